@@ -1,0 +1,72 @@
+"""The only place that asks what time it is.
+
+Two clocks answer two questions. The wall clock says when a token ends in words that a server or
+a person understands, and anyone may set it back. Deadlines are therefore held on a clock that
+only goes forward *and goes on while the machine sleeps*: a laptop lid or a suspended virtual
+machine must not leave a token looking younger than it is.
+"""
+
+from __future__ import annotations
+
+import sys
+import time as _time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import threading
+
+__all__ = ["SYSTEM_CLOCK", "Clock", "Instant", "SystemClock", "instant"]
+
+
+class Clock(Protocol):
+    """What Tokenkeeper asks of a clock. Its methods are called from any thread."""
+
+    def time(self) -> float:
+        """Return the wall clock: seconds since the epoch, UTC. It may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never goes back and counts sleep."""
+        ...
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait until *event* is set or *timeout* seconds have passed; say if it is set."""
+        ...
+
+
+class Instant(NamedTuple):
+    """Both clocks, read at one moment."""
+
+    wall: float
+    monotonic: float
+
+
+def instant(clock: Clock) -> Instant:
+    """Read both of *clock*'s clocks."""
+    return Instant(clock.time(), clock.monotonic())
+
+
+def _sleep_counting_clock() -> Callable[[], float]:
+    # time.monotonic() stands still while a Linux or macOS machine sleeps; these two do not.
+    # A partial of the C function costs 12 ns more than time.monotonic(); a def would cost 40.
+    if sys.platform == "linux":
+        return partial(_time.clock_gettime, _time.CLOCK_BOOTTIME)
+    if sys.platform == "darwin":
+        return partial(_time.clock_gettime, _time.CLOCK_MONOTONIC)
+    return _time.monotonic
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    time = staticmethod(_time.time)
+    monotonic = staticmethod(_sleep_counting_clock())
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait on *event* in real time."""
+        return event.wait(timeout)
+
+
+SYSTEM_CLOCK = SystemClock()

@@ -1,0 +1,142 @@
+"""What can go wrong, sorted by what the caller does about it.
+
+.. code-block:: text
+
+    OAuth2Error
+    ├── InvalidConfigurationError         mend the configuration, then start again
+    │   └── UnknownProviderError          ... no provider of that name (also a KeyError)
+    ├── TokenAcquisitionError             no token could be had; the attributes say why
+    │   ├── TokenRefreshError             ... and the token held before could not be renewed
+    │   └── TokenWaitTimeoutError         ... within the caller's timeout (also a TimeoutError)
+    └── KeeperClosedError                 the keeper was used after close()
+
+Every message is one line without a secret in it. Every error can be pickled and copied;
+``__cause__`` keeps the root as long as the error stays in its process.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+__all__ = [
+    "InvalidConfigurationError",
+    "KeeperClosedError",
+    "OAuth2Error",
+    "TokenAcquisitionError",
+    "TokenRefreshError",
+    "TokenWaitTimeoutError",
+    "UnknownProviderError",
+]
+
+
+class OAuth2Error(Exception):
+    """The root of every error that Tokenkeeper raises.
+
+    :ivar provider_name: the provider that the error is about, where there is one.
+    """
+
+    provider_name: str | None
+
+    def __init__(self, message: str = "", *, provider_name: str | None = None) -> None:
+        super().__init__(message)
+        self.provider_name = provider_name
+
+    def __str__(self) -> str:
+        # KeyError, a base of one of the errors below, would print the repr of the message.
+        return str(self.args[0]) if self.args else ""
+
+
+class InvalidConfigurationError(OAuth2Error):
+    """A configuration that can't work, found where it was made.
+
+    :ivar field: the name of the field to mend, where one is to blame.
+    """
+
+    field: str | None
+
+    def __init__(
+        self, message: str = "", *, provider_name: str | None = None, field: str | None = None
+    ) -> None:
+        super().__init__(message, provider_name=provider_name)
+        self.field = field
+
+
+class UnknownProviderError(InvalidConfigurationError, KeyError):
+    """No provider is registered under the name that was asked for."""
+
+
+class TokenAcquisitionError(OAuth2Error):
+    """No token could be had.
+
+    :ivar error: the server's error code (RFC 6749 §5.2), such as ``invalid_client``.
+    :ivar error_description: the server's own words, tamed and without secrets.
+    :ivar status_code: the HTTP status, where there was an answer.
+    :ivar attempts: how many requests were made before giving up.
+    :ivar retry_after: the seconds that the server asked to be left alone.
+    :ivar transient: whether trying again later, with nothing changed, may work. ``None`` leaves
+        the verdict to the status code (:func:`tokenkeeper.retry.is_transient`).
+    """
+
+    error: str | None
+    error_description: str | None
+    status_code: int | None
+    attempts: int | None
+    retry_after: float | None
+    transient: bool | None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        provider_name: str | None = None,
+        error: str | None = None,
+        error_description: str | None = None,
+        status_code: int | None = None,
+        attempts: int | None = None,
+        retry_after: float | None = None,
+        transient: bool | None = None,
+    ) -> None:
+        super().__init__(message, provider_name=provider_name)
+        self.error = error
+        self.error_description = error_description
+        self.status_code = status_code
+        self.attempts = attempts
+        self.retry_after = retry_after
+        self.transient = transient
+
+
+class TokenRefreshError(TokenAcquisitionError):
+    """A token that was held before could not be renewed."""
+
+
+class TokenWaitTimeoutError(TokenAcquisitionError, TimeoutError):
+    """The caller's own ``timeout`` ended first; the token request goes on for the others."""
+
+
+class KeeperClosedError(OAuth2Error):
+    """The keeper was closed; a closed keeper hands out nothing."""
+
+
+_E = TypeVar("_E", bound=OAuth2Error)
+
+
+def own_copy(error: _E) -> _E:
+    """Return an equal error that one waiter may raise as its own.
+
+    An exception object collects the traceback of each place that raises it, so threads must not
+    share one. The copy has the same attributes and ``__cause__``, and no traceback yet.
+    """
+    clone = copy.copy(error)
+    clone.__cause__ = error.__cause__  # copy() leaves it behind; setting it hides the context
+    return clone
+
+
+def as_refresh_error(error: TokenAcquisitionError) -> TokenRefreshError:
+    """Return *error* as a :class:`TokenRefreshError`, with all that it knows."""
+    if isinstance(error, TokenRefreshError):
+        return error
+    renamed = TokenRefreshError(*error.args)
+    renamed.__dict__.update(error.__dict__)
+    renamed.__cause__ = error.__cause__
+    return renamed

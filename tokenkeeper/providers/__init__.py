@@ -1,0 +1,31 @@
+"""Where tokens come from. Each provider's libraries are loaded with the provider."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenkeeper.providers.azure import AzureADProvider
+    from tokenkeeper.providers.base import BaseOAuth2Provider
+    from tokenkeeper.providers.generic import GenericOAuth2Provider
+
+__all__ = ["AzureADProvider", "BaseOAuth2Provider", "GenericOAuth2Provider"]
+
+_HOMES = {
+    "AzureADProvider": "tokenkeeper.providers.azure",
+    "BaseOAuth2Provider": "tokenkeeper.providers.base",
+    "GenericOAuth2Provider": "tokenkeeper.providers.generic",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,70 @@
+"""What a provider is: something that can fetch a token, and nothing more.
+
+A provider needs no lock, no cache and no retries. A keeper calls it for one renewal at a time,
+keeps what it returns, tries again what is worth it, and renews ahead of time.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token, checked_text
+
+if TYPE_CHECKING:
+    from tokenkeeper.retry import RetryPolicy
+
+__all__ = ["BaseOAuth2Provider"]
+
+
+class BaseOAuth2Provider(ABC):
+    """Derive from it to get tokens from anywhere.
+
+    ``acquire_token`` must be written, ``refresh_token`` and ``close`` may be; each **either** as
+    a plain method **or** as ``async def``. Both kinds serve blocking and async callers alike.
+    Plain methods run on a thread of the keeper. ``async def`` methods run on one asyncio event
+    loop that the library owns, always the same one, so a client session made there stays there.
+
+    :param provider_name: the name that callers ask for.
+    :param buffer_seconds: how long before its end a token is renewed.
+    :param retry: what to do about failures that may pass; ``None`` for the keeper's policy.
+    :raises InvalidConfigurationError: for a name or a buffer that can't work.
+
+    Methods are called from any thread, one renewal at a time for each keeper.
+    """
+
+    def __init__(
+        self,
+        provider_name: str,
+        *,
+        buffer_seconds: float = DEFAULT_BUFFER_SECONDS,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        self.provider_name = checked_text(provider_name, "provider_name")
+        if not 0 <= buffer_seconds < float("inf"):
+            raise InvalidConfigurationError(
+                f"provider {provider_name!r}: buffer_seconds must be a number of seconds, 0 or more",
+                provider_name=provider_name,
+                field="buffer_seconds",
+            )
+        self.buffer_seconds = buffer_seconds
+        self.retry = retry
+
+    @abstractmethod
+    def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Ask the server for a token, once.
+
+        Raise :class:`~tokenkeeper.exceptions.TokenAcquisitionError` when there is none, with
+        ``transient=True`` if trying again may work. ``ConnectionError`` and ``TimeoutError``
+        count as transient; anything else that is raised is final.
+        """
+
+    def refresh_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Ask for a token in the place of *token*, which may have ended; by default anew."""
+        return self.acquire_token()
+
+    def close(self) -> Awaitable[None] | None:
+        """Give back connections. The provider may be used again, and then makes new ones."""
+        return None

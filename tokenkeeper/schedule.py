@@ -1,0 +1,74 @@
+"""The arithmetic of a token's life: from a lifetime to "renew at", "stale at", "dead at".
+
+Nothing here does I/O, holds a lock or asks for the time; every function is a table of cases.
+
+.. code-block:: text
+
+    sent                    renew    stale                          dead     end
+    |------------------------|--------|------------------------------|--------|
+                             <- lead -><- - - - - buffer - - - - - - - - - - - >
+                                                                     <- margin >
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tokenkeeper.clock import Instant
+
+__all__ = ["Deadlines", "deadlines", "lifetime_seconds"]
+
+LEAD_SECONDS = 60.0
+"""How long before the buffer a renewal begins, so that it is done when the buffer does."""
+
+SPREAD_SECONDS = 60.0
+"""How far jitter moves a renewal ahead, so that a fleet does not knock all at once."""
+
+MARGIN_SECONDS = 10.0
+"""How long before its end a token is dead to us: the way to the API takes time, clocks differ."""
+
+
+class Deadlines(NamedTuple):
+    """When something must happen to a token, in seconds on the keeper's monotonic clock."""
+
+    renew_at: float
+    """From here on the refresher renews the token."""
+    stale_at: float
+    """From here on the token is inside its buffer; readers still get it."""
+    dead_at: float
+    """From here on nobody gets it."""
+    ends_at: float
+    """Here the server ends it."""
+
+
+def deadlines(
+    sent_at: float, lifetime: float, buffer_seconds: float, jitter: float
+) -> Deadlines:
+    """Return the deadlines of a token asked for at *sent_at* that lives *lifetime* seconds.
+
+    Buffer, lead, spread and margin shrink with a short life: together they never take more than
+    about half of it, so a token is always used for a while before it is renewed.
+
+    :param jitter: a number from 0 to 1 that spreads renewals.
+    """
+    buffer = min(buffer_seconds, lifetime / 3)
+    lead = min(LEAD_SECONDS, lifetime / 10)
+    spread = min(SPREAD_SECONDS, lifetime / 20) * jitter
+    margin = min(MARGIN_SECONDS, lifetime / 20)
+    ends_at = sent_at + lifetime
+    stale_at = ends_at - buffer
+    # A buffer of less than the margin must not call a dead token fresh.
+    stale_at = min(stale_at, ends_at - margin)
+    return Deadlines(stale_at - lead - spread, stale_at, ends_at - margin, ends_at)
+
+
+def lifetime_seconds(expires_at: float, before: Instant, after: Instant) -> float:
+    """Return how long a token lives from *before*, the moment its request was sent.
+
+    The provider gave the end as wall-clock time. If someone stepped that clock while the request
+    was under way, nobody knows which side of the step the provider saw; the shorter life of the
+    two is taken. That may cost a renewal, never a dead token.
+    """
+    seen_before = expires_at - before.wall
+    seen_after = expires_at - after.wall + (after.monotonic - before.monotonic)
+    return min(seen_before, seen_after)

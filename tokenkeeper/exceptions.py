@@ -16,7 +16,6 @@ Every message is one line without a secret in it. Every error can be pickled and
 
 from __future__ import annotations
 
-import copy
 from typing import TypeVar
 
 __all__ = [
@@ -127,8 +126,11 @@ def own_copy(error: _E) -> _E:
     An exception object collects the traceback of each place that raises it, so threads must not
     share one. The copy has the same attributes and ``__cause__``, and no traceback yet.
     """
-    clone = copy.copy(error)
-    clone.__cause__ = error.__cause__  # copy() leaves it behind; setting it hides the context
+    # Not copy.copy(): a provider's own subclass may need more than a message to be made.
+    clone = type(error).__new__(type(error))
+    clone.args = error.args
+    clone.__dict__.update(error.__dict__)
+    clone.__cause__ = error.__cause__
     return clone
 
 

@@ -213,9 +213,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _refused(
-    problem: str, field_name: str, provider_name: str | None
-) -> InvalidConfigurationError:
+def _refused(problem: str, field_name: str, provider_name: str | None) -> InvalidConfigurationError:
     whose = f"provider {provider_name!r}: " if provider_name else ""
     return InvalidConfigurationError(
         f"{whose}{field_name} {problem}", provider_name=provider_name, field=field_name

@@ -41,9 +41,7 @@ class Deadlines(NamedTuple):
     """Here the server ends it."""
 
 
-def deadlines(
-    sent_at: float, lifetime: float, buffer_seconds: float, jitter: float
-) -> Deadlines:
+def deadlines(sent_at: float, lifetime: float, buffer_seconds: float, jitter: float) -> Deadlines:
     """Return the deadlines of a token asked for at *sent_at* that lives *lifetime* seconds.
 
     Buffer, lead, spread and margin shrink with a short life: together they never take more than

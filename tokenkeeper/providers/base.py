@@ -45,7 +45,7 @@ class BaseOAuth2Provider(ABC):
         self.provider_name = checked_text(provider_name, "provider_name")
         if not 0 <= buffer_seconds < float("inf"):
             raise InvalidConfigurationError(
-                f"provider {provider_name!r}: buffer_seconds must be a number of seconds, 0 or more",
+                f"provider {provider_name!r}: buffer_seconds must be a number, 0 or more",
                 provider_name=provider_name,
                 field="buffer_seconds",
             )

@@ -1,0 +1,83 @@
+"""Tokenkeeper owns a service's OAuth2 access tokens and hands out valid ones by name.
+
+:class:`TokenKeeper` is the blocking core, :class:`OAuth2TokenManager` the async front of one.
+Names are loaded when they are first used, so importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from tokenkeeper._version import __version__
+
+if TYPE_CHECKING:
+    from tokenkeeper.exceptions import (
+        InvalidConfigurationError,
+        KeeperClosedError,
+        OAuth2Error,
+        TokenAcquisitionError,
+        TokenRefreshError,
+        TokenWaitTimeoutError,
+        UnknownProviderError,
+    )
+    from tokenkeeper.keeper import TokenKeeper, get_default_keeper
+    from tokenkeeper.manager import OAuth2TokenManager, get_default_manager
+    from tokenkeeper.models import OAuth2Config, OAuth2Token
+    from tokenkeeper.providers.azure import AzureADProvider
+    from tokenkeeper.providers.base import BaseOAuth2Provider
+    from tokenkeeper.providers.generic import GenericOAuth2Provider
+    from tokenkeeper.retry import RetryPolicy
+
+__all__ = [
+    "AzureADProvider",
+    "BaseOAuth2Provider",
+    "GenericOAuth2Provider",
+    "InvalidConfigurationError",
+    "KeeperClosedError",
+    "OAuth2Config",
+    "OAuth2Error",
+    "OAuth2Token",
+    "OAuth2TokenManager",
+    "RetryPolicy",
+    "TokenAcquisitionError",
+    "TokenKeeper",
+    "TokenRefreshError",
+    "TokenWaitTimeoutError",
+    "UnknownProviderError",
+    "__version__",
+    "get_default_keeper",
+    "get_default_manager",
+]
+
+_HOMES = {
+    "exceptions": (
+        "InvalidConfigurationError",
+        "KeeperClosedError",
+        "OAuth2Error",
+        "TokenAcquisitionError",
+        "TokenRefreshError",
+        "TokenWaitTimeoutError",
+        "UnknownProviderError",
+    ),
+    "keeper": ("TokenKeeper", "get_default_keeper"),
+    "manager": ("OAuth2TokenManager", "get_default_manager"),
+    "models": ("OAuth2Config", "OAuth2Token"),
+    "providers.azure": ("AzureADProvider",),
+    "providers.base": ("BaseOAuth2Provider",),
+    "providers.generic": ("GenericOAuth2Provider",),
+    "retry": ("RetryPolicy",),
+}
+_HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,60 @@
+"""One request to a provider, and whether what comes back is a live token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tokenkeeper import portal
+from tokenkeeper.clock import Clock, instant
+from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.held import HeldToken
+from tokenkeeper.models import OAuth2Token
+from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.schedule import deadlines, lifetime_seconds
+
+__all__ = ["fetch"]
+
+CLOCK_STEP_SECONDS = 1.0
+"""Wall and monotonic clock apart by more than this after a request: somebody stepped the first."""
+
+
+def fetch(
+    provider: BaseOAuth2Provider,
+    replaces: HeldToken | None,
+    *,
+    sent: int,
+    clock: Clock,
+    jitter: Callable[[], float],
+) -> HeldToken:
+    """Ask *provider* once for a token, in the place of *replaces* if there was one. Blocks.
+
+    :param sent: the keeper's count as the request leaves.
+    :raises TokenAcquisitionError: if what comes back is no token, or was dead when it came.
+    :raises Exception: what the provider raises.
+    """
+    before = instant(clock)
+    if replaces is None:
+        token: object = portal.call(provider.acquire_token)
+    else:
+        token = portal.call(provider.refresh_token, replaces.token)
+    after = instant(clock)
+    name = provider.provider_name
+    if not isinstance(token, OAuth2Token):
+        raise TokenAcquisitionError(
+            f"provider {name!r} returned {type(token).__name__}, not OAuth2Token: mend it",
+            provider_name=name,
+            transient=False,
+        )
+    lifetime = lifetime_seconds(token.expires_at.timestamp(), before, after)
+    times = deadlines(before.monotonic, lifetime, provider.buffer_seconds, jitter())
+    if after.monotonic < times.dead_at:
+        return HeldToken.of(token, times, sent, replaces)
+    took = after.monotonic - before.monotonic
+    stepped = abs(after.wall - before.wall - took) > CLOCK_STEP_SECONDS
+    advice = "the clock was stepped meanwhile" if stepped else "ask for tokens that live longer"
+    raise TokenAcquisitionError(
+        f"provider {name!r}: the token was dead when it arrived: it had {lifetime:.1f} s to live "
+        f"and the request took {took:.1f} s; {advice}",
+        provider_name=name,
+        transient=stepped,
+    )

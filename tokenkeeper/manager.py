@@ -1,0 +1,174 @@
+"""The async front of a keeper, for asyncio and trio alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+from anyio.lowlevel import RunVar
+
+from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.held import HeldToken
+from tokenkeeper.keeper import TokenKeeper, get_default_keeper
+from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.renewal import Renewal
+from tokenkeeper.wish import Wish
+
+__all__ = ["OAuth2TokenManager", "get_default_manager"]
+
+T = TypeVar("T")
+
+INLINE_THREADS = 64
+"""Threads at most, for each event loop, that renew for a keeper without a background."""
+
+
+class OAuth2TokenManager:
+    """Asks a :class:`~tokenkeeper.TokenKeeper` for tokens without blocking an event loop.
+
+    It holds no token itself, so one manager serves any number of event loops and threads, and
+    both fronts of a keeper hand out the same tokens. Tasks that wait park no thread, and a task
+    that is cancelled disturbs no other.
+
+    :param keeper: the core to stand in front of; by default a new one of its own.
+    """
+
+    def __init__(self, keeper: TokenKeeper | None = None) -> None:
+        self._keeper = TokenKeeper() if keeper is None else keeper
+        self._renewals = self._keeper._renewals  # noqa: SLF001 - two fronts, one core
+        self._held = self._renewals.held
+        self._clock = self._renewals.clock
+        self._now = self._clock.monotonic
+
+    @property
+    def keeper(self) -> TokenKeeper:
+        """The core: the same providers and tokens, for code that blocks."""
+        return self._keeper
+
+    async def get_token(
+        self, provider_name: str, force_refresh: bool = False, timeout: float | None = None
+    ) -> str:
+        """Return a valid access token, as :meth:`TokenKeeper.get_token` does.
+
+        With a valid token at hand this does not yield to the event loop.
+        """
+        if not force_refresh:
+            try:
+                held = self._held[provider_name]
+                now = self._now
+                if now() < held.stale_at:
+                    return held.access_token
+            except KeyError:
+                pass
+        wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
+        return await self._wait_for(await self._ask(wish), wish)
+
+    async def renew_refused(
+        self, provider_name: str, refused_token: str, timeout: float | None = None
+    ) -> str:
+        """Return a token in the place of a refused one: :meth:`TokenKeeper.renew_refused`."""
+        wish = self._renewals.wish(provider_name, refused=refused_token, timeout=timeout)
+        return await self._wait_for(await self._ask(wish), wish)
+
+    async def refresh_all(self) -> dict[str, bool]:
+        """Renew every cached token: :meth:`TokenKeeper.refresh_all`."""
+        asked = await self._off_loop_if_inline(self._renewals.ask_for_all)
+        return {wish.provider_name: await self._worked(wish, answer) for wish, answer in asked}
+
+    def clear_token(self, provider_name: str | None = None) -> None:
+        """Forget one token, or all: :meth:`TokenKeeper.clear_token`."""
+        self._keeper.clear_token(provider_name)
+
+    def get_cached_token_info(self, provider_name: str) -> dict[str, Any] | None:
+        """Return diagnostics without a secret: :meth:`TokenKeeper.get_cached_token_info`."""
+        return self._keeper.get_cached_token_info(provider_name)
+
+    def add_provider(self, provider: BaseOAuth2Provider) -> None:
+        """Register a provider: :meth:`TokenKeeper.add_provider`."""
+        self._keeper.add_provider(provider)
+
+    def remove_provider(self, provider_name: str) -> None:
+        """Forget a provider: :meth:`TokenKeeper.remove_provider`."""
+        self._keeper.remove_provider(provider_name)
+
+    def list_providers(self) -> list[str]:
+        """Return the registered names: :meth:`TokenKeeper.list_providers`."""
+        return self._keeper.list_providers()
+
+    async def close(self) -> None:
+        """Close the keeper, and with it both fronts: :meth:`TokenKeeper.close`."""
+        await anyio.to_thread.run_sync(self._keeper.close, limiter=_own_limiter())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._keeper!r}>"
+
+    # ---- waiting
+
+    async def _ask(self, wish: Wish) -> HeldToken | Renewal:
+        return await self._off_loop_if_inline(partial(self._renewals.ask, wish))
+
+    async def _off_loop_if_inline(self, call: Callable[[], T]) -> T:
+        """Call what only notes down a renewal on the loop, and what flies one inline off it."""
+        if self._renewals.background:
+            return call()
+        limiter = _own_limiter()
+        return await anyio.to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=True)
+
+    async def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> str:
+        """Suspend until *wish* is granted, or raise why it is not."""
+        while not isinstance(answer, HeldToken):
+            with anyio.move_on_after(wish.patience(self._clock)):
+                await answer.wait_async()
+            if not answer.landed:
+                raise wish.out_of_time()
+            outcome = partial(self._renewals.outcome, answer, wish)
+            answer = await self._off_loop_if_inline(outcome)
+        return answer.access_token
+
+    async def _worked(self, wish: Wish, answer: HeldToken | Renewal) -> bool:
+        try:
+            await self._wait_for(answer, wish)
+        except TokenAcquisitionError:
+            return False
+        return True
+
+
+_limiter: RunVar[anyio.CapacityLimiter] = RunVar("tokenkeeper_limiter")
+
+
+def _own_limiter() -> anyio.CapacityLimiter:
+    # Whatever else the application does in threads must not keep tokens waiting, nor they it.
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = anyio.CapacityLimiter(INLINE_THREADS)
+        _limiter.set(limiter)
+        return limiter
+
+
+_default: OAuth2TokenManager | None = None
+
+
+def get_default_manager() -> OAuth2TokenManager:
+    """Return the async front of :func:`~tokenkeeper.get_default_keeper`: the same tokens."""
+    global _default
+    keeper = get_default_keeper()
+    if _default is None or _default.keeper is not keeper:
+        # Two threads may each make one here; both stand in front of the same keeper.
+        _default = OAuth2TokenManager(keeper)
+    return _default

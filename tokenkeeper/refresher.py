@@ -1,0 +1,114 @@
+"""Who is due next: one heap, one event, one thread that only schedules.
+
+The renewals themselves are done by :class:`~tokenkeeper.workers.Workers`, so a server that hangs
+holds up one of them and nobody else's renewal.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections.abc import Callable
+
+from tokenkeeper.clock import Clock
+
+__all__ = ["Refresher"]
+
+_Entry = tuple[float, int, str]  # when, which, what
+
+LONGEST_NAP_SECONDS = 60.0
+"""The thread looks at the clock at least this often: its naps do not count a machine's sleep."""
+
+
+class Refresher:
+    """Keeps due times and, once started, hands out keys as they become due. Thread-safe.
+
+    :param clock: what "due" is measured on.
+    :param renew: called with each key that is due, on the refresher's thread; must not block. It
+        must not keep the refresher's owner alive, or an owner that is dropped never goes.
+    """
+
+    def __init__(self, clock: Clock, renew: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._renew = renew
+        self._lock = threading.Lock()  # guards all of the below
+        self._heap: list[_Entry] = []
+        self._current: dict[str, _Entry] = {}  # of each key the entry that counts
+        self._entries = 0  # numbers them, so that keys are never compared
+        self._changed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def schedule(self, key: str, due_at: float) -> None:
+        """Have *key* renewed at *due_at*, and at no other time."""
+        with self._lock:
+            self._entries += 1
+            entry = self._current[key] = (due_at, self._entries, key)
+            heapq.heappush(self._heap, entry)
+            if len(self._heap) > 2 * len(self._current) + 16:
+                self._sweep()
+            if self._heap[0] is entry:
+                self._changed.set()
+
+    def forget(self, key: str) -> None:
+        """Have *key* not renewed."""
+        with self._lock:
+            self._current.pop(key, None)
+
+    def take_due(self) -> list[str]:
+        """Return the keys that are due, and schedule them no more."""
+        now = self._clock.monotonic()
+        due = []
+        with self._lock:
+            while self._heap and self._heap[0][0] <= now:
+                entry = heapq.heappop(self._heap)
+                key = entry[2]
+                if self._current.get(key) is entry:
+                    del self._current[key]
+                    due.append(key)
+        return due
+
+    def _sweep(self) -> None:
+        """Drop the entries that no longer count. Called with the lock held."""
+        self._heap = list(self._current.values())
+        heapq.heapify(self._heap)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the thread was started and not closed since. Reading it takes no lock."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Start the thread if it does not run yet.
+
+        :raises RuntimeError: if this host can't start one.
+        """
+        with self._lock:
+            if self._thread is None and not self._closed:
+                thread = threading.Thread(
+                    target=self._run, name="tokenkeeper-refresher", daemon=True
+                )
+                thread.start()
+                self._thread = thread
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._changed.clear()
+            for key in self.take_due():
+                self._renew(key)
+            self._clock.wait(self._changed, self._nap_seconds())
+
+    def _nap_seconds(self) -> float:
+        with self._lock:
+            if not self._heap or self._closed:
+                return 0.0 if self._closed else LONGEST_NAP_SECONDS
+            return min(max(0.0, self._heap[0][0] - self._clock.monotonic()), LONGEST_NAP_SECONDS)
+
+    def close(self, timeout: float) -> None:
+        """Stop the thread, and wait for it *timeout* seconds."""
+        with self._lock:
+            self._closed = True
+            thread, self._thread = self._thread, None
+            self._changed.set()
+        if thread is not None and thread.ident != threading.get_ident() and timeout > 0:
+            thread.join(timeout)

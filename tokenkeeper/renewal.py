@@ -1,0 +1,372 @@
+"""Who fetches the next token, when, and what becomes of the answer.
+
+This is the slow path: a caller comes here only if no fresh token is held. One lock guards the
+decisions; no request, no wait and no log line is made under it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import threading
+import weakref
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+
+from tokenkeeper.clock import Clock
+from tokenkeeper.cooldown import Cooldown
+from tokenkeeper.exceptions import (
+    KeeperClosedError,
+    OAuth2Error,
+    TokenAcquisitionError,
+    UnknownProviderError,
+    as_refresh_error,
+)
+from tokenkeeper.fetch import fetch
+from tokenkeeper.flight import Flight
+from tokenkeeper.held import HeldToken
+from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.refresher import Refresher
+from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries, is_transient
+from tokenkeeper.wish import Wish
+from tokenkeeper.workers import Workers
+
+__all__ = ["Renewal", "Renewals"]
+
+_log = logging.getLogger("tokenkeeper.renewal")
+
+_flown_here: ContextVar[Flight[HeldToken] | None] = ContextVar("tokenkeeper_flight", default=None)
+"""The flight that called this code; anyio carries it over into coroutines."""
+
+
+class Renewal(Flight[HeldToken]):
+    """A flight, with what it takes to fly it."""
+
+    def __init__(self, provider: BaseOAuth2Provider, replaces: HeldToken | None) -> None:
+        super().__init__()
+        self.provider = provider
+        self.replaces = replaces
+
+
+class Renewals:
+    """The tokens held, the renewals under way and the refusals not yet forgotten. Thread-safe.
+
+    :ivar held: by provider name; read without the lock, here and elsewhere. Values are replaced,
+        never changed.
+    :ivar providers: by name; likewise.
+    """
+
+    def __init__(
+        self,
+        *,
+        background: bool,
+        max_workers: int,
+        cooldown_seconds: float,
+        retry: RetryPolicy,
+        clock: Clock,
+        jitter: Callable[[], float],
+    ) -> None:
+        self.held: dict[str, HeldToken] = {}
+        self.providers: dict[str, BaseOAuth2Provider] = {}
+        self.background = background
+        self._max_workers = max_workers
+        self._cooldown_seconds = cooldown_seconds
+        self._retry = retry
+        self.clock = clock
+        self._jitter = jitter
+        self.closed = False
+        self._make_perishables()
+
+    def _make_perishables(self) -> None:
+        """Make what no forked child can go on using: locks, threads, and what they were doing."""
+        self._lock = threading.Lock()  # guards all that is assigned here, and writes to the rest
+        self._flights: dict[str, Renewal] = {}
+        self._cooldown = Cooldown(self._cooldown_seconds, self._retry, self.clock)
+        self._counter = itertools.count(1)
+        self._closing = threading.Event()
+        self._workers = Workers(self._max_workers)
+        self._refresher = Refresher(self.clock, _weak_renew(self))
+
+    def after_fork_in_child(self) -> None:
+        """Keep the tokens, forget what other threads of the parent were about to do."""
+        start = next(self._counter)
+        self._make_perishables()
+        self._counter = itertools.count(start + 1)
+        for name, held in self.held.items():
+            # Children of one fork were all to renew at the same moment: draw lots again.
+            spread = (held.stale_at - held.renew_at) * self._jitter()
+            self._refresher.schedule(name, held.renew_at + spread)
+
+    # ---- what a caller gets
+
+    def wish(
+        self,
+        name: str,
+        *,
+        force: bool = False,
+        refused: str | None = None,
+        timeout: float | None = None,
+    ) -> Wish:
+        """Note down what a caller wants, and when it came."""
+        deadline = math.inf if timeout is None else self.clock.monotonic() + timeout
+        return Wish(name, next(self._counter), deadline, force, refused)
+
+    def ask(self, wish: Wish) -> HeldToken | Renewal:
+        """Return the token that grants *wish*, or the renewal to wait for.
+
+        :raises OAuth2Error: if there is neither.
+        """
+        name = wish.provider_name
+        now = self.clock.monotonic()
+        held = self.held.get(name)
+        if wish.is_plain and held is not None and now < held.dead_at and self._has_refresher():
+            return held  # inside the buffer; a reader only sees to it that the refresher runs
+        with self._lock:
+            self._check_open()
+            provider = self._provider(name)
+            held = self.held.get(name)
+            if held is not None and wish.refused == held.access_token:
+                held = self.held[name] = held.after_refusal()
+            flight = self._flights.get(name)
+            if held is not None and wish.is_granted_by(held, now):
+                # Without a refresher the first caller in the buffer renews, the others go on.
+                if self.background or flight is not None or wish.force or now < held.renew_at:
+                    return held
+            elif flight is None and not wish.force:
+                self._cooldown.check(name)
+            takes_off = flight is None
+            if flight is None:
+                flight = self._flights[name] = Renewal(provider, held)
+            flight.join(wish.deadline)
+        if takes_off:
+            self._launch(flight, urgent=True)
+        elif _flown_here.get() is flight:
+            raise TokenAcquisitionError(
+                f"provider {name!r} asked for its own token while fetching it: "
+                "it must use another provider's, or none",
+                provider_name=name,
+                transient=False,
+            )
+        return flight
+
+    def outcome(self, flight: Renewal, wish: Wish) -> HeldToken | Renewal:
+        """Return what *wish* gets from *flight*, which has landed, or what to wait for next.
+
+        :raises OAuth2Error: if it gets an error.
+        """
+        now = self.clock.monotonic()
+        try:
+            held = flight.result()
+        except TokenAcquisitionError:
+            if wish.force and not wish.is_older_than(flight.began):
+                return self.ask(wish)  # it failed for somebody who asked earlier
+            current = self.held.get(wish.provider_name)
+            if current is None or not wish.is_granted_by(current, now):
+                raise
+            return current  # nobody's error while a token works
+        return held if wish.is_granted_by(held, now) else self.ask(wish)
+
+    def ask_for_all(self) -> list[tuple[Wish, HeldToken | Renewal]]:
+        """Begin to renew every token held; return what to wait for."""
+        wishes = [self.wish(name, force=True) for name in list(self.held)]
+        return [(wish, self.ask(wish)) for wish in wishes]
+
+    # ---- the registry
+
+    def add(self, provider: BaseOAuth2Provider) -> bool:
+        """Register *provider*; ``False`` if its name is taken."""
+        with self._lock:
+            self._check_open()
+            return self.providers.setdefault(provider.provider_name, provider) is provider
+
+    def remove(self, name: str) -> BaseOAuth2Provider:
+        """Forget the provider *name* and its token, and return it."""
+        with self._lock:
+            provider = self._provider(name)
+            del self.providers[name]
+            self._forget(name)
+        return provider
+
+    def clear(self, name: str | None) -> None:
+        """Forget the token of *name*, or all. A renewal under way serves who waits for it."""
+        with self._lock:
+            self._check_open()
+            if name is not None:
+                self._provider(name)
+            for each in list(self.providers) if name is None else [name]:
+                self._forget(each)
+
+    def _forget(self, name: str) -> None:
+        """Called with the lock held."""
+        self.held.pop(name, None)
+        self._flights.pop(name, None)
+        self._cooldown.forget(name)
+        self._refresher.forget(name)
+
+    def names(self) -> list[str]:
+        """Return the registered names."""
+        with self._lock:
+            self._check_open()
+            return list(self.providers)
+
+    def provider(self, name: str) -> BaseOAuth2Provider:
+        """Return the provider *name*."""
+        with self._lock:
+            self._check_open()
+            return self._provider(name)
+
+    def _provider(self, name: str) -> BaseOAuth2Provider:
+        """Called with the lock held."""
+        try:
+            return self.providers[name]
+        except KeyError:
+            known = ", ".join(sorted(self.providers)) or "none"
+            raise UnknownProviderError(
+                f"no provider is registered as {name!r}: add_provider() it first "
+                f"(registered: {known})",
+                provider_name=name,
+            ) from None
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise KeeperClosedError("the keeper is closed: make a new one")
+
+    # ---- a flight, from take-off to landing
+
+    def renew(self, name: str) -> None:
+        """Renew the token of *name* if that is due. For the refresher; does not block."""
+        with self._lock:
+            held = self.held.get(name)
+            if self.closed or held is None or name in self._flights:
+                return  # gone, or under way
+            if self.clock.monotonic() < held.renew_at:
+                self._refresher.schedule(name, held.renew_at)
+                return
+            flight = self._flights[name] = Renewal(self.providers[name], held)
+        self._launch(flight, urgent=False)
+
+    def renew_due(self) -> None:
+        """Renew inline all that is due: the refresher's round, for hosts without threads."""
+        for name in self._refresher.take_due():
+            self.renew(name)
+
+    def _launch(self, flight: Renewal, *, urgent: bool) -> None:
+        if self.background:
+            try:
+                self._workers.submit(partial(self._fly, flight), urgent=urgent)
+            except RuntimeError:  # this host has no thread to give
+                pass
+            else:
+                return
+        self._fly(flight)
+
+    def _fly(self, flight: Renewal) -> None:
+        provider = flight.provider
+        outer = _flown_here.set(flight)
+        try:
+            held = call_with_retries(
+                partial(self._attempt, flight),
+                provider.retry or self._retry,
+                clock=self.clock,
+                closing=self._closing,
+                wanted_at=flight.is_wanted_at,
+            )
+        except BaseException as error:  # whatever it was, nobody must wait for ever
+            self._land_badly(flight, as_oauth2_error(error, provider.provider_name))
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self._land_well(flight, held)
+        finally:
+            _flown_here.reset(outer)
+
+    def _attempt(self, flight: Renewal) -> HeldToken:
+        flight.began = sent = next(self._counter)
+        return fetch(
+            flight.provider, flight.replaces, sent=sent, clock=self.clock, jitter=self._jitter
+        )
+
+    def _land_well(self, flight: Renewal, held: HeldToken) -> None:
+        name = flight.provider.provider_name
+        with self._lock:
+            counts = self._flights.get(name) is flight  # not cleared, removed or closed meanwhile
+            if counts:
+                del self._flights[name]
+                self._cooldown.forget(name)
+                self.held[name] = held
+                self._refresher.schedule(name, held.renew_at)
+        flight.succeed(held)
+        if counts:
+            self._has_refresher()
+            _log.info("provider %r: token %s", name, "renewed" if held.renewals else "acquired")
+
+    def _land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
+        name = flight.provider.provider_name
+        if flight.replaces is not None and isinstance(error, TokenAcquisitionError):
+            error = as_refresh_error(error)
+        with self._lock:
+            counts = self._flights.get(name) is flight
+            if counts:
+                del self._flights[name]
+                self._note_failure(flight, error)
+        flight.fail(error)
+        if counts:
+            _log.warning("%s", error)
+
+    def _note_failure(self, flight: Renewal, error: OAuth2Error) -> None:
+        """Decide when to try again, and for whom. Called with the lock held."""
+        name = flight.provider.provider_name
+        policy = flight.provider.retry or self._retry
+        now = self.clock.monotonic()
+        held = self.held.get(name)
+        if held is not None:
+            wait = policy.background_wait(held.failures, error, held.dead_at - now, self._jitter())
+            held = self.held[name] = held.after_failure(str(error), now + wait)
+            if now < held.dead_at or is_transient(error):
+                self._refresher.schedule(name, held.renew_at)
+        if (held is None or now >= held.dead_at) and isinstance(error, TokenAcquisitionError):
+            self._cooldown.note(name, error)
+
+    def _has_refresher(self) -> bool:
+        """Say whether the background renews, and start it where it should and does not yet."""
+        if self._refresher.is_running or not self.background:
+            return self.background
+        try:
+            self._refresher.start()
+        except RuntimeError:
+            self.background = False
+            _log.warning("this host starts no threads: tokens are renewed inline instead")
+        return self.background
+
+    def close(self, timeout: float) -> list[BaseOAuth2Provider]:
+        """Stop the threads, fail who waits, forget all; return the providers to be closed.
+
+        Idempotent: the second call has nothing left to do.
+        """
+        with self._lock:
+            self.closed = True
+            providers = list(self.providers.values())
+            self.providers.clear()
+            flights = list(self._flights.values())
+            self._flights.clear()
+            self.held.clear()
+            self._closing.set()
+        for flight in flights:
+            flight.fail(KeeperClosedError("the keeper was closed while this token was fetched"))
+        self._refresher.close(timeout)
+        self._workers.close(timeout)
+        return providers
+
+
+def _weak_renew(renewals: Renewals) -> Callable[[str], None]:
+    # The refresher's thread must not keep alive what nobody else holds any more.
+    reference = weakref.ref(renewals)
+
+    def renew(name: str) -> None:
+        alive = reference()
+        if alive is not None:
+            alive.renew(name)
+
+    return renew

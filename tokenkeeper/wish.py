@@ -1,0 +1,57 @@
+"""What a caller wants, as the slow path carries it through the waits for it."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from tokenkeeper.clock import Clock
+from tokenkeeper.exceptions import TokenWaitTimeoutError
+from tokenkeeper.held import HeldToken
+
+__all__ = ["Wish"]
+
+
+class Wish(NamedTuple):
+    """A token of *provider_name*, with what was asked beyond that.
+
+    :ivar asked: the keeper's count when the caller came. The count orders events that a clock
+        may show at the same moment.
+    :ivar deadline: until when the caller waits, on the keeper's clock.
+    :ivar force: only a token granted after the caller came will do.
+    :ivar refused: the token that an API refused; any other will do.
+    """
+
+    provider_name: str
+    asked: int
+    deadline: float = math.inf
+    force: bool = False
+    refused: str | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether any valid token will do."""
+        return not self.force and self.refused is None
+
+    def is_older_than(self, sent: float) -> bool:
+        """Say whether a request that left at the count *sent* left after the caller came."""
+        return self.asked < sent
+
+    def is_granted_by(self, held: HeldToken, now: float) -> bool:
+        """Say whether *held* will do at *now*."""
+        return now < held.dead_at and (not self.force or self.is_older_than(held.sent))
+
+    def patience(self, clock: Clock) -> float | None:
+        """Return the seconds left to wait; ``None`` for as long as it takes."""
+        if self.deadline == math.inf:
+            return None
+        return max(0.0, self.deadline - clock.monotonic())
+
+    def out_of_time(self) -> TokenWaitTimeoutError:
+        """Return the error for a caller whose timeout ended before there was a token."""
+        return TokenWaitTimeoutError(
+            f"provider {self.provider_name!r}: no token within the timeout of this call; the "
+            "request goes on: call again, or allow more time",
+            provider_name=self.provider_name,
+            transient=True,
+        )

@@ -1,0 +1,97 @@
+"""A few daemon threads that do what they are handed, made when needed and gone when idle.
+
+``concurrent.futures`` has a pool, but the interpreter waits for its threads at exit, and a server
+that hangs would hold up the end of the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from tokenkeeper.clock import SYSTEM_CLOCK
+
+__all__ = ["Workers"]
+
+_log = logging.getLogger("tokenkeeper.workers")
+
+IDLE_SECONDS = 10.0
+
+
+class Workers:
+    """An elastic pool of daemon threads. Thread-safe.
+
+    The threads hold the pool and the job at hand, nothing else: whoever owns the pool can be
+    collected while they idle.
+
+    :param limit: threads at most. Jobs beyond that wait their turn.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._changed = threading.Condition(threading.Lock())  # guards all of the below
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._threads: set[threading.Thread] = set()
+        self._idle = 0
+        self._closed = False
+
+    def submit(self, job: Callable[[], None], *, urgent: bool = True) -> None:
+        """Have *job* done soon; an *urgent* one before those that wait already.
+
+        :raises RuntimeError: if there is no thread and none can be started.
+        """
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the workers have been sent home")
+            (self._jobs.appendleft if urgent else self._jobs.append)(job)
+            if len(self._jobs) <= self._idle:
+                self._changed.notify()
+            elif len(self._threads) < self._limit:
+                self._hire()
+
+    def _hire(self) -> None:
+        """Start one more thread. Called with the lock held."""
+        thread = threading.Thread(target=self._work, name="tokenkeeper-worker", daemon=True)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # no threads on this host, or none any more
+            self._threads.discard(thread)
+            if not self._threads:
+                self._jobs.clear()
+                raise
+
+    def _work(self) -> None:
+        while job := self._next_job():
+            try:
+                job()
+            except BaseException:  # noqa: BLE001 - the next job is not to blame
+                _log.exception("a job of the keeper failed; please report this as a bug")
+            del job  # it holds a keeper, which must not live on while this thread idles
+
+    def _next_job(self) -> Callable[[], None] | None:
+        with self._changed:
+            self._idle += 1
+            try:
+                self._changed.wait_for(lambda: self._jobs or self._closed, IDLE_SECONDS)
+            finally:
+                self._idle -= 1
+            if self._jobs and not self._closed:
+                return self._jobs.popleft()
+            self._threads.discard(threading.current_thread())
+            return None
+
+    def close(self, timeout: float) -> None:
+        """Send all home; wait for them *timeout* seconds in total. Jobs not begun are dropped."""
+        with self._changed:
+            self._closed = True
+            self._jobs.clear()
+            self._changed.notify_all()
+            threads = [thread for thread in self._threads if thread.ident != threading.get_ident()]
+        ends = SYSTEM_CLOCK.monotonic() + timeout
+        for thread in threads:
+            remaining = ends - SYSTEM_CLOCK.monotonic()
+            if remaining > 0:
+                thread.join(remaining)

@@ -233,7 +233,7 @@ class TokenKeeper:
     def _worked(self, wish: Wish, answer: HeldToken | Renewal) -> bool:
         try:
             self._wait_for(answer, wish)
-        except TokenAcquisitionError:
+        except (TokenAcquisitionError, InvalidConfigurationError):
             return False
         return True
 

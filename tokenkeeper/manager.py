@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.held import HeldToken
 from tokenkeeper.keeper import TokenKeeper, get_default_keeper
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -143,7 +143,7 @@ class OAuth2TokenManager:
     async def _worked(self, wish: Wish, answer: HeldToken | Renewal) -> bool:
         try:
             await self._wait_for(answer, wish)
-        except TokenAcquisitionError:
+        except (TokenAcquisitionError, InvalidConfigurationError):
             return False
         return True
 

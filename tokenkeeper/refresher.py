@@ -7,6 +7,7 @@ holds up one of them and nobody else's renewal.
 from __future__ import annotations
 
 import heapq
+import logging
 import threading
 from collections.abc import Callable
 
@@ -15,6 +16,8 @@ from tokenkeeper.clock import Clock
 __all__ = ["Refresher"]
 
 _Entry = tuple[float, int, str]  # when, which, what
+
+_log = logging.getLogger("tokenkeeper.refresher")
 
 LONGEST_NAP_SECONDS = 60.0
 """The thread looks at the clock at least this often: its naps do not count a machine's sleep."""
@@ -95,7 +98,10 @@ class Refresher:
         while not self._closed:
             self._changed.clear()
             for key in self.take_due():
-                self._renew(key)
+                try:
+                    self._renew(key)
+                except Exception:  # noqa: BLE001 - the other tokens must be renewed all the same
+                    _log.exception("renewing %r failed; please report this as a bug", key)
             self._clock.wait(self._changed, self._nap_seconds())
 
     def _nap_seconds(self) -> float:

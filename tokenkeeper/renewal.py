@@ -12,6 +12,7 @@ import math
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 
@@ -127,7 +128,7 @@ class Renewals:
             self._check_open()
             provider = self._provider(name)
             held = self.held.get(name)
-            if held is not None and wish.refused == held.access_token:
+            if held is not None and wish.refuses(held):
                 held = self.held[name] = held.after_refusal()
             flight = self._flights.get(name)
             if held is not None and wish.is_granted_by(held, now):
@@ -159,7 +160,7 @@ class Renewals:
         now = self.clock.monotonic()
         try:
             held = flight.result()
-        except TokenAcquisitionError:
+        except OAuth2Error:
             if wish.force and not wish.is_older_than(flight.began):
                 return self.ask(wish)  # it failed for somebody who asked earlier
             current = self.held.get(wish.provider_name)
@@ -170,8 +171,12 @@ class Renewals:
 
     def ask_for_all(self) -> list[tuple[Wish, HeldToken | Renewal]]:
         """Begin to renew every token held; return what to wait for."""
-        wishes = [self.wish(name, force=True) for name in list(self.held)]
-        return [(wish, self.ask(wish)) for wish in wishes]
+        asked = []
+        for name in list(self.held):
+            wish = self.wish(name, force=True)
+            with suppress(UnknownProviderError):  # it was removed meanwhile
+                asked.append((wish, self.ask(wish)))
+        return asked
 
     # ---- the registry
 
@@ -264,6 +269,9 @@ class Renewals:
 
     def _fly(self, flight: Renewal) -> None:
         provider = flight.provider
+        if self._closing.is_set():
+            flight.fail(_closed_meanwhile())
+            return
         outer = _flown_here.set(flight)
         try:
             held = call_with_retries(
@@ -354,10 +362,14 @@ class Renewals:
             self.held.clear()
             self._closing.set()
         for flight in flights:
-            flight.fail(KeeperClosedError("the keeper was closed while this token was fetched"))
+            flight.fail(_closed_meanwhile())
         self._refresher.close(timeout)
         self._workers.close(timeout)
         return providers
+
+
+def _closed_meanwhile() -> KeeperClosedError:
+    return KeeperClosedError("the keeper was closed while this token was fetched")
 
 
 def _weak_renew(renewals: Renewals) -> Callable[[str], None]:

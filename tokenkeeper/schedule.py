@@ -27,6 +27,9 @@ SPREAD_SECONDS = 60.0
 MARGIN_SECONDS = 10.0
 """How long before its end a token is dead to us: the way to the API takes time, clocks differ."""
 
+LONGEST_LIFE_SECONDS = 10 * 365 * 86400.0
+"""A token that claims to live longer is renewed all the same; dates have an end."""
+
 
 class Deadlines(NamedTuple):
     """When something must happen to a token, in seconds on the keeper's monotonic clock."""
@@ -65,8 +68,8 @@ def lifetime_seconds(expires_at: float, before: Instant, after: Instant) -> floa
 
     The provider gave the end as wall-clock time. If someone stepped that clock while the request
     was under way, nobody knows which side of the step the provider saw; the shorter life of the
-    two is taken. That may cost a renewal, never a dead token.
+    two is taken, and ten years at most. That may cost a renewal, never a dead token.
     """
     seen_before = expires_at - before.wall
     seen_after = expires_at - after.wall + (after.monotonic - before.monotonic)
-    return min(seen_before, seen_after)
+    return min(seen_before, seen_after, LONGEST_LIFE_SECONDS)

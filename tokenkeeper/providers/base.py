@@ -35,6 +35,9 @@ class BaseOAuth2Provider(ABC):
     Methods are called from any thread, one renewal at a time for each keeper.
     """
 
+    buffer_seconds: float = DEFAULT_BUFFER_SECONDS
+    retry: RetryPolicy | None = None
+
     def __init__(
         self,
         provider_name: str,

@@ -131,7 +131,8 @@ class Renewals:
             if held is not None and wish.refuses(held):
                 held = self.held[name] = held.after_refusal()
             flight = self._flights.get(name)
-            if held is not None and wish.is_granted_by(held, now):
+            granted = held is not None and wish.is_granted_by(held, now)
+            if held is not None and granted:
                 # Without a refresher the first caller in the buffer renews, the others go on.
                 if self.background or flight is not None or wish.force or now < held.renew_at:
                     return held
@@ -140,7 +141,8 @@ class Renewals:
             takes_off = flight is None
             if flight is None:
                 flight = self._flights[name] = Renewal(provider, held)
-            flight.join(wish.deadline)
+            if not granted:  # who has a token in hand does not wait for retries
+                flight.join(wish.deadline)
         if takes_off:
             self._launch(flight, urgent=True)
         elif _flown_here.get() is flight:
@@ -171,8 +173,11 @@ class Renewals:
 
     def ask_for_all(self) -> list[tuple[Wish, HeldToken | Renewal]]:
         """Begin to renew every token held; return what to wait for."""
+        with self._lock:
+            self._check_open()
+            names = list(self.held)
         asked = []
-        for name in list(self.held):
+        for name in names:
             wish = self.wish(name, force=True)
             with suppress(UnknownProviderError):  # it was removed meanwhile
                 asked.append((wish, self.ask(wish)))
@@ -189,6 +194,7 @@ class Renewals:
     def remove(self, name: str) -> BaseOAuth2Provider:
         """Forget the provider *name* and its token, and return it."""
         with self._lock:
+            self._check_open()
             provider = self._provider(name)
             del self.providers[name]
             self._forget(name)
@@ -305,9 +311,10 @@ class Renewals:
                 self._cooldown.forget(name)
                 self.held[name] = held
                 self._refresher.schedule(name, held.renew_at)
-        flight.succeed(held)
         if counts:
             self._has_refresher()
+        flight.succeed(held)
+        if counts:
             _log.info("provider %r: token %s", name, "renewed" if held.renewals else "acquired")
 
     def _land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
@@ -321,7 +328,7 @@ class Renewals:
                 self._note_failure(flight, error)
         flight.fail(error)
         if counts:
-            _log.warning("%s", error)
+            _log.warning("no token from provider %r: %s", name, error)
 
     def _note_failure(self, flight: Renewal, error: OAuth2Error) -> None:
         """Decide when to try again, and for whom. Called with the lock held."""

@@ -1,0 +1,95 @@
+"""A provider that does as it is told, and keepers on a clock that is stepped by hand."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenKeeper
+from tokenkeeper.testing import SteppedClock
+
+
+class Source(BaseOAuth2Provider):
+    """Grants NAME-1, NAME-2, ...; raises ``error`` if there is one; waits at ``gate``."""
+
+    def __init__(self, name="api", *, clock, lifetime=3600.0, **options):
+        super().__init__(name, **options)
+        self.clock = clock
+        self.lifetime = lifetime
+        self.error = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+        self.requests = 0
+        self.refreshed = []
+        self.closed = 0
+
+    def acquire_token(self):
+        self.requests += 1
+        number = self.requests
+        self.entered.release()
+        assert self.gate.wait(20), "nobody opened the gate"
+        if self.error is not None:
+            raise self.error
+        ends = datetime.fromtimestamp(self.clock.time(), UTC) + timedelta(seconds=self.lifetime)
+        return OAuth2Token(f"{self.provider_name}-{number}", "Bearer", ends, scope="read")
+
+    def refresh_token(self, token):
+        self.refreshed.append(token.access_token)
+        return self.acquire_token()
+
+    def close(self):
+        self.closed += 1
+
+
+@pytest.fixture
+def clock():
+    """Return a clock that waits step by themselves."""
+    return SteppedClock(auto_step=True)
+
+
+@pytest.fixture
+def make_source(clock):
+    """Return a maker of sources on the clock of the test."""
+
+    def make(name="api", **options):
+        return Source(name, clock=clock, **options)
+
+    return make
+
+
+@pytest.fixture
+def source(make_source):
+    """Return a source called "api"."""
+    return make_source()
+
+
+@pytest.fixture
+def keeper(clock, source):
+    """Return a keeper with the source, which renews in the background when told to look.
+
+    Its refresher has no thread: ``look(keeper)`` plays it.
+    """
+    keeper = TokenKeeper(clock=clock, jitter=lambda: 0.0)
+    keeper._renewals._refresher._thread = threading.current_thread()
+    keeper.add_provider(source)
+    yield keeper
+    keeper._renewals._refresher._thread = None
+    source.gate.set()
+    keeper.close()
+
+
+@pytest.fixture
+def look():
+    """Return what plays the refresher's thread: renew what is due, and wait until that is done."""
+
+    def look(keeper):
+        due = keeper._renewals._refresher.take_due()
+        for name in due:
+            keeper._renewals.renew(name)
+            flight = keeper._renewals._flights.get(name)
+            if flight is not None:
+                assert flight.wait(20)
+        return due
+
+    return look

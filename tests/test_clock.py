@@ -1,0 +1,44 @@
+"""The clocks that Tokenkeeper goes by."""
+
+import sys
+import threading
+import time
+
+import pytest
+
+from tokenkeeper import clock as clock_module
+from tokenkeeper.clock import SYSTEM_CLOCK, instant
+
+
+def test_wall_clock():
+    """The wall clock is the machine's."""
+    assert SYSTEM_CLOCK.time() == pytest.approx(time.time(), abs=5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this clock")
+def test_monotonic_counts_sleep():
+    """On Linux deadlines go by the clock that goes on while the machine sleeps."""
+    here = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert here <= SYSTEM_CLOCK.monotonic() <= here + 5
+
+
+@pytest.mark.parametrize("platform", ["win32", "freebsd14"])
+def test_elsewhere_the_plain_monotonic_clock_serves(platform, monkeypatch):
+    """Where no such clock is known time.monotonic() is used."""
+    monkeypatch.setattr(sys, "platform", platform)
+    assert clock_module._sleep_counting_clock() is time.monotonic
+
+
+def test_wait_says_whether_the_event_is_set():
+    """A wait tells the event from the timeout."""
+    event = threading.Event()
+    assert SYSTEM_CLOCK.wait(event, 0) is False
+    event.set()
+    assert SYSTEM_CLOCK.wait(event, None) is True
+
+
+def test_instant_reads_both_clocks():
+    """An instant holds both clocks, read together."""
+    now = instant(SYSTEM_CLOCK)
+    assert now.wall == pytest.approx(time.time(), abs=5)
+    assert now.monotonic <= SYSTEM_CLOCK.monotonic()

@@ -1,0 +1,110 @@
+"""What a forked child makes anew."""
+
+import os
+import sys
+import threading
+import types
+
+import pytest
+
+from tokenkeeper import fork
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+
+
+def exit_code_of(child):
+    """Fork, run *child* there, and return its exit code; a child that hangs is a failure."""
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            code = child()
+        finally:
+            os._exit(code)
+    ended = []
+    reaper = threading.Thread(target=lambda: ended.append(os.waitpid(pid, 0)[1]))
+    reaper.start()
+    reaper.join(20)
+    if reaper.is_alive():
+        os.kill(pid, 9)
+        reaper.join()
+    return os.waitstatus_to_exitcode(ended[0])
+
+
+class Item:
+    """Counts the forks that it came through."""
+
+    forks = 0
+
+    def after_fork_in_child(self):
+        self.forks += 1
+
+
+def test_items_are_renewed_in_the_child_only():
+    """Each registered item is told in the child, and not in the parent."""
+    item = Item()
+    fork.renew_after_fork(item)
+    assert exit_code_of(lambda: item.forks) == 1
+    assert item.forks == 0
+
+
+def test_items_are_held_weakly():
+    """An item that nobody else holds is forgotten."""
+    before = len(fork._aware)
+    item = Item()
+    fork.renew_after_fork(item)
+    assert len(fork._aware) == before + 1
+    del item
+    assert len(fork._aware) == before
+
+
+def test_late_import():
+    """A module is imported by its name."""
+    assert fork.late_import("json.decoder") is sys.modules["json.decoder"]
+
+
+def test_a_fork_waits_for_a_late_import(monkeypatch):
+    """A child is never born in the middle of an import, whose lock would have no owner there."""
+    importing, go_on, forked = threading.Event(), threading.Event(), threading.Event()
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name != "slow_module":
+                return None
+            importing.set()
+            go_on.wait(10)
+            return types.SimpleNamespace(
+                name=name,
+                loader=self,
+                origin=None,
+                submodule_search_locations=None,
+                has_location=False,
+                cached=None,
+                parent="",
+                _initializing=False,
+            )
+
+        def create_module(self, spec):
+            return None
+
+        def exec_module(self, module):
+            pass
+
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    importer = threading.Thread(target=fork.late_import, args=("slow_module",))
+    importer.start()
+    assert importing.wait(10)
+    codes = []
+
+    def fork_now():
+        codes.append(exit_code_of(lambda: 0 if "slow_module" in sys.modules else 1))
+        forked.set()
+
+    forker = threading.Thread(target=fork_now)
+    forker.start()
+    assert not forked.wait(0.05)
+    go_on.set()
+    importer.join(10)
+    forker.join(30)
+    assert codes == [0]
+    del sys.modules["slow_module"]

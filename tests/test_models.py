@@ -1,0 +1,208 @@
+"""The two values: what they hold, refuse and hide."""
+
+import copy
+import pickle
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from tokenkeeper import InvalidConfigurationError, OAuth2Config, OAuth2Token
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+SECRET = "s3cr3t-Value"
+
+
+def a_config(**changes):
+    fields = {
+        "provider_name": "api",
+        "client_id": "me",
+        "client_secret": SECRET,
+        "token_url": "https://id.example.com/token",
+    }
+    return OAuth2Config(**(fields | changes))
+
+
+class TestToken:
+    """OAuth2Token."""
+
+    def test_fields(self):
+        """A token holds what the server granted; the optional parts may be left out."""
+        token = OAuth2Token("abc", "Bearer", NOON)
+        assert (token.access_token, token.token_type, token.expires_at) == ("abc", "Bearer", NOON)
+        assert token.scope is None
+        assert token.refresh_token is None
+
+    def test_expires_at_is_held_as_utc(self):
+        """An end given in another zone is the same moment, held as UTC."""
+        there = NOON.astimezone(timezone(timedelta(hours=9)))
+        token = OAuth2Token("abc", "Bearer", there)
+        assert token.expires_at == NOON
+        assert token.expires_at.tzinfo is UTC
+
+    @pytest.mark.parametrize(
+        ("token", "end"),
+        [("", NOON), (" ", NOON), (None, NOON), ("a\nb", NOON), ("a", NOON.replace(tzinfo=None))]
+        + [("a", None), ("a", 1234567890)],
+    )
+    def test_nonsense_is_refused(self, token, end):
+        """An empty or unprintable token and an end that is no aware datetime are refused."""
+        with pytest.raises(ValueError, match="must"):
+            OAuth2Token(token, "Bearer", end)
+
+    @pytest.mark.parametrize(("left", "expired"), [(299, True), (300, True), (302, False)])
+    def test_is_expired_against_the_buffer(self, left, expired):
+        """A token counts as expired once no more than the buffer is left."""
+        token = OAuth2Token("abc", "Bearer", datetime.now(UTC) + timedelta(seconds=left))
+        assert token.is_expired() is expired
+        assert token.is_expired(buffer_seconds=0) is False
+
+    def test_remaining_lifetime(self):
+        """What is left is a timedelta, negative once the token has ended."""
+        ended = OAuth2Token("abc", "Bearer", datetime.now(UTC) - timedelta(seconds=5))
+        assert timedelta(seconds=-10) < ended.remaining_lifetime <= timedelta(seconds=-5)
+
+    def test_immutable(self):
+        """A token can't be changed."""
+        token = OAuth2Token("abc", "Bearer", NOON)
+        with pytest.raises(AttributeError):
+            token.access_token = "other"
+
+    def test_repr_shows_no_secret(self):
+        """Neither the access token nor the refresh token shows in the repr."""
+        token = OAuth2Token("at-secret", "Bearer", NOON, "read", "rt-secret")
+        assert "secret" not in repr(token)
+        assert "read" in repr(token)
+
+    def test_pickles(self):
+        """A token survives a pickle, as it may travel to another process."""
+        token = OAuth2Token("abc", "Bearer", NOON, "read", "rt")
+        assert pickle.loads(pickle.dumps(token)) == token
+        assert copy.deepcopy(token) == token
+
+
+class TestConfig:
+    """OAuth2Config."""
+
+    @pytest.mark.parametrize(
+        ("given", "held"),
+        [
+            ("read write", "read write"),
+            (["read", "write"], "read write"),
+            (("read",), "read"),
+            (" read  write ", "read write"),
+            ("", None),
+            ([], None),
+            (None, None),
+            ("https://graph.microsoft.com/.default", "https://graph.microsoft.com/.default"),
+        ],
+    )
+    def test_scope(self, given, held):
+        """A scope is a string or a list, and held as RFC 6749 writes it."""
+        assert a_config(scope=given).scope == held
+
+    @pytest.mark.parametrize("field", ["provider_name", "client_id", "client_secret", "token_url"])
+    @pytest.mark.parametrize("value", ["", "  ", None, 7, "a\nb", "a\x00b", "a\u2028b"])
+    def test_needed_fields(self, field, value):
+        """An empty, missing or unprintable field is refused where it is made, by name."""
+        with pytest.raises(InvalidConfigurationError, match=field) as caught:
+            a_config(**{field: value})
+        assert caught.value.field == field
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://id.example.com/token",
+            "http://127.0.0.1.example.com/token",
+            "http://localhost.example.com/token",
+            "http://localhost@example.com/token",
+            "http://[::2]/token",
+            "http://0.0.0.0/token",
+            "https://user:pw@id.example.com/token",
+            "https://user@id.example.com/token",
+            "https://@id.example.com/token",
+            "https://id.example.com/token#part",
+            "https://id.example.com/token#",
+            "https://id.example.com/to ken",
+            "https://id.example.com\\@evil.example/token",
+            "https:///token",
+            "https://id.example.com:port/token",
+            "https://id.example.com:99999/token",
+            "https://[::1/token",
+            "ftp://id.example.com/token",
+            "id.example.com/token",
+            "/token",
+        ],
+    )
+    def test_token_url_refused(self, url):
+        """A URL that a secret must not be sent to is refused, naming the field."""
+        with pytest.raises(InvalidConfigurationError, match="token_url") as caught:
+            a_config(token_url=url)
+        assert caught.value.field == "token_url"
+        assert caught.value.provider_name == "api"
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "https://id.example.com/token",
+            "https://id.example.com:8443/a/token?tenant=7",
+            "HTTPS://ID.example.com/token",
+            "http://localhost:8080/token",
+            "http://127.0.0.1/token",
+            "http://127.9.8.7:1/token",
+            "http://[::1]:8080/token",
+        ],
+    )
+    def test_token_url_taken(self, url):
+        """https is taken from anywhere, http from a loopback host."""
+        assert a_config(token_url=url).token_url == url
+
+    @pytest.mark.parametrize("scope", ['re"ad', "re\\ad", ["a b"], "naïve", "a\tb", [7], 7, b"a"])
+    def test_scope_refused(self, scope):
+        """A scope with characters that RFC 6749 forbids, or of another type, is refused."""
+        with pytest.raises(InvalidConfigurationError, match="scope") as caught:
+            a_config(scope=scope)
+        assert caught.value.field == "scope"
+
+    @pytest.mark.parametrize(
+        "name",
+        ["grant_type", "client_id", "client_secret", "scope", "refresh_token", "client_assertion"],
+    )
+    def test_parameters_do_not_override_the_grant(self, name):
+        """A further parameter that the grant itself sends is a clear error."""
+        with pytest.raises(InvalidConfigurationError, match=name):
+            a_config(additional_params={name: "x"})
+
+    @pytest.mark.parametrize("parameters", [{"a": 1}, {"a": None}, {1: "a"}, {"": "a"}, ["a"], "a"])
+    def test_parameters_refused(self, parameters):
+        """Further parameters are a mapping of names to strings or lists of strings."""
+        with pytest.raises(InvalidConfigurationError, match="additional_params"):
+            a_config(additional_params=parameters)
+
+    def test_parameters_are_held_for_good(self):
+        """What was handed in may change afterwards; the configuration does not."""
+        given = {"audience": "api", "resource": ["https://a", "https://b"]}
+        config = a_config(additional_params=given)
+        given["audience"] = "other"
+        given["resource"].append("https://c")
+        assert config.additional_params == {
+            "audience": "api",
+            "resource": ("https://a", "https://b"),
+        }
+        with pytest.raises(TypeError):
+            config.additional_params["audience"] = "other"
+
+    def test_immutable(self):
+        """A configuration can't be changed."""
+        with pytest.raises(AttributeError):
+            a_config().client_secret = "other"
+
+    def test_repr_shows_no_secret(self):
+        """Neither the secret nor the values of further parameters show in the repr."""
+        config = a_config(additional_params={"password": "pw-" + SECRET})
+        assert SECRET not in repr(config)
+        assert "id.example.com" in repr(config)
+
+    def test_pickles(self):
+        """A configuration survives a pickle: spawned workers get it that way."""
+        config = a_config(scope="read", additional_params={"resource": ["https://a"]})
+        assert pickle.loads(pickle.dumps(config)) == config

@@ -1,0 +1,77 @@
+"""The event loop that the library owns."""
+
+import asyncio
+import threading
+
+import anyio
+import pytest
+
+from tokenkeeper import portal
+
+
+async def where():
+    return threading.current_thread().name, asyncio.get_running_loop()
+
+
+def test_plain_functions_run_where_they_are_called():
+    """A plain function is called as it is."""
+    assert portal.call(threading.get_ident) == threading.get_ident()
+    assert portal.call(divmod, 7, 2) == (3, 1)
+
+
+def test_one_loop_for_the_process():
+    """Coroutines from many threads all run on one loop, on a thread of the library."""
+    seen = []
+    threads = [threading.Thread(target=lambda: seen.append(portal.call(where))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(seen) == 8
+    assert len(set(seen)) == 1
+    assert seen[0][0] == "tokenkeeper-loop"
+
+
+def test_awaitables_are_finished_on_the_loop():
+    """A plain function that returns an awaitable counts as async."""
+    assert portal.call(lambda: where())[0] == "tokenkeeper-loop"
+
+
+def test_errors_come_back():
+    """What a coroutine raises is raised to the caller."""
+
+    async def fail():
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        portal.call(fail)
+
+
+def test_knows_its_own_thread():
+    """The loop's thread is told from others."""
+
+    async def inside():
+        return portal.on_portal_thread()
+
+    assert portal.call(inside) is True
+    assert portal.on_portal_thread() is False
+
+
+def test_stop_cancels_what_runs_and_ends_the_thread():
+    """A stopped loop leaves no task and no thread behind."""
+    loop = portal._PortalLoop()
+    loop.stop(1.0)
+    entered, cancelled = threading.Event(), threading.Event()
+
+    async def wait_for_ever():
+        try:
+            entered.set()
+            await anyio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    loop.portal().start_task_soon(wait_for_ever)
+    assert entered.wait(10)
+    loop.stop(10.0)
+    assert cancelled.is_set()
+    assert not loop.thread.is_alive()

@@ -1,0 +1,236 @@
+"""The three promises, checked after every step of whatever may happen to a token."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tokenkeeper import (
+    BaseOAuth2Provider,
+    OAuth2Token,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
+from tokenkeeper.schedule import MARGIN_SECONDS
+from tokenkeeper.testing import SteppedClock
+
+MOODS = ["grants", "is down", "refuses", "is slow", "is slow while the wall clock is stepped"]
+LONG_REQUEST_SECONDS = 1.5
+
+
+class Server(BaseOAuth2Provider):
+    """Grants tokens and knows, on a clock that nobody steps, when each of them really ends."""
+
+    def __init__(self, clock):
+        super().__init__("api")
+        self.clock = clock
+        self.mood = "grants"
+        self.lifetime = 3600.0
+        self.requests = 0
+        self.granted = {}  # token -> (true end, lifetime, true time of the grant)
+        self.revoked = set()
+
+    def acquire_token(self):
+        self.requests += 1
+        wall = self.clock.time()
+        if self.mood.startswith("is slow"):
+            self.clock.step(LONG_REQUEST_SECONDS)
+            if self.mood != "is slow":
+                self.clock.step_wall(-3600.0 if self.requests % 2 else 3600.0)
+        if self.mood == "is down":
+            raise TokenAcquisitionError("503", status_code=503)
+        if self.mood == "refuses":
+            raise TokenAcquisitionError("401", status_code=401, error="invalid_client")
+        token = f"token-{self.requests}"
+        # Granted as the request was sent: the least that a server can mean.
+        sent = self.clock.monotonic() - (LONG_REQUEST_SECONDS if "slow" in self.mood else 0.0)
+        self.granted[token] = (sent + self.lifetime, self.lifetime, self.clock.monotonic())
+        ends = datetime.fromtimestamp(wall, UTC) + timedelta(seconds=self.lifetime)
+        return OAuth2Token(token, "Bearer", ends)
+
+    def margin(self, token):
+        """Return what is really left of *token* beyond the margin that it must have."""
+        end, lifetime, _ = self.granted[token]
+        return end - self.clock.monotonic() - min(MARGIN_SECONDS, lifetime / 20)
+
+    def works(self, token):
+        return token not in self.revoked and self.margin(token) > 0
+
+
+class InlineWorkers:
+    """Does each job at once, so that a background renewal happens at a known moment."""
+
+    def submit(self, job, *, urgent=True):
+        job()
+
+    def close(self, timeout):
+        pass
+
+
+class Promises(RuleBasedStateMachine):
+    """A keeper, a server with moods, a clock that jumps, and callers that want this and that."""
+
+    background = True
+
+    @initialize(lifetime=st.sampled_from([4.0, 60.0, 900.0, 3600.0]))
+    def begin(self, lifetime):
+        self.clock = SteppedClock(auto_step=True)
+        self.server = Server(self.clock)
+        self.server.lifetime = lifetime
+        self.keeper = TokenKeeper(background=self.background, clock=self.clock)
+        self.keeper.add_provider(self.server)
+        self.pin_threads()
+
+    def pin_threads(self):
+        """Let the rules play the refresher's thread."""
+        if self.background:
+            self.keeper._renewals._workers = InlineWorkers()
+            self.keeper._renewals._refresher._thread = object()
+
+    def teardown(self):
+        if hasattr(self, "keeper"):
+            self.keeper._renewals._refresher._thread = None
+            self.keeper.close()
+
+    # ---- what happens
+
+    @rule(seconds=st.sampled_from([0.001, 0.5, 1.0, 10.0, 60.0, 299.0, 900.0, 3600.0, 86400.0]))
+    def time_passes(self, seconds):
+        self.clock.step(seconds)
+
+    @rule(seconds=st.sampled_from([-1e7, -3600.0, -1.0, 1.0, 3600.0, 1e7]))
+    def somebody_steps_the_wall_clock(self, seconds):
+        self.clock.step_wall(seconds)
+
+    @rule(mood=st.sampled_from(MOODS))
+    def the_server_s_mood_changes(self, mood):
+        self.server.mood = mood
+
+    @rule(lifetime=st.sampled_from([2.0, 4.0, 60.0, 300.0, 3600.0, 86400.0]))
+    def the_server_grants_other_lifetimes(self, lifetime):
+        self.server.lifetime = lifetime
+
+    @rule()
+    def the_refresher_looks(self):
+        self.keeper._renewals.renew_due()
+
+    @rule()
+    def the_process_forks(self):
+        """Go on as the child: what it makes anew must not lose a token or a renewal."""
+        self.keeper._renewals.after_fork_in_child()
+        self.pin_threads()
+
+    @rule()
+    def somebody_clears(self):
+        self.keeper.clear_token()
+        assert self.keeper.get_cached_token_info("api") is None
+
+    # ---- what callers want
+
+    def held(self):
+        """Return the token held if it works, by the server's word."""
+        held = self.keeper._held.get("api")
+        alive = held is not None and self.clock.monotonic() < held.dead_at
+        return held.access_token if alive and self.server.works(held.access_token) else None
+
+    def still(self, had):
+        """Return *had* unless it ended during the one request that an inline renewal may cost."""
+        return had if self.background or had == self.held() else None
+
+    @rule()
+    def somebody_reads(self):
+        had, before = self.held(), self.server.requests
+        try:
+            token = self.keeper.get_token("api")
+        except TokenAcquisitionError:
+            assert self.still(had) is None, "an error, though a valid token was held"
+            assert self.server.mood != "grants" or self.server.requests == before
+        else:
+            assert self.server.works(token), "a dead token"
+            if had is not None and self.background:
+                assert self.server.requests == before, "a wait, though a valid token was held"
+            if self.server.mood == "grants":
+                assert self.server.requests - before <= 1, "two requests for one need"
+
+    @rule()
+    def somebody_wants_a_new_one(self):
+        came, before = self.clock.monotonic(), self.server.requests
+        try:
+            token = self.keeper.get_token("api", force_refresh=True)
+        except TokenAcquisitionError:
+            assert self.server.mood != "grants"
+        else:
+            assert self.server.works(token)
+            assert self.server.granted[token][2] >= came, "granted before the call began"
+            if self.server.mood == "grants":
+                assert self.server.requests - before == 1
+
+    @rule()
+    def somebody_renews_all(self):
+        had = self.keeper._held.get("api")
+        worked = self.keeper.refresh_all()
+        assert worked.keys() == ({"api"} if had is not None else set())
+        if self.server.mood == "grants":
+            assert all(worked.values())
+
+    @precondition(lambda self: self.held() is not None)
+    @rule()
+    def an_api_refuses_the_token(self):
+        refused, before = self.held(), self.server.requests
+        self.server.revoked.add(refused)
+        for _ in range(3):  # a crowd with the same refused token
+            try:
+                token = self.keeper.renew_refused("api", refused)
+            except TokenAcquisitionError:
+                assert self.server.mood != "grants"
+            else:
+                assert token != refused
+                assert self.server.works(token)
+        if self.server.mood == "grants":
+            assert self.server.requests - before == 1, "a crowd caused more than one renewal"
+
+    @rule()
+    def somebody_will_not_wait(self):
+        had = self.held()
+        try:
+            token = self.keeper.get_token("api", timeout=0)
+        except TokenAcquisitionError:
+            assert self.still(had) is None
+        else:
+            assert self.server.works(token)
+
+    # ---- what always holds
+
+    @invariant()
+    def what_is_held_is_whole(self):
+        held = getattr(self, "keeper", None) and self.keeper._held.get("api")
+        if held:
+            assert held.token.access_token == held.access_token
+            assert held.stale_at <= held.dead_at <= held.ends_at
+            true_end = self.server.granted[held.access_token][0]
+            assert held.ends_at <= true_end + 1e-3, "thought to live longer than it does"
+
+    @invariant()
+    def nothing_is_left_in_the_air(self):
+        if hasattr(self, "keeper"):
+            assert not self.keeper._renewals._flights
+
+    @invariant()
+    def a_renewal_is_always_planned(self):
+        held = getattr(self, "keeper", None) and self.keeper._held.get("api")
+        if held and self.clock.monotonic() < held.dead_at:
+            assert "api" in self.keeper._renewals._refresher._current
+
+
+class PromisesInline(Promises):
+    """The same where nothing runs in the background."""
+
+    background = False
+
+
+TestPromises = Promises.TestCase
+TestPromisesInline = PromisesInline.TestCase
+TestPromises.settings = TestPromisesInline.settings = settings(
+    max_examples=100, stateful_step_count=40, deadline=None
+)

@@ -1,0 +1,167 @@
+"""The public surface, what it costs to import, and who may import whom."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tokenkeeper
+import tokenkeeper.exceptions
+import tokenkeeper.providers
+from tokenkeeper.providers.base import BaseOAuth2Provider
+
+PACKAGE = Path(tokenkeeper.__file__).parent
+
+PUBLIC = {
+    "AzureADProvider",
+    "BaseOAuth2Provider",
+    "GenericOAuth2Provider",
+    "InvalidConfigurationError",
+    "KeeperClosedError",
+    "OAuth2Config",
+    "OAuth2Error",
+    "OAuth2Token",
+    "OAuth2TokenManager",
+    "RetryPolicy",
+    "TokenAcquisitionError",
+    "TokenKeeper",
+    "TokenRefreshError",
+    "TokenWaitTimeoutError",
+    "UnknownProviderError",
+    "__version__",
+    "get_default_keeper",
+    "get_default_manager",
+}
+
+# The floors of the house, the lowest first. A room imports from its own floor or from below.
+FLOORS = [
+    {"_version"},
+    {"exceptions", "clock", "fork"},
+    {"models"},
+    {"oauth"},
+    {"providers"},
+    {"retry", "schedule"},
+    {"held", "portal", "cooldown"},
+    {"flight", "fetch", "wish"},
+    {"refresher", "workers"},
+    {"renewal"},
+    {"keeper"},
+    {"manager"},
+    {"testing"},
+    {"demo", "cli", "__main__"},
+]
+
+
+def test_public_names_are_pinned():
+    """The package offers these names and no others, and each can be had."""
+    assert set(tokenkeeper.__all__) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(tokenkeeper, name) is not None
+    assert set(dir(tokenkeeper)) >= PUBLIC
+
+
+def test_unknown_names_are_refused():
+    """A name that is not there is an AttributeError that names it."""
+    with pytest.raises(AttributeError, match="Nope"):
+        _ = tokenkeeper.Nope
+    with pytest.raises(AttributeError, match="Nope"):
+        _ = tokenkeeper.providers.Nope
+
+
+def test_second_homes():
+    """Errors and providers are found in the modules of their kind as well."""
+    assert tokenkeeper.OAuth2Error is tokenkeeper.exceptions.OAuth2Error
+    for name in tokenkeeper.providers.__all__:
+        assert getattr(tokenkeeper.providers, name) is getattr(tokenkeeper, name)
+    assert tokenkeeper.BaseOAuth2Provider is BaseOAuth2Provider
+    assert set(dir(tokenkeeper.providers)) >= set(tokenkeeper.providers.__all__)
+
+
+def loaded_after(code: str) -> set[str]:
+    """Return the modules that a fresh interpreter has loaded after *code*."""
+    code += "\nimport sys; print(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        env={**os.environ, "PYTHONSAFEPATH": "1"},
+    )
+    return set(run.stdout.split())
+
+
+def test_import_is_light():
+    """Importing the package loads no library but itself."""
+    heavy = {"requests", "msal", "anyio", "tenacity", "cachetools", "asyncio", "concurrent.futures"}
+    assert not loaded_after("import tokenkeeper") & heavy
+
+
+def test_the_core_loads_no_http():
+    """A keeper and a provider of one's own need neither requests nor msal."""
+    loaded = loaded_after("from tokenkeeper import TokenKeeper, BaseOAuth2Provider; TokenKeeper()")
+    assert not loaded & {"requests", "msal", "trio", "click", "rich"}
+
+
+def test_azure_loads_msal_at_first_use():
+    """Registering an Azure provider does not load msal, which is slow."""
+    code = "from tokenkeeper import AzureADProvider; AzureADProvider('a', 'id', 's', 'tenant')"
+    assert "msal" not in loaded_after(code)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Return the rooms of the house that *path* imports, type checking apart."""
+    tree = ast.parse(path.read_text())
+    rooms = set()
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            skipped.update(ast.walk(node))
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            rooms.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            rooms.update(f"{node.module}.{name.name}" for name in node.names)
+    parts = (name.split(".") for name in rooms if name.startswith("tokenkeeper."))
+    return {part[1] for part in parts}
+
+
+def test_arrows_run_downward():
+    """A room imports from its own floor or from below, never up."""
+    floor_of = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room == "__init__":
+            continue
+        for imported in imports_of(path) & floor_of.keys():
+            assert floor_of[imported] <= floor_of[room], f"{path.name} imports {imported}"
+
+
+def test_every_room_has_a_floor():
+    """A new module is given its place in the house."""
+    rooms = {path.name.removesuffix(".py") for path in PACKAGE.iterdir()}
+    rooms -= {"__init__", "__pycache__", "py.typed"}
+    assert rooms == set().union(*FLOORS)
+
+
+def test_one_place_knows_the_time():
+    """No module but the clock imports time."""
+    for path in PACKAGE.rglob("*.py"):
+        names = {
+            name.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Import)
+            for name in node.names
+        }
+        assert "time" not in names or path.name == "clock.py", path.name
+
+
+def test_the_installed_package_is_tested():
+    """Under tox the tests run against the installed wheel, not the checkout."""
+    if "TOX_ENV_NAME" in os.environ:
+        assert "site-packages" in str(PACKAGE)

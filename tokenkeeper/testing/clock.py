@@ -1,0 +1,83 @@
+"""A clock that is stepped by hand."""
+
+from __future__ import annotations
+
+import threading
+
+__all__ = ["SteppedClock"]
+
+POLL_SECONDS = 0.002
+"""A thread can't wait for an event and for the clock at once, so it looks this often, really."""
+
+
+class SteppedClock:
+    """A :class:`~tokenkeeper.clock.Clock` on which time passes only when it is told to.
+
+    Thread-safe.
+
+    :param wall: what the wall clock shows at first, in seconds since the epoch.
+    :param monotonic: what the other clock shows at first.
+    :param auto_step: let a wait step the clock by itself and return at once. For tests with one
+        thread, where nobody else could step it.
+    """
+
+    def __init__(
+        self,
+        wall: float = 1_900_000_000.0,
+        monotonic: float = 1000.0,
+        *,
+        auto_step: bool = False,
+    ) -> None:
+        self._lock = threading.Lock()  # guards the two readings and the count
+        self._wall = wall
+        self._monotonic = monotonic
+        self._auto_step = auto_step
+        self._waiting = 0
+
+    def time(self) -> float:
+        """Return the wall clock."""
+        return self._wall
+
+    def monotonic(self) -> float:
+        """Return the clock that never goes back."""
+        return self._monotonic
+
+    @property
+    def waiting(self) -> int:
+        """How many threads wait on this clock right now."""
+        return self._waiting
+
+    def step(self, seconds: float) -> None:
+        """Let *seconds* pass on both clocks.
+
+        :raises ValueError: for a negative number; see :meth:`step_wall`.
+        """
+        if seconds < 0:
+            raise ValueError("time does not go back; step_wall() steps the wall clock alone")
+        with self._lock:
+            self._wall += seconds
+            self._monotonic += seconds
+
+    def step_wall(self, seconds: float) -> None:
+        """Set the wall clock forward or back, as an administrator or NTP might."""
+        with self._lock:
+            self._wall += seconds
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait until *event* is set or *timeout* has passed on this clock."""
+        if event.is_set():
+            return True
+        if self._auto_step and timeout is not None:
+            self.step(timeout)
+            return event.is_set()
+        ends = None if timeout is None else self._monotonic + timeout
+        with self._lock:
+            self._waiting += 1
+        try:
+            while not event.wait(POLL_SECONDS):
+                if ends is not None and self._monotonic >= ends:
+                    return event.is_set()
+            return True
+        finally:
+            with self._lock:
+                self._waiting -= 1

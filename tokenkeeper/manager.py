@@ -127,7 +127,10 @@ class OAuth2TokenManager:
         if self._renewals.background:
             return call()
         limiter = _own_limiter()
-        return await anyio.to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=True)
+        try:
+            return await anyio.to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=True)
+        except RuntimeError:  # this host has no thread to give; call() itself raises no such thing
+            return call()
 
     async def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> str:
         """Suspend until *wish* is granted, or raise why it is not."""

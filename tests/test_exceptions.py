@@ -93,13 +93,13 @@ def test_own_copy_keeps_the_root_and_no_traceback():
 def test_own_copy_of_a_stranger():
     """A provider's own subclass is copied without calling its __init__."""
 
-    class Odd(TokenAcquisitionError):
+    class OddError(TokenAcquisitionError):
         def __init__(self, code, *, needed):
             super().__init__(f"odd {code}")
             self.needed = needed
 
-    copied = own_copy(Odd(7, needed="x"))
-    assert (type(copied), str(copied), copied.needed) == (Odd, "odd 7", "x")
+    copied = own_copy(OddError(7, needed="x"))
+    assert (type(copied), str(copied), copied.needed) == (OddError, "odd 7", "x")
 
 
 def test_as_refresh_error():

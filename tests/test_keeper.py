@@ -633,8 +633,13 @@ class TestInfo:
 
     @pytest.mark.parametrize(
         ("after", "state", "expired"),
-        [(3299, "fresh", False), (3301, "renewing", True), (3589, "renewing", True)]
-        + [(3591, "expired", True), (9999, "expired", True)],
+        [
+            (3299, "fresh", False),
+            (3301, "renewing", True),
+            (3589, "renewing", True),
+            (3591, "expired", True),
+            (9999, "expired", True),
+        ],
     )
     def test_states(self, keeper, clock, after, state, expired):
         """The three states follow each other."""

@@ -41,8 +41,15 @@ class TestToken:
 
     @pytest.mark.parametrize(
         ("token", "end"),
-        [("", NOON), (" ", NOON), (None, NOON), ("a\nb", NOON), ("a", NOON.replace(tzinfo=None))]
-        + [("a", None), ("a", 1234567890)],
+        [
+            ("", NOON),
+            (" ", NOON),
+            (None, NOON),
+            ("a\nb", NOON),
+            ("a", NOON.replace(tzinfo=None)),
+            ("a", None),
+            ("a", 1234567890),
+        ],
     )
     def test_nonsense_is_refused(self, token, end):
         """An empty or unprintable token and an end that is no aware datetime are refused."""
@@ -153,7 +160,7 @@ class TestConfig:
         ],
     )
     def test_token_url_taken(self, url):
-        """https is taken from anywhere, http from a loopback host."""
+        """A URL is taken with https from anywhere, with http from a loopback host."""
         assert a_config(token_url=url).token_url == url
 
     @pytest.mark.parametrize("scope", ['re"ad', "re\\ad", ["a b"], "naïve", "a\tb", [7], 7, b"a"])

@@ -1,6 +1,7 @@
 """What is worth a retry, and how long the waits are."""
 
 import threading
+from itertools import pairwise
 
 import pytest
 import requests
@@ -73,8 +74,14 @@ def test_our_errors_learn_their_provider():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("attempts", 0), ("attempts", -1), ("total_seconds", -1), ("max_wait_seconds", float("inf"))]
-    + [("initial_wait_seconds", float("nan")), ("max_retry_after_seconds", -0.1)],
+    [
+        ("attempts", 0),
+        ("attempts", -1),
+        ("total_seconds", -1),
+        ("max_wait_seconds", float("inf")),
+        ("initial_wait_seconds", float("nan")),
+        ("max_retry_after_seconds", -0.1),
+    ],
 )
 def test_policy_refuses(field, value):
     """A policy with a number that can't work is refused, naming the field."""
@@ -153,7 +160,7 @@ def test_waits_grow_with_full_jitter(clock):
         with pytest.raises(TokenAcquisitionError):
             run(attempts, policy)
         made = attempts.made_at
-        drawn.append([after - before for before, after in zip(made, made[1:], strict=False)])
+        drawn.append([after - before for before, after in pairwise(made)])
     for waits, ceiling in zip(zip(*drawn, strict=True), ceilings, strict=True):
         assert 0 <= min(waits) < ceiling / 3
         assert ceiling / 2 < max(waits) <= ceiling

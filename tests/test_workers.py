@@ -97,12 +97,13 @@ def test_an_idle_thread_holds_no_job(workers):
     class Big:
         pass
 
-    big = Big()
-    alive = weakref.ref(big)
-    done = threading.Event()
-    workers.submit(lambda: (big, done.set()))
-    assert done.wait(10)
-    del big
+    def submit_something_big():
+        big, done = Big(), threading.Event()
+        workers.submit(lambda: (big, done.set()))
+        assert done.wait(10)
+        return weakref.ref(big)
+
+    alive = submit_something_big()
     workers.close(timeout=10)
     gc.collect()
     assert alive() is None

@@ -1,0 +1,52 @@
+"""The README's Python runs as it is printed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+
+# Stands in for the two servers that the examples name, whose addresses no test may reach.
+SERVERS = '''
+import json
+import responses
+
+def grant(request):
+    return 200, {}, json.dumps({"access_token": "abcd1234", "token_type": "Bearer", "expires_in": 3600})
+
+mock = responses.RequestsMock(assert_all_requests_are_fired=False)
+mock.start()
+mock.add_callback("POST", "https://id.example.com/oauth2/token", grant)
+tenant = "https://login.microsoftonline.com/contoso.onmicrosoft.com"
+mock.add("GET", tenant + "/v2.0/.well-known/openid-configuration", json={
+    "issuer": tenant + "/v2.0",
+    "authorization_endpoint": tenant + "/oauth2/v2.0/authorize",
+    "token_endpoint": tenant + "/oauth2/v2.0/token",
+})
+mock.add_callback("POST", tenant + "/oauth2/v2.0/token", grant)
+'''
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_there_are_examples():
+    """The README has its examples: blocking, Azure, async, a custom provider, Celery."""
+    assert len(BLOCKS) == 5
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_example_runs(number):
+    """Each example runs as printed, and prints no warning."""
+    # The async example asks for what the Azure example before it registered.
+    before = BLOCKS[1] if "get_default_manager" in BLOCKS[number] else ""
+    done = run(SERVERS + before + "\n" + BLOCKS[number])
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""

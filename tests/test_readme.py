@@ -11,12 +11,13 @@ README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
 
 # Stands in for the two servers that the examples name, whose addresses no test may reach.
-SERVERS = '''
+SERVERS = """
 import json
 import responses
 
 def grant(request):
-    return 200, {}, json.dumps({"access_token": "abcd1234", "token_type": "Bearer", "expires_in": 3600})
+    token = {"access_token": "abcd1234", "token_type": "Bearer", "expires_in": 3600}
+    return 200, {}, json.dumps(token)
 
 mock = responses.RequestsMock(assert_all_requests_are_fired=False)
 mock.start()
@@ -28,7 +29,7 @@ mock.add("GET", tenant + "/v2.0/.well-known/openid-configuration", json={
     "token_endpoint": tenant + "/oauth2/v2.0/token",
 })
 mock.add_callback("POST", tenant + "/oauth2/v2.0/token", grant)
-'''
+"""
 
 
 def run(code):

@@ -82,6 +82,8 @@ def test_thread_renews_what_becomes_due(clock):
     refresher.start()
     refresher.start()
     assert refresher.is_running
+    while not clock.waiting:  # it naps until the late one, or a minute
+        threading.Event().wait(0.001)
     refresher.schedule("soon", clock.monotonic() + 10)
     clock.step(10)
     assert renewed.acquire(timeout=10)

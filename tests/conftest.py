@@ -71,10 +71,10 @@ def keeper(clock, source):
     Its refresher has no thread: ``look(keeper)`` plays it.
     """
     keeper = TokenKeeper(clock=clock, jitter=lambda: 0.0)
-    keeper._renewals._refresher._thread = threading.current_thread()
+    keeper._renewals.crew.refresher._thread = threading.current_thread()
     keeper.add_provider(source)
     yield keeper
-    keeper._renewals._refresher._thread = None
+    keeper._renewals.crew.refresher._thread = None
     source.gate.set()
     keeper.close()
 
@@ -84,7 +84,7 @@ def look():
     """Return what plays the refresher's thread: renew what is due, and wait until that is done."""
 
     def look(keeper):
-        due = keeper._renewals._refresher.take_due()
+        due = keeper._renewals.crew.refresher.take_due()
         for name in due:
             keeper._renewals.renew(name)
             flight = keeper._renewals._flights.get(name)

@@ -831,14 +831,15 @@ class TestClose:
         keeper = TokenKeeper(clock=clock)
         keeper.add_provider(source)
         keeper.get_token("api")
-        renewals, thread = keeper._renewals, keeper._renewals._refresher._thread
+        crew = keeper._renewals.crew
+        thread = crew.refresher._thread
         alive = weakref.ref(keeper)
         del keeper
         gc.collect()
         assert alive() is None
         thread.join(20)
         assert not thread.is_alive()
-        assert renewals.closed
+        assert crew.leaving.is_set()
 
 
 class TestDefault:

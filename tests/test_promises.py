@@ -85,12 +85,12 @@ class Promises(RuleBasedStateMachine):
     def pin_threads(self):
         """Let the rules play the refresher's thread."""
         if self.background:
-            self.keeper._renewals._workers = InlineWorkers()
-            self.keeper._renewals._refresher._thread = object()
+            self.keeper._renewals.crew.workers = InlineWorkers()
+            self.keeper._renewals.crew.refresher._thread = object()
 
     def teardown(self):
         if hasattr(self, "keeper"):
-            self.keeper._renewals._refresher._thread = None
+            self.keeper._renewals.crew.refresher._thread = None
             self.keeper.close()
 
     # ---- what happens
@@ -220,7 +220,7 @@ class Promises(RuleBasedStateMachine):
     def a_renewal_is_always_planned(self):
         held = getattr(self, "keeper", None) and self.keeper._held.get("api")
         if held and self.clock.monotonic() < held.dead_at:
-            assert "api" in self.keeper._renewals._refresher._current
+            assert "api" in self.keeper._renewals.crew.refresher._current
 
 
 class PromisesInline(Promises):

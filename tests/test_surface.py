@@ -47,6 +47,7 @@ FLOORS = [
     {"held", "portal", "cooldown"},
     {"flight", "fetch", "wish"},
     {"refresher", "workers"},
+    {"crew"},
     {"renewal"},
     {"keeper"},
     {"manager"},

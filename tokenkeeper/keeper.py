@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from tokenkeeper import portal
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.crew import Crew
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     TokenAcquisitionError,
@@ -80,7 +81,7 @@ class TokenKeeper:
         self._held = self._renewals.held
         renew_after_fork(self._renewals)
         _keepers.add(self)
-        weakref.finalize(self, _abandon, self._renewals).atexit = False
+        weakref.finalize(self, _abandon, self._renewals.crew).atexit = False
 
     # ---- tokens
 
@@ -241,11 +242,11 @@ class TokenKeeper:
 _keepers: weakref.WeakSet[TokenKeeper] = weakref.WeakSet()
 
 
-def _abandon(renewals: Renewals) -> None:
-    # The garbage collector calls this anywhere, even inside a lock that close() wants, and even
+def _abandon(crew: Crew) -> None:
+    # The garbage collector calls this anywhere, even inside a lock that leave() wants, and even
     # inside threading's own. Only a bare new thread is sure to hold none of them.
     with suppress(RuntimeError):  # the interpreter is ending, and its threads with it
-        _thread.start_new_thread(renewals.close, (0.0,))
+        _thread.start_new_thread(crew.leave, (0.0,))
 
 
 @atexit.register

@@ -18,6 +18,7 @@ from functools import partial
 
 from tokenkeeper.clock import Clock
 from tokenkeeper.cooldown import Cooldown
+from tokenkeeper.crew import Crew
 from tokenkeeper.exceptions import (
     KeeperClosedError,
     OAuth2Error,
@@ -29,10 +30,8 @@ from tokenkeeper.fetch import fetch
 from tokenkeeper.flight import Flight
 from tokenkeeper.held import HeldToken
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.refresher import Refresher
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries, is_transient
 from tokenkeeper.wish import Wish
-from tokenkeeper.workers import Workers
 
 __all__ = ["Renewal", "Renewals"]
 
@@ -72,7 +71,7 @@ class Renewals:
         self.held: dict[str, HeldToken] = {}
         self.providers: dict[str, BaseOAuth2Provider] = {}
         self.background = background
-        self._max_workers = max_workers
+        self.crew = Crew(max_workers, clock, _weak_renew(self))
         self._cooldown_seconds = cooldown_seconds
         self._retry = retry
         self.clock = clock
@@ -81,24 +80,22 @@ class Renewals:
         self._make_perishables()
 
     def _make_perishables(self) -> None:
-        """Make what no forked child can go on using: locks, threads, and what they were doing."""
+        """Make what no forked child can go on using: locks, and what other threads were doing."""
         self._lock = threading.Lock()  # guards all that is assigned here, and writes to the rest
         self._flights: dict[str, Renewal] = {}
         self._cooldown = Cooldown(self._cooldown_seconds, self._retry, self.clock)
         self._counter = itertools.count(1)
-        self._closing = threading.Event()
-        self._workers = Workers(self._max_workers)
-        self._refresher = Refresher(self.clock, _weak_renew(self))
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens, forget what other threads of the parent were about to do."""
         start = next(self._counter)
         self._make_perishables()
         self._counter = itertools.count(start + 1)
+        self.crew.assemble()
         for name, held in self.held.items():
             # Children of one fork were all to renew at the same moment: draw lots again.
             spread = (held.stale_at - held.renew_at) * self._jitter()
-            self._refresher.schedule(name, held.renew_at + spread)
+            self.crew.refresher.schedule(name, held.renew_at + spread)
 
     # ---- what a caller gets
 
@@ -214,7 +211,7 @@ class Renewals:
         self.held.pop(name, None)
         self._flights.pop(name, None)
         self._cooldown.forget(name)
-        self._refresher.forget(name)
+        self.crew.refresher.forget(name)
 
     def names(self) -> list[str]:
         """Return the registered names."""
@@ -253,20 +250,20 @@ class Renewals:
             if self.closed or held is None or name in self._flights:
                 return  # gone, or under way
             if self.clock.monotonic() < held.renew_at:
-                self._refresher.schedule(name, held.renew_at)
+                self.crew.refresher.schedule(name, held.renew_at)
                 return
             flight = self._flights[name] = Renewal(self.providers[name], held)
         self._launch(flight, urgent=False)
 
     def renew_due(self) -> None:
         """Renew inline all that is due: the refresher's round, for hosts without threads."""
-        for name in self._refresher.take_due():
+        for name in self.crew.refresher.take_due():
             self.renew(name)
 
     def _launch(self, flight: Renewal, *, urgent: bool) -> None:
         if self.background:
             try:
-                self._workers.submit(partial(self._fly, flight), urgent=urgent)
+                self.crew.workers.submit(partial(self._fly, flight), urgent=urgent)
             except RuntimeError:  # this host has no thread to give
                 pass
             else:
@@ -275,7 +272,7 @@ class Renewals:
 
     def _fly(self, flight: Renewal) -> None:
         provider = flight.provider
-        if self._closing.is_set():
+        if self.crew.leaving.is_set():
             flight.fail(_closed_meanwhile())
             return
         outer = _flown_here.set(flight)
@@ -284,7 +281,7 @@ class Renewals:
                 partial(self._attempt, flight),
                 provider.retry or self._retry,
                 clock=self.clock,
-                closing=self._closing,
+                closing=self.crew.leaving,
                 wanted_at=flight.is_wanted_at,
             )
         except BaseException as error:  # whatever it was, nobody must wait for ever
@@ -310,7 +307,7 @@ class Renewals:
                 del self._flights[name]
                 self._cooldown.forget(name)
                 self.held[name] = held
-                self._refresher.schedule(name, held.renew_at)
+                self.crew.refresher.schedule(name, held.renew_at)
         if counts:
             self._has_refresher()
         flight.succeed(held)
@@ -340,16 +337,16 @@ class Renewals:
             wait = policy.background_wait(held.failures, error, held.dead_at - now, self._jitter())
             held = self.held[name] = held.after_failure(str(error), now + wait)
             if now < held.dead_at or is_transient(error):
-                self._refresher.schedule(name, held.renew_at)
+                self.crew.refresher.schedule(name, held.renew_at)
         if (held is None or now >= held.dead_at) and isinstance(error, TokenAcquisitionError):
             self._cooldown.note(name, error)
 
     def _has_refresher(self) -> bool:
         """Say whether the background renews, and start it where it should and does not yet."""
-        if self._refresher.is_running or not self.background:
+        if self.crew.refresher.is_running or not self.background:
             return self.background
         try:
-            self._refresher.start()
+            self.crew.refresher.start()
         except RuntimeError:
             self.background = False
             _log.warning("this host starts no threads: tokens are renewed inline instead")
@@ -367,11 +364,9 @@ class Renewals:
             flights = list(self._flights.values())
             self._flights.clear()
             self.held.clear()
-            self._closing.set()
         for flight in flights:
             flight.fail(_closed_meanwhile())
-        self._refresher.close(timeout)
-        self._workers.close(timeout)
+        self.crew.leave(timeout)
         return providers
 
 

@@ -868,12 +868,16 @@ class TestDefault:
 
 
 def test_closing_at_exit_is_quiet(clock, source):
-    """What is registered for the end of the interpreter closes what still lives."""
+    """At the end of the interpreter the threads end, and who still asks is served."""
     keeper = TokenKeeper(clock=clock)
     keeper.add_provider(source)
     keeper.get_token("api")
-    keeper_module._close_all()
-    assert keeper.is_closed
+    thread = keeper._renewals.crew.refresher._thread
+    keeper_module._go_inline()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert keeper.get_token("api", force_refresh=True) == "api-2"
+    keeper.close()
 
 
 def test_dates_are_utc(keeper, clock):

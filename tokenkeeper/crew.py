@@ -35,7 +35,11 @@ class Crew:
         self.refresher = Refresher(self._clock, self._renew)
 
     def leave(self, timeout: float) -> None:
-        """End all threads; wait for each kind *timeout* seconds. Idempotent."""
+        """End all that they do, waits for a retry included. Idempotent."""
         self.leaving.set()
+        self.dismiss(timeout)
+
+    def dismiss(self, timeout: float) -> None:
+        """End all threads; wait for each kind *timeout* seconds. Idempotent."""
         self.refresher.close(timeout)
         self.workers.close(timeout)

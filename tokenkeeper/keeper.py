@@ -250,10 +250,11 @@ def _abandon(crew: Crew) -> None:
 
 
 @atexit.register
-def _close_all() -> None:
+def _go_inline() -> None:
     # Threads that are told to go before the interpreter is torn down print nothing while it is.
+    # The keepers stay open: daemon threads of the application may use them to the last moment.
     for keeper in list(_keepers):
-        keeper._renewals.close(timeout=0.2)  # noqa: SLF001 - module and class are one
+        keeper._renewals.go_inline(timeout=0.2)  # noqa: SLF001 - module and class are one
 
 
 _default: TokenKeeper | None = None

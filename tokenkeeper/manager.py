@@ -100,7 +100,7 @@ class OAuth2TokenManager:
 
     async def close(self) -> None:
         """Close the keeper, and with it both fronts: :meth:`TokenKeeper.close`."""
-        await anyio.to_thread.run_sync(self._keeper.close, limiter=_own_limiter())
+        await _off_loop(self._keeper.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -124,13 +124,7 @@ class OAuth2TokenManager:
 
     async def _off_loop_if_inline(self, call: Callable[[], T]) -> T:
         """Call what only notes down a renewal on the loop, and what flies one inline off it."""
-        if self._renewals.background:
-            return call()
-        limiter = _own_limiter()
-        try:
-            return await anyio.to_thread.run_sync(call, limiter=limiter, abandon_on_cancel=True)
-        except RuntimeError:  # this host has no thread to give; call() itself raises no such thing
-            return call()
+        return call() if self._renewals.background else await _off_loop(call)
 
     async def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> str:
         """Suspend until *wish* is granted, or raise why it is not."""
@@ -162,6 +156,23 @@ def _own_limiter() -> anyio.CapacityLimiter:
         limiter = anyio.CapacityLimiter(INLINE_THREADS)
         _limiter.set(limiter)
         return limiter
+
+
+async def _off_loop(call: Callable[[], T]) -> T:
+    """Call what blocks on a thread, which goes on if the task is cancelled."""
+    began = False
+
+    def run() -> T:
+        nonlocal began
+        began = True
+        return call()
+
+    try:
+        return await anyio.to_thread.run_sync(run, limiter=_own_limiter(), abandon_on_cancel=True)
+    except RuntimeError:
+        if began:
+            raise
+        return call()  # no thread to be had: better that the loop waits than that the caller fails
 
 
 _default: OAuth2TokenManager | None = None

@@ -82,7 +82,8 @@ class Renewals:
     def _make_perishables(self) -> None:
         """Make what no forked child can go on using: locks, and what other threads were doing."""
         self._lock = threading.Lock()  # guards all that is assigned here, and writes to the rest
-        self._flights: dict[str, Renewal] = {}
+        self._flights: dict[str, Renewal] = {}  # that callers may join
+        self._aloft: set[Renewal] = set()  # these and the forgotten ones, which still have waiters
         self._cooldown = Cooldown(self._cooldown_seconds, self._retry, self.clock)
         self._counter = itertools.count(1)
 
@@ -137,7 +138,7 @@ class Renewals:
                 self._cooldown.check(name)
             takes_off = flight is None
             if flight is None:
-                flight = self._flights[name] = Renewal(provider, held)
+                flight = self._take_off(provider, held)
             if not granted:  # who has a token in hand does not wait for retries
                 flight.join(wish.deadline)
         if takes_off:
@@ -252,13 +253,32 @@ class Renewals:
             if self.clock.monotonic() < held.renew_at:
                 self.crew.refresher.schedule(name, held.renew_at)
                 return
-            flight = self._flights[name] = Renewal(self.providers[name], held)
+            flight = self._take_off(self.providers[name], held)
         self._launch(flight, urgent=False)
 
     def renew_due(self) -> None:
         """Renew inline all that is due: the refresher's round, for hosts without threads."""
         for name in self.crew.refresher.take_due():
             self.renew(name)
+
+    def _take_off(self, provider: BaseOAuth2Provider, held: HeldToken | None) -> Renewal:
+        """Called with the lock held."""
+        flight = Renewal(provider, held)
+        self._flights[provider.provider_name] = flight
+        self._aloft.add(flight)
+        return flight
+
+    def _touch_down(self, flight: Renewal) -> bool:
+        """Say whether its outcome counts: not cleared, removed or closed meanwhile.
+
+        Called with the lock held.
+        """
+        self._aloft.discard(flight)
+        name = flight.provider.provider_name
+        counts = self._flights.get(name) is flight
+        if counts:
+            del self._flights[name]
+        return counts
 
     def _launch(self, flight: Renewal, *, urgent: bool) -> None:
         if self.background:
@@ -302,9 +322,8 @@ class Renewals:
     def _land_well(self, flight: Renewal, held: HeldToken) -> None:
         name = flight.provider.provider_name
         with self._lock:
-            counts = self._flights.get(name) is flight  # not cleared, removed or closed meanwhile
+            counts = self._touch_down(flight)
             if counts:
-                del self._flights[name]
                 self._cooldown.forget(name)
                 self.held[name] = held
                 self.crew.refresher.schedule(name, held.renew_at)
@@ -319,9 +338,8 @@ class Renewals:
         if flight.replaces is not None and isinstance(error, TokenAcquisitionError):
             error = as_refresh_error(error)
         with self._lock:
-            counts = self._flights.get(name) is flight
+            counts = self._touch_down(flight)
             if counts:
-                del self._flights[name]
                 self._note_failure(flight, error)
         flight.fail(error)
         if counts:
@@ -352,6 +370,11 @@ class Renewals:
             _log.warning("this host starts no threads: tokens are renewed inline instead")
         return self.background
 
+    def go_inline(self, timeout: float) -> None:
+        """End the threads and go on without: who still asks renews inline."""
+        self.background = False
+        self.crew.dismiss(timeout)
+
     def close(self, timeout: float) -> list[BaseOAuth2Provider]:
         """Stop the threads, fail who waits, forget all; return the providers to be closed.
 
@@ -361,7 +384,8 @@ class Renewals:
             self.closed = True
             providers = list(self.providers.values())
             self.providers.clear()
-            flights = list(self._flights.values())
+            flights = list(self._aloft)
+            self._aloft.clear()
             self._flights.clear()
             self.held.clear()
         for flight in flights:

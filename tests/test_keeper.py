@@ -100,6 +100,7 @@ class TestRenewing:
         assert keeper.get_token("api") == "api-1"
         info = keeper.get_cached_token_info("api")
         assert (info["failures"], info["last_error"]) == (1, "down")
+        keeper.close()  # callers do not wait for log lines; this does
         assert "down" in caplog.text
 
     def test_failures_are_forgotten_once_it_works(self, keeper, source, clock, look):

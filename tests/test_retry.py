@@ -6,7 +6,12 @@ from itertools import pairwise
 import pytest
 import requests
 
-from tokenkeeper.exceptions import InvalidConfigurationError, OAuth2Error, TokenAcquisitionError
+from tokenkeeper.exceptions import (
+    InvalidConfigurationError,
+    KeeperClosedError,
+    OAuth2Error,
+    TokenAcquisitionError,
+)
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries, is_transient
 from tokenkeeper.testing import SteppedClock
 
@@ -198,6 +203,16 @@ def test_stops_before_the_caller_s_deadline(clock):
         run(attempts, wanted_until=clock.monotonic() + 4.9)
     attempts = Attempts(clock, refusal(status_code=429, retry_after=5), "token")
     assert run(attempts, wanted_until=clock.monotonic() + 5.1) == "token"
+
+
+def test_closing_ends_a_wait(clock):
+    """A wait that the keeper's close cuts short is followed by no attempt."""
+    closing = threading.Event()
+    clock.wait = lambda event, seconds: closing.set() or True
+    attempts = Attempts(clock, refusal(status_code=503), "late")
+    with pytest.raises(KeeperClosedError):
+        run(attempts, closing=closing)
+    assert len(attempts.made_at) == 1
 
 
 def test_closing_ends_the_retries(clock):

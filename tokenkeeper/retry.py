@@ -12,6 +12,7 @@ from tenacity.wait import wait_random_exponential
 
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
+    KeeperClosedError,
     OAuth2Error,
     TokenAcquisitionError,
 )
@@ -149,6 +150,7 @@ def call_with_retries(
     :param closing: set when the keeper closes; ends a wait at once and allows no retry.
     :param wanted_at: whether anyone will still wait for the result at a moment on *clock*. Where
         nobody waits there is no hurry either: the refresher comes back later.
+    :raises KeeperClosedError: if *closing* was set during a wait.
     :raises BaseException: what the last attempt raised; ``attempts`` is filled in on ours.
     """
     began = clock.monotonic()
@@ -163,7 +165,8 @@ def call_with_retries(
         )
 
     def sleep(seconds: float) -> None:
-        clock.wait(closing, seconds)
+        if clock.wait(closing, seconds):
+            raise KeeperClosedError("the keeper was closed while this token was fetched")
 
     retrying = Retrying(
         retry=retry_if_exception(is_transient),

@@ -1,0 +1,123 @@
+"""A requests adapter whose reads end in time, in total.
+
+``timeout=`` bounds each single read, so a server that sends a byte a second holds a caller for as
+long as it likes: in the body, and also in the status line and the headers, which no loop of ours
+sees. Here every read from the socket gets what is left of the request's budget, and no more.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import threading
+from typing import Any
+
+import requests.adapters
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from tokenkeeper.clock import Clock
+
+__all__ = ["Budget", "DeadlineAdapter"]
+
+_current = threading.local()  # the budget of the request that this thread is making
+
+
+class Budget:
+    """What a request may still take. Entered on the thread that makes the request."""
+
+    def __init__(self, clock: Clock, total_seconds: float, read_seconds: float) -> None:
+        self._clock = clock
+        self._ends_at = clock.monotonic() + total_seconds
+        self._read_seconds = read_seconds
+
+    def next_read(self) -> float:
+        """Return the timeout of the next read.
+
+        :raises TimeoutError: if nothing is left.
+        """
+        remaining = self._ends_at - self._clock.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("the total time for the request is over")
+        return min(self._read_seconds, remaining)
+
+    def __enter__(self) -> None:
+        _current.budget = self
+
+    def __exit__(self, *_: object) -> None:
+        _current.budget = None
+
+
+class _BoundedReader(io.RawIOBase):
+    """Reads from a socket within the budget of the thread."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        # The socket counts the files made of it and stays open for them, as http.client expects.
+        self._file = sock.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(_current.budget.next_read())
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+class _BoundedSocket:
+    """All that http.client asks of a socket to read a response from it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_BoundedReader(self._sock))
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """A response, or a proxy's answer to CONNECT, that is read within the budget."""
+
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(_BoundedSocket(sock), *args, **kwargs)  # type: ignore[arg-type]  # a duck
+
+
+class _BoundedHTTPConnection(HTTPConnection):
+    response_class = _BoundedResponse
+
+
+class _BoundedHTTPSConnection(HTTPSConnection):
+    response_class = _BoundedResponse
+
+
+class _HTTPPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _BoundedHTTPConnection
+
+
+class _HTTPSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _BoundedHTTPSConnection
+
+
+def _bound(manager: urllib3.PoolManager) -> None:
+    manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+class DeadlineAdapter(requests.adapters.HTTPAdapter):
+    """Sends requests, each inside a :class:`Budget`. Thread-safe, as its base is."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make the pools of direct connections."""
+        super().init_poolmanager(*args, **kwargs)
+        _bound(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
+        """Make the pools of connections by way of *proxy*."""
+        known = proxy in self.proxy_manager
+        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, **kwargs)
+        if not known and type(manager) is urllib3.ProxyManager:  # a SOCKS proxy has its own pools
+            _bound(manager)
+        return manager

@@ -1,0 +1,180 @@
+"""HTTP as a secret may travel by it: no redirects, no cookies, no netrc, and an end in time."""
+
+from __future__ import annotations
+
+import encodings.idna  # noqa: F401 - the socket module imports it at the first look-up of a host
+import math
+import netrc  # noqa: F401 - requests imports it in its first request; see fork.py on late imports
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+import requests.auth
+import urllib3.exceptions
+
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.fork import renew_after_fork
+from tokenkeeper.oauth.deadline import Budget, DeadlineAdapter
+from tokenkeeper.oauth.failures import explain
+from tokenkeeper.oauth.token_response import HttpAnswer
+
+__all__ = ["HttpTransport"]
+
+LONGEST_BODY = 1024 * 1024
+"""Bytes, after decoding. A token takes a few thousand; what is longer is an attack or a mistake."""
+
+_PIECE = 64 * 1024
+
+
+class HttpTransport:
+    """Makes single requests to a server that is trusted with a secret, and with nothing else.
+
+    Thread-safe. It makes a session at first use, and a new one in a forked child and after
+    :meth:`close`.
+
+    :param connect_timeout: seconds to wait for a connection.
+    :param read_timeout: seconds to wait for each piece of the answer.
+    :param total_timeout: seconds for the whole request. With a *session* of the caller's own it is
+        looked at between the pieces of the body only.
+    :param verify: a file or directory of CA certificates, in the place of the usual ones and of
+        ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE``; ``None`` goes by those.
+    :param session: a session to use as it is. It stays the caller's: it is never closed here, and
+        a forked child goes on using it.
+    :raises InvalidConfigurationError: for a timeout that can't work.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 10.0,
+        total_timeout: float = 30.0,
+        verify: bool | str | None = None,
+        session: requests.Session | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        for field, value in (
+            ("connect_timeout", connect_timeout),
+            ("read_timeout", read_timeout),
+            ("total_timeout", total_timeout),
+        ):
+            if not 0 < value < math.inf:
+                raise InvalidConfigurationError(
+                    f"{field} must be a number of seconds, more than 0", field=field
+                )
+        self._connect_timeout = connect_timeout
+        self._read_timeout = read_timeout
+        self._total_timeout = total_timeout
+        self._verify = verify
+        self._callers_session = session
+        self._clock = clock
+        self.after_fork_in_child()
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's connections to the parent."""
+        self._lock = threading.Lock()  # guards _session
+        self._session: requests.Session | None = None
+
+    def close(self) -> None:
+        """Close the session, unless it is the caller's own."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        provider_name: str,
+        authorization: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> HttpAnswer:
+        """Make one request and read its answer, whatever its status.
+
+        :raises TokenAcquisitionError: if there is no answer, saying why and what to do.
+        """
+        connect_timeout = min(self._connect_timeout, self._total_timeout)
+        budget = Budget(self._clock, self._total_timeout, self._read_timeout)
+        try:
+            with (
+                budget,
+                self._live_session().request(
+                    method,
+                    url,
+                    data=data,
+                    headers=headers,
+                    params=params,
+                    auth=_Authorization(authorization),
+                    timeout=(connect_timeout, self._read_timeout),
+                    allow_redirects=False,
+                    stream=True,
+                    verify=self._verify,
+                ) as response,
+            ):
+                body = _read(response, budget)
+                lowered = {name.lower(): value for name, value in response.headers.items()}
+                return HttpAnswer(response.status_code, lowered, body)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise explain(error, url, provider_name, self._total_timeout) from None
+        except (ValueError, _TooLong) as error:
+            problem = (
+                "the answer is longer than 1 MiB: check the URL"
+                if isinstance(error, _TooLong)
+                else "the request can't be made: check the URL and the proxy settings"
+            )
+            raise TokenAcquisitionError(
+                f"provider {provider_name!r}: no token: {problem}",
+                provider_name=provider_name,
+                transient=False,
+            ) from None
+
+    def _live_session(self) -> requests.Session:
+        if self._callers_session is not None:
+            return self._callers_session
+        with self._lock:
+            if self._session is None:
+                self._session = requests.Session()
+                self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+                for scheme in ("https://", "http://"):
+                    self._session.mount(scheme, DeadlineAdapter())
+            return self._session
+
+
+class _Authorization(requests.auth.AuthBase):
+    """Sets the header, or none. With ``auth=`` given, requests leaves ``~/.netrc`` alone."""
+
+    def __init__(self, header: str | None) -> None:
+        self._header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._header is not None:
+            request.headers["Authorization"] = self._header
+        return request
+
+
+class _TooLong(Exception):  # noqa: N818 - it never leaves this module
+    """The body goes on beyond what is read."""
+
+
+def _read(response: requests.Response, budget: Budget) -> bytes:
+    """Read the body in pieces: a short compressed one may become very long."""
+    pieces = bytearray()
+    while True:
+        budget.next_read()
+        piece = response.raw.read1(_PIECE, decode_content=True)
+        if not piece:
+            return bytes(pieces)
+        pieces += piece
+        if len(pieces) > LONGEST_BODY:
+            with suppress(OSError):
+                response.raw.close()  # the rest is not worth reading to use the connection again
+            raise _TooLong

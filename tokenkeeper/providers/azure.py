@@ -1,0 +1,281 @@
+"""Tokens from Microsoft Entra ID (Azure AD), through msal.
+
+msal knows the service; this module keeps its habits away from users. It gives msal an HTTP client
+of ours, in which a bad answer becomes one of our errors before msal sees it: what is raised there
+is neither kept by msal's throttle, which replays errors, nor parsed by msal a second time. And it
+gives msal a token cache that keeps nothing, so a renewal really asks the server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
+
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.exceptions import InvalidConfigurationError, OAuth2Error, TokenAcquisitionError
+from tokenkeeper.fork import late_import, renew_after_fork
+from tokenkeeper.models import (
+    DEFAULT_BUFFER_SECONDS,
+    OAuth2Token,
+    checked_endpoint,
+    checked_scope,
+    checked_text,
+)
+from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
+from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.providers.base import BaseOAuth2Provider
+
+if TYPE_CHECKING:
+    import requests
+
+    from tokenkeeper.retry import RetryPolicy
+
+__all__ = ["AzureADProvider"]
+
+PUBLIC_CLOUD = "https://login.microsoftonline.com"
+
+# Each cloud has a Microsoft Graph of its own.
+_GRAPH_OF = {
+    "login.microsoftonline.us": "https://graph.microsoft.us",
+    "login.chinacloudapi.cn": "https://microsoftgraph.chinacloudapi.cn",
+    "login.partner.microsoftonline.cn": "https://microsoftgraph.chinacloudapi.cn",
+}
+_TENANT = re.compile(r"[A-Za-z0-9.-]+")
+
+
+class AzureADProvider(BaseOAuth2Provider):
+    """Asks Entra ID by client credentials, with a client secret. Thread-safe.
+
+    :param tenant_id: the tenant's GUID or one of its domains.
+    :param scopes: what to ask for, usually one scope that ends in ``/.default``; by default that
+        of Microsoft Graph in the same cloud.
+    :param authority: the login host, with or without ``https://``; the tenant is appended. By
+        default ``AZURE_AUTHORITY_HOST``, or else the public cloud. A host that is no known cloud
+        is not looked up at Microsoft's (instance discovery).
+    :param verify: a CA file of one's own; else ``REQUESTS_CA_BUNDLE`` and the usual ones count.
+    :param session: a ``requests.Session`` of one's own; it is not closed here.
+    :raises InvalidConfigurationError: for a value that can't work.
+
+    The timeouts, ``buffer_seconds`` and ``retry`` are those of
+    :class:`~tokenkeeper.GenericOAuth2Provider`. Nothing is asked of any server, and msal is not
+    loaded, before the first token is needed.
+    """
+
+    def __init__(
+        self,
+        provider_name: str,
+        client_id: str,
+        client_secret: str,
+        tenant_id: str,
+        scopes: str | Iterable[str] | None = None,
+        *,
+        authority: str | None = None,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 10.0,
+        total_timeout: float = 30.0,
+        verify: bool | str | None = None,
+        session: requests.Session | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        buffer_seconds: float = DEFAULT_BUFFER_SECONDS,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        super().__init__(provider_name, buffer_seconds=buffer_seconds, retry=retry)
+        name = provider_name
+        self._client_id = checked_text(client_id, "client_id", name)
+        self._client_secret = checked_text(client_secret, "client_secret", name)
+        self._tenant_id = checked_text(tenant_id, "tenant_id", name)
+        if not _TENANT.fullmatch(tenant_id):
+            raise InvalidConfigurationError(
+                f"provider {name!r}: tenant_id must be a GUID or a domain",
+                provider_name=name,
+                field="tenant_id",
+            )
+        self._authority = _checked_authority(authority, name)
+        host = urlsplit(self._authority).hostname or ""
+        graph = _GRAPH_OF.get(host, "https://graph.microsoft.com")
+        scope = checked_scope(scopes, "scopes", name) or f"{graph}/.default"
+        self._scopes = scope.split(" ")
+        transport = HttpTransport(
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            total_timeout=total_timeout,
+            verify=verify,
+            session=session,
+            clock=clock,
+        )
+        self._http = _MsalHttp(transport, clock, name, scope, [self._client_secret])
+        self.after_fork_in_child()
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Leave msal's application, with its locks, to the parent."""
+        self._lock = threading.Lock()  # guards the making of _app
+        self._app: Any = None
+
+    def acquire_token(self) -> OAuth2Token:
+        """Ask for a token by client credentials, once."""
+        try:
+            with self._lock:
+                if self._app is None:
+                    self._app = self._make_app()
+                app = self._app
+            self._http.granted.token = None
+            app.acquire_token_for_client(scopes=self._scopes)
+            token: OAuth2Token | None = self._http.granted.token
+        except OAuth2Error:
+            raise
+        except Exception as error:  # noqa: BLE001 - msal raises many kinds, each to be one of ours
+            # Its text may hold what the server sent, so the original is left behind.
+            self._fail(f"msal failed with {type(error).__name__}")
+        if token is None:
+            self._fail("msal asked for none")
+        return token
+
+    def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
+        """Ask anew: client credentials come without a refresh token (RFC 6749 §4.4.3)."""
+        return self.acquire_token()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.transport.close()
+
+    def _make_app(self) -> Any:
+        msal = late_import("msal")
+        authority = late_import("msal.authority")
+
+        class NoTokenCache(msal.TokenCache):  # type: ignore[name-defined,misc]  # imported late
+            """Keeps nothing: a keeper does that."""
+
+            def add(self, event: Any, now: Any = None) -> None:
+                pass
+
+            def search(self, *_: Any, **__: Any) -> Iterable[Any]:
+                return ()
+
+        host = urlsplit(self._authority).hostname
+        return msal.ConfidentialClientApplication(
+            self._client_id,
+            client_credential=self._client_secret,
+            authority=f"{self._authority}/{self._tenant_id}",
+            http_client=self._http,
+            token_cache=NoTokenCache(),
+            instance_discovery=None if host in authority.WELL_KNOWN_AUTHORITY_HOSTS else False,
+        )
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise TokenAcquisitionError(
+            f"provider {self.provider_name!r}: no token: {problem}: check authority and tenant_id",
+            provider_name=self.provider_name,
+            transient=False,
+        ) from None
+
+    def __repr__(self) -> str:
+        where = f"{self._authority}/{self._tenant_id}"
+        return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
+
+
+class _MsalHttp:
+    """The HTTP client that msal is given. It returns good answers and raises our errors."""
+
+    def __init__(
+        self,
+        transport: HttpTransport,
+        clock: Clock,
+        provider_name: str,
+        scope: str,
+        secrets: list[str],
+    ) -> None:
+        self.transport = transport
+        self.granted = threading.local()  # the token that this thread was granted last
+        self._clock = clock
+        self._provider_name = provider_name
+        self._scope = scope
+        self._secrets = secrets
+
+    def post(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        data: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> _MsalAnswer:
+        """Send a token request."""
+        # The endpoint comes from the discovery document, and the secret is to go there.
+        checked_endpoint(url, "token_endpoint", self._provider_name)
+        expected = self._expected()
+        answer = self._send("POST", url, params=params, data=data, headers=headers)
+        self.granted.token = parse_token_response(answer, expected)
+        return _MsalAnswer(answer)
+
+    def get(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> _MsalAnswer:
+        """Fetch a discovery document."""
+        answer = self._send("GET", url, params=params, headers=headers)
+        try:
+            document = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            document = None
+        if not answer.ok or not isinstance(document, dict):
+            self._refuse_discovery(answer, document)
+        return _MsalAnswer(answer)
+
+    def close(self) -> None:
+        """Leave the transport open: it is the provider's."""
+
+    def _send(self, method: str, url: str, **request: Any) -> HttpAnswer:
+        return self.transport.request(method, url, provider_name=self._provider_name, **request)
+
+    def _expected(self) -> Expected:
+        return Expected(self._provider_name, self._clock.time(), self._scope, self._secrets)
+
+    def _refuse_discovery(self, answer: HttpAnswer, document: object) -> NoReturn:
+        if isinstance(document, dict) and "error" in document:
+            parse_token_response(answer, self._expected())  # it raises what the error says
+        raise TokenAcquisitionError(
+            f"provider {self._provider_name!r}: no token: the authority's metadata could not be "
+            f"read (HTTP {answer.status}): check authority and tenant_id",
+            provider_name=self._provider_name,
+            status_code=answer.status,
+            transient=None if answer.status >= 400 else False,
+        )
+
+
+class _MsalAnswer:
+    """A response as msal expects one, without the headers that its throttle would act on."""
+
+    def __init__(self, answer: HttpAnswer) -> None:
+        self.status_code = answer.status
+        self.text = answer.body.decode("utf-8-sig")
+        self.headers: dict[str, str] = {}
+
+    def raise_for_status(self) -> None:
+        """Do nothing: bad answers never get here."""
+
+
+def _checked_authority(authority: str | None, provider_name: str) -> str:
+    if authority is None:
+        authority = os.environ.get("AZURE_AUTHORITY_HOST") or PUBLIC_CLOUD
+    authority = checked_text(authority, "authority", provider_name).strip().rstrip("/")
+    if "://" not in authority:
+        authority = f"https://{authority}"
+    checked_endpoint(authority, "authority", provider_name)
+    parts = urlsplit(authority)
+    if parts.scheme != "https" or parts.path or parts.query:
+        raise InvalidConfigurationError(
+            f"provider {provider_name!r}: authority must be an https:// host without a path: the "
+            "tenant is appended",
+            provider_name=provider_name,
+            field="authority",
+        )
+    return authority

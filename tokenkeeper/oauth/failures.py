@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import requests
 import urllib3.exceptions
@@ -13,7 +12,11 @@ import urllib3.exceptions
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.words import tame
 
-__all__ = ["explain"]
+__all__ = ["TooLongError", "explain"]
+
+
+class TooLongError(Exception):
+    """The body goes on beyond what is read."""
 
 
 def explain(
@@ -26,7 +29,7 @@ def explain(
     """
     family = list(_family(error))
     problem, transient = _diagnose(error, family, total_seconds)
-    host = tame(urlsplit(url).netloc)
+    host = tame(url.partition("://")[2].partition("/")[0].partition("?")[0])
     ours = TokenAcquisitionError(
         f"provider {provider_name!r}: no token: no answer from {host}: {problem}",
         provider_name=provider_name,
@@ -63,6 +66,8 @@ def _diagnose(
     def find(*kinds: type[BaseException]) -> BaseException | None:
         return next((each for each in family if isinstance(each, kinds)), None)
 
+    if isinstance(error, TooLongError):
+        return "it is longer than 1 MiB: check the URL", False
     text = " ".join(str(each) for each in family)
     if find(requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
         if " 407 " in text:
@@ -78,13 +83,15 @@ def _diagnose(
         return "TLS failed: check that the port speaks TLS, and what stands between", True
     if find(socket.gaierror, urllib3.exceptions.NameResolutionError):
         return "DNS: the name could not be resolved: check the URL and the resolver", True
-    if find(requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
+    if find(ConnectionRefusedError):
+        return "the connection was refused: check host and port, and that the server runs", True
+    if find(requests.ConnectTimeout):
         return "no connection in time: check network, firewall and proxy", True
+    if find(urllib3.exceptions.NewConnectionError):
+        return "no connection: check network, firewall and proxy", True
     if find(requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
         advice = f"it did not come in time ({total_seconds:g} s at most): if it lasts, allow more"
         return advice, True
-    if find(ConnectionRefusedError):
-        return "the connection was refused: check host and port, and that the server runs", True
     if find(requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError):
         return "it could not be decompressed: the server or a proxy garbles it", False
     if find(requests.ConnectionError, urllib3.exceptions.ProtocolError, ConnectionError):

@@ -13,13 +13,12 @@ from typing import Any
 
 import requests
 import requests.auth
-import urllib3.exceptions
 
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.oauth.deadline import Budget, DeadlineAdapter
-from tokenkeeper.oauth.failures import explain
+from tokenkeeper.oauth.failures import TooLongError, explain
 from tokenkeeper.oauth.token_response import HttpAnswer
 
 __all__ = ["HttpTransport"]
@@ -123,19 +122,9 @@ class HttpTransport:
                 body = _read(response, budget)
                 lowered = {name.lower(): value for name, value in response.headers.items()}
                 return HttpAnswer(response.status_code, lowered, body)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise explain(error, url, provider_name, self._total_timeout) from None
-        except (ValueError, _TooLong) as error:
-            problem = (
-                "the answer is longer than 1 MiB: check the URL"
-                if isinstance(error, _TooLong)
-                else "the request can't be made: check the URL and the proxy settings"
-            )
-            raise TokenAcquisitionError(
-                f"provider {provider_name!r}: no token: {problem}",
-                provider_name=provider_name,
-                transient=False,
-            ) from None
+        except Exception as error:  # noqa: BLE001 - whatever a URL and a server can cause is ours
+            failure = explain(error, url, provider_name, self._total_timeout)
+        raise failure  # out here no context hangs on it, whose frames hold the secret
 
     def _live_session(self) -> requests.Session:
         if self._callers_session is not None:
@@ -161,10 +150,6 @@ class _Authorization(requests.auth.AuthBase):
         return request
 
 
-class _TooLong(Exception):  # noqa: N818 - it never leaves this module
-    """The body goes on beyond what is read."""
-
-
 def _read(response: requests.Response, budget: Budget) -> bytes:
     """Read the body in pieces: a short compressed one may become very long."""
     pieces = bytearray()
@@ -177,4 +162,4 @@ def _read(response: requests.Response, budget: Budget) -> bytes:
         if len(pieces) > LONGEST_BODY:
             with suppress(OSError):
                 response.raw.close()  # the rest is not worth reading to use the connection again
-            raise _TooLong
+            raise TooLongError

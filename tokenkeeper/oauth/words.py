@@ -49,6 +49,7 @@ def _forms(secrets: Iterable[str]) -> set[str]:
             quote_plus(secret, errors="replace"),
             quote(secret, errors="replace"),
             html.escape(secret),
+            html.escape(secret, quote=False),
             json.dumps(secret)[1:-1],
             encoded,
             encoded.rstrip("="),

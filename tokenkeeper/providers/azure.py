@@ -266,10 +266,11 @@ class _MsalAnswer:
 def _checked_authority(authority: str | None, provider_name: str) -> str:
     if authority is None:
         authority = os.environ.get("AZURE_AUTHORITY_HOST") or PUBLIC_CLOUD
-    authority = checked_text(authority, "authority", provider_name).strip().rstrip("/")
+    authority = checked_text(authority, "authority", provider_name).strip()
     if "://" not in authority:
         authority = f"https://{authority}"
     checked_endpoint(authority, "authority", provider_name)
+    authority = authority.rstrip("/")
     parts = urlsplit(authority)
     if parts.scheme != "https" or parts.path or parts.query:
         raise InvalidConfigurationError(

@@ -1,0 +1,49 @@
+"""How a client proves who it is."""
+
+import base64
+
+import pytest
+
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.oauth.client_auth import client_auth
+
+
+def decoded(header):
+    kind, _, credentials = header.partition(" ")
+    assert kind == "Basic"
+    return base64.b64decode(credentials).decode()
+
+
+def test_basic_is_form_encoded():
+    """Both parts are form-encoded before they are joined, a space as %20."""
+    auth = client_auth("client_secret_basic", "my:id", "p %+/ä")
+    assert decoded(auth.authorization()) == "my%3Aid:p%20%25%2B%2F%C3%A4"
+    assert auth.parameters() == {}
+
+
+def test_basic_raw():
+    """A server that wants the parts as they are gets them so."""
+    auth = client_auth("client_secret_basic", "id", "p %+/ä", form_encode=False)
+    assert decoded(auth.authorization()) == "id:p %+/ä"
+
+
+def test_post():
+    """In the body both parts go as parameters, and there is no header."""
+    auth = client_auth("client_secret_post", "id", "p %+/ä")
+    assert auth.authorization() is None
+    assert auth.parameters() == {"client_id": "id", "client_secret": "p %+/ä"}
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+def test_no_secret_in_the_repr(method):
+    """The secret shows in no repr, and is known as one."""
+    auth = client_auth(method, "id", "hunter2")
+    assert "hunter2" not in repr(auth)
+    assert "hunter2" in auth.secrets()
+
+
+def test_unknown_method():
+    """A method that is not there is refused, naming those that are."""
+    with pytest.raises(InvalidConfigurationError, match="client_secret_post") as caught:
+        client_auth("tls_client_auth", "id", "secret")
+    assert caught.value.field == "token_endpoint_auth_method"

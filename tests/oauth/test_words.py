@@ -1,0 +1,77 @@
+"""Other people's words, made fit for our messages."""
+
+import base64
+import html
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenkeeper.oauth.words import tame
+
+SECRETS = st.text(st.characters(codec="utf-8"), min_size=4, max_size=40).filter(
+    lambda text: len(set(text)) > 2 and text.isprintable() and "hidden" not in text
+)
+
+
+@given(secret=SECRETS, before=st.text(max_size=300), after=st.text(max_size=300))
+def test_no_secret_survives(secret, before, after):
+    """Wherever a secret stands, and wherever the text is cut, it can't be read."""
+    assert secret not in tame(before + secret + after, [secret]).replace("[hidden]", "")
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        str,
+        lambda s: quote(s, safe=""),
+        quote_plus,
+        lambda s: base64.b64encode(s.encode()).decode(),
+        html.escape,
+        lambda s: html.escape(s, quote=False),
+        lambda s: s.replace('"', '\\"'),
+    ],
+)
+def test_encoded_secrets_are_hidden_too(encode):
+    """A server may echo a secret as it travelled, or as it writes its pages."""
+    secret = 'p&ss <w"rd> +/%'
+    shown = tame(f"you sent {encode(secret)} to us", [secret])
+    assert shown == "you sent [hidden] to us"
+
+
+def test_a_secret_cut_in_two_does_not_grow_together():
+    """A control character inside a secret is replaced, not removed."""
+    assert "hunter2" not in tame("hunt\x00er2", ["hunter2"])
+
+
+def test_half_a_secret_does_not_stay_at_the_end():
+    """Secrets are hidden before the text is cut."""
+    assert "hunter" not in tame("x" * 290 + "hunter2hunter2", ["hunter2hunter2"])
+
+
+def test_tokens_are_hidden():
+    """What looks like a JSON web token is hidden, whoever's it is."""
+    shown = tame("bad token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2ln here")
+    assert shown == "bad token [hidden] here"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("two\r\nlines\tand  spaces ", "two??lines?and spaces"),
+        ("\u202egnp.exe", "?gnp.exe"),
+        ("\ud800", "?"),
+        (7, "7"),
+        ("", ""),
+    ],
+)
+def test_one_line(text, shown):
+    """Line ends and characters that forge what is printed are replaced."""
+    assert tame(text) == shown
+
+
+def test_short():
+    """Long texts are cut."""
+    assert len(tame("x" * 10_000)) == 300
+    assert tame("x" * 10_000, limit=10) == "xxxxxxx..."

@@ -1,0 +1,280 @@
+"""AzureADProvider, through the real msal and real TLS."""
+
+import logging
+import sys
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from tokenkeeper import (
+    AzureADProvider,
+    InvalidConfigurationError,
+    RetryPolicy,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
+from tokenkeeper.exceptions import TokenRefreshError
+
+TENANT = "0f0e0d0c-1111-2222-3333-444455556666"
+SECRET = "s3cr3t~Value.1"
+WRONG_SECRET = {
+    "error": "invalid_client",
+    "error_description": f"AADSTS7000215: Invalid client secret provided: {SECRET}.\r\nTrace ID: 1",
+}
+
+
+@pytest.fixture
+def make(entra):
+    """Return a maker of providers that ask the stand-in."""
+    made = []
+
+    def make(**changes):
+        options = {"authority": entra.authority, "verify": entra.ca_file} | changes
+        tenant = options.pop("tenant_id", TENANT)
+        made.append(AzureADProvider("graph", "my-client", SECRET, tenant, **options))
+        return made[-1]
+
+    yield make
+    for provider in made:
+        provider.close()
+
+
+@pytest.fixture
+def provider(make):
+    return make()
+
+
+def failure(provider):
+    with pytest.raises(TokenAcquisitionError) as caught:
+        provider.acquire_token()
+    error = caught.value
+    assert "'graph'" in str(error)
+    assert SECRET not in str(error) + repr(error.__dict__)
+    assert error.provider_name == "graph"
+    return error
+
+
+class TestAsking:
+    """What is asked of Entra, and how often."""
+
+    def test_a_token(self, provider, entra):
+        """The request is msal's, and the token is what the server granted."""
+        began = datetime.now(UTC)
+        token = provider.acquire_token()
+        assert token.access_token == "entra-1"
+        assert token.token_type == "Bearer"
+        assert 3598 < (token.expires_at - began).total_seconds() < 3660
+        assert token.scope == "https://graph.microsoft.com/.default"
+        (form,) = entra.requests
+        assert form["client_id"] == "my-client"
+        assert form["client_secret"] == SECRET
+        assert form["grant_type"] == "client_credentials"
+        assert form["scope"] == "https://graph.microsoft.com/.default"
+
+    def test_each_call_really_asks(self, provider, entra):
+        """The cache of msal answers nothing; its metadata is fetched once."""
+        tokens = [provider.acquire_token()]
+        tokens.append(provider.refresh_token(tokens[0]))
+        assert [token.access_token for token in tokens] == ["entra-1", "entra-2"]
+        assert entra.discoveries == 1
+
+    def test_one_request_for_many_threads(self, provider, entra):
+        """With msal each thread asks for itself; a keeper makes one request of them."""
+        with TokenKeeper() as keeper:
+            keeper.add_provider(provider)
+            threads = [threading.Thread(target=keeper.get_token, args=["graph"]) for _ in range(32)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
+            assert len(entra.requests) == 1
+            assert keeper.get_token("graph", force_refresh=True) == "entra-2"
+
+    def test_nothing_before_it_is_needed(self, make, entra):
+        """Making a provider asks nothing, also where the authority can't be reached."""
+        make(authority="https://localhost:1")
+        assert entra.discoveries == 0
+
+    def test_a_child_asks_for_itself(self, provider, entra):
+        """A forked child makes an application and connections of its own."""
+        provider.acquire_token()
+        provider.after_fork_in_child()
+        assert provider.acquire_token().access_token == "entra-2"
+        assert entra.discoveries == 2
+
+
+class TestFailures:
+    """What Entra may answer instead."""
+
+    def test_a_refusal_that_heals_at_once(self, provider, entra):
+        """Where msal would replay a refusal for a minute the next request is made."""
+        entra.answers.append((400, {}, WRONG_SECRET))
+        error = failure(provider)
+        assert (error.error, error.status_code) == ("invalid_client", 400)
+        assert "set the secret's value, not its id" in str(error)
+        assert provider.acquire_token().access_token == "entra-2"
+
+    def test_too_many_requests(self, provider, entra):
+        """Left alone, msal would not ask again before Retry-After; whether to is ours to decide."""
+        entra.answers.append((429, {"Retry-After": "60"}, {"error": "throttled"}))
+        assert failure(provider).retry_after == 60
+        assert provider.acquire_token().access_token == "entra-2"
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            (200, {}, b"<html>sign in</html>"),
+            (200, {}, b"[]"),
+            (200, {}, b"\xff"),
+            (200, {}, {"access_token": "a", "expires_in": "soon"}),
+            (200, {}, {"access_token": 7}),
+            (200, {}, {}),
+            (200, {}, b"[" * 100_000),
+            (302, {"Location": "https://evil.example/"}, b""),
+            (400, {}, b"oops"),
+            (500, {}, b""),
+            (503, {"Retry-After": "5"}, {"error": "temporarily_unavailable"}),
+        ],
+    )
+    def test_odd_answers(self, provider, entra, answer, caplog):
+        """Whatever comes, it is one of our errors, and no body is logged."""
+        entra.answers.append(answer)
+        with caplog.at_level(logging.DEBUG):
+            assert failure(provider).status_code == answer[0]
+        assert "sign in" not in caplog.text
+        assert provider.acquire_token().access_token == "entra-2"
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            (200, {}, b"<html>"),
+            (200, {}, []),
+            (200, {}, {}),
+            (404, {}, b""),
+            (503, {}, b""),
+            (200, {}, {"token_endpoint": "http://evil.example", "authorization_endpoint": "x"}),
+        ],
+    )
+    def test_odd_metadata(self, provider, entra, answer):
+        """So is bad metadata; it is not kept, and the secret goes nowhere because of it."""
+        entra.discovery_answers.append(answer)
+        with pytest.raises((TokenAcquisitionError, InvalidConfigurationError), match="'graph'"):
+            provider.acquire_token()
+        assert entra.requests == []
+
+    def test_unknown_tenant(self, make):
+        """A tenant that is not there is named as the fault."""
+        error = failure(make(tenant_id="other.example"))
+        assert "check tenant_id" in str(error)
+        assert error.error == "invalid_tenant"
+
+    def test_an_authority_that_can_not_be_reached(self, make):
+        """An authority that does not answer may come back."""
+        error = failure(make(authority="https://localhost:1"))
+        assert "refused" in str(error)
+        assert error.transient is True
+
+    def test_a_wrong_ca(self, make, monkeypatch):
+        """A certificate that can't be verified says how to mend it."""
+        error = failure(make(verify=None))
+        assert "verify or REQUESTS_CA_BUNDLE" in str(error)
+        assert error.transient is False
+
+    def test_an_outage_while_a_token_is_valid(self, make, entra):
+        """A forced renewal fails, and readers go on with the token they have."""
+        with TokenKeeper() as keeper:
+            keeper.add_provider(make(retry=RetryPolicy(attempts=1)))
+            keeper.get_token("graph")
+            entra.answers.append((503, {}, b""))
+            with pytest.raises(TokenRefreshError):
+                keeper.get_token("graph", force_refresh=True)
+            assert keeper.get_token("graph") == "entra-1"
+
+    def test_msal_changes_its_mind(self, provider, monkeypatch):
+        """Whatever msal may raise or leave out one day becomes one of our errors."""
+        provider.acquire_token()
+
+        class Odd:
+            def acquire_token_for_client(self, scopes):
+                raise AttributeError(SECRET)
+
+        monkeypatch.setattr(provider, "_app", Odd())
+        assert "AttributeError" in str(failure(provider))
+        monkeypatch.setattr(Odd, "acquire_token_for_client", lambda self, scopes: {})
+        assert "asked for none" in str(failure(provider))
+
+
+class TestConfiguration:
+    """What is refused where it is made, and what is filled in."""
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("client_id", ""),
+            ("client_secret", ""),
+            ("client_secret", None),
+            ("tenant_id", ""),
+            ("tenant_id", "a/b"),
+            ("tenant_id", "a b"),
+            ("provider_name", ""),
+            ("scopes", ["a b"]),
+            ("scopes", 7),
+            ("authority", "http://login.microsoftonline.com"),
+            ("authority", "http://localhost:1"),
+            ("authority", "https://login.microsoftonline.com/tenant"),
+            ("authority", "https://user:pw@login.microsoftonline.com"),
+            ("authority", "https://login.microsoftonline.com?x=y"),
+            ("authority", "https://"),
+            ("authority", ""),
+        ],
+    )
+    def test_refused(self, field, value):
+        """A value that can't work is refused, naming the field."""
+        good = {
+            "provider_name": "graph",
+            "client_id": "id",
+            "client_secret": SECRET,
+            "tenant_id": TENANT,
+        }
+        with pytest.raises(InvalidConfigurationError, match=field) as caught:
+            AzureADProvider(**(good | {field: value}))
+        assert caught.value.field == field
+
+    @pytest.mark.parametrize(
+        ("authority", "where", "scope"),
+        [
+            (None, "https://login.microsoftonline.com", "https://graph.microsoft.com/.default"),
+            (
+                "login.microsoftonline.us",
+                "https://login.microsoftonline.us",
+                "https://graph.microsoft.us/.default",
+            ),
+            (
+                "https://login.partner.microsoftonline.cn/",
+                "https://login.partner.microsoftonline.cn",
+                "https://microsoftgraph.chinacloudapi.cn/.default",
+            ),
+        ],
+    )
+    def test_clouds(self, authority, where, scope):
+        """The authority is a login host as azure-identity takes it; the scope fits its cloud."""
+        provider = AzureADProvider("graph", "id", SECRET, TENANT, authority=authority)
+        assert repr(provider) == f"<AzureADProvider 'graph' at {where}/{TENANT}>"
+        assert provider._scopes == [scope]
+
+    def test_authority_by_the_environment(self, monkeypatch):
+        """Without an argument AZURE_AUTHORITY_HOST counts."""
+        monkeypatch.setenv("AZURE_AUTHORITY_HOST", "login.microsoftonline.us")
+        assert "microsoftonline.us" in repr(AzureADProvider("graph", "id", SECRET, TENANT))
+
+    def test_scopes_of_one_s_own(self, make, entra):
+        """Scopes given are those asked for."""
+        make(scopes="api://mine/.default").acquire_token()
+        assert entra.requests[0]["scope"] == "api://mine/.default"
+
+    def test_known_clouds_only_are_looked_up(self, make, entra):
+        """For a host that is no known cloud nothing is asked of Microsoft's."""
+        assert make().acquire_token()
+        assert "msal" in sys.modules
+        assert entra.discoveries == 1

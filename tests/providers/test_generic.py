@@ -1,0 +1,235 @@
+"""GenericOAuth2Provider: what goes over the wire, and what becomes of the answer."""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl
+
+import pytest
+import requests
+import responses
+
+from tokenkeeper import (
+    GenericOAuth2Provider,
+    InvalidConfigurationError,
+    OAuth2Config,
+    OAuth2Token,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
+from tokenkeeper.testing import LoopbackAuthorizationServer
+
+URL = "https://id.example.com/token"
+GRANT = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3600}
+
+
+def config(**changes):
+    fields = {
+        "provider_name": "api",
+        "client_id": "me",
+        "client_secret": "p %+/",
+        "token_url": URL,
+    }
+    return OAuth2Config(**(fields | changes))
+
+
+@pytest.fixture
+def wire():
+    """Answer requests without a server."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+def form_of(call):
+    return parse_qsl(call.request.body, keep_blank_values=True)
+
+
+def held(refresh_token=None):
+    return OAuth2Token("old", "Bearer", datetime.now(UTC) + timedelta(hours=1), None, refresh_token)
+
+
+class TestClientCredentials:
+    """RFC 6749 §4.4."""
+
+    def test_request(self, wire):
+        """One POST with the grant, HTTP Basic, and what was configured beyond."""
+        wire.post(URL, json=GRANT)
+        settings = config(
+            scope=["a", "b"],
+            additional_params={"audience": "x y", "resource": ["https://1", "https://2"]},
+        )
+        token = GenericOAuth2Provider(settings).acquire_token()
+        assert (token.access_token, token.scope) == ("abc", "a b")
+        (call,) = wire.calls
+        assert sorted(form_of(call)) == [
+            ("audience", "x y"),
+            ("grant_type", "client_credentials"),
+            ("resource", "https://1"),
+            ("resource", "https://2"),
+            ("scope", "a b"),
+        ]
+        assert call.request.headers["Accept"] == "application/json"
+        assert call.request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+        basic = call.request.headers["Authorization"].removeprefix("Basic ")
+        assert base64.b64decode(basic) == b"me:p%20%25%2B%2F"
+
+    def test_no_scope(self, wire):
+        """Without a scope none is sent, and none is shown unless the server grants one."""
+        wire.post(URL, json=GRANT)
+        assert GenericOAuth2Provider(config()).acquire_token().scope is None
+        assert form_of(wire.calls[0]) == [("grant_type", "client_credentials")]
+
+    def test_client_secret_post(self, wire):
+        """By choice the secret goes in the body."""
+        wire.post(URL, json=GRANT)
+        provider = GenericOAuth2Provider(config(), token_endpoint_auth_method="client_secret_post")
+        provider.acquire_token()
+        (call,) = wire.calls
+        assert "Authorization" not in call.request.headers
+        assert ("client_id", "me") in form_of(call)
+        assert ("client_secret", "p %+/") in form_of(call)
+
+    def test_raw_basic(self, wire):
+        """By choice the parts of HTTP Basic are sent as they are."""
+        wire.post(URL, json=GRANT)
+        GenericOAuth2Provider(config(), form_encode_credentials=False).acquire_token()
+        basic = wire.calls[0].request.headers["Authorization"].removeprefix("Basic ")
+        assert base64.b64decode(basic) == b"me:p %+/"
+
+    def test_granted_scope(self, wire):
+        """The token shows the scope that was granted, not the one asked for."""
+        wire.post(URL, json=GRANT | {"scope": "a"})
+        assert GenericOAuth2Provider(config(scope="a b")).acquire_token().scope == "a"
+
+    def test_default_lifetime(self, wire):
+        """A server that names no lifetime is given the one configured."""
+        wire.post(URL, json={"access_token": "abc", "token_type": "Bearer"})
+        provider = GenericOAuth2Provider(config(), default_lifetime_seconds=60)
+        assert provider.acquire_token().remaining_lifetime <= timedelta(seconds=60)
+
+    def test_a_secret_that_is_echoed(self, wire):
+        """The secret shows nowhere, also where the server sends it back in every form."""
+        basic = base64.b64encode(b"me:p%20%25%2B%2F").decode()
+        echo = f"p %+/ p%20%25%2B%2F p+%25%2B%2F {basic}"
+        wire.post(URL, json={"error": "invalid_client", "error_description": echo}, status=401)
+        with pytest.raises(TokenAcquisitionError) as caught:
+            GenericOAuth2Provider(config()).acquire_token()
+        assert caught.value.error_description == "[hidden] [hidden] [hidden] [hidden]"
+        for form in ("p %+/", "p%20", "p+%25", basic):
+            assert form not in str(caught.value)
+
+
+class TestRefresh:
+    """RFC 6749 §6."""
+
+    def test_uses_the_refresh_token(self, wire):
+        """Where the server gave a refresh token it buys the next token."""
+        wire.post(URL, json=GRANT | {"refresh_token": "r-2"})
+        token = GenericOAuth2Provider(config(scope="a")).refresh_token(held("r-1"))
+        assert token.refresh_token == "r-2"
+        assert sorted(form_of(wire.calls[0])) == [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", "r-1"),
+            ("scope", "a"),
+        ]
+
+    def test_the_old_one_stays_where_no_new_one_comes(self, wire):
+        """An answer without a refresh token leaves the old one good."""
+        wire.post(URL, json=GRANT)
+        assert GenericOAuth2Provider(config()).refresh_token(held("r-1")).refresh_token == "r-1"
+
+    def test_without_one_the_grant_is_used(self, wire):
+        """Without a refresh token renewing is asking anew."""
+        wire.post(URL, json=GRANT)
+        GenericOAuth2Provider(config()).refresh_token(held())
+        assert form_of(wire.calls[0]) == [("grant_type", "client_credentials")]
+
+    def test_a_refused_one_falls_back(self, wire):
+        """A refresh token that is refused is given up for client credentials."""
+        wire.post(URL, json={"error": "invalid_grant"}, status=400)
+        wire.post(URL, json=GRANT)
+        token = GenericOAuth2Provider(config()).refresh_token(held("r-1"))
+        assert (token.access_token, token.refresh_token) == ("abc", None)
+        assert len(wire.calls) == 2
+
+    @pytest.mark.parametrize(("status", "error"), [(401, "invalid_client"), (503, "x")])
+    def test_other_failures_do_not(self, wire, status, error):
+        """Any other failure is one, and the refresh token keeps its worth."""
+        wire.post(URL, json={"error": error, "error_description": "r-1"}, status=status)
+        with pytest.raises(TokenAcquisitionError) as caught:
+            GenericOAuth2Provider(config()).refresh_token(held("r-1"))
+        assert caught.value.error_description == "[hidden]"
+        assert len(wire.calls) == 1
+
+
+class TestOptions:
+    """The provider itself."""
+
+    def test_refuses_what_is_no_config(self):
+        """Something else than a configuration is refused."""
+        with pytest.raises(InvalidConfigurationError, match="OAuth2Config"):
+            GenericOAuth2Provider({"provider_name": "api"})
+
+    def test_repr_shows_no_secret(self):
+        """The repr says where it asks, and no secret."""
+        assert repr(GenericOAuth2Provider(config())) == f"<GenericOAuth2Provider 'api' at {URL}>"
+
+    def test_a_session_of_one_s_own(self, wire):
+        """A session that was handed in is used."""
+        wire.post(URL, json=GRANT)
+        with requests.Session() as session:
+            session.headers["X-Mine"] = "yes"
+            GenericOAuth2Provider(config(), session=session).acquire_token()
+        assert wire.calls[0].request.headers["X-Mine"] == "yes"
+
+
+class TestOverLoopback:
+    """From the public call to a real server and back."""
+
+    @pytest.fixture
+    def server(self):
+        with LoopbackAuthorizationServer() as server:
+            yield server
+
+    @pytest.fixture
+    def keeper(self, server):
+        with TokenKeeper() as keeper:
+            keeper.add_provider(GenericOAuth2Provider(server.config("api")))
+            yield keeper
+
+    def test_the_api_takes_the_token(self, server, keeper):
+        """A token opens the protected API; one that was revoked is replaced once, and opens it."""
+        token = keeper.get_token("api")
+        url = server.api_url
+        first = requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+        assert first.status_code == 200
+        server.revoke(token)
+        second = requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=10)
+        assert second.status_code == 401
+        renewed = keeper.renew_refused("api", token)
+        third = requests.get(url, headers={"Authorization": f"Bearer {renewed}"}, timeout=10)
+        assert third.status_code == 200
+
+    def test_a_wrong_secret(self, server):
+        """A wrong secret asked for again and again makes one request."""
+        right = server.config("api")
+        wrong = OAuth2Config("api", right.client_id, "wrong", right.token_url)
+        with TokenKeeper() as keeper:
+            keeper.add_provider(GenericOAuth2Provider(wrong))
+            for _ in range(100):
+                with pytest.raises(TokenAcquisitionError, match="check client_id"):
+                    keeper.get_token("api")
+        assert server.stats().token_requests == 1
+
+
+def test_pickled_errors_hold_no_secret(wire):
+    """An error that Celery sends on carries no secret and no token."""
+    import pickle
+
+    body = GRANT | {"error": "invalid_client", "error_description": "p %+/ abc"}
+    wire.post(URL, body=json.dumps(body), status=401)
+    with pytest.raises(TokenAcquisitionError) as caught:
+        GenericOAuth2Provider(config()).acquire_token()
+    pickled = pickle.dumps(caught.value)
+    assert b"p %+/" not in pickled
+    assert b"abc" not in pickled

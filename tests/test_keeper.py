@@ -868,9 +868,9 @@ class TestDefault:
         second.close()
 
 
-def test_closing_at_exit_is_quiet(clock, source):
+def test_at_exit_the_threads_end(source):
     """At the end of the interpreter the threads end, and who still asks is served."""
-    keeper = TokenKeeper(clock=clock)
+    keeper = TokenKeeper()
     keeper.add_provider(source)
     keeper.get_token("api")
     thread = keeper._renewals.crew.refresher._thread

@@ -57,21 +57,28 @@ def test_knows_its_own_thread():
     assert portal.on_portal_thread() is False
 
 
-def test_stop_cancels_what_runs_and_ends_the_thread():
-    """A stopped loop leaves no task and no thread behind."""
+def test_stop_ends_the_thread():
+    """A loop that is stopped with nothing to do leaves no thread behind."""
     loop = portal._PortalLoop()
     loop.stop(1.0)
-    entered, cancelled = threading.Event(), threading.Event()
-
-    async def wait_for_ever():
-        try:
-            entered.set()
-            await anyio.sleep_forever()
-        finally:
-            cancelled.set()
-
-    loop.portal().start_task_soon(wait_for_ever)
-    assert entered.wait(10)
+    loop.portal().call(where)
     loop.stop(10.0)
-    assert cancelled.is_set()
+    assert not loop.thread.is_alive()
+
+
+def test_stop_does_not_wait_for_what_hangs():
+    """A coroutine that hangs is left alone, and holds up nobody."""
+    loop = portal._PortalLoop()
+    entered, go_on = threading.Event(), anyio.Event()
+
+    async def hang():
+        entered.set()
+        await go_on.wait()
+
+    future = loop.portal().start_task_soon(hang)
+    assert entered.wait(10)
+    loop.stop(0.0)
+    assert not future.done()
+    loop._portal._token.native_token.call_soon_threadsafe(go_on.set)
+    loop.thread.join(10)
     assert not loop.thread.is_alive()

@@ -1,21 +1,27 @@
 """One renewal in flight: a result that threads and event loops can wait on.
 
 Threads wait on the flight itself. Tasks share one event for each event loop, so five thousand of
-them park no thread and cost one wake-up. A waiter that gives up leaves no trace.
+them park no thread and cost one wake-up. A waiter that gives up leaves no trace, also one whose
+wait ends with an exception that a signal handler raised (Ctrl-C, Celery's soft time limit). Such
+an exception can strike between any two lines of Python, even inside :mod:`threading`'s conditions
+and events, and leave their locks held for ever. Only bare locks are safe from it.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import current_token
 
 from tokenkeeper.exceptions import OAuth2Error, own_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Flight"]
 
@@ -32,9 +38,15 @@ class Flight(Generic[T]):
     def __init__(self) -> None:
         self.began: float = math.inf
         self._wanted_until = -math.inf
-        self._landed: Future[T] = Future()
-        self._lock = threading.Lock()  # guards _loops
+        self._pilot = threading.Lock()  # held for good by who flies it
+        self._lock = threading.Lock()  # guards all of the below
+        self._outcome: tuple[T | None, OAuth2Error | None] | None = None
+        self._waiters: dict[object, Callable[[], None]] = {}  # how each is told
         self._loops: dict[object, anyio.Event] = {}
+
+    def claim(self) -> bool:
+        """Say whether the caller is the first to ask, and so the one to fly it."""
+        return self._pilot.acquire(blocking=False)
 
     def join(self, deadline: float) -> None:
         """Say that somebody waits until *deadline*. Called with the keeper's lock held."""
@@ -44,55 +56,66 @@ class Flight(Generic[T]):
         """Say whether somebody will still wait at *moment*."""
         return moment <= self._wanted_until
 
-    # Two may land a flight: the worker that flies it, and close(), which waits for no server.
-    # The first one counts.
-
     def succeed(self, result: T) -> None:
         """Land with *result*, unless it has landed already."""
-        with suppress(InvalidStateError):
-            self._landed.set_result(result)
+        self._land((result, None))
 
     def fail(self, error: OAuth2Error) -> None:
         """Land with *error*, unless it has landed already."""
-        with suppress(InvalidStateError):
-            self._landed.set_exception(error)
+        self._land((None, error))
+
+    def _land(self, outcome: tuple[T | None, OAuth2Error | None]) -> None:
+        # Two may land a flight: who flies it, and close(), which waits for no server.
+        with self._lock:
+            if self._outcome is None:
+                self._outcome = outcome
+            waiters, self._waiters = self._waiters, {}
+        for tell in waiters.values():
+            tell()
+
+    @property
+    def landed(self) -> bool:
+        """Whether there is an outcome."""
+        return self._outcome is not None
 
     def result(self) -> T:
         """Return the result, or raise the failure as an object of the caller's own.
 
         Only for a flight that has landed.
         """
-        error = self._landed.exception(timeout=0)
+        result, error = cast("tuple[T, OAuth2Error | None]", self._outcome)
         if error is not None:
-            raise own_copy(cast(OAuth2Error, error))
-        return self._landed.result(timeout=0)
+            raise own_copy(error)
+        return result
 
     def wait(self, timeout: float | None) -> bool:
         """Block the calling thread until it lands; ``False`` after *timeout* seconds."""
-        try:
-            self._landed.exception(timeout)
-        except TimeoutError:
-            return False
-        return True
-
-    @property
-    def landed(self) -> bool:
-        """Whether there is a result."""
-        return self._landed.done()
+        gate = threading.Lock()
+        gate.acquire()  # released when the flight lands, and no sooner
+        if self._enlist(gate, gate.release):
+            try:
+                seconds = -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+                gate.acquire(timeout=seconds)
+            finally:
+                with self._lock:
+                    self._waiters.pop(gate, None)
+        return self.landed
 
     async def wait_async(self) -> None:
         """Suspend the calling task until it lands."""
-        if self._landed.done():
-            return
         loop: Any = current_token().native_token
         with self._lock:
-            event = self._loops.get(loop)
-            first = event is None
-            if event is None:
-                event = self._loops[loop] = anyio.Event()
-        if first:
-            self._landed.add_done_callback(lambda _: _set_soon(loop, event))
-        await event.wait()
+            event = self._loops.setdefault(loop, anyio.Event())
+        if self._enlist(loop, partial(_set_soon, loop, event)):
+            await event.wait()
+
+    def _enlist(self, waiter: object, tell: Callable[[], None]) -> bool:
+        """Have *tell* called when it lands; ``False`` if it has landed already."""
+        with self._lock:
+            if self._outcome is not None:
+                return False
+            self._waiters[waiter] = tell
+            return True
 
 
 def _set_soon(loop: Any, event: anyio.Event) -> None:

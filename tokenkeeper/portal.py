@@ -72,7 +72,8 @@ class _PortalLoop:
     def stop(self, join_seconds: float) -> None:
         portal, thread = self._portal, self.thread
         if portal is not None and thread is not None:
-            portal.start_task_soon(portal.stop, True)
+            # Without cancelling: what hangs ends with the process, and needs no last words.
+            portal.start_task_soon(portal.stop, False)
             thread.join(join_seconds)
 
 
@@ -87,5 +88,5 @@ def _run(started: Future[BlockingPortal]) -> None:
 
 _loop = _PortalLoop()
 renew_after_fork(_loop)
-# A second is plenty for a loop that listens; one that hangs is left to end with the process.
-atexit.register(_loop.stop, 1.0)
+# Plenty for a loop with nothing to do; one with something to do is left to end with the process.
+atexit.register(_loop.stop, 0.2)

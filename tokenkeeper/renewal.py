@@ -122,28 +122,34 @@ class Renewals:
         held = self.held.get(name)
         if wish.is_plain and held is not None and now < held.dead_at and self._has_refresher():
             return held  # inside the buffer; a reader only sees to it that the refresher runs
-        with self._lock:
-            self._check_open()
-            provider = self._provider(name)
-            held = self.held.get(name)
-            if held is not None and wish.refuses(held):
-                held = self.held[name] = held.after_refusal()
-            flight = self._flights.get(name)
-            granted = held is not None and wish.is_granted_by(held, now)
-            if held is not None and granted:
-                # Without a refresher the first caller in the buffer renews, the others go on.
-                if self.background or flight is not None or wish.force or now < held.renew_at:
-                    return held
-            elif flight is None and not wish.force:
-                self._cooldown.check(name)
-            takes_off = flight is None
-            if flight is None:
-                flight = self._take_off(provider, held)
-            if not granted:  # who has a token in hand does not wait for retries
-                flight.join(wish.deadline)
-        if takes_off:
-            self._launch(flight, urgent=True)
-        elif _flown_here.get() is flight:
+        mine: Renewal | None = None
+        try:
+            with self._lock:
+                self._check_open()
+                provider = self._provider(name)
+                held = self.held.get(name)
+                if held is not None and wish.refuses(held):
+                    held = self.held[name] = held.after_refusal()
+                flight = self._flights.get(name)
+                granted = held is not None and wish.is_granted_by(held, now)
+                if held is not None and granted:
+                    # Without a refresher the first caller in the buffer renews, the others go on.
+                    if self.background or flight is not None or wish.force or now < held.renew_at:
+                        return held
+                elif flight is None and not wish.force:
+                    self._cooldown.check(name)
+                if flight is None:
+                    flight = mine = Renewal(provider, held)
+                    self._take_off(mine)
+                if not granted:  # who has a token in hand does not wait for retries
+                    flight.join(wish.deadline)
+            if mine is not None:
+                self._launch(mine, urgent=True)
+        except BaseException as struck:
+            if mine is not None:
+                self._rescue(mine, struck)
+            raise
+        if mine is None and _flown_here.get() is flight:
             raise TokenAcquisitionError(
                 f"provider {name!r} asked for its own token while fetching it: "
                 "it must use another provider's, or none",
@@ -253,7 +259,8 @@ class Renewals:
             if self.clock.monotonic() < held.renew_at:
                 self.crew.refresher.schedule(name, held.renew_at)
                 return
-            flight = self._take_off(self.providers[name], held)
+            flight = Renewal(self.providers[name], held)
+            self._take_off(flight)
         self._launch(flight, urgent=False)
 
     def renew_due(self) -> None:
@@ -261,12 +268,17 @@ class Renewals:
         for name in self.crew.refresher.take_due():
             self.renew(name)
 
-    def _take_off(self, provider: BaseOAuth2Provider, held: HeldToken | None) -> Renewal:
-        """Called with the lock held."""
-        flight = Renewal(provider, held)
-        self._flights[provider.provider_name] = flight
+    def _take_off(self, flight: Renewal) -> None:
+        """Let others join. Called with the lock held."""
         self._aloft.add(flight)
-        return flight
+        self._flights[flight.provider.provider_name] = flight
+
+    def _rescue(self, flight: Renewal, struck: BaseException) -> None:
+        """See to it that *flight* lands, though its caller was struck by a signal's exception."""
+        if self.background:
+            self._launch(flight, urgent=True)  # again, perhaps: it is flown once
+        else:
+            self._land_badly(flight, as_oauth2_error(struck, flight.provider.provider_name))
 
     def _touch_down(self, flight: Renewal) -> bool:
         """Say whether its outcome counts: not cleared, removed or closed meanwhile.
@@ -292,6 +304,8 @@ class Renewals:
 
     def _fly(self, flight: Renewal) -> None:
         provider = flight.provider
+        if not flight.claim():
+            return
         if self.crew.leaving.is_set():
             flight.fail(_closed_meanwhile())
             return
@@ -304,12 +318,11 @@ class Renewals:
                 closing=self.crew.leaving,
                 wanted_at=flight.is_wanted_at,
             )
+            self._land_well(flight, held)
         except BaseException as error:  # whatever it was, nobody must wait for ever
             self._land_badly(flight, as_oauth2_error(error, provider.provider_name))
             if not isinstance(error, Exception):
                 raise
-        else:
-            self._land_well(flight, held)
         finally:
             _flown_here.reset(outer)
 

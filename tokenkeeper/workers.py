@@ -1,7 +1,8 @@
 """A few daemon threads that do what they are handed, made when needed and gone when idle.
 
 ``concurrent.futures`` has a pool, but the interpreter waits for its threads at exit, and a server
-that hangs would hold up the end of the process.
+that hangs would hold up the end of the process. Bare locks and a ``SimpleQueue`` make it safe from
+exceptions that signal handlers raise; see flight.py.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 from tokenkeeper.clock import SYSTEM_CLOCK
 
@@ -31,7 +33,8 @@ class Workers:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._changed = threading.Condition(threading.Lock())  # guards all of the below
+        self._calls: SimpleQueue[None] = SimpleQueue()  # one to the idle for each job
+        self._lock = threading.Lock()  # guards all of the below
         self._jobs: deque[Callable[[], None]] = deque()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
@@ -42,13 +45,12 @@ class Workers:
 
         :raises RuntimeError: if there is no thread and none can be started.
         """
-        with self._changed:
+        with self._lock:
             if self._closed:
                 raise RuntimeError("the workers have been sent home")
             (self._jobs.appendleft if urgent else self._jobs.append)(job)
-            if len(self._jobs) <= self._idle:
-                self._changed.notify()
-            elif len(self._threads) < self._limit:
+            self._calls.put(None)
+            if len(self._jobs) > self._idle and len(self._threads) < self._limit:
                 self._hire()
 
     def _hire(self) -> None:
@@ -72,24 +74,33 @@ class Workers:
             del job  # it holds a keeper, which must not live on while this thread idles
 
     def _next_job(self) -> Callable[[], None] | None:
-        with self._changed:
+        with self._lock:
             self._idle += 1
+        called = True
+        while called:
             try:
-                self._changed.wait_for(lambda: self._jobs or self._closed, IDLE_SECONDS)
-            finally:
-                self._idle -= 1
-            if self._jobs and not self._closed:
-                return self._jobs.popleft()
+                self._calls.get(timeout=IDLE_SECONDS)
+            except Empty:
+                called = False
+            with self._lock:
+                if self._jobs and not self._closed:
+                    self._idle -= 1
+                    return self._jobs.popleft()
+                if self._closed:
+                    break
+        with self._lock:
+            self._idle -= 1
             self._threads.discard(threading.current_thread())
-            return None
+        return None
 
     def close(self, timeout: float) -> None:
         """Send all home; wait for them *timeout* seconds in total. Jobs not begun are dropped."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._jobs.clear()
-            self._changed.notify_all()
             threads = [thread for thread in self._threads if thread.ident != threading.get_ident()]
+            for _ in self._threads:
+                self._calls.put(None)
         ends = SYSTEM_CLOCK.monotonic() + timeout
         for thread in threads:
             remaining = ends - SYSTEM_CLOCK.monotonic()

@@ -17,6 +17,7 @@ class Scripted:
         self.scripts = []
         self.requests = []
         self.connections = 0
+        self.hung_up = threading.Semaphore(0)  # released for each connection that was closed
         self.stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -35,6 +36,7 @@ class Scripted:
                     script(self, talk)
             except OSError:
                 pass
+            self.hung_up.release()
 
     def read_request(self, sock):
         """Read one request with its body and note it down; b"" if the client went away."""

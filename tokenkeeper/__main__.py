@@ -1,0 +1,26 @@
+"""Where the command ``tokenkeeper`` begins, whether or not its extra is installed."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        from tokenkeeper.cli import cli
+    except ModuleNotFoundError as missing:
+        if missing.name != "click":
+            raise
+        sys.stderr.write(
+            "The command line needs an extra that is not installed: "
+            'pip install "tokenkeeper-oauth2[cli]"\n'
+        )
+        raise SystemExit(2) from None
+    cli(prog_name="tokenkeeper")
+
+
+if __name__ == "__main__":
+    main()

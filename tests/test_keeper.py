@@ -309,6 +309,11 @@ class TestRefused:
         assert keeper.get_token("api") == refused
 
 
+def _interrupted(keeper):
+    with pytest.raises(KeyboardInterrupt):
+        keeper.get_token("api")
+
+
 def _same(source, grant):
     number = source.requests
     token = grant()
@@ -739,7 +744,21 @@ class TestInline:
             keeper.get_token("api")
         assert not keeper._renewals._flights
         source.error = None
-        assert keeper.get_token("api", force_refresh=True) == "api-2"
+        assert keeper.get_token("api") == "api-2"
+
+    def test_another_caller_is_interrupted(self, keeper, source):
+        """Who waited for a caller that was interrupted fetches the token itself."""
+        source.gate.clear()
+        source.error = KeyboardInterrupt()
+        flown = threading.Thread(target=_interrupted, args=(keeper,))
+        flown.start()
+        assert source.entered.acquire(timeout=10)
+        wish = keeper._renewals.wish("api")
+        flight = keeper._renewals.ask(wish)
+        source.gate.set()
+        flown.join(10)
+        source.error = None
+        assert keeper._wait_for(flight, wish) == "api-2"
 
 
 class TestNoThreads:

@@ -11,15 +11,16 @@ def main() -> None:
     """Run the command line."""
     try:
         from tokenkeeper.cli import cli
+
+        cli(prog_name="tokenkeeper")
     except ModuleNotFoundError as missing:
-        if missing.name != "click":
+        if missing.name not in ("click", "rich"):
             raise
         sys.stderr.write(
             "The command line needs an extra that is not installed: "
             'pip install "tokenkeeper-oauth2[cli]"\n'
         )
         raise SystemExit(2) from None
-    cli(prog_name="tokenkeeper")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,13 @@ from tokenkeeper.fetch import fetch
 from tokenkeeper.flight import Flight
 from tokenkeeper.held import HeldToken
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries, is_transient
+from tokenkeeper.retry import (
+    RetryPolicy,
+    as_oauth2_error,
+    call_with_retries,
+    is_interruption,
+    is_transient,
+)
 from tokenkeeper.wish import Wish
 
 __all__ = ["Renewal", "Renewals"]
@@ -166,9 +172,11 @@ class Renewals:
         now = self.clock.monotonic()
         try:
             held = flight.result()
-        except OAuth2Error:
+        except OAuth2Error as error:
             if wish.force and not wish.is_older_than(flight.began):
                 return self.ask(wish)  # it failed for somebody who asked earlier
+            if is_interruption(error.__cause__) and not self.background:
+                return self.ask(wish)  # another caller flew it, and was interrupted
             current = self.held.get(wish.provider_name)
             if current is None or not wish.is_granted_by(current, now):
                 raise
@@ -369,6 +377,8 @@ class Renewals:
             held = self.held[name] = held.after_failure(str(error), now + wait)
             if now < held.dead_at or is_transient(error):
                 self.crew.refresher.schedule(name, held.renew_at)
+        if is_interruption(error.__cause__):
+            return
         if (held is None or now >= held.dead_at) and isinstance(error, TokenAcquisitionError):
             self._cooldown.note(name, error)
 

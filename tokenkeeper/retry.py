@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from tokenkeeper.clock import Clock
 
-__all__ = ["DEFAULT_RETRY", "RetryPolicy", "as_oauth2_error", "call_with_retries", "is_transient"]
+__all__ = [
+    "DEFAULT_RETRY",
+    "RetryPolicy",
+    "as_oauth2_error",
+    "call_with_retries",
+    "is_interruption",
+    "is_transient",
+]
 
 T = TypeVar("T")
 
@@ -115,6 +122,11 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, (ConnectionError, TimeoutError, *kinds))
 
 
+def is_interruption(error: BaseException | None) -> bool:
+    """Say whether *error* came from outside, such as Ctrl-C, and says nothing of the provider."""
+    return error is not None and not isinstance(error, Exception)
+
+
 def as_oauth2_error(error: BaseException, provider_name: str) -> OAuth2Error:
     """Return *error* as one of ours, naming the provider; the root stays as ``__cause__``.
 
@@ -125,7 +137,7 @@ def as_oauth2_error(error: BaseException, provider_name: str) -> OAuth2Error:
         if error.provider_name is None:
             error.provider_name = provider_name
         return error
-    transient = is_transient(error)
+    transient = is_transient(error) or is_interruption(error)
     advice = "it may pass" if transient else "mend the provider"
     ours = TokenAcquisitionError(
         f"provider {provider_name!r} raised {type(error).__name__}: {advice}; "

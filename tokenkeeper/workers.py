@@ -56,14 +56,16 @@ class Workers:
     def _hire(self) -> None:
         """Start one more thread. Called with the lock held."""
         thread = threading.Thread(target=self._work, name="tokenkeeper-worker", daemon=True)
-        self._threads.add(thread)
         try:
+            self._threads.add(thread)
             thread.start()
         except RuntimeError:  # no threads on this host, or none any more
-            self._threads.discard(thread)
-            if not self._threads:
+            if self._threads == {thread}:
                 self._jobs.clear()
                 raise
+        finally:
+            if thread.ident is None:  # it did not start
+                self._threads.discard(thread)
 
     def _work(self) -> None:
         while job := self._next_job():
@@ -98,7 +100,8 @@ class Workers:
         with self._lock:
             self._closed = True
             self._jobs.clear()
-            threads = [thread for thread in self._threads if thread.ident != threading.get_ident()]
+            myself = threading.get_ident()  # a job may close the pool that it runs in
+            threads = [thread for thread in self._threads if thread.ident not in (None, myself)]
             for _ in self._threads:
                 self._calls.put(None)
         ends = SYSTEM_CLOCK.monotonic() + timeout

@@ -887,6 +887,23 @@ class TestDefault:
         second.close()
 
 
+def test_an_old_token_leaves_memory_at_once(clock, source):
+    """Nothing refers to a token that was replaced or cleared, so it needs no collector to go."""
+    with TokenKeeper(background=False, clock=clock) as keeper:
+        keeper.add_provider(source)
+        gc.collect()
+        gc.disable()
+        try:
+            keeper.get_token("api")
+            first = weakref.ref(keeper._held["api"])
+            keeper.get_token("api", force_refresh=True)
+            second = weakref.ref(keeper._held["api"])
+            keeper.clear_token()
+            assert (first(), second()) == (None, None)
+        finally:
+            gc.enable()
+
+
 def test_at_exit_the_threads_end(source):
     """At the end of the interpreter the threads end, and who still asks is served."""
     keeper = TokenKeeper()

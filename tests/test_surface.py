@@ -43,7 +43,7 @@ FLOORS = [
     {"models"},
     {"oauth"},
     {"providers"},
-    {"retry", "schedule"},
+    {"retry", "schedule", "registry"},
     {"held", "portal", "cooldown"},
     {"flight", "fetch", "wish"},
     {"refresher", "workers"},

@@ -138,7 +138,7 @@ def test_a_host_without_threads(workers, monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", refuse)
     with pytest.raises(RuntimeError):
         workers.submit(lambda: None)
-    assert not workers._jobs
+    assert not workers._urgent
 
 
 def test_a_host_that_runs_out_of_threads(workers, monkeypatch):

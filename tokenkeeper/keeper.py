@@ -147,7 +147,7 @@ class TokenKeeper:
 
         :raises UnknownProviderError: if no provider has that name.
         """
-        self._renewals.provider(provider_name)
+        self._renewals.find(provider_name)
         held = self._held.get(provider_name)
         return None if held is None else held.describe(provider_name, self._clock)
 
@@ -198,7 +198,7 @@ class TokenKeeper:
     @property
     def is_closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._renewals.closed
+        return self._renewals.registry.closed
 
     def __enter__(self) -> Self:
         return self
@@ -212,7 +212,7 @@ class TokenKeeper:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} with {len(self._renewals.providers)} providers>"
+        return f"<{type(self).__name__} with {len(self._renewals.registry)} providers>"
 
     # ---- waiting
 

@@ -30,6 +30,7 @@ from tokenkeeper.fetch import fetch
 from tokenkeeper.flight import Flight
 from tokenkeeper.held import HeldToken
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.registry import Registry
 from tokenkeeper.retry import (
     RetryPolicy,
     as_oauth2_error,
@@ -61,7 +62,7 @@ class Renewals:
 
     :ivar held: by provider name; read without the lock, here and elsewhere. Values are replaced,
         never changed.
-    :ivar providers: by name; likewise.
+    :ivar registry: the providers; guarded by the lock.
     """
 
     def __init__(
@@ -75,14 +76,13 @@ class Renewals:
         jitter: Callable[[], float],
     ) -> None:
         self.held: dict[str, HeldToken] = {}
-        self.providers: dict[str, BaseOAuth2Provider] = {}
+        self.registry = Registry()
         self.background = background
         self.crew = Crew(max_workers, clock, _weak_renew(self))
         self._cooldown_seconds = cooldown_seconds
         self._retry = retry
         self.clock = clock
         self._jitter = jitter
-        self.closed = False
         self._make_perishables()
 
     def _make_perishables(self) -> None:
@@ -131,8 +131,7 @@ class Renewals:
         mine: Renewal | None = None
         try:
             with self._lock:
-                self._check_open()
-                provider = self._provider(name)
+                provider = self.registry.find(name)
                 held = self.held.get(name)
                 if held is not None and wish.refuses(held):
                     held = self.held[name] = held.after_refusal()
@@ -186,7 +185,7 @@ class Renewals:
     def ask_for_all(self) -> list[tuple[Wish, HeldToken | Renewal]]:
         """Begin to renew every token held; return what to wait for."""
         with self._lock:
-            self._check_open()
+            self.registry.check_open()
             names = list(self.held)
         asked = []
         for name in names:
@@ -200,25 +199,31 @@ class Renewals:
     def add(self, provider: BaseOAuth2Provider) -> bool:
         """Register *provider*; ``False`` if its name is taken."""
         with self._lock:
-            self._check_open()
-            return self.providers.setdefault(provider.provider_name, provider) is provider
+            return self.registry.add(provider)
+
+    def find(self, name: str) -> BaseOAuth2Provider:
+        """Return the provider *name*."""
+        with self._lock:
+            return self.registry.find(name)
+
+    def names(self) -> list[str]:
+        """Return the registered names."""
+        with self._lock:
+            return self.registry.names()
 
     def remove(self, name: str) -> BaseOAuth2Provider:
         """Forget the provider *name* and its token, and return it."""
         with self._lock:
-            self._check_open()
-            provider = self._provider(name)
-            del self.providers[name]
+            provider = self.registry.remove(name)
             self._forget(name)
         return provider
 
     def clear(self, name: str | None) -> None:
         """Forget the token of *name*, or all. A renewal under way serves who waits for it."""
         with self._lock:
-            self._check_open()
-            if name is not None:
-                self._provider(name)
-            for each in list(self.providers) if name is None else [name]:
+            names = self.registry.names() if name is None else [name]
+            for each in names:
+                self.registry.find(each)
                 self._forget(each)
 
     def _forget(self, name: str) -> None:
@@ -228,46 +233,18 @@ class Renewals:
         self._cooldown.forget(name)
         self.crew.refresher.forget(name)
 
-    def names(self) -> list[str]:
-        """Return the registered names."""
-        with self._lock:
-            self._check_open()
-            return list(self.providers)
-
-    def provider(self, name: str) -> BaseOAuth2Provider:
-        """Return the provider *name*."""
-        with self._lock:
-            self._check_open()
-            return self._provider(name)
-
-    def _provider(self, name: str) -> BaseOAuth2Provider:
-        """Called with the lock held."""
-        try:
-            return self.providers[name]
-        except KeyError:
-            known = ", ".join(sorted(self.providers)) or "none"
-            raise UnknownProviderError(
-                f"no provider is registered as {name!r}: add_provider() it first "
-                f"(registered: {known})",
-                provider_name=name,
-            ) from None
-
-    def _check_open(self) -> None:
-        if self.closed:
-            raise KeeperClosedError("the keeper is closed: make a new one")
-
     # ---- a flight, from take-off to landing
 
     def renew(self, name: str) -> None:
         """Renew the token of *name* if that is due. For the refresher; does not block."""
         with self._lock:
             held = self.held.get(name)
-            if self.closed or held is None or name in self._flights:
+            if held is None or name in self._flights:
                 return  # gone, or under way
             if self.clock.monotonic() < held.renew_at:
                 self.crew.refresher.schedule(name, held.renew_at)
                 return
-            flight = Renewal(self.providers[name], held)
+            flight = Renewal(self.registry.find(name), held)
             self._take_off(flight)
         self._launch(flight, urgent=False)
 
@@ -352,7 +329,8 @@ class Renewals:
             self._has_refresher()
         flight.succeed(held)
         if counts:
-            _log.info("provider %r: token %s", name, "renewed" if held.renewals else "acquired")
+            what = "renewed" if held.renewals else "acquired"
+            _log.info("provider %r: token %s", name, what, extra={"provider_name": name})
 
     def _land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
         name = flight.provider.provider_name
@@ -363,8 +341,8 @@ class Renewals:
             if counts:
                 self._note_failure(flight, error)
         flight.fail(error)
-        if counts:
-            _log.warning("no token from provider %r: %s", name, error)
+        if counts and not is_interruption(error.__cause__):
+            _log.warning("no token: %s", error, extra={"provider_name": name})
 
     def _note_failure(self, flight: Renewal, error: OAuth2Error) -> None:
         """Decide when to try again, and for whom. Called with the lock held."""
@@ -404,9 +382,7 @@ class Renewals:
         Idempotent: the second call has nothing left to do.
         """
         with self._lock:
-            self.closed = True
-            providers = list(self.providers.values())
-            self.providers.clear()
+            providers = self.registry.close()
             flights = list(self._aloft)
             self._aloft.clear()
             self._flights.clear()

@@ -193,3 +193,7 @@ def call_with_retries(
         if isinstance(error, TokenAcquisitionError):
             error.attempts = retrying.statistics["attempt_number"]
         raise
+    finally:
+        # tenacity's notes on the last attempt refer to themselves, and through stop() to the old
+        # token, which would stay in memory until the collector comes by.
+        retrying.iter_state.reset()

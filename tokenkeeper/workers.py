@@ -35,6 +35,7 @@ class Workers:
         self._limit = limit
         self._calls: SimpleQueue[None] = SimpleQueue()  # one to the idle for each job
         self._lock = threading.Lock()  # guards all of the below
+        self._urgent: deque[Callable[[], None]] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
         self._threads: set[threading.Thread] = set()
         self._idle = 0
@@ -48,9 +49,10 @@ class Workers:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the workers have been sent home")
-            (self._jobs.appendleft if urgent else self._jobs.append)(job)
+            (self._urgent if urgent else self._jobs).append(job)
             self._calls.put(None)
-            if len(self._jobs) > self._idle and len(self._threads) < self._limit:
+            waiting = len(self._urgent) + len(self._jobs)
+            if waiting > self._idle and len(self._threads) < self._limit:
                 self._hire()
 
     def _hire(self) -> None:
@@ -61,11 +63,16 @@ class Workers:
             thread.start()
         except RuntimeError:  # no threads on this host, or none any more
             if self._threads == {thread}:
-                self._jobs.clear()
+                self._drop_jobs()
                 raise
         finally:
             if thread.ident is None:  # it did not start
                 self._threads.discard(thread)
+
+    def _drop_jobs(self) -> None:
+        """Called with the lock held."""
+        self._urgent.clear()
+        self._jobs.clear()
 
     def _work(self) -> None:
         while job := self._next_job():
@@ -79,27 +86,26 @@ class Workers:
         with self._lock:
             self._idle += 1
         called = True
-        while called:
+        while True:
             try:
                 self._calls.get(timeout=IDLE_SECONDS)
             except Empty:
                 called = False
+            # Whether to go is decided, and made known, in one step: submit() counts on the idle.
             with self._lock:
-                if self._jobs and not self._closed:
+                if self._urgent or self._jobs:
                     self._idle -= 1
-                    return self._jobs.popleft()
-                if self._closed:
-                    break
-        with self._lock:
-            self._idle -= 1
-            self._threads.discard(threading.current_thread())
-        return None
+                    return (self._urgent or self._jobs).popleft()
+                if self._closed or not called:
+                    self._idle -= 1
+                    self._threads.discard(threading.current_thread())
+                    return None
 
     def close(self, timeout: float) -> None:
         """Send all home; wait for them *timeout* seconds in total. Jobs not begun are dropped."""
         with self._lock:
             self._closed = True
-            self._jobs.clear()
+            self._drop_jobs()
             myself = threading.get_ident()  # a job may close the pool that it runs in
             threads = [thread for thread in self._threads if thread.ident not in (None, myself)]
             for _ in self._threads:

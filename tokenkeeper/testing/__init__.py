@@ -1,5 +1,45 @@
-"""What users test with."""
+"""What users test with: a clock, providers and an authorization server that do as they are told."""
 
-from tokenkeeper.testing.clock import SteppedClock
+from __future__ import annotations
 
-__all__ = ["SteppedClock"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenkeeper.testing.clock import SteppedClock
+    from tokenkeeper.testing.faults import Answer
+    from tokenkeeper.testing.providers import AsyncMockProvider, MockProvider, StaticProvider
+    from tokenkeeper.testing.server import LoopbackAuthorizationServer
+    from tokenkeeper.testing.stats import ServerStats
+
+__all__ = [
+    "Answer",
+    "AsyncMockProvider",
+    "LoopbackAuthorizationServer",
+    "MockProvider",
+    "ServerStats",
+    "StaticProvider",
+    "SteppedClock",
+]
+
+_HOMES = {
+    "Answer": "faults",
+    "AsyncMockProvider": "providers",
+    "LoopbackAuthorizationServer": "server",
+    "MockProvider": "providers",
+    "ServerStats": "stats",
+    "StaticProvider": "providers",
+    "SteppedClock": "clock",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,167 @@
+"""close() at any moment: who waits is told at once, and nothing is left running."""
+
+import random
+import threading
+
+import anyio
+import pytest
+
+from tokenkeeper import KeeperClosedError, OAuth2TokenManager, RetryPolicy, TokenAcquisitionError
+
+
+@pytest.fixture
+def source(kit):
+    return kit.Source()
+
+
+@pytest.fixture
+def keeper(make_keeper, source):
+    return make_keeper(source)
+
+
+def tasks_in(backend, manager, count):
+    """Have *count* tasks ask for the token; return what each got."""
+
+    async def main():
+        results = []
+
+        async def ask():
+            try:
+                results.append(await manager.get_token("api"))
+            except KeeperClosedError as error:
+                results.append(error)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(count):
+                tasks.start_soon(ask)
+        return results
+
+    return anyio.run(main, backend=backend)
+
+
+def test_close_while_threads_and_tasks_wait(kit, keeper, source):
+    """Forty who wait for a server that hangs are told at once, each with its own error."""
+    source.hold()
+    manager = OAuth2TokenManager(keeper)
+    threads = kit.crowd(20, lambda: keeper.get_token("api"))
+    loops = kit.Crowd(
+        lambda: tasks_in("asyncio", manager, 10), lambda: tasks_in("trio", manager, 10)
+    )
+    kit.until(lambda: kit.threads_waiting(keeper) == 20 and kit.tasks_waiting(keeper) == 20)
+    keeper.close()
+    errors = threads.join() + [error for errors in loops.join() for error in errors]
+    assert {type(error) for error in errors} == {KeeperClosedError}
+    assert len({id(error) for error in errors}) == 40
+    assert not source.gate.is_set()
+    with pytest.raises(KeeperClosedError):
+        keeper.get_token("api")
+
+
+@pytest.mark.parametrize("forget", ["clear_token", "remove_provider"])
+def test_close_after_the_token_was_forgotten(kit, keeper, source, forget):
+    """Who waits for a flight that clear_token() set adrift is told by close() as well."""
+    source.hold()
+    waiting = kit.crowd(4, lambda: keeper.get_token("api"))
+    kit.until(lambda: kit.threads_waiting(keeper) == 4)
+    getattr(keeper, forget)("api")
+    keeper.close()
+    assert {type(error) for error in waiting.join()} == {KeeperClosedError}
+
+
+def test_close_before_a_forgotten_flight_began(kit, make_keeper):
+    """The same for a flight that no worker had time for yet."""
+    busy, late = kit.Source("busy"), kit.Source("late")
+    keeper = make_keeper(busy, late, max_workers=1)
+    busy.hold()
+    waiting = [kit.crowd(4, lambda: keeper.get_token("busy"))]
+    assert busy.entered.wait(kit.GUARD_SECONDS)
+    waiting.append(kit.crowd(4, lambda: keeper.get_token("late")))
+    kit.until(lambda: kit.threads_waiting(keeper, "late") == 4)
+    keeper.clear_token()
+    keeper.close()
+    busy.gate.set()
+    results = [result for crowd in waiting for result in crowd.join()]
+    assert {type(error) for error in results[4:]} == {KeeperClosedError}
+    assert late.requests == 0
+
+
+def test_close_ends_the_wait_before_a_retry(kit, make_keeper):
+    """Who waits for the next attempt is told at once, and the worker goes home."""
+    policy = RetryPolicy(max_retry_after_seconds=1000, total_seconds=10_000)
+    source = kit.Source(retry=policy)
+    source.error = TokenAcquisitionError("503", status_code=503, retry_after=900)
+    keeper = make_keeper(source)
+    crowd = kit.crowd(20, lambda: keeper.get_token("api"))
+    closing = keeper._renewals.crew.leaving
+    kit.until(lambda: len(closing._cond._waiters) == 1 and kit.threads_waiting(keeper) == 20)
+    workers = list(keeper._renewals.crew.workers._threads)
+    keeper.close()
+    assert {type(error) for error in crowd.join()} == {KeeperClosedError}
+    for thread in workers:
+        thread.join(kit.GUARD_SECONDS)
+        assert not thread.is_alive()
+    assert source.requests == 1
+
+
+def test_close_again_and_again(kit, keeper, source):
+    """Twenty threads that close at once, and once more each, close once."""
+    closed = []
+    source.close = lambda: closed.append(1)
+    keeper.get_token("api")
+    threads = kit.library_threads()
+
+    def close():
+        keeper.close()
+        keeper.close()
+        return keeper.is_closed
+
+    assert kit.crowd(20, close).join() == [True] * 20
+    assert closed == [1]
+    for thread in threads:
+        thread.join(kit.GUARD_SECONDS)
+        assert not thread.is_alive()
+
+
+def test_close_in_the_thick_of_it(kit, make_keeper):
+    """Whatever others call at that moment, they get a token or the error, and come back."""
+    draw = random.Random(3)
+    for _ in range(30):
+        sources = [kit.Source("plain"), kit.AsyncSource("async")]
+        keeper = make_keeper(*sources)
+        manager = OAuth2TokenManager(keeper)
+
+        def until_closed(call):
+            for _ in range(1_000_000):
+                try:
+                    call()
+                except KeeperClosedError:
+                    return True
+            return False
+
+        calls = [
+            lambda keeper=keeper: keeper.get_token("plain"),
+            lambda keeper=keeper: keeper.get_token("async"),
+            lambda keeper=keeper: keeper.get_token("plain", force_refresh=True),
+            lambda keeper=keeper: keeper.clear_token("plain"),
+            lambda keeper=keeper: keeper.refresh_all() or keeper.list_providers(),
+            lambda manager=manager: anyio.run(manager.get_token, "async", True),
+        ]
+        crowd = kit.Crowd(*(lambda call=call: until_closed(call) for call in calls))
+        threading.Event().wait(draw.random() * 0.02)
+        keeper.close()
+        assert crowd.join() == [True] * len(calls)
+        assert not keeper._renewals._flights
+        assert not keeper._renewals.held
+
+
+def test_a_provider_that_closes_its_keeper(kit, make_keeper):
+    """Even from inside a request close() comes back, and who waits is told."""
+
+    class Closing(kit.Source):
+        def acquire_token(self):
+            keeper.close()
+            return super().acquire_token()
+
+    keeper = make_keeper(Closing())
+    crowd = kit.crowd(8, lambda: keeper.get_token("api"))
+    assert {type(error) for error in crowd.join()} == {KeeperClosedError}

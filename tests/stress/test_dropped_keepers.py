@@ -1,0 +1,188 @@
+"""Keepers that nobody closes are collected, their threads end, and nothing is left of them."""
+
+import gc
+import itertools
+import operator
+import sys
+import threading
+import weakref
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tokenkeeper import (
+    BaseOAuth2Provider,
+    OAuth2Token,
+    OAuth2TokenManager,
+    TokenKeeper,
+    fork,
+)
+from tokenkeeper import keeper as keeper_module
+
+
+@pytest.fixture
+def own_threads(kit):
+    """Return what tells the library's threads that began since: other keepers may have some."""
+    before = kit.library_threads()
+    return lambda: [thread for thread in kit.library_threads() if thread not in before]
+
+
+def collected(reference):
+    """Collect garbage, and say whether the referent is gone.
+
+    Once may be too early: a worker that has just landed a flight still has it in its hands.
+    """
+    gc.collect()
+    return reference() is None
+
+
+def keeper_with(*sources):
+    keeper = TokenKeeper()
+    for source in sources:
+        keeper.add_provider(source)
+    return keeper
+
+
+def test_a_keeper_whose_threads_idle(kit, own_threads):
+    """It is collected although they run, and they end."""
+    keeper = keeper_with(kit.Source())
+    keeper.get_token("api")
+    gone = weakref.ref(keeper)
+    assert own_threads()
+    del keeper
+    kit.until(lambda: collected(gone), "its collection")
+    kit.until(lambda: not own_threads(), "the end of the threads")
+
+
+def test_a_keeper_in_a_cycle(kit, own_threads):
+    """So is one that is part of a reference cycle, with its facade and its providers."""
+    source = kit.Source()
+    keeper = keeper_with(source)
+    source.manager = OAuth2TokenManager(keeper)
+    source.manager.myself = source.manager
+    keeper.get_token("api")
+    gone = weakref.ref(keeper), weakref.ref(source)
+    del keeper, source
+    kit.until(lambda: all(map(collected, gone)), "their collection")
+    kit.until(lambda: not own_threads(), "the end of the threads")
+
+
+def test_a_keeper_in_the_middle_of_a_flight(kit, own_threads):
+    """It is collected while a worker waits for a server, which ends once the server answers."""
+    source = kit.Source()
+    keeper = keeper_with(source)
+    source.hold()
+    renewals = keeper._renewals
+    renewals.ask(renewals.wish("api"))
+    assert source.entered.wait(kit.GUARD_SECONDS)
+    gone = weakref.ref(keeper), weakref.ref(renewals)
+    del keeper, renewals
+    gc.collect()
+    assert gone[0]() is None
+    source.gate.set()
+    kit.until(lambda: not own_threads(), "the end of the threads")
+    kit.until(lambda: collected(gone[1]), "the collection of the rest")
+
+
+def test_a_keeper_that_somebody_waits_on(kit, own_threads):
+    """A waiting call keeps its keeper alive, and gets its token."""
+    source = kit.Source()
+    keeper = keeper_with(source)
+    gone = weakref.ref(keeper)
+    source.hold()
+    waiting = kit.Crowd(keeper_with_one_use(keeper))
+    del keeper
+    assert source.entered.wait(kit.GUARD_SECONDS)
+    gc.collect()
+    assert gone() is not None
+    source.gate.set()
+    assert waiting.join() == list(source.granted)
+    del waiting
+    kit.until(lambda: collected(gone), "its collection")
+    kit.until(lambda: not own_threads(), "the end of the threads")
+
+
+def keeper_with_one_use(keeper):
+    calls = [lambda: keeper.get_token("api")]
+    return lambda: calls.pop()()
+
+
+def left_of_keepers():
+    """Return the sizes of all that the library keeps for the whole process."""
+    gc.collect()
+    return (
+        len(fork._aware),
+        len(keeper_module._keepers),
+        len(weakref.finalize._registry),
+        len(threading._active),
+    )
+
+
+def test_200_keepers(kit, own_threads):
+    """Two hundred keepers made and dropped leave no thread and nothing else."""
+    warm_up = keeper_with(kit.Source())
+    warm_up.get_token("api")
+    warm_up.close()
+    del warm_up
+    before = left_of_keepers()
+    for number in range(200):
+        keeper = keeper_with(kit.Source())
+        if number % 4:
+            keeper.get_token("api")
+        if number % 3:
+            OAuth2TokenManager(keeper).cycle = keeper
+        if number % 5 == 0:
+            keeper.close()
+    del keeper
+    gc.collect()
+    kit.until(lambda: not own_threads(), "the end of the threads")
+    kit.until(
+        lambda: all(map(operator.le, left_of_keepers(), before)),
+        "the end of the rest",
+    )
+
+
+class Plain(BaseOAuth2Provider):
+    """Takes no notes, which would grow."""
+
+    def acquire_token(self):
+        return OAuth2Token("token", "Bearer", datetime.now(UTC) + timedelta(hours=1))
+
+
+def sizes_of(keeper):
+    renewals = keeper._renewals
+    return {
+        "held": len(renewals.held),
+        "providers": len(renewals.registry),
+        "flights": len(renewals._flights),
+        "refusals": len(renewals._cooldown._refusals),
+        "scheduled": len(renewals.crew.refresher._current),
+        "jobs": len(renewals.crew.workers._jobs),
+    }
+
+
+@pytest.mark.parametrize(("background", "cycles"), [(False, 20_000), (True, 4000)])
+def test_cycles_of_add_and_remove(kit, make_keeper, background, cycles):
+    """Providers that come, are used and go leave nothing in a keeper."""
+    keeper = make_keeper(background=background)
+    numbers = itertools.count()
+
+    def cycle():
+        name = f"api {next(numbers) % 997}"
+        keeper.add_provider(Plain(name))
+        keeper.get_token(name)
+        keeper.clear_token(name)
+        keeper.get_token(name)
+        keeper.remove_provider(name)
+
+    for _ in range(cycles // 10):
+        cycle()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(cycles - cycles // 10):
+        cycle()
+    gc.collect()
+    growth = sys.getallocatedblocks() - before
+    assert set(sizes_of(keeper).values()) == {0}
+    assert len(keeper._renewals.crew.refresher._heap) <= 16
+    assert growth < cycles // 10  # what each cycle left behind would be more

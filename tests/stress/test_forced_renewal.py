@@ -1,0 +1,147 @@
+"""Callers that want another token than the one at hand, many at once."""
+
+import random
+
+import anyio
+import pytest
+
+from tokenkeeper import OAuth2TokenManager
+
+
+@pytest.fixture
+def source(kit):
+    return kit.Source()
+
+
+@pytest.fixture
+def keeper(make_keeper, source):
+    return make_keeper(source)
+
+
+def test_force_refresh_from_50_threads(kit, keeper, source):
+    """Who comes after a request left waits for the next one, which then serves all of them."""
+    old = keeper.get_token("api")
+    source.hold()
+
+    def force():
+        came = next(kit.ticks)
+        return came, keeper.get_token("api", force_refresh=True)
+
+    first = kit.Crowd(force)
+    assert source.entered.wait(kit.GUARD_SECONDS)
+    others = kit.crowd(49, force)
+    kit.until(lambda: kit.threads_waiting(keeper) == 50)
+    readers = kit.crowd(20, lambda: {keeper.get_token("api") for _ in range(1000)})
+    assert readers.join() == [{old}] * 20  # while the gate is shut
+    source.gate.set()
+    for came, token in first.join() + others.join():
+        assert source.granted[token][0] > came
+    assert source.requests == 3
+    assert source.overlaps == 0
+
+
+def test_force_refresh_from_anywhere_at_any_time(kit, keeper, source):
+    """However they collide, a result was granted after its call, and no two requests overlap."""
+    manager = OAuth2TokenManager(keeper)
+    draw = random.Random(5)
+    keeper.get_token("api")
+
+    def force():
+        results = []
+        for _ in range(20):
+            came = next(kit.ticks)
+            results.append((came, keeper.get_token("api", force_refresh=True)))
+            if draw.random() < 0.2:
+                keeper.clear_token("api")
+        return results
+
+    async def force_in_tasks():
+        results = []
+
+        async def ask():
+            came = next(kit.ticks)
+            results.append((came, await manager.get_token("api", force_refresh=True)))
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(200):
+                tasks.start_soon(ask)
+        return results
+
+    loops = [
+        lambda backend=backend: anyio.run(force_in_tasks, backend=backend)
+        for backend in ("asyncio", "trio")
+    ]
+    for results in kit.Crowd(*[force] * 16, *loops).join():
+        for came, token in results:
+            assert source.granted[token][0] > came
+    # A cleared flight and its successor may be under way at once; apart from that, one at a time.
+    assert source.requests <= 1 + 16 * 20 + 2 * 200
+
+
+def test_never_two_requests_at_once(kit, keeper, source):
+    """Fifty threads that force three renewals each never have two requests under way."""
+
+    def force():
+        for _ in range(3):
+            came = next(kit.ticks)
+            token = keeper.get_token("api", force_refresh=True)
+            assert source.granted[token][0] > came
+
+    assert kit.crowd(50, force).join() == [None] * 50
+    assert source.overlaps == 0
+    assert source.requests <= 150
+
+
+def test_100_threads_refused_at_once(kit, keeper, source):
+    """A hundred workers that name the same refused token cause one renewal, again and again."""
+    refused = keeper.get_token("api")
+    for round_number in range(1, 21):
+        results = kit.crowd(100, lambda token=refused: keeper.renew_refused("api", token)).join()
+        assert len(set(results)) == 1
+        assert results[0] != refused
+        assert source.requests == 1 + round_number
+        refused = results[0]
+    assert source.overlaps == 0
+
+
+def test_refused_during_a_renewal(kit, keeper, source):
+    """Refusals that arrive while a renewal is under way wait for it and cause no other."""
+    refused = keeper.get_token("api")
+    source.hold()
+    manager = OAuth2TokenManager(keeper)
+    forced = kit.Crowd(lambda: keeper.get_token("api", force_refresh=True))
+    assert source.entered.wait(kit.GUARD_SECONDS)
+    crowd = kit.crowd(50, lambda: keeper.renew_refused("api", refused))
+    tasks = kit.crowd(2, lambda: anyio.run(manager.renew_refused, "api", refused))
+    kit.until(lambda: kit.threads_waiting(keeper) == 51 and kit.tasks_waiting(keeper) == 2)
+    source.gate.set()
+    results = set(crowd.join() + tasks.join() + forced.join())
+    assert len(results) == 1
+    assert refused not in results
+    assert source.requests == 2
+
+
+def test_a_refused_token_is_not_read_again(kit, keeper, source):
+    """From the first refusal on no reader gets the refused token, however long it would live."""
+    refused = keeper.get_token("api")
+    source.hold()
+    first = kit.Crowd(lambda: keeper.renew_refused("api", refused))
+    assert source.entered.wait(kit.GUARD_SECONDS)
+    readers = kit.crowd(20, lambda: keeper.get_token("api"))
+    kit.until(lambda: kit.threads_waiting(keeper) == 21)
+    source.gate.set()
+    assert len(set(readers.join() + first.join())) == 1
+    assert refused not in readers.results
+    assert source.requests == 2
+
+
+def test_refresh_all_from_many_threads(make_keeper, kit):
+    """Side by side for all providers, and never two requests at once for one."""
+    sources = [kit.Source(f"api {number}") for number in range(10)]
+    keeper = make_keeper(*sources)
+    for source in sources:
+        keeper.get_token(source.provider_name)
+    everything_works = dict.fromkeys(keeper.list_providers(), True)
+    assert kit.crowd(16, keeper.refresh_all).join() == [everything_works] * 16
+    assert all(source.overlaps == 0 for source in sources)
+    assert all(2 <= source.requests <= 17 for source in sources)

@@ -1,0 +1,215 @@
+"""Exceptions that a signal raises in the main thread: nobody else is taken down by them."""
+
+import signal
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(signal, "pthread_kill"), reason="this platform sends no signal to a thread"
+)
+
+HEAD = """
+import signal, sys, threading, time
+from datetime import UTC, datetime, timedelta
+from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenKeeper
+
+main_thread = threading.main_thread().ident
+
+
+class Source(BaseOAuth2Provider):
+    requests = 0
+
+    def __init__(self):
+        super().__init__("api")
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def acquire_token(self):
+        self.requests += 1
+        assert self.gate.wait(20)
+        ends = datetime.now(UTC) + timedelta(hours=1)
+        return OAuth2Token(f"token {self.requests}", "Bearer", ends)
+
+
+def start(target):
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    return thread
+
+
+def waiters():
+    flight = keeper._renewals._flights.get("api")
+    return 0 if flight is None else len(flight._waiters)
+
+
+source = Source()
+"""
+
+INTERRUPTED_WAIT = """
+keeper = TokenKeeper()
+keeper.add_provider(source)
+source.gate.clear()
+tokens = []
+
+def others():
+    while waiters() < 1:
+        time.sleep(0.001)
+    threads = [start(lambda: tokens.append(keeper.get_token("api"))) for _ in range(4)]
+    while waiters() < 5:
+        time.sleep(0.001)
+    signal.pthread_kill(main_thread, signal.SIGINT)
+    for thread in threads:
+        thread.join(20)
+
+helper = start(others)
+try:
+    keeper.get_token("api")
+except KeyboardInterrupt:
+    print("interrupted")
+while waiters() > 4:
+    time.sleep(0.001)
+source.gate.set()
+helper.join(20)
+assert tokens == ["token 1"] * 4, tokens
+assert keeper.get_token("api") == "token 1"
+"""
+
+# A signal may strike between any two lines of the library. Here it strikes before each of them
+# once: as often as it takes until a call comes through untouched.
+STRUCK_EVERYWHERE = """
+import linecache, os, tokenkeeper
+home = os.path.dirname(tokenkeeper.__file__)
+
+def is_struck(call, which):
+    line_number = 0
+
+    def watch(frame, event, argument):
+        if not frame.f_code.co_filename.startswith(home):
+            return None
+        entered = set()
+
+        def trace(frame, event, argument):
+            nonlocal line_number
+            if event != "line":
+                return trace
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+            # Traced, the end of a with block is a line as well, but no signal strikes there:
+            # between the block and the release of a lock there is no bytecode that looks.
+            again = frame.f_lineno in entered
+            entered.add(frame.f_lineno)
+            if line.lstrip().startswith("with ") and again:
+                return trace
+            line_number += 1
+            if line_number == which:
+                raise KeyboardInterrupt
+            return trace
+
+        return trace
+
+    sys.settrace(watch)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+def cold():
+    keeper.get_token("api")
+
+def forced():
+    keeper.get_token("api", force_refresh=True)
+
+def refused():
+    keeper.renew_refused("api", keeper.get_token("api"))
+
+def cleared():
+    keeper.clear_token()
+
+for background in (True, False):
+    for call in (cold, forced, refused, cleared):
+        which, struck = 0, True
+        while struck:
+            which += 1
+            keeper = TokenKeeper(background=background)
+            keeper.add_provider(source)
+            if call is not cold:
+                keeper.get_token("api")
+            struck = is_struck(call, which)
+            tokens = []
+            for force in (False, True):
+                other = start(lambda: tokens.append(keeper.get_token("api", force)))
+                other.join(10)
+                if other.is_alive():
+                    sys.exit(f"{call.__name__}(), struck before line {which}: others hang")
+            assert len(tokens) == 2
+            keeper.close()
+        assert which > 5, which
+print("interrupted")
+"""
+
+HAMMERED = """
+import random
+keeper = TokenKeeper()
+keeper.add_provider(source)
+done = threading.Event()
+reads, strikes = [], 0
+armed = False
+
+class Struck(BaseException):
+    pass
+
+def strike(number, frame):
+    global armed, strikes
+    if armed:  # and the caller is inside its try block
+        armed = False
+        strikes += 1
+        raise Struck
+
+def read():
+    count = 0
+    while not done.is_set():
+        keeper.get_token("api")
+        keeper.clear_token("api")
+        count += 1
+    reads.append(count)
+
+def send():
+    for _ in range(200):
+        time.sleep(random.random() * 0.002)
+        signal.pthread_kill(main_thread, signal.SIGINT)
+    done.set()
+
+signal.signal(signal.SIGINT, strike)
+threads = [start(target) for target in (read, read, read, read, send)]
+while not done.is_set():
+    try:
+        armed = True
+        while not done.is_set():
+            keeper.get_token("api", force_refresh=True)
+        armed = False
+    except Struck:
+        pass
+for thread in threads:
+    thread.join(20)
+    assert not thread.is_alive(), "somebody hangs"
+assert len(reads) == 4
+assert strikes > 0
+print("interrupted")
+"""
+
+
+def test_an_interrupted_wait(make_script):
+    """Ctrl-C in the caller that began a flight leaves the others their token."""
+    assert make_script(HEAD + INTERRUPTED_WAIT).result() == (0, "interrupted\n", "")
+
+
+def test_struck_before_every_line(make_script):
+    """Wherever in the library an exception strikes a caller, the others get their tokens."""
+    assert make_script(HEAD + STRUCK_EVERYWHERE).result() == (0, "interrupted\n", "")
+
+
+def test_struck_at_any_moment(make_script):
+    """Two hundred real signals, each at a moment of its own, stop nobody else."""
+    assert make_script(HEAD + HAMMERED).result() == (0, "interrupted\n", "")

@@ -1,0 +1,289 @@
+"""The loopback authorization server over real sockets, with its faults."""
+
+import os
+import socket
+import threading
+
+import pytest
+import requests
+
+from tokenkeeper import (
+    GenericOAuth2Provider,
+    OAuth2TokenManager,
+    RetryPolicy,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
+from tokenkeeper.testing import Answer, LoopbackAuthorizationServer, SteppedClock
+
+GRANT = {"grant_type": "client_credentials"}
+
+
+@pytest.fixture
+def server():
+    """Return a running server."""
+    with LoopbackAuthorizationServer(lifetime_seconds=60) as server:
+        yield server
+
+
+@pytest.fixture
+def session():
+    """Return an HTTP client that goes straight to loopback."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+def ask(server, session, **options):
+    """Ask for a token, and do not wait for ever."""
+    auth = (server.client_id, server.client_secret.replace(" ", "%20"))
+    return session.post(server.token_url, data=GRANT, auth=auth, timeout=10, **options)
+
+
+def call(server, session, token):
+    """Call the API."""
+    bearer = {"Authorization": f"Bearer {token}"}
+    return session.get(server.api_url, headers=bearer, timeout=10)
+
+
+def test_a_keeper_on_a_server(server, session):
+    """The generic provider gets tokens of this server that its API accepts."""
+    with TokenKeeper() as keeper:
+        keeper.add_provider(GenericOAuth2Provider(server.config("api", scope="read")))
+        token = keeper.get_token("api")
+        assert call(server, session, token).json() == {"path": "/api/things"}
+        assert server.revoke(token)
+        assert call(server, session, token).status_code == 401
+        assert call(server, session, keeper.renew_refused("api", token)).status_code == 200
+    assert repr(OAuth2TokenManager(keeper))
+    stats = server.stats()
+    assert stats.token_requests == stats.tokens_granted == 2
+    assert (stats.api_accepted, stats.api_dead) == (2, 1)
+    assert stats.max_concurrent_token_requests == 1
+
+
+def test_refresh_tokens_serve_the_generic_provider(session):
+    """With refresh tokens a renewal uses them, and a dead one is given up for the grant."""
+    with (
+        LoopbackAuthorizationServer(refresh_tokens=True) as server,
+        TokenKeeper() as keeper,
+    ):
+        keeper.add_provider(GenericOAuth2Provider(server.config()))
+        keeper.get_token("demo")
+        keeper.get_token("demo", force_refresh=True)
+        assert server.stats().token_requests_by_grant["refresh_token"] == 1
+        server.revoke_all()
+        token = keeper.get_token("demo", force_refresh=True)
+        assert call(server, session, token).status_code == 200
+
+
+def test_connections_are_kept(server, session):
+    """Requests follow each other on one connection."""
+    ask(server, session)
+    call(server, session, "x")
+    ask(server, session)
+    pool = session.get_adapter(server.issuer).poolmanager.connection_from_url(server.issuer)
+    assert pool.num_connections == 1
+    assert pool.num_requests == 3
+
+
+def test_lifetime_is_settable():
+    """A lifetime set at run time counts from the next token on, by the server's own clock."""
+    clock = SteppedClock()
+    with (
+        LoopbackAuthorizationServer(clock=clock) as server,
+        requests.Session() as session,
+    ):
+        server.lifetime_seconds = 2.5
+        assert server.lifetime_seconds == 2.5
+        granted = ask(server, session).json()
+        assert granted["expires_in"] == 2.5
+        clock.step(2.5)
+        assert "expired" in call(server, session, granted["access_token"]).text
+        assert server.stats().token_requests_at == (1000.0,)
+
+
+def test_latency_and_concurrency(server):
+    """Token requests that overlap are counted as such."""
+    server.latency_seconds = 0.2
+    assert server.latency_seconds == 0.2
+    barrier = threading.Barrier(3)
+
+    def one():
+        with requests.Session() as session:
+            barrier.wait(10)
+            ask(server, session)
+
+    threads = [threading.Thread(target=one) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert server.stats().max_concurrent_token_requests == 3
+
+
+def test_an_outage_says_so(server, session):
+    """A server that is down answers 503 with Retry-After, leaves the API alone, and comes back."""
+    token = ask(server, session).json()["access_token"]
+    with server.outage(retry_after=7):
+        assert server.down == "503"
+        answer = ask(server, session)
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "7")
+        assert call(server, session, token).status_code == 200
+    assert server.down is None
+    assert ask(server, session).status_code == 200
+    server.go_down()
+    assert "Retry-After" not in ask(server, session).headers
+
+
+def test_an_outage_resets_connections(server, session):
+    """In the mode "reset" the connection breaks without an answer."""
+    server.go_down("reset")
+    with pytest.raises(requests.ConnectionError):
+        ask(server, session)
+    assert server.stats().token_requests == 1
+
+
+def test_a_reset_is_a_reset(server):
+    """The connection is reset, not closed politely."""
+    server.go_down("reset")
+    with socket.create_connection(("127.0.0.1", int(server.issuer.rpartition(":")[2]))) as raw:
+        raw.sendall(b"POST /token HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            raw.recv(100)
+
+
+def test_an_outage_stalls(server, session):
+    """In the mode "stall" a request hangs until the outage ends."""
+    server.go_down("stall")
+    with pytest.raises(requests.ReadTimeout):
+        session.post(server.token_url, data=GRANT, timeout=0.05)
+    server.come_back()
+    assert ask(server, session).status_code == 200
+
+
+def test_a_stall_ends_with_the_server(session):
+    """Stopping the server lets go of who is stalled, and does not hang."""
+    failed = threading.Event()
+
+    def one(server):
+        with pytest.raises(requests.ConnectionError):
+            ask(server, session)
+        failed.set()
+
+    with LoopbackAuthorizationServer() as server:
+        server.go_down("stall")
+        threading.Thread(target=one, args=[server]).start()
+        pause = threading.Event()
+        while not server.stats().token_requests:
+            pause.wait(0.002)
+    assert failed.wait(10)
+
+
+def test_unknown_outages_are_refused(server):
+    """An outage of a kind that is not known is an error that lists the kinds."""
+    with pytest.raises(ValueError, match="503, reset, stall"):
+        server.go_down("flood")
+
+
+def test_a_script_of_answers(server, session):
+    """Scripted answers come in order, as raw as they are, and then the server is itself again."""
+    server.script(
+        Answer(299, b"\xff\x00", {"X-Odd": "yes"}),
+        Answer(302, "elsewhere", {"Location": "http://127.0.0.1:9/"}),
+        Answer(200, [1, 2]),
+    )
+    first = ask(server, session)
+    assert (first.status_code, first.content, first.headers["X-Odd"]) == (299, b"\xff\x00", "yes")
+    assert ask(server, session, allow_redirects=False).headers["Location"]
+    third = ask(server, session)
+    assert third.headers["Content-Type"] == "application/json"
+    assert third.json() == [1, 2]
+    assert "access_token" in ask(server, session).json()
+
+
+def test_a_drip(server, session):
+    """A body can come one byte at a time, whole in the end."""
+    server.script(Answer(200, "slowly", drip_seconds=0.001))
+    assert ask(server, session).text == "slowly"
+
+
+def test_a_drip_ends_with_the_server(session):
+    """Stopping the server ends a drip in the middle."""
+    with LoopbackAuthorizationServer() as server:
+        server.script(Answer(200, "never all of it", drip_seconds=60))
+        answer = ask(server, session, stream=True)
+        assert answer.raw.read(1) == b"n"
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        _ = answer.content
+
+
+def test_faults_reach_a_keeper(server):
+    """A provider sees an outage as a failure that may pass."""
+    once = RetryPolicy(attempts=1)
+    with TokenKeeper(retry=once) as keeper, server.outage("503", retry_after=3):
+        keeper.add_provider(GenericOAuth2Provider(server.config()))
+        with pytest.raises(TokenAcquisitionError) as refused:
+            keeper.get_token("demo")
+    assert (refused.value.status_code, refused.value.retry_after) == (503, 3)
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["Content-Length: x", "Content-Length: 99999999", "Transfer-Encoding: chunked"],
+)
+def test_bodies_it_can_not_read(server, head):
+    """A request without a plain length is refused, and its connection closed."""
+    with socket.create_connection(("127.0.0.1", int(server.issuer.rpartition(":")[2]))) as raw:
+        raw.sendall(f"POST /token HTTP/1.1\r\n{head}\r\n\r\n".encode())
+        with raw.makefile("rb") as answer:
+            assert answer.read().startswith(b"HTTP/1.1 400")
+
+
+def test_clients_that_go_away_are_no_news(server, capfd):
+    """A client that resets its connection leaves no trace on standard error."""
+    for _ in range(3):
+        raw = socket.create_connection(("127.0.0.1", int(server.issuer.rpartition(":")[2])))
+        raw.sendall(b"GET / HTTP/1.1\r\n")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        raw.close()
+    server.stop()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_bug_is_news(server, session, monkeypatch, capfd):
+    """An error in the server itself shows on standard error."""
+    monkeypatch.setattr(server._endpoints, "answer", lambda *_: 1 / 0)
+    with pytest.raises(requests.ConnectionError):
+        ask(server, session)
+    server.stop()
+    assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_start_and_stop():
+    """A server has an address from its start on, starts once, and stops as often as it is told."""
+    server = LoopbackAuthorizationServer()
+    with pytest.raises(RuntimeError, match="started"):
+        _ = server.token_url
+    server.stop()
+    server = LoopbackAuthorizationServer()
+    server.start()
+    assert server.introspection_url.endswith("/introspect")
+    with pytest.raises(RuntimeError, match="new one"):
+        server.start()
+    server.stop()
+    server.stop()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(server.issuer.rpartition(":")[2])))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_stop_in_a_forked_child_does_not_hang(server):
+    """A child that inherits a server can stop its copy, and the parent's goes on."""
+    child = os.fork()
+    if child == 0:
+        server.stop()
+        os._exit(0)
+    assert os.waitpid(child, 0) == (child, 0)
+    with requests.Session() as session:
+        assert ask(server, session).status_code == 200

@@ -1,0 +1,86 @@
+"""The clock that is stepped by hand, and what else the testing package offers."""
+
+import threading
+
+import pytest
+
+import tokenkeeper.testing
+from tokenkeeper.testing import SteppedClock
+
+
+def test_time_stands_still_until_it_is_stepped():
+    """A step moves both readings by the same, and nothing else moves them."""
+    clock = SteppedClock(wall=100.0, monotonic=5.0)
+    assert (clock.time(), clock.monotonic()) == (100.0, 5.0)
+    clock.step(2.5)
+    assert (clock.time(), clock.monotonic()) == (102.5, 7.5)
+
+
+def test_the_wall_clock_steps_alone():
+    """Setting the wall clock, even back, leaves the other one as it is."""
+    clock = SteppedClock(wall=100.0, monotonic=5.0)
+    clock.step_wall(-50.0)
+    assert (clock.time(), clock.monotonic()) == (50.0, 5.0)
+
+
+def test_time_does_not_go_back():
+    """A step back on both clocks is refused."""
+    with pytest.raises(ValueError, match="step_wall"):
+        SteppedClock().step(-1.0)
+
+
+def test_a_wait_ends_when_its_time_has_come():
+    """A waiting thread is counted, sleeps through an early step, and goes on at its time."""
+    clock = SteppedClock()
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(clock.wait(threading.Event(), 10.0)))
+    thread.start()
+    _until(lambda: clock.waiting == 1)
+    clock.step(9.0)
+    assert clock.waiting == 1
+    clock.step(1.0)
+    thread.join(10)
+    assert ended == [False]
+    assert clock.waiting == 0
+
+
+def test_a_wait_ends_with_its_event():
+    """An event ends a wait without limit, and one that is set already does not wait at all."""
+    clock, event = SteppedClock(), threading.Event()
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(clock.wait(event, None)))
+    thread.start()
+    _until(lambda: clock.waiting == 1)
+    event.set()
+    thread.join(10)
+    assert ended == [True]
+    assert clock.wait(event, 10.0)
+
+
+def test_waits_can_step_the_clock_themselves():
+    """With auto_step a wait lets its own time pass and returns at once."""
+    clock, event = SteppedClock(monotonic=0.0, auto_step=True), threading.Event()
+    assert not clock.wait(event, 30.0)
+    assert clock.monotonic() == 30.0
+    event.set()
+    assert clock.wait(event, 30.0)
+    assert clock.monotonic() == 30.0
+
+
+def test_public_names_can_be_had():
+    """Each public name of the testing package loads, and an unknown one is named."""
+    for name in tokenkeeper.testing.__all__:
+        assert getattr(tokenkeeper.testing, name).__name__ == name
+    assert set(dir(tokenkeeper.testing)) >= set(tokenkeeper.testing.__all__)
+    with pytest.raises(AttributeError, match="Nope"):
+        _ = tokenkeeper.testing.Nope
+
+
+def _until(condition):
+    """Poll, as nothing tells when a thread has begun to wait."""
+    pause = threading.Event()
+    for _ in range(5000):
+        if condition():
+            return
+        pause.wait(0.002)
+    pytest.fail("it never happened")

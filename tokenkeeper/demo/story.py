@@ -1,0 +1,245 @@
+"""What happens in the demo, and what is to be said of it in the end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.demo.load import PROVIDER_NAME, Load
+from tokenkeeper.demo.tally import Summary, quantiles, summary
+from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.models import OAuth2Config
+from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.generic import GenericOAuth2Provider
+from tokenkeeper.retry import RetryPolicy
+from tokenkeeper.testing.server import LoopbackAuthorizationServer
+from tokenkeeper.testing.stats import ServerStats
+
+__all__ = ["LEAST_LIVES", "Moment", "Plan", "Report", "play"]
+
+LEAST_LIVES = 1.5
+"""How many lives of a token a run needs at least, so that the outage falls into it."""
+
+_OUTAGE_AFTER = 0.35  # of the run; the next renewal is at most 0.57 of a life away then
+_OUTAGE_LIVES = 0.25  # the callers have 0.38 of a life left when a renewal begins
+_OUTAGE_AHEAD_SECONDS = 0.1  # of the renewal that it is to hit
+_TICK_SECONDS = 0.03
+_FRAME_SECONDS = 0.25
+
+_RETRY = RetryPolicy(initial_wait_seconds=0.1)  # the default is made for lives of minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be shown. :param lifetime_seconds: how long each token lives."""
+
+    seconds: float = 15.0
+    threads: int = 32
+    tasks: int = 200
+    lifetime_seconds: float = 6.0
+
+    @property
+    def outage_seconds(self) -> float:
+        """How long the token endpoint is down: longer than a retry, shorter than a token has."""
+        return self.lifetime_seconds * _OUTAGE_LIVES
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How it stands."""
+
+    elapsed_seconds: float
+    endpoint_is_up: bool
+    renewals: int
+    callers: Summary
+    server: ServerStats
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How it went. *outage_began* is in seconds from the start, ``None`` if there was none."""
+
+    plan: Plan
+    end: Moment
+    interrupted: bool
+    outage_began: float | None
+    outage_seconds: float
+    outage_requests: int
+    median_wait: float
+    p99_wait: float
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong, in plain words; nothing if all promises were kept."""
+        callers, server = self.end.callers, self.end.server
+        found = []
+        if callers.refused or server.api_refusals:
+            refused = max(callers.refused, server.api_refusals)
+            reasons = ", ".join(f"{count} {name}" for name, count in server.api_refused.items())
+            found.append(f"the API refused {refused:,} calls ({reasons or 'it says not why'})")
+        if server.api_dead:
+            found.append(f"{server.api_dead:,} calls were made with a dead token")
+        if callers.failed:
+            found.append(f"{callers.failed:,} calls failed, the last by {callers.problem}")
+        if server.max_concurrent_token_requests > 1:
+            most = server.max_concurrent_token_requests
+            found.append(f"{most} token requests were under way at once")
+        if not self.interrupted:
+            if not self.end.renewals:
+                found.append("no token was renewed")
+            elif self.outage_began is None or not self.outage_requests:
+                found.append("no renewal met the outage")
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it for machines."""
+        callers, server = self.end.callers, self.end.server
+        return {
+            "ok": not self.problems and not self.interrupted,
+            "problems": self.problems,
+            "interrupted": self.interrupted,
+            "seconds": round(self.end.elapsed_seconds, 3),
+            "threads": self.plan.threads,
+            "tasks": self.plan.tasks,
+            "lifetime_seconds": self.plan.lifetime_seconds,
+            "calls": callers.calls,
+            "calls_refused": callers.refused,
+            "calls_failed": callers.failed,
+            "dead_tokens": server.api_dead,
+            "token_requests": server.token_requests,
+            "token_requests_at_once": server.max_concurrent_token_requests,
+            "renewals": self.end.renewals,
+            "outage": {
+                "began_seconds": self.outage_began and round(self.outage_began, 3),
+                "seconds": round(self.outage_seconds, 3),
+                "token_requests": self.outage_requests,
+            },
+            "first_token_ms": _milliseconds(callers.first_wait),
+            "get_token_ms": {
+                "median": _milliseconds(self.median_wait),
+                "p99": _milliseconds(self.p99_wait),
+                "slowest": _milliseconds(callers.slowest_wait),
+            },
+        }
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(seconds * 1000, 4)
+
+
+def make_provider(config: OAuth2Config, session: requests.Session) -> BaseOAuth2Provider:
+    """Return what the keeper of the demo asks for tokens."""
+    return GenericOAuth2Provider(config, session=session, retry=_RETRY)
+
+
+def play(plan: Plan, watch: Callable[[Moment], None]) -> Report:
+    """Run the demo; *watch* is shown how it stands a few times each second.
+
+    Ctrl-C ends it early, with a report of what was seen up to then.
+    """
+    with (
+        # In this process: one of its own was measured and made get_token look no faster.
+        LoopbackAuthorizationServer(lifetime_seconds=plan.lifetime_seconds) as server,
+        requests.Session() as session,
+        TokenKeeper() as keeper,
+    ):
+        session.trust_env = False  # neither a proxy nor a netrc on the way to loopback
+        keeper.add_provider(make_provider(server.config(PROVIDER_NAME), session))
+        load = Load(keeper, server.api_url, threads=plan.threads, tasks=plan.tasks)
+        return _Stage(plan, server, keeper, load).play(watch)
+
+
+class _Stage:
+    """One run: looks after the time, the outage and the onlookers."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        server: LoopbackAuthorizationServer,
+        keeper: TokenKeeper,
+        load: Load,
+    ) -> None:
+        self._plan = plan
+        self._server = server
+        self._keeper = keeper
+        self._load = load
+        self._began = SYSTEM_CLOCK.monotonic()
+        self._outage_began: float | None = None
+        self._outage_ended: float | None = None
+
+    def play(self, watch: Callable[[Moment], None]) -> Report:
+        self._load.start()
+        interrupted = False
+        try:
+            self._go_on(watch)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            if self._is_down:
+                self._come_back()
+            self._load.stop()
+        return self._report(interrupted=interrupted)
+
+    def _go_on(self, watch: Callable[[Moment], None]) -> None:
+        never = threading.Event()
+        next_frame = 0.0
+        while (elapsed := self._elapsed()) < self._plan.seconds:
+            if self._is_down:
+                if elapsed - (self._outage_began or 0.0) >= self._plan.outage_seconds:
+                    self._come_back()
+            elif self._outage_is_due(elapsed):
+                self._outage_began = elapsed
+                self._server.go_down()
+            if elapsed >= next_frame:
+                next_frame = elapsed + _FRAME_SECONDS
+                watch(self._moment())
+            SYSTEM_CLOCK.wait(never, _TICK_SECONDS)
+
+    def _elapsed(self) -> float:
+        return SYSTEM_CLOCK.monotonic() - self._began
+
+    @property
+    def _is_down(self) -> bool:
+        return self._outage_began is not None and self._outage_ended is None
+
+    def _outage_is_due(self, elapsed: float) -> bool:
+        if self._outage_began is not None or elapsed < self._plan.seconds * _OUTAGE_AFTER:
+            return False
+        held = self._keeper.get_cached_token_info(PROVIDER_NAME)
+        return held is not None and held["renews_in_seconds"] <= _OUTAGE_AHEAD_SECONDS
+
+    def _come_back(self) -> None:
+        self._server.come_back()
+        self._outage_ended = self._elapsed()
+
+    def _moment(self) -> Moment:
+        held = self._keeper.get_cached_token_info(PROVIDER_NAME)
+        return Moment(
+            elapsed_seconds=self._elapsed(),
+            endpoint_is_up=not self._is_down,
+            renewals=held["renewals"] if held else 0,
+            callers=summary(self._load.tallies),
+            server=self._server.stats(),
+        )
+
+    def _report(self, *, interrupted: bool) -> Report:
+        end = self._moment()
+        began, ended = self._outage_began, self._outage_ended
+        times = [each - self._began for each in end.server.token_requests_at]
+        median, p99 = quantiles(self._load.tallies, 0.5, 0.99)
+        met = 0 if began is None or ended is None else sum(began <= t < ended for t in times)
+        return Report(
+            plan=self._plan,
+            end=end,
+            interrupted=interrupted,
+            outage_began=began,
+            outage_seconds=(ended or 0.0) - (began or 0.0),
+            outage_requests=met,
+            median_wait=median,
+            p99_wait=p99,
+        )

@@ -1,0 +1,221 @@
+"""What an authorization server knows: its clients, and the tokens it granted."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import secrets
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote_plus
+
+from tokenkeeper.clock import Clock, instant
+
+__all__ = ["GRANT_TYPES", "Grants", "RefusedGrantError"]
+
+GRANT_TYPES = ("client_credentials", "refresh_token")
+
+
+class RefusedGrantError(Exception):
+    """A token request that is answered by an error (RFC 6749 §5.2)."""
+
+    def __init__(self, error: str, description: str, *, challenge: bool = False) -> None:
+        super().__init__(description)
+        self.error = error
+        self.description = description
+        self.challenge = challenge
+
+
+@dataclass(frozen=True, slots=True)
+class _Client:
+    client_id: str
+    client_secret: str = field(repr=False)
+    scopes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Family:
+    """What one grant led to: refresh tokens one after the other, and their access tokens."""
+
+    client_id: str
+    scopes: tuple[str, ...]
+    revoked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Granted:
+    ends_at: float
+    scope: str
+    family: _Family
+
+
+class Grants:
+    """Grants tokens to the clients it knows, and judges them. Thread-safe.
+
+    Time is its own clock's monotonic one: a token ends its lifetime after it was granted here,
+    whatever the wall clock did meanwhile.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()  # guards all that follows
+        self._clients: dict[str, _Client] = {}
+        self._granted: dict[str, _Granted] = {}  # by access token; dead ones are remembered
+        self._refresh: dict[str, _Family] = {}  # by refresh token that can be used
+        self._used: dict[str, _Family] = {}  # by refresh token that was used
+
+    def register(self, client_id: str, client_secret: str, scopes: Iterable[str]) -> None:
+        """Register a client, or change one."""
+        with self._lock:
+            self._clients[client_id] = _Client(client_id, client_secret, tuple(scopes))
+
+    @property
+    def scopes(self) -> list[str]:
+        """The scopes that any client may ask for."""
+        with self._lock:
+            return sorted({scope for each in self._clients.values() for scope in each.scopes})
+
+    def authenticate(self, authorization: str | None, form: Mapping[str, str]) -> str:
+        """Return the ``client_id`` of who sent this (RFC 6749 §2.3.1).
+
+        :raises RefusedGrantError: if nobody known did.
+        """
+        if authorization is not None:
+            if "client_secret" in form:
+                problem = "the client authenticates in more than one way"
+                raise RefusedGrantError("invalid_request", problem)
+            client_id, secret = _basic(authorization)
+        else:
+            client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
+        with self._lock:
+            client = self._clients.get(client_id)
+        known = client.client_secret if client else ""
+        if client is None or not hmac.compare_digest(known.encode(), secret.encode()):
+            raise RefusedGrantError(
+                "invalid_client",
+                "the client is not known, or its secret is wrong",
+                challenge=authorization is not None,
+            )
+        return client_id
+
+    def grant(
+        self, client_id: str, form: Mapping[str, str], lifetime_seconds: float, *, refresh: bool
+    ) -> dict[str, Any]:
+        """Return the answer to an authenticated token request (RFC 6749 §5.1).
+
+        :param refresh: whether a refresh token comes with the access token.
+        :raises RefusedGrantError: for what can't be granted.
+        """
+        grant_type = form.get("grant_type")
+        with self._lock:
+            if grant_type == "client_credentials":
+                family = _Family(client_id, self._clients[client_id].scopes)
+            elif grant_type == "refresh_token":
+                family = self._family_of(client_id, form)
+            elif grant_type is None:
+                raise RefusedGrantError("invalid_request", "grant_type is missing")
+            else:
+                raise RefusedGrantError("unsupported_grant_type", "no such grant here")
+            scope = _narrowed(form.get("scope"), family.scopes)
+            if grant_type == "refresh_token":
+                self._used[form["refresh_token"]] = self._refresh.pop(form["refresh_token"])
+            else:
+                family.scopes = tuple(scope.split())
+            access_token = secrets.token_urlsafe(24)
+            ends_at = self._clock.monotonic() + lifetime_seconds
+            self._granted[access_token] = _Granted(ends_at, scope, family)
+            whole = float(lifetime_seconds).is_integer()
+            answer: dict[str, Any] = {
+                "access_token": access_token,
+                "token_type": "Bearer",
+                "expires_in": int(lifetime_seconds) if whole else lifetime_seconds,
+            }
+            if scope:
+                answer["scope"] = scope
+            if refresh:
+                answer["refresh_token"] = secrets.token_urlsafe(24)
+                self._refresh[answer["refresh_token"]] = family
+        return answer
+
+    def _family_of(self, client_id: str, form: Mapping[str, str]) -> _Family:
+        """Return whose refresh token this is; its second use kills the family.
+
+        Called with the lock held.
+        """
+        token = form.get("refresh_token")
+        if not token:
+            raise RefusedGrantError("invalid_request", "refresh_token is missing")
+        used = self._used.get(token)
+        if used is not None:
+            used.revoked = True
+        family = self._refresh.get(token)
+        if family is None or family.revoked or family.client_id != client_id:
+            raise RefusedGrantError("invalid_grant", "the refresh token is not valid (any more)")
+        return family
+
+    def problem(self, access_token: str) -> str | None:
+        """Return what is wrong with *access_token*: "unknown", "expired", "revoked" or nothing."""
+        with self._lock:
+            granted = self._granted.get(access_token)
+        if granted is None:
+            return "unknown"
+        if granted.family.revoked:
+            return "revoked"
+        return "expired" if self._clock.monotonic() >= granted.ends_at else None
+
+    def describe(self, access_token: str) -> dict[str, Any]:
+        """Return what introspection says of *access_token* (RFC 7662 §2.2)."""
+        if self.problem(access_token) is not None:
+            return {"active": False}
+        with self._lock:
+            granted = self._granted[access_token]
+        now = instant(self._clock)
+        return {
+            "active": True,
+            "client_id": granted.family.client_id,
+            "scope": granted.scope,
+            "token_type": "Bearer",
+            "exp": int(now.wall + granted.ends_at - now.monotonic),
+        }
+
+    def revoke(self, token: str) -> bool:
+        """Revoke the grant behind an access or refresh token; say if there was one."""
+        with self._lock:
+            granted = self._granted.get(token)
+            family = granted.family if granted else self._refresh.get(token)
+            if family is None:
+                return False
+            family.revoked = True
+        return True
+
+    def revoke_all(self) -> None:
+        """Revoke everything that was granted so far."""
+        with self._lock:
+            for granted in self._granted.values():
+                granted.family.revoked = True
+
+
+def _basic(authorization: str) -> tuple[str, str]:
+    """Return id and secret from an ``Authorization`` header, form-decoded."""
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        pair = base64.b64decode(encoded.strip(), validate=True).decode("ascii")
+    except (binascii.Error, UnicodeDecodeError):
+        pair = ""
+    client_id, colon, secret = pair.partition(":")
+    if scheme.lower() != "basic" or not colon:
+        problem = "the Authorization header can't be read"
+        raise RefusedGrantError("invalid_client", problem, challenge=True)
+    return unquote_plus(client_id), unquote_plus(secret)
+
+
+def _narrowed(asked: str | None, allowed: Iterable[str]) -> str:
+    """Return the scope *asked* for, or all that is *allowed* where none was."""
+    scopes = list(allowed)
+    wanted = asked.split() if asked else scopes
+    if not set(wanted) <= set(scopes):
+        raise RefusedGrantError("invalid_scope", "the client may not have a scope it asked for")
+    return " ".join(wanted)

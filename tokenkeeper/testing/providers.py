@@ -1,0 +1,190 @@
+"""Providers that do as they are told, for tests of code that uses a keeper."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import anyio
+
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
+from tokenkeeper.providers.base import BaseOAuth2Provider
+
+if TYPE_CHECKING:
+    from tokenkeeper.retry import RetryPolicy
+
+__all__ = ["AsyncMockProvider", "MockProvider", "Outcome", "StaticProvider"]
+
+Outcome = BaseException | OAuth2Token | str | float
+"""What a call leads to: an error, a token, a token's text, or how long a token lives."""
+
+GATE_SECONDS = 30.0
+"""A call held for longer than this fails: a test that forgot it must not hang."""
+
+_POLL_SECONDS = 0.002
+
+
+class _Scripted(BaseOAuth2Provider):
+    """What the mocks have in common: the script, the gate and the counts. Thread-safe."""
+
+    def __init__(
+        self,
+        provider_name: str,
+        *,
+        lifetime_seconds: float = 3600.0,
+        script: Iterable[Outcome] = (),
+        scope: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        buffer_seconds: float = DEFAULT_BUFFER_SECONDS,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        super().__init__(provider_name, buffer_seconds=buffer_seconds, retry=retry)
+        self.lifetime_seconds = lifetime_seconds
+        self.scope = scope
+        self.script: deque[Outcome] = deque(script)
+        self.entered = threading.Event()
+        self.acquire_calls = 0
+        self.refresh_calls = 0
+        self.close_calls = 0
+        self.refreshed: list[OAuth2Token] = []
+        self._clock = clock
+        self._lock = threading.Lock()  # guards the counts
+        self._gate = threading.Event()
+        self._gate.set()
+
+    @property
+    def calls(self) -> int:
+        """How often a token was asked for, in either way."""
+        return self.acquire_calls + self.refresh_calls
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold every call inside the provider until the block ends, or :meth:`release`."""
+        self.entered.clear()
+        self._gate.clear()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Let go of the calls that are held."""
+        self._gate.set()
+
+    def _enter(self, replaced: OAuth2Token | None) -> int:
+        with self._lock:
+            if replaced is None:
+                self.acquire_calls += 1
+            else:
+                self.refresh_calls += 1
+                self.refreshed.append(replaced)
+            number = self.calls
+        self.entered.set()
+        return number
+
+    def _outcome(self, number: int) -> OAuth2Token:
+        try:
+            outcome = self.script.popleft()
+        except IndexError:
+            outcome = self.lifetime_seconds
+        if isinstance(outcome, BaseException):
+            raise outcome
+        if isinstance(outcome, OAuth2Token):
+            return outcome
+        if isinstance(outcome, str):
+            return _token(self._clock, outcome, self.lifetime_seconds, self.scope)
+        text = f"{self.provider_name}-token-{number}"
+        return _token(self._clock, text, outcome, self.scope)
+
+
+class MockProvider(_Scripted):
+    """Grants ``NAME-token-1``, ``NAME-token-2``, ... and whatever else it is told to.
+
+    :param lifetime_seconds: how long its tokens live; may be assigned to.
+    :param script: outcomes of the next calls, used up in order: an exception is raised, a number
+        is the lifetime of one token, a string the text of one, an ``OAuth2Token`` is returned as
+        it is. Then tokens go on as before. ``provider.script`` may be appended to.
+    :param scope: what the tokens say was granted.
+    :param clock: the one that the keeper under test has.
+
+    :ivar acquire_calls: how often ``acquire_token`` was called; ``refresh_calls`` and
+        ``close_calls`` likewise, ``calls`` for the first two.
+    :ivar refreshed: the tokens that ``refresh_token`` was called with.
+    :ivar entered: an event, set by each call as it comes in; :meth:`hold` clears it.
+    """
+
+    def acquire_token(self) -> OAuth2Token:
+        """Return the next token of the script."""
+        return self._answer(self._enter(None))
+
+    def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
+        """Return the next token of the script."""
+        return self._answer(self._enter(token))
+
+    def _answer(self, number: int) -> OAuth2Token:
+        if not self._gate.wait(GATE_SECONDS):
+            raise RuntimeError("nobody released the calls that are held")
+        return self._outcome(number)
+
+    def close(self) -> None:
+        """Count."""
+        self.close_calls += 1
+
+
+class AsyncMockProvider(_Scripted):
+    """A :class:`MockProvider` whose methods are ``async def``."""
+
+    async def acquire_token(self) -> OAuth2Token:
+        """Return the next token of the script."""
+        return await self._answer(self._enter(None))
+
+    async def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
+        """Return the next token of the script."""
+        return await self._answer(self._enter(token))
+
+    async def _answer(self, number: int) -> OAuth2Token:
+        # A gate that a thread opens and a task waits at; looking often beats a hop for a test.
+        with anyio.move_on_after(GATE_SECONDS):
+            while not self._gate.is_set():
+                await anyio.sleep(_POLL_SECONDS)
+            return self._outcome(number)
+        raise RuntimeError("nobody released the calls that are held")
+
+    async def close(self) -> None:
+        """Count."""
+        self.close_calls += 1
+
+
+class StaticProvider(BaseOAuth2Provider):
+    """Grants the same text each time, with a whole life before it.
+
+    :param access_token: the text.
+    :param lifetime_seconds: how long a keeper takes it to live.
+    """
+
+    def __init__(
+        self,
+        provider_name: str,
+        access_token: str,
+        lifetime_seconds: float = 3600.0,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        super().__init__(provider_name)
+        self._access_token = access_token
+        self._lifetime_seconds = lifetime_seconds
+        self._clock = clock
+
+    def acquire_token(self) -> OAuth2Token:
+        """Return the token."""
+        return _token(self._clock, self._access_token, self._lifetime_seconds, None)
+
+
+def _token(clock: Clock, text: str, lifetime_seconds: float, scope: str | None) -> OAuth2Token:
+    ends = datetime.fromtimestamp(clock.time(), UTC) + timedelta(seconds=lifetime_seconds)
+    return OAuth2Token(text, "Bearer", ends, scope)

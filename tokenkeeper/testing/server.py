@@ -1,0 +1,207 @@
+"""An authorization server with a protected API on loopback, with faults to be had on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.models import OAuth2Config
+from tokenkeeper.testing.endpoints import Endpoints, Request
+from tokenkeeper.testing.faults import Answer, Faults, Outage
+from tokenkeeper.testing.stats import ServerStats
+from tokenkeeper.testing.wire import Wire
+
+__all__ = ["LoopbackAuthorizationServer"]
+
+STOP_SECONDS = 2.0
+"""How long stop() waits for connections to end, at most."""
+
+
+class LoopbackAuthorizationServer:
+    """A real HTTP server on a free port of 127.0.0.1 that grants and checks tokens.
+
+    .. code-block:: python
+
+        with LoopbackAuthorizationServer(lifetime_seconds=4) as server:
+            keeper.add_provider(GenericOAuth2Provider(server.config("api")))
+            server.go_down("503")
+            ...
+            assert server.stats().api_dead == 0
+
+    It offers the grants ``client_credentials`` and ``refresh_token`` (RFC 6749 §4.4, §6) to
+    clients that use ``client_secret_basic`` or ``client_secret_post``, introspection (RFC 7662),
+    metadata (RFC 8414) and, under ``/api/``, a resource that wants a token (RFC 6750).
+    A refresh token works once; its second use revokes all that came of the same grant.
+
+    Every method may be called from any thread while requests are under way.
+
+    :param lifetime_seconds: how long tokens live; may be assigned to at any time.
+    :param latency_seconds: how long the token endpoint takes, in real time; likewise.
+    :param refresh_tokens: whether a refresh token comes with each access token.
+    :param clock: the server's own time, by which tokens end.
+
+    One client is registered from the start: :attr:`client_id`, :attr:`client_secret`, with the
+    scopes ``read`` and ``write``.
+    """
+
+    client_id = "loopback-client"
+    client_secret = "no secret on loopback"  # noqa: S105 - it says so
+
+    def __init__(
+        self,
+        *,
+        lifetime_seconds: float = 3600.0,
+        latency_seconds: float = 0.0,
+        refresh_tokens: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._faults = Faults(latency_seconds)
+        self._endpoints = Endpoints(
+            clock, lifetime_seconds, refresh_tokens=refresh_tokens, faults=self._faults
+        )
+        self._wire: Wire | None = None
+        self.add_client(self.client_id, self.client_secret, ["read", "write"])
+
+    # ---- from start to stop
+
+    def start(self) -> None:
+        """Listen. A server is started once.
+
+        :raises RuntimeError: if it was started before.
+        """
+        if self._wire is not None:
+            raise RuntimeError("the server was started before: make a new one")
+        self._wire = Wire(self._answer, self._faults.stopping)
+        self._wire.start()
+
+    def stop(self) -> None:
+        """End all connections and waits, and stop listening. Idempotent."""
+        self._faults.stop()
+        if self._wire is not None:
+            self._wire.stop(STOP_SECONDS)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _answer(self, request: Request) -> Answer | Literal["reset"]:
+        return self._endpoints.answer(request, self.issuer)
+
+    # ---- where it is
+
+    @property
+    def issuer(self) -> str:
+        """The server's URL, without a slash at its end.
+
+        :raises RuntimeError: before the start.
+        """
+        if self._wire is None:
+            raise RuntimeError("the server has no address before it was started")
+        return f"http://127.0.0.1:{self._wire.server_port}"
+
+    @property
+    def token_url(self) -> str:
+        """The token endpoint."""
+        return f"{self.issuer}/token"
+
+    @property
+    def introspection_url(self) -> str:
+        """The introspection endpoint."""
+        return f"{self.issuer}/introspect"
+
+    @property
+    def api_url(self) -> str:
+        """A protected resource; everything under ``/api/`` is one."""
+        return f"{self.issuer}/api/things"
+
+    def config(self, provider_name: str = "demo", **changes: Any) -> OAuth2Config:
+        """Return the registration of the server's first client, with *changes* to its fields."""
+        fields = {
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "token_url": self.token_url,
+            **changes,
+        }
+        return OAuth2Config(provider_name, **fields)
+
+    def add_client(
+        self, client_id: str, client_secret: str, scopes: Iterable[str] = ("read",)
+    ) -> None:
+        """Register a client, or change one."""
+        self._endpoints.grants.register(client_id, client_secret, scopes)
+
+    # ---- moods
+
+    @property
+    def lifetime_seconds(self) -> float:
+        """How long the tokens live that are granted from now on."""
+        return self._endpoints.lifetime_seconds
+
+    @lifetime_seconds.setter
+    def lifetime_seconds(self, seconds: float) -> None:
+        self._endpoints.lifetime_seconds = seconds
+
+    @property
+    def latency_seconds(self) -> float:
+        """How long the token endpoint takes for requests from now on."""
+        return self._faults.latency_seconds
+
+    @latency_seconds.setter
+    def latency_seconds(self, seconds: float) -> None:
+        self._faults.latency_seconds = seconds
+
+    @property
+    def down(self) -> Outage | None:
+        """How the token endpoint is down; ``None`` while it is up."""
+        return self._faults.outage
+
+    def go_down(self, mode: Outage = "503", *, retry_after: float | None = None) -> None:
+        """Take the token endpoint down; the API goes on.
+
+        :param mode: "503" answers so, "reset" resets the connection, "stall" says nothing until
+            the outage ends and resets the connection then.
+        :param retry_after: the seconds that a 503 names in its ``Retry-After``.
+        """
+        self._faults.go_down(mode, retry_after)
+
+    def come_back(self) -> None:
+        """End the outage."""
+        self._faults.come_back()
+
+    @contextmanager
+    def outage(self, mode: Outage = "503", *, retry_after: float | None = None) -> Iterator[None]:
+        """Take the token endpoint down until the block ends."""
+        self.go_down(mode, retry_after=retry_after)
+        try:
+            yield
+        finally:
+            self.come_back()
+
+    def script(self, *answers: Answer) -> None:
+        """Have the token endpoint give *answers*, one for each request, whatever is asked."""
+        self._faults.script(*answers)
+
+    # ---- tokens
+
+    def revoke(self, token: str) -> bool:
+        """Revoke a token and all of its grant; say if it was known."""
+        return self._endpoints.grants.revoke(token)
+
+    def revoke_all(self) -> None:
+        """Revoke every token granted so far."""
+        self._endpoints.grants.revoke_all()
+
+    def stats(self) -> ServerStats:
+        """Return what the server has seen so far."""
+        return self._endpoints.recorder.snapshot()

@@ -17,7 +17,7 @@ from tokenkeeper.schedule import Deadlines
 __all__ = ["HeldToken"]
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class HeldToken:
     """What a keeper knows of one token. All times are on the keeper's monotonic clock."""
 

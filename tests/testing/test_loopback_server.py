@@ -3,13 +3,14 @@
 import os
 import socket
 import threading
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 import requests
 
 from tokenkeeper import (
     GenericOAuth2Provider,
-    OAuth2TokenManager,
     RetryPolicy,
     TokenAcquisitionError,
     TokenKeeper,
@@ -34,6 +35,11 @@ def session():
         yield session
 
 
+def port_of(server):
+    """Return the port that the server listens on."""
+    return int(server.issuer.rpartition(":")[2])
+
+
 def ask(server, session, **options):
     """Ask for a token, and do not wait for ever."""
     auth = (server.client_id, server.client_secret.replace(" ", "%20"))
@@ -55,7 +61,6 @@ def test_a_keeper_on_a_server(server, session):
         assert server.revoke(token)
         assert call(server, session, token).status_code == 401
         assert call(server, session, keeper.renew_refused("api", token)).status_code == 200
-    assert repr(OAuth2TokenManager(keeper))
     stats = server.stats()
     assert stats.token_requests == stats.tokens_granted == 2
     assert (stats.api_accepted, stats.api_dead) == (2, 1)
@@ -77,14 +82,15 @@ def test_refresh_tokens_serve_the_generic_provider(session):
         assert call(server, session, token).status_code == 200
 
 
-def test_connections_are_kept(server, session):
+def test_connections_are_kept(server):
     """Requests follow each other on one connection."""
-    ask(server, session)
-    call(server, session, "x")
-    ask(server, session)
-    pool = session.get_adapter(server.issuer).poolmanager.connection_from_url(server.issuer)
-    assert pool.num_connections == 1
-    assert pool.num_requests == 3
+    with closing(HTTPConnection("127.0.0.1", port_of(server), timeout=10)) as client:
+        client.connect()
+        connection = client.sock
+        for path in ("/token", "/api/x", "/nowhere"):
+            client.request("GET", path)
+            client.getresponse().read()
+        assert client.sock is connection
 
 
 def test_lifetime_is_settable():
@@ -147,7 +153,7 @@ def test_an_outage_resets_connections(server, session):
 def test_a_reset_is_a_reset(server):
     """The connection is reset, not closed politely."""
     server.go_down("reset")
-    with socket.create_connection(("127.0.0.1", int(server.issuer.rpartition(":")[2]))) as raw:
+    with socket.create_connection(("127.0.0.1", port_of(server))) as raw:
         raw.sendall(b"POST /token HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
         with pytest.raises(ConnectionResetError):
             raw.recv(100)
@@ -234,7 +240,7 @@ def test_faults_reach_a_keeper(server):
 )
 def test_bodies_it_can_not_read(server, head):
     """A request without a plain length is refused, and its connection closed."""
-    with socket.create_connection(("127.0.0.1", int(server.issuer.rpartition(":")[2]))) as raw:
+    with socket.create_connection(("127.0.0.1", port_of(server))) as raw:
         raw.sendall(f"POST /token HTTP/1.1\r\n{head}\r\n\r\n".encode())
         with raw.makefile("rb") as answer:
             assert answer.read().startswith(b"HTTP/1.1 400")
@@ -243,7 +249,7 @@ def test_bodies_it_can_not_read(server, head):
 def test_clients_that_go_away_are_no_news(server, capfd):
     """A client that resets its connection leaves no trace on standard error."""
     for _ in range(3):
-        raw = socket.create_connection(("127.0.0.1", int(server.issuer.rpartition(":")[2])))
+        raw = socket.create_connection(("127.0.0.1", port_of(server)))
         raw.sendall(b"GET / HTTP/1.1\r\n")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         raw.close()
@@ -274,16 +280,22 @@ def test_start_and_stop():
     server.stop()
     server.stop()
     with pytest.raises(OSError, match="refused"):
-        socket.create_connection(("127.0.0.1", int(server.issuer.rpartition(":")[2])))
+        socket.create_connection(("127.0.0.1", port_of(server)))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_stop_in_a_forked_child_does_not_hang(server):
-    """A child that inherits a server can stop its copy, and the parent's goes on."""
-    child = os.fork()
-    if child == 0:
-        server.stop()
-        os._exit(0)
-    assert os.waitpid(child, 0) == (child, 0)
-    with requests.Session() as session:
-        assert ask(server, session).status_code == 200
+def test_stop_in_a_forked_child_disturbs_nobody(server):
+    """A child that inherits a server can stop its copy at once; the parent's connections go on."""
+    with closing(HTTPConnection("127.0.0.1", port_of(server), timeout=10)) as client:
+        client.connect()
+        connection = client.sock
+        client.request("GET", "/nowhere")
+        client.getresponse().read()
+        child = os.fork()
+        if child == 0:
+            server.stop()
+            os._exit(0)
+        assert os.waitpid(child, 0) == (child, 0)
+        client.request("GET", "/nowhere")
+        assert client.getresponse().read()
+        assert client.sock is connection

@@ -29,8 +29,7 @@ def onlooker(plan: Plan, *, as_json: bool) -> Iterator[Callable[[Moment], None]]
         return
     click.echo(
         f"One keeper, {_callers(plan)}, tokens that live {plan.lifetime_seconds:g} s, "
-        f"for {plan.seconds:g} s. Half-way the token endpoint goes down for "
-        f"{plan.outage_seconds:g} s."
+        f"for {plan.seconds:g} s. On the way the token endpoint goes down for a while."
     )
     if sys.stdout.isatty() and not Console().is_dumb_terminal:
         with Live(auto_refresh=False) as live:

@@ -26,8 +26,7 @@ LEAST_LIVES = 1.5
 """How many lives of a token a run needs at least, so that the outage falls into it."""
 
 _OUTAGE_AFTER = 0.35  # of the run; the next renewal is at most 0.57 of a life away then
-_OUTAGE_LIVES = 0.25  # the callers have 0.38 of a life left when a renewal begins
-_OUTAGE_AHEAD_SECONDS = 0.1  # of the renewal that it is to hit
+_OUTAGE_LIVES = 0.25  # from there on; a token has 0.38 of its life left when its renewal begins
 _TICK_SECONDS = 0.03
 _FRAME_SECONDS = 0.25
 
@@ -45,7 +44,10 @@ class Plan:
 
     @property
     def outage_seconds(self) -> float:
-        """How long the token endpoint is down: longer than a retry, shorter than a token has."""
+        """How long after the first renewal that fails the token endpoint comes back.
+
+        Longer than a retry takes, and shorter than what is left of the token then.
+        """
         return self.lifetime_seconds * _OUTAGE_LIVES
 
 
@@ -85,7 +87,7 @@ class Report:
         if server.api_dead:
             found.append(f"{server.api_dead:,} calls were made with a dead token")
         if callers.failed:
-            found.append(f"{callers.failed:,} calls failed, the last by {callers.problem}")
+            found.append(f"{callers.failed:,} calls failed, for example by {callers.problem}")
         if server.max_concurrent_token_requests > 1:
             most = server.max_concurrent_token_requests
             found.append(f"{most} token requests were under way at once")
@@ -168,78 +170,111 @@ class _Stage:
         self._server = server
         self._keeper = keeper
         self._load = load
-        self._began = SYSTEM_CLOCK.monotonic()
-        self._outage_began: float | None = None
-        self._outage_ended: float | None = None
+        self._began = 0.0
+        self._outage = _Outage(plan, server)
 
     def play(self, watch: Callable[[Moment], None]) -> Report:
-        self._load.start()
         interrupted = False
+        self._load.start()
+        self._began = SYSTEM_CLOCK.monotonic()
         try:
             self._go_on(watch)
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            if self._is_down:
-                self._come_back()
+            self._outage.end(self._elapsed())
             self._load.stop()
         return self._report(interrupted=interrupted)
 
     def _go_on(self, watch: Callable[[Moment], None]) -> None:
         never = threading.Event()
         next_frame = 0.0
-        while (elapsed := self._elapsed()) < self._plan.seconds:
-            if self._is_down:
-                if elapsed - (self._outage_began or 0.0) >= self._plan.outage_seconds:
-                    self._come_back()
-            elif self._outage_is_due(elapsed):
-                self._outage_began = elapsed
-                self._server.go_down()
+        while not self._is_over(elapsed := self._elapsed()):
+            self._outage.look(elapsed)
             if elapsed >= next_frame:
                 next_frame = elapsed + _FRAME_SECONDS
                 watch(self._moment())
             SYSTEM_CLOCK.wait(never, _TICK_SECONDS)
 
+    def _is_over(self, elapsed: float) -> bool:
+        # On a busy machine the outage comes late. It is waited for, but not for ever.
+        if elapsed < self._plan.seconds:
+            return False
+        granted = self._server.stats().tokens_granted
+        return (
+            self._outage.survived_by(granted)
+            or elapsed >= self._plan.seconds + self._plan.lifetime_seconds
+        )
+
     def _elapsed(self) -> float:
         return SYSTEM_CLOCK.monotonic() - self._began
-
-    @property
-    def _is_down(self) -> bool:
-        return self._outage_began is not None and self._outage_ended is None
-
-    def _outage_is_due(self, elapsed: float) -> bool:
-        if self._outage_began is not None or elapsed < self._plan.seconds * _OUTAGE_AFTER:
-            return False
-        held = self._keeper.get_cached_token_info(PROVIDER_NAME)
-        return held is not None and held["renews_in_seconds"] <= _OUTAGE_AHEAD_SECONDS
-
-    def _come_back(self) -> None:
-        self._server.come_back()
-        self._outage_ended = self._elapsed()
 
     def _moment(self) -> Moment:
         held = self._keeper.get_cached_token_info(PROVIDER_NAME)
         return Moment(
             elapsed_seconds=self._elapsed(),
-            endpoint_is_up=not self._is_down,
+            endpoint_is_up=self._server.down is None,
             renewals=held["renewals"] if held else 0,
             callers=summary(self._load.tallies),
             server=self._server.stats(),
         )
 
     def _report(self, *, interrupted: bool) -> Report:
-        end = self._moment()
-        began, ended = self._outage_began, self._outage_ended
-        times = [each - self._began for each in end.server.token_requests_at]
         median, p99 = quantiles(self._load.tallies, 0.5, 0.99)
-        met = 0 if began is None or ended is None else sum(began <= t < ended for t in times)
+        outage = self._outage
         return Report(
             plan=self._plan,
-            end=end,
+            end=self._moment(),
             interrupted=interrupted,
-            outage_began=began,
-            outage_seconds=(ended or 0.0) - (began or 0.0),
-            outage_requests=met,
+            outage_began=outage.began,
+            outage_seconds=(outage.ended or 0.0) - (outage.began or 0.0),
+            outage_requests=outage.refused,
             median_wait=median,
             p99_wait=p99,
         )
+
+
+class _Outage:
+    """Takes the token endpoint down once, until renewals have failed for a while."""
+
+    def __init__(self, plan: Plan, server: LoopbackAuthorizationServer) -> None:
+        self._plan = plan
+        self._server = server
+        self._refused_before = 0
+        self._granted_before = 0
+        self._met: float | None = None  # when a request was first seen to be refused
+        self.began: float | None = None
+        self.ended: float | None = None
+        self.refused = 0
+
+    def look(self, elapsed: float) -> None:
+        """Begin or end the outage, if it is time."""
+        if self.ended is not None:
+            return
+        if self.began is None:
+            if elapsed >= self._plan.seconds * _OUTAGE_AFTER:
+                self.began = elapsed
+                self._refused_before = self._refused()
+                self._server.go_down()
+            return
+        if self._met is None and self._refused() > self._refused_before:
+            self._met = elapsed
+        if self._met is not None and elapsed >= self._met + self._plan.outage_seconds:
+            self.end(elapsed)
+
+    def end(self, elapsed: float) -> None:
+        """End the outage, if it is on."""
+        if self.began is None or self.ended is not None:
+            return
+        self.ended = elapsed
+        self.refused = self._refused() - self._refused_before
+        self._granted_before = self._server.stats().tokens_granted
+        self._server.come_back()
+
+    def survived_by(self, tokens_granted: int) -> bool:
+        """Say whether it is over, and a token was granted since."""
+        return self.ended is not None and tokens_granted > self._granted_before
+
+    def _refused(self) -> int:
+        stats = self._server.stats()
+        return stats.token_requests - stats.tokens_granted

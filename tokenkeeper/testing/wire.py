@@ -41,9 +41,9 @@ class Wire(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
         self._closed = threading.Condition()  # guards _open
         super().__init__(("127.0.0.1", 0), _Handler)
-        # Ten times a second is often enough to look for the end, which nobody waits for longer.
+        # It looks that often, in seconds, whether it is to stop.
         self._thread = threading.Thread(
-            target=self.serve_forever, args=(0.1,), name="loopback-server", daemon=True
+            target=self.serve_forever, args=(0.02,), name="loopback-server", daemon=True
         )
 
     def start(self) -> None:
@@ -52,9 +52,11 @@ class Wire(ThreadingHTTPServer):
 
     def stop(self, timeout: float) -> None:
         """Stop listening, end every connection, and wait at most *timeout* seconds for that."""
-        if self._thread.is_alive():  # it is not in a forked child, where nobody would answer
-            self.shutdown()
-            self._thread.join(timeout)
+        if not self._thread.is_alive():  # in a forked child: the connections are the parent's
+            self.server_close()
+            return
+        self.shutdown()
+        self._thread.join(timeout)
         self.server_close()
         with self._closed:
             for connection in self._open:

@@ -1,0 +1,196 @@
+"""``tokenkeeper get``: a token of the client that the environment describes."""
+
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from tokenkeeper import (
+    AzureADProvider,
+    GenericOAuth2Provider,
+    InvalidConfigurationError,
+    __version__,
+)
+from tokenkeeper.__main__ import main
+from tokenkeeper.cli import AZURE, OAUTH2, cli, provider_from_environment
+from tokenkeeper.testing import LoopbackAuthorizationServer
+
+GENERIC_CLIENT = {
+    "OAUTH2_CLIENT_ID": "an-id",
+    "OAUTH2_CLIENT_SECRET": "hunter2",
+    "OAUTH2_TOKEN_URL": "https://id.example.com/token",
+}
+AZURE_CLIENT = {
+    "AZURE_CLIENT_ID": "an-id",
+    "AZURE_CLIENT_SECRET": "hunter2",
+    "AZURE_TENANT_ID": "contoso.onmicrosoft.com",
+}
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Return what runs the command with these variables and no others of the two families."""
+    for variable in (*OAUTH2, *AZURE, "OAUTH2_SCOPE"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def run(*arguments, **variables):
+        return CliRunner().invoke(cli, arguments, env=variables)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Return a running server."""
+    with LoopbackAuthorizationServer() as server:
+        yield server
+
+
+def described(server, **changes):
+    """Return the variables that describe the server's client."""
+    return {
+        "OAUTH2_CLIENT_ID": server.client_id,
+        "OAUTH2_CLIENT_SECRET": server.client_secret,
+        "OAUTH2_TOKEN_URL": server.token_url,
+        **changes,
+    }
+
+
+def test_the_token_alone_is_printed(run, server):
+    """Standard output holds the token and nothing else, so it can be used in a script."""
+    result = run("get", "api", **described(server))
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    (token,) = result.stdout.splitlines()
+    assert server.revoke(token)
+
+
+def test_the_scope_is_asked_for(run, server):
+    """The scope of the environment reaches the server."""
+    result = run("get", "api", **described(server, OAUTH2_SCOPE="admin"))
+    assert result.exit_code == 1
+    assert "invalid_scope" in result.stderr
+
+
+def test_no_token_is_one_line(run, server):
+    """A refusal is one line without a secret on standard error, and the status 1."""
+    result = run("get", "api", **described(server, OAUTH2_CLIENT_SECRET="hunter2"))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1
+    assert "invalid_client" in result.stderr
+    assert "hunter2" not in result.stderr
+
+
+def test_the_wait_is_bounded(run, server):
+    """A server that says nothing costs at most the timeout."""
+    with server.outage("stall"):
+        result = run("get", "api", "--timeout", "0.1", **described(server))
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "0.1" in result.stderr or "timeout" in result.stderr
+
+
+def test_missing_variables_are_all_named(run):
+    """What is missing is named at once, and an empty variable is missing."""
+    result = run("get", "api", OAUTH2_CLIENT_ID="an-id", OAUTH2_CLIENT_SECRET=" ")
+    assert result.exit_code == 2
+    assert "OAUTH2_CLIENT_SECRET and OAUTH2_TOKEN_URL are not set" in result.stderr
+    result = run("get", "api", **{**AZURE_CLIENT, "AZURE_TENANT_ID": ""})
+    assert "AZURE_TENANT_ID is not set" in result.stderr
+    assert "OAUTH2" not in result.stderr
+
+
+def test_without_a_client_both_families_are_named(run):
+    """An environment that describes nobody is answered by all the variables there are."""
+    result = run("get", "api", OAUTH2_SCOPE="read")
+    assert result.exit_code == 2
+    assert all(variable in result.stderr for variable in (*OAUTH2, *AZURE, "OAUTH2_SCOPE"))
+
+
+def test_a_wrong_value_names_its_variable(run):
+    """What can't work is answered by the name of the variable, and never by a secret."""
+    result = run("get", "api", **{**GENERIC_CLIENT, "OAUTH2_TOKEN_URL": "http://id.example.com"})
+    assert result.exit_code == 2
+    assert "OAUTH2_TOKEN_URL" in result.stderr
+    assert "https" in result.stderr
+    result = run("get", "api", **{**GENERIC_CLIENT, "OAUTH2_CLIENT_SECRET": "hunter2\n"})
+    assert result.exit_code == 2
+    assert "OAUTH2_CLIENT_SECRET" in result.stderr
+    assert "hunter2" not in result.stderr
+
+
+def test_a_name_that_can_not_be_is_a_usage_error(run):
+    """A name with nothing in it is refused before anything is sent, and blames no variable."""
+    result = run("get", " ", **GENERIC_CLIENT)
+    assert result.exit_code == 2
+    assert "provider_name" in result.stderr
+    assert "OAUTH2" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "environment", "kind"),
+    [
+        ("api", GENERIC_CLIENT, GenericOAuth2Provider),
+        ("api", AZURE_CLIENT, AzureADProvider),
+        ("azure", GENERIC_CLIENT, GenericOAuth2Provider),
+        ("azure", {**GENERIC_CLIENT, **AZURE_CLIENT}, AzureADProvider),
+        ("oauth2", {**GENERIC_CLIENT, **AZURE_CLIENT}, GenericOAuth2Provider),
+        ("generic", {**GENERIC_CLIENT, **AZURE_CLIENT}, GenericOAuth2Provider),
+        ("api", {**GENERIC_CLIENT, "AZURE_TENANT_ID": "t"}, GenericOAuth2Provider),
+        ("api", {**AZURE_CLIENT, "OAUTH2_CLIENT_ID": "i"}, AzureADProvider),
+    ],
+)
+def test_which_family_is_meant(name, environment, kind):
+    """The family is the one that is described; the name decides where both are."""
+    provider = provider_from_environment(name, environment)
+    assert type(provider) is kind
+    assert provider.provider_name == name
+
+
+def test_a_name_that_does_not_decide(run):
+    """Where both families are described, a name that fits neither is an error that says so."""
+    result = run("get", "api", **GENERIC_CLIENT, **AZURE_CLIENT)
+    assert result.exit_code == 2
+    assert "get azure" in result.stderr
+
+
+def test_a_name_that_decides_for_what_is_missing():
+    """A family chosen by name has to be complete, however complete the other one is."""
+    environment = {**GENERIC_CLIENT, "AZURE_TENANT_ID": "t"}
+    with pytest.raises(InvalidConfigurationError, match="AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"):
+        provider_from_environment("azure", environment)
+
+
+def test_version(run):
+    """The command knows its version."""
+    assert __version__ in run("--version").stdout
+
+
+def test_the_entry_point_runs_the_command(monkeypatch, capsys):
+    """The console script hands over to the command line."""
+    monkeypatch.setattr(sys, "argv", ["tokenkeeper", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "Usage: tokenkeeper" in capsys.readouterr().out
+
+
+def test_without_its_extra_it_says_what_to_install(monkeypatch, capsys):
+    """Where click is missing, one line on standard error says what to install."""
+    monkeypatch.setitem(sys.modules, "click", None)
+    monkeypatch.delitem(sys.modules, "tokenkeeper.cli")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.count("\n") == 1
+    assert 'pip install "tokenkeeper-oauth2[cli]"' in told.err
+
+
+def test_other_modules_that_are_missing_are_not_hidden(monkeypatch):
+    """A broken installation is not taken for a missing extra."""
+    monkeypatch.setitem(sys.modules, "tokenkeeper.cli", None)
+    with pytest.raises(ModuleNotFoundError, match=r"tokenkeeper\.cli"):
+        main()

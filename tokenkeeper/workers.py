@@ -49,8 +49,9 @@ class Workers:
         with self._lock:
             if self._closed:
                 raise RuntimeError("the workers have been sent home")
-            (self._urgent if urgent else self._jobs).append(job)
+            # The call first: one without a job does no harm, but a job without one would lie there.
             self._calls.put(None)
+            (self._urgent if urgent else self._jobs).append(job)
             waiting = len(self._urgent) + len(self._jobs)
             if waiting > self._idle and len(self._threads) < self._limit:
                 self._hire()

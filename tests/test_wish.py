@@ -55,15 +55,6 @@ def test_refuses(wish, refuses):
     assert wish.refuses(held()) is refuses
 
 
-@pytest.mark.parametrize(
-    ("wish", "plain"),
-    [(Wish("a", 1), True), (Wish("a", 1, force=True), False), (Wish("a", 1, refused="x"), False)],
-)
-def test_plain(wish, plain):
-    """A plain wish is content with any valid token."""
-    assert wish.is_plain is plain
-
-
 def test_patience():
     """Patience ends at the deadline and is never negative; without a deadline it is endless."""
     clock = SteppedClock(monotonic=10.0)

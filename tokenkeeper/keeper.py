@@ -52,6 +52,9 @@ class TokenKeeper:
     A keeper that is dropped without :meth:`close` is collected, and its threads end.
     """
 
+    # Not for the memory: attributes are read faster this way.
+    __slots__ = ("__weakref__", "_clock", "_held", "_now", "_renewals")
+
     def __init__(
         self,
         *,
@@ -100,14 +103,15 @@ class TokenKeeper:
             one before, ``TokenWaitTimeoutError`` if *timeout* ended first.
         :raises KeeperClosedError: after :meth:`close`.
         """
-        if not force_refresh:
-            try:
-                held = self._held[provider_name]
-                now = self._now  # CPython 3.11 calls a local 15% faster than an attribute
-                if now() < held.stale_at:
-                    return held.access_token
-            except KeyError:
-                pass
+        try:
+            held = self._held[provider_name]
+            now = self._now  # CPython 3.11 calls a local faster than an attribute
+            if now() < held.stale_at and not force_refresh:
+                return held.access_token
+            if now() < held.dead_at and not force_refresh and self._renewals.in_background():
+                return held.access_token
+        except KeyError:
+            pass
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
         return self._wait_for(self._renewals.ask(wish), wish)
 

@@ -36,6 +36,8 @@ class OAuth2TokenManager:
     :param keeper: the core to stand in front of; by default a new one of its own.
     """
 
+    __slots__ = ("__weakref__", "_clock", "_held", "_keeper", "_now", "_renewals")
+
     def __init__(self, keeper: TokenKeeper | None = None) -> None:
         self._keeper = TokenKeeper() if keeper is None else keeper
         self._renewals = self._keeper._renewals  # noqa: SLF001 - two fronts, one core
@@ -55,14 +57,15 @@ class OAuth2TokenManager:
 
         With a valid token at hand this does not yield to the event loop.
         """
-        if not force_refresh:
-            try:
-                held = self._held[provider_name]
-                now = self._now
-                if now() < held.stale_at:
-                    return held.access_token
-            except KeyError:
-                pass
+        try:
+            held = self._held[provider_name]
+            now = self._now
+            if now() < held.stale_at and not force_refresh:
+                return held.access_token
+            if now() < held.dead_at and not force_refresh and self._renewals.in_background():
+                return held.access_token
+        except KeyError:
+            pass
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
         return await self._wait_for(await self._ask(wish), wish)
 

@@ -125,9 +125,6 @@ class Renewals:
         """
         name = wish.provider_name
         now = self.clock.monotonic()
-        held = self.held.get(name)
-        if wish.is_plain and held is not None and now < held.dead_at and self._has_refresher():
-            return held  # inside the buffer; a reader only sees to it that the refresher runs
         mine: Renewal | None = None
         try:
             with self._lock:
@@ -326,7 +323,7 @@ class Renewals:
                 self.held[name] = held
                 self.crew.refresher.schedule(name, held.renew_at)
         if counts:
-            self._has_refresher()
+            self.in_background()
         flight.succeed(held)
         if counts:
             what = "renewed" if held.renewals else "acquired"
@@ -360,8 +357,11 @@ class Renewals:
         if (held is None or now >= held.dead_at) and isinstance(error, TokenAcquisitionError):
             self._cooldown.note(name, error)
 
-    def _has_refresher(self) -> bool:
-        """Say whether the background renews, and start it where it should and does not yet."""
+    def in_background(self) -> bool:
+        """Say whether the background renews, and start it where it should and does not yet.
+
+        A reader inside the buffer asks this, takes no lock for it, and goes on with its token.
+        """
         if self.crew.refresher.is_running or not self.background:
             return self.background
         try:

@@ -28,11 +28,6 @@ class Wish(NamedTuple):
     force: bool = False
     refused: str | None = None
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether any valid token will do."""
-        return not self.force and self.refused is None
-
     def is_older_than(self, sent: float) -> bool:
         """Say whether a request that left at the count *sent* left after the caller came."""
         return self.asked < sent

@@ -1,0 +1,73 @@
+"""What importing costs, in fresh interpreters, beside ``import requests``."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from measure import Rounds
+from report import Section, Table, short
+
+import tokenkeeper
+
+STATEMENTS = (
+    "import requests",
+    "import tokenkeeper",
+    "from tokenkeeper import TokenKeeper",
+    "from tokenkeeper import OAuth2TokenManager",
+    "from tokenkeeper import GenericOAuth2Provider",
+    "from tokenkeeper import AzureADProvider",
+)
+PROGRAM = """
+import sys, time
+began = time.perf_counter()
+{statement}
+print(time.perf_counter() - began, *(m for m in ("anyio", "requests", "msal") if m in sys.modules))
+"""
+
+
+def run(quick):
+    loaded = {}
+    contenders = {}
+    for statement in STATEMENTS:
+        try:
+            loaded[statement] = _fresh(statement)[1]
+        except subprocess.CalledProcessError:
+            continue  # not there yet
+        contenders[statement] = lambda statement=statement: _fresh(statement)[0]
+    rounds = Rounds(contenders, 5 if quick else 15)
+    base = STATEMENTS[0]
+    table = Table(("statement", "best", "x requests, best", "median", "what it loads"))
+    for statement in contenders:
+        table.add(
+            f"`{statement}`",
+            short(rounds.best(statement)),
+            f"{rounds.best_ratio(statement, base):.3f}",
+            f"{rounds.median_ratio(statement, base):.3f}",
+            ", ".join(loaded[statement]) or "none of the heavy ones",
+        )
+    light = loaded["import tokenkeeper"]
+    section = Section(
+        "Import",
+        "Each in a fresh interpreter, in turn. The package loads its names on demand, so the aim "
+        "of a quarter of `import requests` is for the package itself; a first use pays for what it "
+        "uses, anyio first of all. msal is loaded by an `AzureADProvider` when it first fetches.",
+        [table],
+    )
+    section.claim(
+        not {"requests", "msal"} & set(light), f"`import tokenkeeper` loads {' and '.join(light)}"
+    )
+    return section
+
+
+def _fresh(statement):
+    home = str(Path(tokenkeeper.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(statement=statement)],
+        env={**os.environ, "PYTHONPATH": home},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    seconds, *modules = done.stdout.split()
+    return float(seconds), modules

@@ -1,0 +1,76 @@
+"""The least that a read of a token can cost, as plain classes.
+
+All do the same: method call, dictionary lookup, look at a clock, compare.
+"""
+
+import time
+from time import monotonic
+
+from tokenkeeper.clock import SYSTEM_CLOCK
+
+sleep_counting = SYSTEM_CLOCK.monotonic
+
+_HELD = {"api": ("token", sleep_counting() + 86400)}
+
+
+class Least:
+    """The base of every ratio: on ``time.monotonic()``."""
+
+    def __init__(self):
+        self._held = _HELD
+
+    def get_token(self, name):
+        token, stale_at = self._held[name]
+        if time.monotonic() < stale_at:
+            return token
+        raise LookupError(name)
+
+
+class LeastByName(Least):
+    """The clock imported by name, which saves the look-up of an attribute."""
+
+    def get_token(self, name):
+        token, stale_at = self._held[name]
+        if monotonic() < stale_at:
+            return token
+        raise LookupError(name)
+
+
+class LeastOnOurClock(Least):
+    """Likewise, but on the clock that goes on while the machine sleeps."""
+
+    def get_token(self, name):
+        token, stale_at = self._held[name]
+        if sleep_counting() < stale_at:
+            return token
+        raise LookupError(name)
+
+
+class AsyncLeast(Least):
+    """:class:`Least` in an ``async def``."""
+
+    async def get_token(self, name):
+        token, stale_at = self._held[name]
+        if time.monotonic() < stale_at:
+            return token
+        raise LookupError(name)
+
+
+class AsyncLeastByName(Least):
+    """:class:`LeastByName` in an ``async def``."""
+
+    async def get_token(self, name):
+        token, stale_at = self._held[name]
+        if monotonic() < stale_at:
+            return token
+        raise LookupError(name)
+
+
+class AsyncLeastOnOurClock(Least):
+    """:class:`LeastOnOurClock` in an ``async def``."""
+
+    async def get_token(self, name):
+        token, stale_at = self._held[name]
+        if sleep_counting() < stale_at:
+            return token
+        raise LookupError(name)

@@ -1,0 +1,67 @@
+"""What a benchmark hands back, and how it is shown on a terminal and in Markdown."""
+
+import textwrap
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Table:
+    """Rows of text under a head; all but the first column are figures."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def add(self, *cells):
+        self.rows.append(tuple(str(cell) for cell in cells))
+
+    def as_text(self):
+        lines = [self.head, *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        lines.insert(1, tuple("-" * width for width in widths))
+        return "\n".join(
+            "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+            for row in lines
+        )
+
+    def as_markdown(self):
+        rule = ("---", *["---:"] * (len(self.head) - 1))
+        return "\n".join(f"| {' | '.join(row)} |" for row in (self.head, rule, *self.rows))
+
+
+@dataclass
+class Section:
+    """One benchmark's outcome.
+
+    ``broken`` lists the hard claims that did not hold. A slow machine breaks none of them.
+    """
+
+    title: str
+    says: str
+    tables: list[Table]
+    broken: list[str] = field(default_factory=list)
+
+    def claim(self, holds, otherwise):
+        if not holds:
+            self.broken.append(otherwise)
+
+    def as_text(self):
+        parts = [self.title, "=" * len(self.title)]
+        parts += [table.as_text() + "\n" for table in self.tables]
+        parts.append(textwrap.fill(self.says.replace("`", ""), 98))
+        parts += [f"BROKEN: {claim}" for claim in self.broken]
+        return "\n".join(parts) + "\n"
+
+    def as_markdown(self):
+        parts = [f"## {self.title}"]
+        parts += [table.as_markdown() for table in self.tables]
+        parts.append(textwrap.fill(self.says, 98))
+        parts += [f"**Broken in this run:** {claim}" for claim in self.broken]
+        return "\n\n".join(parts) + "\n"
+
+
+def short(seconds):
+    """Return *seconds* in the unit that suits a reader."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"

@@ -1,0 +1,80 @@
+"""Run the benchmarks: ``python tests/benchmarks/run.py [--quick] [--markdown FILE] [NAME ...]``.
+
+Prints ratios that were taken side by side in one run. Ends with an error if a hard claim is
+broken (more requests than one, a dead token, an error that a caller saw), never for a timing.
+"""
+
+import argparse
+import importlib
+import logging
+import multiprocessing
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+NAMES = ("warm", "threads", "flight", "short_tokens", "fork", "outage", "many", "cold", "import")
+"""One module each: ``bench_NAME.py``, with ``run(quick)``."""
+
+HEAD = """\
+# Benchmarks
+
+Ratios count, not times: what stands in one table was taken side by side in one run. This page is
+written by
+
+    {command}
+
+{machine}
+"""
+
+
+def run_one(name, quick):
+    logging.getLogger("tokenkeeper").setLevel(logging.ERROR)  # outages are part of the play
+    return importlib.import_module(f"bench_{name}").run(quick)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter waits")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there, too")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(NAMES):
+        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+
+    sections = []
+    # A fresh process for each: no thread, no heap and no import of one is met by the next.
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as pool:
+        for name in arguments.names or NAMES:
+            began = time.perf_counter()
+            section = pool.submit(run_one, name, arguments.quick).result()
+            sections.append(section)
+            say(section.as_text())
+            say(f"({time.perf_counter() - began:.1f} s)\n")
+
+    if arguments.markdown:
+        arguments.markdown.write_text(as_markdown(sections, arguments.quick), encoding="utf-8")
+    broken = [claim for section in sections for claim in section.broken]
+    say("broken: " + "; ".join(broken) if broken else "no hard claim is broken")
+    return 1 if broken else 0
+
+
+def as_markdown(sections, quick):
+    from machine import description
+
+    command = "python tests/benchmarks/run.py --markdown docs/benchmarks.md"
+    head = HEAD.format(
+        command=command + (" --quick" if quick else ""),
+        machine="\n".join(f"- {line}" for line in description()),
+    )
+    return "\n".join([head, *(section.as_markdown() for section in sections)])
+
+
+def say(text):
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

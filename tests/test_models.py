@@ -108,7 +108,7 @@ class TestConfig:
         assert a_config(scope=given).scope == held
 
     @pytest.mark.parametrize("field", ["provider_name", "client_id", "client_secret", "token_url"])
-    @pytest.mark.parametrize("value", ["", "  ", None, 7, "a\nb", "a\x00b", "a\u2028b"])
+    @pytest.mark.parametrize("value", ["", "  ", None, 7, "a\nb", "a\x00b", "a\u2028b", "a\udcff"])
     def test_needed_fields(self, field, value):
         """An empty, missing or unprintable field is refused where it is made, by name."""
         with pytest.raises(InvalidConfigurationError, match=field) as caught:

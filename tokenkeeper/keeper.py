@@ -52,8 +52,9 @@ class TokenKeeper:
     A keeper that is dropped without :meth:`close` is collected, and its threads end.
     """
 
-    # Not for the memory: attributes are read faster this way.
-    __slots__ = ("__weakref__", "_clock", "_held", "_now", "_renewals")
+    # Not for the memory: attributes are read faster this way. A __dict__ beside them leaves users
+    # free to subclass, and to patch a method in their tests.
+    __slots__ = ("__dict__", "__weakref__", "_clock", "_held", "_now", "_renewals")
 
     def __init__(
         self,

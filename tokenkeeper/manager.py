@@ -36,7 +36,7 @@ class OAuth2TokenManager:
     :param keeper: the core to stand in front of; by default a new one of its own.
     """
 
-    __slots__ = ("__weakref__", "_clock", "_held", "_keeper", "_now", "_renewals")
+    __slots__ = ("__dict__", "__weakref__", "_clock", "_held", "_keeper", "_now", "_renewals")
 
     def __init__(self, keeper: TokenKeeper | None = None) -> None:
         self._keeper = TokenKeeper() if keeper is None else keeper

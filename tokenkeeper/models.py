@@ -27,6 +27,7 @@ DEFAULT_BUFFER_SECONDS = 300.0
 """How long before its end a token is renewed, unless a provider says otherwise."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # what os.environ makes of bytes that are no UTF-8
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3, scope-token
 _GRANT_PARAMETERS = frozenset(
     {
@@ -130,6 +131,8 @@ def checked_text(value: object, field_name: str, provider_name: str | None = Non
         problem = f"must be a string, not {type(value).__name__}"
     elif not value.strip():
         problem = "is empty: set it, or check the variable that it is read from"
+    elif _SURROGATE.search(value):
+        problem = "contains what is no character: check the encoding of where it is read from"
     elif _CONTROL.search(value):
         problem = "contains a control character: a line end copied along with it, perhaps"
     else:

@@ -27,6 +27,12 @@ def test_basic_raw():
     assert decoded(auth.authorization()) == "id:p %+/ä"
 
 
+def test_basic_raw_with_a_colon():
+    """An identifier with a colon can't be told from its secret, and is refused."""
+    with pytest.raises(InvalidConfigurationError, match="colon"):
+        client_auth("client_secret_basic", "my:id", "secret", form_encode=False)
+
+
 def test_post():
     """In the body both parts go as parameters, and there is no header."""
     auth = client_auth("client_secret_post", "id", "p %+/ä")

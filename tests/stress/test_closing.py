@@ -108,7 +108,8 @@ def test_close_again_and_again(kit, keeper, source):
     closed = []
     source.close = lambda: closed.append(1)
     keeper.get_token("api")
-    threads = kit.library_threads()
+    crew = keeper._renewals.crew
+    threads = [crew.refresher._thread, *crew.workers._threads]
 
     def close():
         keeper.close()

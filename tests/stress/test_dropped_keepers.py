@@ -59,7 +59,6 @@ def test_a_keeper_in_a_cycle(kit, own_threads):
     source = kit.Source()
     keeper = keeper_with(source)
     source.manager = OAuth2TokenManager(keeper)
-    source.manager.myself = source.manager
     keeper.get_token("api")
     gone = weakref.ref(keeper), weakref.ref(source)
     del keeper, source
@@ -126,14 +125,15 @@ def test_200_keepers(kit, own_threads):
     del warm_up
     before = left_of_keepers()
     for number in range(200):
-        keeper = keeper_with(kit.Source())
+        source = kit.Source()
+        keeper = keeper_with(source)
         if number % 4:
             keeper.get_token("api")
         if number % 3:
-            OAuth2TokenManager(keeper).cycle = keeper
+            source.manager = OAuth2TokenManager(keeper)
         if number % 5 == 0:
             keeper.close()
-    del keeper
+    del keeper, source
     gc.collect()
     kit.until(lambda: not own_threads(), "the end of the threads")
     kit.until(

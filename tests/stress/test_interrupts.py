@@ -127,12 +127,15 @@ def refused():
 def cleared():
     keeper.clear_token()
 
+kept = []  # what their collection does is not what the caller is doing
+
 for background in (True, False):
     for call in (cold, forced, refused, cleared):
         which, struck = 0, True
         while struck:
             which += 1
             keeper = TokenKeeper(background=background)
+            kept.append(keeper)
             keeper.add_provider(source)
             if call is not cold:
                 keeper.get_token("api")

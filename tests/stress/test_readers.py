@@ -20,7 +20,7 @@ def rounds(request):
     """
     usual = sys.getswitchinterval()
     sys.setswitchinterval(request.param or usual)
-    yield 40 if request.param else 10
+    yield 20 if request.param else 6
     sys.setswitchinterval(usual)
 
 

@@ -87,6 +87,11 @@ def client_auth(
     :raises InvalidConfigurationError: for a method that is not there.
     """
     if method == "client_secret_basic":
+        if ":" in client_id and not form_encode:
+            raise InvalidConfigurationError(
+                "client_id must not contain a colon where it is not form-encoded (RFC 7617 §2)",
+                field="client_id",
+            )
         return ClientSecretBasic(client_id, client_secret, form_encode)
     if method == "client_secret_post":
         return ClientSecretPost(client_id, client_secret)

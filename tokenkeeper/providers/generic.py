@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,13 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if not isinstance(config, OAuth2Config):
             raise InvalidConfigurationError(
                 f"config must be an OAuth2Config, not {type(config).__name__}", field="config"
+            )
+        if not 0 < default_lifetime_seconds < math.inf:
+            raise InvalidConfigurationError(
+                f"provider {config.provider_name!r}: default_lifetime_seconds must be a number of "
+                "seconds, more than 0",
+                provider_name=config.provider_name,
+                field="default_lifetime_seconds",
             )
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config = config

@@ -465,6 +465,37 @@ class TestTimeout:
         assert source.requests == 1
 
 
+class TestFork:
+    """What a child goes on with; tests/stress forks for real."""
+
+    def test_renewals_are_planned_anew(self, keeper, source, make_source, clock, look):
+        """A child plans a renewal for each live token, spread up to its buffer, and for no other."""
+        keeper.add_provider(make_source("refused"))
+        keeper.get_token("api")
+        keeper.renew_refused("refused", keeper.get_token("refused"), timeout=20)
+        keeper._renewals.held["refused"] = keeper._held["refused"].after_refusal()
+        keeper._renewals._jitter = lambda: 0.5
+        keeper._renewals.after_fork_in_child()
+        keeper._renewals.crew.refresher._thread = threading.current_thread()
+        clock.step(3260)
+        assert look(keeper) == []
+        clock.step(20)
+        assert look(keeper) == ["api"]
+        assert keeper.get_token("api") == "api-2"
+        assert keeper.get_token("refused") == "refused-3"
+
+    def test_a_wait_after_failures_is_kept(self, keeper, source, clock, look):
+        """A child does not hurry a renewal that waits after failures."""
+        keeper.get_token("api")
+        source.error = WRONG_SECRET
+        clock.step(3301)
+        look(keeper)
+        keeper._renewals._jitter = lambda: 1.0
+        keeper._renewals.after_fork_in_child()
+        keeper._renewals.crew.refresher._thread = threading.current_thread()
+        assert look(keeper) == []
+
+
 class TestForgetting:
     """clear_token and remove_provider."""
 

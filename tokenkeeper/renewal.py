@@ -99,10 +99,12 @@ class Renewals:
         self._make_perishables()
         self._counter = itertools.count(start + 1)
         self.crew.assemble()
+        now = self.clock.monotonic()
         for name, held in self.held.items():
-            # Children of one fork were all to renew at the same moment: draw lots again.
-            spread = (held.stale_at - held.renew_at) * self._jitter()
-            self.crew.refresher.schedule(name, held.renew_at + spread)
+            if now < held.dead_at:
+                # Children of one fork were all to renew at the same moment: draw lots again.
+                spread = max(0.0, held.stale_at - held.renew_at) * self._jitter()
+                self.crew.refresher.schedule(name, held.renew_at + spread)
 
     # ---- what a caller gets
 

@@ -471,9 +471,9 @@ class TestFork:
     def test_renewals_are_planned_anew(self, keeper, source, make_source, clock, look):
         """A child plans a renewal for each live token, spread up to its buffer, and for no other."""
         keeper.add_provider(make_source("refused"))
+        keeper.get_token("refused")
+        keeper._held["refused"] = keeper._held["refused"].after_refusal()
         keeper.get_token("api")
-        keeper.renew_refused("refused", keeper.get_token("refused"), timeout=20)
-        keeper._renewals.held["refused"] = keeper._held["refused"].after_refusal()
         keeper._renewals._jitter = lambda: 0.5
         keeper._renewals.after_fork_in_child()
         keeper._renewals.crew.refresher._thread = threading.current_thread()
@@ -482,7 +482,7 @@ class TestFork:
         clock.step(20)
         assert look(keeper) == ["api"]
         assert keeper.get_token("api") == "api-2"
-        assert keeper.get_token("refused") == "refused-3"
+        assert keeper.get_token("refused") == "refused-2"
 
     def test_a_wait_after_failures_is_kept(self, keeper, source, clock, look):
         """A child does not hurry a renewal that waits after failures."""

@@ -49,7 +49,14 @@ INTERRUPTED_WAIT = """
 keeper = TokenKeeper()
 keeper.add_provider(source)
 source.gate.clear()
-tokens = []
+tokens, struck = [], []
+
+def strike(*_):
+    if not struck:
+        struck.append(True)
+        raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, strike)
 
 def others():
     while waiters() < 1:
@@ -57,7 +64,10 @@ def others():
     threads = [start(lambda: tokens.append(keeper.get_token("api"))) for _ in range(4)]
     while waiters() < 5:
         time.sleep(0.001)
-    signal.pthread_kill(main_thread, signal.SIGINT)
+    # Again and again: a signal that comes just before the wait begins does not wake it.
+    while not struck:
+        signal.pthread_kill(main_thread, signal.SIGINT)
+        time.sleep(0.01)
     for thread in threads:
         thread.join(20)
 

@@ -469,7 +469,7 @@ class TestFork:
     """What a child goes on with; tests/stress forks for real."""
 
     def test_renewals_are_planned_anew(self, keeper, source, make_source, clock, look):
-        """A child plans a renewal for each live token, spread up to its buffer, and for no other."""
+        """A child plans a renewal for each live token, before its buffer, and for no other."""
         keeper.add_provider(make_source("refused"))
         keeper.get_token("refused")
         keeper._held["refused"] = keeper._held["refused"].after_refusal()

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import pickle
+import traceback
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
 
@@ -228,10 +230,8 @@ class TestOverLoopback:
         assert server.stats().token_requests == 1
 
 
-def test_pickled_errors_hold_no_secret(wire):
-    """An error that Celery sends on carries no secret and no token."""
-    import pickle
-
+def test_errors_that_travel_hold_no_secret(wire):
+    """Neither a pickled error, as Celery sends it on, nor its traceback shows a secret or token."""
     body = GRANT | {"error": "invalid_client", "error_description": "p %+/ abc"}
     wire.post(URL, body=json.dumps(body), status=401)
     with pytest.raises(TokenAcquisitionError) as caught:
@@ -239,3 +239,6 @@ def test_pickled_errors_hold_no_secret(wire):
     pickled = pickle.dumps(caught.value)
     assert b"p %+/" not in pickled
     assert b"abc" not in pickled
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "p %+/" not in shown
+    assert "abc" not in shown

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenKeeper
+from tokenkeeper import BaseOAuth2Provider, OAuth2Error, OAuth2Token, TokenKeeper
 from tokenkeeper.testing import SteppedClock
 
 
@@ -77,6 +77,26 @@ def keeper(clock, source):
     keeper._renewals.crew.refresher._thread = None
     source.gate.set()
     keeper.close()
+
+
+@pytest.fixture
+def in_thread():
+    """Return what calls a function on a thread: the thread, and the list its outcome lands in."""
+
+    def in_thread(function, *arguments):
+        outcomes = []
+
+        def run():
+            try:
+                outcomes.append(function(*arguments))
+            except OAuth2Error as error:
+                outcomes.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread, outcomes
+
+    return in_thread
 
 
 @pytest.fixture

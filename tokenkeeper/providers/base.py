@@ -32,7 +32,8 @@ class BaseOAuth2Provider(ABC):
     :param retry: what to do about failures that may pass; ``None`` for the keeper's policy.
     :raises InvalidConfigurationError: for a name or a buffer that can't work.
 
-    Methods are called from any thread, one renewal at a time for each keeper.
+    Methods are called from any thread. A keeper makes one request at a time, unless its token was
+    cleared while one was under way.
     """
 
     buffer_seconds: float = DEFAULT_BUFFER_SECONDS

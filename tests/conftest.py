@@ -1,12 +1,18 @@
 """A provider that does as it is told, and keepers on a clock that is stepped by hand."""
 
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 
+import hypothesis
 import pytest
 
 from tokenkeeper import BaseOAuth2Provider, OAuth2Error, OAuth2Token, TokenKeeper
 from tokenkeeper.testing import SteppedClock
+
+if "CI" not in os.environ:  # there Hypothesis has a profile of its own: no deadline, no chance
+    hypothesis.settings.register_profile("here", deadline=None)
+    hypothesis.settings.load_profile("here")
 
 
 class Source(BaseOAuth2Provider):

@@ -48,6 +48,26 @@ def test_no_secret_in_the_repr(method):
     assert "hunter2" in auth.secrets()
 
 
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+def test_secrets_in_every_header(method):
+    """Whatever a server makes of the secret, the forms of HTTP Basic are among what is hidden."""
+    secrets = client_auth(method, "me:too", "p +x").secrets()
+    for pair in (b"me:too:p +x", b"me%3Atoo:p%20%2Bx"):
+        assert base64.b64encode(pair).decode() in secrets
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+@pytest.mark.parametrize("field", ["client_id", "client_secret"])
+def test_what_is_not_utf_8(method, field):
+    """A byte that is not UTF-8, as os.environ gives it, is refused without showing the rest."""
+    values = {"client_id": "me", "client_secret": "secret"} | {field: "hunter2\udcff"}
+    with pytest.raises(InvalidConfigurationError, match=f"{field} holds a byte") as caught:
+        client_auth(method, **values)
+    assert caught.value.field == field
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
 def test_unknown_method():
     """A method that is not there is refused, naming those that are."""
     with pytest.raises(InvalidConfigurationError, match="client_secret_post") as caught:

@@ -1,6 +1,7 @@
 """What a token endpoint may say, case by case."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -36,6 +37,7 @@ def refused(body, status=200, **headers):
     assert "\n" not in str(error)
     assert error.status_code == status
     assert error.__cause__ is None
+    assert error.__context__ is None  # a decoder's error would bring the whole body along
     return error
 
 
@@ -72,6 +74,9 @@ class TestGranted:
             (0.5, 0.5),
             (10**12, 365 * 86400),
             ("9" * 30, 365 * 86400),
+            ("9" * 31, 365 * 86400),
+            ("9" * 5000, 365 * 86400),
+            ("0" * 40 + "60", 60),
             (1e300, 365 * 86400),
         ],
     )
@@ -165,6 +170,7 @@ class TestUnusable:
             ("expires_in", 0, "positive"),
             ("expires_in", -1, "positive"),
             ("expires_in", "0", "positive"),
+            ("expires_in", "0" * 40, "positive"),
             ("expires_in", True, "no number"),
             ("expires_in", False, "no number"),
             ("expires_in", "soon", "no number"),
@@ -304,6 +310,23 @@ class TestErrors:
 def test_retry_after_forms(value, seconds):
     """It comes as seconds or as a date; all else says nothing."""
     assert retry_after(value, SENT.timestamp()) == seconds
+
+
+@pytest.fixture
+def new_york(monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone can't be set on Windows")
+@pytest.mark.parametrize("value", ["Tue Jan  1 00:02:00 2030", "Tue, 01 Jan 2030 00:02:00 -0000"])
+def test_dates_without_a_zone(new_york, value):
+    """A date that names no zone is UTC, wherever this machine is."""
+    assert retry_after(value, SENT.timestamp()) == 120
+    assert "differs" not in str(refused({}, 400, date=value))
 
 
 JSON = st.recursive(

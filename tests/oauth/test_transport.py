@@ -4,6 +4,8 @@ import gzip
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import zlib
 from datetime import UTC, datetime
@@ -11,7 +13,9 @@ from datetime import UTC, datetime
 import pytest
 import requests
 import trustme
+from urllib3.exceptions import InsecureRequestWarning
 
+from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.oauth import transport as transport_module
 from tokenkeeper.oauth.transport import HttpTransport
@@ -162,7 +166,7 @@ class TestLimits:
         """A server that sends a byte now and then is given up when the total time is over."""
         transport = make_transport(read_timeout=5, total_timeout=0.3)
         error = failure(transport, make_server(make_server.drip(content)))
-        assert "in time (0.3 s at most)" in str(error)
+        assert "in time (0.3 s at most: total_timeout)" in str(error)
         assert error.transient is True
 
     def test_a_drip_to_a_session_of_one_s_own(self, make_transport, make_server):
@@ -178,7 +182,7 @@ class TestLimits:
         transport = make_transport(read_timeout=0.1)
         server = make_server(lambda server, sock: server.stopping.wait(10))
         error = failure(transport, server)
-        assert "in time" in str(error)
+        assert "in time (nothing for 0.1 s: read_timeout)" in str(error)
         assert isinstance(error.__cause__, TimeoutError)
         server.stopping.set()
 
@@ -255,6 +259,70 @@ class TestFailures:
         error = failure(make_transport(), url="https://127.0.0.1/token")
         assert "no connection in time" in str(error)
         assert error.transient is True
+
+    @pytest.fixture
+    def many_addresses(self, monkeypatch):
+        """Let a name have eight addresses, and note down which are tried for how long."""
+        resolve, tried = socket.getaddrinfo, []
+
+        def eight(host, port, *options, **more):
+            if host != "many.example":
+                return resolve(host, port, *options, **more)
+            near = [f"127.0.0.{n}" for n in range(1, 9)]
+            return [found for each in near for found in resolve(each, port, *options, **more)]
+
+        def connect(sock, address):
+            tried.append((address[0], sock.gettimeout()))
+            self.on_connect(sock)
+
+        monkeypatch.setattr(socket, "getaddrinfo", eight)
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        return tried
+
+    def test_many_addresses_share_the_total_time(self, make_transport, many_addresses):
+        """A host none of whose addresses answers takes the total time once, not each."""
+        now = 0.0
+
+        class Clock(type(SYSTEM_CLOCK)):
+            def monotonic(self):
+                return now
+
+        def wait(sock):
+            nonlocal now
+            now += sock.gettimeout()
+            raise TimeoutError
+
+        self.on_connect = wait
+        transport = make_transport(connect_timeout=2, total_timeout=5, clock=Clock())
+        error = failure(transport, url="https://many.example/token")
+        assert "no connection in time" in str(error)
+        assert error.transient is True
+        assert many_addresses == [("127.0.0.1", 2), ("127.0.0.2", 2), ("127.0.0.3", 1)]
+
+    def test_all_addresses_are_tried(self, make_transport, many_addresses):
+        """Where one address refuses the next is tried, and the last one's refusal is told."""
+
+        def refuse(sock):
+            raise ConnectionRefusedError
+
+        self.on_connect = refuse
+        error = failure(make_transport(), url="https://many.example/token")
+        assert "refused" in str(error)
+        assert [address for address, _ in many_addresses] == [f"127.0.0.{n}" for n in range(1, 9)]
+
+    def test_an_address_with_a_scope(self, make_transport, monkeypatch):
+        """A link-local address keeps its scope, which its text alone would lose."""
+        tried = []
+        found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 443, 0, 7))]
+
+        def connect(sock, address):
+            tried.append(address)
+            raise ConnectionRefusedError
+
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        assert "refused" in str(failure(make_transport(), url="https://near.example/token"))
+        assert tried == [("fe80::1", 443, 0, 7)]
 
     @pytest.mark.parametrize(
         "url", ["https://exa\u3002\u2100mple/", "https://" + "a" * 70 + ".de/"]
@@ -369,6 +437,30 @@ class TestTLS:
         assert "CA certificates" in str(error)
         assert error.transient is False
 
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"no PEM", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
+    )
+    def test_a_ca_file_without_a_ca(self, make_transport, secure, tmp_path, content):
+        """A CA file that holds no certificate is final, and named as the fault."""
+        path = tmp_path / "odd.pem"
+        path.write_bytes(content)
+        error = failure(make_transport(verify=path), secure())
+        assert "file of CA certificates holds none" in str(error)
+        assert error.transient is False
+
+    @pytest.mark.parametrize("verify", ["", " ", 0, [], b"ca.pem", 7])
+    def test_nothing_switches_verification_off_by_accident(self, verify):
+        """A variable that is set to nothing is refused: requests would verify nothing then."""
+        with pytest.raises(InvalidConfigurationError, match="verifies nothing") as caught:
+            HttpTransport(verify=verify)
+        assert caught.value.field == "verify"
+
+    def test_false_does(self, make_transport, secure):
+        """False, and it alone, verifies no certificate."""
+        with pytest.warns(InsecureRequestWarning):
+            assert post(make_transport(verify=False), secure()).status == 200
+
 
 class TestSession:
     """Whose connections they are."""
@@ -423,8 +515,32 @@ class TestSession:
         assert len(sessions) == 1
 
     @pytest.mark.parametrize("field", ["connect_timeout", "read_timeout", "total_timeout"])
-    @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan")])
+    @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 10**400, None, "5", True])
     def test_timeouts_that_can_not_work(self, field, value):
         """A timeout that can't work is refused, naming it."""
         with pytest.raises(InvalidConfigurationError, match=field):
             HttpTransport(**{field: value})
+
+
+def test_nothing_is_imported_late(make_server):
+    """A first request imports nothing: a child forked meanwhile would wait for it for ever."""
+    token = b'{"access_token": "abc", "token_type": "Bearer"}'
+    server = make_server(make_server.reply(token), make_server.reply(b"<html>"))
+    program = """
+import sys
+from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.models import OAuth2Config
+from tokenkeeper.providers.generic import GenericOAuth2Provider
+
+before = set(sys.modules)
+for url in (sys.argv[1], sys.argv[1], "https://b\\u00fccher.invalid/token"):
+    try:
+        GenericOAuth2Provider(OAuth2Config("api", "me", "secret", url)).acquire_token()
+    except TokenAcquisitionError:
+        pass
+print(sorted(set(sys.modules) - before))
+"""
+    run = [sys.executable, "-c", program, server.url]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+    assert len(server.requests) == 2

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -30,6 +31,8 @@ def test_no_secret_survives(secret, before, after):
         lambda s: base64.b64encode(s.encode()).decode(),
         html.escape,
         lambda s: html.escape(s, quote=False),
+        lambda s: html.escape(s).replace("&quot;", "&#34;"),
+        lambda s: re.sub("%..", lambda found: found[0].lower(), quote(s, safe="")),
         lambda s: s.replace('"', '\\"'),
     ],
 )
@@ -43,6 +46,12 @@ def test_encoded_secrets_are_hidden_too(encode):
 def test_a_secret_cut_in_two_does_not_grow_together():
     """A control character inside a secret is replaced, not removed."""
     assert "hunter2" not in tame("hunt\x00er2", ["hunter2"])
+
+
+def test_white_space_does_not_join_to_a_secret():
+    """A secret that appears when white space is joined is hidden too, and so is one with two."""
+    assert tame("sent a  b", ["a b"]) == "sent [hidden]"
+    assert tame("sent a  b", ["a  b"]) == "sent [hidden]"
 
 
 def test_half_a_secret_does_not_stay_at_the_end():
@@ -69,6 +78,12 @@ def test_tokens_are_hidden():
 def test_one_line(text, shown):
     """Line ends and characters that forge what is printed are replaced."""
     assert tame(text) == shown
+
+
+@given(st.text(max_size=50))
+def test_all_that_is_shown_can_be_seen(text):
+    """Whatever the characters, unassigned and private ones too, the line can be printed."""
+    assert tame(text + "\ue000\U000e0041\u00a0end", ["\ue000"]).isprintable()
 
 
 def test_short():

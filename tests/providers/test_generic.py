@@ -172,10 +172,10 @@ class TestOptions:
         with pytest.raises(InvalidConfigurationError, match="OAuth2Config"):
             GenericOAuth2Provider({"provider_name": "api"})
 
-    @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+    @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), None, "60", True])
     def test_a_default_lifetime_that_can_not_work(self, value):
         """A default lifetime that is no time at all is refused."""
-        with pytest.raises(InvalidConfigurationError, match="default_lifetime_seconds"):
+        with pytest.raises(InvalidConfigurationError, match="'api': default_lifetime_seconds"):
             GenericOAuth2Provider(config(), default_lifetime_seconds=value)
 
     def test_repr_shows_no_secret(self):

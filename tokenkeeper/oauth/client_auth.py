@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
@@ -10,6 +11,10 @@ from urllib.parse import quote
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = ["ClientAuth", "ClientSecretBasic", "ClientSecretPost", "client_auth"]
+
+# What os.environ makes of a byte that is no UTF-8. An attempt to encode it would fail with an
+# error that holds the whole secret.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ClientAuth(Protocol):
@@ -50,14 +55,11 @@ class ClientSecretBasic:
         return {}
 
     def secrets(self) -> list[str]:
-        """Return the secret, and the header that it can be read from."""
-        return [self.client_secret, self._credentials()]
+        """Return the secret, and the headers that it can be read from."""
+        return _secrets(self.client_id, self.client_secret)
 
     def _credentials(self) -> str:
-        parts = [self.client_id, self.client_secret]
-        if self.form_encode:
-            parts = [quote(part, safe="") for part in parts]
-        return base64.b64encode(":".join(parts).encode()).decode()
+        return _basic(self.client_id, self.client_secret, self.form_encode)
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class ClientSecretPost:
         return {"client_id": self.client_id, "client_secret": self.client_secret}
 
     def secrets(self) -> list[str]:
-        """Return the secret."""
-        return [self.client_secret]
+        """Return the secret, and the headers that a server may make of it."""
+        return _secrets(self.client_id, self.client_secret)
 
 
 def client_auth(
@@ -84,8 +86,15 @@ def client_auth(
 ) -> ClientAuth:
     """Return the method that RFC 7591 §2 calls *method*.
 
-    :raises InvalidConfigurationError: for a method that is not there.
+    :raises InvalidConfigurationError: for a method that is not there, and for an identifier or a
+        secret that can't be sent by it.
     """
+    for field_name, value in (("client_id", client_id), ("client_secret", client_secret)):
+        if _SURROGATE.search(value):
+            raise InvalidConfigurationError(
+                f"{field_name} holds a byte that is not UTF-8: check where it is read from",
+                field=field_name,
+            )
     if method == "client_secret_basic":
         if ":" in client_id and not form_encode:
             raise InvalidConfigurationError(
@@ -100,3 +109,14 @@ def client_auth(
         "use 'client_secret_basic' or 'client_secret_post'",
         field="token_endpoint_auth_method",
     )
+
+
+def _basic(client_id: str, client_secret: str, form_encode: bool) -> str:
+    parts = [client_id, client_secret]
+    if form_encode:
+        parts = [quote(part, safe="") for part in parts]
+    return base64.b64encode(":".join(parts).encode()).decode()
+
+
+def _secrets(client_id: str, client_secret: str) -> list[str]:
+    return [client_secret, *(_basic(client_id, client_secret, form) for form in (True, False))]

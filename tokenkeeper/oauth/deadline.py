@@ -11,11 +11,14 @@ import http.client
 import io
 import socket
 import threading
+from socket import SOCK_STREAM
 from typing import Any
 
 import requests.adapters
 import urllib3
+import urllib3.exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.util.connection import allowed_gai_family
 
 from tokenkeeper.clock import Clock
 
@@ -32,12 +35,16 @@ class Budget:
         self._ends_at = clock.monotonic() + total_seconds
         self._read_seconds = read_seconds
 
+    def remaining(self) -> float:
+        """Return the seconds that are left, 0 if there are none."""
+        return max(0.0, self._ends_at - self._clock.monotonic())
+
     def next_read(self) -> float:
         """Return the timeout of the next read.
 
         :raises TimeoutError: if nothing is left.
         """
-        remaining = self._ends_at - self._clock.monotonic()
+        remaining = self.remaining()
         if remaining <= 0:
             raise TimeoutError("the total time for the request is over")
         return min(self._read_seconds, remaining)
@@ -89,9 +96,44 @@ class _BoundedResponse(http.client.HTTPResponse):
 class _BoundedHTTPConnection(HTTPConnection):
     response_class = _BoundedResponse
 
+    def _new_conn(self) -> socket.socket:
+        """Connect to one address of the host after the other, as long as there is time.
 
-class _BoundedHTTPSConnection(HTTPSConnection):
-    response_class = _BoundedResponse
+        urllib3 gives each address the whole connect timeout, and a login host has sixteen.
+        """
+        host, longest = self._dns_host, self.timeout
+        failure: urllib3.exceptions.HTTPError | None = None
+        try:
+            for address in _addresses(host, self.port):
+                remaining = _current.budget.remaining()
+                if remaining <= 0:
+                    problem = "the total time for the request is over"
+                    raise urllib3.exceptions.ConnectTimeoutError(self, problem)
+                self._dns_host, self.timeout = address, min(longest or remaining, remaining)
+                try:
+                    return super()._new_conn()
+                except urllib3.exceptions.HTTPError as error:
+                    failure = error
+        finally:
+            self._dns_host, self.timeout = host, longest
+        if failure is not None:
+            raise failure
+        return super()._new_conn()  # it says what is wrong with the host
+
+
+class _BoundedHTTPSConnection(_BoundedHTTPConnection, HTTPSConnection):
+    """The same, with TLS."""
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """Return the addresses of *host*; none if it has none, or one that is more than its text."""
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), port, allowed_gai_family(), SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return []
+    if any(any(where[3:]) for *_, where in found):  # the scope of a link-local IPv6 address
+        return []
+    return [str(where[0]) for *_, where in found]
 
 
 class _HTTPPool(urllib3.HTTPConnectionPool):
@@ -116,8 +158,7 @@ class DeadlineAdapter(requests.adapters.HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
         """Make the pools of connections by way of *proxy*."""
-        known = proxy in self.proxy_manager
         manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, **kwargs)
-        if not known and type(manager) is urllib3.ProxyManager:  # a SOCKS proxy has its own pools
+        if type(manager) is urllib3.ProxyManager:  # a SOCKS proxy has its own pools
             _bound(manager)
         return manager

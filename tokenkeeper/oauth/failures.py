@@ -19,16 +19,16 @@ class TooLongError(Exception):
     """The body goes on beyond what is read."""
 
 
-def explain(
-    error: Exception, url: str, provider_name: str, total_seconds: float
-) -> TokenAcquisitionError:
+def explain(error: Exception, url: str, provider_name: str, limit: str) -> TokenAcquisitionError:
     """Return what *error*, raised by a request to *url*, means to the caller.
+
+    :param limit: which timeout ended the request, if one did.
 
     Its text is left out, as it may hold the URL's query; the operating system's own error behind
     it becomes the cause.
     """
     family = list(_family(error))
-    problem, transient = _diagnose(error, family, total_seconds)
+    problem, transient = _diagnose(error, family, limit)
     host = tame(url.partition("://")[2].partition("/")[0].partition("?")[0])
     ours = TokenAcquisitionError(
         f"provider {provider_name!r}: no token: no answer from {host}: {problem}",
@@ -58,9 +58,7 @@ def _is_root(error: BaseException) -> bool:
     return isinstance(error, OSError) and not isinstance(error, requests.RequestException)
 
 
-def _diagnose(
-    error: Exception, family: list[BaseException], total_seconds: float
-) -> tuple[str, bool]:
+def _diagnose(error: Exception, family: list[BaseException], limit: str) -> tuple[str, bool]:
     """Return what happened with what to do, and whether it may pass."""
 
     def find(*kinds: type[BaseException]) -> BaseException | None:
@@ -79,6 +77,11 @@ def _diagnose(
             f"TLS: the certificate was not accepted ({tame(reason)}): {_tls_advice(reason)}",
             False,
         )
+    if isinstance(broken := find(ssl.SSLError), ssl.SSLError) and broken.library in ("X509", "PEM"):
+        return (
+            "TLS: the file of CA certificates holds none: check verify, REQUESTS_CA_BUNDLE",
+            False,
+        )
     if find(ssl.SSLError, requests.exceptions.SSLError, urllib3.exceptions.SSLError):
         return "TLS failed: check that the port speaks TLS, and what stands between", True
     if find(socket.gaierror, urllib3.exceptions.NameResolutionError):
@@ -90,8 +93,7 @@ def _diagnose(
     if find(urllib3.exceptions.NewConnectionError):
         return "no connection: check network, firewall and proxy", True
     if find(requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
-        advice = f"it did not come in time ({total_seconds:g} s at most): if it lasts, allow more"
-        return advice, True
+        return f"it did not come in time ({limit}): if it lasts, allow more", True
     if find(requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError):
         return "it could not be decompressed: the server or a proxy garbles it", False
     if find(requests.ConnectionError, urllib3.exceptions.ProtocolError, ConnectionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.utf_8_sig  # noqa: F401 - decode() imports it late; see fork.py on late imports
 import json
 import math
 import re
@@ -31,6 +32,7 @@ _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 §2.1
 _VISIBLE = re.compile(r"[\x21-\x7e]+")  # RFC 6749 appendix A, VSCHAR without the space
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: +[\x21\x23-\x5b\x5d-\x7e]+)*")  # §3.3
 _NUMBER = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?")
+_ENORMOUS = re.compile(r"[0-9]{31,}")
 
 
 @dataclass(frozen=True)
@@ -80,32 +82,38 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
 
     :raises TokenAcquisitionError: if it grants none, saying why and what to do.
     """
-    if 300 <= answer.status < 400:
-        _refuse(
-            expected,
-            answer,
-            f"the token endpoint redirects (HTTP {answer.status}), and a secret is not sent after "
-            "it: set the URL that it really has",
-            transient=False,
-        )
+    content: dict[str, Any] = {}
+    problem = ""
     try:
         content = _json_object(answer)
-    except _Unusable as problem:
-        if not answer.ok:
-            _refuse(expected, answer, f"HTTP {answer.status}: {_status_advice(answer.status)}")
-        _refuse(expected, answer, f"the answer {problem}", transient=False)
-    if not answer.ok or "error" in content:
-        _refuse_by_error(expected, answer, content)
-    try:
-        return OAuth2Token(
-            access_token=_access_token(content),
-            token_type=_token_type(content),
-            expires_at=_expires_at(content, expected),
-            scope=_scope(content, expected),
-            refresh_token=_refresh_token(content),
+        if answer.ok and "error" not in content:
+            return _granted(content, expected)
+    except _Unusable as unusable:
+        problem = str(unusable)
+    # Raised out here, as an error raised inside would keep the decoder's own one as its context,
+    # and that one holds the whole body.
+    if 300 <= answer.status < 400:
+        problem = (
+            f"the token endpoint redirects (HTTP {answer.status}), and a secret is not sent after "
+            "it: set the URL that it really has"
         )
-    except _Unusable as problem:
-        _refuse(expected, answer, f"the answer {problem}", transient=False)
+        raise _refusal(expected, answer, problem, transient=False)
+    if not problem:
+        raise _refusal_by_error(expected, answer, content)
+    if not answer.ok:
+        problem = f"HTTP {answer.status}: {_status_advice(answer.status)}"
+        raise _refusal(expected, answer, problem)
+    raise _refusal(expected, answer, f"the answer {problem}", transient=False)
+
+
+def _granted(content: Mapping[str, Any], expected: Expected) -> OAuth2Token:
+    return OAuth2Token(
+        access_token=_access_token(content),
+        token_type=_token_type(content),
+        expires_at=_expires_at(content, expected),
+        scope=_scope(content, expected),
+        refresh_token=_refresh_token(content),
+    )
 
 
 def _json_object(answer: HttpAnswer) -> dict[str, Any]:
@@ -182,6 +190,8 @@ def _expires_at(content: Mapping[str, Any], expected: Expected) -> datetime:
         seconds = expected.default_lifetime
     elif isinstance(seconds, str) and _NUMBER.fullmatch(seconds.strip(" ")):
         seconds = float(seconds)
+    elif isinstance(seconds, str) and _ENORMOUS.fullmatch(seconds.strip(" ")):
+        seconds = _any_int(seconds.strip(" ").lstrip("0") or "0")
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise _Unusable("has an expires_in that is no number of seconds")
     if not math.isfinite(seconds) or seconds <= 0:
@@ -213,10 +223,10 @@ def _refresh_token(content: Mapping[str, Any]) -> str | None:
     return token
 
 
-def _refuse_by_error(
+def _refusal_by_error(
     expected: Expected, answer: HttpAnswer, content: Mapping[str, Any]
-) -> NoReturn:
-    """Raise what an error answer says (RFC 6749 §5.2), whatever its status."""
+) -> TokenAcquisitionError:
+    """Return what an error answer says (RFC 6749 §5.2), whatever its status."""
     secrets = [*expected.secrets]
     secrets += [
         v for k in ("access_token", "refresh_token") if isinstance(v := content.get(k), str)
@@ -229,7 +239,7 @@ def _refuse_by_error(
     said = " ".join(filter(None, [error, description and f'("{description}")']))
     happened = f"the server refused it: {said}" if said else f"HTTP {answer.status}"
     final = answer.ok and error != "temporarily_unavailable"
-    _refuse(
+    return _refusal(
         expected,
         answer,
         f"{happened}; {advice}",
@@ -239,7 +249,7 @@ def _refuse_by_error(
     )
 
 
-def _refuse(
+def _refusal(
     expected: Expected,
     answer: HttpAnswer,
     problem: str,
@@ -247,10 +257,10 @@ def _refuse(
     error: str | None = None,
     error_description: str | None = None,
     transient: bool | None = None,
-) -> NoReturn:
+) -> TokenAcquisitionError:
     if error == "temporarily_unavailable":
         transient = True
-    raise TokenAcquisitionError(
+    return TokenAcquisitionError(
         f"provider {expected.provider_name!r}: no token: {problem}{_skew_note(expected, answer)}",
         provider_name=expected.provider_name,
         error=error,
@@ -258,7 +268,7 @@ def _refuse(
         status_code=answer.status,
         retry_after=retry_after(answer.headers.get("retry-after"), expected.sent_at),
         transient=transient,
-    ) from None
+    )
 
 
 def retry_after(value: str | None, now: float) -> float | None:
@@ -280,7 +290,9 @@ def _skew_note(expected: Expected, answer: HttpAnswer) -> str:
 
 def _http_date(value: str) -> float | None:
     try:
-        return parsedate_to_datetime(value).timestamp()
+        moment = parsedate_to_datetime(value)
+        # A date without a zone is UTC too (RFC 9110 §5.6.7), and not of this machine's zone.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
 

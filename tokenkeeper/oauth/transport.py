@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import encodings.idna  # noqa: F401 - the socket module imports it at the first look-up of a host
-import math
+import encodings.idna  # the socket module imports both late: this one for any host,
+import encodings.punycode  # noqa: F401 - and this one for a host in other letters
 import netrc  # noqa: F401 - requests imports it in its first request; see fork.py on late imports
+import os
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,7 +22,7 @@ from tokenkeeper.oauth.deadline import Budget, DeadlineAdapter
 from tokenkeeper.oauth.failures import TooLongError, explain
 from tokenkeeper.oauth.token_response import HttpAnswer
 
-__all__ = ["HttpTransport"]
+__all__ = ["HttpTransport", "checked_seconds"]
 
 LONGEST_BODY = 1024 * 1024
 """Bytes, after decoding. A token takes a few thousand; what is longer is an attack or a mistake."""
@@ -43,7 +44,7 @@ class HttpTransport:
         ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE``; ``None`` goes by those.
     :param session: a session to use as it is. It stays the caller's: it is never closed here, and
         a forked child goes on using it.
-    :raises InvalidConfigurationError: for a timeout that can't work.
+    :raises InvalidConfigurationError: for a timeout or a *verify* that can't work.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class HttpTransport:
         connect_timeout: float = 5.0,
         read_timeout: float = 10.0,
         total_timeout: float = 30.0,
-        verify: bool | str | None = None,
+        verify: bool | str | os.PathLike[str] | None = None,
         session: requests.Session | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -61,14 +62,11 @@ class HttpTransport:
             ("read_timeout", read_timeout),
             ("total_timeout", total_timeout),
         ):
-            if not 0 < value < math.inf:
-                raise InvalidConfigurationError(
-                    f"{field} must be a number of seconds, more than 0", field=field
-                )
+            checked_seconds(value, field)
         self._connect_timeout = connect_timeout
         self._read_timeout = read_timeout
         self._total_timeout = total_timeout
-        self._verify = verify
+        self._verify = _checked_verify(verify)
         self._callers_session = session
         self._clock = clock
         self.after_fork_in_child()
@@ -123,8 +121,13 @@ class HttpTransport:
                 lowered = {name.lower(): value for name, value in response.headers.items()}
                 return HttpAnswer(response.status_code, lowered, body)
         except Exception as error:  # noqa: BLE001 - whatever a URL and a server can cause is ours
-            failure = explain(error, url, provider_name, self._total_timeout)
+            failure = explain(error, url, provider_name, self._limit(budget))
         raise failure  # out here no context hangs on it, whose frames hold the secret
+
+    def _limit(self, budget: Budget) -> str:
+        if budget.remaining() > 0.001:  # a socket may wake up a moment early
+            return f"nothing for {self._read_timeout:g} s: read_timeout"
+        return f"{self._total_timeout:g} s at most: total_timeout"
 
     def _live_session(self) -> requests.Session:
         if self._callers_session is not None:
@@ -136,6 +139,40 @@ class HttpTransport:
                 for scheme in ("https://", "http://"):
                     self._session.mount(scheme, DeadlineAdapter())
             return self._session
+
+
+def checked_seconds(value: object, field: str, provider_name: str | None = None) -> float:
+    """Return *value* if it is a number of seconds, more than 0 and not beyond all waiting."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 < value <= threading.TIMEOUT_MAX
+    ):
+        whose = f"provider {provider_name!r}: " if provider_name else ""
+        raise InvalidConfigurationError(
+            f"{whose}{field} must be a number of seconds, more than 0",
+            provider_name=provider_name,
+            field=field,
+        )
+    return float(value)
+
+
+def _checked_verify(verify: object) -> bool | str | None:
+    """Return *verify* as requests takes it.
+
+    requests reads any value that is empty, such as a variable of the environment that is set to
+    nothing, as the wish to verify no certificate. Only ``False`` says that here.
+    """
+    if verify is None or isinstance(verify, bool):
+        return verify
+    path = os.fspath(verify) if isinstance(verify, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path.strip():
+        raise InvalidConfigurationError(
+            "verify must be a file or directory of CA certificates, True, False or None: "
+            "an empty one verifies nothing",
+            field="verify",
+        )
+    return path
 
 
 class _Authorization(requests.auth.AuthBase):

@@ -21,6 +21,7 @@ _UNRULY = re.compile(
 # Whatever begins like the header of a JSON web token may be one, also where it was cut short.
 _JWT = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*)*")
 _SPACE = re.compile(r"\s+")
+_PERCENT = re.compile(r"%[0-9A-F]{2}")  # RFC 3986 §2.1 wants upper case, and not all obey
 
 
 def tame(text: object, secrets: Iterable[str] = (), *, limit: int = 300) -> str:
@@ -28,13 +29,28 @@ def tame(text: object, secrets: Iterable[str] = (), *, limit: int = 300) -> str:
 
     The order matters. Unruly characters are replaced first and not removed, or a secret that was
     cut in two by one would be whole again after it had been looked for. Secrets are hidden before
-    the text is shortened, or half of one would stay at the end.
+    white space is joined, which would take apart one with two spaces in it, and again after, as
+    it may put one together. The text is shortened last, or half a secret would stay at the end.
     """
-    line = _UNRULY.sub("?", str(text))
-    for form in sorted(_forms(secrets), key=len, reverse=True):
-        line = line.replace(form, HIDDEN)
-    line = _SPACE.sub(" ", _JWT.sub(HIDDEN, line)).strip()
+    forms = sorted(_forms(secrets), key=len, reverse=True)
+    line = _hide(forms, _ruly(str(text)))
+    line = _hide(forms, _SPACE.sub(" ", _JWT.sub(HIDDEN, line))).strip()
     return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def _ruly(text: str) -> str:
+    """Return *text* with a question mark for each character that is neither seen nor a space."""
+    text = _UNRULY.sub("?", text)
+    if text.isprintable():
+        return text
+    # Unassigned and private characters are left; what a terminal makes of them nobody knows.
+    return "".join(each if each.isprintable() or each.isspace() else "?" for each in text)
+
+
+def _hide(forms: Iterable[str], line: str) -> str:
+    for form in forms:
+        line = line.replace(form, HIDDEN)
+    return line
 
 
 def _forms(secrets: Iterable[str]) -> set[str]:
@@ -44,14 +60,16 @@ def _forms(secrets: Iterable[str]) -> set[str]:
         encoded = base64.b64encode(secret.encode(errors="surrogatepass")).decode()
         forms |= {
             secret,
-            _UNRULY.sub("?", secret),
+            _ruly(secret),
             quote(secret, safe="", errors="replace"),
             quote_plus(secret, errors="replace"),
             quote(secret, errors="replace"),
             html.escape(secret),
+            html.escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
             html.escape(secret, quote=False),
             json.dumps(secret)[1:-1],
             encoded,
             encoded.rstrip("="),
         }
+    forms |= {_PERCENT.sub(lambda found: found[0].lower(), form) for form in forms}
     return forms - {""}

@@ -26,6 +26,7 @@ from tokenkeeper.models import (
     checked_scope,
     checked_text,
 )
+from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -78,7 +79,7 @@ class AzureADProvider(BaseOAuth2Provider):
         connect_timeout: float = 5.0,
         read_timeout: float = 10.0,
         total_timeout: float = 30.0,
-        verify: bool | str | None = None,
+        verify: bool | str | os.PathLike[str] | None = None,
         session: requests.Session | None = None,
         clock: Clock = SYSTEM_CLOCK,
         buffer_seconds: float = DEFAULT_BUFFER_SECONDS,
@@ -108,7 +109,8 @@ class AzureADProvider(BaseOAuth2Provider):
             session=session,
             clock=clock,
         )
-        self._http = _MsalHttp(transport, clock, name, scope, [self._client_secret])
+        client = client_auth("client_secret_post", client_id, client_secret)
+        self._http = _MsalHttp(transport, clock, name, scope, client.secrets())
         self.after_fork_in_child()
         renew_after_fork(self)
 

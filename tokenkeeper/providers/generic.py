@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,12 @@ from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_request import request_token
 from tokenkeeper.oauth.token_response import DEFAULT_LIFETIME_SECONDS
-from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.oauth.transport import HttpTransport, checked_seconds
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:
+    import os
+
     import requests
 
     from tokenkeeper.retry import RetryPolicy
@@ -50,7 +51,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         connect_timeout: float = 5.0,
         read_timeout: float = 10.0,
         total_timeout: float = 30.0,
-        verify: bool | str | None = None,
+        verify: bool | str | os.PathLike[str] | None = None,
         session: requests.Session | None = None,
         clock: Clock = SYSTEM_CLOCK,
         buffer_seconds: float = DEFAULT_BUFFER_SECONDS,
@@ -60,13 +61,6 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             raise InvalidConfigurationError(
                 f"config must be an OAuth2Config, not {type(config).__name__}", field="config"
             )
-        if not 0 < default_lifetime_seconds < math.inf:
-            raise InvalidConfigurationError(
-                f"provider {config.provider_name!r}: default_lifetime_seconds must be a number of "
-                "seconds, more than 0",
-                provider_name=config.provider_name,
-                field="default_lifetime_seconds",
-            )
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config = config
         self._client = client_auth(
@@ -75,7 +69,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             config.client_secret,
             form_encode=form_encode_credentials,
         )
-        self._default_lifetime = default_lifetime_seconds
+        self._default_lifetime = checked_seconds(
+            default_lifetime_seconds, "default_lifetime_seconds", config.provider_name
+        )
         self._clock = clock
         self._transport = HttpTransport(
             connect_timeout=connect_timeout,

@@ -132,7 +132,7 @@ def checked_text(value: object, field_name: str, provider_name: str | None = Non
     elif not value.strip():
         problem = "is empty: set it, or check the variable that it is read from"
     elif _SURROGATE.search(value):
-        problem = "contains what is no character: check the encoding of where it is read from"
+        problem = "holds a byte that is not UTF-8: check where it is read from"
     elif _CONTROL.search(value):
         problem = "contains a control character: a line end copied along with it, perhaps"
     else:

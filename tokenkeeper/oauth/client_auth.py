@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import base64
-import re
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
 
 from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.models import checked_text
 
 __all__ = ["ClientAuth", "ClientSecretBasic", "ClientSecretPost", "client_auth"]
-
-# What os.environ makes of a byte that is no UTF-8. An attempt to encode it would fail with an
-# error that holds the whole secret.
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ClientAuth(Protocol):
@@ -89,12 +85,8 @@ def client_auth(
     :raises InvalidConfigurationError: for a method that is not there, and for an identifier or a
         secret that can't be sent by it.
     """
-    for field_name, value in (("client_id", client_id), ("client_secret", client_secret)):
-        if _SURROGATE.search(value):
-            raise InvalidConfigurationError(
-                f"{field_name} holds a byte that is not UTF-8: check where it is read from",
-                field=field_name,
-            )
+    checked_text(client_id, "client_id")
+    checked_text(client_secret, "client_secret")
     if method == "client_secret_basic":
         if ":" in client_id and not form_encode:
             raise InvalidConfigurationError(

@@ -18,7 +18,8 @@ class SteppedClock:
     :param wall: what the wall clock shows at first, in seconds since the epoch.
     :param monotonic: what the other clock shows at first.
     :param auto_step: let a wait step the clock by itself and return at once. For tests with one
-        thread, where nobody else could step it.
+        thread, where nobody else could step it; with a keeper that renews in the background time
+        would run away, as its refresher waits again and again.
     """
 
     def __init__(

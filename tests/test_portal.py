@@ -57,6 +57,17 @@ def test_knows_its_own_thread():
     assert portal.on_portal_thread() is False
 
 
+def test_a_loop_that_does_not_start(monkeypatch):
+    """Who waits for it is told why, and the next one tries again."""
+    loop = portal._PortalLoop()
+    with monkeypatch.context() as patch:
+        patch.setattr(anyio, "run", lambda *args, **options: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            loop.portal()
+    assert loop.portal().call(where)
+    loop.stop(10.0)
+
+
 def test_stop_ends_the_thread():
     """A loop that is stopped with nothing to do leaves no thread behind."""
     loop = portal._PortalLoop()

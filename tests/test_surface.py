@@ -101,10 +101,10 @@ def test_import_is_light():
     assert not loaded_after("import tokenkeeper") & heavy
 
 
-def test_the_core_loads_no_http():
-    """A keeper and a provider of one's own need neither requests nor msal."""
+def test_the_core_loads_neither_http_nor_an_event_loop():
+    """A keeper and a blocking provider of one's own need no requests, msal, anyio or asyncio."""
     loaded = loaded_after("from tokenkeeper import TokenKeeper, BaseOAuth2Provider; TokenKeeper()")
-    assert not loaded & {"requests", "msal", "trio", "click", "rich"}
+    assert not loaded & {"requests", "msal", "anyio", "asyncio", "trio", "click", "rich"}
 
 
 def test_azure_loads_msal_at_first_use():

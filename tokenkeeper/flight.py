@@ -15,13 +15,12 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-import anyio
-from anyio.lowlevel import current_token
-
 from tokenkeeper.exceptions import OAuth2Error, own_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import anyio
 
 __all__ = ["Flight"]
 
@@ -103,6 +102,10 @@ class Flight(Generic[T]):
 
     async def wait_async(self) -> None:
         """Suspend the calling task until it lands."""
+        # Tasks come here by the facade, which has imported anyio; threads do without it.
+        import anyio
+        from anyio.lowlevel import current_token
+
         loop: Any = current_token().native_token
         with self._lock:
             event = self._loops.setdefault(loop, anyio.Event())

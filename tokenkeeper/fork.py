@@ -8,6 +8,7 @@ goes on using is published in single assignments, so there is no half-written st
 Imports are the exception. A child forked while another thread imports a module waits for ever
 when it imports the same one, because the module's lock has an owner that no longer exists. An
 import that happens late, in a flight, goes through :func:`late_import`, and a fork waits for it.
+Where others import in our stead, :func:`forks_wait` does the same for a block of code.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import importlib
 import os
 import threading
 import weakref
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Protocol
 
-__all__ = ["ForkAware", "late_import", "renew_after_fork"]
+__all__ = ["ForkAware", "forks_wait", "late_import", "renew_after_fork"]
 
 
 class ForkAware(Protocol):
@@ -31,7 +33,7 @@ class ForkAware(Protocol):
 
 
 _aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
-_importing = threading.RLock()  # held during late_import(), so that no fork falls into one
+_importing = threading.RLock()  # held by forks_wait(), so that no fork falls into it
 
 
 def renew_after_fork(item: ForkAware) -> None:
@@ -39,9 +41,14 @@ def renew_after_fork(item: ForkAware) -> None:
     _aware.add(item)
 
 
+def forks_wait() -> AbstractContextManager[object]:
+    """Return a context in which a fork in another thread waits until it is left."""
+    return _importing
+
+
 def late_import(name: str) -> ModuleType:
     """Import the module *name* such that a fork in another thread waits until it is done."""
-    with _importing:
+    with forks_wait():
         return importlib.import_module(name)
 
 

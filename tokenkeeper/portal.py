@@ -2,7 +2,7 @@
 
 All of them run there, whoever asks, so that what they keep (a client session, a lock) always
 meets the loop that it was made on. The loop starts at first use, on a daemon thread, once for the
-process; a forked child starts its own.
+process; a forked child starts its own. anyio is imported then: blocking code does without it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import anyio
-from anyio.from_thread import BlockingPortal
+from tokenkeeper.fork import forks_wait, renew_after_fork
 
-from tokenkeeper.fork import renew_after_fork
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
 
 __all__ = ["call", "on_portal_thread"]
 
@@ -65,8 +65,9 @@ class _PortalLoop:
                 self.thread = threading.Thread(
                     target=_run, args=(started,), name="tokenkeeper-loop", daemon=True
                 )
-                self.thread.start()
-                self._portal = started.result()
+                with forks_wait():  # anyio imports its backend as the loop starts
+                    self.thread.start()
+                    self._portal = started.result()
             return self._portal
 
     def stop(self, join_seconds: float) -> None:
@@ -78,12 +79,20 @@ class _PortalLoop:
 
 
 def _run(started: Future[BlockingPortal]) -> None:
-    async def serve() -> None:
-        async with BlockingPortal() as portal:
-            started.set_result(portal)
-            await portal.sleep_until_stopped()
+    try:
+        import anyio
+        from anyio.from_thread import BlockingPortal
 
-    anyio.run(serve, backend="asyncio")
+        async def serve() -> None:
+            async with BlockingPortal() as portal:
+                started.set_result(portal)
+                await portal.sleep_until_stopped()
+
+        anyio.run(serve, backend="asyncio")
+    except BaseException as error:
+        if started.done():
+            raise
+        started.set_exception(error)  # or whoever waits for the loop would wait for ever
 
 
 _loop = _PortalLoop()

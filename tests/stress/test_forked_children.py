@@ -187,6 +187,35 @@ def test_a_fork_waits_for_a_late_import(kit, make_keeper):
     assert forker.join() == ["jsonapi-"]
 
 
+def test_a_fork_waits_for_a_loop_that_starts(kit, make_keeper, monkeypatch):
+    """A fork while the first loop imports its backend happens after it; the child starts one."""
+    keeper = make_keeper(kit.AsyncSource())
+    loop = portal._PortalLoop()
+    inside, go_on, forked = threading.Event(), threading.Event(), threading.Event()
+    run = anyio.run
+
+    def run_slowly(*arguments, **options):
+        inside.set()
+        assert go_on.wait(kit.GUARD_SECONDS)
+        run(*arguments, **options)
+
+    def fork_now():
+        child = kit.Child(lambda: keeper.get_token("api")[:4])
+        forked.set()
+        return child.result()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(anyio, "run", run_slowly)
+        starter = kit.Crowd(loop.portal)
+        assert inside.wait(kit.GUARD_SECONDS)
+    forker = kit.Crowd(fork_now)
+    assert not forked.wait(0.05)
+    go_on.set()
+    assert starter.join() == [loop._portal]
+    assert forker.join() == ["api-"]
+    loop.stop(kit.GUARD_SECONDS)
+
+
 def test_async_providers_get_a_loop_of_their_own(kit, make_keeper):
     """A child of a process whose loop runs starts another one, once for all its providers."""
     sources = [kit.AsyncSource("first"), kit.AsyncSource("second")]

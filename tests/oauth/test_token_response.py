@@ -149,7 +149,13 @@ class TestUnusable:
 
     def test_html_by_its_type(self):
         """A web page is told by its content type as well."""
-        assert "web page" in str(refused("{}", content_type="Text/HTML; charset=utf-8"))
+        assert "web page" in str(refused("please log in", content_type="Text/HTML; charset=utf-8"))
+
+    def test_json_called_html(self):
+        """JSON is read whatever the server calls it, its error code with it."""
+        assert refused({"error": "invalid_client"}, content_type="text/html").error == (
+            "invalid_client"
+        )
 
     @pytest.mark.parametrize(
         ("member", "value", "says"),

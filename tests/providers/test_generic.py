@@ -4,6 +4,7 @@ import base64
 import json
 import pickle
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
 
@@ -120,9 +121,36 @@ class TestClientCredentials:
         for form in ("p %+/", "p%20", "p+%25", basic):
             assert form not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("name", "shows"),
+        [
+            ("password", False),
+            ("api_key", False),
+            ("subject_token", False),
+            ("resource", True),
+            ("subject_token_type", True),
+        ],
+    )
+    def test_a_parameter_that_is_echoed(self, wire, name, shows):
+        """Additional parameters that are secrets by their name are hidden; others help."""
+        echo = {"error": "invalid_request", "error_description": "not so: abc-123"}
+        wire.post(URL, json=echo, status=400)
+        for value in ("abc-123", ["abc-123"]):
+            with pytest.raises(TokenAcquisitionError) as caught:
+                GenericOAuth2Provider(config(additional_params={name: value})).acquire_token()
+            assert ("abc-123" in str(caught.value)) is shows
+
 
 class TestRefresh:
     """RFC 6749 §6."""
+
+    def test_asks_for_the_scope_that_was_granted(self, wire):
+        """Where the server narrowed the scope, the wider one is not asked for again."""
+        wire.post(URL, json=GRANT)
+        old = replace(held("r-1"), scope="a")
+        token = GenericOAuth2Provider(config(scope="a b")).refresh_token(old)
+        assert token.scope == "a"
+        assert "scope" not in dict(form_of(wire.calls[0]))
 
     def test_uses_the_refresh_token(self, wire):
         """Where the server gave a refresh token it buys the next token."""
@@ -132,7 +160,6 @@ class TestRefresh:
         assert sorted(form_of(wire.calls[0])) == [
             ("grant_type", "refresh_token"),
             ("refresh_token", "r-1"),
-            ("scope", "a"),
         ]
 
     def test_the_old_one_stays_where_no_new_one_comes(self, wire):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenkeeper.clock import Clock
@@ -13,6 +14,13 @@ from tokenkeeper.oauth.transport import HttpTransport
 
 __all__ = ["request_token"]
 
+_SECRET = re.compile(
+    r"secret|pass(?:word|wd|code|phrase)|token(?!_(?:type|format))|assertion|credential|proof|pin$"
+    r"|key|code|otp",
+    re.IGNORECASE,
+)
+"""Names of parameters whose value is one: ``password``, ``api_key``, ``subject_token`` ..."""
+
 
 def request_token(
     transport: HttpTransport,
@@ -20,16 +28,19 @@ def request_token(
     client: ClientAuth,
     grant: Mapping[str, str],
     *,
+    scope: str | None,
     clock: Clock,
     default_lifetime: float,
 ) -> OAuth2Token:
     """Ask *config*'s token endpoint for a token by *grant*, once.
 
     :param grant: the parameters of the grant; empty ones are left out.
+    :param scope: what is granted by an answer that names no scope (RFC 6749 §5.1, §6).
     :raises TokenAcquisitionError: if there is none to be had.
     """
-    form: dict[str, Any] = {**(config.additional_params or {}), **grant, **client.parameters()}
-    secrets = [*client.secrets(), grant.get("refresh_token", "")]
+    extra = config.additional_params or {}
+    form: dict[str, Any] = {**extra, **grant, **client.parameters()}
+    secrets = [*client.secrets(), grant.get("refresh_token", ""), *_secrets(extra)]
     sent_at = clock.time()
     answer = transport.request(
         "POST",
@@ -39,7 +50,12 @@ def request_token(
         data={name: value for name, value in form.items() if value},
         headers={"Accept": "application/json"},
     )
-    expected = Expected(
-        config.provider_name, sent_at, grant.get("scope") or None, secrets, default_lifetime
-    )
+    expected = Expected(config.provider_name, sent_at, scope, secrets, default_lifetime)
     return parse_token_response(answer, expected)
+
+
+def _secrets(parameters: Mapping[str, Any]) -> Iterator[str]:
+    """Return the values that a server's echo must not show; others help to find a mistake."""
+    for name, value in parameters.items():
+        if _SECRET.search(name):
+            yield from [value] if isinstance(value, str) else map(str, value)

@@ -121,12 +121,6 @@ def _json_object(answer: HttpAnswer) -> dict[str, Any]:
         text = answer.body.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise _Unusable("is not UTF-8") from None  # the original holds the whole body
-    content_type = answer.headers.get("content-type", "").lower()
-    if "html" in content_type or text.lstrip()[:1] == "<":
-        raise _Unusable(
-            "is a web page, not JSON: the URL may be no token endpoint, or a proxy's login page "
-            "stands before it"
-        )
     try:
         content = json.loads(
             text,
@@ -137,10 +131,20 @@ def _json_object(answer: HttpAnswer) -> dict[str, Any]:
     except _Unusable:
         raise
     except (ValueError, RecursionError):
-        raise _Unusable("is not JSON") from None
+        raise _Unusable(_what_it_is(answer, text)) from None
     if not isinstance(content, dict):
         raise _Unusable(f"is a JSON {type(content).__name__}, not an object")
     return content
+
+
+def _what_it_is(answer: HttpAnswer, text: str) -> str:
+    # Only now: some servers send JSON and call it HTML.
+    if "html" in answer.headers.get("content-type", "").lower() or text.lstrip()[:1] == "<":
+        return (
+            "is a web page, not JSON: the URL may be no token endpoint, or a proxy's login page "
+            "stands before it"
+        )
+    return "is not JSON"
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -84,18 +84,21 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def acquire_token(self) -> OAuth2Token:
         """Ask for a token by client credentials (RFC 6749 §4.4.2), once."""
-        return self._request({"grant_type": "client_credentials"})
+        scope = str(self._config.scope or "")
+        return self._request({"grant_type": "client_credentials", "scope": scope}, scope)
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Ask for a token by the refresh token, where the server gave one (RFC 6749 §6), once.
 
-        A refresh token that the server refuses is given up for client credentials.
+        The scope is left out of the request, which asks for the one that was granted: a server
+        that had narrowed it refuses the wider one. A refresh token that the server refuses is
+        given up for client credentials.
         """
         if token.refresh_token is None:
             return self.acquire_token()
         grant = {"grant_type": "refresh_token", "refresh_token": token.refresh_token}
         try:
-            renewed = self._request(grant)
+            renewed = self._request(grant, token.scope)
         except TokenAcquisitionError as refused:
             if refused.error != "invalid_grant":
                 raise
@@ -108,12 +111,13 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         """Close the connections."""
         self._transport.close()
 
-    def _request(self, grant: dict[str, str]) -> OAuth2Token:
+    def _request(self, grant: dict[str, str], scope: str | None) -> OAuth2Token:
         return request_token(
             self._transport,
             self._config,
             self._client,
-            {**grant, "scope": str(self._config.scope or "")},
+            grant,
+            scope=scope or None,
             clock=self._clock,
             default_lifetime=self._default_lifetime,
         )

@@ -181,6 +181,19 @@ class TestRefresh:
         assert (token.access_token, token.refresh_token) == ("abc", None)
         assert len(wire.calls) == 2
 
+    @pytest.mark.parametrize(
+        "error", ["unauthorized_client", "unsupported_grant_type", "invalid_request"]
+    )
+    def test_a_client_that_may_not_refresh(self, wire, error):
+        """A server that gives refresh tokens and takes none is asked once, and then no more."""
+        wire.post(URL, json={"error": error}, status=400)
+        wire.post(URL, json=GRANT | {"refresh_token": "r-2"})
+        provider = GenericOAuth2Provider(config())
+        assert provider.refresh_token(held("r-1")).access_token == "abc"
+        assert provider.refresh_token(held("r-2")).access_token == "abc"
+        asked = [dict(form_of(call))["grant_type"] for call in wire.calls]
+        assert asked == ["refresh_token", "client_credentials", "client_credentials"]
+
     @pytest.mark.parametrize(("status", "error"), [(401, "invalid_client"), (503, "x")])
     def test_other_failures_do_not(self, wire, status, error):
         """Any other failure is one, and the refresh token keeps its worth."""

@@ -156,9 +156,8 @@ def flight_of(keeper, name="api"):
 def threads_waiting(keeper, name="api"):
     """Return how many threads wait for the flight of *name*."""
     flight = flight_of(keeper, name)
-    return (
-        0 if flight is None else sum(1 for waiter in flight._waiters if hasattr(waiter, "locked"))
-    )
+    waiters = () if flight is None else list(flight._waiters)  # others come and go meanwhile
+    return sum(1 for waiter in waiters if hasattr(waiter, "locked"))
 
 
 def tasks_waiting(keeper, name="api"):

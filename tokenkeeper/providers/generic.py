@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["GenericOAuth2Provider"]
 
+_GRANT_REFUSED = frozenset({"unauthorized_client", "unsupported_grant_type", "invalid_request"})
+"""Said of the refresh itself (RFC 6749 §5.2), by servers that give tokens for it all the same."""
+
 
 class GenericOAuth2Provider(BaseOAuth2Provider):
     """Asks the token endpoint of *config*. Thread-safe.
@@ -72,6 +75,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self._default_lifetime = checked_seconds(
             default_lifetime_seconds, "default_lifetime_seconds", config.provider_name
         )
+        self._may_refresh = True  # until a server that gives refresh tokens takes none
         self._clock = clock
         self._transport = HttpTransport(
             connect_timeout=connect_timeout,
@@ -92,15 +96,18 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
         The scope is left out of the request, which asks for the one that was granted: a server
         that had narrowed it refuses the wider one. A refresh token that the server refuses is
-        given up for client credentials.
+        given up for client credentials, and all later ones with it where this client may not
+        refresh at all.
         """
-        if token.refresh_token is None:
+        if token.refresh_token is None or not self._may_refresh:
             return self.acquire_token()
         grant = {"grant_type": "refresh_token", "refresh_token": token.refresh_token}
         try:
             renewed = self._request(grant, token.scope)
         except TokenAcquisitionError as refused:
-            if refused.error != "invalid_grant":
+            if refused.error in _GRANT_REFUSED:
+                self._may_refresh = False
+            elif refused.error not in ("invalid_grant", "invalid_scope"):
                 raise
             return self.acquire_token()
         if renewed.refresh_token is None:  # §6: the old one stays good where none is given

@@ -5,6 +5,9 @@ import threading
 
 import pytest
 
+from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.oauth.transport import HttpTransport
+
 
 class Scripted:
     """Answers each connection with the next script: a function of the connected socket."""
@@ -113,3 +116,41 @@ def make_server():
     yield make
     for server in servers:
         server.close()
+
+
+class Transport(HttpTransport):
+    """A transport with what the tests do with it."""
+
+    def post(self, server=None, **request):
+        """Post a form to *server*, or to a URL."""
+        url = request.pop("url", None) or server.url
+        return self.request("POST", url, provider_name="api", data={"a": "b c"}, **request)
+
+    def failure(self, server=None, **request):
+        """Do the same, which must fail, and return the error."""
+        with pytest.raises(TokenAcquisitionError) as caught:
+            self.post(server, **request)
+        error = caught.value
+        assert str(error).startswith("provider 'api': no token: ")
+        assert "\n" not in str(error)
+        return error
+
+
+@pytest.fixture
+def make_transport():
+    """Return a maker of transports, which are closed at the end."""
+    made = []
+
+    def make(**options):
+        made.append(Transport(**options))
+        return made[-1]
+
+    yield make
+    for transport in made:
+        transport.close()
+
+
+@pytest.fixture
+def transport(make_transport):
+    """Return a transport as it is without options."""
+    return make_transport()

@@ -1,0 +1,185 @@
+"""Connections that fail, and what is said of it."""
+
+import socket
+
+import pytest
+
+from tokenkeeper.clock import SYSTEM_CLOCK
+
+
+class TestFailures:
+    """No answer at all."""
+
+    def test_refused(self, transport):
+        """Nobody listens."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+        error = transport.failure(url=f"http://127.0.0.1:{port}/token?code=hunter2")
+        assert f"127.0.0.1:{port}" in str(error)
+        assert "refused" in str(error)
+        assert error.transient is True
+        assert isinstance(error.__cause__, ConnectionRefusedError)
+        assert error.__cause__.__traceback__ is None
+        assert "hunter2" not in str(error) + repr(error.__cause__)
+
+    @pytest.mark.parametrize(
+        "script",
+        [
+            lambda server, sock: server.read_request(sock),
+            lambda server, sock: (
+                server.read_request(sock),
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
+            ),
+            lambda server, sock: (server.read_request(sock), sock.sendall(b"garbage\r\n\r\n")),
+        ],
+        ids=["before", "body", "garbage"],
+    )
+    def test_broken_off(self, transport, make_server, script):
+        """An answer that breaks off, or is none, may pass."""
+        error = transport.failure(make_server(script))
+        assert error.transient is True
+
+    def test_reset(self, transport, make_server):
+        """A connection that is reset says so."""
+
+        def reset(server, sock):
+            server.read_request(sock)
+            sock.setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00"
+            )
+
+        error = transport.failure(make_server(reset))
+        assert "broke off" in str(error)
+        assert isinstance(error.__cause__, ConnectionError)
+
+    def test_garbled(self, transport, make_server):
+        """A body that is not what its encoding says is final."""
+        server = make_server(make_server.reply(b"no gzip", headers=["Content-Encoding: gzip"]))
+        assert "decompressed" in str(transport.failure(server))
+
+    def test_unknown_host(self, transport, monkeypatch):
+        """A name that does not resolve is told as such."""
+
+        def resolve(*_, **__):
+            raise socket.gaierror(-2, "Name or service not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        error = transport.failure(url="https://id.example.invalid/token")
+        assert "DNS" in str(error)
+        assert error.transient is True
+        assert isinstance(error.__cause__, socket.gaierror)
+
+    def test_no_connection_in_time(self, make_transport, monkeypatch):
+        """A host that does not answer the knock is told as such."""
+
+        def connect(*_, **__):
+            raise TimeoutError
+
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        error = make_transport().failure(url="https://127.0.0.1/token")
+        assert "no connection in time" in str(error)
+        assert error.transient is True
+
+    @pytest.fixture
+    def many_addresses(self, monkeypatch):
+        """Let a name have eight addresses, and note down which are tried for how long."""
+        resolve, tried = socket.getaddrinfo, []
+
+        def eight(host, port, *options, **more):
+            if host != "many.example":
+                return resolve(host, port, *options, **more)
+            near = [f"127.0.0.{n}" for n in range(1, 9)]
+            return [found for each in near for found in resolve(each, port, *options, **more)]
+
+        def connect(sock, address):
+            tried.append((address[0], sock.gettimeout()))
+            self.on_connect(sock)
+
+        monkeypatch.setattr(socket, "getaddrinfo", eight)
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        return tried
+
+    def test_many_addresses_share_the_total_time(self, make_transport, many_addresses):
+        """A host none of whose addresses answers takes the total time once, not each."""
+        now = 0.0
+
+        class Clock(type(SYSTEM_CLOCK)):
+            def monotonic(self):
+                return now
+
+        def wait(sock):
+            nonlocal now
+            now += sock.gettimeout()
+            raise TimeoutError
+
+        self.on_connect = wait
+        transport = make_transport(connect_timeout=2, total_timeout=5, clock=Clock())
+        error = transport.failure(url="https://many.example/token")
+        assert "no connection in time" in str(error)
+        assert error.transient is True
+        assert many_addresses == [("127.0.0.1", 2), ("127.0.0.2", 2), ("127.0.0.3", 1)]
+
+    def test_all_addresses_are_tried(self, make_transport, many_addresses):
+        """Where one address refuses the next is tried, and the last one's refusal is told."""
+
+        def refuse(sock):
+            raise ConnectionRefusedError
+
+        self.on_connect = refuse
+        error = make_transport().failure(url="https://many.example/token")
+        assert "refused" in str(error)
+        assert [address for address, _ in many_addresses] == [f"127.0.0.{n}" for n in range(1, 9)]
+
+    def test_an_address_with_a_scope(self, make_transport, monkeypatch):
+        """A link-local address keeps its scope, which its text alone would lose."""
+        tried = []
+        found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 443, 0, 7))]
+
+        def connect(sock, address):
+            tried.append(address)
+            raise ConnectionRefusedError
+
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        assert "refused" in str(make_transport().failure(url="https://near.example/token"))
+        assert tried == [("fe80::1", 443, 0, 7)]
+
+    @pytest.mark.parametrize(
+        "url", ["https://exa\u3002\u2100mple/", "https://" + "a" * 70 + ".de/"]
+    )
+    def test_impossible_urls(self, transport, url):
+        """A URL that can't be asked is one of our errors as well."""
+        assert transport.failure(url=url)
+
+
+class TestProxy:
+    """By way of a proxy."""
+
+    @pytest.mark.parametrize(
+        ("status", "says", "transient"),
+        [("407 Proxy Authentication Required", "credentials", False), ("502 Bad", "failed", True)],
+    )
+    def test_refuses(self, transport, make_server, monkeypatch, status, says, transient):
+        """A proxy that refuses is told from the server behind it."""
+        proxy = make_server(make_server.reply(b"", status=status))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        error = transport.failure(url="https://id.example.com/token")
+        assert says in str(error)
+        assert "proxy" in str(error)
+        assert error.transient is transient
+        assert proxy.requests[0].startswith(b"CONNECT id.example.com:443")
+
+    def test_drips(self, make_transport, make_server, monkeypatch):
+        """A proxy that drips its answer to CONNECT is given up in time."""
+        proxy = make_server(make_server.drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        transport = make_transport(read_timeout=5, total_timeout=0.3)
+        assert transport.failure(url="https://id.example.com/token").transient is True
+
+    def test_plain(self, transport, make_server, monkeypatch):
+        """A plain request goes through the proxy of the environment."""
+        proxy = make_server(make_server.reply(b"by proxy"))
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "")
+        assert transport.post(None, url="http://id.example.com/token").body == b"by proxy"
+        assert proxy.requests[0].startswith(b"POST http://id.example.com/token")

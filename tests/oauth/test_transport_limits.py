@@ -1,0 +1,64 @@
+"""Answers without an end."""
+
+import gzip
+
+import pytest
+import requests
+
+from tokenkeeper.oauth import transport as transport_module
+
+
+class TestLimits:
+    """Answers without an end."""
+
+    def test_the_longest_body(self, transport, make_server):
+        """A body of 1 MiB is read, and one of a byte more is not."""
+        longest = transport_module.LONGEST_BODY
+        server = make_server(
+            make_server.reply(b"x" * longest), make_server.reply(b"x" * (longest + 1))
+        )
+        assert len(transport.post(server).body) == longest
+        assert server.hung_up.acquire(timeout=10)
+        error = transport.failure(server)
+        assert "longer than 1 MiB" in str(error)
+        assert error.transient is False
+
+    def test_a_bomb(self, transport, make_server):
+        """A small body that decodes into a huge one is given up early."""
+        bomb = gzip.compress(bytes(200_000_000), compresslevel=9)
+        server = make_server(make_server.reply(bomb, headers=["Content-Encoding: gzip"]))
+        assert "longer than 1 MiB" in str(transport.failure(server))
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000,
+            b"HTTP/1.1 200 " + b"O" * 10_000,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000,
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000,
+        ],
+        ids=["headers", "status line", "body", "chunks"],
+    )
+    def test_a_drip(self, make_transport, make_server, content):
+        """A server that sends a byte now and then is given up when the total time is over."""
+        transport = make_transport(read_timeout=5, total_timeout=0.3)
+        error = transport.failure(make_server(make_server.drip(content)))
+        assert "in time (0.3 s at most: total_timeout)" in str(error)
+        assert error.transient is True
+
+    def test_a_drip_to_a_session_of_one_s_own(self, make_transport, make_server):
+        """With a session of the caller's own a body that drips is given up as well."""
+        with requests.Session() as session:
+            transport = make_transport(read_timeout=5, total_timeout=0.3, session=session)
+            content = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000
+            error = transport.failure(make_server(make_server.drip(content)))
+        assert "in time" in str(error)
+
+    def test_silence(self, make_transport, make_server):
+        """A server that says nothing is given up after the read timeout."""
+        transport = make_transport(read_timeout=0.1)
+        server = make_server(lambda server, sock: server.stopping.wait(10))
+        error = transport.failure(server)
+        assert "in time (nothing for 0.1 s: read_timeout)" in str(error)
+        assert isinstance(error.__cause__, TimeoutError)
+        server.stopping.set()

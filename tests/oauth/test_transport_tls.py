@@ -1,0 +1,109 @@
+"""TLS: whom a secret may be sent to."""
+
+import os
+import ssl
+from datetime import UTC, datetime
+
+import pytest
+import trustme
+from urllib3.exceptions import InsecureRequestWarning
+
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.oauth.transport import HttpTransport
+
+
+class TestTLS:
+    """Certificates."""
+
+    @pytest.fixture
+    def authority(self):
+        return trustme.CA()
+
+    @pytest.fixture
+    def ca_file(self, authority, tmp_path):
+        path = tmp_path / "ca.pem"
+        authority.cert_pem.write_to_path(path)
+        return str(path)
+
+    @pytest.fixture
+    def secure(self, authority, make_server):
+        def make(*scripts, name="127.0.0.1", **validity):
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authority.issue_cert(name, **validity).configure_cert(context)
+            server = make_server(
+                *scripts, wrap=lambda sock: context.wrap_socket(sock, server_side=True)
+            )
+            server.url = server.url.replace("http:", "https:")
+            return server
+
+        return make
+
+    def test_a_ca_of_one_s_own(self, make_transport, secure, ca_file, make_server, monkeypatch):
+        """A CA file by argument counts, whatever the environment says."""
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.devnull)
+        server = secure(make_server.reply(b"secure", times=2))
+        transport = make_transport(verify=ca_file)
+        assert [transport.post(server).body for _ in range(2)] == [b"secure"] * 2
+        assert server.connections == 1
+
+    @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+    def test_a_ca_by_the_environment(self, transport, secure, ca_file, monkeypatch, variable):
+        """Without an argument the usual variables count."""
+        monkeypatch.setenv(variable, ca_file)
+        assert transport.post(secure()).status == 200
+
+    def test_a_ca_that_nobody_knows(self, transport, secure):
+        """A certificate that can't be verified is final, and says how to mend it."""
+        error = transport.failure(secure())
+        assert "certificate was not accepted" in str(error)
+        assert "verify or REQUESTS_CA_BUNDLE" in str(error)
+        assert error.transient is False
+        assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
+
+    def test_another_host_s_certificate(self, make_transport, secure, ca_file):
+        """A certificate of another host says so."""
+        error = make_transport(verify=ca_file).failure(secure(name="other.example"))
+        assert "check the host" in str(error)
+        assert error.transient is False
+
+    def test_an_expired_certificate(self, make_transport, secure, ca_file):
+        """An expired certificate may mean that our clock is off."""
+        past = datetime(2020, 1, 1, tzinfo=UTC)
+        error = make_transport(verify=ca_file).failure(secure(not_after=past))
+        assert "this machine's clock" in str(error)
+
+    def test_no_tls_at_all(self, transport, make_server):
+        """A port that does not speak TLS is told as such."""
+        server = make_server(lambda server, sock: sock.sendall(b"HTTP/1.1 400 Bad\r\n\r\n"))
+        error = transport.failure(url=server.url.replace("http:", "https:"))
+        assert "TLS failed" in str(error)
+
+    def test_a_ca_file_that_is_not_there(self, make_transport):
+        """A CA file that is not there is final, and named as the fault."""
+        error = make_transport(verify="/no/such/file").failure(url="https://127.0.0.1:1/token")
+        assert "CA certificates" in str(error)
+        assert error.transient is False
+
+    @pytest.mark.parametrize(
+        "content",
+        [b"", b"no PEM", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
+    )
+    def test_a_ca_file_without_a_ca(self, make_transport, secure, tmp_path, content):
+        """A CA file that holds no certificate is final, and named as the fault."""
+        path = tmp_path / "odd.pem"
+        path.write_bytes(content)
+        error = make_transport(verify=path).failure(secure())
+        assert "file of CA certificates holds none" in str(error)
+        assert error.transient is False
+
+    @pytest.mark.parametrize("verify", ["", " ", 0, [], b"ca.pem", 7])
+    def test_nothing_switches_verification_off_by_accident(self, verify):
+        """A variable that is set to nothing is refused: requests would verify nothing then."""
+        with pytest.raises(InvalidConfigurationError, match="verifies nothing") as caught:
+            HttpTransport(verify=verify)
+        assert caught.value.field == "verify"
+
+    def test_false_does(self, make_transport, secure):
+        """False, and it alone, verifies no certificate."""
+        with pytest.warns(InsecureRequestWarning):
+            assert make_transport(verify=False).post(secure()).status == 200

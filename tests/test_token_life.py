@@ -158,6 +158,25 @@ class TestExpired:
             keeper.get_token("api")
         assert keeper.get_cached_token_info("api") is None
 
+    def test_one_answer_slower_than_the_token_lives(self, keeper, source, clock, monkeypatch):
+        """It may pass, so it is tried again, and nobody is kept from a token by a cooldown."""
+        source.lifetime = 2.0
+        grant, delays = source.acquire_token, [2.2]
+
+        def slowly():
+            token = grant()
+            clock.step(delays.pop() if delays else 0.0)
+            return token
+
+        monkeypatch.setattr(source, "acquire_token", slowly)
+        assert keeper.get_token("api") == "api-2"
+        delays.extend([3.0] * 4)
+        keeper.clear_token("api")
+        with pytest.raises(TokenAcquisitionError, match="the server is slow") as caught:
+            keeper.get_token("api")
+        assert caught.value.transient is True
+        assert caught.value.attempts == 4
+
 
 class TestClocks:
     """Clocks that jump."""

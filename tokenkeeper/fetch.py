@@ -51,10 +51,15 @@ def fetch(
         return HeldToken.of(token, times, sent, replaces)
     took = after.monotonic - before.monotonic
     stepped = abs(after.wall - before.wall - took) > CLOCK_STEP_SECONDS
-    advice = "the clock was stepped meanwhile" if stepped else "ask for tokens that live longer"
+    if stepped:
+        advice = "the clock was stepped meanwhile"
+    elif lifetime > 0:
+        advice = "the server is slow for so short a life: it may pass, or ask for a longer one"
+    else:
+        advice = "mend the provider, or the clock of this machine or of the server"
     raise TokenAcquisitionError(
         f"provider {name!r}: the token was dead when it arrived: it had {lifetime:.1f} s to live "
         f"and the request took {took:.1f} s; {advice}",
         provider_name=name,
-        transient=stepped,
+        transient=lifetime > 0 or stepped,
     )

@@ -22,9 +22,18 @@ from tokenkeeper import keeper as keeper_module
 
 @pytest.fixture
 def own_threads(kit):
-    """Return what tells the library's threads that began since: other keepers may have some."""
+    """Return what tells the library's threads that began since: other keepers may have some.
+
+    It collects garbage first, each time: a worker that has just landed a flight still has the
+    keeper in its hands, and what it then lets go may be part of a cycle.
+    """
     before = kit.library_threads()
-    return lambda: [thread for thread in kit.library_threads() if thread not in before]
+
+    def own_threads():
+        gc.collect()
+        return [thread for thread in kit.library_threads() if thread not in before]
+
+    return own_threads
 
 
 def collected(reference):
@@ -134,7 +143,6 @@ def test_200_keepers(kit, own_threads):
         if number % 5 == 0:
             keeper.close()
     del keeper, source
-    gc.collect()
     kit.until(lambda: not own_threads(), "the end of the threads")
     try:
         kit.until(lambda: all(map(operator.le, left_of_keepers(), before)))

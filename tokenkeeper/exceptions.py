@@ -16,6 +16,8 @@ Every message is one line without a secret in it. Every error can be pickled and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 __all__ = [
@@ -142,3 +144,16 @@ def as_refresh_error(error: TokenAcquisitionError) -> TokenRefreshError:
     renamed.__dict__.update(error.__dict__)
     renamed.__cause__ = error.__cause__
     return renamed
+
+
+@contextmanager
+def naming(provider_name: str) -> Iterator[None]:
+    """Name the provider in configuration errors of parts that do not know whose they are."""
+    try:
+        yield
+    except InvalidConfigurationError as error:
+        if error.provider_name is not None:
+            raise
+        raise InvalidConfigurationError(
+            f"provider {provider_name!r}: {error}", provider_name=provider_name, field=error.field
+        ) from None

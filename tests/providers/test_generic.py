@@ -218,6 +218,22 @@ class TestOptions:
         with pytest.raises(InvalidConfigurationError, match="'api': default_lifetime_seconds"):
             GenericOAuth2Provider(config(), default_lifetime_seconds=value)
 
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("connect_timeout", 0),
+            ("read_timeout", -1),
+            ("total_timeout", "60"),
+            ("verify", ""),
+            ("token_endpoint_auth_method", "private_key_jwt"),
+        ],
+    )
+    def test_an_option_that_can_not_work(self, option, value):
+        """Whose option it is the error says, in its words and as an attribute."""
+        with pytest.raises(InvalidConfigurationError, match=f"'api': .*{option}") as caught:
+            GenericOAuth2Provider(config(), **{option: value})
+        assert (caught.value.provider_name, caught.value.field) == ("api", option)
+
     def test_repr_shows_no_secret(self):
         """The repr says where it asks, and no secret."""
         assert repr(GenericOAuth2Provider(config())) == f"<GenericOAuth2Provider 'api' at {URL}>"

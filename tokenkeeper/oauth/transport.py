@@ -141,18 +141,15 @@ class HttpTransport:
             return self._session
 
 
-def checked_seconds(value: object, field: str, provider_name: str | None = None) -> float:
+def checked_seconds(value: object, field: str) -> float:
     """Return *value* if it is a number of seconds, more than 0 and not beyond all waiting."""
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
         or not 0 < value <= threading.TIMEOUT_MAX
     ):
-        whose = f"provider {provider_name!r}: " if provider_name else ""
         raise InvalidConfigurationError(
-            f"{whose}{field} must be a number of seconds, more than 0",
-            provider_name=provider_name,
-            field=field,
+            f"{field} must be a number of seconds, more than 0", field=field
         )
     return float(value)
 

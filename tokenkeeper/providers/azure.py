@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.exceptions import InvalidConfigurationError, OAuth2Error, TokenAcquisitionError
+from tokenkeeper.exceptions import (
+    InvalidConfigurationError,
+    OAuth2Error,
+    TokenAcquisitionError,
+    naming,
+)
 from tokenkeeper.fork import late_import, renew_after_fork
 from tokenkeeper.models import (
     DEFAULT_BUFFER_SECONDS,
@@ -101,14 +106,15 @@ class AzureADProvider(BaseOAuth2Provider):
         graph = _GRAPH_OF.get(host, "https://graph.microsoft.com")
         scope = checked_scope(scopes, "scopes", name) or f"{graph}/.default"
         self._scopes = scope.split(" ")
-        transport = HttpTransport(
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            total_timeout=total_timeout,
-            verify=verify,
-            session=session,
-            clock=clock,
-        )
+        with naming(name):
+            transport = HttpTransport(
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+                total_timeout=total_timeout,
+                verify=verify,
+                session=session,
+                clock=clock,
+            )
         client = client_auth("client_secret_post", client_id, client_secret)
         self._http = _MsalHttp(transport, clock, name, scope, client.secrets())
         self.after_fork_in_child()

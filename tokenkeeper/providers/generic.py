@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_request import request_token
@@ -66,25 +66,26 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             )
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config = config
-        self._client = client_auth(
-            token_endpoint_auth_method,
-            config.client_id,
-            config.client_secret,
-            form_encode=form_encode_credentials,
-        )
-        self._default_lifetime = checked_seconds(
-            default_lifetime_seconds, "default_lifetime_seconds", config.provider_name
-        )
-        self._may_refresh = True  # until a server that gives refresh tokens takes none
         self._clock = clock
-        self._transport = HttpTransport(
-            connect_timeout=connect_timeout,
-            read_timeout=read_timeout,
-            total_timeout=total_timeout,
-            verify=verify,
-            session=session,
-            clock=clock,
-        )
+        self._may_refresh = True  # until a server that gives refresh tokens takes none
+        with naming(config.provider_name):
+            self._client = client_auth(
+                token_endpoint_auth_method,
+                config.client_id,
+                config.client_secret,
+                form_encode=form_encode_credentials,
+            )
+            self._default_lifetime = checked_seconds(
+                default_lifetime_seconds, "default_lifetime_seconds"
+            )
+            self._transport = HttpTransport(
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+                total_timeout=total_timeout,
+                verify=verify,
+                session=session,
+                clock=clock,
+            )
 
     def acquire_token(self) -> OAuth2Token:
         """Ask for a token by client credentials (RFC 6749 §4.4.2), once."""

@@ -1,0 +1,179 @@
+"""Crowds, forked children and a restarted server: one request each, and never a dead token."""
+
+import json
+import os
+import signal
+import socket
+import traceback
+
+import pytest
+from servers.authlib_on_flask import AuthlibOnFlask
+
+from tokenkeeper import GenericOAuth2Provider, TokenKeeper
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+
+
+def test_a_cold_crowd_of_threads(kit, server, make_keeper, make_provider):
+    """64 threads that want the first token are one request to the server."""
+    server.add_client("client", delay_seconds=0.2)
+    keeper = make_keeper(make_provider("api", "client"))
+    tokens = kit.at_once(*[lambda: keeper.get_token("api")] * 64)
+    assert len(set(tokens)) == 1
+    assert server.stats("client")["token_requests"] == 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_cold_crowd_of_tasks(kit, server, make_keeper, make_provider, backend):
+    """So are 500 tasks."""
+    server.add_client("client", delay_seconds=0.2)
+    manager = kit.WatchedManager(make_keeper(make_provider("api", "client")))
+    tokens = kit.tasks_at_once(backend, 500, lambda: manager.get_token("api"))
+    assert len(set(tokens)) == 1
+    assert server.stats("client")["token_requests"] == 1
+
+
+def test_a_crowd_for_many_clients(kit, server, make_keeper, make_provider):
+    """Each of ten clients asks once, and nobody gets another's token."""
+    names = [f"client-{number}" for number in range(10)]
+    for name in names:
+        server.add_client(name, delay_seconds=0.1)
+    keeper = make_keeper(*(make_provider(name, name) for name in names))
+
+    def ask(name):
+        return name, server.call(keeper.get_token(name))[1]["client_id"]
+
+    results = kit.at_once(*[lambda name=name: ask(name) for name in names for _ in range(6)])
+    assert all(name == owner for name, owner in results)
+    assert all(server.stats(name)["token_requests"] == 1 for name in names)
+
+
+def test_a_crowd_that_insists(kit, server, make_keeper, make_provider):
+    """``force_refresh`` by many at once never has two requests under way."""
+    server.add_client("client", delay_seconds=0.05)
+    keeper = make_keeper(make_provider("api", "client"))
+    before = keeper.get_token("api")
+    tokens = kit.at_once(*[lambda: keeper.get_token("api", force_refresh=True)] * 32)
+    assert before not in tokens
+    stats = server.stats("client")
+    assert stats["most_at_once"] == 1
+    assert stats["token_requests"] == len({before, *tokens})
+
+
+def in_child(job):
+    """Fork a child that does *job*; return what to call for what it returned."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        report = None
+        try:
+            signal.alarm(30)
+            report = job()
+        except BaseException:  # noqa: BLE001 - whatever it is, the parent is told
+            report = traceback.format_exc()
+        finally:
+            os.write(writer, json.dumps(report).encode() + b"\n")
+            os._exit(0)
+    os.close(writer)
+
+    def result():
+        with os.fdopen(reader) as pipe:
+            line = pipe.readline()
+        assert os.waitpid(pid, 0)[1] == 0
+        report = json.loads(line)
+        assert isinstance(report, list), report
+        return report
+
+    return result
+
+
+@needs_fork
+def test_forked_children(kit, server, make_provider, watch):
+    """Each child keeps the warm token, and asks for the cold one and for new ones itself."""
+    for name in ("warm", "cold"):
+        server.add_client(name, delay_seconds=0.05)
+    with TokenKeeper() as keeper:
+        for name in ("warm", "cold"):
+            keeper.add_provider(make_provider(name, name))
+        warm = keeper.get_token("warm")
+
+        def live():
+            tokens = [keeper.get_token("warm"), keeper.get_token("cold")]
+            tokens += kit.at_once(*[lambda: keeper.get_token("cold")] * 8)
+            return [*tokens, keeper.get_token("warm", force_refresh=True)]
+
+        reports = [result() for result in [in_child(live) for _ in range(8)]]
+        assert all(report[0] == warm for report in reports)
+        assert all(len(set(report[1:-1])) == 1 for report in reports)
+        assert len({report[1] for report in reports}) == 8
+        assert keeper.get_token("warm") == warm
+        handed_out = [warm, keeper.get_token("cold"), *(t for report in reports for t in report)]
+    for token in handed_out:
+        assert server.call(token)[0] == 200
+    assert server.stats("warm")["token_requests"] == 1 + 8
+    assert server.stats("cold")["token_requests"] == 1 + 8
+
+
+@needs_fork
+def test_children_forked_in_the_middle_of_a_request(kit, server, make_provider):
+    """The request is the parent's; each child makes one of its own."""
+    server.add_client("client", delay_seconds=0.3)
+    with TokenKeeper() as keeper:
+        keeper.add_provider(make_provider("api", "client"))
+        children = []
+
+        def fork_meanwhile():
+            kit.until(lambda: server.stats("client")["token_requests"], "a request")
+            children.extend(in_child(lambda: [keeper.get_token("api")]) for _ in range(4))
+            return "forked"
+
+        token, _ = kit.at_once(lambda: keeper.get_token("api"), fork_meanwhile)
+        tokens = [token, *(child()[0] for child in children)]
+    assert len(set(tokens)) == 5
+    assert all(server.call(token)[0] == 200 for token in tokens)
+    assert server.stats("client")["token_requests"] == 5
+
+
+@pytest.fixture
+def port():
+    """Return a port that stays ours while nobody listens on it."""
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+def test_a_server_that_was_restarted(kit, port):
+    """The token at hand serves while nobody listens; connections kept from before do no harm."""
+    with TokenKeeper() as keeper:
+        with AuthlibOnFlask(port=port) as before:
+            keeper.add_provider(GenericOAuth2Provider(before.config("api")))
+            token = keeper.get_token("api")
+            assert before.call(token)[0] == 200
+        assert set(kit.at_once(*[lambda: keeper.get_token("api")] * 16)) == {token}
+        with AuthlibOnFlask(port=port) as after:
+            # It forgot all tokens with its memory: the API says so, and one renewal mends it.
+            assert keeper.get_token("api") == token
+            assert after.call(token)[0] == 401
+            renewed = kit.at_once(*[lambda: keeper.renew_refused("api", token)] * 16)
+            assert len(set(renewed)) == 1
+            assert after.call(renewed[0])[0] == 200
+            assert after.stats("worker")["token_requests"] == 1
+
+
+def test_a_server_that_comes_back_while_callers_wait(kit, port):
+    """Who wants a first token while nobody listens gets it when the server is back."""
+    with TokenKeeper() as keeper:
+        with AuthlibOnFlask(port=port) as before:
+            keeper.add_provider(GenericOAuth2Provider(before.config("api")))
+            keeper.get_token("api")
+        keeper.clear_token("api")
+
+        def come_back():
+            return AuthlibOnFlask(port=port)
+
+        *tokens, after = kit.at_once(*[lambda: keeper.get_token("api")] * 16, come_back)
+        with after:
+            assert len(set(tokens)) == 1
+            assert after.call(tokens[0])[0] == 200
+            assert after.stats("worker")["token_requests"] == 1

@@ -1,0 +1,97 @@
+"""Tokens of two seconds at Authlib's server, renewed in the background while everyone works."""
+
+import threading
+import time
+
+import anyio
+
+LIFETIME = 2
+SECONDS = 60
+THREADS, TASKS = 4, 16
+PAUSE_SECONDS = 0.02  # so that the crowd does not take the machine from the server
+
+
+def test_two_second_tokens(kit, server, make_keeper, make_provider, watch):
+    """No call is refused, and nobody waits for a renewal while there is a valid token.
+
+    One client renews by client credentials. The other gets a refresh token with each token, and
+    uses it for the next renewal, once.
+    """
+    options = {"lifetime_seconds": LIFETIME, "delay_seconds": 0.4}  # the buffer begins meanwhile
+    server.add_client("plain", **options)
+    both = ["client_credentials", "refresh_token"]
+    server.add_client("rotating", refresh_tokens=True, grant_types=both, **options)
+    names = ["plain", "rotating"]
+    watch.margin_seconds = LIFETIME / 20
+    keeper = make_keeper(*(make_provider(name, name) for name in names))
+    manager = kit.WatchedManager(keeper)
+    began = time.monotonic()
+    for name in names:
+        keeper.get_token(name)
+    ends = began + SECONDS
+    done = threading.Event()
+
+    def at_work():
+        return time.monotonic() < ends and not watch.refused
+
+    def thread():
+        while at_work():
+            for name in names:
+                keeper.get_token(name)
+            done.wait(PAUSE_SECONDS)
+
+    async def task():
+        while at_work():
+            for name in names:
+                await manager.get_token(name)
+            await anyio.sleep(PAUSE_SECONDS * TASKS)
+
+    def loop(backend):
+        errors = kit.tasks_at_once(backend, TASKS, task)
+        assert errors == [None] * TASKS
+
+    loops = [lambda: loop("asyncio"), lambda: loop("trio")]
+    assert kit.at_once(*[thread] * THREADS, *loops) == [None] * (THREADS + 2)
+    watch.assert_flawless()
+
+    renewals = {}
+
+    # A machine that is busy elsewhere may stall us for as long as a token lives. That proves
+    # nothing, may cost a request more, and must not be what happens most of the time.
+    stalls = len(set(watch.starved))
+
+    def quiet_stats(name):
+        """Return the counts of a moment when no renewal is under way."""
+
+        def quiet():
+            renewals[name] = keeper.get_cached_token_info(name)["renewals"]
+            return server.stats(name)["token_requests"] <= renewals[name] + 1 + stalls
+
+        kit.until(quiet, "one request for each renewal")
+        return server.stats(name)
+
+    for name in names:
+        stats = quiet_stats(name)
+        took = time.monotonic() - began
+        assert SECONDS / LIFETIME / 2 <= renewals[name] <= took / (LIFETIME / 2)
+        assert stats["most_at_once"] == 1
+        assert stats["families_revoked"] == 0
+    assert server.stats("rotating")["grants_by_client_credentials"] == 1
+    assert len(set(watch.taken)) >= sum(renewals.values())
+    assert stalls <= sum(renewals.values()) / 4
+    assert len(watch.late) <= len(watch.taken) / 4
+
+
+def test_one_slow_answer(kit, server, make_keeper, make_provider):
+    """An answer that takes longer than its token lives costs a retry, not a cooldown."""
+    server.add_client("client", lifetime_seconds=LIFETIME, delay_seconds=LIFETIME + 0.2)
+    keeper = make_keeper(make_provider("api", "client"), cooldown_seconds=600)
+
+    def heal():
+        kit.until(lambda: server.stats("client")["token_requests"], "the slow request")
+        server.add_client("client", lifetime_seconds=LIFETIME)
+
+    *tokens, _ = kit.at_once(*[lambda: keeper.get_token("api")] * 8, heal)
+    assert len(set(tokens)) == 1
+    assert server.call(tokens[0])[0] == 200
+    assert server.stats("client")["token_requests"] == 2

@@ -1,0 +1,276 @@
+"""A program that serves Authlib's authorization server on Flask, with an API behind it.
+
+Grants, client authentication, scopes, introspection, revocation and the check of a bearer token
+are Authlib's. What is written here is what Authlib leaves to whoever uses it: where clients and
+tokens are kept, what a scope beyond the client's does (it is dropped), and what a refresh token
+that is used twice does (it takes its whole family with it). Under ``/admin`` the tests play.
+"""
+
+import argparse
+import io
+import json
+import os
+import sys
+import threading
+import time
+
+from authlib.integrations.flask_oauth2 import (
+    AuthorizationServer,
+    ResourceProtector,
+    current_token,
+)
+from authlib.oauth2.rfc6749 import grants
+from authlib.oauth2.rfc6749.util import extract_basic_authorization
+from authlib.oauth2.rfc6750 import BearerTokenValidator
+from authlib.oauth2.rfc7009 import RevocationEndpoint
+from authlib.oauth2.rfc7662 import IntrospectionEndpoint
+from authlib_store import Client, Store
+from flask import Flask, jsonify, request
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.test import run_wsgi_app
+
+os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # it is all on loopback
+
+USERS = {"alice": "alice-password"}
+SCOPES = ["read", "write", "delete"]
+AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
+
+store = Store()
+
+
+class ClientCredentials(grants.ClientCredentialsGrant):
+    """Client credentials; with a refresh token for clients that want one.
+
+    RFC 6749 §4.4.3 advises against it, and there are servers that do it.
+    """
+
+    TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
+
+    def generate_token(self, **options):
+        options["include_refresh_token"] = self.client.refresh_tokens
+        return super().generate_token(**options)
+
+
+class Password(grants.ResourceOwnerPasswordCredentialsGrant):
+    """The password grant, for the users above."""
+
+    TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
+
+    def authenticate_user(self, username, password):
+        return username if USERS.get(username) == password else None
+
+    def generate_token(self, **options):
+        options["include_refresh_token"] = self.client.refresh_tokens
+        return super().generate_token(**options)
+
+
+class Refresh(grants.RefreshTokenGrant):
+    """Refresh tokens that are good once: a second use of one revokes the whole family."""
+
+    TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
+    INCLUDE_NEW_REFRESH_TOKEN = True
+
+    def authenticate_refresh_token(self, refresh_token):
+        token = store.by_refresh.get(refresh_token)
+        if token is None or token.refresh_revoked:
+            return None
+        if token.refresh_used:
+            store.count(token.client.client_id, "families_revoked")
+            store.revoke_family(token.family)
+            return None
+        return token
+
+    def authenticate_user(self, refresh_token):
+        client = refresh_token.client
+        return refresh_token.user or (client.client_id if client.has_user else None)
+
+    def revoke_old_credential(self, refresh_token):
+        refresh_token.refresh_used = True
+
+
+GRANTS = {grant.GRANT_TYPE: grant for grant in (ClientCredentials, Password, Refresh)}
+
+
+class Introspection(IntrospectionEndpoint):
+    """RFC 7662, for the client whose token it is."""
+
+    CLIENT_AUTH_METHODS = AUTH_METHODS
+
+    def check_permission(self, token, client, request):
+        return token.check_client(client)
+
+    def query_token(self, token_string, token_type_hint):
+        return store.find(token_string)
+
+    def introspect_token(self, token):
+        return {
+            "client_id": token.client.client_id,
+            "token_type": token.token_type,
+            "scope": token.scope,
+            "exp": int(token.issued_at + token.expires_in),
+            "iat": int(token.issued_at),
+        }
+
+
+class Revocation(RevocationEndpoint):
+    """RFC 7009; a refresh token takes its access token with it."""
+
+    CLIENT_AUTH_METHODS = AUTH_METHODS
+
+    def query_token(self, token_string, token_type_hint):
+        return store.find(token_string)
+
+    def revoke_token(self, token, request):
+        token.revoked = True
+        if request.form["token"] == token.refresh_token:
+            token.refresh_revoked = True
+
+
+class Validator(BearerTokenValidator):
+    """Looks the token up; the rest is Authlib's."""
+
+    def authenticate_token(self, token_string):
+        return store.by_access.get(token_string)
+
+
+app = Flask("authlib_server")
+app.config["OAUTH2_REFRESH_TOKEN_GENERATOR"] = True
+app.config["OAUTH2_SCOPES_SUPPORTED"] = SCOPES
+
+
+class Server(AuthorizationServer):
+    """Authlib's own; tokens live as long as their client says."""
+
+    def create_bearer_token_generator(self, config):
+        generator = super().create_bearer_token_generator(config)
+        generator.expires_generator = lambda client, grant_type: client.lifetime_seconds
+        return generator
+
+
+server = Server(app, query_client=store.clients.get, save_token=store.save)
+server.register_endpoint(Introspection)
+server.register_endpoint(Revocation)
+require_oauth = ResourceProtector()
+require_oauth.register_token_validator(Validator())
+
+
+@app.post("/oauth/token")
+def token():
+    # Whoever it says that it is; whether it is is Authlib's to find out.
+    client_id = extract_basic_authorization(request.headers)[0] or request.form.get("client_id")
+    client = store.clients.get(client_id)
+    store.begin(client_id)
+    try:
+        if client is not None:
+            time.sleep(client.delay_seconds)
+        with store.lock:  # so that no refresh token is good for two at once
+            return server.create_token_response()
+    finally:
+        store.end(client_id)
+
+
+@app.post("/oauth/introspect")
+def introspect():
+    with store.lock:
+        return server.create_endpoint_response(Introspection.ENDPOINT_NAME)
+
+
+@app.post("/oauth/revoke")
+def revoke():
+    with store.lock:
+        return server.create_endpoint_response(Revocation.ENDPOINT_NAME)
+
+
+@app.get("/resource")
+@require_oauth()
+def resource():
+    return jsonify(
+        client_id=current_token.client.client_id,
+        scope=current_token.scope,
+        grant_type=current_token.grant_type,
+        user=current_token.user,
+    )
+
+
+@app.after_request
+def note(answer):
+    if request.path == "/resource":
+        known = store.by_access.get(request.headers.get("Authorization", "").partition(" ")[2])
+        what = "resource_calls" if answer.status_code == 200 else "resource_refusals"
+        store.count(known.client.client_id if known else None, what)
+    return answer
+
+
+@app.post("/admin/clients")
+def add_client():
+    client = Client(**{"lifetime_seconds": app.config["LIFETIME"], **request.get_json()})
+    with store.lock:
+        store.clients[client.client_id] = client
+    return jsonify(client_id=client.client_id)
+
+
+@app.post("/admin/revoke")
+def revoke_all():
+    """Revoke all access tokens of a client; all its refresh tokens where the caller asks so."""
+    asked = request.get_json()
+    with store.lock:
+        for granted in store.tokens:
+            if granted.client.client_id == asked["client_id"]:
+                if asked.get("refresh_tokens"):
+                    granted.refresh_revoked = True
+                else:
+                    granted.revoked = True
+    return jsonify({})
+
+
+@app.get("/admin/stats")
+def stats():
+    with store.lock:
+        return jsonify({str(client_id): counts for client_id, counts in store.stats.items()})
+
+
+class KeepAliveHandler(WSGIRequestHandler):
+    """Keeps connections open, as servers in production do and werkzeug's own does not."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def run_wsgi(self):
+        environ = self.make_environ()
+        # All of it: the next request begins right behind.
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        environ["wsgi.input"] = io.BytesIO(sent)
+        chunks, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
+        code, _, phrase = status.partition(" ")
+        self.send_response(int(code), phrase)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b"".join(chunks))
+
+    def log(self, *arguments):
+        pass
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--lifetime", type=float, default=3600, metavar="SECONDS")
+    parser.add_argument("--port", type=int, default=0, help="to come back where it was")
+    parser.add_argument("--without", action="append", default=[], choices=list(GRANTS))
+    options = parser.parse_args()
+    app.config["LIFETIME"] = options.lifetime
+    store.clients["worker"] = Client("worker", "worker-secret", lifetime_seconds=options.lifetime)
+    for grant_type in GRANTS.keys() - set(options.without):
+        server.register_grant(GRANTS[grant_type])
+    http = make_server(
+        "127.0.0.1", options.port, app, threaded=True, request_handler=KeepAliveHandler
+    )
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    issuer = f"http://127.0.0.1:{http.server_port}"
+    about = {"issuer": issuer, "token_endpoint": issuer + "/oauth/token"}
+    print(json.dumps(about), flush=True)  # noqa: T201 - for the program that started this one
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""What all callers of a process know of the tokens, and how each of them judges what it gets."""
+
+import math
+from typing import NamedTuple
+
+from soak.truth import boot, truth_of
+from soak.watch import MARGIN, SLACK_SECONDS
+from tokenkeeper import OAuth2Error
+
+
+class Known(NamedTuple):
+    """A token that somebody was handed.
+
+    :ivar usable_until: up to here the keeper has no reason to let anybody wait.
+    """
+
+    token: str
+    ends: float
+    usable_until: float
+
+
+class Board:
+    """Which tokens were seen, and which must not be seen again. One for each process.
+
+    Everything is published by single assignments: it may be forked at any moment.
+
+    :param watches: by provider name.
+    :param present: called with a token and when it was handed out, for the server to validate.
+    """
+
+    def __init__(self, watches, present):
+        self.watches = watches
+        self.present = present
+        self.known = {}  # provider name -> Known
+        self.banned = {}  # token -> when it was refused or forgotten
+
+    def ban(self, token):
+        """Say that whoever asks from now on must not get *token*."""
+        self.banned[token] = boot()
+
+    def learn(self, name, token, truth):
+        """Make known that the keeper holds *token*."""
+        watch, usable = self.watches[name], -math.inf
+        if watch.steady and token in watch.sent:
+            # It lives from the moment its request left, as far as its keeper can tell.
+            usable = watch.sent[token] + watch.lifetime * (1 - MARGIN) - SLACK_SECONDS
+        known = self.known.get(name)
+        if known is None or known.usable_until < usable or known.ends < truth.ends:
+            self.known[name] = Known(token, truth.ends, usable)
+
+
+class Judge:
+    """Judges call by call for one thread, which alone writes to *tally*.
+
+    :param sample: each so many-th token is presented to the server, and every new one.
+    """
+
+    def __init__(self, board, tally, sample):
+        self._board = board
+        self.tally = tally
+        self._sample = sample
+        self._calls = 0
+
+    def knows(self, name):
+        """Return what is known of *name*'s token before a call."""
+        return self._board.known.get(name)
+
+    def took(self, known, began, ended):
+        """Note how long a call took, and whether there was a valid token all the time."""
+        tally = self.tally
+        tally.waits.note(ended - began)
+        if known is None or ended >= known.usable_until:
+            return False
+        tally.served.note(ended - began)
+        return True
+
+    def got(self, name, known, token, began, ended):
+        """Judge a call that was handed *token*."""
+        self.took(known, began, ended)
+        self._calls += 1
+        is_news = known is None or token != known.token
+        if is_news:
+            truth = truth_of(token)
+            if truth is None or truth.provider_name != name:
+                self.tally.accuse("a strange token", f"{name} got {token}")
+                return
+            ends = truth.ends
+            self._board.learn(name, token, truth)
+        else:
+            ends = known.ends
+        if ends < began:
+            self.tally.accuse("a dead token", f"{token}, {began - ends:.3f} s after its end")
+        elif ends < ended:
+            self.tally.counts["in doubt"] += 1
+        if self._board.banned and self._board.banned.get(token, began) < began:
+            self.tally.accuse("a refused token", token)
+        if is_news or self._calls % self._sample == 0:
+            self._board.present(token, ended)
+
+    def failed(self, name, known, error, began, ended):
+        """Judge a call that raised *error*."""
+        could = self.took(known, began, ended)
+        words = _class_of(error)
+        if not isinstance(error, OAuth2Error):
+            self.tally.accuse("a foreign error", f"{name}: {error!r}")
+        elif could:
+            left = known.usable_until - ended
+            self.tally.accuse("an error with a valid token", f"{left:.3f} s left, {error}")
+        else:
+            self.tally.errors[words] += 1
+
+
+def _class_of(error):
+    status = getattr(error, "status_code", None)
+    root = type(error.__cause__).__name__ if error.__cause__ is not None else None
+    detail = f"HTTP {status}" + ", garbage" * (status == 200) if status else root or "no answer"
+    return f"{type(error).__name__}: {detail}"

@@ -1,0 +1,81 @@
+"""When the server fails, and how: shares of single requests, and outages that come in turn."""
+
+import random
+from dataclasses import asdict, dataclass
+
+OUTAGE_MODES = ("503", "reset", "stall", "502 page")
+
+GARBAGE = {
+    "a page": (200, "text/html", "<html><body>Please log in</body></html>"),
+    "cut JSON": (200, "application/json", '{"access_token": "cut~'),
+    "no token": (200, "application/json", '{"token_type": "Bearer", "expires_in": 3600}'),
+    "token 7": (200, "application/json", '{"access_token": 7, "expires_in": 3600}'),
+    "token empty": (200, "application/json", '{"access_token": "", "expires_in": 3600}'),
+    "expires soon": (200, "application/json", '{"access_token": "bad~1", "expires_in": "soon"}'),
+    "expires -5": (200, "application/json", '{"access_token": "bad~2", "expires_in": -5}'),
+    "expires NaN": (200, "application/json", '{"access_token": "bad~3", "expires_in": NaN}'),
+    "type mac": (200, "application/json", '{"access_token": "bad~4", "token_type": "mac"}'),
+    "twice": (200, "application/json", '{"access_token": "bad~5", "access_token": "bad~6"}'),
+    "a list": (200, "application/json", '["bad~7"]'),
+    "cut body": None,  # fewer bytes than the head promised, then the end
+}
+"""What is no token, whatever it looks like: none of it may ever be handed out."""
+
+SLOW_SECONDS = (0.1, 0.3)
+"""No fault, but plenty of time for a clock to be stepped or a process to be forked."""
+
+
+@dataclass(frozen=True)
+class Moods:
+    """The plan of all faults. A value: the server and its callers have the same one.
+
+    :param sites: outages come to one site after the other; each provider lives at one.
+    :param calm: seconds between outages, with single faults only.
+    :param short: seconds of an outage shorter than a token's life.
+    :param long: seconds of one that no token outlives.
+    """
+
+    seed: int = 1
+    sites: int = 4
+    calm: float = 6.0
+    short: float = 1.2
+    long: float = 8.0
+    errors: float = 0.30
+    stalls: float = 0.05
+    garbage: float = 0.05
+    slow: float = 0.20
+
+    as_dict = asdict
+
+    def outage_at(self, site, elapsed):
+        """Return ``(which, length, mode)`` of the outage at *site*; ``None`` in calm times."""
+        cycle = 2 * self.calm + self.short + self.long
+        turn, within = divmod(elapsed - site * cycle / self.sites, cycle)
+        if turn < 0:
+            return None
+        mode = self.seed + site + int(turn)
+        if self.calm <= within < self.calm + self.short:
+            return f"{site}-{int(turn)}", "short", OUTAGE_MODES[mode % len(OUTAGE_MODES)]
+        if within >= 2 * self.calm + self.short:
+            return f"{site}-{int(turn)}", "long", OUTAGE_MODES[(mode + 2) % len(OUTAGE_MODES)]
+        return None
+
+    def draws(self, site):
+        """Return what draws the kind of fault and the details of one request after the other."""
+        chance = random.Random(f"{self.seed} {site}")
+        names = tuple(GARBAGE)
+
+        def draw():
+            at = chance.random()
+            if at < self.errors:
+                return "5xx", chance.choice((500, 502, 503, 503, 504))
+            at -= self.errors
+            if at < self.stalls:
+                return "stall", chance.choice(("for good", "answers late"))
+            at -= self.stalls
+            if at < self.garbage:
+                return "garbage", chance.choice(names)
+            at -= self.garbage
+            return ("slow", chance.uniform(*SLOW_SECONDS)) if at < self.slow else (None, None)
+
+        return draw

@@ -1,0 +1,93 @@
+"""Watches the token requests of one provider in one process: at most one, and none without need."""
+
+import math
+import threading
+from contextlib import contextmanager
+
+from soak.truth import boot
+from tokenkeeper.fork import renew_after_fork
+
+EARLIEST = 0.5
+"""No token is renewed by schedule before this share of its life (``tokenkeeper/schedule.py``)."""
+
+MARGIN = 0.05
+"""The share of a short life that the library keeps as its safety margin."""
+
+SLACK_SECONDS = 0.25
+"""On a busy machine so much time may pass between the library's look at the clock and ours."""
+
+REMEMBERED = 16
+
+BOOKS = ("requests", "grants", "in time", "asked", "early", "overlapping", "needless")
+"""What is counted. A grant is in time if the token before it can still be used, and early if that
+one was not due; it takes somebody who asks for each early grant."""
+
+
+class Watch:
+    """The books of one provider. The keeper makes one request at a time, so there is no lock.
+
+    A request is *early* if it leaves before a token granted earlier is due by schedule. It is
+    *needless* if nobody asked for it either, by force, by a refusal, or by forgetting the token.
+
+    :param steady: whether nobody has the token forgotten: what was handed out once is then held
+        for as long as it can be used.
+    :param clock: its ``stepped_at`` says when somebody stepped the wall clock: a keeper may throw
+        away the token that was under way then, and ask again.
+    """
+
+    def __init__(self, lifetime, clock, *, steady=True):
+        self.lifetime = lifetime
+        self.steady = steady
+        self._clock = clock
+        self.sent = {}  # token -> when its request left, of the latest few
+        # The request that fulfilled the last need: when it left, and when it was back.
+        self._need = (-math.inf, -math.inf)
+        self._asked_at = -math.inf
+        self.after_fork_in_child()
+        renew_after_fork(self)
+
+    def after_fork_in_child(self):
+        """Begin new books; what was granted before still counts."""
+        self._busy = threading.Lock()
+        self._sealed = False
+        self.books = dict.fromkeys(BOOKS, 0)
+
+    def ask(self):
+        """Say that somebody is about to ask for a new token, or to have the old one forgotten."""
+        self._asked_at = boot()
+        self.books["asked"] += 1
+
+    def seal(self):
+        """Let no further request through, so that the books are complete."""
+        self._sealed = True
+
+    @contextmanager
+    def request(self):
+        """Watch one request; yields what takes down the token that it brought."""
+        self.books["requests"] += 1
+        if self._sealed:
+            raise ConnectionError("the books are closed")
+        alone = self._busy.acquire(blocking=False)
+        sent = boot()
+        self.books["overlapping"] += not alone
+        left, back = self._need
+        early = sent - left < EARLIEST * self.lifetime - SLACK_SECONDS
+        if left - SLACK_SECONDS < self._clock.stepped_at < back + SLACK_SECONDS:
+            early = False  # that token was perhaps thrown away
+        self.books["needless"] += early and self._asked_at < left - SLACK_SECONDS
+
+        def granted(token):
+            back = boot()
+            self.books["grants"] += 1
+            self.books["early"] += early
+            self.books["in time"] += back < left + (1 - MARGIN) * self.lifetime
+            self.sent[token] = sent
+            if len(self.sent) > REMEMBERED:
+                self.sent.pop(next(iter(self.sent)), None)
+            self._need = (sent, back)
+
+        try:
+            yield granted
+        finally:
+            if alone:
+                self._busy.release()

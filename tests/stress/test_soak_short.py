@@ -1,0 +1,152 @@
+"""The soak in a quarter of a minute, and that its judges see what must not be."""
+
+import logging
+
+import pytest
+from soak.board import Board, Judge
+from soak.clock import SteppedWall
+from soak.play import Play, Sizes
+from soak.report import Report
+from soak.tally import Tally, total
+from soak.truth import Truth, boot
+from soak.watch import Watch
+
+from tokenkeeper import TokenAcquisitionError
+from tokenkeeper.testing import SteppedClock
+
+LIFETIME = 3.0
+
+
+@pytest.fixture
+def quiet_log():
+    """Keep thousands of warnings about outages out of pytest's memory."""
+    log = logging.getLogger("tokenkeeper")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    yield
+    log.setLevel(before)
+
+
+@pytest.fixture
+def watch():
+    return Watch(LIFETIME, SteppedWall())
+
+
+@pytest.fixture
+def board(watch):
+    return Board({"api": watch}, lambda token, handed_out: None)
+
+
+@pytest.fixture
+def judge(board):
+    return Judge(board, Tally(), sample=1)
+
+
+def token_that(*, ends_in, name="api"):
+    ends = boot() + ends_in
+    return Truth(name, 1, ends - LIFETIME, ends).as_token()
+
+
+def grant(watch, token):
+    with watch.request() as granted:
+        granted(token)
+
+
+@pytest.mark.timeout(240)
+def test_a_short_soak_breaks_no_claim(quiet_log):
+    """Threads, tasks and children meet no dead token, needless error or request, in any fault."""
+    report = Report(Play(Sizes.short(seed=1)).run())
+    assert not report.broken, report.everybody.examples
+
+
+def test_a_dead_token_is_seen(judge):
+    """A token that had ended before the call began is dead; one that ends during it in doubt."""
+    began = boot()
+    judge.got("api", None, token_that(ends_in=-0.1), began, began)
+    assert judge.tally.counts == {"a dead token": 1}
+    judge.got("api", None, token_that(ends_in=0.1), began, began + 0.2)
+    assert judge.tally.counts == {"a dead token": 1, "in doubt": 1}
+
+
+def test_a_token_of_somebody_else_is_seen(judge):
+    """Another provider's token, or one that the server never meant, is a strange one."""
+    for token in (token_that(ends_in=1, name="other"), "bad~1"):
+        judge.got("api", None, token, boot(), boot())
+    assert judge.tally.counts == {"a strange token": 2}
+
+
+def test_a_refused_token_is_seen(judge, board):
+    """A token that was refused before the call began must not be handed out again."""
+    token = token_that(ends_in=1)
+    judge.got("api", None, token, boot(), boot())
+    board.ban(token)
+    judge.got("api", judge.knows("api"), token, boot(), boot())
+    assert judge.tally.counts == {"a refused token": 1}
+
+
+def test_an_error_counts_only_while_a_valid_token_exists(judge, watch):
+    """An error is held against the keeper if a token known before could be used to the end."""
+    token = token_that(ends_in=LIFETIME)
+    grant(watch, token)
+    judge.got("api", None, token, boot(), boot())
+    known, error = judge.knows("api"), TokenAcquisitionError("503", status_code=503)
+    judge.failed("api", known, error, boot(), known.usable_until + 0.01)
+    assert judge.tally.errors == {"TokenAcquisitionError: HTTP 503": 1}
+    judge.failed("api", known, error, boot(), known.usable_until - 0.01)
+    judge.failed("api", None, ZeroDivisionError(), boot(), boot())
+    assert judge.tally.counts == {"an error with a valid token": 1, "a foreign error": 1}
+
+
+def test_requests_that_overlap_are_seen(watch):
+    """Two requests of one provider at once are one too many."""
+    with watch.request(), watch.request():
+        pass
+    assert watch.books["overlapping"] == 1
+
+
+def test_a_needless_request_is_seen(watch, monkeypatch):
+    """A request soon after a grant is needless, unless somebody asked or stepped the clock."""
+    clock = SteppedClock()
+    for module in ("soak.watch", "soak.clock"):
+        monkeypatch.setattr(f"{module}.boot", clock.monotonic)
+    grant(watch, "first")
+    clock.step(0.8)
+    watch.ask()
+    clock.step(0.3)
+    grant(watch, "asked for")
+    assert (watch.books["early"], watch.books["needless"]) == (1, 0)
+    clock.step(1.0)
+    grant(watch, "needless")
+    assert (watch.books["early"], watch.books["needless"]) == (2, 1)
+    watch._clock.step(3600)
+    clock.step(1.0)
+    grant(watch, "after a step")
+    assert (watch.books["early"], watch.books["needless"]) == (2, 1)
+    clock.step(1.6)
+    grant(watch, "due")
+    assert (watch.books["early"], watch.books["needless"]) == (2, 1)
+
+
+def test_tallies_add_up():
+    """The tallies of threads and children make one, with the quantiles of all."""
+    tallies = [Tally() for _ in range(2)]
+    for tally, seconds in zip(tallies, (0.001, 0.1), strict=True):
+        for _ in range(50):
+            tally.waits.note(seconds)
+        tally.accuse("something", "words")
+    together = total(tallies)
+    assert together.waits.count == 100
+    assert together.waits.quantile(0.4) == pytest.approx(0.001, rel=0.07)
+    assert together.waits.quantile(0.99) == pytest.approx(0.1, rel=0.07)
+    assert together.waits.longest == 0.1
+    assert together.counts["something"] == len(together.examples) == 2
+
+
+def test_the_outages_come_in_turn():
+    """Each site has short and long outages, of all kinds, with calm between them."""
+    moods = Sizes().moods
+    for site in range(moods.sites):
+        seen = {moods.outage_at(site, second / 10) for second in range(3000)} - {None}
+        assert {length for _, length, _ in seen} == {"short", "long"}
+        assert len({mode for _, _, mode in seen}) == 4
+    assert moods.outage_at(0, 0.0) is None

@@ -8,6 +8,10 @@ import threading
 TIMEOUT_SECONDS = 30.0
 LONGEST_QUEUE = 2000
 
+IN_ORDER = ("good", "ended on its way", "revoked")
+"""Whoever revokes a token at the server tells the keeper a moment later. From then on the judges
+watch for it, and until then nobody can know."""
+
 
 class Api:
     """One connection. For one thread at a time."""
@@ -67,7 +71,7 @@ class Presenter:
         while item := self._queue.get():
             verdict = self._api.verdict(*item)
             self.presented += 1
-            if verdict not in ("good", "ended on its way"):
+            if verdict not in IN_ORDER:
                 self.refused.append(f"{verdict}: {item[0]}")
         self._api.close()
 

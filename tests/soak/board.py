@@ -95,7 +95,7 @@ class Judge:
         if self._board.banned and self._board.banned.get(token, began) < began:
             self.tally.accuse("a refused token", token)
         if is_news or self._calls % self._sample == 0:
-            self._board.present(token, ended)
+            self._board.present(token, ended if ended < ends else began)
 
     def failed(self, name, known, error, began, ended):
         """Judge a call that raised *error*."""

@@ -13,7 +13,7 @@ import time
 import traceback
 from collections import Counter
 
-from soak.api import Api
+from soak.api import IN_ORDER, Api
 from soak.board import Judge
 from soak.mischief import Loop
 from soak.tally import Tally
@@ -47,6 +47,7 @@ class Nursery(Loop):
         self.forked = self.reported = 0
         self.done = Counter()
         self.failures = []
+        self.examples = []
 
     def act(self):
         reader, writer = os.pipe()
@@ -84,6 +85,7 @@ class Nursery(Loop):
             self.tally.add(told["tally"])
             self.books.update(told["books"])
             self.done.update(told["done"])
+            self.examples += [f"child {number}: {example}" for example in told["examples"]]
 
     # ---- in the child
 
@@ -118,6 +120,9 @@ class _Child:
         self._until = boot() + nursery._life_seconds * self._chance.uniform(0.5, 1.5)
         self._to_present = []
         self._board.present = self._keep
+        for name, watch in self._board.watches.items():
+            held = self._keeper._held.get(name)
+            watch.inherit(held and held.access_token)
         self._tallies = []
         self._done = Counter()
 
@@ -156,7 +161,14 @@ class _Child:
         tally = Tally()
         for each in self._tallies:
             tally.add(each.as_dict())
-        return {"tally": tally.as_dict(), "books": self._books(), "done": self._done}
+        books = self._books()
+        examples = [
+            f"{name}, {example}"
+            for name, watch in self._board.watches.items()
+            for example in watch.examples
+        ]
+        told = {"tally": tally.as_dict(), "books": books, "done": self._done}
+        return {**told, "examples": examples}
 
     def _books(self):
         books = Counter()
@@ -239,6 +251,6 @@ class _Child:
         for token, handed_out in self._to_present:
             verdict = api.verdict(token, handed_out)
             self._done["presented"] += 1
-            if verdict not in ("good", "ended on its way"):
+            if verdict not in IN_ORDER:
                 tally.accuse("a token that the server refuses", f"{verdict}: {token}")
         api.close()

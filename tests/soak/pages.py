@@ -37,7 +37,7 @@ def as_text(report):
         lines.append("{:20} {:>12} {:>16} {:>18} {:>10}".format(*row))
     lines += ["", *(f"{count:8,}  {name}" for name, count in report.everybody.errors.most_common())]
     lines += [f"BROKEN: {claim}" for claim in report.broken]
-    lines += [f"        {example}" for example in report.everybody.examples]
+    lines += [f"        {example}" for example in report.examples]
     return "\n".join(lines).replace("`", "").replace("**", "")
 
 

@@ -49,6 +49,9 @@ class Report:
             if name.startswith("disturbed "):
                 self.disturbed[name.removeprefix("disturbed ")] += count
         self.played = self._played()
+        self.examples = [*self.everybody.examples, *nursery.examples]
+        for name, watch in outcome.watches.items():
+            self.examples += [f"{name}, {example}" for example in watch.examples]
         self.broken = [what for holds, what in self._claims() if not holds]
 
     def _played(self):
@@ -88,7 +91,8 @@ class Report:
             yield count == 0, f"{accusation}: {count} times"
         refused = outcome.presenter.refused
         yield not refused, f"{len(refused)} tokens refused by the API: {refused[:3]}"
-        yield self.requests_per_need == 1, f"{self.requests_per_need:.4f} requests for a need"
+        books = dict(self.quiet)
+        yield self.requests_per_need == 1, f"{self.requests_per_need:.4f} requests a need: {books}"
         share = self.quiet["in time"] / max(1, self.quiet["grants"])
         yield share > LEAST_IN_TIME, f"only {share:.0%} of the tokens were renewed in time"
         disturbed = _books(outcome, quiet=False)

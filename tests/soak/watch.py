@@ -4,6 +4,7 @@ import math
 import threading
 from contextlib import contextmanager
 
+from soak.tally import EXAMPLES
 from soak.truth import boot
 from tokenkeeper.fork import renew_after_fork
 
@@ -18,6 +19,8 @@ SLACK_SECONDS = 0.25
 
 REMEMBERED = 16
 
+NO_NEED = (-math.inf, -math.inf)
+
 BOOKS = ("requests", "grants", "in time", "asked", "early", "overlapping", "needless")
 """What is counted. A grant is in time if the token before it can still be used, and early if that
 one was not due; it takes somebody who asks for each early grant."""
@@ -31,8 +34,9 @@ class Watch:
 
     :param steady: whether nobody has the token forgotten: what was handed out once is then held
         for as long as it can be used.
-    :param clock: its ``stepped_at`` says when somebody stepped the wall clock: a keeper may throw
-        away the token that was under way then, and ask again.
+    :param clock: it says when somebody stepped the wall clock: a keeper may throw away the token
+        that was under way then, and ask again.
+    :ivar examples: the first few requests that were not in order, in words.
     """
 
     def __init__(self, lifetime, clock, *, steady=True):
@@ -41,7 +45,7 @@ class Watch:
         self._clock = clock
         self.sent = {}  # token -> when its request left, of the latest few
         # The request that fulfilled the last need: when it left, and when it was back.
-        self._need = (-math.inf, -math.inf)
+        self._need = NO_NEED
         self._asked_at = -math.inf
         self.after_fork_in_child()
         renew_after_fork(self)
@@ -51,6 +55,12 @@ class Watch:
         self._busy = threading.Lock()
         self._sealed = False
         self.books = dict.fromkeys(BOOKS, 0)
+        self.examples = []
+
+    def inherit(self, token):
+        """Say what a forked child holds: perhaps not yet what its parent was granted last."""
+        if token not in self.sent or self.sent[token] != self._need[0]:
+            self._need = NO_NEED
 
     def ask(self):
         """Say that somebody is about to ask for a new token, or to have the old one forgotten."""
@@ -72,9 +82,16 @@ class Watch:
         self.books["overlapping"] += not alone
         left, back = self._need
         early = sent - left < EARLIEST * self.lifetime - SLACK_SECONDS
-        if left - SLACK_SECONDS < self._clock.stepped_at < back + SLACK_SECONDS:
+        if early and self._clock.was_stepped(left - SLACK_SECONDS, back + SLACK_SECONDS):
             early = False  # that token was perhaps thrown away
-        self.books["needless"] += early and self._asked_at < left - SLACK_SECONDS
+        needless = early and self._asked_at < left - SLACK_SECONDS
+        self.books["needless"] += needless
+        if (needless or not alone) and len(self.examples) < EXAMPLES:
+            kind = "needless" if alone else "overlapping"
+            self.examples.append(
+                f"{kind}: sent {sent - left:.3f} s after the one before, "
+                f"which took {back - left:.3f} s; asked for {sent - self._asked_at:.3f} s ago"
+            )
 
         def granted(token):
             back = boot()

@@ -146,8 +146,9 @@ def checked_endpoint(value: object, field_name: str, provider_name: str | None =
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError as unreadable:
-        raise _refused(f"is not a URL: {unreadable}", field_name, provider_name) from None
+    except ValueError:  # whose words quote parts of the URL, where a password may be
+        problem = "can't be read as a URL: check its host and port"
+        raise _refused(problem, field_name, provider_name) from None
     if parts.scheme not in ("https", "http") or not host:
         problem = "must be an absolute https:// URL"
     elif any(character.isspace() or character == "\\" for character in url):

@@ -279,7 +279,8 @@ def retry_after(value: str | None, now: float) -> float | None:
     """Return the seconds that a ``Retry-After`` asks for (RFC 9110 §10.2.3), if it says any."""
     if value is None:
         return None
-    if _NUMBER.fullmatch(value.strip()):
+    value = value.strip(" \t")  # all the white space that a header may have (RFC 9110 §5.6.3)
+    if _NUMBER.fullmatch(value):
         return float(value)
     moment = _http_date(value)
     return max(0.0, moment - now) if moment is not None else None

@@ -134,7 +134,7 @@ class HttpTransport:
             return self._callers_session
         with self._lock:
             if self._session is None:
-                self._session = requests.Session()
+                self._session = _Session()
                 self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
                 for scheme in ("https://", "http://"):
                     self._session.mount(scheme, DeadlineAdapter())
@@ -170,6 +170,17 @@ def _checked_verify(verify: object) -> bool | str | None:
             field="verify",
         )
     return path
+
+
+class _Session(requests.Session):
+    """Goes nowhere but where it is sent."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Say that there is none.
+
+        Even with ``allow_redirects=False`` requests prepares the next request for who may want
+        it, and for that reads the whole body of the answer, however long it may become.
+        """
 
 
 class _Authorization(requests.auth.AuthBase):

@@ -35,6 +35,7 @@ from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     import requests
@@ -54,7 +55,7 @@ _GRAPH_OF = {
 _TENANT = re.compile(r"[A-Za-z0-9.-]+")
 
 
-class AzureADProvider(BaseOAuth2Provider):
+class AzureADProvider(StaysHere, BaseOAuth2Provider):
     """Asks Entra ID by client credentials, with a client secret. Thread-safe.
 
     :param tenant_id: the tenant's GUID or one of its domains.

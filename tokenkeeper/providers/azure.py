@@ -281,7 +281,7 @@ def _checked_authority(authority: str | None, provider_name: str) -> str:
     checked_endpoint(authority, "authority", provider_name)
     authority = authority.rstrip("/")
     parts = urlsplit(authority)
-    if parts.scheme != "https" or parts.path or parts.query:
+    if parts.scheme != "https" or parts.path or "?" in authority:
         raise InvalidConfigurationError(
             f"provider {provider_name!r}: authority must be an https:// host without a path: the "
             "tenant is appended",

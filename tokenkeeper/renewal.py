@@ -370,7 +370,8 @@ class Renewals:
             self.crew.refresher.start()
         except RuntimeError:
             self.background = False
-            _log.warning("this host starts no threads: tokens are renewed inline instead")
+            if threading.main_thread().is_alive():  # else it is only the interpreter that ends
+                _log.warning("this host starts no threads: tokens are renewed inline instead")
         return self.background
 
     def go_inline(self, timeout: float) -> None:

@@ -45,7 +45,7 @@ FLOORS = [
     {"providers"},
     {"retry", "schedule", "registry"},
     {"held", "portal", "cooldown"},
-    {"flight", "fetch", "wish"},
+    {"flight", "fetch", "wish", "greenlets"},
     {"refresher", "workers"},
     {"crew"},
     {"renewal"},

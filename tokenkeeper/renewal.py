@@ -28,6 +28,7 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.fetch import fetch
 from tokenkeeper.flight import Flight
+from tokenkeeper.greenlets import check_greenlets
 from tokenkeeper.held import HeldToken
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.registry import Registry
@@ -75,6 +76,7 @@ class Renewals:
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
+        check_greenlets()
         self.held: dict[str, HeldToken] = {}
         self.registry = Registry()
         self.background = background
@@ -125,6 +127,7 @@ class Renewals:
 
         :raises OAuth2Error: if there is neither.
         """
+        check_greenlets()  # here too: gevent may have come by after the keeper was made
         name = wish.provider_name
         now = self.clock.monotonic()
         mine: Renewal | None = None

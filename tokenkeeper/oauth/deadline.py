@@ -152,7 +152,7 @@ def _addresses(host: str, port: int) -> list[str]:
 
 
 class _UsedOnce(urllib3.HTTPConnectionPool):
-    """Closes each connection when its answer was read, whatever the server wants.
+    """Closes each connection when its answer was read, and keeps none.
 
     An answer that was sent twice, by a broken proxy for one, would be read as the answer to the
     next request: an old token with a new life. And a connection that the server closed meanwhile
@@ -162,7 +162,6 @@ class _UsedOnce(urllib3.HTTPConnectionPool):
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
             conn.close()
-        super()._put_conn(conn)
 
 
 class _HTTPPool(_UsedOnce):

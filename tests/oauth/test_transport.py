@@ -108,7 +108,7 @@ class TestSession:
         assert transport_module._ours.session is not before
 
     def test_a_crowd_of_requests(self, make_transport, make_server, caplog):
-        """However many are under way to one host, no connection is kept, and nothing complained of."""
+        """However many are under way to one host, no connection is kept, and nobody complains."""
         count = 24
         server = make_server(*[make_server.reply(b"yes")] * count)
         start = threading.Barrier(count)

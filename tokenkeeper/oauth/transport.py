@@ -29,6 +29,9 @@ LONGEST_BODY = 1024 * 1024
 
 _PIECE = 64 * 1024
 
+_PROXIES = [f"{which}_proxy" for which in ("http", "https", "all", "no")]
+_VARIABLES = (*_PROXIES, *map(str.upper, _PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
 
 class HttpTransport:
     """Makes single requests to a server that is trusted with a secret, and with nothing else.
@@ -155,6 +158,22 @@ class _Session(requests.Session):
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         for scheme in ("https://", "http://"):
             self.mount(scheme, DeadlineAdapter())
+        self._settings: dict[object, Any] = {}  # entries are made whole, so without a lock
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        """Return the proxy and the CA for *url*, from the environment as it is.
+
+        requests looks through the whole of it, twice for each request; so here once for each state.
+        """
+        state = [os.environ.get(name) for name in _VARIABLES]
+        key = (url.partition("?")[0], verify, *state)
+        if key not in self._settings:
+            self._settings[key] = super().merge_environment_settings(
+                url, proxies, stream, verify, cert
+            )
+        return self._settings[key]
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Say that there is none.

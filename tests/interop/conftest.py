@@ -8,6 +8,8 @@ from contextlib import ExitStack
 import pytest
 from servers import watched
 
+from tokenkeeper import GenericOAuth2Provider
+
 
 @pytest.fixture
 def kit():
@@ -22,6 +24,17 @@ def plain_environment(monkeypatch):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.delenv("AZURE_AUTHORITY_HOST", raising=False)
+
+
+@pytest.fixture
+def make_provider(server):
+    """Make providers for a client: options of ``OAuth2Config`` first, the provider's by name."""
+
+    def make(name="api", client_id="worker", *, config=None, **options):
+        registration = server.config(name, client_id, **(config or {}))
+        return GenericOAuth2Provider(registration, **options)
+
+    return make
 
 
 @pytest.fixture

@@ -8,15 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import urllib3
 
-from servers.launch import Launched
-from tokenkeeper import OAuth2Config
+from servers.administered import SECRET, Administered
 
 HOME = Path(__file__).with_name("oidc_provider")
 INSTALL_SECONDS = 300
-SECONDS = 30.0  # who does not answer in this time never will
-SECRET = "a-secret-that-nothing-shows"
 
 
 def install():
@@ -41,58 +37,18 @@ def install():
         stamp.write_text(wanted)
 
 
-class OidcProvider(Launched):
-    """The server, with the client "worker" on it."""
+class OidcProvider(Administered):
+    """The server, with the client "worker" on it; further ones have the fields of RFC 7591."""
 
     def __init__(self):
         install()
         super().__init__("node", str(HOME / "server.mjs"), stderr=subprocess.DEVNULL)
-        self.http = urllib3.PoolManager(maxsize=64, timeout=SECONDS)
-        self.clients = {}
         self.add_client("worker", "worker-secret")
 
-    @property
-    def token_endpoint(self):
-        """Where tokens are asked for."""
-        return self.about["token_endpoint"]
-
-    def add_client(self, client_id, client_secret=SECRET, **metadata):
-        """Register a client; *metadata* is as RFC 7591 has it, and ``lifetime_seconds`` ours."""
-        client = {"client_id": client_id, "client_secret": client_secret, "scope": "read write"}
-        self._admin("POST", "clients", {**client, **metadata})
-        self.clients[client_id] = client_secret
+    def add_client(self, client_id, client_secret=SECRET, **registration):
+        """Register a client; ``lifetime_seconds`` and ``delay_seconds`` are ours."""
+        super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
     def revoke(self, token):
         """Have the API take *token* no more, without a word to anybody."""
-        self._admin("POST", "revoke", {"token": token})
-
-    def stats(self, client_id):
-        """Return what was counted for a client."""
-        names = ("token_requests", "grants", "resource_calls", "resource_refusals", "most_at_once")
-        return dict.fromkeys(names, 0) | self._admin("GET", "stats").get(client_id, {})
-
-    def config(self, name, client_id="worker", **options):
-        """Return the registration of *client_id*, for a provider called *name*."""
-        fields = {
-            "client_secret": self.clients.get(client_id, SECRET),
-            "token_url": self.token_endpoint,
-            "scope": "read",
-            **options,
-        }
-        return OAuth2Config(name, client_id, **fields)
-
-    def call(self, token):
-        """Call the API with *token*; return the status and what it said."""
-        headers = {"Authorization": f"Bearer {token}"}
-        answer = self.http.request("GET", self.issuer + "/resource", headers=headers)
-        return answer.status, answer.json()
-
-    def stop(self):
-        """End it, and the connections to it."""
-        super().stop()
-        self.http.clear()
-
-    def _admin(self, method, what, body=None):
-        answer = self.http.request(method, f"{self.issuer}/admin/{what}", json=body)
-        assert answer.status == 200, answer.data
-        return answer.json()
+        self.admin("POST", "revoke", {"token": token})

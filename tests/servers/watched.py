@@ -154,6 +154,40 @@ def tasks_at_once(backend, count, job):
     return results
 
 
+def work(keeper, seconds, *, threads=4, tasks=16, pause=0.02):
+    """Have threads, and the tasks of two event loops, get every token for so long.
+
+    They pause, so that the crowd does not take the machine from the server, and end early where
+    a token was refused.
+    """
+    names = keeper.list_providers()
+    manager = WatchedManager(keeper)
+    ends = time.monotonic() + seconds
+
+    def at_work():
+        return time.monotonic() < ends and not keeper.watch.refused
+
+    def thread():
+        while at_work():
+            for name in names:
+                keeper.get_token(name)
+            time.sleep(pause)
+
+    async def task():
+        while at_work():
+            for name in names:
+                await manager.get_token(name)
+            await anyio.sleep(pause * tasks)
+
+    def loop(backend):
+        return tasks_at_once(backend, tasks, task)
+
+    loops = [lambda: loop("asyncio"), lambda: loop("trio")]
+    *done, by_asyncio, by_trio = at_once(*[thread] * threads, *loops)
+    assert [*done, *by_asyncio, *by_trio] == [None] * (threads + 2 * tasks)
+    keeper.watch.assert_flawless()
+
+
 def until(condition, what):
     """Wait for *condition* to hold, and return what it returned."""
     ends = time.monotonic() + GUARD_SECONDS

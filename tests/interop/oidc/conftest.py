@@ -3,8 +3,6 @@
 import pytest
 from servers.oidc import OidcProvider
 
-from tokenkeeper import GenericOAuth2Provider
-
 
 @pytest.fixture(scope="module")
 def oidc():
@@ -17,14 +15,3 @@ def oidc():
 def server(oidc):
     """Return the server."""
     return oidc
-
-
-@pytest.fixture
-def make_provider(server):
-    """Make providers for a client: options of ``OAuth2Config`` first, the provider's by name."""
-
-    def make(name="api", client_id="worker", *, config=None, **options):
-        registration = server.config(name, client_id, **(config or {}))
-        return GenericOAuth2Provider(registration, **options)
-
-    return make

@@ -9,7 +9,8 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from servers.authlib_on_flask import SECRET, AuthlibOnFlask
+from servers.administered import SECRET
+from servers.authlib_on_flask import AuthlibOnFlask
 from servers.fault_proxy import FaultProxy
 
 from tokenkeeper import GenericOAuth2Provider, RetryPolicy, TokenKeeper

@@ -1,0 +1,70 @@
+"""A server that the tests start, with clients that they register, and an API behind it."""
+
+import urllib3
+
+from servers.launch import Launched
+from tokenkeeper import OAuth2Config
+
+SECONDS = 30.0  # who does not answer in this time never will
+SECRET = "a-secret-that-nothing-shows"
+
+
+class Administered(Launched):
+    """Such a server. Under ``/admin`` it does what no client may ask for.
+
+    :ivar clients: the secrets of those that are registered.
+    """
+
+    def __init__(self, *command, **options):
+        super().__init__(*command, **options)
+        self.http = urllib3.PoolManager(maxsize=64, timeout=SECONDS)
+        self.clients = {}
+
+    @property
+    def token_endpoint(self):
+        """Where tokens are asked for."""
+        return self.about["token_endpoint"]
+
+    def add_client(self, client_id, client_secret=SECRET, **registration):
+        """Register a client, or register it anew."""
+        client = {"client_id": client_id, "client_secret": client_secret, **registration}
+        self.admin("POST", "clients", client)
+        self.clients[client_id] = client_secret
+
+    def stats(self, client_id):
+        """Return what was counted for a client; 0 for what never was."""
+        return Counts(self.admin("GET", "stats").get(client_id, {}))
+
+    def config(self, name, client_id="worker", **options):
+        """Return the registration of *client_id*, for a provider called *name*."""
+        fields = {
+            "client_secret": self.clients.get(client_id, SECRET),
+            "token_url": self.token_endpoint,
+            "scope": "read",
+            **options,
+        }
+        return OAuth2Config(name, client_id, **fields)
+
+    def call(self, token):
+        """Call the API with *token*; return the status and what it said."""
+        headers = {"Authorization": f"Bearer {token}"}
+        answer = self.http.request("GET", self.issuer + "/resource", headers=headers)
+        return answer.status, answer.json()
+
+    def stop(self):
+        """End it, and the connections to it."""
+        super().stop()
+        self.http.clear()
+
+    def admin(self, method, what, body=None):
+        """Have it do *what*, and return what it said."""
+        answer = self.http.request(method, f"{self.issuer}/admin/{what}", json=body)
+        assert answer.status == 200, answer.data
+        return answer.json()
+
+
+class Counts(dict):
+    """Counts by name; what was never counted is 0."""
+
+    def __missing__(self, name):
+        return 0

@@ -40,10 +40,12 @@ PUBLIC = {
 FLOORS = [
     {"_version"},
     {"exceptions", "clock", "fork"},
+    {"checks"},
     {"models"},
     {"oauth"},
     {"providers"},
     {"retry", "schedule", "registry"},
+    {"config"},
     {"held", "portal", "cooldown"},
     {"flight", "fetch", "wish"},
     {"refresher", "workers"},

@@ -52,15 +52,23 @@ class InvalidConfigurationError(OAuth2Error):
     """A configuration that can't work, found where it was made.
 
     :ivar field: the name of the field to mend, where one is to blame.
+    :ivar problems: each mistake in a line of its own, where a whole file was looked at.
     """
 
     field: str | None
+    problems: tuple[str, ...]
 
     def __init__(
-        self, message: str = "", *, provider_name: str | None = None, field: str | None = None
+        self,
+        message: str = "",
+        *,
+        provider_name: str | None = None,
+        field: str | None = None,
+        problems: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message, provider_name=provider_name)
         self.field = field
+        self.problems = problems
 
 
 class UnknownProviderError(InvalidConfigurationError, KeyError):

@@ -6,13 +6,14 @@ import _thread
 import atexit
 import logging
 import math
+import os
 import random
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tokenkeeper import portal
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
@@ -20,6 +21,7 @@ from tokenkeeper.crew import Crew
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     TokenAcquisitionError,
+    UnknownProviderError,
 )
 from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.held import HeldToken
@@ -27,6 +29,9 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.renewal import Renewal, Renewals
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
 from tokenkeeper.wish import Wish
+
+if TYPE_CHECKING:
+    from tokenkeeper.config.configuration import Configuration
 
 __all__ = ["TokenKeeper", "get_default_keeper"]
 
@@ -83,6 +88,7 @@ class TokenKeeper:
             jitter=jitter,
         )
         self._held = self._renewals.held
+        self._configuration: Configuration | None = None
         renew_after_fork(self._renewals)
         _keepers.add(self)
         weakref.finalize(self, _abandon, self._renewals.crew).atexit = False
@@ -185,6 +191,81 @@ class TokenKeeper:
     def list_providers(self) -> list[str]:
         """Return the registered names, in the order of their registration."""
         return self._renewals.names()
+
+    # ---- configuration
+
+    @classmethod
+    def from_config(
+        cls, source: str | os.PathLike[str] | Mapping[str, Any], **options: Any
+    ) -> Self:
+        """Return a keeper with the providers of a YAML file, or of a mapping with its content.
+
+        :param source: the file's path, or the mapping; the key ``oauth2`` holds a block, or a
+            list of blocks.
+        :param options: what the keeper itself takes.
+        :raises InvalidConfigurationError: naming all that is wrong; its ``problems`` are one line
+            for each mistake, with file, line and key.
+
+        Needs the extra ``yaml``.
+        """
+        from tokenkeeper.config.loading import load_configuration
+
+        configuration = load_configuration(source)
+        keeper = cls(**options)
+        keeper._configuration = configuration
+        for provider in configuration.providers:
+            keeper.add_provider(provider)
+        return keeper
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """Return a keeper with the providers that the environment describes.
+
+        With ``TOKENKEEPER_CONFIG`` set that is :meth:`from_config` for the file that it names.
+        Otherwise ``AZURE_CLIENT_ID``, ``AZURE_CLIENT_SECRET`` and ``AZURE_TENANT_ID`` make the
+        provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET``, ``OAUTH2_TOKEN_URL`` and,
+        if need be, ``OAUTH2_SCOPE`` make the provider "oauth2".
+
+        :raises InvalidConfigurationError: naming the variable that is missing, or wrong.
+        """
+        from tokenkeeper.config.environment import CONFIG_VARIABLE, providers_from_environment
+
+        if os.environ.get(CONFIG_VARIABLE):
+            return cls.from_config(os.environ[CONFIG_VARIABLE], **options)
+        providers = providers_from_environment(os.environ)
+        keeper = cls(**options)
+        for provider in providers:
+            keeper.add_provider(provider)
+        return keeper
+
+    def reload(self) -> dict[str, list[str]]:
+        """Read the configuration again and take over what changed, with no gap in service.
+
+        A provider that changed, by a rotated secret for one, is renewed at once in the background,
+        and the token at hand serves until then. The same is done for a single provider when the
+        server refuses its client.
+
+        :returns: the names that were ``added``, ``changed`` and ``removed``.
+        :raises InvalidConfigurationError: if something is wrong; then nothing is taken over. Also
+            for a keeper that was not made by :meth:`from_config`.
+        """
+        if self._configuration is None:
+            raise InvalidConfigurationError(
+                "this keeper was not made from a configuration: use TokenKeeper.from_config()"
+            )
+        changes = self._configuration.reload()
+        for name in changes.removed:
+            with suppress(UnknownProviderError):
+                self.remove_provider(name)
+        for provider in changes.added:
+            self.add_provider(provider)
+        for name in changes.changed:
+            self._renewals.reconsider(name)
+        return {
+            "added": [provider.provider_name for provider in changes.added],
+            "changed": list(changes.changed),
+            "removed": list(changes.removed),
+        }
 
     # ---- the end
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -100,6 +101,22 @@ class OAuth2TokenManager:
     def list_providers(self) -> list[str]:
         """Return the registered names: :meth:`TokenKeeper.list_providers`."""
         return self._keeper.list_providers()
+
+    @classmethod
+    def from_config(
+        cls, source: str | os.PathLike[str] | Mapping[str, Any], **options: Any
+    ) -> Self:
+        """Return the front of a configured keeper: :meth:`TokenKeeper.from_config`."""
+        return cls(TokenKeeper.from_config(source, **options))
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """Return the front of a keeper for the environment: :meth:`TokenKeeper.from_env`."""
+        return cls(TokenKeeper.from_env(**options))
+
+    async def reload(self) -> dict[str, list[str]]:
+        """Read the configuration again: :meth:`TokenKeeper.reload`."""
+        return await _off_loop(self._keeper.reload)
 
     async def close(self) -> None:
         """Close the keeper, and with it both fronts: :meth:`TokenKeeper.close`."""

@@ -39,7 +39,7 @@ PUBLIC = {
 # The floors of the house, the lowest first. A room imports from its own floor or from below.
 FLOORS = [
     {"_version"},
-    {"exceptions", "clock", "fork"},
+    {"exceptions", "clock", "fork", "travel"},
     {"checks"},
     {"models"},
     {"oauth"},

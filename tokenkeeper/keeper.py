@@ -28,6 +28,7 @@ from tokenkeeper.held import HeldToken
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.renewal import Renewal, Renewals
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
+from tokenkeeper.travel import StaysHere
 from tokenkeeper.wish import Wish
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ __all__ = ["TokenKeeper", "get_default_keeper"]
 _log = logging.getLogger("tokenkeeper.keeper")
 
 
-class TokenKeeper:
+class TokenKeeper(StaysHere):
     """Owns the access tokens of a process: ask by name, get a valid one at once.
 
     Every method may be called from any thread. The first token of a provider is fetched when it

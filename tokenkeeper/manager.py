@@ -17,6 +17,7 @@ from tokenkeeper.held import HeldToken
 from tokenkeeper.keeper import TokenKeeper, get_default_keeper
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.renewal import Renewal
+from tokenkeeper.travel import StaysHere
 from tokenkeeper.wish import Wish
 
 __all__ = ["OAuth2TokenManager", "get_default_manager"]
@@ -27,7 +28,7 @@ INLINE_THREADS = 64
 """Threads at most, for each event loop, that renew for a keeper without a background."""
 
 
-class OAuth2TokenManager:
+class OAuth2TokenManager(StaysHere):
     """Asks a :class:`~tokenkeeper.TokenKeeper` for tokens without blocking an event loop.
 
     It holds no token itself, so one manager serves any number of event loops and threads, and

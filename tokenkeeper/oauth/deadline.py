@@ -63,13 +63,16 @@ class _BoundedReader(io.RawIOBase):
         self._sock = sock
         # The socket counts the files made of it and stays open for them, as http.client expects.
         self._file = sock.makefile("rb", buffering=0)
+        self.ended = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
         self._sock.settimeout(_current.budget.next_read())
-        return self._file.readinto(buffer)
+        count = self._file.readinto(buffer)
+        self.ended = count == 0
+        return count
 
     def close(self) -> None:
         self._file.close()
@@ -80,17 +83,29 @@ class _BoundedSocket:
     """All that http.client asks of a socket to read a response from it."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+        self.reader = _BoundedReader(sock)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_BoundedReader(self._sock))
+        return io.BufferedReader(self.reader)
 
 
 class _BoundedResponse(http.client.HTTPResponse):
     """A response, or a proxy's answer to CONNECT, that is read within the budget."""
 
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(_BoundedSocket(sock), *args, **kwargs)  # type: ignore[arg-type]  # a duck
+        bounded = _BoundedSocket(sock)
+        self._reader = bounded.reader
+        super().__init__(bounded, *args, **kwargs)  # type: ignore[arg-type]  # a duck
+
+    def begin(self) -> None:
+        """Read the status and the headers.
+
+        http.client takes a connection that ends within them for their end, and what is left of
+        them for an answer.
+        """
+        super().begin()
+        if self._reader.ended:
+            raise http.client.IncompleteRead(b"")
 
 
 class _BoundedHTTPConnection(HTTPConnection):
@@ -162,3 +177,16 @@ class DeadlineAdapter(requests.adapters.HTTPAdapter):
         if type(manager) is urllib3.ProxyManager:  # a SOCKS proxy has its own pools
             _bound(manager)
         return manager
+
+    def close(self) -> None:
+        """Close all connections at once.
+
+        urllib3 only drops them, for the garbage collector to close, and after a request that
+        failed that may take it long to come by.
+        """
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():  # noqa: SIM118 - it is no mapping that iterates
+                pool = manager.pools.get(key)
+                if pool is not None:
+                    pool.close()
+        super().close()

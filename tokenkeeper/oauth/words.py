@@ -58,16 +58,20 @@ def _forms(secrets: Iterable[str]) -> set[str]:
     forms: set[str] = set()
     for secret in filter(None, secrets):
         encoded = base64.b64encode(secret.encode(errors="surrogatepass")).decode()
+        in_json = json.dumps(secret)[1:-1]
         forms |= {
             secret,
             _ruly(secret),
             quote(secret, safe="", errors="replace"),
             quote_plus(secret, errors="replace"),
             quote(secret, errors="replace"),
+            quote(secret, safe="!*'()", errors="replace"),  # as JavaScript does
             html.escape(secret),
             html.escape(secret).replace("&#x27;", "&#39;").replace("&quot;", "&#34;"),
             html.escape(secret, quote=False),
-            json.dumps(secret)[1:-1],
+            in_json,
+            in_json.replace("/", "\\/"),  # as PHP does
+            json.dumps(secret, ensure_ascii=False)[1:-1],
             encoded,
             encoded.rstrip("="),
         }

@@ -138,7 +138,7 @@ def checked_host(value: object, field_name: str, provider_name: str | None = Non
         host = f"https://{host}"
     url = checked_endpoint(host, field_name, provider_name).rstrip("/")
     parts = urlsplit(url)
-    if parts.scheme != "https" or parts.path or parts.query:
+    if parts.scheme != "https" or parts.path or "?" in url:
         problem = "must be an https:// host without a path: the tenant is appended"
         raise _refused(problem, field_name, provider_name)
     return url

@@ -25,6 +25,7 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.held import HeldToken
+from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.renewal import Renewal, Renewals
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
@@ -121,7 +122,18 @@ class TokenKeeper(StaysHere):
         except KeyError:
             pass
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
-        return self._wait_for(self._renewals.ask(wish), wish)
+        return self._wait_for(self._renewals.ask(wish), wish).access_token
+
+    def get_oauth2_token(
+        self, provider_name: str, force_refresh: bool = False, timeout: float | None = None
+    ) -> OAuth2Token:
+        """Return what :meth:`get_token` does, with its end and its scope.
+
+        For clients that hold on to a token for as long as it lives. Whoever asks each time, as is
+        meant, wants :meth:`get_token`. Raises what that raises.
+        """
+        wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
+        return self._wait_for(self._renewals.ask(wish), wish).token
 
     def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
@@ -133,7 +145,7 @@ class TokenKeeper(StaysHere):
         again, whatever its lifetime says. Raises what :meth:`get_token` raises.
         """
         wish = self._renewals.wish(provider_name, refused=refused_token, timeout=timeout)
-        return self._wait_for(self._renewals.ask(wish), wish)
+        return self._wait_for(self._renewals.ask(wish), wish).access_token
 
     def refresh_all(self) -> dict[str, bool]:
         """Renew every cached token, side by side, and say per name whether that worked."""
@@ -303,7 +315,7 @@ class TokenKeeper(StaysHere):
 
     # ---- waiting
 
-    def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> str:
+    def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> HeldToken:
         """Block until *wish* is granted, or raise why it is not."""
         while not isinstance(answer, HeldToken):
             if portal.on_portal_thread():
@@ -316,7 +328,7 @@ class TokenKeeper(StaysHere):
             if not answer.wait(wish.patience(self._clock)):
                 raise wish.out_of_time()
             answer = self._renewals.outcome(answer, wish)
-        return answer.access_token
+        return answer
 
     def _worked(self, wish: Wish, answer: HeldToken | Renewal) -> bool:
         try:

@@ -10,7 +10,7 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -34,6 +34,7 @@ from tokenkeeper.wish import Wish
 
 if TYPE_CHECKING:
     from tokenkeeper.config.configuration import Configuration
+    from tokenkeeper.integrations.requests import KeeperAuth
 
 __all__ = ["TokenKeeper", "get_default_keeper"]
 
@@ -204,6 +205,24 @@ class TokenKeeper(StaysHere):
     def list_providers(self) -> list[str]:
         """Return the registered names, in the order of their registration."""
         return self._renewals.names()
+
+    # ---- at work in other libraries
+
+    def auth(
+        self,
+        provider_name: str,
+        *,
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float | None = None,
+    ) -> KeeperAuth:
+        """Return an ``auth=`` for ``requests``: the token on every request, renewed where refused.
+
+        See :class:`tokenkeeper.integrations.requests.KeeperAuth`. Other libraries have a module of
+        their own beside that one.
+        """
+        from tokenkeeper.integrations.requests import KeeperAuth
+
+        return KeeperAuth(self, provider_name, allowed_hosts=allowed_hosts, timeout=timeout)
 
     # ---- configuration
 

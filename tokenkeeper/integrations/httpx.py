@@ -53,9 +53,7 @@ class KeeperAuth(httpx.Auth):
         token = self._keeper.get_token(self._provider_name, timeout=self._timeout)
         response = yield _signed(request, token)
         if _was_refused(response, token):
-            renewed = self._keeper.renew_refused(
-                self._provider_name, token, timeout=self._timeout
-            )
+            renewed = self._keeper.renew_refused(self._provider_name, token, timeout=self._timeout)
             if _can_be_sent_again(request):
                 yield _signed(request, renewed)
 

@@ -53,7 +53,7 @@ class KeeperAuth(requests.auth.AuthBase):
         token = self._keeper.get_token(self._provider_name, timeout=self._timeout)
         request.headers["Authorization"] = f"Bearer {token}"
         answer = _Answer(self, token, _position(request.body))
-        request.register_hook("response", answer.arrived)
+        request.register_hook("response", answer.arrived)  # type: ignore[no-untyped-call]
         return request
 
     def renew(self, refused: str) -> str:
@@ -90,7 +90,7 @@ class _Answer:
         if not again:
             return response
         request.headers["Authorization"] = f"Bearer {renewed}"
-        request.deregister_hook("response", self.arrived)
+        request.deregister_hook("response", self.arrived)  # type: ignore[no-untyped-call]
         second = response.connection.send(request, **options)
         second.history.append(response)
         second.request = request

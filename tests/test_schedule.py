@@ -16,16 +16,18 @@ from tokenkeeper.schedule import LONGEST_LIFE_SECONDS, deadlines, lifetime_secon
         # an hour: the full buffer, a minute of lead, ten seconds of margin
         (3600, 300, 0, 3240, 3300, 3590),
         (3600, 300, 1, 3180, 3300, 3590),
-        # the shortest life that has room for the whole buffer
-        (900, 300, 0, 540, 600, 890),
-        # below it everything shrinks
-        (300, 300, 0, 170, 200, 290),
-        (60, 300, 0, 34, 40, 57),
-        (60, 300, 1, 31, 40, 57),
-        (4, 300, 0, 4 - 4 / 3 - 0.4, 4 - 4 / 3, 3.8),
+        # the shortest life that has room for the whole buffer, within a third of its use
+        (880, 300, 0, 520, 580, 870),
+        # below it everything shrinks; the margin is a twentieth and a second
+        (310, 300, 0, 170, 200, 300),
+        (60, 300, 0, 56 * 17 / 30, 56 * 2 / 3, 56),
+        (60, 300, 1, 56 * 31 / 60, 56 * 2 / 3, 56),
+        (4, 300, 0, 2.8 * 17 / 30, 2.8 * 2 / 3, 2.8),
+        # less than two seconds: half of it for the server's rounding
+        (1, 300, 0, 0.45 * 17 / 30, 0.3, 0.45),
         # a provider with a buffer of its own
         (3600, 1000, 0, 2540, 2600, 3590),
-        (3600, 3000, 0, 2340, 2400, 3590),
+        (3600, 3000, 0, 3590 * 2 / 3 - 60, 3590 * 2 / 3, 3590),
         # no buffer at all: still never past the margin
         (3600, 0, 0, 3530, 3590, 3590),
     ],
@@ -47,7 +49,15 @@ def test_order(sent, lifetime, buffer, jitter):
     times = deadlines(sent, lifetime, buffer, jitter)
     assert times.renew_at <= times.stale_at <= times.dead_at <= times.ends_at
     used = times.renew_at - sent
-    assert used >= 0.5 * lifetime - math.ulp(sent) * 8
+    assert used >= 0.5 * (times.dead_at - sent) - math.ulp(sent) * 8
+
+
+@given(lifetime=st.floats(2.0, 1e6), granted=st.floats(0.0, 1.0), now=st.floats(0.0, 1e6))
+def test_a_server_that_counts_in_whole_seconds(lifetime, granted, now):
+    """A token is dead to us before it can be to a server that drops fractions of a second."""
+    dead_at = deadlines(granted, lifetime, 300.0, 0.0).dead_at
+    ends_there = math.floor(granted) + math.floor(lifetime)
+    assert dead_at <= ends_there or lifetime % 1
 
 
 def test_lifetime_counts_from_the_request():

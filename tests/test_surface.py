@@ -47,7 +47,7 @@ FLOORS = [
     {"retry", "schedule", "registry"},
     {"config"},
     {"held", "portal", "cooldown"},
-    {"flight", "fetch", "wish"},
+    {"flight", "fetch", "wish", "greenlets"},
     {"refresher", "workers"},
     {"crew"},
     {"renewal"},

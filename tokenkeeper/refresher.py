@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import threading
 from collections.abc import Callable
 
@@ -39,6 +40,7 @@ class Refresher:
         self._current: dict[str, _Entry] = {}  # of each key the entry that counts
         self._entries = 0  # numbers them, so that keys are never compared
         self._changed = threading.Event()
+        self._wakes_at = math.inf  # what is due later need not wake the thread now
         self._thread: threading.Thread | None = None
         self._closed = False
 
@@ -50,7 +52,7 @@ class Refresher:
             heapq.heappush(self._heap, entry)
             if len(self._heap) > 2 * len(self._current) + 16:
                 self._sweep()
-            if self._heap[0] is entry:
+            if self._heap[0] is entry and due_at < self._wakes_at:
                 self._changed.set()
 
     def forget(self, key: str) -> None:
@@ -106,9 +108,13 @@ class Refresher:
 
     def _nap_seconds(self) -> float:
         with self._lock:
-            if not self._heap or self._closed:
-                return 0.0 if self._closed else LONGEST_NAP_SECONDS
-            return min(max(0.0, self._heap[0][0] - self._clock.monotonic()), LONGEST_NAP_SECONDS)
+            if self._closed:
+                return 0.0
+            now = self._clock.monotonic()
+            self._wakes_at = now + LONGEST_NAP_SECONDS
+            if self._heap:
+                self._wakes_at = min(max(now, self._heap[0][0]), self._wakes_at)
+            return self._wakes_at - now
 
     def close(self, timeout: float) -> None:
         """Stop the thread, and wait for it *timeout* seconds."""

@@ -29,6 +29,7 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.fetch import fetch
 from tokenkeeper.flight import Flight
+from tokenkeeper.greenlets import check_greenlets
 from tokenkeeper.held import HeldToken
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.registry import Registry
@@ -76,6 +77,7 @@ class Renewals:
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
+        check_greenlets()
         self.held: dict[str, HeldToken] = {}
         self.registry = Registry()
         self.background = background
@@ -126,6 +128,7 @@ class Renewals:
 
         :raises OAuth2Error: if there is neither.
         """
+        check_greenlets()  # here too: gevent may have come by after the keeper was made
         name = wish.provider_name
         now = self.clock.monotonic()
         mine: Renewal | None = None
@@ -386,7 +389,8 @@ class Renewals:
             self.crew.refresher.start()
         except RuntimeError:
             self.background = False
-            _log.warning("this host starts no threads: tokens are renewed inline instead")
+            if threading.main_thread().is_alive():  # else it is only the interpreter that ends
+                _log.warning("this host starts no threads: tokens are renewed inline instead")
         return self.background
 
     def go_inline(self, timeout: float) -> None:

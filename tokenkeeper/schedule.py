@@ -27,6 +27,10 @@ SPREAD_SECONDS = 60.0
 MARGIN_SECONDS = 10.0
 """How long before its end a token is dead to us: the way to the API takes time, clocks differ."""
 
+ROUNDING_SECONDS = 1.0
+"""How much earlier than it says a server may end a token: most count time in whole seconds, so one
+granted late in a second lost the most of it (``iat`` and ``exp``, RFC 7519 §4.1)."""
+
 LONGEST_LIFE_SECONDS = 10 * 365 * 86400.0
 """A token that claims to live longer is renewed all the same; dates have an end."""
 
@@ -47,20 +51,23 @@ class Deadlines(NamedTuple):
 def deadlines(sent_at: float, lifetime: float, buffer_seconds: float, jitter: float) -> Deadlines:
     """Return the deadlines of a token asked for at *sent_at* that lives *lifetime* seconds.
 
-    Buffer, lead, spread and margin shrink with a short life: together they never take more than
-    about half of it, so a token is always used for a while before it is renewed.
+    The margin of a short life is a twentieth of it, and what the server's rounding may take; what
+    is left is the token's use. Buffer, lead and spread shrink so that together they never take
+    more than about half of that: a token is always used for a while before it is renewed.
 
     :param jitter: a number from 0 to 1 that spreads renewals.
     """
-    buffer = min(buffer_seconds, lifetime / 3)
-    lead = min(LEAD_SECONDS, lifetime / 10)
-    spread = min(SPREAD_SECONDS, lifetime / 20) * jitter
-    margin = min(MARGIN_SECONDS, lifetime / 20)
-    ends_at = sent_at + lifetime
-    stale_at = ends_at - buffer
+    rounding = min(ROUNDING_SECONDS, lifetime / 2)
+    margin = min(MARGIN_SECONDS, lifetime / 20 + rounding)
+    use = lifetime - margin
     # A buffer of less than the margin must not call a dead token fresh.
-    stale_at = min(stale_at, ends_at - margin)
-    return Deadlines(stale_at - lead - spread, stale_at, ends_at - margin, ends_at)
+    buffer = min(max(0.0, buffer_seconds - margin), use / 3)
+    lead = min(LEAD_SECONDS, use / 10)
+    spread = min(SPREAD_SECONDS, use / 20) * jitter
+    ends_at = sent_at + lifetime
+    dead_at = ends_at - margin
+    stale_at = dead_at - buffer
+    return Deadlines(stale_at - lead - spread, stale_at, dead_at, ends_at)
 
 
 def lifetime_seconds(expires_at: float, before: Instant, after: Instant) -> float:

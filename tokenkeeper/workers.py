@@ -44,17 +44,23 @@ class Workers:
     def submit(self, job: Callable[[], None], *, urgent: bool = True) -> None:
         """Have *job* done soon; an *urgent* one before those that wait already.
 
-        :raises RuntimeError: if there is no thread and none can be started.
+        :raises RuntimeError: if there is no thread and none can be started; also if there are only
+            busy ones while the interpreter ends.
         """
         with self._lock:
             if self._closed:
                 raise RuntimeError("the workers have been sent home")
             # The call first: one without a job does no harm, but a job without one would lie there.
             self._calls.put(None)
-            (self._urgent if urgent else self._jobs).append(job)
+            queue = self._urgent if urgent else self._jobs
+            queue.append(job)
             waiting = len(self._urgent) + len(self._jobs)
             if waiting > self._idle and len(self._threads) < self._limit:
-                self._hire()
+                try:
+                    self._hire()
+                except RuntimeError:
+                    queue.pop()
+                    raise
 
     def _hire(self) -> None:
         """Start one more thread. Called with the lock held."""
@@ -63,17 +69,12 @@ class Workers:
             self._threads.add(thread)
             thread.start()
         except RuntimeError:  # no threads on this host, or none any more
-            if self._threads == {thread}:
-                self._drop_jobs()
+            # The others may all be busy, but they are not for ever, unless the interpreter ends.
+            if self._threads == {thread} or not threading.main_thread().is_alive():
                 raise
         finally:
             if thread.ident is None:  # it did not start
                 self._threads.discard(thread)
-
-    def _drop_jobs(self) -> None:
-        """Called with the lock held."""
-        self._urgent.clear()
-        self._jobs.clear()
 
     def _work(self) -> None:
         while job := self._next_job():
@@ -106,7 +107,8 @@ class Workers:
         """Send all home; wait for them *timeout* seconds in total. Jobs not begun are dropped."""
         with self._lock:
             self._closed = True
-            self._drop_jobs()
+            self._urgent.clear()
+            self._jobs.clear()
             myself = threading.get_ident()  # a job may close the pool that it runs in
             threads = [thread for thread in self._threads if thread.ident not in (None, myself)]
             for _ in self._threads:

@@ -31,10 +31,10 @@ def run(quick):
     contenders = {}
     for statement in STATEMENTS:
         try:
-            loaded[statement] = _fresh(statement)[1]
+            loaded[statement] = fresh_import(statement)[1]
         except subprocess.CalledProcessError:
             continue  # not there yet
-        contenders[statement] = lambda statement=statement: _fresh(statement)[0]
+        contenders[statement] = lambda statement=statement: fresh_import(statement)[0]
     rounds = Rounds(contenders, 5 if quick else 15)
     base = STATEMENTS[0]
     table = Table(("statement", "best", "x requests, best", "median", "what it loads"))
@@ -60,7 +60,8 @@ def run(quick):
     return section
 
 
-def _fresh(statement):
+def fresh_import(statement):
+    """Return what *statement* takes in a new interpreter, and the heavy ones that it loads."""
     home = str(Path(tokenkeeper.__file__).parent.parent)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(statement=statement)],

@@ -8,6 +8,15 @@ from pathlib import Path
 import tokenkeeper
 
 LIBRARIES = ("anyio", "cachetools", "msal", "requests", "tenacity", "trio", "urllib3")
+PEERS = (
+    "Authlib",
+    "azure-identity",
+    "botocore",
+    "databricks-sdk",
+    "google-auth",
+    "msal",
+    "requests_oauth2client",
+)
 
 
 def description():
@@ -18,6 +27,7 @@ def description():
     system = f"{platform.system()} {platform.release()} ({platform.machine()})"
     return [
         f"{python}; tokenkeeper {tokenkeeper.__version__}, {libraries}",
+        f"peers: {', '.join(f'{name} {_version(name)}' for name in PEERS)}",
         f"{_processor()}, {cores} cores; {system}",
         f"load average {_load()} at the end; more than there are cores means a busy machine",
     ]

@@ -29,6 +29,17 @@ class Table:
 
 
 @dataclass
+class Bars:
+    """One panel of a chart: a figure for each name, the smaller the better."""
+
+    chart: str
+    title: str
+    unit: str
+    figures: dict[str, float]
+    ours: tuple[str, ...] = ()
+
+
+@dataclass
 class Section:
     """One benchmark's outcome.
 
@@ -39,6 +50,7 @@ class Section:
     says: str
     tables: list[Table]
     broken: list[str] = field(default_factory=list)
+    bars: list[Bars] = field(default_factory=list)
 
     def claim(self, holds, otherwise):
         if not holds:
@@ -51,9 +63,12 @@ class Section:
         parts += [f"BROKEN: {claim}" for claim in self.broken]
         return "\n".join(parts) + "\n"
 
-    def as_markdown(self):
+    def as_markdown(self, charts):
         parts = [f"## {self.title}"]
         parts += [table.as_markdown() for table in self.tables]
+        for name in dict.fromkeys(panel.chart for panel in self.bars):
+            if name in charts:
+                parts.append(f"![{self.title}, as bars]({charts[name].name})")
         parts.append(textwrap.fill(self.says, 98))
         parts += [f"**Broken in this run:** {claim}" for claim in self.broken]
         return "\n\n".join(parts) + "\n"
@@ -65,3 +80,31 @@ def short(seconds):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
+
+
+LEVEL = 0.97
+"""A figure of more than this of ours is level with it: two runs of one program differ by more."""
+
+
+def ahead(what, figures, ours, reason):
+    """Return the sentences on who needs less than *ours*, from the figures of this run.
+
+    :param reason: why, or a function that says it of a peer's name.
+    """
+    own = figures[ours]
+    better = {}
+    for name, value in sorted(figures.items(), key=lambda item: item[1]):
+        if value < own and not name.startswith(ours):  # ours in another setting is no peer
+            why = reason(name) if callable(reason) else reason
+            better.setdefault(why, {})[name] = value / own
+    if not better:
+        return f" By {what}, {ours} is first in this run."
+    said = ""
+    for why, ratios in better.items():
+        names = ", ".join(
+            f"{name} ({ratio:.2f} times our figure)" for name, ratio in ratios.items()
+        )
+        level = min(ratios.values()) > LEVEL
+        verb = "level with us or a little ahead" if level else "ahead of us"
+        said += f" By {what}, {verb} in this run: {names}. The reason: {why}."
+    return said

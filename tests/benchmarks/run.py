@@ -13,7 +13,22 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-NAMES = ("warm", "threads", "flight", "short_tokens", "fork", "outage", "many", "cold", "import")
+NAMES = (
+    "peers_warm",
+    "peers_stampede",
+    "peers_renewal",
+    "peers_size",
+    "peers_import",
+    "cold",
+    "warm",
+    "threads",
+    "flight",
+    "short_tokens",
+    "fork",
+    "outage",
+    "many",
+    "import",
+)
 """One module each: ``bench_NAME.py``, with ``run(quick)``."""
 
 HEAD = """\
@@ -54,13 +69,22 @@ def main():
             say(f"({time.perf_counter() - began:.1f} s)\n")
 
     if arguments.markdown:
-        arguments.markdown.write_text(as_markdown(sections, arguments.quick), encoding="utf-8")
+        charts = draw_charts(sections, arguments.markdown)
+        page = as_markdown(sections, arguments.quick, charts)
+        arguments.markdown.write_text(page, encoding="utf-8")
     broken = [claim for section in sections for claim in section.broken]
     say("broken: " + "; ".join(broken) if broken else "no hard claim is broken")
     return 1 if broken else 0
 
 
-def as_markdown(sections, quick):
+def draw_charts(sections, markdown):
+    from chart import draw
+
+    bars = [panel for section in sections for panel in section.bars]
+    return draw(bars, markdown.parent, markdown.stem)
+
+
+def as_markdown(sections, quick, charts):
     from machine import description
 
     command = "python tests/benchmarks/run.py --markdown docs/benchmarks.md"
@@ -68,7 +92,19 @@ def as_markdown(sections, quick):
         command=command + (" --quick" if quick else ""),
         machine="\n".join(f"- {line}" for line in description()),
     )
-    return "\n".join([head, *(section.as_markdown() for section in sections)])
+    return "\n".join([head, how_called(), *(section.as_markdown(charts) for section in sections)])
+
+
+def how_called():
+    from peers import BLOCKING, IN_BACKGROUND, INLINE
+
+    lines = ["## How the peers were called", ""]
+    lines += ["Each as its documentation recommends for a service: one object that all share.", ""]
+    lines += [
+        f"- {peer.name} {peer.version or '(absent)'}: {peer.called}"
+        for peer in (*BLOCKING, *IN_BACKGROUND, INLINE)
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def say(text):

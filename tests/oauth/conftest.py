@@ -138,16 +138,8 @@ class Transport(HttpTransport):
 
 @pytest.fixture
 def make_transport():
-    """Return a maker of transports, which are closed at the end."""
-    made = []
-
-    def make(**options):
-        made.append(Transport(**options))
-        return made[-1]
-
-    yield make
-    for transport in made:
-        transport.close()
+    """Return a maker of transports."""
+    return Transport
 
 
 @pytest.fixture

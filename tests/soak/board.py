@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from soak.truth import boot, truth_of
-from soak.watch import MARGIN, SLACK_SECONDS
+from soak.watch import SLACK_SECONDS, use_seconds
 from tokenkeeper import OAuth2Error
 
 
@@ -43,7 +43,7 @@ class Board:
         watch, usable = self.watches[name], -math.inf
         if watch.steady and token in watch.sent:
             # It lives from the moment its request left, as far as its keeper can tell.
-            usable = watch.sent[token] + watch.lifetime * (1 - MARGIN) - SLACK_SECONDS
+            usable = watch.sent[token] + use_seconds(watch.lifetime) - SLACK_SECONDS
         known = self.known.get(name)
         if known is None or known.usable_until < usable or known.ends < truth.ends:
             self.known[name] = Known(token, truth.ends, usable)

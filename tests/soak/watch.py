@@ -8,11 +8,14 @@ from soak.tally import EXAMPLES
 from soak.truth import boot
 from tokenkeeper.fork import renew_after_fork
 
-EARLIEST = 0.5
-"""No token is renewed by schedule before this share of its life (``tokenkeeper/schedule.py``)."""
 
-MARGIN = 0.05
-"""The share of a short life that the library keeps as its safety margin."""
+def use_seconds(lifetime):
+    """Return how long a token is handed out, at most (``tokenkeeper/schedule.py``)."""
+    return lifetime - lifetime / 20 - 1.0
+
+
+EARLIEST = 0.5
+"""No token is renewed by schedule before this share of its use."""
 
 SLACK_SECONDS = 0.25
 """On a busy machine so much time may pass between the library's look at the clock and ours."""
@@ -81,7 +84,7 @@ class Watch:
         sent = boot()
         self.books["overlapping"] += not alone
         left, back = self._need
-        early = sent - left < EARLIEST * self.lifetime - SLACK_SECONDS
+        early = sent - left < EARLIEST * use_seconds(self.lifetime) - SLACK_SECONDS
         if early and self._clock.was_stepped(left - SLACK_SECONDS, back + SLACK_SECONDS):
             early = False  # that token was perhaps thrown away
         needless = early and self._asked_at < left - SLACK_SECONDS
@@ -97,7 +100,7 @@ class Watch:
             back = boot()
             self.books["grants"] += 1
             self.books["early"] += early
-            self.books["in time"] += back < left + (1 - MARGIN) * self.lifetime
+            self.books["in time"] += back < left + use_seconds(self.lifetime)
             self.sent[token] = sent
             if len(self.sent) > REMEMBERED:
                 self.sent.pop(next(iter(self.sent)), None)

@@ -151,11 +151,24 @@ def _addresses(host: str, port: int) -> list[str]:
     return [str(where[0]) for *_, where in found]
 
 
-class _HTTPPool(urllib3.HTTPConnectionPool):
+class _UsedOnce(urllib3.HTTPConnectionPool):
+    """Closes each connection when its answer was read, and keeps none.
+
+    An answer that was sent twice, by a broken proxy for one, would be read as the answer to the
+    next request: an old token with a new life. And a connection that the server closed meanwhile
+    would cost that request. A token request an hour has no use for the one before it.
+    """
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.close()
+
+
+class _HTTPPool(_UsedOnce):
     ConnectionCls = _BoundedHTTPConnection
 
 
-class _HTTPSPool(urllib3.HTTPSConnectionPool):
+class _HTTPSPool(_UsedOnce, urllib3.HTTPSConnectionPool):
     ConnectionCls = _BoundedHTTPSConnection
 
 
@@ -177,16 +190,3 @@ class DeadlineAdapter(requests.adapters.HTTPAdapter):
         if type(manager) is urllib3.ProxyManager:  # a SOCKS proxy has its own pools
             _bound(manager)
         return manager
-
-    def close(self) -> None:
-        """Close all connections at once.
-
-        urllib3 only drops them, for the garbage collector to close, and after a request that
-        failed that may take it long to come by.
-        """
-        for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():  # noqa: SIM118 - it is no mapping that iterates
-                pool = manager.pools.get(key)
-                if pool is not None:
-                    pool.close()
-        super().close()

@@ -29,12 +29,14 @@ LONGEST_BODY = 1024 * 1024
 
 _PIECE = 64 * 1024
 
+_PROXIES = [f"{which}_proxy" for which in ("http", "https", "all", "no")]
+_VARIABLES = (*_PROXIES, *map(str.upper, _PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
 
 class HttpTransport:
     """Makes single requests to a server that is trusted with a secret, and with nothing else.
 
-    Thread-safe. It makes a session at first use, and a new one in a forked child and after
-    :meth:`close`.
+    Thread-safe. Nothing of a request stays behind, so there is nothing to close.
 
     :param connect_timeout: seconds to wait for a connection.
     :param read_timeout: seconds to wait for each piece of the answer.
@@ -69,20 +71,6 @@ class HttpTransport:
         self._verify = _checked_verify(verify)
         self._callers_session = session
         self._clock = clock
-        self.after_fork_in_child()
-        renew_after_fork(self)
-
-    def after_fork_in_child(self) -> None:
-        """Leave the parent's connections to the parent."""
-        self._lock = threading.Lock()  # guards _session
-        self._session: requests.Session | None = None
-
-    def close(self) -> None:
-        """Close the session, unless it is the caller's own."""
-        with self._lock:
-            session, self._session = self._session, None
-        if session is not None:
-            session.close()
 
     def request(
         self,
@@ -99,12 +87,13 @@ class HttpTransport:
 
         :raises TokenAcquisitionError: if there is no answer, saying why and what to do.
         """
+        session = _ours.session if self._callers_session is None else self._callers_session
         connect_timeout = min(self._connect_timeout, self._total_timeout)
         budget = Budget(self._clock, self._total_timeout, self._read_timeout)
         try:
             with (
                 budget,
-                self._live_session().request(
+                session.request(
                     method,
                     url,
                     data=data,
@@ -128,17 +117,6 @@ class HttpTransport:
         if budget.remaining() > 0.001:  # a socket may wake up a moment early
             return f"nothing for {self._read_timeout:g} s: read_timeout"
         return f"{self._total_timeout:g} s at most: total_timeout"
-
-    def _live_session(self) -> requests.Session:
-        if self._callers_session is not None:
-            return self._callers_session
-        with self._lock:
-            if self._session is None:
-                self._session = _Session()
-                self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-                for scheme in ("https://", "http://"):
-                    self._session.mount(scheme, DeadlineAdapter())
-            return self._session
 
 
 def checked_seconds(value: object, field: str) -> float:
@@ -173,7 +151,29 @@ def _checked_verify(verify: object) -> bool | str | None:
 
 
 class _Session(requests.Session):
-    """Goes nowhere but where it is sent."""
+    """Goes nowhere but where it is sent, and keeps nothing of it: no cookie, no connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, DeadlineAdapter())
+        self._settings: dict[object, Any] = {}  # entries are made whole, so without a lock
+
+    def merge_environment_settings(
+        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+    ) -> Any:
+        """Return the proxy and the CA for *url*, from the environment as it is.
+
+        requests looks through the whole of it, twice for each request; so here once for each state.
+        """
+        state = [os.environ.get(name) for name in _VARIABLES]
+        key = (url.partition("?")[0], verify, *state)
+        if key not in self._settings:
+            self._settings[key] = super().merge_environment_settings(
+                url, proxies, stream, verify, cert
+            )
+        return self._settings[key]
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Say that there is none.
@@ -181,6 +181,21 @@ class _Session(requests.Session):
         Even with ``allow_redirects=False`` requests prepares the next request for who may want
         it, and for that reads the whole body of the answer, however long it may become.
         """
+
+
+class _OurSession:
+    """One session for all providers of the process; a forked child has its own."""
+
+    def __init__(self) -> None:
+        self.after_fork_in_child()
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Leave the parent's locks to the parent."""
+        self.session = _Session()
+
+
+_ours = _OurSession()
 
 
 class _Authorization(requests.auth.AuthBase):

@@ -143,10 +143,6 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
         """Ask anew: client credentials come without a refresh token (RFC 6749 §4.4.3)."""
         return self.acquire_token()
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.transport.close()
-
     def _make_app(self) -> Any:
         msal = late_import("msal")
         authority = late_import("msal.authority")

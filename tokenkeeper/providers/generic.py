@@ -116,10 +116,6 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
             renewed = replace(renewed, refresh_token=token.refresh_token)
         return renewed
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._transport.close()
-
     def _request(self, grant: dict[str, str], scope: str | None) -> OAuth2Token:
         return request_token(
             self._transport,

@@ -1,10 +1,7 @@
 """Crowds, forked children and a restarted server: one request each, and never a dead token."""
 
-import json
 import os
-import signal
 import socket
-import traceback
 
 import pytest
 from servers.authlib_on_flask import AuthlibOnFlask
@@ -60,33 +57,6 @@ def test_a_crowd_that_insists(kit, server, make_keeper, make_provider):
     assert stats["token_requests"] == len({before, *tokens})
 
 
-def in_child(job):
-    """Fork a child that does *job*; return what to call for what it returned."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        report = None
-        try:
-            signal.alarm(30)
-            report = job()
-        except BaseException:  # noqa: BLE001 - whatever it is, the parent is told
-            report = traceback.format_exc()
-        finally:
-            os.write(writer, json.dumps(report).encode() + b"\n")
-            os._exit(0)
-    os.close(writer)
-
-    def result():
-        with os.fdopen(reader) as pipe:
-            line = pipe.readline()
-        assert os.waitpid(pid, 0)[1] == 0
-        report = json.loads(line)
-        assert isinstance(report, list), report
-        return report
-
-    return result
-
-
 @needs_fork
 def test_forked_children(kit, server, make_provider, watch):
     """Each child keeps the warm token, and asks for the cold one and for new ones itself."""
@@ -102,7 +72,7 @@ def test_forked_children(kit, server, make_provider, watch):
             tokens += kit.at_once(*[lambda: keeper.get_token("cold")] * 8)
             return [*tokens, keeper.get_token("warm", force_refresh=True)]
 
-        reports = [result() for result in [in_child(live) for _ in range(8)]]
+        reports = [result() for result in [kit.in_child(live) for _ in range(8)]]
         assert all(report[0] == warm for report in reports)
         assert all(len(set(report[1:-1])) == 1 for report in reports)
         assert len({report[1] for report in reports}) == 8
@@ -124,7 +94,7 @@ def test_children_forked_in_the_middle_of_a_request(kit, server, make_provider):
 
         def fork_meanwhile():
             kit.until(lambda: server.stats("client")["token_requests"], "a request")
-            children.extend(in_child(lambda: [keeper.get_token("api")]) for _ in range(4))
+            children.extend(kit.in_child(lambda: [keeper.get_token("api")]) for _ in range(4))
             return "forked"
 
         token, _ = kit.at_once(lambda: keeper.get_token("api"), fork_meanwhile)

@@ -1,0 +1,40 @@
+"""What importing each library costs, in fresh interpreters, beside ``import requests``."""
+
+from bench_import import fresh_import
+from measure import Rounds
+from peers import BLOCKING, absent, installed
+from report import Section, Table, ahead, short
+
+REQUESTS = "import requests"
+WARM_UP = 2
+
+REASON = (
+    "it leaves out what ours loads for both fronts: anyio beside requests, or requests altogether"
+)
+
+
+def run(quick):
+    fleet = installed(BLOCKING)
+    statements = [REQUESTS, "import tokenkeeper", *(peer.statement for peer in fleet)]
+    for statement in statements * WARM_UP:  # its files are in the cache of the machine now
+        fresh_import(statement)
+    contenders = {each: lambda each=each: fresh_import(each)[0] for each in statements}
+    times = Rounds(contenders, 3 if quick else 15)
+    table = Table(("statement", "best", "median", "x requests, best", "median"))
+    medians = {each: times.median(each) for each in statements}
+    for each in sorted(statements, key=medians.get):
+        table.add(
+            f"`{each}`",
+            short(times.best(each)),
+            short(medians[each]),
+            f"{times.best_ratio(each, REQUESTS):.2f}",
+            f"{times.median_ratio(each, REQUESTS):.2f}",
+        )
+    by_name = {peer.name: medians[peer.statement] for peer in fleet}
+    says = (
+        "Each in a fresh interpreter, in turn, with the statement that a service needs to do "
+        "what the other tables measure. `import tokenkeeper` alone loads nothing yet."
+        + ahead("median import", by_name, fleet[0].name, REASON)
+        + absent()
+    )
+    return Section("Peers: import", says, [table])

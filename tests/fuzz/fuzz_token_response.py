@@ -1,0 +1,23 @@
+"""Searches, guided by coverage, for bytes from a token endpoint that break its reader."""
+
+import sys
+from pathlib import Path
+
+import atheris
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+with atheris.instrument_imports(include=["tokenkeeper", "email", "json"]):
+    from fuzz.oracle import check, read_case
+
+atheris.enabled_hooks.add("RegEx")
+
+
+def read_one(data):
+    """Read one answer; whatever else than a good token or a good error comes is a finding."""
+    check(read_case(data))
+
+
+if __name__ == "__main__":
+    atheris.Setup(sys.argv, read_one)
+    atheris.Fuzz()

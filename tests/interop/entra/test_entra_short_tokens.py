@@ -1,0 +1,159 @@
+"""Short tokens of Entra, renewed in the background while threads and tasks present them."""
+
+import threading
+import time
+
+import anyio
+import pytest
+from servers.entra import Answer, cut
+
+from tokenkeeper import TokenAcquisitionError, TokenRefreshError
+
+LIFETIME = 3
+SECONDS = 10
+EARLIEST_SECONDS = (LIFETIME - LIFETIME / 20 - 1) / 2  # see tokenkeeper/schedule.py
+THREADS, TASKS = 4, 8
+PAUSE_SECONDS = 0.05  # so that the crowd does not take the machine from the server
+
+
+@pytest.fixture
+def readers(kit, watch):
+    """Return what lets threads, and tasks of both loops, ask and call until it is told to stop."""
+
+    def run(keeper, at_work):
+        manager = kit.WatchedManager(keeper)
+        pause = threading.Event()
+
+        def thread():
+            while at_work() and not watch.refused:
+                keeper.get_token("graph")
+                pause.wait(PAUSE_SECONDS)
+
+        async def task():
+            while at_work() and not watch.refused:
+                await manager.get_token("graph")
+                await anyio.sleep(PAUSE_SECONDS * TASKS)
+
+        def loop(backend):
+            assert kit.tasks_at_once(backend, TASKS, task) == [None] * TASKS
+
+        return [*[thread] * THREADS, lambda: loop("asyncio"), lambda: loop("trio")]
+
+    return run
+
+
+def test_short_tokens(kit, entra, make_keeper, make_provider, watch, readers):
+    """No call is refused, nobody waits for a renewal, and each renewal is one request."""
+    entra.lifetime_seconds = LIFETIME
+    watch.margin_seconds = LIFETIME / 20
+    keeper = make_keeper(make_provider())
+    began = time.monotonic()
+    keeper.get_token("graph")
+    jobs = readers(keeper, lambda: time.monotonic() < began + SECONDS)
+    assert kit.at_once(*jobs) == [None] * len(jobs)
+    watch.assert_flawless()
+
+    # A machine that stalls us for as long as a token lives proves nothing. It may cost a request
+    # whose token was dead on arrival, and must not be what happens most of the time.
+    stalls = len(set(watch.starved))
+
+    def renewals():
+        count = keeper.get_cached_token_info("graph")["renewals"]
+        return count if len(entra.requests) <= count + 1 + stalls else 0
+
+    count = kit.until(renewals, "one request for each renewal")
+    took = time.monotonic() - began
+    assert SECONDS / LIFETIME / 2 <= count <= took / EARLIEST_SECONDS
+    assert len(entra.requests) >= count + 1
+    assert entra.discoveries == 1
+    assert entra.most_at_once == 1
+    assert set(entra.correlations().values()) == {1}
+    assert stalls <= count / 4
+    assert len(watch.late) <= len(watch.taken) / 4
+
+
+FAULTS = {
+    "503": Answer(503, {"error": "temporarily_unavailable"}),
+    "429": Answer(429, {"error": "throttled"}, {"Retry-After": "0"}),
+    "page": Answer(200, b"<html>sign in</html>", {"Content-Type": "text/html"}),
+    "reset": cut(100),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_renewals_that_fail_while_a_token_is_valid(
+    kit, entra, make_keeper, make_provider, watch, readers, fault
+):
+    """No caller notices two renewals that fail, and the third one puts an end to it."""
+    entra.lifetime_seconds = 5
+    watch.margin_seconds = entra.lifetime_seconds / 20
+    keeper = make_keeper(make_provider())
+    before = keeper.get_token("graph")
+    entra.script.extend([fault] * 2)
+    ends = time.monotonic() + kit.GUARD_SECONDS
+    states = []
+
+    def at_work():
+        states.append(keeper.get_cached_token_info("graph"))
+        return states[-1]["renewals"] == 0 and time.monotonic() < ends
+
+    jobs = readers(keeper, at_work)
+    assert kit.at_once(*jobs) == [None] * len(jobs)  # so none raised anything
+    watch.assert_flawless()
+    if watch.starved:
+        pytest.skip("the machine stalled for as long as a token lives")
+    assert max(state["failures"] for state in states) == 2
+    assert len(entra.requests) >= 4
+    assert keeper.get_token("graph") != before
+    assert keeper.get_cached_token_info("graph")["failures"] == 0
+
+
+def test_an_outage_that_outlives_the_token(kit, entra, make_keeper, make_provider, watch):
+    """Then there is a clear error; and when Entra is back there is a token without ado."""
+    entra.lifetime_seconds = 2
+    watch.margin_seconds = entra.lifetime_seconds / 20
+    keeper = make_keeper(make_provider(), cooldown_seconds=0.1)
+    before = keeper.get_token("graph")
+    entra.outage = FAULTS["503"]
+
+    def ask():
+        try:
+            assert keeper.get_token("graph") == before
+        except TokenAcquisitionError as error:
+            return error
+        return None
+
+    error = kit.until(ask, "the end of the token")
+    assert type(error) is TokenRefreshError
+    assert error.status_code == 503
+    assert "'graph'" in str(error)
+    assert "temporarily_unavailable" in str(error)
+    assert "ask its operator" in str(error)
+    assert keeper.get_cached_token_info("graph")["state"] == "expired"
+    entra.outage = None
+
+    def recovered():
+        try:
+            return keeper.get_token("graph")
+        except TokenRefreshError:
+            return None
+
+    assert kit.until(recovered, "a token after the outage") != before
+    assert keeper.get_cached_token_info("graph")["last_error"] is None
+
+
+def test_a_server_that_is_asked_to_be_left_alone(kit, entra, make_keeper, make_provider, watch):
+    """A renewal in the background heeds Retry-After as well, and readers are served meanwhile."""
+    entra.lifetime_seconds = 5
+    watch.margin_seconds = entra.lifetime_seconds / 20
+    keeper = make_keeper(make_provider())
+    keeper.get_token("graph")
+    entra.script.append(Answer(429, {"error": "throttled"}, {"Retry-After": "1"}))
+
+    def renewed():
+        keeper.get_token("graph")
+        return len(entra.requests) >= 3
+
+    kit.until(renewed, "the renewal after the wait")
+    _, throttled, again = (request.monotonic for request in entra.requests[:3])
+    assert again - throttled >= 1.0

@@ -1,0 +1,101 @@
+"""TLS to Entra's host: private CAs by either way, and certificates that are not accepted."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tokenkeeper import TokenAcquisitionError, TokenKeeper, TokenRefreshError
+
+CERTIFICATES = {
+    "wrong host": ({"certified": "other.example"}, "ostname mismatch", "check the host in the URL"),
+    "expired": (
+        {"not_after": datetime(2020, 1, 1, tzinfo=UTC)},
+        "certificate has expired",
+        "check the server's certificate, and this machine's clock",
+    ),
+}
+
+
+def assert_final(server, keeper, said, advice):
+    """Fail unless the certificate is refused once, for good, before a secret was sent."""
+    for _ in range(5):
+        with pytest.raises(TokenAcquisitionError) as raised:
+            keeper.get_token("graph")
+        error = raised.value
+        message = str(error)
+        assert message.startswith("provider 'graph': no token: no answer from localhost:")
+        assert "TLS: the certificate was not accepted" in message
+        assert said in message
+        assert advice in message
+        assert (error.transient, error.attempts, error.status_code) == (False, 1, None)
+    assert (server.connections, server.discoveries, server.requests) == (1, 0, [])
+
+
+def test_a_wrong_ca(entra, make_entra, make_keeper, make_provider):
+    """A server whose CA is not trusted is a final error that says how to trust it."""
+    other = make_entra(listens=False)
+    keeper = make_keeper(make_provider(verify=other.ca_file), cooldown_seconds=600)
+    assert_final(entra, keeper, "unable to get local issuer", "set verify or REQUESTS_CA_BUNDLE")
+
+
+def test_no_ca(entra, make_keeper, make_provider):
+    """Without a CA of one's own the machine's count, and none of them signed for the server."""
+    keeper = make_keeper(make_provider(verify=None), cooldown_seconds=600)
+    assert_final(entra, keeper, "unable to get local issuer", "set verify or REQUESTS_CA_BUNDLE")
+
+
+@pytest.mark.parametrize(("certificate", "said", "advice"), CERTIFICATES.values(), ids=CERTIFICATES)
+def test_a_wrong_certificate(make_entra, make_provider, certificate, said, advice):
+    """So is a certificate by the right CA for another host, or one that has expired."""
+    server = make_entra(**certificate)
+    with TokenKeeper(cooldown_seconds=600) as keeper:
+        keeper.add_provider(make_provider(authority=server.authority, verify=server.ca_file))
+        assert_final(server, keeper, said, advice)
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_ca_by_the_environment(entra, make_keeper, make_provider, monkeypatch, variable):
+    """Without ``verify`` the variables of requests count."""
+    monkeypatch.setenv(variable, entra.ca_file)
+    make_keeper(make_provider(verify=None)).get_token("graph")
+    assert (entra.discoveries, len(entra.requests), entra.calls) == (1, 1, 1)
+
+
+def test_a_ca_by_argument(entra, make_entra, make_keeper, make_provider, monkeypatch):
+    """With ``verify`` the environment does not."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", make_entra(listens=False).ca_file)
+    make_keeper(make_provider()).get_token("graph")
+    assert len(entra.requests) == 1
+
+
+def test_a_wrong_ca_by_the_environment(entra, make_entra, make_keeper, make_provider, monkeypatch):
+    """A bundle without the server's CA is refused as any wrong one is."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", make_entra(listens=False).ca_file)
+    keeper = make_keeper(make_provider(verify=None), cooldown_seconds=600)
+    assert_final(entra, keeper, "unable to get local issuer", "set verify or REQUESTS_CA_BUNDLE")
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_a_file_that_is_no_ca(entra, make_keeper, make_provider, tmp_path, content):
+    """A file that is not there, or holds no certificate, is told as that, and nobody is asked."""
+    file = tmp_path / "mine.pem"
+    if content is not None:
+        file.write_text(content)
+    keeper = make_keeper(make_provider(verify=file), cooldown_seconds=600)
+    with pytest.raises(TokenAcquisitionError, match="file of CA certificates") as raised:
+        keeper.get_token("graph")
+    assert (raised.value.transient, raised.value.attempts) == (False, 1)
+    assert entra.discoveries == 0
+
+
+def test_a_ca_file_that_is_lost(entra, make_keeper, make_provider, tmp_path):
+    """Where the CA file is lost later, the token at hand goes on serving."""
+    file = tmp_path / "mine.pem"
+    with open(entra.ca_file) as ca:
+        file.write_text(ca.read())
+    keeper = make_keeper(make_provider(verify=file))
+    token = keeper.get_token("graph")
+    file.unlink()
+    with pytest.raises(TokenRefreshError, match="CA certificates"):
+        keeper.get_token("graph", force_refresh=True)
+    assert keeper.get_token("graph") == token

@@ -1,0 +1,186 @@
+/**
+ * A program that serves oidc-provider, with an API behind it.
+ *
+ * Grants, client authentication, scopes, resource indicators, introspection and revocation are
+ * oidc-provider's. What is written here is what it leaves to whoever uses it: where things are
+ * kept, which resources there are, and the check of a bearer token. Under /admin the tests play.
+ */
+
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+
+import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify } from 'jose';
+import Provider, { errors } from 'oidc-provider';
+
+const clients = new Map();
+const revoked = new Set(); // ids of tokens that are no good, whatever they say
+const stats = {};
+
+function count(clientId, what, number = 1) {
+  const counts = (stats[clientId] ??= {});
+  counts[what] = (counts[what] ?? 0) + number;
+}
+
+/** Keeps what oidc-provider grants, in memory; clients as the tests register them. */
+class Store {
+  static kept = new Map();
+
+  constructor(model) {
+    this.model = model;
+  }
+
+  key(id) {
+    return `${this.model}:${id}`;
+  }
+
+  async upsert(id, payload) {
+    Store.kept.set(this.key(id), payload);
+  }
+
+  async find(id) {
+    return this.model === 'Client' ? clients.get(id) : Store.kept.get(this.key(id));
+  }
+
+  async destroy(id) {
+    Store.kept.delete(this.key(id));
+  }
+
+  async consume(id) {
+    Store.kept.get(this.key(id)).consumed = true;
+  }
+
+  async revokeByGrantId() {}
+}
+
+// Two services: one is told its token by looking it up, one by the token itself.
+const RESOURCES = {
+  'urn:orders': { scope: 'read write', audience: 'urn:orders', accessTokenFormat: 'opaque' },
+  'https://invoices.example.com/': {
+    scope: 'read',
+    audience: 'https://invoices.example.com/',
+    accessTokenFormat: 'jwt',
+    jwt: { sign: { alg: 'RS256' } },
+  },
+};
+
+const { privateKey, publicKey } = await generateKeyPair('RS256', { extractable: true });
+const keyId = { kid: 'key', use: 'sig', alg: 'RS256' };
+const publicKeys = createLocalJWKSet({ keys: [{ ...(await exportJWK(publicKey)), ...keyId }] });
+
+const http = createServer();
+http.listen(0, '127.0.0.1');
+await once(http, 'listening');
+const issuer = `http://127.0.0.1:${http.address().port}`;
+
+const provider = new Provider(issuer, {
+  adapter: Store,
+  jwks: { keys: [{ ...(await exportJWK(privateKey)), ...keyId }] },
+  scopes: ['read', 'write', 'delete'],
+  extraClientMetadata: { properties: ['lifetime_seconds', 'delay_seconds'] },
+  ttl: { ClientCredentials: (ctx, token, client) => client.lifetime_seconds ?? 3600 },
+  features: {
+    clientCredentials: { enabled: true },
+    devInteractions: { enabled: false },
+    introspection: { enabled: true },
+    revocation: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      defaultResource: () => undefined,
+      getResourceServerInfo(ctx, resource, client) {
+        if (!(resource in RESOURCES)) throw new errors.InvalidTarget();
+        return { ...RESOURCES[resource], accessTokenTTL: client.lifetime_seconds ?? 3600 };
+      },
+    },
+  },
+});
+
+provider.on('client_credentials.saved', (token) => count(token.clientId, 'grants'));
+provider.on('client_credentials.issued', (token) => count(token.clientId, 'grants'));
+
+/** Return what the provider knows of a token that is good, and undefined of any other. */
+async function validated(value) {
+  const token = await provider.ClientCredentials.find(value);
+  if (token?.isValid) return { ...token, id: token.jti };
+  if (value.split('.').length !== 3) return undefined;
+  try {
+    const { payload } = await jwtVerify(value, publicKeys, { issuer, typ: 'at+jwt' });
+    return { clientId: payload.client_id, scope: payload.scope, aud: payload.aud, id: payload.jti };
+  } catch {
+    return undefined;
+  }
+}
+
+function say(response, status, content) {
+  response.writeHead(status, { 'Content-Type': 'application/json' });
+  response.end(JSON.stringify(content));
+}
+
+async function read(request) {
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  return JSON.parse(Buffer.concat(chunks).toString());
+}
+
+const routes = {
+  async 'GET /resource'(request, response) {
+    const value = (request.headers.authorization ?? '').replace(/^Bearer /, '');
+    const token = await validated(value);
+    const good = token !== undefined && !revoked.has(token.id);
+    count(token?.clientId, good ? 'resource_calls' : 'resource_refusals');
+    if (!good) return say(response, 401, { error: 'invalid_token' });
+    say(response, 200, { client_id: token.clientId, scope: token.scope ?? null, aud: token.aud });
+  },
+  async 'POST /admin/clients'(request, response) {
+    const client = await read(request);
+    clients.set(client.client_id, {
+      grant_types: ['client_credentials'],
+      redirect_uris: [],
+      response_types: [],
+      ...client,
+    });
+    say(response, 200, {});
+  },
+  async 'POST /admin/revoke'(request, response) {
+    const token = await validated((await read(request)).token);
+    revoked.add(token?.id);
+    say(response, 200, {});
+  },
+  async 'GET /admin/stats'(request, response) {
+    say(response, 200, stats);
+  },
+};
+
+/** Return who names itself by HTTP Basic. */
+function nameOf(request) {
+  const [scheme, pair] = (request.headers.authorization ?? '').split(' ');
+  if (scheme !== 'Basic') return undefined;
+  return decodeURIComponent(Buffer.from(pair, 'base64').toString().split(':')[0]);
+}
+
+const underWay = {};
+
+provider.use(async (ctx, next) => {
+  if (ctx.path !== '/token') return next();
+  const name = nameOf(ctx.req);
+  const now = (underWay[name] = (underWay[name] ?? 0) + 1);
+  const seconds = clients.get(name)?.delay_seconds ?? 0;
+  if (seconds) await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+  await next();
+  underWay[name] -= 1;
+  const { client, params } = ctx.oidc;
+  const clientId = client?.clientId ?? name ?? params?.client_id;
+  count(clientId, 'token_requests');
+  const most = stats[clientId].most_at_once ?? 0;
+  if (now > most) count(clientId, 'most_at_once', now - most);
+});
+
+const serve = provider.callback();
+http.on('request', (request, response) => {
+  const route = routes[`${request.method} ${request.url}`];
+  if (route === undefined) return serve(request, response);
+  route(request, response).catch((error) => say(response, 500, { error: String(error) }));
+});
+
+console.log(JSON.stringify({ issuer, token_endpoint: `${issuer}/token` }));
+process.stdin.resume();
+process.stdin.on('end', () => process.exit(0));

@@ -1,0 +1,190 @@
+"""Keepers whose every token is presented to an API at once, and what crowds are made of."""
+
+import json
+import os
+import signal
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+
+import anyio
+import anyio.to_thread
+
+from tokenkeeper import OAuth2TokenManager, TokenKeeper
+from tokenkeeper.held import HeldToken
+
+GUARD_SECONDS = 30.0
+"""What hangs for so long hangs for ever."""
+
+_held_before = ContextVar("held_before", default=None)
+
+
+class Watch:
+    """Presents tokens to the API, and notes what should not have happened.
+
+    :ivar margin_seconds: what a token has left, at least, when it is handed out.
+    :ivar taken: tokens that the API took.
+    :ivar refused: what the API said of tokens that it refused and should have taken.
+    :ivar late: refusals of calls that a stalled machine made so late that they say nothing.
+    :ivar needless: tokens that were valid while somebody waited for another.
+    :ivar starved: tokens that were dead when somebody waited for another, as must be.
+    :ivar waiting: how many calls have waited, or are waiting, for a renewal.
+    """
+
+    def __init__(self, server):
+        self.server = server
+        self.margin_seconds = 10.0
+        self.revoked = set()
+        self.taken = []
+        self.refused = []
+        self.late = []
+        self.needless = []
+        self.starved = []
+        self.waiting = 0
+        self._lock = threading.Lock()  # guards waiting
+
+    def present(self, token, handed_out_after):
+        """Call the API with a token that was handed out after that moment; return the status."""
+        status, said = self.server.call(token)
+        if status == 200:
+            self.taken.append(token)
+        elif token in self.revoked:
+            pass
+        elif time.monotonic() - handed_out_after < self.margin_seconds:
+            self.refused.append((status, said))
+        else:
+            self.late.append((status, said))
+        return status
+
+    def waits(self, keeper, wish, answer):
+        """Note that a caller of *keeper* is about to wait for a renewal."""
+        if isinstance(answer, HeldToken):
+            return
+        with self._lock:
+            self.waiting += 1
+        held = _held_before.get()
+        if wish.force or wish.refused or held is None:
+            return
+        # It was looked at before the caller asked, so if it lives now it lived then.
+        alive = keeper._clock.monotonic() < held.dead_at
+        (self.needless if alive else self.starved).append(held.access_token)
+
+    def assert_flawless(self):
+        assert self.refused == [], "tokens were handed out that the API refused"
+        assert self.needless == [], "callers waited while there was a valid token"
+
+
+class WatchedKeeper(TokenKeeper):
+    """A keeper whose tokens are presented as soon as it hands them out."""
+
+    def __init__(self, watch, **options):
+        super().__init__(**options)
+        self.watch = watch
+
+    def get_token(self, provider_name, *arguments, **options):
+        _held_before.set(self._held.get(provider_name))
+        began = time.monotonic()
+        token = super().get_token(provider_name, *arguments, **options)
+        self.watch.present(token, began)
+        return token
+
+    def renew_refused(self, *arguments, **options):
+        began = time.monotonic()
+        token = super().renew_refused(*arguments, **options)
+        self.watch.present(token, began)
+        return token
+
+    def _wait_for(self, answer, wish):
+        self.watch.waits(self, wish, answer)
+        return super()._wait_for(answer, wish)
+
+
+class WatchedManager(OAuth2TokenManager):
+    """The same for tasks."""
+
+    async def get_token(self, provider_name, *arguments, **options):
+        _held_before.set(self._held.get(provider_name))
+        began = time.monotonic()
+        token = await super().get_token(provider_name, *arguments, **options)
+        await anyio.to_thread.run_sync(self.keeper.watch.present, token, began)
+        return token
+
+    async def renew_refused(self, *arguments, **options):
+        began = time.monotonic()
+        token = await super().renew_refused(*arguments, **options)
+        await anyio.to_thread.run_sync(self.keeper.watch.present, token, began)
+        return token
+
+    async def _wait_for(self, answer, wish):
+        self.keeper.watch.waits(self, wish, answer)
+        return await super()._wait_for(answer, wish)
+
+
+def at_once(*jobs):
+    """Run *jobs* in a thread each, all at the same time; return what each returned or raised."""
+    start = threading.Barrier(len(jobs))
+
+    def run(job):
+        start.wait(GUARD_SECONDS)
+        return job()
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        futures = [pool.submit(run, job) for job in jobs]
+        return [future.exception() or future.result() for future in futures]
+
+
+def tasks_at_once(backend, count, job):
+    """Run *job* in that many tasks of one event loop; return what each returned or raised."""
+    results = []
+
+    async def run():
+        try:
+            results.append(await job())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the result
+            results.append(error)
+
+    async def main():
+        async with anyio.create_task_group() as tasks:
+            for _ in range(count):
+                tasks.start_soon(run)
+
+    anyio.run(main, backend=backend)
+    return results
+
+
+def until(condition, what):
+    """Wait for *condition* to hold, and return what it returned."""
+    ends = time.monotonic() + GUARD_SECONDS
+    while not (result := condition()):
+        assert time.monotonic() < ends, f"{what} never came true"
+        time.sleep(0.005)
+    return result
+
+
+def in_child(job):
+    """Fork a child that does *job*; return what to call for the list that it returned."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        report = None
+        try:
+            signal.alarm(int(GUARD_SECONDS))
+            report = job()
+        except BaseException:  # noqa: BLE001 - whatever it is, the parent is told
+            report = traceback.format_exc()
+        finally:
+            os.write(writer, json.dumps(report).encode() + b"\n")
+            os._exit(0)
+    os.close(writer)
+
+    def result():
+        with os.fdopen(reader) as pipe:
+            line = pipe.readline()
+        assert os.waitpid(pid, 0)[1] == 0
+        report = json.loads(line)
+        assert isinstance(report, list), report
+        return report
+
+    return result

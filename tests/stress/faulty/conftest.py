@@ -1,0 +1,193 @@
+"""Authlib's server with a fault proxy before it, and keepers whose tokens are presented to it."""
+
+import gc
+import itertools
+import os
+import sys
+import threading
+import time
+from contextlib import ExitStack
+
+import pytest
+from servers.authlib_on_flask import SECRET, AuthlibOnFlask
+from servers.fault_proxy import FaultProxy
+
+from tokenkeeper import GenericOAuth2Provider, RetryPolicy, TokenKeeper
+from tokenkeeper.clock import SystemClock
+
+POLICY = RetryPolicy(
+    attempts=3,
+    initial_wait_seconds=0.02,
+    max_wait_seconds=0.05,
+    total_seconds=60.0,
+    background_wait_seconds=0.05,
+)
+READ_SECONDS = 0.6
+"""Long enough for a busy machine to answer, short enough to wait for."""
+TOTAL_SECONDS = 1.5
+"""For a whole request. What drips takes longer."""
+
+
+class ProxiedClock(SystemClock):
+    """The machine's clock, which can jump ahead, and tells of the wait before a retry."""
+
+    def __init__(self):
+        self.ahead = 0.0
+        self.before_retry = None
+
+    def time(self):
+        return time.time() + self.ahead
+
+    def monotonic(self):
+        return SystemClock.monotonic() + self.ahead
+
+    def wait(self, event, timeout):
+        refresher = threading.current_thread().name == "tokenkeeper-refresher"
+        if not refresher and self.before_retry is not None:
+            self.before_retry()
+        ends = None if timeout is None else self.monotonic() + timeout
+        while True:  # in small naps, as a jump wakes nobody
+            left = 0.02 if ends is None else min(0.02, ends - self.monotonic())
+            if event.wait(max(0.0, left)):
+                return True
+            if ends is not None and self.monotonic() >= ends:
+                return False
+
+
+class Client:
+    """A client of its own at the server, with its keeper; it asks by way of the proxy."""
+
+    def __init__(self, server, name, keeper, clock):
+        self.server = server
+        self.name = name
+        self.keeper = keeper
+        self.clock = clock
+
+    def present(self, token):
+        """Show *token* to the API: it takes it, as this client's and for its scope."""
+        status, said = self.server.call(token)
+        assert status == 200, f"the API refused a token: {said}"
+        assert (said["client_id"], said["scope"]) == (self.name, "read")
+        return token
+
+    def get(self, **options):
+        """Get a token, and present it."""
+        return self.present(self.keeper.get_token(self.name, **options))
+
+    @property
+    def info(self):
+        return self.keeper.get_cached_token_info(self.name)
+
+    @property
+    def granted(self):
+        """How many token requests reached the server."""
+        return self.server.stats(self.name)["token_requests"]
+
+
+def assert_clear(error, client):
+    """The error names its provider in one line that can be printed and shows no secret."""
+    text = str(error)
+    assert repr(client.name) in text
+    assert text.isascii(), text
+    assert text.isprintable(), text
+    for hidden in (SECRET, "access_token", "Basic ", "grant_type"):
+        assert hidden not in text
+        assert hidden not in repr(error)
+
+
+def open_sockets():
+    """Return how many sockets this process has open; 0 where nobody can say."""
+    gc.collect()
+    count = 0
+    for fd in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
+        try:
+            count += os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
+        except OSError:  # the one of the listing itself
+            continue
+    return count
+
+
+@pytest.fixture
+def faulty():
+    """Return this module: tests are not a package, so they can't import it."""
+    return sys.modules[__name__]
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    """Let no proxy of the machine stand between us and loopback."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def authlib():
+    """Return Authlib's server; each test has clients of its own at it."""
+    with AuthlibOnFlask() as server:
+        yield server
+
+
+@pytest.fixture
+def no_leak(authlib, kit):
+    """Fail the test if sockets are left open in the end."""
+    authlib.http.clear()
+    before = open_sockets()
+    yield
+    authlib.http.clear()
+    kit.until(lambda: open_sockets() <= before, "every socket closed")
+
+
+@pytest.fixture
+def make_proxy(authlib, no_leak):
+    """Start proxies; they end with the test, after the keepers."""
+    with ExitStack() as stack:
+        yield lambda tls=None: stack.enter_context(FaultProxy(authlib.port, tls))
+
+
+@pytest.fixture
+def proxy(make_proxy):
+    """Return a proxy that breaks nothing yet."""
+    return make_proxy()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def make_client(authlib, kit, proxy):
+    """Register clients, each with a keeper; when these are closed, no connection is left."""
+    proxies = {proxy}
+    with ExitStack() as stack:
+
+        def make(*, by=proxy, lifetime=3600, url=None, retry=POLICY, cooldown=30.0, **options):
+            proxies.add(by)
+            name = f"client-{next(_numbers)}"
+            authlib.add_client(name, lifetime_seconds=lifetime)
+            config = authlib.config(name, name, token_url=url or by.url())
+            clock = ProxiedClock()
+            times = {
+                "connect_timeout": 5.0,
+                "read_timeout": READ_SECONDS,
+                "total_timeout": TOTAL_SECONDS,
+            }
+            keeper = stack.enter_context(TokenKeeper(clock=clock, cooldown_seconds=cooldown))
+            provider = GenericOAuth2Provider(
+                config, clock=clock, retry=retry, **{**times, **options}
+            )
+            keeper.add_provider(provider)
+            return Client(authlib, name, keeper, clock)
+
+        yield make
+
+    def closed():
+        gc.collect()  # a failed request leaves a cycle, which holds its pool of connections
+        return not any(each.open for each in proxies)
+
+    kit.until(closed, "every connection closed by its client")
+
+
+@pytest.fixture
+def client(make_client):
+    """Return a client with tokens of an hour."""
+    return make_client()

@@ -1,0 +1,78 @@
+"""Servers that can't be reached at all: nobody listens, or the name does not resolve."""
+
+import socket
+import ssl
+
+import pytest
+import trustme
+
+from tokenkeeper import TokenAcquisitionError
+
+NAME = "login.tokenkeeper.invalid"  # RFC 6761 §6.4: never resolves
+
+
+def test_refused_once(client, proxy):
+    """A server that is back before the retry costs nobody more than that."""
+    proxy.refuse()
+    client.clock.before_retry = proxy.listen
+    client.get()
+    assert proxy.tries == 1
+
+
+def test_refused_for_long(client, proxy, faulty):
+    """A port that nobody listens on is told as such, with host and port."""
+    proxy.refuse()
+    with pytest.raises(TokenAcquisitionError) as caught:
+        client.get()
+    assert f"127.0.0.1:{proxy.port}: the connection was refused" in str(caught.value)
+    faulty.assert_clear(caught.value, client)
+    assert caught.value.transient
+    assert caught.value.attempts == faulty.POLICY.attempts
+    proxy.listen()
+    client.get(force_refresh=True)
+
+
+def test_refused_while_a_token_is_valid(client, proxy, kit):
+    """A server that is away in the background is noticed by nobody, and neither is its return."""
+    first = client.get()
+    proxy.refuse()
+    client.clock.ahead += 57 * 60
+    kit.until(lambda: client.info["failures"] >= 3, "renewals that fail")
+    assert client.get() == first
+    proxy.listen()
+    kit.until(lambda: client.info["renewals"] == 1, "the renewal that works")
+    assert client.get() != first
+
+
+def test_a_name_that_does_not_resolve(make_client, proxy, faulty):
+    """The error says DNS and names the host; it may pass, as resolvers fail too."""
+    client = make_client(url=f"https://{NAME}/oauth/token")
+    with pytest.raises(TokenAcquisitionError) as caught:
+        client.get()
+    assert f"no answer from {NAME}" in str(caught.value)
+    assert "DNS: the name could not be resolved" in str(caught.value)
+    faulty.assert_clear(caught.value, client)
+    assert caught.value.transient
+    assert isinstance(caught.value.__cause__, socket.gaierror)
+    assert caught.value.attempts == faulty.POLICY.attempts
+    assert proxy.connections == 0
+
+
+def test_a_name_that_resolves_again(make_client, make_proxy, monkeypatch, tmp_path):
+    """Once the name resolves the retry brings a token."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(NAME).configure_cert(context)
+    proxy = make_proxy(context)
+    client = make_client(by=proxy, url=proxy.url(host=NAME), verify=str(tmp_path / "ca.pem"))
+    resolve = socket.getaddrinfo
+    names = {}
+
+    def resolve_here(host, *arguments, **options):
+        return resolve(names.get(host, host), *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve_here)
+    client.clock.before_retry = lambda: names.update({NAME: "127.0.0.1"})
+    client.get()
+    assert proxy.tries == 1

@@ -1,0 +1,50 @@
+"""The token endpoint that holds answers back, started in a process of its own, and its controls."""
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from servers.launch import Launched
+
+from tokenkeeper import GenericOAuth2Provider, OAuth2Config
+
+
+class Held(Launched):
+    """The server, started, and what tests say to it."""
+
+    def __init__(self):
+        super().__init__(sys.executable, str(Path(__file__).with_name("holding_server.py")))
+
+    def provider(self, name):
+        """Return the provider of the client called *name*."""
+        return GenericOAuth2Provider(OAuth2Config(name, name, "secret", f"{self.issuer}/token"))
+
+    def tell(self, command, client):
+        """Have the server do *command*."""
+        self._open(f"/{command}/{client}", data=b"")
+
+    def takes(self, token):
+        """Say whether the API takes *token*."""
+        try:
+            self._open("/api", headers={"Authorization": f"Bearer {token}"})
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return False
+        return True
+
+    @property
+    def came(self):
+        """The number of token requests of each client."""
+        return self._open("/seen")["came"]
+
+    def holds(self, client):
+        """Say whether a request of *client* is on the wire."""
+        return self._open("/seen")["held"].get(client, 0) > 0
+
+    def _open(self, path, **options):
+        request = urllib.request.Request(self.issuer + path, **options)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=30) as answer:
+            return json.load(answer)

@@ -1,0 +1,65 @@
+"""Greenlets of a patched process get tokens as threads do; half of a patch is refused at once."""
+
+import json
+import sys
+
+import pytest
+
+DELAY_SECONDS = 0.5
+END_SECONDS = 90
+
+
+@pytest.fixture
+def run(server, start):
+    """Run the program in a process that is patched so; return what it says in the end."""
+    server.add_client("worker", "worker-secret", lifetime_seconds=3, delay_seconds=DELAY_SECONDS)
+
+    def run(how):
+        program = start("gevent_calls", how)
+        assert program.process.wait(END_SECONDS) == 0, program.said()
+        # Patched late, gevent has things to say at the end.
+        (answer,) = [line for line in program.said().splitlines() if line.startswith("{")]
+        return json.loads(answer)
+
+    return run
+
+
+def test_a_patched_process(run, server):
+    """100 greenlets are one request; renewals and async providers never hold up the hub."""
+    said = run("whole")
+    assert said["cold"] == said["own"] == said["insisting"] == 1
+    assert said["statuses"] == [200]
+    assert said["forked"] == 0
+    assert said["longest_nap"] < DELAY_SECONDS / 2
+    stats = server.stats("worker")
+    assert stats["resource_refusals"] == 0
+    assert stats["most_at_once"] <= 2  # one of them the child's
+
+
+def test_a_process_with_real_threads(run):
+    """Greenlets over real threads get their tokens as well; who waits for one holds up the hub."""
+    said = run("neither threads nor queues")
+    assert said["statuses"] == [200]
+    assert said["forked"] == 0
+
+
+@pytest.mark.parametrize("how", ["no threads", "no queues"])
+def test_half_a_patch(run, how):
+    """Threads without what they wait on, or the other way round, would hang: it is refused."""
+    assert run(how)["refused"].endswith(
+        "patch both or neither of them: patch_all(), or thread=False with queue=False"
+    )
+
+
+@pytest.mark.parametrize("how", ["late, after the import", "late, at a keeper's work"])
+def test_a_late_patch(run, how):
+    """A patch after the import is refused, where a keeper is made and where one would wait."""
+    assert run(how)["refused"].endswith(
+        "call gevent.monkey.patch_all() before tokenkeeper is imported"
+    )
+
+
+def test_gevent_without_a_patch(run):
+    """Who imports gevent and patches nothing is left alone."""
+    assert "gevent" not in sys.modules
+    assert run("not at all")["statuses"] == [200]

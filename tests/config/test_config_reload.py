@@ -133,7 +133,9 @@ def test_blocks_that_come_and_go(server, write):
         return "oauth2:\n" + "".join(named)
 
     path = write(blocks(one="read", two="read"))
-    with pytest.warns(match="in clear"), TokenKeeper.from_config(path) as keeper:
+    with pytest.warns(match="in clear"):
+        keeper = TokenKeeper.from_config(path)
+    with keeper:
         tokens = {name: keeper.get_token(name) for name in ("one", "two")}
         write(blocks(two="write", three="read"))
         assert keeper.reload() == {"added": ["three"], "changed": ["two"], "removed": ["one"]}

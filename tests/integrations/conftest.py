@@ -57,7 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.drops:
             self.server.drops -= 1
             self.close_connection = True
-            return
+            return None
         if self.path.startswith("/to/"):
             return self._say(307, b"", Location=self.path.removeprefix("/to/"))
         if scheme != "Bearer" or token not in self.server.valid:
@@ -65,7 +65,11 @@ class _Handler(BaseHTTPRequestHandler):
         said = {"path": self.path, "token": token, "body": body.decode()}
         return self._say(200, json.dumps(said).encode())
 
-    do_POST = do_PUT = do_GET
+    def do_POST(self):
+        self.do_GET()
+
+    def do_PUT(self):
+        self.do_GET()
 
     def _body(self):
         if self.headers.get("Transfer-Encoding") != "chunked":

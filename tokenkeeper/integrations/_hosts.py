@@ -11,7 +11,7 @@ __all__ = ["AllowedHosts"]
 
 
 class AllowedHosts:
-    """Guards a token against being sent elsewhere. Immutable.
+    """Guards a token against being sent elsewhere. Immutable; equal ones allow the same.
 
     :param hosts: host names; one that begins with a dot stands for all names below it. ``None``
         allows every host that the caller itself chooses to call.
@@ -22,6 +22,12 @@ class AllowedHosts:
         if isinstance(hosts, str):
             hosts = [hosts]
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AllowedHosts) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self._provider_name, self._hosts))
 
     def allow(self, host: str | None) -> bool:
         """Say whether a token may be sent to *host*."""

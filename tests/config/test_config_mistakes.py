@@ -4,6 +4,29 @@ import pytest
 
 from tokenkeeper import InvalidConfigurationError, TokenKeeper
 
+EXPECTED = """\
+4: oauth2[0].client_id needs the environment variable AZURE_CLIENT_ID, which is not set
+6: oauth2[0].client_secret_file can't be read: No such file or directory
+7: oauth2[0].tenant_id must be a GUID or a domain
+8: oauth2[0].authority must be an https:// host without a path: the tenant is appended
+9: oauth2[1].client_secret is missing: give it, or client_secret_file
+11: oauth2[1].client_id must be a string: put it in quotes if it is meant as one
+12: oauth2[1].client_sercet is no key of provider_type 'generic': client_secret perhaps?
+13: oauth2[1].token_url must be https:// unless the host is loopback: it carries a secret
+15: oauth2[1].scopes can't be given along with scope
+16: oauth2[1].read_timeout must be a valid number, unable to parse string as a number
+17: oauth2[1].connect_timeout must be a number
+18: oauth2[1].verify must be a string, not int
+19: oauth2[1].additional_params must not override the grant's own parameter 'grant_type'
+20: oauth2[1].retry.atempts is no key of retry: attempts perhaps?
+20: oauth2[1].retry.max_wait_seconds must be greater than or equal to 0
+21: oauth2[1].something_else is no key of provider_type 'generic'
+22: oauth2[2].client_secret is missing: give it, or client_secret_file
+22: oauth2[2].provider_type must be 'azure' or 'generic'
+23: oauth2[3] must be a block of keys and values
+32: oauth2[5].client_secret has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is a $
+"""
+
 
 def mistakes(source):
     with pytest.raises(InvalidConfigurationError) as raised:
@@ -53,34 +76,7 @@ def test_all_in_one_go(write):
             token_url: https://id.example.com/token
         """)
     found = [problem.removeprefix("tokens.yaml, line ") for problem in mistakes(path)]
-    assert sorted(found) == sorted(
-        [
-            "4: oauth2[0].client_id needs the environment variable AZURE_CLIENT_ID, which is not set",
-            "6: oauth2[0].client_secret_file can't be read: No such file or directory",
-            "7: oauth2[0].tenant_id must be a GUID or a domain",
-            "8: oauth2[0].authority must be an https:// host without a path: the tenant is appended",
-            "9: oauth2[1].client_secret is missing: give it, or client_secret_file",
-            "11: oauth2[1].client_id must be a string: put it in quotes if it is meant as one",
-            "12: oauth2[1].client_sercet is no key of provider_type 'generic': "
-            "client_secret perhaps?",
-            "13: oauth2[1].token_url must be https:// unless the host is loopback: it carries a "
-            "secret",
-            "15: oauth2[1].scopes can't be given along with scope",
-            "16: oauth2[1].read_timeout must be a valid number, unable to parse string as a number",
-            "17: oauth2[1].connect_timeout must be a number",
-            "18: oauth2[1].verify must be a string, not int",
-            "19: oauth2[1].additional_params must not override the grant's own parameter "
-            "'grant_type'",
-            "20: oauth2[1].retry.atempts is no key of retry: attempts perhaps?",
-            "20: oauth2[1].retry.max_wait_seconds must be greater than or equal to 0",
-            "21: oauth2[1].something_else is no key of provider_type 'generic'",
-            "22: oauth2[2].client_secret is missing: give it, or client_secret_file",
-            "22: oauth2[2].provider_type must be 'azure' or 'generic'",
-            "23: oauth2[3] must be a block of keys and values",
-            "32: oauth2[5].client_secret has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is "
-            "a $",
-        ]
-    )
+    assert sorted(found) == sorted(EXPECTED.splitlines())
 
 
 def test_a_name_that_is_taken(write):

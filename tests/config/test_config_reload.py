@@ -119,12 +119,12 @@ def test_a_broken_file_changes_nothing(server, secret_file, file, write):
         assert keeper.list_providers() == ["api"]
 
 
-def test_blocks_that_come_and_go(server, write):
+def test_blocks_that_come_and_go(server, secret_file, write):
     """New blocks are registered, changed ones renewed, and those that went are removed."""
     client = f"""
     provider_type: generic
     client_id: {server.client_id}
-    client_secret: {server.client_secret}
+    client_secret_file: secret
     token_url: {server.token_url}
     """
 
@@ -132,10 +132,9 @@ def test_blocks_that_come_and_go(server, write):
         named = [f"  - provider_name: {n}{client}scope: {s}\n" for n, s in scopes.items()]
         return "oauth2:\n" + "".join(named)
 
+    secret_file(server.client_secret)
     path = write(blocks(one="read", two="read"))
-    with pytest.warns(match="in clear"):
-        keeper = TokenKeeper.from_config(path)
-    with keeper:
+    with TokenKeeper.from_config(path) as keeper:
         tokens = {name: keeper.get_token(name) for name in ("one", "two")}
         write(blocks(two="write", three="read"))
         assert keeper.reload() == {"added": ["three"], "changed": ["two"], "removed": ["one"]}

@@ -41,11 +41,11 @@ def run(code):
 
 
 def test_there_are_examples():
-    """The README has its examples: blocking, Azure, async, a custom provider, Celery."""
-    assert len(BLOCKS) == 5
+    """The README has its examples: blocking, Azure, async, a custom provider, requests, Celery."""
+    assert len(BLOCKS) == 6
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_example_runs(number):
     """Each example runs as printed, and prints no warning."""
     # The async example asks for what the Azure example before it registered.

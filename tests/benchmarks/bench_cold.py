@@ -73,9 +73,9 @@ def run(quick):
         )
     says = (
         "The same request to the same server, which runs in a process of its own; the ratios are "
-        "medians of those within each round. `requests.post` makes a connection each time, a "
-        "provider keeps its own, as a session does. Beyond that `get_token` hops to a worker "
-        "thread and back, holds a deadline, reads the answer strictly and publishes it; "
+        "medians of those within each round. `requests.post` makes a connection each time, "
+        "and so does a provider; a warm session keeps its own. Beyond that `get_token` hops to a "
+        "worker thread and back, holds a deadline, reads the answer strictly and publishes it; "
         "`background=False` shows it without the hop. Loopback answers in less than a "
         "millisecond; over a network the same microseconds vanish. The aim is 1.1 times "
         "`requests.post`."

@@ -9,7 +9,7 @@ REQUESTS = "import requests"
 WARM_UP = 2
 
 REASON = (
-    "it leaves out what ours loads for both fronts: anyio beside requests, or requests altogether"
+    "it does without requests, or loads less beside it than tenacity and the modules of a keeper"
 )
 
 

@@ -46,7 +46,7 @@ def _panel(axis, panel):
     drawn = axis.barh(names, values, color=colours, log=True, height=0.72)
     for label, (name, _) in zip(axis.get_yticklabels(), figures, strict=True):
         label.set_fontweight("bold" if name in panel.ours else "normal")
-    axis.bar_label(drawn, [f"{value:,.3g}" for value in values], padding=4, fontsize=9)
+    axis.bar_label(drawn, [_short(value) for value in values], padding=4, fontsize=9)
     axis.set_title(panel.title, loc="left", fontsize=11, fontweight="bold")
     axis.set_xlabel(f"{panel.unit} (logarithmic; less is better)", fontsize=9)
     axis.xaxis.set_major_formatter("{x:,.10g}")
@@ -55,3 +55,7 @@ def _panel(axis, panel):
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="x", alpha=0.25)
     axis.set_axisbelow(True)
+
+
+def _short(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

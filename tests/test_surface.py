@@ -18,6 +18,7 @@ PACKAGE = Path(tokenkeeper.__file__).parent
 PUBLIC = {
     "AzureADProvider",
     "BaseOAuth2Provider",
+    "ConfigurationWarning",
     "GenericOAuth2Provider",
     "InvalidConfigurationError",
     "KeeperClosedError",

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 __all__ = [
+    "ConfigurationWarning",
     "InvalidConfigurationError",
     "KeeperClosedError",
     "OAuth2Error",
@@ -73,6 +74,10 @@ class InvalidConfigurationError(OAuth2Error):
 
 class UnknownProviderError(InvalidConfigurationError, KeyError):
     """No provider is registered under the name that was asked for."""
+
+
+class ConfigurationWarning(UserWarning):
+    """A configuration works, and shows a secret to somebody who should not see it."""
 
 
 class TokenAcquisitionError(OAuth2Error):

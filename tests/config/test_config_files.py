@@ -7,13 +7,13 @@ import pytest
 
 from tokenkeeper import (
     AzureADProvider,
+    ConfigurationWarning,
     GenericOAuth2Provider,
     InvalidConfigurationError,
     OAuth2TokenManager,
     RetryPolicy,
     TokenKeeper,
 )
-from tokenkeeper.config.problems import ConfigurationWarning
 
 
 def made_from(keeper, name):

@@ -7,14 +7,10 @@ from pathlib import PurePath
 
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["ConfigurationWarning", "KeyPath", "Problems", "as_text"]
+__all__ = ["KeyPath", "Problems", "as_text"]
 
 KeyPath = tuple[str | int, ...]
 """Where a value is: the keys and indexes that lead to it from the top."""
-
-
-class ConfigurationWarning(UserWarning):
-    """A configuration works, and shows a secret to somebody who should not see it."""
 
 
 def as_text(path: KeyPath) -> str:

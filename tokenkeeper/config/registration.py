@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tokenkeeper.checks import checked_text
 from tokenkeeper.config.document import Document
-from tokenkeeper.config.problems import ConfigurationWarning, KeyPath, Problems
+from tokenkeeper.config.problems import KeyPath, Problems
 from tokenkeeper.config.schema import Block, read_block
 from tokenkeeper.config.variables import fill_in, is_in_clear
-from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["SECTION", "Registration", "read_registrations"]

@@ -24,15 +24,16 @@ _FAMILY_OF_NAME = {"azure": AZURE, "oauth2": OAUTH2, "generic": OAUTH2}
 def providers_from_environment(environment: Mapping[str, str]) -> list[BaseOAuth2Provider]:
     """Return the providers ``azure`` and ``oauth2``, as far as *environment* describes them.
 
-    :raises InvalidConfigurationError: if it describes none, or one of them in part.
+    One that is described in part counts for nothing beside one that is whole: platforms set some
+    of Azure's variables by themselves.
+
+    :raises InvalidConfigurationError: if it describes none as a whole.
     """
     present = _present(environment)
-    names = [
-        name
-        for name, family in (("azure", AZURE), ("oauth2", OAUTH2))
-        if any(variable in present for variable in family)
-    ]
-    return [provider_from_environment(name, environment) for name in names or ["oauth2"]]
+    families = {"azure": AZURE, "oauth2": OAUTH2}
+    whole = [n for n, family in families.items() if all(each in present for each in family)]
+    begun = [n for n, family in families.items() if any(each in present for each in family)]
+    return [provider_from_environment(name, environment) for name in whole or begun or ["oauth2"]]
 
 
 def provider_from_environment(name: str, environment: Mapping[str, str]) -> BaseOAuth2Provider:

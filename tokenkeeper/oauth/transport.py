@@ -27,6 +27,9 @@ __all__ = ["HttpTransport", "checked_seconds"]
 LONGEST_BODY = 1024 * 1024
 """Bytes, after decoding. A token takes a few thousand; what is longer is an attack or a mistake."""
 
+MOST_SETTINGS = 1000
+"""URLs whose proxy is remembered. A service has a few; who makes and drops thousands leaks none."""
+
 _PIECE = 64 * 1024
 
 _PROXIES = [f"{which}_proxy" for which in ("http", "https", "all", "no")]
@@ -169,11 +172,13 @@ class _Session(requests.Session):
         """
         state = [os.environ.get(name) for name in _VARIABLES]
         key = (url.partition("?")[0], verify, *state)
-        if key not in self._settings:
-            self._settings[key] = super().merge_environment_settings(
-                url, proxies, stream, verify, cert
-            )
-        return self._settings[key]
+        settings = self._settings.get(key)
+        if settings is None:
+            settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
+            if len(self._settings) >= MOST_SETTINGS:
+                self._settings = {}
+            self._settings[key] = settings
+        return settings
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Say that there is none.

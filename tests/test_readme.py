@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tokenkeeper import TokenKeeper
+
 README = Path(__file__).parent.parent / "README.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
 
@@ -39,11 +41,11 @@ def run(code):
 
 
 def test_there_are_examples():
-    """The README has its examples: blocking, Azure, async, a custom provider, Celery."""
-    assert len(BLOCKS) == 5
+    """The README has its examples: blocking, Azure, async, a custom provider, requests, Celery."""
+    assert len(BLOCKS) == 6
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_example_runs(number):
     """Each example runs as printed, and prints no warning."""
     # The async example asks for what the Azure example before it registered.
@@ -51,3 +53,18 @@ def test_example_runs(number):
     done = run(SERVERS + before + "\n" + BLOCKS[number])
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
+
+
+def test_the_configuration_file(tmp_path, monkeypatch):
+    """The YAML block is a configuration as it is printed."""
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    secret = tmp_path / "billing"
+    secret.write_text("mounted")
+    secret.chmod(0o600)
+    monkeypatch.setenv("AZURE_CLIENT_ID", "11111111-2222-3333-4444-555555555555")
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "from the environment")
+    assert "/run/secrets/billing" in block
+    file = tmp_path / "tokens.yaml"
+    file.write_text(block.replace("/run/secrets/billing", str(secret)))
+    with TokenKeeper.from_config(file) as keeper:
+        assert keeper.list_providers() == ["graph", "billing"]

@@ -13,6 +13,7 @@ from tokenkeeper._version import __version__
 
 if TYPE_CHECKING:
     from tokenkeeper.exceptions import (
+        ConfigurationWarning,
         InvalidConfigurationError,
         KeeperClosedError,
         OAuth2Error,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AzureADProvider",
     "BaseOAuth2Provider",
+    "ConfigurationWarning",
     "GenericOAuth2Provider",
     "InvalidConfigurationError",
     "KeeperClosedError",
@@ -52,6 +54,7 @@ __all__ = [
 
 _HOMES = {
     "exceptions": (
+        "ConfigurationWarning",
         "InvalidConfigurationError",
         "KeeperClosedError",
         "OAuth2Error",

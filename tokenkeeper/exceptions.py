@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 __all__ = [
+    "ConfigurationWarning",
     "InvalidConfigurationError",
     "KeeperClosedError",
     "OAuth2Error",
@@ -52,19 +53,31 @@ class InvalidConfigurationError(OAuth2Error):
     """A configuration that can't work, found where it was made.
 
     :ivar field: the name of the field to mend, where one is to blame.
+    :ivar problems: each mistake in a line of its own, where a whole file was looked at.
     """
 
     field: str | None
+    problems: tuple[str, ...]
 
     def __init__(
-        self, message: str = "", *, provider_name: str | None = None, field: str | None = None
+        self,
+        message: str = "",
+        *,
+        provider_name: str | None = None,
+        field: str | None = None,
+        problems: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message, provider_name=provider_name)
         self.field = field
+        self.problems = problems
 
 
 class UnknownProviderError(InvalidConfigurationError, KeyError):
     """No provider is registered under the name that was asked for."""
+
+
+class ConfigurationWarning(UserWarning):
+    """A configuration works, and shows a secret to somebody who should not see it."""
 
 
 class TokenAcquisitionError(OAuth2Error):

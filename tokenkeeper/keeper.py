@@ -6,13 +6,14 @@ import _thread
 import atexit
 import logging
 import math
+import os
 import random
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tokenkeeper import portal
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
@@ -20,14 +21,20 @@ from tokenkeeper.crew import Crew
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     TokenAcquisitionError,
+    UnknownProviderError,
 )
 from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.held import HeldToken
+from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.renewal import Renewal, Renewals
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
 from tokenkeeper.travel import StaysHere
 from tokenkeeper.wish import Wish
+
+if TYPE_CHECKING:
+    from tokenkeeper.config.configuration import Configuration
+    from tokenkeeper.integrations.requests import KeeperAuth
 
 __all__ = ["TokenKeeper", "get_default_keeper"]
 
@@ -84,6 +91,7 @@ class TokenKeeper(StaysHere):
             jitter=jitter,
         )
         self._held = self._renewals.held
+        self._configuration: Configuration | None = None
         renew_after_fork(self._renewals)
         _keepers.add(self)
         weakref.finalize(self, _abandon, self._renewals.crew).atexit = False
@@ -115,7 +123,18 @@ class TokenKeeper(StaysHere):
         except KeyError:
             pass
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
-        return self._wait_for(self._renewals.ask(wish), wish)
+        return self._wait_for(self._renewals.ask(wish), wish).access_token
+
+    def get_oauth2_token(
+        self, provider_name: str, force_refresh: bool = False, timeout: float | None = None
+    ) -> OAuth2Token:
+        """Return what :meth:`get_token` does, with its end and its scope.
+
+        For clients that hold on to a token for as long as it lives. Whoever asks each time, as is
+        meant, wants :meth:`get_token`. Raises what that raises.
+        """
+        wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
+        return self._wait_for(self._renewals.ask(wish), wish).token
 
     def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
@@ -127,7 +146,7 @@ class TokenKeeper(StaysHere):
         again, whatever its lifetime says. Raises what :meth:`get_token` raises.
         """
         wish = self._renewals.wish(provider_name, refused=refused_token, timeout=timeout)
-        return self._wait_for(self._renewals.ask(wish), wish)
+        return self._wait_for(self._renewals.ask(wish), wish).access_token
 
     def refresh_all(self) -> dict[str, bool]:
         """Renew every cached token, side by side, and say per name whether that worked."""
@@ -187,6 +206,99 @@ class TokenKeeper(StaysHere):
         """Return the registered names, in the order of their registration."""
         return self._renewals.names()
 
+    # ---- at work in other libraries
+
+    def auth(
+        self,
+        provider_name: str,
+        *,
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float | None = None,
+    ) -> KeeperAuth:
+        """Return an ``auth=`` for ``requests``: the token on every request, renewed where refused.
+
+        See :class:`tokenkeeper.integrations.requests.KeeperAuth`. Other libraries have a module of
+        their own beside that one.
+        """
+        from tokenkeeper.integrations.requests import KeeperAuth
+
+        return KeeperAuth(self, provider_name, allowed_hosts=allowed_hosts, timeout=timeout)
+
+    # ---- configuration
+
+    @classmethod
+    def from_config(
+        cls, source: str | os.PathLike[str] | Mapping[str, Any], **options: Any
+    ) -> Self:
+        """Return a keeper with the providers of a YAML file, or of a mapping with its content.
+
+        :param source: the file's path, or the mapping; the key ``oauth2`` holds a block, or a
+            list of blocks.
+        :param options: what the keeper itself takes.
+        :raises InvalidConfigurationError: naming all that is wrong; its ``problems`` are one line
+            for each mistake, with file, line and key.
+
+        Needs the extra ``yaml``.
+        """
+        from tokenkeeper.config.loading import load_configuration
+
+        configuration = load_configuration(source)
+        keeper = cls(**options)
+        keeper._configuration = configuration
+        for provider in configuration.providers:
+            keeper.add_provider(provider)
+        return keeper
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """Return a keeper with the providers that the environment describes.
+
+        With ``TOKENKEEPER_CONFIG`` set that is :meth:`from_config` for the file that it names.
+        Otherwise ``AZURE_CLIENT_ID``, ``AZURE_CLIENT_SECRET`` and ``AZURE_TENANT_ID`` make the
+        provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET``, ``OAUTH2_TOKEN_URL`` and,
+        if need be, ``OAUTH2_SCOPE`` make the provider "oauth2".
+
+        :raises InvalidConfigurationError: naming the variable that is missing, or wrong.
+        """
+        from tokenkeeper.config.environment import CONFIG_VARIABLE, providers_from_environment
+
+        if os.environ.get(CONFIG_VARIABLE):
+            return cls.from_config(os.environ[CONFIG_VARIABLE], **options)
+        providers = providers_from_environment(os.environ)
+        keeper = cls(**options)
+        for provider in providers:
+            keeper.add_provider(provider)
+        return keeper
+
+    def reload(self) -> dict[str, list[str]]:
+        """Read the configuration again and take over what changed, with no gap in service.
+
+        A provider that changed, by a rotated secret for one, is renewed at once in the background,
+        and the token at hand serves until then. The same is done for a single provider when the
+        server refuses its client.
+
+        :returns: the names that were ``added``, ``changed`` and ``removed``.
+        :raises InvalidConfigurationError: if something is wrong; then nothing is taken over. Also
+            for a keeper that was not made by :meth:`from_config`.
+        """
+        if self._configuration is None:
+            raise InvalidConfigurationError(
+                "this keeper was not made from a configuration: use TokenKeeper.from_config()"
+            )
+        changes = self._configuration.reload()
+        for name in changes.removed:
+            with suppress(UnknownProviderError):
+                self.remove_provider(name)
+        for provider in changes.added:
+            self.add_provider(provider)
+        for name in changes.changed:
+            self._renewals.reconsider(name)
+        return {
+            "added": [provider.provider_name for provider in changes.added],
+            "changed": list(changes.changed),
+            "removed": list(changes.removed),
+        }
+
     # ---- the end
 
     def close(self) -> None:
@@ -222,7 +334,7 @@ class TokenKeeper(StaysHere):
 
     # ---- waiting
 
-    def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> str:
+    def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> HeldToken:
         """Block until *wish* is granted, or raise why it is not."""
         while not isinstance(answer, HeldToken):
             if portal.on_portal_thread():
@@ -235,7 +347,7 @@ class TokenKeeper(StaysHere):
             if not answer.wait(wish.patience(self._clock)):
                 raise wish.out_of_time()
             answer = self._renewals.outcome(answer, wish)
-        return answer.access_token
+        return answer
 
     def _worked(self, wish: Wish, answer: HeldToken | Renewal) -> bool:
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -14,6 +15,7 @@ from anyio.lowlevel import RunVar
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.held import HeldToken
 from tokenkeeper.keeper import TokenKeeper, get_default_keeper
+from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.renewal import Renewal
 from tokenkeeper.travel import StaysHere
@@ -68,14 +70,21 @@ class OAuth2TokenManager(StaysHere):
         except KeyError:
             pass
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
-        return await self._wait_for(await self._ask(wish), wish)
+        return (await self._wait_for(await self._ask(wish), wish)).access_token
+
+    async def get_oauth2_token(
+        self, provider_name: str, force_refresh: bool = False, timeout: float | None = None
+    ) -> OAuth2Token:
+        """Return a token with its end and its scope: :meth:`TokenKeeper.get_oauth2_token`."""
+        wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
+        return (await self._wait_for(await self._ask(wish), wish)).token
 
     async def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
     ) -> str:
         """Return a token in the place of a refused one: :meth:`TokenKeeper.renew_refused`."""
         wish = self._renewals.wish(provider_name, refused=refused_token, timeout=timeout)
-        return await self._wait_for(await self._ask(wish), wish)
+        return (await self._wait_for(await self._ask(wish), wish)).access_token
 
     async def refresh_all(self) -> dict[str, bool]:
         """Renew every cached token: :meth:`TokenKeeper.refresh_all`."""
@@ -101,6 +110,22 @@ class OAuth2TokenManager(StaysHere):
     def list_providers(self) -> list[str]:
         """Return the registered names: :meth:`TokenKeeper.list_providers`."""
         return self._keeper.list_providers()
+
+    @classmethod
+    def from_config(
+        cls, source: str | os.PathLike[str] | Mapping[str, Any], **options: Any
+    ) -> Self:
+        """Return the front of a configured keeper: :meth:`TokenKeeper.from_config`."""
+        return cls(TokenKeeper.from_config(source, **options))
+
+    @classmethod
+    def from_env(cls, **options: Any) -> Self:
+        """Return the front of a keeper for the environment: :meth:`TokenKeeper.from_env`."""
+        return cls(TokenKeeper.from_env(**options))
+
+    async def reload(self) -> dict[str, list[str]]:
+        """Read the configuration again: :meth:`TokenKeeper.reload`."""
+        return await _off_loop(self._keeper.reload)
 
     async def close(self) -> None:
         """Close the keeper, and with it both fronts: :meth:`TokenKeeper.close`."""
@@ -130,7 +155,7 @@ class OAuth2TokenManager(StaysHere):
         """Call what only notes down a renewal on the loop, and what flies one inline off it."""
         return call() if self._renewals.background else await _off_loop(call)
 
-    async def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> str:
+    async def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> HeldToken:
         """Suspend until *wish* is granted, or raise why it is not."""
         while not isinstance(answer, HeldToken):
             with anyio.move_on_after(wish.patience(self._clock)):
@@ -139,7 +164,7 @@ class OAuth2TokenManager(StaysHere):
                 raise wish.out_of_time()
             outcome = partial(self._renewals.outcome, answer, wish)
             answer = await self._off_loop_if_inline(outcome)
-        return answer.access_token
+        return answer
 
     async def _worked(self, wish: Wish, answer: HeldToken | Renewal) -> bool:
         try:

@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 
 from tokenkeeper.clock import Clock
@@ -249,6 +250,21 @@ class Renewals:
             flight = Renewal(self.registry.find(name), held)
             self._take_off(flight)
         self._launch(flight, urgent=False)
+
+    def reconsider(self, name: str) -> None:
+        """Forget that *name* was refused, and renew its token if there is one. Does not block.
+
+        For a provider that has changed. The token at hand serves until the new one is there.
+        """
+        with self._lock:
+            self.registry.find(name)
+            self._cooldown.forget(name)
+            held = self.held.get(name)
+            if held is None:
+                return
+            self.held[name] = replace(held, renew_at=-math.inf)
+        if self.in_background():
+            self.renew(name)
 
     def renew_due(self) -> None:
         """Renew inline all that is due: the refresher's round, for hosts without threads."""

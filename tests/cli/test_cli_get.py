@@ -12,7 +12,8 @@ from tokenkeeper import (
     __version__,
 )
 from tokenkeeper.__main__ import main
-from tokenkeeper.cli import AZURE, OAUTH2, cli, provider_from_environment
+from tokenkeeper.cli import cli
+from tokenkeeper.config.environment import AZURE, OAUTH2, provider_from_environment
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 GENERIC_CLIENT = {

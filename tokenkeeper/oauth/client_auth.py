@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import quote
 
+from tokenkeeper.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.models import checked_text
 
 __all__ = ["ClientAuth", "ClientSecretBasic", "ClientSecretPost", "client_auth"]
 

@@ -10,27 +10,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
+from tokenkeeper.checks import (
+    checked_endpoint,
+    checked_host,
+    checked_scope,
+    checked_tenant,
+    checked_text,
+)
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import (
-    InvalidConfigurationError,
     OAuth2Error,
     TokenAcquisitionError,
     naming,
 )
 from tokenkeeper.fork import late_import, renew_after_fork
-from tokenkeeper.models import (
-    DEFAULT_BUFFER_SECONDS,
-    OAuth2Token,
-    checked_endpoint,
-    checked_scope,
-    checked_text,
-)
+from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
@@ -52,7 +51,6 @@ _GRAPH_OF = {
     "login.chinacloudapi.cn": "https://microsoftgraph.chinacloudapi.cn",
     "login.partner.microsoftonline.cn": "https://microsoftgraph.chinacloudapi.cn",
 }
-_TENANT = re.compile(r"[A-Za-z0-9.-]+")
 
 
 class AzureADProvider(StaysHere, BaseOAuth2Provider):
@@ -95,14 +93,10 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
         name = provider_name
         self._client_id = checked_text(client_id, "client_id", name)
         self._client_secret = checked_text(client_secret, "client_secret", name)
-        self._tenant_id = checked_text(tenant_id, "tenant_id", name)
-        if not _TENANT.fullmatch(tenant_id):
-            raise InvalidConfigurationError(
-                f"provider {name!r}: tenant_id must be a GUID or a domain",
-                provider_name=name,
-                field="tenant_id",
-            )
-        self._authority = _checked_authority(authority, name)
+        self._tenant_id = checked_tenant(tenant_id, "tenant_id", name)
+        if authority is None:
+            authority = os.environ.get("AZURE_AUTHORITY_HOST") or PUBLIC_CLOUD
+        self._authority = checked_host(authority, "authority", name)
         host = urlsplit(self._authority).hostname or ""
         graph = _GRAPH_OF.get(host, "https://graph.microsoft.com")
         scope = checked_scope(scopes, "scopes", name) or f"{graph}/.default"
@@ -266,22 +260,3 @@ class _MsalAnswer:
 
     def raise_for_status(self) -> None:
         """Do nothing: bad answers never get here."""
-
-
-def _checked_authority(authority: str | None, provider_name: str) -> str:
-    if authority is None:
-        authority = os.environ.get("AZURE_AUTHORITY_HOST") or PUBLIC_CLOUD
-    authority = checked_text(authority, "authority", provider_name).strip()
-    if "://" not in authority:
-        authority = f"https://{authority}"
-    checked_endpoint(authority, "authority", provider_name)
-    authority = authority.rstrip("/")
-    parts = urlsplit(authority)
-    if parts.scheme != "https" or parts.path or "?" in authority:
-        raise InvalidConfigurationError(
-            f"provider {provider_name!r}: authority must be an https:// host without a path: the "
-            "tenant is appended",
-            provider_name=provider_name,
-            field="authority",
-        )
-    return authority

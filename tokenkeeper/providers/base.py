@@ -10,8 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from tokenkeeper.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token, checked_text
+from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy

@@ -1,0 +1,38 @@
+"""A directory for configuration files, and an environment without anybody's variables."""
+
+import os
+import textwrap
+
+import pytest
+
+GENERIC = """\
+oauth2:
+  provider_name: api
+  provider_type: generic
+  client_id: worker
+  client_secret: ${API_SECRET}
+  token_url: https://id.example.com/token
+"""
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """Set the one variable that the examples here use, and no other that counts."""
+    for name in list(os.environ):
+        if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("API_SECRET", "from-the-environment")
+    return monkeypatch
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a file that only its owner can read, and return its path."""
+
+    def write(text=GENERIC, name="tokens.yaml", mode=0o600):
+        path = tmp_path / name
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        path.chmod(mode)
+        return path
+
+    return write

@@ -1,0 +1,193 @@
+"""What a configuration may say, and the providers that come of it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tokenkeeper import (
+    AzureADProvider,
+    ConfigurationWarning,
+    GenericOAuth2Provider,
+    InvalidConfigurationError,
+    OAuth2TokenManager,
+    RetryPolicy,
+    TokenKeeper,
+)
+
+
+def made_from(keeper, name):
+    """Return the provider behind the one that is registered."""
+    return keeper._renewals.find(name)._current[1]
+
+
+def test_one_block(write):
+    """One block under ``oauth2`` is one provider."""
+    with TokenKeeper.from_config(write()) as keeper:
+        assert keeper.list_providers() == ["api"]
+        provider = made_from(keeper, "api")
+        assert type(provider) is GenericOAuth2Provider
+        assert provider._config.client_secret == "from-the-environment"
+
+
+def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
+    """A list is a provider each, with all that the providers can be told."""
+    environment.setenv("READ", "7.5")
+    (tmp_path / "secret").write_text("mounted\n")
+    (tmp_path / "secret").chmod(0o600)
+    path = write("""\
+        other: {things: are, not: ours}
+        oauth2:
+          - provider_name: graph
+            provider_type: azure
+            client_id: 11111111-2222-3333-4444-555555555555
+            client_secret_file: secret
+            tenant_id: contoso.onmicrosoft.com
+            scopes: ["https://graph.microsoft.us/.default"]
+            authority: login.microsoftonline.us
+            refresh_buffer_seconds: 120
+          - provider_name: api
+            provider_type: generic
+            client_id: worker
+            client_secret: ${API_SECRET}
+            token_url: https://id.example.com/token
+            scope: read write
+            additional_params: {audience: "https://api.example.com", resource: [a, b]}
+            token_endpoint_auth_method: client_secret_post
+            default_lifetime_seconds: 60
+            connect_timeout: 1
+            read_timeout: ${READ}
+            total_timeout: 9
+            verify: ca.pem
+            retry: {attempts: 2, max_wait_seconds: 3}
+        """)
+    with TokenKeeper.from_config(path) as keeper:
+        assert keeper.list_providers() == ["graph", "api"]
+        graph, api = (made_from(keeper, name) for name in ("graph", "api"))
+        assert type(graph) is AzureADProvider
+        assert graph._client_secret == "mounted"
+        assert graph._authority == "https://login.microsoftonline.us"
+        assert graph._scopes == ["https://graph.microsoft.us/.default"]
+        assert keeper._renewals.find("graph").buffer_seconds == 120
+        assert api._config.scope == "read write"
+        assert dict(api._config.additional_params) == {
+            "audience": "https://api.example.com",
+            "resource": ("a", "b"),
+        }
+        transport = api._transport
+        timeouts = transport._connect_timeout, transport._read_timeout, transport._total_timeout
+        assert timeouts == (1, 7.5, 9)
+        assert transport._verify == str(tmp_path / "ca.pem")
+        assert keeper._renewals.find("api").retry == RetryPolicy(attempts=2, max_wait_seconds=3)
+
+
+def test_a_mapping_does_as_well():
+    """A mapping is read as a file with the same content; nothing warns of a secret in it."""
+    block = {
+        "provider_name": "api",
+        "provider_type": "generic",
+        "client_id": "worker",
+        "client_secret": "in memory",
+        "token_url": "https://id.example.com/token",
+        "scope": ("read", "write"),
+    }
+    with TokenKeeper.from_config({"oauth2": block}, max_workers=2) as keeper:
+        assert made_from(keeper, "api")._config.scope == "read write"
+
+
+@pytest.mark.anyio
+async def test_the_async_front(write, anyio_backend):
+    """The async front is made from a configuration as the core is, and reads it again."""
+    async with OAuth2TokenManager.from_config(write()) as manager:
+        assert manager.list_providers() == ["api"]
+        assert await manager.reload() == {"added": [], "changed": [], "removed": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("${API_SECRET}", "from-the-environment"),
+        ("a ${API_SECRET}/${API_SECRET}", "a from-the-environment/from-the-environment"),
+        ("${NOT_SET:-a default: with $5}", "a default: with $5"),
+        ("${EMPTY:-default}", "default"),
+        ("${API_SECRET:-default}", "from-the-environment"),
+        ("$${API_SECRET}", "${API_SECRET}"),
+        ("cost: 5$", "cost: 5$"),
+        ("$API_SECRET", "$API_SECRET"),
+    ],
+)
+def test_variables(write, environment, text, value):
+    """``${NAME}``, ``${NAME:-default}`` and ``$$`` are replaced; another dollar sign is one."""
+    environment.setenv("EMPTY", "")
+    block = {
+        "provider_name": "api",
+        "provider_type": "generic",
+        "client_id": text,
+        "client_secret": "s",
+        "token_url": "https://id.example.com/token",
+    }
+    with TokenKeeper.from_config({"oauth2": block}) as keeper:
+        assert made_from(keeper, "api")._config.client_id == value
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "${NAME:-hunter2}", "hunter2${API_SECRET}", "$$"])
+def test_a_secret_in_clear(write, secret):
+    """A secret that stands in the file itself draws a warning that says where, and not what."""
+    path = write(f"""\
+        oauth2:
+          provider_name: api
+          provider_type: generic
+          client_id: worker
+          client_secret: "{secret}"
+          token_url: https://id.example.com/token
+        """)
+    with pytest.warns(ConfigurationWarning) as warned, TokenKeeper.from_config(path):
+        pass
+    (message,) = [str(each.message) for each in warned]
+    assert message.startswith("tokens.yaml, line 5: oauth2.client_secret is written in clear")
+    assert "hunter2" not in message
+
+
+def test_files_that_others_can_read(write):
+    """A file with a secret in it that every user can read draws a warning, and no other file."""
+    write("mounted", name="secret", mode=0o644)
+    path = write(
+        """\
+        oauth2:
+          provider_name: api
+          provider_type: generic
+          client_id: worker
+          client_secret_file: secret
+          token_url: https://id.example.com/token
+        """,
+        mode=0o644,
+    )
+    with pytest.warns(ConfigurationWarning, match="^secret holds a secret and") as warned:
+        TokenKeeper.from_config(path).close()
+    assert len(warned) == 1
+
+
+def test_without_the_extra():
+    """Where PyYAML or pydantic is missing, the error says what to install."""
+    for missing in ("yaml", "pydantic"):
+        code = (
+            f"import sys; sys.modules[{missing!r}] = None\n"
+            "from tokenkeeper import TokenKeeper\n"
+            "TokenKeeper.from_config({})"
+        )
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "InvalidConfigurationError" in run.stderr
+        assert 'pip install "tokenkeeper-oauth2[yaml]"' in run.stderr
+
+
+def test_nothing_heavy_is_loaded_without_need():
+    """A keeper that is made by hand loads neither PyYAML nor pydantic."""
+    code = "import sys; from tokenkeeper import TokenKeeper; TokenKeeper(); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"yaml", "pydantic"} & set(run.stdout.split())
+
+
+def test_a_keeper_made_by_hand_has_nothing_to_read_again():
+    """``reload()`` says so."""
+    with TokenKeeper() as keeper, pytest.raises(InvalidConfigurationError, match="from_config"):
+        keeper.reload()

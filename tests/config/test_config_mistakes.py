@@ -1,0 +1,136 @@
+"""Every mistake in a configuration, in one go, with its place and what was expected."""
+
+import pytest
+
+from tokenkeeper import InvalidConfigurationError, TokenKeeper
+
+EXPECTED = """\
+4: oauth2[0].client_id needs the environment variable AZURE_CLIENT_ID, which is not set
+6: oauth2[0].client_secret_file can't be read: No such file or directory
+7: oauth2[0].tenant_id must be a GUID or a domain
+8: oauth2[0].authority must be an https:// host without a path: the tenant is appended
+9: oauth2[1].client_secret is missing: give it, or client_secret_file
+11: oauth2[1].client_id must be a string: put it in quotes if it is meant as one
+12: oauth2[1].client_sercet is no key of provider_type 'generic': client_secret perhaps?
+13: oauth2[1].token_url must be https:// unless the host is loopback: it carries a secret
+15: oauth2[1].scopes can't be given along with scope
+16: oauth2[1].read_timeout must be a valid number, unable to parse string as a number
+17: oauth2[1].connect_timeout must be a number
+18: oauth2[1].verify must be a string, not int
+19: oauth2[1].additional_params must not override the grant's own parameter 'grant_type'
+20: oauth2[1].retry.atempts is no key of retry: attempts perhaps?
+20: oauth2[1].retry.max_wait_seconds must be greater than or equal to 0
+21: oauth2[1].something_else is no key of provider_type 'generic'
+22: oauth2[2].client_secret is missing: give it, or client_secret_file
+22: oauth2[2].provider_type must be 'azure' or 'generic'
+23: oauth2[3] must be a block of keys and values
+32: oauth2[5].client_secret has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is a $
+"""
+
+
+def mistakes(source):
+    with pytest.raises(InvalidConfigurationError) as raised:
+        TokenKeeper.from_config(source)
+    assert "\n" not in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+    for problem in raised.value.problems:
+        assert problem in str(raised.value)
+    return list(raised.value.problems)
+
+
+def test_all_in_one_go(write):
+    """Each mistake has its line and key, and says what was expected; unset variables are named."""
+    path = write("""\
+        oauth2:
+          - provider_name: graph
+            provider_type: azure
+            client_id: ${AZURE_CLIENT_ID}
+            client_secret: hunter2
+            client_secret_file: nowhere
+            tenant_id: not/a/tenant
+            authority: https://login.example.com/tenant
+          - provider_name: api
+            provider_type: generic
+            client_id: 5
+            client_sercet: hunter2
+            token_url: http://id.example.com/token
+            scope: a
+            scopes: [b, "c\\\\"]
+            read_timeout: soon
+            connect_timeout: yes
+            verify: 3
+            additional_params: {grant_type: password}
+            retry: {atempts: 3, max_wait_seconds: -1}
+            something_else: 1
+          - provider_type: saml
+          - just text
+          - provider_name: api
+            provider_type: generic
+            client_id: worker
+            client_secret: ${API_SECRET}
+            token_url: https://id.example.com/token
+          - provider_name: other
+            provider_type: generic
+            client_id: worker
+            client_secret: ${API_SECRET
+            token_url: https://id.example.com/token
+        """)
+    found = [problem.removeprefix("tokens.yaml, line ") for problem in mistakes(path)]
+    assert sorted(found) == sorted(EXPECTED.splitlines())
+
+
+def test_a_name_that_is_taken(write):
+    """Of two providers with one name the second is the mistake."""
+    block = {
+        "provider_name": "api",
+        "provider_type": "generic",
+        "client_id": "worker",
+        "client_secret": "s",
+        "token_url": "https://id.example.com/token",
+    }
+    assert mistakes({"oauth2": [block, block]}) == [
+        "configuration: oauth2[1].provider_name 'api' is taken already"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "tokens.yaml has no block 'oauth2' with anything in it"),
+        ("oauth: {}", "tokens.yaml has no block 'oauth2' with anything in it"),
+        ("- a", "tokens.yaml has no block 'oauth2' with anything in it"),
+        ("oauth2: [", "tokens.yaml is not YAML (line 1): expected the node content"),
+        ("oauth2:\n  a: *hunter2", "tokens.yaml is not YAML (line 2): found undefined alias ..."),
+        ("a: !!python/object:os.system {}", "tokens.yaml is not YAML (line 1): could not"),
+        ("oauth2:\n  a: 1\n  a: 2", "tokens.yaml, line 3: oauth2.a is there twice"),
+    ],
+)
+def test_files_that_say_nothing(write, text, problem):
+    """What is no YAML, or has no block for us, is said without a word of what is in it."""
+    (found,) = mistakes(write(text))
+    assert found.startswith(problem)
+
+
+def test_files_that_can_not_be_read(write, tmp_path):
+    """A missing file is named, and so is one in another encoding."""
+    assert mistakes(tmp_path / "none.yaml") == [
+        "none.yaml can't be read: No such file or directory"
+    ]
+    (tmp_path / "latin.yaml").write_bytes("oauth2: ü".encode("latin-1"))
+    assert mistakes(tmp_path / "latin.yaml") == ["latin.yaml is not UTF-8"]
+
+
+@pytest.mark.parametrize("value", ["", " ", "two\nlines\n"])
+def test_a_secret_file_that_can_be_none(write, value):
+    """An empty secret file, or one of several lines, is refused with its place."""
+    write(value, name="secret")
+    path = write("""\
+        oauth2:
+          provider_name: api
+          provider_type: generic
+          client_id: worker
+          client_secret_file: secret
+          token_url: https://id.example.com/token
+        """)
+    (found,) = mistakes(path)
+    assert found.startswith("tokens.yaml, line 5: oauth2.client_secret_file names a file that")

@@ -1,0 +1,185 @@
+"""A configuration that changes while its providers work: taken over with no gap in service."""
+
+import threading
+
+import pytest
+
+from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError, TokenKeeper
+from tokenkeeper.testing import LoopbackAuthorizationServer
+
+GUARD_SECONDS = 30
+
+
+@pytest.fixture
+def server():
+    with LoopbackAuthorizationServer() as server:
+        yield server
+
+
+@pytest.fixture
+def secret_file(tmp_path):
+    """Return a mounted secret, which is the right one."""
+
+    def rotate(secret):
+        path = tmp_path / "secret"
+        path.write_text(secret)
+        path.chmod(0o600)
+
+    return rotate
+
+
+@pytest.fixture
+def file(write, server):
+    """Write a configuration for the server; options go into the block."""
+
+    def file(**options):
+        config = server.config("api")
+        lines = {
+            "provider_name": "api",
+            "provider_type": "generic",
+            "client_id": config.client_id,
+            "client_secret_file": "secret",
+            "token_url": config.token_url,
+            **options,
+        }
+        block = "".join(f"  {key}: {value}\n" for key, value in lines.items())
+        return write(f"oauth2:\n{block}")
+
+    return file
+
+
+def until(condition):
+    """Wait for what a background renewal brings about."""
+    for _ in range(GUARD_SECONDS * 100):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it never came true")
+
+
+def test_a_rotated_secret(server, secret_file, file):
+    """After ``reload()`` the new secret is used at once; the token at hand serves meanwhile."""
+    secret_file(server.client_secret)
+    with TokenKeeper.from_config(file()) as keeper:
+        token = keeper.get_token("api")
+        server.add_client(server.client_id, "rotated", ["read"])
+        secret_file("rotated")
+        assert keeper.reload() == {"added": [], "changed": ["api"], "removed": []}
+        assert keeper.get_cached_token_info("api") is not None
+        until(lambda: keeper.get_token("api") != token)
+        assert server.stats().token_requests == 2
+        assert keeper.reload() == {"added": [], "changed": [], "removed": []}
+        assert server.stats().token_requests == 2
+
+
+def test_a_refusal_looks_for_a_rotated_secret(server, secret_file, file):
+    """A client that is refused reads its secret again, and the caller gets a token, no error."""
+    secret_file(server.client_secret)
+    with TokenKeeper.from_config(file()) as keeper:
+        server.add_client(server.client_id, "rotated", ["read"])
+        secret_file("rotated")
+        token = keeper.get_token("api")
+        assert server.stats().token_requests == 2
+        assert keeper.get_token("api", force_refresh=True) != token
+        assert server.stats().token_requests == 3
+
+
+def test_a_refusal_of_a_secret_that_is_still_the_same(server, secret_file, file):
+    """A secret that did not change is not tried twice; a later rotation ends the cooldown."""
+    secret_file("wrong")
+    with TokenKeeper.from_config(file(), cooldown_seconds=600) as keeper:
+        for _ in range(3):
+            with pytest.raises(TokenAcquisitionError, match="invalid_client"):
+                keeper.get_token("api")
+        assert server.stats().token_requests == 1
+        secret_file(server.client_secret)
+        keeper.reload()
+        assert keeper.get_token("api")
+
+
+def test_a_refusal_while_the_file_is_broken(server, secret_file, file, write, caplog):
+    """A file that can't be read in that moment leaves the refusal as it is, and is logged."""
+    secret_file("wrong")
+    with TokenKeeper.from_config(file()) as keeper:
+        write("oauth2: [")
+        with pytest.raises(TokenAcquisitionError, match="invalid_client"):
+            keeper.get_token("api")
+        assert "the configuration was not read again: tokens.yaml is not YAML" in caplog.text
+
+
+def test_a_broken_file_changes_nothing(server, secret_file, file, write):
+    """``reload()`` of a file with a mistake says so, and all goes on as before."""
+    secret_file(server.client_secret)
+    with TokenKeeper.from_config(file()) as keeper:
+        token = keeper.get_token("api")
+        file(token_url="nonsense")
+        with pytest.raises(InvalidConfigurationError, match=r"line 6: oauth2.token_url must be"):
+            keeper.reload()
+        assert keeper.get_token("api") == token
+        assert keeper.list_providers() == ["api"]
+
+
+def test_blocks_that_come_and_go(server, secret_file, write):
+    """New blocks are registered, changed ones renewed, and those that went are removed."""
+    client = f"""
+    provider_type: generic
+    client_id: {server.client_id}
+    client_secret_file: secret
+    token_url: {server.token_url}
+    """
+
+    def blocks(**scopes):
+        named = [f"  - provider_name: {n}{client}scope: {s}\n" for n, s in scopes.items()]
+        return "oauth2:\n" + "".join(named)
+
+    secret_file(server.client_secret)
+    path = write(blocks(one="read", two="read"))
+    with TokenKeeper.from_config(path) as keeper:
+        tokens = {name: keeper.get_token(name) for name in ("one", "two")}
+        write(blocks(two="write", three="read"))
+        assert keeper.reload() == {"added": ["three"], "changed": ["two"], "removed": ["one"]}
+        assert keeper.list_providers() == ["two", "three"]
+        until(lambda: keeper.get_token("two") != tokens["two"])
+        assert keeper.get_cached_token_info("two")["scope"] == "write"
+        assert keeper.get_token("three")
+        with pytest.raises(InvalidConfigurationError, match="'one'"):
+            keeper.get_token("one")
+
+
+def test_a_crowd_reads_through_a_reload(server, secret_file, file):
+    """While configurations are read again and again, no reader waits for more than a look-up."""
+    secret_file(server.client_secret)
+    with TokenKeeper.from_config(file()) as keeper:
+        keeper.get_token("api")
+        server.go_down("503")
+        stop, errors = threading.Event(), []
+
+        def read():
+            while not stop.is_set():
+                try:
+                    keeper.get_token("api")
+                except Exception as error:  # noqa: BLE001 - whatever it is, the test fails
+                    errors.append(error)
+                    return
+
+        threads = [threading.Thread(target=read) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for number in range(20):
+            secret_file(f"secret {number}")
+            keeper.reload()
+        stop.set()
+        for thread in threads:
+            thread.join(GUARD_SECONDS)
+        assert errors == []
+
+
+def test_a_renewal_without_a_background(server, secret_file, file):
+    """Without threads the next reader renews inline what was changed."""
+    secret_file(server.client_secret)
+    with TokenKeeper.from_config(file(), background=False) as keeper:
+        token = keeper.get_token("api")
+        server.add_client(server.client_id, "rotated", ["read"])
+        secret_file("rotated")
+        keeper.reload()
+        assert keeper.get_token("api", force_refresh=True) != token

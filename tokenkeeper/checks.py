@@ -1,0 +1,160 @@
+"""What a value in a configuration must be like, and what is said of one that is not."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import urlsplit
+
+from tokenkeeper.exceptions import InvalidConfigurationError
+
+__all__ = [
+    "CONTROL",
+    "checked_endpoint",
+    "checked_host",
+    "checked_parameters",
+    "checked_scope",
+    "checked_tenant",
+    "checked_text",
+]
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # what os.environ makes of bytes that are no UTF-8
+_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3, scope-token
+_TENANT = re.compile(r"[A-Za-z0-9.-]+")
+_GRANT_PARAMETERS = frozenset(
+    {
+        "client_assertion",
+        "client_assertion_type",
+        "client_id",
+        "client_secret",
+        "grant_type",
+        "refresh_token",
+        "scope",
+    }
+)
+
+
+def checked_text(value: object, field_name: str, provider_name: str | None = None) -> str:
+    """Return *value* if it is a string with something in it and no control characters."""
+    if not isinstance(value, str):
+        problem = f"must be a string, not {type(value).__name__}"
+    elif not value.strip():
+        problem = "is empty: set it, or check the variable that it is read from"
+    elif _SURROGATE.search(value):
+        problem = "holds a byte that is not UTF-8: check where it is read from"
+    elif CONTROL.search(value):
+        problem = "contains a control character: a line end copied along with it, perhaps"
+    else:
+        return value
+    raise _refused(problem, field_name, provider_name)
+
+
+def checked_endpoint(value: object, field_name: str, provider_name: str | None = None) -> str:
+    """Return *value* if it is a URL that a secret may be sent to (RFC 6749 §3.2)."""
+    url = checked_text(value, field_name, provider_name)
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:  # whose words quote parts of the URL, where a password may be
+        problem = "can't be read as a URL: check its host and port"
+        raise _refused(problem, field_name, provider_name) from None
+    if parts.scheme not in ("https", "http") or not host:
+        problem = "must be an absolute https:// URL"
+    elif any(character.isspace() or character == "\\" for character in url):
+        problem = "must not contain white space or a backslash"
+    elif parts.username is not None or parts.password is not None:
+        problem = "must not contain credentials: they end up in logs"
+    elif "#" in url:
+        problem = "must not contain a fragment (RFC 6749 §3.2)"
+    elif parts.scheme == "http" and not _is_loopback(host):
+        problem = "must be https:// unless the host is loopback: it carries a secret"
+    else:
+        return url
+    raise _refused(problem, field_name, provider_name)
+
+
+def checked_scope(value: object, field_name: str, provider_name: str | None = None) -> str | None:
+    """Return *value*, a string or an iterable of scope tokens, as RFC 6749 §3.3 writes it."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        scopes: list[object] = list(value.split(" "))
+    elif isinstance(value, Iterable):
+        scopes = list(value)
+    else:
+        problem = f"must be a string or a list of strings, not {type(value).__name__}"
+        raise _refused(problem, field_name, provider_name)
+    for scope in filter(None, scopes):
+        if not isinstance(scope, str):
+            problem = f"must hold strings, not {type(scope).__name__}"
+            raise _refused(problem, field_name, provider_name)
+        if not _SCOPE_TOKEN.fullmatch(scope):
+            problem = f"holds a character that RFC 6749 §3.3 forbids: {scope!r}"
+            raise _refused(problem, field_name, provider_name)
+    return " ".join(str(scope) for scope in scopes if scope) or None
+
+
+def checked_parameters(
+    value: object, field_name: str, provider_name: str | None = None
+) -> Mapping[str, Any]:
+    """Return *value*, parameters beside the grant's own, as one that nobody can change."""
+    if value is None:
+        return MappingProxyType({})
+    if not isinstance(value, Mapping):
+        raise _refused("must be a mapping of names to strings", field_name, provider_name)
+    parameters: dict[str, Any] = {}
+    for name, content in value.items():
+        if not isinstance(name, str) or not name:
+            raise _refused("must have strings as names", field_name, provider_name)
+        if name in _GRANT_PARAMETERS:
+            problem = f"must not override the grant's own parameter {name!r}"
+            raise _refused(problem, field_name, provider_name)
+        if isinstance(content, str):
+            parameters[name] = content
+        elif isinstance(content, (list, tuple)) and all(isinstance(c, str) for c in content):
+            parameters[name] = tuple(content)
+        else:
+            problem = f"must hold strings or lists of strings, and {name!r} does not"
+            raise _refused(problem, field_name, provider_name)
+    return MappingProxyType(parameters)
+
+
+def checked_tenant(value: object, field_name: str, provider_name: str | None = None) -> str:
+    """Return *value* if it can be a tenant of Entra ID."""
+    tenant = checked_text(value, field_name, provider_name)
+    if not _TENANT.fullmatch(tenant):
+        raise _refused("must be a GUID or a domain", field_name, provider_name)
+    return tenant
+
+
+def checked_host(value: object, field_name: str, provider_name: str | None = None) -> str:
+    """Return *value*, an authority's host with or without ``https://``, as a URL."""
+    host = checked_text(value, field_name, provider_name).strip()
+    if "://" not in host:
+        host = f"https://{host}"
+    url = checked_endpoint(host, field_name, provider_name).rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme != "https" or parts.path or "?" in url:
+        problem = "must be an https:// host without a path: the tenant is appended"
+        raise _refused(problem, field_name, provider_name)
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refused(problem: str, field_name: str, provider_name: str | None) -> InvalidConfigurationError:
+    whose = f"provider {provider_name!r}: " if provider_name else ""
+    return InvalidConfigurationError(
+        f"{whose}{field_name} {problem}", provider_name=provider_name, field=field_name
+    )

@@ -1,0 +1,57 @@
+"""``${NAME}``, ``${NAME:-default}`` and ``$$`` in the texts of a configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tokenkeeper.config.problems import KeyPath, Problems
+
+__all__ = ["fill_in", "is_in_clear"]
+
+_REFERENCE = re.compile(
+    r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<odd>\{))"
+)
+
+
+def fill_in(value: Any, environment: Mapping[str, str], problems: Problems, path: KeyPath) -> Any:
+    """Return *value* with the variables in all of its texts filled in.
+
+    ``${NAME}`` is the variable, ``${NAME:-default}`` the default where the variable is not set or
+    empty, as in a shell, and ``$$`` a dollar sign. Any other dollar sign stands for itself.
+    """
+    if isinstance(value, Mapping):
+        return {
+            key: fill_in(each, environment, problems, (*path, str(key)))
+            for key, each in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [
+            fill_in(each, environment, problems, (*path, index)) for index, each in enumerate(value)
+        ]
+    if not isinstance(value, str):
+        return value
+
+    def filled(reference: re.Match[str]) -> str:
+        name, default = reference["name"], reference["default"]
+        if reference["dollar"]:
+            return "$"
+        if name is None:
+            problems.add(path, "has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is a $")
+            return ""
+        found = environment.get(name, "")
+        if found or default is not None:
+            return found or str(default)
+        state = "is empty" if name in environment else "is not set"
+        problems.add(path, f"needs the environment variable {name}, which {state}")
+        return ""
+
+    return _REFERENCE.sub(filled, value)
+
+
+def is_in_clear(value: object) -> bool:
+    """Say whether a text carries content of its own, and is not made of variables alone."""
+    if not isinstance(value, str):
+        return False
+    return bool(_REFERENCE.sub(lambda found: found["default"] or found["dollar"] or "", value))

@@ -1,0 +1,1 @@
+"""Tokenkeeper inside other libraries, one file and one extra for each; import the file itself."""

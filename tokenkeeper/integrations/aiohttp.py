@@ -1,0 +1,71 @@
+"""``aiohttp``: a client middleware that puts the token on, and renews once where refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from tokenkeeper.integrations._hosts import AllowedHosts
+from tokenkeeper.manager import OAuth2TokenManager
+
+if TYPE_CHECKING:
+    from tokenkeeper.keeper import TokenKeeper
+
+__all__ = ["KeeperMiddleware"]
+
+
+class KeeperMiddleware:
+    """Authenticates the requests of a session with the token of a provider (RFC 6750 §2.1).
+
+    .. code-block:: python
+
+        middleware = KeeperMiddleware(keeper, "billing", allowed_hosts=["api.example.com"])
+        async with aiohttp.ClientSession(middlewares=[middleware]) as session: ...
+
+    An answer of 401 names the token that was refused: however many requests meet it at once, one
+    renewal follows. The request is sent again, unless its body is a stream; a second 401 is the
+    caller's. Hosts that are not allowed get no token, and are called all the same.
+
+    :param keeper: where tokens come from.
+    :param provider_name: whose.
+    :param allowed_hosts: the hosts that the token is for. They must be named: aiohttp calls its
+        middlewares for each redirect as for a request, and it may lead anywhere.
+    :param timeout: seconds to wait for a token, at most.
+    """
+
+    def __init__(
+        self,
+        keeper: TokenKeeper,
+        provider_name: str,
+        *,
+        allowed_hosts: Iterable[str],
+        timeout: float | None = None,
+    ) -> None:
+        self._manager = OAuth2TokenManager(keeper)
+        self._provider_name = provider_name
+        self._hosts = AllowedHosts(provider_name, allowed_hosts)
+        self._timeout = timeout
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Send *request*, twice if need be."""
+        if not self._hosts.allow(request.url.host):
+            return await handler(request)
+        token = await self._manager.get_token(self._provider_name, timeout=self._timeout)
+        request.headers["Authorization"] = f"Bearer {token}"
+        response = await handler(request)
+        if response.status != 401:
+            return response
+        again = not getattr(request.body, "consumed", False)
+        if again:
+            response.release()
+        renewed = await self._manager.renew_refused(
+            self._provider_name, token, timeout=self._timeout
+        )
+        if not again:
+            return response
+        request.headers["Authorization"] = f"Bearer {renewed}"
+        return await handler(request)

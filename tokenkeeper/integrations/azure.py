@@ -1,0 +1,150 @@
+"""``azure-core``: a keeper as a credential of Azure clients, and any credential as a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from inspect import isawaitable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from azure.core.credentials import AccessToken, AccessTokenInfo
+from azure.core.exceptions import ClientAuthenticationError
+
+from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.manager import OAuth2TokenManager
+from tokenkeeper.models import OAuth2Token
+from tokenkeeper.providers.base import BaseOAuth2Provider
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential, TokenRequestOptions
+    from azure.core.credentials_async import AsyncTokenCredential
+
+    from tokenkeeper.keeper import TokenKeeper
+
+__all__ = ["AsyncKeeperCredential", "CredentialProvider", "KeeperCredential"]
+
+
+class KeeperCredential:
+    """A ``TokenCredential`` for blocking Azure clients. Thread-safe.
+
+    A keeper's token is for the scopes that its provider was registered with: register one for
+    each service. The scopes that a client asks for are not looked at. A client that comes back
+    with a claims challenge, as after a revocation, gets a new token.
+
+    :param keeper: where tokens come from. Closing the credential does not close it.
+    :param provider_name: whose.
+    """
+
+    def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
+        self._keeper = keeper
+        self._provider_name = provider_name
+
+    def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> AccessToken:
+        """Return the token and when it ends.
+
+        :raises azure.core.exceptions.ClientAuthenticationError: if there is none.
+        """
+        info = self.get_token_info(*scopes, options={"claims": claims} if claims else None)
+        return AccessToken(info.token, info.expires_on)
+
+    def get_token_info(
+        self, *scopes: str, options: TokenRequestOptions | None = None
+    ) -> AccessTokenInfo:
+        """Return the same with more about it."""
+        try:
+            force = bool((options or {}).get("claims"))
+            return _info(self._keeper.get_oauth2_token(self._provider_name, force))
+        except OAuth2Error as error:
+            raise ClientAuthenticationError(str(error)) from error
+
+    def close(self) -> None:
+        """Do nothing: the keeper is its owner's."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncKeeperCredential:
+    """The same for async Azure clients, under asyncio and trio."""
+
+    def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
+        self._manager = OAuth2TokenManager(keeper)
+        self._provider_name = provider_name
+
+    async def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> AccessToken:
+        """Return the token and when it ends: :meth:`KeeperCredential.get_token`."""
+        info = await self.get_token_info(*scopes, options={"claims": claims} if claims else None)
+        return AccessToken(info.token, info.expires_on)
+
+    async def get_token_info(
+        self, *scopes: str, options: TokenRequestOptions | None = None
+    ) -> AccessTokenInfo:
+        """Return the same with more about it."""
+        try:
+            force = bool((options or {}).get("claims"))
+            return _info(await self._manager.get_oauth2_token(self._provider_name, force))
+        except OAuth2Error as error:
+            raise ClientAuthenticationError(str(error)) from error
+
+    async def close(self) -> None:
+        """Do nothing: the keeper is its owner's."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.close()
+
+
+def _info(token: OAuth2Token) -> AccessTokenInfo:
+    return AccessTokenInfo(
+        token.access_token, int(token.expires_at.timestamp()), token_type=token.token_type
+    )
+
+
+class CredentialProvider(BaseOAuth2Provider):
+    """Gets tokens from a credential of ``azure-identity``, or any other, blocking or async.
+
+    :param credential: whose ``get_token`` is called; it is not closed here.
+    :param scopes: what to ask it for.
+    :param options: what ``BaseOAuth2Provider`` takes.
+
+    Most credentials have a cache of their own: a renewal gets what they see fit to give.
+    """
+
+    def __init__(
+        self,
+        provider_name: str,
+        credential: TokenCredential | AsyncTokenCredential,
+        *scopes: str,
+        **options: Any,
+    ) -> None:
+        super().__init__(provider_name, **options)
+        self._credential = credential
+        self._scopes = scopes
+
+    def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Ask the credential, by a coroutine if it is an async one."""
+        answer = self._credential.get_token(*self._scopes)
+        return self._awaited(answer) if isawaitable(answer) else self._token(answer)
+
+    async def _awaited(self, answer: Awaitable[AccessToken]) -> OAuth2Token:
+        return self._token(await answer)
+
+    def _token(self, answer: AccessToken) -> OAuth2Token:
+        ends = datetime.fromtimestamp(answer.expires_on, UTC)
+        return OAuth2Token(answer.token, "Bearer", ends, " ".join(self._scopes) or None)

@@ -1,0 +1,117 @@
+"""``requests``: an ``auth=`` that puts the token on, and renews once where an API refuses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import requests
+import requests.auth
+
+from tokenkeeper.integrations._hosts import AllowedHosts
+
+if TYPE_CHECKING:
+    from tokenkeeper.keeper import TokenKeeper
+
+__all__ = ["KeeperAuth"]
+
+
+class KeeperAuth(requests.auth.AuthBase):
+    """Authenticates requests with the token of a provider (RFC 6750 §2.1). Thread-safe.
+
+    An answer of 401 names the token that was refused: however many requests meet it at once, one
+    renewal follows. The request is sent again if its body can be; a second 401 is the caller's.
+    A body that can be read but once, such as a generator's, is not sent again, and the next
+    request has the new token.
+
+    :param keeper: where tokens come from.
+    :param provider_name: whose.
+    :param allowed_hosts: the hosts that the token is for; any that you call by default. A
+        redirect to another host, scheme or port never takes the token along.
+    :param timeout: seconds to wait for a token, at most.
+    """
+
+    def __init__(
+        self,
+        keeper: TokenKeeper,
+        provider_name: str,
+        *,
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self._keeper = keeper
+        self._provider_name = provider_name
+        self._hosts = AllowedHosts(provider_name, allowed_hosts)
+        self._timeout = timeout
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Put the token on.
+
+        :raises OAuth2Error: if there is none, or the host may not have it.
+        """
+        self._hosts.check(request.url or "")
+        token = self._keeper.get_token(self._provider_name, timeout=self._timeout)
+        request.headers["Authorization"] = f"Bearer {token}"
+        answer = _Answer(self, token, _position(request.body))
+        request.register_hook("response", answer.arrived)  # type: ignore[no-untyped-call]
+        return request
+
+    def renew(self, refused: str) -> str:
+        """Return a token in the place of *refused*."""
+        return self._keeper.renew_refused(self._provider_name, refused, timeout=self._timeout)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, KeeperAuth) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((id(self._keeper), self._provider_name))
+
+
+class _Answer:
+    """Waits for the answer to one request."""
+
+    def __init__(self, auth: KeeperAuth, token: str, position: int | None) -> None:
+        self._auth = auth
+        self._token = token
+        self._position = position
+
+    def arrived(self, response: requests.Response, **options: Any) -> requests.Response:
+        """Return the answer, or where the token was refused that to the request sent again."""
+        # The hook travels along with redirects, and the header only to the same origin.
+        carried = response.request.headers.get("Authorization") == f"Bearer {self._token}"
+        if response.status_code != 401 or not carried:
+            return response
+        request = response.request.copy()
+        again = _rewind(request.body, self._position)
+        if again:
+            _ = response.content  # read to the end, the connection can be used again
+            response.close()
+        renewed = self._auth.renew(self._token)
+        if not again:
+            return response
+        request.headers["Authorization"] = f"Bearer {renewed}"
+        request.deregister_hook("response", self.arrived)  # type: ignore[no-untyped-call]
+        second = response.connection.send(request, **options)
+        second.history.append(response)
+        second.request = request
+        return second
+
+
+def _position(body: object) -> int | None:
+    try:
+        return body.tell()  # type: ignore[attr-defined, no-any-return]
+    except (AttributeError, OSError):
+        return None
+
+
+def _rewind(body: object, position: int | None) -> bool:
+    """Make *body* ready to be sent again; ``False`` if that can't be."""
+    if body is None or isinstance(body, (bytes, str)):
+        return True
+    if position is None:
+        return False
+    try:
+        body.seek(position)  # type: ignore[attr-defined]
+    except (AttributeError, OSError):
+        return False
+    return True

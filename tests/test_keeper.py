@@ -263,7 +263,7 @@ class TestInline:
         source.gate.set()
         flown.join(10)
         source.error = None
-        assert keeper._wait_for(flight, wish) == "api-2"
+        assert keeper._wait_for(flight, wish).access_token == "api-2"
 
 
 class TestNoThreads:

@@ -43,7 +43,7 @@ class TestForce:
         source.gate.set()
         first.join(10)
         assert first_got == ["api-2"]
-        assert keeper._wait_for(flight, wish) == "api-3"
+        assert keeper._wait_for(flight, wish).access_token == "api-3"
 
     def test_an_earlier_failure_is_not_its_own(self, keeper, source, in_thread):
         """A request that left before the call and fails is no answer either."""
@@ -59,7 +59,7 @@ class TestForce:
         first.join(10)
         assert isinstance(first_got[0], TokenAcquisitionError)
         source.error = None
-        assert keeper._wait_for(flight, wish) == "api-3"
+        assert keeper._wait_for(flight, wish).access_token == "api-3"
 
     def test_failure_leaves_the_token(self, keeper, source):
         """A forced renewal that fails is its caller's error, and nobody else's."""

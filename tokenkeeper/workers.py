@@ -56,14 +56,10 @@ class Workers:
             queue.append(job)
             waiting = len(self._urgent) + len(self._jobs)
             if waiting > self._idle and len(self._threads) < self._limit:
-                try:
-                    self._hire()
-                except RuntimeError:
-                    queue.pop()
-                    raise
+                self._hire(queue)
 
-    def _hire(self) -> None:
-        """Start one more thread. Called with the lock held."""
+    def _hire(self, queue: deque[Callable[[], None]]) -> None:
+        """Start one more thread, or take back the last job of *queue*. Called with the lock."""
         thread = threading.Thread(target=self._work, name="tokenkeeper-worker", daemon=True)
         try:
             self._threads.add(thread)
@@ -71,6 +67,7 @@ class Workers:
         except RuntimeError:  # no threads on this host, or none any more
             # The others may all be busy, but they are not for ever, unless the interpreter ends.
             if self._threads == {thread} or not threading.main_thread().is_alive():
+                queue.pop()
                 raise
         finally:
             if thread.ident is None:  # it did not start

@@ -27,7 +27,7 @@ class Program:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 cwd=HERE,
-                env={**os.environ, **settings},
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **settings},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=pass_fds,
@@ -40,7 +40,12 @@ class Program:
     def stop(self):
         """Ask it to end, as a service manager does; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(STOP_SECONDS)
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # faulthandler shows where it hangs
+            self.process.wait(STOP_SECONDS)
+        pytest.fail(f"it did not end:\n{self.said()}")
 
     def __enter__(self):
         return self

@@ -10,7 +10,7 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line."""
     try:
-        from tokenkeeper.cli import cli
+        from tokenkeeper.cli.group import cli
 
         cli(prog_name="tokenkeeper")
     except ModuleNotFoundError as missing:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tokenkeeper import GenericOAuth2Provider
-from tokenkeeper.cli import cli
+from tokenkeeper.cli.group import cli
 from tokenkeeper.demo import screen, story
 from tokenkeeper.testing import StaticProvider
 

@@ -12,7 +12,7 @@ from tokenkeeper import (
     __version__,
 )
 from tokenkeeper.__main__ import main
-from tokenkeeper.cli import cli
+from tokenkeeper.cli.group import cli
 from tokenkeeper.config.environment import AZURE, OAUTH2, provider_from_environment
 from tokenkeeper.testing import LoopbackAuthorizationServer
 

@@ -12,7 +12,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from tokenkeeper import AzureADProvider, InvalidConfigurationError, OAuth2Config, TokenKeeper
-from tokenkeeper.cli import provider_from_environment
+from tokenkeeper.config.environment import provider_from_environment
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.transport import checked_seconds
 

@@ -1,0 +1,1 @@
+"""The command line (extra "cli"): one file for each command."""

@@ -1,0 +1,49 @@
+"""``tokenkeeper demo``: one keeper at work."""
+
+from __future__ import annotations
+
+import click
+
+from tokenkeeper.cli.common import ExitCode
+
+__all__ = ["demo"]
+
+
+@click.command()
+@click.option("--seconds", type=click.FloatRange(1, 86400), default=15.0, show_default=True)
+@click.option("--threads", type=click.IntRange(0, 1000), default=32, show_default=True)
+@click.option("--tasks", type=click.IntRange(0, 10000), default=200, show_default=True)
+@click.option(
+    "--lifetime",
+    type=click.FloatRange(1, 3600),
+    default=6.0,
+    show_default=True,
+    help="How many seconds each token lives.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, only.")
+@click.pass_context
+def demo(
+    ctx: click.Context, seconds: float, threads: int, tasks: int, lifetime: float, as_json: bool
+) -> None:
+    """Watch one keeper serve threads and tasks while its server goes down.
+
+    Starts an authorization server and a protected API on loopback, and callers that use the API.
+    Exits with 1 if a call was refused or a token was dead.
+    """
+    # Not at the top: `get` needs neither rich nor a server.
+    from tokenkeeper.demo import screen, story
+
+    if not threads + tasks:
+        raise click.UsageError("there is nobody to call the API: give --threads or --tasks")
+    if seconds < lifetime * story.LEAST_LIVES:
+        raise click.UsageError(
+            f"--seconds must be at least {lifetime * story.LEAST_LIVES:g}, which is "
+            f"{story.LEAST_LIVES:g} times --lifetime, so that a renewal can be seen"
+        )
+    plan = story.Plan(seconds, threads, tasks, lifetime)
+    with screen.onlooker(plan, as_json=as_json) as watch:
+        report = story.play(plan, watch)
+    screen.conclude(report, as_json=as_json)
+    if report.interrupted:
+        ctx.exit(ExitCode.INTERRUPTED)
+    ctx.exit(1 if report.problems else 0)

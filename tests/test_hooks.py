@@ -169,16 +169,30 @@ class TestWhatIsTold:
         keeper.remove_provider("api")
         assert isinstance(watcher.next(), TokenCleared)
 
-    def test_what_does_not_count_is_not_told(self, keeper, watcher, source, in_thread):
-        """A token that came after it was cleared is given to who waits, and told to nobody."""
+    @pytest.mark.parametrize("error", [None, WRONG_SECRET])
+    def test_what_does_not_count_is_not_told(self, keeper, watcher, source, in_thread, error):
+        """What came after a token was cleared is given to who waits, and told to nobody."""
+        source.error = error
         source.gate.clear()
         thread, outcomes = in_thread(keeper.get_token, "api")
         assert source.entered.acquire(timeout=20)
         keeper.clear_token("api")
         source.gate.set()
         thread.join(20)
+        assert keeper.health()["status"] == "ok"
         keeper.close()
-        assert outcomes == ["api-1"]
+        assert [str(outcome) for outcome in outcomes] == ["api-1" if error is None else str(error)]
+        assert watcher.empty()
+
+    def test_an_interruption_is_not_told(self, clock, source):
+        """A request that Ctrl-C ended says nothing of the provider, to hooks or to probes."""
+        watcher = Watcher()
+        source.error = KeyboardInterrupt()
+        with TokenKeeper(clock=clock, hooks=[watcher], background=False) as keeper:
+            keeper.add_provider(source)
+            with pytest.raises(KeyboardInterrupt):
+                keeper.get_token("api")
+            assert keeper.health()["providers"]["api"]["status"] == "idle"
         assert watcher.empty()
 
     def test_an_error_that_is_no_server_s(self, keeper, watcher, source):
@@ -216,12 +230,14 @@ class TestWhoIsTold:
 
         def hang(_):
             told.set()
-            go_on.wait(20)
+            go_on.wait(60)
 
         keeper.add_hook(hang)
-        assert keeper.get_token("api", timeout=20) == "api-1"
-        assert told.wait(20)
-        go_on.set()
+        try:
+            assert keeper.get_token("api", timeout=20) == "api-1"
+            assert told.wait(20)
+        finally:
+            go_on.set()
 
     @pytest.mark.parametrize("hook", [None, "a name", 3])
     def test_no_hook(self, keeper, hook):

@@ -415,6 +415,14 @@ def get_default_keeper() -> TokenKeeper:
         return _default
 
 
+def _swap_default(keeper: TokenKeeper | None) -> TokenKeeper | None:
+    """Put *keeper* in the place of the default one, and return that. For tests."""
+    global _default
+    with _default_lock:
+        before, _default = _default, keeper
+        return before
+
+
 class _AfterFork:
     """Gives a child a lock of its own; the default keeper itself is kept."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.schedule import Deadlines
+from tokenkeeper.schedule import Deadlines, state_at
 
 __all__ = ["HeldToken"]
 
@@ -63,14 +63,8 @@ class HeldToken:
         """Return what a person may know of the token, without a secret."""
         now = clock.monotonic()
         remaining = max(0.0, self.ends_at - now)
-        if now >= self.dead_at:
-            state = "expired"
-        elif now >= self.stale_at:
-            state = "renewing"
-        else:
-            state = "fresh"
         return {
-            "state": state,
+            "state": state_at(now, self.stale_at, self.dead_at),
             "expires_at": utc(clock, self.ends_at - now).isoformat(),
             "remaining_seconds": remaining,
             "is_expired": now >= self.stale_at,

@@ -115,7 +115,7 @@ class MockProvider(_Scripted):
     :ivar acquire_calls: how often ``acquire_token`` was called; ``refresh_calls`` and
         ``close_calls`` likewise, ``calls`` for the first two.
     :ivar refreshed: the tokens that ``refresh_token`` was called with.
-    :ivar entered: an event, set by each call as it comes in; :meth:`hold` clears it.
+    :ivar entered: an event, set by each call as it comes in; ``hold()`` clears it.
     """
 
     def acquire_token(self) -> OAuth2Token:

@@ -44,7 +44,7 @@ class LoopbackAuthorizationServer:
     :param refresh_tokens: whether a refresh token comes with each access token; likewise.
     :param clock: the server's own time, by which tokens end.
 
-    One client is registered from the start: :attr:`client_id`, :attr:`client_secret`, with the
+    One client is registered from the start: ``client_id``, ``client_secret``, with the
     scopes ``read`` and ``write``.
     """
 

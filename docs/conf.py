@@ -1,0 +1,35 @@
+"""How the documentation is built: ``tox -e docs``."""
+
+from tokenkeeper import __version__
+
+project = "Tokenkeeper"
+author = "The Tokenkeeper maintainers"
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"Tokenkeeper {version}"
+html_static_path = ["_static"]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_default_options = {"members": True, "exclude-members": "__init__"}
+
+copybutton_prompt_text = "$ "
+
+# There is no network to look up other projects' names in, so those are named here. Any other name
+# that leads nowhere is an error.
+OTHERS = (
+    "azure|collections|datetime|google|httpx|opentelemetry|os|prometheus_client|requests|tenacity"
+    "|threading"
+)
+nitpick_ignore_regex = [
+    (r"py:.*", rf"({OTHERS})\..*"),
+    (r"py:class", r"(Async)?TokenCredential|AccessTokenInfo|TokenRequestOptions"),
+    (r"py:class", r"Outcome|tuple\[float|tokenkeeper\.testing\.events\.E"),
+]
+suppress_warnings = ["ref.python"]  # each client library's module has a KeeperAuth of its own

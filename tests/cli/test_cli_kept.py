@@ -32,7 +32,7 @@ def run(shelf, source, clock):
     """Return a provider as each run of the command makes one."""
 
     def run(identity="an identity", **options):
-        return KeptProvider(source, shelf, identity, clock=clock, **options)
+        return KeptProvider(source, shelf, lambda: identity, clock=clock, **options)
 
     return run
 
@@ -87,7 +87,9 @@ class TestReuse:
         """A clock that began anew costs a request."""
         token = run().acquire_token()
         rebooted = SteppedClock(wall=token.expires_at.timestamp() - 3590, monotonic=5.0)
-        assert KeptProvider(source, run()._shelf, "an identity", clock=rebooted).peek() is None
+        assert (
+            KeptProvider(source, run()._shelf, lambda: "an identity", clock=rebooted).peek() is None
+        )
 
     def test_identities_do_not_share(self, run, source):
         """A token is only for who would make the same request."""
@@ -97,7 +99,7 @@ class TestReuse:
     def test_without_a_shelf(self, source, clock):
         """Without a directory each run asks."""
         for _ in range(2):
-            KeptProvider(source, None, "an identity", clock=clock).acquire_token()
+            KeptProvider(source, None, lambda: "an identity", clock=clock).acquire_token()
         assert source.calls == 2
 
 

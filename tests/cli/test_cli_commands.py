@@ -63,7 +63,7 @@ class TestGet:
         token = tokenkeeper("get", "billing").stdout.strip()
         env = ("get", "billing", "--format", "env", "--variable")
         assert tokenkeeper(*env, "_api2").stdout == f"export _api2={token}\n"
-        for name in ("", "2a", "a b", "a;id", "a\n", "\u00e9"):
+        for name in ("", "2a", "a b", "a;id", "a\n", "a\u00e9"):
             result = tokenkeeper(*env, name)
             assert (result.exit_code, result.stdout) == (2, "")
         assert tokenkeeper("get", "billing", "--variable", "A").exit_code == 2

@@ -21,6 +21,8 @@ def main() -> None:
             'pip install "tokenkeeper-oauth2[cli]"\n'
         )
         raise SystemExit(2) from None
+    except KeyboardInterrupt:  # before a command began: from then on the commands see to it
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The command in this process and as one of its own, with a server and a configuration file."""
 
+import json
 import os
 import subprocess
 import sys
+from datetime import datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
@@ -39,6 +41,21 @@ def cache(tmp_path):
     directory = tmp_path / "cache"
     directory.mkdir(mode=0o700)
     return directory
+
+
+@pytest.fixture
+def age(cache):
+    """Return what makes the kept tokens older."""
+
+    def age(seconds):
+        for file in cache.glob("*.json"):
+            content = json.loads(file.read_text())
+            ends = datetime.fromisoformat(content["expires_at"]) - timedelta(seconds=seconds)
+            content["expires_at"] = ends.isoformat()
+            content["asked"] = [reading - seconds for reading in content["asked"]]
+            file.write_text(json.dumps(content))
+
+    return age
 
 
 @pytest.fixture

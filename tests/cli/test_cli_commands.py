@@ -58,25 +58,27 @@ class TestGet:
         assert (result.exit_code, result.stdout) == (2, "")
         assert "no provider 'biling': it has billing, wrong" in result.stderr
 
-    def test_nobody_reads(self, start, server):
-        """A pipe that nobody reads is no traceback."""
-        reader, writer = os.pipe()
-        os.close(reader)
-        process = start("get", "billing", stdout=writer)
-        os.close(writer)
-        _, told = process.communicate(timeout=60)
-        assert "Traceback" not in told
+    def test_a_variable_of_ones_own(self, tokenkeeper):
+        """--variable names what --format env sets; what is no name of a variable is refused."""
+        token = tokenkeeper("get", "billing").stdout.strip()
+        env = ("get", "billing", "--format", "env", "--variable")
+        assert tokenkeeper(*env, "_api2").stdout == f"export _api2={token}\n"
+        for name in ("", "2a", "a b", "a;id", "a\n", "a\u00e9"):
+            result = tokenkeeper(*env, name)
+            assert (result.exit_code, result.stdout) == (2, "")
+        assert tokenkeeper("get", "billing", "--variable", "A").exit_code == 2
 
-    def test_ctrl_c(self, start, server):
-        """Ctrl-C ends the wait with the exit code that shells expect, and no traceback."""
+    def test_a_server_that_hangs_at_a_renewal(self, tokenkeeper, server, age):
+        """A kept token that still works is printed when the wait for a newer one is over."""
+        first = tokenkeeper("get", "billing").stdout
+        age(3400)
         with server.outage("stall"):
-            process = start("get", "billing")
-            while server.stats().token_requests == 0:
-                assert process.poll() is None
-            process.send_signal(signal.SIGINT)
-            out, told = process.communicate(timeout=60)
-        assert (process.returncode, out) == (130, "")
-        assert "Traceback" not in told
+            assert tokenkeeper("get", "billing", "--timeout", "0.2").stdout == first
+            forced = tokenkeeper("get", "billing", "--timeout", "0.2", "--force")
+            age(195)  # its margin
+            late = tokenkeeper("get", "billing", "--timeout", "0.2")
+        assert (forced.exit_code, forced.stdout) == (1, "")
+        assert (late.exit_code, late.stdout) == (1, "")
 
 
 class TestList:
@@ -93,6 +95,13 @@ class TestList:
             {"provider_name": "billing", "type": "generic"},
             {"provider_name": "wrong", "type": "generic"},
         ]
+
+    def test_a_file_without_a_provider(self, tokenkeeper, config):
+        """A file that describes nobody is listed, checked and asked in words."""
+        config.write_text("oauth2: []")
+        assert tokenkeeper("list").exit_code == tokenkeeper("status").exit_code == 0
+        assert "describes no provider" in tokenkeeper("config", "check", str(config)).stderr
+        assert "it has none" in tokenkeeper("get", "billing").stderr
 
     def test_the_option_counts_before_the_variable(self, tokenkeeper, tmp_path):
         """A file that is named on the command line is the one."""
@@ -113,6 +122,19 @@ class TestStatus:
         assert result.exit_code == 0
         assert result.stdout.count("not held") == 2
         assert server.stats().token_requests == 0
+
+    def test_a_name_twice(self, tokenkeeper):
+        """Who is named twice is shown once."""
+        assert tokenkeeper("status", "billing", "billing").stdout.count("billing") == 1
+
+    def test_due(self, tokenkeeper, age):
+        """A token inside its buffer shows as one that is to be renewed, and a dead one as none."""
+        tokenkeeper("get", "billing")
+        age(3400)
+        (billing,) = json.loads(tokenkeeper("status", "--json", "billing").stdout)
+        assert (billing["state"], billing["renews_in_seconds"]) == ("renewing", 0.0)
+        age(195)
+        assert "not held" in tokenkeeper("status", "billing").stdout
 
     def test_kept(self, tokenkeeper):
         """A kept token shows with what is left of it."""
@@ -172,28 +194,6 @@ class TestWatch:
         assert result.exit_code == 0
         (line,) = result.stdout.splitlines()
         assert "Z TokenAcquired provider_name=billing attempts=1" in line
-
-    @pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no terminals")
-    def test_on_a_terminal(self, start, environment):
-        """On a terminal it is a table."""
-        environment.setenv("TERM", "xterm")
-        terminal, theirs = os.openpty()
-        process = start("watch", "--seconds", "0.6", "billing", stdout=theirs)
-        os.close(theirs)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(terminal, 65536)
-            except OSError:  # what Linux says at the end
-                break
-            if not piece:
-                break
-            shown += piece
-        os.close(terminal)
-        _, words = process.communicate(timeout=60)
-        assert (process.returncode, words) == (0, "")
-        assert b"billing" in shown
-        assert b"fresh" in shown
 
 
 class TestConfigCheck:
@@ -293,9 +293,14 @@ def test_nothing_is_kept(tokenkeeper, environment, server):
     for _ in range(2):
         assert tokenkeeper("get", "billing").exit_code == 0
     assert server.stats().token_requests == 2
-    result = tokenkeeper("clear")
-    assert result.exit_code == 0
-    assert "Nothing is kept between two runs" in result.stderr
+    for command in ("clear", "status"):
+        result = tokenkeeper(command)
+        assert result.exit_code == 0
+        assert "Nothing is kept between two runs" in result.stderr
+        result = tokenkeeper(command, "--json")
+        assert "Nothing is kept between two runs" in result.stderr
+        json.loads(result.stdout)
+    assert tokenkeeper("status", "--fetch", "billing").stderr == ""
 
 
 def test_help(tokenkeeper):

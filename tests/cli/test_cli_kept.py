@@ -1,12 +1,19 @@
 """Tokens that are kept between two runs: for whom, for how long, and how safely."""
 
+import errno
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tokenkeeper import InvalidConfigurationError, OAuth2Token, TokenAcquisitionError
+from tokenkeeper import (
+    ConfigurationWarning,
+    InvalidConfigurationError,
+    OAuth2Token,
+    TokenAcquisitionError,
+)
 from tokenkeeper.cli.kept import Kept, KeptProvider, Shelf
 from tokenkeeper.clock import instant
 from tokenkeeper.testing import MockProvider, SteppedClock
@@ -32,7 +39,7 @@ def run(shelf, source, clock):
     """Return a provider as each run of the command makes one."""
 
     def run(identity="an identity", **options):
-        return KeptProvider(source, shelf, identity, clock=clock, **options)
+        return KeptProvider(source, shelf, lambda: identity, clock=clock, **options)
 
     return run
 
@@ -87,7 +94,33 @@ class TestReuse:
         """A clock that began anew costs a request."""
         token = run().acquire_token()
         rebooted = SteppedClock(wall=token.expires_at.timestamp() - 3590, monotonic=5.0)
-        assert KeptProvider(source, run()._shelf, "an identity", clock=rebooted).peek() is None
+        assert (
+            KeptProvider(source, run()._shelf, lambda: "an identity", clock=rebooted).peek() is None
+        )
+
+    def test_while_another_process_asks(self, run, shelf):
+        """A fresh token is had at once, however long another process holds the lock."""
+        first = run().acquire_token()
+        with ThreadPoolExecutor(1) as pool, shelf.lock("an identity"):
+            assert pool.submit(run().acquire_token).result(timeout=30) == first
+
+    def test_it_ends_while_the_server_is_asked(self, run, source, clock):
+        """A token that could be used before a long request, and not after it, is not handed out."""
+        run().acquire_token()
+        clock.step(3580)
+        source.acquire_token = lambda: clock.step(30) or _raise(TokenAcquisitionError("down"))
+        with pytest.raises(TokenAcquisitionError, match="down"):
+            run().acquire_token()
+
+    def test_a_registration_that_changes_meanwhile(self, source, shelf, clock):
+        """What a rotated secret was granted is kept for that one, not for the one before."""
+        secrets = ["old"]
+        provider = KeptProvider(source, shelf, lambda: secrets[-1], clock=clock)
+        acquire = source.acquire_token
+        source.acquire_token = lambda: secrets.append("new") or acquire()
+        token = provider.acquire_token()
+        assert shelf.read("old") is None
+        assert shelf.read("new").token == token
 
     def test_identities_do_not_share(self, run, source):
         """A token is only for who would make the same request."""
@@ -97,7 +130,7 @@ class TestReuse:
     def test_without_a_shelf(self, source, clock):
         """Without a directory each run asks."""
         for _ in range(2):
-            KeptProvider(source, None, "an identity", clock=clock).acquire_token()
+            KeptProvider(source, None, lambda: "an identity", clock=clock).acquire_token()
         assert source.calls == 2
 
 
@@ -136,6 +169,7 @@ class TestFiles:
             b"\xff\xfe",
             b'{"asked": [1, 2]}',
             b"9" * 9999,
+            b"[" * 200_000,
         ],
     )
     def test_garbage(self, run, source, shelf, content):
@@ -185,6 +219,39 @@ class TestFiles:
             with pytest.raises(InvalidConfigurationError, match="can't keep tokens"):
                 Shelf(tmp_path / name)
 
+    def test_a_full_disk(self, run, shelf, monkeypatch):
+        """A token that can't be kept is handed out all the same, with a warning."""
+
+        def write(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Shelf, "write", write)
+        with pytest.warns(ConfigurationWarning, match="not kept for the next run: No space"):
+            assert run().acquire_token().access_token == "api-token-1"
+
+    def test_no_lock(self, run, source, shelf):
+        """Where there can be no lock nothing is asked, and the error names the directory."""
+        shelf.file("an identity").with_suffix(".lock").mkdir()
+        with pytest.raises(InvalidConfigurationError, match="can't keep tokens: Is a directory"):
+            run().acquire_token()
+        assert source.calls == 0
+
+    def test_halves_are_cleared(self, run, shelf):
+        """Clearing all removes what a killed process left behind, which is not counted."""
+        run().acquire_token()
+        half = shelf.directory / "abc.new"
+        half.write_text("half a token")
+        assert shelf.forget("an identity") == 1
+        assert half.exists()
+        assert shelf.forget() == 0
+        assert not half.exists()
+
+    def test_what_can_not_be_cleared(self, shelf):
+        """What the directory does not let go of is an error in words."""
+        shelf.file("an identity").mkdir()
+        with pytest.raises(InvalidConfigurationError, match="can't keep tokens"):
+            shelf.forget()
+
     def test_a_write_that_fails_leaves_nothing(self, shelf, clock, monkeypatch):
         """What could not be written whole is not there at all."""
         ends = datetime.fromtimestamp(clock.time(), UTC) + timedelta(hours=1)
@@ -222,6 +289,35 @@ def test_the_runtime_directory(tokenkeeper, environment, tmp_path, server):
         tokenkeeper("get", "billing")
     assert server.stats().token_requests == 1
     assert (tmp_path / "tokenkeeper").stat().st_mode & 0o777 == 0o700
+
+
+def _raise(error):
+    raise error
+
+
+@pytest.mark.parametrize("runtime", ["", "relative", "/nowhere/at/all", __file__])
+def test_a_runtime_directory_that_is_none(tokenkeeper, environment, tmp_path, server, runtime):
+    """A variable that names no directory, or not from the root, is as good as none."""
+    environment.chdir(tmp_path)
+    (tmp_path / "relative").mkdir()
+    environment.delenv("TOKENKEEPER_CACHE_DIR")
+    environment.setenv("XDG_RUNTIME_DIR", runtime)
+    for _ in range(2):
+        assert tokenkeeper("get", "billing").exit_code == 0
+    assert server.stats().token_requests == 2
+    assert not list((tmp_path / "relative").iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no owners")
+def test_the_runtime_directory_of_another_user(tokenkeeper, environment, tmp_path):
+    """After sudo or su that kept the variable, nothing is made in the other user's directory."""
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    environment.delenv("TOKENKEEPER_CACHE_DIR")
+    environment.setenv("XDG_RUNTIME_DIR", str(runtime))
+    environment.setattr(os, "geteuid", lambda: runtime.stat().st_uid + 1)
+    assert tokenkeeper("get", "billing").exit_code == 0
+    assert not list(runtime.iterdir())
 
 
 def test_a_cache_that_others_may_read(tokenkeeper, cache):

@@ -7,7 +7,7 @@ import json
 import click
 
 from tokenkeeper.cli.common import complete_names, json_option, words_for_problems
-from tokenkeeper.cli.source import CACHE_VARIABLE, Source
+from tokenkeeper.cli.source import NOTHING_IS_KEPT, Source
 
 __all__ = ["clear"]
 
@@ -24,15 +24,11 @@ def clear(source: Source, name: str | None, *, as_json: bool) -> None:
     """
     with words_for_problems():
         shelf = source.shelf()
-        identity = None if name is None else source.registration(name).identity
+        identity = None if name is None else source.registration(name).identity()
         count = 0 if shelf is None else shelf.forget(identity)
+    if shelf is None:
+        click.echo(NOTHING_IS_KEPT, err=True)
     if as_json:
         click.echo(json.dumps({"cleared": count}))
-    elif shelf is None:
-        click.echo(
-            "Nothing is kept between two runs: there is no XDG_RUNTIME_DIR, and neither --cache "
-            f"nor {CACHE_VARIABLE} names a directory.",
-            err=True,
-        )
-    else:
+    elif shelf is not None:
         click.echo(f"{count} token{'' if count == 1 else 's'} forgotten.", err=True)

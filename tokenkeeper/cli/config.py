@@ -34,7 +34,9 @@ def check(ctx: click.Context, file: Path, *, as_json: bool) -> None:
     if not as_json:
         with words_for_problems():
             names = [each.provider_name for each in source.registrations()]
-        click.echo(f"{file.name} is right. It describes {', '.join(names)}.", err=True)
+        click.echo(
+            f"{file.name} is right. It describes {', '.join(names) or 'no provider'}.", err=True
+        )
         return
     problems: tuple[str, ...] = ()
     names = []

@@ -16,6 +16,7 @@ from tokenkeeper.cli.common import (
     words_for_problems,
 )
 from tokenkeeper.cli.source import Source
+from tokenkeeper.exceptions import TokenWaitTimeoutError
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.models import OAuth2Token
 
@@ -32,18 +33,31 @@ def _as_json(token: OAuth2Token, _: str) -> str:
     return json.dumps(content)
 
 
-def _as_variable(token: OAuth2Token, name: str) -> str:
-    variable = re.sub(r"\W", "_", f"{name}_TOKEN".upper(), flags=re.ASCII)
-    if variable[0].isdigit():
-        variable = f"_{variable}"
+def _as_assignment(token: OAuth2Token, variable: str) -> str:
     return f"export {variable}={shlex.quote(token.access_token)}"
+
+
+def _variable_for(name: str) -> str:
+    variable = re.sub(r"\W", "_", f"{name}_TOKEN".upper(), flags=re.ASCII)
+    return f"_{variable}" if variable[0].isdigit() else variable
+
+
+def _checked_variable(
+    _ctx: click.Context, _parameter: click.Parameter, variable: str | None
+) -> str | None:
+    # It is handed to a shell's eval.
+    if variable is None or re.fullmatch(r"[A-Z_]\w*", variable, re.ASCII | re.IGNORECASE):
+        return variable
+    raise click.BadParameter(
+        "a variable's name has letters, digits and underscores, no digit first"
+    )
 
 
 _FORMATS: dict[str, Callable[[OAuth2Token, str], str]] = {
     "token": lambda token, _: token.access_token,
     "header": lambda token, _: f"Authorization: Bearer {token.access_token}",
     "json": _as_json,
-    "env": _as_variable,
+    "env": _as_assignment,
 }
 
 
@@ -58,11 +72,23 @@ _FORMATS: dict[str, Callable[[OAuth2Token, str], str]] = {
     show_default=True,
     help="The bare token, an HTTP header, JSON, or a line for a shell's eval (NAME_TOKEN=...).",
 )
+@click.option(
+    "--variable",
+    callback=_checked_variable,
+    help="The variable that --format env sets, instead of NAME_TOKEN.",
+)
 @json_option
 @timeout_option
 @click.pass_obj
 def get(
-    source: Source, name: str, *, force: bool, style: str, as_json: bool, timeout: float
+    source: Source,
+    name: str,
+    *,
+    force: bool,
+    style: str,
+    variable: str | None,
+    as_json: bool,
+    timeout: float,
 ) -> None:
     """Print a token of the provider NAME.
 
@@ -75,7 +101,17 @@ def get(
     curl -H "$(tokenkeeper get billing --format header)" https://api.example.com/
     eval "$(tokenkeeper get billing --format env)"
     """  # noqa: D301 - click wants the character
+    style = "json" if as_json else style
+    if variable is not None and style != "env":
+        raise click.UsageError("--variable is for --format env")
     with words_for_problems(), TokenKeeper() as keeper:
-        keeper.add_provider(source.kept(source.registration(name), force=force))
-        token = keeper.get_oauth2_token(name, timeout=timeout)
-        click.echo(_FORMATS["json" if as_json else style](token, name))
+        provider = source.kept(source.registration(name), force=force)
+        keeper.add_provider(provider)
+        try:
+            token = keeper.get_oauth2_token(name, timeout=timeout)
+        except TokenWaitTimeoutError:
+            kept = None if force else provider.peek()
+            if kept is None:
+                raise
+            token = kept.token  # due for renewal, with a server that hangs: it works all the same
+        click.echo(_FORMATS[style](token, variable or _variable_for(name)))

@@ -12,8 +12,9 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable
-from contextlib import nullcontext
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from filelock import FileLock
 
 from tokenkeeper import portal
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock, Instant, instant
-from tokenkeeper.exceptions import InvalidConfigurationError, OAuth2Error
+from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.schedule import Deadlines, deadlines
@@ -76,7 +77,14 @@ class Kept:
             asked = Instant(*(float(reading) for reading in content.pop("asked")))
             content["expires_at"] = datetime.fromisoformat(content["expires_at"])
             return cls(OAuth2Token(**content), asked)
-        except (AttributeError, KeyError, TypeError, OverflowError, OAuth2Error) as error:
+        except (
+            AttributeError,
+            KeyError,
+            TypeError,
+            OverflowError,
+            RecursionError,
+            OAuth2Error,
+        ) as error:
             raise ValueError("this is no kept token") from error
 
 
@@ -91,9 +99,7 @@ class Shelf:
             directory.mkdir(mode=0o700, exist_ok=True)
             status = directory.lstat()
         except OSError as error:
-            raise InvalidConfigurationError(
-                f"{directory} can't keep tokens: {error.strerror}", field="cache"
-            ) from None
+            raise _unfit(directory, error) from None
         if os.name == "posix":
             private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
             if not private or status.st_uid != os.geteuid():
@@ -128,22 +134,50 @@ class Shelf:
             raise
 
     def forget(self, identity: str | None = None) -> int:
-        """Remove what is kept for *identity*, or all; return how many tokens that were."""
+        """Remove what is kept for *identity*, or all; return how many tokens that were.
+
+        :raises InvalidConfigurationError: if the directory does not let go of one.
+        """
         files = list(self.directory.glob("*.json")) if identity is None else [self.file(identity)]
         found = [file for file in files if file.exists()]
-        for file in found:
-            file.unlink(missing_ok=True)
+        # A process that was killed while it wrote has left its token behind under another name.
+        halves = self.directory.glob("*.new") if identity is None else ()
+        try:
+            for file in (*found, *halves):
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unfit(self.directory, error) from None
         return len(found)
 
-    def lock(self, identity: str) -> FileLock:
-        """Return what lets one process at a time ask for the token of *identity*."""
-        return FileLock(self.file(identity).with_suffix(".lock"), mode=0o600)
+    @contextmanager
+    def lock(self, identity: str) -> Iterator[None]:
+        """Let one process at a time ask for the token of *identity*.
+
+        :raises InvalidConfigurationError: if the directory takes no lock.
+        """
+        lock = FileLock(self.file(identity).with_suffix(".lock"), mode=0o600)
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise _unfit(self.directory, error) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _unfit(directory: Path, error: OSError) -> InvalidConfigurationError:
+    return InvalidConfigurationError(
+        f"{directory} can't keep tokens: {error.strerror}", field="cache"
+    )
 
 
 class KeptProvider(BaseOAuth2Provider):
     """Takes a token from the shelf while it is fresh, and puts there what *provider* grants.
 
     :param shelf: ``None`` if nothing is kept.
+    :param identity: returns what the provider's requests depend on now: a rotated secret may be
+        taken over while a request is under way.
     :param force: ask the server, whatever is kept.
     :ivar current: the token that was handed out last.
     """
@@ -152,7 +186,7 @@ class KeptProvider(BaseOAuth2Provider):
         self,
         provider: BaseOAuth2Provider,
         shelf: Shelf | None,
-        identity: str,
+        identity: Callable[[], str],
         *,
         force: bool = False,
         clock: Clock = SYSTEM_CLOCK,
@@ -184,7 +218,7 @@ class KeptProvider(BaseOAuth2Provider):
     def peek(self) -> Kept | None:
         """Return what is kept and can still be used, without asking anybody."""
         now = instant(self._clock)
-        kept = None if self._shelf is None else self._shelf.read(self._identity)
+        kept = None if self._shelf is None else self._shelf.read(self._identity())
         if kept is None or not kept.is_sound(now):
             return None
         return kept if now.monotonic < kept.deadlines(self.buffer_seconds).dead_at else None
@@ -192,23 +226,42 @@ class KeptProvider(BaseOAuth2Provider):
     def _take_or_ask(
         self, ask: Callable[[], OAuth2Token], *, will_do: Callable[[Kept], bool]
     ) -> OAuth2Token:
-        with self._shelf.lock(self._identity) if self._shelf else nullcontext():
-            kept = self.peek()
-            if kept is not None and not will_do(kept):
-                kept = None
-            now = self._clock.monotonic()
-            if kept is None or now >= kept.deadlines(self.buffer_seconds).renew_at:
-                asked = instant(self._clock)
-                try:
-                    kept = Kept(ask(), asked)
-                except OAuth2Error:
-                    if kept is None:
-                        raise  # else nobody's error, while a token works
-                else:
-                    if self._shelf is not None:
-                        self._shelf.write(self._identity, kept)
-            self.current = kept
-            return kept.token
+        # A first look without the lock: another process may hold it for as long as a server hangs.
+        kept = self._fresh(will_do)
+        if kept is None:
+            with self._shelf.lock(self._identity()) if self._shelf else nullcontext():
+                kept = self._fresh(will_do) or self._ask(ask, will_do)
+        self.current = kept
+        return kept.token
+
+    def _fresh(self, will_do: Callable[[Kept], bool]) -> Kept | None:
+        """Return what is kept if it will do and is not yet due for renewal."""
+        kept = self.peek()
+        if kept is None or not will_do(kept):
+            return None
+        due_at = kept.deadlines(self.buffer_seconds).renew_at
+        return kept if self._clock.monotonic() < due_at else None
+
+    def _ask(self, ask: Callable[[], OAuth2Token], will_do: Callable[[Kept], bool]) -> Kept:
+        """Ask, and keep what is granted. Needs the lock."""
+        asked = instant(self._clock)
+        try:
+            granted = Kept(ask(), asked)
+        except OAuth2Error:
+            kept = self.peek()  # only now: what could be used before the request may have ended
+            if kept is None or not will_do(kept):
+                raise
+            return kept  # a renewal that fails is nobody's error while a token works
+        if self._shelf is not None:
+            try:
+                self._shelf.write(self._identity(), granted)
+            except OSError as error:
+                warnings.warn(
+                    f"the token is not kept for the next run: {error.strerror}",
+                    ConfigurationWarning,
+                    stacklevel=2,
+                )
+        return granted
 
     def close(self) -> None:
         """Close the provider behind this one."""

@@ -22,6 +22,6 @@ def list_(source: Source, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([{"provider_name": name, "type": kind} for name, kind in found]))
         return
-    width = max(len(name) for name, _ in found)
+    width = max((len(name) for name, _ in found), default=0)
     for name, kind in found:
         click.echo(f"{name:{width}}  {kind}")

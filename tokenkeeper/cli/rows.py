@@ -50,7 +50,7 @@ def row_of(provider: KeptProvider, health: dict[str, Any] | None = None) -> Row:
         renews_in = max(0.0, times.renew_at - now)
     return Row(
         provider.provider_name,
-        state_at(now, times.stale_at, times.dead_at),
+        told.get("state") or state_at(now, times.stale_at, times.dead_at),
         max(0.0, times.ends_at - now),
         kept.lifetime_seconds,
         renews_in,

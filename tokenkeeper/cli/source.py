@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenkeeper.cli.kept import KeptProvider, Shelf
 from tokenkeeper.config.environment import (
@@ -20,9 +23,17 @@ from tokenkeeper.config.loading import load_configuration
 from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderError
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
-__all__ = ["Registered", "Source"]
+if TYPE_CHECKING:
+    from tokenkeeper.config.reloadable import ReloadableProvider
+
+__all__ = ["NOTHING_IS_KEPT", "Registered", "Source"]
 
 CACHE_VARIABLE = "TOKENKEEPER_CACHE_DIR"
+
+NOTHING_IS_KEPT = (
+    "Nothing is kept between two runs: XDG_RUNTIME_DIR names no directory of yours, and neither "
+    f"--cache nor {CACHE_VARIABLE} names one."
+)
 
 _CLIENT_VARIABLES = (*OAUTH2, "OAUTH2_SCOPE", *AZURE, "AZURE_AUTHORITY_HOST")
 
@@ -31,12 +42,13 @@ _CLIENT_VARIABLES = (*OAUTH2, "OAUTH2_SCOPE", *AZURE, "AZURE_AUTHORITY_HOST")
 class Registered:
     """A provider, and all that its token requests depend on.
 
-    :ivar identity: equal for equal requests to one server, with the secret in it; never shown.
+    :ivar identity: returns a text that is equal for equal requests to one server, as they are
+        made now, with the secret in it; never shown.
     """
 
     provider: BaseOAuth2Provider
     kind: str
-    identity: str = field(repr=False)
+    identity: Callable[[], str] = field(repr=False)
 
     @property
     def provider_name(self) -> str:
@@ -72,7 +84,7 @@ class Source:
             Registered(
                 provider,
                 provider.registration.block.provider_type,
-                provider.registration.block.model_dump_json() + provider.registration.secret,
+                partial(_identity_of, provider),
             )
             for provider in load_configuration(self.path).providers
         ]
@@ -87,15 +99,16 @@ class Source:
             return _from_environment(provider_from_environment(name, os.environ))
         registered = {each.provider_name: each for each in self.registrations()}
         if name not in registered:
+            there = ", ".join(registered) or "none"
             raise UnknownProviderError(
-                f"{self.path.name} describes no provider {name!r}: it has {', '.join(registered)}",
+                f"{self.path.name} describes no provider {name!r}: it has {there}",
                 provider_name=name,
             )
         return registered[name]
 
     def chosen(self, names: Iterable[str]) -> list[Registered]:
-        """Return those called *names*, or all if there are none."""
-        return [self.registration(name) for name in names] or self.registrations()
+        """Return those called *names*, each once, or all if there are none."""
+        return [self.registration(name) for name in dict.fromkeys(names)] or self.registrations()
 
     def shelf(self) -> Shelf | None:
         """Return where tokens are kept; ``None`` if nothing is kept.
@@ -106,12 +119,31 @@ class Source:
         if told:
             return Shelf(Path(told))
         # Per user, in memory and gone at log-out; nothing goes to a disk without being told to.
-        runtime = os.environ.get("XDG_RUNTIME_DIR")
-        return Shelf(Path(runtime) / "tokenkeeper") if runtime and Path(runtime).is_dir() else None
+        runtime = _runtime_directory()
+        return None if runtime is None else Shelf(runtime / "tokenkeeper")
 
     def kept(self, registered: Registered, *, force: bool = False) -> KeptProvider:
         """Return a provider whose token outlives this run, as far as anything does."""
         return KeptProvider(registered.provider, self.shelf(), registered.identity, force=force)
+
+
+def _runtime_directory() -> Path | None:
+    """Return the user's own directory in memory, if there is one."""
+    directory = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    if not directory.is_absolute():
+        return None  # to be ignored, says the XDG Base Directory Specification
+    try:
+        status = directory.stat()
+    except OSError:
+        return None
+    # `sudo -E` and `su` leave the variable of another user, whose directory is none of ours.
+    is_ours = os.name != "posix" or status.st_uid == os.geteuid()
+    return directory if is_ours and stat.S_ISDIR(status.st_mode) else None
+
+
+def _identity_of(provider: ReloadableProvider) -> str:
+    registration = provider.registration
+    return registration.block.model_dump_json() + registration.secret
 
 
 def _from_environment(provider: BaseOAuth2Provider) -> Registered:
@@ -119,4 +151,5 @@ def _from_environment(provider: BaseOAuth2Provider) -> Registered:
     variables = {name: os.environ.get(name) for name in _CLIENT_VARIABLES}
     if not provider.provider_name.strip():
         raise InvalidConfigurationError("provider_name must not be blank", field="provider_name")
-    return Registered(provider, kind, json.dumps([kind, variables]))
+    identity = json.dumps([kind, variables])
+    return Registered(provider, kind, lambda: identity)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import click
@@ -17,7 +16,8 @@ from tokenkeeper.cli.common import (
     words_for_problems,
 )
 from tokenkeeper.cli.kept import KeptProvider
-from tokenkeeper.cli.source import Source
+from tokenkeeper.cli.source import NOTHING_IS_KEPT, Source
+from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.keeper import TokenKeeper
 
@@ -48,6 +48,8 @@ def status(
         providers = [source.kept(each) for each in source.chosen(names)]
         for provider in providers:
             keeper.add_provider(provider)
+        if not (fetch or source.shelf()):
+            click.echo(NOTHING_IS_KEPT, err=True)
         if fetch:
             _fetch_all(keeper, providers, timeout)
         health = keeper.health()["providers"]
@@ -62,10 +64,9 @@ def status(
 
 def _fetch_all(keeper: TokenKeeper, providers: list[KeptProvider], timeout: float) -> None:
     """Ask for all tokens side by side; who can't have one shows in the table."""
-
-    def fetch(provider: KeptProvider) -> None:
-        with suppress(TokenAcquisitionError):  # its row says why
-            keeper.get_token(provider.provider_name, timeout=timeout)
-
-    with ThreadPoolExecutor(max(1, len(providers))) as pool:
-        list(pool.map(fetch, providers))
+    ends_at = SYSTEM_CLOCK.monotonic() + timeout
+    for wait in (False, True):  # the first round sends the requests, the second waits for them
+        for provider in providers:
+            left = max(0.0, ends_at - SYSTEM_CLOCK.monotonic()) if wait else 0.0
+            with suppress(TokenAcquisitionError):  # its row says why
+                keeper.get_token(provider.provider_name, timeout=left)

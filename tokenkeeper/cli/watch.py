@@ -6,6 +6,8 @@ import dataclasses
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 
 import click
 
@@ -40,14 +42,18 @@ def watch(
 
     source: Source = ctx.obj
     console = Console()
+    # A dumb terminal can't go back to what it has shown.
+    lines = as_json or not console.is_terminal or console.is_dumb_terminal
+    # Events come on the keeper's threads, and are written on this one: here it is noticed where
+    # nobody reads any more, as with `| head`.
+    events: SimpleQueue[TokenEvent] = SimpleQueue()
     with words_for_problems():
         providers = [source.kept(each) for each in source.chosen(names)]
-        lines = as_json or not console.is_terminal
-        with TokenKeeper(hooks=[_line_writer(as_json)] if lines else []) as keeper:
+        with TokenKeeper(hooks=[events.put] if lines else []) as keeper:
             for provider in providers:
                 keeper.add_provider(provider)
             if lines:
-                _look(keeper, seconds, lambda: None)
+                _look(keeper, seconds, lambda: _write_lines(events, as_json))
                 return
 
             def show() -> None:
@@ -69,25 +75,26 @@ def _look(keeper: TokenKeeper, seconds: float | None, show: Callable[[], None]) 
                 keeper.get_token(name, timeout=0)
             except TokenAcquisitionError:
                 continue  # it is on its way, or it is shown why not
-        show()
         SYSTEM_CLOCK.wait(never, 1 / LOOKS_PER_SECOND)
+        show()
 
 
-def _line_writer(as_json: bool) -> Callable[[TokenEvent], None]:
-    def write(event: TokenEvent) -> None:
-        what = type(event).__name__
-        fields = dataclasses.asdict(event)
-        if as_json:
-            line = json.dumps({"event": what, **fields}, default=lambda moment: moment.isoformat())
-        else:
-            moment = f"{fields.pop('occurred_at'):%Y-%m-%dT%H:%M:%SZ}"
-            rest = " ".join(
-                f"{name}={_shortened(value)}" for name, value in fields.items() if value is not None
-            )
-            line = f"{moment} {what} {rest}"
-        click.echo(line)
+def _write_lines(events: SimpleQueue[TokenEvent], as_json: bool) -> None:
+    with suppress(Empty):
+        while True:
+            click.echo(_line_of(events.get_nowait(), as_json))
 
-    return write
+
+def _line_of(event: TokenEvent, as_json: bool) -> str:
+    what = type(event).__name__
+    fields = dataclasses.asdict(event)
+    if as_json:
+        return json.dumps({"event": what, **fields}, default=lambda moment: moment.isoformat())
+    moment = f"{fields.pop('occurred_at'):%Y-%m-%dT%H:%M:%SZ}"
+    rest = " ".join(
+        f"{name}={_shortened(value)}" for name, value in fields.items() if value is not None
+    )
+    return f"{moment} {what} {rest}"
 
 
 def _shortened(value: object) -> str:

@@ -1,0 +1,181 @@
+"""Processes of the command as a shell has them: pipes, terminals, Ctrl-C and completion."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tokenkeeper import __main__
+from tokenkeeper.cli import group
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and terminals")
+
+CURSOR_SHOWN, CURSOR_HIDDEN = b"\x1b[?25h", b"\x1b[?25l"
+
+
+@pytest.fixture
+def terminal(start, environment):
+    """Start the command on a terminal of its own; return the process and the other end."""
+    ends = []
+
+    def run(*arguments, kind="xterm"):
+        environment.setenv("TERM", kind)
+        environment.delenv("NO_COLOR", raising=False)
+        ours, theirs = os.openpty()
+        ends.append(ours)
+        process = start(*arguments, stdout=theirs)
+        os.close(theirs)
+        return process, ours
+
+    yield run
+    for end in ends:
+        os.close(end)
+
+
+def shown(end, until=None):
+    """Read what a terminal shows, to its end or until there is *until*."""
+    seen = b""
+    while until is None or until not in seen:
+        try:
+            piece = os.read(end, 65536)
+        except OSError:  # what Linux says at the end
+            break
+        if not piece:
+            break
+        seen += piece
+    return seen
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "billing"),
+        ("list",),
+        ("status", "--fetch", "billing"),
+        ("clear", "--json"),
+        ("watch", "--json", "--seconds", "30"),
+        ("completion", "fish"),
+        ("--help",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_nobody_reads(start, arguments):
+    """A pipe that nobody reads ends the command at its first line, without a word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = start(*arguments, stdout=writer)
+    os.close(writer)
+    _, told = process.communicate(timeout=100)
+    assert (process.returncode, told) == (1, "")
+
+
+def test_nobody_reads_any_more(start, server):
+    """`watch | head -1` ends with the next event, which comes on no thread of the reader's."""
+    server.lifetime_seconds = 2
+    process = start("watch", "--json", "billing")
+    assert "TokenAcquired" in process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("arguments", [("get", "billing"), ("status", "--fetch")])
+def test_ctrl_c_at_a_server_that_hangs(start, server, arguments):
+    """Ctrl-C ends the wait, with what shells expect of an interrupted program and no word."""
+    with server.outage("stall"):
+        process = start(*arguments)
+        while server.stats().token_requests == 0:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        # Within the outage: what still waited for the server would not end.
+        assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 130
+
+
+def test_ctrl_c_before_a_command_begins(monkeypatch):
+    """Ctrl-C while the command is still being loaded ends it likewise."""
+
+    def interrupted(**_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(group, "cli", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 130
+
+
+def test_watch_on_a_terminal(terminal):
+    """On a terminal it is a table, and the cursor is there again at the end."""
+    process, end = terminal("watch", "--seconds", "0.6", "billing")
+    seen = shown(end)
+    assert process.communicate(timeout=60) == (None, "")
+    assert process.returncode == 0
+    assert b"billing" in seen
+    assert b"fresh" in seen
+    assert seen.rfind(CURSOR_SHOWN) > seen.rfind(CURSOR_HIDDEN) >= 0
+
+
+def test_ctrl_c_on_a_terminal(terminal):
+    """Ctrl-C leaves the table, a cursor, and nothing else."""
+    process, end = terminal("watch", "billing")
+    shown(end, until=b"fresh")
+    process.send_signal(signal.SIGINT)
+    rest = shown(end)
+    assert process.communicate(timeout=60) == (None, "")
+    assert process.returncode == 130
+    assert CURSOR_SHOWN in rest
+    assert b"Traceback" not in rest
+    assert b"Aborted" not in rest
+
+
+def test_watch_on_a_dumb_terminal(terminal):
+    """A terminal that can't go back gets lines."""
+    process, end = terminal("watch", "--seconds", "0.6", "billing", kind="dumb")
+    seen = shown(end)
+    assert process.wait(timeout=60) == 0
+    assert b"TokenAcquired provider_name=billing" in seen
+    assert b"\x1b" not in seen
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        (("st",), ["status"]),
+        (("get", "b"), ["billing"]),
+        (("status", ""), ["billing", "wrong"]),
+        (("get", "billing", "--fo"), ["--force", "--format"]),
+        (("get", "billing", "--format", "h"), ["header"]),
+        (("config", ""), ["check"]),
+        (("completion", "z"), ["zsh"]),
+    ],
+    ids=" ".join,
+)
+def test_bash(environment, tmp_path, typed, completed):
+    """With the script that is printed, bash completes commands, options and provider names."""
+    command = tmp_path / "bin" / "tokenkeeper"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tokenkeeper "$@"\n')
+    command.chmod(0o755)
+    environment.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
+    script = """
+        eval "$(tokenkeeper completion bash)"
+        set -- tokenkeeper "$@"
+        COMP_WORDS=("$@")
+        COMP_CWORD=$(($# - 1))
+        function=$(complete -p tokenkeeper | sed 's/.* -F \\([^ ]*\\) .*/\\1/')
+        "$function" tokenkeeper
+        printf '%s\\n' "${COMPREPLY[@]}"
+    """
+    # -c takes what follows the script as $0, $1, ...
+    done = subprocess.run(
+        ["bash", "--norc", "-c", script, "bash", *typed],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == completed

@@ -10,6 +10,7 @@ import click
 from tokenkeeper._version import __version__
 from tokenkeeper.cli.common import Source
 from tokenkeeper.cli.demo import demo
+from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
 
 __all__ = ["cli"]
@@ -31,5 +32,5 @@ def cli(ctx: click.Context, config: Path | None) -> None:
     ctx.obj = Source(config)
 
 
-for command in (get, demo):
+for command in (get, demo, doctor):
     cli.add_command(command)

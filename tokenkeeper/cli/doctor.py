@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tokenkeeper.cli.common import ExitCode, Source, json_option, words_for_errors
 from tokenkeeper.doctor.findings import Level, Report, Step
@@ -20,14 +16,6 @@ if TYPE_CHECKING:
     from tokenkeeper.doctor.sources import Patient
 
 __all__ = ["doctor"]
-
-_STYLES = {
-    Level.OK: "green",
-    Level.NOTE: "cyan",
-    Level.SKIPPED: "dim",
-    Level.WARNING: "yellow",
-    Level.FAILED: "bold red",
-}
 
 _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".join(
     [
@@ -56,13 +44,14 @@ def doctor(
 
     Makes one token request for each, without retries. Prints no secret and no token.
     """
-    # Not at the top: other commands need neither requests nor cryptography.
+    # Not at the top: other commands need neither rich nor cryptography.
+    from tokenkeeper.cli.doctor_screen import Screen, Silence
     from tokenkeeper.doctor.examination import examine, skip_after
     from tokenkeeper.doctor.sources import patients_from
 
     with words_for_errors():
         patients = patients_from(ctx.ensure_object(Source).path, names, os.environ)
-    screen = _Silence() if as_json else _Screen()
+    screen = Silence() if as_json else Screen()
     results: list[tuple[Patient, list[Report]]] = []
     for patient in patients:
         screen.begin(patient)
@@ -99,7 +88,7 @@ def _as_dict(patient: Patient, reports: list[Report], code: int) -> dict[str, An
     return {
         "provider": patient.name,
         "type": subject.kind if subject else None,
-        "url": subject.url if subject else None,
+        "url": subject.shown_url if subject else None,
         "exit_code": code,
         "steps": [
             {
@@ -114,61 +103,3 @@ def _as_dict(patient: Patient, reports: list[Report], code: int) -> dict[str, An
             for report in reports
         ],
     }
-
-
-class _Silence:
-    """What programs get to see on the way: nothing."""
-
-    def begin(self, patient: Patient) -> None:
-        """Say nothing."""
-
-    def show(self, report: Report) -> None:
-        """Say nothing."""
-
-    def end(self, results: list[tuple[Patient, list[Report]]]) -> None:
-        """Say nothing."""
-
-
-class _Screen(_Silence):
-    """Writes each finding as soon as it is there."""
-
-    def __init__(self) -> None:
-        # Lines are broken for people only: a log is searched by the line.
-        width = None if sys.stdout.isatty() else 10_000
-        self._console = Console(width=width, highlight=False)
-
-    def begin(self, patient: Patient) -> None:
-        """Head the findings."""
-        subject = patient.subject
-        words = [subject.kind, *filter(None, [subject.url])] if subject else []
-        self._console.print(Text.assemble((patient.name, "bold"), *(f"  {each}" for each in words)))
-
-    def show(self, report: Report) -> None:
-        """Write a step's findings."""
-        label = report.step.label
-        for finding in report.findings:
-            self._row(finding.level.value, _STYLES[finding.level], label, finding.text)
-            if finding.advice:
-                self._row("", "", "", f"-> {finding.advice}")
-            label = ""
-
-    def _row(self, status: str, style: str, label: str, text: str) -> None:
-        row = Table.grid(padding=(0, 1))
-        row.add_column(width=9)
-        row.add_column(width=11)
-        row.add_column()
-        row.add_row(Text(f"  {status}", style), label, Text(text))
-        self._console.print(row)
-
-    def end(self, results: list[tuple[Patient, list[Report]]]) -> None:
-        """Sum it up."""
-        self._console.print()
-        for patient, reports in results:
-            failed = next((each.step.label for each in reports if each.failed), None)
-            warned = [each.step.label for each in reports if each.level is Level.WARNING]
-            verdict = f"{failed} failed" if failed else "fit"
-            if warned:
-                verdict += f", with warnings: {', '.join(warned)}"
-            self._console.print(
-                Text.assemble((patient.name, "bold"), ": ", (verdict, "bold red" if failed else ""))
-            )

@@ -35,9 +35,8 @@ def look_at_clock(visit: Visit) -> Report:
     skew = skews[0]
     facts = {"skew_seconds": round(skew, 1)}
     if abs(skew) <= SKEW_SECONDS:
-        return Report(
-            Step.CLOCK, (ok(f"within {max(1, round(abs(skew)))} s of the server's"),), facts
-        )
+        finding = ok(f"within {max(1, round(abs(skew)))} s of the server's")
+        return Report(Step.CLOCK, (finding,), facts)
     late = "behind" if skew > 0 else "ahead of"
     finding = warning(
         f"this machine's clock is {abs(skew):.0f} s {late} the server's",
@@ -50,13 +49,10 @@ def look_at_clock(visit: Visit) -> Report:
 def look_at_metadata(visit: Visit) -> Report:
     """Compare what the server says of itself with what is configured."""
     needed = visit.subject.kind == "azure"  # msal goes by it; elsewhere it is a help, no more
-    if visit.unanswered is not None:
-        text = f"no answer: {visit.unanswered}"
-        finding = failure(text) if needed else note(text)
-        return Report(Step.METADATA, (finding,))
-    documents = [
-        (each, content) for each in visit.fetched if (content := _content(each)) is not None
-    ]
+    documents = [(each, said) for each in visit.fetched if (said := _content(each)) is not None]
+    if not documents and visit.unanswered is not None:
+        finding = failure(visit.unanswered) if needed else note(visit.unanswered)
+        return Report(Step.METADATA, (finding,), {"url": None})
     if not documents:
         return Report(Step.METADATA, (_none(visit, needed),), {"url": None})
     fetched, content = next(
@@ -74,15 +70,18 @@ def look_at_metadata(visit: Visit) -> Report:
 
 def _ask(visit: Visit) -> None:
     """Fetch the places where the metadata may be, until one names our token endpoint."""
-    limit = visit.timeout
-    transport = HttpTransport(
-        connect_timeout=limit,
-        read_timeout=limit,
-        total_timeout=limit,
-        verify=visit.subject.verify,
-        clock=visit.clock,
-    )
+    ends_at = visit.clock.monotonic() + visit.timeout
     for url, issuer in visit.subject.metadata_urls:
+        left = ends_at - visit.clock.monotonic()
+        if left <= 0:
+            return
+        transport = HttpTransport(
+            connect_timeout=left,
+            read_timeout=left,
+            total_timeout=left,
+            verify=visit.subject.verify,
+            clock=visit.clock,
+        )
         before = visit.clock.time()
         answer = transport.request(
             "GET",
@@ -130,7 +129,8 @@ def _json(answer: HttpAnswer) -> Mapping[str, Any]:
 
 
 def _names_our_endpoint(visit: Visit, content: Mapping[str, Any]) -> bool:
-    return visit.subject.kind == "azure" or content["token_endpoint"] == visit.subject.url
+    theirs = content["token_endpoint"].partition("?")[0]
+    return visit.subject.kind == "azure" or theirs == visit.subject.shown_url
 
 
 def _none(visit: Visit, needed: bool) -> Finding:
@@ -147,13 +147,13 @@ def _none(visit: Visit, needed: bool) -> Finding:
 def _judge(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> list[Finding]:
     subject = visit.subject
     findings = []
-    theirs = tame(content["token_endpoint"])
+    theirs = tame(content["token_endpoint"].partition("?")[0])
     if _names_our_endpoint(visit, content):
         findings.append(ok(f"token endpoint {theirs}"))
     else:
         findings.append(
             warning(
-                f"the token endpoint is {theirs}, and {subject.url} is configured",
+                f"the token endpoint is {theirs}, and {subject.shown_url} is configured",
                 "check token_url, unless the server is known to have both",
             )
         )
@@ -183,6 +183,6 @@ def _judge(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> list[F
         if wanted in listed:
             findings.append(ok(f"{wanted} is supported"))
         else:
-            what = ", ".join(map(tame, listed)) or "none"
+            what = tame(", ".join(map(str, listed))) or "none"
             findings.append(warning(f"{wanted} is not among {key}: {what}", advice))
     return findings

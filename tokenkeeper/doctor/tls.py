@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +128,8 @@ def _unverified(visit: Visit) -> Certificate | None:
     context = create_urllib3_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with suppress(OSError, ValueError, _NoTunnelError):
-        with closing(_shake_hands(visit, context)) as connection:
-            return read_certificate(connection.getpeercert(binary_form=True))
+    with suppress(OSError, ValueError, _NoTunnelError), _shake_hands(visit, context) as connection:
+        return read_certificate(connection.getpeercert(binary_form=True))
     return None
 
 
@@ -193,9 +192,8 @@ def _no_handshake(error: Exception, visit: Visit) -> Finding:
             "of ours",
         )
     if isinstance(error, ssl.SSLError) and "EOF" not in reason:
-        return failure(
-            f"the handshake failed ({reason or type(error).__name__})", "ask its operator"
-        )
+        problem = reason or type(error).__name__
+        return failure(f"the handshake failed ({problem})", "ask the server's operator")
     return failure(
         "the connection was closed in the handshake",
         "look at what stands between: a firewall or a proxy that wants no such host, perhaps",
@@ -234,13 +232,14 @@ def _names(certificate: Certificate) -> Finding:
     most = ", ".join(certificate.hosts[:5])
     more = f" and {len(certificate.hosts) - 5} more" if len(certificate.hosts) > 5 else ""
     hosts = f", for {most}{more}" if most else ""
-    return note(f"subject {certificate.subject}{hosts}; issuer {certificate.issuer}")
+    return ok(f"subject {certificate.subject}{hosts}; issuer {certificate.issuer}")
 
 
 def _dates(certificate: Certificate, now: float) -> Finding:
     days = certificate.seconds_left(now) / _DAY_SECONDS
     began, ends = f"{certificate.not_before:%Y-%m-%d}", f"{certificate.not_after:%Y-%m-%d %H:%M}"
-    text = f"certificate from {began} to {ends} UTC, {days:.0f} days left"
+    rest = f"{days:.0f} days left" if days >= 0 else f"ended {-days:.0f} days ago"
+    text = f"certificate from {began} to {ends} UTC, {rest}"
     if days < SOON_DAYS:
         return warning(text, "have the server's operator renew it")
     return ok(text)

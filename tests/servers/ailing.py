@@ -132,7 +132,7 @@ class ConnectProxy:
 
     def _pass_on(self, client, head):
         with client, suppress(OSError):
-            if not head:
+            if not head.startswith(b"CONNECT "):
                 return
             self.asked.append(head.split(b" ")[1].decode())
             refusal = self._refusal(head)

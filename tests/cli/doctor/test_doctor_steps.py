@@ -4,11 +4,15 @@ import json
 import os
 import socket
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from servers.ailing import SECRET
 
-from tokenkeeper.doctor.findings import Step
+from tokenkeeper import BaseOAuth2Provider, OAuth2Token
+from tokenkeeper.doctor.examination import examine
+from tokenkeeper.doctor.findings import Level, Step
+from tokenkeeper.doctor.subject import subject_of
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 
@@ -184,6 +188,30 @@ class TestNetwork:
         assert code == Step.TCP
         assert seen["tcp"].text == f"127.0.0.1:{port}: the connection was refused"
         assert seen.skipped_after(Step.TCP)
+
+    def test_a_resolver_that_fails_for_now(self, describe, examine, environment):
+        """A resolver that can't answer now is told from a name that is not there."""
+        describe("https://id.invalid/token")
+
+        def fail(*_):
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+        environment.setattr(socket, "getaddrinfo", fail)
+        code, seen = examine()
+        assert code == Step.DNS
+        assert "the resolver failed" in seen["dns"].text
+
+    def test_an_address_that_says_nothing(self, describe, examine, environment):
+        """An address that lets the time go by fails TCP."""
+        describe("https://127.0.0.1/token")
+
+        def late(*_, timeout):
+            raise TimeoutError
+
+        environment.setattr(socket, "create_connection", late)
+        code, seen = examine("--timeout", "3")
+        assert code == Step.TCP
+        assert seen["tcp"].text == "127.0.0.1:443: no answer within 3.0 s"
 
     def test_every_address_is_tried(self, describe, examine, environment, server):
         """An address that refuses is told beside the one that accepts, and is a warning."""
@@ -387,3 +415,38 @@ class TestGrant:
         assert examine()[1]["scope"].text == "none asked for, and none named by the server"
         server.granted = {**server.granted, "scope": "read"}
         assert examine()[1]["scope"].text == "granted unasked: read"
+
+
+class Vault(BaseOAuth2Provider):
+    """A provider of somebody's own."""
+
+    def __init__(self, error=None):
+        super().__init__("vault")
+        self.error = error
+
+    async def acquire_token(self):
+        if self.error is not None:
+            raise self.error
+        return OAuth2Token("t", "Bearer", datetime.now(UTC) + timedelta(hours=1), scope="read")
+
+
+class TestCustom:
+    """A provider that nobody knows the inside of."""
+
+    def examined(self, provider):
+        return {each.step: each for each in examine(subject_of(provider), timeout=20)}
+
+    def test_one_that_works(self):
+        """What only the provider knows is skipped, and the token is looked at."""
+        reports = self.examined(Vault())
+        levels = {step: report.level for step, report in reports.items()}
+        assert set(levels) == set(Step) - {Step.VARIABLES}
+        assert {levels[step] for step in Step if 2 < step <= Step.METADATA} == {Level.SKIPPED}
+        assert levels[Step.CREDENTIALS] is levels[Step.LIFETIME] is Level.OK
+        assert reports[Step.SCOPE].findings[0].text == "granted unasked: read"
+
+    def test_one_that_raises(self):
+        """What a provider raises is told by its kind alone, as its text may hold a secret."""
+        (finding,) = self.examined(Vault(ValueError(SECRET)))[Step.CREDENTIALS].findings
+        assert finding.level is Level.FAILED
+        assert finding.text == "Vault raised ValueError"

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import ssl
+import threading
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
@@ -91,7 +92,9 @@ class TestCertificates:
 
     def test_one_that_begins_later(self, secure, examine):
         """A certificate that is not valid yet fails TLS, and the day is told."""
-        secure(not_before=datetime(2150, 1, 2, tzinfo=UTC), not_after=datetime(2151, 1, 1))
+        secure(
+            not_before=datetime(2150, 1, 2, tzinfo=UTC), not_after=datetime(2151, 1, 1, tzinfo=UTC)
+        )
         code, seen = examine()
         assert code == Step.TLS
         assert "begins on 2150-01-02" in seen["tls"].text
@@ -213,6 +216,33 @@ class TestHandshakes:
         assert code == Step.TLS
         assert "no handshake within 0.2 s" in seen["tls"].text
 
+    def test_ciphers_that_nobody_shares(self, secure, examine):
+        """A server that wants ciphers we do not have is told so."""
+        server = secure()
+        server._context.maximum_version = ssl.TLSVersion.TLSv1_2
+        server._context.set_ciphers("AES128-SHA")
+        code, seen = examine()
+        assert code == Step.TLS
+        assert "no parameters of TLS in common" in seen["tls"].text
+
+    def test_a_server_that_hangs_up(self, describe, examine):
+        """A connection that ends in the handshake points at what stands between."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            describe(f"https://127.0.0.1:{listener.getsockname()[1]}/token")
+
+            def hang_up():
+                for _ in range(2):  # TCP, then TLS
+                    connection, _ = listener.accept()
+                    connection.recv(1)
+                    connection.close()
+
+            thread = threading.Thread(target=hang_up)
+            thread.start()
+            code, seen = examine()
+            thread.join(20)
+        assert code == Step.TLS
+        assert seen["tls"].text == "the connection was closed in the handshake"
+
 
 class TestProxy:
     """By way of an HTTP proxy."""
@@ -302,15 +332,23 @@ class TestProxy:
         assert code == Step.PROXY
         assert "HTTPS_PROXY can't be read" in seen["proxy"].text
 
-    def test_one_by_tls(self, describe, examine, environment):
-        """Through a proxy that itself speaks TLS, the handshake is left to the requests."""
+    def test_one_by_tls(self, describe, examine, environment, server):
+        """Through a proxy that is spoken to by TLS, the handshake is left to the requests."""
         describe("https://id.example.com/token")
-        with ConnectProxy(None) as proxy:
-            environment.setenv("HTTPS_PROXY", f"https://127.0.0.1:{proxy.port}")
-            code, seen = examine("--timeout", "2")
+        environment.setenv("HTTPS_PROXY", f"https://127.0.0.1:{server.server_port}")
+        code, seen = examine()
         assert "left to the request for the metadata" in seen["tls"].text
         assert "proxy" in seen["metadata"].text
         assert code == Step.CREDENTIALS
+
+    def test_one_that_needs_a_library(self, describe, examine, environment):
+        """A SOCKS proxy without the library that requests needs for it fails at once."""
+        describe("https://id.example.com/token")
+        environment.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:1080")
+        environment.setattr("tokenkeeper.doctor.network.find_spec", lambda name: None)
+        code, seen = examine()
+        assert code == Step.PROXY
+        assert "requests[socks]" in seen["proxy"].advice
 
 
 class TestEntra:

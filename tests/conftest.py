@@ -48,24 +48,10 @@ class Source(BaseOAuth2Provider):
         self.closed += 1
 
 
-class RetryingClock(SteppedClock):
-    """Waits before a retry step it by themselves; naps of a refresher do not.
-
-    They would let time run away: an hour could pass between two lines of a test.
-    """
-
-    def wait(self, event, timeout):
-        napping = threading.current_thread().name == "tokenkeeper-refresher"
-        if not napping and timeout is not None and not event.is_set():
-            self.step(timeout)
-            return event.is_set()
-        return super().wait(event, timeout)
-
-
 @pytest.fixture
 def clock():
     """Return a clock that the waits of retries step."""
-    return RetryingClock()
+    return SteppedClock(auto_step="retries")
 
 
 @pytest.fixture

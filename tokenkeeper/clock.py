@@ -11,13 +11,14 @@ from __future__ import annotations
 import sys
 import time as _time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import threading
 
-__all__ = ["SYSTEM_CLOCK", "Clock", "Instant", "SystemClock", "instant"]
+__all__ = ["SYSTEM_CLOCK", "Clock", "Instant", "SystemClock", "instant", "utc"]
 
 
 class Clock(Protocol):
@@ -46,6 +47,11 @@ class Instant(NamedTuple):
 def instant(clock: Clock) -> Instant:
     """Read both of *clock*'s clocks."""
     return Instant(clock.time(), clock.monotonic())
+
+
+def utc(clock: Clock, seconds_from_now: float = 0.0) -> datetime:
+    """Return what *clock*'s wall clock shows, in words that a person understands."""
+    return datetime.fromtimestamp(clock.time() + seconds_from_now, UTC)
 
 
 def _sleep_counting_clock() -> Callable[[], float]:

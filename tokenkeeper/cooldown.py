@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 from cachetools import TLRUCache
@@ -25,15 +26,17 @@ class Cooldown:
     """
 
     def __init__(self, seconds: float, policy: RetryPolicy, clock: Clock) -> None:
+        self._seconds_of = partial(_seconds_of, seconds, policy)
         self._refusals: TLRUCache[str, TokenAcquisitionError] = TLRUCache(
             maxsize=math.inf,  # there are only as many as providers
-            ttu=partial(_ends_at, seconds, policy),
+            ttu=partial(_ends_at, self._seconds_of),
             timer=clock.monotonic,
         )
 
-    def note(self, name: str, refusal: TokenAcquisitionError) -> None:
-        """Remember *refusal* from now on."""
+    def note(self, name: str, refusal: TokenAcquisitionError) -> float:
+        """Remember *refusal* from now on, and say for how many seconds."""
         self._refusals[name] = refusal
+        return self._seconds_of(refusal)
 
     def check(self, name: str) -> None:
         """Raise the refusal of *name* as the caller's own, if it has not cooled down yet."""
@@ -46,9 +49,16 @@ class Cooldown:
         self._refusals.pop(name, None)
 
 
-def _ends_at(
-    seconds: float, policy: RetryPolicy, _name: str, refusal: TokenAcquisitionError, now: float
-) -> float:
+def _seconds_of(seconds: float, policy: RetryPolicy, refusal: TokenAcquisitionError) -> float:
     if is_transient(refusal):
         seconds = min(seconds, TRANSIENT_SECONDS)
-    return now + max(seconds, policy.retry_after_seconds(refusal))
+    return max(seconds, policy.retry_after_seconds(refusal))
+
+
+def _ends_at(
+    seconds_of: Callable[[TokenAcquisitionError], float],
+    _name: str,
+    refusal: TokenAcquisitionError,
+    now: float,
+) -> float:
+    return now + seconds_of(refusal)

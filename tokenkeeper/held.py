@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from tokenkeeper.clock import Clock
+from tokenkeeper.clock import Clock, utc
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.schedule import Deadlines
+from tokenkeeper.schedule import Deadlines, state_at
 
 __all__ = ["HeldToken"]
 
@@ -29,8 +28,6 @@ class HeldToken:
     token: OAuth2Token
     sent: int  # the keeper's count when the request left; higher means later
     renewals: int = 0
-    failures: int = 0
-    last_error: str | None = None
 
     @classmethod
     def of(
@@ -49,36 +46,30 @@ class HeldToken:
             renewals=renewals,
         )
 
-    def after_failure(self, problem: str, renew_at: float) -> HeldToken:
-        """Return the same token after a renewal failed; the next one is due at *renew_at*."""
-        return replace(self, failures=self.failures + 1, last_error=problem, renew_at=renew_at)
+    def due_again(self, renew_at: float) -> HeldToken:
+        """Return the same token; its next renewal is due at *renew_at*."""
+        return replace(self, renew_at=renew_at)
 
     def after_refusal(self) -> HeldToken:
         """Return the same token, dead: an API refused it."""
         return replace(self, stale_at=-math.inf, dead_at=-math.inf, renew_at=-math.inf)
 
-    def describe(self, provider_name: str, clock: Clock) -> dict[str, Any]:
+    @property
+    def is_refused(self) -> bool:
+        """Whether an API refused it."""
+        return self.dead_at == -math.inf
+
+    def describe(self, clock: Clock) -> dict[str, Any]:
         """Return what a person may know of the token, without a secret."""
         now = clock.monotonic()
         remaining = max(0.0, self.ends_at - now)
-        if now >= self.dead_at:
-            state = "expired"
-        elif now >= self.stale_at:
-            state = "renewing"
-        else:
-            state = "fresh"
         return {
-            "provider_name": provider_name,
-            "state": state,
-            "expires_at": datetime.fromtimestamp(
-                clock.time() + self.ends_at - now, UTC
-            ).isoformat(),
+            "state": state_at(now, self.stale_at, self.dead_at),
+            "expires_at": utc(clock, self.ends_at - now).isoformat(),
             "remaining_seconds": remaining,
             "is_expired": now >= self.stale_at,
             "renews_in_seconds": max(0.0, self.renew_at - now),
             "token_type": self.token.token_type,
             "scope": self.token.scope,
             "renewals": self.renewals,
-            "failures": self.failures,
-            "last_error": self.last_error,
         }

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from tokenkeeper import portal
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.crew import Crew
+from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     TokenAcquisitionError,
@@ -27,7 +28,8 @@ from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.renewal import Renewal, Renewals
+from tokenkeeper.renewal import Renewal
+from tokenkeeper.renewals import Renewals
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
 from tokenkeeper.travel import StaysHere
 from tokenkeeper.wish import Wish
@@ -56,6 +58,7 @@ class TokenKeeper(StaysHere):
     :param retry: what to do about failures that may pass, where a provider has no policy.
     :param clock: where the time comes from.
     :param jitter: draws numbers from 0 to 1 that spread renewals.
+    :param hooks: who is told of what happens to tokens; see :mod:`tokenkeeper.events`.
 
     A keeper that is dropped without :meth:`close` is collected, and its threads end.
     """
@@ -73,6 +76,7 @@ class TokenKeeper(StaysHere):
         retry: RetryPolicy = DEFAULT_RETRY,
         clock: Clock = SYSTEM_CLOCK,
         jitter: Callable[[], float] = random.random,
+        hooks: Iterable[EventHook] = (),
     ) -> None:
         for field, value, least in (
             ("max_workers", max_workers, 1),
@@ -89,6 +93,7 @@ class TokenKeeper(StaysHere):
             retry=retry,
             clock=clock,
             jitter=jitter,
+            hooks=hooks,
         )
         self._held = self._renewals.held
         self._configuration: Configuration | None = None
@@ -172,9 +177,28 @@ class TokenKeeper(StaysHere):
 
         :raises UnknownProviderError: if no provider has that name.
         """
-        self._renewals.find(provider_name)
-        held = self._held.get(provider_name)
-        return None if held is None else held.describe(provider_name, self._clock)
+        return self._renewals.describe(provider_name)
+
+    def health(self) -> dict[str, Any]:
+        """Return whether callers can be served, for a readiness probe; without a secret.
+
+        The key ``status`` is the worst of the providers': "ok", "degraded" (there is a valid
+        token, and its last renewal failed), "down" (there is no valid token, and the last request
+        failed); "closed" after :meth:`close`. ``providers`` has for each name its ``status``,
+        which may also be "idle" (no token, and no failure: nobody asked yet), ``state``,
+        ``remaining_seconds`` and ``renews_in_seconds`` as in :meth:`get_cached_token_info`,
+        ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC).
+
+        It asks no server and waits for nobody.
+        """
+        return self._renewals.health()
+
+    def add_hook(self, hook: EventHook) -> None:
+        """Have *hook* told of what happens to tokens from now on.
+
+        :raises InvalidConfigurationError: if it can't be called.
+        """
+        self._renewals.hooks.add(hook)
 
     # ---- providers
 
@@ -389,6 +413,14 @@ def get_default_keeper() -> TokenKeeper:
         if _default is None or _default.is_closed:
             _default = TokenKeeper()
         return _default
+
+
+def _swap_default(keeper: TokenKeeper | None) -> TokenKeeper | None:
+    """Put *keeper* in the place of the default one, and return that. For tests."""
+    global _default
+    with _default_lock:
+        before, _default = _default, keeper
+        return before
 
 
 class _AfterFork:

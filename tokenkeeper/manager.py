@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.held import HeldToken
 from tokenkeeper.keeper import TokenKeeper, get_default_keeper
@@ -98,6 +99,14 @@ class OAuth2TokenManager(StaysHere):
     def get_cached_token_info(self, provider_name: str) -> dict[str, Any] | None:
         """Return diagnostics without a secret: :meth:`TokenKeeper.get_cached_token_info`."""
         return self._keeper.get_cached_token_info(provider_name)
+
+    def health(self) -> dict[str, Any]:
+        """Return whether callers can be served: :meth:`TokenKeeper.health`."""
+        return self._keeper.health()
+
+    def add_hook(self, hook: EventHook) -> None:
+        """Have *hook* told of events: :meth:`TokenKeeper.add_hook`."""
+        self._keeper.add_hook(hook)
 
     def add_provider(self, provider: BaseOAuth2Provider) -> None:
         """Register a provider: :meth:`TokenKeeper.add_provider`."""

@@ -14,7 +14,9 @@ from collections.abc import Callable
 
 from tokenkeeper.clock import Clock
 
-__all__ = ["Refresher"]
+__all__ = ["THREAD_NAME", "Refresher"]
+
+THREAD_NAME = "tokenkeeper-refresher"
 
 _Entry = tuple[float, int, str]  # when, which, what
 
@@ -90,9 +92,7 @@ class Refresher:
         """
         with self._lock:
             if self._thread is None and not self._closed:
-                thread = threading.Thread(
-                    target=self._run, name="tokenkeeper-refresher", daemon=True
-                )
+                thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
                 thread.start()
                 self._thread = thread
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from tokenkeeper.clock import Instant
 
-__all__ = ["Deadlines", "deadlines", "lifetime_seconds"]
+__all__ = ["Deadlines", "deadlines", "lifetime_seconds", "state_at"]
 
 LEAD_SECONDS = 60.0
 """How long before the buffer a renewal begins, so that it is done when the buffer does."""
@@ -68,6 +68,13 @@ def deadlines(sent_at: float, lifetime: float, buffer_seconds: float, jitter: fl
     dead_at = ends_at - margin
     stale_at = dead_at - buffer
     return Deadlines(stale_at - lead - spread, stale_at, dead_at, ends_at)
+
+
+def state_at(now: float, stale_at: float, dead_at: float) -> str:
+    """Return the state of a token at *now*: "fresh", "renewing" (in its buffer) or "expired"."""
+    if now >= dead_at:
+        return "expired"
+    return "renewing" if now >= stale_at else "fresh"
 
 
 def lifetime_seconds(expires_at: float, before: Instant, after: Instant) -> float:

@@ -31,7 +31,8 @@ AZURE_CLIENT = {
 @pytest.fixture
 def run(monkeypatch):
     """Return what runs the command with these variables and no others of the two families."""
-    for variable in (*OAUTH2, *AZURE, "OAUTH2_SCOPE"):
+    others = ("OAUTH2_SCOPE", "TOKENKEEPER_CONFIG", "TOKENKEEPER_CACHE_DIR", "XDG_RUNTIME_DIR")
+    for variable in (*OAUTH2, *AZURE, *others):
         monkeypatch.delenv(variable, raising=False)
 
     def run(*arguments, **variables):
@@ -180,7 +181,7 @@ def test_the_entry_point_runs_the_command(monkeypatch, capsys):
 def test_without_its_extra_it_says_what_to_install(monkeypatch, capsys):
     """Where click is missing, one line on standard error says what to install."""
     monkeypatch.setitem(sys.modules, "click", None)
-    monkeypatch.delitem(sys.modules, "tokenkeeper.cli")
+    monkeypatch.delitem(sys.modules, "tokenkeeper.cli.group")
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
@@ -192,6 +193,6 @@ def test_without_its_extra_it_says_what_to_install(monkeypatch, capsys):
 
 def test_other_modules_that_are_missing_are_not_hidden(monkeypatch):
     """A broken installation is not taken for a missing extra."""
-    monkeypatch.setitem(sys.modules, "tokenkeeper.cli", None)
-    with pytest.raises(ModuleNotFoundError, match=r"tokenkeeper\.cli"):
+    monkeypatch.setitem(sys.modules, "tokenkeeper.cli.group", None)
+    with pytest.raises(ModuleNotFoundError, match=r"tokenkeeper\.cli\.group"):
         main()

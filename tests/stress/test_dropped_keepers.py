@@ -163,7 +163,7 @@ def sizes_of(keeper):
         "held": len(renewals.held),
         "providers": len(renewals.registry),
         "flights": len(renewals._flights),
-        "refusals": len(renewals._cooldown._refusals),
+        "refusals": len(renewals.ledger.cooldown._refusals),
         "scheduled": len(renewals.crew.refresher._current),
         "jobs": len(renewals.crew.workers._jobs),
     }

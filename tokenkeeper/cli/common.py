@@ -1,19 +1,20 @@
-"""What the commands share: where the providers come from, exit codes, errors in one line."""
+"""What the commands share: exit codes, options, errors in one line."""
 
 from __future__ import annotations
 
-import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import IntEnum
-from pathlib import Path
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from tokenkeeper.exceptions import InvalidConfigurationError, OAuth2Error
+from tokenkeeper.cli.source import Source
+from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
-__all__ = ["ExitCode", "Source", "json_option", "words_for_errors"]
+__all__ = ["ExitCode", "complete_names", "json_option", "timeout_option", "words_for_problems"]
 
 
 class ExitCode(IntEnum):
@@ -25,37 +26,52 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
-@dataclass(frozen=True)
-class Source:
-    """Where the providers are described; what each command finds in ``ctx.obj``.
-
-    :ivar config: the file; ``None`` for ``TOKENKEEPER_CONFIG`` or the variables of a client.
-    """
-
-    config: Path | None = None
-
-    @property
-    def path(self) -> Path | None:
-        """The file that counts; ``None`` if the variables of a client do."""
-        named = os.environ.get("TOKENKEEPER_CONFIG")
-        return self.config or (Path(named) if named else None)
-
-
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, for programs."
 )
 
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for a token, retries included.",
+)
+
 
 @contextmanager
-def words_for_errors() -> Iterator[None]:
-    """Turn our errors into one line on standard error and an exit code."""
-    try:
-        yield
-    except InvalidConfigurationError as problem:
-        raise _ConfigurationProblem(str(problem)) from None
-    except OAuth2Error as problem:
-        raise click.ClickException(str(problem)) from None
+def words_for_problems() -> Iterator[None]:
+    """Turn our errors and warnings into lines on standard error, and errors into exit codes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ConfigurationWarning)
+        warnings.showwarning = _show_warning
+        try:
+            yield
+        except InvalidConfigurationError as problem:
+            raise _ConfigurationProblem("\n  ".join(problem.problems) or str(problem)) from None
+        except OAuth2Error as problem:
+            raise click.ClickException(str(problem)) from None
+        except KeyboardInterrupt:
+            click.get_current_context().exit(ExitCode.INTERRUPTED)
 
 
 class _ConfigurationProblem(click.ClickException):
     exit_code = ExitCode.CONFIGURATION
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"Warning: {message}", err=True)
+
+
+def complete_names(
+    ctx: click.Context, _parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Return the provider names that begin with what was typed."""
+    source = ctx.find_object(Source) or Source(**ctx.find_root().params)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            names = [each.provider_name for each in source.registrations()]
+        except OAuth2Error:
+            return []  # the command itself will say what is wrong
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tokenkeeper.cli.common import ExitCode, Source, json_option, words_for_errors
+from tokenkeeper.cli.common import ExitCode, complete_names, json_option, words_for_problems
+from tokenkeeper.cli.source import Source
 from tokenkeeper.doctor.findings import Level, Report, Step
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".j
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_names)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0, min_open=True, max=600),
@@ -46,60 +47,45 @@ def doctor(
     """
     # Not at the top: other commands need neither rich nor cryptography.
     from tokenkeeper.cli.doctor_screen import Screen, Silence
-    from tokenkeeper.doctor.examination import examine, skip_after
+    from tokenkeeper.doctor.examination import examine
     from tokenkeeper.doctor.sources import patients_from
 
-    with words_for_errors():
-        patients = patients_from(ctx.ensure_object(Source).path, names, os.environ)
     screen = Silence() if as_json else Screen()
-    results: list[tuple[Patient, list[Report]]] = []
-    for patient in patients:
-        screen.begin(patient)
-        reports: list[Report] = []
-        rest: Iterable[Report] = skip_after(Step.VARIABLES)
-        if patient.subject is not None:
-            rest = examine(patient.subject, timeout=timeout)
-        for report in _all(patient.variables, rest):
-            screen.show(report)
-            reports.append(report)
-        results.append((patient, reports))
-    codes = [_exit_code(reports, strict) for _, reports in results]
-    code = next((each for each in codes if each), int(ExitCode.OK))
+    examined: list[_Examined] = []
+    with words_for_problems():
+        for patient in patients_from(ctx.ensure_object(Source).path, names, os.environ):
+            screen.begin(patient)
+            examined.append(_Examined(patient, strict))
+            for report in examine(patient, timeout=timeout):
+                screen.show(report)
+                examined[-1].reports.append(report)
+            screen.end(patient, examined[-1].reports)
+    code = next((each.exit_code for each in examined if each.exit_code), int(ExitCode.OK))
     if as_json:
-        providers = [_as_dict(*each, code) for each, code in zip(results, codes, strict=True)]
+        providers = [each.as_dict() for each in examined]
         click.echo(json.dumps({"exit_code": code, "providers": providers}, indent=2))
-    else:
-        screen.end(results)
     ctx.exit(code)
 
 
-def _all(first: Report, rest: Iterable[Report]) -> Iterable[Report]:
-    yield first
-    yield from rest
+@dataclass
+class _Examined:
+    """What was found of one provider."""
 
+    patient: Patient
+    strict: bool
+    reports: list[Report] = field(default_factory=list)
 
-def _exit_code(reports: list[Report], strict: bool) -> int:
-    bad = {Level.FAILED, Level.WARNING} if strict else {Level.FAILED}
-    return next((int(each.step) for each in reports if each.level in bad), 0)
+    @property
+    def exit_code(self) -> int:
+        bad = {Level.FAILED, Level.WARNING} if self.strict else {Level.FAILED}
+        return next((int(each.step) for each in self.reports if each.level in bad), 0)
 
-
-def _as_dict(patient: Patient, reports: list[Report], code: int) -> dict[str, Any]:
-    subject = patient.subject
-    return {
-        "provider": patient.name,
-        "type": subject.kind if subject else None,
-        "url": subject.shown_url if subject else None,
-        "exit_code": code,
-        "steps": [
-            {
-                "step": report.step.name.lower(),
-                "status": report.level.value,
-                "findings": [
-                    {"status": each.level.value, "text": each.text, "advice": each.advice}
-                    for each in report.findings
-                ],
-                "facts": dict(report.facts),
-            }
-            for report in reports
-        ],
-    }
+    def as_dict(self) -> dict[str, Any]:
+        subject = self.patient.subject
+        return {
+            "provider": self.patient.name,
+            "type": subject.kind if subject else None,
+            "url": subject.shown_url if subject else None,
+            "exit_code": self.exit_code,
+            "steps": [each.as_dict() for each in self.reports],
+        }

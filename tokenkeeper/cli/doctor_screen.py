@@ -26,13 +26,13 @@ class Silence:
     """What programs get to see on the way: nothing."""
 
     def begin(self, patient: Patient) -> None:
-        """Say nothing."""
+        """Head what is found of *patient*."""
 
     def show(self, report: Report) -> None:
-        """Say nothing."""
+        """Write what a step found."""
 
-    def end(self, results: list[tuple[Patient, list[Report]]]) -> None:
-        """Say nothing."""
+    def end(self, patient: Patient, reports: list[Report]) -> None:
+        """Sum it up."""
 
 
 class Screen(Silence):
@@ -44,37 +44,36 @@ class Screen(Silence):
         self._console = Console(width=width, highlight=False)
 
     def begin(self, patient: Patient) -> None:
-        """Head the findings."""
+        """Write name, kind and URL."""
         subject = patient.subject
         words = [subject.kind, *filter(None, [subject.shown_url])] if subject else []
-        self._console.print(Text.assemble((patient.name, "bold"), *(f"  {each}" for each in words)))
+        self._print(Text.assemble((patient.name, "bold"), *(f"  {each}" for each in words)))
 
     def show(self, report: Report) -> None:
-        """Write a step's findings."""
+        """Write the findings in a line each, and what to do about each below it."""
         label = report.step.label
         for finding in report.findings:
-            self._row(finding.level.value, _STYLES[finding.level], label, finding.text)
+            status = Text(f"  {finding.level.value}", _STYLES[finding.level])
+            self._row(status, label, finding.text)
             if finding.advice:
-                self._row("", "", "", f"-> {finding.advice}")
+                self._row("", "", f"-> {finding.advice}")
             label = ""
 
-    def _row(self, status: str, style: str, label: str, text: str) -> None:
+    def end(self, patient: Patient, reports: list[Report]) -> None:
+        """Write the verdict."""
+        failed = next((each.step.label for each in reports if each.failed), None)
+        warned = [each.step.label for each in reports if each.level is Level.WARNING]
+        warnings = f", with warnings: {', '.join(warned)}" if warned else ""
+        verdict = (f"{failed} failed", "bold red") if failed else ("fit", "green")
+        self._print(Text.assemble((patient.name, "bold"), ": ", verdict, warnings, "\n"))
+
+    def _row(self, status: Text | str, label: str, text: str) -> None:
         row = Table.grid(padding=(0, 1))
         row.add_column(width=9)
         row.add_column(width=11)
         row.add_column()
-        row.add_row(Text(f"  {status}", style), label, Text(text))
-        self._console.print(row)
+        row.add_row(status, label, Text(text))
+        self._print(row)
 
-    def end(self, results: list[tuple[Patient, list[Report]]]) -> None:
-        """Sum it up."""
-        self._console.print()
-        for patient, reports in results:
-            failed = next((each.step.label for each in reports if each.failed), None)
-            warned = [each.step.label for each in reports if each.level is Level.WARNING]
-            verdict = f"{failed} failed" if failed else "fit"
-            if warned:
-                verdict += f", with warnings: {', '.join(warned)}"
-            self._console.print(
-                Text.assemble((patient.name, "bold"), ": ", (verdict, "bold red" if failed else ""))
-            )
+    def _print(self, what: Text | Table) -> None:
+        self._console.print(what)

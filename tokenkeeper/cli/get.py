@@ -2,36 +2,80 @@
 
 from __future__ import annotations
 
-import os
+import json
+import re
+import shlex
+from collections.abc import Callable
 
 import click
 
-from tokenkeeper.cli.common import words_for_errors
-from tokenkeeper.config.environment import provider_from_environment
+from tokenkeeper.cli.common import (
+    complete_names,
+    json_option,
+    timeout_option,
+    words_for_problems,
+)
+from tokenkeeper.cli.source import Source
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.models import OAuth2Token
 
 __all__ = ["get"]
 
 
-@click.command()
-@click.argument("name")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
-    default=60.0,
-    show_default=True,
-    help="Seconds to wait for a token, retries included.",
-)
-def get(name: str, timeout: float) -> None:
-    """Print a token of the client that the environment describes.
+def _as_json(token: OAuth2Token, _: str) -> str:
+    content = {
+        "access_token": token.access_token,
+        "token_type": token.token_type,
+        "expires_at": token.expires_at.isoformat(),
+        "scope": token.scope,
+    }
+    return json.dumps(content)
 
-    It is described either by OAUTH2_CLIENT_ID, OAUTH2_CLIENT_SECRET, OAUTH2_TOKEN_URL and, if
-    need be, OAUTH2_SCOPE, or by AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID. Where
-    both are set, the NAME "azure" or "oauth2" chooses; otherwise NAME is yours to choose.
-    """
-    with words_for_errors():
-        provider = provider_from_environment(name, os.environ)
-        with TokenKeeper() as keeper:
-            keeper.add_provider(provider)
-            token = keeper.get_token(name, timeout=timeout)
-    click.echo(token)
+
+def _as_variable(token: OAuth2Token, name: str) -> str:
+    variable = re.sub(r"\W", "_", f"{name}_TOKEN".upper(), flags=re.ASCII)
+    if variable[0].isdigit():
+        variable = f"_{variable}"
+    return f"export {variable}={shlex.quote(token.access_token)}"
+
+
+_FORMATS: dict[str, Callable[[OAuth2Token, str], str]] = {
+    "token": lambda token, _: token.access_token,
+    "header": lambda token, _: f"Authorization: Bearer {token.access_token}",
+    "json": _as_json,
+    "env": _as_variable,
+}
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_names)
+@click.option("--force", is_flag=True, help="Ask the server, even if a fresh token is kept.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(list(_FORMATS)),
+    default="token",
+    show_default=True,
+    help="The bare token, an HTTP header, JSON, or a line for a shell's eval (NAME_TOKEN=...).",
+)
+@json_option
+@timeout_option
+@click.pass_obj
+def get(
+    source: Source, name: str, *, force: bool, style: str, as_json: bool, timeout: float
+) -> None:
+    """Print a token of the provider NAME.
+
+    It is one of the configuration file's. Without a file the environment describes one client,
+    either by OAUTH2_CLIENT_ID, OAUTH2_CLIENT_SECRET, OAUTH2_TOKEN_URL and, if need be,
+    OAUTH2_SCOPE, or by AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID. Where both are
+    set, the NAME "azure" or "oauth2" chooses; otherwise NAME is yours to choose.
+
+    \b
+    curl -H "$(tokenkeeper get billing --format header)" https://api.example.com/
+    eval "$(tokenkeeper get billing --format env)"
+    """  # noqa: D301 - click wants the character
+    with words_for_problems(), TokenKeeper() as keeper:
+        keeper.add_provider(source.kept(source.registration(name), force=force))
+        token = keeper.get_oauth2_token(name, timeout=timeout)
+        click.echo(_FORMATS["json" if as_json else style](token, name))

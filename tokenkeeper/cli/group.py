@@ -8,10 +8,16 @@ from pathlib import Path
 import click
 
 from tokenkeeper._version import __version__
-from tokenkeeper.cli.common import Source
+from tokenkeeper.cli.clear import clear
+from tokenkeeper.cli.completion import completion
+from tokenkeeper.cli.config import config
 from tokenkeeper.cli.demo import demo
 from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
+from tokenkeeper.cli.listing import list_
+from tokenkeeper.cli.source import Source
+from tokenkeeper.cli.status import status
+from tokenkeeper.cli.watch import watch
 
 __all__ = ["cli"]
 
@@ -19,18 +25,37 @@ __all__ = ["cli"]
 logging.getLogger("tokenkeeper").addHandler(logging.NullHandler())
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+EXIT_CODES = """\b
+Exit codes:
+  0    all is well
+  1    no token could be had
+  2    the configuration, or the call, is wrong
+  10+  `doctor` found something: its help has the list
+  130  interrupted by Ctrl-C
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The YAML file that describes the providers; by default TOKENKEEPER_CONFIG.",
 )
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where tokens are kept between two runs; by default TOKENKEEPER_CACHE_DIR, or a "
+    "directory in XDG_RUNTIME_DIR, or else nowhere.",
+)
 @click.version_option(__version__, prog_name="tokenkeeper")
 @click.pass_context
-def cli(ctx: click.Context, config: Path | None) -> None:
-    """Tokenkeeper owns a service's OAuth2 access tokens and hands out valid ones by name."""
-    ctx.obj = Source(config)
+def cli(ctx: click.Context, config: Path | None, cache: Path | None) -> None:
+    """Tokenkeeper owns a service's OAuth2 access tokens and hands out valid ones by name.
+
+    Tokens go to standard output, words to standard error.
+    """
+    ctx.obj = Source(config, cache)
 
 
-for command in (get, demo, doctor):
+for command in (get, list_, status, watch, clear, config, completion, demo, doctor):
     cli.add_command(command)

@@ -96,6 +96,7 @@ class Block(_Strict):
     """Keys that go to the provider as they are, where they are given."""
 
     provider_name: _Text
+    provider_type: str
     client_id: _Text
     client_secret: _Text | None = Field(None, repr=False)
     client_secret_file: _Text | None = None

@@ -9,11 +9,11 @@ from tokenkeeper.doctor.findings import Report, Step, skipped
 from tokenkeeper.doctor.grant import look_at_credentials, look_at_lifetime, look_at_scope
 from tokenkeeper.doctor.metadata import look_at_clock, look_at_metadata
 from tokenkeeper.doctor.network import look_at_dns, look_at_proxy, look_at_tcp
-from tokenkeeper.doctor.subject import Subject
+from tokenkeeper.doctor.sources import Patient
 from tokenkeeper.doctor.tls import look_at_tls
 from tokenkeeper.doctor.visit import Visit
 
-__all__ = ["examine", "skip_after"]
+__all__ = ["examine"]
 
 _LOOKS: dict[Step, Callable[[Visit], Report]] = {
     Step.PROXY: look_at_proxy,
@@ -31,11 +31,16 @@ _ON_THE_WAY = (Step.PROXY, Step.DNS, Step.TCP, Step.TLS, Step.CLOCK, Step.METADA
 """What only a provider whose server is known can be asked."""
 
 
-def examine(subject: Subject, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Iterator[Report]:
+def examine(patient: Patient, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Iterator[Report]:
     """Yield what each step finds, as it is found. One token request is made, at the most.
 
     :param timeout: seconds for each step.
     """
+    yield patient.variables
+    subject = patient.subject
+    if subject is None:
+        yield from _skip_after(Step.VARIABLES)
+        return
     visit = Visit(subject, timeout, clock)
     for step, look in _LOOKS.items():
         if subject.url is None and step in _ON_THE_WAY:
@@ -44,11 +49,11 @@ def examine(subject: Subject, *, timeout: float, clock: Clock = SYSTEM_CLOCK) ->
         report = look(visit)
         yield report
         if report.failed:
-            yield from skip_after(step)
+            yield from _skip_after(step)
             return
 
 
-def skip_after(failed: Step) -> Iterator[Report]:
+def _skip_after(failed: Step) -> Iterator[Report]:
     """Yield the reports of the steps that could not be made, as *failed* did."""
     for step in Step:
         if step > failed:

@@ -118,3 +118,15 @@ class Report:
     def failed(self) -> bool:
         """Whether what depends on this step can't work."""
         return self.level is Level.FAILED
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON can hold it."""
+        return {
+            "step": self.step.name.lower(),
+            "status": self.level.value,
+            "findings": [
+                {"status": each.level.value, "text": each.text, "advice": each.advice}
+                for each in self.findings
+            ],
+            "facts": dict(self.facts),
+        }

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tokenkeeper.testing.clock import SteppedClock
+    from tokenkeeper.testing.defaults import default_keeper
+    from tokenkeeper.testing.events import EventRecorder
     from tokenkeeper.testing.faults import Answer
     from tokenkeeper.testing.providers import AsyncMockProvider, MockProvider, StaticProvider
     from tokenkeeper.testing.server import LoopbackAuthorizationServer
@@ -15,21 +17,25 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "AsyncMockProvider",
+    "EventRecorder",
     "LoopbackAuthorizationServer",
     "MockProvider",
     "ServerStats",
     "StaticProvider",
     "SteppedClock",
+    "default_keeper",
 ]
 
 _HOMES = {
     "Answer": "faults",
     "AsyncMockProvider": "providers",
+    "EventRecorder": "events",
     "LoopbackAuthorizationServer": "server",
     "MockProvider": "providers",
     "ServerStats": "stats",
     "StaticProvider": "providers",
     "SteppedClock": "clock",
+    "default_keeper": "defaults",
 }
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from typing import Literal
+
+from tokenkeeper.refresher import THREAD_NAME
 
 __all__ = ["SteppedClock"]
 
@@ -18,8 +21,9 @@ class SteppedClock:
     :param wall: what the wall clock shows at first, in seconds since the epoch.
     :param monotonic: what the other clock shows at first.
     :param auto_step: let a wait step the clock by itself and return at once. For tests with one
-        thread, where nobody else could step it; with a keeper that renews in the background time
-        would run away, as its refresher waits again and again.
+        thread, where nobody else could step it. With a keeper that renews in the background use
+        ``"retries"``, or time would run away as its refresher waits again and again: then only
+        the waits before a retry step the clock.
     """
 
     def __init__(
@@ -27,7 +31,7 @@ class SteppedClock:
         wall: float = 1_900_000_000.0,
         monotonic: float = 1000.0,
         *,
-        auto_step: bool = False,
+        auto_step: bool | Literal["retries"] = False,
     ) -> None:
         self._lock = threading.Lock()  # guards the two readings and the count
         self._wall = wall
@@ -68,7 +72,7 @@ class SteppedClock:
         """Wait until *event* is set or *timeout* has passed on this clock."""
         if event.is_set():
             return True
-        if self._auto_step and timeout is not None:
+        if timeout is not None and self._steps_by_itself():
             self.step(timeout)
             return event.is_set()
         ends = None if timeout is None else self._monotonic + timeout
@@ -82,3 +86,8 @@ class SteppedClock:
         finally:
             with self._lock:
                 self._waiting -= 1
+
+    def _steps_by_itself(self) -> bool:
+        if self._auto_step == "retries":
+            return threading.current_thread().name != THREAD_NAME
+        return self._auto_step

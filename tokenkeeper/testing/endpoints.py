@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.message import Message
 from typing import Literal
@@ -44,6 +44,11 @@ class Endpoints:
         self.faults = faults
         self.grants = Grants(clock)
         self.recorder = Recorder(clock)
+        self._api_refusals: Iterator[None] = iter(())
+
+    def refuse_api_calls(self, times: int) -> None:
+        """Refuse the next *times* calls of the API, whatever their tokens."""
+        self._api_refusals = iter([None] * times)
 
     def answer(self, request: Request, issuer: str) -> Answer | Literal["reset"]:
         """Return the answer to *request*, or "reset" for a connection reset instead of one."""
@@ -111,7 +116,8 @@ class Endpoints:
             self.recorder.api_call("missing")
             challenge = 'Bearer realm="loopback"'
             return Answer(401, {"error": "no token was sent"}, {"WWW-Authenticate": challenge})
-        problem = self.grants.problem(token.strip())
+        told_to = "refused as told" if next(self._api_refusals, self) is None else None
+        problem = told_to or self.grants.problem(token.strip())
         self.recorder.api_call(problem)
         if problem is None:
             return Answer(200, {"path": path})

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.models import OAuth2Config
+from tokenkeeper.providers.generic import GenericOAuth2Provider
 from tokenkeeper.testing.endpoints import Endpoints, Request
 from tokenkeeper.testing.faults import Answer, Faults, Outage
 from tokenkeeper.testing.stats import ServerStats
@@ -40,7 +41,7 @@ class LoopbackAuthorizationServer:
 
     :param lifetime_seconds: how long tokens live; may be assigned to at any time.
     :param latency_seconds: how long the token endpoint takes, in real time; likewise.
-    :param refresh_tokens: whether a refresh token comes with each access token.
+    :param refresh_tokens: whether a refresh token comes with each access token; likewise.
     :param clock: the server's own time, by which tokens end.
 
     One client is registered from the start: :attr:`client_id`, :attr:`client_secret`, with the
@@ -58,6 +59,7 @@ class LoopbackAuthorizationServer:
         refresh_tokens: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
+        self._clock = clock
         self._faults = Faults(latency_seconds)
         self._endpoints = Endpoints(
             clock, lifetime_seconds, refresh_tokens=refresh_tokens, faults=self._faults
@@ -135,6 +137,14 @@ class LoopbackAuthorizationServer:
         }
         return OAuth2Config(provider_name, **fields)
 
+    def provider(self, provider_name: str = "demo", **options: Any) -> GenericOAuth2Provider:
+        """Return a provider for the server's first client, on the server's clock.
+
+        :param options: what :class:`~tokenkeeper.GenericOAuth2Provider` takes.
+        """
+        options.setdefault("clock", self._clock)
+        return GenericOAuth2Provider(self.config(provider_name), **options)
+
     def add_client(
         self, client_id: str, client_secret: str, scopes: Iterable[str] = ("read",)
     ) -> None:
@@ -160,6 +170,15 @@ class LoopbackAuthorizationServer:
     @latency_seconds.setter
     def latency_seconds(self, seconds: float) -> None:
         self._faults.latency_seconds = seconds
+
+    @property
+    def refresh_tokens(self) -> bool:
+        """Whether a refresh token, which works once, comes with the tokens granted from now on."""
+        return self._endpoints.refresh_tokens
+
+    @refresh_tokens.setter
+    def refresh_tokens(self, comes: bool) -> None:
+        self._endpoints.refresh_tokens = comes
 
     @property
     def down(self) -> Outage | None:
@@ -191,6 +210,22 @@ class LoopbackAuthorizationServer:
     def script(self, *answers: Answer) -> None:
         """Have the token endpoint give *answers*, one for each request, whatever is asked."""
         self._faults.script(*answers)
+
+    def refuse(
+        self, error: str = "invalid_client", description: str = "told to", *, times: int = 1
+    ) -> None:
+        """Have the token endpoint refuse the next requests (RFC 6749 §5.2).
+
+        :param error: the error code; "invalid_client" comes with status 401, others with 400.
+        :param times: how many requests.
+        """
+        status = 401 if error == "invalid_client" else 400
+        body = {"error": error, "error_description": description}
+        self.script(*[Answer(status, body)] * times)
+
+    def refuse_api_calls(self, times: int = 1) -> None:
+        """Have the API refuse the next calls, however good their tokens are."""
+        self._endpoints.refuse_api_calls(times)
 
     # ---- tokens
 

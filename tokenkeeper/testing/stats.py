@@ -24,7 +24,7 @@ class ServerStats:
     :ivar tokens_granted: access tokens handed out.
     :ivar api_accepted: calls of the protected API with a valid token.
     :ivar api_refused: calls with another answer, by reason: ``"missing"`` (no token sent),
-        ``"unknown"``, ``"expired"`` or ``"revoked"``.
+        ``"unknown"``, ``"expired"``, ``"revoked"`` or ``"refused as told"``.
     """
 
     token_requests: int = 0

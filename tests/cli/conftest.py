@@ -1,0 +1,96 @@
+"""The command in this process and as one of its own, with a server and a configuration file."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from tokenkeeper.cli.group import cli
+from tokenkeeper.testing import LoopbackAuthorizationServer
+
+CONFIGURATION = """\
+oauth2:
+  - provider_name: billing
+    provider_type: generic
+    client_id: {server.client_id}
+    client_secret: ${{BILLING_SECRET}}
+    token_url: {server.token_url}
+    scope: read
+  - provider_name: wrong
+    provider_type: generic
+    client_id: {server.client_id}
+    client_secret: ${{WRONG_SECRET}}
+    token_url: {server.token_url}
+"""
+
+
+@pytest.fixture
+def server():
+    """Return a running server."""
+    with LoopbackAuthorizationServer() as server:
+        yield server
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """Return a directory for kept tokens."""
+    directory = tmp_path / "cache"
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+@pytest.fixture
+def config(tmp_path, server):
+    """Return a configuration file with a client of the server, and one with a wrong secret."""
+    file = tmp_path / "tokens.yaml"
+    file.write_text(CONFIGURATION.format(server=server))
+    return file
+
+
+@pytest.fixture
+def environment(monkeypatch, server, config, cache):
+    """Return the variables of the command, which are set: the file, the cache, the secrets."""
+    for name in list(os.environ):
+        if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_", "XDG_RUNTIME")):
+            monkeypatch.delenv(name)
+    variables = {
+        "TOKENKEEPER_CONFIG": str(config),
+        "TOKENKEEPER_CACHE_DIR": str(cache),
+        "BILLING_SECRET": server.client_secret,
+        "WRONG_SECRET": "hunter2",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.fixture
+def tokenkeeper(environment):
+    """Run the command in this process."""
+
+    def run(*arguments):
+        result = CliRunner().invoke(cli, arguments)
+        assert "hunter2" not in result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def start(environment):
+    """Start the command as a process of its own."""
+    started = []
+
+    def start(*arguments, **options):
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        command = [sys.executable, "-W", "error", "-m", "tokenkeeper", *arguments]
+        process = subprocess.Popen(command, **options)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

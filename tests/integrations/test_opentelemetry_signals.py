@@ -1,0 +1,147 @@
+"""Metrics and spans, as the OpenTelemetry SDK gets them."""
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenKeeper
+from tokenkeeper.integrations.opentelemetry import OpenTelemetryHook
+from tokenkeeper.testing import MockProvider, SteppedClock
+
+
+class Signals:
+    """A hook with an SDK behind it that keeps all in memory."""
+
+    def __init__(self, clock):
+        self.reader = InMemoryMetricReader()
+        self.exporter = InMemorySpanExporter()
+        self.meters = MeterProvider([self.reader])
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.hook = OpenTelemetryHook(self.meters, self.tracers, clock)
+
+    def points(self, name):
+        """Return the metric's value for each set of attributes."""
+        data = self.reader.get_metrics_data()
+        metrics = [
+            metric
+            for resource in (data.resource_metrics if data else [])
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == f"tokenkeeper.{name}"
+        ]
+        return {
+            tuple(sorted(dict(point.attributes).values())): getattr(
+                point, "value", getattr(point, "count", None)
+            )
+            for metric in metrics
+            for point in metric.data.data_points
+        }
+
+    @property
+    def spans(self):
+        return self.exporter.get_finished_spans()
+
+
+@pytest.fixture
+def clock():
+    return SteppedClock(auto_step=True)
+
+
+@pytest.fixture
+def signals(clock):
+    signals = Signals(clock)
+    yield signals
+    signals.meters.shutdown()
+    signals.tracers.shutdown()
+
+
+@pytest.fixture
+def keeper(signals, clock):
+    """Return a keeper whose hooks have run when a call returns."""
+    with TokenKeeper(hooks=[signals.hook], clock=clock, background=False) as keeper:
+        yield keeper
+
+
+@pytest.fixture
+def provider(keeper, clock):
+    provider = MockProvider("api", clock=clock, retry=RetryPolicy(attempts=2))
+    keeper.add_provider(provider)
+    return provider
+
+
+def test_spans(keeper, provider, signals, clock):
+    """Each acquisition is a span from its first request to its end, retries included."""
+    provider.script.append(TokenAcquisitionError("down", status_code=503, retry_after=7))
+    before = clock.time()
+    keeper.get_token("api")
+    keeper.get_token("api", force_refresh=True)
+    acquired, renewed = signals.spans
+    assert (acquired.name, renewed.name) == ("acquire token", "renew token")
+    assert (acquired.kind, acquired.parent) == (SpanKind.CLIENT, None)
+    assert acquired.start_time == int(before * 1e9)
+    assert acquired.end_time == int((before + 7) * 1e9)
+    assert dict(acquired.attributes) == {
+        "tokenkeeper.provider.name": "api",
+        "tokenkeeper.acquisition.kind": "acquire",
+        "tokenkeeper.acquisition.attempts": 2,
+    }
+    assert acquired.status.status_code is StatusCode.UNSET
+
+
+def test_a_span_that_failed(keeper, provider, signals):
+    """A failure is a span with an error, its type and its words."""
+    provider.script.append(TokenAcquisitionError("no", error="invalid_client", status_code=401))
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api")
+    (span,) = signals.spans
+    assert span.attributes["error.type"] == "invalid_client"
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "no")
+
+
+def test_a_caller_s_own_span(keeper, provider, signals):
+    """Where a caller renews inline, its span is the parent."""
+    with signals.tracers.get_tracer("test").start_as_current_span("caller") as caller:
+        keeper.get_token("api")
+    assert signals.spans[0].parent.span_id == caller.get_span_context().span_id
+
+
+def test_metrics(keeper, provider, signals, clock):
+    """Acquisitions, requests and what befalls tokens are counted."""
+    keeper.get_token("api")
+    keeper.renew_refused("api", keeper.get_token("api"))
+    assert signals.points("acquisition.duration") == {("acquire", "api"): 1, ("api", "renew"): 1}
+    assert signals.points("token.requests") == {("api",): 2}
+    assert signals.points("token.refused") == {("api",): 1}
+    clock.step(600)
+    assert signals.points("token.remaining_lifetime") == {("api",): 3000}
+    keeper.clear_token("api")
+    assert signals.points("token.cleared") == {("api",): 1}
+    assert signals.points("token.remaining_lifetime") == {}
+
+
+def test_failures(keeper, provider, signals, clock):
+    """Renewals that fail are told by type, and what follows is counted."""
+    down = TokenAcquisitionError("down", status_code=503)
+    keeper.get_token("api")
+    provider.script.extend([down, down])
+    clock.step(3400)
+    keeper.get_token("api")
+    assert signals.points("token.served_stale") == {("api",): 1}
+    clock.step(300)
+    provider.script.extend([down, down])
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api")
+    assert signals.points("cooldowns") == {("api",): 1}
+    assert signals.points("acquisition.duration")["api", "http_503", "renew"] == 2
+
+
+def test_without_an_sdk(clock):
+    """With the API alone the hook does nothing, and harms nothing."""
+    with TokenKeeper(hooks=[OpenTelemetryHook()], clock=clock, background=False) as keeper:
+        keeper.add_provider(MockProvider("api", clock=clock))
+        assert keeper.get_token("api")

@@ -1,0 +1,200 @@
+"""Metrics on a real ``/metrics`` page."""
+
+import math
+import os
+import subprocess
+import sys
+import textwrap
+
+import prometheus_client
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from tokenkeeper import GenericOAuth2Provider, RetryPolicy, TokenAcquisitionError, TokenKeeper
+from tokenkeeper.integrations.prometheus import PrometheusHook
+from tokenkeeper.testing import (
+    LoopbackAuthorizationServer,
+    MockProvider,
+    SteppedClock,
+)
+
+ONCE = RetryPolicy(attempts=1)
+WRONG_SECRET = TokenAcquisitionError("no", error="invalid_client", status_code=401)
+
+
+@pytest.fixture
+def registry():
+    return prometheus_client.CollectorRegistry()
+
+
+@pytest.fixture
+def clock():
+    return SteppedClock()
+
+
+@pytest.fixture
+def keeper(registry, clock):
+    """Return a keeper whose hooks have run when a call returns."""
+    with TokenKeeper(hooks=[PrometheusHook(registry)], clock=clock, background=False) as keeper:
+        yield keeper
+
+
+@pytest.fixture
+def provider(keeper, clock):
+    provider = MockProvider("api", clock=clock, retry=ONCE)
+    keeper.add_provider(provider)
+    return provider
+
+
+@pytest.fixture
+def value(registry):
+    """Return a look-up of one sample."""
+
+    def value(name, **labels):
+        return registry.get_sample_value(f"tokenkeeper_{name}", {"provider": "api", **labels})
+
+    return value
+
+
+def test_a_scrape(registry):
+    """A page that is scraped over HTTP has the metrics of a keeper with a real server."""
+    scraped, serving = prometheus_client.start_http_server(0, "127.0.0.1", registry)
+    try:
+        with (
+            LoopbackAuthorizationServer() as server,
+            TokenKeeper(hooks=[PrometheusHook(registry)]) as keeper,
+        ):
+            keeper.add_provider(GenericOAuth2Provider(server.config("billing")))
+            keeper.add_provider(
+                GenericOAuth2Provider(server.config("wrong", client_secret="no secret"))
+            )
+            keeper.get_token("billing")
+            with pytest.raises(TokenAcquisitionError):
+                keeper.get_token("wrong")
+        page = requests.get(f"http://127.0.0.1:{scraped.server_port}/metrics", timeout=30)
+    finally:
+        scraped.shutdown()
+        scraped.server_close()
+        serving.join(30)
+    samples = {
+        (sample.name, frozenset(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(page.text)
+        for sample in family.samples
+    }
+
+    def sample(name, *labels):
+        return samples[f"tokenkeeper_{name}", frozenset(labels)]
+
+    assert sample("tokens_granted_total", "billing", "acquired") == 1
+    assert sample("token_failures_total", "wrong", "acquisition", "invalid_client") == 1
+    assert sample("token_acquisition_duration_seconds_count", "billing") == 1
+    assert "no secret" not in page.text
+
+
+def test_granted(keeper, provider, value, clock):
+    """Tokens that came are counted by kind, with their requests, their time and their end."""
+    keeper.get_token("api")
+    keeper.get_token("api", force_refresh=True)
+    assert value("tokens_granted_total", kind="acquired") == 1
+    assert value("tokens_granted_total", kind="renewed") == 1
+    assert value("token_requests_total") == 2
+    assert value("token_acquisition_duration_seconds_count") == 2
+    assert value("token_expiry_timestamp_seconds") == clock.time() + 3600
+    assert value("token_consecutive_failures") == 0
+
+
+def test_failures(keeper, provider, value, clock):
+    """Failures are counted by reason, and in a row until one works."""
+    provider.script.extend([WRONG_SECRET, WRONG_SECRET])
+    for _ in range(2):
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("api", force_refresh=True)
+    assert value("token_failures_total", kind="acquisition", reason="invalid_client") == 2
+    assert value("token_consecutive_failures") == 2
+    assert value("cooldowns_total") == 2
+    assert value("cooldown_end_timestamp_seconds") == clock.time() + 30
+    keeper.get_token("api", force_refresh=True)
+    assert value("token_consecutive_failures") == value("cooldown_end_timestamp_seconds") == 0
+
+
+def test_served_stale(keeper, provider, value, clock):
+    """A failed renewal before the end is told apart."""
+    keeper.get_token("api")
+    provider.script.append(TokenAcquisitionError("down", status_code=503))
+    clock.step(3400)
+    keeper.get_token("api")
+    assert value("token_failures_total", kind="renewal", reason="http_503") == 1
+    assert value("tokens_served_stale_total") == 1
+    assert value("cooldowns_total") is None
+
+
+def test_refused_and_cleared(keeper, provider, value):
+    """A token that an API refused is counted; one that was cleared ends never."""
+    keeper.renew_refused("api", keeper.get_token("api"))
+    keeper.clear_token("api")
+    assert value("tokens_refused_total") == value("tokens_cleared_total") == 1
+    assert value("token_expiry_timestamp_seconds") == math.inf
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        ("invalid_scope", 400, "invalid_scope"),
+        ("made up 8c1f", 400, "http_400"),
+        (None, 502, "http_502"),
+        (None, None, "other"),
+        ("made up 8c1f", None, "other"),
+    ],
+)
+def test_reasons_are_few(keeper, provider, value, error, status, reason):
+    """Whatever a server says, there are no more reasons than codes and statuses."""
+    provider.script.append(TokenAcquisitionError("no", error=error, status_code=status))
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api")
+    assert value("token_failures_total", kind="acquisition", reason=reason) == 1
+
+
+def test_a_registry_takes_one(registry, keeper):
+    """A second hook in a registry is refused, as any metric that is there twice."""
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        PrometheusHook(registry)
+
+
+WORKERS = """
+    import os
+    import prometheus_client
+    from prometheus_client.multiprocess import MultiProcessCollector
+    from tokenkeeper import TokenKeeper
+    from tokenkeeper.integrations.prometheus import PrometheusHook
+    from tokenkeeper.testing import StaticProvider
+
+    keeper = TokenKeeper(hooks=[PrometheusHook()])
+    keeper.add_provider(StaticProvider("api", "a token"))
+    children = []
+    for _ in range(3):
+        pid = os.fork()
+        if not pid:
+            keeper.get_token("api")
+            keeper.close()
+            os._exit(0)
+        children.append(pid)
+    for pid in children:
+        assert os.waitpid(pid, 0)[1] == 0
+    registry = prometheus_client.CollectorRegistry()
+    MultiProcessCollector(registry)
+    labels = {"provider": "api", "kind": "acquired"}
+    print(registry.get_sample_value("tokenkeeper_tokens_granted_total", labels))
+"""
+
+
+def test_forked_workers(tmp_path):
+    """In the multiprocess mode the tokens of all workers are counted together."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(WORKERS)],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout.strip(), done.returncode) == ("3.0", 0), done.stderr

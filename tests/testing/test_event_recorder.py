@@ -1,0 +1,56 @@
+"""The hook that keeps what it is told, and the default keeper of a test."""
+
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from tokenkeeper import TokenKeeper, get_default_keeper, get_default_manager
+from tokenkeeper.events import TokenCleared, TokenRefused
+from tokenkeeper.testing import EventRecorder, default_keeper
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_waits():
+    """An event that comes later, from another thread, ends the wait for it."""
+    recorder = EventRecorder()
+    thread = threading.Thread(target=recorder, args=[TokenRefused("api", NOW)])
+    thread.start()
+    assert recorder.wait_for(TokenRefused) == TokenRefused("api", NOW)
+    thread.join()
+
+
+def test_each_event_once():
+    """Events are returned in their order, each once; all of them stay to be looked at."""
+    recorder = EventRecorder()
+    for name in ("first", "second"):
+        recorder(TokenCleared(name, NOW))
+    assert recorder.wait_for(TokenCleared).provider_name == "first"
+    assert recorder.wait_for(TokenCleared).provider_name == "second"
+    assert [event.provider_name for event in recorder.events] == ["first", "second"]
+    with pytest.raises(TimeoutError, match=r"no TokenCleared .* TokenCleared, TokenCleared"):
+        recorder.wait_for(TokenCleared, timeout=0)
+
+
+def test_of_one_provider():
+    """Events of others are passed over."""
+    recorder = EventRecorder()
+    recorder(TokenCleared("other", NOW))
+    recorder(TokenCleared("api", NOW))
+    assert recorder.wait_for(TokenCleared, "api").provider_name == "api"
+
+
+def test_nothing_came():
+    """The error says so."""
+    with pytest.raises(TimeoutError, match="so far came: nothing"):
+        EventRecorder().wait_for(TokenCleared, timeout=0)
+
+
+def test_default_keeper():
+    """Another keeper is the default of both fronts within a block, and no longer."""
+    before = get_default_keeper()
+    with TokenKeeper() as keeper:
+        with default_keeper(keeper):
+            assert get_default_keeper() is get_default_manager().keeper is keeper
+        assert get_default_keeper() is get_default_manager().keeper is before

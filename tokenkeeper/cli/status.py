@@ -1,0 +1,71 @@
+"""``tokenkeeper status``: the kept tokens, or with ``--fetch`` those that are there to be had."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import click
+
+from tokenkeeper.cli.common import (
+    ExitCode,
+    complete_names,
+    json_option,
+    timeout_option,
+    words_for_problems,
+)
+from tokenkeeper.cli.kept import KeptProvider
+from tokenkeeper.cli.source import Source
+from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.keeper import TokenKeeper
+
+__all__ = ["status"]
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
+@click.option("--fetch", is_flag=True, help="Ask for the tokens that are not there first.")
+@json_option
+@timeout_option
+@click.pass_context
+def status(
+    ctx: click.Context, names: tuple[str, ...], *, fetch: bool, as_json: bool, timeout: float
+) -> None:
+    """Show the tokens of all providers, or of those named.
+
+    These are the tokens that this command keeps between two runs. Without --fetch no server is
+    asked. With it, a token that can't be had makes the exit code 1.
+    """
+    # Not at the top: `get` in a script's loop needs no rich.
+    from rich.console import Console
+
+    from tokenkeeper.cli.rows import as_table, row_of
+
+    source: Source = ctx.obj
+    with words_for_problems(), TokenKeeper() as keeper:
+        providers = [source.kept(each) for each in source.chosen(names)]
+        for provider in providers:
+            keeper.add_provider(provider)
+        if fetch:
+            _fetch_all(keeper, providers, timeout)
+        health = keeper.health()["providers"]
+        rows = [row_of(provider, health[provider.provider_name]) for provider in providers]
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
+    else:
+        Console().print(as_table(rows))
+    if fetch and any(row.state in ("not held", "expired") for row in rows):
+        ctx.exit(ExitCode.NO_TOKEN)
+
+
+def _fetch_all(keeper: TokenKeeper, providers: list[KeptProvider], timeout: float) -> None:
+    """Ask for all tokens side by side; who can't have one shows in the table."""
+
+    def fetch(provider: KeptProvider) -> None:
+        with suppress(TokenAcquisitionError):  # its row says why
+            keeper.get_token(provider.provider_name, timeout=timeout)
+
+    with ThreadPoolExecutor(max(1, len(providers))) as pool:
+        list(pool.map(fetch, providers))

@@ -1,0 +1,94 @@
+"""``tokenkeeper watch``: a keeper at work, on the screen or as lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Callable
+
+import click
+
+from tokenkeeper.cli.common import ExitCode, complete_names, json_option, words_for_problems
+from tokenkeeper.cli.source import Source
+from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.events import TokenEvent
+from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.keeper import TokenKeeper
+
+__all__ = ["watch"]
+
+LOOKS_PER_SECOND = 2
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
+@click.option("--seconds", type=click.FloatRange(min=0), help="How long; by default until Ctrl-C.")
+@json_option
+@click.pass_context
+def watch(
+    ctx: click.Context, names: tuple[str, ...], *, seconds: float | None, as_json: bool
+) -> None:
+    """Get the tokens of all providers, or of those named, and watch them being renewed.
+
+    On a terminal it is a table that changes; elsewhere, and with --json, a line for each event.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    from tokenkeeper.cli.rows import as_table, row_of
+
+    source: Source = ctx.obj
+    console = Console()
+    with words_for_problems():
+        providers = [source.kept(each) for each in source.chosen(names)]
+        lines = as_json or not console.is_terminal
+        with TokenKeeper(hooks=[_line_writer(as_json)] if lines else []) as keeper:
+            for provider in providers:
+                keeper.add_provider(provider)
+            if lines:
+                _look(keeper, seconds, lambda: None)
+                return
+
+            def show() -> None:
+                health = keeper.health()["providers"]
+                live.update(as_table(row_of(p, health[p.provider_name]) for p in providers))
+
+            with Live(console=console, refresh_per_second=LOOKS_PER_SECOND) as live:
+                _look(keeper, seconds, show)
+    ctx.exit(ExitCode.OK)
+
+
+def _look(keeper: TokenKeeper, seconds: float | None, show: Callable[[], None]) -> None:
+    """Ask for each token again and again, without waiting for any."""
+    ends_at = None if seconds is None else SYSTEM_CLOCK.monotonic() + seconds
+    never = threading.Event()
+    while ends_at is None or SYSTEM_CLOCK.monotonic() < ends_at:
+        for name in keeper.list_providers():
+            try:
+                keeper.get_token(name, timeout=0)
+            except TokenAcquisitionError:
+                continue  # it is on its way, or it is shown why not
+        show()
+        SYSTEM_CLOCK.wait(never, 1 / LOOKS_PER_SECOND)
+
+
+def _line_writer(as_json: bool) -> Callable[[TokenEvent], None]:
+    def write(event: TokenEvent) -> None:
+        what = type(event).__name__
+        fields = dataclasses.asdict(event)
+        if as_json:
+            line = json.dumps({"event": what, **fields}, default=lambda moment: moment.isoformat())
+        else:
+            moment = f"{fields.pop('occurred_at'):%Y-%m-%dT%H:%M:%SZ}"
+            rest = " ".join(
+                f"{name}={_shortened(value)}" for name, value in fields.items() if value is not None
+            )
+            line = f"{moment} {what} {rest}"
+        click.echo(line)
+
+    return write
+
+
+def _shortened(value: object) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)

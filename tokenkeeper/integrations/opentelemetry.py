@@ -1,0 +1,137 @@
+"""OpenTelemetry: a hook that reports tokens as metrics and spans. It needs the API alone.
+
+.. code-block:: python
+
+    keeper = TokenKeeper(hooks=[OpenTelemetryHook()])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
+
+from tokenkeeper._version import __version__
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.events import (
+    AcquisitionFailed,
+    CooledDown,
+    ServedStale,
+    TokenAcquired,
+    TokenCleared,
+    TokenDenied,
+    TokenEvent,
+    TokenGranted,
+    TokenRefused,
+)
+from tokenkeeper.integrations._reasons import reason_of
+
+__all__ = ["OpenTelemetryHook"]
+
+PROVIDER = "tokenkeeper.provider.name"
+KIND = "tokenkeeper.acquisition.kind"
+ERROR_TYPE = "error.type"  # OpenTelemetry's own name for it
+
+
+class OpenTelemetryHook:
+    """Reports events as metrics, and each acquisition as a span. Thread-safe.
+
+    Spans are made when it is known how an acquisition ended, with the times of its begin and its
+    end. In the background they have no parent; where a caller renews inline, its span is.
+
+    :param meter_provider: where metrics go; the global one by default.
+    :param tracer_provider: where spans go; the global one by default.
+    :param clock: what the remaining lifetime is reckoned by when metrics are read.
+    """
+
+    def __init__(
+        self,
+        meter_provider: MeterProvider | None = None,
+        tracer_provider: TracerProvider | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._clock = clock
+        self._ends: dict[str, float] = {}  # on the wall clock; entries are replaced, no more
+        self._tracer = trace.get_tracer("tokenkeeper", __version__, tracer_provider)
+        meter = metrics.get_meter("tokenkeeper", __version__, meter_provider)
+        self._durations = meter.create_histogram(
+            "tokenkeeper.acquisition.duration",
+            unit="s",
+            description="From the first token request to the outcome, retries included.",
+        )
+        self._requests = meter.create_counter(
+            "tokenkeeper.token.requests", unit="{request}", description="Token requests."
+        )
+        self._stale = meter.create_counter(
+            "tokenkeeper.token.served_stale",
+            unit="{renewal}",
+            description="Renewals that failed while callers went on with the token at hand.",
+        )
+        self._cooldowns = meter.create_counter(
+            "tokenkeeper.cooldowns",
+            unit="{cooldown}",
+            description="Times that callers began to get the last error without a request.",
+        )
+        self._refused = meter.create_counter(
+            "tokenkeeper.token.refused",
+            unit="{token}",
+            description="Tokens that an API refused before their end.",
+        )
+        self._cleared = meter.create_counter(
+            "tokenkeeper.token.cleared", unit="{token}", description="Tokens that were forgotten."
+        )
+        meter.create_observable_gauge(
+            "tokenkeeper.token.remaining_lifetime",
+            [self._observe],
+            unit="s",
+            description="How long the token at hand still lives; below 0 after its end.",
+        )
+
+    def __call__(self, event: TokenEvent, /) -> None:
+        """Report *event*."""
+        attributes = {PROVIDER: event.provider_name}
+        match event:
+            case TokenGranted():
+                remaining = timedelta(seconds=event.remaining_seconds)
+                self._ends[event.provider_name] = (event.occurred_at + remaining).timestamp()
+                first = isinstance(event, TokenAcquired)
+                self._report(event, {**attributes, KIND: "acquire" if first else "renew"})
+            case TokenDenied():
+                first = isinstance(event, AcquisitionFailed)
+                attributes |= {KIND: "acquire" if first else "renew", ERROR_TYPE: reason_of(event)}
+                self._report(event, attributes)
+            case ServedStale():
+                self._stale.add(1, attributes)
+            case CooledDown():
+                self._cooldowns.add(1, attributes)
+            case TokenRefused():
+                self._refused.add(1, attributes)
+            case TokenCleared():
+                self._ends.pop(event.provider_name, None)
+                self._cleared.add(1, attributes)
+
+    def _report(self, event: TokenGranted | TokenDenied, attributes: dict[str, str]) -> None:
+        self._requests.add(event.attempts, {PROVIDER: event.provider_name})
+        self._durations.record(event.duration_seconds, attributes)
+        began = event.occurred_at - timedelta(seconds=event.duration_seconds)
+        span = self._tracer.start_span(
+            f"{attributes[KIND]} token",
+            kind=SpanKind.CLIENT,
+            attributes={**attributes, "tokenkeeper.acquisition.attempts": event.attempts},
+            start_time=_nanoseconds(began),
+        )
+        if isinstance(event, TokenDenied):
+            span.set_status(Status(StatusCode.ERROR, event.reason))
+        span.end(_nanoseconds(event.occurred_at))
+
+    def _observe(self, _: CallbackOptions) -> Iterable[Observation]:
+        now = self._clock.time()
+        for name, ends_at in list(self._ends.items()):
+            yield Observation(ends_at - now, {PROVIDER: name})
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1e9)

@@ -1,0 +1,138 @@
+"""``prometheus_client``: a hook that counts what happens to tokens, for a ``/metrics`` page.
+
+.. code-block:: python
+
+    keeper = TokenKeeper(hooks=[PrometheusHook()])
+
+It goes by events alone and asks no keeper anything. One hook therefore serves any number of
+keepers, and the client's multiprocess mode (``PROMETHEUS_MULTIPROC_DIR``) works as it does for
+every other metric.
+"""
+
+from __future__ import annotations
+
+import math
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+
+from tokenkeeper.events import (
+    AcquisitionFailed,
+    CooledDown,
+    ServedStale,
+    TokenAcquired,
+    TokenCleared,
+    TokenDenied,
+    TokenEvent,
+    TokenGranted,
+    TokenRefused,
+)
+from tokenkeeper.integrations._reasons import reason_of
+
+__all__ = ["PrometheusHook"]
+
+BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Seconds: from a server nearby to all retries used up."""
+
+
+class PrometheusHook:
+    """Counts events as metrics whose names begin with ``tokenkeeper_``. Thread-safe.
+
+    Each metric has the label ``provider``. A registry takes one such hook.
+
+    :param registry: where the metrics are registered; the client's own by default.
+    :raises ValueError: if the registry has these metrics already.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        def counter(name: str, documentation: str, *labels: str) -> Counter:
+            return Counter(name, documentation, ["provider", *labels], registry=registry)
+
+        def gauge(name: str, documentation: str, mode: str) -> Gauge:
+            return Gauge(
+                name,
+                documentation,
+                ["provider"],
+                registry=registry,
+                multiprocess_mode=mode,  # type: ignore[arg-type] # one of the client's literals
+            )
+
+        self._granted = counter(
+            "tokenkeeper_tokens_granted_total",
+            "Tokens that came, as the first one (acquired) or in the place of another (renewed).",
+            "kind",
+        )
+        self._failures = counter(
+            "tokenkeeper_token_failures_total",
+            "Acquisitions and renewals that failed, all retries included.",
+            "kind",
+            "reason",
+        )
+        self._requests = counter(
+            "tokenkeeper_token_requests_total", "Requests to the token endpoint."
+        )
+        self._stale = counter(
+            "tokenkeeper_tokens_served_stale_total",
+            "Renewals that failed while callers went on with the token at hand.",
+        )
+        self._cooldowns = counter(
+            "tokenkeeper_cooldowns_total",
+            "Times that callers began to get the last error without a request of their own.",
+        )
+        self._refused = counter(
+            "tokenkeeper_tokens_refused_total", "Tokens that an API refused before their end."
+        )
+        self._cleared = counter("tokenkeeper_tokens_cleared_total", "Tokens that were forgotten.")
+        self._durations = Histogram(
+            "tokenkeeper_token_acquisition_duration_seconds",
+            "Time from the first request to the outcome, retries and their waits included.",
+            ["provider"],
+            registry=registry,
+            buckets=BUCKETS,
+        )
+        self._expiry = gauge(
+            "tokenkeeper_token_expiry_timestamp_seconds",
+            "When the token at hand ends, since the epoch; +Inf where none is held.",
+            "livemin",  # of several processes the worst counts
+        )
+        self._failing = gauge(
+            "tokenkeeper_token_consecutive_failures",
+            "Acquisitions and renewals that failed since the last that worked.",
+            "livemax",
+        )
+        self._cooldown_end = gauge(
+            "tokenkeeper_cooldown_end_timestamp_seconds",
+            "Until when callers get the last error without a request, since the epoch.",
+            "livemax",
+        )
+
+    def __call__(self, event: TokenEvent, /) -> None:
+        """Count *event*."""
+        provider, now = event.provider_name, event.occurred_at.timestamp()
+        match event:
+            case TokenGranted():
+                kind = "acquired" if isinstance(event, TokenAcquired) else "renewed"
+                self._granted.labels(provider, kind).inc()
+                self._requests.labels(provider).inc(event.attempts)
+                self._durations.labels(provider).observe(event.duration_seconds)
+                self._expiry.labels(provider).set(now + event.remaining_seconds)
+                self._failing.labels(provider).set(0)
+                self._cooldown_end.labels(provider).set(0)
+            case TokenDenied():
+                kind = "acquisition" if isinstance(event, AcquisitionFailed) else "renewal"
+                self._failures.labels(provider, kind, reason_of(event)).inc()
+                self._requests.labels(provider).inc(event.attempts)
+                self._durations.labels(provider).observe(event.duration_seconds)
+                self._failing.labels(provider).inc()
+            case ServedStale():
+                self._stale.labels(provider).inc()
+            case CooledDown():
+                self._cooldowns.labels(provider).inc()
+                self._cooldown_end.labels(provider).set(now + event.cooldown_seconds)
+            case TokenRefused():
+                self._refused.labels(provider).inc()
+            case TokenCleared():
+                self._cleared.labels(provider).inc()
+                # Removing a label does not work in the multiprocess mode, and a NaN sticks there.
+                self._expiry.labels(provider).set(math.inf)
+                self._failing.labels(provider).set(0)
+                self._cooldown_end.labels(provider).set(0)

@@ -1,0 +1,156 @@
+"""What a keeper knows of its tokens: those it holds, what failed, and what was refused lately."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from tokenkeeper.clock import Clock, utc
+from tokenkeeper.cooldown import Cooldown
+from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
+from tokenkeeper.held import HeldToken
+from tokenkeeper.retry import RetryPolicy, is_interruption, is_transient
+
+__all__ = ["Ledger", "Setback", "Trouble"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Requests for one token that failed in a row.
+
+    :ivar failures: how many, since the last that worked.
+    :ivar error: the last one, in words.
+    :ivar at: when that was, on the keeper's monotonic clock.
+    """
+
+    failures: int
+    error: str
+    at: float
+
+
+class Setback(NamedTuple):
+    """What follows from a failure.
+
+    :ivar renew_at: when to try again in the background; ``None`` for not by itself.
+    :ivar remaining_seconds: how long the token at hand lives; 0 if none can be used.
+    :ivar cooldown_seconds: how long callers get the same error; 0 if they do not.
+    """
+
+    renew_at: float | None = None
+    remaining_seconds: float = 0.0
+    cooldown_seconds: float = 0.0
+
+
+class Ledger:
+    """The books of a keeper, whose lock guards every change.
+
+    :ivar held: by provider name; read without the lock. Values are replaced, never changed.
+    :ivar troubles: likewise; only of what fails right now.
+    """
+
+    def __init__(self, cooldown_seconds: float, retry: RetryPolicy, clock: Clock) -> None:
+        self.held: dict[str, HeldToken] = {}
+        self.troubles: dict[str, Trouble] = {}
+        self._cooldown_seconds = cooldown_seconds
+        self._retry = retry
+        self._clock = clock
+        self.after_fork_in_child()
+
+    def after_fork_in_child(self) -> None:
+        """Let refusals go: another thread may have been in the middle of noting one."""
+        self.cooldown = Cooldown(self._cooldown_seconds, self._retry, self._clock)
+
+    # ---- entries
+
+    def keep(self, name: str, held: HeldToken) -> None:
+        """Publish a token that came."""
+        self.cooldown.forget(name)
+        self.troubles.pop(name, None)
+        self.held[name] = held
+
+    def refuse(self, name: str, held: HeldToken) -> HeldToken:
+        """Note that an API refused *held*, and return it, dead."""
+        dead = self.held[name] = held.after_refusal()
+        return dead
+
+    def advance(self, name: str) -> bool:
+        """Have a token renewed at once and forget what was refused; ``False`` if none is held."""
+        self.cooldown.forget(name)
+        held = self.held.get(name)
+        if held is not None:
+            self.held[name] = replace(held, renew_at=-math.inf)
+        return held is not None
+
+    def forget(self, name: str) -> bool:
+        """Forget all of *name*; say if there was a token."""
+        self.cooldown.forget(name)
+        self.troubles.pop(name, None)
+        return self.held.pop(name, None) is not None
+
+    def fail(self, name: str, error: OAuth2Error, policy: RetryPolicy, jitter: float) -> Setback:
+        """Note that no token came, and say when to try again, and for whom."""
+        now = self._clock.monotonic()
+        failures = self._note_trouble(name, error, now)
+        held = self.held.get(name)
+        valid = held is not None and now < held.dead_at
+        renew_at = None
+        if held is not None:
+            wait = policy.background_wait(failures, error, held.dead_at - now, jitter)
+            self.held[name] = held.due_again(now + wait)
+            if valid or is_transient(error):
+                renew_at = now + wait
+        if held is not None and valid:
+            return Setback(renew_at, held.ends_at - now)
+        if is_interruption(error.__cause__) or not isinstance(error, TokenAcquisitionError):
+            return Setback(renew_at)
+        return Setback(renew_at, cooldown_seconds=self.cooldown.note(name, error))
+
+    def _note_trouble(self, name: str, error: OAuth2Error, now: float) -> int:
+        """Count the failure; return how many there were in a row before it."""
+        before = self.troubles.get(name)
+        failures = 0 if before is None else before.failures
+        if not is_interruption(error.__cause__):  # which says nothing of the provider
+            self.troubles[name] = Trouble(failures + 1, str(error), now)
+        return failures
+
+    # ---- what a person may know
+
+    def describe(self, name: str) -> dict[str, Any] | None:
+        """Return diagnostics of a token, without a secret; ``None`` if there is none."""
+        held = self.held.get(name)
+        if held is None:
+            return None
+        trouble = self.troubles.get(name)
+        return {
+            "provider_name": name,
+            **held.describe(self._clock),
+            "failures": 0 if trouble is None else trouble.failures,
+            "last_error": None if trouble is None else trouble.error,
+        }
+
+    def health(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return whether callers of *names* can be served."""
+        providers = {name: self._health_of(name) for name in names}
+        found = {each["status"] for each in providers.values()}
+        worst = next((status for status in ("down", "degraded") if status in found), "ok")
+        return {"status": worst, "providers": providers}
+
+    def _health_of(self, name: str) -> dict[str, Any]:
+        now = self._clock.monotonic()
+        held, trouble = self.held.get(name), self.troubles.get(name)
+        if held is not None and now < held.dead_at:
+            status = "ok" if trouble is None else "degraded"
+        else:
+            status = "idle" if trouble is None else "down"
+        told = {} if held is None else held.describe(self._clock)
+        return {
+            "status": status,
+            "state": told.get("state"),
+            "remaining_seconds": told.get("remaining_seconds"),
+            "renews_in_seconds": told.get("renews_in_seconds"),
+            "failures": 0 if trouble is None else trouble.failures,
+            "last_error": None if trouble is None else trouble.error,
+            "last_failure_at": trouble and utc(self._clock, trouble.at - now).isoformat(),
+        }

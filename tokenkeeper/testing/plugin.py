@@ -1,0 +1,87 @@
+"""A pytest plugin: a keeper, a server for it, their clock and their events as fixtures.
+
+pytest loads it by itself wherever Tokenkeeper is installed, so it imports next to nothing before
+a fixture is used. A fixture of the same name in a test suite takes the place of one of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tokenkeeper import OAuth2TokenManager, TokenKeeper
+    from tokenkeeper.clock import Clock
+    from tokenkeeper.testing import EventRecorder, LoopbackAuthorizationServer, SteppedClock
+
+__all__ = ["keeper", "stepped_clock", "token_events", "token_manager", "token_server"]
+
+PROVIDER_NAME = "api"
+"""What the server's client is called in the keeper."""
+
+
+@pytest.fixture
+def stepped_clock() -> SteppedClock:
+    """Return a clock that only ``step()`` moves, and waits before a retry.
+
+    A test that asks for it has its ``keeper`` and ``token_server`` on this clock as well.
+    """
+    from tokenkeeper.testing import SteppedClock
+
+    return SteppedClock(auto_step="retries")
+
+
+@pytest.fixture
+def _token_clock(request: pytest.FixtureRequest) -> Clock:
+    """Return the clock of the test: the stepped one if the test asks for that."""
+    if "stepped_clock" in request.fixturenames:
+        stepped: Clock = request.getfixturevalue("stepped_clock")
+        return stepped
+    from tokenkeeper.clock import SYSTEM_CLOCK
+
+    return SYSTEM_CLOCK
+
+
+@pytest.fixture
+def token_server(_token_clock: Clock) -> Iterator[LoopbackAuthorizationServer]:
+    """Return a running authorization server with a protected API, on loopback."""
+    from tokenkeeper.testing import LoopbackAuthorizationServer
+
+    with LoopbackAuthorizationServer(clock=_token_clock) as server:
+        yield server
+
+
+@pytest.fixture
+def token_events() -> EventRecorder:
+    """Return what is told of the tokens of ``keeper``: ``wait_for()`` waits for an event."""
+    from tokenkeeper.testing import EventRecorder
+
+    return EventRecorder()
+
+
+@pytest.fixture
+def keeper(
+    request: pytest.FixtureRequest, _token_clock: Clock, token_events: EventRecorder
+) -> Iterator[TokenKeeper]:
+    """Return a keeper that is the default one of the process until the test ends.
+
+    With ``token_server`` in the same test, the provider "api" is the server's client.
+    """
+    from tokenkeeper import TokenKeeper
+    from tokenkeeper.testing import default_keeper
+
+    with TokenKeeper(clock=_token_clock, hooks=[token_events]) as keeper, default_keeper(keeper):
+        if "token_server" in request.fixturenames:
+            server: LoopbackAuthorizationServer = request.getfixturevalue("token_server")
+            keeper.add_provider(server.provider(PROVIDER_NAME))
+        yield keeper
+
+
+@pytest.fixture
+def token_manager(keeper: TokenKeeper) -> OAuth2TokenManager:
+    """Return the async front of ``keeper``, for tests that are ``async def``."""
+    from tokenkeeper import OAuth2TokenManager
+
+    return OAuth2TokenManager(keeper)

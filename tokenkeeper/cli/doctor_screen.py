@@ -70,7 +70,7 @@ class Screen(Silence):
     def _row(self, status: Text | str, label: str, text: str) -> None:
         row = Table.grid(padding=(0, 1))
         row.add_column(width=9)
-        row.add_column(width=11)
+        row.add_column(width=12)
         row.add_column()
         row.add_row(status, label, Text(text))
         self._print(row)

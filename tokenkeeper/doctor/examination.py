@@ -57,4 +57,4 @@ def _skip_after(failed: Step) -> Iterator[Report]:
     """Yield the reports of the steps that could not be made, as *failed* did."""
     for step in Step:
         if step > failed:
-            yield Report(step, (skipped(f"skipped, as {failed.label} failed"),))
+            yield Report(step, (skipped(f"not tried, as {failed.label} failed"),))

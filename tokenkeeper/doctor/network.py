@@ -66,7 +66,8 @@ def look_at_dns(visit: Visit) -> Report:
     except (OSError, UnicodeError):
         finding = failure(f"{host}: can't be looked up", "check the spelling of the host")
     else:
-        text = f"{host}: {', '.join(visit.addresses)}"
+        literal = visit.addresses == [host]
+        text = f"{host} is an address" if literal else f"{host}: {', '.join(visit.addresses)}"
         return Report(Step.DNS, (ok(text),), {"host": host, "addresses": visit.addresses})
     return Report(Step.DNS, (finding,), {"host": host, "addresses": []})
 

@@ -90,5 +90,5 @@ class Examination(dict):
     def skipped_after(self, failed):
         """Say whether each step behind *failed* was skipped for it."""
         later = [self[each.name.lower()] for each in Step if each > failed]
-        words = f"skipped, as {failed.label} failed"
+        words = f"not tried, as {failed.label} failed"
         return all(each.status == "skipped" and each.text == words for each in later)

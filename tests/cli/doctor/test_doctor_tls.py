@@ -15,6 +15,7 @@ from servers.entra import CLIENT_ID, TENANT, Entra
 from servers.entra import SECRET as ENTRA_SECRET
 
 from tokenkeeper.doctor.findings import Step
+from tokenkeeper.doctor.route import find_route
 
 
 @pytest.fixture
@@ -281,6 +282,7 @@ class TestProxy:
         code, seen = examine()
         assert code == 0
         assert "with credentials" in seen["proxy"].text
+        assert SECRET not in repr(find_route("https://id.inside.invalid", None))
 
     def test_credentials_that_are_missing(self, behind, examine):
         """A proxy that wants credentials is told as such."""

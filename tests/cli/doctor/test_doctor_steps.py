@@ -145,6 +145,41 @@ class TestVariables:
         assert result.exit_code == 0
         assert run("--config", str(file), "doctor", "--strict").exit_code == 2
 
+    @pytest.fixture
+    def three(self, environment, server, tmp_path):
+        """Write a file with three providers: no DNS, a refused client, and one that is well."""
+        block = (
+            "  - {{provider_name: {}, provider_type: generic, client_id: i,"
+            " client_secret: '${{SECRET}}', token_url: '{}'}}\n"
+        )
+        server.documents["/refused"] = 401, {"error": "invalid_client"}
+        urls = {
+            "astray": "https://id.invalid/token",
+            "refused": server.origin + "/refused",
+            "well": server.token_url,
+        }
+        blocks = "".join(block.format(*each) for each in urls.items())
+        (tmp_path / "tokens.yaml").write_text("oauth2:\n" + blocks)
+        environment.setenv("SECRET", SECRET)
+        environment.setenv("TOKENKEEPER_CONFIG", str(tmp_path / "tokens.yaml"))
+
+    def test_several_providers(self, three, run):
+        """All are looked at, and the exit code is of the first one that failed."""
+        result = run("doctor", "--json")
+        providers = json.loads(result.stdout)["providers"]
+        codes = {each["provider"]: each["exit_code"] for each in providers}
+        assert codes == {"astray": Step.DNS, "refused": Step.CREDENTIALS, "well": 0}
+        assert result.exit_code == Step.DNS
+
+    def test_some_of_several_providers(self, three, run):
+        """Those that are named are looked at, in the order of the file, and no others."""
+        result = run("doctor", "well", "refused")
+        assert [line for line in result.stdout.splitlines() if ": " in line and line[0] != " "] == [
+            "refused: credentials failed",
+            "well: fit",
+        ]
+        assert result.exit_code == Step.CREDENTIALS
+
     def test_a_name_that_the_file_does_not_have(self, run, server, tmp_path):
         """An unknown name is one line on standard error that has the known ones."""
         file = tmp_path / "tokens.yaml"

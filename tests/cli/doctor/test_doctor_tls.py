@@ -143,7 +143,7 @@ class TestCertificates:
         server._context = context
         code, seen = examine()
         assert code == Step.TLS
-        assert "self-signed" in seen["tls"].text
+        assert "is self-signed, and not among our CAs" in seen["tls"].text
 
     def test_the_cas_of_a_provider(self, secure, run, environment, tmp_path):
         """A provider's own CAs count before the environment's, and are told."""
@@ -216,6 +216,24 @@ class TestHandshakes:
             code, seen = examine("--timeout", "0.2")
         assert code == Step.TLS
         assert "no handshake within 0.2 s" in seen["tls"].text
+
+    def test_an_address_that_refuses(self, secure, examine, environment):
+        """The handshake goes to the address that accepted, and not to the first one."""
+        port = secure("localhost", name="localhost").server_port
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in ("127.0.0.2", "127.0.0.1")
+        ]
+        real = socket.getaddrinfo
+
+        def look_up(host, *rest, **options):
+            return found if host == "localhost" else real(host, *rest, **options)
+
+        environment.setattr(socket, "getaddrinfo", look_up)
+        code, seen = examine()
+        assert code == 0
+        assert seen["tcp"].status == "warning"
+        assert seen["tls"].facts["hosts"] == ["localhost"]
 
     def test_ciphers_that_nobody_shares(self, secure, examine):
         """A server that wants ciphers we do not have is told so."""

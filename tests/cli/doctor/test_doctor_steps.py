@@ -275,7 +275,7 @@ class TestClock:
     """The server's time and ours."""
 
     @pytest.mark.parametrize(
-        ("skew", "words"), [(90, "90 s behind the server's"), (-90, "90 s ahead of the server's")]
+        ("skew", "words"), [(90, "s behind the server's"), (-90, "s ahead of the server's")]
     )
     def test_clocks_that_differ(self, describe, examine, server, skew, words):
         """A clock that is off by more than half a minute draws a warning with the direction."""
@@ -284,7 +284,7 @@ class TestClock:
         code, seen = examine()
         assert code == 0
         assert seen["clock"].status == "warning"
-        assert words in seen["clock"].text.replace("89", "90").replace("91", "90")
+        assert words in seen["clock"].text
         assert seen["clock"].facts["skew_seconds"] == pytest.approx(skew, abs=5)
 
     def test_an_answer_from_a_cache(self, describe, examine, server):

@@ -71,7 +71,7 @@ class Screen(Silence):
         row = Table.grid(padding=(0, 1))
         row.add_column(width=9)
         row.add_column(width=12)
-        row.add_column()
+        row.add_column(overflow="fold")  # the end of a URL counts
         row.add_row(status, label, Text(text))
         self._print(row)
 

@@ -49,7 +49,11 @@ def look_at_clock(visit: Visit) -> Report:
 def look_at_metadata(visit: Visit) -> Report:
     """Compare what the server says of itself with what is configured."""
     needed = visit.subject.kind == "azure"  # msal goes by it; elsewhere it is a help, no more
-    documents = [(each, said) for each in visit.fetched if (said := _content(each)) is not None]
+    documents = [
+        (each, said)
+        for each in visit.fetched
+        if (said := _content(each)) is not None and _is_meant(visit, each, said)
+    ]
     if not documents and visit.unanswered is not None:
         finding = failure(visit.unanswered) if needed else note(visit.unanswered)
         return Report(Step.METADATA, (finding,), {"url": None})
@@ -133,6 +137,19 @@ def _names_our_endpoint(visit: Visit, content: Mapping[str, Any]) -> bool:
     return visit.subject.kind == "azure" or theirs == visit.subject.shown_url
 
 
+def _names_its_issuer(fetched: Fetched, content: Mapping[str, Any]) -> bool:
+    return str(content.get("issuer")).rstrip("/") == fetched.issuer.rstrip("/")
+
+
+def _is_meant(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> bool:
+    """Say whether a document that was guessed at is about our server.
+
+    One that names neither our token endpoint nor the issuer that it was looked for under is about
+    another server on the same host, and would give false alarms.
+    """
+    return _names_our_endpoint(visit, content) or _names_its_issuer(fetched, content)
+
+
 def _none(visit: Visit, needed: bool) -> Finding:
     if not needed:
         return note("the server publishes none where it can be guessed; the token endpoint counts")
@@ -157,11 +174,10 @@ def _judge(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> list[F
                 "check token_url, unless the server is known to have both",
             )
         )
-    issuer = content.get("issuer")
-    if subject.kind != "azure" and str(issuer).rstrip("/") != fetched.issuer.rstrip("/"):
+    if subject.kind != "azure" and not _names_its_issuer(fetched, content):
         findings.append(
             warning(
-                f"the issuer calls itself {tame(issuer)}, and not {fetched.issuer}",
+                f"the issuer calls itself {tame(content.get('issuer'))}, and not {fetched.issuer}",
                 "have its operator correct it: clients that go by RFC 8414 §3.3 refuse it",
             )
         )

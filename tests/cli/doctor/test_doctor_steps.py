@@ -205,6 +205,13 @@ class TestNetwork:
         assert "spelling" in seen["dns"].advice
         assert seen.skipped_after(Step.DNS)
 
+    def test_a_name_that_can_not_be(self, describe, examine):
+        """A host that is no name at all fails DNS too."""
+        describe(f"https://{'a' * 70}.example/token")
+        code, seen = examine()
+        assert code == Step.DNS
+        assert "can't be looked up" in seen["dns"].text
+
     def test_a_resolver_that_says_nothing(self, describe, examine, environment):
         """A resolver that hangs costs the timeout and no more."""
         describe("https://id.invalid/token")
@@ -370,6 +377,13 @@ class TestMetadata:
         describe()
         code, seen = examine()
         assert code == 0
+        assert "publishes none" in seen["metadata"].text
+
+    def test_metadata_of_another_server(self, describe, examine, server):
+        """Metadata of somebody else at the same host are not held against the configuration."""
+        server.publish(issuer="https://other.example", token_endpoint="https://other.example/t")
+        describe()
+        _, seen = examine()
         assert "publishes none" in seen["metadata"].text
 
     def test_a_query_is_kept_to_ourselves(self, describe, run, server):

@@ -14,6 +14,7 @@ from servers.ailing import SECRET, AilingServer, ConnectProxy
 from servers.entra import CLIENT_ID, TENANT, Entra
 from servers.entra import SECRET as ENTRA_SECRET
 
+from tokenkeeper.doctor.certificate import read_certificate
 from tokenkeeper.doctor.findings import Step
 from tokenkeeper.doctor.route import find_route
 
@@ -118,6 +119,17 @@ class TestCertificates:
         assert "issued by a CA that we do not know" in seen["tls"].text
         assert "Strangers" in seen["tls"].text
         assert os.environ["REQUESTS_CA_BUNDLE"] in seen["tls"].advice
+
+    @pytest.mark.parametrize("der", [None, b"", b"junk"])
+    def test_one_that_is_none(self, der):
+        """Bytes that are no certificate are no reason to fail."""
+        assert read_certificate(der) is None
+
+    def test_one_whose_fields_say_more_than_names(self):
+        """What a certificate says of itself is shown as one tame line."""
+        wild = trustme.CA(organization_name="Evil\x1b[31m\nCorp")
+        certificate = read_certificate(ssl.PEM_cert_to_DER_cert(wild.cert_pem.bytes().decode()))
+        assert "Evil?[31m?Corp" in certificate.subject
 
     def test_one_without_its_intermediate(self, secure, examine, authority):
         """A server that leaves out an intermediate is told as such a possibility."""

@@ -57,7 +57,7 @@ FLOORS = [
     {"manager"},
     {"integrations"},
     {"testing"},
-    {"demo", "cli", "__main__"},
+    {"demo", "doctor", "cli", "__main__"},
 ]
 
 ON_DEMAND = {("keeper", "integrations")}

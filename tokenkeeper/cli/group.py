@@ -12,6 +12,7 @@ from tokenkeeper.cli.clear import clear
 from tokenkeeper.cli.completion import completion
 from tokenkeeper.cli.config import config
 from tokenkeeper.cli.demo import demo
+from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
 from tokenkeeper.cli.listing import list_
 from tokenkeeper.cli.source import Source
@@ -56,5 +57,5 @@ def cli(ctx: click.Context, config: Path | None, cache: Path | None) -> None:
     ctx.obj = Source(config, cache)
 
 
-for command in (get, list_, status, watch, clear, config, completion, demo):
+for command in (get, list_, status, watch, clear, config, completion, demo, doctor):
     cli.add_command(command)

@@ -1,0 +1,94 @@
+"""What runs the doctor on a client of a small server, and sees to it that it shows no secret."""
+
+import json
+import os
+
+import pytest
+from click.testing import CliRunner
+from servers.ailing import SECRET, TOKEN, AilingServer
+
+from tokenkeeper.cli.group import cli
+from tokenkeeper.doctor.findings import Step
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
+    """Let no variable of the machine play a part."""
+    for name in list(os.environ):
+        if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_")) or name.lower().endswith(
+            ("_proxy", "ca_bundle")
+        ):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+@pytest.fixture
+def server():
+    """Return a server that is well, and publishes no metadata."""
+    with AilingServer() as server:
+        yield server
+
+
+@pytest.fixture
+def describe(environment, server):
+    """Return what describes a client by the environment, by default one of the server."""
+
+    def describe(token_url=server.token_url, secret=SECRET, scope="read"):
+        environment.setenv("OAUTH2_CLIENT_ID", "an-id")
+        environment.setenv("OAUTH2_CLIENT_SECRET", secret)
+        environment.setenv("OAUTH2_TOKEN_URL", token_url)
+        environment.setenv("OAUTH2_SCOPE", scope)
+
+    return describe
+
+
+@pytest.fixture
+def run():
+    """Return what runs the command; no output of it may show a secret or a token."""
+
+    def run(*arguments):
+        result = CliRunner().invoke(cli, arguments)
+        assert not isinstance(result.exception, Exception), result.exception
+        assert SECRET not in result.output
+        assert TOKEN not in result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def examine(run):
+    """Return what examines the one provider: exit code, and findings by step."""
+
+    def examine(*arguments):
+        result = run("doctor", "--json", *arguments)
+        document = json.loads(result.stdout)
+        (provider,) = document["providers"]
+        assert document["exit_code"] == provider["exit_code"] == result.exit_code
+        assert [step["step"] for step in provider["steps"]] == [s.name.lower() for s in Step]
+        return result.exit_code, Examination(provider["steps"])
+
+    return examine
+
+
+class Seen:
+    """One step as JSON has it."""
+
+    def __init__(self, step):
+        self.status = step["status"]
+        self.facts = step["facts"]
+        self.text = "; ".join(each["text"] for each in step["findings"])
+        self.advice = "; ".join(each["advice"] or "" for each in step["findings"])
+
+
+class Examination(dict):
+    """All steps, by name."""
+
+    def __init__(self, steps):
+        super().__init__({step["step"]: Seen(step) for step in steps})
+
+    def skipped_after(self, failed):
+        """Say whether each step behind *failed* was skipped for it."""
+        later = [self[each.name.lower()] for each in Step if each > failed]
+        words = f"not tried, as {failed.label} failed"
+        return all(each.status == "skipped" and each.text == words for each in later)

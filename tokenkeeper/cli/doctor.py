@@ -1,0 +1,91 @@
+"""``tokenkeeper doctor``: what keeps a provider from its tokens, step by step."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tokenkeeper.cli.common import ExitCode, complete_names, json_option, words_for_problems
+from tokenkeeper.cli.source import Source
+from tokenkeeper.doctor.findings import Level, Report, Step
+
+if TYPE_CHECKING:
+    from tokenkeeper.doctor.sources import Patient
+
+__all__ = ["doctor"]
+
+_EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".join(
+    [
+        "   0  no step failed",
+        *(f"  {step.value:2}  {step.label:<12} {step.question}" for step in Step),
+    ]
+)
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_names)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True, max=600),
+    default=10.0,
+    show_default=True,
+    help="Seconds for each step.",
+)
+@click.option("--strict", is_flag=True, help="Count a warning as a failure in the exit code.")
+@json_option
+@click.pass_context
+def doctor(
+    ctx: click.Context, names: tuple[str, ...], timeout: float, strict: bool, as_json: bool
+) -> None:
+    """Look at each provider, or those NAMEd, and say what keeps it from its tokens.
+
+    Makes one token request for each, without retries. Prints no secret and no token.
+    """
+    # Not at the top: other commands need neither rich nor cryptography.
+    from tokenkeeper.cli.doctor_screen import Screen, Silence
+    from tokenkeeper.doctor.examination import examine
+    from tokenkeeper.doctor.sources import patients_from
+
+    screen = Silence() if as_json else Screen()
+    examined: list[_Examined] = []
+    with words_for_problems():
+        for patient in patients_from(ctx.ensure_object(Source).path, names, os.environ):
+            screen.begin(patient)
+            examined.append(_Examined(patient, strict))
+            for report in examine(patient, timeout=timeout):
+                screen.show(report)
+                examined[-1].reports.append(report)
+            screen.end(patient, examined[-1].reports)
+    code = next((each.exit_code for each in examined if each.exit_code), int(ExitCode.OK))
+    if as_json:
+        providers = [each.as_dict() for each in examined]
+        click.echo(json.dumps({"exit_code": code, "providers": providers}, indent=2))
+    ctx.exit(code)
+
+
+@dataclass
+class _Examined:
+    """What was found of one provider."""
+
+    patient: Patient
+    strict: bool
+    reports: list[Report] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        bad = {Level.FAILED, Level.WARNING} if self.strict else {Level.FAILED}
+        return next((int(each.step) for each in self.reports if each.level in bad), 0)
+
+    def as_dict(self) -> dict[str, Any]:
+        subject = self.patient.subject
+        return {
+            "provider": self.patient.name,
+            "type": subject.kind if subject else None,
+            "url": subject.shown_url if subject else None,
+            "exit_code": self.exit_code,
+            "steps": [each.as_dict() for each in self.reports],
+        }

@@ -1,0 +1,183 @@
+"""Which providers there are to look at, and whether their variables and secret files are there."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenkeeper.config.environment import (
+    AZURE,
+    OAUTH2,
+    provider_from_environment,
+    providers_from_environment,
+)
+from tokenkeeper.config.loading import load_configuration
+from tokenkeeper.config.problems import Problems
+from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
+from tokenkeeper.doctor.subject import Subject, subject_of
+from tokenkeeper.exceptions import (
+    ConfigurationWarning,
+    InvalidConfigurationError,
+    UnknownProviderError,
+)
+from tokenkeeper.providers.azure import AzureADProvider
+from tokenkeeper.providers.base import BaseOAuth2Provider
+
+__all__ = ["Patient", "patients_from"]
+
+_AUTHORITY = "AZURE_AUTHORITY_HOST"
+_SCOPE = "OAUTH2_SCOPE"
+
+
+@dataclass(frozen=True)
+class Patient:
+    """A provider to look at, or what keeps it from being made.
+
+    :ivar name: the provider's; the file's where no provider could be made of it.
+    :ivar subject: ``None`` where the variables step failed.
+    :ivar variables: what that step found.
+    """
+
+    name: str
+    subject: Subject | None
+    variables: Report
+
+
+def patients_from(
+    path: Path | None, names: Iterable[str], environment: Mapping[str, str]
+) -> list[Patient]:
+    """Return the providers that *path* describes, or *environment* where there is no path.
+
+    :param names: those to look at; all if there are none.
+    :raises UnknownProviderError: for a name that the file does not have.
+    """
+    if path is None:
+        return list(_from_environment(list(names), environment))
+    return _from_file(path, list(names), environment)
+
+
+# ---- a file
+
+
+def _from_file(path: Path, names: list[str], environment: Mapping[str, str]) -> list[Patient]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConfigurationWarning)
+        try:
+            providers = load_configuration(path).providers
+        except InvalidConfigurationError as broken:
+            problems = broken.problems or (str(broken),)
+            findings = tuple(failure(each) for each in problems)
+            return [Patient(path.name, None, Report(Step.VARIABLES, findings))]
+    known = {provider.provider_name: provider for provider in providers}
+    for name in names:
+        if name not in known:
+            raise UnknownProviderError(
+                f"{path.name} has no provider {name!r}, but: {', '.join(map(repr, known))}",
+                provider_name=name,
+            )
+    # Where nobody knows better, what is wrong with the file is told once.
+    told = [warning(str(each.message)) for each in caught]
+    sources = {
+        provider.provider_name: block
+        for provider, block in zip(providers, _blocks(path), strict=True)
+    }
+    patients = []
+    for name, provider in known.items():
+        if names and name not in names:
+            continue
+        findings = (
+            ok(f"{path.name} read"),
+            *_variables_of(sources[name], environment),
+            *_secret_file_of(provider.registration.block.client_secret_file),
+            *told,
+        )
+        told = []
+        patients.append(Patient(name, subject_of(provider), Report(Step.VARIABLES, findings)))
+    return patients
+
+
+def _blocks(path: Path) -> list[object]:
+    """Return the blocks of a file that has no mistake, before variables are filled in."""
+    from tokenkeeper.config.document import read_document  # it needs the extra "yaml"
+    from tokenkeeper.config.registration import SECTION
+
+    section = read_document(path).content[SECTION]
+    return section if isinstance(section, list) else [section]
+
+
+class _Asked(Mapping[str, str]):
+    """An environment that remembers which of its variables somebody wanted."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.names: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> str:
+        self.names[name] = None
+        return self._environment[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environment)
+
+    def __len__(self) -> int:
+        return len(self._environment)
+
+
+def _variables_of(block: object, environment: Mapping[str, str]) -> Iterator[Finding]:
+    from tokenkeeper.config.variables import fill_in
+
+    asked = _Asked(environment)
+    fill_in(block, asked, Problems(""), ())
+    for name in asked.names:
+        if environment.get(name):
+            yield ok(f"{name} is set")
+        else:
+            yield note(f"{name} is not set: its default counts")
+
+
+def _secret_file_of(name: str | None) -> Iterator[Finding]:
+    if name is not None:
+        yield ok(f"secret file {name} read")
+
+
+# ---- the environment
+
+
+def _from_environment(names: list[str], environment: Mapping[str, str]) -> Iterator[Patient]:
+    if names:
+        for name in names:
+            try:
+                yield _described(provider_from_environment(name, environment), environment)
+            except InvalidConfigurationError as problem:
+                yield _not_described(name, problem, environment)
+        return
+    try:
+        providers = providers_from_environment(environment)
+    except InvalidConfigurationError as problem:
+        yield _not_described(problem.provider_name or "environment", problem, environment)
+        return
+    for provider in providers:
+        yield _described(provider, environment)
+
+
+def _described(provider: BaseOAuth2Provider, environment: Mapping[str, str]) -> Patient:
+    azure = isinstance(provider, AzureADProvider)
+    findings = [ok(f"{name} is set") for name in (AZURE if azure else OAUTH2)]
+    optional = _AUTHORITY if azure else _SCOPE
+    if environment.get(optional):
+        findings.append(ok(f"{optional} is set"))
+    else:
+        missing = "the public cloud is asked" if azure else "no scope is asked for"
+        findings.append(note(f"{optional} is not set: {missing}"))
+    report = Report(Step.VARIABLES, tuple(findings))
+    return Patient(provider.provider_name, subject_of(provider), report)
+
+
+def _not_described(
+    name: str, problem: InvalidConfigurationError, environment: Mapping[str, str]
+) -> Patient:
+    present = [each for each in (*OAUTH2, _SCOPE, *AZURE) if environment.get(each, "").strip()]
+    findings = (failure(str(problem)), *(ok(f"{each} is set") for each in present))
+    return Patient(name, None, Report(Step.VARIABLES, findings))

@@ -1,0 +1,117 @@
+"""What the doctor has to know of a provider: where it goes, and what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from tokenkeeper.config.reloadable import ReloadableProvider
+from tokenkeeper.oauth.client_auth import ClientSecretBasic
+from tokenkeeper.providers.azure import AzureADProvider
+from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.generic import GenericOAuth2Provider
+
+__all__ = ["Subject", "subject_of"]
+
+Kind = Literal["generic", "azure", "custom"]
+
+_DEEPEST_ISSUER = 4
+"""Segments of a path that an issuer may have; Keycloak's has two, Okta's two."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One provider, looked into.
+
+    :ivar url: the token endpoint, or Entra's authority; ``None`` where only the provider knows.
+    :ivar metadata_urls: where the server's metadata may be, each with the issuer whose it is.
+    :ivar verify: as the provider's transport has it.
+    :ivar auth_method: by the name of RFC 7591 §2.
+    """
+
+    provider: BaseOAuth2Provider
+    kind: Kind
+    url: str | None = None
+    metadata_urls: tuple[tuple[str, str], ...] = ()
+    verify: bool | str | None = None
+    auth_method: str | None = None
+    scope: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that callers ask for."""
+        return self.provider.provider_name
+
+    @property
+    def shown_url(self) -> str | None:
+        """The URL without its query, which may hold a secret."""
+        return self.url and self.url.partition("?")[0]
+
+    @property
+    def host(self) -> str:
+        """The host of :attr:`url`."""
+        return urlsplit(self.url or "").hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port of :attr:`url`."""
+        parts = urlsplit(self.url or "")
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def secure(self) -> bool:
+        """Whether the way to the server is TLS; it may be otherwise on loopback."""
+        return (self.url or "").startswith("https:")
+
+
+def subject_of(provider: BaseOAuth2Provider) -> Subject:
+    """Look into *provider*. Nothing is asked of any server.
+
+    A provider from a configuration stands behind one that asks a second time when the client is
+    refused; a new one of the same registration asks once.
+    """
+    if isinstance(provider, ReloadableProvider):
+        provider = provider.registration.make_provider()
+    # What follows is nobody else's business, and so no part of the providers' surface.
+    if isinstance(provider, GenericOAuth2Provider):
+        config, client = provider._config, provider._client  # noqa: SLF001
+        basic = isinstance(client, ClientSecretBasic)
+        return Subject(
+            provider,
+            "generic",
+            config.token_url,
+            tuple(_candidates(config.token_url)),
+            provider._transport._verify,  # noqa: SLF001
+            "client_secret_basic" if basic else "client_secret_post",
+            str(config.scope) if config.scope else None,
+        )
+    if isinstance(provider, AzureADProvider):
+        authority = f"{provider._authority}/{provider._tenant_id}/v2.0"  # noqa: SLF001
+        return Subject(
+            provider,
+            "azure",
+            provider._authority,  # noqa: SLF001
+            ((f"{authority}/.well-known/openid-configuration", authority),),
+            provider._http.transport._verify,  # noqa: SLF001
+            "client_secret_post",
+            " ".join(provider._scopes),  # noqa: SLF001
+        )
+    return Subject(provider, "custom")
+
+
+def _candidates(token_url: str) -> Iterator[tuple[str, str]]:
+    """Yield where the metadata of the server of *token_url* may be, the likeliest issuer first.
+
+    Nobody told us the issuer. It is the server's root, or a piece of the endpoint's path: Keycloak
+    has ``/realms/NAME``, Okta ``/oauth2/NAME``. A longer piece says more of whose it is.
+    """
+    parts = urlsplit(token_url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    segments = [each for each in parts.path.split("/") if each][:-1][:_DEEPEST_ISSUER]
+    for length in range(len(segments), -1, -1):
+        path = "".join(f"/{each}" for each in segments[:length])
+        issuer = origin + path
+        yield f"{origin}/.well-known/oauth-authorization-server{path}", issuer  # RFC 8414 §3
+        yield f"{issuer}/.well-known/openid-configuration", issuer  # OpenID Connect Discovery §4

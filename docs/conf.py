@@ -4,6 +4,7 @@ from tokenkeeper import __version__
 
 project = "Tokenkeeper"
 author = "The Tokenkeeper maintainers"
+project_copyright = author
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]

@@ -189,7 +189,9 @@ class TokenKeeper(StaysHere):
         ``remaining_seconds`` and ``renews_in_seconds`` as in :meth:`get_cached_token_info`,
         ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC).
 
-        It asks no server and waits for nobody.
+        It asks no server and waits for nobody. A provider that is down stays so until somebody
+        asks for its token again, so a probe that keeps callers away should ask by itself:
+        ``get_token(name, timeout=1)`` at first.
         """
         return self._renewals.health()
 

@@ -13,10 +13,11 @@ from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.demo.load import PROVIDER_NAME, Load
 from tokenkeeper.demo.tally import Summary, quantiles, summary
 from tokenkeeper.keeper import TokenKeeper
-from tokenkeeper.models import OAuth2Config
+from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.generic import GenericOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
+from tokenkeeper.schedule import deadlines
 from tokenkeeper.testing.server import LoopbackAuthorizationServer
 from tokenkeeper.testing.stats import ServerStats
 
@@ -26,7 +27,7 @@ LEAST_LIVES = 1.5
 """How many lives of a token a run needs at least, so that the outage falls into it."""
 
 _OUTAGE_AFTER = 0.35  # of the run; the next renewal is at most 0.57 of a life away then
-_OUTAGE_LIVES = 0.25  # from there on; a token has 0.38 of its life left when its renewal begins
+_OUTAGE_SHARE = 0.7  # from there on, of the time in which the token can still be used
 _TICK_SECONDS = 0.03
 _FRAME_SECONDS = 0.25
 
@@ -48,7 +49,8 @@ class Plan:
 
         Longer than a retry takes, and shorter than what is left of the token then.
         """
-        return self.lifetime_seconds * _OUTAGE_LIVES
+        times = deadlines(0.0, self.lifetime_seconds, DEFAULT_BUFFER_SECONDS, 0.0)
+        return (times.dead_at - times.renew_at) * _OUTAGE_SHARE
 
 
 @dataclass(frozen=True, slots=True)

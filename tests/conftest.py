@@ -1,6 +1,7 @@
 """A provider that does as it is told, and keepers on a clock that is stepped by hand."""
 
 import os
+import signal
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -13,6 +14,16 @@ from tokenkeeper.testing import SteppedClock
 if "CI" not in os.environ:  # there Hypothesis has a profile of its own: no deadline, no chance
     hypothesis.settings.register_profile("here", deadline=None)
     hypothesis.settings.load_profile("here")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def programs_heed_interrupts():
+    """Let Ctrl-C reach the programs that are started, wherever the tests run.
+
+    What a shell starts in the background ignores it, and so would all that comes of that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Source(BaseOAuth2Provider):

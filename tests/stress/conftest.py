@@ -263,16 +263,6 @@ class Script:
         return self._process.returncode, output, errors
 
 
-@pytest.fixture(autouse=True, scope="session")
-def programs_heed_interrupts():
-    """Let Ctrl-C reach the programs that are started, wherever the tests run.
-
-    What a shell starts in the background ignores it, and so would all that comes of that.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.fixture
 def kit():
     """Return this module: tests are not a package, so they can't import it."""

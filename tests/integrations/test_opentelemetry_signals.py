@@ -24,22 +24,25 @@ class Signals:
         self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.hook = OpenTelemetryHook(self.meters, self.tracers, clock)
 
-    def points(self, name):
-        """Return the metric's value for each set of attributes."""
+    def data_points(self, name):
+        """Return what the SDK has of a metric."""
         data = self.reader.get_metrics_data()
-        metrics = [
-            metric
+        return [
+            point
             for resource in (data.resource_metrics if data else [])
             for scope in resource.scope_metrics
             for metric in scope.metrics
             if metric.name == f"tokenkeeper.{name}"
+            for point in metric.data.data_points
         ]
+
+    def points(self, name):
+        """Return the metric's value for each set of attributes."""
         return {
             tuple(sorted(dict(point.attributes).values())): getattr(
                 point, "value", getattr(point, "count", None)
             )
-            for metric in metrics
-            for point in metric.data.data_points
+            for point in self.data_points(name)
         }
 
     @property
@@ -138,6 +141,23 @@ def test_failures(keeper, provider, signals, clock):
         keeper.get_token("api")
     assert signals.points("cooldowns") == {("api",): 1}
     assert signals.points("acquisition.duration")["api", "http_503", "renew"] == 2
+
+
+def test_a_refused_token_has_no_life_left(keeper, provider, signals):
+    """While a refused token can't be replaced, its lifetime does not count."""
+    token = keeper.get_token("api")
+    provider.script.append(TokenAcquisitionError("no", error="invalid_client", status_code=401))
+    with pytest.raises(TokenAcquisitionError):
+        keeper.renew_refused("api", token)
+    assert signals.points("token.remaining_lifetime") == {("api",): 0}
+
+
+def test_buckets_are_seconds(keeper, provider, signals):
+    """The histogram asks for buckets that tell a fast server from a slow one."""
+    keeper.get_token("api")
+    (point,) = signals.data_points("acquisition.duration")
+    assert point.explicit_bounds[0] < 0.1
+    assert point.explicit_bounds[-1] == 60
 
 
 def test_without_an_sdk(clock):

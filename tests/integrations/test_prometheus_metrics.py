@@ -137,6 +137,35 @@ def test_refused_and_cleared(keeper, provider, value):
     assert value("token_expiry_timestamp_seconds") == math.inf
 
 
+def test_no_token_any_more(keeper, provider, value, clock):
+    """While none can be had the end is where the last one ended, whatever its lifetime said."""
+    token = keeper.get_token("api")
+    clock.step(100)
+    provider.script.extend([WRONG_SECRET, WRONG_SECRET])
+    refused_at = clock.time()
+    with pytest.raises(TokenAcquisitionError):
+        keeper.renew_refused("api", token)
+    assert value("token_expiry_timestamp_seconds") == refused_at
+    clock.step(100)
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api", force_refresh=True)
+    assert value("token_expiry_timestamp_seconds") == refused_at
+    keeper.get_token("api", force_refresh=True)
+    assert value("token_expiry_timestamp_seconds") == clock.time() + 3600
+
+
+@pytest.mark.parametrize("cleared", [False, True])
+def test_no_token_ever(keeper, provider, value, clock, cleared):
+    """Where there was none, or it was cleared, the end is the first failure."""
+    if cleared:
+        keeper.get_token("api")
+        keeper.clear_token("api")
+    provider.script.append(WRONG_SECRET)
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api")
+    assert value("token_expiry_timestamp_seconds") == clock.time()
+
+
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
     [

@@ -27,6 +27,7 @@ from tokenkeeper.events import (
     TokenGranted,
     TokenRefused,
 )
+from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._reasons import reason_of
 
 __all__ = ["OpenTelemetryHook"]
@@ -61,6 +62,7 @@ class OpenTelemetryHook:
             "tokenkeeper.acquisition.duration",
             unit="s",
             description="From the first token request to the outcome, retries included.",
+            explicit_bucket_boundaries_advisory=DURATION_BUCKETS,  # an SDK's own are milliseconds
         )
         self._requests = meter.create_counter(
             "tokenkeeper.token.requests", unit="{request}", description="Token requests."
@@ -102,6 +104,10 @@ class OpenTelemetryHook:
             case TokenDenied():
                 first = isinstance(event, AcquisitionFailed)
                 attributes |= {KIND: "acquire" if first else "renew", ERROR_TYPE: reason_of(event)}
+                ends = self._ends.get(event.provider_name)
+                if ends is not None and not event.remaining_seconds:
+                    # An API refused it perhaps: the end that it had does not count.
+                    self._ends[event.provider_name] = min(ends, event.occurred_at.timestamp())
                 self._report(event, attributes)
             case ServedStale():
                 self._stale.add(1, attributes)

@@ -26,12 +26,10 @@ from tokenkeeper.events import (
     TokenGranted,
     TokenRefused,
 )
+from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._reasons import reason_of
 
 __all__ = ["PrometheusHook"]
-
-BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-"""Seconds: from a server nearby to all retries used up."""
 
 
 class PrometheusHook:
@@ -44,6 +42,8 @@ class PrometheusHook:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._ends: dict[str, float] = {}  # what the gauge says; entries are replaced, no more
+
         def counter(name: str, documentation: str, *labels: str) -> Counter:
             return Counter(name, documentation, ["provider", *labels], registry=registry)
 
@@ -87,11 +87,12 @@ class PrometheusHook:
             "Time from the first request to the outcome, retries and their waits included.",
             ["provider"],
             registry=registry,
-            buckets=BUCKETS,
+            buckets=DURATION_BUCKETS,
         )
         self._expiry = gauge(
             "tokenkeeper_token_expiry_timestamp_seconds",
-            "When the token at hand ends, since the epoch; +Inf where none is held.",
+            "When the token at hand ends, since the epoch: in the past while none can be had, and "
+            "+Inf after a clear.",
             "livemin",  # of several processes the worst counts
         )
         self._failing = gauge(
@@ -114,7 +115,7 @@ class PrometheusHook:
                 self._granted.labels(provider, kind).inc()
                 self._requests.labels(provider).inc(event.attempts)
                 self._durations.labels(provider).observe(event.duration_seconds)
-                self._expiry.labels(provider).set(now + event.remaining_seconds)
+                self._set_end(provider, now + event.remaining_seconds)
                 self._failing.labels(provider).set(0)
                 self._cooldown_end.labels(provider).set(0)
             case TokenDenied():
@@ -123,6 +124,9 @@ class PrometheusHook:
                 self._requests.labels(provider).inc(event.attempts)
                 self._durations.labels(provider).observe(event.duration_seconds)
                 self._failing.labels(provider).inc()
+                if not event.remaining_seconds:
+                    # None was there, or an API refused it: the end that it had does not count.
+                    self._set_end(provider, min(now, self._ends.get(provider, now)))
             case ServedStale():
                 self._stale.labels(provider).inc()
             case CooledDown():
@@ -133,6 +137,10 @@ class PrometheusHook:
             case TokenCleared():
                 self._cleared.labels(provider).inc()
                 # Removing a label does not work in the multiprocess mode, and a NaN sticks there.
-                self._expiry.labels(provider).set(math.inf)
+                self._set_end(provider, math.inf)
                 self._failing.labels(provider).set(0)
                 self._cooldown_end.labels(provider).set(0)
+
+    def _set_end(self, provider: str, end: float) -> None:
+        self._ends[provider] = end
+        self._expiry.labels(provider).set(end)

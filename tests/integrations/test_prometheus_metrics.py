@@ -9,6 +9,10 @@ import textwrap
 import prometheus_client
 import pytest
 import requests
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from tokenkeeper import GenericOAuth2Provider, RetryPolicy, TokenAcquisitionError, TokenKeeper
@@ -227,3 +231,69 @@ def test_forked_workers(tmp_path):
         timeout=60,
     )
     assert (done.stdout.strip(), done.returncode) == ("3.0", 0), done.stderr
+
+
+WORST_WORKER = """
+    import os
+    import prometheus_client
+    from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+    from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenKeeper
+    from tokenkeeper.integrations.prometheus import PrometheusHook
+    from tokenkeeper.testing import MockProvider, SteppedClock
+
+    clock = SteppedClock(wall=1_900_000_000)
+    provider = MockProvider("api", clock=clock, retry=RetryPolicy(attempts=1))
+    keeper = TokenKeeper(hooks=[PrometheusHook()], clock=clock, background=False)
+    keeper.add_provider(provider)
+
+    def work(lifetime_seconds):
+        provider.lifetime_seconds = lifetime_seconds
+        keeper.get_token("api")
+        if lifetime_seconds == 1000:
+            provider.script.append(TokenAcquisitionError("no", status_code=503))
+            try:
+                keeper.get_token("api", force_refresh=True)
+            except TokenAcquisitionError:
+                pass
+        if lifetime_seconds == 3000:
+            keeper.clear_token("api")
+
+    def gauge(name):
+        registry = prometheus_client.CollectorRegistry()
+        MultiProcessCollector(registry)
+        return registry.get_sample_value(f"tokenkeeper_token_{name}", {"provider": "api"})
+
+    pids = []
+    for lifetime_seconds in (2000, 1000, 3000):
+        pid = os.fork()
+        if not pid:
+            work(lifetime_seconds)
+            os._exit(0)
+        pids.append(pid)
+        assert os.waitpid(pid, 0)[1] == 0
+    print(gauge("expiry_timestamp_seconds") - clock.time(), gauge("consecutive_failures"))
+    mark_process_dead(pids[1])  # as gunicorn's child_exit does
+    print(gauge("expiry_timestamp_seconds") - clock.time(), gauge("consecutive_failures"))
+"""
+
+
+def test_the_worst_worker_counts(tmp_path):
+    """Of several processes a gauge shows the worst; one that cleared its token, or ended, none."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(WORST_WORKER)],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["1000.0", "1.0", "2000.0", "0.0"]
+
+
+def test_openmetrics(registry, keeper, provider):
+    """The page can be had in the OpenMetrics format too, as Prometheus asks for it."""
+    keeper.get_token("api")
+    text = openmetrics.generate_latest(registry).decode()
+    families = {family.name: family for family in openmetrics_families(text)}
+    assert families["tokenkeeper_tokens_granted"].type == "counter"
+    assert families["tokenkeeper_token_expiry_timestamp_seconds"].type == "gauge"

@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 
+import tokenkeeper.default as default_module
 import tokenkeeper.keeper as keeper_module
 from tokenkeeper import (
     InvalidConfigurationError,
@@ -372,7 +373,7 @@ class TestDefault:
 
     @pytest.fixture(autouse=True)
     def no_default(self, monkeypatch):
-        monkeypatch.setattr(keeper_module, "_default", None)
+        monkeypatch.setattr(default_module, "_default", None)
 
     def test_one_for_all(self, in_thread):
         """Everybody gets the same keeper, from whatever thread."""

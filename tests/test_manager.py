@@ -6,7 +6,7 @@ import warnings
 import anyio
 import pytest
 
-import tokenkeeper.keeper as keeper_module
+import tokenkeeper.default as default_module
 import tokenkeeper.manager as manager_module
 from tokenkeeper import (
     BaseOAuth2Provider,
@@ -19,6 +19,7 @@ from tokenkeeper import (
     UnknownProviderError,
     get_default_keeper,
     get_default_manager,
+    set_default_keeper,
 )
 
 pytestmark = pytest.mark.anyio
@@ -307,7 +308,7 @@ class TestDefault:
 
     @pytest.fixture(autouse=True)
     def no_default(self, monkeypatch):
-        monkeypatch.setattr(keeper_module, "_default", None)
+        monkeypatch.setattr(default_module, "_default", None)
         monkeypatch.setattr(manager_module, "_default", None)
 
     async def test_stands_before_the_default_keeper(self):
@@ -318,6 +319,25 @@ class TestDefault:
         await manager.close()
         assert get_default_manager() is not manager
         await get_default_manager().close()
+
+    async def test_can_be_one_of_the_application(self):
+        """A keeper of the application's own can be the default one, and be given back."""
+        first, second = TokenKeeper(), TokenKeeper()
+        assert set_default_keeper(first) is None
+        assert get_default_manager().keeper is get_default_keeper() is first
+        assert set_default_keeper(second) is first
+        assert get_default_manager().keeper is second
+        assert not first.is_closed
+        first.close()
+        second.close()
+        assert get_default_keeper() not in (first, second)
+        await get_default_manager().close()
+
+    def test_must_be_a_keeper(self):
+        """A manager in the place of a keeper is refused with what to pass instead."""
+        with pytest.raises(InvalidConfigurationError, match="attribute keeper"):
+            set_default_keeper(get_default_manager())
+        get_default_keeper().close()
 
 
 async def test_no_coroutine_is_left_behind(manager):

@@ -35,6 +35,7 @@ PUBLIC = {
     "__version__",
     "get_default_keeper",
     "get_default_manager",
+    "set_default_keeper",
 }
 
 # The floors of the house, the lowest first. A room imports from its own floor or from below.
@@ -54,6 +55,7 @@ FLOORS = [
     {"renewal"},
     {"renewals"},
     {"keeper"},
+    {"default"},
     {"manager"},
     {"integrations"},
     {"testing"},

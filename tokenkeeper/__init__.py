@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tokenkeeper._version import __version__
 
 if TYPE_CHECKING:
+    from tokenkeeper.default import get_default_keeper, set_default_keeper
     from tokenkeeper.exceptions import (
         ConfigurationWarning,
         InvalidConfigurationError,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
         TokenWaitTimeoutError,
         UnknownProviderError,
     )
-    from tokenkeeper.keeper import TokenKeeper, get_default_keeper
+    from tokenkeeper.keeper import TokenKeeper
     from tokenkeeper.manager import OAuth2TokenManager, get_default_manager
     from tokenkeeper.models import OAuth2Config, OAuth2Token
     from tokenkeeper.providers.azure import AzureADProvider
@@ -50,9 +51,11 @@ __all__ = [
     "__version__",
     "get_default_keeper",
     "get_default_manager",
+    "set_default_keeper",
 ]
 
 _HOMES = {
+    "default": ("get_default_keeper", "set_default_keeper"),
     "exceptions": (
         "ConfigurationWarning",
         "InvalidConfigurationError",
@@ -63,7 +66,7 @@ _HOMES = {
         "TokenWaitTimeoutError",
         "UnknownProviderError",
     ),
-    "keeper": ("TokenKeeper", "get_default_keeper"),
+    "keeper": ("TokenKeeper",),
     "manager": ("OAuth2TokenManager", "get_default_manager"),
     "models": ("OAuth2Config", "OAuth2Token"),
     "providers.azure": ("AzureADProvider",),

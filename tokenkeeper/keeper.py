@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import random
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from tokenkeeper.config.configuration import Configuration
     from tokenkeeper.integrations.requests import KeeperAuth
 
-__all__ = ["TokenKeeper", "get_default_keeper"]
+__all__ = ["TokenKeeper"]
 
 _log = logging.getLogger("tokenkeeper.keeper")
 
@@ -399,39 +398,3 @@ def _go_inline() -> None:
     # The keepers stay open: daemon threads of the application may use them to the last moment.
     for keeper in list(_keepers):
         keeper._renewals.go_inline(timeout=0.2)  # noqa: SLF001 - module and class are one
-
-
-_default: TokenKeeper | None = None
-_default_lock = threading.Lock()  # guards _default
-
-
-def get_default_keeper() -> TokenKeeper:
-    """Return the keeper of the process; made at first use, and anew if it was closed.
-
-    :func:`tokenkeeper.get_default_manager` is the async front of the same one.
-    """
-    global _default
-    with _default_lock:
-        if _default is None or _default.is_closed:
-            _default = TokenKeeper()
-        return _default
-
-
-def _swap_default(keeper: TokenKeeper | None) -> TokenKeeper | None:
-    """Put *keeper* in the place of the default one, and return that. For tests."""
-    global _default
-    with _default_lock:
-        before, _default = _default, keeper
-        return before
-
-
-class _AfterFork:
-    """Gives a child a lock of its own; the default keeper itself is kept."""
-
-    def after_fork_in_child(self) -> None:
-        global _default_lock
-        _default_lock = threading.Lock()
-
-
-_after_fork = _AfterFork()
-renew_after_fork(_after_fork)

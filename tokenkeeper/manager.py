@@ -12,10 +12,11 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from tokenkeeper.default import get_default_keeper
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.held import HeldToken
-from tokenkeeper.keeper import TokenKeeper, get_default_keeper
+from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.renewal import Renewal

@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from tokenkeeper import KeeperClosedError, OAuth2TokenManager, TokenAcquisitionError, fork, portal
-from tokenkeeper import keeper as keeper_module
+from tokenkeeper import default as default_module
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
@@ -133,7 +133,7 @@ LOCKS = {
     "refresher": lambda keeper: keeper._renewals.crew.refresher._lock,
     "workers": lambda keeper: keeper._renewals.crew.workers._lock,
     "loop": lambda keeper: portal._loop._lock,
-    "default keeper": lambda keeper: keeper_module._default_lock,
+    "default keeper": lambda keeper: default_module._default_lock,
 }
 
 
@@ -143,7 +143,7 @@ def test_a_lock_held_by_another_thread(kit, make_keeper, which):
     warm, cold, late = kit.Source("warm"), kit.Source("cold"), kit.AsyncSource("late")
     keeper = make_keeper(warm, cold, late)
     token = keeper.get_token("warm")
-    keeper_module.get_default_keeper()
+    default_module.get_default_keeper()
 
     def live():
         assert keeper.get_token("warm") == token
@@ -151,7 +151,7 @@ def test_a_lock_held_by_another_thread(kit, make_keeper, which):
         assert keeper.get_token("late")
         assert keeper.get_token("warm", force_refresh=True) != token
         assert keeper.refresh_all() == {"warm": True, "cold": True, "late": True}
-        assert not keeper_module.get_default_keeper().is_closed
+        assert not default_module.get_default_keeper().is_closed
         keeper.clear_token()
         keeper.close()
         return True
@@ -159,7 +159,7 @@ def test_a_lock_held_by_another_thread(kit, make_keeper, which):
     with kit.held_by_another_thread(LOCKS[which](keeper)):
         child = kit.Child(live)
     assert child.result()
-    keeper_module.get_default_keeper().close()
+    default_module.get_default_keeper().close()
 
 
 def test_a_fork_waits_for_a_late_import(kit, make_keeper):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tokenkeeper import keeper as home
+from tokenkeeper.default import set_default_keeper
 from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["default_keeper"]
@@ -18,8 +18,8 @@ def default_keeper(keeper: TokenKeeper) -> Iterator[TokenKeeper]:
     Both :func:`~tokenkeeper.get_default_keeper` and :func:`~tokenkeeper.get_default_manager` go
     by it, so application code is tested as it is. It is not closed here.
     """
-    before = home._swap_default(keeper)  # noqa: SLF001 - nobody but tests may do that
+    before = set_default_keeper(keeper)
     try:
         yield keeper
     finally:
-        home._swap_default(before)  # noqa: SLF001
+        set_default_keeper(before)

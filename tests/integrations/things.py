@@ -1,0 +1,82 @@
+"""A gRPC server over real TLS, with a method of each kind, that refuses what the API refuses."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import trustme
+
+from tokenkeeper.integrations.grpc import KeeperPlugin
+
+GET, LIST, PUT, CHAT = (f"/things.Things/{name}" for name in ("Get", "List", "Put", "Chat"))
+
+
+class Things(grpc.GenericRpcHandler):
+    """Says which token it got; lists, and chats, with one answer for each letter of a request.
+
+    :ivar late: whether a list is refused after its first answer, not before it.
+    """
+
+    def __init__(self, api):
+        self.api = api
+        self.late = False
+
+    def service(self, handler_call_details):
+        return {
+            GET: grpc.unary_unary_rpc_method_handler(self.get),
+            LIST: grpc.unary_stream_rpc_method_handler(self.list),
+            PUT: grpc.stream_unary_rpc_method_handler(self.put),
+            CHAT: grpc.stream_stream_rpc_method_handler(self.chat),
+        }[handler_call_details.method]
+
+    def check(self, context):
+        header = dict(context.invocation_metadata()).get("authorization", "")
+        token = header.removeprefix("Bearer ")
+        self.api.seen.append(("grpc", token, b""))
+        if token not in self.api.valid:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+        return token.encode()
+
+    def get(self, request, context):
+        return self.check(context)
+
+    def list(self, request, context):
+        if self.late:
+            yield b"first"
+        token = self.check(context)
+        for letter in request:
+            yield token + b" " + bytes([letter])
+
+    def put(self, requests, context):
+        return self.check(context) + b" " + b"".join(requests)
+
+    def chat(self, requests, context):
+        token = self.check(context)
+        for request in requests:
+            yield token + b" " + request
+
+
+@contextmanager
+def served(api):
+    """Yield the server's handler, its address and the channel credentials that it needs."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    things = Things(api)
+    with ThreadPoolExecutor(64) as pool:
+        server = grpc.server(pool)
+        server.add_generic_rpc_handlers((things,))
+        pair = (certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes())
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        server.start()
+        try:
+            trusted = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
+            yield things, f"localhost:{port}", trusted
+        finally:
+            server.stop(None).wait(30)
+
+
+def with_tokens_of(keeper, trusted):
+    """Return channel credentials with the plugin."""
+    return grpc.composite_channel_credentials(
+        trusted, grpc.metadata_call_credentials(KeeperPlugin(keeper, "api"))
+    )

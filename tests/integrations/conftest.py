@@ -63,9 +63,12 @@ class _Handler(BaseHTTPRequestHandler):
         if scheme != "Bearer" or token not in self.server.valid:
             return self._say(401, b"no", **{"WWW-Authenticate": 'Bearer error="invalid_token"'})
         said = {"path": self.path, "token": token, "body": body.decode()}
-        return self._say(200, json.dumps(said).encode())
+        return self._say(202 if self.command == "DELETE" else 200, json.dumps(said).encode())
 
     def do_POST(self):
+        self.do_GET()
+
+    def do_DELETE(self):
         self.do_GET()
 
     def do_PUT(self):

@@ -30,7 +30,11 @@ class KeeperCredential:
 
     A keeper's token is for the scopes that its provider was registered with: register one for
     each service. The scopes that a client asks for are not looked at. A client that comes back
-    with a claims challenge, as after a revocation, gets a new token.
+    with a claims challenge, as after a revocation, gets a new token. A client hears of no other
+    refusal: :mod:`tokenkeeper.integrations.azure_transport` is for those.
+
+    A client asks for the token at each request, and keeps none of its own: what the keeper does
+    counts at once.
 
     :param keeper: where tokens come from. Closing the credential does not close it.
     :param provider_name: whose.
@@ -110,9 +114,16 @@ class AsyncKeeperCredential:
         await self.close()
 
 
+_LONG_AGO = 1
+"""A Unix time; azure-core takes 0 for no time at all."""
+
+
 def _info(token: OAuth2Token) -> AccessTokenInfo:
     return AccessTokenInfo(
-        token.access_token, int(token.expires_at.timestamp()), token_type=token.token_type
+        token.access_token,
+        int(token.expires_at.timestamp()),
+        token_type=token.token_type,
+        refresh_on=_LONG_AGO,
     )
 
 

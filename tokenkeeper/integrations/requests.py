@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 import requests.auth
 
+from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class KeeperAuth(requests.auth.AuthBase):
         self._hosts.check(request.url or "")
         token = self._keeper.get_token(self._provider_name, timeout=self._timeout)
         request.headers["Authorization"] = f"Bearer {token}"
-        answer = _Answer(self, token, _position(request.body))
+        answer = _Answer(self, token, position_of(request.body))
         request.register_hook("response", answer.arrived)  # type: ignore[no-untyped-call]
         return request
 
@@ -82,7 +83,7 @@ class _Answer:
         if response.status_code != 401 or not carried:
             return response
         request = response.request.copy()
-        again = _rewind(request.body, self._position)
+        again = rewind(request.body, self._position)
         if again:
             _ = response.content  # read to the end, the connection can be used again
             response.close()
@@ -95,23 +96,3 @@ class _Answer:
         second.history.append(response)
         second.request = request
         return second
-
-
-def _position(body: object) -> int | None:
-    try:
-        return body.tell()  # type: ignore[attr-defined, no-any-return]
-    except (AttributeError, OSError):
-        return None
-
-
-def _rewind(body: object, position: int | None) -> bool:
-    """Make *body* ready to be sent again; ``False`` if that can't be."""
-    if body is None or isinstance(body, (bytes, str)):
-        return True
-    if position is None:
-        return False
-    try:
-        body.seek(position)  # type: ignore[attr-defined]
-    except (AttributeError, OSError):
-        return False
-    return True

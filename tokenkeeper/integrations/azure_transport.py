@@ -1,0 +1,218 @@
+"""``azure-core``: transports of Azure clients that renew a refused token once.
+
+.. code-block:: python
+
+    blobs = BlobServiceClient(
+        "https://contoso.blob.core.windows.net",
+        KeeperCredential(keeper, "storage"),
+        transport=RenewingTransport(keeper, "storage"),
+    )
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from inspect import isawaitable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from azure.core.exceptions import ClientAuthenticationError
+from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
+
+from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.integrations._bodies import position_of, rewind
+from tokenkeeper.integrations._hosts import AllowedHosts
+from tokenkeeper.manager import OAuth2TokenManager
+
+if TYPE_CHECKING:
+    from tokenkeeper.keeper import TokenKeeper
+
+__all__ = ["AsyncRenewingTransport", "RenewingTransport"]
+
+
+class RenewingTransport(HttpTransport[Any, Any]):
+    """Sends the requests of a blocking client, and renews the token once where it is refused.
+
+    An answer of 401 names the token that was refused: however many requests meet it at once, one
+    renewal follows. The request is sent again if its body can be; a second 401 is the caller's.
+    Thread-safe if the transport below is.
+
+    :param keeper: where tokens come from.
+    :param provider_name: whose; the same that the client's credential has.
+    :param transport: what sends; azure-core's ``RequestsTransport`` by default. It is opened and
+        closed with this one.
+    :param allowed_hosts: the hosts that the token is for; any that the client calls by default.
+        Some clients take the token along where a redirect leads to another host.
+    :param timeout: seconds to wait for a token, at most.
+    """
+
+    def __init__(
+        self,
+        keeper: TokenKeeper,
+        provider_name: str,
+        transport: HttpTransport[Any, Any] | None = None,
+        *,
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        if transport is None:
+            from azure.core.pipeline.transport import RequestsTransport
+
+            transport = RequestsTransport()
+        self._transport = transport
+        self._keeper = keeper
+        self._provider_name = provider_name
+        self._hosts = AllowedHosts(provider_name, allowed_hosts)
+        self._timeout = timeout
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Send *request*.
+
+        :raises azure.core.exceptions.ClientAuthenticationError: if there is no token in the place
+            of the one that was refused, or the host may not have it.
+        """
+        shown = _Shown.by(request, self._hosts)
+        response = self._transport.send(request, **options)
+        if shown is None or response.status_code != 401:
+            return response
+        again = shown.rewind(request)
+        if again:
+            _closing(response)
+        try:
+            renewed = self._keeper.renew_refused(self._provider_name, shown.token, self._timeout)
+        except OAuth2Error as error:
+            raise ClientAuthenticationError(str(error), response=response) from error
+        if not again:
+            return response
+        request.headers["Authorization"] = f"Bearer {renewed}"
+        return self._transport.send(request, **options)
+
+    def open(self) -> None:
+        """Open the transport below."""
+        self._transport.open()
+
+    def close(self) -> None:
+        """Close the transport below."""
+        self._transport.close()
+
+    def sleep(self, duration: float) -> None:
+        """Sleep for *duration* seconds, as the transport below does."""
+        self._transport.sleep(duration)
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
+    """The same for an async client, under asyncio and trio.
+
+    The transport below is azure-core's ``AioHttpTransport`` by default. It needs aiohttp, and
+    asyncio.
+    """
+
+    def __init__(
+        self,
+        keeper: TokenKeeper,
+        provider_name: str,
+        transport: AsyncHttpTransport[Any, Any] | None = None,
+        *,
+        allowed_hosts: Iterable[str] | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        if transport is None:
+            from azure.core.pipeline.transport import AioHttpTransport
+
+            transport = AioHttpTransport()
+        self._transport = transport
+        self._manager = OAuth2TokenManager(keeper)
+        self._provider_name = provider_name
+        self._hosts = AllowedHosts(provider_name, allowed_hosts)
+        self._timeout = timeout
+
+    async def send(self, request: Any, **options: Any) -> Any:
+        """Send *request*: :meth:`RenewingTransport.send`."""
+        shown = _Shown.by(request, self._hosts)
+        response = await self._transport.send(request, **options)
+        if shown is None or response.status_code != 401:
+            return response
+        again = shown.rewind(request)
+        if again:
+            await _done(_closing(response))
+        try:
+            renewed = await self._manager.renew_refused(
+                self._provider_name, shown.token, self._timeout
+            )
+        except OAuth2Error as error:
+            raise ClientAuthenticationError(str(error), response=response) from error
+        if not again:
+            return response
+        request.headers["Authorization"] = f"Bearer {renewed}"
+        return await self._transport.send(request, **options)
+
+    async def open(self) -> None:
+        """Open the transport below."""
+        await _done(self._transport.open())
+
+    async def close(self) -> None:
+        """Close the transport below."""
+        await _done(self._transport.close())
+
+    async def sleep(self, duration: float) -> None:
+        """Sleep for *duration* seconds, as the transport below does."""
+        await _done(self._transport.sleep(duration))
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.close()
+
+
+class _Shown(NamedTuple):
+    """The token that a request shows, and where its body stood before it was sent."""
+
+    token: str
+    position: int | None
+
+    @classmethod
+    def by(cls, request: Any, hosts: AllowedHosts) -> _Shown | None:
+        """Look at *request*; ``None`` if it shows no token, as after a redirect elsewhere."""
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer":
+            return None
+        try:
+            hosts.check(request.url)
+        except OAuth2Error as error:
+            raise ClientAuthenticationError(str(error)) from error
+        return cls(token, position_of(request.data))
+
+    def rewind(self, request: Any) -> bool:
+        """Make the body of *request* ready to be sent again; ``False`` if that can't be."""
+        return not request.files and rewind(request.data, self.position)
+
+
+async def _done(result: Any) -> None:
+    """Await *result* if that can be: not all that is async in azure-core is so all through."""
+    if isawaitable(result):
+        await result
+
+
+def _closing(response: Any) -> Any:
+    """Let go of the connection of *response*; return what is to be awaited, if anything is."""
+    close = getattr(response, "close", None) or response.internal_response.close
+    return close()

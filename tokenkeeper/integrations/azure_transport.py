@@ -42,7 +42,8 @@ class RenewingTransport(HttpTransport[Any, Any]):
     :param transport: what sends; azure-core's ``RequestsTransport`` by default. It is opened and
         closed with this one.
     :param allowed_hosts: the hosts that the token is for; any that the client calls by default.
-        Some clients take the token along where a redirect leads to another host.
+        A pipeline without azure-core's ``SensitiveHeaderCleanupPolicy`` takes the token along
+        where a redirect leads to another host.
     :param timeout: seconds to wait for a token, at most.
     """
 

@@ -102,8 +102,11 @@ class Minting(BaseOAuth2Provider):
         self.numbers = itertools.count(1)
         self.minted = 0
         self.good = True  # whether the API takes what is minted
+        self.open = threading.Event()  # cleared, it lets nothing out
+        self.open.set()
 
     def acquire_token(self):
+        assert self.open.wait(GUARD_SECONDS)
         time.sleep(0.02)
         self.minted += 1
         token = f"token-{next(self.numbers)}"

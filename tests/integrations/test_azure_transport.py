@@ -4,8 +4,10 @@ import asyncio
 import io
 import ssl
 
+import aiohttp
 import anyio
 import pytest
+import requests
 import trustme
 from azure.core import AsyncPipelineClient, PipelineClient
 from azure.core.credentials import AccessToken
@@ -26,6 +28,7 @@ from azure.core.pipeline.transport import HttpRequest as LegacyRequest
 from azure.core.rest import HttpRequest
 from azure.storage.blob import BlobServiceClient
 from azure.storage.blob.aio import BlobServiceClient as AsyncBlobServiceClient
+from requests.adapters import HTTPAdapter
 
 from tokenkeeper import KeeperClosedError
 from tokenkeeper.integrations.azure import AsyncKeeperCredential, KeeperCredential
@@ -128,12 +131,16 @@ def test_a_body_that_is_used_up(api, client, kind):
     assert send(client, api.url).json()["token"] == "token-2"
 
 
-def test_a_streamed_answer(api, client):
+def test_a_streamed_answer(api, keeper):
     """A refused streamed answer gives its connection back, and the second one streams."""
-    send(client, api.url)
-    api.valid.clear()
-    with send(client, api.url, stream=True) as answer:
-        assert b"token-2" in b"".join(answer.iter_bytes())
+    with requests.Session() as session:
+        session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=1, pool_block=True))
+        below = RequestsTransport(session=session, session_owner=False)
+        with client_of(keeper, api, transport=below) as client:
+            send(client, api.url)
+            api.valid.clear()
+            with send(client, api.url, stream=True) as answer:
+                assert b"token-2" in b"".join(answer.iter_bytes())
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -305,6 +312,26 @@ async def test_async_bodies_and_hosts(api, elsewhere, async_client):
     with pytest.raises(ClientAuthenticationError, match="not for 'localhost'"):
         await send_async(async_client, api.url + "/to/" + other)
     assert elsewhere.seen == []
+
+
+def test_an_async_streamed_answer(api, keeper):
+    """A refused streamed answer gives its connection back to aiohttp."""
+
+    async def stream():
+        connector = aiohttp.TCPConnector(limit=1)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            below = AioHttpTransport(session=session, session_owner=False)
+            transport = AsyncRenewingTransport(keeper, "api", below)
+            policy = AsyncBearerTokenCredentialPolicy(AsyncKeeperCredential(keeper, "api"), SCOPE)
+            async with AsyncPipelineClient(
+                api.url, policies=[policy], transport=transport
+            ) as client:
+                await send_async(client, api.url)
+                api.valid.clear()
+                async with await send_async(client, api.url, stream=True) as answer:
+                    return b"".join([part async for part in answer.iter_bytes()])
+
+    assert b"token-2" in asyncio.run(stream())
 
 
 @pytest.mark.anyio

@@ -103,6 +103,18 @@ async def test_many_answers(api, provider, channel):
     assert provider.minted == 2
 
 
+async def test_another_failure(api, provider, channel, things):
+    """A call that fails for another reason is not made again, and renews nothing."""
+    things[0].refusal = grpc.StatusCode.PERMISSION_DENIED
+    provider.good = False
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await everything(channel.unary_stream(LIST)(b"a", timeout=GUARD_SECONDS))
+    assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    with pytest.raises(grpc.aio.AioRpcError):
+        await channel.unary_unary(GET)(b"", timeout=GUARD_SECONDS)
+    assert api.tokens == ["token-1", "token-1"]
+
+
 async def test_no_answers(channel):
     """A call with many answers may have none."""
     call = channel.unary_stream(LIST)(b"", timeout=GUARD_SECONDS)
@@ -144,6 +156,19 @@ async def test_many_requests(api, provider, channel, unwritten):
     while provider.minted == 1:
         await asyncio.sleep(0)  # the refusal is seen beside its caller
     assert await put() == b"token-2 ab"
+    assert provider.minted == 2
+
+
+async def test_a_refusal_is_told_before_the_renewal(api, provider, channel, unwritten):
+    """Whose call can't be made again need not wait until there is a new token."""
+    chat = channel.stream_stream(CHAT)
+    await everything(chat(iter([b"a"]), timeout=GUARD_SECONDS))
+    api.valid.clear()
+    provider.open.clear()
+    with pytest.raises(grpc.aio.AioRpcError):
+        await everything(chat(unwritten(), timeout=GUARD_SECONDS))
+    provider.open.set()
+    await everything(chat(iter([b"a"]), timeout=GUARD_SECONDS))
     assert provider.minted == 2
 
 

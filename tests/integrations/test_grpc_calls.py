@@ -108,6 +108,18 @@ def test_a_crowd_with_many_answers(api, provider, channel, crowd):
     assert provider.minted == 2
 
 
+@pytest.mark.parametrize("method", [GET, LIST])
+def test_another_failure(api, provider, channel, things, method):
+    """A call that fails for another reason is not made again, and renews nothing."""
+    things[0].refusal = grpc.StatusCode.PERMISSION_DENIED
+    provider.good = False
+    make = channel.unary_unary if method is GET else channel.unary_stream
+    with pytest.raises(grpc.RpcError) as raised:
+        list(make(method)(b"a", timeout=GUARD_SECONDS))
+    assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert api.tokens == ["token-1"]
+
+
 @pytest.mark.parametrize("by_future", [False, True])
 def test_many_requests(api, provider, channel, by_future):
     """A refused stream of requests is not sent again, and the next call has the new token."""
@@ -125,6 +137,20 @@ def test_many_requests(api, provider, channel, by_future):
         put()
     assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert put() == b"token-2 ab"
+    assert provider.minted == 2
+
+
+@pytest.mark.parametrize("method", [PUT, CHAT])
+def test_a_refusal_is_told_before_the_renewal(api, provider, channel, method):
+    """Whose call can't be made again need not wait until there is a new token."""
+    make = channel.stream_unary if method is PUT else channel.stream_stream
+    list(make(method)(iter([b"a"]), timeout=GUARD_SECONDS))
+    api.valid.clear()
+    provider.open.clear()
+    with pytest.raises(grpc.RpcError):
+        list(make(method)(iter([b"a"]), timeout=GUARD_SECONDS))
+    provider.open.set()
+    list(make(method)(iter([b"a"]), timeout=GUARD_SECONDS))
     assert provider.minted == 2
 
 

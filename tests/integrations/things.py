@@ -15,11 +15,13 @@ class Things(grpc.GenericRpcHandler):
     """Says which token it got; lists, and chats, with one answer for each letter of a request.
 
     :ivar late: whether a list is refused after its first answer, not before it.
+    :ivar refusal: what it says to a token that the API refuses.
     """
 
     def __init__(self, api):
         self.api = api
         self.late = False
+        self.refusal = grpc.StatusCode.UNAUTHENTICATED
 
     def service(self, handler_call_details):
         return {
@@ -34,7 +36,7 @@ class Things(grpc.GenericRpcHandler):
         token = header.removeprefix("Bearer ")
         self.api.seen.append(("grpc", token, b""))
         if token not in self.api.valid:
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
+            context.abort(self.refusal, "no")
         return token.encode()
 
     def get(self, request, context):

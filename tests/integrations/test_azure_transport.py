@@ -315,7 +315,8 @@ async def test_async_bodies_and_hosts(api, elsewhere, async_client):
 
 
 def test_an_async_streamed_answer(api, keeper):
-    """A refused streamed answer gives its connection back to aiohttp."""
+    """A refused streamed answer gives its connection back to aiohttp, however long it is."""
+    api.refusal = b"no" * 2**20
 
     async def stream():
         connector = aiohttp.TCPConnector(limit=1)

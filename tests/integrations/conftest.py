@@ -62,7 +62,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/to/"):
             return self._say(307, b"", Location=self.path.removeprefix("/to/"))
         if scheme != "Bearer" or token not in self.server.valid:
-            return self._say(401, self.server.refusal, **{"WWW-Authenticate": 'Bearer error="invalid_token"'})
+            return self._say(
+                401, self.server.refusal, **{"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            )
         said = {"path": self.path, "token": token, "body": body.decode()}
         return self._say(202 if self.command == "DELETE" else 200, json.dumps(said).encode())
 

@@ -153,8 +153,9 @@ async def test_many_requests(api, provider, channel, unwritten):
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await send(unwritten(), timeout=GUARD_SECONDS)
     assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    while provider.minted == 1:
-        await asyncio.sleep(0)  # the refusal is seen beside its caller
+    async with asyncio.timeout(GUARD_SECONDS):
+        while provider.minted == 1:
+            await asyncio.sleep(0)  # the refusal is seen beside its caller
     assert await put() == b"token-2 ab"
     assert provider.minted == 2
 

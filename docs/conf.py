@@ -25,12 +25,12 @@ copybutton_prompt_text = "$ "
 # There is no network to look up other projects' names in, so those are named here. Any other name
 # that leads nowhere is an error.
 OTHERS = (
-    "azure|collections|datetime|google|httpx|opentelemetry|os|prometheus_client|requests|tenacity"
+    "azure|collections|datetime|google|grpc|httpx|opentelemetry|os|prometheus_client|requests|tenacity"
     "|threading"
 )
 nitpick_ignore_regex = [
     (r"py:.*", rf"({OTHERS})\..*"),
-    (r"py:class", r"(Async)?TokenCredential|AccessTokenInfo|TokenRequestOptions"),
+    (r"py:class", r"(Async)?(TokenCredential|HttpTransport)|AccessTokenInfo|TokenRequestOptions"),
     (r"py:class", r"Outcome|tuple\[float|tokenkeeper\.testing\.events\.E"),
 ]
 suppress_warnings = ["ref.python"]  # each client library's module has a KeeperAuth of its own

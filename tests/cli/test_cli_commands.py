@@ -250,6 +250,8 @@ class TestCompletion:
         result = tokenkeeper("completion", shell)
         assert result.exit_code == 0
         assert "_TOKENKEEPER_COMPLETE" in result.stdout
+        told = json.loads(tokenkeeper("completion", shell, "--json").stdout)
+        assert told == {"shell": shell, "script": result.stdout.removesuffix("\n")}
 
     def complete(self, words, position):
         """Ask as the script of bash does."""
@@ -307,7 +309,9 @@ def test_help(tokenkeeper):
     """Help names every command and the exit codes; each command has a help of its own."""
     told = tokenkeeper("--help").stdout
     assert "Exit codes:" in told
-    for command in ("get", "list", "status", "watch", "clear", "config", "completion", "demo"):
+    for command in ("get", "list", "status", "watch", "clear", "doctor", "completion", "demo"):
         assert command in told
-        assert tokenkeeper(command, "--help").exit_code == 0
+        assert "--json" in tokenkeeper(command, "--help").stdout
+    assert "config" in told
+    assert "--json" in tokenkeeper("config", "check", "--help").stdout
     assert __version__ in tokenkeeper("--version").stdout

@@ -1,10 +1,7 @@
-"""Processes of the command as a shell has them: pipes, terminals, Ctrl-C and completion."""
+"""Processes of the command as a shell has them: pipes, terminals and Ctrl-C."""
 
 import os
-import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 
@@ -138,44 +135,3 @@ def test_watch_on_a_dumb_terminal(terminal):
     assert process.wait(timeout=60) == 0
     assert b"TokenAcquired provider_name=billing" in seen
     assert b"\x1b" not in seen
-
-
-@pytest.mark.skipif(not shutil.which("bash"), reason="there is no bash")
-@pytest.mark.parametrize(
-    ("typed", "completed"),
-    [
-        (("st",), ["status"]),
-        (("get", "b"), ["billing"]),
-        (("status", ""), ["billing", "wrong"]),
-        (("get", "billing", "--fo"), ["--force", "--format"]),
-        (("get", "billing", "--format", "h"), ["header"]),
-        (("config", ""), ["check"]),
-        (("completion", "z"), ["zsh"]),
-    ],
-    ids=" ".join,
-)
-def test_bash(environment, tmp_path, typed, completed):
-    """With the script that is printed, bash completes commands, options and provider names."""
-    command = tmp_path / "bin" / "tokenkeeper"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tokenkeeper "$@"\n')
-    command.chmod(0o755)
-    environment.setenv("PATH", f"{command.parent}:{os.environ['PATH']}")
-    script = """
-        eval "$(tokenkeeper completion bash)"
-        set -- tokenkeeper "$@"
-        COMP_WORDS=("$@")
-        COMP_CWORD=$(($# - 1))
-        function=$(complete -p tokenkeeper | sed 's/.* -F \\([^ ]*\\) .*/\\1/')
-        "$function" tokenkeeper
-        printf '%s\\n' "${COMPREPLY[@]}"
-    """
-    # -c takes what follows the script as $0, $1, ...
-    done = subprocess.run(
-        ["bash", "--norc", "-c", script, "bash", *typed],
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.stderr == ""
-    assert done.stdout.split() == completed

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+
+from tokenkeeper.cli.common import json_option
 
 __all__ = ["completion"]
 
@@ -16,8 +20,9 @@ _KINDS: dict[str, type[ShellComplete]] = {
 
 @click.command()
 @click.argument("shell", type=click.Choice(list(_KINDS)))
+@json_option
 @click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
+def completion(ctx: click.Context, shell: str, *, as_json: bool) -> None:
     """Print the completion script for a shell.
 
     \b
@@ -25,5 +30,6 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh:   eval "$(tokenkeeper completion zsh)"            in ~/.zshrc
     fish:  tokenkeeper completion fish | source            in ~/.config/fish/config.fish
     """  # noqa: D301 - click wants the character
-    script = _KINDS[shell](ctx.find_root().command, {}, "tokenkeeper", "_TOKENKEEPER_COMPLETE")
-    click.echo(script.source())
+    command = ctx.find_root().command
+    script = _KINDS[shell](command, {}, "tokenkeeper", "_TOKENKEEPER_COMPLETE").source()
+    click.echo(json.dumps({"shell": shell, "script": script}) if as_json else script)

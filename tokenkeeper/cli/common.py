@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import IntEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,7 +16,16 @@ from click.shell_completion import CompletionItem
 from tokenkeeper.cli.source import Source
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
-__all__ = ["ExitCode", "complete_names", "json_option", "timeout_option", "words_for_problems"]
+__all__ = [
+    "ExitCode",
+    "complete_names",
+    "json_option",
+    "source_options",
+    "timeout_option",
+    "words_for_problems",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ExitCode(IntEnum):
@@ -37,6 +48,36 @@ timeout_option = click.option(
     show_default=True,
     help="Seconds to wait for a token, retries included.",
 )
+
+
+def _take(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Have *value* count for this context and those below it, which shells complete in as well."""
+    if value is not None:
+        source = ctx.find_object(Source) or Source()
+        ctx.obj = replace(source, **{str(parameter.name): value})
+
+
+def source_options(command: F) -> F:
+    """Let a command take --config and --cache; one after the command counts before another."""
+    for option in (
+        click.option(
+            "--cache",
+            type=click.Path(file_okay=False, path_type=Path),
+            callback=_take,
+            expose_value=False,
+            help="Where tokens are kept between two runs; by default TOKENKEEPER_CACHE_DIR, or a "
+            "directory in XDG_RUNTIME_DIR, or else nowhere.",
+        ),
+        click.option(
+            "--config",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            callback=_take,
+            expose_value=False,
+            help="The YAML file that describes the providers; by default TOKENKEEPER_CONFIG.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 @contextmanager
@@ -67,7 +108,7 @@ def complete_names(
     ctx: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the provider names that begin with what was typed."""
-    source = ctx.find_object(Source) or Source(**ctx.find_root().params)
+    source = ctx.find_object(Source) or Source()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

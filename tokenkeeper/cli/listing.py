@@ -6,7 +6,7 @@ import json
 
 import click
 
-from tokenkeeper.cli.common import json_option, words_for_problems
+from tokenkeeper.cli.common import json_option, source_options, words_for_problems
 from tokenkeeper.cli.source import Source
 
 __all__ = ["list_"]
@@ -14,6 +14,7 @@ __all__ = ["list_"]
 
 @click.command("list")
 @json_option
+@source_options
 @click.pass_obj
 def list_(source: Source, *, as_json: bool) -> None:
     """List the providers, each with its type. Asks no server."""

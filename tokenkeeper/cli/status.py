@@ -12,6 +12,7 @@ from tokenkeeper.cli.common import (
     ExitCode,
     complete_names,
     json_option,
+    source_options,
     timeout_option,
     words_for_problems,
 )
@@ -28,6 +29,7 @@ __all__ = ["status"]
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
 @click.option("--fetch", is_flag=True, help="Ask for the tokens that are not there first.")
 @json_option
+@source_options
 @timeout_option
 @click.pass_context
 def status(

@@ -11,7 +11,13 @@ from queue import Empty, SimpleQueue
 
 import click
 
-from tokenkeeper.cli.common import ExitCode, complete_names, json_option, words_for_problems
+from tokenkeeper.cli.common import (
+    ExitCode,
+    complete_names,
+    json_option,
+    source_options,
+    words_for_problems,
+)
 from tokenkeeper.cli.source import Source
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.events import TokenEvent
@@ -27,6 +33,7 @@ LOOKS_PER_SECOND = 2
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
 @click.option("--seconds", type=click.FloatRange(min=0), help="How long; by default until Ctrl-C.")
 @json_option
+@source_options
 @click.pass_context
 def watch(
     ctx: click.Context, names: tuple[str, ...], *, seconds: float | None, as_json: bool

@@ -21,6 +21,7 @@ __all__ = [
     "complete_names",
     "json_option",
     "source_options",
+    "tell",
     "timeout_option",
     "words_for_problems",
 ]
@@ -89,7 +90,7 @@ def words_for_problems() -> Iterator[None]:
         try:
             yield
         except InvalidConfigurationError as problem:
-            raise _ConfigurationProblem("\n  ".join(problem.problems) or str(problem)) from None
+            raise _ConfigurationProblem.of(problem) from None
         except OAuth2Error as problem:
             raise click.ClickException(str(problem)) from None
         except KeyboardInterrupt:
@@ -98,6 +99,15 @@ def words_for_problems() -> Iterator[None]:
 
 class _ConfigurationProblem(click.ClickException):
     exit_code = ExitCode.CONFIGURATION
+
+    @classmethod
+    def of(cls, problem: InvalidConfigurationError) -> _ConfigurationProblem:
+        return cls("\n  ".join(problem.problems) or str(problem))
+
+
+def tell(problem: InvalidConfigurationError) -> None:
+    """Write what is wrong to standard error, and go on."""
+    _ConfigurationProblem.of(problem).show()
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -112,7 +122,7 @@ def complete_names(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            names = [each.provider_name for each in source.registrations()]
+            names = source.described().names
         except OAuth2Error:
             return []  # the command itself will say what is wrong
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

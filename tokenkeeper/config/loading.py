@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 if TYPE_CHECKING:
     from tokenkeeper.config.configuration import Configuration
+    from tokenkeeper.config.registration import Piece
 
-__all__ = ["load_configuration"]
+__all__ = ["load_configuration", "load_pieces"]
 
 
 def load_configuration(source: str | os.PathLike[str] | Mapping[str, Any]) -> Configuration:
@@ -19,8 +22,26 @@ def load_configuration(source: str | os.PathLike[str] | Mapping[str, Any]) -> Co
 
     :raises InvalidConfigurationError: naming all that is wrong with it, or the extra to install.
     """
-    try:
+    with _words_for_a_missing_extra():
         from tokenkeeper.config.configuration import Configuration
+    return Configuration(source)
+
+
+def load_pieces(path: Path, environment: Mapping[str, str]) -> list[Piece]:
+    """Return each block of the file *path*, right or wrong.
+
+    :raises InvalidConfigurationError: if it has no blocks, or naming the extra to install.
+    """
+    with _words_for_a_missing_extra():
+        from tokenkeeper.config.document import read_document
+        from tokenkeeper.config.registration import read_pieces
+    return read_pieces(read_document(path), environment)
+
+
+@contextmanager
+def _words_for_a_missing_extra() -> Iterator[None]:
+    try:
+        yield
     except ModuleNotFoundError as missing:
         if missing.name not in ("yaml", "pydantic"):
             raise
@@ -28,4 +49,3 @@ def load_configuration(source: str | os.PathLike[str] | Mapping[str, Any]) -> Co
             "a configuration needs an extra that is not installed: "
             'pip install "tokenkeeper-oauth2[yaml]"'
         ) from None
-    return Configuration(source)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from tokenkeeper.checks import checked_text
 from tokenkeeper.config.document import Document
-from tokenkeeper.config.problems import KeyPath, Problems
+from tokenkeeper.config.problems import KeyPath, Problems, as_text
 from tokenkeeper.config.schema import Block, read_block
 from tokenkeeper.config.variables import fill_in, is_in_clear
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
-__all__ = ["SECTION", "Registration", "read_registrations"]
+__all__ = ["SECTION", "Piece", "Registration", "read_pieces", "read_registrations"]
 
 SECTION = "oauth2"
 
@@ -40,6 +40,22 @@ class Registration:
         return self.block.make_provider(self.secret, self.directory)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One block of a configuration by itself, right or wrong.
+
+    :ivar name: the provider's; where the block stands, if that can't be told.
+    :ivar content: the block before variables are filled in.
+    :ivar registration: ``None`` where something is wrong.
+    :ivar problems: what is.
+    """
+
+    name: str
+    content: object = field(repr=False)
+    registration: Registration | None
+    problems: tuple[str, ...]
+
+
 def read_registrations(
     document: Document, environment: Mapping[str, str]
 ) -> dict[str, Registration]:
@@ -48,25 +64,62 @@ def read_registrations(
     :raises InvalidConfigurationError: naming all that is wrong.
     """
     problems = Problems(document.name, document.lines)
-    directory = Path(document.name).parent
     found: dict[str, Registration] = {}
     for path, content in _blocks(document, problems):
-        filled = fill_in(content, environment, problems, path)
-        secret = _secret_of(filled, directory, problems, path)
-        block = read_block(filled, problems, path)
-        if block is None:
-            continue
-        if block.provider_name in found:
-            problems.add((*path, "provider_name"), f"{block.provider_name!r} is taken already")
-        elif secret is not None:
-            found[block.provider_name] = registration = Registration(block, secret, directory)
-            try:
-                registration.make_provider()
-            except InvalidConfigurationError as error:  # what only the provider itself can tell
-                problems.add((*path, *filter(None, [error.field])), f"can't work: {error}")
+        _read_one(content, path, document, environment, problems, found)
     problems.raise_if_any()
     _warn(document, problems)
     return found
+
+
+def read_pieces(document: Document, environment: Mapping[str, str]) -> list[Piece]:
+    """Return each block of *document*, for those who can do with the ones that are right.
+
+    :raises InvalidConfigurationError: if it has no blocks.
+    """
+    pieces: list[Piece] = []
+    found: dict[str, Registration] = {}
+    for path, content in _blocks(document, Problems(document.name, document.lines)):
+        problems = Problems(document.name, document.lines)
+        registration = _read_one(content, path, document, environment, problems, found)
+        told = content.get("provider_name") if isinstance(content, Mapping) else None
+        filled = fill_in(told, environment, Problems(""), ())
+        name = filled if isinstance(filled, str) and filled else as_text(path)
+        try:
+            problems.raise_if_any()
+        except InvalidConfigurationError as error:
+            pieces.append(Piece(name, content, None, error.problems))
+        else:
+            pieces.append(Piece(name, content, registration, ()))
+    return pieces
+
+
+def _read_one(
+    content: object,
+    path: KeyPath,
+    document: Document,
+    environment: Mapping[str, str],
+    problems: Problems,
+    found: dict[str, Registration],
+) -> Registration | None:
+    """Return the registration of one block, and put it to those *found*; or note what is wrong."""
+    directory = Path(document.name).parent
+    filled = fill_in(content, environment, problems, path)
+    secret = _secret_of(filled, directory, problems, path)
+    block = read_block(filled, problems, path)
+    if block is None:
+        return None
+    if block.provider_name in found:
+        problems.add((*path, "provider_name"), f"{block.provider_name!r} is taken already")
+        return None
+    if secret is None:
+        return None
+    found[block.provider_name] = registration = Registration(block, secret, directory)
+    try:
+        registration.make_provider()
+    except InvalidConfigurationError as error:  # what only the provider itself can tell
+        problems.add((*path, *filter(None, [error.field])), f"can't work: {error}")
+    return registration
 
 
 def _warn(document: Document, problems: Problems) -> None:

@@ -46,6 +46,7 @@ class Configuration:
     ) -> None:
         self._source: Path | Mapping[str, Any]
         self._source = source if isinstance(source, Mapping) else Path(source).absolute()
+        self._directory = Path.cwd()
         self._environment = environment
         self._providers: dict[str, ReloadableProvider] = {}
         self.after_fork_in_child()
@@ -91,5 +92,6 @@ class Configuration:
 
     def _read(self) -> dict[str, Registration]:
         source = self._source
-        document = Document(source) if isinstance(source, Mapping) else read_document(source)
+        is_file = not isinstance(source, Mapping)
+        document = read_document(source) if is_file else Document(source, self._directory)
         return read_registrations(document, self._environment)

@@ -24,6 +24,12 @@ def load_configuration(source: str | os.PathLike[str] | Mapping[str, Any]) -> Co
     """
     with _words_for_a_missing_extra():
         from tokenkeeper.config.configuration import Configuration
+    is_path = isinstance(source, (str, os.PathLike)) and os.fspath(source)
+    if not is_path and not isinstance(source, Mapping):
+        given = repr(source) if source in ("", None) else type(source).__name__
+        raise InvalidConfigurationError(
+            f"a configuration is the path of a file, or a mapping, and not {given}"
+        )
     return Configuration(source)
 
 

@@ -80,7 +80,10 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
         timeouts = transport._connect_timeout, transport._read_timeout, transport._total_timeout
         assert timeouts == (1, 7.5, 9)
         assert transport._verify == str(tmp_path / "ca.pem")
-        assert keeper._renewals.find("api").retry == RetryPolicy(attempts=2, max_wait_seconds=3)
+        registered = keeper._renewals.find("api")
+        assert registered.retry == RetryPolicy(attempts=2, max_wait_seconds=3)
+        # What the command line knows a token by, from one run to the next.
+        assert '"resource":["a","b"]' in registered.registration.block.model_dump_json()
 
 
 def test_a_mapping_does_as_well():

@@ -25,7 +25,7 @@ from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderErr
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:
-    from tokenkeeper.config.registration import Piece
+    from tokenkeeper.config.registration import Piece, Registration
 
 __all__ = ["NOTHING_IS_KEPT", "Described", "Registered", "Source"]
 
@@ -202,12 +202,12 @@ def _partly_right(pieces: list[Piece], error: InvalidConfigurationError) -> Desc
     return Described(registered, problems, error)
 
 
-def _from_file(provider: ReloadableProvider) -> Registered:
+def _from_file(provider: ReloadableProvider[Registration]) -> Registered:
     kind = provider.registration.block.provider_type
     return Registered(provider, kind, partial(_identity_of, provider))
 
 
-def _identity_of(provider: ReloadableProvider) -> str:
+def _identity_of(provider: ReloadableProvider[Registration]) -> str:
     registration = provider.registration
     return registration.block.model_dump_json() + registration.secret
 

@@ -8,29 +8,44 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 if TYPE_CHECKING:
-    from tokenkeeper.config.configuration import Configuration
-    from tokenkeeper.config.registration import Piece
+    from tokenkeeper.config.registration import Piece, Registration
 
 __all__ = ["load_configuration", "load_pieces"]
 
 
-def load_configuration(source: str | os.PathLike[str] | Mapping[str, Any]) -> Configuration:
-    """Return the configuration that *source* holds.
+def load_configuration(
+    source: str | os.PathLike[str] | Mapping[str, Any],
+) -> Configuration[Registration]:
+    """Return the configuration that *source* holds: a YAML file, or what would be in it.
 
-    :raises InvalidConfigurationError: naming all that is wrong with it, or the extra to install.
+    Variables are looked up at each reading. The working directory counts as it is now.
+
+    :raises InvalidConfigurationError: naming all that is wrong with it, each with file, line, key
+        and what was expected; or the extra to install.
     """
     with _words_for_a_missing_extra():
-        from tokenkeeper.config.configuration import Configuration
+        from tokenkeeper.config.document import Document, read_document
+        from tokenkeeper.config.registration import read_registrations
+    directory = Path.cwd()
     is_path = isinstance(source, (str, os.PathLike)) and os.fspath(source)
     if not is_path and not isinstance(source, Mapping):
         given = repr(source) if source in ("", None) else type(source).__name__
         raise InvalidConfigurationError(
             f"a configuration is the path of a file, or a mapping, and not {given}"
         )
-    return Configuration(source)
+
+    def read() -> dict[str, Registration]:
+        if isinstance(source, Mapping):
+            document = Document(source, directory)
+        else:
+            document = read_document(directory / source)
+        return read_registrations(document, os.environ)
+
+    return Configuration(read)
 
 
 def load_pieces(path: Path, environment: Mapping[str, str]) -> list[Piece]:

@@ -11,6 +11,7 @@ import random
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -278,20 +279,20 @@ class TokenKeeper(StaysHere):
 
         With ``TOKENKEEPER_CONFIG`` set that is :meth:`from_config` for the file that it names.
         Otherwise ``AZURE_CLIENT_ID``, ``AZURE_CLIENT_SECRET`` and ``AZURE_TENANT_ID`` make the
-        provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET``, ``OAUTH2_TOKEN_URL`` and,
-        if need be, ``OAUTH2_SCOPE`` make the provider "oauth2".
+        provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET`` and ``OAUTH2_TOKEN_URL``
+        make the provider "oauth2". ``AZURE_CLIENT_SECRET_FILE`` and ``OAUTH2_CLIENT_SECRET_FILE``
+        name a file with the secret instead; ``AZURE_SCOPE`` and ``OAUTH2_SCOPE`` say what to ask
+        for, if need be.
 
         :raises InvalidConfigurationError: naming the variable that is missing, or wrong.
         """
-        from tokenkeeper.config.environment import CONFIG_VARIABLE, providers_from_environment
+        from tokenkeeper.config.configuration import Configuration
+        from tokenkeeper.config.environment import CONFIG_VARIABLE, clients_from_environment
 
         if os.environ.get(CONFIG_VARIABLE):
             return cls.from_config(os.environ[CONFIG_VARIABLE], **options)
-        providers = providers_from_environment(os.environ)
-        keeper = cls(**options)
-        for provider in providers:
-            keeper.add_provider(provider)
-        return keeper
+        read = partial(clients_from_environment, os.environ)
+        return cls._configured(Configuration(read), options)
 
     @classmethod
     def _configured(cls, configuration: Configuration[Any], options: Mapping[str, Any]) -> Self:
@@ -311,7 +312,7 @@ class TokenKeeper(StaysHere):
         :returns: the names that were ``added``, ``changed`` and ``removed``.
         :raises InvalidConfigurationError: if something is wrong, or a new name is taken by a
             provider that was added by hand; then nothing is taken over. Also for a keeper that
-            was not made by :meth:`from_config`.
+            was made neither by :meth:`from_config` nor by :meth:`from_env`.
         :raises KeeperClosedError: after :meth:`close`.
         """
         from tokenkeeper.config.reloadable import ReloadableProvider

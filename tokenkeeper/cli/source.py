@@ -6,18 +6,17 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenkeeper.cli.kept import KeptProvider, Shelf
 from tokenkeeper.config.environment import (
-    AZURE,
     CONFIG_VARIABLE,
-    OAUTH2,
-    provider_from_environment,
-    providers_from_environment,
+    Client,
+    client_from_environment,
+    clients_from_environment,
 )
 from tokenkeeper.config.loading import load_configuration, load_pieces
 from tokenkeeper.config.reloadable import ReloadableProvider
@@ -35,8 +34,6 @@ NOTHING_IS_KEPT = (
     "Nothing is kept between two runs: XDG_RUNTIME_DIR names no directory of yours, and neither "
     f"--cache nor {CACHE_VARIABLE} names one."
 )
-
-_CLIENT_VARIABLES = (*OAUTH2, "OAUTH2_SCOPE", *AZURE, "AZURE_AUTHORITY_HOST")
 
 
 @dataclass(frozen=True)
@@ -105,7 +102,8 @@ class Source:
         :raises InvalidConfigurationError: for what is wrong with all of it.
         """
         if self.path is None:
-            return Described([_from_environment(e) for e in providers_from_environment(os.environ)])
+            clients = clients_from_environment(os.environ).values()
+            return Described([_from_environment(each) for each in clients])
         try:
             return Described([_from_file(e) for e in load_configuration(self.path).providers])
         except InvalidConfigurationError as error:
@@ -140,7 +138,7 @@ class Source:
             return self.described()
         if self.path is None:
             return Described(
-                [_from_environment(provider_from_environment(n, os.environ)) for n in wanted]
+                [_from_environment(client_from_environment(n, os.environ)) for n in wanted]
             )
         described = self.described()
         there = described.names
@@ -212,10 +210,8 @@ def _identity_of(provider: ReloadableProvider[Registration]) -> str:
     return registration.block.model_dump_json() + registration.secret
 
 
-def _from_environment(provider: BaseOAuth2Provider) -> Registered:
-    kind = "azure" if type(provider).__name__.startswith("Azure") else "generic"
-    variables = {name: os.environ.get(name) for name in _CLIENT_VARIABLES}
-    if not provider.provider_name.strip():
+def _from_environment(client: Client) -> Registered:
+    if not client.provider_name.strip():
         raise InvalidConfigurationError("provider_name must not be blank", field="provider_name")
-    identity = json.dumps([kind, variables])
-    return Registered(provider, kind, lambda: identity)
+    identity = json.dumps(astuple(replace(client, provider_name="")))
+    return Registered(client.make_provider(), client.kind, lambda: identity)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["Patient", "patients_from"]
 
 _AUTHORITY = "AZURE_AUTHORITY_HOST"
-_SCOPE = "OAUTH2_SCOPE"
 
 
 @dataclass(frozen=True)
@@ -166,13 +165,11 @@ def _from_environment(names: list[str], environment: Mapping[str, str]) -> Itera
 
 def _described(provider: BaseOAuth2Provider, environment: Mapping[str, str]) -> Patient:
     azure = isinstance(provider, AzureADProvider)
-    findings = [ok(f"{name} is set") for name in (AZURE if azure else OAUTH2)]
-    optional = _AUTHORITY if azure else _SCOPE
-    if environment.get(optional):
-        findings.append(ok(f"{optional} is set"))
-    else:
-        missing = "the public cloud is asked" if azure else "no scope is asked for"
-        findings.append(note(f"{optional} is not set: {missing}"))
+    findings = list(_set_in(environment, *(AZURE if azure else OAUTH2)))
+    if azure and not environment.get(_AUTHORITY):
+        findings.append(note(f"{_AUTHORITY} is not set: the public cloud is asked"))
+    if not azure and not subject_of(provider).scope:
+        findings.append(note("OAUTH2_SCOPE is not set: no scope is asked for"))
     report = Report(Step.VARIABLES, tuple(findings))
     return Patient(provider.provider_name, subject_of(provider), report)
 
@@ -180,6 +177,14 @@ def _described(provider: BaseOAuth2Provider, environment: Mapping[str, str]) -> 
 def _not_described(
     name: str, problem: InvalidConfigurationError, environment: Mapping[str, str]
 ) -> Patient:
-    present = [each for each in (*OAUTH2, _SCOPE, *AZURE) if environment.get(each, "").strip()]
-    findings = (failure(str(problem)), *(ok(f"{each} is set") for each in present))
+    findings = (failure(str(problem)), *_set_in(environment, *OAUTH2, *AZURE))
     return Patient(name, None, Report(Step.VARIABLES, findings))
+
+
+def _set_in(environment: Mapping[str, str], *family: str) -> Iterator[Finding]:
+    """Yield which variables of a family are set, those that may be included."""
+    prefixes = {each.partition("_")[0] for each in family}
+    optional = [p + end for p in prefixes for end in ("_CLIENT_SECRET_FILE", "_SCOPE", "_SCOPES")]
+    for name in (*family, *sorted(optional), *([_AUTHORITY] if AZURE[0] in family else ())):
+        if environment.get(name, "").strip():
+            yield ok(f"{name} is set")

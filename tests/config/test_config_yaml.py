@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from tokenkeeper import InvalidConfigurationError, TokenKeeper
+from tokenkeeper.config.document import read_document
 
 SHARED = """\
 defaults: &defaults
@@ -141,3 +142,12 @@ def test_a_pipe(tmp_path, write):
         "pipe can't be read: it is no regular file",
         "tokens.yaml, line 5: oauth2.client_secret_file can't be read: it is no regular file",
     ]
+
+
+def test_a_file_that_is_still_the_same(write):
+    """What is read again is worked through again only if it changed."""
+    path = write()
+    before = read_document(path)
+    assert read_document(path, before) is before
+    after = read_document(write("oauth2: []"), before)
+    assert after.content == {"oauth2": []}

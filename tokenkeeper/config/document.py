@@ -30,23 +30,27 @@ class Document:
     :ivar directory: where its files are, unless they say otherwise.
     :ivar name: the file's path; empty for a mapping.
     :ivar lines: by key path, counted from 1; empty for a mapping.
+    :ivar text: the file's.
     """
 
     content: Any
     directory: Path
     name: str = ""
     lines: dict[KeyPath, int] = field(default_factory=dict)
+    text: str = field(default="", repr=False)
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, last: Document | None = None) -> Document:
     """Read a YAML file, by the safe loader.
 
+    :param last: what came of it the time before. It is returned if the text is still the same:
+        a server may refuse many providers at once, and each looks into the file.
     :raises InvalidConfigurationError: if it can't be read, is no YAML, or has a key twice.
     """
     text = ""
     try:
         text = read_file(path)
-        return _compose(text, path)
+        return last if last and last.text == text else _compose(text, path)
     except yaml.YAMLError as error:
         what = f"is not YAML{_words(error, text)}"
     except RecursionError:
@@ -66,7 +70,7 @@ def _compose(text: str, path: Path) -> Document:
     try:
         top = loader.get_single_node()
         if not isinstance(top, yaml.MappingNode):
-            return Document(None, path.parent, str(path))
+            return Document(None, path.parent, str(path), text=text)
         ours = [value for key, value in top.value if key.value == SECTION]
         _refuse_twice(path, top, ours)
         loader.flatten_mapping(top)
@@ -76,7 +80,7 @@ def _compose(text: str, path: Path) -> Document:
             if key.value == SECTION:
                 content[SECTION] = loader.construct_document(value)
                 lines = {(SECTION,): _line(key), **dict(_lines(value, (SECTION,)))}
-        return Document(content, path.parent, str(path), lines)
+        return Document(content, path.parent, str(path), lines, text)
     finally:
         loader.dispose()
 

@@ -38,12 +38,15 @@ def load_configuration(
             f"a configuration is the path of a file, or a mapping, and not {given}"
         )
 
+    last: Document | None = None
+
     def read() -> dict[str, Registration]:
+        nonlocal last
         if isinstance(source, Mapping):
-            document = Document(source, directory)
+            last = Document(source, directory)
         else:
-            document = read_document(directory / source)
-        return read_registrations(document, os.environ)
+            last = read_document(directory / source, last)
+        return read_registrations(last, os.environ)
 
     return Configuration(read)
 

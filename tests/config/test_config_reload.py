@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -48,6 +50,25 @@ def file(write, server):
         return write(f"oauth2:\n{block}")
 
     return file
+
+
+@contextmanager
+def readers(keeper, name):
+    """Have threads ask for a token all the while; none may get an error."""
+    stop = threading.Event()
+
+    def read():
+        while not stop.is_set():
+            keeper.get_token(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        reading = [pool.submit(read) for _ in range(4)]
+        try:
+            yield
+        finally:
+            stop.set()
+        for each in reading:
+            each.result(GUARD_SECONDS)
 
 
 def until(condition):
@@ -108,31 +129,15 @@ def test_a_mounted_volume(server, tmp_path):
     mount(0, server.client_secret, "read")
     for name in ("billing", "tokens.yaml"):
         (volume / name).symlink_to(f"..data/{name}")
-    stop, errors = threading.Event(), []
     with TokenKeeper.from_config(volume / "tokens.yaml") as keeper:
         keeper.get_token("billing")
-
-        def read():
-            while not stop.is_set():
-                try:
-                    keeper.get_token("billing")
-                except Exception as error:  # noqa: BLE001 - whatever it is, the test fails
-                    errors.append(error)
-                    return
-
-        threads = [threading.Thread(target=read) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for version in range(1, 6):
-            scope = ("read", "write")[version % 2]
-            mount(version, f"secret {version}", scope)
-            server.add_client(server.client_id, f"secret {version}", ["read", "write"])
-            assert keeper.get_token("billing", force_refresh=True)
-            assert keeper.get_cached_token_info("billing")["scope"] == scope
-        stop.set()
-        for thread in threads:
-            thread.join(GUARD_SECONDS)
-    assert errors == []
+        with readers(keeper, "billing"):
+            for version in range(1, 6):
+                scope = ("read", "write")[version % 2]
+                mount(version, f"secret {version}", scope)
+                server.add_client(server.client_id, f"secret {version}", ["read", "write"])
+                assert keeper.get_token("billing", force_refresh=True)
+                assert keeper.get_cached_token_info("billing")["scope"] == scope
 
 
 def test_a_mapping_stays_where_it_was_read(server, secret_file, tmp_path, environment):
@@ -249,26 +254,10 @@ def test_a_crowd_reads_through_a_reload(server, secret_file, file):
     with TokenKeeper.from_config(file()) as keeper:
         keeper.get_token("api")
         server.go_down("503")
-        stop, errors = threading.Event(), []
-
-        def read():
-            while not stop.is_set():
-                try:
-                    keeper.get_token("api")
-                except Exception as error:  # noqa: BLE001 - whatever it is, the test fails
-                    errors.append(error)
-                    return
-
-        threads = [threading.Thread(target=read) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for number in range(20):
-            secret_file(f"secret {number}")
-            keeper.reload()
-        stop.set()
-        for thread in threads:
-            thread.join(GUARD_SECONDS)
-        assert errors == []
+        with readers(keeper, "api"):
+            for number in range(20):
+                secret_file(f"secret {number}")
+                keeper.reload()
 
 
 def test_a_renewal_without_a_background(server, secret_file, file):

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -291,7 +292,7 @@ class TokenKeeper(StaysHere):
 
         if os.environ.get(CONFIG_VARIABLE):
             return cls.from_config(os.environ[CONFIG_VARIABLE], **options)
-        read = partial(clients_from_environment, os.environ)
+        read = partial(clients_from_environment, os.environ, Path.cwd())
         return cls._configured(Configuration(read), options)
 
     @classmethod

@@ -86,7 +86,7 @@ def test_what_to_ask_for(set_variables, family, kind, end):
     assert asked == "api://one/.default"
 
 
-def test_a_rotated_secret_file(set_variables, tmp_path):
+def test_a_rotated_secret_file(set_variables, environment, tmp_path):
     """A refusal reads the file again, and so does ``reload()``, which looks at variables too."""
     secret = tmp_path / "secret"
     with LoopbackAuthorizationServer() as server:
@@ -94,10 +94,12 @@ def test_a_rotated_secret_file(set_variables, tmp_path):
         secret.chmod(0o600)
         set_variables(
             OAUTH2_CLIENT_ID=server.client_id,
-            OAUTH2_CLIENT_SECRET_FILE=str(secret),
+            OAUTH2_CLIENT_SECRET_FILE="secret",
             OAUTH2_TOKEN_URL=server.token_url,
         )
+        environment.chdir(tmp_path)
         with TokenKeeper.from_env() as keeper:
+            environment.chdir("/")
             server.add_client(server.client_id, "rotated", ["read", "write"])
             secret.write_text("rotated")
             token = keeper.get_token("oauth2")
@@ -135,6 +137,9 @@ def test_the_environment_needs_no_extra():
             "OAUTH2_SCOPE and OAUTH2_SCOPES are both set: one must go",
         ),
         ({**AZURE, "AZURE_SCOPES": "a\\b"}, "it was read from AZURE_SCOPES"),
+        ({**OAUTH2, "OAUTH2_SCOPES": "a\\b"}, "it was read from OAUTH2_SCOPES"),
+        ({**AZURE, "AZURE_AUTHORITY_HOST": "a/b"}, "it was read from AZURE_AUTHORITY_HOST"),
+        ({**OAUTH2, "OAUTH2_CLIENT_SECRET": "a\nb"}, "it was read from OAUTH2_CLIENT_SECRET"),
         (
             {**AZURE, "AZURE_CLIENT_SECRET": "", "AZURE_CLIENT_SECRET_FILE": "/nowhere"},
             "AZURE_CLIENT_SECRET_FILE can't be read: No such file or directory",

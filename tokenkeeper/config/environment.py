@@ -59,24 +59,30 @@ class Client:
         return GenericOAuth2Provider(OAuth2Config(name, client_id, secret, self.where, self.scope))
 
 
-def clients_from_environment(environment: Mapping[str, str]) -> dict[str, Client]:
+def clients_from_environment(
+    environment: Mapping[str, str], directory: Path = Path()
+) -> dict[str, Client]:
     """Return the clients ``azure`` and ``oauth2``, as far as *environment* describes them.
 
     One that is described in part counts for nothing beside one that is whole: platforms set some
     of Azure's variables by themselves.
 
+    :param directory: where a secret's file is, unless its variable says otherwise.
     :raises InvalidConfigurationError: if it describes none as a whole.
     """
     present = _present(environment)
     whole = [n for n, family in _FAMILIES.items() if all(each in present for each in family)]
     begun = [n for n, family in _FAMILIES.items() if any(each in present for each in family)]
     names = whole or begun or ["oauth2"]
-    return {name: client_from_environment(name, environment) for name in names}
+    return {name: client_from_environment(name, environment, directory) for name in names}
 
 
-def client_from_environment(name: str, environment: Mapping[str, str]) -> Client:
+def client_from_environment(
+    name: str, environment: Mapping[str, str], directory: Path = Path()
+) -> Client:
     """Return the client that *environment* describes, for a provider called *name*.
 
+    :param directory: where a secret's file is, unless its variable says otherwise.
     :raises InvalidConfigurationError: naming what is missing, or wrong.
     """
     present = _present(environment)
@@ -96,7 +102,7 @@ def client_from_environment(name: str, environment: Mapping[str, str]) -> Client
         name,
         "azure" if family is AZURE else "generic",
         present[family[0]],
-        _secret(secret_from, present),
+        _secret(secret_from, present, directory),
         present[family[2]],
         present.get(scope_from),
         present.get("AZURE_AUTHORITY_HOST") if family is AZURE else None,
@@ -104,8 +110,12 @@ def client_from_environment(name: str, environment: Mapping[str, str]) -> Client
     try:
         client.make_provider()
     except InvalidConfigurationError as problem:
-        variable = f"{prefix}_{problem.field}".upper()
-        variable = {family[1]: secret_from, f"{prefix}_SCOPES": scope_from}.get(variable, variable)
+        variable = {
+            "client_secret": secret_from,
+            "scope": scope_from,
+            "scopes": scope_from,
+            "authority": "AZURE_AUTHORITY_HOST",
+        }.get(problem.field or "", f"{prefix}_{problem.field}".upper())
         if variable in present:
             problem.args = (f"{problem}; it was read from {variable}",)
         raise
@@ -122,11 +132,11 @@ def provider_from_environment(name: str, environment: Mapping[str, str]) -> Base
     return client_from_environment(name, environment).make_provider()
 
 
-def _secret(variable: str, present: Mapping[str, str]) -> str:
+def _secret(variable: str, present: Mapping[str, str], directory: Path) -> str:
     """Return the secret that *variable* holds, or the file that it names."""
     if not variable.endswith("_FILE"):
         return present[variable]
-    file = located(Path(), present[variable])
+    file = located(directory, present[variable])
     try:
         secret = read_secret(file)
     except InvalidConfigurationError as problem:

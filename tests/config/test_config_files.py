@@ -86,6 +86,15 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
         assert '"resource":["a","b"]' in registered.registration.block.model_dump_json()
 
 
+def test_a_file_in_the_home_directory(write, environment, tmp_path):
+    """A path may begin with ``~``, as people write it."""
+    write()
+    environment.setenv("HOME", str(tmp_path))
+    environment.setenv("USERPROFILE", str(tmp_path))
+    with TokenKeeper.from_config("~/tokens.yaml") as keeper:
+        assert keeper.list_providers() == ["api"]
+
+
 def test_a_mapping_does_as_well():
     """A mapping is read as a file with the same content; nothing warns of a secret in it."""
     block = {

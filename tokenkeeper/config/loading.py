@@ -29,6 +29,7 @@ def load_configuration(
     """
     with _words_for_a_missing_extra():
         from tokenkeeper.config.document import Document, read_document
+        from tokenkeeper.config.files import located
         from tokenkeeper.config.registration import read_registrations
     directory = Path.cwd()
     is_path = isinstance(source, (str, os.PathLike)) and os.fspath(source)
@@ -45,7 +46,7 @@ def load_configuration(
         if isinstance(source, Mapping):
             last = Document(source, directory)
         else:
-            last = read_document(directory / source, last)
+            last = read_document(located(directory, os.fspath(source)), last)
         return read_registrations(last, os.environ)
 
     return Configuration(read)

@@ -61,8 +61,7 @@ def read_document(path: Path, last: Document | None = None) -> Document:
         what = str(error)
     problems = Problems(str(path))
     problems.add((), what)
-    problems.raise_if_any()
-    raise AssertionError  # it did
+    raise problems.as_error()
 
 
 def _compose(text: str, path: Path) -> Document:

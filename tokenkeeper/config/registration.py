@@ -163,8 +163,7 @@ def _blocks(document: Document, problems: Problems) -> list[tuple[KeyPath, objec
     content = document.content
     if not isinstance(content, Mapping) or content.get(SECTION) is None:
         problems.add((), f"has no block {SECTION!r} with anything in it{_near_miss(content)}")
-        problems.raise_if_any()
-        return []
+        raise problems.as_error()
     section = content[SECTION]
     if isinstance(section, (list, tuple)):
         return [((SECTION, index), block) for index, block in enumerate(section)]

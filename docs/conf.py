@@ -21,7 +21,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-maximum_signature_line_length = 72
+maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 # Without the order of __all__, which is the alphabet's and puts what derives before its base.
 autodoc_default_options = {"members": True, "ignore-module-all": True}

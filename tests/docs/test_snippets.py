@@ -144,7 +144,7 @@ async def example(keeper):  # {place}
 {code}
 """
 WHAT_HAPPENS = """
-keeper.add_provider(MockProvider("mine"))
+keeper.add_provider(MockProvider("mine", clock=keeper._clock))
 keeper.get_token("mine")
 keeper.get_token("mine", force_refresh=True)
 """  # where an example leaves it to its reader

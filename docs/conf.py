@@ -36,7 +36,7 @@ OTHERS = (
 )
 nitpick_ignore_regex = [
     (r"py:.*", rf"({OTHERS})\..*"),
-    (r"py:class", r"(Async)?(Token(Credential|Provider)|HttpTransport)"),
+    (r"py:class", r"(Async)?(TokenCredential|TokenProvider|HttpTransport)"),
     (r"py:class", r"AccessTokenInfo|TokenRequestOptions"),
     (r"py:class", r"Outcome|tuple\[float|tokenkeeper\.testing\.events\.E"),
 ]

@@ -55,7 +55,8 @@ class TokenKeeper(StaysHere):
         inside the buffer renews inline, and ``timeout`` can't cut short the request it makes.
     :param max_workers: requests under way at once, at most.
     :param cooldown_seconds: how long after a refusal, with no valid token left, callers get the
-        same error without another request. A failure that may pass cools down for 2 s at most.
+        same error without another request. A failure that may pass cools down for 2 s at most,
+        or for as long as the server asked for (``Retry-After``).
     :param retry: what to do about failures that may pass, where a provider has no policy.
     :param clock: where the time comes from.
     :param jitter: draws numbers from 0 to 1 that spread renewals.

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -151,7 +152,7 @@ class TestStatus:
         result = tokenkeeper("status", "--fetch")
         assert result.exit_code == 1
         assert "fresh" in result.stdout
-        assert "last failure: provider 'wrong'" in result.stdout
+        assert re.search(r"last failure, \d+ s ago: provider 'wrong'", result.stdout)
         assert tokenkeeper("status", "--fetch", "billing").exit_code == 0
 
     def test_json(self, tokenkeeper):
@@ -162,12 +163,50 @@ class TestStatus:
         assert (wrong["state"], wrong["remaining_seconds"]) == ("not held", None)
         assert "invalid_client" in wrong["last_error"]
 
-    def test_width(self, tokenkeeper, environment):
-        """The table fits 80 columns, without colour where none is wanted."""
-        environment.setenv("COLUMNS", "80")
+    def test_a_failure_of_another_run(self, tokenkeeper, server, age):
+        """Why there was no token is told until there is one, or until it is cleared."""
+
+        def told():
+            billing, wrong = json.loads(tokenkeeper("status", "--json").stdout)
+            return billing["last_error"], wrong["last_error"]
+
+        tokenkeeper("get", "wrong")
+        assert told()[0] is None
+        assert "invalid_client" in told()[1]
+        assert "last failure, " in tokenkeeper("status").stdout
+        tokenkeeper("get", "billing")
+        age(3400)
+        with server.outage("503"):
+            assert tokenkeeper("get", "billing").exit_code == 0
+            assert "HTTP 503" in told()[0]
+            fetched = json.loads(tokenkeeper("status", "--fetch", "--json").stdout)
+            assert (fetched[0]["state"], fetched[0]["last_error"]) == ("renewing", told()[0])
+        assert tokenkeeper("get", "billing").exit_code == 0
+        assert told()[0] is None
+        tokenkeeper("clear", "wrong")
+        assert told() == (None, None)
+
+    @pytest.mark.parametrize("width", [40, 80])
+    def test_width(self, tokenkeeper, environment, config, width):
+        """The table fits the screen, and what is on it is whole, whatever the names."""
+        name = "a-name-of-somebody-who-is-not-sparing-with-the-letters"
+        config.write_text(config.read_text().replace("billing", name))
+        environment.setenv("COLUMNS", str(width))
         environment.setenv("NO_COLOR", "1")
         lines = tokenkeeper("status", "--fetch").stdout.splitlines()
-        assert all(len(line) <= 80 and "\x1b" not in line for line in lines)
+        assert all(len(line) <= width and "\x1b" not in line for line in lines)
+        shown = " ".join(lines)
+        assert re.search(r"fresh +59 min 5\d s .*5\d min \d\d s", shown)
+        assert "not held" in shown
+        assert ("━" in shown) == (width == 80)
+
+    def test_a_pipe(self, tokenkeeper, environment, config):
+        """Where nobody looks, each provider is one line, and so is each failure."""
+        config.write_text(config.read_text().replace("billing", "billing" * 12))
+        environment.delenv("COLUMNS", raising=False)
+        lines = tokenkeeper("status", "--fetch").stdout.splitlines()
+        assert len(lines) == 4
+        assert lines[1].startswith("billing" * 12 + "  fresh")
 
 
 class TestWatch:

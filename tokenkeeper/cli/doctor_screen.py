@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tokenkeeper.cli.screen import console
 from tokenkeeper.doctor.findings import Level, Report
 from tokenkeeper.doctor.sources import Patient
 
@@ -39,9 +37,7 @@ class Screen(Silence):
     """Writes each finding as soon as it is there."""
 
     def __init__(self) -> None:
-        # Lines are broken for people only: a log is searched by the line.
-        width = None if sys.stdout.isatty() else 10_000
-        self._console = Console(width=width, highlight=False)
+        self._console = console()
 
     def begin(self, patient: Patient) -> None:
         """Write name, kind and URL."""

@@ -42,9 +42,8 @@ def status(
     is told on standard error, and makes it 2.
     """
     # Not at the top: `get` in a script's loop needs no rich.
-    from rich.console import Console
-
     from tokenkeeper.cli.rows import as_table, row_of
+    from tokenkeeper.cli.screen import console
 
     source: Source = ctx.obj
     with words_for_problems(), TokenKeeper() as keeper:
@@ -61,7 +60,8 @@ def status(
         if as_json:
             click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
         else:
-            Console().print(as_table(rows))
+            screen = console()
+            screen.print(as_table(rows, screen.width))
         described.raise_if_wrong()
     if fetch and any(row.state in ("not held", "expired") for row in rows):
         ctx.exit(ExitCode.NO_TOKEN)

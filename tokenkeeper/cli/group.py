@@ -28,10 +28,10 @@ logging.getLogger("tokenkeeper").addHandler(logging.NullHandler())
 EXIT_CODES = """\b
 Exit codes:
   0    all is well
-  1    no token could be had
+  1    no token could be had, or the output could not be written
   2    the configuration, or the call, is wrong
   10+  `doctor` found something: its help has the list
-  130  interrupted by Ctrl-C
+  130  interrupted by Ctrl-C; 143: ended by SIGTERM
 """
 
 

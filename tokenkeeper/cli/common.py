@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.source import Source
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
@@ -20,6 +21,7 @@ __all__ = [
     "ExitCode",
     "complete_names",
     "json_option",
+    "late",
     "source_options",
     "tell",
     "timeout_option",
@@ -79,6 +81,13 @@ def source_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def late(provider: KeptProvider, timeout: float) -> str:
+    """Note that *provider* has no token in time, and return that in words."""
+    words = f"provider {provider.provider_name!r}: no token within {timeout:g} s (--timeout)"
+    provider.note_failure(words)
+    return words
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class KeptProvider(BaseOAuth2Provider):
         self._identity = identity
         self._force = force
         self._clock = clock
+        self._failure: Failure | None = None
 
     def acquire_token(self) -> OAuth2Token:
         """Return what is kept while that is fresh, or else ask."""
@@ -93,7 +94,7 @@ class KeptProvider(BaseOAuth2Provider):
         try:
             granted = Kept(ask(), asked)
         except OAuth2Error as error:
-            self._note(error)
+            self.note_failure(str(error))
             kept = self.peek()  # only now: what could be used before the request may have ended
             if kept is None or not will_do(kept):
                 raise
@@ -111,13 +112,15 @@ class KeptProvider(BaseOAuth2Provider):
 
     def last_failure(self) -> Failure | None:
         """Return why the last request brought no token, in this run or another."""
-        return None if self._shelf is None else self._shelf.failure(self._identity())
+        return self._failure if self._shelf is None else self._shelf.failure(self._identity())
 
-    def _note(self, error: OAuth2Error) -> None:
+    def note_failure(self, error: str) -> None:
+        """Note why there is no token, for this run and those to come."""
+        failed_at = datetime.fromtimestamp(self._clock.time(), UTC)
+        self._failure = Failure(error, failed_at)
         if self._shelf is not None:
-            failed_at = datetime.fromtimestamp(self._clock.time(), UTC)
             with suppress(OSError):  # who is told of the failure needs no note of it
-                self._shelf.note(self._identity(), Failure(str(error), failed_at))
+                self._shelf.note(self._identity(), self._failure)
 
     def close(self) -> None:
         """Close the provider behind this one."""

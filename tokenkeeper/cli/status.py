@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from contextlib import suppress
 
 import click
 
@@ -12,6 +11,7 @@ from tokenkeeper.cli.common import (
     ExitCode,
     complete_names,
     json_option,
+    late,
     source_options,
     timeout_option,
     words_for_problems,
@@ -19,7 +19,7 @@ from tokenkeeper.cli.common import (
 from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.source import NOTHING_IS_KEPT, Source
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.exceptions import TokenAcquisitionError, TokenWaitTimeoutError
 from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["status"]
@@ -73,5 +73,10 @@ def _fetch_all(keeper: TokenKeeper, providers: list[KeptProvider], timeout: floa
     for wait in (False, True):  # the first round sends the requests, the second waits for them
         for provider in providers:
             left = max(0.0, ends_at - SYSTEM_CLOCK.monotonic()) if wait else 0.0
-            with suppress(TokenAcquisitionError):  # its row says why
+            try:
                 keeper.get_token(provider.provider_name, timeout=left)
+            except TokenWaitTimeoutError:
+                if wait:
+                    late(provider, timeout)
+            except TokenAcquisitionError:
+                continue  # its row says why

@@ -131,6 +131,18 @@ def test_ctrl_c_on_a_terminal(terminal):
     assert b"Aborted" not in rest
 
 
+def test_ctrl_c_at_the_doctor(terminal, server):
+    """While a step takes its time a terminal shows which, and Ctrl-C leaves a cursor there too."""
+    with server.outage("stall"):
+        process, end = terminal("doctor", "billing", "--timeout", "60")
+        shown(end, until=b"credentials ...")
+        process.send_signal(signal.SIGINT)
+        rest = shown(end)
+        assert process.communicate(timeout=20) == (None, "")
+    assert process.returncode == 130
+    assert CURSOR_SHOWN in rest
+
+
 @pytest.mark.parametrize(
     ("arguments", "until"),
     [(("watch", "billing"), b"fresh"), (("demo", "--threads", "1", "--tasks", "1"), b"calls")],

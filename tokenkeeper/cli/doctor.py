@@ -17,7 +17,7 @@ from tokenkeeper.cli.common import (
     words_for_problems,
 )
 from tokenkeeper.cli.source import Source
-from tokenkeeper.doctor.findings import Level, Report, Step
+from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
 
 if TYPE_CHECKING:
     from tokenkeeper.doctor.sources import Patient
@@ -59,7 +59,7 @@ def doctor(
 
     screen = Silence() if as_json else Screen()
     examined: list[_Examined] = []
-    with words_for_problems():
+    with words_for_problems(), screen:
         for patient in patients_from(ctx.ensure_object(Source).path, names, os.environ):
             screen.begin(patient)
             examined.append(_Examined(patient, strict))
@@ -67,6 +67,7 @@ def doctor(
                 screen.show(report)
                 examined[-1].reports.append(report)
             screen.end(patient, examined[-1].reports)
+        screen.conclude([(each.patient.name, first_failed(each.reports)) for each in examined])
     code = next((each.exit_code for each in examined if each.exit_code), int(ExitCode.OK))
     if as_json:
         providers = [each.as_dict() for each in examined]

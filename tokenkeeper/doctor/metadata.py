@@ -24,10 +24,14 @@ SKEW_SECONDS = 30.0
 
 def look_at_clock(visit: Visit) -> Report:
     """Ask the server for its metadata, and compare the ``Date`` of its answer with our time."""
+    began = visit.clock.monotonic()
     try:
         _ask(visit)
     except TokenAcquisitionError as unanswered:
-        visit.unanswered = str(unanswered).partition(": no token: ")[2]
+        if visit.clock.monotonic() - began < visit.timeout:
+            visit.unanswered = str(unanswered).partition(": no token: ")[2]
+        else:  # ours, not one of the provider's
+            visit.unanswered = f"no answer within {visit.timeout:g} s"
     skews = [skew for each in visit.fetched if (skew := _skew(each)) is not None]
     if not skews:
         why = "the server gave no answer" if visit.unanswered else "the server sends no Date"

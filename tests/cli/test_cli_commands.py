@@ -265,6 +265,10 @@ def test_help(tokenkeeper):
     for command in ("get", "list", "status", "watch", "clear", "doctor", "completion", "demo"):
         assert command in told
         assert "--json" in tokenkeeper(command, "--help").stdout
+        assert "Exit codes" in tokenkeeper(command, "--help").stdout
     assert "config" in told
-    assert "--json" in tokenkeeper("config", "check", "--help").stdout
+    assert "..." not in told.partition("Commands:")[2]
+    check = tokenkeeper("config", "check", "--help").stdout
+    assert "--json" in check
+    assert "Exit codes" in check
     assert __version__ in tokenkeeper("--version").stdout

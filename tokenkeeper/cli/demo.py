@@ -9,7 +9,7 @@ from tokenkeeper.cli.common import ExitCode
 __all__ = ["demo"]
 
 
-@click.command()
+@click.command(short_help="Watch one keeper at work while its server goes down.")
 @click.option("--seconds", type=click.FloatRange(1, 86400), default=15.0, show_default=True)
 @click.option("--threads", type=click.IntRange(0, 1000), default=32, show_default=True)
 @click.option("--tasks", type=click.IntRange(0, 10000), default=200, show_default=True)

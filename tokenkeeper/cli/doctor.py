@@ -32,7 +32,7 @@ _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".j
 )
 
 
-@click.command(epilog=_EPILOG)
+@click.command(epilog=_EPILOG, short_help="Say step by step what keeps tokens away.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_names)
 @click.option(
     "--timeout",

@@ -30,7 +30,7 @@ __all__ = ["watch"]
 LOOKS_PER_SECOND = 2
 
 
-@click.command()
+@click.command(short_help="Get the tokens, and watch them being renewed.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
 @click.option("--seconds", type=click.FloatRange(min=0), help="How long; by default until Ctrl-C.")
 @json_option

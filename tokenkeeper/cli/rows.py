@@ -30,6 +30,7 @@ class Row:
     """One provider at one moment.
 
     :ivar state: "fresh", "renewing" or "expired", as of a keeper; "not held".
+    :ivar renews_in_seconds: ``None`` where there is nothing to renew.
     :ivar last_error: why the last request brought no token; ``None`` if it brought one.
     :ivar last_failure_at: when that was, in ISO 8601.
     """
@@ -60,12 +61,15 @@ def row_of(
         return Row(name, "not held", last_error=error, last_failure_at=failed_at)
     now = SYSTEM_CLOCK.monotonic()
     times = kept.deadlines(provider.buffer_seconds)
+    state = state_at(now, times.stale_at, times.dead_at)
+    if renews_in is None:
+        renews_in = max(0.0, times.renew_at - now)
     return Row(
         name,
-        state_at(now, times.stale_at, times.dead_at),
+        state,
         max(0.0, times.ends_at - now),
         kept.lifetime_seconds,
-        max(0.0, times.renew_at - now) if renews_in is None else renews_in,
+        None if state == "expired" else renews_in,  # whoever needs it asks, sooner than a keeper
         error,
         failed_at,
     )

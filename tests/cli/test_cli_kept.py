@@ -211,6 +211,13 @@ class TestFiles:
             Shelf(directory)
         assert caught.value.field == "cache"
 
+    def test_a_directory_that_is_everybodys(self, tmp_path):
+        """Nobody is told to take /tmp from the others."""
+        tmp_path.chmod(0o1777)
+        with pytest.raises(InvalidConfigurationError, match="mkdir -m 700") as caught:
+            Shelf(tmp_path)
+        assert "chmod" not in str(caught.value)
+
     def test_no_directory(self, tmp_path):
         """A link, a file or a place that is not there is refused in words."""
         (tmp_path / "real").mkdir(mode=0o700)

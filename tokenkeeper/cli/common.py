@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationErr
 
 __all__ = [
     "ExitCode",
+    "Seconds",
     "complete_names",
     "json_option",
     "late",
@@ -44,9 +46,21 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, for programs."
 )
 
+
+class Seconds(click.FloatRange):
+    """A range of seconds. Not a number lies in any, as far as comparisons go, and is refused."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return *value* as a number."""
+        seconds = float(super().convert(value, param, ctx))
+        return self.fail(f"{value} is no number.", param, ctx) if math.isnan(seconds) else seconds
+
+
 timeout_option = click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds to wait for a token, retries included.",

@@ -11,6 +11,7 @@ import click
 
 from tokenkeeper.cli.common import (
     ExitCode,
+    Seconds,
     complete_names,
     json_option,
     source_options,
@@ -36,7 +37,7 @@ _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".j
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_names)
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True, max=600),
+    type=Seconds(min=0, min_open=True, max=600),
     default=10.0,
     show_default=True,
     help="Seconds for each step.",

@@ -108,9 +108,12 @@ class Shelf:
         if os.name == "posix":
             private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
             if not private or status.st_uid != os.geteuid():
+                # /tmp and its like are everybody's, and are to stay so.
+                shared = status.st_mode & stat.S_ISVTX
+                remedy = f"mkdir -m 700 {directory}/NAME" if shared else f"chmod 700 {directory}"
                 raise InvalidConfigurationError(
                     f"{directory} can't keep tokens: it must be a directory of yours that nobody "
-                    f"else may look into (chmod 700 {directory})",
+                    f"else may look into ({remedy})",
                     field="cache",
                 )
         self.directory = directory

@@ -13,6 +13,7 @@ import click
 
 from tokenkeeper.cli.common import (
     ExitCode,
+    Seconds,
     complete_names,
     json_option,
     source_options,
@@ -32,7 +33,7 @@ LOOKS_PER_SECOND = 2
 
 @click.command(short_help="Get the tokens, and watch them being renewed.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
-@click.option("--seconds", type=click.FloatRange(min=0), help="How long; by default until Ctrl-C.")
+@click.option("--seconds", type=Seconds(min=0), help="How long; by default until Ctrl-C.")
 @json_option
 @source_options
 @click.pass_context

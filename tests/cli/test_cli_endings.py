@@ -209,3 +209,16 @@ def test_watch_on_a_dumb_terminal(terminal):
     assert process.wait(timeout=60) == 0
     assert b"TokenAcquired provider_name=billing" in seen
     assert b"\x1b" not in seen
+
+
+def test_colours_in_a_pipe(start, environment):
+    """Who wants colours in a log, as in CI, gets lines all the same, and no moving cursor."""
+    environment.setenv("FORCE_COLOR", "1")
+    process = start("watch", "--seconds", "0.6", "billing")
+    lines, _ = process.communicate(timeout=100)
+    assert "TokenAcquired provider_name=billing" in lines
+    assert "\x1b[?25" not in lines
+    process = start("doctor", "billing")
+    lines, _ = process.communicate(timeout=100)
+    assert "\x1b[32m" in lines
+    assert "\x1b[?25" not in lines

@@ -7,7 +7,7 @@ from typing import Self
 from rich.table import Table
 from rich.text import Text
 
-from tokenkeeper.cli.screen import console
+from tokenkeeper.cli.screen import can_go_back, console
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
 from tokenkeeper.doctor.sources import Patient
 
@@ -60,7 +60,7 @@ class Screen(Silence):
         subject = patient.subject
         words = [subject.kind, *filter(None, [subject.shown_url])] if subject else []
         self._print(Text.assemble((patient.name, "bold"), *(f"  {each}" for each in words)))
-        if self._console.is_terminal and not self._console.is_dumb_terminal:
+        if can_go_back(self._console):
             self._now.start()
 
     def show(self, report: Report) -> None:

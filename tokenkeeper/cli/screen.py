@@ -6,7 +6,7 @@ import os
 
 from rich.console import Console
 
-__all__ = ["console"]
+__all__ = ["can_go_back", "console"]
 
 _NO_END = 10_000
 
@@ -14,6 +14,11 @@ _NO_END = 10_000
 def console() -> Console:
     """Return standard output: lines are broken for people only, a log is searched by the line."""
     found = Console(highlight=False)
-    if not found.is_terminal and "COLUMNS" not in os.environ:
+    if not found.file.isatty() and "COLUMNS" not in os.environ:
         found.width = _NO_END
     return found
+
+
+def can_go_back(screen: Console) -> bool:
+    """Say whether what is written can be changed: not in a pipe, though it may want colours."""
+    return screen.is_terminal and screen.file.isatty() and not screen.is_dumb_terminal

@@ -48,12 +48,11 @@ def watch(
     from rich.live import Live
 
     from tokenkeeper.cli.rows import as_table, row_of
-    from tokenkeeper.cli.screen import console
+    from tokenkeeper.cli.screen import can_go_back, console
 
     source: Source = ctx.obj
     screen = console()
-    # A dumb terminal can't go back to what it has shown.
-    lines = as_json or not screen.is_terminal or screen.is_dumb_terminal
+    lines = as_json or not can_go_back(screen)
     # Events come on the keeper's threads, and are written on this one: here it is noticed where
     # nobody reads any more, as with `| head`.
     events: SimpleQueue[TokenEvent] = SimpleQueue()

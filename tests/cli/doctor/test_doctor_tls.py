@@ -96,6 +96,18 @@ class TestCertificates:
         assert seen["tls"].facts["not_after"] == "2024-05-06T07:08:00+00:00"
         assert seen.skipped_after(Step.TLS)
 
+    def test_one_above_it_that_ended(self, secure, examine, authority, monkeypatch):
+        """An intermediate that expired is told from the server's own, which is in its time."""
+        with monkeypatch.context() as past:
+            past.setattr(trustme, "DEFAULT_EXPIRY", datetime(2024, 5, 6, tzinfo=UTC))
+            middle = authority.create_child_ca()
+        secure(issued_by=middle, not_after=in_days(100))
+        code, seen = examine()
+        assert code == Step.TLS
+        assert "own certificate is in its time" in seen["tls"].text
+        assert "it was issued by has ended" in seen["tls"].text
+        assert "renew what it sends along" in seen["tls"].advice
+
     def test_one_that_begins_later(self, secure, examine):
         """A certificate that is not valid yet fails TLS, and the day is told."""
         secure(

@@ -443,6 +443,17 @@ class TestGrant:
         assert code == Step.CREDENTIALS
         assert "within 0.3 s" in seen["credentials"].text
 
+    def test_a_life_that_the_server_does_not_tell(self, describe, examine, server):
+        """A lifetime that is assumed is told as such: the token may be dead long before."""
+        del server.granted["expires_in"]
+        describe()
+        code, seen = examine()
+        assert code == 0
+        assert seen["lifetime"].status == "warning"
+        assert seen["lifetime"].text.startswith("3600 s; renewed after 3240 s: that is assumed")
+        assert "default_lifetime_seconds" in seen["lifetime"].advice
+        assert seen["lifetime"].facts["assumed"] is True
+
     @pytest.mark.parametrize(("lifetime", "status"), [(300, "warning"), (302, "ok")])
     def test_a_life_shorter_than_the_buffer(self, describe, examine, server, lifetime, status):
         """A token that lives no longer than the buffer draws a warning."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 __all__ = ["main"]
 
@@ -10,9 +15,11 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line."""
     try:
-        from tokenkeeper.cli.group import cli
+        with _terminated_in_order():
+            _show_what_has_no_letters_here()
+            from tokenkeeper.cli.group import cli
 
-        cli(prog_name="tokenkeeper")
+            cli(prog_name="tokenkeeper")
     except ModuleNotFoundError as missing:
         if missing.name not in ("click", "filelock", "rich"):
             raise
@@ -23,6 +30,31 @@ def main() -> None:
         raise SystemExit(2) from None
     except KeyboardInterrupt:  # before a command began: from then on the commands see to it
         raise SystemExit(130) from None
+    except OSError as error:  # a full disk behind standard output, say
+        with suppress(OSError, AttributeError):
+            sys.stdout.close()  # or what is left in it would fail once more at the very end
+        sys.stderr.write(f"Error: {error}\n")
+        raise SystemExit(1) from None
+
+
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does, which gives a terminal its cursor back."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _show_what_has_no_letters_here() -> None:
+    """Have a name that this locale can't write escaped, in the place of an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -80,6 +80,16 @@ class TestGet:
         assert (forced.exit_code, forced.stdout) == (1, "")
         assert (late.exit_code, late.stdout) == (1, "")
 
+    def test_a_server_that_hangs(self, tokenkeeper, server):
+        """A wait that is over is told by its length and its option, and by status later on."""
+        with server.outage("stall"):
+            result = tokenkeeper("get", "billing", "--timeout", "0.2")
+            (row,) = json.loads(tokenkeeper("status", "--json", "billing").stdout)
+        assert (result.exit_code, result.stdout) == (1, "")
+        words = "provider 'billing': no token within 0.2 s (--timeout)"
+        assert result.stderr == f"Error: {words}\n"
+        assert row["last_error"] == words
+
 
 class TestList:
     """``tokenkeeper list``."""
@@ -111,63 +121,6 @@ class TestList:
             "client_secret: '${BILLING_SECRET}', tenant_id: t}"
         )
         assert tokenkeeper("--config", str(other), "list").stdout == "graph  azure\n"
-
-
-class TestStatus:
-    """``tokenkeeper status``."""
-
-    def test_nothing_is_asked(self, tokenkeeper, server):
-        """Without --fetch no server is asked, and what is not there is no failure."""
-        result = tokenkeeper("status")
-        assert result.exit_code == 0
-        assert result.stdout.count("not held") == 2
-        assert server.stats().token_requests == 0
-
-    def test_a_name_twice(self, tokenkeeper):
-        """Who is named twice is shown once."""
-        assert tokenkeeper("status", "billing", "billing").stdout.count("billing") == 1
-
-    def test_due(self, tokenkeeper, age):
-        """A token inside its buffer shows as one that is to be renewed, and a dead one as none."""
-        tokenkeeper("get", "billing")
-        age(3400)
-        (billing,) = json.loads(tokenkeeper("status", "--json", "billing").stdout)
-        assert (billing["state"], billing["renews_in_seconds"]) == ("renewing", 0.0)
-        age(195)
-        assert "not held" in tokenkeeper("status", "billing").stdout
-
-    def test_kept(self, tokenkeeper):
-        """A kept token shows with what is left of it."""
-        token = tokenkeeper("get", "billing").stdout.strip()
-        result = tokenkeeper("status")
-        line = next(line for line in result.stdout.splitlines() if line.startswith("billing"))
-        assert "fresh" in line
-        assert "59 min" in line
-        assert "━" in line
-        assert token not in result.output
-
-    def test_fetch(self, tokenkeeper):
-        """With --fetch the tokens are asked for; one that can't be had shows why, and fails."""
-        result = tokenkeeper("status", "--fetch")
-        assert result.exit_code == 1
-        assert "fresh" in result.stdout
-        assert "last failure: provider 'wrong'" in result.stdout
-        assert tokenkeeper("status", "--fetch", "billing").exit_code == 0
-
-    def test_json(self, tokenkeeper):
-        """The same for programs."""
-        billing, wrong = json.loads(tokenkeeper("status", "--fetch", "--json").stdout)
-        assert (billing["provider_name"], billing["state"]) == ("billing", "fresh")
-        assert 3590 < billing["remaining_seconds"] <= billing["lifetime_seconds"] <= 3601
-        assert (wrong["state"], wrong["remaining_seconds"]) == ("not held", None)
-        assert "invalid_client" in wrong["last_error"]
-
-    def test_width(self, tokenkeeper, environment):
-        """The table fits 80 columns, without colour where none is wanted."""
-        environment.setenv("COLUMNS", "80")
-        environment.setenv("NO_COLOR", "1")
-        lines = tokenkeeper("status", "--fetch").stdout.splitlines()
-        assert all(len(line) <= 80 and "\x1b" not in line for line in lines)
 
 
 class TestWatch:
@@ -312,6 +265,10 @@ def test_help(tokenkeeper):
     for command in ("get", "list", "status", "watch", "clear", "doctor", "completion", "demo"):
         assert command in told
         assert "--json" in tokenkeeper(command, "--help").stdout
+        assert "Exit codes" in tokenkeeper(command, "--help").stdout
     assert "config" in told
-    assert "--json" in tokenkeeper("config", "check", "--help").stdout
+    assert "..." not in told.partition("Commands:")[2]
+    check = tokenkeeper("config", "check", "--help").stdout
+    assert "--json" in check
+    assert "Exit codes" in check
     assert __version__ in tokenkeeper("--version").stdout

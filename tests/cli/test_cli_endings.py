@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -128,6 +131,77 @@ def test_ctrl_c_on_a_terminal(terminal):
     assert b"Aborted" not in rest
 
 
+def test_ctrl_c_at_the_doctor(terminal, server):
+    """While a step takes its time a terminal shows which, and Ctrl-C leaves a cursor there too."""
+    with server.outage("stall"):
+        process, end = terminal("doctor", "billing", "--timeout", "60")
+        shown(end, until=b"credentials ...")
+        process.send_signal(signal.SIGINT)
+        rest = shown(end)
+        assert process.communicate(timeout=20) == (None, "")
+    assert process.returncode == 130
+    assert CURSOR_SHOWN in rest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "until"),
+    [(("watch", "billing"), b"fresh"), (("demo", "--threads", "1", "--tasks", "1"), b"calls")],
+    ids=["watch", "demo"],
+)
+def test_a_kill_on_a_terminal(terminal, arguments, until):
+    """SIGTERM leaves a cursor as well, and says nothing."""
+    process, end = terminal(*arguments)
+    shown(end, until=until)
+    process.terminate()
+    rest = shown(end)
+    assert process.communicate(timeout=60) == (None, "")
+    assert process.returncode == 143
+    assert CURSOR_SHOWN in rest
+    assert b"Traceback" not in rest
+
+
+def test_a_kill_at_a_server_that_hangs(start, server):
+    """SIGTERM ends a wait at once."""
+    with server.outage("stall"):
+        process = start("get", "billing")
+        while server.stats().token_requests == 0:
+            assert process.poll() is None
+        process.terminate()
+        assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 143
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("arguments", [("get", "billing"), ("status",), ("doctor", "billing")])
+def test_a_full_disk(start, arguments):
+    """What can't be written is an error in one line, and the exit code 1."""
+    with open("/dev/full", "w") as full:
+        process = start(*arguments, stdout=full)
+        _, told = process.communicate(timeout=100)
+    assert (process.returncode, told) == (1, "Error: [Errno 28] No space left on device\n")
+
+
+@pytest.mark.parametrize("arguments", [("get", "billing"), ("status",), ("doctor", "billing")])
+def test_no_standard_output_at_all(environment, arguments):
+    """A command whose standard output is closed does its work without a word."""
+    command = [sys.executable, "-m", "tokenkeeper", *arguments]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, timeout=100
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("status",), ("doctor",)])
+def test_letters_that_the_locale_has_not(start, environment, config, arguments):
+    """A name that can't be written in this locale is escaped, and nothing fails for it."""
+    config.write_text(config.read_text().replace("wrong", "日本"), encoding="utf-8")
+    environment.setenv("PYTHONIOENCODING", "latin-1")
+    process = start(*arguments)
+    printed, told = process.communicate(timeout=100)
+    assert "Traceback" not in told
+    assert r"\u65e5\u672c" in printed
+
+
 def test_watch_on_a_dumb_terminal(terminal):
     """A terminal that can't go back gets lines."""
     process, end = terminal("watch", "--seconds", "0.6", "billing", kind="dumb")
@@ -135,3 +209,16 @@ def test_watch_on_a_dumb_terminal(terminal):
     assert process.wait(timeout=60) == 0
     assert b"TokenAcquired provider_name=billing" in seen
     assert b"\x1b" not in seen
+
+
+def test_colours_in_a_pipe(start, environment):
+    """Who wants colours in a log, as in CI, gets lines all the same, and no moving cursor."""
+    environment.setenv("FORCE_COLOR", "1")
+    process = start("watch", "--seconds", "0.6", "billing")
+    lines, _ = process.communicate(timeout=100)
+    assert "TokenAcquired provider_name=billing" in lines
+    assert "\x1b[?25" not in lines
+    process = start("doctor", "billing")
+    lines, _ = process.communicate(timeout=100)
+    assert "\x1b[32m" in lines
+    assert "\x1b[?25" not in lines

@@ -14,7 +14,8 @@ from tokenkeeper import (
     OAuth2Token,
     TokenAcquisitionError,
 )
-from tokenkeeper.cli.kept import Kept, KeptProvider, Shelf
+from tokenkeeper.cli.kept import KeptProvider
+from tokenkeeper.cli.shelf import Kept, Shelf
 from tokenkeeper.clock import instant
 from tokenkeeper.testing import MockProvider, SteppedClock
 
@@ -210,6 +211,13 @@ class TestFiles:
             Shelf(directory)
         assert caught.value.field == "cache"
 
+    def test_a_directory_that_is_everybodys(self, tmp_path):
+        """Nobody is told to take /tmp from the others."""
+        tmp_path.chmod(0o1777)
+        with pytest.raises(InvalidConfigurationError, match="mkdir -m 700") as caught:
+            Shelf(tmp_path)
+        assert "chmod" not in str(caught.value)
+
     def test_no_directory(self, tmp_path):
         """A link, a file or a place that is not there is refused in words."""
         (tmp_path / "real").mkdir(mode=0o700)
@@ -235,6 +243,32 @@ class TestFiles:
         with pytest.raises(InvalidConfigurationError, match="can't keep tokens: Is a directory"):
             run().acquire_token()
         assert source.calls == 0
+
+    def test_a_failure(self, run, source, shelf):
+        """Why there was no token is kept for the owner alone, until there is one."""
+        source.script.append(TokenAcquisitionError("down", status_code=503))
+        with pytest.raises(TokenAcquisitionError):
+            run().acquire_token()
+        assert run().last_failure().error == "down"
+        assert run("another identity").last_failure() is None
+        assert all(file.stat().st_mode & 0o077 == 0 for file in shelf.directory.iterdir())
+        run().acquire_token()
+        assert run().last_failure() is None
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"[]", b"null", b"{}", b"\xff", b'{"error": "e", "failed_at": 7}']
+    )
+    def test_a_failure_that_can_not_be_read(self, run, shelf, content):
+        """A note that is damaged counts for nothing."""
+        shelf.file("an identity").with_suffix(".failure").write_bytes(content)
+        assert run().last_failure() is None
+
+    def test_a_failure_on_a_full_disk(self, run, source, shelf, monkeypatch):
+        """Where it can't be noted, the failure itself is what the caller sees."""
+        monkeypatch.setattr(Shelf, "note", lambda *_: _raise(OSError(errno.ENOSPC, "full")))
+        source.script.append(TokenAcquisitionError("down", status_code=503))
+        with pytest.raises(TokenAcquisitionError, match="down"):
+            run().acquire_token()
 
     def test_halves_are_cleared(self, run, shelf):
         """Clearing all removes what a killed process left behind, which is not counted."""

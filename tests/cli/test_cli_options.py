@@ -73,3 +73,23 @@ def test_names_are_completed_from_the_file_that_was_typed(environment, other, co
     complete = ShellComplete(cli, {}, "tokenkeeper", "_TOKENKEEPER_COMPLETE")
     words = [word.replace("FILE", other).replace("BOTH", str(config)) for word in typed]
     assert [each.value for each in complete.get_completions(words, "o")] == ["other"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("get", "billing", "--timeout"),
+        ("status", "--fetch", "--timeout"),
+        ("watch", "--seconds"),
+        ("doctor", "--timeout"),
+        ("demo", "--seconds"),
+        ("demo", "--lifetime"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("seconds", ["nan", "-1", "soon"])
+def test_seconds_that_are_none(tokenkeeper, command, seconds):
+    """What is no length of time is refused before anything is done."""
+    result = tokenkeeper(*command, seconds)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Invalid value for" in result.stderr

@@ -136,7 +136,7 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch, capsys):
     with screen.onlooker(PLAN, as_json=False) as watch:
         for elapsed in (0.0, 1.0, 2.0, 2.5):
             watch(moment(elapsed_seconds=elapsed, endpoint_is_up=elapsed < 2.5))
-    lines = capsys.readouterr().out.splitlines()[1:]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
     assert [line[:7] for line in lines] == ["  0.0 s", "  2.0 s", "  2.5 s"]
 
 

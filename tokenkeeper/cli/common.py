@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +14,16 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.source import Source
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
 __all__ = [
     "ExitCode",
+    "Seconds",
     "complete_names",
     "json_option",
+    "late",
     "source_options",
     "tell",
     "timeout_option",
@@ -42,9 +46,21 @@ json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, for programs."
 )
 
+
+class Seconds(click.FloatRange):
+    """A range of seconds. Not a number lies in any, as far as comparisons go, and is refused."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return *value* as a number."""
+        seconds = float(super().convert(value, param, ctx))
+        return self.fail(f"{value} is no number.", param, ctx) if math.isnan(seconds) else seconds
+
+
 timeout_option = click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     default=60.0,
     show_default=True,
     help="Seconds to wait for a token, retries included.",
@@ -79,6 +95,13 @@ def source_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def late(provider: KeptProvider, timeout: float) -> str:
+    """Note that *provider* has no token in time, and return that in words."""
+    words = f"provider {provider.provider_name!r}: no token within {timeout:g} s (--timeout)"
+    provider.note_failure(words)
+    return words
 
 
 @contextmanager

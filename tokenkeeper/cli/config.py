@@ -12,7 +12,7 @@ from tokenkeeper.cli.common import ExitCode, json_option, source_options, words_
 from tokenkeeper.cli.source import Source
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["config"]
+__all__ = ["check", "config"]
 
 
 @click.group()

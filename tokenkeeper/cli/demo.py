@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import click
 
-from tokenkeeper.cli.common import ExitCode
+from tokenkeeper.cli.common import ExitCode, Seconds
 
 __all__ = ["demo"]
 
 
-@click.command()
-@click.option("--seconds", type=click.FloatRange(1, 86400), default=15.0, show_default=True)
+@click.command(short_help="Watch one keeper at work while its server goes down.")
+@click.option("--seconds", type=Seconds(1, 86400), default=15.0, show_default=True)
 @click.option("--threads", type=click.IntRange(0, 1000), default=32, show_default=True)
 @click.option("--tasks", type=click.IntRange(0, 10000), default=200, show_default=True)
 @click.option(
     "--lifetime",
-    type=click.FloatRange(1, 3600),
+    type=Seconds(1, 3600),
     default=6.0,
     show_default=True,
     help="How many seconds each token lives.",

@@ -11,13 +11,14 @@ import click
 
 from tokenkeeper.cli.common import (
     ExitCode,
+    Seconds,
     complete_names,
     json_option,
     source_options,
     words_for_problems,
 )
 from tokenkeeper.cli.source import Source
-from tokenkeeper.doctor.findings import Level, Report, Step
+from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
 
 if TYPE_CHECKING:
     from tokenkeeper.doctor.sources import Patient
@@ -32,11 +33,11 @@ _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".j
 )
 
 
-@click.command(epilog=_EPILOG)
+@click.command(epilog=_EPILOG, short_help="Say step by step what keeps tokens away.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_names)
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True, max=600),
+    type=Seconds(min=0, min_open=True, max=600),
     default=10.0,
     show_default=True,
     help="Seconds for each step.",
@@ -59,7 +60,7 @@ def doctor(
 
     screen = Silence() if as_json else Screen()
     examined: list[_Examined] = []
-    with words_for_problems():
+    with words_for_problems(), screen:
         for patient in patients_from(ctx.ensure_object(Source).path, names, os.environ):
             screen.begin(patient)
             examined.append(_Examined(patient, strict))
@@ -67,6 +68,7 @@ def doctor(
                 screen.show(report)
                 examined[-1].reports.append(report)
             screen.end(patient, examined[-1].reports)
+        screen.conclude([(each.patient.name, first_failed(each.reports)) for each in examined])
     code = next((each.exit_code for each in examined if each.exit_code), int(ExitCode.OK))
     if as_json:
         providers = [each.as_dict() for each in examined]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from typing import Self
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tokenkeeper.doctor.findings import Level, Report
+from tokenkeeper.cli.screen import can_go_back, console
+from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
 from tokenkeeper.doctor.sources import Patient
 
 __all__ = ["Screen", "Silence"]
@@ -25,6 +25,12 @@ _STYLES = {
 class Silence:
     """What programs get to see on the way: nothing."""
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the screen as it was found."""
+
     def begin(self, patient: Patient) -> None:
         """Head what is found of *patient*."""
 
@@ -34,20 +40,28 @@ class Silence:
     def end(self, patient: Patient, reports: list[Report]) -> None:
         """Sum it up."""
 
+    def conclude(self, verdicts: list[tuple[str, Step | None]]) -> None:
+        """Sum up all: names, each with the step that failed, if one did."""
+
 
 class Screen(Silence):
-    """Writes each finding as soon as it is there."""
+    """Writes each finding as soon as it is there, and below on a terminal what is looked at now."""
 
     def __init__(self) -> None:
-        # Lines are broken for people only: a log is searched by the line.
-        width = None if sys.stdout.isatty() else 10_000
-        self._console = Console(width=width, highlight=False)
+        self._console = console()
+        self._now = self._console.status("")
+
+    def __exit__(self, *_: object) -> None:
+        """Give a terminal its cursor back."""
+        self._now.stop()
 
     def begin(self, patient: Patient) -> None:
         """Write name, kind and URL."""
         subject = patient.subject
         words = [subject.kind, *filter(None, [subject.shown_url])] if subject else []
         self._print(Text.assemble((patient.name, "bold"), *(f"  {each}" for each in words)))
+        if can_go_back(self._console):
+            self._now.start()
 
     def show(self, report: Report) -> None:
         """Write the findings in a line each, and what to do about each below it."""
@@ -58,14 +72,25 @@ class Screen(Silence):
             if finding.advice:
                 self._row("", "", f"-> {finding.advice}")
             label = ""
+        coming = next((each.label for each in Step if each > report.step), "")
+        self._now.update(f"{coming} ...")
 
     def end(self, patient: Patient, reports: list[Report]) -> None:
         """Write the verdict."""
-        failed = next((each.step.label for each in reports if each.failed), None)
+        self._now.stop()
+        failed = first_failed(reports)
         warned = [each.step.label for each in reports if each.level is Level.WARNING]
         warnings = f", with warnings: {', '.join(warned)}" if warned else ""
-        verdict = (f"{failed} failed", "bold red") if failed else ("fit", "green")
+        verdict = (f"{failed.label} failed", "bold red") if failed else ("fit", "green")
         self._print(Text.assemble((patient.name, "bold"), ": ", verdict, warnings, "\n"))
+
+    def conclude(self, verdicts: list[tuple[str, Step | None]]) -> None:
+        """Write who failed, where there are several and one might be missed."""
+        if len(verdicts) < 2:
+            return
+        wrong = [f"{name} ({step.label})" for name, step in verdicts if step]
+        failed = f"; failed: {', '.join(wrong)}" if wrong else ""
+        self._print(Text(f"{len(verdicts) - len(wrong)} of {len(verdicts)} fit{failed}"))
 
     def _row(self, status: Text | str, label: str, text: str) -> None:
         row = Table.grid(padding=(0, 1))

@@ -12,6 +12,7 @@ import click
 from tokenkeeper.cli.common import (
     complete_names,
     json_option,
+    late,
     source_options,
     timeout_option,
     words_for_problems,
@@ -112,8 +113,9 @@ def get(
         try:
             token = keeper.get_oauth2_token(name, timeout=timeout)
         except TokenWaitTimeoutError:
+            words = late(provider, timeout)
             kept = None if force else provider.peek()
             if kept is None:
-                raise
+                raise click.ClickException(words) from None
             token = kept.token  # due for renewal, with a server that hangs: it works all the same
         click.echo(_FORMATS[style](token, variable or _variable_for(name)))

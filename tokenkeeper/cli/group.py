@@ -10,7 +10,7 @@ from tokenkeeper._version import __version__
 from tokenkeeper.cli.clear import clear
 from tokenkeeper.cli.common import source_options
 from tokenkeeper.cli.completion import completion
-from tokenkeeper.cli.config import config
+from tokenkeeper.cli.config import check, config
 from tokenkeeper.cli.demo import demo
 from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
@@ -25,14 +25,15 @@ __all__ = ["cli"]
 logging.getLogger("tokenkeeper").addHandler(logging.NullHandler())
 
 
-EXIT_CODES = """\b
+_CODES = """\b
 Exit codes:
   0    all is well
-  1    no token could be had
+  1    no token could be had, or the output could not be written
   2    the configuration, or the call, is wrong
-  10+  `doctor` found something: its help has the list
-  130  interrupted by Ctrl-C
+{}  130  interrupted by Ctrl-C; 143: ended by SIGTERM
 """
+
+EXIT_CODES = _CODES.format("  10+  `doctor` found something: its help has the list\n")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
@@ -49,3 +50,6 @@ def cli(ctx: click.Context) -> None:
 
 for command in (get, list_, status, watch, clear, config, completion, demo, doctor):
     cli.add_command(command)
+
+for command in (get, list_, status, watch, clear, check, completion, demo):
+    command.epilog = _CODES.format("")

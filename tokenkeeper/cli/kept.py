@@ -1,175 +1,20 @@
-"""Tokens that are kept between two runs of the command, so that a script's loop asks once.
-
-One file for each registration, that only its owner can read, without a refresh token: who steals
-it has an hour, not a month. A file counts only while both clocks agree on its age, so a reboot,
-another machine or a stepped clock costs a request, and never a dead token.
-"""
+"""A provider whose tokens are kept between two runs, so that a script's loop asks once."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import stat
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
-from datetime import datetime
-from pathlib import Path
-
-from filelock import FileLock
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from datetime import UTC, datetime
 
 from tokenkeeper import portal
-from tokenkeeper.clock import SYSTEM_CLOCK, Clock, Instant, instant
-from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
+from tokenkeeper.cli.shelf import Failure, Kept, Shelf
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock, instant
+from tokenkeeper.exceptions import ConfigurationWarning, OAuth2Error
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.schedule import Deadlines, deadlines
 
-__all__ = ["Kept", "KeptProvider", "Shelf"]
-
-CLOCKS_AGREE_SECONDS = 1.0
-"""Clocks that differ by more on a token's age: one of them was stepped, or started anew."""
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A token, and when it was asked for on both clocks."""
-
-    token: OAuth2Token = field(repr=False)
-    asked: Instant
-
-    @property
-    def lifetime_seconds(self) -> float:
-        """How long it lives in all."""
-        return self.token.expires_at.timestamp() - self.asked.wall
-
-    def deadlines(self, buffer_seconds: float) -> Deadlines:
-        """Return its times on the monotonic clock."""
-        return deadlines(self.asked.monotonic, self.lifetime_seconds, buffer_seconds, 0.0)
-
-    def is_sound(self, now: Instant) -> bool:
-        """Say whether both clocks agree on its age at *now*."""
-        by_wall, by_other = now.wall - self.asked.wall, now.monotonic - self.asked.monotonic
-        return by_other >= 0 and abs(by_wall - by_other) <= CLOCKS_AGREE_SECONDS
-
-    def to_json(self) -> str:
-        """Return it for a file, without a refresh token."""
-        content = {
-            "access_token": self.token.access_token,
-            "token_type": self.token.token_type,
-            "expires_at": self.token.expires_at.isoformat(),
-            "scope": self.token.scope,
-            "asked": self.asked,
-        }
-        return json.dumps(content)
-
-    @classmethod
-    def from_json(cls, text: str) -> Kept:
-        """Return what :meth:`to_json` wrote.
-
-        :raises ValueError: for anything else.
-        """
-        try:
-            content = json.loads(text)
-            asked = Instant(*(float(reading) for reading in content.pop("asked")))
-            content["expires_at"] = datetime.fromisoformat(content["expires_at"])
-            return cls(OAuth2Token(**content), asked)
-        except (
-            AttributeError,
-            KeyError,
-            TypeError,
-            OverflowError,
-            RecursionError,
-            OAuth2Error,
-        ) as error:
-            raise ValueError("this is no kept token") from error
-
-
-class Shelf:
-    """A directory for kept tokens, which only its owner may look into.
-
-    :raises InvalidConfigurationError: if others may, or if it can't be made.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        try:
-            directory.mkdir(mode=0o700, exist_ok=True)
-            status = directory.lstat()
-        except OSError as error:
-            raise _unfit(directory, error) from None
-        if os.name == "posix":
-            private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
-            if not private or status.st_uid != os.geteuid():
-                raise InvalidConfigurationError(
-                    f"{directory} can't keep tokens: it must be a directory of yours that nobody "
-                    f"else may look into (chmod 700 {directory})",
-                    field="cache",
-                )
-        self.directory = directory
-
-    def file(self, identity: str) -> Path:
-        """Return where the token for *identity* is."""
-        # The secret is in the identity, so a rotated one begins with a new file.
-        return self.directory / f"{hashlib.sha256(identity.encode()).hexdigest()}.json"
-
-    def read(self, identity: str) -> Kept | None:
-        """Return what is kept for *identity*, whether or not it has ended."""
-        try:
-            return Kept.from_json(self.file(identity).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-
-    def write(self, identity: str, kept: Kept) -> None:
-        """Keep a token in the place of the one before. Readers see the old one or the new one."""
-        handle, name = tempfile.mkstemp(dir=self.directory, suffix=".new")  # 0600 from the start
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(kept.to_json())
-            Path(name).replace(self.file(identity))
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-    def forget(self, identity: str | None = None) -> int:
-        """Remove what is kept for *identity*, or all; return how many tokens that were.
-
-        :raises InvalidConfigurationError: if the directory does not let go of one.
-        """
-        files = list(self.directory.glob("*.json")) if identity is None else [self.file(identity)]
-        found = [file for file in files if file.exists()]
-        # A process that was killed while it wrote has left its token behind under another name.
-        halves = self.directory.glob("*.new") if identity is None else ()
-        try:
-            for file in (*found, *halves):
-                file.unlink(missing_ok=True)
-        except OSError as error:
-            raise _unfit(self.directory, error) from None
-        return len(found)
-
-    @contextmanager
-    def lock(self, identity: str) -> Iterator[None]:
-        """Let one process at a time ask for the token of *identity*.
-
-        :raises InvalidConfigurationError: if the directory takes no lock.
-        """
-        lock = FileLock(self.file(identity).with_suffix(".lock"), mode=0o600)
-        try:
-            lock.acquire()
-        except OSError as error:
-            raise _unfit(self.directory, error) from None
-        try:
-            yield
-        finally:
-            lock.release()
-
-
-def _unfit(directory: Path, error: OSError) -> InvalidConfigurationError:
-    return InvalidConfigurationError(
-        f"{directory} can't keep tokens: {error.strerror}", field="cache"
-    )
+__all__ = ["KeptProvider"]
 
 
 class KeptProvider(BaseOAuth2Provider):
@@ -200,6 +45,7 @@ class KeptProvider(BaseOAuth2Provider):
         self._identity = identity
         self._force = force
         self._clock = clock
+        self._failure: Failure | None = None
 
     def acquire_token(self) -> OAuth2Token:
         """Return what is kept while that is fresh, or else ask."""
@@ -247,7 +93,8 @@ class KeptProvider(BaseOAuth2Provider):
         asked = instant(self._clock)
         try:
             granted = Kept(ask(), asked)
-        except OAuth2Error:
+        except OAuth2Error as error:
+            self.note_failure(str(error))
             kept = self.peek()  # only now: what could be used before the request may have ended
             if kept is None or not will_do(kept):
                 raise
@@ -262,6 +109,18 @@ class KeptProvider(BaseOAuth2Provider):
                     stacklevel=2,
                 )
         return granted
+
+    def last_failure(self) -> Failure | None:
+        """Return why the last request brought no token, in this run or another."""
+        return self._failure if self._shelf is None else self._shelf.failure(self._identity())
+
+    def note_failure(self, error: str) -> None:
+        """Note why there is no token, for this run and those to come."""
+        failed_at = datetime.fromtimestamp(self._clock.time(), UTC)
+        self._failure = Failure(error, failed_at)
+        if self._shelf is not None:
+            with suppress(OSError):  # who is told of the failure needs no note of it
+                self._shelf.note(self._identity(), self._failure)
 
     def close(self) -> None:
         """Close the provider behind this one."""

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokenkeeper.cli.kept import KeptProvider, Shelf
+from tokenkeeper.cli.kept import KeptProvider
+from tokenkeeper.cli.shelf import Shelf
 from tokenkeeper.config.environment import (
     CONFIG_VARIABLE,
     Client,

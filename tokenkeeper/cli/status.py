@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from contextlib import suppress
 
 import click
 
@@ -12,6 +11,7 @@ from tokenkeeper.cli.common import (
     ExitCode,
     complete_names,
     json_option,
+    late,
     source_options,
     timeout_option,
     words_for_problems,
@@ -19,7 +19,7 @@ from tokenkeeper.cli.common import (
 from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.source import NOTHING_IS_KEPT, Source
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.exceptions import TokenAcquisitionError, TokenWaitTimeoutError
 from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["status"]
@@ -42,9 +42,8 @@ def status(
     is told on standard error, and makes it 2.
     """
     # Not at the top: `get` in a script's loop needs no rich.
-    from rich.console import Console
-
     from tokenkeeper.cli.rows import as_table, row_of
+    from tokenkeeper.cli.screen import console
 
     source: Source = ctx.obj
     with words_for_problems(), TokenKeeper() as keeper:
@@ -61,7 +60,8 @@ def status(
         if as_json:
             click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
         else:
-            Console().print(as_table(rows))
+            screen = console()
+            screen.print(as_table(rows, screen.width))
         described.raise_if_wrong()
     if fetch and any(row.state in ("not held", "expired") for row in rows):
         ctx.exit(ExitCode.NO_TOKEN)
@@ -73,5 +73,10 @@ def _fetch_all(keeper: TokenKeeper, providers: list[KeptProvider], timeout: floa
     for wait in (False, True):  # the first round sends the requests, the second waits for them
         for provider in providers:
             left = max(0.0, ends_at - SYSTEM_CLOCK.monotonic()) if wait else 0.0
-            with suppress(TokenAcquisitionError):  # its row says why
+            try:
                 keeper.get_token(provider.provider_name, timeout=left)
+            except TokenWaitTimeoutError:
+                if wait:
+                    late(provider, timeout)
+            except TokenAcquisitionError:
+                continue  # its row says why

@@ -13,6 +13,7 @@ import click
 
 from tokenkeeper.cli.common import (
     ExitCode,
+    Seconds,
     complete_names,
     json_option,
     source_options,
@@ -30,9 +31,9 @@ __all__ = ["watch"]
 LOOKS_PER_SECOND = 2
 
 
-@click.command()
+@click.command(short_help="Get the tokens, and watch them being renewed.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
-@click.option("--seconds", type=click.FloatRange(min=0), help="How long; by default until Ctrl-C.")
+@click.option("--seconds", type=Seconds(min=0), help="How long; by default until Ctrl-C.")
 @json_option
 @source_options
 @click.pass_context
@@ -44,15 +45,14 @@ def watch(
     On a terminal it is a table that changes; elsewhere, and with --json, a line for each event.
     A provider that can't be made is told on standard error first, and makes the exit code 2.
     """
-    from rich.console import Console
     from rich.live import Live
 
     from tokenkeeper.cli.rows import as_table, row_of
+    from tokenkeeper.cli.screen import can_go_back, console
 
     source: Source = ctx.obj
-    console = Console()
-    # A dumb terminal can't go back to what it has shown.
-    lines = as_json or not console.is_terminal or console.is_dumb_terminal
+    screen = console()
+    lines = as_json or not can_go_back(screen)
     # Events come on the keeper's threads, and are written on this one: here it is noticed where
     # nobody reads any more, as with `| head`.
     events: SimpleQueue[TokenEvent] = SimpleQueue()
@@ -69,11 +69,13 @@ def watch(
             if lines:
                 _look(keeper, seconds, lambda: _write_lines(events, as_json))
             else:
-                with Live(console=console, refresh_per_second=LOOKS_PER_SECOND) as live:
+                with Live(console=screen, refresh_per_second=LOOKS_PER_SECOND) as live:
 
                     def show() -> None:
                         health = keeper.health()["providers"]
-                        live.update(as_table(row_of(p, health[p.provider_name]) for p in providers))
+                        told = [(each, health[each.provider_name]) for each in providers]
+                        rows = [row_of(e, said, said["renews_in_seconds"]) for e, said in told]
+                        live.update(as_table(rows, screen.width))
 
                     _look(keeper, seconds, show)
     ctx.exit(ExitCode.OK if described.mistake is None else ExitCode.CONFIGURATION)

@@ -27,7 +27,7 @@ def onlooker(plan: Plan, *, as_json: bool) -> Iterator[Callable[[Moment], None]]
     if as_json:
         yield _see_nothing
         return
-    click.echo(
+    _write(
         f"One keeper, {_callers(plan)}, tokens that live {plan.lifetime_seconds:g} s, "
         f"for {plan.seconds:g} s. On the way the token endpoint goes down for a while."
     )
@@ -48,7 +48,15 @@ def _refresh(live: Live, moment: Moment) -> None:
 
 def conclude(report: Report, *, as_json: bool) -> None:
     """Say how it went."""
-    click.echo(json.dumps(report.as_dict()) if as_json else "\n" + words(report))
+    if as_json:
+        click.echo(json.dumps(report.as_dict()))
+    else:
+        _write("\n" + words(report))
+
+
+def _write(text: str) -> None:
+    # Broken between words on a terminal, and not at all elsewhere.
+    Console(highlight=False).print(text, markup=False, soft_wrap=not sys.stdout.isatty())
 
 
 class _Lines:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Any
 
-__all__ = ["Finding", "Level", "Report", "Step", "failure", "note", "ok", "skipped", "warning"]
+__all__ = [
+    "Finding",
+    "Level",
+    "Report",
+    "Step",
+    "failure",
+    "first_failed",
+    "note",
+    "ok",
+    "skipped",
+    "warning",
+]
 
 
 class Step(IntEnum):
@@ -130,3 +141,8 @@ class Report:
             ],
             "facts": dict(self.facts),
         }
+
+
+def first_failed(reports: Iterable[Report]) -> Step | None:
+    """Return the step that keeps a provider from its tokens."""
+    return next((each.step for each in reports if each.failed), None)

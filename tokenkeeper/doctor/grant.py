@@ -69,6 +69,12 @@ def look_at_lifetime(visit: Visit) -> Report:
         "renewed_after_seconds": round(times.renew_at, 1),
     }
     text = f"{lifetime:.0f} s; renewed after {times.renew_at:.0f} s"
+    if "expires_in" in visit.subject.unsaid:
+        finding = warning(
+            f"{text}: that is assumed, as the server does not say (it sends no expires_in)",
+            "ask its operator how long tokens live, and set default_lifetime_seconds to that",
+        )
+        return Report(Step.LIFETIME, (finding,), facts | {"assumed": True})
     if lifetime > buffer:
         return Report(Step.LIFETIME, (ok(text),), facts)
     finding = warning(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from tokenkeeper.doctor.answers import as_json
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, skipped, warning
 from tokenkeeper.doctor.visit import Fetched, Visit
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.hints import hint
-from tokenkeeper.oauth.token_response import HttpAnswer
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.oauth.words import tame
 
@@ -24,10 +23,14 @@ SKEW_SECONDS = 30.0
 
 def look_at_clock(visit: Visit) -> Report:
     """Ask the server for its metadata, and compare the ``Date`` of its answer with our time."""
+    began = visit.clock.monotonic()
     try:
         _ask(visit)
     except TokenAcquisitionError as unanswered:
-        visit.unanswered = str(unanswered).partition(": no token: ")[2]
+        if visit.clock.monotonic() - began < visit.timeout:
+            visit.unanswered = str(unanswered).partition(": no token: ")[2]
+        else:  # ours, not one of the provider's
+            visit.unanswered = f"no answer within {visit.timeout:g} s"
     skews = [skew for each in visit.fetched if (skew := _skew(each)) is not None]
     if not skews:
         why = "the server gave no answer" if visit.unanswered else "the server sends no Date"
@@ -118,18 +121,10 @@ def _skew(fetched: Fetched) -> float | None:
 
 def _content(fetched: Fetched) -> Mapping[str, Any] | None:
     """Return the metadata, if that is what the answer holds."""
-    content = _json(fetched.answer)
+    content = as_json(fetched.answer)
     if not fetched.answer.ok or not isinstance(content.get("token_endpoint"), str):
         return None
     return content
-
-
-def _json(answer: HttpAnswer) -> Mapping[str, Any]:
-    try:
-        content = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _names_our_endpoint(visit: Visit, content: Mapping[str, Any]) -> bool:
@@ -154,7 +149,7 @@ def _none(visit: Visit, needed: bool) -> Finding:
     if not needed:
         return note("the server publishes none where it can be guessed; the token endpoint counts")
     (fetched,) = visit.fetched
-    said = _json(fetched.answer)
+    said = as_json(fetched.answer)
     error, description = said.get("error"), said.get("error_description")
     words = f": {tame(description)}" if isinstance(description, str) else ""
     advice = hint(str(error), str(description)) or "check authority and tenant_id"

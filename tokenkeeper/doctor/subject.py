@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from tokenkeeper.config.reloadable import ReloadableProvider
+from tokenkeeper.doctor.answers import as_json
 from tokenkeeper.oauth.client_auth import ClientSecretBasic
+from tokenkeeper.oauth.token_response import HttpAnswer
+from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.generic import GenericOAuth2Provider
@@ -29,6 +32,8 @@ class Subject:
     :ivar metadata_urls: where the server's metadata may be, each with the issuer whose it is.
     :ivar verify: as the provider's transport has it.
     :ivar auth_method: by the name of RFC 7591 §2.
+    :ivar unsaid: what the server leaves out of its answer to the token request, once it has been
+        made: ``expires_in``, which a token's provider then assumes.
     """
 
     provider: BaseOAuth2Provider
@@ -38,6 +43,7 @@ class Subject:
     verify: bool | str | None = None
     auth_method: str | None = None
     scope: str | None = None
+    unsaid: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -86,6 +92,7 @@ def subject_of(provider: BaseOAuth2Provider) -> Subject:
             provider._transport._verify,  # noqa: SLF001
             "client_secret_basic" if basic else "client_secret_post",
             str(config.scope) if config.scope else None,
+            _unsaid(provider._transport),  # noqa: SLF001
         )
     if isinstance(provider, AzureADProvider):
         authority = f"{provider._authority}/{provider._tenant_id}/v2.0"  # noqa: SLF001
@@ -99,6 +106,21 @@ def subject_of(provider: BaseOAuth2Provider) -> Subject:
             " ".join(provider._scopes),  # noqa: SLF001
         )
     return Subject(provider, "custom")
+
+
+def _unsaid(transport: HttpTransport) -> set[str]:
+    """Return a set that will have what is left out of the next answer that *transport* brings."""
+    unsaid: set[str] = set()
+    request = transport.request
+
+    def listen(*arguments: Any, **options: Any) -> HttpAnswer:
+        answer = request(*arguments, **options)
+        if as_json(answer).get("expires_in") is None:
+            unsaid.add("expires_in")
+        return answer
+
+    transport.request = listen  # type: ignore[method-assign] # no one else has this provider
+    return unsaid
 
 
 def _candidates(token_url: str) -> Iterator[tuple[str, str]]:

@@ -141,10 +141,16 @@ def _names(certificate: Certificate) -> Finding:
 
 
 def _dates(certificate: Certificate, now: float) -> Finding:
-    days = certificate.seconds_left(now) / _DAY_SECONDS
+    left = certificate.seconds_left(now)
     began, ends = f"{certificate.not_before:%Y-%m-%d}", f"{certificate.not_after:%Y-%m-%d %H:%M}"
-    rest = f"{days:.0f} days left" if days >= 0 else f"ended {-days:.0f} days ago"
+    rest = f"{_span(left)} left" if left >= 0 else f"ended {_span(-left)} ago"
     text = f"certificate from {began} to {ends} UTC, {rest}"
-    if days < SOON_DAYS:
+    if left < SOON_DAYS * _DAY_SECONDS:
         return warning(text, "have the server's operator renew it")
     return ok(text)
+
+
+def _span(seconds: float) -> str:
+    """Return a length of time in whole days, or in hours where each of them counts."""
+    days = int(seconds / _DAY_SECONDS)
+    return f"{days} days" if days >= 2 else f"{int(seconds / 3600)} hours"

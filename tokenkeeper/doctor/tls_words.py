@@ -25,6 +25,13 @@ def not_verified(
     if code in (_EXPIRED, _NOT_YET_VALID) and certificate is not None:
         ended = code == _EXPIRED
         when = certificate.not_after if ended else certificate.not_before
+        if (when.timestamp() <= visit.clock.time()) is not ended:
+            return failure(
+                "the server's own certificate is in its time, and one that it was issued by "
+                f"{'has ended' if ended else 'has not begun'}",
+                "have the server's operator renew what it sends along; or renew the CAs here: "
+                f"{bundle}",
+            )
         return failure(
             f"the certificate {'ended' if ended else 'begins'} on {when:%Y-%m-%d %H:%M} UTC",
             "have the server's operator renew it; or set this machine's clock, if that is wrong",

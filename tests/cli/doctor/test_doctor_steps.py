@@ -177,7 +177,9 @@ class TestVariables:
         assert [line for line in result.stdout.splitlines() if ": " in line and line[0] != " "] == [
             "refused: credentials failed",
             "well: fit",
+            "1 of 2 fit; failed: refused (credentials)",
         ]
+        assert " of 1 fit" not in run("doctor", "well").stdout
         assert result.exit_code == Step.CREDENTIALS
 
     def test_a_name_that_the_file_does_not_have(self, run, server, tmp_path):
@@ -423,6 +425,15 @@ class TestGrant:
         assert run("--config", str(file), "doctor").exit_code == Step.CREDENTIALS
         assert [method for method, _ in server.seen].count("POST") == 1
 
+    def test_a_server_that_says_nothing_at_all(self, describe, examine):
+        """What is not answered in time is told by our timeout, and by no setting of the file."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            describe(f"http://127.0.0.1:{silent.getsockname()[1]}/token")
+            code, seen = examine("--timeout", "0.3")
+        assert code == Step.CREDENTIALS
+        assert seen["clock"].text == "the server gave no answer"
+        assert seen["metadata"].text == "no answer within 0.3 s"
+
     def test_a_server_that_says_nothing(self, describe, examine):
         """A token request is given up after the timeout."""
         with LoopbackAuthorizationServer() as server:
@@ -431,6 +442,17 @@ class TestGrant:
                 code, seen = examine("--timeout", "0.3")
         assert code == Step.CREDENTIALS
         assert "within 0.3 s" in seen["credentials"].text
+
+    def test_a_life_that_the_server_does_not_tell(self, describe, examine, server):
+        """A lifetime that is assumed is told as such: the token may be dead long before."""
+        del server.granted["expires_in"]
+        describe()
+        code, seen = examine()
+        assert code == 0
+        assert seen["lifetime"].status == "warning"
+        assert seen["lifetime"].text.startswith("3600 s; renewed after 3240 s: that is assumed")
+        assert "default_lifetime_seconds" in seen["lifetime"].advice
+        assert seen["lifetime"].facts["assumed"] is True
 
     @pytest.mark.parametrize(("lifetime", "status"), [(300, "warning"), (302, "ok")])
     def test_a_life_shorter_than_the_buffer(self, describe, examine, server, lifetime, status):

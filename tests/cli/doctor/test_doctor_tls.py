@@ -63,25 +63,29 @@ class TestCertificates:
 
     def test_a_good_one(self, secure, examine, authority):
         """A good certificate is told with dates, names, issuer, protocol and the CAs that count."""
-        secure(not_after=in_days(100))
+        secure(not_after=in_days(100.1))
         code, seen = examine()
         assert code == 0
         tls = seen["tls"]
         assert tls.status == "ok"
-        assert f"to {in_days(100):%Y-%m-%d}" in tls.text
+        assert f"to {in_days(100.1):%Y-%m-%d}" in tls.text
         assert "100 days left" in tls.text
         assert "for 127.0.0.1; issuer " in tls.text
         assert f"verified by {os.environ['REQUESTS_CA_BUNDLE']} (REQUESTS_CA_BUNDLE)" in tls.text
         assert tls.facts["version"] == "TLSv1.3"
         assert tls.facts["hosts"] == ["127.0.0.1"]
 
-    @pytest.mark.parametrize(("days", "status"), [(13.9, "warning"), (14.1, "ok")])
-    def test_one_that_ends_soon(self, secure, examine, days, status):
-        """A certificate that ends within 14 days draws a warning."""
+    @pytest.mark.parametrize(
+        ("days", "status", "left"),
+        [(0.4, "warning", "9 hours"), (13.9, "warning", "13 days"), (14.1, "ok", "14 days")],
+    )
+    def test_one_that_ends_soon(self, secure, examine, days, status, left):
+        """A certificate that ends within 14 days draws a warning; the last days count in hours."""
         secure(not_after=in_days(days))
         code, seen = examine()
         assert code == 0
         assert seen["tls"].status == status
+        assert f" UTC, {left} left" in seen["tls"].text
 
     def test_one_that_ended(self, secure, examine):
         """An expired certificate fails TLS, and the day is told."""
@@ -91,6 +95,18 @@ class TestCertificates:
         assert "ended on 2024-05-06 07:08 UTC" in seen["tls"].text
         assert seen["tls"].facts["not_after"] == "2024-05-06T07:08:00+00:00"
         assert seen.skipped_after(Step.TLS)
+
+    def test_one_above_it_that_ended(self, secure, examine, authority, monkeypatch):
+        """An intermediate that expired is told from the server's own, which is in its time."""
+        with monkeypatch.context() as past:
+            past.setattr(trustme, "DEFAULT_EXPIRY", datetime(2024, 5, 6, tzinfo=UTC))
+            middle = authority.create_child_ca()
+        secure(issued_by=middle, not_after=in_days(100))
+        code, seen = examine()
+        assert code == Step.TLS
+        assert "own certificate is in its time" in seen["tls"].text
+        assert "it was issued by has ended" in seen["tls"].text
+        assert "renew what it sends along" in seen["tls"].advice
 
     def test_one_that_begins_later(self, secure, examine):
         """A certificate that is not valid yet fails TLS, and the day is told."""

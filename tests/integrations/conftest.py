@@ -18,8 +18,13 @@ GUARD_SECONDS = 30
 class Api(ThreadingHTTPServer):
     """Says what it got to whoever shows a valid token.
 
-    :ivar valid: the tokens that it takes.
+    ``/to/URL`` leads elsewhere whoever asks, ``/then/URL`` those who show a valid token.
+
+    :ivar valid: the tokens that it takes; what is in *once* it takes one time.
     :ivar seen: path, token and body of each request.
+    :ivar refusal: the body of a 401.
+    :ivar cookies: whether each answer sets one, named by its number and with its status.
+    :ivar faults: what becomes of the next answers: "drop" it, "cut" it in the middle, or ``None``.
     """
 
     daemon_threads = True
@@ -28,13 +33,20 @@ class Api(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.valid = set()
+        self.once = set()
+        self.cookies = False
         self.seen = []
         self.refusal = b"no"
-        self.drops = 0  # how many connections to drop before an answer
+        self.faults = []
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def place(self):
+        """What ``allowed_hosts`` calls it."""
+        return f"127.0.0.1:{self.server_port}"
 
     @property
     def tokens(self):
@@ -55,16 +67,22 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._body()
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         self.server.seen.append((self.path, token or None, body))
-        if self.server.drops:
-            self.server.drops -= 1
+        fault = self.server.faults.pop(0) if self.server.faults else None
+        self.cut = fault == "cut"
+        if fault == "drop":
             self.close_connection = True
             return None
         if self.path.startswith("/to/"):
             return self._say(307, b"", Location=self.path.removeprefix("/to/"))
-        if scheme != "Bearer" or token not in self.server.valid:
+        taken = token in self.server.valid or token in self.server.once
+        self.server.once.discard(token)
+        if scheme != "Bearer" or not taken:
             return self._say(
                 401, self.server.refusal, **{"WWW-Authenticate": 'Bearer error="invalid_token"'}
             )
+        if self.path.startswith("/then/"):
+            status = 303 if self.command == "POST" else 307
+            return self._say(status, b"", Location=self.path.removeprefix("/then/"))
         said = {"path": self.path, "token": token, "body": body.decode()}
         return self._say(202 if self.command == "DELETE" else 200, json.dumps(said).encode())
 
@@ -91,25 +109,37 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if self.server.cookies:
+            self.send_header("Set-Cookie", f"c{len(self.server.seen) - 1}={status}")
+        self.send_header("Content-Length", str(len(body) + self.cut))
         self.end_headers()
+        self.close_connection = self.close_connection or self.cut
         self.wfile.write(body)
 
 
 class Minting(BaseOAuth2Provider):
-    """Mints tokens that the API takes."""
+    """Mints tokens that the API takes.
+
+    :ivar good: whether the API takes what is minted.
+    :ivar open: cleared, nothing comes out.
+    :ivar failure: what is raised in the place of a token.
+    """
 
     def __init__(self, api):
         super().__init__("api")
         self.api = api
         self.numbers = itertools.count(1)
-        self.minted = 0
-        self.good = True  # whether the API takes what is minted
-        self.open = threading.Event()  # cleared, it lets nothing out
+        self.asked = self.minted = 0
+        self.good = True
+        self.failure = None
+        self.open = threading.Event()
         self.open.set()
 
     def acquire_token(self):
+        self.asked += 1
         assert self.open.wait(GUARD_SECONDS)
+        if self.failure is not None:
+            raise self.failure
         time.sleep(0.02)
         self.minted += 1
         token = f"token-{next(self.numbers)}"

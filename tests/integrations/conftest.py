@@ -22,7 +22,7 @@ class Api(ThreadingHTTPServer):
 
     :ivar valid: the tokens that it takes; what is in *once* it takes one time.
     :ivar seen: path, token and body of each request.
-    :ivar refusal: the body of a 401.
+    :ivar refusal: the body of a 401, and *challenge* its ``WWW-Authenticate``.
     :ivar cookies: whether each answer sets one, named by its number and with its status.
     :ivar faults: what becomes of the next answers: "drop" it, "cut" it in the middle, or ``None``.
     """
@@ -37,6 +37,7 @@ class Api(ThreadingHTTPServer):
         self.cookies = False
         self.seen = []
         self.refusal = b"no"
+        self.challenge = 'Bearer error="invalid_token"'
         self.faults = []
 
     @property
@@ -77,9 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
         taken = token in self.server.valid or token in self.server.once
         self.server.once.discard(token)
         if scheme != "Bearer" or not taken:
-            return self._say(
-                401, self.server.refusal, **{"WWW-Authenticate": 'Bearer error="invalid_token"'}
-            )
+            challenge = {"WWW-Authenticate": self.server.challenge}
+            return self._say(401, self.server.refusal, **challenge)
         if self.path.startswith("/then/"):
             status = 303 if self.command == "POST" else 307
             return self._say(status, b"", Location=self.path.removeprefix("/then/"))

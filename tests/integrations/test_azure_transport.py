@@ -12,6 +12,7 @@ import trustme
 from azure.core import AsyncPipelineClient, PipelineClient
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import (
+    AzureError,
     ClientAuthenticationError,
     ServiceRequestError,
     ServiceResponseError,
@@ -22,6 +23,7 @@ from azure.core.pipeline.policies import (
     AsyncRedirectPolicy,
     BearerTokenCredentialPolicy,
     RedirectPolicy,
+    RetryPolicy,
 )
 from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport, TrioRequestsTransport
 from azure.core.pipeline.transport import HttpRequest as LegacyRequest
@@ -131,6 +133,17 @@ def test_a_body_that_is_used_up(api, client, kind):
     assert send(client, api.url).json()["token"] == "token-2"
 
 
+def test_a_body_that_is_used_up_waits_for_nothing(api, provider, client):
+    """Whose request can't be sent again is told at once, not when there is a new token."""
+    send(client, api.url)
+    api.valid.clear()
+    provider.open.clear()
+    assert send(client, api.url, "PUT", content=iter([b"a"])).status_code == 401
+    provider.open.set()
+    assert send(client, api.url).json()["token"] == "token-2"
+    assert provider.minted == 2
+
+
 def test_a_streamed_answer(api, keeper):
     """A refused streamed answer gives its connection back, and the second one streams."""
     with requests.Session() as session:
@@ -202,6 +215,58 @@ def test_a_connection_that_breaks(api, client):
     with pytest.raises((ServiceRequestError, ServiceResponseError)):
         send(client, api.url, "POST")
     assert send(client, api.url, "POST").status_code == 200
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_a_connection_that_breaks_before_the_second_request(api, provider, keeper, retries):
+    """The token is new all the same; the SDK's own retries, where there are any, send again."""
+    policies = [
+        RetryPolicy(retry_total=retries, retry_backoff_factor=0),
+        BearerTokenCredentialPolicy(KeeperCredential(keeper, "api"), SCOPE),
+    ]
+    transport = RenewingTransport(keeper, "api")
+    with PipelineClient(api.url, policies=policies, transport=transport) as client:
+        send(client, api.url)
+        api.valid.clear()
+        api.faults = [None, "drop"]
+        if not retries:
+            with pytest.raises((ServiceRequestError, ServiceResponseError)):
+                send(client, api.url, "PUT")
+        assert send(client, api.url, "PUT").json()["token"] == "token-2"
+    assert api.tokens == ["token-1", "token-1", "token-2", "token-2"]
+    assert provider.minted == 2
+
+
+def test_answers_that_break_off(api, provider, client):
+    """What is left of a refusal does no harm; that of an answer is the caller's to know."""
+    send(client, api.url)
+    api.valid.clear()
+    api.faults = ["cut"]
+    streamed = send(client, api.url, stream=True)
+    assert streamed.read()
+    assert streamed.status_code == 200
+    api.faults = ["cut"]
+    with pytest.raises(AzureError):
+        send(client, api.url, "PUT")
+    assert send(client, api.url).json()["token"] == "token-2"
+    assert provider.minted == 2
+
+
+@pytest.mark.anyio
+async def test_a_task_that_is_cancelled_in_a_renewal(api, provider, async_client):
+    """The renewal goes on for the others."""
+    await send_async(async_client, api.url)
+    api.valid.clear()
+    provider.open.clear()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send_async, async_client, api.url)
+        with anyio.fail_after(30):
+            while provider.asked == 1:
+                await anyio.sleep(0)
+        tasks.cancel_scope.cancel()
+    provider.open.set()
+    assert (await send_async(async_client, api.url)).json()["token"] == "token-2"
+    assert provider.minted == 2
 
 
 def test_a_request_without_a_token(api, keeper):
@@ -279,7 +344,7 @@ async def test_async_a_revoked_token(api, provider, async_client):
 
 @pytest.mark.anyio
 async def test_async_crowd(api, provider, async_client):
-    """Of 50 tasks at once, all refused, each succeeds, with one renewal for all."""
+    """Of 200 tasks at once, all refused, each succeeds, with one renewal for all."""
     await send_async(async_client, api.url)
     api.valid.clear()
     tokens = []
@@ -288,9 +353,9 @@ async def test_async_crowd(api, provider, async_client):
         tokens.append((await send_async(async_client, api.url)).json()["token"])
 
     async with anyio.create_task_group() as group:
-        for _ in range(50):
+        for _ in range(200):
             group.start_soon(call)
-    assert tokens == ["token-2"] * 50
+    assert tokens == ["token-2"] * 200
     assert provider.minted == 2
 
 

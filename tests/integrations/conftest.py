@@ -121,8 +121,10 @@ class Minting(BaseOAuth2Provider):
     """Mints tokens that the API takes.
 
     :ivar good: whether the API takes what is minted.
+    :ivar asking: set when it is asked.
     :ivar open: cleared, nothing comes out.
     :ivar failure: what is raised in the place of a token.
+    :ivar takes: how many seconds a token takes.
     """
 
     def __init__(self, api):
@@ -132,15 +134,23 @@ class Minting(BaseOAuth2Provider):
         self.asked = self.minted = 0
         self.good = True
         self.failure = None
+        self.takes = 0.02
+        self.asking = threading.Event()
         self.open = threading.Event()
         self.open.set()
 
+    def shut(self):
+        """Let nothing out, and forget that it was asked."""
+        self.open.clear()
+        self.asking.clear()
+
     def acquire_token(self):
         self.asked += 1
+        self.asking.set()
         assert self.open.wait(GUARD_SECONDS)
         if self.failure is not None:
             raise self.failure
-        time.sleep(0.02)
+        time.sleep(self.takes)
         self.minted += 1
         token = f"token-{next(self.numbers)}"
         if self.good:

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from types import SimpleNamespace
 
 import grpc
@@ -218,6 +219,46 @@ def test_a_future(api, provider, channel):
     future.add_done_callback(told.append)
     assert told == [future, future]
     assert not future.add_callback(done.clear)
+
+
+def test_a_future_refused_before_it_was_handed_over(api, keeper, provider, things):
+    """A call by ``future()`` waits for no renewal either if its refusal is there at once."""
+    _, address, trusted = things
+    keeper.get_token("api")
+    api.valid.clear()
+    provider.shut()
+    with grpc.secure_channel(address, with_tokens_of(keeper, trusted)) as channel:
+
+        def continuation(details, request):
+            call = channel.unary_unary(GET).future(request, timeout=GUARD_SECONDS)
+            call.exception(GUARD_SECONDS)
+            return call
+
+        interceptor = RenewingInterceptor(keeper, "api")
+        future = interceptor.intercept_unary_unary(continuation, SimpleNamespace(), b"")
+        assert not future.done()
+        provider.open.set()
+        assert future.result(GUARD_SECONDS) == b"token-2"
+
+
+@pytest.mark.parametrize("kind", ["unary", "future"])
+def test_interceptors_that_come_after(api, keeper, things, kind):
+    """They see both tries, in the context of the call."""
+    variable, seen = ContextVar("variable"), []
+
+    class After(grpc.UnaryUnaryClientInterceptor):
+        def intercept_unary_unary(self, continuation, client_call_details, request):
+            seen.append(variable.get(None))
+            return continuation(client_call_details, request)
+
+    _, address, trusted = things
+    with grpc.secure_channel(address, with_tokens_of(keeper, trusted)) as channel:
+        both = RenewingInterceptor(keeper, "api"), After()
+        keeper.get_token("api")
+        api.valid.clear()
+        variable.set("mine")
+        CALLS[kind](grpc.intercept_channel(channel, *both), timeout=GUARD_SECONDS)
+    assert seen == ["mine", "mine"]
 
 
 def test_a_crowd_of_futures(api, provider, channel):

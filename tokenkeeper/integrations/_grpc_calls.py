@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any, NamedTuple, Self
 
 import grpc
@@ -112,16 +113,17 @@ class Answers:
 
 
 class Later(grpc.Future, grpc.Call):  # type: ignore[type-arg]
-    """A call by ``future()`` that is made again, where it was refused, before its caller knows.
+    """A call that is made again, where it was refused, while its caller may do something else.
 
     :param renew: waits for a new token, on a thread of its own.
-    :param again: makes the call again.
+    :param again: makes the call again, on that thread.
     """
 
     def __init__(self, call: Any, renew: Callable[[], None], again: Callable[[], Any]) -> None:
         self._call = call
         self._renew = renew
         self._again = again
+        self._context = copy_context()  # what other interceptors go by, such as those that trace
         self._ended = threading.Event()
         self._lock = threading.Lock()  # guards what follows
         self._between = False  # refused, and not made again yet
@@ -139,7 +141,9 @@ class Later(grpc.Future, grpc.Call):  # type: ignore[type-arg]
             self._end()
             return
         try:
-            threading.Thread(target=self._make_again, daemon=True).start()
+            threading.Thread(
+                target=self._context.run, args=(self._make_again,), daemon=True
+            ).start()
         except RuntimeError:  # no thread to be had: the refusal is the caller's
             self._end()
 

@@ -85,19 +85,14 @@ class RenewingInterceptor(
         deadline = Deadline.of(client_call_details)
         token = self._token(deadline)
         call = continuation(deadline.now(), request)
-        if token is None:
+        if token is None or (call.done() and not was_refused(call)):
             return call
-        renew = partial(self._renew, token, deadline)
-
-        def again() -> Any:
-            return continuation(deadline.now(), request)
-
-        if not call.done():
-            return Later(call, renew, again)
-        if not was_refused(call):
-            return call
-        renew()
-        return again()
+        # It may be one by future(), which must not wait. One that waits can't be told from it.
+        return Later(
+            call,
+            renew=partial(self._renew, token, deadline),
+            again=lambda: continuation(deadline.now(), request),
+        )
 
     def intercept_unary_stream(
         self, continuation: Callable[..., Any], client_call_details: Any, request: Any

@@ -24,6 +24,7 @@ class Api(ThreadingHTTPServer):
     :ivar seen: path, token and body of each request.
     :ivar refusal: the body of a 401, and *challenge* its ``WWW-Authenticate``.
     :ivar cookies: whether each answer sets one, named by its number and with its status.
+    :ivar revoke_at: the number of the request at which all tokens are revoked.
     :ivar faults: what becomes of the next answers: "drop" it, "cut" it in the middle, or ``None``.
     """
 
@@ -38,7 +39,9 @@ class Api(ThreadingHTTPServer):
         self.seen = []
         self.refusal = b"no"
         self.challenge = 'Bearer error="invalid_token"'
+        self.revoke_at = None
         self.faults = []
+        self._numbers = itertools.count(1)
 
     @property
     def url(self):
@@ -52,6 +55,12 @@ class Api(ThreadingHTTPServer):
     @property
     def tokens(self):
         return [token for _, token, _ in self.seen]
+
+    def note(self, path, token, body):
+        """Note that a request came."""
+        self.seen.append((path, token, body))
+        if next(self._numbers) == self.revoke_at:
+            self.valid.clear()
 
     def handle_error(self, request, client_address):
         """A client that went away is no error of the server."""
@@ -67,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         body = self._body()
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        self.server.seen.append((self.path, token or None, body))
+        self.server.note(self.path, token or None, body)
         fault = self.server.faults.pop(0) if self.server.faults else None
         self.cut = fault == "cut"
         if fault == "drop":

@@ -87,6 +87,22 @@ def test_a_crowd_of_tasks(api, provider, in_session):
     assert provider.minted == 2
 
 
+def test_a_token_revoked_in_the_middle(api, provider, in_session):
+    """While 200 tasks are at it the token is revoked: each goes on, with one renewal for all."""
+
+    async def body(session):
+        async def call():
+            return [(await said(session.get(api.url)))["token"] for _ in range(3)]
+
+        await said(session.get(api.url))
+        api.revoke_at = 300
+        return await asyncio.gather(*[call() for _ in range(200)])
+
+    answers = in_session(body)
+    assert {token for tokens in answers for token in tokens} == {"token-1", "token-2"}
+    assert provider.minted == 2
+
+
 def test_a_body_that_is_used_up(api, in_session):
     """An async generator is not sent again: the caller gets the 401, and the next call a token."""
 

@@ -86,7 +86,16 @@ def test_what_the_keeper_does_counts_at_once(keeper, provider, api, client):
     assert send(client, api.url).json()["token"] == "token-2"
 
 
-def test_a_crowd_with_a_token_revoked_in_the_middle(api, provider, client, crowd):
+def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
+    """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
+    send(client, api.url)
+    api.revoke_at = 300
+    answers = crowd(200, lambda: [send(client, api.url).json()["token"] for _ in range(3)])
+    assert {token for tokens in answers for token in tokens} == {"token-1", "token-2"}
+    assert provider.minted == 2
+
+
+def test_a_crowd_that_is_refused(api, provider, client, crowd):
     """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
     send(client, api.url)
     api.valid.clear()
@@ -356,6 +365,25 @@ async def test_async_crowd(api, provider, async_client):
         for _ in range(200):
             group.start_soon(call)
     assert tokens == ["token-2"] * 200
+    assert provider.minted == 2
+
+
+@pytest.mark.anyio
+async def test_async_token_revoked_in_the_middle(api, provider, async_client):
+    """While 200 tasks are at it the token is revoked: each goes on, with one renewal for all."""
+    await send_async(async_client, api.url)
+    api.revoke_at = 300
+    tokens = []
+
+    async def call():
+        answers = [await send_async(async_client, api.url) for _ in range(3)]
+        tokens.extend(answer.json()["token"] for answer in answers)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(200):
+            group.start_soon(call)
+    assert len(tokens) == 600
+    assert set(tokens) == {"token-1", "token-2"}
     assert provider.minted == 2
 
 

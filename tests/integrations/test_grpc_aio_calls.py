@@ -90,6 +90,26 @@ async def test_a_crowd(api, provider, channel):
     assert provider.minted == 2
 
 
+@pytest.mark.parametrize("method", [GET, LIST])
+async def test_a_token_revoked_in_the_middle(api, provider, channel, method):
+    """While 200 tasks are at it the token is revoked: each goes on, with one renewal for all."""
+
+    async def ask():
+        if method is GET:
+            return await channel.unary_unary(GET)(b"a", timeout=GUARD_SECONDS)
+        (answer,) = await everything(channel.unary_stream(LIST)(b"a", timeout=GUARD_SECONDS))
+        return answer.removesuffix(b" a")
+
+    async def three():
+        return [await ask() for _ in range(3)]
+
+    await ask()
+    api.revoke_at = 300
+    answers = await asyncio.gather(*[three() for _ in range(200)])
+    assert {token for tokens in answers for token in tokens} == {b"token-1", b"token-2"}
+    assert provider.minted == 2
+
+
 async def test_many_answers(api, provider, channel):
     """A call with many answers is made again, and its status is that of the call that counts."""
     ask = channel.unary_stream(LIST)

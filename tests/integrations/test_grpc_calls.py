@@ -92,6 +92,21 @@ def one_request(request, channel):
     return one_request
 
 
+@pytest.mark.parametrize("kind", ["unary", "future", "answers"])
+def test_a_token_revoked_in_the_middle(api, provider, channel, crowd, kind):
+    """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
+
+    def ask():
+        answer = CALLS[kind](channel, timeout=GUARD_SECONDS)
+        return b"".join(answer) if kind == "answers" else answer
+
+    ask()
+    api.revoke_at = 300
+    answers = crowd(200, lambda: [ask().removesuffix(b" a") for _ in range(3)])
+    assert {token for tokens in answers for token in tokens} == {b"token-1", b"token-2"}
+    assert provider.minted == 2
+
+
 def test_no_token(api, keeper, provider, call):
     """A call for which there is no token ends as gRPC has it, and the details say why."""
     provider.failure = TokenAcquisitionError("the server is down", transient=False)

@@ -57,6 +57,15 @@ def test_a_second_refusal(api, provider, client):
     assert api.tokens == ["token-1", "token-2"]
 
 
+def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
+    """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
+    client.get(api.url)
+    api.revoke_at = 300
+    answers = crowd(200, lambda: [client.get(api.url).json()["token"] for _ in range(3)])
+    assert {token for tokens in answers for token in tokens} == {"token-1", "token-2"}
+    assert provider.minted == 2
+
+
 def test_a_crowd_of_threads(api, provider, client, crowd):
     """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
     client.get(api.url)
@@ -79,6 +88,25 @@ async def test_a_crowd_of_tasks(api, provider, async_client):
         for _ in range(200):
             tasks.start_soon(call)
     assert tokens == ["token-2"] * 200
+    assert provider.minted == 2
+
+
+@pytest.mark.anyio
+async def test_a_token_of_tasks_revoked_in_the_middle(api, provider, async_client):
+    """While 200 tasks are at it the token is revoked: each goes on, with one renewal for all."""
+    tokens = []
+    await async_client.get(api.url)
+    api.revoke_at = 300
+
+    async def call():
+        answers = [await async_client.get(api.url) for _ in range(3)]
+        tokens.extend(answer.json()["token"] for answer in answers)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(200):
+            tasks.start_soon(call)
+    assert len(tokens) == 600
+    assert set(tokens) == {"token-1", "token-2"}
     assert provider.minted == 2
 
 

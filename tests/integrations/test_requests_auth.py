@@ -52,7 +52,16 @@ def test_a_second_refusal(api, provider, session):
     assert api.tokens == ["token-1", "token-2"]
 
 
-def test_a_crowd_with_a_token_revoked_in_the_middle(api, provider, session, crowd):
+def test_a_token_revoked_in_the_middle(api, provider, session, crowd):
+    """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
+    session.get(api.url)
+    api.revoke_at = 300
+    answers = crowd(200, lambda: [session.get(api.url).json()["token"] for _ in range(3)])
+    assert {token for tokens in answers for token in tokens} == {"token-1", "token-2"}
+    assert provider.minted == 2
+
+
+def test_a_crowd_that_is_refused(api, provider, session, crowd):
     """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
     session.get(api.url)
     refused = threading.Barrier(200)

@@ -45,7 +45,7 @@ class Things(grpc.GenericRpcHandler):
         metadata = dict(context.invocation_metadata())
         self.calls.append((metadata, context.time_remaining()))
         token = metadata.get("authorization", "").removeprefix("Bearer ")
-        self.api.seen.append(("grpc", token, b""))
+        self.api.note("grpc", token, b"")
         context.add_callback(self.ended.set)
         self.called.set()
         assert self.open.wait(30)

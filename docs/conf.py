@@ -30,7 +30,8 @@ OTHERS = (
 )
 nitpick_ignore_regex = [
     (r"py:.*", rf"({OTHERS})\..*"),
-    (r"py:class", r"(Async)?(TokenCredential|HttpTransport)|AccessTokenInfo|TokenRequestOptions"),
+    (r"py:class", r"(Async)?(TokenCredential|TokenProvider|HttpTransport)"),
+    (r"py:class", r"AccessTokenInfo|TokenRequestOptions"),
     (r"py:class", r"Outcome|tuple\[float|tokenkeeper\.testing\.events\.E"),
 ]
 suppress_warnings = ["ref.python"]  # each client library's module has a KeeperAuth of its own

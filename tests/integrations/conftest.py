@@ -25,7 +25,8 @@ class Api(ThreadingHTTPServer):
     :ivar refusal: the body of a 401, and *challenge* its ``WWW-Authenticate``.
     :ivar cookies: whether each answer sets one, named by its number and with its status.
     :ivar revoke_at: the number of the request at which all tokens are revoked.
-    :ivar faults: what becomes of the next answers: "drop" it, "cut" it in the middle, or ``None``.
+    :ivar faults: what becomes of the next answers: "drop" it, "cut" it in the middle, refuse
+        "early", before the body was read; or ``None``.
     """
 
     daemon_threads = True
@@ -74,11 +75,15 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
+        fault = self.server.faults.pop(0) if self.server.faults else None
+        self.cut = fault == "cut"
+        if fault == "early":
+            self._say(401, self.server.refusal, Connection="close")
         body = self._body()
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         self.server.note(self.path, token or None, body)
-        fault = self.server.faults.pop(0) if self.server.faults else None
-        self.cut = fault == "cut"
+        if fault == "early":
+            return None
         if fault == "drop":
             self.close_connection = True
             return None

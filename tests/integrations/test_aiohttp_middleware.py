@@ -5,12 +5,15 @@ import os
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from tokenkeeper import (
     KeeperClosedError,
     TokenAcquisitionError,
     TokenRefreshError,
     TokenWaitTimeoutError,
+    UnknownProviderError,
 )
 from tokenkeeper.integrations.aiohttp import KeeperMiddleware
 
@@ -137,6 +140,50 @@ def test_a_body_that_can_be_rewound(api, in_session, tmp_path, kind):
     sent = in_session(body)
     assert "whole" in sent
     assert "skipped" not in sent
+
+
+def test_a_refusal_in_the_middle_of_a_body(api, in_session, tmp_path):
+    """A file that the server did not wait for is sent again whole."""
+    big = b"0123456789abcdef" * 2**18
+    (tmp_path / "file").write_bytes(big)
+
+    async def body(session):
+        api.faults = ["early"]
+        with (tmp_path / "file").open("rb") as file:
+            return await status(session.put(api.url, data=file))
+
+    assert in_session(body) == 200
+    assert api.seen[-1] == ("/", "token-2", big)
+
+
+def test_a_websocket(keeper, provider):
+    """A websocket is opened with the token, and with a new one where that was refused."""
+    valid, seen = set(), []
+
+    async def serve(request):
+        seen.append(request.headers["Authorization"].removeprefix("Bearer "))
+        if seen[-1] not in valid:
+            raise web.HTTPUnauthorized
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str("hello")
+        await socket.close()
+        return socket
+
+    async def main():
+        app = web.Application()
+        app.router.add_get("/", serve)
+        async with TestServer(app) as server:
+            middleware = KeeperMiddleware(keeper, "api", allowed_hosts=[f"127.0.0.1:{server.port}"])
+            valid.add("token-2")
+            async with (
+                aiohttp.ClientSession(middlewares=[middleware]) as session,
+                session.ws_connect(f"ws://127.0.0.1:{server.port}/") as socket,
+            ):
+                return await socket.receive_str()
+
+    assert asyncio.run(main()) == "hello"
+    assert seen == ["token-1", "token-2"]
 
 
 def test_a_file_that_is_used_up(api, in_session):
@@ -328,6 +375,9 @@ def test_no_token(api, keeper, provider, in_session):
         for _ in range(2):  # asked, and told again during the cooldown
             with pytest.raises(TokenAcquisitionError, match="the server is down"):
                 await session.get(api.url)
+        other = KeeperMiddleware(keeper, "other", allowed_hosts=[api.place])
+        with pytest.raises(UnknownProviderError, match="'other'"):
+            await session.get(api.url, middlewares=[other])
         keeper.close()
         with pytest.raises(KeeperClosedError):
             await session.get(api.url)

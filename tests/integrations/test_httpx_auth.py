@@ -196,6 +196,18 @@ def test_a_body_that_is_used_up(api, client):
     assert client.put(api.url, content=(part for part in [b"a", b"b"])).json()["body"] == "ab"
 
 
+@pytest.mark.anyio
+async def test_a_refusal_in_the_middle_of_a_body(api, client, async_client):
+    """A body that the server did not wait for is sent again whole."""
+    big = b"0123456789abcdef" * 2**18
+    api.faults = ["early"]
+    assert client.put(api.url, content=big).is_success
+    assert api.seen[-1] == ("/", "token-2", big)
+    api.faults = ["early"]
+    assert (await async_client.put(api.url, content=big)).is_success
+    assert api.seen[-1] == ("/", "token-3", big)
+
+
 @pytest.mark.parametrize("kind", ["bytes", "text", "seekable"])
 def test_a_form_with_a_file(api, client, kind):
     """A form is sent again, if its files can be read again."""

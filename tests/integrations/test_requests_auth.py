@@ -85,6 +85,14 @@ def test_a_body_that_can_be_rewound(api, session):
     assert [body for *_, body in api.seen[1:]] == [b"sent", b"sent"]
 
 
+def test_a_refusal_in_the_middle_of_a_body(api, session):
+    """A body that the server did not wait for is sent again whole."""
+    big = b"0123456789abcdef" * 2**18
+    api.faults = ["early"]
+    assert session.put(api.url, data=io.BytesIO(big)).ok
+    assert api.seen[-1] == ("/", "token-2", big)
+
+
 def test_a_body_that_is_used_up(api, session):
     """A generator is not sent again: the caller gets the 401, and the next call a new token."""
     session.get(api.url)

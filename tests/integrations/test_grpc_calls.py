@@ -256,6 +256,40 @@ def test_a_future_refused_before_it_was_handed_over(api, keeper, provider, thing
         assert future.result(GUARD_SECONDS) == b"token-2"
 
 
+@pytest.mark.parametrize("kind", ["future", "answers"])
+def test_a_call_cancelled_as_it_is_made_again(api, keeper, things, kind):
+    """One that is cancelled at the very last moment ends at once."""
+    _, address, trusted = things
+    keeper.get_token("api")
+    api.valid.clear()
+    interceptor, made, twice = RenewingInterceptor(keeper, "api"), [], threading.Event()
+    with grpc.secure_channel(address, with_tokens_of(keeper, trusted)) as channel:
+
+        def continuation(details, request):
+            if made:  # the second time
+                call.cancel()
+            one = (
+                channel.unary_unary(GET).future if kind == "future" else channel.unary_stream(LIST)
+            )
+            made.append(one(request, timeout=GUARD_SECONDS))
+            if len(made) == 2:
+                twice.set()
+            return made[-1]
+
+        if kind == "future":
+            call = interceptor.intercept_unary_unary(continuation, SimpleNamespace(), b"a")
+            with pytest.raises(grpc.FutureCancelledError):
+                call.result(GUARD_SECONDS)
+        else:
+            call = interceptor.intercept_unary_stream(continuation, SimpleNamespace(), b"a")
+            with pytest.raises(grpc.RpcError):
+                next(call)
+        assert twice.wait(GUARD_SECONDS)
+        with pytest.raises((grpc.FutureCancelledError, grpc.RpcError)):
+            made[1].result(GUARD_SECONDS)
+        assert made[1].cancelled()
+
+
 @pytest.mark.parametrize("kind", ["unary", "future"])
 def test_interceptors_that_come_after(api, keeper, things, kind):
     """They see both tries, in the context of the call."""

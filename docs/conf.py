@@ -12,13 +12,19 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"Tokenkeeper {version}"
 html_static_path = ["_static"]
+html_css_files = ["site.css"]
+pygments_dark_style = "github-dark"
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "exclude-members": "__init__"}
+autodoc_preserve_defaults = True
+maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
+# Without the order of __all__, which is the alphabet's and puts what derives before its base.
+autodoc_default_options = {"members": True, "ignore-module-all": True}
 
 copybutton_prompt_text = "$ "
 

@@ -20,12 +20,18 @@ __all__ = [
     "checked_tenant",
     "checked_text",
     "is_loopback",
+    "names_a_secret",
 ]
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # what os.environ makes of bytes that are no UTF-8
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3, scope-token
 _TENANT = re.compile(r"[A-Za-z0-9.-]+")
+_SECRET_NAME = re.compile(
+    r"secret|pass(?:word|wd|code|phrase)|token(?!_(?:type|format))|assertion|credential|proof|pin$"
+    r"|key|code|otp",
+    re.IGNORECASE,
+)
 _GRANT_PARAMETERS = frozenset(
     {
         "client_assertion",
@@ -84,16 +90,16 @@ def checked_scope(value: object, field_name: str, provider_name: str | None = No
         return None
     if isinstance(value, str):
         scopes: list[object] = list(value.split(" "))
-    elif isinstance(value, Iterable):
+    elif isinstance(value, Iterable) and not isinstance(value, Mapping):
         scopes = list(value)
     else:
         problem = f"must be a string or a list of strings, not {type(value).__name__}"
         raise _refused(problem, field_name, provider_name)
-    for scope in filter(None, scopes):
+    for scope in scopes:
         if not isinstance(scope, str):
             problem = f"must hold strings, not {type(scope).__name__}"
             raise _refused(problem, field_name, provider_name)
-        if not _SCOPE_TOKEN.fullmatch(scope):
+        if scope and not _SCOPE_TOKEN.fullmatch(scope):
             problem = f"holds a character that RFC 6749 §3.3 forbids: {scope!r}"
             raise _refused(problem, field_name, provider_name)
     return " ".join(str(scope) for scope in scopes if scope) or None
@@ -122,6 +128,11 @@ def checked_parameters(
             problem = f"must hold strings or lists of strings, and {name!r} does not"
             raise _refused(problem, field_name, provider_name)
     return MappingProxyType(parameters)
+
+
+def names_a_secret(parameter: str) -> bool:
+    """Say whether a parameter's value is one by its name: ``password``, ``api_key`` ..."""
+    return _SECRET_NAME.search(parameter) is not None
 
 
 def checked_tenant(value: object, field_name: str, provider_name: str | None = None) -> str:

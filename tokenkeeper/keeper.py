@@ -11,6 +11,8 @@ import random
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,7 +55,8 @@ class TokenKeeper(StaysHere):
         inside the buffer renews inline, and ``timeout`` can't cut short the request it makes.
     :param max_workers: requests under way at once, at most.
     :param cooldown_seconds: how long after a refusal, with no valid token left, callers get the
-        same error without another request. A failure that may pass cools down for 2 s at most.
+        same error without another request. A failure that may pass cools down for 2 s at most,
+        or for as long as the server asked for (``Retry-After``).
     :param retry: what to do about failures that may pass, where a provider has no policy.
     :param clock: where the time comes from.
     :param jitter: draws numbers from 0 to 1 that spread renewals.
@@ -95,7 +98,7 @@ class TokenKeeper(StaysHere):
             hooks=hooks,
         )
         self._held = self._renewals.held
-        self._configuration: Configuration | None = None
+        self._configuration: Configuration[Any] | None = None
         renew_after_fork(self._renewals)
         _keepers.add(self)
         weakref.finalize(self, _abandon, self._renewals.crew).atexit = False
@@ -213,12 +216,7 @@ class TokenKeeper(StaysHere):
                 f"{type(provider).__name__} does not derive from BaseOAuth2Provider"
             )
         if not self._renewals.add(provider):
-            name = provider.provider_name
-            raise InvalidConfigurationError(
-                f"provider name {name!r} is taken: remove_provider() it first, or choose another",
-                provider_name=name,
-                field="provider_name",
-            )
+            raise self._taken(provider.provider_name)
 
     def remove_provider(self, provider_name: str) -> None:
         """Forget the provider *provider_name* and its token, and close it.
@@ -226,6 +224,14 @@ class TokenKeeper(StaysHere):
         :raises UnknownProviderError: if no provider has that name.
         """
         portal.call(self._renewals.remove(provider_name).close)
+
+    @staticmethod
+    def _taken(name: str) -> InvalidConfigurationError:
+        return InvalidConfigurationError(
+            f"provider name {name!r} is taken: remove_provider() it first, or choose another",
+            provider_name=name,
+            field="provider_name",
+        )
 
     def list_providers(self) -> list[str]:
         """Return the registered names, in the order of their registration."""
@@ -267,12 +273,7 @@ class TokenKeeper(StaysHere):
         """
         from tokenkeeper.config.loading import load_configuration
 
-        configuration = load_configuration(source)
-        keeper = cls(**options)
-        keeper._configuration = configuration
-        for provider in configuration.providers:
-            keeper.add_provider(provider)
-        return keeper
+        return cls._configured(load_configuration(source), options)
 
     @classmethod
     def from_env(cls, **options: Any) -> Self:
@@ -280,18 +281,26 @@ class TokenKeeper(StaysHere):
 
         With ``TOKENKEEPER_CONFIG`` set that is :meth:`from_config` for the file that it names.
         Otherwise ``AZURE_CLIENT_ID``, ``AZURE_CLIENT_SECRET`` and ``AZURE_TENANT_ID`` make the
-        provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET``, ``OAUTH2_TOKEN_URL`` and,
-        if need be, ``OAUTH2_SCOPE`` make the provider "oauth2".
+        provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET`` and ``OAUTH2_TOKEN_URL``
+        make the provider "oauth2". ``AZURE_CLIENT_SECRET_FILE`` and ``OAUTH2_CLIENT_SECRET_FILE``
+        name a file with the secret instead; ``AZURE_SCOPE`` and ``OAUTH2_SCOPE`` say what to ask
+        for, if need be.
 
         :raises InvalidConfigurationError: naming the variable that is missing, or wrong.
         """
-        from tokenkeeper.config.environment import CONFIG_VARIABLE, providers_from_environment
+        from tokenkeeper.config.configuration import Configuration
+        from tokenkeeper.config.environment import CONFIG_VARIABLE, clients_from_environment
 
         if os.environ.get(CONFIG_VARIABLE):
             return cls.from_config(os.environ[CONFIG_VARIABLE], **options)
-        providers = providers_from_environment(os.environ)
+        read = partial(clients_from_environment, os.environ, Path.cwd())
+        return cls._configured(Configuration(read), options)
+
+    @classmethod
+    def _configured(cls, configuration: Configuration[Any], options: Mapping[str, Any]) -> Self:
         keeper = cls(**options)
-        for provider in providers:
+        keeper._configuration = configuration
+        for provider in configuration.providers:
             keeper.add_provider(provider)
         return keeper
 
@@ -299,30 +308,47 @@ class TokenKeeper(StaysHere):
         """Read the configuration again and take over what changed, with no gap in service.
 
         A provider that changed, by a rotated secret for one, is renewed at once in the background,
-        and the token at hand serves until then. The same is done for a single provider when the
-        server refuses its client.
+        and the token at hand serves until then. One that was removed by hand, and is configured
+        still, comes back. A provider that the server refuses is read again without this call.
 
         :returns: the names that were ``added``, ``changed`` and ``removed``.
-        :raises InvalidConfigurationError: if something is wrong; then nothing is taken over. Also
-            for a keeper that was not made by :meth:`from_config`.
+        :raises InvalidConfigurationError: if something is wrong, or a new name is taken by a
+            provider that was added by hand; then nothing is taken over. Also for a keeper that
+            was made neither by :meth:`from_config` nor by :meth:`from_env`.
+        :raises KeeperClosedError: after :meth:`close`.
         """
-        if self._configuration is None:
+        from tokenkeeper.config.reloadable import ReloadableProvider
+
+        configuration = self._configuration
+        if configuration is None:
             raise InvalidConfigurationError(
                 "this keeper was not made from a configuration: use TokenKeeper.from_config()"
             )
-        changes = self._configuration.reload()
-        for name in changes.removed:
-            with suppress(UnknownProviderError):
-                self.remove_provider(name)
-        for provider in changes.added:
-            self.add_provider(provider)
-        for name in changes.changed:
-            self._renewals.reconsider(name)
-        return {
-            "added": [provider.provider_name for provider in changes.added],
-            "changed": list(changes.changed),
-            "removed": list(changes.removed),
-        }
+
+        def check(names: Iterable[str]) -> None:
+            registered = {each.provider_name: each for each in self._renewals.providers()}
+            for name in names:
+                if not isinstance(registered.get(name), ReloadableProvider | None):
+                    raise self._taken(name)
+
+        with configuration.turn:
+            changed = configuration.reload(check)
+            # Not by what this call changed: one before may have been interrupted half-way.
+            wanted, there = configuration.providers, self._renewals.providers()
+            removed = []
+            for each in there:
+                is_ours = isinstance(each, ReloadableProvider)
+                if is_ours and each not in wanted and self._renewals.discard(each):
+                    portal.call(each.close)
+                    removed.append(each.provider_name)
+            added = [each for each in wanted if each not in there]
+            for provider in added:
+                self.add_provider(provider)
+        for name in changed:
+            with suppress(UnknownProviderError):  # it was removed by hand meanwhile
+                self._renewals.reconsider(name)
+        names = [each.provider_name for each in added]
+        return {"added": names, "changed": changed, "removed": removed}
 
     # ---- the end
 

@@ -218,7 +218,10 @@ _default: OAuth2TokenManager | None = None
 
 
 def get_default_manager() -> OAuth2TokenManager:
-    """Return the async front of :func:`~tokenkeeper.get_default_keeper`: the same tokens."""
+    """Return the async front of :func:`~tokenkeeper.get_default_keeper`: the same tokens.
+
+    Thread-safe, and the same in every event loop.
+    """
     global _default
     keeper = get_default_keeper()
     if _default is None or _default.keeper is not keeper:

@@ -65,7 +65,7 @@ class OAuth2Token:
         return self.expires_at - datetime.fromtimestamp(SYSTEM_CLOCK.time(), UTC)
 
     def is_expired(self, buffer_seconds: float = DEFAULT_BUFFER_SECONDS) -> bool:
-        """Say whether at most *buffer_seconds* are left by the wall clock."""
+        """Say whether at most *buffer_seconds*, by default 300, are left by the wall clock."""
         return self.remaining_lifetime.total_seconds() <= buffer_seconds
 
 

@@ -55,6 +55,11 @@ class Registry:
         self.check_open()
         return list(self._providers)
 
+    def providers(self) -> list[BaseOAuth2Provider]:
+        """Return the registered providers, in the order of their registration."""
+        self.check_open()
+        return list(self._providers.values())
+
     def close(self) -> list[BaseOAuth2Provider]:
         """Take no more, and return those to be closed."""
         self.closed = True

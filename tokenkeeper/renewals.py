@@ -220,6 +220,22 @@ class Renewals:
         self.hooks.tell(*cleared)
         return provider
 
+    def discard(self, provider: BaseOAuth2Provider) -> bool:
+        """Forget *provider* and its token; ``False`` if another one has its name, or none."""
+        name = provider.provider_name
+        with self._lock:
+            if provider not in self.registry.providers():
+                return False
+            self.registry.remove(name)
+            cleared = self._forget([name])
+        self.hooks.tell(*cleared)
+        return True
+
+    def providers(self) -> list[BaseOAuth2Provider]:
+        """Return the registered providers."""
+        with self._lock:
+            return self.registry.providers()
+
     def clear(self, name: str | None) -> None:
         """Forget the token of *name*, or all. A renewal under way serves who waits for it."""
         with self._lock:
@@ -267,10 +283,12 @@ class Renewals:
     def reconsider(self, name: str) -> None:
         """Forget that *name* was refused, and renew its token if there is one. Does not block.
 
-        For a provider that has changed. The token at hand serves until the new one is there.
+        For a provider that has changed. The token at hand serves until the new one is there. A
+        renewal under way, which began as the provider was, serves who waits for it and nobody else.
         """
         with self._lock:
             self.registry.find(name)
+            self._flights.pop(name, None)
             is_held = self.ledger.advance(name)
         if is_held and self.in_background():
             self.renew(name)

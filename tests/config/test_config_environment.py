@@ -1,8 +1,19 @@
 """Keepers made from what the environment describes."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenKeeper
+from tokenkeeper import (
+    ConfigurationWarning,
+    InvalidConfigurationError,
+    OAuth2TokenManager,
+    TokenKeeper,
+)
+from tokenkeeper.config.environment import clients_from_environment
+from tokenkeeper.testing import LoopbackAuthorizationServer
 
 OAUTH2 = {
     "OAUTH2_CLIENT_ID": "worker",
@@ -46,9 +57,94 @@ def test_what_a_platform_sets_by_itself(set_variables):
         assert keeper.list_providers() == ["oauth2"]
 
 
+@pytest.mark.parametrize("family", [OAUTH2, AZURE])
+def test_a_secret_file(set_variables, tmp_path, family):
+    """A variable that ends in _FILE names a file with the secret, as images for Docker take it."""
+    variables = {**family}
+    (name,) = [each for each in variables if "SECRET" in each]
+    secret = tmp_path / "secret"
+    secret.write_text("mounted\n")
+    secret.chmod(0o644)
+    variables[f"{name}_FILE"] = str(secret)
+    variables[name] = " "  # as good as not set
+    set_variables(**variables)
+    with pytest.warns(ConfigurationWarning, match="every user"):
+        keeper = TokenKeeper.from_env()
+    with keeper:
+        (only,) = keeper.list_providers()
+        assert keeper._renewals.find(only).registration.secret == "mounted"
+
+
+@pytest.mark.parametrize(("family", "kind"), [(OAUTH2, "OAUTH2"), (AZURE, "AZURE")])
+@pytest.mark.parametrize("end", ["SCOPE", "SCOPES"])
+def test_what_to_ask_for(set_variables, family, kind, end):
+    """A scope is taken for each family, under either name that the keys of a file have."""
+    set_variables(**family, **{f"{kind}_{end}": "api://one/.default"})
+    (client,) = clients_from_environment(os.environ).values()
+    provider = client.make_provider()
+    asked = provider._scopes[0] if kind == "AZURE" else provider._config.scope
+    assert asked == "api://one/.default"
+
+
+def test_a_rotated_secret_file(set_variables, environment, tmp_path):
+    """A refusal reads the file again, and so does ``reload()``, which looks at variables too."""
+    secret = tmp_path / "secret"
+    with LoopbackAuthorizationServer() as server:
+        secret.write_text(server.client_secret)
+        secret.chmod(0o600)
+        set_variables(
+            OAUTH2_CLIENT_ID=server.client_id,
+            OAUTH2_CLIENT_SECRET_FILE="secret",
+            OAUTH2_TOKEN_URL=server.token_url,
+        )
+        environment.chdir(tmp_path)
+        with TokenKeeper.from_env() as keeper:
+            environment.chdir("/")
+            server.add_client(server.client_id, "rotated", ["read", "write"])
+            secret.write_text("rotated")
+            token = keeper.get_token("oauth2")
+            set_variables(OAUTH2_SCOPE="write")
+            assert keeper.reload() == {"added": [], "changed": ["oauth2"], "removed": []}
+            assert keeper.get_token("oauth2", force_refresh=True) != token
+            assert keeper.get_cached_token_info("oauth2")["scope"] == "write"
+            secret.unlink()
+            with pytest.raises(InvalidConfigurationError, match=r"SECRET_FILE can't be read: No"):
+                keeper.reload()
+
+
+def test_the_environment_needs_no_extra():
+    """Neither PyYAML nor pydantic is loaded for it."""
+    code = (
+        "import sys; sys.modules['yaml'] = sys.modules['pydantic'] = None\n"
+        "from tokenkeeper import TokenKeeper\n"
+        "print(TokenKeeper.from_env().reload())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **OAUTH2}, capture_output=True, text=True
+    )
+    assert done.stdout == "{'added': [], 'changed': [], 'removed': []}\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
+        (
+            {**OAUTH2, "OAUTH2_CLIENT_SECRET_FILE": "/nowhere"},
+            "OAUTH2_CLIENT_SECRET and OAUTH2_CLIENT_SECRET_FILE are both set: one must go",
+        ),
+        (
+            {**OAUTH2, "OAUTH2_SCOPE": "a", "OAUTH2_SCOPES": "a b"},
+            "OAUTH2_SCOPE and OAUTH2_SCOPES are both set: one must go",
+        ),
+        ({**AZURE, "AZURE_SCOPES": "a\\b"}, "it was read from AZURE_SCOPES"),
+        ({**OAUTH2, "OAUTH2_SCOPES": "a\\b"}, "it was read from OAUTH2_SCOPES"),
+        ({**AZURE, "AZURE_AUTHORITY_HOST": "a/b"}, "it was read from AZURE_AUTHORITY_HOST"),
+        ({**OAUTH2, "OAUTH2_CLIENT_SECRET": "a\nb"}, "it was read from OAUTH2_CLIENT_SECRET"),
+        (
+            {**AZURE, "AZURE_CLIENT_SECRET": "", "AZURE_CLIENT_SECRET_FILE": "/nowhere"},
+            "AZURE_CLIENT_SECRET_FILE can't be read: No such file or directory",
+        ),
+        ({"OAUTH2_CLIENT_SECRET_FILE": "/nowhere"}, "CLIENT_ID and OAUTH2_TOKEN_URL are not set"),
         ({}, "no client is described by the environment: set OAUTH2_CLIENT_ID"),
         ({"OAUTH2_CLIENT_ID": "worker"}, "OAUTH2_CLIENT_SECRET and OAUTH2_TOKEN_URL are not set"),
         ({**AZURE, "AZURE_TENANT_ID": " "}, "AZURE_TENANT_ID is not set"),

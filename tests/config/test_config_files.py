@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -35,6 +36,7 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
     environment.setenv("READ", "7.5")
     (tmp_path / "secret").write_text("mounted\n")
     (tmp_path / "secret").chmod(0o600)
+    (tmp_path / "ca.pem").touch()
     path = write("""\
         other: {things: are, not: ours}
         oauth2:
@@ -78,7 +80,19 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
         timeouts = transport._connect_timeout, transport._read_timeout, transport._total_timeout
         assert timeouts == (1, 7.5, 9)
         assert transport._verify == str(tmp_path / "ca.pem")
-        assert keeper._renewals.find("api").retry == RetryPolicy(attempts=2, max_wait_seconds=3)
+        registered = keeper._renewals.find("api")
+        assert registered.retry == RetryPolicy(attempts=2, max_wait_seconds=3)
+        # What the command line knows a token by, from one run to the next.
+        assert '"resource":["a","b"]' in registered.registration.block.model_dump_json()
+
+
+def test_a_file_in_the_home_directory(write, environment, tmp_path):
+    """A path may begin with ``~``, as people write it."""
+    write()
+    environment.setenv("HOME", str(tmp_path))
+    environment.setenv("USERPROFILE", str(tmp_path))
+    with TokenKeeper.from_config("~/tokens.yaml") as keeper:
+        assert keeper.list_providers() == ["api"]
 
 
 def test_a_mapping_does_as_well():
@@ -114,6 +128,7 @@ async def test_the_async_front(write, anyio_backend):
         ("$${API_SECRET}", "${API_SECRET}"),
         ("cost: 5$", "cost: 5$"),
         ("$API_SECRET", "$API_SECRET"),
+        ("${NOT_SET:-$$}", "$"),
     ],
 )
 def test_variables(write, environment, text, value):
@@ -148,16 +163,54 @@ def test_a_secret_in_clear(write, secret):
     assert "hunter2" not in message
 
 
-def test_files_that_others_can_read(write):
-    """A file with a secret in it that every user can read draws a warning, and no other file."""
-    write("mounted", name="secret", mode=0o644)
-    path = write(
-        """\
+@pytest.mark.parametrize(
+    ("lines", "key"),
+    [
+        ("additional_params: {audience: x, api_key: hunter2}", "additional_params.api_key"),
+        ("additional_params: {password: '${P:-hunter2}'}", "additional_params.password"),
+        ("additional_params: {passcode: ['${API_SECRET}', hunter2]}", "additional_params.passcode"),
+        ("token_url: https://id.example.com/t?a=b&apikey=hunter2", "token_url"),
+        ("token_url: 'https://id.example.com/t?apikey=${P:-hunter2}'", "token_url"),
+        ("additional_params: {audience: x, password: '${API_SECRET}', api_key: ''}", None),
+        ("token_url: 'https://id.example.com/t?a=b&apikey=${API_SECRET}'", None),
+    ],
+)
+def test_other_secrets_in_clear(write, lines, key):
+    """So does one that goes along with the request, as its name tells; one from a variable not."""
+    url = "" if "token_url" in lines else "token_url: https://id.example.com/token"
+    path = write(f"""\
         oauth2:
           provider_name: api
           provider_type: generic
           client_id: worker
-          client_secret_file: secret
+          client_secret: ${{API_SECRET}}
+          {lines}
+          {url}
+        """)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        TokenKeeper.from_config(path).close()
+    found = [str(each.message) for each in warned]
+    where = f"tokens.yaml, line 6: oauth2.{key} is written in clear: take it from a variable"
+    assert [each.partition(", ${")[0] for each in found] == ([where] if key else [])
+
+
+@pytest.mark.parametrize(
+    "name", ["secret", "${DIRECTORY}/secret", "${NOT_SET:-./secret}", "~/secret"]
+)
+def test_files_that_others_can_read(write, environment, tmp_path, name):
+    """A file with a secret in it that every user can read draws a warning, and no other file."""
+    environment.setenv("DIRECTORY", str(tmp_path))
+    environment.setenv("HOME", str(tmp_path))
+    environment.setenv("USERPROFILE", str(tmp_path))
+    write("mounted", name="secret", mode=0o644)
+    path = write(
+        f"""\
+        oauth2:
+          provider_name: api
+          provider_type: generic
+          client_id: worker
+          client_secret_file: {name}
           token_url: https://id.example.com/token
         """,
         mode=0o644,

@@ -21,7 +21,9 @@ EXPECTED = """\
 20: oauth2[1].retry.atempts is no key of retry: attempts perhaps?
 20: oauth2[1].retry.max_wait_seconds must be greater than or equal to 0
 21: oauth2[1].something_else is no key of provider_type 'generic'
+22: oauth2[2].client_id is missing
 22: oauth2[2].client_secret is missing: give it, or client_secret_file
+22: oauth2[2].provider_name is missing
 22: oauth2[2].provider_type must be 'azure' or 'generic'
 23: oauth2[3] must be a block of keys and values
 32: oauth2[5].client_secret has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is a $
@@ -101,7 +103,7 @@ def test_a_name_that_is_taken(write):
         ("- a", "tokens.yaml has no block 'oauth2' with anything in it"),
         ("oauth2: [", "tokens.yaml is not YAML (line 1): expected the node content"),
         ("oauth2:\n  a: *hunter2", "tokens.yaml is not YAML (line 2): found undefined alias ..."),
-        ("a: !!python/object:os.system {}", "tokens.yaml is not YAML (line 1): could not"),
+        ("oauth2: !!python/object:os.system {}", "tokens.yaml is not YAML (line 1): could not"),
         ("oauth2:\n  a: 1\n  a: 2", "tokens.yaml, line 3: oauth2.a is there twice"),
     ],
 )
@@ -117,12 +119,21 @@ def test_files_that_can_not_be_read(write, tmp_path):
         "none.yaml can't be read: No such file or directory"
     ]
     (tmp_path / "latin.yaml").write_bytes("oauth2: ü".encode("latin-1"))
-    assert mistakes(tmp_path / "latin.yaml") == ["latin.yaml is not UTF-8"]
+    assert mistakes(tmp_path / "latin.yaml") == ["latin.yaml can't be read: it is not UTF-8"]
 
 
-@pytest.mark.parametrize("value", ["", " ", "two\nlines\n"])
-def test_a_secret_file_that_can_be_none(write, value):
-    """An empty secret file, or one of several lines, is refused with its place."""
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("", "names an empty file"),
+        (" \n", "names an empty file"),
+        ("two\nlines\n", "names a file that can't be a secret: it contains a control character"),
+        ("s" * 1024**2 + "s", "can't be read: it has more than 1048576 bytes"),
+    ],
+    ids=["empty", "blank", "two lines", "long"],
+)
+def test_a_secret_file_that_can_be_none(write, value, words):
+    """A secret file that is empty, has several lines or no end is refused with its place."""
     write(value, name="secret")
     path = write("""\
         oauth2:
@@ -133,4 +144,55 @@ def test_a_secret_file_that_can_be_none(write, value):
           token_url: https://id.example.com/token
         """)
     (found,) = mistakes(path)
-    assert found.startswith("tokens.yaml, line 5: oauth2.client_secret_file names a file that")
+    assert found.startswith(f"tokens.yaml, line 5: oauth2.client_secret_file {words}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "problems"),
+    [
+        (
+            {"provider_type": None, "provider_typ": "generic", "scope": {"read": None}},
+            [
+                "provider_type is missing: it must be 'azure' or 'generic'",
+                "scope must be a string or a list of strings, not dict",
+                "provider_typ is no key of a provider: provider_type perhaps?",
+            ],
+        ),
+        ({"tenant_id": "t"}, ["tenant_id is a key of provider_type 'azure' only"]),
+        ({"client_id": None}, ["client_id has no value"]),
+        ({"scopes": [None]}, ["scopes must hold strings, not NoneType"]),
+        ({"retry": {"attempts": 0}}, ["retry.attempts must be greater than or equal to 1"]),
+        (
+            {"retry": {"total_seconds": float("inf")}},
+            ["retry.total_seconds must be a finite number"],
+        ),
+        ({"total_timeout": 0}, ["total_timeout must be greater than 0"]),
+        ({"read_timeout": 1e300}, ["read_timeout must be a number of seconds, more than 0"]),
+        ({"refresh_buffer_seconds": -1}, ["refresh_buffer_seconds must be greater than or equal"]),
+        ({"verify": "none.pem"}, ["verify names a file of CA certificates that is not there"]),
+        ({"form_encode_credentials": "perhaps"}, ["form_encode_credentials must be true or false"]),
+        (
+            {"client_id": "a:b", "form_encode_credentials": "${NOT_SET:-false}"},
+            ["client_id must not contain a colon where it is not form-encoded"],
+        ),
+        (
+            {"client_id": "${NOT_SET}${NOR_THIS}"},
+            ["client_id needs the environment variable NOT_SET, which is not set and the env"],
+        ),
+        ({"client_id": "${A:-${B:-c}}"}, ["client_id has a ${ that begins no ${NAME} or"]),
+    ],
+)
+def test_single_mistakes(changes, problems):
+    """What is wrong has its key, and the words say what was expected."""
+    block = {
+        "provider_name": "api",
+        "provider_type": "generic",
+        "client_id": "worker",
+        "client_secret": "hunter2",
+        "token_url": "https://id.example.com/token",
+        **changes,
+    }
+    found = mistakes({"oauth2": (block,)})
+    assert len(found) == len(problems)
+    for line, words in zip(found, problems, strict=True):
+        assert line.startswith(f"configuration: oauth2[0].{words}")

@@ -1,6 +1,10 @@
 """A configuration that changes while its providers work: taken over with no gap in service."""
 
+import os
+import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
@@ -48,6 +52,25 @@ def file(write, server):
     return file
 
 
+@contextmanager
+def readers(keeper, name):
+    """Have threads ask for a token all the while; none may get an error."""
+    stop = threading.Event()
+
+    def read():
+        while not stop.is_set():
+            keeper.get_token(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        reading = [pool.submit(read) for _ in range(4)]
+        try:
+            yield
+        finally:
+            stop.set()
+        for each in reading:
+            each.result(GUARD_SECONDS)
+
+
 def until(condition):
     """Wait for what a background renewal brings about."""
     for _ in range(GUARD_SECONDS * 100):
@@ -82,6 +105,85 @@ def test_a_refusal_looks_for_a_rotated_secret(server, secret_file, file):
         assert server.stats().token_requests == 2
         assert keeper.get_token("api", force_refresh=True) != token
         assert server.stats().token_requests == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Kubernetes mounts volumes with symbolic links")
+def test_a_mounted_volume(server, tmp_path):
+    """A volume of Kubernetes, swapped as a whole, is taken over while a crowd reads on."""
+    volume = tmp_path / "volume"
+
+    def mount(version, secret, scope):
+        directory = volume / f"..{version}"
+        directory.mkdir(parents=True)
+        (directory / "billing").write_text(secret)
+        (directory / "tokens.yaml").write_text(
+            "oauth2:\n  provider_name: billing\n  provider_type: generic\n"
+            f"  client_id: {server.client_id}\n  client_secret_file: billing\n"
+            f"  token_url: {server.token_url}\n  scope: {scope}\n"
+        )
+        for name in ("billing", "tokens.yaml"):
+            (directory / name).chmod(0o440)
+        (volume / "..next").symlink_to(directory.name)
+        (volume / "..next").rename(volume / "..data")
+
+    mount(0, server.client_secret, "read")
+    for name in ("billing", "tokens.yaml"):
+        (volume / name).symlink_to(f"..data/{name}")
+    with TokenKeeper.from_config(volume / "tokens.yaml") as keeper:
+        keeper.get_token("billing")
+        with readers(keeper, "billing"):
+            for version in range(1, 6):
+                scope = ("read", "write")[version % 2]
+                mount(version, f"secret {version}", scope)
+                server.add_client(server.client_id, f"secret {version}", ["read", "write"])
+                assert keeper.get_token("billing", force_refresh=True)
+                assert keeper.get_cached_token_info("billing")["scope"] == scope
+
+
+def test_a_mapping_stays_where_it_was_read(server, secret_file, tmp_path, environment):
+    """The files of a mapping are those of the directory in which the keeper was made."""
+    secret_file(server.client_secret)
+    environment.chdir(tmp_path)
+    block = {
+        "provider_name": "api",
+        "provider_type": "generic",
+        "client_id": server.client_id,
+        "client_secret_file": "secret",
+        "token_url": server.token_url,
+    }
+    with TokenKeeper.from_config({"oauth2": block}) as keeper:
+        environment.chdir("/")
+        assert keeper.reload() == {"added": [], "changed": [], "removed": []}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_fork_in_the_middle(server, secret_file, file):
+    """A child that is forked while another thread reads a configuration can read it itself."""
+    secret_file(server.client_secret)
+    with TokenKeeper.from_config(file()) as keeper:
+        configuration = keeper._configuration
+        held, done = threading.Event(), threading.Event()
+
+        def reload():
+            with configuration.turn, configuration._lock:
+                held.set()
+                done.wait(GUARD_SECONDS)
+
+        thread = threading.Thread(target=reload)
+        thread.start()
+        assert held.wait(GUARD_SECONDS)
+        child = os.fork()
+        if child == 0:
+            try:
+                signal.alarm(GUARD_SECONDS)
+                secret_file("rotated")
+                worked = keeper.reload()["changed"] == ["api"]
+            except BaseException:  # noqa: BLE001 - a child must not go on with the tests
+                worked = False
+            os._exit(0 if worked else 1)
+        done.set()
+        thread.join(GUARD_SECONDS)
+        assert os.waitpid(child, 0)[1] == 0
 
 
 def test_a_refusal_of_a_secret_that_is_still_the_same(server, secret_file, file):
@@ -152,26 +254,10 @@ def test_a_crowd_reads_through_a_reload(server, secret_file, file):
     with TokenKeeper.from_config(file()) as keeper:
         keeper.get_token("api")
         server.go_down("503")
-        stop, errors = threading.Event(), []
-
-        def read():
-            while not stop.is_set():
-                try:
-                    keeper.get_token("api")
-                except Exception as error:  # noqa: BLE001 - whatever it is, the test fails
-                    errors.append(error)
-                    return
-
-        threads = [threading.Thread(target=read) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for number in range(20):
-            secret_file(f"secret {number}")
-            keeper.reload()
-        stop.set()
-        for thread in threads:
-            thread.join(GUARD_SECONDS)
-        assert errors == []
+        with readers(keeper, "api"):
+            for number in range(20):
+                secret_file(f"secret {number}")
+                keeper.reload()
 
 
 def test_a_renewal_without_a_background(server, secret_file, file):

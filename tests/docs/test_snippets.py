@@ -1,114 +1,164 @@
-"""Every code block of the README and of the documentation, run as it is printed.
+"""Every code block of the README, of the documentation and of docstrings, run as it is printed.
 
 - Python with a ``def test_`` is a test file: pytest runs it, with our plugin.
 - Other Python runs in a fresh interpreter, where a warning is an error. The servers that it names
   are stood in for by ``tests/servers/examples.py``.
-- ``<!-- continues -->`` on the line before a block runs the Python before it first.
+- Python in a docstring runs with the names that its readers have: the public ones, and a keeper.
 - YAML with a key ``oauth2`` is a configuration. Secrets below ``/run/secrets/`` are there.
-- Each line of a shell block that begins with ``tokenkeeper`` is a command that exists.
 - Other YAML can be read. A language that is not named here needs a rule of its own.
+- Each ``tokenkeeper`` command, in a shell block or in a sentence, exists with its options; each
+  extra that is installed and each environment of tox is there. The commands of the migration page
+  are run.
 """
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass
+from importlib.metadata import metadata
 from pathlib import Path
 
 import click
 import pytest
 import yaml
 
+import tokenkeeper
 from tokenkeeper import TokenKeeper
 from tokenkeeper.cli.group import cli
 
 ROOT = Path(__file__).parent.parent.parent
 TESTS = ROOT / "tests"
 GENERATED = {"benchmarks.md", "soak.md"}
-BLOCK = re.compile(r"^(<!-- continues -->\n)?```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = {
+    page: page.read_text(encoding="utf-8")
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if page.name not in GENERATED
+}
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DIRECTIVE = re.compile(r"^```\{[\w-]+\}\n.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass
 class Block:
-    """A block of code, with what has to run before it."""
+    """A block of code, and where it stands."""
 
-    page: Path
-    line: int
+    place: str
     language: str
     code: str
-    before: str = ""
 
     def __str__(self):
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
+        return self.place
 
 
-def blocks():
-    """Yield every block of every page."""
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    for page in pages:
-        if page.name in GENERATED:
-            continue
-        text, before = page.read_text(encoding="utf-8"), ""
-        for match in BLOCK.finditer(text):
-            continues, language, code = match.groups()
-            line = text.count("\n", 0, match.start(3))
-            block = Block(page, line, language, code, before if continues else "")
-            if language == "python":
-                before = block.before + code
-            yield block
+def line_of(text, position):
+    return text.count("\n", 0, position) + 1
 
 
-BLOCKS = list(blocks())
+BLOCKS = [
+    Block(f"{page.relative_to(ROOT)}:{line_of(text, match.start())}", *match.groups())
+    for page, text in PAGES.items()
+    for match in BLOCK.finditer(text)
+]
 
 
-def written_in(*languages):
-    """Parametrize a test with the blocks of these languages."""
-    return pytest.mark.parametrize("block", [b for b in BLOCKS if b.language in languages], ids=str)
+def written_in(language):
+    """Parametrize a test with the blocks of a language."""
+    return pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == language], ids=str)
 
 
-def test_there_are_blocks():
-    """The README and the pages have examples, and each language among them is looked at."""
+def test_every_block_is_looked_at():
+    """Each block of each page is found, and has a language that there is a rule for."""
     assert len(BLOCKS) > 20
+    assert len(DOCSTRINGS) > 5
     assert {block.language for block in BLOCKS} <= {"python", "sh", "text", "yaml"}
+    for page, text in PAGES.items():
+        rest = DIRECTIVE.sub("", BLOCK.sub("", text))
+        assert not re.search("```|~~~|code-block", rest), page
 
 
-@written_in("python")
-def test_python(block, tmp_path):
-    """An example runs as it is printed."""
-    code, options = block.before + block.code, ["-W", "error"]
-    if "def test_" in code:
-        (tmp_path / "test_example.py").write_text(code)
-        command = [
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "tokenkeeper.testing.plugin",
-            "-p",
-            "no:cacheprovider",
-        ]
-    else:
-        # gevent's examples must be the first to import anything.
-        stands_in = "" if "gevent" in code else "import servers.examples\n"
-        command = ["-c", stands_in + code]
+def run(command, folder):
+    """Run Python with the variables that examples have."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AZURE_", "OAUTH2_"))}
+    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [sys.executable, *options, *command],
-        cwd=tmp_path,
-        env=environment(),
+        [sys.executable, "-W", "error", *command],
+        cwd=folder,
+        env={**kept, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=100,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
-def environment():
-    """Return the environment of examples, with the variables that they name."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AZURE_", "OAUTH2_"))}
-    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
-    return {**kept, "PYTHONPATH": path}
+@written_in("python")
+def test_python(block, tmp_path):
+    """An example runs as it is printed."""
+    if "def test_" in block.code:
+        (tmp_path / "test_example.py").write_text(block.code)
+        plugins = ["-p", "tokenkeeper.testing.plugin", "-p", "no:cacheprovider"]
+        run(["-m", "pytest", "-q", *plugins], tmp_path)
+    else:
+        # gevent's examples must be the first to import anything.
+        stands_in = "" if "gevent" in block.code else "import servers.examples\n"
+        run(["-c", stands_in + block.code], tmp_path)
+
+
+PACKAGE = Path(tokenkeeper.__file__).parent
+IN_DOCSTRING = re.compile(r"^( *)\.\. code-block:: python\n\n((?:\1    .*\n|\n)+)", re.MULTILINE)
+DOCSTRINGS = [
+    Block(f"{path.relative_to(PACKAGE)}:{line_of(text, match.start())}", "python", match[2])
+    for path in sorted(PACKAGE.rglob("*.py"))
+    for text in [path.read_text(encoding="utf-8")]
+    for match in IN_DOCSTRING.finditer(text)
+]
+READER = """
+import asyncio
+import aiohttp, grpc, grpc.aio
+from azure.storage.blob import BlobServiceClient
+from tokenkeeper import *
+from tokenkeeper.events import *
+from tokenkeeper.integrations.aiohttp import *
+from tokenkeeper.integrations.azure import *
+from tokenkeeper.integrations.azure_transport import *
+from tokenkeeper.integrations.grpc import *
+from tokenkeeper.integrations.grpc_aio import *
+from tokenkeeper.integrations.opentelemetry import *
+from tokenkeeper.integrations.prometheus import *
+from tokenkeeper.testing import *
+
+def run(example):
+    with TokenKeeper() as keeper:
+        for name in ("billing", "storage"):
+            keeper.add_provider(MockProvider(name))
+        asyncio.run(example(keeper))
+"""
+EXAMPLE = """
+@run
+async def example(keeper):  # {place}
+{code}
+"""
+WHAT_HAPPENS = """
+keeper.add_provider(MockProvider("mine", clock=keeper._clock))
+keeper.get_token("mine")
+keeper.get_token("mine", force_refresh=True)
+"""  # where an example leaves it to its reader
+
+
+def test_docstrings(tmp_path):
+    """The examples in docstrings run, one after the other."""
+    program = READER
+    for block in DOCSTRINGS:
+        code = textwrap.dedent(block.code)
+        for gap in re.findall(r"^ *\.\.\.\n", code, re.MULTILINE):
+            code = code.replace(gap, textwrap.indent(WHAT_HAPPENS, gap.rstrip("\n.")))
+        program += EXAMPLE.format(place=block, code=textwrap.indent(code, "    "))
+    run(["-c", program], tmp_path)
 
 
 @written_in("yaml")
@@ -123,6 +173,8 @@ def test_yaml(block, tmp_path, monkeypatch):
         file.write_text("mounted")
         file.chmod(0o600)
         text = text.replace(f"/run/secrets/{secret}", str(file))
+    for bundle in re.findall(r"verify: ([\w-]+\.pem)", text):
+        (tmp_path / bundle).touch()
     for variable in re.findall(r"\$\{(\w+)\}", text):
         monkeypatch.setenv(variable, "from-the-environment")
     page = tmp_path / "tokens.yaml"
@@ -131,20 +183,24 @@ def test_yaml(block, tmp_path, monkeypatch):
         assert keeper.list_providers()
 
 
-COMMANDS = {
-    f"{block}: {line}": line
-    for block in BLOCKS
-    if block.language == "sh"
-    for line in block.code.splitlines()
-    if line.startswith("tokenkeeper ")
-}
+SHELL = "\n".join(block.code for block in BLOCKS if block.language in ("sh", "text"))
+SENTENCES = "\n".join(
+    re.findall(r"`([^`\n]+)`", "\n".join(BLOCK.sub("", t) for t in PAGES.values()))
+)
+COMMANDS = sorted(
+    set(
+        re.findall(
+            r"(?:^|[$&|] |\$\()(tokenkeeper [^|&)\n]+)", SHELL + "\n" + SENTENCES, re.MULTILINE
+        )
+    )
+)
 
 
-@pytest.mark.parametrize("line", COMMANDS.values(), ids=COMMANDS.keys())
+@pytest.mark.parametrize("line", COMMANDS)
 def test_commands(line):
     """A command of the command line exists, with its options."""
     words = shlex.split(line, comments=True)[1:]
-    command, arguments = cli, [word for word in words if word not in ("|", "&&")]
+    command, arguments = cli, words
     while isinstance(command, click.Group):
         parser = command.make_parser(click.Context(command))
         _, arguments, _ = parser.parse_args(arguments)
@@ -152,3 +208,46 @@ def test_commands(line):
             return
         command = command.commands[arguments.pop(0)]
     command.make_parser(click.Context(command)).parse_args(arguments)
+
+
+def test_what_is_installed_and_run():
+    """Each extra that a page installs, and each environment of tox that it runs, is there."""
+    text = "\n".join(PAGES.values())
+    extras = re.findall(r"(?:pip install|tokenkeeper-oauth2)[^\n`]*\[([\w,]+)\]", text)
+    asked = {extra for group in extras for extra in group.split(",")}
+    assert "yaml" in asked
+    assert asked <= set(metadata("tokenkeeper-oauth2").get_all("Provides-Extra"))
+    environments = set(re.findall(r"tox -e (\w+)", text))
+    assert environments <= set(
+        re.findall(r"^\[testenv:(\w+)\]", (ROOT / "tox.ini").read_text(), re.MULTILINE)
+    )
+
+
+OLD_IMPORTS = """
+from core.oauth2 import OAuth2TokenManager, get_default_manager
+from core.oauth2.exceptions import TokenAcquisitionError
+from core.oauth2.providers.base import BaseOAuth2Provider
+import core.oauth2.models
+
+assert core.oauth2.models.OAuth2Token
+print(get_default_manager().list_providers())
+"""
+
+
+def test_migration(tmp_path):
+    """The commands of the migration page rename imports, and show those that they leave."""
+    if shutil.which("bash") is None or b"GNU" not in subprocess.check_output(["sed", "--version"]):
+        pytest.skip("the commands are for bash and GNU sed")
+    (block,) = (b for b in BLOCKS if b.language == "sh" and b.place.startswith("docs/migration"))
+    (tmp_path / "plain.py").write_text(OLD_IMPORTS)
+    (tmp_path / "odd.py").write_text("from core import oauth2\n")
+    (tmp_path / "apart.py").write_text("import score.oauth2, core.oauth25\n")
+    lines = [line for line in block.code.splitlines() if not line.startswith("pip ")]
+    shown = subprocess.run(
+        ["bash", "-ec", "\n".join(lines)], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (shown.returncode, shown.stdout) == (0, "./odd.py:1:from core import oauth2\n"), (
+        shown.stderr
+    )
+    assert (tmp_path / "apart.py").read_text() == "import score.oauth2, core.oauth25\n"
+    assert run(["plain.py"], tmp_path) == "[]\n"

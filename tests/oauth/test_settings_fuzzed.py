@@ -162,7 +162,8 @@ def test_any_timeout(seconds):
 
 VARIABLES = [
     *["OAUTH2_CLIENT_ID", "OAUTH2_CLIENT_SECRET", "OAUTH2_TOKEN_URL", "OAUTH2_SCOPE"],
-    *["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID"],
+    *["AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID", "AZURE_SCOPE", "AZURE_SCOPES"],
+    *["OAUTH2_SCOPES", "OAUTH2_CLIENT_SECRET_FILE", "AZURE_CLIENT_SECRET_FILE"],
 ]
 VALUES = ANY_TEXT | st.sampled_from(["", "id", "https://id.example/token", "contoso.example"])
 

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from tokenkeeper.cli.common import complete_names, json_option, words_for_problems
+from tokenkeeper.cli.common import complete_names, json_option, source_options, words_for_problems
 from tokenkeeper.cli.source import NOTHING_IS_KEPT, Source
 
 __all__ = ["clear"]
@@ -15,6 +15,7 @@ __all__ = ["clear"]
 @click.command()
 @click.argument("name", required=False, shell_complete=complete_names)
 @json_option
+@source_options
 @click.pass_obj
 def clear(source: Source, name: str | None, *, as_json: bool) -> None:
     """Forget the kept token of NAME, or all of them.

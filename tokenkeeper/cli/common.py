@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import IntEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,7 +16,17 @@ from click.shell_completion import CompletionItem
 from tokenkeeper.cli.source import Source
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
-__all__ = ["ExitCode", "complete_names", "json_option", "timeout_option", "words_for_problems"]
+__all__ = [
+    "ExitCode",
+    "complete_names",
+    "json_option",
+    "source_options",
+    "tell",
+    "timeout_option",
+    "words_for_problems",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ExitCode(IntEnum):
@@ -39,6 +51,36 @@ timeout_option = click.option(
 )
 
 
+def _take(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+    """Have *value* count for this context and those below it, which shells complete in as well."""
+    if value is not None:
+        source = ctx.find_object(Source) or Source()
+        ctx.obj = replace(source, **{str(parameter.name): value})
+
+
+def source_options(command: F) -> F:
+    """Let a command take --config and --cache; one after the command counts before another."""
+    for option in (
+        click.option(
+            "--cache",
+            type=click.Path(file_okay=False, path_type=Path),
+            callback=_take,
+            expose_value=False,
+            help="Where tokens are kept between two runs; by default TOKENKEEPER_CACHE_DIR, or a "
+            "directory in XDG_RUNTIME_DIR, or else nowhere.",
+        ),
+        click.option(
+            "--config",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            callback=_take,
+            expose_value=False,
+            help="The YAML file that describes the providers; by default TOKENKEEPER_CONFIG.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @contextmanager
 def words_for_problems() -> Iterator[None]:
     """Turn our errors and warnings into lines on standard error, and errors into exit codes."""
@@ -48,7 +90,7 @@ def words_for_problems() -> Iterator[None]:
         try:
             yield
         except InvalidConfigurationError as problem:
-            raise _ConfigurationProblem("\n  ".join(problem.problems) or str(problem)) from None
+            raise _ConfigurationProblem.of(problem) from None
         except OAuth2Error as problem:
             raise click.ClickException(str(problem)) from None
         except KeyboardInterrupt:
@@ -57,6 +99,15 @@ def words_for_problems() -> Iterator[None]:
 
 class _ConfigurationProblem(click.ClickException):
     exit_code = ExitCode.CONFIGURATION
+
+    @classmethod
+    def of(cls, problem: InvalidConfigurationError) -> _ConfigurationProblem:
+        return cls("\n  ".join(problem.problems) or str(problem))
+
+
+def tell(problem: InvalidConfigurationError) -> None:
+    """Write what is wrong to standard error, and go on."""
+    _ConfigurationProblem.of(problem).show()
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -67,11 +118,11 @@ def complete_names(
     ctx: click.Context, _parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Return the provider names that begin with what was typed."""
-    source = ctx.find_object(Source) or Source(**ctx.find_root().params)
+    source = ctx.find_object(Source) or Source()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            names = [each.provider_name for each in source.registrations()]
+            names = source.described().names
         except OAuth2Error:
             return []  # the command itself will say what is wrong
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]

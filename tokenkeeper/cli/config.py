@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from tokenkeeper.cli.common import ExitCode, json_option, words_for_problems
+from tokenkeeper.cli.common import ExitCode, json_option, source_options, words_for_problems
 from tokenkeeper.cli.source import Source
 from tokenkeeper.exceptions import InvalidConfigurationError
 
@@ -21,15 +21,22 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
 @json_option
+@source_options
 @click.pass_context
-def check(ctx: click.Context, file: Path, *, as_json: bool) -> None:
+def check(ctx: click.Context, file: Path | None, *, as_json: bool) -> None:
     """Check FILE, with the variables and secret files that it names. Asks no server.
 
-    All mistakes are told at once, each with its line and key. Exits with 2 if there is one; a
-    warning, such as of a secret in clear, is none.
+    Without FILE it is the one that --config or TOKENKEEPER_CONFIG names. All mistakes are told at
+    once, each with its line and key. Exits with 2 if there is one; a warning, such as of a secret
+    in clear, is none.
     """
+    file = file or ctx.ensure_object(Source).path
+    if file is None:
+        raise click.UsageError("which file? Give FILE or --config, or set TOKENKEEPER_CONFIG")
     source = Source(config=file)
     if not as_json:
         with words_for_problems():

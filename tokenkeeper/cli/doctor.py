@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tokenkeeper.cli.common import ExitCode, complete_names, json_option, words_for_problems
+from tokenkeeper.cli.common import (
+    ExitCode,
+    complete_names,
+    json_option,
+    source_options,
+    words_for_problems,
+)
 from tokenkeeper.cli.source import Source
 from tokenkeeper.doctor.findings import Level, Report, Step
 
@@ -37,6 +43,7 @@ _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".j
 )
 @click.option("--strict", is_flag=True, help="Count a warning as a failure in the exit code.")
 @json_option
+@source_options
 @click.pass_context
 def doctor(
     ctx: click.Context, names: tuple[str, ...], timeout: float, strict: bool, as_json: bool

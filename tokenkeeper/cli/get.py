@@ -12,6 +12,7 @@ import click
 from tokenkeeper.cli.common import (
     complete_names,
     json_option,
+    source_options,
     timeout_option,
     words_for_problems,
 )
@@ -78,6 +79,7 @@ _FORMATS: dict[str, Callable[[OAuth2Token, str], str]] = {
     help="The variable that --format env sets, instead of NAME_TOKEN.",
 )
 @json_option
+@source_options
 @timeout_option
 @click.pass_obj
 def get(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import click
 
 from tokenkeeper._version import __version__
 from tokenkeeper.cli.clear import clear
+from tokenkeeper.cli.common import source_options
 from tokenkeeper.cli.completion import completion
 from tokenkeeper.cli.config import config
 from tokenkeeper.cli.demo import demo
@@ -36,25 +36,15 @@ Exit codes:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
-@click.option(
-    "--config",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The YAML file that describes the providers; by default TOKENKEEPER_CONFIG.",
-)
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where tokens are kept between two runs; by default TOKENKEEPER_CACHE_DIR, or a "
-    "directory in XDG_RUNTIME_DIR, or else nowhere.",
-)
+@source_options
 @click.version_option(__version__, prog_name="tokenkeeper")
 @click.pass_context
-def cli(ctx: click.Context, config: Path | None, cache: Path | None) -> None:
+def cli(ctx: click.Context) -> None:
     """Tokenkeeper owns a service's OAuth2 access tokens and hands out valid ones by name.
 
     Tokens go to standard output, words to standard error.
     """
-    ctx.obj = Source(config, cache)
+    ctx.ensure_object(Source)
 
 
 for command in (get, list_, status, watch, clear, config, completion, demo, doctor):

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from tokenkeeper.cli.common import json_option, words_for_problems
+from tokenkeeper.cli.common import json_option, source_options, words_for_problems
 from tokenkeeper.cli.source import Source
 
 __all__ = ["list_"]
@@ -14,14 +14,27 @@ __all__ = ["list_"]
 
 @click.command("list")
 @json_option
+@source_options
 @click.pass_obj
 def list_(source: Source, *, as_json: bool) -> None:
-    """List the providers, each with its type. Asks no server."""
+    """List the providers, each with its type. Asks no server.
+
+    Those that can't be made are told on standard error, and make the exit code 2.
+    """
     with words_for_problems():
-        found = [(each.provider_name, each.kind) for each in source.registrations()]
-    if as_json:
-        click.echo(json.dumps([{"provider_name": name, "type": kind} for name, kind in found]))
-        return
-    width = max((len(name) for name, _ in found), default=0)
+        described = source.described()
+        found = [(each.provider_name, each.kind) for each in described.registered]
+        if as_json:
+            click.echo(json.dumps([{"provider_name": name, "type": kind} for name, kind in found]))
+        else:
+            _write(found)
+        described.raise_if_wrong()
+
+
+def _write(found: list[tuple[str, str]]) -> None:
+    # Not at the top: `get` in a script's loop needs no rich.
+    from rich.cells import cell_len, set_cell_size
+
+    width = max((cell_len(name) for name, _ in found), default=0)
     for name, kind in found:
-        click.echo(f"{name:{width}}  {kind}")
+        click.echo(f"{set_cell_size(name, width)}  {kind}")

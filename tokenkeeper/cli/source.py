@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenkeeper.cli.kept import KeptProvider, Shelf
 from tokenkeeper.config.environment import (
-    AZURE,
     CONFIG_VARIABLE,
-    OAUTH2,
-    provider_from_environment,
-    providers_from_environment,
+    Client,
+    client_from_environment,
+    clients_from_environment,
 )
-from tokenkeeper.config.loading import load_configuration
+from tokenkeeper.config.loading import load_configuration, load_pieces
+from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderError
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:
-    from tokenkeeper.config.reloadable import ReloadableProvider
+    from tokenkeeper.config.registration import Piece, Registration
 
-__all__ = ["NOTHING_IS_KEPT", "Registered", "Source"]
+__all__ = ["NOTHING_IS_KEPT", "Described", "Registered", "Source"]
 
 CACHE_VARIABLE = "TOKENKEEPER_CACHE_DIR"
 
@@ -34,8 +34,6 @@ NOTHING_IS_KEPT = (
     "Nothing is kept between two runs: XDG_RUNTIME_DIR names no directory of yours, and neither "
     f"--cache nor {CACHE_VARIABLE} names one."
 )
-
-_CLIENT_VARIABLES = (*OAUTH2, "OAUTH2_SCOPE", *AZURE, "AZURE_AUTHORITY_HOST")
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,31 @@ class Registered:
 
 
 @dataclass(frozen=True)
+class Described:
+    """What a file or the environment describes.
+
+    :ivar registered: the providers that can be made.
+    :ivar problems: what is wrong with the others, by name.
+    :ivar mistake: the same as one error.
+    """
+
+    registered: list[Registered]
+    problems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    mistake: InvalidConfigurationError | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """All names, those of what can be made first."""
+        made = [each.provider_name for each in self.registered]
+        return list(dict.fromkeys([*made, *self.problems]))
+
+    def raise_if_wrong(self) -> None:
+        """Raise what is wrong, once all has been done for the others."""
+        if self.mistake is not None:
+            raise self.mistake
+
+
+@dataclass(frozen=True)
 class Source:
     """What the options of the command line, or else the environment, say.
 
@@ -73,42 +96,64 @@ class Source:
         named = os.environ.get(CONFIG_VARIABLE)
         return self.config or (Path(named) if named else None)
 
-    def registrations(self) -> list[Registered]:
+    def described(self) -> Described:
         """Return what is described.
+
+        :raises InvalidConfigurationError: for what is wrong with all of it.
+        """
+        if self.path is None:
+            clients = clients_from_environment(os.environ).values()
+            return Described([_from_environment(each) for each in clients])
+        try:
+            return Described([_from_file(e) for e in load_configuration(self.path).providers])
+        except InvalidConfigurationError as error:
+            # What one provider lacks on this machine is no fault of the others'.
+            return _partly_right(load_pieces(self.path, os.environ), error)
+
+    def registrations(self) -> list[Registered]:
+        """Return all that is described.
 
         :raises InvalidConfigurationError: naming all that is wrong.
         """
-        if self.path is None:
-            return [_from_environment(each) for each in providers_from_environment(os.environ)]
-        return [
-            Registered(
-                provider,
-                provider.registration.block.provider_type,
-                partial(_identity_of, provider),
-            )
-            for provider in load_configuration(self.path).providers
-        ]
+        described = self.described()
+        described.raise_if_wrong()
+        return described.registered
 
     def registration(self, name: str) -> Registered:
         """Return the one called *name*, which is the user's to choose for an environment's.
 
         :raises UnknownProviderError: if the file describes none of that name.
-        :raises InvalidConfigurationError: naming all that is wrong.
+        :raises InvalidConfigurationError: naming all that is wrong with it.
         """
-        if self.path is None:
-            return _from_environment(provider_from_environment(name, os.environ))
-        registered = {each.provider_name: each for each in self.registrations()}
-        if name not in registered:
-            there = ", ".join(registered) or "none"
-            raise UnknownProviderError(
-                f"{self.path.name} describes no provider {name!r}: it has {there}",
-                provider_name=name,
-            )
-        return registered[name]
+        return self.chosen([name]).registered[0]
 
-    def chosen(self, names: Iterable[str]) -> list[Registered]:
-        """Return those called *names*, each once, or all if there are none."""
-        return [self.registration(name) for name in dict.fromkeys(names)] or self.registrations()
+    def chosen(self, names: Iterable[str]) -> Described:
+        """Return those called *names*, each once, or all if there are none.
+
+        :raises UnknownProviderError: if the file describes none of a name.
+        :raises InvalidConfigurationError: naming all that is wrong with those that are named.
+        """
+        wanted = list(dict.fromkeys(names))
+        if not wanted:
+            return self.described()
+        if self.path is None:
+            return Described(
+                [_from_environment(client_from_environment(n, os.environ)) for n in wanted]
+            )
+        described = self.described()
+        there = described.names
+        for name in wanted:
+            if name not in there:
+                raise UnknownProviderError(
+                    f"{self.path.name} describes no provider {name!r}: "
+                    f"it has {', '.join(there) or 'none'}",
+                    provider_name=name,
+                )
+        problems = [each for name in wanted for each in described.problems.get(name, ())]
+        if problems:
+            raise InvalidConfigurationError("; ".join(problems), problems=tuple(problems))
+        known = {each.provider_name: each for each in described.registered}
+        return Described([known[name] for name in wanted])
 
     def shelf(self) -> Shelf | None:
         """Return where tokens are kept; ``None`` if nothing is kept.
@@ -141,15 +186,32 @@ def _runtime_directory() -> Path | None:
     return directory if is_ours and stat.S_ISDIR(status.st_mode) else None
 
 
-def _identity_of(provider: ReloadableProvider) -> str:
+def _partly_right(pieces: list[Piece], error: InvalidConfigurationError) -> Described:
+    problems: dict[str, tuple[str, ...]] = {}
+    for each in pieces:
+        if each.problems:
+            problems[each.name] = problems.get(each.name, ()) + each.problems
+    registered = [
+        _from_file(ReloadableProvider(each.registration, lambda _: None))
+        for each in pieces
+        # Of two with one name nobody knows which is meant.
+        if each.registration is not None and each.name not in problems
+    ]
+    return Described(registered, problems, error)
+
+
+def _from_file(provider: ReloadableProvider[Registration]) -> Registered:
+    kind = provider.registration.block.provider_type
+    return Registered(provider, kind, partial(_identity_of, provider))
+
+
+def _identity_of(provider: ReloadableProvider[Registration]) -> str:
     registration = provider.registration
     return registration.block.model_dump_json() + registration.secret
 
 
-def _from_environment(provider: BaseOAuth2Provider) -> Registered:
-    kind = "azure" if type(provider).__name__.startswith("Azure") else "generic"
-    variables = {name: os.environ.get(name) for name in _CLIENT_VARIABLES}
-    if not provider.provider_name.strip():
+def _from_environment(client: Client) -> Registered:
+    if not client.provider_name.strip():
         raise InvalidConfigurationError("provider_name must not be blank", field="provider_name")
-    identity = json.dumps([kind, variables])
-    return Registered(provider, kind, lambda: identity)
+    identity = json.dumps(astuple(replace(client, provider_name="")))
+    return Registered(client.make_provider(), client.kind, lambda: identity)

@@ -12,6 +12,7 @@ from tokenkeeper.cli.common import (
     ExitCode,
     complete_names,
     json_option,
+    source_options,
     timeout_option,
     words_for_problems,
 )
@@ -28,6 +29,7 @@ __all__ = ["status"]
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
 @click.option("--fetch", is_flag=True, help="Ask for the tokens that are not there first.")
 @json_option
+@source_options
 @timeout_option
 @click.pass_context
 def status(
@@ -36,7 +38,8 @@ def status(
     """Show the tokens of all providers, or of those named.
 
     These are the tokens that this command keeps between two runs. Without --fetch no server is
-    asked. With it, a token that can't be had makes the exit code 1.
+    asked. With it, a token that can't be had makes the exit code 1. A provider that can't be made
+    is told on standard error, and makes it 2.
     """
     # Not at the top: `get` in a script's loop needs no rich.
     from rich.console import Console
@@ -45,7 +48,8 @@ def status(
 
     source: Source = ctx.obj
     with words_for_problems(), TokenKeeper() as keeper:
-        providers = [source.kept(each) for each in source.chosen(names)]
+        described = source.chosen(names)
+        providers = [source.kept(each) for each in described.registered]
         for provider in providers:
             keeper.add_provider(provider)
         if not (fetch or source.shelf()):
@@ -54,10 +58,11 @@ def status(
             _fetch_all(keeper, providers, timeout)
         health = keeper.health()["providers"]
         rows = [row_of(provider, health[provider.provider_name]) for provider in providers]
-    if as_json:
-        click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
-    else:
-        Console().print(as_table(rows))
+        if as_json:
+            click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
+        else:
+            Console().print(as_table(rows))
+        described.raise_if_wrong()
     if fetch and any(row.state in ("not held", "expired") for row in rows):
         ctx.exit(ExitCode.NO_TOKEN)
 

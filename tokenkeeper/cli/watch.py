@@ -11,7 +11,14 @@ from queue import Empty, SimpleQueue
 
 import click
 
-from tokenkeeper.cli.common import ExitCode, complete_names, json_option, words_for_problems
+from tokenkeeper.cli.common import (
+    ExitCode,
+    complete_names,
+    json_option,
+    source_options,
+    tell,
+    words_for_problems,
+)
 from tokenkeeper.cli.source import Source
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.events import TokenEvent
@@ -27,6 +34,7 @@ LOOKS_PER_SECOND = 2
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
 @click.option("--seconds", type=click.FloatRange(min=0), help="How long; by default until Ctrl-C.")
 @json_option
+@source_options
 @click.pass_context
 def watch(
     ctx: click.Context, names: tuple[str, ...], *, seconds: float | None, as_json: bool
@@ -34,6 +42,7 @@ def watch(
     """Get the tokens of all providers, or of those named, and watch them being renewed.
 
     On a terminal it is a table that changes; elsewhere, and with --json, a line for each event.
+    A provider that can't be made is told on standard error first, and makes the exit code 2.
     """
     from rich.console import Console
     from rich.live import Live
@@ -48,21 +57,26 @@ def watch(
     # nobody reads any more, as with `| head`.
     events: SimpleQueue[TokenEvent] = SimpleQueue()
     with words_for_problems():
-        providers = [source.kept(each) for each in source.chosen(names)]
+        described = source.chosen(names)
+        if not described.registered:
+            described.raise_if_wrong()
+        if described.mistake is not None:
+            tell(described.mistake)
+        providers = [source.kept(each) for each in described.registered]
         with TokenKeeper(hooks=[events.put] if lines else []) as keeper:
             for provider in providers:
                 keeper.add_provider(provider)
             if lines:
                 _look(keeper, seconds, lambda: _write_lines(events, as_json))
-                return
+            else:
+                with Live(console=console, refresh_per_second=LOOKS_PER_SECOND) as live:
 
-            def show() -> None:
-                health = keeper.health()["providers"]
-                live.update(as_table(row_of(p, health[p.provider_name]) for p in providers))
+                    def show() -> None:
+                        health = keeper.health()["providers"]
+                        live.update(as_table(row_of(p, health[p.provider_name]) for p in providers))
 
-            with Live(console=console, refresh_per_second=LOOKS_PER_SECOND) as live:
-                _look(keeper, seconds, show)
-    ctx.exit(ExitCode.OK)
+                    _look(keeper, seconds, show)
+    ctx.exit(ExitCode.OK if described.mistake is None else ExitCode.CONFIGURATION)
 
 
 def _look(keeper: TokenKeeper, seconds: float | None, show: Callable[[], None]) -> None:
@@ -98,4 +112,5 @@ def _line_of(event: TokenEvent, as_json: bool) -> str:
 
 
 def _shortened(value: object) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    text = f"{value:.1f}" if isinstance(value, float) else str(value)
+    return json.dumps(text, ensure_ascii=False) if " " in text else text

@@ -3,93 +3,73 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Generic
 
-from tokenkeeper.config.document import Document, read_document
-from tokenkeeper.config.registration import Registration, read_registrations
-from tokenkeeper.config.reloadable import ReloadableProvider
-from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.config.reloadable import R, ReloadableProvider
+from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 from tokenkeeper.fork import renew_after_fork
 
-__all__ = ["Changes", "Configuration"]
+__all__ = ["Configuration"]
 
 _log = logging.getLogger("tokenkeeper.config")
 
 
-@dataclass(frozen=True)
-class Changes:
-    """What reading a configuration again changed."""
+class Configuration(Generic[R]):
+    """Providers, and what they are made from as that is now. Thread-safe.
 
-    added: tuple[ReloadableProvider, ...]
-    changed: tuple[str, ...]
-    removed: tuple[str, ...]
-
-
-class Configuration:
-    """Reads blocks called ``oauth2`` from a YAML file or a mapping. Thread-safe.
-
-    :param source: a file's path, or what would be in it.
-    :param environment: where ``${NAME}`` is looked up, at each reading.
-    :raises InvalidConfigurationError: naming everything that is wrong, each with file, line, key
-        and what was expected.
+    :param read: returns the registrations, by provider name, or raises what is wrong with them.
+    :ivar turn: to be held by who brings a keeper in line with it, one at a time.
+    :raises InvalidConfigurationError: naming everything that is wrong.
     """
 
-    def __init__(
-        self,
-        source: str | os.PathLike[str] | Mapping[str, Any],
-        environment: Mapping[str, str] = os.environ,
-    ) -> None:
-        self._source: Path | Mapping[str, Any]
-        self._source = source if isinstance(source, Mapping) else Path(source).absolute()
-        self._environment = environment
-        self._providers: dict[str, ReloadableProvider] = {}
+    turn: threading.RLock
+
+    def __init__(self, read: Callable[[], Mapping[str, R]]) -> None:
+        self._read = read
+        self._providers: dict[str, ReloadableProvider[R]] = {}
         self.after_fork_in_child()
         renew_after_fork(self)
         self.reload()
 
     def after_fork_in_child(self) -> None:
-        """Make a lock of the child's own."""
-        self._lock = threading.Lock()  # guards _providers, and lets one thread read at a time
+        """Make locks of the child's own."""
+        self._lock = threading.Lock()  # what was read last is what is taken over last
+        self.turn = threading.RLock()
 
     @property
-    def providers(self) -> list[ReloadableProvider]:
+    def providers(self) -> list[ReloadableProvider[R]]:
         """What is configured now."""
         return list(self._providers.values())
 
-    def reload(self) -> Changes:
-        """Read the source again and have the providers take over what changed.
+    def reload(self, check: Callable[[Iterable[str]], None] | None = None) -> list[str]:
+        """Read again, have the providers take over what changed, and return their names.
 
+        :param check: is given all names before, and raises if that can't be.
         :raises InvalidConfigurationError: if something is wrong; then nothing is taken over.
         """
         with self._lock:
             now = self._read()
+            if check is not None:
+                check(now)
             before = self._providers
-            kept = {name: before[name] for name in now if name in before}
-            added = {
-                name: ReloadableProvider(registration, self._look_again)
+            changed = [n for n, each in before.items() if n in now and each.take_over(now[n])]
+            self._providers = {
+                name: before.get(name) or ReloadableProvider(registration, self._look_again)
                 for name, registration in now.items()
-                if name not in before
             }
-            changed = [name for name, provider in kept.items() if provider.take_over(now[name])]
-            self._providers = {name: {**kept, **added}[name] for name in now}
-        removed = tuple(name for name in before if name not in now)
-        return Changes(tuple(added.values()), tuple(changed), removed)
+        return changed
 
-    def _look_again(self, provider_name: str) -> Registration | None:
-        """Return one provider's registration as the source describes it now."""
+    def _look_again(self, provider: ReloadableProvider[R]) -> None:
+        """Have one provider take over its registration as it is now, if that can be told."""
         try:
             with self._lock:
-                return self._read().get(provider_name)
-        except InvalidConfigurationError as problem:
+                now = self._read().get(provider.provider_name)
+                if now is not None:
+                    provider.take_over(now)
+        except (InvalidConfigurationError, ConfigurationWarning) as problem:
             _log.warning("the configuration was not read again: %s", problem)
-            return None
-
-    def _read(self) -> dict[str, Registration]:
-        source = self._source
-        document = Document(source) if isinstance(source, Mapping) else read_document(source)
-        return read_registrations(document, self._environment)
+        except Exception as problem:  # noqa: BLE001 - the caller is to see why the server refused
+            what = type(problem).__name__  # whose text may hold anything
+            _log.warning("the configuration was not read again: %s", what)

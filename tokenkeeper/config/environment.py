@@ -3,42 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from tokenkeeper.config.files import located, read_secret, warn_if_readable
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.generic import GenericOAuth2Provider
 
-__all__ = ["CONFIG_VARIABLE", "provider_from_environment", "providers_from_environment"]
+__all__ = [
+    "CONFIG_VARIABLE",
+    "Client",
+    "client_from_environment",
+    "clients_from_environment",
+    "provider_from_environment",
+    "providers_from_environment",
+]
 
 CONFIG_VARIABLE = "TOKENKEEPER_CONFIG"
 """Names a file, which then counts alone."""
 
 OAUTH2 = ("OAUTH2_CLIENT_ID", "OAUTH2_CLIENT_SECRET", "OAUTH2_TOKEN_URL")
 AZURE = ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID")
-_FAMILY_OF_NAME = {"azure": AZURE, "oauth2": OAUTH2, "generic": OAUTH2}
+_FAMILIES = {"azure": AZURE, "oauth2": OAUTH2}
+_FAMILY_OF_NAME = {**_FAMILIES, "generic": OAUTH2}
 
 
-def providers_from_environment(environment: Mapping[str, str]) -> list[BaseOAuth2Provider]:
-    """Return the providers ``azure`` and ``oauth2``, as far as *environment* describes them.
+@dataclass(frozen=True)
+class Client:
+    """What a provider is made from. Equal ones make equal providers.
+
+    :ivar kind: "azure" or "generic".
+    :ivar where: the tenant, or the token endpoint.
+    :ivar authority: of Entra ID, the login host.
+    """
+
+    provider_name: str
+    kind: str
+    client_id: str
+    secret: str = field(repr=False)
+    where: str
+    scope: str | None = None
+    authority: str | None = None
+
+    def make_provider(self) -> BaseOAuth2Provider:
+        """Return a new provider."""
+        name, client_id, secret = self.provider_name, self.client_id, self.secret
+        if self.kind == "azure":
+            return AzureADProvider(
+                name, client_id, secret, self.where, self.scope, authority=self.authority
+            )
+        return GenericOAuth2Provider(OAuth2Config(name, client_id, secret, self.where, self.scope))
+
+
+def clients_from_environment(
+    environment: Mapping[str, str], directory: Path = Path()
+) -> dict[str, Client]:
+    """Return the clients ``azure`` and ``oauth2``, as far as *environment* describes them.
 
     One that is described in part counts for nothing beside one that is whole: platforms set some
     of Azure's variables by themselves.
 
+    :param directory: where a secret's file is, unless its variable says otherwise.
     :raises InvalidConfigurationError: if it describes none as a whole.
     """
     present = _present(environment)
-    families = {"azure": AZURE, "oauth2": OAUTH2}
-    whole = [n for n, family in families.items() if all(each in present for each in family)]
-    begun = [n for n, family in families.items() if any(each in present for each in family)]
-    return [provider_from_environment(name, environment) for name in whole or begun or ["oauth2"]]
+    whole = [n for n, family in _FAMILIES.items() if all(each in present for each in family)]
+    begun = [n for n, family in _FAMILIES.items() if any(each in present for each in family)]
+    names = whole or begun or ["oauth2"]
+    return {name: client_from_environment(name, environment, directory) for name in names}
 
 
-def provider_from_environment(name: str, environment: Mapping[str, str]) -> BaseOAuth2Provider:
-    """Return a provider called *name* of the client that *environment* describes.
+def client_from_environment(
+    name: str, environment: Mapping[str, str], directory: Path = Path()
+) -> Client:
+    """Return the client that *environment* describes, for a provider called *name*.
 
+    :param directory: where a secret's file is, unless its variable says otherwise.
     :raises InvalidConfigurationError: naming what is missing, or wrong.
     """
     present = _present(environment)
@@ -51,18 +95,65 @@ def provider_from_environment(name: str, environment: Mapping[str, str]) -> Base
             provider_name=name,
             field=missing[0],
         )
-    client_id, secret, third = (present[variable] for variable in family)
+    prefix, _, _ = family[0].partition("_")
+    secret_from = _one_of(present, family[1], f"{family[1]}_FILE")
+    scope_from = _one_of(present, f"{prefix}_SCOPE", f"{prefix}_SCOPES")
+    client = Client(
+        name,
+        "azure" if family is AZURE else "generic",
+        present[family[0]],
+        _secret(secret_from, present, directory),
+        present[family[2]],
+        present.get(scope_from),
+        present.get("AZURE_AUTHORITY_HOST") if family is AZURE else None,
+    )
     try:
-        if family is AZURE:
-            return AzureADProvider(name, client_id, secret, third)
-        scope = present.get("OAUTH2_SCOPE")
-        return GenericOAuth2Provider(OAuth2Config(name, client_id, secret, third, scope))
+        client.make_provider()
     except InvalidConfigurationError as problem:
-        prefix = "AZURE" if family is AZURE else "OAUTH2"
-        variable = f"{prefix}_{problem.field}".upper()
+        variable = {
+            "client_secret": secret_from,
+            "scope": scope_from,
+            "scopes": scope_from,
+            "authority": "AZURE_AUTHORITY_HOST",
+        }.get(problem.field or "", f"{prefix}_{problem.field}".upper())
         if variable in present:
             problem.args = (f"{problem}; it was read from {variable}",)
         raise
+    return client
+
+
+def providers_from_environment(environment: Mapping[str, str]) -> list[BaseOAuth2Provider]:
+    """Return the providers of :func:`clients_from_environment`. Raises what that raises."""
+    return [each.make_provider() for each in clients_from_environment(environment).values()]
+
+
+def provider_from_environment(name: str, environment: Mapping[str, str]) -> BaseOAuth2Provider:
+    """Return the provider of :func:`client_from_environment`. Raises what that raises."""
+    return client_from_environment(name, environment).make_provider()
+
+
+def _secret(variable: str, present: Mapping[str, str], directory: Path) -> str:
+    """Return the secret that *variable* holds, or the file that it names."""
+    if not variable.endswith("_FILE"):
+        return present[variable]
+    file = located(directory, present[variable])
+    try:
+        secret = read_secret(file)
+    except InvalidConfigurationError as problem:
+        raise InvalidConfigurationError(f"{variable} {problem}", field=variable) from None
+    warn_if_readable(file)
+    return secret
+
+
+def _one_of(present: Mapping[str, str], one: str, other: str) -> str:
+    """Return the variable of the two that is set, or the first.
+
+    :raises InvalidConfigurationError: if both are.
+    """
+    given = [name for name in (one, other) if present.get(name)]
+    if len(given) == 2:
+        raise InvalidConfigurationError(f"{one} and {other} are both set: one must go", field=other)
+    return given[0] if given else one
 
 
 def _family(name: str, present: Mapping[str, str]) -> tuple[str, ...]:
@@ -89,7 +180,12 @@ def _family(name: str, present: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _present(environment: Mapping[str, str]) -> dict[str, str]:
-    return {key: value for key, value in environment.items() if value.strip()}
+    """Return what is set. A secret that a file holds counts as set, and is empty here."""
+    present = {key: value for key, value in environment.items() if value.strip()}
+    for _, secret, _ in _FAMILIES.values():
+        if f"{secret}_FILE" in present:
+            present.setdefault(secret, "")
+    return present
 
 
 def _listed(words: Any) -> str:

@@ -52,12 +52,15 @@ class Problems:
 
         :raises InvalidConfigurationError: each mistake is one of its ``problems``.
         """
-        if not self._found:
-            return
+        if self._found:
+            raise self.as_error()
+
+    def as_error(self) -> InvalidConfigurationError:
+        """Return all of it, which is something, as one error."""
         lines = [f"{self.where(path)} {what}" for path, what in self._found.items()]
         count = f"{len(lines)} mistakes: " if len(lines) > 1 else ""
         field = next((step for step in reversed(next(iter(self._found))) if step), None)
-        raise InvalidConfigurationError(
+        return InvalidConfigurationError(
             count + "; ".join(lines),
             field=field if isinstance(field, str) else None,
             problems=tuple(lines),

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-import stat
-import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
 
-from tokenkeeper.checks import checked_text
-from tokenkeeper.config.document import Document
-from tokenkeeper.config.problems import KeyPath, Problems
+from tokenkeeper.checks import names_a_secret
+from tokenkeeper.config.document import SECTION, Document
+from tokenkeeper.config.files import located, read_secret, warn, warn_if_readable
+from tokenkeeper.config.problems import KeyPath, Problems, as_text
 from tokenkeeper.config.schema import Block, read_block
 from tokenkeeper.config.variables import fill_in, is_in_clear
-from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
+from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
-__all__ = ["SECTION", "Registration", "read_registrations"]
-
-SECTION = "oauth2"
+__all__ = ["SECTION", "Piece", "Registration", "read_pieces", "read_registrations"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,22 @@ class Registration:
         return self.block.make_provider(self.secret, self.directory)
 
 
+@dataclass(frozen=True)
+class Piece:
+    """One block of a configuration by itself, right or wrong.
+
+    :ivar name: the provider's; where the block stands, if that can't be told.
+    :ivar content: the block before variables are filled in.
+    :ivar registration: ``None`` where something is wrong.
+    :ivar problems: what is.
+    """
+
+    name: str
+    content: object = field(repr=False)
+    registration: Registration | None
+    problems: tuple[str, ...]
+
+
 def read_registrations(
     document: Document, environment: Mapping[str, str]
 ) -> dict[str, Registration]:
@@ -48,83 +64,134 @@ def read_registrations(
     :raises InvalidConfigurationError: naming all that is wrong.
     """
     problems = Problems(document.name, document.lines)
-    directory = Path(document.name).parent
     found: dict[str, Registration] = {}
-    for path, content in _blocks(document, problems):
-        filled = fill_in(content, environment, problems, path)
-        secret = _secret_of(filled, directory, problems, path)
-        block = read_block(filled, problems, path)
-        if block is None:
-            continue
-        if block.provider_name in found:
-            problems.add((*path, "provider_name"), f"{block.provider_name!r} is taken already")
-        elif secret is not None:
-            found[block.provider_name] = registration = Registration(block, secret, directory)
-            try:
-                registration.make_provider()
-            except InvalidConfigurationError as error:  # what only the provider itself can tell
-                problems.add((*path, *filter(None, [error.field])), f"can't work: {error}")
+    blocks = _blocks(document, problems)
+    for path, content in blocks:
+        _read_one(content, path, document, environment, problems, found)
     problems.raise_if_any()
-    _warn(document, problems)
+    # Without a mistake there is one registration for each block.
+    _warn(document, zip(blocks, found.values(), strict=True), problems)
     return found
 
 
-def _warn(document: Document, problems: Problems) -> None:
+def read_pieces(document: Document, environment: Mapping[str, str]) -> list[Piece]:
+    """Return each block of *document*, for those who can do with the ones that are right.
+
+    :raises InvalidConfigurationError: if it has no blocks.
+    """
+    pieces: list[Piece] = []
+    found: dict[str, Registration] = {}
+    for path, content in _blocks(document, Problems(document.name, document.lines)):
+        problems = Problems(document.name, document.lines)
+        registration = _read_one(content, path, document, environment, problems, found)
+        told = content.get("provider_name") if isinstance(content, Mapping) else None
+        filled = fill_in(told, environment, Problems(""), ())
+        name = filled if isinstance(filled, str) and filled else as_text(path)
+        try:
+            problems.raise_if_any()
+        except InvalidConfigurationError as error:
+            pieces.append(Piece(name, content, None, error.problems))
+        else:
+            pieces.append(Piece(name, content, registration, ()))
+    return pieces
+
+
+def _read_one(
+    content: object,
+    path: KeyPath,
+    document: Document,
+    environment: Mapping[str, str],
+    problems: Problems,
+    found: dict[str, Registration],
+) -> Registration | None:
+    """Return the registration of one block, and put it to those *found*; or note what is wrong."""
+    directory = document.directory
+    filled = fill_in(content, environment, problems, path)
+    secret = _secret_of(filled, directory, problems, path)
+    block = read_block(filled, problems, path)
+    if block is None:
+        return None
+    _check_verify(block, directory, problems, path)
+    if block.provider_name in found:
+        problems.add((*path, "provider_name"), f"{block.provider_name!r} is taken already")
+        return None
+    if secret is None:
+        return None
+    found[block.provider_name] = registration = Registration(block, secret, directory)
+    try:
+        registration.make_provider()
+    except InvalidConfigurationError as error:  # what only the provider itself can tell
+        what = str(error).removeprefix(f"provider {block.provider_name!r}: ")
+        problems.add((*path, *filter(None, [error.field])), what.removeprefix(f"{error.field} "))
+    return registration
+
+
+def _warn(
+    document: Document,
+    blocks: Iterable[tuple[tuple[KeyPath, Any], Registration]],
+    problems: Problems,
+) -> None:
     """Warn of secrets that others may see."""
     in_clear = False
-    for path, content in _blocks(document, problems):
-        block = content if isinstance(content, Mapping) else {}
-        if document.name and is_in_clear(block.get("client_secret")):
+    for (path, content), registration in blocks:
+        for key, remedy in _in_clear(content) if document.name else ():
             in_clear = True
-            _say(
-                f"{problems.where((*path, 'client_secret'))} is written in clear: "
-                "take it from a variable, ${NAME}, or from a file, client_secret_file"
-            )
-        file = block.get("client_secret_file")
-        if isinstance(file, str) and "$" not in file:
-            _warn_if_readable(Path(document.name).parent / file)
+            where = problems.where((*path, *key))
+            warn(f"{where} is written in clear: take it from {remedy}")
+        file = registration.block.client_secret_file
+        if file is not None:
+            warn_if_readable(located(document.directory, file))
     if in_clear:
-        _warn_if_readable(Path(document.name))
+        warn_if_readable(Path(document.name))
 
 
-def _warn_if_readable(file: Path) -> None:
-    if os.name == "posix" and file.stat().st_mode & stat.S_IROTH:
-        _say(f"{file.name} holds a secret and is readable by every user: chmod o-r {file.name}")
-
-
-def _say(what: str) -> None:
-    # Far from here, so that "once for each place" is once for each text.
-    warnings.warn(what, ConfigurationWarning, stacklevel=2)
+def _in_clear(block: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the keys of the secrets that stand in the file itself, and where they should be."""
+    variable = "a variable, ${NAME}"
+    if is_in_clear(block.get("client_secret")):
+        yield ("client_secret",), f"{variable}, or from a file, client_secret_file"
+    for name, value in (block.get("additional_params") or {}).items():
+        if names_a_secret(name) and is_in_clear(value):
+            yield ("additional_params", name), variable
+    query = parse_qsl(block.get("token_url", "").partition("?")[2])
+    if any(names_a_secret(name) and is_in_clear(value) for name, value in query):
+        yield ("token_url",), variable
 
 
 def _blocks(document: Document, problems: Problems) -> list[tuple[KeyPath, object]]:
     """Return each block and where it is."""
     content = document.content
     if not isinstance(content, Mapping) or content.get(SECTION) is None:
-        problems.add((), f"has no block {SECTION!r} with anything in it")
-        problems.raise_if_any()
-        return []
+        problems.add((), f"has no block {SECTION!r} with anything in it{_near_miss(content)}")
+        raise problems.as_error()
     section = content[SECTION]
-    if isinstance(section, list):
+    if isinstance(section, (list, tuple)):
         return [((SECTION, index), block) for index, block in enumerate(section)]
     return [((SECTION,), section)]
 
 
+def _near_miss(content: Mapping[Any, Any] | None) -> str:
+    names = {str(name).lower(): name for name in content or () if name != SECTION}
+    nearest = difflib.get_close_matches(SECTION, names, n=1)
+    return f": is it what stands under {names[nearest[0]]!r}?" if nearest else ""
+
+
 def _secret_of(block: object, directory: Path, problems: Problems, path: KeyPath) -> str | None:
-    """Return the secret of *block*: a file's without the line end that editors put there."""
+    """Return the secret of *block*."""
     content = block if isinstance(block, Mapping) else {}
-    name, path = content.get("client_secret_file"), (*path, "client_secret_file")
+    secret, name = content.get("client_secret"), content.get("client_secret_file")
+    path = (*path, "client_secret_file")
     if name is None:
-        return content.get("client_secret")
-    if not isinstance(name, str) or path in problems:
-        return None
-    file = directory / name
-    try:
-        return checked_text(file.read_text(encoding="utf-8").rstrip("\r\n"), "it")
-    except OSError as error:
-        problems.add(path, f"can't be read: {error.strerror or type(error).__name__}")
-    except UnicodeDecodeError:
-        problems.add(path, "names a file that is not UTF-8")
-    except InvalidConfigurationError as error:
-        problems.add(path, f"names a file that can't be a secret: {error}")
+        return secret if isinstance(secret, str) else None
+    if isinstance(name, str) and name.strip() and path not in problems:
+        try:
+            return read_secret(located(directory, name))
+        except InvalidConfigurationError as error:
+            problems.add(path, str(error))
     return None
+
+
+def _check_verify(block: Block, directory: Path, problems: Problems, path: KeyPath) -> None:
+    verify = block.verify
+    if isinstance(verify, str) and not os.path.exists(located(directory, verify)):
+        problems.add((*path, "verify"), "names a file of CA certificates that is not there")

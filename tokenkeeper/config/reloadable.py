@@ -3,44 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.retry import is_transient
 
-if TYPE_CHECKING:
-    from tokenkeeper.config.registration import Registration
-
-__all__ = ["ReloadableProvider"]
-
-_WHO_WE_ARE = frozenset({"invalid_client", "unauthorized_client"})
-"""What a server says of a client whose secret was rotated (RFC 6749 §5.2)."""
+__all__ = ["Recipe", "ReloadableProvider"]
 
 
-class ReloadableProvider(BaseOAuth2Provider):
+class Recipe(Protocol):
+    """What a provider is made from. Immutable; equal ones make equal providers."""
+
+    @property
+    def provider_name(self) -> str:
+        """The name that callers ask for."""
+        ...
+
+    def make_provider(self) -> BaseOAuth2Provider:
+        """Return a new provider."""
+        ...
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
     """Stands for the provider that its registration makes, and can take over another one.
 
     Thread-safe: what is taken over is published in one assignment, and a request under way ends
     as it began.
 
-    :param look_again: called with the provider's name when the server refuses the client; returns
-        the registration as it is now, or ``None`` if that can't be told.
+    :param look_again: called with this provider when the server refuses it, whatever it says: a
+        secret, a scope or an endpoint may have been corrected. It has the provider take over what
+        changed, and raises nothing.
     """
 
     def __init__(
-        self, registration: Registration, look_again: Callable[[str], Registration | None]
+        self, registration: R, look_again: Callable[[ReloadableProvider[R]], None]
     ) -> None:
         super().__init__(registration.provider_name)
         self._look_again = look_again
         self._take(registration)
 
     @property
-    def registration(self) -> Registration:
+    def registration(self) -> R:
         """What the provider behind this one was made from."""
         return self._current[0]
 
-    def take_over(self, registration: Registration) -> bool:
+    def take_over(self, registration: R) -> bool:
         """Go on with *registration*; ``False`` if that is the same as before."""
         if registration == self.registration:
             return False
@@ -49,7 +61,7 @@ class ReloadableProvider(BaseOAuth2Provider):
         before.close()
         return True
 
-    def _take(self, registration: Registration) -> None:
+    def _take(self, registration: R) -> None:
         provider = registration.make_provider()
         self._current = registration, provider
         self.buffer_seconds = provider.buffer_seconds
@@ -70,12 +82,11 @@ class ReloadableProvider(BaseOAuth2Provider):
         try:
             return request(provider)
         except TokenAcquisitionError as refused:
-            if refused.error not in _WHO_WE_ARE:
+            if is_transient(refused):
                 raise
-            now = self._look_again(self.provider_name)
-            if now is None or now == registration:
+            self._look_again(self)
+            if self.registration == registration:
                 raise
-        self.take_over(now)
         return request(self._current[1])
 
     def close(self) -> Awaitable[None] | None:

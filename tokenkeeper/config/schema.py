@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     StrictBool,
     StrictStr,
     ValidationError,
@@ -29,6 +30,7 @@ from tokenkeeper.checks import (
     checked_tenant,
     checked_text,
 )
+from tokenkeeper.config.files import located
 from tokenkeeper.config.problems import KeyPath, Problems
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import OAuth2Config
@@ -52,7 +54,18 @@ def _by(check: Callable[[Any, str], Any]) -> Callable[[Any], Any]:
     return validate
 
 
+def _boolean(value: object) -> object:
+    """Return a boolean for what a variable was filled in for."""
+    texts = {"true": True, "false": False}
+    return texts.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _plain(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    return dict(parameters or {})
+
+
 def _checked_verify(value: object, _: str) -> object:
+    value = _boolean(value)
     return value if value is None or isinstance(value, bool) else checked_text(value, "it")
 
 
@@ -65,8 +78,10 @@ def _no_boolean(value: object) -> object:
 _Text = Annotated[StrictStr, AfterValidator(_by(checked_text))]
 _Endpoint = Annotated[StrictStr, AfterValidator(_by(checked_endpoint))]
 _Scope = Annotated[str | None, BeforeValidator(_by(checked_scope))]
+_Boolean = Annotated[StrictBool, BeforeValidator(_boolean)]
 _NUMBER = BeforeValidator(_no_boolean)
 _Seconds = Annotated[float, _NUMBER, Field(ge=0, allow_inf_nan=False)]
+_Timeout = Annotated[float, _NUMBER, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -78,14 +93,12 @@ if TYPE_CHECKING:
     class _Retry(_Strict): ...
 
 else:
+    _kinds = {int: Annotated[int, _NUMBER, Field(ge=1)], float: _Seconds}
     _hints = typing.get_type_hints(RetryPolicy)
     _Retry = create_model(
         "_Retry",
         __base__=_Strict,
-        **{
-            each.name: (Annotated[_hints[each.name], _NUMBER, Field(ge=0)], None)
-            for each in fields(RetryPolicy)
-        },
+        **{each.name: (_kinds[_hints[each.name]], None) for each in fields(RetryPolicy)},
     )
 
 
@@ -103,9 +116,9 @@ class Block(_Strict):
     scope: _Scope = None
     scopes: _Scope = None
     refresh_buffer_seconds: _Seconds | None = None
-    connect_timeout: _Seconds | None = None
-    read_timeout: _Seconds | None = None
-    total_timeout: _Seconds | None = None
+    connect_timeout: _Timeout | None = None
+    read_timeout: _Timeout | None = None
+    total_timeout: _Timeout | None = None
     verify: Annotated[Any, BeforeValidator(_by(_checked_verify))] = None
     retry: _Retry | None = None
 
@@ -121,7 +134,7 @@ class Block(_Strict):
         if self.retry is not None:
             options["retry"] = RetryPolicy(**self.retry.model_dump(exclude_unset=True))
         verify = self.verify
-        options["verify"] = directory / verify if isinstance(verify, str) else verify
+        options["verify"] = located(directory, verify) if isinstance(verify, str) else verify
         return options
 
 
@@ -146,10 +159,12 @@ class _Azure(Block):
 class _Generic(Block):
     provider_type: Literal["generic"]
     token_url: _Endpoint
-    additional_params: Annotated[Any, BeforeValidator(_by(checked_parameters))] = None
+    additional_params: Annotated[
+        Any, BeforeValidator(_by(checked_parameters)), PlainSerializer(_plain)
+    ] = None
     token_endpoint_auth_method: Literal["client_secret_basic", "client_secret_post"] | None = None
-    form_encode_credentials: StrictBool | None = None
-    default_lifetime_seconds: _Seconds | None = None
+    form_encode_credentials: _Boolean | None = None
+    default_lifetime_seconds: _Timeout | None = None
 
     options: ClassVar[tuple[str, ...]] = (
         *Block.options,
@@ -173,6 +188,14 @@ class _Generic(Block):
 _KINDS: dict[str, type[Block]] = {"azure": _Azure, "generic": _Generic}
 
 
+class _Undecided(_Azure, _Generic):
+    """A block whose ``provider_type`` says nothing: what is wrong beyond that."""
+
+    provider_type: Any = None
+    tenant_id: Any = None
+    token_url: Any = None
+
+
 def read_block(content: object, problems: Problems, path: KeyPath) -> Block | None:
     """Return the block that *content* describes, or note everything that is wrong with it."""
     if not isinstance(content, Mapping):
@@ -188,32 +211,37 @@ def read_block(content: object, problems: Problems, path: KeyPath) -> Block | No
         elif needed and not given:
             problems.add((*path, one), f"is missing: give it, or {other}")
     kind = content.get("provider_type")
-    if not isinstance(kind, str) or kind not in _KINDS:
+    model = _KINDS.get(kind, _Undecided) if isinstance(kind, str) else _Undecided
+    if model is _Undecided:
         what = f"must be {_listed(_KINDS)}"
         problems.add((*path, "provider_type"), f"is missing: it {what}" if kind is None else what)
-        return None
     try:
-        return _KINDS[kind].model_validate(dict(content))
+        block = model.model_validate(dict(content))
     except ValidationError as error:
         for each in error.errors(include_url=False, include_input=False):
-            key = (*path, *each["loc"])
+            key = (*path, *map(str, each["loc"]))
             if key not in problems:
-                problems.add(key, _words(each, _KINDS[kind], kind))
-    return None
+                problems.add(key, _words(each, content, model))
+        return None
+    return None if model is _Undecided else block
 
 
-def _words(error: Any, model: type[Block], kind: str) -> str:
+def _words(error: Any, content: Mapping[Any, Any], model: type[Block]) -> str:
+    """Return what is wrong with a value, which is not shown: it may be a secret."""
+    *above, key = error["loc"]
+    if not above and key in content and content[key] is None:
+        return "has no value"
     match error["type"]:
         case "missing":
             return "is missing"
-        case "extra_forbidden":
-            *above, key = error["loc"]
-            known = _Retry.model_fields if above else model.model_fields
-            return _unknown(str(key), known, "retry" if above else f"provider_type {kind!r}")
+        case "extra_forbidden" | "invalid_key":
+            return _unknown(str(key), _Retry if above else model)
         case "value_error":
             return str(error["ctx"]["error"])
         case "string_type":
             return "must be a string: put it in quotes if it is meant as one"
+        case "bool_type":
+            return "must be true or false"
         case "model_type":
             return "must be a block of keys and values"
         case "literal_error":
@@ -221,9 +249,14 @@ def _words(error: Any, model: type[Block], kind: str) -> str:
     return str(error["msg"]).replace("Input should be", "must be")
 
 
-def _unknown(key: str, known: Iterable[str], whose: str) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"is no key of {whose}" + (f": {nearest[0]} perhaps?" if nearest else "")
+def _unknown(key: str, model: type[BaseModel]) -> str:
+    kind = next((name for name, each in _KINDS.items() if key in each.model_fields), None)
+    if kind and model is not _Retry:
+        return f"is a key of provider_type {kind!r} only"
+    whose: dict[type[BaseModel], str] = {_Retry: "retry", _Undecided: "a provider"}
+    whose |= {each: f"provider_type {name!r}" for name, each in _KINDS.items()}
+    nearest = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.5)
+    return f"is no key of {whose[model]}" + (f": {nearest[0]} perhaps?" if nearest else "")
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -11,7 +11,9 @@ from tokenkeeper.config.problems import KeyPath, Problems
 __all__ = ["fill_in", "is_in_clear"]
 
 _REFERENCE = re.compile(
-    r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<odd>\{))"
+    r"\$(?:(?P<dollar>\$)"
+    r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:(?!\$\{)[^}])*))?\}"
+    r"|(?P<odd>\{))"
 )
 
 
@@ -32,26 +34,38 @@ def fill_in(value: Any, environment: Mapping[str, str], problems: Problems, path
         ]
     if not isinstance(value, str):
         return value
+    missing: dict[str, str] = {}
 
     def filled(reference: re.Match[str]) -> str:
-        name, default = reference["name"], reference["default"]
+        name, default = reference["name"], _default_of(reference)
         if reference["dollar"]:
             return "$"
         if name is None:
             problems.add(path, "has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is a $")
             return ""
         found = environment.get(name, "")
-        if found or default is not None:
-            return found or str(default)
-        state = "is empty" if name in environment else "is not set"
-        problems.add(path, f"needs the environment variable {name}, which {state}")
-        return ""
+        if not found and default is None:
+            missing[name] = "is empty" if name in environment else "is not set"
+        return found or default or ""
 
-    return _REFERENCE.sub(filled, value)
+    text = _REFERENCE.sub(filled, value)
+    if missing:
+        needed = [f"the environment variable {name}, which {why}" for name, why in missing.items()]
+        problems.add(path, f"needs {' and '.join(needed)}")
+    return text
 
 
 def is_in_clear(value: object) -> bool:
     """Say whether a text carries content of its own, and is not made of variables alone."""
+    if isinstance(value, (list, tuple)):
+        return any(map(is_in_clear, value))
     if not isinstance(value, str):
         return False
-    return bool(_REFERENCE.sub(lambda found: found["default"] or found["dollar"] or "", value))
+    return bool(
+        _REFERENCE.sub(lambda found: _default_of(found) or found["dollar"] or "", value).strip()
+    )
+
+
+def _default_of(reference: re.Match[str]) -> str | None:
+    default = reference["default"]
+    return default and default.replace("$$", "$")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenkeeper.config.environment import (
     AZURE,
@@ -13,7 +15,7 @@ from tokenkeeper.config.environment import (
     provider_from_environment,
     providers_from_environment,
 )
-from tokenkeeper.config.loading import load_configuration
+from tokenkeeper.config.loading import load_configuration, load_pieces
 from tokenkeeper.config.problems import Problems
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
 from tokenkeeper.doctor.subject import Subject, subject_of
@@ -25,17 +27,19 @@ from tokenkeeper.exceptions import (
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
+if TYPE_CHECKING:
+    from tokenkeeper.config.registration import Piece
+
 __all__ = ["Patient", "patients_from"]
 
 _AUTHORITY = "AZURE_AUTHORITY_HOST"
-_SCOPE = "OAUTH2_SCOPE"
 
 
 @dataclass(frozen=True)
 class Patient:
     """A provider to look at, or what keeps it from being made.
 
-    :ivar name: the provider's; the file's where no provider could be made of it.
+    :ivar name: the provider's, as far as it can be told; the file's where nothing could be read.
     :ivar subject: ``None`` where the variables step failed.
     :ivar variables: what that step found.
     """
@@ -62,15 +66,12 @@ def patients_from(
 
 
 def _from_file(path: Path, names: list[str], environment: Mapping[str, str]) -> list[Patient]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConfigurationWarning)
-        try:
-            providers = load_configuration(path).providers
-        except InvalidConfigurationError as broken:
-            problems = broken.problems or (str(broken),)
-            findings = tuple(failure(each) for each in problems)
-            return [Patient(path.name, None, Report(Step.VARIABLES, findings))]
-    known = {provider.provider_name: provider for provider in providers}
+    try:
+        pieces = load_pieces(path, environment)
+    except InvalidConfigurationError as broken:
+        findings = tuple(failure(each) for each in broken.problems or (str(broken),))
+        return [Patient(path.name, None, Report(Step.VARIABLES, findings))]
+    known = dict.fromkeys(each.name for each in pieces)
     for name in names:
         if name not in known:
             raise UnknownProviderError(
@@ -78,33 +79,32 @@ def _from_file(path: Path, names: list[str], environment: Mapping[str, str]) -> 
                 provider_name=name,
             )
     # Where nobody knows better, what is wrong with the file is told once.
-    told = [warning(str(each.message)) for each in caught]
-    sources = {
-        provider.provider_name: block
-        for provider, block in zip(providers, _blocks(path), strict=True)
-    }
+    told = _warnings_of(path)
     patients = []
-    for name, provider in known.items():
-        if names and name not in names:
+    for piece in pieces:
+        if names and piece.name not in names:
             continue
         findings = (
-            ok(f"{path.name} read"),
-            *_variables_of(sources[name], environment),
-            *_secret_file_of(provider.registration.block.client_secret_file),
+            *(failure(each) for each in piece.problems),
+            *([] if piece.problems else [ok(f"{path.name} read")]),
+            *_variables_of(piece, environment),
+            *_secret_file_of(piece),
             *told,
         )
         told = []
-        patients.append(Patient(name, subject_of(provider), Report(Step.VARIABLES, findings)))
+        made = piece.registration
+        subject = None if made is None else subject_of(made.make_provider())
+        patients.append(Patient(piece.name, subject, Report(Step.VARIABLES, findings)))
     return patients
 
 
-def _blocks(path: Path) -> list[object]:
-    """Return the blocks of a file that has no mistake, before variables are filled in."""
-    from tokenkeeper.config.document import read_document  # it needs the extra "yaml"
-    from tokenkeeper.config.registration import SECTION
-
-    section = read_document(path).content[SECTION]
-    return section if isinstance(section, list) else [section]
+def _warnings_of(path: Path) -> list[Finding]:
+    """Return what the configuration warns of, which a broken one does not come to."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConfigurationWarning)
+        with suppress(InvalidConfigurationError):
+            load_configuration(path)
+    return [warning(str(each.message)) for each in caught]
 
 
 class _Asked(Mapping[str, str]):
@@ -125,20 +125,21 @@ class _Asked(Mapping[str, str]):
         return len(self._environment)
 
 
-def _variables_of(block: object, environment: Mapping[str, str]) -> Iterator[Finding]:
+def _variables_of(piece: Piece, environment: Mapping[str, str]) -> Iterator[Finding]:
     from tokenkeeper.config.variables import fill_in
 
     asked = _Asked(environment)
-    fill_in(block, asked, Problems(""), ())
+    fill_in(piece.content, asked, Problems(""), ())
     for name in asked.names:
         if environment.get(name):
             yield ok(f"{name} is set")
-        else:
+        elif not piece.problems:
             yield note(f"{name} is not set: its default counts")
 
 
-def _secret_file_of(name: str | None) -> Iterator[Finding]:
-    if name is not None:
+def _secret_file_of(piece: Piece) -> Iterator[Finding]:
+    name = piece.registration and piece.registration.block.client_secret_file
+    if name:
         yield ok(f"secret file {name} read")
 
 
@@ -164,13 +165,11 @@ def _from_environment(names: list[str], environment: Mapping[str, str]) -> Itera
 
 def _described(provider: BaseOAuth2Provider, environment: Mapping[str, str]) -> Patient:
     azure = isinstance(provider, AzureADProvider)
-    findings = [ok(f"{name} is set") for name in (AZURE if azure else OAUTH2)]
-    optional = _AUTHORITY if azure else _SCOPE
-    if environment.get(optional):
-        findings.append(ok(f"{optional} is set"))
-    else:
-        missing = "the public cloud is asked" if azure else "no scope is asked for"
-        findings.append(note(f"{optional} is not set: {missing}"))
+    findings = list(_set_in(environment, *(AZURE if azure else OAUTH2)))
+    if azure and not environment.get(_AUTHORITY):
+        findings.append(note(f"{_AUTHORITY} is not set: the public cloud is asked"))
+    if not azure and not subject_of(provider).scope:
+        findings.append(note("OAUTH2_SCOPE is not set: no scope is asked for"))
     report = Report(Step.VARIABLES, tuple(findings))
     return Patient(provider.provider_name, subject_of(provider), report)
 
@@ -178,6 +177,14 @@ def _described(provider: BaseOAuth2Provider, environment: Mapping[str, str]) -> 
 def _not_described(
     name: str, problem: InvalidConfigurationError, environment: Mapping[str, str]
 ) -> Patient:
-    present = [each for each in (*OAUTH2, _SCOPE, *AZURE) if environment.get(each, "").strip()]
-    findings = (failure(str(problem)), *(ok(f"{each} is set") for each in present))
+    findings = (failure(str(problem)), *_set_in(environment, *OAUTH2, *AZURE))
     return Patient(name, None, Report(Step.VARIABLES, findings))
+
+
+def _set_in(environment: Mapping[str, str], *family: str) -> Iterator[Finding]:
+    """Yield which variables of a family are set, those that may be included."""
+    prefixes = {each.partition("_")[0] for each in family}
+    optional = [p + end for p in prefixes for end in ("_CLIENT_SECRET_FILE", "_SCOPE", "_SCOPES")]
+    for name in (*family, *sorted(optional), *([_AUTHORITY] if AZURE[0] in family else ())):
+        if environment.get(name, "").strip():
+            yield ok(f"{name} is set")

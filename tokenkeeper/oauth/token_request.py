@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tokenkeeper.checks import names_a_secret
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import ClientAuth
@@ -13,13 +13,6 @@ from tokenkeeper.oauth.token_response import Expected, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 
 __all__ = ["request_token"]
-
-_SECRET = re.compile(
-    r"secret|pass(?:word|wd|code|phrase)|token(?!_(?:type|format))|assertion|credential|proof|pin$"
-    r"|key|code|otp",
-    re.IGNORECASE,
-)
-"""Names of parameters whose value is one: ``password``, ``api_key``, ``subject_token`` ..."""
 
 
 def request_token(
@@ -57,5 +50,5 @@ def request_token(
 def _secrets(parameters: Mapping[str, Any]) -> Iterator[str]:
     """Return the values that a server's echo must not show; others help to find a mistake."""
     for name, value in parameters.items():
-        if _SECRET.search(name):
+        if names_a_secret(name):
             yield from [value] if isinstance(value, str) else map(str, value)

@@ -56,6 +56,9 @@ _GRAPH_OF = {
 class AzureADProvider(StaysHere, BaseOAuth2Provider):
     """Asks Entra ID by client credentials, with a client secret. Thread-safe.
 
+    :param provider_name: the name that callers ask for.
+    :param client_id: the application's id.
+    :param client_secret: the secret's value, not its id.
     :param tenant_id: the tenant's GUID or one of its domains.
     :param scopes: what to ask for, usually one scope that ends in ``/.default``; by default that
         of Microsoft Graph in the same cloud.
@@ -66,7 +69,7 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
     :param session: a ``requests.Session`` of one's own; it is not closed here.
     :raises InvalidConfigurationError: for a value that can't work.
 
-    The timeouts, ``buffer_seconds`` and ``retry`` are those of
+    The timeouts, ``clock``, ``buffer_seconds`` and ``retry`` are those of
     :class:`~tokenkeeper.GenericOAuth2Provider`. Nothing is asked of any server, and msal is not
     loaded, before the first token is needed.
     """

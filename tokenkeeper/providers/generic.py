@@ -31,16 +31,19 @@ _GRANT_REFUSED = frozenset({"unauthorized_client", "unsupported_grant_type", "in
 class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
     """Asks the token endpoint of *config*. Thread-safe.
 
+    :param config: who asks, where, and for what.
     :param token_endpoint_auth_method: ``client_secret_basic`` or ``client_secret_post``.
     :param form_encode_credentials: ``False`` for a server that wants the parts of HTTP Basic as
         they are, and not form-encoded first as RFC 6749 §2.3.1 says.
-    :param default_lifetime_seconds: how long a token lives whose server does not say.
+    :param default_lifetime_seconds: how long a token lives whose server does not say; an hour
+        by default.
     :param connect_timeout: seconds to wait for a connection.
     :param read_timeout: seconds to wait for each piece of the answer.
     :param total_timeout: seconds for a whole request, a server that drips included.
     :param verify: a CA file of one's own; else ``REQUESTS_CA_BUNDLE`` and the usual ones count.
     :param session: a ``requests.Session`` of one's own; it is not closed here.
-    :param buffer_seconds: how long before its end a token is renewed.
+    :param clock: where the time comes from; in tests the keeper's.
+    :param buffer_seconds: how long before its end a token is renewed; 300 by default.
     :param retry: what to do about failures that may pass; ``None`` for the keeper's policy.
     :raises InvalidConfigurationError: for an option that can't work.
     """

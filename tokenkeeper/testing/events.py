@@ -51,7 +51,7 @@ class EventRecorder:
         "Next" counts from the one that this returned last, so each event is returned once.
 
         :param provider_name: only of this provider.
-        :param timeout: seconds of real time.
+        :param timeout: seconds of real time; 30 by default.
         :raises TimeoutError: if none came, naming what came instead.
         """
         found: list[E] = []

@@ -1,0 +1,97 @@
+"""What a block says counts on the wire, for both kinds; and so does what is corrected in it."""
+
+import pytest
+import yaml
+from servers.entra import CLIENT_ID, SECRET, TENANT, Answer, Entra
+
+from tokenkeeper import TokenAcquisitionError, TokenKeeper
+
+KINDS = ["azure", "generic"]
+
+
+@pytest.fixture
+def entra(tmp_path, environment):
+    environment.setenv("ENTRA_SECRET", SECRET)
+    with Entra(tmp_path) as entra:
+        yield entra
+
+
+@pytest.fixture
+def block(write, entra):
+    """Write a block of either kind for the same application."""
+
+    def block(kind, **changes):
+        own = {
+            "azure": {"tenant_id": TENANT, "authority": entra.authority},
+            "generic": {
+                "token_url": f"{entra.authority}/{TENANT}/oauth2/v2.0/token",
+                "token_endpoint_auth_method": "client_secret_post",
+                "scope": "https://graph.microsoft.com/.default",
+            },
+        }
+        content = {
+            "provider_name": "api",
+            "provider_type": kind,
+            "client_id": CLIENT_ID,
+            "client_secret": "${ENTRA_SECRET}",
+            "verify": entra.ca_file,
+            **own[kind],
+            **changes,
+        }
+        return write(yaml.safe_dump({"oauth2": content}))
+
+    return block
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_retries(entra, block, kind):
+    """A block's retries are made, and no more."""
+    entra.outage = Answer(503)
+    retry = {"attempts": 3, "initial_wait_seconds": 0.01}
+    with TokenKeeper.from_config(block(kind, retry=retry)) as keeper:
+        with pytest.raises(TokenAcquisitionError) as raised:
+            keeper.get_token("api")
+        assert raised.value.attempts == len(entra.requests) == 3
+        entra.outage = None
+        assert keeper.get_token("api", force_refresh=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("timeouts", "words"),
+    [
+        ({"read_timeout": 0.25}, "nothing for 0.25 s: read_timeout"),
+        ({"total_timeout": 0.25}, "0.25 s at most: total_timeout"),
+    ],
+)
+def test_timeouts(entra, block, kind, timeouts, words):
+    """A block's timeouts end a request that a server leaves without an answer."""
+    entra.gate.clear()
+    path = block(kind, retry={"attempts": 1}, **timeouts)
+    with TokenKeeper.from_config(path) as keeper, pytest.raises(TokenAcquisitionError) as raised:
+        keeper.get_token("api")
+    assert words in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mistake", "error"),
+    [
+        ("azure", {"tenant_id": "unknown.example.com"}, "invalid_tenant"),
+        ("azure", {"client_id": "an-application-that-is-gone"}, "unauthorized_client"),
+        ("azure", {"client_secret": "${WRONG}"}, "invalid_client"),
+        ("azure", {"scopes": ["https://graph.microsoft.com/read"]}, "invalid_scope"),
+        ("generic", {"scope": "https://graph.microsoft.com/read"}, "invalid_scope"),
+        ("generic", {"token_url": "/elsewhere"}, None),
+    ],
+)
+def test_what_is_corrected(entra, block, environment, kind, mistake, error):
+    """Whatever the server refused is taken over as soon as it was corrected, without a call."""
+    environment.setenv("WRONG", "wrong")
+    if "token_url" in mistake:
+        mistake = {"token_url": entra.authority + mistake["token_url"]}
+    with TokenKeeper.from_config(block(kind, **mistake)) as keeper:
+        with pytest.raises(TokenAcquisitionError) as raised:
+            keeper.get_token("api")
+        assert raised.value.error == error
+        block(kind)
+        assert keeper.get_token("api", force_refresh=True)

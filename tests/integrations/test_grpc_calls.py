@@ -259,7 +259,7 @@ def test_a_future_refused_before_it_was_handed_over(api, keeper, provider, thing
 @pytest.mark.parametrize("kind", ["future", "answers"])
 def test_a_call_cancelled_as_it_is_made_again(api, keeper, things, kind):
     """One that is cancelled at the very last moment ends at once."""
-    _, address, trusted = things
+    things, address, trusted = things
     keeper.get_token("api")
     api.valid.clear()
     interceptor, made, twice = RenewingInterceptor(keeper, "api"), [], threading.Event()
@@ -267,6 +267,7 @@ def test_a_call_cancelled_as_it_is_made_again(api, keeper, things, kind):
 
         def continuation(details, request):
             if made:  # the second time
+                things.open.clear()  # or it might be answered before it is cancelled
                 call.cancel()
             one = (
                 channel.unary_unary(GET).future if kind == "future" else channel.unary_stream(LIST)
@@ -288,6 +289,7 @@ def test_a_call_cancelled_as_it_is_made_again(api, keeper, things, kind):
         with pytest.raises((grpc.FutureCancelledError, grpc.RpcError)):
             made[1].result(GUARD_SECONDS)
         assert made[1].cancelled()
+    things.open.set()
 
 
 @pytest.mark.parametrize("kind", ["unary", "future"])

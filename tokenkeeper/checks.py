@@ -19,6 +19,7 @@ __all__ = [
     "checked_scope",
     "checked_tenant",
     "checked_text",
+    "is_loopback",
     "names_a_secret",
 ]
 
@@ -76,7 +77,7 @@ def checked_endpoint(value: object, field_name: str, provider_name: str | None =
         problem = "must not contain credentials: they end up in logs"
     elif "#" in url:
         problem = "must not contain a fragment (RFC 6749 §3.2)"
-    elif parts.scheme == "http" and not _is_loopback(host):
+    elif parts.scheme == "http" and not is_loopback(host):
         problem = "must be https:// unless the host is loopback: it carries a secret"
     else:
         return url
@@ -155,7 +156,8 @@ def checked_host(value: object, field_name: str, provider_name: str | None = Non
     return url
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether *host* is this machine itself: what is sent there meets nobody on the way."""
     if host == "localhost":
         return True
     try:

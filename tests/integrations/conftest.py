@@ -18,8 +18,15 @@ GUARD_SECONDS = 30
 class Api(ThreadingHTTPServer):
     """Says what it got to whoever shows a valid token.
 
-    :ivar valid: the tokens that it takes.
+    ``/to/URL`` leads elsewhere whoever asks, ``/then/URL`` those who show a valid token.
+
+    :ivar valid: the tokens that it takes; what is in *once* it takes one time.
     :ivar seen: path, token and body of each request.
+    :ivar refusal: the body of a 401, and *challenge* its ``WWW-Authenticate``.
+    :ivar cookies: whether each answer sets one, named by its number and with its status.
+    :ivar revoke_at: the number of the request at which all tokens are revoked.
+    :ivar faults: what becomes of the next answers: "drop" it, "cut" it in the middle, refuse
+        "early", before the body was read; or ``None``.
     """
 
     daemon_threads = True
@@ -28,17 +35,33 @@ class Api(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.valid = set()
+        self.once = set()
+        self.cookies = False
         self.seen = []
         self.refusal = b"no"
-        self.drops = 0  # how many connections to drop before an answer
+        self.challenge = 'Bearer error="invalid_token"'
+        self.revoke_at = None
+        self.faults = []
+        self._numbers = itertools.count(1)
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_port}"
 
     @property
+    def place(self):
+        """What ``allowed_hosts`` calls it."""
+        return f"127.0.0.1:{self.server_port}"
+
+    @property
     def tokens(self):
         return [token for _, token, _ in self.seen]
+
+    def note(self, path, token, body):
+        """Note that a request came."""
+        self.seen.append((path, token, body))
+        if next(self._numbers) == self.revoke_at:
+            self.valid.clear()
 
     def handle_error(self, request, client_address):
         """A client that went away is no error of the server."""
@@ -52,19 +75,28 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
+        fault = self.server.faults.pop(0) if self.server.faults else None
+        self.cut = fault == "cut"
+        if fault == "early":
+            self._say(401, self.server.refusal, Connection="close")
         body = self._body()
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        self.server.seen.append((self.path, token or None, body))
-        if self.server.drops:
-            self.server.drops -= 1
+        self.server.note(self.path, token or None, body)
+        if fault == "early":
+            return None
+        if fault == "drop":
             self.close_connection = True
             return None
         if self.path.startswith("/to/"):
             return self._say(307, b"", Location=self.path.removeprefix("/to/"))
-        if scheme != "Bearer" or token not in self.server.valid:
-            return self._say(
-                401, self.server.refusal, **{"WWW-Authenticate": 'Bearer error="invalid_token"'}
-            )
+        taken = token in self.server.valid or token in self.server.once
+        self.server.once.discard(token)
+        if scheme != "Bearer" or not taken:
+            challenge = {"WWW-Authenticate": self.server.challenge}
+            return self._say(401, self.server.refusal, **challenge)
+        if self.path.startswith("/then/"):
+            status = 303 if self.command == "POST" else 307
+            return self._say(status, b"", Location=self.path.removeprefix("/then/"))
         said = {"path": self.path, "token": token, "body": body.decode()}
         return self._say(202 if self.command == "DELETE" else 200, json.dumps(said).encode())
 
@@ -91,26 +123,48 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if self.server.cookies:
+            self.send_header("Set-Cookie", f"c{len(self.server.seen) - 1}={status}")
+        self.send_header("Content-Length", str(len(body) + self.cut))
         self.end_headers()
+        self.close_connection = self.close_connection or self.cut
         self.wfile.write(body)
 
 
 class Minting(BaseOAuth2Provider):
-    """Mints tokens that the API takes."""
+    """Mints tokens that the API takes.
+
+    :ivar good: whether the API takes what is minted.
+    :ivar asking: set when it is asked.
+    :ivar open: cleared, nothing comes out.
+    :ivar failure: what is raised in the place of a token.
+    :ivar takes: how many seconds a token takes.
+    """
 
     def __init__(self, api):
         super().__init__("api")
         self.api = api
         self.numbers = itertools.count(1)
-        self.minted = 0
-        self.good = True  # whether the API takes what is minted
-        self.open = threading.Event()  # cleared, it lets nothing out
+        self.asked = self.minted = 0
+        self.good = True
+        self.failure = None
+        self.takes = 0.02
+        self.asking = threading.Event()
+        self.open = threading.Event()
         self.open.set()
 
+    def shut(self):
+        """Let nothing out, and forget that it was asked."""
+        self.open.clear()
+        self.asking.clear()
+
     def acquire_token(self):
+        self.asked += 1
+        self.asking.set()
         assert self.open.wait(GUARD_SECONDS)
-        time.sleep(0.02)
+        if self.failure is not None:
+            raise self.failure
+        time.sleep(self.takes)
         self.minted += 1
         token = f"token-{next(self.numbers)}"
         if self.good:

@@ -1,17 +1,40 @@
 """A keeper as a credential of Azure clients, and credentials as providers."""
 
+import base64
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
-from azure.core.credentials import AccessToken, SupportsTokenInfo, TokenCredential
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.credentials import (
+    AccessToken,
+    AccessTokenInfo,
+    SupportsTokenInfo,
+    TokenCredential,
+)
+from azure.core.credentials_async import AsyncSupportsTokenInfo
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceRequestError,
+)
 from azure.core.pipeline import Pipeline
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy
 from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest
+from azure.identity import ClientSecretCredential, CredentialUnavailableError
+from servers.entra import CLIENT_ID, SECRET, TENANT, Entra, refusal
 
-from tokenkeeper import OAuth2Error, TokenKeeper
+from tokenkeeper import (
+    KeeperClosedError,
+    OAuth2Error,
+    OAuth2TokenManager,
+    RetryPolicy,
+    TokenAcquisitionError,
+    TokenKeeper,
+    TokenWaitTimeoutError,
+)
 from tokenkeeper.integrations.azure import (
     AsyncKeeperCredential,
     CredentialProvider,
@@ -51,9 +74,57 @@ def test_no_token(keeper):
     assert isinstance(raised.value.__cause__, OAuth2Error)
 
 
+def test_a_closed_keeper(keeper):
+    """A closed keeper is such an error as well, at once and without a request."""
+    keeper.close()
+    with pytest.raises(ClientAuthenticationError, match="closed") as raised:
+        KeeperCredential(keeper, "api").get_token(SCOPE)
+    assert isinstance(raised.value.__cause__, KeeperClosedError)
+
+
+@pytest.mark.anyio
+async def test_a_timeout(keeper, provider, anyio_backend):
+    """``timeout=`` bounds the wait for a token, of threads and tasks."""
+    provider.open.clear()
+    with pytest.raises(ClientAuthenticationError) as raised:
+        KeeperCredential(keeper, "api", timeout=0).get_token(SCOPE)
+    assert isinstance(raised.value.__cause__, TokenWaitTimeoutError)
+    with pytest.raises(ClientAuthenticationError, match="within the timeout"):
+        await AsyncKeeperCredential(keeper, "api", timeout=0).get_token(SCOPE)
+    provider.open.set()
+    assert (await AsyncKeeperCredential(keeper, "api").get_token(SCOPE)).token == "token-1"
+
+
+def test_what_a_client_says_beside_its_scopes(keeper):
+    """A tenant, and that claims challenges are understood, change nothing."""
+    credential = KeeperCredential(keeper, "api")
+    assert credential.get_token(SCOPE, tenant_id="other", enable_cae=True).token == "token-1"
+    options = {"tenant_id": "other", "enable_cae": True}
+    assert credential.get_token_info(SCOPE, options=options).token == "token-1"
+
+
+def test_a_claims_challenge(api, keeper, provider):
+    """A pipeline that is challenged for claims goes on with a new token."""
+    policy = BearerTokenCredentialPolicy(KeeperCredential(keeper, "api"), SCOPE, enable_cae=True)
+    claims = base64.b64encode(b'{"access_token": {"nbf": {"value": "1"}}}').decode()
+    api.challenge = f'Bearer error="insufficient_claims", claims="{claims}"'
+    with Pipeline(RequestsTransport(), [policy]) as pipeline:
+
+        def call():
+            answer = pipeline.run(HttpRequest("GET", api.url), enforce_https=False)
+            return answer.http_response.status_code
+
+        assert call() == 200
+        api.valid.clear()
+        assert call() == 200
+    assert api.tokens == ["token-1", "token-1", "token-2"]
+    assert provider.minted == 2
+
+
 @pytest.mark.anyio
 async def test_the_async_credential(keeper, anyio_backend):
     """It does the same for tasks, under asyncio and trio."""
+    assert isinstance(AsyncKeeperCredential(keeper, "api"), AsyncSupportsTokenInfo)
     async with AsyncKeeperCredential(keeper, "api") as credential:
         assert (await credential.get_token(SCOPE)).token == "token-1"
         assert (await credential.get_token(SCOPE, claims="{}")).token == "token-2"
@@ -91,3 +162,106 @@ def test_a_credential_as_a_provider(kind):
         assert token.scope == SCOPE
         assert 3500 < (token.expires_at - datetime.now(UTC)).total_seconds() <= 3600
     assert credential.asked == [(SCOPE,)] * 2
+
+
+@pytest.mark.parametrize("as_sent", [int, float, str])
+def test_a_credential_of_the_newer_kind(as_sent):
+    """A credential may have no more than ``get_token_info``, and write the end as it likes."""
+
+    class Newer:
+        def get_token_info(self, *scopes, options=None):
+            return AccessTokenInfo("newer", as_sent(int(time.time()) + 3600))
+
+    with TokenKeeper() as keeper:
+        keeper.add_provider(CredentialProvider("storage", Newer(), SCOPE))
+        assert keeper.get_token("storage") == "newer"
+        assert keeper.get_oauth2_token("storage").token_type == "Bearer"
+
+
+@pytest.fixture
+def entra(tmp_path):
+    with Entra(tmp_path) as entra:
+        yield entra
+
+
+@pytest.fixture
+def ask(entra):
+    """Ask a keeper for a token by azure-identity's own credential."""
+
+    def ask(secret=SECRET, **options):
+        credential = ClientSecretCredential(
+            TENANT,
+            CLIENT_ID,
+            secret,
+            authority=entra.authority,
+            disable_instance_discovery=True,
+            connection_verify=entra.ca_file,
+            retry_total=0,
+        )
+        with credential, TokenKeeper(retry=RetryPolicy(initial_wait_seconds=0)) as keeper:
+            keeper.add_provider(CredentialProvider("storage", credential, SCOPE, **options))
+            return keeper.get_token("storage")
+
+    return ask
+
+
+def test_a_credential_of_azure_identity(ask):
+    """A credential of azure-identity serves, over real TLS."""
+    assert ask().startswith("entra-")
+
+
+def test_a_refused_secret(ask):
+    """The error says what Entra called it, is final, and shows no secret that was echoed."""
+    with pytest.raises(TokenAcquisitionError, match=r"'storage'.*AADSTS7000215") as raised:
+        ask(secret="wr0ng~Secret")
+    assert raised.value.attempts == 1
+    assert "wr0ng" not in str(raised.value)
+    assert isinstance(raised.value.__cause__, ClientAuthenticationError)
+
+
+def test_an_ailing_server(ask, entra):
+    """What may pass is tried again: an answer of 503, and a connection that is lost."""
+    entra.outage = refusal(503, "temporarily_unavailable", 90033, "Come back later.")
+    with pytest.raises(TokenAcquisitionError, match="HTTP 503") as raised:
+        ask(retry=RetryPolicy(attempts=2, initial_wait_seconds=0))
+    assert raised.value.attempts == 2
+    entra.stop()
+    with pytest.raises(TokenAcquisitionError, match="ServiceRequestError") as raised:
+        ask(retry=RetryPolicy(attempts=2, initial_wait_seconds=0))
+    assert raised.value.attempts == 2
+
+
+def unavailable(cause=None):
+    error = CredentialUnavailableError("no response from the IMDS endpoint")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("error", "transient"),
+    [
+        (unavailable(), False),
+        (unavailable(ServiceRequestError("no route")), True),
+        (AzureError("odd"), False),
+        (HttpResponseError(response=SimpleNamespace(status_code=429, reason="slow")), None),
+    ],
+)
+async def test_what_a_credential_raises(error, transient, anyio_backend):
+    """An error says what kind it was, and if it may pass; blocking or async, it is one of ours."""
+
+    class Failing:
+        def get_token(self, *scopes):
+            raise error
+
+    class AsyncFailing:
+        async def get_token(self, *scopes):
+            raise error
+
+    for credential in (Failing(), AsyncFailing()):
+        with TokenKeeper(retry=RetryPolicy(attempts=1)) as keeper:
+            keeper.add_provider(CredentialProvider("storage", credential, SCOPE))
+            with pytest.raises(TokenAcquisitionError, match=type(error).__name__) as raised:
+                await OAuth2TokenManager(keeper).get_token("storage")
+        assert raised.value.transient is transient
+        assert raised.value.__cause__ is error

@@ -12,6 +12,7 @@ import trustme
 from azure.core import AsyncPipelineClient, PipelineClient
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import (
+    AzureError,
     ClientAuthenticationError,
     ServiceRequestError,
     ServiceResponseError,
@@ -22,6 +23,7 @@ from azure.core.pipeline.policies import (
     AsyncRedirectPolicy,
     BearerTokenCredentialPolicy,
     RedirectPolicy,
+    RetryPolicy,
 )
 from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport, TrioRequestsTransport
 from azure.core.pipeline.transport import HttpRequest as LegacyRequest
@@ -84,7 +86,16 @@ def test_what_the_keeper_does_counts_at_once(keeper, provider, api, client):
     assert send(client, api.url).json()["token"] == "token-2"
 
 
-def test_a_crowd_with_a_token_revoked_in_the_middle(api, provider, client, crowd):
+def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
+    """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
+    send(client, api.url)
+    api.revoke_at = 300
+    answers = crowd(200, lambda: [send(client, api.url).json()["token"] for _ in range(3)])
+    assert {token for tokens in answers for token in tokens} == {"token-1", "token-2"}
+    assert provider.minted == 2
+
+
+def test_a_crowd_that_is_refused(api, provider, client, crowd):
     """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
     send(client, api.url)
     api.valid.clear()
@@ -131,6 +142,17 @@ def test_a_body_that_is_used_up(api, client, kind):
     assert send(client, api.url).json()["token"] == "token-2"
 
 
+def test_a_body_that_is_used_up_waits_for_nothing(api, provider, client):
+    """Whose request can't be sent again is told at once, not when there is a new token."""
+    send(client, api.url)
+    api.valid.clear()
+    provider.open.clear()
+    assert send(client, api.url, "PUT", content=iter([b"a"])).status_code == 401
+    provider.open.set()
+    assert send(client, api.url).json()["token"] == "token-2"
+    assert provider.minted == 2
+
+
 def test_a_streamed_answer(api, keeper):
     """A refused streamed answer gives its connection back, and the second one streams."""
     with requests.Session() as session:
@@ -165,11 +187,11 @@ def test_a_request_of_the_older_kind(api, keeper, stream):
 def test_hosts_that_are_not_allowed(api, elsewhere, keeper):
     """A token does not follow a redirect, or a call, to a host that it is not for."""
     other = elsewhere.url.replace("127.0.0.1", "localhost")
-    with client_of(keeper, api, allowed_hosts=["127.0.0.1"]) as client:
+    with client_of(keeper, api, allowed_hosts=[api.place]) as client:
         assert send(client, api.url).status_code == 200
-        with pytest.raises(ClientAuthenticationError, match="its token is not for 'localhost'"):
+        with pytest.raises(ClientAuthenticationError, match="its token is not for 'localhost:"):
             send(client, api.url + "/to/" + other)
-        with pytest.raises(ClientAuthenticationError, match="its token is not for 'localhost'"):
+        with pytest.raises(ClientAuthenticationError, match="its token is not for 'localhost:"):
             send(client, other)
     assert elsewhere.seen == []
 
@@ -198,10 +220,62 @@ def test_no_new_token(api, keeper):
 def test_a_connection_that_breaks(api, client):
     """What azure-core raises comes through, and the next call works."""
     send(client, api.url)
-    api.drops = 1
+    api.faults = ["drop"]
     with pytest.raises((ServiceRequestError, ServiceResponseError)):
         send(client, api.url, "POST")
     assert send(client, api.url, "POST").status_code == 200
+
+
+@pytest.mark.parametrize("retries", [0, 3])
+def test_a_connection_that_breaks_before_the_second_request(api, provider, keeper, retries):
+    """The token is new all the same; the SDK's own retries, where there are any, send again."""
+    policies = [
+        RetryPolicy(retry_total=retries, retry_backoff_factor=0),
+        BearerTokenCredentialPolicy(KeeperCredential(keeper, "api"), SCOPE),
+    ]
+    transport = RenewingTransport(keeper, "api")
+    with PipelineClient(api.url, policies=policies, transport=transport) as client:
+        send(client, api.url)
+        api.valid.clear()
+        api.faults = [None, "drop"]
+        if not retries:
+            with pytest.raises((ServiceRequestError, ServiceResponseError)):
+                send(client, api.url, "PUT")
+        assert send(client, api.url, "PUT").json()["token"] == "token-2"
+    assert api.tokens == ["token-1", "token-1", "token-2", "token-2"]
+    assert provider.minted == 2
+
+
+def test_answers_that_break_off(api, provider, client):
+    """What is left of a refusal does no harm; that of an answer is the caller's to know."""
+    send(client, api.url)
+    api.valid.clear()
+    api.faults = ["cut"]
+    streamed = send(client, api.url, stream=True)
+    assert streamed.read()
+    assert streamed.status_code == 200
+    api.faults = ["cut"]
+    with pytest.raises(AzureError):
+        send(client, api.url, "PUT")
+    assert send(client, api.url).json()["token"] == "token-2"
+    assert provider.minted == 2
+
+
+@pytest.mark.anyio
+async def test_a_task_that_is_cancelled_in_a_renewal(api, provider, async_client):
+    """The renewal goes on for the others."""
+    await send_async(async_client, api.url)
+    api.valid.clear()
+    provider.open.clear()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send_async, async_client, api.url)
+        with anyio.fail_after(30):
+            while provider.asked == 1:
+                await anyio.sleep(0)
+        tasks.cancel_scope.cancel()
+    provider.open.set()
+    assert (await send_async(async_client, api.url)).json()["token"] == "token-2"
+    assert provider.minted == 2
 
 
 def test_a_request_without_a_token(api, keeper):
@@ -250,7 +324,7 @@ async def async_client(keeper, api, anyio_backend):
     """Return an async Azure client."""
     policy = AsyncBearerTokenCredentialPolicy(AsyncKeeperCredential(keeper, "api"), SCOPE)
     below = below_for(anyio_backend)
-    transport = AsyncRenewingTransport(keeper, "api", below, allowed_hosts=["127.0.0.1"])
+    transport = AsyncRenewingTransport(keeper, "api", below, allowed_hosts=[api.place])
     async with AsyncPipelineClient(
         api.url, policies=[AsyncRedirectPolicy(), policy], transport=transport
     ) as client:
@@ -279,7 +353,7 @@ async def test_async_a_revoked_token(api, provider, async_client):
 
 @pytest.mark.anyio
 async def test_async_crowd(api, provider, async_client):
-    """Of 50 tasks at once, all refused, each succeeds, with one renewal for all."""
+    """Of 200 tasks at once, all refused, each succeeds, with one renewal for all."""
     await send_async(async_client, api.url)
     api.valid.clear()
     tokens = []
@@ -288,9 +362,28 @@ async def test_async_crowd(api, provider, async_client):
         tokens.append((await send_async(async_client, api.url)).json()["token"])
 
     async with anyio.create_task_group() as group:
-        for _ in range(50):
+        for _ in range(200):
             group.start_soon(call)
-    assert tokens == ["token-2"] * 50
+    assert tokens == ["token-2"] * 200
+    assert provider.minted == 2
+
+
+@pytest.mark.anyio
+async def test_async_token_revoked_in_the_middle(api, provider, async_client):
+    """While 200 tasks are at it the token is revoked: each goes on, with one renewal for all."""
+    await send_async(async_client, api.url)
+    api.revoke_at = 300
+    tokens = []
+
+    async def call():
+        answers = [await send_async(async_client, api.url) for _ in range(3)]
+        tokens.extend(answer.json()["token"] for answer in answers)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(200):
+            group.start_soon(call)
+    assert len(tokens) == 600
+    assert set(tokens) == {"token-1", "token-2"}
     assert provider.minted == 2
 
 
@@ -309,7 +402,7 @@ async def test_async_bodies_and_hosts(api, elsewhere, async_client):
     assert (await send_async(async_client, api.url, "PUT", files=files)).status_code == 401
     assert (await send_async(async_client, api.url)).json()["token"] == "token-4"
     other = elsewhere.url.replace("127.0.0.1", "localhost")
-    with pytest.raises(ClientAuthenticationError, match="not for 'localhost'"):
+    with pytest.raises(ClientAuthenticationError, match="not for 'localhost:"):
         await send_async(async_client, api.url + "/to/" + other)
     assert elsewhere.seen == []
 

@@ -1,9 +1,26 @@
 """Credentials of google-auth as a provider, against a real token endpoint."""
 
-import google.oauth2.credentials
-import pytest
+import base64
+import json
+import threading
+import time
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
 
-from tokenkeeper import TokenAcquisitionError, TokenKeeper
+import google.auth.aio.credentials
+import google.oauth2.credentials
+import google.oauth2.service_account
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from tokenkeeper import (
+    InvalidConfigurationError,
+    RetryPolicy,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
 from tokenkeeper.integrations.google import GoogleCredentialsProvider
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
@@ -56,3 +73,185 @@ def test_credentials_that_are_refused(server):
         with pytest.raises(TokenAcquisitionError, match=r"'google'.*invalid_grant") as raised:
             keeper.get_token("google")
         assert raised.value.attempts == 1
+
+
+class Endpoint(ThreadingHTTPServer):
+    """A token endpoint as Google's, which answers by script.
+
+    :ivar answer: the next status and body.
+    :ivar forms: what was asked.
+    :ivar clients: the ports that were asked from.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answer = (200, {"access_token": "ya29.secret", "expires_in": 3599})
+        self.forms = []
+        self.clients = set()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/token"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.forms.append({name: found[0] for name, found in parse_qs(body).items()})
+        self.server.clients.add(self.client_address[1])
+        status, content = self.server.answer
+        said = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+
+@pytest.fixture
+def endpoint():
+    with Endpoint() as endpoint:
+        thread = threading.Thread(target=endpoint.serve_forever, args=(0.01,))
+        thread.start()
+        yield endpoint
+        endpoint.shutdown()
+        thread.join(30)
+
+
+@pytest.fixture
+def user(endpoint):
+    """Return the credentials of a user, as ``gcloud auth application-default login`` leaves."""
+    return google.oauth2.credentials.Credentials(
+        None,
+        refresh_token="1//refresh secret",
+        token_uri=endpoint.url,
+        client_id="client",
+        client_secret="client secret",
+    )
+
+
+@pytest.fixture(scope="module")
+def private_key():
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+@pytest.fixture
+def account(endpoint, private_key):
+    """Return the file of a service account."""
+    return {
+        "client_email": "me@project.iam.gserviceaccount.com",
+        "token_uri": endpoint.url,
+        "private_key": private_key,
+    }
+
+
+@pytest.fixture
+def keeper_of():
+    """Return what makes a keeper with credentials, without retries."""
+    made = []
+
+    def keeper_of(credentials):
+        keeper = TokenKeeper(retry=RetryPolicy(attempts=1))
+        made.append(keeper)
+        keeper.add_provider(GoogleCredentialsProvider("google", credentials))
+        return keeper
+
+    yield keeper_of
+    for keeper in made:
+        keeper.close()
+
+
+def test_a_service_account(endpoint, account, keeper_of):
+    """A service account signs for each token, with the scopes that it was given."""
+    credentials = google.oauth2.service_account.Credentials.from_service_account_info(
+        account, scopes=["read", "write"]
+    )
+    keeper = keeper_of(credentials)
+    assert keeper.get_token("google") == "ya29.secret"
+    assert keeper.get_oauth2_token("google").scope == "read write"
+    assert "assertion" in endpoint.forms[0]
+
+
+def test_an_account_without_scopes(endpoint, account, keeper_of):
+    """What Google says of a missing scope is in the error."""
+    endpoint.answer = (400, {"error": "invalid_scope", "error_description": "Invalid scope."})
+    credentials = google.oauth2.service_account.Credentials.from_service_account_info(account)
+    with pytest.raises(TokenAcquisitionError, match="invalid_scope: Invalid scope") as raised:
+        keeper_of(credentials).get_token("google")
+    assert raised.value.transient is False
+
+
+def test_id_tokens(endpoint, account, keeper_of):
+    """Credentials for ID tokens, as Cloud Run wants them, serve too; a token's own end counts."""
+
+    def part(content):
+        return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+    ends = int(time.time()) + 1800
+    token = f"{part({'alg': 'none'})}.{part({'exp': ends})}.{part('signature')}"
+    endpoint.answer = (200, {"id_token": token})
+    kind = google.oauth2.service_account.IDTokenCredentials
+    credentials = kind.from_service_account_info(account, target_audience="https://run.example")
+    keeper = keeper_of(credentials)
+    assert keeper.get_token("google") == token
+    assert keeper.get_oauth2_token("google").expires_at == datetime.fromtimestamp(ends, UTC)
+
+
+def test_no_end(endpoint, user, keeper_of):
+    """A token of which nobody says when it ends has an hour."""
+    endpoint.answer = (200, {"access_token": "ya29.secret"})
+    keeper = keeper_of(user)
+    keeper.get_token("google")
+    assert 3500 < keeper.get_cached_token_info("google")["remaining_seconds"] <= 3600
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (200, {"id_token": "id secret", "refresh_token": "rotated secret"}),
+        (400, {"error": "invalid_grant", "error_description": "not '1//refresh secret'"}),
+        (400, {"problem": "no client with 'client secret'"}),
+    ],
+)
+def test_no_secret_in_an_error(endpoint, user, keeper_of, status, said):
+    """Neither what a server says beside its words nor what it echoes is shown."""
+    endpoint.answer = (status, said)
+    with pytest.raises(TokenAcquisitionError, match="no token from google-auth") as raised:
+        keeper_of(user).get_token("google")
+    assert "secret" not in str(raised.value)
+    assert raised.value.transient is False
+
+
+def test_no_server(endpoint, user, keeper_of):
+    """A server that can't be reached may be there again later."""
+    user._token_uri = "http://127.0.0.1:1/token"
+    with pytest.raises(TokenAcquisitionError) as raised:
+        keeper_of(user).get_token("google")
+    assert raised.value.transient is True
+
+
+def test_no_connection_is_kept(endpoint, user, keeper_of):
+    """Each renewal has a connection of its own, so none is shared with a forked child."""
+    keeper = keeper_of(user)
+    for _ in range(3):
+        keeper.get_token("google", force_refresh=True)
+    assert len(endpoint.clients) == 3
+
+
+def test_async_credentials():
+    """Credentials that are for async code alone are refused, in words that say which to take."""
+    credentials = google.auth.aio.credentials.StaticCredentials("token")
+    with pytest.raises(InvalidConfigurationError, match="blocking ones") as raised:
+        GoogleCredentialsProvider("google", credentials)
+    assert raised.value.field == "credentials"

@@ -5,8 +5,16 @@ import threading
 
 import pytest
 import requests
+from urllib3.util import Retry
 
-from tokenkeeper import InvalidConfigurationError, KeeperClosedError
+from tokenkeeper import (
+    InvalidConfigurationError,
+    KeeperClosedError,
+    TokenAcquisitionError,
+    TokenRefreshError,
+    TokenWaitTimeoutError,
+    UnknownProviderError,
+)
 from tokenkeeper.integrations.requests import KeeperAuth
 
 
@@ -44,7 +52,16 @@ def test_a_second_refusal(api, provider, session):
     assert api.tokens == ["token-1", "token-2"]
 
 
-def test_a_crowd_with_a_token_revoked_in_the_middle(api, provider, session, crowd):
+def test_a_token_revoked_in_the_middle(api, provider, session, crowd):
+    """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
+    session.get(api.url)
+    api.revoke_at = 300
+    answers = crowd(200, lambda: [session.get(api.url).json()["token"] for _ in range(3)])
+    assert {token for tokens in answers for token in tokens} == {"token-1", "token-2"}
+    assert provider.minted == 2
+
+
+def test_a_crowd_that_is_refused(api, provider, session, crowd):
     """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
     session.get(api.url)
     refused = threading.Barrier(200)
@@ -68,6 +85,14 @@ def test_a_body_that_can_be_rewound(api, session):
     assert [body for *_, body in api.seen[1:]] == [b"sent", b"sent"]
 
 
+def test_a_refusal_in_the_middle_of_a_body(api, session):
+    """A body that the server did not wait for is sent again whole."""
+    big = b"0123456789abcdef" * 2**18
+    api.faults = ["early"]
+    assert session.put(api.url, data=io.BytesIO(big)).ok
+    assert api.seen[-1] == ("/", "token-2", big)
+
+
 def test_a_body_that_is_used_up(api, session):
     """A generator is not sent again: the caller gets the 401, and the next call a new token."""
     session.get(api.url)
@@ -84,6 +109,102 @@ def test_a_redirect_on_the_same_host(api, session):
     assert answer.json() == {"path": "/end", "token": "token-2", "body": ""}
 
 
+def test_a_redirect_after_a_renewal(api, provider, session):
+    """What follows the second request shows the new token, and is refused for good if that is."""
+    session.get(api.url)
+    api.valid.clear()
+    answer = session.post(api.url + "/then//end", data="x")
+    assert answer.json() == {"path": "/end", "token": "token-2", "body": ""}
+    assert api.tokens == ["token-1", "token-1", "token-2", "token-2"]
+    # The second request is taken, and what it leads to is not.
+    api.once.add("token-3")
+    api.valid.clear()
+    provider.good = False
+    assert session.get(api.url + "/then//end").status_code == 401
+    assert api.tokens[4:] == ["token-2", "token-3", "token-3"]
+
+
+def test_a_refusal_at_the_end_of_a_redirect(api, provider, session):
+    """Only the request that was refused is sent again: what the others did is done."""
+    session.get(api.url)
+    api.once.add("token-1")
+    api.valid.clear()
+    answer = session.post(api.url + "/then//end", data="x")
+    assert answer.json()["token"] == "token-2"
+    assert [path for path, *_ in api.seen[1:]] == ["/then//end", "/end", "/end"]
+    assert provider.minted == 2
+
+
+def test_a_redirect_there_and_back(api, elsewhere, session):
+    """A token that was left behind does not come back by a redirect."""
+    back = api.url + "/to/" + elsewhere.url + "/to/" + api.url + "/end"
+    assert session.get(back).status_code == 401
+    assert elsewhere.tokens == [None]
+    assert api.tokens == ["token-1", None]
+
+
+def test_a_redirect_to_another_scheme(api, keeper):
+    """A redirect from https down to http leaves the token behind."""
+    auth = keeper.auth("api")
+    request = requests.Request("GET", "https://localhost/", auth=auth).prepare()
+    assert "Authorization" in request.headers
+    hop = request.copy()
+    hop.url = "http://localhost/"
+    response = requests.Response()
+    response.request = request
+    with requests.Session() as session:
+        session.rebuild_auth(hop, response)
+    assert "Authorization" not in hop.headers
+
+
+def test_hooks_of_the_caller(api, session):
+    """The caller's own hooks see the answer that counts, all of them, and when it took its time."""
+    session.get(api.url)
+    api.valid.clear()
+    seen = []
+
+    def hook(name):
+        return lambda answer, **_: seen.append((name, answer.status_code))
+
+    session.hooks["response"] = [hook("one"), hook("two")]
+    answer = session.get(api.url)
+    assert seen == [("one", 200), ("two", 200)]
+    assert answer.elapsed.total_seconds() > 0
+    assert answer.history[0].request.headers["Authorization"] == "Bearer token-1"
+
+
+def test_a_prepared_request(api, provider, session):
+    """One that is sent again and again is renewed each time that its token is refused."""
+    request = session.prepare_request(requests.Request("GET", api.url))
+    for number in (1, 2, 3):
+        assert session.send(request).json()["token"] == f"token-{number}"
+        api.valid.clear()
+    assert provider.minted == 3
+
+
+def test_a_header_of_the_caller(api, session):
+    """``auth=`` goes before a header of the caller's, as all of requests' own do."""
+    answer = session.get(api.url, headers={"Authorization": "Bearer mine"})
+    assert answer.json()["token"] == "token-1"
+
+
+def test_netrc(api, session, tmp_path, monkeypatch):
+    """A password for the host in ``~/.netrc`` does not take the token's place."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    assert session.get(api.url).json()["token"] == "token-1"
+
+
+def test_cookies(api, session):
+    """What an answer sets is kept, that of the refusal included."""
+    session.get(api.url)
+    api.valid.clear()
+    api.cookies = True
+    session.get(api.url)
+    assert session.cookies.get_dict() == {"c1": "401", "c2": "200"}
+
+
 def test_a_redirect_to_somebody_else(api, elsewhere, provider, session):
     """The token stays here; that the other one wants one too renews nothing."""
     answer = session.get(api.url + "/to/" + elsewhere.url + "/end")
@@ -95,36 +216,112 @@ def test_a_redirect_to_somebody_else(api, elsewhere, provider, session):
 def test_hosts_that_are_not_allowed(api, keeper, elsewhere):
     """A call to a host that the token is not for is refused before anything is sent."""
     auth = KeeperAuth(keeper, "api", allowed_hosts=["api.example.com", ".example.org"])
-    with pytest.raises(InvalidConfigurationError, match=r"'api': its token is not for '127.0.0.1'"):
+    with pytest.raises(InvalidConfigurationError, match=r"'api': its token is not for '127.0.0.1:"):
         requests.get(api.url, auth=auth, timeout=30)
     assert api.seen == []
-    auth = KeeperAuth(keeper, "api", allowed_hosts="127.0.0.1")
+    auth = KeeperAuth(keeper, "api", allowed_hosts=api.place)
     assert requests.get(api.url, auth=auth, timeout=30).ok
 
 
 def test_a_connection_that_breaks(api, session):
     """What requests raises comes through, and the next call works."""
     session.get(api.url)
-    api.drops = 1
+    api.faults = ["drop"]
     with pytest.raises(requests.ConnectionError):
         session.post(api.url)
     assert session.post(api.url).ok
 
 
-def test_a_streamed_answer(api, session):
-    """A refused streamed answer gives its connection back, and the second one streams."""
+@pytest.mark.parametrize("retries", [0, 3])
+def test_a_connection_that_breaks_before_the_second_request(api, provider, session, retries):
+    """The token is new all the same; the retries of urllib3, where there are any, send again."""
+    retry = Retry(retries, allowed_methods=None)
+    session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retry))
     session.get(api.url)
     api.valid.clear()
+    api.faults = [None, "drop"]
+    if not retries:
+        with pytest.raises(requests.ConnectionError):
+            session.post(api.url)
+    assert session.post(api.url).json()["token"] == "token-2"
+    assert api.tokens == ["token-1", "token-1", "token-2", "token-2"]
+    assert provider.minted == 2
+
+
+def test_answers_that_break_off(api, provider, session):
+    """What is left of a refusal does no harm; that of an answer is the caller's to know."""
+    session.get(api.url)
+    api.valid.clear()
+    api.faults = ["cut"]
+    assert session.get(api.url).json()["token"] == "token-2"
+    api.faults = ["cut"]
+    with pytest.raises(requests.exceptions.ChunkedEncodingError):
+        session.get(api.url)
+    assert session.get(api.url).ok
+    assert provider.minted == 2
+
+
+def test_streamed_answers(api, session):
+    """A refused streamed answer gives its connection back, and the second one streams."""
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=1, pool_block=True))
+    session.get(api.url)
+    api.valid.clear()
+    api.refusal = b"no" * 2**20
     with session.get(api.url, stream=True) as answer:
         assert b"token-2" in b"".join(answer.iter_content(8))
+    api.valid.clear()
+    generator = (part for part in [b"a", b"b"])
+    with session.put(api.url, data=generator, stream=True) as answer:
+        assert (answer.status_code, len(answer.content)) == (401, 2**21)
+    assert session.get(api.url).ok
 
 
-def test_no_token(api, keeper, session):
+def test_a_body_that_is_used_up_waits_for_nothing(api, provider, session):
+    """Whose request can't be sent again is told at once, not when there is a new token."""
+    session.get(api.url)
+    api.valid.clear()
+    provider.open.clear()
+    assert session.put(api.url, data=iter([b"a"])).status_code == 401
+    provider.failure = TokenAcquisitionError("the server is down", transient=False)
+    provider.open.set()
+    with pytest.raises(TokenRefreshError, match="down"):
+        session.get(api.url)
+
+
+def test_no_token(api, keeper, provider, session):
     """Where no token is to be had, the keeper's own error says why, and nothing is sent."""
+    provider.failure = TokenAcquisitionError("the server is down", transient=False)
+    for _ in range(2):  # asked, and told again during the cooldown
+        with pytest.raises(TokenAcquisitionError, match="the server is down"):
+            session.get(api.url)
+    with pytest.raises(UnknownProviderError, match="'other'"):
+        session.get(api.url, auth=keeper.auth("other"))
     keeper.close()
     with pytest.raises(KeeperClosedError):
         session.get(api.url)
+    assert provider.asked == 1
     assert api.seen == []
+
+
+def test_no_new_token(api, keeper, provider, session):
+    """A refused token for which there is no new one ends in the keeper's error as well."""
+    session.get(api.url)
+    api.valid.clear()
+    provider.failure = TokenAcquisitionError("the server is down", transient=False)
+    with pytest.raises(TokenRefreshError, match="the server is down"):
+        session.get(api.url)
+
+
+def test_a_timeout_in_a_renewal(api, keeper, provider):
+    """``timeout=`` bounds the wait for a token; the renewal goes on, and serves the next call."""
+    auth = KeeperAuth(keeper, "api", timeout=0)
+    keeper.get_token("api")
+    api.valid.clear()
+    provider.open.clear()
+    with pytest.raises(TokenWaitTimeoutError):
+        requests.get(api.url, auth=auth, timeout=30)
+    provider.open.set()
+    assert requests.get(api.url, auth=keeper.auth("api"), timeout=30).json()["token"] == "token-2"
 
 
 def test_equal_auths(keeper):

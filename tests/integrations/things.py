@@ -1,5 +1,6 @@
 """A gRPC server over real TLS, with a method of each kind, that refuses what the API refuses."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -16,12 +17,21 @@ class Things(grpc.GenericRpcHandler):
 
     :ivar late: whether a list is refused after its first answer, not before it.
     :ivar refusal: what it says to a token that the API refuses.
+    :ivar open: while it is cleared, no call is answered.
+    :ivar calls: of each call the metadata, and the seconds that it had left.
+    :ivar called: set when a call comes.
+    :ivar ended: set when a call ends, by its caller or because it was answered.
     """
 
     def __init__(self, api):
         self.api = api
         self.late = False
         self.refusal = grpc.StatusCode.UNAUTHENTICATED
+        self.calls = []
+        self.called = threading.Event()
+        self.ended = threading.Event()
+        self.open = threading.Event()
+        self.open.set()
 
     def service(self, handler_call_details):
         return {
@@ -32,11 +42,17 @@ class Things(grpc.GenericRpcHandler):
         }[handler_call_details.method]
 
     def check(self, context):
-        header = dict(context.invocation_metadata()).get("authorization", "")
-        token = header.removeprefix("Bearer ")
-        self.api.seen.append(("grpc", token, b""))
+        metadata = dict(context.invocation_metadata())
+        self.calls.append((metadata, context.time_remaining()))
+        token = metadata.get("authorization", "").removeprefix("Bearer ")
+        self.api.note("grpc", token, b"")
+        context.add_callback(self.ended.set)
+        self.called.set()
+        assert self.open.wait(30)
         if token not in self.api.valid:
             context.abort(self.refusal, "no")
+        if not self.late:
+            context.send_initial_metadata([("x-token", token)])
         return token.encode()
 
     def get(self, request, context):
@@ -65,7 +81,7 @@ def served(api):
     certificate = authority.issue_cert("localhost")
     things = Things(api)
     with ThreadPoolExecutor(64) as pool:
-        server = grpc.server(pool)
+        server = things.server = grpc.server(pool)
         server.add_generic_rpc_handlers((things,))
         pair = (certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes())
         port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
@@ -77,8 +93,8 @@ def served(api):
             server.stop(None).wait(30)
 
 
-def with_tokens_of(keeper, trusted):
+def with_tokens_of(keeper, trusted, provider_name="api"):
     """Return channel credentials with the plugin."""
     return grpc.composite_channel_credentials(
-        trusted, grpc.metadata_call_credentials(KeeperPlugin(keeper, "api"))
+        trusted, grpc.metadata_call_credentials(KeeperPlugin(keeper, provider_name))
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from tokenkeeper.integrations._hosts import AllowedHosts
+from tokenkeeper.integrations._refusals import let_go_async
 from tokenkeeper.manager import OAuth2TokenManager
 
 if TYPE_CHECKING:
@@ -25,13 +26,16 @@ class KeeperMiddleware:
         async with aiohttp.ClientSession(middlewares=[middleware]) as session: ...
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
-    renewal follows. The request is sent again, unless its body is a stream; a second 401 is the
-    caller's. Hosts that are not allowed get no token, and are called all the same.
+    renewal follows. The request is sent again, unless its body is a stream; the caller then gets
+    the 401 at once, and the next request has the new token. A second 401 is the caller's. Places
+    that are not allowed get no token, and are called all the same.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
-    :param allowed_hosts: the hosts that the token is for. They must be named: aiohttp calls its
-        middlewares for each redirect as for a request, and it may lead anywhere.
+    :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
+        ``".example.com"`` or ``"api.example.com:8443"``, called by https, on loopback by http as
+        well. They must be named: aiohttp calls its middlewares for each redirect as for a
+        request, and it may lead anywhere.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -52,20 +56,19 @@ class KeeperMiddleware:
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Send *request*, twice if need be."""
-        if not self._hosts.allow(request.url.host):
+        if not self._hosts.allow(str(request.url)):
             return await handler(request)
         token = await self._manager.get_token(self._provider_name, timeout=self._timeout)
         request.headers["Authorization"] = f"Bearer {token}"
         response = await handler(request)
         if response.status != 401:
             return response
-        again = not getattr(request.body, "consumed", False)
-        if again:
-            response.release()
+        if getattr(request.body, "consumed", False):
+            await let_go_async(self._manager, self._provider_name, token)
+            return response
+        response.release()
         renewed = await self._manager.renew_refused(
             self._provider_name, token, timeout=self._timeout
         )
-        if not again:
-            return response
         request.headers["Authorization"] = f"Bearer {renewed}"
         return await handler(request)

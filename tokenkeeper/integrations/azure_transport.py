@@ -22,6 +22,7 @@ from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
+from tokenkeeper.integrations._refusals import let_go, let_go_async
 from tokenkeeper.manager import OAuth2TokenManager
 
 if TYPE_CHECKING:
@@ -34,16 +35,18 @@ class RenewingTransport(HttpTransport[Any, Any]):
     """Sends the requests of a blocking client, and renews the token once where it is refused.
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
-    renewal follows. The request is sent again if its body can be; a second 401 is the caller's.
-    Thread-safe if the transport below is.
+    renewal follows. The request is sent again if its body can be; if not the caller gets the 401
+    at once, and the next request has the new token. A second 401 is the caller's. Thread-safe if
+    the transport below is.
 
     :param keeper: where tokens come from.
     :param provider_name: whose; the same that the client's credential has.
     :param transport: what sends; azure-core's ``RequestsTransport`` by default. It is opened and
         closed with this one.
-    :param allowed_hosts: the hosts that the token is for; any that the client calls by default.
-        A pipeline without azure-core's ``SensitiveHeaderCleanupPolicy`` takes the token along
-        where a redirect leads to another host.
+    :param allowed_hosts: the hosts that the token is for, such as ``".blob.core.windows.net"`` or
+        ``"api.example.com:8443"``; any that the client calls by default. A pipeline without
+        azure-core's ``SensitiveHeaderCleanupPolicy`` takes the token along where a redirect leads
+        to another host.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -76,15 +79,14 @@ class RenewingTransport(HttpTransport[Any, Any]):
         response = self._transport.send(request, **options)
         if shown is None or response.status_code != 401:
             return response
-        again = shown.rewind(request)
-        if again:
-            _closing(response)
+        if not shown.rewind(request):
+            let_go(self._keeper, self._provider_name, shown.token)
+            return response
+        _closing(response)
         try:
             renewed = self._keeper.renew_refused(self._provider_name, shown.token, self._timeout)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        if not again:
-            return response
         request.headers["Authorization"] = f"Bearer {renewed}"
         return self._transport.send(request, **options)
 
@@ -145,17 +147,16 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
         response = await self._transport.send(request, **options)
         if shown is None or response.status_code != 401:
             return response
-        again = shown.rewind(request)
-        if again:
-            await _done(_closing(response))
+        if not shown.rewind(request):
+            await let_go_async(self._manager, self._provider_name, shown.token)
+            return response
+        await _done(_closing(response))
         try:
             renewed = await self._manager.renew_refused(
                 self._provider_name, shown.token, self._timeout
             )
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        if not again:
-            return response
         request.headers["Authorization"] = f"Bearer {renewed}"
         return await self._transport.send(request, **options)
 

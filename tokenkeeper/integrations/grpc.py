@@ -17,11 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.integrations._grpc_calls import Answers, Deadline, Later, was_refused
+from tokenkeeper.integrations._refusals import let_go
 
 if TYPE_CHECKING:
     from tokenkeeper.keeper import TokenKeeper
@@ -65,7 +67,8 @@ class RenewingInterceptor(
     A call is made again if it has one request, and no answer has come of it. A stream of requests
     can't be taken back: its refusal is the caller's, and the next call has the new token.
 
-    A call with one request and one answer is waited for, also if it was made by ``future()``.
+    A call ends when its ``timeout`` does, the wait for a token and the second try included. One by
+    ``future()`` waits for the first token of all, and for nothing else.
     """
 
     def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
@@ -79,35 +82,41 @@ class RenewingInterceptor(
         self, continuation: Callable[..., Any], client_call_details: Any, request: Any
     ) -> Any:
         """Make a call with one answer."""
-        token = self._keeper.get_token(self._provider_name)
-        call = continuation(client_call_details, request)
-        if not _was_refused(call):
+        deadline = Deadline.of(client_call_details)
+        token = self._token(deadline)
+        call = continuation(deadline.now(), request)
+        if token is None or (call.done() and not was_refused(call)):
             return call
-        self._keeper.renew_refused(self._provider_name, token)
-        return continuation(client_call_details, request)
+        # It may be one by future(), which must not wait. One that waits can't be told from it.
+        return Later(
+            call,
+            renew=partial(self._renew, token, deadline),
+            again=lambda: continuation(deadline.now(), request),
+        )
 
     def intercept_unary_stream(
         self, continuation: Callable[..., Any], client_call_details: Any, request: Any
     ) -> Any:
         """Make a call with many answers."""
-        token = self._keeper.get_token(self._provider_name)
-
-        def renewed() -> Any:
-            self._keeper.renew_refused(self._provider_name, token)
-            return continuation(client_call_details, request)
-
-        call = continuation(client_call_details, request)
-        return _Answers(call, again=renewed, refused=partial(self._let_go, token))
+        deadline = Deadline.of(client_call_details)
+        token = self._token(deadline)
+        return Answers(
+            continuation(deadline.now(), request),
+            let_go=partial(self._let_go, token),
+            renew=partial(self._renew, token, deadline),
+            again=lambda: continuation(deadline.now(), request),
+        )
 
     def intercept_stream_unary(
         self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any
     ) -> Any:
         """Make a call with many requests and one answer."""
-        token = self._keeper.get_token(self._provider_name)
-        call = continuation(client_call_details, request_iterator)
+        deadline = Deadline.of(client_call_details)
+        token = self._token(deadline)
+        call = continuation(deadline.now(), request_iterator)
 
         def ended(done: Any) -> None:
-            if _was_refused(done):
+            if was_refused(done):
                 self._let_go(token)
 
         call.add_done_callback(ended)
@@ -117,51 +126,29 @@ class RenewingInterceptor(
         self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any
     ) -> Any:
         """Make a call with many of both."""
-        token = self._keeper.get_token(self._provider_name)
-        call = continuation(client_call_details, request_iterator)
-        return _Answers(call, again=None, refused=partial(self._let_go, token))
+        deadline = Deadline.of(client_call_details)
+        token = self._token(deadline)
+        return Answers(
+            continuation(deadline.now(), request_iterator),
+            let_go=partial(self._let_go, token),
+            renew=partial(self._renew, token, deadline),
+            again=None,
+        )
 
-    def _let_go(self, token: str) -> None:
-        """Have *token* renewed, and wait for nothing: this may be a thread of gRPC's."""
-        with suppress(OAuth2Error):  # the next call will hear of it
-            self._keeper.renew_refused(self._provider_name, token, timeout=0)
+    # Where the keeper has no token, the plugin meets the same error and hands it to gRPC. The
+    # caller then has an error of gRPC's, as for all else that may befall a call.
 
-
-def _was_refused(call: Any) -> bool:
-    return bool(call.code() is grpc.StatusCode.UNAUTHENTICATED)
-
-
-class _Answers:
-    """A call with many answers, of which the first decides whether it is made again.
-
-    All but the answers is looked up at the call that counts.
-    """
-
-    def __init__(
-        self, call: Any, *, again: Callable[[], Any] | None, refused: Callable[[], None]
-    ) -> None:
-        self._call = call
-        self._again = again
-        self._refused = refused
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._call, name)
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Any:
+    def _token(self, deadline: Deadline) -> str | None:
         try:
-            answer = next(self._call)
-        except grpc.RpcError:
-            if not _was_refused(self._call):
-                raise
-            if self._again is None:
-                self._refused()
-                raise
-        else:
-            self._again = None
-            return answer
-        again, self._again = self._again, None
-        self._call = again()
-        return next(self)
+            return self._keeper.get_token(self._provider_name, timeout=deadline.left())
+        except OAuth2Error:
+            return None
+
+    def _renew(self, token: str | None, deadline: Deadline) -> None:
+        if token is not None:
+            with suppress(OAuth2Error):
+                self._keeper.renew_refused(self._provider_name, token, timeout=deadline.left())
+
+    def _let_go(self, token: str | None) -> None:
+        if token is not None:
+            let_go(self._keeper, self._provider_name, token)

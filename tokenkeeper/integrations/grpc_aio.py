@@ -20,6 +20,8 @@ import grpc
 import grpc.aio
 
 from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.integrations._grpc_calls import Deadline
+from tokenkeeper.integrations._refusals import let_go_async
 from tokenkeeper.manager import OAuth2TokenManager
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ def renewing_interceptors(
     They do what :class:`tokenkeeper.integrations.grpc.RenewingInterceptor` does. A call with one
     request is made again if no answer has come of it; one with a stream of requests is not, and
     the next call has the new token. A call with one request and many answers begins for the
-    caller when the first answer is there.
+    caller when the first answer is there. A call ends when its ``timeout`` does, the wait for a
+    token and the second try included.
 
     gRPC may report a stream of requests that was refused while one was written as ``INTERNAL``
     (its issue 36066). Nobody can tell that this was a refusal, and the token is kept.
@@ -49,24 +52,30 @@ def renewing_interceptors(
 
 
 class _Renewing:
-    """What the four have in common: the token, and what to do once it was refused."""
+    """What the four have in common: the token, and what to do once it was refused.
+
+    Where the keeper has no token, the plugin meets the same error and hands it to gRPC.
+    """
 
     def __init__(self, manager: OAuth2TokenManager, provider_name: str) -> None:
         self._manager = manager
         self._provider_name = provider_name
 
-    async def _token(self) -> str:
-        return await self._manager.get_token(self._provider_name)
+    async def _token(self, deadline: Deadline) -> str | None:
+        try:
+            return await self._manager.get_token(self._provider_name, timeout=deadline.left())
+        except OAuth2Error:
+            return None
 
-    async def _renew(self, token: str) -> None:
-        await self._manager.renew_refused(self._provider_name, token)
+    async def _renew(self, token: str, deadline: Deadline) -> None:
+        with suppress(OAuth2Error):
+            await self._manager.renew_refused(self._provider_name, token, timeout=deadline.left())
 
-    async def _let_go(self, token: str) -> None:
-        """Have *token* renewed, and wait for nothing."""
-        with suppress(OAuth2Error):  # the next call will hear of it
-            await self._manager.renew_refused(self._provider_name, token, timeout=0)
+    async def _let_go(self, token: str | None) -> None:
+        if token is not None:
+            await let_go_async(self._manager, self._provider_name, token)
 
-    async def _watched(self, answers: AsyncIterable[Any], token: str) -> AsyncIterator[Any]:
+    async def _watched(self, answers: AsyncIterable[Any], token: str | None) -> AsyncIterator[Any]:
         """Hand on *answers*, which are the caller's, their refusal included."""
         try:
             async for answer in answers:
@@ -85,28 +94,35 @@ class _UnaryUnary(_Renewing, grpc.aio.UnaryUnaryClientInterceptor):  # type: ign
     async def intercept_unary_unary(
         self, continuation: Any, client_call_details: Any, request: Any
     ) -> Any:
-        token = await self._token()
-        call = await continuation(client_call_details, request)
-        if not _is_refusal(await call.code()):
+        deadline = Deadline.of(client_call_details)
+        token = await self._token(deadline)
+        call = await continuation(deadline.now(), request)
+        try:
+            code = await call.code()
+        except asyncio.CancelledError:
+            call.cancel()  # its caller has no other way to
+            raise
+        if token is None or not _is_refusal(code):
             return call
-        await self._renew(token)
-        return await continuation(client_call_details, request)
+        await self._renew(token, deadline)
+        return await continuation(deadline.now(), request)
 
 
 class _UnaryStream(_Renewing, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
     async def intercept_unary_stream(
         self, continuation: Any, client_call_details: Any, request: Any
     ) -> Any:
-        token = await self._token()
-        call = await continuation(client_call_details, request)
+        deadline = Deadline.of(client_call_details)
+        token = await self._token(deadline)
+        call = await continuation(deadline.now(), request)
         answers = aiter(call)
         try:
             first = await anext(answers, _NOTHING)
         except grpc.aio.AioRpcError as error:
-            if not _is_refusal(error.code()):
+            if token is None or not _is_refusal(error.code()):
                 raise
-            await self._renew(token)
-            return await continuation(client_call_details, request)
+            await self._renew(token, deadline)
+            return await continuation(deadline.now(), request)
         return call if first is _NOTHING else _chained(first, self._watched(answers, token))
 
 
@@ -124,15 +140,16 @@ class _StreamUnary(_Renewing, grpc.aio.StreamUnaryClientInterceptor):  # type: i
     async def intercept_stream_unary(
         self, continuation: Any, client_call_details: Any, request_iterator: Any
     ) -> Any:
-        token = await self._token()
-        call = await continuation(client_call_details, request_iterator)
+        deadline = Deadline.of(client_call_details)
+        token = await self._token(deadline)
+        call = await continuation(deadline.now(), request_iterator)
         # Whoever writes the requests waits for this method, so it can't wait for the answer.
         task = asyncio.get_running_loop().create_task(self._watch(call, token))
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)
         return call
 
-    async def _watch(self, call: Any, token: str) -> None:
+    async def _watch(self, call: Any, token: str | None) -> None:
         if _is_refusal(await call.code()):
             await self._let_go(token)
 
@@ -141,6 +158,7 @@ class _StreamStream(_Renewing, grpc.aio.StreamStreamClientInterceptor):  # type:
     async def intercept_stream_stream(
         self, continuation: Any, client_call_details: Any, request_iterator: Any
     ) -> Any:
-        token = await self._token()
-        call = await continuation(client_call_details, request_iterator)
+        deadline = Deadline.of(client_call_details)
+        token = await self._token(deadline)
+        call = await continuation(deadline.now(), request_iterator)
         return self._watched(call, token)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 from tokenkeeper.integrations._hosts import AllowedHosts
+from tokenkeeper.integrations._refusals import let_go, let_go_async
 from tokenkeeper.manager import OAuth2TokenManager
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ class KeeperAuth(httpx.Auth):
 
     May be shared by any number of clients, threads and event loops. An answer of 401 names the
     token that was refused: however many requests meet it at once, one renewal follows. The
-    request is sent again, unless its body is a stream that was used up; a second 401 is the
-    caller's.
+    request is sent again, unless its body is a stream; the caller then gets the 401 at once, and
+    the next request has the new token. A second 401 is the caller's.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
-    :param allowed_hosts: the hosts that the token is for; any that you call by default. A
-        redirect to another origin never takes the token along.
+    :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
+        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default. A redirect
+        to another host, scheme or port never takes the token along.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -53,9 +55,12 @@ class KeeperAuth(httpx.Auth):
         token = self._keeper.get_token(self._provider_name, timeout=self._timeout)
         response = yield _signed(request, token)
         if _was_refused(response, token):
+            refused = response.request  # the last one, if there were redirects
+            if not _can_be_sent_again(refused):
+                let_go(self._keeper, self._provider_name, token)
+                return
             renewed = self._keeper.renew_refused(self._provider_name, token, timeout=self._timeout)
-            if _can_be_sent_again(request):
-                yield _signed(request, renewed)
+            yield _signed(refused, renewed)
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -65,11 +70,14 @@ class KeeperAuth(httpx.Auth):
         token = await self._manager.get_token(self._provider_name, timeout=self._timeout)
         response = yield _signed(request, token)
         if _was_refused(response, token):
+            refused = response.request
+            if not _can_be_sent_again(refused):
+                await let_go_async(self._manager, self._provider_name, token)
+                return
             renewed = await self._manager.renew_refused(
                 self._provider_name, token, timeout=self._timeout
             )
-            if _can_be_sent_again(request):
-                yield _signed(request, renewed)
+            yield _signed(refused, renewed)
 
 
 def _signed(request: httpx.Request, token: str) -> httpx.Request:
@@ -88,9 +96,20 @@ def _was_refused(response: httpx.Response, token: str) -> bool:
 
 
 def _can_be_sent_again(request: httpx.Request) -> bool:
-    """Say whether the body is still there: httpx keeps it, unless it is streamed."""
+    """Say whether the body is still there, or can be read again."""
+    if isinstance(request.stream, httpx.ByteStream):
+        return True
+    # Only a multipart form has fields, and httpx takes their files back to the beginning.
+    fields = getattr(request.stream, "fields", None)
+    return fields is not None and all(
+        _can_be_read_again(getattr(field, "file", b"")) for field in fields
+    )
+
+
+def _can_be_read_again(file: Any) -> bool:
+    if isinstance(file, (str, bytes)):
+        return True
     try:
-        request.content  # noqa: B018 - it raises where there is none
-    except httpx.RequestNotRead:
+        return bool(file.seekable())
+    except (AttributeError, ValueError):  # the last one if it is closed
         return False
-    return True

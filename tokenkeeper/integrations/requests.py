@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import requests
 import requests.auth
 
+from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
+from tokenkeeper.integrations._refusals import let_go
 
 if TYPE_CHECKING:
     from tokenkeeper.keeper import TokenKeeper
@@ -22,13 +26,14 @@ class KeeperAuth(requests.auth.AuthBase):
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
     renewal follows. The request is sent again if its body can be; a second 401 is the caller's.
-    A body that can be read but once, such as a generator's, is not sent again, and the next
-    request has the new token.
+    A body that can be read but once, such as a generator's, is not sent again: the caller gets the
+    401 at once, and the next request has the new token.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
-    :param allowed_hosts: the hosts that the token is for; any that you call by default. A
-        redirect to another host, scheme or port never takes the token along.
+    :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
+        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default. A redirect
+        to another host, scheme or port never takes the token along.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -61,6 +66,10 @@ class KeeperAuth(requests.auth.AuthBase):
         """Return a token in the place of *refused*."""
         return self._keeper.renew_refused(self._provider_name, refused, timeout=self._timeout)
 
+    def let_go(self, refused: str) -> None:
+        """Have *refused* renewed, for those who come later."""
+        let_go(self._keeper, self._provider_name, refused)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, KeeperAuth) and vars(self) == vars(other)
 
@@ -69,30 +78,36 @@ class KeeperAuth(requests.auth.AuthBase):
 
 
 class _Answer:
-    """Waits for the answer to one request."""
+    """Waits for the answer to one request, and to those that redirects make of it."""
 
     def __init__(self, auth: KeeperAuth, token: str, position: int | None) -> None:
         self._auth = auth
         self._token = token
         self._position = position
+        self._sent_again: requests.PreparedRequest | None = None
 
     def arrived(self, response: requests.Response, **options: Any) -> requests.Response:
         """Return the answer, or where the token was refused that to the request sent again."""
+        request = response.request
         # The hook travels along with redirects, and the header only to the same origin.
-        carried = response.request.headers.get("Authorization") == f"Bearer {self._token}"
-        if response.status_code != 401 or not carried:
+        carried = request.headers.get("Authorization") == f"Bearer {self._token}"
+        # A redirect is a request of its own: one that follows a renewal is refused for good.
+        refused_twice = self._sent_again not in (None, request)
+        if response.status_code != 401 or not carried or refused_twice:
             return response
-        request = response.request.copy()
-        again = rewind(request.body, self._position)
-        if again:
+        if not rewind(request.body, self._position):
+            self._auth.let_go(self._token)
+            return response
+        with suppress(requests.RequestException):  # what else it says counts for nothing
             _ = response.content  # read to the end, the connection can be used again
-            response.close()
-        renewed = self._auth.renew(self._token)
-        if not again:
-            return response
-        request.headers["Authorization"] = f"Bearer {renewed}"
-        request.deregister_hook("response", self.arrived)  # type: ignore[no-untyped-call]
+        response.close()
+        self._token = self._auth.renew(self._token)
+        self._sent_again = request
+        response.request = request.copy()
+        # Changed in place: requests makes what follows a redirect of this one, hooks and all.
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        began = SYSTEM_CLOCK.monotonic()
         second = response.connection.send(request, **options)
+        second.elapsed = timedelta(seconds=SYSTEM_CLOCK.monotonic() - began)
         second.history.append(response)
-        second.request = request
         return second

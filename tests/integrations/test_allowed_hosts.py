@@ -1,0 +1,109 @@
+"""Which places ``allowed_hosts`` stands for."""
+
+import pytest
+
+from tokenkeeper import InvalidConfigurationError
+from tokenkeeper.integrations._hosts import AllowedHosts
+
+ALLOWED = [
+    ("api.example.com", "https://api.example.com/v1?q=1"),
+    ("api.example.com", "https://API.example.com.:443"),
+    ("API.Example.com", "https://api.example.com"),
+    ("api.example.com", "wss://api.example.com/feed"),
+    ("https://api.example.com/", "https://api.example.com"),
+    ("api.example.com:8443", "https://api.example.com:8443/v1"),
+    (".example.com", "https://a.b.example.com"),
+    (".example.com:8443", "https://api.example.com:8443"),
+    ("http://api.internal:8080", "http://api.internal:8080/v1"),
+    ("http://api.internal", "ws://api.internal"),
+    ("127.0.0.1", "http://127.0.0.1/v1"),
+    ("localhost:8000", "http://localhost:8000"),
+    ("[::1]:8000", "http://[::1]:8000"),
+]
+NOT_ALLOWED = [
+    ("api.example.com", "https://evil.example"),
+    ("api.example.com", "https://api.example.com.evil.example"),
+    ("api.example.com", "https://api.example.com@evil.example"),
+    ("api.example.com", "https://v2.api.example.com"),
+    (".example.com", "https://example.com"),
+    (".example.com", "https://evilexample.com"),
+    ("api.example.com", "http://api.example.com"),
+    ("api.example.com", "ws://api.example.com"),
+    ("api.example.com", "http://api.example.com:443"),
+    ("api.example.com", "https://api.example.com:8443"),
+    ("api.example.com:8443", "https://api.example.com"),
+    ("api.example.com:8443", "http://api.example.com:8443"),
+    (".example.com", "https://api.example.com:8443"),
+    ("https://127.0.0.1:8000", "http://127.0.0.1:8000"),
+    ("http://api.internal:8080", "https://api.internal:8080"),
+    ("127.0.0.1:8000", "http://127.0.0.1:8001"),
+    ("api.example.com", "ftp://api.example.com"),
+    ("api.example.com", "https:///v1"),
+    ("api.example.com", "https://api.example.com:port"),
+]
+
+
+@pytest.mark.parametrize(("host", "url"), ALLOWED)
+def test_allowed(host, url):
+    """A host stands for its usual port and https, and for more where that is written."""
+    assert AllowedHosts("api", [host]).allow(url)
+    AllowedHosts("api", host).check(url)
+
+
+@pytest.mark.parametrize(("host", "url"), NOT_ALLOWED)
+def test_not_allowed(host, url):
+    """Another host, another port and a way in clear are not what was meant."""
+    hosts = AllowedHosts("api", [host])
+    assert not hosts.allow(url)
+    with pytest.raises(InvalidConfigurationError, match="'api': its token is not for"):
+        hosts.check(url)
+
+
+def test_all_and_none():
+    """Where nothing is said all is allowed; where no host is named, none is."""
+    assert AllowedHosts("api", None).allow("http://evil.example")
+    assert not AllowedHosts("api", []).allow("https://api.example.com")
+
+
+@pytest.mark.parametrize(("_", "url"), NOT_ALLOWED[:-3])
+def test_the_advice(_, url):
+    """The error names what would have to be added."""
+    with pytest.raises(InvalidConfigurationError) as raised:
+        AllowedHosts("api", []).check(url)
+    assert raised.value.field == "allowed_hosts"
+    advice = str(raised.value).split("'")[3]
+    assert AllowedHosts("api", [advice]).allow(url)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        ".",
+        "*.example.com",
+        "https://api.example.com/v1",
+        "api.example.com/v1",
+        "api.example.com?",
+        "ftp://api.example.com",
+        "api.example.com:port",
+        "api.example.com:99999",
+        "api example.com",
+        "bücher.example",
+        "https://",
+        7,
+        None,
+    ],
+)
+def test_what_is_no_host(host):
+    """What can never match is refused where it was written, not where it is missed."""
+    with pytest.raises(InvalidConfigurationError, match=r"'api': allowed_hosts: .* is no host"):
+        AllowedHosts("api", [host])
+
+
+def test_a_password_is_not_shown():
+    """Credentials in a host are no part of the message."""
+    with pytest.raises(
+        InvalidConfigurationError, match=r"'api\.example\.com' is no host"
+    ) as raised:
+        AllowedHosts("api", ["https://user:secret@api.example.com"])
+    assert "secret" not in str(raised.value)

@@ -1,0 +1,26 @@
+"""What is done about a refused token where its request can't be sent again."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from tokenkeeper.exceptions import OAuth2Error
+
+if TYPE_CHECKING:
+    from tokenkeeper.keeper import TokenKeeper
+    from tokenkeeper.manager import OAuth2TokenManager
+
+__all__ = ["let_go", "let_go_async"]
+
+
+def let_go(keeper: TokenKeeper, provider_name: str, token: str) -> None:
+    """Have *token* renewed and wait for nothing: the caller is to hear of the refusal now."""
+    with suppress(OAuth2Error):  # whoever calls next will hear of it
+        keeper.renew_refused(provider_name, token, timeout=0)
+
+
+async def let_go_async(manager: OAuth2TokenManager, provider_name: str, token: str) -> None:
+    """Do what :func:`let_go` does."""
+    with suppress(OAuth2Error):
+        await manager.renew_refused(provider_name, token, timeout=0)

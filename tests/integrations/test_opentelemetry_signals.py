@@ -101,13 +101,17 @@ def test_spans(keeper, provider, signals, clock):
     assert acquired.status.status_code is StatusCode.UNSET
 
 
-def test_a_span_that_failed(keeper, provider, signals):
-    """A failure is a span with an error, its type and its words."""
-    provider.script.append(TokenAcquisitionError("no", error="invalid_client", status_code=401))
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [("invalid_client", 401, "invalid_client"), (None, 403, "http_403"), (None, None, "_OTHER")],
+)
+def test_a_span_that_failed(keeper, provider, signals, error, status, kind):
+    """A failure is a span with an error, its type by OpenTelemetry's rules, and its words."""
+    provider.script.append(TokenAcquisitionError("no", error=error, status_code=status))
     with pytest.raises(TokenAcquisitionError):
         keeper.get_token("api")
     (span,) = signals.spans
-    assert span.attributes["error.type"] == "invalid_client"
+    assert span.attributes["error.type"] == kind
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "no")
 
 

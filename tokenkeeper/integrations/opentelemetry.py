@@ -35,7 +35,7 @@ __all__ = ["OpenTelemetryHook"]
 
 PROVIDER = "tokenkeeper.provider.name"
 KIND = "tokenkeeper.acquisition.kind"
-ERROR_TYPE = "error.type"  # OpenTelemetry's own name for it
+ERROR_TYPE, OTHER = "error.type", "_OTHER"  # OpenTelemetry's own names for it
 
 
 class OpenTelemetryHook:
@@ -148,7 +148,7 @@ def _attributes_of(event: TokenEvent) -> dict[str, str]:
         first = isinstance(event, TokenAcquired | AcquisitionFailed)
         attributes[KIND] = "acquire" if first else "renew"
     if isinstance(event, TokenDenied):
-        attributes[ERROR_TYPE] = reason_of(event)
+        attributes[ERROR_TYPE] = reason_of(event, other=OTHER)
     return attributes
 
 

@@ -130,3 +130,30 @@ def look():
         return due
 
     return look
+
+
+@pytest.fixture
+def exit_code_of():
+    """Return what forks, calls a function in the child, and returns its exit code.
+
+    A child that hangs is killed, and so a failure.
+    """
+
+    def exit_code_of(child):
+        pid = os.fork()
+        if pid == 0:
+            code = 70
+            try:
+                code = child()
+            finally:
+                os._exit(code)
+        ended = []
+        reaper = threading.Thread(target=lambda: ended.append(os.waitpid(pid, 0)[1]))
+        reaper.start()
+        reaper.join(20)
+        if reaper.is_alive():
+            os.kill(pid, signal.SIGKILL)
+            reaper.join()
+        return os.waitstatus_to_exitcode(ended[0])
+
+    return exit_code_of

@@ -12,25 +12,6 @@ from tokenkeeper import fork
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
 
-def exit_code_of(child):
-    """Fork, run *child* there, and return its exit code; a child that hangs is a failure."""
-    pid = os.fork()
-    if pid == 0:
-        code = 70
-        try:
-            code = child()
-        finally:
-            os._exit(code)
-    ended = []
-    reaper = threading.Thread(target=lambda: ended.append(os.waitpid(pid, 0)[1]))
-    reaper.start()
-    reaper.join(20)
-    if reaper.is_alive():
-        os.kill(pid, 9)
-        reaper.join()
-    return os.waitstatus_to_exitcode(ended[0])
-
-
 class Item:
     """Counts the forks that it came through."""
 
@@ -40,7 +21,7 @@ class Item:
         self.forks += 1
 
 
-def test_items_are_renewed_in_the_child_only():
+def test_items_are_renewed_in_the_child_only(exit_code_of):
     """Each registered item is told in the child, and not in the parent."""
     item = Item()
     fork.renew_after_fork(item)
@@ -63,7 +44,7 @@ def test_late_import():
     assert fork.late_import("json.decoder") is sys.modules["json.decoder"]
 
 
-def test_a_fork_waits_for_a_late_import(monkeypatch):
+def test_a_fork_waits_for_a_late_import(monkeypatch, exit_code_of):
     """A child is never born in the middle of an import, whose lock would have no owner there."""
     importing, go_on, forked = threading.Event(), threading.Event(), threading.Event()
 

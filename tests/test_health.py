@@ -82,6 +82,17 @@ def test_ended(keeper, clock):
     assert (api["status"], api["state"], api["remaining_seconds"]) == ("idle", "expired", 0.0)
 
 
+def test_refused(keeper, source):
+    """A token that an API refused, and that can't be replaced, has no life left to show."""
+    token = keeper.get_token("api")
+    source.error = OUTAGE
+    with pytest.raises(TokenAcquisitionError):
+        keeper.renew_refused("api", token)
+    api = keeper.health()["providers"]["api"]
+    assert (api["status"], api["state"], api["remaining_seconds"]) == ("down", "expired", 0.0)
+    assert keeper.get_cached_token_info("api")["remaining_seconds"] == 0.0
+
+
 def test_the_worst_counts(keeper, make_source):
     """One provider that is down makes the whole down; the others are told apart."""
     bad = make_source("bad")

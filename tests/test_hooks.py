@@ -1,17 +1,22 @@
 """Who is told what of a token's life, and that no hook harms anybody."""
 
 import asyncio
+import contextvars
 import dataclasses
 import json
 import logging
+import math
+import os
 import pickle
 import queue
 import threading
 from datetime import UTC, datetime
 
+import anyio
 import pytest
 
 from tokenkeeper import (
+    BaseOAuth2Provider,
     InvalidConfigurationError,
     KeeperClosedError,
     OAuth2TokenManager,
@@ -31,6 +36,7 @@ from tokenkeeper.events import (
     TokenRenewed,
 )
 from tokenkeeper.retry import RetryPolicy
+from tokenkeeper.testing import StaticProvider
 
 WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", status_code=401)
 OUTAGE = TokenAcquisitionError("down", status_code=503)
@@ -44,6 +50,22 @@ class Watcher(queue.SimpleQueue):
 
     def next(self):
         return self.get(timeout=20)
+
+
+class Hanging:
+    """A hook that hangs at its first events until it may go on."""
+
+    def __init__(self, events=math.inf):
+        self.events = events
+        self.entered, self.go_on = threading.Event(), threading.Event()
+        self.told = queue.SimpleQueue()
+
+    def __call__(self, event):
+        self.entered.set()
+        if self.events > 0:
+            self.events -= 1
+            assert self.go_on.wait(60), "nobody let it go on"
+        self.told.put(event)
 
 
 @pytest.fixture
@@ -287,6 +309,180 @@ class TestHooksThatRaise:
         assert keeper.renew_refused("api", refused) == "api-2"
 
 
+class TestHooksThatHang:
+    """They keep one thread, and miss what happens meanwhile until they go on."""
+
+    @pytest.fixture
+    def hook(self, keeper):
+        hook = Hanging()
+        keeper.add_hook(hook)
+        yield hook
+        hook.go_on.set()
+
+    def test_the_other_threads_go_on(self, clock, source):
+        """A hook that hangs for ever takes no second worker, and tokens go on being renewed."""
+        hook = Hanging()
+        with TokenKeeper(clock=clock, hooks=[hook], max_workers=2) as keeper:
+            keeper.add_provider(source)
+            try:
+                for number in range(1, 6):
+                    token = keeper.get_token("api", force_refresh=True, timeout=20)
+                    assert token == f"api-{number}"
+            finally:
+                hook.go_on.set()
+
+    def test_the_other_hooks_are_told(self, keeper, hook, watcher):
+        """Each hook has a line of its own: who comes after the one that hangs is told."""
+        keeper.get_token("api")
+        assert hook.entered.wait(20)
+        for _ in range(2):  # the thread that tells the watcher of the first one hangs
+            keeper.get_token("api", force_refresh=True)
+        told = [watcher.next() for _ in range(3)]
+        assert [type(event) for event in told] == [TokenAcquired, TokenRenewed, TokenRenewed]
+
+    def test_in_their_order(self, keeper, hook, watcher, source):
+        """What a slow hook is told late comes in the order in which it happened."""
+        hook.events = 1
+        source.error = WRONG_SECRET
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("api")
+        assert hook.entered.wait(20)
+        source.error = None
+        keeper.get_token("api", force_refresh=True)
+        hook.go_on.set()
+        assert [type(hook.told.get(timeout=20)) for _ in range(3)] == [
+            AcquisitionFailed,
+            CooledDown,
+            TokenAcquired,
+        ]
+        told = [watcher.next() for _ in range(3)]
+        assert [type(event) for event in told] == [AcquisitionFailed, CooledDown, TokenAcquired]
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+    def test_in_a_forked_child(self, keeper, hook, exit_code_of):
+        """A child tells its own events, though a thread that it has not is in the hook."""
+        keeper.get_token("api")
+        assert hook.entered.wait(20)
+        keeper.clear_token()  # lined up: the parent's to tell
+        keeper.get_token("api")
+
+        def child():
+            hook.go_on.set()
+            hook.told = queue.SimpleQueue()
+            keeper.clear_token()
+            told = hook.told.get(timeout=20)
+            return 0 if isinstance(told, TokenCleared) and hook.told.empty() else 1
+
+        assert exit_code_of(child) == 0
+
+
+@pytest.mark.parametrize("background", [True, False])
+def test_a_hook_may_ask_for_tokens(clock, source, background):
+    """A hook that is told of a refusal, and asks for the token in its place, gets it."""
+    got = []
+
+    def ask(event):
+        if isinstance(event, TokenRefused):
+            got.append(keeper.get_token("api", timeout=5))
+
+    with TokenKeeper(clock=clock, hooks=[ask], background=background) as keeper:
+        keeper.add_provider(source)
+        assert keeper.renew_refused("api", keeper.get_token("api")) == "api-2"
+    assert got == ["api-2"]
+
+
+def test_a_hook_may_cause_events(clock, source):
+    """What a hook itself brings about is told to it afterwards, and not in the middle."""
+    told = []
+
+    def clear(event):
+        told.append(f"{type(event).__name__} begins")
+        if isinstance(event, TokenAcquired):
+            keeper.clear_token()
+        told.append("ends")
+
+    with TokenKeeper(clock=clock, hooks=[clear], background=False) as keeper:
+        keeper.add_provider(source)
+        keeper.get_token("api")
+    assert told == ["TokenAcquired begins", "ends", "TokenCleared begins", "ends"]
+
+
+def test_an_interrupted_hook_is_told_again(clock, source):
+    """Ctrl-C inside a hook goes to who is interrupted; token and later events are unharmed."""
+    watcher = Watcher()
+
+    def interrupted(event):
+        if isinstance(event, TokenAcquired):
+            raise KeyboardInterrupt
+        watcher(event)
+
+    with TokenKeeper(clock=clock, hooks=[interrupted], background=False) as keeper:
+        keeper.add_provider(source)
+        with pytest.raises(KeyboardInterrupt):
+            keeper.get_token("api")
+        assert keeper.get_token("api") == "api-1"
+        keeper.clear_token()
+        assert isinstance(watcher.next(), TokenCleared)
+
+
+class TestContext:
+    """Whose context variables, and so whose trace, a request and its events belong to."""
+
+    @pytest.fixture
+    def request_id(self):
+        return contextvars.ContextVar("request_id", default=None)
+
+    @pytest.fixture
+    def seen(self, keeper, request_id):
+        """Return what the hooks are told, and whose it is."""
+        seen = queue.SimpleQueue()
+        keeper.add_hook(lambda event: seen.put((type(event), request_id.get())))
+        return seen
+
+    def test_of_a_caller(self, keeper, source, request_id, seen):
+        """The first token belongs to the caller who began to fetch it, also on a worker."""
+        acquire, fetched_for = source.acquire_token, []
+
+        def acquire_token():
+            fetched_for.append(request_id.get())
+            return acquire()
+
+        source.acquire_token = acquire_token
+        contextvars.copy_context().run(lambda: (request_id.set("r1"), keeper.get_token("api")))
+        assert seen.get(timeout=20) == (TokenAcquired, "r1")
+        assert fetched_for == ["r1"]
+
+    def test_of_a_renewal(self, keeper, clock, look, request_id, seen, monkeypatch):
+        """A renewal belongs to nobody, even if its thread was started by a caller of old."""
+
+        class Inheriting(threading.Thread):  # as OpenTelemetry's instrumentation makes all of them
+            def start(self):
+                self.context = contextvars.copy_context()
+                super().start()
+
+            def run(self):
+                self.context.run(super().run)
+
+        monkeypatch.setattr(threading, "Thread", Inheriting)
+        contextvars.copy_context().run(lambda: (request_id.set("r1"), keeper.get_token("api")))
+        assert seen.get(timeout=20) == (TokenAcquired, "r1")
+        clock.step(3241)
+        look(keeper)
+        assert seen.get(timeout=20) == (TokenRenewed, None)
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_without_the_event_loop(self, keeper, clock, backend):
+        """A provider that runs a loop of its own is not taken to be in that of the caller."""
+
+        class RunsALoop(BaseOAuth2Provider):
+            def acquire_token(self):
+                anyio.run(anyio.sleep, 0)
+                return StaticProvider("static", "a token", clock=clock).acquire_token()
+
+        keeper.add_provider(RunsALoop("looping"))
+        assert anyio.run(OAuth2TokenManager(keeper).get_token, "looping", backend=backend)
+
+
 class TestRecords:
     """They are values."""
 
@@ -329,11 +525,11 @@ class TestLogLines:
         (record,) = caplog.records
         assert (record.name, record.levelname) == ("tokenkeeper.events", "INFO")
         assert record.getMessage() == "provider 'api': token acquired"
-        assert record.event == "TokenAcquired"
+        assert record.event_name == "TokenAcquired"
         assert record.provider_name == "api"
         assert (record.attempts, record.duration_seconds) == (1, 0.0)
         assert record.remaining_seconds == 3600.0
-        assert record.occurred_at == at(clock)
+        assert record.occurred_at == at(clock).isoformat()
 
     def test_a_token_that_did_not_come(self, keeper, source, caplog):
         """A failure is a warning, with the server's code in a field; a cooldown is no line."""
@@ -343,12 +539,20 @@ class TestLogLines:
         keeper.close()
         (record,) = caplog.records
         assert record.levelname == "WARNING"
-        assert record.getMessage() == "token not acquired: wrong secret"
-        assert (record.event, record.error, record.status_code) == (
+        assert record.getMessage() == "provider 'api': token not acquired: wrong secret"
+        assert (record.event_name, record.error, record.status_code) == (
             "AcquisitionFailed",
             "invalid_client",
             401,
         )
+
+    def test_the_provider_is_named_once(self, keeper, source, caplog):
+        """An error that names its provider is logged as it is."""
+        source.error = TokenAcquisitionError("provider 'api': down", status_code=503)
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("api")
+        keeper.close()
+        assert caplog.messages == ["token not acquired: provider 'api': down"]
 
     def test_a_renewal_that_failed(self, keeper, source, clock, look, caplog):
         """A failed renewal says so, and how long the token at hand lives."""
@@ -358,7 +562,7 @@ class TestLogLines:
         look(keeper)
         keeper.close()
         record = caplog.records[-1]
-        assert record.getMessage() == "token not renewed: down"
+        assert record.getMessage() == "provider 'api': token not renewed: down"
         assert record.remaining_seconds == 359.0
 
     def test_no_secret(self, keeper, caplog):
@@ -366,7 +570,41 @@ class TestLogLines:
         token = keeper.get_token("api")
         keeper.close()
         (record,) = caplog.records
-        assert token not in json.dumps(vars(record), default=str)
+        assert token not in json.dumps(vars(record))
+
+    def test_no_secret_of_an_error(self, keeper, source, caplog):
+        """The text of a foreign error, which may hold a token, is in no event and no record."""
+        watcher = Watcher()
+        keeper.add_hook(watcher)
+        source.error = ValueError("no JSON: access_token=s3cr3t")
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("api")
+        told = watcher.next()
+        keeper.close()
+        (record,) = caplog.records
+        assert record.exc_info is None
+        assert "s3cr3t" not in json.dumps(vars(record)) + repr(told) + str(told.reason)
+
+    def test_an_hour_of_outage(self, keeper, source, clock, look, caplog):
+        """An hour in which the server is down is some hundred lines, not thousands."""
+        keeper.get_token("api")
+        source.error = OUTAGE
+        clock.step(3241)
+        began = clock.monotonic()
+        while clock.monotonic() < began + 3600:
+            look(keeper)
+            clock.step(1)
+        keeper.close()
+        assert 50 < len(caplog.records) < 200
+
+    def test_a_wrong_secret_in_a_hot_loop(self, keeper, source, caplog):
+        """Two thousand calls that are refused during one cooldown are one line."""
+        source.error = WRONG_SECRET
+        for _ in range(2000):
+            with pytest.raises(TokenAcquisitionError):
+                keeper.get_token("api")
+        keeper.close()
+        assert len(caplog.records) == 1
 
     def test_nothing_is_made_for_nobody(self, keeper, caplog):
         """With the level set higher, no line is written."""

@@ -122,3 +122,14 @@ def test_close_ends_the_thread_and_the_start(clock, refresher):
     refresher.start()
     assert not refresher.is_running
     refresher.close(timeout=10)
+
+
+def test_without_a_thread_nobody_is_woken(clock, refresher):
+    """Who renews inline touches no event, in which a signal could leave a lock held for ever."""
+    with refresher._changed._cond:  # as if one had
+        scheduling = threading.Thread(target=refresher.schedule, args=("a", clock.monotonic()))
+        scheduling.daemon = True
+        scheduling.start()
+        scheduling.join(10)
+        assert not scheduling.is_alive()
+    assert refresher.take_due() == ["a"]

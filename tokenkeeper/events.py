@@ -136,11 +136,14 @@ class TokenCleared(TokenEvent):
 class EventHook(Protocol):
     """Whoever wants to be told. A plain function with one parameter will do.
 
-    It is called right after each event, on the thread that it happened on, several at once
-    perhaps. Callers that wait for a token have it by then. What a hook raises is logged and
-    harms nobody; a slow one holds up the thread.
+    It is called right after each event, on a thread of the keeper or of a caller, in the context
+    of the caller who caused it. A keeper calls it with one event at a time, in the order in which
+    they happened; several keepers with one hook may call it at once. Callers that wait for a
+    token have it by then. What a hook raises is logged and harms nobody. A slow one holds up the
+    thread that tells it, and is told afterwards what happened meanwhile. In a forked child it goes
+    on as it is: a lock of its own that another thread holds at the fork stays locked there.
     """
 
     def __call__(self, event: TokenEvent, /) -> None:
-        """Take note of *event*: quickly, and without asking for tokens."""
+        """Take note of *event*: quickly, and with a timeout on whatever it waits for."""
         ...

@@ -8,7 +8,8 @@ goes on using is published in single assignments, so there is no half-written st
 Imports are the exception. A child forked while another thread imports a module waits for ever
 when it imports the same one, because the module's lock has an owner that no longer exists. An
 import that happens late, in a flight, goes through :func:`late_import`, and a fork waits for it.
-Where others import in our stead, :func:`forks_wait` does the same for a block of code.
+Where others import in our stead, :func:`forks_wait` does the same for a block of code. So it
+does for the moment in which another library, such as a metrics client, holds locks of its own.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class HeldToken:
     def describe(self, clock: Clock) -> dict[str, Any]:
         """Return what a person may know of the token, without a secret."""
         now = clock.monotonic()
-        remaining = max(0.0, self.ends_at - now)
+        remaining = 0.0 if self.is_refused else max(0.0, self.ends_at - now)
         return {
             "state": state_at(now, self.stale_at, self.dead_at),
             "expires_at": utc(clock, self.ends_at - now).isoformat(),

@@ -54,7 +54,9 @@ class Refresher:
             heapq.heappush(self._heap, entry)
             if len(self._heap) > 2 * len(self._current) + 16:
                 self._sweep()
-            if self._heap[0] is entry and due_at < self._wakes_at:
+            if self._heap[0] is entry and due_at < self._wakes_at and self._thread is not None:
+                # Only a thread is woken. Callers who renew inline may be struck by a signal's
+                # exception inside the event, whose lock would then be held for ever.
                 self._changed.set()
 
     def forget(self, key: str) -> None:

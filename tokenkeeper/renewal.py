@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextvars import Context, copy_context
 from typing import Any
 
 from tokenkeeper.clock import Clock, utc
@@ -20,7 +22,7 @@ from tokenkeeper.held import HeldToken
 from tokenkeeper.ledger import Setback
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
-__all__ = ["Renewal"]
+__all__ = ["Renewal", "callers_context"]
 
 
 class Renewal(Flight[HeldToken]):
@@ -28,10 +30,14 @@ class Renewal(Flight[HeldToken]):
 
     :ivar attempts: requests made so far.
     :ivar took_off: when, on the keeper's monotonic clock.
+    :ivar context: in which it is flown: that of the caller who began it, where there is one.
     """
 
-    def __init__(self, provider: BaseOAuth2Provider, replaces: HeldToken | None) -> None:
+    def __init__(
+        self, provider: BaseOAuth2Provider, replaces: HeldToken | None, context: Context
+    ) -> None:
         super().__init__()
+        self.context = context
         self.provider = provider
         self.replaces = replaces
         self.attempts = 0
@@ -69,3 +75,15 @@ class Renewal(Flight[HeldToken]):
             "duration_seconds": clock.monotonic() - self.took_off,
             "remaining_seconds": remaining_seconds,
         }
+
+
+def callers_context() -> Context:
+    """Return a copy of the caller's context, for a thread that runs no event loop.
+
+    So a caller's trace has the request that it waits for, as with ``asyncio.to_thread``.
+    """
+    context = copy_context()
+    sniffio = sys.modules.get("sniffio")  # where it was never imported, it has noted nothing
+    if sniffio is not None:
+        context.run(sniffio.current_async_library_cvar.set, None)
+    return context

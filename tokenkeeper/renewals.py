@@ -13,7 +13,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from functools import partial
 from typing import Any
 
@@ -31,10 +31,10 @@ from tokenkeeper.fetch import fetch
 from tokenkeeper.greenlets import check_greenlets
 from tokenkeeper.held import HeldToken
 from tokenkeeper.hooks import Hooks
-from tokenkeeper.ledger import Ledger, Setback
+from tokenkeeper.ledger import Ledger
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.registry import Registry
-from tokenkeeper.renewal import Renewal
+from tokenkeeper.renewal import Renewal, callers_context
 from tokenkeeper.retry import (
     RetryPolicy,
     as_oauth2_error,
@@ -93,6 +93,7 @@ class Renewals:
         """Keep the tokens, forget what other threads of the parent were about to do."""
         start = next(self._counter)
         self._make_perishables()
+        self.hooks.after_fork_in_child()
         self.ledger.after_fork_in_child()
         self._counter = itertools.count(start + 1)
         self.crew.assemble()
@@ -133,6 +134,8 @@ class Renewals:
                 held = self.held.get(name)
                 if held is not None and wish.refuses(held):
                     refused = not held.is_refused  # by a crowd, perhaps: the first one counts
+                    if refused:
+                        self.hooks.line_up(TokenRefused(name, utc(self.clock)))
                     held = self.ledger.refuse(name, held)
                 flight = self._flights.get(name)
                 granted = held is not None and wish.is_granted_by(held, now)
@@ -143,14 +146,14 @@ class Renewals:
                 elif flight is None and not wish.force:
                     self.ledger.cooldown.check(name)
                 if flight is None:
-                    flight = mine = Renewal(provider, held)
+                    flight = mine = Renewal(provider, held, callers_context())
                     self._take_off(mine)
                 if not granted:  # who has a token in hand does not wait for retries
                     flight.join(wish.deadline)
-            if refused:
-                self.hooks.tell(TokenRefused(name, utc(self.clock)))
             if mine is not None:
                 self._launch(mine, urgent=True)
+            if refused:
+                self.hooks.tell()
         except BaseException as struck:
             if mine is not None:
                 self._rescue(mine, struck)
@@ -216,8 +219,8 @@ class Renewals:
         """Forget the provider *name* and its token, and return it."""
         with self._lock:
             provider = self.registry.remove(name)
-            cleared = self._forget([name])
-        self.hooks.tell(*cleared)
+            self._forget([name])
+        self.hooks.tell()
         return provider
 
     def discard(self, provider: BaseOAuth2Provider) -> bool:
@@ -241,16 +244,16 @@ class Renewals:
         with self._lock:
             if name is not None:
                 self.registry.find(name)
-            cleared = self._forget(self.registry.names() if name is None else [name])
-        self.hooks.tell(*cleared)
+            self._forget(self.registry.names() if name is None else [name])
+        self.hooks.tell()
 
-    def _forget(self, names: list[str]) -> list[TokenCleared]:
-        """Return what is to be told. Called with the lock held."""
+    def _forget(self, names: list[str]) -> None:
+        """Forget all of *names*. Called with the lock held."""
         for name in names:
             self._flights.pop(name, None)
             self.crew.refresher.forget(name)
         now = utc(self.clock)
-        return [TokenCleared(name, now) for name in names if self.ledger.forget(name)]
+        self.hooks.line_up(*[TokenCleared(name, now) for name in names if self.ledger.forget(name)])
 
     def describe(self, name: str) -> dict[str, Any] | None:
         """Return diagnostics of the token of *name*; ``None`` if there is none."""
@@ -276,7 +279,8 @@ class Renewals:
             if self.clock.monotonic() < held.renew_at:
                 self.crew.refresher.schedule(name, held.renew_at)
                 return
-            flight = Renewal(self.registry.find(name), held)
+            # In nobody's context: a thread may have that of whoever happened to start it.
+            flight = Renewal(self.registry.find(name), held, Context())
             self._take_off(flight)
         self._launch(flight, urgent=False)
 
@@ -333,9 +337,11 @@ class Renewals:
         self._fly(flight)
 
     def _fly(self, flight: Renewal) -> None:
+        if flight.claim():
+            flight.context.run(self._fly_alone, flight)
+
+    def _fly_alone(self, flight: Renewal) -> None:
         provider = flight.provider
-        if not flight.claim():
-            return
         if self.crew.leaving.is_set():
             flight.fail(_closed_meanwhile())
             return
@@ -371,27 +377,26 @@ class Renewals:
             if counts:
                 self.ledger.keep(name, held)
                 self.crew.refresher.schedule(name, held.renew_at)
+                self.hooks.line_up(flight.granted(held, self.clock))
         if counts:
             self.in_background()
         flight.succeed(held)
-        if counts:
-            self.hooks.tell(flight.granted(held, self.clock))
+        self.hooks.tell()
 
     def _land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
         name = flight.provider.provider_name
         if flight.replaces is not None and isinstance(error, TokenAcquisitionError):
             error = as_refresh_error(error)
-        setback = Setback()
         with self._lock:
-            counts = self._touch_down(flight)
-            if counts:
+            if self._touch_down(flight):
                 policy = flight.provider.retry or self._retry
                 setback = self.ledger.fail(name, error, policy, self._jitter())
                 if setback.renew_at is not None:
                     self.crew.refresher.schedule(name, setback.renew_at)
+                if not is_interruption(error.__cause__):
+                    self.hooks.line_up(*flight.denied(error, setback, self.clock))
         flight.fail(error)
-        if counts and not is_interruption(error.__cause__):
-            self.hooks.tell(*flight.denied(error, setback, self.clock))
+        self.hooks.tell()
 
     def in_background(self) -> bool:
         """Say whether the background renews, and start it where it should and does not yet.

@@ -241,3 +241,28 @@ def crowd():
             return [future.exception() or future.result() for future in futures]
 
     return crowd
+
+
+@pytest.fixture
+def fork_while(exit_code_of):
+    """Return what forks while a function is in the middle of something, and says when that was.
+
+    The function is called with an event to set, and one to wait for, in the middle; it returns
+    whether the fork had to wait until it was done.
+    """
+
+    def fork_while(function):
+        entered, go_on, forked = threading.Event(), threading.Event(), threading.Event()
+        inside = threading.Thread(target=function, args=(entered, go_on))
+        forker = threading.Thread(target=lambda: (exit_code_of(lambda: 0), forked.set()))
+        inside.start()
+        assert entered.wait(20)
+        forker.start()
+        waited = not forked.wait(0.05)
+        go_on.set()
+        assert forked.wait(20)
+        forker.join()
+        inside.join()
+        return waited
+
+    return fork_while

@@ -1,5 +1,9 @@
 """Metrics and spans, as the OpenTelemetry SDK gets them."""
 
+import os
+import types
+from datetime import UTC, datetime
+
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -9,8 +13,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenKeeper
+from tokenkeeper.events import CooledDown, TokenAcquired
 from tokenkeeper.integrations.opentelemetry import OpenTelemetryHook
-from tokenkeeper.testing import MockProvider, SteppedClock
+from tokenkeeper.testing import EventRecorder, MockProvider, SteppedClock
 
 
 class Signals:
@@ -96,21 +101,33 @@ def test_spans(keeper, provider, signals, clock):
     assert acquired.status.status_code is StatusCode.UNSET
 
 
-def test_a_span_that_failed(keeper, provider, signals):
-    """A failure is a span with an error, its type and its words."""
-    provider.script.append(TokenAcquisitionError("no", error="invalid_client", status_code=401))
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [("invalid_client", 401, "invalid_client"), (None, 403, "http_403"), (None, None, "_OTHER")],
+)
+def test_a_span_that_failed(keeper, provider, signals, error, status, kind):
+    """A failure is a span with an error, its type by OpenTelemetry's rules, and its words."""
+    provider.script.append(TokenAcquisitionError("no", error=error, status_code=status))
     with pytest.raises(TokenAcquisitionError):
         keeper.get_token("api")
     (span,) = signals.spans
-    assert span.attributes["error.type"] == "invalid_client"
+    assert span.attributes["error.type"] == kind
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "no")
 
 
-def test_a_caller_s_own_span(keeper, provider, signals):
-    """Where a caller renews inline, its span is the parent."""
-    with signals.tracers.get_tracer("test").start_as_current_span("caller") as caller:
-        keeper.get_token("api")
-    assert signals.spans[0].parent.span_id == caller.get_span_context().span_id
+@pytest.mark.parametrize("background", [True, False])
+def test_a_caller_s_own_span(signals, background):
+    """The span of the caller who waits is the parent of what it waits for."""
+    clock = SteppedClock(auto_step="retries")
+    told = EventRecorder()
+    hooks = [signals.hook, told]
+    with TokenKeeper(hooks=hooks, clock=clock, background=background) as keeper:
+        keeper.add_provider(MockProvider("api", clock=clock))
+        with signals.tracers.get_tracer("test").start_as_current_span("caller") as caller:
+            keeper.get_token("api")
+        told.wait_for(TokenAcquired)
+    (acquired,) = [span for span in signals.spans if span.name == "acquire token"]
+    assert acquired.parent.span_id == caller.get_span_context().span_id
 
 
 def test_metrics(keeper, provider, signals, clock):
@@ -158,6 +175,21 @@ def test_buckets_are_seconds(keeper, provider, signals):
     (point,) = signals.data_points("acquisition.duration")
     assert point.explicit_bounds[0] < 0.1
     assert point.explicit_bounds[-1] == 60
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_fork_waits_for_the_sdk(signals, monkeypatch, fork_while):
+    """No child is born while the SDK's locks are held: they would be held in it for ever."""
+
+    def count(entered, go_on):
+        def add(*_):
+            entered.set()
+            assert go_on.wait(20)
+
+        monkeypatch.setattr(signals.hook, "_cooldowns", types.SimpleNamespace(add=add))
+        signals.hook(CooledDown("api", datetime.now(UTC), 30.0))
+
+    assert fork_while(count)
 
 
 def test_without_an_sdk(clock):

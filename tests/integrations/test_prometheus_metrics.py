@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from datetime import UTC, datetime
 
 import prometheus_client
 import pytest
@@ -16,6 +17,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 
 from tokenkeeper import GenericOAuth2Provider, RetryPolicy, TokenAcquisitionError, TokenKeeper
+from tokenkeeper.events import CooledDown
 from tokenkeeper.integrations.prometheus import PrometheusHook
 from tokenkeeper.testing import (
     LoopbackAuthorizationServer,
@@ -108,6 +110,14 @@ def test_granted(keeper, provider, value, clock):
     assert value("token_consecutive_failures") == 0
 
 
+def test_counters_are_there_before_they_count(keeper, provider, value):
+    """What has not happened yet to a provider is 0, so that its first time is an increase."""
+    keeper.get_token("api")
+    assert value("tokens_granted_total", kind="renewed") == 0
+    for name in ("tokens_served_stale", "cooldowns", "tokens_refused", "tokens_cleared"):
+        assert value(f"{name}_total") == 0
+
+
 def test_failures(keeper, provider, value, clock):
     """Failures are counted by reason, and in a row until one works."""
     provider.script.extend([WRONG_SECRET, WRONG_SECRET])
@@ -116,6 +126,7 @@ def test_failures(keeper, provider, value, clock):
             keeper.get_token("api", force_refresh=True)
     assert value("token_failures_total", kind="acquisition", reason="invalid_client") == 2
     assert value("token_consecutive_failures") == 2
+    assert value("token_last_failure_timestamp_seconds") == clock.time()
     assert value("cooldowns_total") == 2
     assert value("cooldown_end_timestamp_seconds") == clock.time() + 30
     keeper.get_token("api", force_refresh=True)
@@ -130,7 +141,7 @@ def test_served_stale(keeper, provider, value, clock):
     keeper.get_token("api")
     assert value("token_failures_total", kind="renewal", reason="http_503") == 1
     assert value("tokens_served_stale_total") == 1
-    assert value("cooldowns_total") is None
+    assert value("cooldowns_total") == 0
 
 
 def test_refused_and_cleared(keeper, provider, value):
@@ -186,6 +197,24 @@ def test_reasons_are_few(keeper, provider, value, error, status, reason):
     with pytest.raises(TokenAcquisitionError):
         keeper.get_token("api")
     assert value("token_failures_total", kind="acquisition", reason=reason) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_fork_waits_for_the_client(registry, monkeypatch, fork_while):
+    """No child is born while the client's locks are held: they would be held in it for ever."""
+    hook = PrometheusHook(registry)
+
+    def count(entered, go_on):
+        def labels(_):
+            entered.set()
+            assert go_on.wait(20)
+            return cooldowns
+
+        cooldowns = hook._cooldowns.labels("api")
+        monkeypatch.setattr(hook._cooldowns, "labels", labels)
+        hook(CooledDown("api", datetime.now(UTC), 30.0))
+
+    assert fork_while(count)
 
 
 def test_a_registry_takes_one(registry, keeper):

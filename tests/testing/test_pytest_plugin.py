@@ -125,6 +125,40 @@ def test_a_renewal_in_the_background(run):
     )
 
 
+def test_all_on_one_clock(run):
+    """What a test makes by itself goes by the stepped clock as well, and no longer than it."""
+    run(
+        """
+        import pytest
+        from tokenkeeper.testing import LoopbackAuthorizationServer, MockProvider, StaticProvider
+
+        made_early = MockProvider("early")
+
+        @pytest.fixture(scope="session")
+        def token_server():
+            with LoopbackAuthorizationServer() as server:
+                yield server
+
+        def remaining(keeper, name):
+            keeper.get_token(name, force_refresh=True)
+            return keeper.get_cached_token_info(name)["remaining_seconds"]
+
+        @pytest.mark.parametrize("wait", [0, 5000])
+        def test_stepped(keeper, token_server, stepped_clock, wait):
+            keeper.add_provider(made_early)
+            keeper.add_provider(StaticProvider("static", "a token"))
+            stepped_clock.step(wait)
+            assert {remaining(keeper, name) for name in ("api", "early", "static")} == {3600.0}
+
+        def test_not_stepped(keeper, token_server):
+            keeper.add_provider(made_early)
+            assert 3500 < remaining(keeper, "api") <= 3600
+            assert 3500 < remaining(keeper, "early") <= 3600
+        """,
+        passes=3,
+    )
+
+
 def test_the_default_keeper(run):
     """The keeper is the application's default in the test, and nobody's after it."""
     run(

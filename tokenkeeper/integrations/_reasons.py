@@ -22,11 +22,11 @@ _CODES = frozenset(
 """RFC 6749 §5.2, and what servers say beside it."""
 
 
-def reason_of(event: TokenDenied) -> str:
-    """Return the server's code if it is a known one, else ``http_<status>``, else "other".
+def reason_of(event: TokenDenied, other: str = "other") -> str:
+    """Return the server's code if it is a known one, else ``http_<status>``, else *other*.
 
     A server may say anything, and each new word would be a new time series.
     """
     if event.error in _CODES:
         return str(event.error)
-    return "other" if event.status_code is None else f"http_{event.status_code}"
+    return other if event.status_code is None else f"http_{event.status_code}"

@@ -27,6 +27,7 @@ from tokenkeeper.events import (
     TokenGranted,
     TokenRefused,
 )
+from tokenkeeper.fork import forks_wait
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._reasons import reason_of
 
@@ -34,14 +35,15 @@ __all__ = ["OpenTelemetryHook"]
 
 PROVIDER = "tokenkeeper.provider.name"
 KIND = "tokenkeeper.acquisition.kind"
-ERROR_TYPE = "error.type"  # OpenTelemetry's own name for it
+ERROR_TYPE, OTHER = "error.type", "_OTHER"  # OpenTelemetry's own names for it
 
 
 class OpenTelemetryHook:
     """Reports events as metrics, and each acquisition as a span. Thread-safe.
 
     Spans are made when it is known how an acquisition ended, with the times of its begin and its
-    end. In the background they have no parent; where a caller renews inline, its span is.
+    end. Where a caller began it, the caller's span is the parent; a renewal in the background has
+    none.
 
     :param meter_provider: where metrics go; the global one by default.
     :param tracer_provider: where spans go; the global one by default.
@@ -94,21 +96,21 @@ class OpenTelemetryHook:
 
     def __call__(self, event: TokenEvent, /) -> None:
         """Report *event*."""
-        attributes = {PROVIDER: event.provider_name}
+        attributes = _attributes_of(event)
+        with forks_wait():  # an SDK's locks of metrics are not made anew in a child
+            self._measure(event, attributes)
+        if isinstance(event, TokenGranted | TokenDenied):
+            self._trace(event, attributes)  # not so: it may export at once, over the network
+
+    def _measure(self, event: TokenEvent, attributes: dict[str, str]) -> None:
+        name, now = event.provider_name, event.occurred_at.timestamp()
         match event:
             case TokenGranted():
-                remaining = timedelta(seconds=event.remaining_seconds)
-                self._ends[event.provider_name] = (event.occurred_at + remaining).timestamp()
-                first = isinstance(event, TokenAcquired)
-                self._report(event, {**attributes, KIND: "acquire" if first else "renew"})
+                self._ends[name] = now + event.remaining_seconds
             case TokenDenied():
-                first = isinstance(event, AcquisitionFailed)
-                attributes |= {KIND: "acquire" if first else "renew", ERROR_TYPE: reason_of(event)}
-                ends = self._ends.get(event.provider_name)
-                if ends is not None and not event.remaining_seconds:
+                if name in self._ends and not event.remaining_seconds:
                     # An API refused it perhaps: the end that it had does not count.
-                    self._ends[event.provider_name] = min(ends, event.occurred_at.timestamp())
-                self._report(event, attributes)
+                    self._ends[name] = min(now, self._ends[name])
             case ServedStale():
                 self._stale.add(1, attributes)
             case CooledDown():
@@ -116,12 +118,13 @@ class OpenTelemetryHook:
             case TokenRefused():
                 self._refused.add(1, attributes)
             case TokenCleared():
-                self._ends.pop(event.provider_name, None)
+                self._ends.pop(name, None)
                 self._cleared.add(1, attributes)
+        if isinstance(event, TokenGranted | TokenDenied):
+            self._requests.add(event.attempts, {PROVIDER: name})
+            self._durations.record(event.duration_seconds, attributes)
 
-    def _report(self, event: TokenGranted | TokenDenied, attributes: dict[str, str]) -> None:
-        self._requests.add(event.attempts, {PROVIDER: event.provider_name})
-        self._durations.record(event.duration_seconds, attributes)
+    def _trace(self, event: TokenGranted | TokenDenied, attributes: dict[str, str]) -> None:
         began = event.occurred_at - timedelta(seconds=event.duration_seconds)
         span = self._tracer.start_span(
             f"{attributes[KIND]} token",
@@ -137,6 +140,16 @@ class OpenTelemetryHook:
         now = self._clock.time()
         for name, ends_at in list(self._ends.items()):
             yield Observation(ends_at - now, {PROVIDER: name})
+
+
+def _attributes_of(event: TokenEvent) -> dict[str, str]:
+    attributes = {PROVIDER: event.provider_name}
+    if isinstance(event, TokenGranted | TokenDenied):
+        first = isinstance(event, TokenAcquired | AcquisitionFailed)
+        attributes[KIND] = "acquire" if first else "renew"
+    if isinstance(event, TokenDenied):
+        attributes[ERROR_TYPE] = reason_of(event, other=OTHER)
+    return attributes
 
 
 def _nanoseconds(moment: datetime) -> int:

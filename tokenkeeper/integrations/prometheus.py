@@ -26,6 +26,7 @@ from tokenkeeper.events import (
     TokenGranted,
     TokenRefused,
 )
+from tokenkeeper.fork import forks_wait
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._reasons import reason_of
 
@@ -43,6 +44,7 @@ class PrometheusHook:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._ends: dict[str, float] = {}  # what the gauge says; entries are replaced, no more
+        self._known: set[str] = set()
 
         def counter(name: str, documentation: str, *labels: str) -> Counter:
             return Counter(name, documentation, ["provider", *labels], registry=registry)
@@ -100,6 +102,11 @@ class PrometheusHook:
             "Acquisitions and renewals that failed since the last that worked.",
             "livemax",
         )
+        self._last_failure = gauge(
+            "tokenkeeper_token_last_failure_timestamp_seconds",
+            "When the last acquisition or renewal failed, since the epoch.",
+            "livemax",
+        )
         self._cooldown_end = gauge(
             "tokenkeeper_cooldown_end_timestamp_seconds",
             "Until when callers get the last error without a request, since the epoch.",
@@ -108,7 +115,13 @@ class PrometheusHook:
 
     def __call__(self, event: TokenEvent, /) -> None:
         """Count *event*."""
+        with forks_wait():  # the client's locks are not made anew in a child
+            self._count(event)
+
+    def _count(self, event: TokenEvent) -> None:
         provider, now = event.provider_name, event.occurred_at.timestamp()
+        if provider not in self._known:
+            self._begin(provider)
         match event:
             case TokenGranted():
                 kind = "acquired" if isinstance(event, TokenAcquired) else "renewed"
@@ -124,6 +137,7 @@ class PrometheusHook:
                 self._requests.labels(provider).inc(event.attempts)
                 self._durations.labels(provider).observe(event.duration_seconds)
                 self._failing.labels(provider).inc()
+                self._last_failure.labels(provider).set(now)
                 if not event.remaining_seconds:
                     # None was there, or an API refused it: the end that it had does not count.
                     self._set_end(provider, min(now, self._ends.get(provider, now)))
@@ -140,6 +154,14 @@ class PrometheusHook:
                 self._set_end(provider, math.inf)
                 self._failing.labels(provider).set(0)
                 self._cooldown_end.labels(provider).set(0)
+
+    def _begin(self, provider: str) -> None:
+        # A counter that is not there before its first event seems not to have increased by it.
+        self._known.add(provider)
+        for kind in ("acquired", "renewed"):
+            self._granted.labels(provider, kind)
+        for rare in (self._stale, self._cooldowns, self._refused, self._cleared):
+            rare.labels(provider)
 
     def _set_end(self, provider: str, end: float) -> None:
         self._ends[provider] = end

@@ -16,7 +16,17 @@ POLL_SECONDS = 0.002
 class SteppedClock:
     """A :class:`~tokenkeeper.clock.Clock` on which time passes only when it is told to.
 
-    Thread-safe.
+    .. code-block:: python
+
+        clock = SteppedClock(auto_step="retries")
+        keeper = TokenKeeper(clock=clock)
+        ...
+        clock.step(3600)  # an hour later
+
+    Keepers, servers and providers that are to agree on the time share one. A step lets all of its
+    time pass at once: what was due in between is done after it, on the keeper's own threads and in
+    real time, so a test waits for it by an event. A wait for 10 s is over when 10 s were stepped,
+    and not before. Thread-safe.
 
     :param wall: what the wall clock shows at first, in seconds since the epoch.
     :param monotonic: what the other clock shows at first.

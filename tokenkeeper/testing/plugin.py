@@ -23,14 +23,18 @@ PROVIDER_NAME = "api"
 
 
 @pytest.fixture
-def stepped_clock() -> SteppedClock:
+def stepped_clock() -> Iterator[SteppedClock]:
     """Return a clock that only ``step()`` moves, and waits before a retry.
 
-    A test that asks for it has its ``keeper`` and ``token_server`` on this clock as well.
+    A test that asks for it has its ``keeper`` and ``token_server`` on this clock as well, and so
+    all servers and providers of :mod:`tokenkeeper.testing` that were given no other.
     """
     from tokenkeeper.testing import SteppedClock
+    from tokenkeeper.testing.current import CURRENT_CLOCK
 
-    return SteppedClock(auto_step="retries")
+    clock = SteppedClock(auto_step="retries")
+    with CURRENT_CLOCK.set_to(clock):
+        yield clock
 
 
 @pytest.fixture

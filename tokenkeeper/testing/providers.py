@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.clock import Clock
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.testing.current import CURRENT_CLOCK
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
@@ -39,7 +40,7 @@ class _Scripted(BaseOAuth2Provider):
         lifetime_seconds: float = 3600.0,
         script: Iterable[Outcome] = (),
         scope: str | None = None,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock = CURRENT_CLOCK,
         buffer_seconds: float = DEFAULT_BUFFER_SECONDS,
         retry: RetryPolicy | None = None,
     ) -> None:
@@ -110,7 +111,7 @@ class MockProvider(_Scripted):
         is the lifetime of one token, a string the text of one, an ``OAuth2Token`` is returned as
         it is. Then tokens go on as before. ``provider.script`` may be appended to.
     :param scope: what the tokens say was granted.
-    :param clock: the one that the keeper under test has.
+    :param clock: the one that the keeper under test has; the fixture ``stepped_clock`` is known.
 
     :ivar acquire_calls: how often ``acquire_token`` was called; ``refresh_calls`` and
         ``close_calls`` likewise, ``calls`` for the first two.
@@ -165,6 +166,7 @@ class StaticProvider(BaseOAuth2Provider):
 
     :param access_token: the text.
     :param lifetime_seconds: how long a keeper takes it to live.
+    :param clock: the one that the keeper under test has; the fixture ``stepped_clock`` is known.
     """
 
     def __init__(
@@ -173,7 +175,7 @@ class StaticProvider(BaseOAuth2Provider):
         access_token: str,
         lifetime_seconds: float = 3600.0,
         *,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock = CURRENT_CLOCK,
     ) -> None:
         super().__init__(provider_name)
         self._access_token = access_token

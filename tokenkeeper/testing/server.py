@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.providers.generic import GenericOAuth2Provider
+from tokenkeeper.testing.current import CURRENT_CLOCK
 from tokenkeeper.testing.endpoints import Endpoints, Request
 from tokenkeeper.testing.faults import Answer, Faults, Outage
 from tokenkeeper.testing.stats import ServerStats
@@ -42,7 +43,8 @@ class LoopbackAuthorizationServer:
     :param lifetime_seconds: how long tokens live; may be assigned to at any time.
     :param latency_seconds: how long the token endpoint takes, in real time; likewise.
     :param refresh_tokens: whether a refresh token comes with each access token; likewise.
-    :param clock: the server's own time, by which tokens end.
+    :param clock: the server's own time, by which tokens end; the fixture ``stepped_clock`` is
+        known.
 
     One client is registered from the start: ``client_id``, ``client_secret``, with the
     scopes ``read`` and ``write``.
@@ -57,7 +59,7 @@ class LoopbackAuthorizationServer:
         lifetime_seconds: float = 3600.0,
         latency_seconds: float = 0.0,
         refresh_tokens: bool = False,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock = CURRENT_CLOCK,
     ) -> None:
         self._clock = clock
         self._faults = Faults(latency_seconds)

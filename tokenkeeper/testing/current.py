@@ -1,0 +1,45 @@
+"""The clock of the test that runs now, for whatever was made without one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+
+__all__ = ["CURRENT_CLOCK", "CurrentClock"]
+
+
+class CurrentClock:
+    """The stepped clock of the test, while there is one; else the machine's.
+
+    It looks at each call, so a server that outlives a test goes by the clock of each in turn.
+    """
+
+    def __init__(self) -> None:
+        self._clock: Clock = SYSTEM_CLOCK
+
+    def time(self) -> float:
+        """Return its wall clock."""
+        return self._clock.time()
+
+    def monotonic(self) -> float:
+        """Return its clock that never goes back."""
+        return self._clock.monotonic()
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait on it."""
+        return self._clock.wait(event, timeout)
+
+    @contextmanager
+    def set_to(self, clock: Clock) -> Iterator[None]:
+        """Go by *clock* until the block ends."""
+        before, self._clock = self._clock, clock
+        try:
+            yield
+        finally:
+            self._clock = before
+
+
+CURRENT_CLOCK = CurrentClock()

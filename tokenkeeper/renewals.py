@@ -230,8 +230,8 @@ class Renewals:
             if provider not in self.registry.providers():
                 return False
             self.registry.remove(name)
-            cleared = self._forget([name])
-        self.hooks.tell(*cleared)
+            self._forget([name])
+        self.hooks.tell()
         return True
 
     def providers(self) -> list[BaseOAuth2Provider]:

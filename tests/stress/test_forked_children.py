@@ -9,8 +9,25 @@ import pytest
 
 from tokenkeeper import KeeperClosedError, OAuth2TokenManager, TokenAcquisitionError, fork, portal
 from tokenkeeper import default as default_module
+from tokenkeeper.clock import SYSTEM_CLOCK, SystemClock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+
+
+class Ahead(SystemClock):
+    """The machine's clocks, which each process may put ahead: load makes no token end early."""
+
+    seconds = 0.0
+
+    def time(self):
+        return SYSTEM_CLOCK.time() + self.seconds
+
+    def monotonic(self):
+        return SYSTEM_CLOCK.monotonic() + self.seconds
+
+
+INTO_THE_BUFFER = 3400.0
+"""Seconds, of the hour that tokens live."""
 
 
 def wait_for_own_renewal(keeper, source, token):
@@ -27,9 +44,10 @@ def wait_for_own_renewal(keeper, source, token):
 
 def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
     """Each has its warm token at once, fetches the cold one, and renews in its own background."""
-    warm, cold = kit.Source("warm", lifetime=2.0), kit.AsyncSource("cold")
-    stuck = kit.Source("stuck")
-    keeper = make_keeper(warm, cold, stuck)
+    clock = Ahead()
+    warm, cold = kit.Source("warm", clock=clock), kit.AsyncSource("cold", clock=clock)
+    stuck = kit.Source("stuck", clock=clock)
+    keeper = make_keeper(warm, cold, stuck, clock=clock)
     token = keeper.get_token("warm")
     stuck.hold()
     cold.hold()
@@ -40,6 +58,7 @@ def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
 
     def live():
         at_once = keeper.get_token("warm")
+        clock.seconds = INTO_THE_BUFFER
         others = [keeper.get_token("stuck"), keeper.get_token("cold")]
         renewed = wait_for_own_renewal(keeper, warm, at_once)
         return [at_once, others, renewed, os.getpid()]
@@ -60,8 +79,9 @@ def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
 
 def test_a_child_of_a_child(kit, make_keeper):
     """Tokens are handed down through the generations, and each of them can renew."""
-    warm, stuck = kit.Source("warm", lifetime=2.0), kit.Source("stuck")
-    keeper = make_keeper(warm, stuck)
+    clock = Ahead()
+    warm, stuck = kit.Source("warm", clock=clock), kit.Source("stuck", clock=clock)
+    keeper = make_keeper(warm, stuck, clock=clock)
     token = keeper.get_token("warm")
 
     def live_and_fork(generations):
@@ -69,6 +89,7 @@ def test_a_child_of_a_child(kit, make_keeper):
         assert stuck.entered.wait(kit.GUARD_SECONDS)
         assert keeper.get_token("warm") == token
         below = kit.Child(lambda: live_and_fork(generations - 1)) if generations else None
+        clock.seconds = INTO_THE_BUFFER
         stuck.gate.set()
         flight.join()
         renewed = wait_for_own_renewal(keeper, warm, token)

@@ -97,8 +97,10 @@ def get(
 
     It is one of the configuration file's. Without a file the environment describes one client,
     either by OAUTH2_CLIENT_ID, OAUTH2_CLIENT_SECRET, OAUTH2_TOKEN_URL and, if need be,
-    OAUTH2_SCOPE, or by AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID. Where both are
-    set, the NAME "azure" or "oauth2" chooses; otherwise NAME is yours to choose.
+    OAUTH2_SCOPE, or by AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID and, if need be,
+    AZURE_SCOPE. A secret may be in a file, named by OAUTH2_CLIENT_SECRET_FILE or
+    AZURE_CLIENT_SECRET_FILE. Where both are set, the NAME "azure" or "oauth2" chooses; otherwise
+    NAME is yours to choose.
 
     \b
     curl -H "$(tokenkeeper get billing --format header)" https://api.example.com/

@@ -28,7 +28,8 @@ class KeeperMiddleware:
     An answer of 401 names the token that was refused: however many requests meet it at once, one
     renewal follows. The request is sent again, unless its body is a stream; the caller then gets
     the 401 at once, and the next request has the new token. A second 401 is the caller's. Places
-    that are not allowed get no token, and are called all the same.
+    that are not allowed get no token, and are called all the same. Any number of sessions and event
+    loops may share one.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.

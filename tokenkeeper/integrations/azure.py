@@ -89,7 +89,10 @@ class KeeperCredential:
 
 
 class AsyncKeeperCredential:
-    """The same for async Azure clients, under asyncio and trio."""
+    """The same for async Azure clients, under asyncio and trio; any number of loops may share it.
+
+    Its parameters are those of :class:`KeeperCredential`.
+    """
 
     def __init__(
         self, keeper: TokenKeeper, provider_name: str, *, timeout: float | None = None
@@ -152,6 +155,7 @@ class CredentialProvider(BaseOAuth2Provider):
     :param options: what ``BaseOAuth2Provider`` takes.
 
     Most credentials have a cache of their own: a renewal gets what they see fit to give.
+    Thread-safe as far as the credential is.
     """
 
     def __init__(

@@ -118,8 +118,9 @@ class RenewingTransport(HttpTransport[Any, Any]):
 class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
     """The same for an async client, under asyncio and trio.
 
-    The transport below is azure-core's ``AioHttpTransport`` by default. It needs aiohttp, and
-    asyncio.
+    Its parameters are those of :class:`RenewingTransport`, but that the transport below is
+    azure-core's ``AioHttpTransport`` by default. That one needs aiohttp, and asyncio. It belongs to
+    the event loop that the transport below belongs to.
     """
 
     def __init__(

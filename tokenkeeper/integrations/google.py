@@ -28,6 +28,8 @@ DEFAULT_LIFETIME = timedelta(hours=1)
 class GoogleCredentialsProvider(BaseOAuth2Provider):
     """Gets tokens from credentials of ``google-auth``; each renewal really asks for one.
 
+    Thread-safe as far as the credentials are.
+
     :param credentials: from ``google.auth.default(scopes=[...])`` or any of its classes, those for
         ID tokens included. They are the provider's from here on: nobody else should refresh them.
     :param options: what ``BaseOAuth2Provider`` takes.

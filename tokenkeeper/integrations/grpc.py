@@ -37,6 +37,9 @@ class KeeperPlugin(grpc.AuthMetadataPlugin):
     gRPC calls it on a thread of its own, and for secure channels only, so a token never leaves
     for a server that was not verified. A call for which there is no token ends with
     ``UNAVAILABLE``, and the details say why.
+
+    :param keeper: where tokens come from.
+    :param provider_name: whose.
     """
 
     def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
@@ -61,7 +64,7 @@ class RenewingInterceptor(
     grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
     grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]
 ):
-    """Renews once where a server says ``UNAUTHENTICATED``, and makes the call again.
+    """Renews once where a server says ``UNAUTHENTICATED``, and makes the call again. Thread-safe.
 
     A hundred calls that are refused at once cause one renewal. A second refusal is the caller's.
     A call is made again if it has one request, and no answer has come of it. A stream of requests
@@ -69,6 +72,9 @@ class RenewingInterceptor(
 
     A call ends when its ``timeout`` does, the wait for a token and the second try included. One by
     ``future()`` waits for the first token of all, and for nothing else.
+
+    :param keeper: where tokens come from.
+    :param provider_name: whose; the same that the plugin has.
     """
 
     def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:

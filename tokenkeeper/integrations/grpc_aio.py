@@ -45,6 +45,11 @@ def renewing_interceptors(
 
     gRPC may report a stream of requests that was refused while one was written as ``INTERNAL``
     (its issue 36066). Nobody can tell that this was a refusal, and the token is kept.
+
+    :param keeper: where tokens come from.
+    :param provider_name: whose; the same that the plugin has.
+
+    Made anew for each channel, they belong to the event loop of that channel.
     """
     manager = OAuth2TokenManager(keeper)
     kinds = (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)

@@ -104,7 +104,7 @@ class _Scripted(BaseOAuth2Provider):
 
 
 class MockProvider(_Scripted):
-    """Grants ``NAME-token-1``, ``NAME-token-2``, ... and whatever else it is told to.
+    """Grants ``NAME-token-1``, ``NAME-token-2``, ... and whatever else it is told to. Thread-safe.
 
     :param lifetime_seconds: how long its tokens live; may be assigned to.
     :param script: outcomes of the next calls, used up in order: an exception is raised, a number
@@ -138,7 +138,7 @@ class MockProvider(_Scripted):
 
 
 class AsyncMockProvider(_Scripted):
-    """A :class:`MockProvider` whose methods are ``async def``."""
+    """A :class:`MockProvider` whose methods are ``async def``, with the same parameters."""
 
     async def acquire_token(self) -> OAuth2Token:
         """Return the next token of the script."""
@@ -162,7 +162,7 @@ class AsyncMockProvider(_Scripted):
 
 
 class StaticProvider(BaseOAuth2Provider):
-    """Grants the same text each time, with a whole life before it.
+    """Grants the same text each time, with a whole life before it. Thread-safe.
 
     :param access_token: the text.
     :param lifetime_seconds: how long a keeper takes it to live.

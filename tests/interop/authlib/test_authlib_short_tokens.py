@@ -26,7 +26,9 @@ def test_two_second_tokens(kit, server, make_keeper, make_provider, watch):
 
     kit.work(keeper, SECONDS)
 
-    renewals = {}
+    # Here, as nobody presents what is renewed after the work.
+    renewals = {name: keeper.get_cached_token_info(name)["renewals"] for name in names}
+    worked_with = sum(renewals.values())
 
     # A machine that is busy elsewhere may stall us for as long as a token lives. That proves
     # nothing, may cost a request more, and must not be what happens most of the time.
@@ -49,7 +51,8 @@ def test_two_second_tokens(kit, server, make_keeper, make_provider, watch):
         assert stats["most_at_once"] == 1
         assert stats["families_revoked"] == 0
     assert server.stats("rotating")["grants_by_client_credentials"] == 1
-    assert len(set(watch.taken)) >= sum(renewals.values())
+    # The last token of each client may have come too late, and so may one in each stall.
+    assert len(set(watch.taken)) >= worked_with - stalls - len(watch.late)
     assert stalls <= sum(renewals.values()) / 4
     assert len(watch.late) <= len(watch.taken) / 4
 

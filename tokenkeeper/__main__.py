@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import select
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,11 +13,13 @@ from types import FrameType
 
 __all__ = ["main"]
 
+_CURSOR_AND_LINE = b"\x1b[?25h\n"
+
 
 def main() -> None:
     """Run the command line."""
     try:
-        with _terminated_in_order():
+        with _terminated_at_once():
             _show_what_has_no_letters_here()
             from tokenkeeper.cli.group import cli
 
@@ -38,11 +42,22 @@ def main() -> None:
 
 
 @contextmanager
-def _terminated_in_order() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does, which gives a terminal its cursor back."""
+def _terminated_at_once() -> Iterator[None]:
+    """Let SIGTERM end the process at once, and give a terminal its cursor back.
+
+    An exception would not do: it comes up in whatever code runs at that moment, and a callback of
+    a C extension makes another error of it, or swallows it. What a kill leaves half done, every
+    part of the command copes with anyway, as SIGKILL asks nobody.
+    """
 
     def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(128 + number)
+        with suppress(OSError):  # the terminal may be gone
+            terminals = [each for each in (1, 2) if os.isatty(each)]
+            # A terminal that was halted with Ctrl-S takes nothing, and is not waited for.
+            takes = select.select([], terminals[:1], [], 0)[1]
+            for terminal in takes:
+                os.write(terminal, _CURSOR_AND_LINE)
+        os._exit(128 + number)  # also where the default would not end it: as the first process
 
     before = signal.signal(signal.SIGTERM, end)
     try:

@@ -160,6 +160,42 @@ def test_a_kill_on_a_terminal(terminal, arguments, until):
     assert b"Traceback" not in rest
 
 
+KILLED_WHERE_EXCEPTIONS_ARE_LOST = """
+import signal
+from tokenkeeper import __main__
+from tokenkeeper.cli import group
+
+class Lost:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        for _ in range(1000):  # where a signal that came is seen
+            pass
+
+def command(**_):
+    Lost()
+    print("went on")
+
+group.cli = command
+__main__.main()
+"""
+
+
+def test_a_kill_where_exceptions_are_lost():
+    """SIGTERM ends the command in code that swallows each exception, too."""
+    command = [sys.executable, "-c", KILLED_WHERE_EXCEPTIONS_ARE_LOST]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+
+
+def test_a_kill_on_a_halted_terminal(terminal):
+    """A terminal that was halted with Ctrl-S keeps nobody from dying."""
+    process, end = terminal("watch", "billing")
+    shown(end, until=b"fresh")
+    os.write(end, b"\x13")
+    process.terminate()
+    assert process.wait(timeout=60) == 143
+
+
 def test_a_kill_at_a_server_that_hangs(start, server):
     """SIGTERM ends a wait at once."""
     with server.outage("stall"):

@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -203,12 +202,7 @@ def _partly_right(pieces: list[Piece], error: InvalidConfigurationError) -> Desc
 
 def _from_file(provider: ReloadableProvider[Registration]) -> Registered:
     kind = provider.registration.block.provider_type
-    return Registered(provider, kind, partial(_identity_of, provider))
-
-
-def _identity_of(provider: ReloadableProvider[Registration]) -> str:
-    registration = provider.registration
-    return registration.block.model_dump_json() + registration.secret
+    return Registered(provider, kind, lambda: provider.registration.identity)
 
 
 def _from_environment(client: Client) -> Registered:

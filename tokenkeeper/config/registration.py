@@ -6,6 +6,7 @@ import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,7 +20,7 @@ from tokenkeeper.config.variables import fill_in, is_in_clear
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
-__all__ = ["SECTION", "Piece", "Registration", "read_pieces", "read_registrations"]
+__all__ = ["Piece", "Registration", "read_pieces", "read_registrations"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Registration:
     def provider_name(self) -> str:
         """The name that callers ask for."""
         return self.block.provider_name
+
+    @cached_property
+    def identity(self) -> str:
+        """A text that is equal for equal requests to one server; never shown: it has the secret."""
+        return self.block.model_dump_json() + self.secret
 
     def make_provider(self) -> BaseOAuth2Provider:
         """Return a new provider."""

@@ -29,9 +29,9 @@ class TestFresh:
         stale_at = keeper._held["api"].stale_at
         clock.step(math.nextafter(stale_at, 0) - clock.monotonic())
         keeper._renewals.ask = None  # the slow path would fail
-        keeper._renewals.in_background = None
+        keeper._renewals.crew.in_background = None
         assert keeper.get_token("api") == "api-1"
-        del keeper._renewals.ask, keeper._renewals.in_background
+        del keeper._renewals.ask, keeper._renewals.crew.in_background
 
 
 class TestRenewing:

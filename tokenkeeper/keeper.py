@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tokenkeeper import portal
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.crew import Crew
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     TokenAcquisitionError,
-    UnknownProviderError,
 )
 from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.reload import reload
 from tokenkeeper.renewal import Renewal
 from tokenkeeper.renewals import Renewals
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
@@ -36,7 +37,6 @@ from tokenkeeper.travel import StaysHere
 from tokenkeeper.wish import Wish
 
 if TYPE_CHECKING:
-    from tokenkeeper.config.configuration import Configuration
     from tokenkeeper.integrations.requests import KeeperAuth
 
 __all__ = ["TokenKeeper"]
@@ -125,7 +125,7 @@ class TokenKeeper(StaysHere):
             now = self._now  # CPython 3.11 calls a local faster than an attribute
             if now() < held.stale_at and not force_refresh:
                 return held.access_token
-            if now() < held.dead_at and not force_refresh and self._renewals.in_background():
+            if now() < held.dead_at and not force_refresh and self._renewals.crew.in_background():
                 return held.access_token
         except KeyError:
             pass
@@ -215,8 +215,7 @@ class TokenKeeper(StaysHere):
             raise InvalidConfigurationError(
                 f"{type(provider).__name__} does not derive from BaseOAuth2Provider"
             )
-        if not self._renewals.add(provider):
-            raise self._taken(provider.provider_name)
+        self._renewals.add(provider)
 
     def remove_provider(self, provider_name: str) -> None:
         """Forget the provider *provider_name* and its token, and close it.
@@ -224,14 +223,6 @@ class TokenKeeper(StaysHere):
         :raises UnknownProviderError: if no provider has that name.
         """
         portal.call(self._renewals.remove(provider_name).close)
-
-    @staticmethod
-    def _taken(name: str) -> InvalidConfigurationError:
-        return InvalidConfigurationError(
-            f"provider name {name!r} is taken: remove_provider() it first, or choose another",
-            provider_name=name,
-            field="provider_name",
-        )
 
     def list_providers(self) -> list[str]:
         """Return the registered names, in the order of their registration."""
@@ -288,7 +279,6 @@ class TokenKeeper(StaysHere):
 
         :raises InvalidConfigurationError: naming the variable that is missing, or wrong.
         """
-        from tokenkeeper.config.configuration import Configuration
         from tokenkeeper.config.environment import CONFIG_VARIABLE, clients_from_environment
 
         if os.environ.get(CONFIG_VARIABLE):
@@ -317,38 +307,11 @@ class TokenKeeper(StaysHere):
             was made neither by :meth:`from_config` nor by :meth:`from_env`.
         :raises KeeperClosedError: after :meth:`close`.
         """
-        from tokenkeeper.config.reloadable import ReloadableProvider
-
-        configuration = self._configuration
-        if configuration is None:
+        if self._configuration is None:
             raise InvalidConfigurationError(
                 "this keeper was not made from a configuration: use TokenKeeper.from_config()"
             )
-
-        def check(names: Iterable[str]) -> None:
-            registered = {each.provider_name: each for each in self._renewals.providers()}
-            for name in names:
-                if not isinstance(registered.get(name), ReloadableProvider | None):
-                    raise self._taken(name)
-
-        with configuration.turn:
-            changed = configuration.reload(check)
-            # Not by what this call changed: one before may have been interrupted half-way.
-            wanted, there = configuration.providers, self._renewals.providers()
-            removed = []
-            for each in there:
-                is_ours = isinstance(each, ReloadableProvider)
-                if is_ours and each not in wanted and self._renewals.discard(each):
-                    portal.call(each.close)
-                    removed.append(each.provider_name)
-            added = [each for each in wanted if each not in there]
-            for provider in added:
-                self.add_provider(provider)
-        for name in changed:
-            with suppress(UnknownProviderError):  # it was removed by hand meanwhile
-                self._renewals.reconsider(name)
-        names = [each.provider_name for each in added]
-        return {"added": names, "changed": changed, "removed": removed}
+        return reload(self._renewals, self._configuration, self.add_provider)
 
     # ---- the end
 
@@ -423,4 +386,4 @@ def _go_inline() -> None:
     # Threads that are told to go before the interpreter is torn down print nothing while it is.
     # The keepers stay open: daemon threads of the application may use them to the last moment.
     for keeper in list(_keepers):
-        keeper._renewals.go_inline(timeout=0.2)  # noqa: SLF001 - module and class are one
+        keeper._renewals.crew.go_inline(timeout=0.2)  # noqa: SLF001 - module and class are one

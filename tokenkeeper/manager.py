@@ -67,7 +67,7 @@ class OAuth2TokenManager(StaysHere):
             now = self._now
             if now() < held.stale_at and not force_refresh:
                 return held.access_token
-            if now() < held.dead_at and not force_refresh and self._renewals.in_background():
+            if now() < held.dead_at and not force_refresh and self._renewals.crew.in_background():
                 return held.access_token
         except KeyError:
             pass
@@ -163,7 +163,7 @@ class OAuth2TokenManager(StaysHere):
 
     async def _off_loop_if_inline(self, call: Callable[[], T]) -> T:
         """Call what only notes down a renewal on the loop, and what flies one inline off it."""
-        return call() if self._renewals.background else await _off_loop(call)
+        return call() if self._renewals.crew.background else await _off_loop(call)
 
     async def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> HeldToken:
         """Suspend until *wish* is granted, or raise why it is not."""

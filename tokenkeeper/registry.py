@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from tokenkeeper.exceptions import KeeperClosedError, UnknownProviderError
+from tokenkeeper.exceptions import (
+    InvalidConfigurationError,
+    KeeperClosedError,
+    UnknownProviderError,
+)
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "name_is_taken"]
 
 
 class Registry:
@@ -23,10 +27,14 @@ class Registry:
         if self.closed:
             raise KeeperClosedError("the keeper is closed: make a new one")
 
-    def add(self, provider: BaseOAuth2Provider) -> bool:
-        """Register *provider*; ``False`` if its name is taken."""
+    def add(self, provider: BaseOAuth2Provider) -> None:
+        """Register *provider*.
+
+        :raises InvalidConfigurationError: if its name is taken.
+        """
         self.check_open()
-        return self._providers.setdefault(provider.provider_name, provider) is provider
+        if self._providers.setdefault(provider.provider_name, provider) is not provider:
+            raise name_is_taken(provider.provider_name)
 
     def find(self, name: str) -> BaseOAuth2Provider:
         """Return the provider *name*.
@@ -66,3 +74,12 @@ class Registry:
         providers = list(self._providers.values())
         self._providers.clear()
         return providers
+
+
+def name_is_taken(name: str) -> InvalidConfigurationError:
+    """Return the error for a second provider of one name."""
+    return InvalidConfigurationError(
+        f"provider name {name!r} is taken: remove_provider() it first, or choose another",
+        provider_name=name,
+        field="provider_name",
+    )

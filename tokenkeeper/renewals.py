@@ -7,48 +7,35 @@ decisions; no request, no wait and no log line is made under it.
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from contextvars import Context, ContextVar
-from functools import partial
+from contextvars import Context
 from typing import Any
 
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.crew import Crew
 from tokenkeeper.events import EventHook, TokenCleared, TokenRefused
 from tokenkeeper.exceptions import (
-    KeeperClosedError,
     OAuth2Error,
     TokenAcquisitionError,
     UnknownProviderError,
     as_refresh_error,
 )
-from tokenkeeper.fetch import fetch
 from tokenkeeper.greenlets import check_greenlets
 from tokenkeeper.held import HeldToken
 from tokenkeeper.hooks import Hooks
 from tokenkeeper.ledger import Ledger
+from tokenkeeper.pilot import Pilot, closed_meanwhile, is_flown_here
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.registry import Registry
 from tokenkeeper.renewal import Renewal, callers_context
-from tokenkeeper.retry import (
-    RetryPolicy,
-    as_oauth2_error,
-    call_with_retries,
-    is_interruption,
-)
+from tokenkeeper.retry import RetryPolicy, is_interruption
 from tokenkeeper.wish import Wish
 
 __all__ = ["Renewals"]
-
-_log = logging.getLogger("tokenkeeper.renewals")
-
-_flown_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_flight", default=None)
-"""The flight that called this code; anyio carries it over into coroutines."""
 
 
 class Renewals:
@@ -75,8 +62,10 @@ class Renewals:
         self.ledger = Ledger(cooldown_seconds, retry, clock)
         self.held = self.ledger.held
         self.registry = Registry()
-        self.background = background
-        self.crew = Crew(max_workers, clock, _weak_renew(self))
+        self.crew = Crew(
+            background=background, limit=max_workers, clock=clock, renew=_weak_renew(self)
+        )
+        self._pilot = Pilot(self.crew, retry=retry, clock=clock, jitter=jitter)
         self._retry = retry
         self.clock = clock
         self._jitter = jitter
@@ -116,7 +105,11 @@ class Renewals:
     ) -> Wish:
         """Note down what a caller wants, and when it came."""
         deadline = math.inf if timeout is None else self.clock.monotonic() + timeout
-        return Wish(name, next(self._counter), deadline, force, refused)
+        return Wish(name, self.next_count(), deadline, force, refused)
+
+    def next_count(self) -> int:
+        """Return a number larger than all before: so wishes and requests have an order."""
+        return next(self._counter)
 
     def ask(self, wish: Wish) -> HeldToken | Renewal:
         """Return the token that grants *wish*, or the renewal to wait for.
@@ -141,7 +134,8 @@ class Renewals:
                 granted = held is not None and wish.is_granted_by(held, now)
                 if held is not None and granted:
                     # Without a refresher the first caller in the buffer renews, the others go on.
-                    if self.background or flight is not None or wish.force or now < held.renew_at:
+                    in_time = self.crew.background or now < held.renew_at
+                    if in_time or flight is not None or wish.force:
                         return held
                 elif flight is None and not wish.force:
                     self.ledger.cooldown.check(name)
@@ -151,14 +145,14 @@ class Renewals:
                 if not granted:  # who has a token in hand does not wait for retries
                     flight.join(wish.deadline)
             if mine is not None:
-                self._launch(mine, urgent=True)
+                self._pilot.launch(mine, self, urgent=True)
             if refused:
                 self.hooks.tell()
         except BaseException as struck:
             if mine is not None:
-                self._rescue(mine, struck)
+                self._pilot.rescue(mine, self, struck)
             raise
-        if mine is None and _flown_here.get() is flight:
+        if mine is None and is_flown_here(flight):
             raise TokenAcquisitionError(
                 f"provider {name!r} asked for its own token while fetching it: "
                 "it must use another provider's, or none",
@@ -178,7 +172,7 @@ class Renewals:
         except OAuth2Error as error:
             if wish.force and not wish.is_older_than(flight.began):
                 return self.ask(wish)  # it failed for somebody who asked earlier
-            if is_interruption(error.__cause__) and not self.background:
+            if is_interruption(error.__cause__) and not self.crew.background:
                 return self.ask(wish)  # another caller flew it, and was interrupted
             current = self.held.get(wish.provider_name)
             if current is None or not wish.is_granted_by(current, now):
@@ -200,10 +194,10 @@ class Renewals:
 
     # ---- the registry
 
-    def add(self, provider: BaseOAuth2Provider) -> bool:
-        """Register *provider*; ``False`` if its name is taken."""
+    def add(self, provider: BaseOAuth2Provider) -> None:
+        """Register *provider*."""
         with self._lock:
-            return self.registry.add(provider)
+            self.registry.add(provider)
 
     def find(self, name: str) -> BaseOAuth2Provider:
         """Return the provider *name*."""
@@ -282,7 +276,7 @@ class Renewals:
             # In nobody's context: a thread may have that of whoever happened to start it.
             flight = Renewal(self.registry.find(name), held, Context())
             self._take_off(flight)
-        self._launch(flight, urgent=False)
+        self._pilot.launch(flight, self, urgent=False)
 
     def reconsider(self, name: str) -> None:
         """Forget that *name* was refused, and renew its token if there is one. Does not block.
@@ -294,7 +288,7 @@ class Renewals:
             self.registry.find(name)
             self._flights.pop(name, None)
             is_held = self.ledger.advance(name)
-        if is_held and self.in_background():
+        if is_held and self.crew.in_background():
             self.renew(name)
 
     def renew_due(self) -> None:
@@ -306,13 +300,6 @@ class Renewals:
         """Let others join. Called with the lock held."""
         self._aloft.add(flight)
         self._flights[flight.provider.provider_name] = flight
-
-    def _rescue(self, flight: Renewal, struck: BaseException) -> None:
-        """See to it that *flight* lands, though its caller was struck by a signal's exception."""
-        if self.background:
-            self._launch(flight, urgent=True)  # again, perhaps: it is flown once
-        else:
-            self._land_badly(flight, as_oauth2_error(struck, flight.provider.provider_name))
 
     def _touch_down(self, flight: Renewal) -> bool:
         """Say whether its outcome counts: not cleared, removed or closed meanwhile.
@@ -326,51 +313,8 @@ class Renewals:
             del self._flights[name]
         return counts
 
-    def _launch(self, flight: Renewal, *, urgent: bool) -> None:
-        if self.background:
-            try:
-                self.crew.workers.submit(partial(self._fly, flight), urgent=urgent)
-            except RuntimeError:  # this host has no thread to give
-                pass
-            else:
-                return
-        self._fly(flight)
-
-    def _fly(self, flight: Renewal) -> None:
-        if flight.claim():
-            flight.context.run(self._fly_alone, flight)
-
-    def _fly_alone(self, flight: Renewal) -> None:
-        provider = flight.provider
-        if self.crew.leaving.is_set():
-            flight.fail(_closed_meanwhile())
-            return
-        outer = _flown_here.set(flight)
-        flight.took_off = self.clock.monotonic()
-        try:
-            held = call_with_retries(
-                partial(self._attempt, flight),
-                provider.retry or self._retry,
-                clock=self.clock,
-                closing=self.crew.leaving,
-                wanted_at=flight.is_wanted_at,
-            )
-            self._land_well(flight, held)
-        except BaseException as error:  # whatever it was, nobody must wait for ever
-            self._land_badly(flight, as_oauth2_error(error, provider.provider_name))
-            if not isinstance(error, Exception):
-                raise
-        finally:
-            _flown_here.reset(outer)
-
-    def _attempt(self, flight: Renewal) -> HeldToken:
-        flight.began = sent = next(self._counter)
-        flight.attempts += 1
-        return fetch(
-            flight.provider, flight.replaces, sent=sent, clock=self.clock, jitter=self._jitter
-        )
-
-    def _land_well(self, flight: Renewal, held: HeldToken) -> None:
+    def land_well(self, flight: Renewal, held: HeldToken) -> None:
+        """Hold the token that *flight* brought, and hand it to who waits."""
         name = flight.provider.provider_name
         with self._lock:
             counts = self._touch_down(flight)
@@ -379,11 +323,12 @@ class Renewals:
                 self.crew.refresher.schedule(name, held.renew_at)
                 self.hooks.line_up(flight.granted(held, self.clock))
         if counts:
-            self.in_background()
+            self.crew.in_background()
         flight.succeed(held)
         self.hooks.tell()
 
-    def _land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
+    def land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
+        """Note why *flight* brought no token, and tell who waits."""
         name = flight.provider.provider_name
         if flight.replaces is not None and isinstance(error, TokenAcquisitionError):
             error = as_refresh_error(error)
@@ -398,26 +343,6 @@ class Renewals:
         flight.fail(error)
         self.hooks.tell()
 
-    def in_background(self) -> bool:
-        """Say whether the background renews, and start it where it should and does not yet.
-
-        A reader inside the buffer asks this, takes no lock for it, and goes on with its token.
-        """
-        if self.crew.refresher.is_running or not self.background:
-            return self.background
-        try:
-            self.crew.refresher.start()
-        except RuntimeError:
-            self.background = False
-            if threading.main_thread().is_alive():  # else it is only the interpreter that ends
-                _log.warning("this host starts no threads: tokens are renewed inline instead")
-        return self.background
-
-    def go_inline(self, timeout: float) -> None:
-        """End the threads and go on without: who still asks renews inline."""
-        self.background = False
-        self.crew.dismiss(timeout)
-
     def close(self, timeout: float) -> list[BaseOAuth2Provider]:
         """Stop the threads, fail who waits, forget all; return the providers to be closed.
 
@@ -430,13 +355,9 @@ class Renewals:
             self._flights.clear()
             self.held.clear()
         for flight in flights:
-            flight.fail(_closed_meanwhile())
+            flight.fail(closed_meanwhile())
         self.crew.leave(timeout)
         return providers
-
-
-def _closed_meanwhile() -> KeeperClosedError:
-    return KeeperClosedError("the keeper was closed while this token was fetched")
 
 
 def _weak_renew(renewals: Renewals) -> Callable[[str], None]:

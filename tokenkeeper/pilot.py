@@ -1,0 +1,117 @@
+"""How a renewal is flown: on a worker or by the caller, with retries, until it has landed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from typing import Protocol
+
+from tokenkeeper.clock import Clock
+from tokenkeeper.crew import Crew
+from tokenkeeper.exceptions import KeeperClosedError, OAuth2Error
+from tokenkeeper.fetch import fetch
+from tokenkeeper.held import HeldToken
+from tokenkeeper.renewal import Renewal
+from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
+
+__all__ = ["Pilot", "Tower", "closed_meanwhile", "is_flown_here"]
+
+_flown_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_flight", default=None)
+"""The flight that called this code; anyio carries it over into coroutines."""
+
+
+class Tower(Protocol):
+    """What a pilot reports to. Thread-safe; called without a lock held."""
+
+    def next_count(self) -> int:
+        """Return a number larger than all before: so wishes and requests have an order."""
+        ...
+
+    def land_well(self, flight: Renewal, held: HeldToken) -> None:
+        """Take in the token that *flight* brought, and tell who waits for it."""
+        ...
+
+    def land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
+        """Take in why *flight* brought none, and tell who waits for it."""
+        ...
+
+
+class Pilot:
+    """Flies renewals. Thread-safe, and holds neither tokens nor who holds them.
+
+    :param retry: what to do about failures that may pass, where a provider has no policy.
+    """
+
+    def __init__(
+        self, crew: Crew, *, retry: RetryPolicy, clock: Clock, jitter: Callable[[], float]
+    ) -> None:
+        self._crew = crew
+        self._retry = retry
+        self._clock = clock
+        self._jitter = jitter
+
+    def launch(self, flight: Renewal, tower: Tower, *, urgent: bool) -> None:
+        """Fly on a worker; here and now, without the background or a thread that can be had."""
+        if not self._handed_over(flight, tower, urgent=urgent):
+            self._fly(flight, tower)
+
+    def rescue(self, flight: Renewal, tower: Tower, struck: BaseException) -> None:
+        """See to it that *flight* lands, though its caller was struck by a signal's exception."""
+        # Handed over twice, perhaps: it is flown once. Else it was the caller's to fly.
+        if not self._handed_over(flight, tower, urgent=True):
+            tower.land_badly(flight, as_oauth2_error(struck, flight.provider.provider_name))
+
+    def _handed_over(self, flight: Renewal, tower: Tower, *, urgent: bool) -> bool:
+        """Give *flight* to a worker; ``False`` if there is none."""
+        if not self._crew.background:
+            return False
+        try:
+            self._crew.workers.submit(partial(self._fly, flight, tower), urgent=urgent)
+        except RuntimeError:  # this host has no thread to give
+            return False
+        return True
+
+    def _fly(self, flight: Renewal, tower: Tower) -> None:
+        if flight.claim():
+            flight.context.run(self._fly_alone, flight, tower)
+
+    def _fly_alone(self, flight: Renewal, tower: Tower) -> None:
+        provider = flight.provider
+        if self._crew.leaving.is_set():
+            flight.fail(closed_meanwhile())
+            return
+        outer = _flown_here.set(flight)
+        flight.took_off = self._clock.monotonic()
+        try:
+            held = call_with_retries(
+                partial(self._attempt, flight, tower),
+                provider.retry or self._retry,
+                clock=self._clock,
+                closing=self._crew.leaving,
+                wanted_at=flight.is_wanted_at,
+            )
+            tower.land_well(flight, held)
+        except BaseException as error:  # whatever it was, nobody must wait for ever
+            tower.land_badly(flight, as_oauth2_error(error, provider.provider_name))
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            _flown_here.reset(outer)
+
+    def _attempt(self, flight: Renewal, tower: Tower) -> HeldToken:
+        flight.began = sent = tower.next_count()
+        flight.attempts += 1
+        return fetch(
+            flight.provider, flight.replaces, sent=sent, clock=self._clock, jitter=self._jitter
+        )
+
+
+def is_flown_here(flight: Renewal) -> bool:
+    """Say whether *flight* itself called the code that asks, by way of its provider."""
+    return _flown_here.get() is flight
+
+
+def closed_meanwhile() -> KeeperClosedError:
+    """Return what those get who waited for a token as the keeper was closed."""
+    return KeeperClosedError("the keeper was closed while this token was fetched")

@@ -1,0 +1,56 @@
+"""How a keeper is brought in line with a configuration that changed, with no gap in service."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from tokenkeeper import portal
+from tokenkeeper.config.configuration import Configuration
+from tokenkeeper.config.reloadable import ReloadableProvider
+from tokenkeeper.exceptions import UnknownProviderError
+from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.registry import name_is_taken
+from tokenkeeper.renewals import Renewals
+
+__all__ = ["reload"]
+
+
+def reload(
+    renewals: Renewals,
+    configuration: Configuration[Any],
+    add: Callable[[BaseOAuth2Provider], None],
+) -> dict[str, list[str]]:
+    """Read *configuration* again and take over what changed. One thread at a time does so.
+
+    :param add: registers a provider.
+    :returns: the names that were ``added``, ``changed`` and ``removed``.
+    :raises InvalidConfigurationError: if something is wrong; then nothing is taken over.
+    :raises KeeperClosedError: if the keeper was closed.
+    """
+
+    def check(names: Iterable[str]) -> None:
+        registered = {each.provider_name: each for each in renewals.providers()}
+        for name in names:
+            if not isinstance(registered.get(name), ReloadableProvider | None):
+                raise name_is_taken(name)
+
+    with configuration.turn:
+        changed = configuration.reload(check)
+        # Not by what this call changed: one before may have been interrupted half-way.
+        wanted, there = configuration.providers, renewals.providers()
+        removed = []
+        for each in there:
+            is_ours = isinstance(each, ReloadableProvider)
+            if is_ours and each not in wanted and renewals.discard(each):
+                portal.call(each.close)
+                removed.append(each.provider_name)
+        added = [each for each in wanted if each not in there]
+        for provider in added:
+            add(provider)
+    for name in changed:
+        with suppress(UnknownProviderError):  # it was removed by hand meanwhile
+            renewals.reconsider(name)
+    names = [each.provider_name for each in added]
+    return {"added": names, "changed": changed, "removed": removed}

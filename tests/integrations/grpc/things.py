@@ -1,4 +1,4 @@
-"""A gRPC server over real TLS, with a method of each kind, that refuses what the API refuses."""
+"""A gRPC server over real TLS that refuses what the API refuses, and a call of each kind to it."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

@@ -1,18 +1,13 @@
-"""The keeper: what it forgets, whom it knows, how it goes without threads, and its end."""
+"""The keeper: whom it knows, what it forgets and renews, and the one of the process."""
 
-import gc
 import math
 import threading
-import weakref
 
 import pytest
 
 import tokenkeeper.default as default_module
-import tokenkeeper.keeper as keeper_module
 from tokenkeeper import (
     InvalidConfigurationError,
-    KeeperClosedError,
-    OAuth2Token,
     TokenAcquisitionError,
     TokenKeeper,
     UnknownProviderError,
@@ -20,12 +15,6 @@ from tokenkeeper import (
 )
 
 WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", status_code=401)
-OUTAGE = TokenAcquisitionError("down", status_code=503)
-
-
-def _interrupted(keeper):
-    with pytest.raises(KeyboardInterrupt):
-        keeper.get_token("api")
 
 
 class TestForgetting:
@@ -191,183 +180,6 @@ class TestRegistry:
         assert repr(keeper) == "<TokenKeeper with 1 providers>"
 
 
-class TestInline:
-    """Without a background."""
-
-    @pytest.fixture
-    def keeper(self, clock, source):
-        with TokenKeeper(background=False, clock=clock, jitter=lambda: 0.0) as keeper:
-            keeper.add_provider(source)
-            yield keeper
-
-    def test_no_thread_is_started(self, keeper, monkeypatch):
-        """Everything happens on the caller's thread."""
-        monkeypatch.setattr(threading.Thread, "start", None)
-        assert keeper.get_token("api") == "api-1"
-        assert keeper.get_token("api", force_refresh=True) == "api-2"
-        assert keeper.refresh_all() == {"api": True}
-
-    def test_the_first_caller_in_the_buffer_renews(self, keeper, source, clock):
-        """Inside the buffer a read renews; outside it does not."""
-        keeper.get_token("api")
-        clock.step(3299)
-        assert keeper.get_token("api") == "api-1"
-        clock.step(2)
-        assert keeper.get_token("api") == "api-2"
-
-    def test_the_others_take_the_current_token(self, keeper, source, clock, in_thread):
-        """While one caller renews inside the buffer, the others are not kept waiting."""
-        keeper.get_token("api")
-        clock.step(3400)
-        source.gate.clear()
-        assert source.entered.acquire(timeout=10)
-        thread, got = in_thread(keeper.get_token, "api")
-        assert source.entered.acquire(timeout=10)
-        assert keeper.get_token("api") == "api-1"
-        source.gate.set()
-        thread.join(10)
-        assert got == ["api-2"]
-
-    def test_a_failure_in_the_buffer_is_nobody_s_error(self, keeper, source, clock):
-        """A renewal that fails inside the buffer costs one attempt, and is not repeated at once."""
-        keeper.get_token("api")
-        source.error = OUTAGE
-        clock.step(3400)
-        assert [keeper.get_token("api") for _ in range(50)] == ["api-1"] * 50
-        assert source.requests == 2
-
-    def test_due_renewals_by_hand(self, keeper, source, clock):
-        """The refresher's round may be made by hand."""
-        keeper.get_token("api")
-        clock.step(3241)
-        keeper._renewals.renew_due()
-        assert keeper.get_token("api") == "api-2"
-
-    def test_keyboard_interrupt(self, keeper, source):
-        """An interrupt goes to the caller, and leaves nothing in the air."""
-        source.error = KeyboardInterrupt()
-        with pytest.raises(KeyboardInterrupt):
-            keeper.get_token("api")
-        assert not keeper._renewals._flights
-        source.error = None
-        assert keeper.get_token("api") == "api-2"
-
-    def test_another_caller_is_interrupted(self, keeper, source):
-        """Who waited for a caller that was interrupted fetches the token itself."""
-        source.gate.clear()
-        source.error = KeyboardInterrupt()
-        flown = threading.Thread(target=_interrupted, args=(keeper,))
-        flown.start()
-        assert source.entered.acquire(timeout=10)
-        wish = keeper._renewals.wish("api")
-        flight = keeper._renewals.ask(wish)
-        source.gate.set()
-        flown.join(10)
-        source.error = None
-        assert keeper._wait_for(flight, wish).access_token == "api-2"
-
-
-class TestNoThreads:
-    """A host that starts no thread."""
-
-    def test_falls_back_to_inline(self, clock, make_source, monkeypatch, caplog):
-        """Where threads are refused tokens are renewed inline, and it is said once."""
-
-        def refuse(self):
-            raise RuntimeError("can't start new thread")
-
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-        source = make_source()
-        with TokenKeeper(clock=clock, jitter=lambda: 0.0) as keeper:
-            keeper.add_provider(source)
-            assert keeper.get_token("api") == "api-1"
-            clock.step(3400)
-            assert keeper.get_token("api") == "api-2"
-        assert caplog.text.count("starts no threads") == 1
-
-
-class TestClose:
-    """The end of a keeper."""
-
-    def test_after_close_every_call_raises(self, keeper, source, make_source):
-        """A closed keeper hands out nothing; closing twice is allowed."""
-        keeper.get_token("api")
-        keeper.close()
-        keeper.close()
-        assert source.closed == 1
-        assert keeper.is_closed
-        for call in (
-            lambda: keeper.get_token("api"),
-            lambda: keeper.get_token("api", force_refresh=True),
-            lambda: keeper.renew_refused("api", "x"),
-            lambda: keeper.clear_token(),
-            lambda: keeper.get_cached_token_info("api"),
-            lambda: keeper.list_providers(),
-            lambda: keeper.refresh_all(),
-            lambda: keeper.remove_provider("api"),
-            lambda: keeper.add_provider(make_source("new")),
-        ):
-            with pytest.raises(KeeperClosedError):
-                call()
-
-    def test_who_waits_is_told(self, keeper, source, in_thread):
-        """Closing fails who waits for a token, and does not wait for the server."""
-        source.gate.clear()
-        waiters = [in_thread(keeper.get_token, "api") for _ in range(4)]
-        assert source.entered.acquire(timeout=10)
-        closer = threading.Thread(target=keeper.close)
-        closer.start()
-        for thread, _ in waiters:
-            thread.join(10)
-        assert all(isinstance(results[0], KeeperClosedError) for _, results in waiters)
-        source.gate.set()
-        closer.join(10)
-
-    def test_context_manager(self, clock, source):
-        """Leaving the block closes the keeper."""
-        with TokenKeeper(clock=clock) as keeper:
-            keeper.add_provider(source)
-            keeper.get_token("api")
-        with pytest.raises(KeeperClosedError):
-            keeper.get_token("api")
-
-    def test_a_provider_that_fails_to_close(self, clock, make_source, caplog):
-        """A provider that can't be closed is logged, and the others are closed."""
-        bad, good = make_source("bad"), make_source("good")
-        bad.close = lambda: 1 / 0
-        keeper = TokenKeeper(clock=clock)
-        keeper.add_provider(bad)
-        keeper.add_provider(good)
-        keeper.close()
-        assert good.closed == 1
-        assert "'bad' failed to close" in caplog.text
-
-    def test_threads_end(self, make_source):
-        """Closing ends the threads that it started."""
-        before = set(threading.enumerate())
-        keeper = TokenKeeper()
-        keeper.add_provider(make_source(lifetime=1e9))
-        with pytest.raises(TokenAcquisitionError):
-            keeper.get_token("api", force_refresh=True, timeout=0)
-        keeper.close()
-        assert set(threading.enumerate()) <= before
-
-    def test_a_dropped_keeper_is_collected(self, source, clock):
-        """A keeper that nobody holds is collected, and its threads are told to go."""
-        keeper = TokenKeeper(clock=clock)
-        keeper.add_provider(source)
-        keeper.get_token("api")
-        crew = keeper._renewals.crew
-        thread = crew.refresher._thread
-        alive = weakref.ref(keeper)
-        del keeper
-        gc.collect()
-        assert alive() is None
-        thread.join(20)
-        assert not thread.is_alive()
-        assert crew.leaving.is_set()
-
-
 class TestDefault:
     """The keeper of the process."""
 
@@ -391,37 +203,3 @@ class TestDefault:
         assert second is not first
         assert not second.is_closed
         second.close()
-
-
-def _tokens_in_memory():
-    return sum(isinstance(each, OAuth2Token) for each in gc.get_objects())
-
-
-def test_an_old_token_leaves_memory_at_once(clock, source):
-    """Nothing refers to a token that was replaced or cleared, so it needs no collector to go."""
-    with TokenKeeper(background=False, clock=clock) as keeper:
-        keeper.add_provider(source)
-        gc.collect()
-        gc.disable()
-        try:
-            before = _tokens_in_memory()
-            keeper.get_token("api")
-            keeper.get_token("api", force_refresh=True)
-            assert _tokens_in_memory() == before + 1
-            keeper.clear_token()
-            assert _tokens_in_memory() == before
-        finally:
-            gc.enable()
-
-
-def test_at_exit_the_threads_end(source):
-    """At the end of the interpreter the threads end, and who still asks is served."""
-    keeper = TokenKeeper()
-    keeper.add_provider(source)
-    keeper.get_token("api")
-    thread = keeper._renewals.crew.refresher._thread
-    keeper_module._go_inline()
-    thread.join(10)
-    assert not thread.is_alive()
-    assert keeper.get_token("api", force_refresh=True) == "api-2"
-    keeper.close()

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenKeeper
@@ -241,6 +243,39 @@ def crowd():
             return [future.exception() or future.result() for future in futures]
 
     return crowd
+
+
+@pytest.fixture
+def crowd_of_tasks():
+    """Return what runs a job in many tasks at once and returns what each returned."""
+
+    async def crowd_of_tasks(count, job):
+        answers = []
+
+        async def run():
+            answers.append(await job())
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(count):
+                tasks.start_soon(run)
+        return answers
+
+    return crowd_of_tasks
+
+
+@pytest.fixture
+def cancel_in_a_renewal(provider):
+    """Return what runs a job until it asks for a token, and cancels it then."""
+
+    async def cancel_in_a_renewal(job, *arguments):
+        provider.shut()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(job, *arguments)
+            assert await anyio.to_thread.run_sync(provider.asking.wait, GUARD_SECONDS)
+            tasks.cancel_scope.cancel()
+        provider.open.set()
+
+    return cancel_in_a_renewal
 
 
 @pytest.fixture

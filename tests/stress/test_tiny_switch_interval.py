@@ -15,8 +15,7 @@ from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenAcqu
 TINY_SECONDS = 1e-6
 SECONDS = 110
 
-# Pools are other processes; and some tests of readers do this by themselves.
-SELECTION = "not pools and not usual and not frantic"
+SELECTION = "not usual and not frantic"  # some tests of readers do this by themselves
 
 HERE = Path(__file__).parent
 RACES = [
@@ -26,6 +25,8 @@ RACES = [
     "test_closing.py",  # close, clear and remove in the thick of it
     "test_async_providers.py",  # both fronts on async providers
     "test_forked_children.py",  # forks in mid flight and under load
+    "test_forks_under_locks.py",  # forks while a lock is held, or something is imported
+    "test_forks_beside_loops.py",  # forks of processes with an event loop, or inside one
 ]
 
 PLUGIN = f"""

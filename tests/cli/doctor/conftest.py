@@ -2,8 +2,11 @@
 
 import json
 import os
+import ssl
+from contextlib import ExitStack
 
 import pytest
+import trustme
 from click.testing import CliRunner
 from servers.ailing import SECRET, TOKEN, AilingServer
 
@@ -40,6 +43,57 @@ def describe(environment, server):
         environment.setenv("OAUTH2_SCOPE", scope)
 
     return describe
+
+
+@pytest.fixture
+def configure(environment, tmp_path):
+    """Return what describes a client by a file, which it returns; *settings* are further ones."""
+
+    def configure(token_url, settings=""):
+        file = tmp_path / "tokens.yaml"
+        file.write_text(
+            "oauth2: {provider_name: api, provider_type: generic, client_id: an-id,"
+            f" client_secret: '${{SECRET}}', token_url: '{token_url}', {settings}}}\n"
+        )
+        environment.setenv("SECRET", SECRET)
+        return str(file)
+
+    return configure
+
+
+@pytest.fixture
+def authority(tmp_path, environment):
+    """Return a CA that this machine knows, by REQUESTS_CA_BUNDLE."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    environment.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    return authority
+
+
+@pytest.fixture
+def context_of(authority):
+    """Make the TLS context of a server whose certificate is of the CA, unless another is given."""
+
+    def context_of(host="127.0.0.1", issued_by=authority, **validity):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issued_by.issue_cert(host, **validity).configure_cert(context)
+        return context
+
+    return context_of
+
+
+@pytest.fixture
+def secure(context_of, describe):
+    """Start a server with such a certificate, and describe a client of it."""
+    with ExitStack() as stack:
+
+        def secure(*arguments, name="127.0.0.1", **options):
+            server = AilingServer(context_of(*arguments, **options), name=name)
+            stack.enter_context(server)
+            describe(server.token_url)
+            return server
+
+        yield secure
 
 
 @pytest.fixture

@@ -1,57 +1,14 @@
-"""``tokenkeeper doctor`` over TLS: certificates of all kinds, proxies, and Entra ID."""
+"""``tokenkeeper doctor`` on certificates of all kinds, and on the CAs that count."""
 
-import json
 import os
-import socket
 import ssl
-import threading
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import trustme
-from servers.ailing import SECRET, AilingServer, ConnectProxy
-from servers.entra import CLIENT_ID, TENANT, Entra
-from servers.entra import SECRET as ENTRA_SECRET
 
 from tokenkeeper.doctor.certificate import read_certificate
 from tokenkeeper.doctor.findings import Step
-from tokenkeeper.doctor.route import find_route
-
-
-@pytest.fixture
-def authority(tmp_path, environment):
-    """Return a CA that this machine knows, by REQUESTS_CA_BUNDLE."""
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    environment.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    return authority
-
-
-@pytest.fixture
-def context_of(authority):
-    """Make the TLS context of a server whose certificate is of the CA, unless another is given."""
-
-    def context_of(host="127.0.0.1", issued_by=authority, **validity):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        issued_by.issue_cert(host, **validity).configure_cert(context)
-        return context
-
-    return context_of
-
-
-@pytest.fixture
-def secure(context_of, describe):
-    """Start a server with such a certificate, and describe a client of it."""
-    with ExitStack() as stack:
-
-        def secure(*arguments, name="127.0.0.1", **options):
-            server = AilingServer(context_of(*arguments, **options), name=name)
-            stack.enter_context(server)
-            describe(server.token_url)
-            return server
-
-        yield secure
 
 
 def in_days(days):
@@ -173,29 +130,19 @@ class TestCertificates:
         assert code == Step.TLS
         assert "is self-signed, and not among our CAs" in seen["tls"].text
 
-    def test_the_cas_of_a_provider(self, secure, run, environment, tmp_path):
+    def test_the_cas_of_a_provider(self, secure, run, configure, environment, tmp_path):
         """A provider's own CAs count before the environment's, and are told."""
-        server = secure()
-        (tmp_path / "tokens.yaml").write_text(
-            "oauth2: {provider_name: api, provider_type: generic, client_id: i, verify: ca.pem,"
-            f" client_secret: '${{SECRET}}', token_url: '{server.token_url}'}}\n"
-        )
-        environment.setenv("SECRET", SECRET)
+        file = configure(secure().token_url, "verify: ca.pem")
         environment.setenv("REQUESTS_CA_BUNDLE", os.devnull)
-        result = run("--config", str(tmp_path / "tokens.yaml"), "doctor")
+        result = run("--config", file, "doctor")
         assert result.exit_code == 0
         assert f"verified by {tmp_path / 'ca.pem'} (verify)" in result.stdout
 
     @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-    def test_no_verification_draws_a_warning(self, secure, run, environment, tmp_path):
+    def test_no_verification_draws_a_warning(self, secure, run, configure):
         """A provider that verifies nothing works, and is warned."""
         server = secure("other.example", not_after=in_days(-3))
-        (tmp_path / "tokens.yaml").write_text(
-            "oauth2: {provider_name: api, provider_type: generic, client_id: i, verify: false,"
-            f" client_secret: '${{SECRET}}', token_url: '{server.token_url}'}}\n"
-        )
-        environment.setenv("SECRET", SECRET)
-        result = run("--config", str(tmp_path / "tokens.yaml"), "doctor")
+        result = run("--config", configure(server.token_url, "verify: false"), "doctor")
         assert result.exit_code == 0
         assert "the certificate is not verified" in result.stdout
         assert "ended 3 days ago" in result.stdout
@@ -214,236 +161,3 @@ class TestCertificates:
         assert code == Step.TLS
         assert words in seen["tls"].text
         assert "correct REQUESTS_CA_BUNDLE" in seen["tls"].advice
-
-
-class TestHandshakes:
-    """Where there is no certificate to look at."""
-
-    def test_a_port_without_tls(self, describe, examine, server):
-        """A port that speaks plain HTTP is told from one whose certificate is bad."""
-        describe(server.token_url.replace("http:", "https:"))
-        code, seen = examine()
-        assert code == Step.TLS
-        assert seen["tls"].text == f"port {server.server_port} of 127.0.0.1 does not speak TLS"
-
-    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-    def test_a_protocol_of_yore(self, secure, examine):
-        """A server that knows old versions of TLS alone is told so."""
-        server = secure()
-        server._context.set_ciphers("ALL:@SECLEVEL=0")
-        server._context.minimum_version = ssl.TLSVersion.TLSv1
-        server._context.maximum_version = ssl.TLSVersion.TLSv1_1
-        code, seen = examine()
-        assert code == Step.TLS
-        assert "no version of TLS in common" in seen["tls"].text
-
-    def test_a_server_that_says_nothing(self, describe, examine):
-        """A handshake that nobody answers is given up after the timeout."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            describe(f"https://127.0.0.1:{listener.getsockname()[1]}/token")
-            code, seen = examine("--timeout", "0.2")
-        assert code == Step.TLS
-        assert "no handshake within 0.2 s" in seen["tls"].text
-
-    def test_an_address_that_refuses(self, secure, examine, environment):
-        """The handshake goes to the address that accepted, and not to the first one."""
-        port = secure("localhost", name="localhost").server_port
-        found = [
-            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
-            for address in ("127.0.0.2", "127.0.0.1")
-        ]
-        real = socket.getaddrinfo
-
-        def look_up(host, *rest, **options):
-            return found if host == "localhost" else real(host, *rest, **options)
-
-        environment.setattr(socket, "getaddrinfo", look_up)
-        code, seen = examine()
-        assert code == 0
-        assert seen["tcp"].status == "warning"
-        assert seen["tls"].facts["hosts"] == ["localhost"]
-
-    def test_ciphers_that_nobody_shares(self, secure, examine):
-        """A server that wants ciphers we do not have is told so."""
-        server = secure()
-        server._context.maximum_version = ssl.TLSVersion.TLSv1_2
-        server._context.set_ciphers("AES128-SHA")
-        code, seen = examine()
-        assert code == Step.TLS
-        assert "no parameters of TLS in common" in seen["tls"].text
-
-    def test_a_server_that_hangs_up(self, describe, examine):
-        """A connection that ends in the handshake points at what stands between."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            describe(f"https://127.0.0.1:{listener.getsockname()[1]}/token")
-
-            def hang_up():
-                for _ in range(2):  # TCP, then TLS
-                    connection, _ = listener.accept()
-                    connection.recv(1)
-                    connection.close()
-
-            thread = threading.Thread(target=hang_up)
-            thread.start()
-            code, seen = examine()
-            thread.join(20)
-        assert code == Step.TLS
-        assert seen["tls"].text == "the connection was closed in the handshake"
-
-
-class TestProxy:
-    """By way of an HTTP proxy."""
-
-    @pytest.fixture
-    def behind(self, context_of, describe, environment):
-        """Put a server behind a proxy, under a name that only the proxy can resolve."""
-        with ExitStack() as stack:
-
-            def behind(credentials=None, forbids=False, shown=""):
-                context = context_of("id.inside.invalid")
-                server = stack.enter_context(AilingServer(context, name="id.inside.invalid"))
-                target = None if forbids else server.server_port
-                proxy = stack.enter_context(ConnectProxy(target, credentials))
-                environment.setenv("HTTPS_PROXY", f"http://{shown}127.0.0.1:{proxy.port}")
-                describe(server.token_url)
-                return proxy
-
-            yield behind
-
-    def test_a_good_one(self, behind, examine):
-        """DNS and TCP are tried to the proxy, TLS and all the rest through it."""
-        proxy = behind()
-        code, seen = examine()
-        assert code == 0, seen
-        assert seen["proxy"].text == f"http://127.0.0.1:{proxy.port}, from HTTPS_PROXY"
-        assert seen["dns"].facts["host"] == "127.0.0.1"
-        assert f"127.0.0.1:{proxy.port} accepts connections" in seen["tcp"].text
-        assert seen["tls"].facts["hosts"] == ["id.inside.invalid"]
-        assert len(proxy.asked) >= 3  # the handshake, the metadata, the token
-        assert {each.partition(":")[0] for each in proxy.asked} == {"id.inside.invalid"}
-
-    def test_credentials(self, behind, examine):
-        """A proxy gets its credentials, which are shown to nobody."""
-        behind(f"me:{SECRET}", shown=f"me:{SECRET}@")
-        code, seen = examine()
-        assert code == 0
-        assert "with credentials" in seen["proxy"].text
-        assert SECRET not in repr(find_route("https://id.inside.invalid", None))
-
-    def test_credentials_that_are_missing(self, behind, examine):
-        """A proxy that wants credentials is told as such."""
-        behind(f"me:{SECRET}")
-        code, seen = examine()
-        assert code == Step.TLS
-        assert seen["tls"].text == "the proxy wants credentials"
-
-    def test_one_that_forbids_the_host(self, behind, examine):
-        """A proxy that does not let us through is told with its status."""
-        behind(forbids=True)
-        code, seen = examine()
-        assert code == Step.TLS
-        assert "does not let us through to the server (HTTP 403)" in seen["tls"].text
-
-    def test_a_refused_certificate_behind_it(self, behind, examine, environment):
-        """The certificate of a server behind a proxy is read all the same."""
-        behind()
-        environment.delenv("REQUESTS_CA_BUNDLE")
-        code, seen = examine()
-        assert code == Step.TLS
-        assert "issued by a CA that we do not know" in seen["tls"].text
-        assert "for id.inside.invalid" in seen["tls"].text
-
-    def test_one_that_hosts_are_kept_from(self, secure, examine, environment):
-        """A host that NO_PROXY names is reached directly, and that is told."""
-        secure()
-        environment.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
-        environment.setenv("NO_PROXY", "127.0.0.1")
-        code, seen = examine()
-        assert code == 0
-        assert seen["proxy"].text == "none: NO_PROXY names 127.0.0.1"
-
-    def test_one_that_is_not_there(self, describe, examine, environment):
-        """A proxy that does not resolve fails DNS under its own name."""
-        describe("https://id.example.com/token")
-        environment.setenv("https_proxy", "proxy.invalid:3128")
-        code, seen = examine()
-        assert code == Step.DNS
-        assert seen["proxy"].text == "http://proxy.invalid:3128, from https_proxy"
-        assert seen["dns"].text.startswith("proxy.invalid: the proxy's name")
-
-    @pytest.mark.parametrize("proxy", ["http://proxy:port", f"http://{SECRET}@:1", "http://[::1"])
-    def test_one_that_can_not_be_read(self, describe, examine, environment, proxy):
-        """A proxy whose URL can't be read fails, and its variable is named instead of it."""
-        describe("https://id.example.com/token")
-        environment.setenv("HTTPS_PROXY", proxy)
-        code, seen = examine()
-        assert code == Step.PROXY
-        assert "HTTPS_PROXY can't be read" in seen["proxy"].text
-
-    def test_one_by_tls(self, describe, examine, environment, server):
-        """Through a proxy that is spoken to by TLS, the handshake is left to the requests."""
-        describe("https://id.example.com/token")
-        environment.setenv("HTTPS_PROXY", f"https://127.0.0.1:{server.server_port}")
-        code, seen = examine()
-        assert "left to the request for the metadata" in seen["tls"].text
-        assert "proxy" in seen["metadata"].text
-        assert code == Step.CREDENTIALS
-
-    def test_one_that_needs_a_library(self, describe, examine, environment):
-        """A SOCKS proxy without the library that requests needs for it fails at once."""
-        describe("https://id.example.com/token")
-        environment.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:1080")
-        environment.setattr("tokenkeeper.doctor.network.find_spec", lambda name: None)
-        code, seen = examine()
-        assert code == Step.PROXY
-        assert "requests[socks]" in seen["proxy"].advice
-
-
-class TestEntra:
-    """Azure's provider at a stand-in for Entra ID."""
-
-    @pytest.fixture
-    def entra(self, environment, tmp_path):
-        """Return a running stand-in, and describe its client."""
-        with Entra(tmp_path) as entra:
-            environment.setenv("AZURE_CLIENT_ID", CLIENT_ID)
-            environment.setenv("AZURE_CLIENT_SECRET", ENTRA_SECRET)
-            environment.setenv("AZURE_TENANT_ID", TENANT)
-            environment.setenv("AZURE_AUTHORITY_HOST", entra.authority)
-            environment.setenv("REQUESTS_CA_BUNDLE", entra.ca_file)
-            yield entra
-
-    def test_a_good_one(self, entra, examine):
-        """Entra's metadata are found at the authority, and the token is had by way of msal."""
-        code, seen = examine()
-        assert code == 0, seen
-        assert f"{entra.authority}/{TENANT}/v2.0/.well-known" in seen["metadata"].text
-        assert f"token endpoint {entra.authority}/{TENANT}/oauth2/v2.0" in seen["metadata"].text
-        assert "AZURE_AUTHORITY_HOST is set" in seen["variables"].text
-        assert seen["scope"].text == "all granted: https://graph.microsoft.com/.default"
-        assert len(entra.requests) == 1
-
-    def test_an_unknown_tenant(self, entra, examine, environment):
-        """A tenant that is not there fails the metadata, with what Entra's number means."""
-        environment.setenv("AZURE_TENANT_ID", "nobody.example")
-        code, seen = examine()
-        assert code == Step.METADATA
-        assert "AADSTS90002" in seen["metadata"].text
-        assert "the tenant does not exist: check tenant_id" in seen["metadata"].advice
-        assert seen.skipped_after(Step.METADATA)
-        assert not entra.requests
-
-    def test_a_wrong_secret(self, entra, run, environment):
-        """A wrong secret is told by Entra's number, and asked for once."""
-        environment.setenv("AZURE_CLIENT_SECRET", "its-id-instead")
-        result = run("doctor", "--json")
-        assert result.exit_code == Step.CREDENTIALS
-        assert "its-id-instead" not in result.output
-        (provider,) = json.loads(result.stdout)["providers"]
-        told = next(s for s in provider["steps"] if s["step"] == "credentials")
-        assert "set the secret's value, not its id" in told["findings"][0]["text"]
-        assert len(entra.requests) == 1
-
-    def test_the_scope_needs_no_word_of_the_server(self, entra, run):
-        """An answer of Entra's names no scope, which means the one that was asked for."""
-        assert "all granted" in run("doctor", "azure").stdout

@@ -1,4 +1,4 @@
-"""A gRPC server over real TLS, with a method of each kind, that refuses what the API refuses."""
+"""A gRPC server over real TLS that refuses what the API refuses, and a call of each kind to it."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +8,8 @@ import grpc
 import trustme
 
 from tokenkeeper.integrations.grpc import KeeperPlugin
+
+GUARD_SECONDS = 30
 
 GET, LIST, PUT, CHAT = (f"/things.Things/{name}" for name in ("Get", "List", "Put", "Chat"))
 
@@ -48,7 +50,7 @@ class Things(grpc.GenericRpcHandler):
         self.api.note("grpc", token, b"")
         context.add_callback(self.ended.set)
         self.called.set()
-        assert self.open.wait(30)
+        assert self.open.wait(GUARD_SECONDS)
         if token not in self.api.valid:
             context.abort(self.refusal, "no")
         if not self.late:
@@ -90,7 +92,7 @@ def served(api):
             trusted = grpc.ssl_channel_credentials(authority.cert_pem.bytes())
             yield things, f"localhost:{port}", trusted
         finally:
-            server.stop(None).wait(30)
+            server.stop(None).wait(GUARD_SECONDS)
 
 
 def with_tokens_of(keeper, trusted, provider_name="api"):
@@ -98,3 +100,18 @@ def with_tokens_of(keeper, trusted, provider_name="api"):
     return grpc.composite_channel_credentials(
         trusted, grpc.metadata_call_credentials(KeeperPlugin(keeper, provider_name))
     )
+
+
+async def everything(call):
+    """Return all answers of a call of ``grpc.aio``."""
+    return [answer async for answer in call]
+
+
+CALLS = {
+    "unary": lambda channel, **options: channel.unary_unary(GET)(b"", **options),
+    "future": lambda channel, **options: channel.unary_unary(GET).future(b"", **options).result(),
+    "answers": lambda channel, **options: list(channel.unary_stream(LIST)(b"a", **options)),
+    "requests": lambda channel, **options: channel.stream_unary(PUT)(iter([b"a"]), **options),
+    "both": lambda channel, **options: list(channel.stream_stream(CHAT)(iter([b"a"]), **options)),
+}
+"""A blocking call of each kind."""

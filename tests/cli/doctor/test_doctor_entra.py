@@ -1,0 +1,59 @@
+"""``tokenkeeper doctor`` on Azure's provider, at a stand-in for Entra ID."""
+
+import json
+
+import pytest
+from servers.entra import CLIENT_ID, TENANT, Entra
+from servers.entra import SECRET as ENTRA_SECRET
+
+from tokenkeeper.doctor.findings import Step
+
+
+class TestEntra:
+    """Azure's provider at a stand-in for Entra ID."""
+
+    @pytest.fixture
+    def entra(self, environment, tmp_path):
+        """Return a running stand-in, and describe its client."""
+        with Entra(tmp_path) as entra:
+            environment.setenv("AZURE_CLIENT_ID", CLIENT_ID)
+            environment.setenv("AZURE_CLIENT_SECRET", ENTRA_SECRET)
+            environment.setenv("AZURE_TENANT_ID", TENANT)
+            environment.setenv("AZURE_AUTHORITY_HOST", entra.authority)
+            environment.setenv("REQUESTS_CA_BUNDLE", entra.ca_file)
+            yield entra
+
+    def test_a_good_one(self, entra, examine):
+        """Entra's metadata are found at the authority, and the token is had by way of msal."""
+        code, seen = examine()
+        assert code == 0, seen
+        assert f"{entra.authority}/{TENANT}/v2.0/.well-known" in seen["metadata"].text
+        assert f"token endpoint {entra.authority}/{TENANT}/oauth2/v2.0" in seen["metadata"].text
+        assert "AZURE_AUTHORITY_HOST is set" in seen["variables"].text
+        assert seen["scope"].text == "all granted: https://graph.microsoft.com/.default"
+        assert len(entra.requests) == 1
+
+    def test_an_unknown_tenant(self, entra, examine, environment):
+        """A tenant that is not there fails the metadata, with what Entra's number means."""
+        environment.setenv("AZURE_TENANT_ID", "nobody.example")
+        code, seen = examine()
+        assert code == Step.METADATA
+        assert "AADSTS90002" in seen["metadata"].text
+        assert "the tenant does not exist: check tenant_id" in seen["metadata"].advice
+        assert seen.skipped_after(Step.METADATA)
+        assert not entra.requests
+
+    def test_a_wrong_secret(self, entra, run, environment):
+        """A wrong secret is told by Entra's number, and asked for once."""
+        environment.setenv("AZURE_CLIENT_SECRET", "its-id-instead")
+        result = run("doctor", "--json")
+        assert result.exit_code == Step.CREDENTIALS
+        assert "its-id-instead" not in result.output
+        (provider,) = json.loads(result.stdout)["providers"]
+        told = next(s for s in provider["steps"] if s["step"] == "credentials")
+        assert "set the secret's value, not its id" in told["findings"][0]["text"]
+        assert len(entra.requests) == 1
+
+    def test_the_scope_needs_no_word_of_the_server(self, entra, run):
+        """An answer of Entra's names no scope, which means the one that was asked for."""
+        assert "all granted" in run("doctor", "azure").stdout

@@ -1,0 +1,142 @@
+"""``tokenkeeper doctor`` on what providers are made from: the environment and files."""
+
+import json
+
+import pytest
+from servers.ailing import SECRET
+
+from tokenkeeper.doctor.findings import Step
+
+
+class TestVariables:
+    """What the provider is made from."""
+
+    def test_what_is_missing_in_the_environment(self, describe, examine, environment):
+        """A missing variable fails the first step, and those that are set are told."""
+        describe()
+        environment.delenv("OAUTH2_TOKEN_URL")
+        code, seen = examine()
+        assert code == Step.VARIABLES == 2
+        assert "OAUTH2_TOKEN_URL is not set" in seen["variables"].text
+        assert "OAUTH2_CLIENT_ID is set" in seen["variables"].text
+        assert seen.skipped_after(Step.VARIABLES)
+
+    def test_an_empty_environment(self, examine):
+        """Where nothing is described, all that could be set is named."""
+        code, seen = examine()
+        assert code == 2
+        assert "AZURE_TENANT_ID" in seen["variables"].text
+        assert "OAUTH2_TOKEN_URL" in seen["variables"].text
+
+    def test_one_name_of_two_is_not_described(self, describe, run, environment):
+        """The second name is looked at though the first one failed, and the first one counts."""
+        describe()
+        environment.setenv("AZURE_CLIENT_ID", "an-id")
+        result = run("doctor", "--json", "azure", "oauth2")
+        first, second = json.loads(result.stdout)["providers"]
+        assert (first["provider"], first["exit_code"]) == ("azure", 2)
+        assert (second["provider"], second["exit_code"]) == ("oauth2", 0)
+        assert result.exit_code == 2
+
+    def test_a_file_with_its_variables(self, examine, environment, server, tmp_path):
+        """Each variable and secret file of a provider is told, and a default that counts."""
+        (tmp_path / "secret").write_text(SECRET)
+        (tmp_path / "secret").chmod(0o600)
+        (tmp_path / "tokens.yaml").write_text(
+            "oauth2:\n"
+            "  provider_name: api\n"
+            "  provider_type: generic\n"
+            "  client_id: ${API_ID}\n"
+            "  client_secret_file: secret\n"
+            f"  token_url: ${{API_URL:-{server.token_url}}}\n"
+        )
+        environment.setenv("API_ID", "an-id")
+        environment.delenv("API_URL", raising=False)
+        environment.setenv("TOKENKEEPER_CONFIG", str(tmp_path / "tokens.yaml"))
+        code, seen = examine("api")
+        assert code == 0
+        assert seen["variables"].text == (
+            "tokens.yaml read; API_ID is set; API_URL is not set: its default counts; "
+            "secret file secret read"
+        )
+
+    def test_a_broken_file(self, examine, environment, tmp_path):
+        """Each mistake of a file is a finding of the step that failed."""
+        (tmp_path / "tokens.yaml").write_text(
+            "oauth2:\n"
+            "  provider_name: api\n"
+            "  provider_type: generic\n"
+            "  client_id: ${NOT_THERE}\n"
+            "  client_secret_file: nowhere\n"
+            "  token_url: http://id.example.com\n"
+        )
+        environment.delenv("NOT_THERE", raising=False)
+        environment.setenv("TOKENKEEPER_CONFIG", str(tmp_path / "tokens.yaml"))
+        code, seen = examine()
+        assert code == 2
+        assert seen["variables"].text.count("; ") == 2
+        assert "NOT_THERE, which is not set" in seen["variables"].text
+        assert "client_secret_file can't be read" in seen["variables"].text
+        assert "token_url must be https://" in seen["variables"].text
+
+    def test_a_secret_in_clear_draws_a_warning(self, run, server, tmp_path):
+        """What the configuration warns of, the doctor tells, and --strict makes a failure of."""
+        file = tmp_path / "tokens.yaml"
+        file.write_text(
+            "oauth2:\n"
+            "  provider_name: api\n"
+            "  provider_type: generic\n"
+            "  client_id: an-id\n"
+            f"  client_secret: {SECRET}\n"
+            f"  token_url: {server.token_url}\n"
+        )
+        file.chmod(0o600)
+        result = run("--config", str(file), "doctor")
+        assert "is written in clear" in result.stdout
+        assert "with warnings: variables" in result.stdout
+        assert result.exit_code == 0
+        assert run("--config", str(file), "doctor", "--strict").exit_code == 2
+
+    @pytest.fixture
+    def three(self, environment, server, tmp_path):
+        """Write a file with three providers: no DNS, a refused client, and one that is well."""
+        block = (
+            "  - {{provider_name: {}, provider_type: generic, client_id: i,"
+            " client_secret: '${{SECRET}}', token_url: '{}'}}\n"
+        )
+        server.documents["/refused"] = 401, {"error": "invalid_client"}
+        urls = {
+            "astray": "https://id.invalid/token",
+            "refused": server.origin + "/refused",
+            "well": server.token_url,
+        }
+        blocks = "".join(block.format(*each) for each in urls.items())
+        (tmp_path / "tokens.yaml").write_text("oauth2:\n" + blocks)
+        environment.setenv("SECRET", SECRET)
+        environment.setenv("TOKENKEEPER_CONFIG", str(tmp_path / "tokens.yaml"))
+
+    def test_several_providers(self, three, run):
+        """All are looked at, and the exit code is of the first one that failed."""
+        result = run("doctor", "--json")
+        providers = json.loads(result.stdout)["providers"]
+        codes = {each["provider"]: each["exit_code"] for each in providers}
+        assert codes == {"astray": Step.DNS, "refused": Step.CREDENTIALS, "well": 0}
+        assert result.exit_code == Step.DNS
+
+    def test_some_of_several_providers(self, three, run):
+        """Those that are named are looked at, in the order of the file, and no others."""
+        result = run("doctor", "well", "refused")
+        assert [line for line in result.stdout.splitlines() if ": " in line and line[0] != " "] == [
+            "refused: credentials failed",
+            "well: fit",
+            "1 of 2 fit; failed: refused (credentials)",
+        ]
+        assert " of 1 fit" not in run("doctor", "well").stdout
+        assert result.exit_code == Step.CREDENTIALS
+
+    def test_a_name_that_the_file_does_not_have(self, run, server, configure):
+        """An unknown name is one line on standard error that has the known ones."""
+        result = run("--config", configure(server.token_url), "doctor", "apis")
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert "no provider 'apis', but: 'api'" in result.stderr

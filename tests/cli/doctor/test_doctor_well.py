@@ -1,0 +1,47 @@
+"""``tokenkeeper doctor`` for a provider without a fault, and its help."""
+
+import os
+
+import pytest
+
+from tokenkeeper.doctor.findings import Step
+from tokenkeeper.testing import LoopbackAuthorizationServer
+
+
+class TestWell:
+    """A provider without a fault."""
+
+    def test_every_step_is_told(self, run, describe, server):
+        """A provider that is well ends with 0 and a line for each step."""
+        server.publish()
+        describe()
+        result = run("doctor")
+        assert result.exit_code == 0, result.output
+        assert result.stderr == ""
+        assert all(f" {step.label}" in result.stdout for step in Step)
+        assert "oauth2: fit" in result.stdout
+        assert "accepted: a Bearer token" in result.stdout
+
+    def test_the_loopback_server_is_well(self, describe, examine):
+        """The server of the testing kit, with its metadata, passes."""
+        with LoopbackAuthorizationServer() as server:
+            describe(server.token_url, scope="read write")
+            os.environ["OAUTH2_CLIENT_ID"] = server.client_id
+            os.environ["OAUTH2_CLIENT_SECRET"] = server.client_secret
+            code, seen = examine()
+        assert code == 0
+        assert "client_credentials is supported" in seen["metadata"].text
+        assert seen["scope"].facts == {"asked": ["read", "write"], "granted": ["read", "write"]}
+        assert seen["lifetime"].facts["lifetime_seconds"] == pytest.approx(3600, abs=1)
+        assert server.stats().token_requests == 1
+
+    def test_a_name_is_taken_as_get_takes_it(self, describe, run):
+        """A NAME of the caller's own goes for the client of the environment."""
+        describe()
+        assert run("doctor", "billing").stdout.startswith("billing  generic  http://")
+
+    def test_help_has_the_exit_codes(self, run):
+        """The help names each step with its exit code and what it asks."""
+        told = run("doctor", "--help").stdout
+        assert all(f"{step.value}  {step.label}" in told for step in Step)
+        assert all(step.question in told for step in Step)

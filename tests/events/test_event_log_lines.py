@@ -1,0 +1,115 @@
+"""What stands in the log of a token's life, and what must not."""
+
+import json
+import logging
+
+import pytest
+from events.watching import Watcher, at
+
+from tokenkeeper import TokenAcquisitionError
+
+WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", status_code=401)
+OUTAGE = TokenAcquisitionError("down", status_code=503)
+
+
+class TestLogLines:
+    """The log is told as a hook is, and its records carry the event's fields."""
+
+    @pytest.fixture(autouse=True)
+    def level(self, caplog):
+        caplog.set_level(logging.DEBUG, "tokenkeeper")
+
+    def test_a_token_that_came(self, keeper, clock, caplog):
+        """An acquisition is a line with its figures."""
+        keeper.get_token("api")
+        keeper.close()
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == ("tokenkeeper.events", "INFO")
+        assert record.getMessage() == "provider 'api': token acquired"
+        assert record.event_name == "TokenAcquired"
+        assert record.provider_name == "api"
+        assert (record.attempts, record.duration_seconds) == (1, 0.0)
+        assert record.remaining_seconds == 3600.0
+        assert record.occurred_at == at(clock).isoformat()
+
+    def test_a_token_that_did_not_come(self, keeper, source, caplog):
+        """A failure is a warning, with the server's code in a field; a cooldown is no line."""
+        source.error = WRONG_SECRET
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("api")
+        keeper.close()
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert record.getMessage() == "provider 'api': token not acquired: wrong secret"
+        assert (record.event_name, record.error, record.status_code) == (
+            "AcquisitionFailed",
+            "invalid_client",
+            401,
+        )
+
+    def test_the_provider_is_named_once(self, keeper, source, caplog):
+        """An error that names its provider is logged as it is."""
+        source.error = TokenAcquisitionError("provider 'api': down", status_code=503)
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("api")
+        keeper.close()
+        assert caplog.messages == ["token not acquired: provider 'api': down"]
+
+    def test_a_renewal_that_failed(self, keeper, source, clock, look, caplog):
+        """A failed renewal says so, and how long the token at hand lives."""
+        keeper.get_token("api")
+        source.error = OUTAGE
+        clock.step(3241)
+        look(keeper)
+        keeper.close()
+        record = caplog.records[-1]
+        assert record.getMessage() == "provider 'api': token not renewed: down"
+        assert record.remaining_seconds == 359.0
+
+    def test_no_secret(self, keeper, caplog):
+        """No field of a record holds the token."""
+        token = keeper.get_token("api")
+        keeper.close()
+        (record,) = caplog.records
+        assert token not in json.dumps(vars(record))
+
+    def test_no_secret_of_an_error(self, keeper, source, caplog):
+        """The text of a foreign error, which may hold a token, is in no event and no record."""
+        watcher = Watcher()
+        keeper.add_hook(watcher)
+        source.error = ValueError("no JSON: access_token=s3cr3t")
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("api")
+        told = watcher.next()
+        keeper.close()
+        (record,) = caplog.records
+        assert record.exc_info is None
+        assert "s3cr3t" not in json.dumps(vars(record)) + repr(told) + str(told.reason)
+
+    def test_an_hour_of_outage(self, keeper, source, clock, look, caplog):
+        """An hour in which the server is down is some hundred lines, not thousands."""
+        keeper.get_token("api")
+        source.error = OUTAGE
+        clock.step(3241)
+        began = clock.monotonic()
+        while clock.monotonic() < began + 3600:
+            look(keeper)
+            clock.step(1)
+        keeper.close()
+        assert 50 < len(caplog.records) < 200
+
+    def test_a_wrong_secret_in_a_hot_loop(self, keeper, source, caplog):
+        """Two thousand calls that are refused during one cooldown are one line."""
+        source.error = WRONG_SECRET
+        for _ in range(2000):
+            with pytest.raises(TokenAcquisitionError):
+                keeper.get_token("api")
+        keeper.close()
+        assert len(caplog.records) == 1
+
+    def test_nothing_is_made_for_nobody(self, keeper, caplog):
+        """With the level set higher, no line is written."""
+        caplog.set_level(logging.ERROR, "tokenkeeper")
+        keeper.get_token("api")
+        keeper.close()
+        assert not caplog.records

@@ -1,0 +1,166 @@
+"""What hooks are told, and what they are not."""
+
+import pytest
+from events.watching import Watcher, at
+
+from tokenkeeper import KeeperClosedError, TokenAcquisitionError, TokenKeeper
+from tokenkeeper.events import (
+    AcquisitionFailed,
+    CooledDown,
+    RenewalFailed,
+    ServedStale,
+    TokenAcquired,
+    TokenCleared,
+    TokenRenewed,
+)
+from tokenkeeper.retry import RetryPolicy
+
+WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", status_code=401)
+OUTAGE = TokenAcquisitionError("down", status_code=503)
+
+
+class TestWhatIsTold:
+    """One record for each thing that happens."""
+
+    def test_acquired(self, keeper, watcher, clock):
+        """A first token is told with its requests, its time and its life."""
+        keeper.get_token("api")
+        assert watcher.next() == TokenAcquired("api", at(clock), 1, 0.0, 3600.0)
+
+    def test_renewed(self, keeper, watcher, clock, look):
+        """A renewal in the background is told as such."""
+        keeper.get_token("api")
+        watcher.next()
+        clock.step(3241)
+        look(keeper)
+        assert watcher.next() == TokenRenewed("api", at(clock), 1, 0.0, 3600.0)
+
+    def test_reads_are_not_told(self, keeper, watcher):
+        """Reading a token that is held tells nobody."""
+        for _ in range(10):
+            keeper.get_token("api")
+        watcher.next()
+        assert watcher.empty()
+
+    def test_retries_count(self, keeper, watcher, make_source, clock):
+        """The requests and the waits between them are told."""
+        flaky = make_source("flaky", retry=RetryPolicy(attempts=3))
+        keeper.add_provider(flaky)
+        flaky.error = OUTAGE
+        before = clock.monotonic()
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("flaky")
+        told = watcher.next()
+        assert (told.attempts, told.duration_seconds) == (3, clock.monotonic() - before)
+        assert told.duration_seconds > 0
+
+    def test_acquisition_failed(self, keeper, watcher, source, clock):
+        """A refusal is told with all that is known of it, and the cooldown that follows."""
+        source.error = WRONG_SECRET
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("api")
+        assert watcher.next() == AcquisitionFailed(
+            "api", at(clock), 1, 0.0, 0.0, "invalid_client", 401, "wrong secret"
+        )
+        assert watcher.next() == CooledDown("api", at(clock), 30.0)
+
+    def test_callers_in_the_cooldown_are_not_told_again(self, keeper, watcher, source):
+        """A hot loop during the cooldown makes no event of its own."""
+        source.error = WRONG_SECRET
+        for _ in range(10):
+            with pytest.raises(TokenAcquisitionError):
+                keeper.get_token("api")
+        watcher.next()
+        watcher.next()
+        assert watcher.empty()
+
+    def test_served_stale(self, keeper, watcher, source, clock, look):
+        """A renewal that fails is told with what is left of the token that is served."""
+        keeper.get_token("api")
+        watcher.next()
+        source.error = OUTAGE
+        clock.step(3241)
+        look(keeper)
+        failed, stale = watcher.next(), watcher.next()
+        assert failed == RenewalFailed("api", at(clock), 1, 0.0, 359.0, None, 503, "down")
+        assert stale == ServedStale("api", at(clock), 359.0)
+
+    def test_failed_after_the_end(self, keeper, watcher, source, clock):
+        """Once the old token has ended a failure is no longer served stale, but cools down."""
+        keeper.get_token("api")
+        watcher.next()
+        source.error = WRONG_SECRET
+        clock.step(4000)
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("api")
+        assert isinstance(watcher.next(), RenewalFailed)
+        assert isinstance(watcher.next(), CooledDown)
+
+    def test_refused_by_a_crowd(self, keeper, watcher, source, in_thread):
+        """A token that many workers were refused with is told once."""
+        refused = keeper.get_token("api")
+        watcher.next()
+        source.gate.clear()
+        threads = [in_thread(keeper.renew_refused, "api", refused)[0] for _ in range(8)]
+        assert source.entered.acquire(timeout=20)
+        source.gate.set()
+        for thread in threads:
+            thread.join(20)
+        told = [watcher.next(), watcher.next()]
+        assert sorted(type(event).__name__ for event in told) == ["TokenRefused", "TokenRenewed"]
+        assert watcher.empty()
+
+    def test_cleared(self, keeper, watcher, make_source, clock):
+        """Forgetting tokens is told for each that there was."""
+        keeper.add_provider(make_source("other"))
+        keeper.add_provider(make_source("never asked"))
+        for name in ("api", "other"):
+            keeper.get_token(name)
+            watcher.next()
+        keeper.clear_token()
+        assert [watcher.next(), watcher.next()] == [
+            TokenCleared("api", at(clock)),
+            TokenCleared("other", at(clock)),
+        ]
+        assert watcher.empty()
+
+    def test_removed(self, keeper, watcher):
+        """Removing a provider clears its token."""
+        keeper.get_token("api")
+        watcher.next()
+        keeper.remove_provider("api")
+        assert isinstance(watcher.next(), TokenCleared)
+
+    @pytest.mark.parametrize("error", [None, WRONG_SECRET])
+    def test_what_does_not_count_is_not_told(self, keeper, watcher, source, in_thread, error):
+        """What came after a token was cleared is given to who waits, and told to nobody."""
+        source.error = error
+        source.gate.clear()
+        thread, outcomes = in_thread(keeper.get_token, "api")
+        assert source.entered.acquire(timeout=20)
+        keeper.clear_token("api")
+        source.gate.set()
+        thread.join(20)
+        assert keeper.health()["status"] == "ok"
+        keeper.close()
+        assert [str(outcome) for outcome in outcomes] == ["api-1" if error is None else str(error)]
+        assert watcher.empty()
+
+    def test_an_interruption_is_not_told(self, clock, source):
+        """A request that Ctrl-C ended says nothing of the provider, to hooks or to probes."""
+        watcher = Watcher()
+        source.error = KeyboardInterrupt()
+        with TokenKeeper(clock=clock, hooks=[watcher], background=False) as keeper:
+            keeper.add_provider(source)
+            with pytest.raises(KeyboardInterrupt):
+                keeper.get_token("api")
+            assert keeper.health()["providers"]["api"]["status"] == "idle"
+        assert watcher.empty()
+
+    def test_an_error_that_is_no_server_s(self, keeper, watcher, source):
+        """A provider that needs a keeper which was closed fails with what is known: little."""
+        source.error = KeeperClosedError("closed")
+        with pytest.raises(KeeperClosedError):
+            keeper.get_token("api")
+        told = watcher.next()
+        assert (told.error, told.status_code, told.reason) == (None, None, "closed")

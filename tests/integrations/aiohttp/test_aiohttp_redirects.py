@@ -1,0 +1,45 @@
+"""Which redirects a token goes along with under aiohttp."""
+
+from integrations.aiohttp.answers import said
+
+
+def test_redirects_on_the_same_host(api, in_session):
+    """The token goes along, and each request that is refused is sent again, and no other."""
+
+    async def body(session):
+        await said(session.get(api.url))
+        api.valid.clear()
+        assert (await said(session.get(api.url + "/to//end")))["token"] == "token-2"
+        assert api.tokens[1:] == ["token-1", "token-1", "token-2"]
+        api.valid.clear()
+        assert (await said(session.post(api.url + "/then//end")))["token"] == "token-3"
+        assert api.tokens[4:] == ["token-2", "token-3", "token-3"]
+        api.once.add("token-3")
+        api.valid.clear()
+        assert (await said(session.post(api.url + "/then//end")))["token"] == "token-4"
+        assert [path for path, *_ in api.seen[7:]] == ["/then//end", "/end", "/end"]
+
+    in_session(body)
+
+
+def test_a_redirect_there_and_back(api, elsewhere, in_session):
+    """What comes back by a redirect goes where the token is for, and has it."""
+
+    async def body(session):
+        back = api.url + "/to/" + elsewhere.url + "/to/" + api.url + "/end"
+        return await said(session.get(back))
+
+    assert in_session(body)["token"] == "token-1"
+    assert elsewhere.tokens == [None]
+
+
+def test_a_redirect_to_somebody_else(api, elsewhere, provider, in_session):
+    """Another port is another place: it gets no token, and renews nothing."""
+
+    async def body(session):
+        async with session.get(f"{api.url}/to/{elsewhere.url}/end") as answer:
+            return answer.status
+
+    assert in_session(body) == 401
+    assert elsewhere.tokens == [None]
+    assert provider.minted == 1

@@ -1,0 +1,62 @@
+"""Azure's own clients for blobs, over TLS, with tokens that are revoked."""
+
+import asyncio
+import ssl
+
+import pytest
+import trustme
+from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.blob import BlobServiceClient
+from azure.storage.blob.aio import BlobServiceClient as AsyncBlobServiceClient
+
+from tokenkeeper.integrations.azure import AsyncKeeperCredential, KeeperCredential
+from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, RenewingTransport
+
+
+@pytest.fixture
+def authority(api):
+    """Return who signed the certificate that the API now shows."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    api.socket = context.wrap_socket(api.socket, server_side=True)
+    return authority
+
+
+def test_a_client_of_storage(api, keeper, provider, authority, tmp_path):
+    """Azure's own client for blobs goes on after a revocation, and shows the new token then."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    below = RequestsTransport(connection_verify=str(tmp_path / "ca.pem"))
+    with BlobServiceClient(
+        f"https://localhost:{api.server_port}",
+        KeeperCredential(keeper, "api"),
+        transport=RenewingTransport(keeper, "api", below),
+        retry_total=0,
+    ) as blobs:
+        blobs.get_blob_client("c", "first").delete_blob()
+        api.valid.clear()
+        blobs.get_blob_client("c", "second").delete_blob()
+        blobs.get_blob_client("c", "third").delete_blob()
+    assert api.tokens == ["token-1", "token-1", "token-2", "token-2"]
+    assert provider.minted == 2
+
+
+def test_an_async_client_of_storage(api, keeper, provider, authority, tmp_path):
+    """Azure's own async client for blobs goes on after a revocation, by default with aiohttp."""
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    trust = {"connection_verify": str(tmp_path / "ca.pem")}
+
+    async def delete():
+        async with AsyncBlobServiceClient(
+            f"https://localhost:{api.server_port}",
+            AsyncKeeperCredential(keeper, "api"),
+            transport=AsyncRenewingTransport(keeper, "api"),
+            retry_total=0,
+        ) as blobs:
+            await blobs.get_blob_client("c", "first").delete_blob(**trust)
+            api.valid.clear()
+            await blobs.get_blob_client("c", "second").delete_blob(**trust)
+
+    asyncio.run(delete())
+    assert api.tokens == ["token-1", "token-1", "token-2"]
+    assert provider.minted == 2

@@ -1,0 +1,42 @@
+"""A channel of ``grpc.aio`` whose calls renew refused tokens."""
+
+import asyncio
+
+import grpc
+import grpc.aio
+import pytest
+from integrations.grpc.things import with_tokens_of
+
+from tokenkeeper.integrations.grpc_aio import renewing_interceptors
+
+
+@pytest.fixture
+def anyio_backend():
+    """Run under asyncio, the only loop that gRPC knows."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def channel(things, keeper):
+    """Return a channel that has plugin and interceptors."""
+    _, address, trusted = things
+    async with grpc.aio.secure_channel(
+        address,
+        with_tokens_of(keeper, trusted),
+        interceptors=renewing_interceptors(keeper, "api"),
+    ) as channel:
+        yield channel
+
+
+@pytest.fixture
+async def unwritten():
+    """Return requests of which none comes: gRPC may mistake a refusal while it writes one."""
+    ended = asyncio.Event()
+
+    async def requests():
+        await ended.wait()
+        for request in ():
+            yield request
+
+    yield requests
+    ended.set()

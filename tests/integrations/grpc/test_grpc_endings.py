@@ -1,0 +1,93 @@
+"""Blocking gRPC calls that can't be made, or for which there is no token in time."""
+
+import grpc
+import pytest
+from integrations.grpc.things import GET, GUARD_SECONDS, LIST, with_tokens_of
+
+from tokenkeeper import TokenAcquisitionError
+from tokenkeeper.integrations.grpc import RenewingInterceptor
+
+
+def test_no_token(api, keeper, provider, call):
+    """A call for which there is no token ends as gRPC has it, and the details say why."""
+    provider.failure = TokenAcquisitionError("the server is down", transient=False)
+    for _ in range(2):  # asked, and told again during the cooldown
+        with pytest.raises(grpc.RpcError) as raised:
+            call()
+        assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "the server is down" in raised.value.details()
+    keeper.close()
+    with pytest.raises(grpc.RpcError) as raised:
+        call()
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "closed" in raised.value.details()
+    assert provider.asked == 1
+    assert api.seen == []
+
+
+def test_an_unknown_provider(api, keeper, things):
+    """The same goes for a name that nobody registered."""
+    _, address, trusted = things
+    with grpc.secure_channel(address, with_tokens_of(keeper, trusted, "other")) as channel:
+        channel = grpc.intercept_channel(channel, RenewingInterceptor(keeper, "other"))
+        with pytest.raises(grpc.RpcError) as raised:
+            channel.unary_unary(GET)(b"", timeout=GUARD_SECONDS)
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "'other'" in raised.value.details()
+
+
+def test_no_new_token(api, provider, one_request):
+    """A refused call for which there is no new token ends in the same way."""
+    one_request()
+    api.valid.clear()
+    provider.failure = TokenAcquisitionError("the server is down", transient=False)
+    with pytest.raises(grpc.RpcError) as raised:
+        one_request()
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "the server is down" in raised.value.details()
+    assert api.tokens == ["token-1", "token-1"]
+
+
+def test_a_deadline_before_the_first_token(api, provider, call):
+    """A call ends when its time is over, though its token is still to come."""
+    provider.shut()
+    with pytest.raises(grpc.RpcError) as raised:
+        call(timeout=0.1)
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert api.seen == []
+    provider.open.set()
+
+
+def test_a_deadline_in_a_renewal(api, provider, one_request):
+    """A call ends when its time is over, though the new token is still to come."""
+    one_request()
+    api.valid.clear()
+    provider.shut()
+    with pytest.raises(grpc.RpcError) as raised:
+        one_request(timeout=0.5)
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    provider.open.set()
+    one_request()
+    assert provider.minted == 2
+
+
+@pytest.mark.parametrize("method", [GET, LIST])
+def test_another_failure(api, provider, channel, things, method):
+    """A call that fails for another reason is not made again, and renews nothing."""
+    things[0].refusal = grpc.StatusCode.PERMISSION_DENIED
+    provider.good = False
+    make = channel.unary_unary if method is GET else channel.unary_stream
+    with pytest.raises(grpc.RpcError) as raised:
+        list(make(method)(b"a", timeout=GUARD_SECONDS))
+    assert raised.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert api.tokens == ["token-1"]
+
+
+def test_a_server_that_goes_away(api, provider, things, one_request):
+    """A lost connection is the caller's to know, and renews nothing."""
+    one_request()
+    things[0].server.stop(None).wait(GUARD_SECONDS)
+    with pytest.raises(grpc.RpcError) as raised:
+        one_request()
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert provider.minted == 1

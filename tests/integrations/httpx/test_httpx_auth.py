@@ -1,0 +1,113 @@
+"""``auth=`` for blocking clients of httpx, against a real API that refuses tokens."""
+
+import httpx
+import pytest
+
+from tokenkeeper import (
+    InvalidConfigurationError,
+    KeeperClosedError,
+    TokenAcquisitionError,
+    TokenRefreshError,
+    TokenWaitTimeoutError,
+    UnknownProviderError,
+)
+from tokenkeeper.integrations.httpx import KeeperAuth
+
+
+def test_a_revoked_token(api, provider, client):
+    """A 401 renews once and sends the request again."""
+    assert client.get(api.url).json()["token"] == "token-1"
+    api.valid.clear()
+    answer = client.post(api.url + "/x", json={"a": 1})
+    assert answer.json() == {"path": "/x", "token": "token-2", "body": '{"a":1}'}
+    assert provider.minted == 2
+
+
+def test_a_second_refusal(api, provider, client):
+    """The second 401 is the caller's."""
+    provider.good = False
+    assert client.get(api.url).status_code == 401
+    assert api.tokens == ["token-1", "token-2"]
+
+
+def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
+    """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
+    client.get(api.url)
+    api.revoke_at = 300
+    answers = crowd(200, lambda: [client.get(api.url).json()["token"] for _ in range(3)])
+    assert {token for tokens in answers for token in tokens} == {"token-1", "token-2"}
+    assert provider.minted == 2
+
+
+def test_a_crowd_of_threads(api, provider, client, crowd):
+    """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
+    client.get(api.url)
+    api.valid.clear()
+    assert set(crowd(200, lambda: client.get(api.url).json()["token"])) == {"token-2"}
+    assert provider.minted == 2
+
+
+def test_hooks_of_the_caller(api, client):
+    """The caller's own hooks see each request and each answer, as httpx has it."""
+    client.get(api.url)
+    api.valid.clear()
+    seen = []
+    client.event_hooks = {
+        "request": [lambda request: seen.append(request.headers["Authorization"])],
+        "response": [lambda answer: seen.append(answer.status_code)],
+    }
+    answer = client.get(api.url)
+    assert seen == ["Bearer token-1", 401, "Bearer token-2", 200]
+    assert [each.status_code for each in answer.history] == [401]
+
+
+def test_one_request_alone(api, auth):
+    """``auth=`` may be one request's, beside a header of the caller's."""
+    with httpx.Client() as client:
+        assert client.get(api.url, auth=auth).json()["token"] == "token-1"
+        header = {"Authorization": "Bearer mine"}
+        assert client.get(api.url, auth=auth, headers=header).json()["token"] == "token-1"
+        assert client.get(api.url).status_code == 401
+
+
+def test_hosts_that_are_not_allowed(api, keeper):
+    """A call to a host that the token is not for is refused before anything is sent."""
+    auth = KeeperAuth(keeper, "api", allowed_hosts=["api.example.com"])
+    with pytest.raises(InvalidConfigurationError, match=r"not for '127\.0\.0\.1:"):
+        httpx.get(api.url, auth=auth)
+    assert api.seen == []
+
+
+def test_no_token(api, keeper, provider, client):
+    """Where no token is to be had, the keeper's own error says why, and nothing is sent."""
+    provider.failure = TokenAcquisitionError("the server is down", transient=False)
+    for _ in range(2):  # asked, and told again during the cooldown
+        with pytest.raises(TokenAcquisitionError, match="the server is down"):
+            client.get(api.url)
+    with pytest.raises(UnknownProviderError, match="'other'"):
+        client.get(api.url, auth=KeeperAuth(keeper, "other"))
+    keeper.close()
+    with pytest.raises(KeeperClosedError):
+        client.get(api.url)
+    assert provider.asked == 1
+    assert api.seen == []
+
+
+def test_no_new_token(api, provider, client):
+    """A refused token for which there is no new one ends in the keeper's error as well."""
+    client.get(api.url)
+    api.valid.clear()
+    provider.failure = TokenAcquisitionError("the server is down", transient=False)
+    with pytest.raises(TokenRefreshError, match="the server is down"):
+        client.get(api.url)
+
+
+def test_a_timeout_in_a_renewal(api, keeper, provider, client):
+    """``timeout=`` bounds the wait for a token; the renewal goes on, and serves the next call."""
+    client.get(api.url)
+    api.valid.clear()
+    provider.open.clear()
+    with pytest.raises(TokenWaitTimeoutError):
+        client.get(api.url, auth=KeeperAuth(keeper, "api", timeout=0))
+    provider.open.set()
+    assert client.get(api.url).json()["token"] == "token-2"

@@ -1,0 +1,126 @@
+"""The end of a keeper, and of what it held: close, collection, exit."""
+
+import gc
+import threading
+import weakref
+
+import pytest
+
+import tokenkeeper.keeper as keeper_module
+from tokenkeeper import KeeperClosedError, OAuth2Token, TokenAcquisitionError, TokenKeeper
+
+
+class TestClose:
+    """The end of a keeper."""
+
+    def test_after_close_every_call_raises(self, keeper, source, make_source):
+        """A closed keeper hands out nothing; closing twice is allowed."""
+        keeper.get_token("api")
+        keeper.close()
+        keeper.close()
+        assert source.closed == 1
+        assert keeper.is_closed
+        for call in (
+            lambda: keeper.get_token("api"),
+            lambda: keeper.get_token("api", force_refresh=True),
+            lambda: keeper.renew_refused("api", "x"),
+            lambda: keeper.clear_token(),
+            lambda: keeper.get_cached_token_info("api"),
+            lambda: keeper.list_providers(),
+            lambda: keeper.refresh_all(),
+            lambda: keeper.remove_provider("api"),
+            lambda: keeper.add_provider(make_source("new")),
+        ):
+            with pytest.raises(KeeperClosedError):
+                call()
+
+    def test_who_waits_is_told(self, keeper, source, in_thread):
+        """Closing fails who waits for a token, and does not wait for the server."""
+        source.gate.clear()
+        waiters = [in_thread(keeper.get_token, "api") for _ in range(4)]
+        assert source.entered.acquire(timeout=10)
+        closer = threading.Thread(target=keeper.close)
+        closer.start()
+        for thread, _ in waiters:
+            thread.join(10)
+        assert all(isinstance(results[0], KeeperClosedError) for _, results in waiters)
+        source.gate.set()
+        closer.join(10)
+
+    def test_context_manager(self, clock, source):
+        """Leaving the block closes the keeper."""
+        with TokenKeeper(clock=clock) as keeper:
+            keeper.add_provider(source)
+            keeper.get_token("api")
+        with pytest.raises(KeeperClosedError):
+            keeper.get_token("api")
+
+    def test_a_provider_that_fails_to_close(self, clock, make_source, caplog):
+        """A provider that can't be closed is logged, and the others are closed."""
+        bad, good = make_source("bad"), make_source("good")
+        bad.close = lambda: 1 / 0
+        keeper = TokenKeeper(clock=clock)
+        keeper.add_provider(bad)
+        keeper.add_provider(good)
+        keeper.close()
+        assert good.closed == 1
+        assert "'bad' failed to close" in caplog.text
+
+    def test_threads_end(self, make_source):
+        """Closing ends the threads that it started."""
+        before = set(threading.enumerate())
+        keeper = TokenKeeper()
+        keeper.add_provider(make_source(lifetime=1e9))
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("api", force_refresh=True, timeout=0)
+        keeper.close()
+        assert set(threading.enumerate()) <= before
+
+    def test_a_dropped_keeper_is_collected(self, source, clock):
+        """A keeper that nobody holds is collected, and its threads are told to go."""
+        keeper = TokenKeeper(clock=clock)
+        keeper.add_provider(source)
+        keeper.get_token("api")
+        crew = keeper._renewals.crew
+        thread = crew.refresher._thread
+        alive = weakref.ref(keeper)
+        del keeper
+        gc.collect()
+        assert alive() is None
+        thread.join(20)
+        assert not thread.is_alive()
+        assert crew.leaving.is_set()
+
+
+def _tokens_in_memory():
+    return sum(isinstance(each, OAuth2Token) for each in gc.get_objects())
+
+
+def test_an_old_token_leaves_memory_at_once(clock, source):
+    """Nothing refers to a token that was replaced or cleared, so it needs no collector to go."""
+    with TokenKeeper(background=False, clock=clock) as keeper:
+        keeper.add_provider(source)
+        gc.collect()
+        gc.disable()
+        try:
+            before = _tokens_in_memory()
+            keeper.get_token("api")
+            keeper.get_token("api", force_refresh=True)
+            assert _tokens_in_memory() == before + 1
+            keeper.clear_token()
+            assert _tokens_in_memory() == before
+        finally:
+            gc.enable()
+
+
+def test_at_exit_the_threads_end(source):
+    """At the end of the interpreter the threads end, and who still asks is served."""
+    keeper = TokenKeeper()
+    keeper.add_provider(source)
+    keeper.get_token("api")
+    thread = keeper._renewals.crew.refresher._thread
+    keeper_module._go_inline()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert keeper.get_token("api", force_refresh=True) == "api-2"
+    keeper.close()

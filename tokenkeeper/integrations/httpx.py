@@ -59,6 +59,11 @@ class KeeperAuth(httpx.Auth):
             if not _can_be_sent_again(refused):
                 let_go(self._keeper, self._provider_name, token)
                 return
+            try:
+                response.read()  # so that nobody waits for its connection while we wait
+            except httpx.HTTPError:
+                let_go(self._keeper, self._provider_name, token)
+                raise
             renewed = self._keeper.renew_refused(self._provider_name, token, timeout=self._timeout)
             yield _signed(refused, renewed)
 
@@ -74,6 +79,11 @@ class KeeperAuth(httpx.Auth):
             if not _can_be_sent_again(refused):
                 await let_go_async(self._manager, self._provider_name, token)
                 return
+            try:
+                await response.aread()
+            except httpx.HTTPError:
+                await let_go_async(self._manager, self._provider_name, token)
+                raise
             renewed = await self._manager.renew_refused(
                 self._provider_name, token, timeout=self._timeout
             )

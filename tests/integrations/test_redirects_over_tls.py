@@ -1,6 +1,7 @@
 """Redirects between real servers over TLS, by every client: who sees the token, who does not."""
 
 import asyncio
+import io
 import ssl
 from functools import partial
 from typing import NamedTuple
@@ -28,6 +29,7 @@ from tokenkeeper.integrations.aiohttp import KeeperMiddleware
 from tokenkeeper.integrations.azure import AsyncKeeperCredential, KeeperCredential
 from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, RenewingTransport
 from tokenkeeper.integrations.httpx import KeeperAuth
+from tokenkeeper.integrations.requests import KeeperAuth as RequestsAuth
 
 SCOPE = "https://storage.azure.com/.default"
 TIMEOUT = 30
@@ -248,6 +250,62 @@ def test_a_redirect_on_the_same_host(led, hops, api, keeper, provider, client, p
     assert led(client, place, place) == 200
     assert hops() == [ASKED, ("/end", "token-1", b"x"), ("/end", "token-2", b"x")]
     assert provider.asked == 2
+
+
+class _Scripted(requests.adapters.BaseAdapter):
+    """Leads from http to https, and notes who asked."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def send(self, request, **options):
+        self.seen.append((request.url, request.headers.get("Authorization")))
+        answer = requests.Response()
+        answer.status_code = 307 if request.url.startswith("http:") else 200
+        answer.headers["Location"] = request.url.replace("http:", "https:")
+        answer.request, answer.url, answer.raw = request, request.url, io.BytesIO()
+        return answer
+
+    def close(self):
+        pass
+
+
+def _up_by_requests(auth, url, seen):
+    with requests.Session() as session:
+        session.mount("http://", _Scripted(seen))
+        session.mount("https://", _Scripted(seen))
+        session.get(url, auth=auth)
+
+
+def _up_by_httpx(auth, url, seen):
+    def answer(request):
+        seen.append((str(request.url), request.headers.get("Authorization")))
+        above = str(request.url).replace("http:", "https:")
+        return httpx.Response(
+            307 if request.url.scheme == "http" else 200, headers={"Location": above}
+        )
+
+    with httpx.Client(transport=httpx.MockTransport(answer), follow_redirects=True) as client:
+        client.get(url, auth=auth)
+
+
+@pytest.mark.parametrize(
+    ("go", "kind"),
+    [
+        pytest.param(_up_by_requests, RequestsAuth, id="requests"),
+        pytest.param(_up_by_httpx, KeeperAuth, id="httpx"),
+    ],
+)
+def test_a_redirect_up_to_https(keeper, go, kind):
+    """On the usual ports, which tests can't have, both libraries hold that for the same place."""
+    for port, shown in [("", "Bearer token-1"), (":8080", None)]:
+        seen = []
+        go(kind(keeper, "api"), f"http://api.example.com{port}/", seen)
+        assert seen == [
+            (f"http://api.example.com{port}/", "Bearer token-1"),
+            (f"https://api.example.com{port}/", shown),
+        ]
 
 
 @each_of(AZURE)

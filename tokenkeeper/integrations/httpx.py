@@ -29,7 +29,8 @@ class KeeperAuth(httpx.Auth):
     :param provider_name: whose.
     :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
         ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default. A redirect
-        to another host, scheme or port never takes the token along.
+        to another host, scheme or port never takes the token along, but for the one from http up
+        to https on the usual ports of the same host.
     :param timeout: seconds to wait for a token, at most.
     """
 

@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import io
+import socket
 from functools import partial
 
 import aiohttp
 import anyio
 import httpx
 import pytest
+import requests
 from azure.core import AsyncPipelineClient
 from azure.core.pipeline.transport import AioHttpTransport, TrioRequestsTransport
 from azure.core.rest import HttpRequest
@@ -179,3 +181,30 @@ def test_a_body_that_is_half_sent(api, keeper, kind):
     api.faults = ["early"]
     assert asyncio.run(main()) == 401
     assert api.tokens == []
+
+
+def test_a_streamed_refusal_without_an_end(keeper, in_thread):
+    """Who streams does not wait for the body of a refusal, which may go on for ever."""
+    refusal = b"HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(10)
+                connection.recv(2**16)
+                connection.sendall(refusal)
+                seen = connection.recv(1)  # nothing more comes, unless the client hangs up
+            second, _ = listener.accept()
+            with second:
+                second.recv(2**16)
+                second.sendall(answer)
+            return seen
+
+        server, seen = in_thread(serve)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with requests.get(url, auth=keeper.auth("api"), stream=True, timeout=30) as streamed:
+            assert streamed.status_code == 200
+        server.join(30)
+    assert seen == [b""]

@@ -101,8 +101,9 @@ class _Answer:
         if not rewind(request.body, self._position):
             self._auth.let_go(self._token)
             return response
-        with suppress(requests.RequestException):  # what else it says counts for nothing
-            _ = response.content  # read to the end, the connection can be used again
+        if not options.get("stream"):  # what else it says counts for nothing
+            with suppress(requests.RequestException):
+                _ = response.content  # read to the end, the connection can be used again
         response.close()
         self._token = self._auth.renew(self._token)
         self._sent_again = request

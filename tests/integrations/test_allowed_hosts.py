@@ -40,6 +40,7 @@ NOT_ALLOWED = [
     ("api.example.com", "ftp://api.example.com"),
     ("api.example.com", "https:///v1"),
     ("api.example.com", "https://api.example.com:port"),
+    ("api.example.com", "https://evil.example\\@api.example.com"),
 ]
 
 
@@ -65,7 +66,7 @@ def test_all_and_none():
     assert not AllowedHosts("api", []).allow("https://api.example.com")
 
 
-@pytest.mark.parametrize(("_", "url"), NOT_ALLOWED[:-3])
+@pytest.mark.parametrize(("_", "url"), NOT_ALLOWED[:-4])
 def test_the_advice(_, url):
     """The error names what would have to be added."""
     with pytest.raises(InvalidConfigurationError) as raised:

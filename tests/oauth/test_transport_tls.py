@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 import trustme
+from servers.tls import context_of
 from urllib3.exceptions import InsecureRequestWarning
 
 from tokenkeeper.exceptions import InvalidConfigurationError
@@ -28,8 +29,7 @@ class TestTLS:
     @pytest.fixture
     def secure(self, authority, make_server):
         def make(*scripts, name="127.0.0.1", **validity):
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            authority.issue_cert(name, **validity).configure_cert(context)
+            context = context_of(authority, name, **validity)
             server = make_server(
                 *scripts, wrap=lambda sock: context.wrap_socket(sock, server_side=True)
             )

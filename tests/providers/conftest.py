@@ -1,13 +1,13 @@
 """No proxy and no CA of the machine, and a stand-in for Entra ID behind real TLS."""
 
 import json
-import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
 import pytest
 import trustme
+from servers.tls import context_of
 
 TENANT = "0f0e0d0c-1111-2222-3333-444455556666"
 
@@ -90,9 +90,7 @@ def entra(tmp_path):
     authority = trustme.CA()
     ca_file = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(ca_file)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    server = Entra(str(ca_file), context)
+    server = Entra(str(ca_file), context_of(authority, "localhost"))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
@@ -12,6 +13,8 @@ import grpc
 from tokenkeeper.clock import SYSTEM_CLOCK
 
 __all__ = ["Answers", "Deadline", "Later", "was_refused"]
+
+_log = logging.getLogger("tokenkeeper.integrations.grpc")
 
 
 def was_refused(call: Any) -> bool:
@@ -148,10 +151,10 @@ class Later(grpc.Future, grpc.Call):  # type: ignore[type-arg]
             self._end()
 
     def _make_again(self) -> None:
-        self._renew()
-        if self._ended.is_set():  # cancelled meanwhile
-            return
         try:
+            self._renew()
+            if self._ended.is_set():  # cancelled meanwhile
+                return
             call = self._again()
         except Exception:  # noqa: BLE001 - such as of a channel that was closed meanwhile
             self._end()
@@ -171,7 +174,10 @@ class Later(grpc.Future, grpc.Call):  # type: ignore[type-arg]
             self._ended.set()
             callbacks, self._callbacks = self._callbacks, []
         for callback in callbacks:
-            callback(self)
+            try:
+                callback(self)
+            except Exception:  # noqa: BLE001 - as gRPC has it, the others are called all the same
+                _log.exception("a callback of a call failed")
 
     # ---- as grpc.Future
 

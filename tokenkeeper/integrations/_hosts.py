@@ -98,6 +98,8 @@ class _Origin(NamedTuple):
         host = (parts.hostname or "").rstrip(".")
         if not host or (parts.scheme and parts.scheme not in _SCHEMES):
             raise ValueError
+        if "\\" in parts.netloc:  # urllib3 ends the host there, and so do browsers
+            raise ValueError
         return cls(_SCHEMES.get(parts.scheme), host, parts.port)
 
     @classmethod

@@ -64,8 +64,12 @@ class KeeperMiddleware:
         response = await handler(request)
         if response.status != 401:
             return response
-        if getattr(request.body, "consumed", False):
-            await let_go_async(self._manager, self._provider_name, token)
+        if not _can_be_sent_again(request.body):
+            try:
+                await let_go_async(self._manager, self._provider_name, token)
+            except BaseException:  # such as a cancellation: nobody will see the answer
+                response.close()
+                raise
             return response
         response.release()
         renewed = await self._manager.renew_refused(
@@ -73,3 +77,15 @@ class KeeperMiddleware:
         )
         request.headers["Authorization"] = f"Bearer {renewed}"
         return await handler(request)
+
+
+def _can_be_sent_again(body: object) -> bool:
+    """Say whether all of *body* is still there, or can be read again.
+
+    aiohttp knows by ``consumed``, but before 3.14.4 it calls an iterator that only when it has
+    ended, and a server may refuse earlier.
+    """
+    if isinstance(body, aiohttp.MultipartWriter):
+        return all(_can_be_sent_again(part) for part, *_ in body)
+    is_iterator = isinstance(body, aiohttp.AsyncIterablePayload)
+    return not is_iterator and not getattr(body, "consumed", False)

@@ -16,6 +16,7 @@ from inspect import isawaitable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from anyio import CancelScope
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 
@@ -149,7 +150,12 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
         if shown is None or response.status_code != 401:
             return response
         if not shown.rewind(request):
-            await let_go_async(self._manager, self._provider_name, shown.token)
+            try:
+                await let_go_async(self._manager, self._provider_name, shown.token)
+            except BaseException:  # such as a cancellation: nobody will see the answer
+                with CancelScope(shield=True):
+                    await _done(_closing(response))
+                raise
             return response
         await _done(_closing(response))
         try:

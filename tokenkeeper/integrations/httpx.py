@@ -29,7 +29,8 @@ class KeeperAuth(httpx.Auth):
     :param provider_name: whose.
     :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
         ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default. A redirect
-        to another host, scheme or port never takes the token along.
+        to another host, scheme or port never takes the token along, but for the one from http up
+        to https on the usual ports of the same host.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -59,6 +60,11 @@ class KeeperAuth(httpx.Auth):
             if not _can_be_sent_again(refused):
                 let_go(self._keeper, self._provider_name, token)
                 return
+            try:
+                response.read()  # so that nobody waits for its connection while we wait
+            except httpx.HTTPError:
+                let_go(self._keeper, self._provider_name, token)
+                raise
             renewed = self._keeper.renew_refused(self._provider_name, token, timeout=self._timeout)
             yield _signed(refused, renewed)
 
@@ -74,6 +80,11 @@ class KeeperAuth(httpx.Auth):
             if not _can_be_sent_again(refused):
                 await let_go_async(self._manager, self._provider_name, token)
                 return
+            try:
+                await response.aread()
+            except httpx.HTTPError:
+                await let_go_async(self._manager, self._provider_name, token)
+                raise
             renewed = await self._manager.renew_refused(
                 self._provider_name, token, timeout=self._timeout
             )

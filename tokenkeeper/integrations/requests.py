@@ -33,7 +33,8 @@ class KeeperAuth(requests.auth.AuthBase):
     :param provider_name: whose.
     :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
         ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default. A redirect
-        to another host, scheme or port never takes the token along.
+        to another host, scheme or port never takes the token along, but for the one from http up
+        to https on the usual ports of the same host.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -91,15 +92,18 @@ class _Answer:
         request = response.request
         # The hook travels along with redirects, and the header only to the same origin.
         carried = request.headers.get("Authorization") == f"Bearer {self._token}"
+        if request is self._sent_again:  # by the caller: what we send again meets no hook
+            self._sent_again = None
         # A redirect is a request of its own: one that follows a renewal is refused for good.
-        refused_twice = self._sent_again not in (None, request)
+        refused_twice = self._sent_again is not None
         if response.status_code != 401 or not carried or refused_twice:
             return response
         if not rewind(request.body, self._position):
             self._auth.let_go(self._token)
             return response
-        with suppress(requests.RequestException):  # what else it says counts for nothing
-            _ = response.content  # read to the end, the connection can be used again
+        if not options.get("stream"):  # what else it says counts for nothing
+            with suppress(requests.RequestException):
+                _ = response.content  # read to the end, the connection can be used again
         response.close()
         self._token = self._auth.renew(self._token)
         self._sent_again = request

@@ -15,20 +15,27 @@ from tokenkeeper.oauth.words import tame
 __all__ = ["TooLongError", "explain"]
 
 
+_LATE_HANDSHAKE = "The handshake operation timed out"
+"""OpenSSL's words; urllib3 takes it for a read, and gives it the time of a connection."""
+
+
 class TooLongError(Exception):
     """The body goes on beyond what is read."""
 
 
-def explain(error: Exception, url: str, provider_name: str, limit: str) -> TokenAcquisitionError:
+def explain(
+    error: Exception, url: str, provider_name: str, *, connecting: str, reading: str
+) -> TokenAcquisitionError:
     """Return what *error*, raised by a request to *url*, means to the caller.
 
-    :param limit: which timeout ended the request, if one did.
+    :param connecting: which timeout ended the request, if one did before there was a connection.
+    :param reading: the same for afterwards.
 
     Its text is left out, as it may hold the URL's query; the operating system's own error behind
     it becomes the cause.
     """
     family = list(_family(error))
-    problem, transient = _diagnose(error, family, limit)
+    problem, transient = _diagnose(error, family, connecting, reading)
     host = tame(url.partition("://")[2].partition("/")[0].partition("?")[0])
     ours = TokenAcquisitionError(
         f"provider {provider_name!r}: no token: no answer from {host}: {problem}",
@@ -58,7 +65,9 @@ def _is_root(error: BaseException) -> bool:
     return isinstance(error, OSError) and not isinstance(error, requests.RequestException)
 
 
-def _diagnose(error: Exception, family: list[BaseException], limit: str) -> tuple[str, bool]:
+def _diagnose(
+    error: Exception, family: list[BaseException], connecting: str, reading: str
+) -> tuple[str, bool]:
     """Return what happened with what to do, and whether it may pass."""
 
     def find(*kinds: type[BaseException]) -> BaseException | None:
@@ -89,10 +98,11 @@ def _diagnose(error: Exception, family: list[BaseException], limit: str) -> tupl
     if find(ConnectionRefusedError):
         return "the connection was refused: check host and port, and that the server runs", True
     if find(requests.ConnectTimeout):
-        return "no connection in time: check network, firewall and proxy", True
+        return f"no connection in time ({connecting}): check network, firewall and proxy", True
     if find(urllib3.exceptions.NewConnectionError):
         return "no connection: check network, firewall and proxy", True
     if find(requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
+        limit = connecting if _LATE_HANDSHAKE in text else reading
         return f"it did not come in time ({limit}): if it lasts, allow more", True
     if find(requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError):
         return "it could not be decompressed: the server or a proxy garbles it", False

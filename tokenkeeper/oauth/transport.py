@@ -41,7 +41,7 @@ class HttpTransport:
 
     Thread-safe. Nothing of a request stays behind, so there is nothing to close.
 
-    :param connect_timeout: seconds to wait for a connection.
+    :param connect_timeout: seconds to wait for a connection, and for its TLS.
     :param read_timeout: seconds to wait for each piece of the answer.
     :param total_timeout: seconds for the whole request. With a *session* of the caller's own it is
         looked at between the pieces of the body only.
@@ -113,12 +113,18 @@ class HttpTransport:
                 lowered = {name.lower(): value for name, value in response.headers.items()}
                 return HttpAnswer(response.status_code, lowered, body)
         except Exception as error:  # noqa: BLE001 - whatever a URL and a server can cause is ours
-            failure = explain(error, url, provider_name, self._limit(budget))
+            failure = explain(
+                error,
+                url,
+                provider_name,
+                connecting=self._limit(budget, self._connect_timeout, "connect_timeout"),
+                reading=self._limit(budget, self._read_timeout, "read_timeout"),
+            )
         raise failure  # out here no context hangs on it, whose frames hold the secret
 
-    def _limit(self, budget: Budget) -> str:
+    def _limit(self, budget: Budget, seconds: float, name: str) -> str:
         if budget.remaining() > 0.001:  # a socket may wake up a moment early
-            return f"nothing for {self._read_timeout:g} s: read_timeout"
+            return f"nothing for {seconds:g} s: {name}"
         return f"{self._total_timeout:g} s at most: total_timeout"
 
 

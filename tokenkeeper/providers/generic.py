@@ -37,7 +37,7 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
         they are, and not form-encoded first as RFC 6749 §2.3.1 says.
     :param default_lifetime_seconds: how long a token lives whose server does not say; an hour
         by default.
-    :param connect_timeout: seconds to wait for a connection.
+    :param connect_timeout: seconds to wait for a connection, and for its TLS.
     :param read_timeout: seconds to wait for each piece of the answer.
     :param total_timeout: seconds for a whole request, a server that drips included.
     :param verify: a CA file of one's own; else ``REQUESTS_CA_BUNDLE`` and the usual ones count.

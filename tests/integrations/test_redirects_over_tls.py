@@ -1,0 +1,318 @@
+"""Redirects between real servers over TLS, by every client: who sees the token, who does not."""
+
+import asyncio
+import io
+import ssl
+from functools import partial
+from typing import NamedTuple
+
+import aiohttp
+import anyio
+import httpx
+import pytest
+import requests
+import trustme
+from azure.core import AsyncPipelineClient, PipelineClient
+from azure.core.exceptions import ClientAuthenticationError
+from azure.core.pipeline.policies import (
+    AsyncBearerTokenCredentialPolicy,
+    AsyncRedirectPolicy,
+    BearerTokenCredentialPolicy,
+    RedirectPolicy,
+    SensitiveHeaderCleanupPolicy,
+)
+from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport, TrioRequestsTransport
+from azure.core.rest import HttpRequest
+from servers.tls import context_of, teach_tls
+
+from tokenkeeper.integrations.aiohttp import KeeperMiddleware
+from tokenkeeper.integrations.azure import AsyncKeeperCredential, KeeperCredential
+from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, RenewingTransport
+from tokenkeeper.integrations.httpx import KeeperAuth
+from tokenkeeper.integrations.requests import KeeperAuth as RequestsAuth
+
+SCOPE = "https://storage.azure.com/.default"
+TIMEOUT = 30
+
+
+class Call(NamedTuple):
+    """What a client is to do: POST to *url*, with a token that is for *origin* alone."""
+
+    keeper: object
+    ca_file: str
+    url: str
+    origin: str
+
+    @property
+    def context(self):
+        return ssl.create_default_context(cafile=self.ca_file)
+
+
+# Each client returns the status that its caller sees at last.
+
+
+def by_requests(call):
+    return requests.post(
+        call.url,
+        data=b"x",
+        auth=call.keeper.auth("api", allowed_hosts=[call.origin]),
+        verify=call.ca_file,
+        timeout=TIMEOUT,
+    ).status_code
+
+
+def _httpx_options(call):
+    auth = KeeperAuth(call.keeper, "api", allowed_hosts=[call.origin])
+    return {"auth": auth, "verify": call.context, "follow_redirects": True, "timeout": TIMEOUT}
+
+
+def by_httpx(call):
+    with httpx.Client(**_httpx_options(call)) as client:
+        return client.post(call.url, content=b"x").status_code
+
+
+def by_async_httpx(backend, call):
+    async def main():
+        async with httpx.AsyncClient(**_httpx_options(call)) as client:
+            return (await client.post(call.url, content=b"x")).status_code
+
+    return anyio.run(main, backend=backend)
+
+
+def by_aiohttp(call):
+    async def main():
+        middleware = KeeperMiddleware(call.keeper, "api", allowed_hosts=[call.origin])
+        async with (
+            aiohttp.ClientSession(middlewares=[middleware]) as session,
+            session.post(call.url, data=b"x", ssl=call.context) as answer,
+        ):
+            return answer.status
+
+    return asyncio.run(main())
+
+
+def by_azure(cleaned, call):
+    policies = [
+        RedirectPolicy(),
+        BearerTokenCredentialPolicy(KeeperCredential(call.keeper, "api"), SCOPE),
+        *([SensitiveHeaderCleanupPolicy()] if cleaned else []),
+    ]
+    below = RequestsTransport(connection_verify=call.ca_file)
+    transport = RenewingTransport(call.keeper, "api", below, allowed_hosts=[call.origin])
+    with PipelineClient(call.url, policies=policies, transport=transport) as client:
+        request = HttpRequest("POST", call.url, content=b"x")
+        return client.send_request(request, enforce_https=False).status_code
+
+
+def by_async_azure(backend, cleaned, call):
+    kinds = {"asyncio": AioHttpTransport, "trio": TrioRequestsTransport}
+
+    async def main():
+        policies = [
+            AsyncRedirectPolicy(),
+            AsyncBearerTokenCredentialPolicy(AsyncKeeperCredential(call.keeper, "api"), SCOPE),
+            *([SensitiveHeaderCleanupPolicy()] if cleaned else []),
+        ]
+        below = kinds[backend](connection_verify=call.ca_file)
+        transport = AsyncRenewingTransport(call.keeper, "api", below, allowed_hosts=[call.origin])
+        async with AsyncPipelineClient(call.url, policies=policies, transport=transport) as client:
+            request = HttpRequest("POST", call.url, content=b"x")
+            return (await client.send_request(request, enforce_https=False)).status_code
+
+    return anyio.run(main, backend=backend)
+
+
+WARY = {
+    "requests": by_requests,
+    "httpx": by_httpx,
+    "httpx-asyncio": partial(by_async_httpx, "asyncio"),
+    "httpx-trio": partial(by_async_httpx, "trio"),
+    "aiohttp": by_aiohttp,
+}
+"""Those that leave the token behind by what they know of redirects themselves."""
+AZURE = {
+    "azure": by_azure,
+    "azure-aiohttp": partial(by_async_azure, "asyncio"),
+    "azure-trio": partial(by_async_azure, "trio"),
+}
+"""Those that are told by a policy of azure-core's, if there is one in their pipeline."""
+
+
+def each_of(known):
+    """Run a test with each of the *known* clients."""
+    return pytest.mark.parametrize("client", known.values(), ids=known.keys())
+
+
+@pytest.fixture
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority, tmp_path):
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return str(tmp_path / "ca.pem")
+
+
+@pytest.fixture
+def api(make_api, authority):
+    """Return the API that the tokens are for; one port serves https and http, under two names."""
+    api = make_api()
+    teach_tls(api, context_of(authority, "localhost", "127.0.0.1"))
+    return api
+
+
+@pytest.fixture
+def elsewhere(make_api, authority):
+    """Return another such server."""
+    other = make_api()
+    teach_tls(other, context_of(authority, "localhost", "127.0.0.1"))
+    return other
+
+
+HERE = "https://localhost:{api}"
+LEAVES = [
+    pytest.param(HERE, "http://localhost:{api}", id="https-to-http"),
+    pytest.param(HERE, "http://localhost:{elsewhere}", id="https-to-http-elsewhere"),
+    pytest.param(HERE, "https://localhost:{elsewhere}", id="to-another-port"),
+    pytest.param(HERE, "https://127.0.0.1:{api}", id="to-another-host"),
+    pytest.param(HERE, "https://127.0.0.1:{elsewhere}", id="to-another-host-and-port"),
+    pytest.param("http://localhost:{api}", HERE, id="http-to-https"),
+    pytest.param("http://localhost:{api}", "https://localhost:{elsewhere}", id="http-to-https-and"),
+]
+
+
+@pytest.fixture
+def led(api, elsewhere, keeper, ca_file):
+    """Return what makes a client's call to one place that leads to another."""
+    ports = {"api": api.server_port, "elsewhere": elsewhere.server_port}
+
+    def led(client, first, second):
+        origin, target = first.format(**ports), second.format(**ports)
+        return client(Call(keeper, ca_file, f"{origin}/to/{target}/end", origin))
+
+    return led
+
+
+@pytest.fixture
+def hops(api, elsewhere):
+    """Return what lists the requests that came: where they led, their tokens, their bodies."""
+
+    def hops():
+        return [(path[:4], *rest) for path, *rest in api.seen + elsewhere.seen]
+
+    return hops
+
+
+ASKED = ("/to/", "token-1", b"x")
+ARRIVED = ("/end", None, b"x")
+
+
+@each_of(WARY)
+@pytest.mark.parametrize(("first", "second"), LEAVES)
+def test_a_redirect_away(led, hops, provider, client, first, second):
+    """The token stays behind, and the 401 from beyond is the caller's: nothing is renewed."""
+    assert led(client, first, second) == 401
+    assert hops() == [ASKED, ARRIVED]
+    assert provider.asked == 1
+
+
+@each_of(AZURE)
+@pytest.mark.parametrize(("first", "second"), LEAVES)
+def test_a_redirect_away_of_azure_core(led, hops, provider, client, first, second):
+    """What azure-core takes for the same place, as it looks at no scheme, is not called at all."""
+    if first.partition(":")[2] != second.partition(":")[2]:
+        assert led(partial(client, True), first, second) == 401
+        assert hops() == [ASKED, ARRIVED]
+    else:
+        with pytest.raises(ClientAuthenticationError, match="its token is not for"):
+            led(partial(client, True), first, second)
+        assert hops() == [ASKED]
+    assert provider.asked == 1
+
+
+@each_of(AZURE)
+@pytest.mark.parametrize(("first", "second"), LEAVES)
+def test_a_pipeline_that_cleans_nothing(led, hops, provider, client, first, second):
+    """Where no policy takes the token off, the place that it would go to is not called."""
+    with pytest.raises(ClientAuthenticationError, match="its token is not for"):
+        led(partial(client, False), first, second)
+    assert hops() == [ASKED]
+    assert provider.asked == 1
+
+
+@each_of(WARY | {name: partial(call, True) for name, call in AZURE.items()})
+@pytest.mark.parametrize("place", [HERE, "http://localhost:{api}"], ids=["https", "http"])
+def test_a_redirect_on_the_same_host(led, hops, api, keeper, provider, client, place):
+    """The token goes along with a redirect to the same place, and is renewed once if need be."""
+    keeper.get_token("api")
+    api.valid.clear()
+    assert led(client, place, place) == 200
+    assert hops() == [ASKED, ("/end", "token-1", b"x"), ("/end", "token-2", b"x")]
+    assert provider.asked == 2
+
+
+class _Scripted(requests.adapters.BaseAdapter):
+    """Leads from http to https, and notes who asked."""
+
+    def __init__(self, seen):
+        super().__init__()
+        self.seen = seen
+
+    def send(self, request, **options):
+        self.seen.append((request.url, request.headers.get("Authorization")))
+        answer = requests.Response()
+        answer.status_code = 307 if request.url.startswith("http:") else 200
+        answer.headers["Location"] = request.url.replace("http:", "https:")
+        answer.request, answer.url, answer.raw = request, request.url, io.BytesIO()
+        return answer
+
+    def close(self):
+        pass
+
+
+def _up_by_requests(auth, url, seen):
+    with requests.Session() as session:
+        session.mount("http://", _Scripted(seen))
+        session.mount("https://", _Scripted(seen))
+        session.get(url, auth=auth)
+
+
+def _up_by_httpx(auth, url, seen):
+    def answer(request):
+        seen.append((str(request.url), request.headers.get("Authorization")))
+        above = str(request.url).replace("http:", "https:")
+        return httpx.Response(
+            307 if request.url.scheme == "http" else 200, headers={"Location": above}
+        )
+
+    with httpx.Client(transport=httpx.MockTransport(answer), follow_redirects=True) as client:
+        client.get(url, auth=auth)
+
+
+@pytest.mark.parametrize(
+    ("go", "kind"),
+    [
+        pytest.param(_up_by_requests, RequestsAuth, id="requests"),
+        pytest.param(_up_by_httpx, KeeperAuth, id="httpx"),
+    ],
+)
+def test_a_redirect_up_to_https(keeper, go, kind):
+    """On the usual ports, which tests can't have, both libraries hold that for the same place."""
+    for port, shown in [("", "Bearer token-1"), (":8080", None)]:
+        seen = []
+        go(kind(keeper, "api"), f"http://api.example.com{port}/", seen)
+        assert seen == [
+            (f"http://api.example.com{port}/", "Bearer token-1"),
+            (f"https://api.example.com{port}/", shown),
+        ]
+
+
+@each_of(AZURE)
+def test_a_url_that_readers_take_differently(api, elsewhere, keeper, ca_file, client):
+    """A host in front of a backslash is where some clients go, whatever stands behind it."""
+    origin = f"https://localhost:{api.server_port}"
+    url = f"https://127.0.0.1:{elsewhere.server_port}\\@localhost:{api.server_port}/end"
+    with pytest.raises(ClientAuthenticationError, match="its token is not for"):
+        client(False, Call(keeper, ca_file, url, origin))
+    assert elsewhere.seen == api.seen == []

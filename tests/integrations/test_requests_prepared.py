@@ -1,0 +1,39 @@
+"""One prepared request of requests, sent more than once."""
+
+import pytest
+import requests
+
+
+@pytest.fixture
+def send(keeper):
+    """Return what sends one and the same request, each time it is called."""
+    with requests.Session() as session:
+
+        def prepared(url):
+            request = requests.Request("GET", url, auth=keeper.auth("api"))
+            ready = session.prepare_request(request)
+            return lambda: session.send(ready, timeout=30)
+
+        yield prepared
+
+
+def test_each_sending_is_renewed(api, provider, send):
+    """What became of one sending says nothing about the next."""
+    again = send(api.url)
+    for _ in range(3):
+        assert again().ok
+        api.valid.clear()
+    assert provider.minted == 3
+
+
+def test_a_redirect_of_a_later_sending(api, provider, send):
+    """A redirect that is refused is renewed, though an earlier sending was renewed itself."""
+    again = send(api.url + "/then//end")
+    assert again().ok
+    api.valid.clear()
+    assert again().ok
+    api.once.add("token-2")
+    api.valid.clear()
+    assert again().ok
+    assert api.tokens[-3:] == ["token-2", "token-2", "token-3"]
+    assert provider.minted == 3

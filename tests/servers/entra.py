@@ -17,6 +17,8 @@ from urllib.parse import parse_qs
 
 import trustme
 
+from servers.tls import context_of
+
 TENANT = "0f0e0d0c-1111-2222-3333-444455556666"
 CLIENT_ID = "a1b2c3d4-0000-4000-8000-00000000c0de"
 SECRET = "s3cr3t~Value.1"
@@ -113,8 +115,7 @@ class Entra(ThreadingHTTPServer):
         ca = trustme.CA()
         self.ca_file = str(directory / f"ca-{secrets.token_hex(4)}.pem")
         ca.cert_pem.write_to_path(self.ca_file)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        ca.issue_cert(certified, not_after=not_after).configure_cert(self._context)
+        self._context = context_of(ca, certified, not_after=not_after)
         self._client_context = ssl.create_default_context(cafile=self.ca_file)
         self.authority = f"https://localhost:{self.server_port}"
         self.lifetime_seconds = 3599

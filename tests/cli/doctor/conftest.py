@@ -2,12 +2,12 @@
 
 import json
 import os
-import ssl
 from contextlib import ExitStack
 
 import pytest
 import trustme
 from click.testing import CliRunner
+from servers import tls
 from servers.ailing import SECRET, TOKEN, AilingServer
 
 from tokenkeeper.cli.group import cli
@@ -75,9 +75,7 @@ def context_of(authority):
     """Make the TLS context of a server whose certificate is of the CA, unless another is given."""
 
     def context_of(host="127.0.0.1", issued_by=authority, **validity):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        issued_by.issue_cert(host, **validity).configure_cert(context)
-        return context
+        return tls.context_of(issued_by, host, **validity)
 
     return context_of
 

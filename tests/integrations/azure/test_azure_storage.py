@@ -1,13 +1,13 @@
 """Azure's own clients for blobs, over TLS, with tokens that are revoked."""
 
 import asyncio
-import ssl
 
 import pytest
 import trustme
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobServiceClient
 from azure.storage.blob.aio import BlobServiceClient as AsyncBlobServiceClient
+from servers.tls import context_of
 
 from tokenkeeper.integrations.azure import AsyncKeeperCredential, KeeperCredential
 from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, RenewingTransport
@@ -17,9 +17,7 @@ from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, Ren
 def authority(api):
     """Return who signed the certificate that the API now shows."""
     authority = trustme.CA()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    api.socket = context.wrap_socket(api.socket, server_side=True)
+    api.socket = context_of(authority, "localhost").wrap_socket(api.socket, server_side=True)
     return authority
 
 

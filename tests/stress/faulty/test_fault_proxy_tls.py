@@ -1,10 +1,9 @@
 """TLS that breaks in the handshake."""
 
-import ssl
-
 import pytest
 import trustme
 from servers import fault_proxy as faults
+from servers.tls import context_of
 
 from tokenkeeper import TokenAcquisitionError
 
@@ -17,12 +16,6 @@ MAY_PASS = {
 }
 
 
-def context_of(authority):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    return context
-
-
 @pytest.fixture(scope="module")
 def authority():
     return trustme.CA()
@@ -31,7 +24,7 @@ def authority():
 @pytest.fixture
 def proxy(make_proxy, authority):
     """Return a proxy that speaks TLS to its clients."""
-    return make_proxy(context_of(authority))
+    return make_proxy(context_of(authority, "127.0.0.1"))
 
 
 @pytest.fixture
@@ -68,7 +61,7 @@ def test_handshakes_that_go_on_breaking(client, proxy, faulty, fault, words):
 
 def test_a_certificate_by_an_unknown_authority(client, proxy, faulty):
     """A certificate that nobody vouches for is final: one try, no request."""
-    proxy.plan(faults.certificate(context_of(trustme.CA())))
+    proxy.plan(faults.certificate(context_of(trustme.CA(), "127.0.0.1")))
     with pytest.raises(TokenAcquisitionError) as caught:
         client.get()
     assert "certificate was not accepted" in str(caught.value)

@@ -1,10 +1,10 @@
 """Servers that can't be reached at all: nobody listens, or the name does not resolve."""
 
 import socket
-import ssl
 
 import pytest
 import trustme
+from servers.tls import context_of
 
 from tokenkeeper import TokenAcquisitionError
 
@@ -62,9 +62,7 @@ def test_a_name_that_resolves_again(make_client, make_proxy, monkeypatch, tmp_pa
     """Once the name resolves the retry brings a token."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(NAME).configure_cert(context)
-    proxy = make_proxy(context)
+    proxy = make_proxy(context_of(authority, NAME))
     client = make_client(by=proxy, url=proxy.url(host=NAME), verify=str(tmp_path / "ca.pem"))
     resolve = socket.getaddrinfo
     names = {}

@@ -13,7 +13,7 @@ from tokenkeeper import (
 )
 from tokenkeeper.__main__ import main
 from tokenkeeper.cli.group import cli
-from tokenkeeper.config.environment import AZURE, OAUTH2, provider_from_environment
+from tokenkeeper.config.environment import AZURE, OAUTH2, client_from_environment
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 GENERIC_CLIENT = {
@@ -145,7 +145,7 @@ def test_a_name_that_can_not_be_is_a_usage_error(run):
 )
 def test_which_family_is_meant(name, environment, kind):
     """The family is the one that is described; the name decides where both are."""
-    provider = provider_from_environment(name, environment)
+    provider = client_from_environment(name, environment).make_provider()
     assert type(provider) is kind
     assert provider.provider_name == name
 
@@ -161,7 +161,7 @@ def test_a_name_that_decides_for_what_is_missing():
     """A family chosen by name has to be complete, however complete the other one is."""
     environment = {**GENERIC_CLIENT, "AZURE_TENANT_ID": "t"}
     with pytest.raises(InvalidConfigurationError, match="AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"):
-        provider_from_environment("azure", environment)
+        client_from_environment("azure", environment)
 
 
 def test_version(run):

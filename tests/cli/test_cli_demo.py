@@ -103,7 +103,7 @@ def test_an_interrupt_ends_it_with_a_report(monkeypatch):
 
     def interrupt(moment):
         if not moment.endpoint_is_up:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(screen, "_see_nothing", interrupt)
     result = run(*SHORT, "--json")

@@ -31,10 +31,12 @@ def main() -> None:
             'pip install "tokenkeeper-oauth2[cli]"\n'
         )
         raise SystemExit(2) from None
-    except OSError as error:  # a full disk behind standard output, say
+    except OSError as error:  # a full disk behind standard output, or standard error, say
         with suppress(OSError, AttributeError):
-            sys.stdout.close()  # or what is left in it would fail once more at the very end
-        sys.stderr.write(f"Error: {error}\n")
+            sys.stderr.write(f"Error: {error}\n")
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, AttributeError):
+                stream.close()  # or what is left in it would fail once more at the very end
         raise SystemExit(1) from None
 
 

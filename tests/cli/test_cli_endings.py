@@ -245,7 +245,27 @@ def test_a_full_disk(start, arguments):
     assert (process.returncode, told) == (1, "Error: [Errno 28] No space left on device\n")
 
 
-@pytest.mark.parametrize("arguments", [("get", "billing"), ("status",), ("doctor", "billing")])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("arguments", [("config", "check"), ("get", "nobody"), ("clear",)])
+def test_words_on_a_full_disk(start, environment, arguments):
+    """Words that can't be written are an error as well, of which nobody is left to be told."""
+    environment.delenv("PYTHONUNBUFFERED", raising=False)
+    with open("/dev/full", "w") as full:
+        process = start(*arguments, stderr=full)
+        printed, _ = process.communicate(timeout=100)
+    assert (process.returncode, printed) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "billing"),
+        ("status",),
+        ("doctor", "billing"),
+        ("watch", "--seconds", "0.1"),
+        ("demo", "--seconds", "1.5", "--lifetime", "1", "--threads", "1", "--tasks", "1"),
+    ],
+)
 def test_no_standard_output_at_all(environment, arguments):
     """A command whose standard output is closed does its work without a word."""
     command = [sys.executable, "-m", "tokenkeeper", *arguments]

@@ -17,13 +17,21 @@ if "CI" not in os.environ:  # there Hypothesis has a profile of its own: no dead
 
 
 @pytest.fixture(autouse=True, scope="session")
-def programs_heed_interrupts():
-    """Let Ctrl-C reach the programs that are started, wherever the tests run.
+def programs_heed_signals():
+    """Let Ctrl-C and its like reach the programs that are started, wherever the tests run.
 
-    What a shell starts in the background ignores it, and so would all that comes of that.
+    What a shell starts in the background ignores Ctrl-C, what nohup starts a terminal's end, and
+    so would all that comes of that.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    own = {
+        "SIGINT": signal.default_int_handler,
+        "SIGTERM": signal.SIG_DFL,
+        "SIGHUP": signal.SIG_DFL,
+    }
+    for name, handler in own.items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 class Source(BaseOAuth2Provider):

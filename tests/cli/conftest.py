@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 from click.testing import CliRunner
 
+from tokenkeeper import __main__
 from tokenkeeper.cli.group import cli
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
@@ -111,3 +113,13 @@ def start(environment):
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def main():
+    """Return what the console script calls; signals are what they were afterwards."""
+    names = [each for each in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, each)]
+    before = {number: signal.getsignal(number) for number in map(signal.Signals.__getitem__, names)}
+    yield __main__.main
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -103,7 +103,7 @@ def test_an_interrupt_ends_it_with_a_report(monkeypatch):
 
     def interrupt(moment):
         if not moment.endpoint_is_up:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(screen, "_see_nothing", interrupt)
     result = run(*SHORT, "--json")
@@ -112,6 +112,23 @@ def test_an_interrupt_ends_it_with_a_report(monkeypatch):
     assert seen["interrupted"]
     assert seen["problems"] == []
     assert not seen["ok"]
+
+
+def test_a_second_interrupt(monkeypatch):
+    """Ctrl-C once more does what it did before the run: who is in a hurry needs no report."""
+    hurried = []
+
+    def interrupt_twice(moment):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(screen, "_see_nothing", interrupt_twice)
+    before = signal.signal(signal.SIGINT, lambda number, _: hurried.append(number))
+    try:
+        result = run(*SHORT, "--json")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.exit_code, hurried) == (130, [signal.SIGINT])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tokenkeeper import __main__
-from tokenkeeper.cli import group
-
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and terminals")
 
 CURSOR_SHOWN, CURSOR_HIDDEN = b"\x1b[?25h", b"\x1b[?25l"
@@ -95,18 +92,6 @@ def test_ctrl_c_at_a_server_that_hangs(start, server, arguments):
     assert process.returncode == 130
 
 
-def test_ctrl_c_before_a_command_begins(monkeypatch):
-    """Ctrl-C while the command is still being loaded ends it likewise."""
-
-    def interrupted(**_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(group, "cli", interrupted)
-    with pytest.raises(SystemExit) as ended:
-        __main__.main()
-    assert ended.value.code == 130
-
-
 def test_watch_on_a_terminal(terminal):
     """On a terminal it is a table, and the cursor is there again at the end."""
     process, end = terminal("watch", "--seconds", "0.6", "billing")
@@ -160,19 +145,24 @@ def test_a_kill_on_a_terminal(terminal, arguments, until):
     assert b"Traceback" not in rest
 
 
-KILLED_WHERE_EXCEPTIONS_ARE_LOST = """
-import signal
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+SIGNALLED = """
+import atexit, signal, sys
 from tokenkeeper import __main__
 from tokenkeeper.cli import group
 
 class Lost:
     def __del__(self):
-        signal.raise_signal(signal.SIGTERM)
-        for _ in range(1000):  # where a signal that came is seen
-            pass
+        signalled()
+
+def signalled():
+    signal.raise_signal(signal.NAME)
+    for _ in range(1000):  # where a signal that came is seen
+        pass
 
 def command(**_):
-    Lost()
+    WHERE
     print("went on")
 
 group.cli = command
@@ -180,11 +170,49 @@ __main__.main()
 """
 
 
-def test_a_kill_where_exceptions_are_lost():
-    """SIGTERM ends the command in code that swallows each exception, too."""
-    command = [sys.executable, "-c", KILLED_WHERE_EXCEPTIONS_ARE_LOST]
+@pytest.mark.parametrize(
+    "where",
+    [
+        "signalled()",
+        "Lost()",
+        "sorted([1, 2], key=lambda _: signalled() or 1)",
+        "atexit.register(signalled); sys.exit(0)",
+    ],
+    ids=["a command", "an exception is lost", "a callback", "the end of the interpreter"],
+)
+@pytest.mark.parametrize(("name", "code"), SIGNALS.items())
+def test_signals(name, code, where):
+    """A signal ends the command without a word wherever it comes, where exceptions are lost too."""
+    program = SIGNALLED.replace("NAME", name).replace("WHERE", where)
+    command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_an_ignored_signal(name):
+    """What nohup, or a shell for its background, has had ignored is ignored."""
+    program = SIGNALLED.replace("NAME", name).replace("WHERE", "signalled()")
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.Signals[name], signal.SIG_IGN),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "went on\n", "")
+
+
+@pytest.mark.parametrize("kind", ["dumb", "xterm"])
+def test_ctrl_c_on_an_odd_terminal(terminal, server, kind):
+    """A terminal that can't hide its cursor is not told to show it."""
+    with server.outage("stall"):
+        process, end = terminal("get", "billing", kind=kind)
+        while server.stats().token_requests == 0:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert (CURSOR_SHOWN in shown(end)) is (kind == "xterm")
+    assert process.wait(timeout=60) == 130
 
 
 def test_a_kill_on_a_halted_terminal(terminal):
@@ -217,7 +245,27 @@ def test_a_full_disk(start, arguments):
     assert (process.returncode, told) == (1, "Error: [Errno 28] No space left on device\n")
 
 
-@pytest.mark.parametrize("arguments", [("get", "billing"), ("status",), ("doctor", "billing")])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("arguments", [("config", "check"), ("get", "nobody"), ("clear",)])
+def test_words_on_a_full_disk(start, environment, arguments):
+    """Words that can't be written are an error as well, of which nobody is left to be told."""
+    environment.delenv("PYTHONUNBUFFERED", raising=False)
+    with open("/dev/full", "w") as full:
+        process = start(*arguments, stderr=full)
+        printed, _ = process.communicate(timeout=100)
+    assert (process.returncode, printed) == (1, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("get", "billing"),
+        ("status",),
+        ("doctor", "billing"),
+        ("watch", "--seconds", "0.1"),
+        ("demo", "--seconds", "1.5", "--lifetime", "1", "--threads", "1", "--tasks", "1"),
+    ],
+)
 def test_no_standard_output_at_all(environment, arguments):
     """A command whose standard output is closed does its work without a word."""
     command = [sys.executable, "-m", "tokenkeeper", *arguments]

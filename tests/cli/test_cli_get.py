@@ -1,6 +1,7 @@
 """``tokenkeeper get``: a token of the client that the environment describes."""
 
 import sys
+import threading
 
 import pytest
 from click.testing import CliRunner
@@ -11,9 +12,8 @@ from tokenkeeper import (
     InvalidConfigurationError,
     __version__,
 )
-from tokenkeeper.__main__ import main
 from tokenkeeper.cli.group import cli
-from tokenkeeper.config.environment import AZURE, OAUTH2, provider_from_environment
+from tokenkeeper.config.environment import AZURE, OAUTH2, client_from_environment
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 GENERIC_CLIENT = {
@@ -84,6 +84,16 @@ def test_no_token_is_one_line(run, server):
     assert "hunter2" not in result.stderr
 
 
+def test_nothing_is_waited_for_after_the_wait(run, server, monkeypatch):
+    """Once the time is up, the request that hangs and its thread are left to themselves."""
+    joined = []
+    monkeypatch.setattr(threading.Thread, "join", lambda self, _=None: joined.append(self.name))
+    with server.outage("stall"):
+        for command in (("get", "api"), ("status", "--fetch")):
+            result = run(*command, "--timeout", "0.1", **described(server))
+            assert (result.exit_code, joined) == (1, [])
+
+
 def test_the_wait_is_bounded(run, server):
     """A server that says nothing costs at most the timeout."""
     with server.outage("stall"):
@@ -145,7 +155,7 @@ def test_a_name_that_can_not_be_is_a_usage_error(run):
 )
 def test_which_family_is_meant(name, environment, kind):
     """The family is the one that is described; the name decides where both are."""
-    provider = provider_from_environment(name, environment)
+    provider = client_from_environment(name, environment).make_provider()
     assert type(provider) is kind
     assert provider.provider_name == name
 
@@ -161,7 +171,7 @@ def test_a_name_that_decides_for_what_is_missing():
     """A family chosen by name has to be complete, however complete the other one is."""
     environment = {**GENERIC_CLIENT, "AZURE_TENANT_ID": "t"}
     with pytest.raises(InvalidConfigurationError, match="AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"):
-        provider_from_environment("azure", environment)
+        client_from_environment("azure", environment)
 
 
 def test_version(run):
@@ -169,7 +179,7 @@ def test_version(run):
     assert __version__ in run("--version").stdout
 
 
-def test_the_entry_point_runs_the_command(monkeypatch, capsys):
+def test_the_entry_point_runs_the_command(main, monkeypatch, capsys):
     """The console script hands over to the command line."""
     monkeypatch.setattr(sys, "argv", ["tokenkeeper", "--help"])
     with pytest.raises(SystemExit) as ended:
@@ -178,7 +188,7 @@ def test_the_entry_point_runs_the_command(monkeypatch, capsys):
     assert "Usage: tokenkeeper" in capsys.readouterr().out
 
 
-def test_without_its_extra_it_says_what_to_install(monkeypatch, capsys):
+def test_without_its_extra_it_says_what_to_install(main, monkeypatch, capsys):
     """Where click is missing, one line on standard error says what to install."""
     monkeypatch.setitem(sys.modules, "click", None)
     monkeypatch.delitem(sys.modules, "tokenkeeper.cli.group")
@@ -191,7 +201,7 @@ def test_without_its_extra_it_says_what_to_install(monkeypatch, capsys):
     assert 'pip install "tokenkeeper-oauth2[cli]"' in told.err
 
 
-def test_other_modules_that_are_missing_are_not_hidden(monkeypatch):
+def test_other_modules_that_are_missing_are_not_hidden(main, monkeypatch):
     """A broken installation is not taken for a missing extra."""
     monkeypatch.setitem(sys.modules, "tokenkeeper.cli.group", None)
     with pytest.raises(ModuleNotFoundError, match=r"tokenkeeper\.cli\.group"):

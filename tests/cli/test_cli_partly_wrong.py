@@ -6,6 +6,9 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from tokenkeeper.cli.group import cli
+from tokenkeeper.cli.source import Source
+from tokenkeeper.config import document
+from tokenkeeper.exceptions import ConfigurationWarning
 
 UNSET = "needs the environment variable UNSET_SECRET, which is not set"
 
@@ -126,3 +129,50 @@ def test_a_file_that_is_no_yaml(partly_wrong, tokenkeeper):
     assert (result.exit_code, result.stdout) == (2, "")
     assert "is not YAML" in result.stderr
     assert "is not YAML" in tokenkeeper("doctor", "billing").stdout
+
+
+@pytest.mark.parametrize("command", ["list", "status", "doctor"])
+def test_one_reading(partly_wrong, tokenkeeper, environment, command):
+    """The file is read once, so that all of what is told is of one and the same file."""
+    readings = []
+    read_file = document.read_file
+
+    def read(path):
+        readings.append(path)
+        return read_file(path)
+
+    environment.setattr(document, "read_file", read)
+    tokenkeeper(command)
+    assert readings == [partly_wrong]
+
+
+def test_a_rotated_secret(partly_wrong, environment, server):
+    """A refusal has the file read again, for those of its providers that can be made."""
+    billing = Source().described().registered[0].provider
+    server.add_client(server.client_id, "rotated")
+    environment.setenv("BILLING_SECRET", "rotated")
+    assert billing.acquire_token().access_token
+    partly_wrong.write_text(partly_wrong.read_text().replace("${BILLING_SECRET}", "again"))
+    server.add_client(server.client_id, "again")
+    with pytest.warns(ConfigurationWarning, match="written in clear"):
+        assert billing.acquire_token().access_token
+
+
+def test_a_warning(partly_wrong, tokenkeeper):
+    """What the others are warned of is told beside the mistake, here and by the doctor."""
+    partly_wrong.write_text(partly_wrong.read_text().replace("${BILLING_SECRET}", "clear"))
+    assert "written in clear" in tokenkeeper("list").stderr
+    assert (
+        "written in clear"
+        in json.loads(tokenkeeper("config", "check", "--json").stdout)["warnings"][0]
+    )
+    assert "written in clear" in tokenkeeper("doctor", "lame").stdout
+
+
+def test_a_file_in_the_home(tokenkeeper, environment, config):
+    """The variable that names the file may have ``~`` in it, for each command."""
+    environment.setenv("HOME", str(config.parent))
+    environment.setenv("USERPROFILE", str(config.parent))
+    environment.setenv("TOKENKEEPER_CONFIG", "~/tokens.yaml")
+    assert tokenkeeper("list").exit_code == 0
+    assert tokenkeeper("doctor", "billing").exit_code == 0

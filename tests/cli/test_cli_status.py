@@ -114,3 +114,12 @@ def test_a_pipe(tokenkeeper, environment, config):
     lines = tokenkeeper("status", "--fetch").stdout.splitlines()
     assert len(lines) == 4
     assert lines[1].startswith("billing" * 12 + "  fresh")
+
+
+@pytest.mark.parametrize("name", ["[/]", "[bold]x[/bold]", ":smile:"])
+def test_a_name_with_signs(tokenkeeper, config, name):
+    """A name is shown as it is, whatever its signs mean to others."""
+    config.write_text(config.read_text().replace("name: billing", f"name: '{name}'"))
+    result = tokenkeeper("status", name)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1].startswith(f"{name} ")

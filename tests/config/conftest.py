@@ -1,7 +1,9 @@
 """A directory for configuration files, and an environment without anybody's variables."""
 
 import os
+import tempfile
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -29,10 +31,19 @@ def environment(monkeypatch):
 def write(tmp_path):
     """Write a file that only its owner can read, and return its path."""
 
-    def write(text=GENERIC, name="tokens.yaml", mode=0o600):
-        path = tmp_path / name
+    def write(text=GENERIC, name="tokens.yaml", mode=0o600, directory=tmp_path):
+        path = directory / name
         path.write_text(textwrap.dedent(text), encoding="utf-8")
         path.chmod(mode)
         return path
 
     return write
+
+
+@pytest.fixture
+def open_directory():
+    """Return a directory that every user can look into, as those above it. pytest's own can't."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory

@@ -58,11 +58,11 @@ def test_what_a_platform_sets_by_itself(set_variables):
 
 
 @pytest.mark.parametrize("family", [OAUTH2, AZURE])
-def test_a_secret_file(set_variables, tmp_path, family):
+def test_a_secret_file(set_variables, open_directory, family):
     """A variable that ends in _FILE names a file with the secret, as images for Docker take it."""
     variables = {**family}
     (name,) = [each for each in variables if "SECRET" in each]
-    secret = tmp_path / "secret"
+    secret = open_directory / "secret"
     secret.write_text("mounted\n")
     secret.chmod(0o644)
     variables[f"{name}_FILE"] = str(secret)

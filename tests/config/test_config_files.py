@@ -15,6 +15,7 @@ from tokenkeeper import (
     RetryPolicy,
     TokenKeeper,
 )
+from tokenkeeper.config.files import warn_if_readable
 
 
 def made_from(keeper, name):
@@ -198,12 +199,12 @@ def test_other_secrets_in_clear(write, lines, key):
 @pytest.mark.parametrize(
     "name", ["secret", "${DIRECTORY}/secret", "${NOT_SET:-./secret}", "~/secret"]
 )
-def test_files_that_others_can_read(write, environment, tmp_path, name):
+def test_files_that_others_can_read(write, environment, open_directory, name):
     """A file with a secret in it that every user can read draws a warning, and no other file."""
-    environment.setenv("DIRECTORY", str(tmp_path))
-    environment.setenv("HOME", str(tmp_path))
-    environment.setenv("USERPROFILE", str(tmp_path))
-    write("mounted", name="secret", mode=0o644)
+    environment.setenv("DIRECTORY", str(open_directory))
+    environment.setenv("HOME", str(open_directory))
+    environment.setenv("USERPROFILE", str(open_directory))
+    write("mounted", name="secret", mode=0o644, directory=open_directory)
     path = write(
         f"""\
         oauth2:
@@ -214,10 +215,41 @@ def test_files_that_others_can_read(write, environment, tmp_path, name):
           token_url: https://id.example.com/token
         """,
         mode=0o644,
+        directory=open_directory,
     )
     with pytest.warns(ConfigurationWarning, match="^secret holds a secret and") as warned:
         TokenKeeper.from_config(path).close()
     assert len(warned) == 1
+
+
+@pytest.mark.parametrize(
+    ("modes", "by_a_link", "warned"),
+    [
+        ((0o755, 0o644), False, True),
+        ((0o711, 0o444), False, True),
+        ((0o755, 0o440), False, False),  # Kubernetes, with fsGroup
+        ((0o700, 0o644), False, False),
+        ((0o750, 0o644), False, False),
+        ((0o700, 0o644), True, False),
+        ((0o755, 0o644), True, True),
+    ],
+)
+def test_a_closed_directory(open_directory, tmp_path, modes, by_a_link, warned):
+    """A directory that is closed to others closes the file in it, wherever a link to it is."""
+    above = open_directory / "above"
+    (above / "below").mkdir(parents=True)
+    secret = above / "below" / "secret"
+    secret.write_text("mounted")
+    place = secret
+    if by_a_link:
+        place = (open_directory if modes[0] == 0o700 else tmp_path) / "link"
+        place.symlink_to(secret)
+    secret.chmod(modes[1])
+    above.chmod(modes[0])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        warn_if_readable(place)
+    assert bool(told) is warned
 
 
 def test_without_the_extra():

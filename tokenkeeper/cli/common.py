@@ -116,8 +116,6 @@ def words_for_problems() -> Iterator[None]:
             raise _ConfigurationProblem.of(problem) from None
         except OAuth2Error as problem:
             raise click.ClickException(str(problem)) from None
-        except KeyboardInterrupt:
-            click.get_current_context().exit(ExitCode.INTERRUPTED)
 
 
 class _ConfigurationProblem(click.ClickException):

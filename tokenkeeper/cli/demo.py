@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
 import click
 
 from tokenkeeper.cli.common import ExitCode, Seconds
@@ -41,9 +46,28 @@ def demo(
             f"{story.LEAST_LIVES:g} times --lifetime, so that a renewal can be seen"
         )
     plan = story.Plan(seconds, threads, tasks, lifetime)
-    with screen.onlooker(plan, as_json=as_json) as watch:
-        report = story.play(plan, watch)
+    with _interrupt() as interrupted, screen.onlooker(plan, as_json=as_json) as watch:
+        report = story.play(plan, watch, interrupted)
     screen.conclude(report, as_json=as_json)
     if report.interrupted:
         ctx.exit(ExitCode.INTERRUPTED)
     ctx.exit(1 if report.problems else 0)
+
+
+@contextmanager
+def _interrupt() -> Iterator[Callable[[], bool]]:
+    """Have Ctrl-C noted, as a report is due then; a second one does what it did before."""
+    presses = 0
+
+    def press(number: int, _: FrameType | None) -> None:
+        nonlocal presses
+        presses += 1
+        signal.signal(number, before)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: presses > 0
+    finally:
+        signal.signal(signal.SIGINT, before)

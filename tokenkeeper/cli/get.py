@@ -109,7 +109,9 @@ def get(
     style = "json" if as_json else style
     if variable is not None and style != "env":
         raise click.UsageError("--variable is for --format env")
-    with words_for_problems(), TokenKeeper() as keeper:
+    with words_for_problems():
+        # Not closed, which would wait for a request that hangs: it ends with the process, too.
+        keeper = TokenKeeper()
         provider = source.kept(source.registration(name), force=force)
         keeper.add_provider(provider)
         try:

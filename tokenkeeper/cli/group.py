@@ -30,7 +30,7 @@ Exit codes:
   0    all is well
   1    no token could be had, or the output could not be written
   2    the configuration, or the call, is wrong
-{}  130  interrupted by Ctrl-C; 143: ended by SIGTERM
+{}  130  interrupted by Ctrl-C; 129, 143: ended by SIGHUP, SIGTERM
 """
 
 EXIT_CODES = _CODES.format("  10+  `doctor` found something: its help has the list\n")

@@ -96,7 +96,7 @@ def as_table(rows: Iterable[Row], width: int) -> Group:
             share = row.remaining_seconds / row.lifetime_seconds
             bar = ProgressBar(1.0, share, width=_BAR, complete_style=style, finished_style=style)
         table.add_row(
-            row.provider_name,
+            Text(row.provider_name),  # a plain text might have markup in it
             Text(row.state, style),
             _duration(row.remaining_seconds),
             *([bar] if has_bars else []),

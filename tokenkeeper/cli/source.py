@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.shelf import Shelf
+from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.config.environment import (
     CONFIG_VARIABLE,
     Client,
     client_from_environment,
     clients_from_environment,
 )
-from tokenkeeper.config.loading import load_configuration, load_pieces
+from tokenkeeper.config.loading import load_pieces
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderError
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -60,12 +61,10 @@ class Described:
 
     :ivar registered: the providers that can be made.
     :ivar problems: what is wrong with the others, by name.
-    :ivar mistake: the same as one error.
     """
 
     registered: list[Registered]
     problems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    mistake: InvalidConfigurationError | None = None
 
     @property
     def names(self) -> list[str]:
@@ -73,10 +72,19 @@ class Described:
         made = [each.provider_name for each in self.registered]
         return list(dict.fromkeys([*made, *self.problems]))
 
-    def raise_if_wrong(self) -> None:
-        """Raise what is wrong, once all has been done for the others."""
-        if self.mistake is not None:
-            raise self.mistake
+    def mistake(self, names: Iterable[str] | None = None) -> InvalidConfigurationError | None:
+        """Return what is wrong with *names*, or with any, as one error."""
+        wrong = self.problems if names is None else names
+        problems = tuple(each for name in wrong for each in self.problems.get(name, ()))
+        if not problems:
+            return None
+        return InvalidConfigurationError("; ".join(problems), problems=problems)
+
+    def raise_if_wrong(self, names: Iterable[str] | None = None) -> None:
+        """Raise what is wrong with *names*, or with any."""
+        mistake = self.mistake(names)
+        if mistake is not None:
+            raise mistake
 
 
 @dataclass(frozen=True)
@@ -101,14 +109,20 @@ class Source:
 
         :raises InvalidConfigurationError: for what is wrong with all of it.
         """
-        if self.path is None:
+        path = self.path
+        if path is None:
             clients = clients_from_environment(os.environ).values()
             return Described([_from_environment(each) for each in clients])
-        try:
-            return Described([_from_file(e) for e in load_configuration(self.path).providers])
-        except InvalidConfigurationError as error:
-            # What one provider lacks on this machine is no fault of the others'.
-            return _partly_right(load_pieces(self.path, os.environ), error)
+        problems: dict[str, tuple[str, ...]] = {}
+
+        def read() -> dict[str, Registration]:
+            nonlocal problems
+            right, problems = _sorted(load_pieces(path, os.environ))
+            return right
+
+        # What one provider lacks on this machine is no fault of the others'.
+        registered = [_from_file(each) for each in Configuration(read).providers]
+        return Described(registered, problems)
 
     def registrations(self) -> list[Registered]:
         """Return all that is described.
@@ -149,9 +163,7 @@ class Source:
                     f"it has {', '.join(there) or 'none'}",
                     provider_name=name,
                 )
-        problems = [each for name in wanted for each in described.problems.get(name, ())]
-        if problems:
-            raise InvalidConfigurationError("; ".join(problems), problems=tuple(problems))
+        described.raise_if_wrong(wanted)
         known = {each.provider_name: each for each in described.registered}
         return Described([known[name] for name in wanted])
 
@@ -186,18 +198,17 @@ def _runtime_directory() -> Path | None:
     return directory if is_ours and stat.S_ISDIR(status.st_mode) else None
 
 
-def _partly_right(pieces: list[Piece], error: InvalidConfigurationError) -> Described:
+def _sorted(
+    pieces: list[Piece],
+) -> tuple[dict[str, Registration], dict[str, tuple[str, ...]]]:
+    """Return what can be made, and what is wrong with the others, each by name."""
     problems: dict[str, tuple[str, ...]] = {}
     for each in pieces:
         if each.problems:
             problems[each.name] = problems.get(each.name, ()) + each.problems
-    registered = [
-        _from_file(ReloadableProvider(each.registration, lambda _: None))
-        for each in pieces
-        # Of two with one name nobody knows which is meant.
-        if each.registration is not None and each.name not in problems
-    ]
-    return Described(registered, problems, error)
+    # Of two with one name nobody knows which is meant.
+    right = {e.name: e.registration for e in pieces if e.registration and e.name not in problems}
+    return right, problems
 
 
 def _from_file(provider: ReloadableProvider[Registration]) -> Registered:

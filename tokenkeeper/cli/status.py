@@ -46,7 +46,9 @@ def status(
     from tokenkeeper.cli.screen import console
 
     source: Source = ctx.obj
-    with words_for_problems(), TokenKeeper() as keeper:
+    with words_for_problems():
+        # Not closed, which would wait for a request that hangs: it ends with the process, too.
+        keeper = TokenKeeper()
         described = source.chosen(names)
         providers = [source.kept(each) for each in described.registered]
         for provider in providers:

@@ -58,10 +58,11 @@ def watch(
     events: SimpleQueue[TokenEvent] = SimpleQueue()
     with words_for_problems():
         described = source.chosen(names)
-        if not described.registered:
-            described.raise_if_wrong()
-        if described.mistake is not None:
-            tell(described.mistake)
+        mistake = described.mistake()
+        if mistake is not None and not described.registered:
+            raise mistake
+        if mistake is not None:
+            tell(mistake)
         providers = [source.kept(each) for each in described.registered]
         with TokenKeeper(hooks=[events.put] if lines else []) as keeper:
             for provider in providers:
@@ -78,7 +79,7 @@ def watch(
                         live.update(as_table(rows, screen.width))
 
                     _look(keeper, seconds, show)
-    ctx.exit(ExitCode.OK if described.mistake is None else ExitCode.CONFIGURATION)
+    ctx.exit(ExitCode.OK if mistake is None else ExitCode.CONFIGURATION)
 
 
 def _look(keeper: TokenKeeper, seconds: float | None, show: Callable[[], None]) -> None:

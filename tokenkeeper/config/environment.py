@@ -19,8 +19,6 @@ __all__ = [
     "Client",
     "client_from_environment",
     "clients_from_environment",
-    "provider_from_environment",
-    "providers_from_environment",
 ]
 
 CONFIG_VARIABLE = "TOKENKEEPER_CONFIG"
@@ -120,16 +118,6 @@ def client_from_environment(
             problem.args = (f"{problem}; it was read from {variable}",)
         raise
     return client
-
-
-def providers_from_environment(environment: Mapping[str, str]) -> list[BaseOAuth2Provider]:
-    """Return the providers of :func:`clients_from_environment`. Raises what that raises."""
-    return [each.make_provider() for each in clients_from_environment(environment).values()]
-
-
-def provider_from_environment(name: str, environment: Mapping[str, str]) -> BaseOAuth2Provider:
-    """Return the provider of :func:`client_from_environment`. Raises what that raises."""
-    return client_from_environment(name, environment).make_provider()
 
 
 def _secret(variable: str, present: Mapping[str, str], directory: Path) -> str:

@@ -63,11 +63,17 @@ def read_secret(path: Path) -> str:
 
 def warn_if_readable(file: Path) -> None:
     """Warn of a file with a secret in it that every user can read."""
-    mode = 0
-    with suppress(OSError):  # it was replaced meanwhile
-        mode = file.stat().st_mode
-    if os.name == "posix" and mode & stat.S_IROTH:
+    if os.name == "posix" and _all_can_read(file):
         warn(f"{file.name} holds a secret and is readable by every user: chmod o-r {file.name}")
+
+
+def _all_can_read(file: Path) -> bool:
+    """Say whether every user can: what is in a directory that is closed to them, they can't."""
+    with suppress(OSError):  # it was replaced meanwhile
+        place = Path(os.path.realpath(file))  # the directories of a link to it keep nobody out
+        open_to_all = bool(place.stat().st_mode & stat.S_IROTH)
+        return open_to_all and all(each.stat().st_mode & stat.S_IXOTH for each in place.parents)
+    return False
 
 
 def warn(what: str) -> None:

@@ -53,14 +53,15 @@ def load_configuration(
 
 
 def load_pieces(path: Path, environment: Mapping[str, str]) -> list[Piece]:
-    """Return each block of the file *path*, right or wrong.
+    """Return each block of the file *path*, right or wrong. It is read once.
 
     :raises InvalidConfigurationError: if it has no blocks, or naming the extra to install.
     """
     with _words_for_a_missing_extra():
         from tokenkeeper.config.document import read_document
+        from tokenkeeper.config.files import located
         from tokenkeeper.config.registration import read_pieces
-    return read_pieces(read_document(path), environment)
+    return read_pieces(read_document(located(Path(), str(path))), environment)
 
 
 @contextmanager

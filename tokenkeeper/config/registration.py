@@ -86,6 +86,7 @@ def read_pieces(document: Document, environment: Mapping[str, str]) -> list[Piec
     :raises InvalidConfigurationError: if it has no blocks.
     """
     pieces: list[Piece] = []
+    right: list[tuple[tuple[KeyPath, Any], Registration]] = []
     found: dict[str, Registration] = {}
     for path, content in _blocks(document, Problems(document.name, document.lines)):
         problems = Problems(document.name, document.lines)
@@ -99,6 +100,9 @@ def read_pieces(document: Document, environment: Mapping[str, str]) -> list[Piec
             pieces.append(Piece(name, content, None, error.problems))
         else:
             pieces.append(Piece(name, content, registration, ()))
+            if registration is not None:
+                right.append(((path, content), registration))
+    _warn(document, right, Problems(document.name, document.lines))
     return pieces
 
 

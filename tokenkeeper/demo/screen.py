@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -31,7 +30,8 @@ def onlooker(plan: Plan, *, as_json: bool) -> Iterator[Callable[[Moment], None]]
         f"One keeper, {_callers(plan)}, tokens that live {plan.lifetime_seconds:g} s, "
         f"for {plan.seconds:g} s. On the way the token endpoint goes down for a while."
     )
-    if sys.stdout.isatty() and not Console().is_dumb_terminal:
+    screen = Console()
+    if screen.file.isatty() and not screen.is_dumb_terminal:
         with Live(auto_refresh=False) as live:
             yield partial(_refresh, live)
     else:
@@ -56,7 +56,8 @@ def conclude(report: Report, *, as_json: bool) -> None:
 
 def _write(text: str) -> None:
     # Broken between words on a terminal, and not at all elsewhere.
-    Console(highlight=False).print(text, markup=False, soft_wrap=not sys.stdout.isatty())
+    screen = Console(highlight=False)
+    screen.print(text, markup=False, soft_wrap=not screen.file.isatty())
 
 
 class _Lines:

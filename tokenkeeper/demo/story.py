@@ -141,10 +141,12 @@ def make_provider(config: OAuth2Config, session: requests.Session) -> BaseOAuth2
     return GenericOAuth2Provider(config, session=session, retry=_RETRY)
 
 
-def play(plan: Plan, watch: Callable[[Moment], None]) -> Report:
+def play(
+    plan: Plan, watch: Callable[[Moment], None], interrupted: Callable[[], bool] = lambda: False
+) -> Report:
     """Run the demo; *watch* is shown how it stands a few times each second.
 
-    Ctrl-C ends it early, with a report of what was seen up to then.
+    :param interrupted: whether to end early, with a report of what was seen up to then.
     """
     with (
         # In this process: one of its own was measured and made get_token look no faster.
@@ -155,7 +157,7 @@ def play(plan: Plan, watch: Callable[[Moment], None]) -> Report:
         session.trust_env = False  # neither a proxy nor a netrc on the way to loopback
         keeper.add_provider(make_provider(server.config(PROVIDER_NAME), session))
         load = Load(keeper, server.api_url, threads=plan.threads, tasks=plan.tasks)
-        return _Stage(plan, server, keeper, load).play(watch)
+        return _Stage(plan, server, keeper, load).play(watch, interrupted)
 
 
 class _Stage:
@@ -175,28 +177,29 @@ class _Stage:
         self._began = 0.0
         self._outage = _Outage(plan, server)
 
-    def play(self, watch: Callable[[Moment], None]) -> Report:
-        interrupted = False
+    def play(self, watch: Callable[[Moment], None], interrupted: Callable[[], bool]) -> Report:
         self._load.start()
         self._began = SYSTEM_CLOCK.monotonic()
         try:
-            self._go_on(watch)
-        except KeyboardInterrupt:
-            interrupted = True
+            is_whole = self._go_on(watch, interrupted)
         finally:
             self._outage.end(self._elapsed())
             self._load.stop()
-        return self._report(interrupted=interrupted)
+        return self._report(interrupted=not is_whole)
 
-    def _go_on(self, watch: Callable[[Moment], None]) -> None:
+    def _go_on(self, watch: Callable[[Moment], None], interrupted: Callable[[], bool]) -> bool:
+        """Return whether it went on to its end."""
         never = threading.Event()
         next_frame = 0.0
         while not self._is_over(elapsed := self._elapsed()):
+            if interrupted():
+                return False
             self._outage.look(elapsed)
             if elapsed >= next_frame:
                 next_frame = elapsed + _FRAME_SECONDS
                 watch(self._moment())
             SYSTEM_CLOCK.wait(never, _TICK_SECONDS)
+        return True
 
     def _is_over(self, elapsed: float) -> bool:
         # On a busy machine the outage comes late. It is waited for, but not for ever.

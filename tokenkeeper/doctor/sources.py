@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING
 from tokenkeeper.config.environment import (
     AZURE,
     OAUTH2,
-    provider_from_environment,
-    providers_from_environment,
+    Client,
+    client_from_environment,
+    clients_from_environment,
 )
-from tokenkeeper.config.loading import load_configuration, load_pieces
+from tokenkeeper.config.loading import load_pieces
 from tokenkeeper.config.problems import Problems
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
 from tokenkeeper.doctor.subject import Subject, subject_of
@@ -24,8 +24,6 @@ from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     UnknownProviderError,
 )
-from tokenkeeper.providers.azure import AzureADProvider
-from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:
     from tokenkeeper.config.registration import Piece
@@ -66,11 +64,13 @@ def patients_from(
 
 
 def _from_file(path: Path, names: list[str], environment: Mapping[str, str]) -> list[Patient]:
-    try:
-        pieces = load_pieces(path, environment)
-    except InvalidConfigurationError as broken:
-        findings = tuple(failure(each) for each in broken.problems or (str(broken),))
-        return [Patient(path.name, None, Report(Step.VARIABLES, findings))]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConfigurationWarning)
+        try:
+            pieces = load_pieces(path, environment)
+        except InvalidConfigurationError as broken:
+            findings = tuple(failure(each) for each in broken.problems or (str(broken),))
+            return [Patient(path.name, None, Report(Step.VARIABLES, findings))]
     known = dict.fromkeys(each.name for each in pieces)
     for name in names:
         if name not in known:
@@ -79,7 +79,7 @@ def _from_file(path: Path, names: list[str], environment: Mapping[str, str]) -> 
                 provider_name=name,
             )
     # Where nobody knows better, what is wrong with the file is told once.
-    told = _warnings_of(path)
+    told = [warning(str(each.message)) for each in caught]
     patients = []
     for piece in pieces:
         if names and piece.name not in names:
@@ -96,15 +96,6 @@ def _from_file(path: Path, names: list[str], environment: Mapping[str, str]) -> 
         subject = None if made is None else subject_of(made.make_provider())
         patients.append(Patient(piece.name, subject, Report(Step.VARIABLES, findings)))
     return patients
-
-
-def _warnings_of(path: Path) -> list[Finding]:
-    """Return what the configuration warns of, which a broken one does not come to."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConfigurationWarning)
-        with suppress(InvalidConfigurationError):
-            load_configuration(path)
-    return [warning(str(each.message)) for each in caught]
 
 
 class _Asked(Mapping[str, str]):
@@ -150,28 +141,28 @@ def _from_environment(names: list[str], environment: Mapping[str, str]) -> Itera
     if names:
         for name in names:
             try:
-                yield _described(provider_from_environment(name, environment), environment)
+                yield _described(client_from_environment(name, environment), environment)
             except InvalidConfigurationError as problem:
                 yield _not_described(name, problem, environment)
         return
     try:
-        providers = providers_from_environment(environment)
+        clients = clients_from_environment(environment)
     except InvalidConfigurationError as problem:
         yield _not_described(problem.provider_name or "environment", problem, environment)
         return
-    for provider in providers:
-        yield _described(provider, environment)
+    for client in clients.values():
+        yield _described(client, environment)
 
 
-def _described(provider: BaseOAuth2Provider, environment: Mapping[str, str]) -> Patient:
-    azure = isinstance(provider, AzureADProvider)
+def _described(client: Client, environment: Mapping[str, str]) -> Patient:
+    azure = client.kind == "azure"
     findings = list(_set_in(environment, *(AZURE if azure else OAUTH2)))
-    if azure and not environment.get(_AUTHORITY):
+    if azure and client.authority is None:
         findings.append(note(f"{_AUTHORITY} is not set: the public cloud is asked"))
-    if not azure and not subject_of(provider).scope:
+    if not azure and client.scope is None:
         findings.append(note("OAUTH2_SCOPE is not set: no scope is asked for"))
     report = Report(Step.VARIABLES, tuple(findings))
-    return Patient(provider.provider_name, subject_of(provider), report)
+    return Patient(client.provider_name, subject_of(client.make_provider()), report)
 
 
 def _not_described(

@@ -30,11 +30,11 @@ def main() -> None:
     """Serve until a signal ends the process. Standard output gets a configuration of a client."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
+    arguments = parser()
+    options = arguments.parse_args()
     # Not at the top: it takes its time, and Ctrl-C may come meanwhile.
     from tokenkeeper.testing.server import LoopbackAuthorizationServer
 
-    arguments = parser()
-    options = arguments.parse_args()
     server = LoopbackAuthorizationServer(lifetime_seconds=options.lifetime, port=options.port)
     try:
         server.start()

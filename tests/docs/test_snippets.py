@@ -8,13 +8,14 @@
 - Other YAML can be read. A language that is not named here needs a rule of its own.
 - Each ``tokenkeeper`` command, in a shell block or in a sentence, exists with its options; each
   extra that is installed and each environment of tox is there. The commands of the migration page
-  are run.
+  are run, and so are those of the tutorial that need no server but ours.
 """
 
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -29,6 +30,7 @@ import yaml
 import tokenkeeper
 from tokenkeeper import TokenKeeper
 from tokenkeeper.cli.group import cli
+from tokenkeeper.testing.__main__ import PORT, parser
 
 ROOT = Path(__file__).parent.parent.parent
 TESTS = ROOT / "tests"
@@ -208,6 +210,94 @@ def test_commands(line):
             return
         command = command.commands[arguments.pop(0)]
     command.make_parser(click.Context(command)).parse_args(arguments)
+
+
+def test_commands_of_the_server():
+    """Each call of the server for the shell has options that there are."""
+    calls = re.findall(r"python -m tokenkeeper\.testing([^|&>\n]*)", SHELL + "\n" + SENTENCES)
+    assert len(calls) > 3
+    for options in calls:
+        parser().parse_args(shlex.split(options, comments=True))
+
+
+STANDS_IN = """\
+mkdir -p venv/bin
+echo 'PATH=$PWD/venv/bin:$PATH' > venv/bin/activate
+echo 'exec "{python}" -W error "$@"' > venv/bin/python
+echo 'exec "{python}" -W error -m tokenkeeper "$@"' > venv/bin/tokenkeeper
+chmod +x venv/bin/*
+. venv/bin/activate
+"""  # for the environment that the tutorial installs
+
+
+@pytest.fixture
+def terminal(tmp_path):
+    """Run lines in a shell that ends at the first that fails; return the process."""
+    hidden = ("AZURE_", "OAUTH2_", "TOKENKEEPER_", "XDG_RUNTIME_DIR")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+    started = []
+
+    def run(lines):
+        process = subprocess.Popen(
+            ["sh", "-ec", lines],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.skipif(os.name != "posix" or not shutil.which("curl"), reason="needs a shell and curl")
+def test_the_tutorial_in_a_shell(terminal, tmp_path):
+    """The commands of the tutorial do what it says, on the server that it starts."""
+    section = PAGES[ROOT / "docs" / "tutorial.md"].partition("\n## From the shell\n")[2]
+    blocks = BLOCK.findall(section.partition("\n## ")[0])
+    serve, configuration, try_out, wrong, watch = (code for _, code in blocks)
+
+    # Other tests may run on this machine, so the server gets a port of its own.
+    serve = serve.replace("tokenkeeper.testing", "tokenkeeper.testing --port 0")
+    server = terminal(STANDS_IN.format(python=sys.executable) + "exec " + serve)
+    assert "Ctrl-C ends it" in server.stderr.readline()
+    written = (tmp_path / "tokens.yaml").read_text()
+    port = re.search(r":(\d+)/token", written)[1]
+    assert written.replace(f":{port}/", f":{PORT}/") == configuration
+
+    lines = f"{try_out}{wrong.rstrip()} || echo ended with $?\nexec {watch}"
+    second = terminal(lines.replace(f":{PORT}/", f":{port}/"))
+    shown = ""
+    while line := second.stdout.readline():
+        shown += line
+        if "TokenRenewed" in line:
+            break
+    second.send_signal(signal.SIGINT)
+    _, told = second.communicate(timeout=60)
+    in_order = (
+        "billing: fit, with warnings: lifetime",
+        "\nprovider  state ",
+        "\nbilling   ",
+        '\n{"path": "/api/things"}',
+        "failed  credentials",
+        "ended with 17",
+        "TokenAcquired provider_name=billing",
+        "TokenRenewed provider_name=billing",
+    )
+    places = [shown.find(each) for each in in_order]
+    assert -1 not in places, shown + told
+    assert places == sorted(places), shown
+    assert re.search(r"^[\w-]{32}$", shown, re.MULTILINE), shown  # what `get` prints
+    assert "tokens.yaml is right" in told
+    assert "Warning" not in told
+    server.send_signal(signal.SIGINT)
+    server.communicate(timeout=60)
+    assert (second.returncode, server.returncode) == (130, 130)
 
 
 def test_what_is_installed_and_run():

@@ -82,6 +82,18 @@ def test_refresh_tokens_serve_the_generic_provider(session):
         assert call(server, session, token).status_code == 200
 
 
+def test_a_port_of_choice(server, session):
+    """A port that another server has is refused, and can be had once that one has ended."""
+    ask(server, session)  # a connection that the server ends leaves its port in TIME_WAIT
+    second = LoopbackAuthorizationServer(port=port_of(server))
+    with pytest.raises(OSError, match="in use"):
+        second.start()
+    server.stop()
+    with second:
+        assert port_of(second) == port_of(server)
+        assert ask(second, session).status_code == 200
+
+
 def test_connections_are_kept(server):
     """Requests follow each other on one connection."""
     with closing(HTTPConnection("127.0.0.1", port_of(server), timeout=10)) as client:

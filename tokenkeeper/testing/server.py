@@ -23,7 +23,7 @@ STOP_SECONDS = 2.0
 
 
 class LoopbackAuthorizationServer:
-    """A real HTTP server on a free port of 127.0.0.1 that grants and checks tokens.
+    """A real HTTP server on 127.0.0.1 that grants and checks tokens.
 
     .. code-block:: python
 
@@ -45,6 +45,7 @@ class LoopbackAuthorizationServer:
     :param refresh_tokens: whether a refresh token comes with each access token; likewise.
     :param clock: the server's own time, by which tokens end; the fixture ``stepped_clock`` is
         known.
+    :param port: where it listens; by default on a free port.
 
     One client is registered from the start: ``client_id``, ``client_secret``, with the
     scopes ``read`` and ``write``.
@@ -60,8 +61,10 @@ class LoopbackAuthorizationServer:
         latency_seconds: float = 0.0,
         refresh_tokens: bool = False,
         clock: Clock = CURRENT_CLOCK,
+        port: int = 0,
     ) -> None:
         self._clock = clock
+        self._port = port
         self._faults = Faults(latency_seconds)
         self._endpoints = Endpoints(
             clock, lifetime_seconds, refresh_tokens=refresh_tokens, faults=self._faults
@@ -75,10 +78,11 @@ class LoopbackAuthorizationServer:
         """Listen. A server is started once.
 
         :raises RuntimeError: if it was started before.
+        :raises OSError: if its port can't be had, as when another server listens there.
         """
         if self._wire is not None:
             raise RuntimeError("the server was started before: make a new one")
-        self._wire = Wire(self._answer, self._faults.stopping)
+        self._wire = Wire(self._answer, self._faults.stopping, self._port)
         self._wire.start()
 
     def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import sys
@@ -22,12 +23,18 @@ _NO_LINGER = struct.pack("ii", 1, 0)  # close() then resets the connection
 
 
 class Wire(ThreadingHTTPServer):
-    """Listens on a free port of 127.0.0.1, with one thread for each connection.
+    """Listens on a port of 127.0.0.1, with one thread for each connection.
 
     :param answer: called from many threads at once with each request.
     :param stopping: ends the drip of an answer when it is set.
+    :param port: where to listen; 0 is a free one.
+    :raises OSError: if that port can't be had.
     """
 
+    # A port that another server listens on is refused. Windows would share it by the first of
+    # these, some 3.14 by the second; elsewhere the first is for a port that was just left.
+    allow_reuse_address = os.name == "posix"
+    allow_reuse_port = False
     daemon_threads = True
     request_queue_size = 1024
 
@@ -35,12 +42,13 @@ class Wire(ThreadingHTTPServer):
         self,
         answer: Callable[[Request], Answer | Literal["reset"]],
         stopping: threading.Event,
+        port: int = 0,
     ) -> None:
         self.answer = answer
         self.stopping = stopping
         self._open: set[socket.socket] = set()
         self._closed = threading.Condition()  # guards _open
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
         # It looks that often, in seconds, whether it is to stop.
         self._thread = threading.Thread(
             target=self.serve_forever, args=(0.02,), name="loopback-server", daemon=True

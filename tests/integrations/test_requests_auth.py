@@ -90,7 +90,7 @@ def test_a_refusal_in_the_middle_of_a_body(api, session):
     big = b"0123456789abcdef" * 2**18
     api.faults = ["early"]
     assert session.put(api.url, data=io.BytesIO(big)).ok
-    assert api.seen[-1] == ("/", "token-2", big)
+    assert ("/", "token-2", big) in api.seen  # the refused one may be read to its end later
 
 
 def test_a_body_that_is_used_up(api, session):

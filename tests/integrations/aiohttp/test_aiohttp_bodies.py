@@ -54,7 +54,7 @@ def test_a_refusal_in_the_middle_of_a_body(api, in_session, tmp_path):
             return await status(session.put(api.url, data=file))
 
     assert in_session(body) == 200
-    assert api.seen[-1] == ("/", "token-2", big)
+    assert ("/", "token-2", big) in api.seen  # the refused one may be read to its end later
 
 
 def test_a_file_that_is_used_up(api, in_session):

@@ -33,10 +33,10 @@ async def test_a_refusal_in_the_middle_of_a_body(api, client, async_client):
     big = b"0123456789abcdef" * 2**18
     api.faults = ["early"]
     assert client.put(api.url, content=big).is_success
-    assert api.seen[-1] == ("/", "token-2", big)
+    assert ("/", "token-2", big) in api.seen  # the refused one may be read to its end later
     api.faults = ["early"]
     assert (await async_client.put(api.url, content=big)).is_success
-    assert api.seen[-1] == ("/", "token-3", big)
+    assert ("/", "token-3", big) in api.seen
 
 
 @pytest.mark.parametrize("kind", ["bytes", "text", "seekable"])

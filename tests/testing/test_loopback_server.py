@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 from contextlib import closing
+from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection
 
 import pytest
@@ -92,6 +93,17 @@ def test_a_port_of_choice(server, session):
     with second:
         assert port_of(second) == port_of(server)
         assert ask(second, session).status_code == 200
+
+
+def test_answers_are_dated(session):
+    """Each answer says what time it is to the server, unless a script says otherwise."""
+    clock = SteppedClock()
+    with LoopbackAuthorizationServer(clock=clock) as server:
+        for answer in (ask(server, session), call(server, session, "none")):
+            dated = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+            assert 0 <= clock.time() - dated < 1
+        server.script(Answer(503, headers={"Date": "yesterday"}))
+        assert ask(server, session).headers["Date"] == "yesterday"
 
 
 def test_connections_are_kept(server):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from email.utils import formatdate
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -43,8 +45,8 @@ class LoopbackAuthorizationServer:
     :param lifetime_seconds: how long tokens live; may be assigned to at any time.
     :param latency_seconds: how long the token endpoint takes, in real time; likewise.
     :param refresh_tokens: whether a refresh token comes with each access token; likewise.
-    :param clock: the server's own time, by which tokens end; the fixture ``stepped_clock`` is
-        known.
+    :param clock: the server's own time, by which tokens end and answers are dated; the fixture
+        ``stepped_clock`` is known.
     :param port: where it listens; by default on a free port.
 
     One client is registered from the start: ``client_id``, ``client_secret``, with the
@@ -104,7 +106,11 @@ class LoopbackAuthorizationServer:
         self.stop()
 
     def _answer(self, request: Request) -> Answer | Literal["reset"]:
-        return self._endpoints.answer(request, self.issuer)
+        answer = self._endpoints.answer(request, self.issuer)
+        if answer == "reset":
+            return answer
+        date = formatdate(self._clock.time(), usegmt=True)  # RFC 9110 §6.6.1
+        return replace(answer, headers={"Date": date, **answer.headers})
 
     # ---- where it is
 

@@ -67,7 +67,7 @@ class TokenKeeper(StaysHere):
 
     # Not for the memory: attributes are read faster this way. A __dict__ beside them leaves users
     # free to subclass, and to patch a method in their tests.
-    __slots__ = ("__dict__", "__weakref__", "_clock", "_held", "_now", "_renewals")
+    __slots__ = ("__dict__", "__weakref__", "_clock", "_crew", "_held", "_now", "_renewals")
 
     def __init__(
         self,
@@ -98,10 +98,11 @@ class TokenKeeper(StaysHere):
             hooks=hooks,
         )
         self._held = self._renewals.held
+        self._crew = self._renewals.crew
         self._configuration: Configuration[Any] | None = None
         renew_after_fork(self._renewals)
         _keepers.add(self)
-        weakref.finalize(self, _abandon, self._renewals.crew).atexit = False
+        weakref.finalize(self, _abandon, self._crew).atexit = False
 
     # ---- tokens
 
@@ -125,7 +126,7 @@ class TokenKeeper(StaysHere):
             now = self._now  # CPython 3.11 calls a local faster than an attribute
             if now() < held.stale_at and not force_refresh:
                 return held.access_token
-            if now() < held.dead_at and not force_refresh and self._renewals.crew.in_background():
+            if now() < held.dead_at and not force_refresh and self._crew.in_background():
                 return held.access_token
         except KeyError:
             pass
@@ -386,4 +387,4 @@ def _go_inline() -> None:
     # Threads that are told to go before the interpreter is torn down print nothing while it is.
     # The keepers stay open: daemon threads of the application may use them to the last moment.
     for keeper in list(_keepers):
-        keeper._renewals.crew.go_inline(timeout=0.2)  # noqa: SLF001 - module and class are one
+        keeper._crew.go_inline(timeout=0.2)  # noqa: SLF001 - module and class are one

@@ -41,12 +41,22 @@ class OAuth2TokenManager(StaysHere):
     :param keeper: the core to stand in front of; by default a new one of its own.
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_clock", "_held", "_keeper", "_now", "_renewals")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_clock",
+        "_crew",
+        "_held",
+        "_keeper",
+        "_now",
+        "_renewals",
+    )
 
     def __init__(self, keeper: TokenKeeper | None = None) -> None:
         self._keeper = TokenKeeper() if keeper is None else keeper
         self._renewals = self._keeper._renewals  # noqa: SLF001 - two fronts, one core
         self._held = self._renewals.held
+        self._crew = self._renewals.crew
         self._clock = self._renewals.clock
         self._now = self._clock.monotonic
 
@@ -67,7 +77,7 @@ class OAuth2TokenManager(StaysHere):
             now = self._now
             if now() < held.stale_at and not force_refresh:
                 return held.access_token
-            if now() < held.dead_at and not force_refresh and self._renewals.crew.in_background():
+            if now() < held.dead_at and not force_refresh and self._crew.in_background():
                 return held.access_token
         except KeyError:
             pass
@@ -163,7 +173,7 @@ class OAuth2TokenManager(StaysHere):
 
     async def _off_loop_if_inline(self, call: Callable[[], T]) -> T:
         """Call what only notes down a renewal on the loop, and what flies one inline off it."""
-        return call() if self._renewals.crew.background else await _off_loop(call)
+        return call() if self._crew.background else await _off_loop(call)
 
     async def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> HeldToken:
         """Suspend until *wish* is granted, or raise why it is not."""

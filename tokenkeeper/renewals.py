@@ -13,8 +13,9 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import cast
 
+from tokenkeeper.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.crew import Crew
 from tokenkeeper.events import EventHook, TokenCleared, TokenRefused
@@ -32,6 +33,7 @@ from tokenkeeper.pilot import Pilot, closed_meanwhile, is_flown_here
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.registry import Registry
 from tokenkeeper.renewal import Renewal, callers_context
+from tokenkeeper.reports import Health, TokenInfo
 from tokenkeeper.retry import RetryPolicy, is_interruption
 from tokenkeeper.wish import Wish
 
@@ -103,7 +105,14 @@ class Renewals:
         refused: str | None = None,
         timeout: float | None = None,
     ) -> Wish:
-        """Note down what a caller wants, and when it came."""
+        """Note down what a caller wants, and when it came.
+
+        :raises InvalidConfigurationError: for an argument of the wrong type or value.
+        """
+        check_flag(force, "force_refresh")
+        check_timeout(timeout)
+        if refused is not None:
+            self.registry.check_order(name, refused)
         deadline = math.inf if timeout is None else self.clock.monotonic() + timeout
         return Wish(name, self.next_count(), deadline, force, refused)
 
@@ -249,18 +258,18 @@ class Renewals:
         now = utc(self.clock)
         self.hooks.line_up(*[TokenCleared(name, now) for name in names if self.ledger.forget(name)])
 
-    def describe(self, name: str) -> dict[str, Any] | None:
+    def describe(self, name: str) -> TokenInfo | None:
         """Return diagnostics of the token of *name*; ``None`` if there is none."""
         with self._lock:
             self.registry.find(name)
-            return self.ledger.describe(name)
+            return cast("TokenInfo | None", self.ledger.describe(name))
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         """Return whether callers can be served, of each provider and of all."""
         with self._lock:
             if self.registry.closed:
                 return {"status": "closed", "providers": {}}
-            return self.ledger.health(self.registry.names())
+            return cast("Health", self.ledger.health(self.registry.names()))
 
     # ---- a flight, from take-off to landing
 

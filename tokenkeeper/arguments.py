@@ -15,8 +15,8 @@ from tokenkeeper.exceptions import InvalidConfigurationError
 __all__ = [
     "check_clock",
     "check_flag",
-    "check_name",
     "check_instance",
+    "check_name",
     "check_number",
     "check_timeout",
     "checked_callable",

@@ -149,9 +149,13 @@ def own_copy(error: _E) -> _E:
     return clone
 
 
-def as_refresh_error(error: TokenAcquisitionError) -> TokenRefreshError:
-    """Return *error* as a :class:`TokenRefreshError`, with all that it knows."""
-    if isinstance(error, TokenRefreshError):
+def as_refresh_error(error: TokenAcquisitionError) -> TokenAcquisitionError:
+    """Return *error* as a :class:`TokenRefreshError`, with all its attributes.
+
+    An error of a more specific class keeps it: code that catches a provider's own exception must
+    find it after a renewal as well.
+    """
+    if type(error) is not TokenAcquisitionError:
         return error
     renamed = TokenRefreshError(*error.args)
     renamed.__dict__.update(error.__dict__)

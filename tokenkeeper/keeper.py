@@ -22,6 +22,7 @@ from tokenkeeper.arguments import (
     check_instance,
     check_name,
     check_number,
+    check_timeout,
     checked_callable,
     checked_hooks,
 )
@@ -49,7 +50,7 @@ from tokenkeeper.wish import Wish
 if TYPE_CHECKING:
     from tokenkeeper.integrations.requests import KeeperAuth
 
-__all__ = ["KeeperOptions", "TokenKeeper", "checked_keeper"]
+__all__ = ["KeeperOptions", "TokenKeeper", "checked_keeper", "checked_pair"]
 
 _log = logging.getLogger("tokenkeeper.keeper")
 
@@ -262,6 +263,7 @@ class TokenKeeper(StaysHere):
         See :class:`tokenkeeper.integrations.requests.KeeperAuth`. Other libraries have a module of
         their own beside that one.
         """
+        check_name(provider_name)
         from tokenkeeper.integrations.requests import KeeperAuth
 
         return KeeperAuth(self, provider_name, allowed_hosts=allowed_hosts, timeout=timeout)
@@ -396,9 +398,26 @@ def checked_keeper(keeper: object) -> TokenKeeper:
 
     :raises InvalidConfigurationError: naming what it is instead.
     """
-    hint = "" if not hasattr(keeper, "keeper") else "pass its attribute keeper"
+    hint = ""
+    if isinstance(keeper, str):
+        hint = "the keeper comes first, then the provider's name"
+    elif isinstance(getattr(keeper, "keeper", None), TokenKeeper):
+        hint = "pass its attribute keeper"
     check_instance(keeper, TokenKeeper, "keeper", hint)
     return cast("TokenKeeper", keeper)
+
+
+def checked_pair(keeper: object, provider_name: object, timeout: object = None) -> TokenKeeper:
+    """Return *keeper* if it is one, *provider_name* can be a name and *timeout* a timeout.
+
+    The name is not looked up: its provider may be added later.
+
+    :raises InvalidConfigurationError: naming what one of them is instead.
+    """
+    keeper = checked_keeper(keeper)
+    check_name(provider_name)
+    check_timeout(timeout)
+    return keeper
 
 
 _keepers: weakref.WeakSet[TokenKeeper] = weakref.WeakSet()

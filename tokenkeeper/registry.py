@@ -14,6 +14,7 @@ from tokenkeeper.exceptions import (
     UnknownProviderError,
 )
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["Registry", "checked_provider", "name_is_taken", "unknown_provider"]
 
@@ -71,7 +72,7 @@ class Registry:
             raise unknown_provider(name, self._providers) from None
 
     def check_order(self, name: str, refused_token: str) -> None:
-        """Raise if *name* and *refused_token*, the arguments of one call, can't be what they are for.
+        """Raise if the arguments of ``renew_refused`` can't be what they are for.
 
         :raises InvalidConfigurationError: without showing either.
         """
@@ -158,4 +159,6 @@ def checked_provider(provider: object) -> BaseOAuth2Provider:
             "super().__init__(provider_name)",
             field="provider_name",
         )
+    if provider.retry is not None:
+        check_instance(provider.retry, RetryPolicy, "retry")
     return provider

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import let_go_async
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperMiddleware"]
 
 
-class KeeperMiddleware:
+class KeeperMiddleware(StaysHere):
     """Authenticates the requests of a session with the token of a provider (RFC 6750 §2.1).
 
     .. code-block:: python
@@ -48,7 +46,7 @@ class KeeperMiddleware:
         allowed_hosts: Iterable[str],
         timeout: float | None = None,
     ) -> None:
-        self._manager = OAuth2TokenManager(keeper)
+        self._manager = OAuth2TokenManager(checked_pair(keeper, provider_name, timeout))
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout

@@ -19,20 +19,21 @@ from azure.core.exceptions import (
 )
 
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenProvider, TokenRequestOptions
     from azure.core.credentials_async import AsyncTokenProvider
 
-    from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["AsyncKeeperCredential", "CredentialProvider", "KeeperCredential"]
 
 
-class KeeperCredential:
+class KeeperCredential(StaysHere):
     """A ``TokenCredential`` for blocking Azure clients. Thread-safe.
 
     A keeper's token is for the scopes that its provider was registered with: register one for
@@ -51,7 +52,7 @@ class KeeperCredential:
     def __init__(
         self, keeper: TokenKeeper, provider_name: str, *, timeout: float | None = None
     ) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name, timeout)
         self._provider_name = provider_name
         self._timeout = timeout
 
@@ -88,7 +89,7 @@ class KeeperCredential:
         self.close()
 
 
-class AsyncKeeperCredential:
+class AsyncKeeperCredential(StaysHere):
     """The same for async Azure clients, under asyncio and trio; any number of loops may share it.
 
     Its parameters are those of :class:`KeeperCredential`.
@@ -97,7 +98,7 @@ class AsyncKeeperCredential:
     def __init__(
         self, keeper: TokenKeeper, provider_name: str, *, timeout: float | None = None
     ) -> None:
-        self._manager = OAuth2TokenManager(keeper)
+        self._manager = OAuth2TokenManager(checked_pair(keeper, provider_name, timeout))
         self._provider_name = provider_name
         self._timeout = timeout
 

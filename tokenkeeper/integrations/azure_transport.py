@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from inspect import isawaitable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from anyio import CancelScope
 from azure.core.exceptions import ClientAuthenticationError
@@ -24,15 +24,14 @@ from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import let_go, let_go_async
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
 
 
-class RenewingTransport(HttpTransport[Any, Any]):
+class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
     """Sends the requests of a blocking client, and renews the token once where it is refused.
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
@@ -65,7 +64,7 @@ class RenewingTransport(HttpTransport[Any, Any]):
 
             transport = RequestsTransport()
         self._transport = transport
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name, timeout)
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout
@@ -116,7 +115,7 @@ class RenewingTransport(HttpTransport[Any, Any]):
         self.close()
 
 
-class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
+class AsyncRenewingTransport(StaysHere, AsyncHttpTransport[Any, Any]):
     """The same for an async client, under asyncio and trio.
 
     Its parameters are those of :class:`RenewingTransport`, but that the transport below is
@@ -138,7 +137,7 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
 
             transport = AioHttpTransport()
         self._transport = transport
-        self._manager = OAuth2TokenManager(keeper)
+        self._manager = OAuth2TokenManager(checked_pair(keeper, provider_name, timeout))
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout

@@ -17,21 +17,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.integrations._grpc_calls import Answers, Deadline, Later, was_refused
 from tokenkeeper.integrations._refusals import let_go
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.keeper import TokenKeeper, checked_pair
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperPlugin", "RenewingInterceptor"]
 
 
-class KeeperPlugin(grpc.AuthMetadataPlugin):
+class KeeperPlugin(StaysHere, grpc.AuthMetadataPlugin):
     """Puts ``authorization: Bearer`` on calls. Thread-safe.
 
     gRPC calls it on a thread of its own, and for secure channels only, so a token never leaves
@@ -43,7 +42,7 @@ class KeeperPlugin(grpc.AuthMetadataPlugin):
     """
 
     def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name)
         self._provider_name = provider_name
 
     def __call__(
@@ -59,6 +58,7 @@ class KeeperPlugin(grpc.AuthMetadataPlugin):
 
 
 class RenewingInterceptor(
+    StaysHere,
     grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]
     grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
     grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
@@ -78,7 +78,7 @@ class RenewingInterceptor(
     """
 
     def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name)
         self._provider_name = provider_name
 
     # The token of a call is looked up here before the plugin does that. If the plugin has a newer

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -22,10 +22,9 @@ import grpc.aio
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.integrations._grpc_calls import Deadline
 from tokenkeeper.integrations._refusals import let_go_async
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["renewing_interceptors"]
 
@@ -51,12 +50,12 @@ def renewing_interceptors(
 
     Made anew for each channel, they belong to the event loop of that channel.
     """
-    manager = OAuth2TokenManager(keeper)
+    manager = OAuth2TokenManager(checked_pair(keeper, provider_name))
     kinds = (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)
     return [kind(manager, provider_name) for kind in kinds]  # type: ignore[misc]
 
 
-class _Renewing:
+class _Renewing(StaysHere):
     """What the four have in common: the token, and what to do once it was refused.
 
     Where the keeper has no token, the plugin meets the same error and hands it to gRPC.

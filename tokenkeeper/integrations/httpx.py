@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import let_go, let_go_async
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 
 
-class KeeperAuth(httpx.Auth):
+class KeeperAuth(StaysHere, httpx.Auth):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1).
 
     May be shared by any number of clients, threads and event loops. An answer of 401 names the
@@ -42,7 +41,7 @@ class KeeperAuth(httpx.Auth):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name, timeout)
         self._manager = OAuth2TokenManager(keeper)
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 import requests.auth
@@ -14,14 +14,13 @@ from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import let_go
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.keeper import TokenKeeper, checked_pair
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 
 
-class KeeperAuth(requests.auth.AuthBase):
+class KeeperAuth(StaysHere, requests.auth.AuthBase):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1). Thread-safe.
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
@@ -46,7 +45,7 @@ class KeeperAuth(requests.auth.AuthBase):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name, timeout)
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout

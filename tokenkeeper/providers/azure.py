@@ -34,7 +34,6 @@ from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     import requests
@@ -53,7 +52,7 @@ _GRAPH_OF = {
 }
 
 
-class AzureADProvider(StaysHere, BaseOAuth2Provider):
+class AzureADProvider(BaseOAuth2Provider):
     """Asks Entra ID by client credentials, with a client secret. Thread-safe.
 
     :param provider_name: the name that callers ask for.

@@ -10,9 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from tokenkeeper.arguments import check_number
 from tokenkeeper.checks import checked_text
-from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.exceptions import naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
+from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseOAuth2Provider"]
 
 
-class BaseOAuth2Provider(ABC):
+class BaseOAuth2Provider(StaysHere, ABC):
     """Derive from it to get tokens from anywhere.
 
     ``acquire_token`` must be written, ``refresh_token`` and ``close`` may be; each **either** as
@@ -48,12 +50,8 @@ class BaseOAuth2Provider(ABC):
         retry: RetryPolicy | None = None,
     ) -> None:
         self.provider_name = checked_text(provider_name, "provider_name")
-        if not 0 <= buffer_seconds < float("inf"):
-            raise InvalidConfigurationError(
-                f"provider {provider_name!r}: buffer_seconds must be a number, 0 or more",
-                provider_name=provider_name,
-                field="buffer_seconds",
-            )
+        with naming(provider_name):
+            check_number(buffer_seconds, "buffer_seconds", least=0, unit=" of seconds")
         self.buffer_seconds = buffer_seconds
         self.retry = retry
 

@@ -13,7 +13,6 @@ from tokenkeeper.oauth.token_request import request_token
 from tokenkeeper.oauth.token_response import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.transport import HttpTransport, checked_seconds
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +27,7 @@ _GRANT_REFUSED = frozenset({"unauthorized_client", "unsupported_grant_type", "in
 """Said of the refresh itself (RFC 6749 §5.2), by servers that give tokens for it all the same."""
 
 
-class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
+class GenericOAuth2Provider(BaseOAuth2Provider):
     """Asks the token endpoint of *config*. Thread-safe.
 
     :param config: who asks, where, and for what.

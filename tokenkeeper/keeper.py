@@ -227,7 +227,7 @@ class TokenKeeper(StaysHere):
 
         :raises InvalidConfigurationError: if it can't be called.
         """
-        self._renewals.hooks.add(checked_callable(hook, "hook", "a function of one event"))
+        self._renewals.hooks.add(checked_callable(hook, "hooks", "a function of one event"))
 
     # ---- providers
 

@@ -50,64 +50,34 @@ class TestGranted:
         """A full answer becomes a token with all that was granted."""
         token = parse(GOOD | {"scope": "read write", "refresh_token": "r-1", "more": [1]})
         assert token == OAuth2Token(
-            GOOD["access_token"], "Bearer", SENT + timedelta(hours=1), "read write", "r-1"
+            GOOD["access_token"],
+            "Bearer",
+            SENT + timedelta(hours=1),
+            "read write",
+            "r-1",
+            extra={"more": (1,)},
         )
 
-    @pytest.mark.parametrize("kind", ["bearer", "BEARER", "Bearer"])
-    def test_token_type_in_any_case(self, kind):
-        """The token type is compared without case."""
-        assert parse(GOOD | {"token_type": kind}).token_type == kind
-
-    @pytest.mark.parametrize("body", [{}, {"token_type": None}])
-    def test_token_type_left_out(self, body):
-        """Servers that leave the token type out grant bearer tokens."""
-        good = {k: v for k, v in GOOD.items() if k != "token_type"} | body
-        assert parse(good).token_type == "Bearer"
-
     @pytest.mark.parametrize(
-        ("given", "seconds"),
+        "token",
         [
-            (3600, 3600),
-            ("3600", 3600),
-            (" 3600 ", 3600),
-            (3599.5, 3599.5),
-            ("3599.5", 3599.5),
-            (None, 3600),
-            (0.5, 0.5),
-            (10**12, 365 * 86400),
-            ("9" * 30, 365 * 86400),
-            ("9" * 31, 365 * 86400),
-            ("9" * 5000, 365 * 86400),
-            ("0" * 40 + "60", 60),
-            (1e300, 365 * 86400),
+            "00D50000000IZ3Z!AQ0AQDpEDKYsn7ioKug2aSmgCjgrPjG9eRLza8jXWoW7uA90V39rvQaIy1FGxjFHN1ZtusB",
+            "Atza|IQEBLjAsAhRmHjNgHpi0U-Dme37rR6CuUpSR",
+            "xoxb-1234-abc",
+            "EAAC:abc",
+            "v^1.1#i^1#I^3#r^0#p^3#t^H4sIAAAA",
+            "=a",
+            '{"a":"b"}',
+            "a,b;c",
+            "\\",
+            "%20",
+            "".join(map(chr, range(0x21, 0x7F))),
+            "a" * 100_000,
         ],
     )
-    def test_expires_in(self, given, seconds):
-        """Lifetimes come as numbers and as strings of them; enormous ones are clamped."""
-        assert parse(GOOD | {"expires_in": given}).expires_at == SENT + timedelta(seconds=seconds)
-
-    def test_expires_in_left_out(self):
-        """Without a lifetime an hour is taken."""
-        body = {"access_token": "abc", "token_type": "Bearer"}
-        assert parse(body).expires_at == SENT + timedelta(hours=1)
-
-    def test_expires_in_with_thousands_of_digits(self):
-        """A number longer than Python likes to read is enormous, and clamped."""
-        body = '{"access_token": "abc", "expires_in": ' + "9" * 5000 + "}"
-        assert parse(body).expires_at == SENT + timedelta(days=365)
-
-    @pytest.mark.parametrize(
-        ("given", "scope"),
-        [("a b", "a b"), (" a ", "a"), (["a", "b"], "a b"), ("", None), (None, "read"), ([], None)],
-    )
-    def test_scope(self, given, scope):
-        """The scope granted is shown; where it is left out it is the one asked for."""
-        assert parse(GOOD | {"scope": given}).scope == scope
-
-    @pytest.mark.parametrize("given", [None, ""])
-    def test_no_refresh_token(self, given):
-        """An empty refresh token is none."""
-        assert parse(GOOD | {"refresh_token": given}).refresh_token is None
+    def test_any_visible_access_token(self, token):
+        """Any visible ASCII is an access token (RFC 6749 A.12), and is handed on to the letter."""
+        assert parse(GOOD | {"access_token": token}).access_token == token
 
     def test_byte_order_mark(self):
         """A byte order mark before the JSON is forgiven."""
@@ -129,22 +99,18 @@ class TestUnusable:
             ("access_token=abc&token_type=bearer", "not JSON"),
             ("[" * 100_000, "not JSON"),
             ('{"a":' * 100_000, "not JSON"),
+            ('{"access_token": "abc"} and more', "not JSON"),
             (b"\xff\xfe{\x00}\x00", "not UTF-8"),
             ("[]", "list"),
+            ('[{"access_token": "abc"}]', "list"),
             ('"token"', "str"),
             ("null", "NoneType"),
             ("<html>login</html>", "web page"),
             ("  <!DOCTYPE html>", "web page"),
-            ('{"access_token": "a", "access_token": "b"}', "twice"),
-            ('{"access_token": "a", "expires_in": NaN}', "NaN"),
-            ('{"access_token": "a", "expires_in": Infinity}', "Infinity"),
-            ('{"access_token": "a", "expires_in": -Infinity}', "-Infinity"),
-            ('{"access_token": "a", "expires_in": 1e999}', "positive and finite"),
-            ('{"access_token": "a", "expires_in": -' + "9" * 5000 + "}", "positive and finite"),
         ],
     )
     def test_bodies(self, body, says):
-        """What is no JSON object with single members is refused, saying what it is."""
+        """A body that is not a JSON object is refused, saying what it is."""
         error = refused(body)
         assert says in str(error)
         assert error.transient is False
@@ -160,49 +126,54 @@ class TestUnusable:
         )
 
     @pytest.mark.parametrize(
-        ("member", "value", "says"),
+        ("value", "says"),
         [
-            ("access_token", None, "no access_token"),
-            ("access_token", "", "empty access_token"),
-            ("access_token", 7, "no string"),
-            ("access_token", ["a"], "no string"),
-            ("access_token", "a b", "RFC 6750"),
-            ("access_token", "a\nb", "RFC 6750"),
-            ("access_token", "=a", "RFC 6750"),
-            ("access_token", "tökén", "RFC 6750"),
-            ("access_token", "\ud800", "RFC 6750"),
-            ("token_type", "mac", "other than Bearer"),
-            ("token_type", "DPoP", "other than Bearer"),
-            ("token_type", "", "other than Bearer"),
-            ("token_type", 7, "other than Bearer"),
-            ("expires_in", 0, "positive"),
-            ("expires_in", -1, "positive"),
-            ("expires_in", "0", "positive"),
-            ("expires_in", "0" * 40, "positive"),
-            ("expires_in", True, "no number"),
-            ("expires_in", False, "no number"),
-            ("expires_in", "soon", "no number"),
-            ("expires_in", "-5", "no number"),
-            ("expires_in", "inf", "no number"),
-            ("expires_in", "1e3", "no number"),
-            ("expires_in", "", "no number"),
-            ("expires_in", "\uff13\uff16\uff10\uff10", "no number"),
-            ("expires_in", [3600], "no number"),
-            ("expires_in", {}, "no number"),
-            ("scope", 7, "no string"),
-            ("scope", [7], "no string"),
-            ("scope", 'a"b', "RFC 6749"),
-            ("scope", "a\nb", "RFC 6749"),
-            ("refresh_token", 7, "refresh_token"),
-            ("refresh_token", "a\nb", "refresh_token"),
+            (None, "has no access_token"),
+            ("", "empty access_token"),
+            (7, "not a string"),
+            (["a"], "not a string"),
+            ({"token": "abc"}, "not a string"),
+            (True, "not a string"),
+            (" ", "visible ASCII"),
+            ("a b", "visible ASCII"),
+            (" abc", "visible ASCII"),
+            ("abc\n", "visible ASCII"),
+            ("a\nb", "visible ASCII"),
+            ("a\x00b", "visible ASCII"),
+            ("a\x7fb", "visible ASCII"),
+            ("a\x85b", "visible ASCII"),
+            ("tökén", "visible ASCII"),
+            ("\u6f22", "visible ASCII"),
+            ("\ud800", "visible ASCII"),
         ],
     )
-    def test_members(self, member, value, says):
-        """Each member is checked, and the message says which one is wrong and shows none."""
-        error = refused(GOOD | {member: value})
+    def test_access_tokens(self, value, says):
+        """An access token that does not fit into a header is refused, and not shown."""
+        error = refused(GOOD | {"access_token": value})
         assert says in str(error)
         assert error.transient is False
-        assert GOOD["access_token"] not in str(error)
+        assert "abc" not in str(error)
+
+    def test_the_members_are_named_where_there_is_no_access_token(self):
+        """An answer in another shape is refused with the names of its members, without values."""
+        error = refused({"data": {"access_token": "abc"}, "accessToken": "def\n", "a\nb": 1})
+        assert "only: data, accessToken, a?b" in str(error)
+        assert "abc" not in str(error)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            '{"access_token": "a", "access_token": "b"}',
+            '{"access_token": "a", "expires_in": 60, "access_token": 7}',
+            '{"access_token": "", "access_token": "b"}',
+            '{"access_token": ["a"], "access_token": "a"}',
+        ],
+    )
+    def test_two_access_tokens(self, body):
+        """Two access tokens that differ are refused: it is unclear which one counts."""
+        error = refused(body)
+        assert "twice" in str(error)
+        assert error.transient is False
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
     def test_redirects(self, status):

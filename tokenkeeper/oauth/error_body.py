@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 
 from tokenkeeper.checks import names_a_secret
 from tokenkeeper.oauth.exchange import HttpAnswer
+from tokenkeeper.oauth.verdict import known_code
 
 __all__ = ["Form", "Said", "read_error"]
 
@@ -65,7 +66,6 @@ _CODE_KEYS = (
     "errorcode",
     "code",
     "errcode",
-    "errorid",
     "errortype",
     "type",
     "name",
@@ -180,18 +180,31 @@ class _Found:
 def _from_object(content: dict[str, Any], form: Form) -> Said:
     found = _Found()
     _look_at(content, found, depth=0)
+    codes = [*dict.fromkeys(found.codes)]
+    # Some servers put a sentence into "error", and the code somewhere else.
+    sentences = [code for code in codes if re.search(r"\s", code) and not known_code(code)]
+    if len(sentences) < len(codes):
+        codes = [code for code in codes if code not in sentences]
+        found.words = [*sentences, *found.words]
     described = list(dict.fromkeys(found.described))[:1]
-    words = [each for each in dict.fromkeys(found.words) if each not in found.codes]
+    words = [each for each in dict.fromkeys(found.words) if each not in codes]
     return Said(
         form,
-        codes=tuple(dict.fromkeys(found.codes))[:5],
-        words=": ".join(described or words[:3]),
+        codes=tuple(codes[:5]),
+        words=_joined(described or words[:3]),
         is_described=bool(described),
         secrets=tuple(found.secrets),
         status=next(iter(found.statuses), None),
         wait_seconds=next(iter(found.waits), None),
-        has_token=bool(content.get("access_token")),
+        has_token=form is Form.JSON and bool(content.get("access_token")),
     )
+
+
+def _joined(words: list[str]) -> str:
+    return "".join(
+        f"{each} " if each.rstrip().endswith((".", "!", "?", ":")) else f"{each}: "
+        for each in words[:-1]
+    ) + "".join(words[-1:])
 
 
 def _look_at(content: dict[str, Any], found: _Found, *, depth: int) -> None:
@@ -264,8 +277,12 @@ def _seconds(value: object) -> float | None:
 
 def _secrets_in(content: dict[str, Any]) -> Iterator[str]:
     for key, value in content.items():
-        if isinstance(value, str) and value and names_a_secret(key) and len(value) >= 3:
+        if isinstance(value, str) and len(value) >= 3 and _is_secret(key):
             yield value
+
+
+def _is_secret(key: str) -> bool:
+    return names_a_secret(key) and _squeezed(key) not in _CODE_KEYS
 
 
 def _squeezed(key: str) -> str:

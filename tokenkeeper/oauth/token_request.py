@@ -8,7 +8,7 @@ from typing import Any
 from tokenkeeper.checks import names_a_secret
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config, OAuth2Token
-from tokenkeeper.oauth.client_auth import ClientAuth
+from tokenkeeper.oauth.client_auth import ClientAuth, encoding_advice
 from tokenkeeper.oauth.token_response import Expected, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 
@@ -43,7 +43,15 @@ def request_token(
         data={name: value for name, value in form.items() if value},
         headers={"Accept": "application/json"},
     )
-    expected = Expected(config.provider_name, sent_at, scope, secrets, default_lifetime)
+    expected = Expected(
+        config.provider_name,
+        sent_at,
+        scope,
+        secrets,
+        default_lifetime,
+        grant=grant.get("grant_type"),
+        auth_advice=encoding_advice(client),
+    )
     return parse_token_response(answer, expected)
 
 

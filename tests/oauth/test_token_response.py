@@ -1,6 +1,8 @@
 """What a token endpoint may say, case by case."""
 
+import copy
 import json
+import pickle
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -75,13 +77,182 @@ class TestGranted:
         """Any visible ASCII is an access token (RFC 6749 A.12), and is handed on to the letter."""
         assert parse(GOOD | {"access_token": token}).access_token == token
 
-    def test_byte_order_mark(self):
-        """A byte order mark before the JSON is forgiven."""
-        assert parse(b"\xef\xbb\xbf" + json.dumps(GOOD).encode()).token_type == "Bearer"
-
     def test_created(self):
         """Any status of success will do."""
         assert parse(GOOD, 201).access_token == GOOD["access_token"]
+
+
+class TestMembersThatAreNotNeeded:
+    """A member that is not needed, or can't be read, never spoils a good token."""
+
+    @pytest.mark.parametrize(
+        "error",
+        [None, "", " ", False, 0, 0.0, [], {}, "null", "None", "false", "0", "ok", "SUCCESS"],
+    )
+    def test_an_error_that_is_none(self, error):
+        """A member for an error that names none is not an error."""
+        token = parse(GOOD | {"error": error, "error_description": error})
+        assert token.access_token == GOOD["access_token"]
+
+    @pytest.mark.parametrize(
+        "error", ["server_error", "x", 7, True, {"code": 1}, ["denied"], "0x", "not ok"]
+    )
+    def test_an_error_beside_a_token(self, error):
+        """An error is one even beside a token, which is then not used."""
+        assert GOOD["access_token"] not in str(refused(GOOD | {"error": error}))
+
+    def test_an_error_that_occurs_twice(self):
+        """Of two errors the last one counts, as JSON parsers have it."""
+        body = '{"access_token": "abc", "error": null, "error": "server_error"}'
+        assert refused(body).error == "server_error"
+        assert parse('{"access_token": "abc", "error": "x", "error": null}').access_token == "abc"
+
+    @pytest.mark.parametrize(
+        ("given", "scope"),
+        [
+            ("a b", "a b"),
+            (" a ", "a"),
+            (["a", "b"], "a b"),
+            (["a b", "c"], "a b c"),
+            ("a  b", "a b"),
+            ("a\tb\nc", "a b c"),
+            ("repo,gist", "repo,gist"),
+            ("https://graph.microsoft.com/.default", "https://graph.microsoft.com/.default"),
+            ('a"b c', "c"),
+            ("naïve read", "read"),
+            ("a\x00b c", "c"),
+            ("\ud800 c", "c"),
+            ([7, "a", None], "a"),
+            ("", None),
+            (" ", None),
+            ([], None),
+            ([""], None),
+            (None, "read"),
+            (7, "read"),
+            (True, "read"),
+            ({"a": True}, "read"),
+            ([7], "read"),
+            ('a"b', "read"),
+            ([["a"]], "read"),
+        ],
+    )
+    def test_odd_scopes(self, given, scope):
+        """As much of the scope is shown as can be; where there is none, the one asked for."""
+        assert parse(GOOD | {"scope": given}).scope == scope
+
+    @pytest.mark.parametrize(
+        "given", [None, "", " ", 7, True, [], {}, ["r"], {"token": "r"}, "a\nb", "a b", "tökén"]
+    )
+    def test_odd_refresh_tokens(self, given):
+        """A refresh token that can't be sent back is ignored."""
+        assert parse(GOOD | {"refresh_token": given}).refresh_token is None
+
+    @pytest.mark.parametrize(
+        "members",
+        [
+            '"a": 1, "a": 2',
+            '"scope": "x", "scope": "y"',
+            '"refresh_token": "x", "refresh_token": "y"',
+            '"token_type": "Bearer", "token_type": "bearer"',
+            '"access_token": "abc"',
+            '"access_token": null',
+            '"error": null, "error": ""',
+            '"a": NaN, "b": Infinity, "c": -Infinity',
+            '"a": {"b": NaN, "b": [Infinity]}',
+            '"a": 1e999, "b": -1e999',
+            '"a": ' + "9" * 5000,
+            '"a": -' + "9" * 5000,
+            '"a": "\\ud800", "\\ud800": 1',
+            '"a": "\\u0000\\n", "": ""',
+            '"a": "line\nend\t\x01"',
+            '"not_before_policy": 0, "session_state": {}, "a.b": [[]]',
+            '"a": ' + "[" * 40 + "]" * 40,
+            '"a": ' + "[" * 5_000 + "]" * 5_000,
+            '"a": ' + '{"access_token":' * 5_000 + '"b"' + "}" * 5_000,
+            '"a": ' + '["]}",{"\\"[":' * 5_000 + "0" + "}]" * 5_000,
+        ],
+    )
+    @pytest.mark.parametrize("order", ["before", "after"])
+    def test_faults_elsewhere(self, members, order):
+        """Duplicates, numbers that are none, odd text and deep nesting do not matter elsewhere."""
+        good = '"access_token": "abc", "expires_in": 600'
+        body = f"{{{members}, {good}}}" if order == "before" else f"{{{good}, {members}}}"
+        token = parse(body)
+        assert token.access_token == "abc"
+        assert token.expires_at == SENT + timedelta(seconds=600)
+        assert pickle.loads(pickle.dumps(token)).expires_at == copy.deepcopy(token).expires_at
+
+    @pytest.mark.parametrize(
+        "content_type",
+        [
+            *("application/json; charset=utf-8", "application/json;charset=UTF8", "text/plain"),
+            *("application/json; charset=iso-8859-1", "application/json; charset=us-ascii"),
+            *("application/json; charset=utf-16", "application/json; charset=no-such-charset"),
+            *("text/html; charset=shift_jis", 'application/json; charset="utf-7"', "", "=;=;"),
+            *("application/x-www-form-urlencoded", "application/jwt", "a" * 10_000),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["José", "漢字", "plain"])
+    def test_a_charset_in_the_header(self, content_type, name):
+        """JSON in UTF-8 is read whatever type and charset the header names."""
+        body = json.dumps(GOOD | {"name": name}, ensure_ascii=False)
+        token = parse(body, content_type=content_type)
+        assert token.access_token == GOOD["access_token"]
+        assert token.extra["name"] == name
+
+    @pytest.mark.parametrize(
+        ("encoding", "content_type"),
+        [
+            ("utf-8-sig", "application/json"),
+            ("latin-1", "application/json; charset=iso-8859-1"),
+            ("latin-1", "application/json"),
+            ("cp1252", "application/json; charset=windows-1252"),
+            ("utf-16", "application/json; charset=utf-16"),
+            ("utf-16-le", 'application/json; charset="UTF-16LE"'),
+            ("utf-16-be", "application/json;charset=utf-16be"),
+            ("utf-32", "application/json; charset=utf-32"),
+        ],
+    )
+    def test_other_encodings(self, encoding, content_type):
+        """A body in another encoding than UTF-8 is read; a token is ASCII in all of them."""
+        body = json.dumps(GOOD | {"name": "José"}, ensure_ascii=False).encode(encoding)
+        token = parse(body, content_type=content_type)
+        assert token.access_token == GOOD["access_token"]
+        assert token.extra["name"] == "José"
+
+
+class TestExtra:
+    """The other members of an answer."""
+
+    def test_all_others_are_kept(self):
+        """What is not read elsewhere is in extra, immutable."""
+        more = {
+            "instance_url": "https://eu1.example.com",
+            "id_token": "eyJhbGciOiJub25lIn0.e30.",
+            "ext_expires_in": 7200,
+            "authed_user": {"id": "U1", "scopes": ["a"]},
+            "error": None,
+        }
+        token = parse(GOOD | {"scope": "a", "refresh_token": "r"} | more)
+        assert token.extra == more | {"authed_user": {"id": "U1", "scopes": ("a",)}}
+        with pytest.raises(TypeError):
+            token.extra["authed_user"]["id"] = "U2"
+        assert "eu1" not in repr(token)
+
+    def test_none(self):
+        """Without other members extra is empty."""
+        assert parse(GOOD).extra == {}
+
+    def test_the_last_of_two_is_kept(self):
+        """Of a member that occurs twice extra has the last value, as JSON parsers have it."""
+        assert parse('{"access_token": "abc", "a": 1, "a": 2}').extra == {"a": 2}
+
+    @pytest.mark.parametrize("name", ["id_token", "device_secret", "refresh_token", "session_key"])
+    def test_redacted_in_errors(self, name):
+        """A secret among the members is not shown by the error of an answer that repeats it."""
+        secret = "S3cret-value-of-some-length"
+        body = {name: secret, "error": "denied", "error_description": f"{name} is {secret}"}
+        assert secret not in str(refused(body, 400)) + repr(vars(refused(body, 200)))
 
 
 class TestUnusable:
@@ -90,7 +261,7 @@ class TestUnusable:
     @pytest.mark.parametrize(
         ("body", "says"),
         [
-            ("", "not JSON"),
+            ("", "empty"),
             ("{", "not JSON"),
             ("access_token=abc&token_type=bearer", "not JSON"),
             ("[" * 100_000, "not JSON"),
@@ -99,7 +270,7 @@ class TestUnusable:
             (b"\xff\xfe{\x00}\x00", "not UTF-8"),
             ("[]", "list"),
             ('[{"access_token": "abc"}]', "list"),
-            ('"token"', "str"),
+            ("7", "int"),
             ("null", "NoneType"),
             ("<html>login</html>", "web page"),
             ("  <!DOCTYPE html>", "web page"),

@@ -17,12 +17,12 @@ import encodings.utf_32_be
 import encodings.utf_32_le  # noqa: F401
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from tokenkeeper.oauth.exchange import HttpAnswer
 
-__all__ = ["Members", "UnusableAnswer", "read_json", "read_members", "secrets_in"]
+__all__ = ["Members", "UnusableAnswer", "read_json", "read_members"]
 
 MAX_DEPTH = 32
 """How deep values may be nested; a deeper one is read as ``null``."""
@@ -31,12 +31,6 @@ _PIECES = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 """Brackets, and strings as a whole, as a bracket inside one does not count."""
 
 _WIDE = re.compile(r"charset\s*=\s*\"?(utf-?(?:16|32)(?:-?[bl]e)?)\b", re.IGNORECASE)
-
-_SECRET_NAME = re.compile(
-    r"token(?!_?(?:type|format|endpoint))|secret|passw|passphrase|passcode|assertion|credential"
-    r"|cookie|session|jwt|saml|otp\b|_key|key$|^code$|authorization_?code",
-    re.IGNORECASE,
-)
 
 
 class UnusableAnswer(Exception):  # noqa: N818 - it never leaves this package
@@ -72,7 +66,7 @@ def read_members(answer: HttpAnswer) -> Members:
         if not isinstance(content, Members):
             raise UnusableAnswer(f"is a JSON {type(content).__name__}, not an object")
         return content
-    raise UnusableAnswer(_what_it_is(answer))
+    raise UnusableAnswer("is not JSON")
 
 
 def read_json(text: str) -> Any:
@@ -86,20 +80,6 @@ def read_json(text: str) -> Any:
         )
     except RecursionError:  # near the end of the caller's own stack
         raise ValueError("nested too deeply") from None
-
-
-def secrets_in(content: object) -> Iterator[str]:
-    """Yield the strings in *content*, at any depth, that no message may show, by their names."""
-    if isinstance(content, Mapping):
-        for name, value in content.items():
-            if isinstance(value, str):
-                if _SECRET_NAME.search(name) and not name.lower().startswith("error"):
-                    yield value
-            else:
-                yield from secrets_in(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from secrets_in(value)
 
 
 def _texts(answer: HttpAnswer) -> Iterator[str]:
@@ -142,18 +122,3 @@ def _any_int(digits: str) -> int | float:
     if len(digits) < 30:
         return int(digits)
     return -1e30 if digits.startswith("-") else 1e30
-
-
-def _what_it_is(answer: HttpAnswer) -> str:
-    text = answer.body.decode("latin-1")
-    # Only now: some servers send JSON and call it HTML.
-    if "html" in answer.headers.get("content-type", "").lower() or text.lstrip()[:1] == "<":
-        return (
-            "is a web page, not JSON: the URL may be no token endpoint, or a proxy's login page "
-            "stands before it"
-        )
-    try:
-        answer.body.decode()
-    except UnicodeDecodeError:
-        return "is not UTF-8, and not JSON"
-    return "is not JSON"

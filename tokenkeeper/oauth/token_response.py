@@ -88,10 +88,8 @@ def _granted(answer: HttpAnswer, content: Members, expected: Expected) -> OAuth2
 
 def _is_error(content: Members) -> bool:
     """Return whether *content* has an error, and not only a member for one."""
-    return any(
-        value.strip().lower() not in _NO_ERROR if isinstance(value, str) else bool(value)
-        for value in content.every("error")
-    )
+    error = content.get("error")
+    return error.strip().lower() not in _NO_ERROR if isinstance(error, str) else bool(error)
 
 
 def _access_token(content: Members, expected: Expected) -> str:
@@ -138,9 +136,10 @@ def _refresh_token(content: Members) -> str | None:
 def _expired(answer: HttpAnswer, expected: Expected, member: str) -> TokenAcquisitionError:
     """Return the error for a token without time left, such as one that was granted before."""
     return TokenAcquisitionError(
-        f"provider {expected.provider_name!r}: no token: the server granted one that has expired, "
-        f"by its {member}; asking again in a moment may bring the next one. If this persists and "
-        "the server's tokens do not expire, set never_expires=True; if they do, lifetime_seconds",
+        f"provider {expected.provider_name!r}: token request failed (HTTP {answer.status}): the "
+        f"server granted a token that has expired, by its {member}. Asking again in a moment may "
+        "bring the next one. If this persists: set never_expires=True if the server's tokens do "
+        "not expire, lifetime_seconds if they do.",
         provider_name=expected.provider_name,
         status_code=answer.status,
         retry_after=retry_after(answer.headers.get("retry-after"), expected.sent_at)

@@ -199,6 +199,7 @@ class _MsalHttp:
         self._provider_name = provider_name
         self._scope = scope
         self._secrets = secrets
+        self._warned: set[str] = set()
 
     def post(
         self,
@@ -246,6 +247,7 @@ class _MsalHttp:
             self._scope,
             self._secrets,
             grant="client_credentials",
+            warned=self._warned,
         )
 
     def _refuse_discovery(self, answer: HttpAnswer, document: object) -> NoReturn:

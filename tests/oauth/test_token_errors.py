@@ -246,7 +246,7 @@ WORDS = [
     ("<Error><Message>the words</Message></Error>", "the words"),
     ("<soap:Envelope><faultstring>the words</faultstring></soap:Envelope>", "the words"),
     ("<html><head><title>the words</title></head>", "the words"),
-    ("gr\u00f6\u00dfer".encode("latin-1"), "gr\u00f6\u00dfer"),
+    ("zu gr\u00f6\u00dfer".encode("latin-1"), "zu gr\u00f6\u00dfer"),
 ]
 
 
@@ -347,6 +347,8 @@ class TestServersWords:
             ('{"access_token": "abcdefgh', "malformed, or cut short"),
             (b"\x00\x01\x02", "not JSON"),
             ("abcdefghijklmnopqrstuvwxyz0123456789", "plain text, not JSON."),
+            ("abcdefgh", "plain text, not JSON."),
+            ('"abcdefgh"', "is a JSON str"),
             ("eyJhbGciOiJub25lIn0.e30.", "plain text, not JSON"),
             ("token abcdefgh0123456789abcdefgh", "plain text, not JSON"),
             ("token: abcdefgh", "plain text, not JSON"),

@@ -93,7 +93,7 @@ def _diagnose(
         return _diagnose_tls(find(ssl.SSLCertVerificationError), find(ssl.SSLError), text)
     if find(socket.gaierror, urllib3.exceptions.NameResolutionError):
         return _Diagnosis(
-            "the name could not be resolved (DNS)", "Check the URL and the resolver", True, "dns"
+            "DNS: the name could not be resolved", "Check the URL and the resolver", True, "dns"
         )
     if find(ConnectionRefusedError):
         return _Diagnosis(
@@ -129,7 +129,7 @@ def _diagnose(
         )
     if type(error) is OSError:  # what requests raises for a CA file that is not there
         return _Diagnosis(
-            "the file of CA certificates was not found (TLS)", _CHECK_BUNDLE, False, "tls"
+            "TLS: the file of CA certificates was not found", _CHECK_BUNDLE, False, "tls"
         )
     return _Diagnosis(
         f"the request failed ({type(error).__name__})",
@@ -144,15 +144,15 @@ def _diagnose_tls(
 ) -> _Diagnosis:
     if refused is not None:
         reason = getattr(refused, "verify_message", "") or "it could not be verified"
-        problem = f"the server's certificate was not accepted ({tame(reason)}) (TLS)"
+        problem = f"TLS: the certificate was not accepted ({tame(reason)})"
         return _Diagnosis(problem, _tls_advice(reason), False, "tls")
     if getattr(broken, "library", None) in ("X509", "PEM"):
         return _Diagnosis(
-            "the file of CA certificates holds none (TLS)", _CHECK_BUNDLE, False, "tls"
+            "TLS: the file of CA certificates holds none", _CHECK_BUNDLE, False, "tls"
         )
     if _WANTS_CERTIFICATE.search(text):
         meaning = CODES["client_certificate_required"]
-        wants = "TLS certificate required: the server wants one from this client"
+        wants = "TLS: certificate required: the server wants one from this client"
         return _Diagnosis(wants, meaning.advice.rstrip("."), meaning.transient, "tls")
     return _Diagnosis(
         "TLS failed", "Check that the port speaks TLS, and what is before it", True, "tls"

@@ -108,6 +108,8 @@ def _in_words(
     if _is_about_the_token(answer, said, problem):
         return f"the answer {problem}", verdict.advice
     words = _quoted(said, secrets)
+    if answer.ok and problem and said.form is Form.JSON and not said.is_object:
+        return _with(f"the answer {problem}", words), _where(verdict)
     if said.form is Form.WEB_PAGE and not said.codes:
         return _web_page(answer, words, verdict)
     if said.codes or (words and said.form is not Form.TEXT):

@@ -17,6 +17,7 @@ __all__ = [
     "checked_host",
     "checked_parameters",
     "checked_scope",
+    "checked_switch",
     "checked_tenant",
     "checked_text",
     "is_loopback",
@@ -82,6 +83,14 @@ def checked_endpoint(value: object, field_name: str, provider_name: str | None =
     else:
         return url
     raise _refused(problem, field_name, provider_name)
+
+
+def checked_switch(value: object, field_name: str, provider_name: str | None = None) -> bool:
+    """Return *value* if it is ``True`` or ``False``."""
+    if not isinstance(value, bool):
+        problem = f"must be True or False, not {type(value).__name__}"
+        raise _refused(problem, field_name, provider_name)
+    return value
 
 
 def checked_scope(value: object, field_name: str, provider_name: str | None = None) -> str | None:

@@ -6,18 +6,23 @@ keeps what it returns, tries again what is worth it, and renews ahead of time.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from tokenkeeper.checks import checked_text
-from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
 
-__all__ = ["BaseOAuth2Provider"]
+__all__ = ["BaseOAuth2Provider", "ask_anew", "is_asking_anew"]
+
+_asking_anew: ContextVar[frozenset[int]] = ContextVar("tokenkeeper_asking_anew")
+"""The providers whose ``refresh_token`` called ``acquire_token`` and waits for it, by ``id``."""
 
 
 class BaseOAuth2Provider(ABC):
@@ -67,9 +72,60 @@ class BaseOAuth2Provider(ABC):
         """
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
-        """Ask for a token in the place of *token*, which may have ended; by default anew."""
-        return self.acquire_token()
+        """Ask for a token to replace *token*; by default with ``acquire_token``.
+
+        The ``expires_at`` of *token* is in the past if the token can no longer be used: it
+        expired, or an API refused it.
+
+        :raises TokenAcquisitionError: by default, if ``acquire_token`` itself calls
+            ``refresh_token``, which would go on for ever.
+        """
+        return ask_anew(self)
 
     def close(self) -> Awaitable[None] | None:
         """Give back connections. The provider may be used again, and then makes new ones."""
         return None
+
+    def describe(self) -> Mapping[str, object]:
+        """Return what ``tokenkeeper doctor`` may show of this provider; by default its type.
+
+        Names and values of your choice, without a secret. The doctor uses some of them: it
+        examines the network up to the host of ``token_url``, and compares the ``scope`` with the
+        one that was granted. Nothing is asked of any server here.
+        """
+        return {"type": f"{type(self).__module__}:{type(self).__qualname__}"}
+
+
+def is_asking_anew(provider: BaseOAuth2Provider) -> bool:
+    """Return whether the caller was called by :func:`ask_anew` for *provider*."""
+    return id(provider) in _asking_anew.get(frozenset())
+
+
+def ask_anew(provider: BaseOAuth2Provider) -> OAuth2Token | Awaitable[OAuth2Token]:
+    """Return what ``provider.acquire_token()`` returns, for the provider's ``refresh_token``.
+
+    :raises TokenAcquisitionError: if that ``acquire_token`` called ``refresh_token``.
+    """
+    if is_asking_anew(provider):
+        name = provider.provider_name
+        raise TokenAcquisitionError(
+            f"provider {name!r}: acquire_token and refresh_token call each other: "
+            f"have acquire_token of {type(provider).__name__} make a request of its own",
+            provider_name=name,
+            transient=False,
+        )
+    asking = _asking_anew.get(frozenset()) | {id(provider)}
+    outer = _asking_anew.set(asking)
+    try:
+        answer = provider.acquire_token()
+    finally:
+        _asking_anew.reset(outer)
+    return _awaited(answer, asking) if inspect.isawaitable(answer) else answer
+
+
+async def _awaited(answer: Awaitable[OAuth2Token], asking: frozenset[int]) -> OAuth2Token:
+    outer = _asking_anew.set(asking)  # an ``async def`` begins to run only now
+    try:
+        return await answer
+    finally:
+        _asking_anew.reset(outer)

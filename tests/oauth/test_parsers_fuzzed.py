@@ -12,7 +12,8 @@ from fuzz.oracle import SENT, check, is_b64token, read_case
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tokenkeeper.oauth.token_response import HttpAnswer, retry_after
+from tokenkeeper.oauth.exchange import HttpAnswer
+from tokenkeeper.oauth.token_errors import retry_after
 
 CORPUS = sorted(Path(__file__).parent.parent.joinpath("fuzz", "corpus").iterdir())
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.hints import _BY_AADSTS, _BY_ERROR
-from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response, retry_after
+from tokenkeeper.oauth.token_errors import retry_after
+from tokenkeeper.oauth.token_response import parse_token_response
 
 SENT = datetime(2030, 1, 1, tzinfo=UTC)
 EXPECTED = Expected("api", SENT.timestamp(), scope="read", secrets=["hunter2"])

@@ -6,71 +6,24 @@ import encodings.utf_8_sig  # noqa: F401 - decode() imports it late; see fork.py
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
-from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.oauth.hints import hint
-from tokenkeeper.oauth.words import tame
+from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS, Expected, HttpAnswer
+from tokenkeeper.oauth.token_errors import refusal
 
 __all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer", "parse_token_response"]
 
-DEFAULT_LIFETIME_SECONDS = 3600.0
-"""How long a token lives whose server does not say; ``expires_in`` is only recommended."""
-
 LONGEST_LIFETIME_SECONDS = 365 * 86400.0
 """What an enormous ``expires_in`` is clamped to."""
-
-CLOCK_SKEW_SECONDS = 300.0
-"""From here on a server's clock is different enough to be mentioned."""
 
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 §2.1
 _VISIBLE = re.compile(r"[\x21-\x7e]+")  # RFC 6749 appendix A, VSCHAR without the space
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: +[\x21\x23-\x5b\x5d-\x7e]+)*")  # §3.3
 _NUMBER = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?")
 _ENORMOUS = re.compile(r"[0-9]{31,}")
-
-
-@dataclass(frozen=True)
-class HttpAnswer:
-    """An HTTP response that was read to its end. Header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status tells of success."""
-        return 200 <= self.status < 300
-
-    def __repr__(self) -> str:
-        return f"HttpAnswer(status={self.status}, {len(self.body)} bytes)"
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What the reader of an answer must know of its request.
-
-    :param provider_name: whose request it was.
-    :param sent_at: when it was sent, on the wall clock, in seconds since the epoch.
-    :param scope: the scope asked for.
-    :param secrets: what the request carried and no message may show.
-    :param default_lifetime: seconds, for an answer without ``expires_in``.
-    """
-
-    provider_name: str
-    sent_at: float
-    scope: str | None = None
-    secrets: Sequence[str] = ()
-    default_lifetime: float = DEFAULT_LIFETIME_SECONDS
-
-    def __repr__(self) -> str:
-        return f"Expected(provider_name={self.provider_name!r})"
 
 
 class _Unusable(Exception):  # noqa: N818 - it never leaves this module
@@ -82,7 +35,6 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
 
     :raises TokenAcquisitionError: if it grants none, saying why and what to do.
     """
-    content: dict[str, Any] = {}
     problem = ""
     try:
         content = _json_object(answer)
@@ -92,18 +44,7 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
         problem = str(unusable)
     # Raised out here, as an error raised inside would keep the decoder's own one as its context,
     # and that one holds the whole body.
-    if 300 <= answer.status < 400:
-        problem = (
-            f"the token endpoint redirects (HTTP {answer.status}), and a secret is not sent after "
-            "it: set the URL that it really has"
-        )
-        raise _refusal(expected, answer, problem, transient=False)
-    if not problem:
-        raise _refusal_by_error(expected, answer, content)
-    if not answer.ok:
-        problem = f"HTTP {answer.status}: {_status_advice(answer.status)}"
-        raise _refusal(expected, answer, problem)
-    raise _refusal(expected, answer, f"the answer {problem}", transient=False)
+    raise refusal(answer, expected, problem)
 
 
 def _granted(content: Mapping[str, Any], expected: Expected) -> OAuth2Token:
@@ -225,90 +166,3 @@ def _refresh_token(content: Mapping[str, Any]) -> str | None:
     if not isinstance(token, str) or not _VISIBLE.fullmatch(token):
         raise _Unusable("has a refresh_token that is no string of visible characters")
     return token
-
-
-def _refusal_by_error(
-    expected: Expected, answer: HttpAnswer, content: Mapping[str, Any]
-) -> TokenAcquisitionError:
-    """Return what an error answer says (RFC 6749 §5.2), whatever its status."""
-    secrets = [*expected.secrets]
-    secrets += [
-        v for k in ("access_token", "refresh_token") if isinstance(v := content.get(k), str)
-    ]
-    error = content.get("error")
-    error = tame(error, secrets, limit=100) if isinstance(error, str) and error else None
-    description = content.get("error_description")
-    description = tame(description, secrets) if isinstance(description, str) else None
-    advice = hint(error, description) or _status_advice(answer.status)
-    said = " ".join(filter(None, [error, description and f'("{description}")']))
-    happened = f"the server refused it: {said}" if said else f"HTTP {answer.status}"
-    final = answer.ok and error != "temporarily_unavailable"
-    return _refusal(
-        expected,
-        answer,
-        f"{happened}; {advice}",
-        error=error,
-        error_description=description,
-        transient=False if final else None,
-    )
-
-
-def _refusal(
-    expected: Expected,
-    answer: HttpAnswer,
-    problem: str,
-    *,
-    error: str | None = None,
-    error_description: str | None = None,
-    transient: bool | None = None,
-) -> TokenAcquisitionError:
-    if error == "temporarily_unavailable":
-        transient = True
-    return TokenAcquisitionError(
-        f"provider {expected.provider_name!r}: no token: {problem}{_skew_note(expected, answer)}",
-        provider_name=expected.provider_name,
-        error=error,
-        error_description=error_description,
-        status_code=answer.status,
-        retry_after=retry_after(answer.headers.get("retry-after"), expected.sent_at),
-        transient=transient,
-    )
-
-
-def retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds that a ``Retry-After`` asks for (RFC 9110 §10.2.3), if it says any."""
-    if value is None:
-        return None
-    value = value.strip(" \t")  # all the white space that a header may have (RFC 9110 §5.6.3)
-    if _NUMBER.fullmatch(value):
-        return float(value)
-    moment = _http_date(value)
-    return max(0.0, moment - now) if moment is not None else None
-
-
-def _skew_note(expected: Expected, answer: HttpAnswer) -> str:
-    theirs = _http_date(answer.headers.get("date", ""))
-    if theirs is None or abs(theirs - expected.sent_at) < CLOCK_SKEW_SECONDS:
-        return ""
-    return f"; the server's clock differs from ours by {theirs - expected.sent_at:+.0f} s"
-
-
-def _http_date(value: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(value)
-        # A date without a zone is UTC too (RFC 9110 §5.6.7), and not of this machine's zone.
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _status_advice(status: int) -> str:
-    if status == 429:
-        return "the server is asked too often: wait, or ask its operator for more"
-    if status >= 500:
-        return "the server fails: if it lasts, ask its operator"
-    if status in (401, 403):
-        return "check the client's id, secret and permissions"
-    if status in (404, 405, 410):
-        return "check the URL of the token endpoint"
-    return "check the request with the server's operator"

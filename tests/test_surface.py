@@ -41,14 +41,14 @@ PUBLIC = {
 # The floors of the house, the lowest first. A room imports from its own floor or from below.
 FLOORS = [
     {"_version"},
-    {"exceptions", "clock", "fork", "frozen", "travel", "events"},
+    {"exceptions", "clock", "fork", "frozen", "travel", "events", "portal"},
     {"checks"},
     {"models", "retry"},
     {"oauth"},
     {"providers"},
     {"schedule", "registry"},
     {"config"},
-    {"held", "portal", "cooldown", "hooks"},
+    {"held", "cooldown", "hooks"},
     {"flight", "fetch", "wish", "greenlets", "ledger"},
     {"refresher", "workers"},
     {"crew"},

@@ -8,11 +8,11 @@ from email.utils import format_datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenkeeper.oauth.hints import _BY_AADSTS, _BY_ERROR
 
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
-from tokenkeeper.oauth.hints import _BY_AADSTS, _BY_ERROR
 from tokenkeeper.oauth.token_errors import retry_after
 from tokenkeeper.oauth.token_response import parse_token_response
 

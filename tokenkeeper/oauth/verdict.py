@@ -248,7 +248,9 @@ _AADSTS = re.compile(r"AADSTS(\d+)")
 _SUFFIX = re.compile(r"(?:exception|error|fault)$")
 
 _SPELLINGS = {name.replace("_", ""): (name, name) for name in CODES} | {
-    alias.replace("_", ""): (alias, name) for name, more in ALIASES.items() for alias in more.split()
+    alias.replace("_", ""): (alias, name)
+    for name, more in ALIASES.items()
+    for alias in more.split()
 }
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from tokenkeeper.checks import checked_switch
+from tokenkeeper.checks import checked_switch, checked_words, shown_url
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
-from tokenkeeper.oauth.token_request import request_token
+from tokenkeeper.oauth.request_style import (
+    RequestFormat,
+    RequestStyle,
+    checked_accept,
+    checked_grant_type,
+    checked_headers,
+    checked_request_format,
+)
+from tokenkeeper.oauth.token_request import Reading, request_token
 from tokenkeeper.oauth.token_response import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.transport import HttpTransport, checked_seconds
 from tokenkeeper.providers.base import BaseOAuth2Provider, ask_anew, is_asking_anew
@@ -30,11 +39,28 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
     """Asks the token endpoint of *config*. Thread-safe.
 
     :param config: who asks, where, and for what.
-    :param token_endpoint_auth_method: ``client_secret_basic`` or ``client_secret_post``.
+    :param token_endpoint_auth_method: how the client proves who it is (RFC 7591 §2):
+        ``client_secret_basic``, the default, ``client_secret_post``, or ``none`` for a client
+        without a secret, which sends its ``client_id`` alone.
+    :param send_client_id: ``True`` to send ``client_id`` as a parameter beside HTTP Basic.
     :param form_encode_credentials: ``False`` for a server that wants the parts of HTTP Basic as
         they are, and not form-encoded first as RFC 6749 §2.3.1 says.
+    :param grant_type: the grant for a new token, a name or a URI; ``client_credentials`` by
+        default. Its other parameters are ``additional_params`` of *config*.
+    :param request_format: ``form``, the default (RFC 6749 §4.4.2), ``json`` for a JSON object as
+        the body, or ``query`` for parameters in the query of the URL.
+    :param accept: the ``Accept`` header; ``application/json`` by default.
+    :param headers: further headers, such as ``X-API-Key``. Their values are treated as secrets. A
+        ``User-Agent`` takes the place of ``tokenkeeper/VERSION``; other headers that the library
+        sets can't be overridden.
     :param default_lifetime_seconds: how long a token lives whose server does not say; an hour
         by default.
+    :param lifetime_seconds: how long every token lives, whatever the server says; ``None``, the
+        default, believes the server.
+    :param never_expires: ``True`` for a server whose tokens do not expire, and that says so by a
+        lifetime of 0, -1 or none. They are renewed daily.
+    :param accept_token_types: values of ``token_type`` that count as bearer tokens, beside those
+        that are; a string or several.
     :param refresh_tokens: ``True`` to renew by the refresh tokens that the server sends. By
         default they are ignored and not kept: with client credentials there should be none
         (RFC 6749 §4.4.3), and asking again takes one request as well.
@@ -44,7 +70,7 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
     :param verify: a CA file of one's own; else ``REQUESTS_CA_BUNDLE`` and the usual ones count.
     :param session: a ``requests.Session`` of one's own; it is not closed here.
     :param clock: where the time comes from; in tests the keeper's.
-    :param buffer_seconds: how long before its end a token is renewed; 300 by default.
+    :param buffer_seconds: how long before its expiry a token is renewed; 300 by default.
     :param retry: what to do about failures that may pass; ``None`` for the keeper's policy.
     :raises InvalidConfigurationError: for an option that can't work.
     """
@@ -54,8 +80,16 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
         config: OAuth2Config,
         *,
         token_endpoint_auth_method: str = "client_secret_basic",
+        send_client_id: bool = False,
         form_encode_credentials: bool = True,
+        grant_type: str = "client_credentials",
+        request_format: RequestFormat = "form",
+        accept: str = "application/json",
+        headers: Mapping[str, str] | None = None,
         default_lifetime_seconds: float = DEFAULT_LIFETIME_SECONDS,
+        lifetime_seconds: float | None = None,
+        never_expires: bool = False,
+        accept_token_types: str | Iterable[str] = (),
         refresh_tokens: bool = False,
         connect_timeout: float = 5.0,
         read_timeout: float = 10.0,
@@ -73,18 +107,33 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config = config
         self._clock = clock
-        self._refresh_tokens = checked_switch(refresh_tokens, "refresh_tokens", self.provider_name)
         self._received = _Received()
         with naming(config.provider_name):
+            self._refresh_tokens = checked_switch(refresh_tokens, "refresh_tokens")
             self._client = client_auth(
                 token_endpoint_auth_method,
                 config.client_id,
                 config.client_secret,
-                form_encode=form_encode_credentials,
+                form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
+                send_client_id=checked_switch(send_client_id, "send_client_id"),
             )
-            self._default_lifetime = checked_seconds(
-                default_lifetime_seconds, "default_lifetime_seconds"
+            self._grant_type = checked_grant_type(grant_type)
+            self._style = RequestStyle(
+                checked_request_format(request_format),
+                checked_accept(accept),
+                checked_headers(headers),
             )
+            self._reading: Reading = {
+                "default_lifetime": checked_seconds(
+                    default_lifetime_seconds, "default_lifetime_seconds"
+                ),
+                "lifetime_seconds": None
+                if lifetime_seconds is None
+                else checked_seconds(lifetime_seconds, "lifetime_seconds"),
+                "never_expires": checked_switch(never_expires, "never_expires"),
+                "accept_token_types": checked_words(accept_token_types, "accept_token_types"),
+                "warned": set(),
+            }
             self._transport = HttpTransport(
                 connect_timeout=connect_timeout,
                 read_timeout=read_timeout,
@@ -95,9 +144,9 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
             )
 
     def acquire_token(self) -> OAuth2Token:
-        """Ask for a token by client credentials (RFC 6749 §4.4.2), once."""
+        """Ask for a token by client credentials (RFC 6749 §4.4.2) or another grant, once."""
         scope = str(self._config.scope or "")
-        return self._request({"grant_type": "client_credentials", "scope": scope}, scope)
+        return self._request({"grant_type": self._grant_type, "scope": scope}, scope)
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Ask for a token to replace *token*: anew, or by its refresh token (RFC 6749 §6).
@@ -141,15 +190,31 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
             grant,
             scope=scope or None,
             clock=self._clock,
-            default_lifetime=self._default_lifetime,
+            style=self._style,
+            **self._reading,
         )
         if not self._refresh_tokens:
             return replace(token, refresh_token=None)  # what is not used can't be stolen
         self._received.note(token)
         return token
 
+    def describe(self) -> Mapping[str, object]:
+        """Return how this provider asks, without a secret: of headers only the names."""
+        return {
+            **super().describe(),
+            "token_url": shown_url(self._config.token_url),
+            "client_id": self._config.client_id,
+            "scope": self._config.scope,
+            "grant_type": self._grant_type,
+            "token_endpoint_auth_method": self._client.method,
+            "request_format": self._style.request_format,
+            "headers": sorted(self._style.headers),
+            "refresh_tokens": self._refresh_tokens,
+        }
+
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.provider_name!r} at {self._config.token_url}>"
+        where = shown_url(self._config.token_url)
+        return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
 
 
 class _Received:

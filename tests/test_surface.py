@@ -41,7 +41,7 @@ PUBLIC = {
 # The floors of the house, the lowest first. A room imports from its own floor or from below.
 FLOORS = [
     {"_version"},
-    {"exceptions", "clock", "fork", "travel", "events"},
+    {"exceptions", "clock", "fork", "travel", "events", "greenlets", "interruptions", "waiting"},
     {"checks"},
     {"models"},
     {"oauth"},
@@ -49,7 +49,7 @@ FLOORS = [
     {"retry", "schedule", "registry"},
     {"config"},
     {"held", "portal", "cooldown", "hooks"},
-    {"flight", "fetch", "wish", "greenlets", "ledger"},
+    {"flight", "fetch", "wish", "ledger"},
     {"refresher", "workers"},
     {"crew"},
     {"renewal"},

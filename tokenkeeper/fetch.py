@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tokenkeeper import portal
 from tokenkeeper.clock import Clock, instant
@@ -33,10 +35,11 @@ def fetch(
     :raises Exception: what the provider raises.
     """
     before = instant(clock)
-    if replaces is None:
-        token: object = portal.call(provider.acquire_token)
-    else:
-        token = portal.call(provider.refresh_token, replaces.token)
+    with _naming_the_host(provider.provider_name):
+        if replaces is None:
+            token: object = portal.call(provider.acquire_token)
+        else:
+            token = portal.call(provider.refresh_token, replaces.token)
     after = instant(clock)
     name = provider.provider_name
     if not isinstance(token, OAuth2Token):
@@ -63,3 +66,29 @@ def fetch(
         provider_name=name,
         transient=lifetime > 0 or stepped,
     )
+
+
+_NO_THREAD = (
+    "can't start new thread",
+    "can't create new thread",  # as the interpreter ends
+    "thread is not supported for isolated subinterpreters",
+    "daemon threads are disabled",
+    "cannot schedule new futures",  # of an executor, as the interpreter ends
+)
+"""How Python says that there is no thread to be had."""
+
+
+@contextmanager
+def _naming_the_host(provider_name: str) -> Iterator[None]:
+    """Blame the host, not the provider, where the provider needs a thread and gets none."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith(_NO_THREAD):
+            raise
+        raise TokenAcquisitionError(
+            f"provider {provider_name!r} needs a thread, and this host starts none: {error}. Raise "
+            "the host's limit, or use a provider that makes its request on the calling thread",
+            provider_name=provider_name,
+            transient=threading.main_thread().is_alive(),  # else the interpreter ends
+        ) from error

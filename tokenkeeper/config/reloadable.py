@@ -93,5 +93,9 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
         """Close the provider behind this one."""
         return self._current[1].close()
 
+    def after_fork_in_child(self) -> None:
+        """Have the provider behind this one renew itself."""
+        self._current[1].after_fork_in_child()
+
     def __repr__(self) -> str:
         return repr(self._current[1])

@@ -73,3 +73,14 @@ class BaseOAuth2Provider(ABC):
     def close(self) -> Awaitable[None] | None:
         """Give back connections. The provider may be used again, and then makes new ones."""
         return None
+
+    def after_fork_in_child(self) -> None:
+        """Leave clients, connections and locks to the parent; by default there are none.
+
+        A keeper calls this in a forked child for each of its providers, before it asks them for
+        anything there, and perhaps more than once. A connection that parent and child both use
+        mixes up their answers, and an event loop of the parent does not run in the child. So drop
+        the client without closing it (a TLS session that is shut down here breaks the parent's),
+        and make a new one when the next token is needed. Don't block, and don't ask a keeper.
+        What this raises is logged.
+        """

@@ -98,7 +98,7 @@ def _signal_handlers() -> set[CodeType]:
             handler = handler.func
         handler = getattr(handler, "__func__", handler)  # of a bound method
         if not hasattr(handler, "__code__"):  # a callable object
-            handler = getattr(type(handler), "__call__", None)
+            handler = getattr(type(handler), "__call__", None)  # noqa: B004 - its code is wanted
         code = getattr(handler, "__code__", None)
         if code is not None:
             handlers.add(code)
@@ -126,4 +126,4 @@ def _is_written_in_python(kind: type[BaseException]) -> bool:
     source = getattr(sys.modules.get(kind.__module__), "__file__", None)
     if source is None:  # a module that is built in, or what somebody types
         return kind.__module__ not in sys.builtin_module_names
-    return source.endswith((".py", ".pyc"))
+    return str(source).endswith((".py", ".pyc"))

@@ -101,7 +101,7 @@ class Pilot:
                 wanted_at=flight.is_wanted_at,
             )
             tower.land_well(flight, held)
-        except BaseException as error:  # whatever it was, nobody must wait for ever
+        except BaseException as error:  # noqa: BLE001 - whatever it was, nobody must wait for ever
             if isinstance(error, _InterruptedError):
                 struck = error.struck
             elif inline:

@@ -38,7 +38,7 @@ def call(method: Callable[..., T | Awaitable[T]], *arguments: Any) -> T:
         return cast("T", _loop.run(partial(method, *arguments)))
     result = method(*arguments)
     if inspect.isawaitable(result):
-        return _loop.run(lambda: result)
+        return cast("T", _loop.run(lambda: result))
     return result
 
 
@@ -101,7 +101,7 @@ class _Call(Generic[T]):
 
 
 class _NoThreadError(RuntimeError):
-    """This host starts no thread, or none any more."""
+    """The host starts no thread, or none any more."""
 
 
 class _PortalLoop:
@@ -185,7 +185,7 @@ class _PortalLoop:
                 self._loop_here = asyncio.new_event_loop()
             loop = self._loop_here
             outer = events._get_running_loop()  # noqa: SLF001 - for who implements loops
-            events._set_running_loop(None)
+            events._set_running_loop(None)  # noqa: SLF001
             context = copy_context()
             sniffio = sys.modules.get("sniffio")
             if sniffio is not None:
@@ -201,7 +201,7 @@ class _PortalLoop:
                     task.cancel()  # the caller was interrupted; it ends when the loop runs next
                 raise
             finally:
-                events._set_running_loop(outer)
+                events._set_running_loop(outer)  # noqa: SLF001
 
     def stop(self, join_seconds: float) -> None:
         """Stop the loop once its tasks have ended, and wait for that *join_seconds* at most."""

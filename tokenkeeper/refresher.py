@@ -110,7 +110,7 @@ class Refresher:
                 try:
                     self._renew(key)
                 except InvalidConfigurationError as refused:
-                    _log.error("%r was not renewed: %s", key, refused)  # noqa: TRY400
+                    _log.error("%r was not renewed: %s", key, refused)
                 except Exception:  # noqa: BLE001 - the other tokens must be renewed all the same
                     _log.exception("renewing %r failed; please report this as a bug", key)
             self._clock.wait(self._changed, self._nap_seconds())

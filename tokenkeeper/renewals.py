@@ -179,7 +179,7 @@ class Renewals:
         now = self.clock.monotonic()
         try:
             held = flight.result()
-        except OAuth2Error as error:
+        except OAuth2Error:
             if wish.force and not wish.is_older_than(flight.began):
                 return self.ask(wish)  # it failed for somebody who asked earlier
             if flight.interrupted and not self.crew.background:

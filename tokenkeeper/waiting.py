@@ -70,14 +70,14 @@ class InterruptibleEvent(threading.Event):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until it is set, for *timeout* seconds at most; return whether it is set."""
-        if self._is_set:
+        if self.is_set():
             return True
         gate = threading.Lock()
         gate.acquire()
         self._gates[gate] = None
         try:
             # Whoever sets it after this look finds the gate.
-            if self._is_set:
+            if self.is_set():
                 return True
             wait_for_gate(gate, timeout)
         finally:

@@ -74,7 +74,7 @@ class BaseOAuth2Provider(ABC):
         """Give back connections. The provider may be used again, and then makes new ones."""
         return None
 
-    def after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:  # noqa: B027 - it may be written
         """Leave clients, connections and locks to the parent; by default there are none.
 
         A keeper calls this in a forked child for each of its providers, before it asks them for

@@ -81,7 +81,9 @@ def notice_fork() -> None:
     # thread that renews may come by here again, and goes on.
     with _process.turns.setdefault(pid, threading.RLock()):
         if pid not in (_process.renewed_in, _process.renewing_in):
-            _renew_everything()
+            _finish_fork()
+            if pid != _process.renewed_in:
+                _renew_everything()
 
 
 def forks_wait() -> AbstractContextManager[object]:
@@ -108,6 +110,22 @@ def _renew_everything() -> None:
         _process.turns.clear()
     finally:
         _process.renewing_in = 0  # interrupted halfway, the next thread begins again
+
+
+def _finish_fork() -> None:
+    """Call what the program should have called after its fork, if that can still be done.
+
+    It runs the hooks of all modules, and makes the interpreter's own locks anew. Those may be in
+    the middle of a switch between threads of the parent: the first thread that is started here
+    might wait for one of these. But it takes all threads but the caller for the parent's.
+    """
+    try:
+        if len(os.listdir("/proc/self/task")) > 1:
+            return
+        ctypes = importlib.import_module("ctypes")
+        ctypes.pythonapi.PyOS_AfterFork_Child()
+    except (OSError, ImportError, AttributeError):  # not on Linux, or not CPython
+        return
 
 
 def _before() -> None:

@@ -41,7 +41,8 @@ PUBLIC = {
 # The floors of the house, the lowest first. A room imports from its own floor or from below.
 FLOORS = [
     {"_version"},
-    {"exceptions", "clock", "fork", "frozen", "travel", "events", "portal"},
+    {"exceptions", "clock", "fork", "frozen", "travel", "events", "greenlets", "interruptions"},
+    {"waiting", "portal"},
     {"checks"},
     {"models", "retry"},
     {"oauth"},
@@ -49,7 +50,7 @@ FLOORS = [
     {"schedule", "registry"},
     {"config"},
     {"held", "cooldown", "hooks"},
-    {"flight", "fetch", "wish", "greenlets", "ledger"},
+    {"flight", "fetch", "wish", "ledger"},
     {"refresher", "workers"},
     {"crew"},
     {"renewal"},

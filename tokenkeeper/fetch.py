@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -66,9 +68,10 @@ def fetch(
 
 def _ask(provider: BaseOAuth2Provider, replaces: HeldToken | None, now: Instant) -> object:
     try:
-        if replaces is None:
-            return portal.call(provider.acquire_token)
-        return portal.call(provider.refresh_token, _as_it_is(replaces, now))
+        with _naming_the_host(provider.provider_name):
+            if replaces is None:
+                return portal.call(provider.acquire_token)
+            return portal.call(provider.refresh_token, _as_it_is(replaces, now))
     except RecursionError:
         pass  # and raise out here: its traceback is a thousand frames long
     raise TokenAcquisitionError(
@@ -88,3 +91,29 @@ def _as_it_is(held: HeldToken, now: Instant) -> OAuth2Token:
     if now.monotonic < held.dead_at:
         return token
     return replace(token, expires_at=min(token.expires_at, datetime.fromtimestamp(now.wall, UTC)))
+
+
+_NO_THREAD = (
+    "can't start new thread",
+    "can't create new thread",  # as the interpreter ends
+    "thread is not supported for isolated subinterpreters",
+    "daemon threads are disabled",
+    "cannot schedule new futures",  # of an executor, as the interpreter ends
+)
+"""How Python says that there is no thread to be had."""
+
+
+@contextmanager
+def _naming_the_host(provider_name: str) -> Iterator[None]:
+    """Blame the host, not the provider, where the provider needs a thread and gets none."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith(_NO_THREAD):
+            raise
+        raise TokenAcquisitionError(
+            f"provider {provider_name!r} needs a thread, and this host starts none: {error}. Raise "
+            "the host's limit, or use a provider that makes its request on the calling thread",
+            provider_name=provider_name,
+            transient=threading.main_thread().is_alive(),  # else the interpreter ends
+        ) from error

@@ -33,7 +33,8 @@ from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
-from tokenkeeper.providers.base import BaseOAuth2Provider, ask_anew
+from tokenkeeper.providers.anew import ask_anew
+from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:

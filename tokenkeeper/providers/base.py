@@ -6,23 +6,19 @@ keeps what it returns, tries again what is worth it, and renews ahead of time.
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
-from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from tokenkeeper.checks import checked_text
-from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
+from tokenkeeper.providers.anew import ask_anew
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
 
-__all__ = ["BaseOAuth2Provider", "ask_anew", "is_asking_anew"]
-
-_asking_anew: ContextVar[frozenset[int]] = ContextVar("tokenkeeper_asking_anew")
-"""The providers whose ``refresh_token`` called ``acquire_token`` and waits for it, by ``id``."""
+__all__ = ["BaseOAuth2Provider"]
 
 
 class BaseOAuth2Provider(ABC):
@@ -95,37 +91,13 @@ class BaseOAuth2Provider(ABC):
         """
         return {"type": f"{type(self).__module__}:{type(self).__qualname__}"}
 
+    def after_fork_in_child(self) -> None:  # noqa: B027 - it may be written
+        """Leave clients, connections and locks to the parent; by default there are none.
 
-def is_asking_anew(provider: BaseOAuth2Provider) -> bool:
-    """Return whether the caller was called by :func:`ask_anew` for *provider*."""
-    return id(provider) in _asking_anew.get(frozenset())
-
-
-def ask_anew(provider: BaseOAuth2Provider) -> OAuth2Token | Awaitable[OAuth2Token]:
-    """Return what ``provider.acquire_token()`` returns, for the provider's ``refresh_token``.
-
-    :raises TokenAcquisitionError: if that ``acquire_token`` called ``refresh_token``.
-    """
-    if is_asking_anew(provider):
-        name = provider.provider_name
-        raise TokenAcquisitionError(
-            f"provider {name!r}: acquire_token and refresh_token call each other: "
-            f"have acquire_token of {type(provider).__name__} make a request of its own",
-            provider_name=name,
-            transient=False,
-        )
-    asking = _asking_anew.get(frozenset()) | {id(provider)}
-    outer = _asking_anew.set(asking)
-    try:
-        answer = provider.acquire_token()
-    finally:
-        _asking_anew.reset(outer)
-    return _awaited(answer, asking) if inspect.isawaitable(answer) else answer
-
-
-async def _awaited(answer: Awaitable[OAuth2Token], asking: frozenset[int]) -> OAuth2Token:
-    outer = _asking_anew.set(asking)  # an ``async def`` begins to run only now
-    try:
-        return await answer
-    finally:
-        _asking_anew.reset(outer)
+        A keeper calls this in a forked child for each of its providers, before it asks them for
+        anything there, and perhaps more than once. A connection that parent and child both use
+        mixes up their answers, and an event loop of the parent does not run in the child. So drop
+        the client without closing it (a TLS session that is shut down here breaks the parent's),
+        and make a new one when the next token is needed. Don't block, and don't ask a keeper.
+        What this raises is logged.
+        """

@@ -23,7 +23,8 @@ from tokenkeeper.oauth.request_style import (
 from tokenkeeper.oauth.token_request import Reading, request_token
 from tokenkeeper.oauth.token_response import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.transport import HttpTransport, checked_seconds
-from tokenkeeper.providers.base import BaseOAuth2Provider, ask_anew, is_asking_anew
+from tokenkeeper.providers.anew import ask_anew, is_asking_anew
+from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import is_transient
 from tokenkeeper.travel import StaysHere
 

@@ -62,7 +62,7 @@ class TestTLS:
     def test_another_host_s_certificate(self, make_transport, secure, ca_file):
         """A certificate of another host says so."""
         error = make_transport(verify=ca_file).failure(secure(name="other.example"))
-        assert "check the host" in str(error)
+        assert "Check the host" in str(error)
         assert error.transient is False
 
     def test_an_expired_certificate(self, make_transport, secure, ca_file):

@@ -112,7 +112,7 @@ class TestFailures:
         entra.answers.append((400, {}, WRONG_SECRET))
         error = failure(provider)
         assert (error.error, error.status_code) == ("invalid_client", 400)
-        assert "set the secret's value, not its id" in str(error)
+        assert "Set the secret's value, not its id" in str(error)
         assert provider.acquire_token().access_token == "entra-2"
 
     def test_too_many_requests(self, provider, entra):
@@ -166,7 +166,7 @@ class TestFailures:
     def test_unknown_tenant(self, make):
         """A tenant that is not there is named as the fault."""
         error = failure(make(tenant_id="other.example"))
-        assert "check tenant_id" in str(error)
+        assert "Check tenant_id" in str(error)
         assert error.error == "invalid_tenant"
 
     def test_an_authority_that_can_not_be_reached(self, make):

@@ -11,7 +11,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +19,7 @@ from urllib.parse import parse_qsl
 
 from tokenkeeper.checks import names_a_secret
 from tokenkeeper.oauth.exchange import HttpAnswer
+from tokenkeeper.oauth.verdict import known_code
 
 __all__ = ["Form", "Said", "read_error"]
 
@@ -26,7 +27,7 @@ __all__ = ["Form", "Said", "read_error"]
 class Form(Enum):
     """What kind of body an answer has. The value completes "the answer is ..."."""
 
-    EMPTY = "empty"
+    EMPTY = "empty, not JSON"
     JSON = "JSON"
     FORM = "form-encoded, not JSON"
     XML = "XML, not JSON"
@@ -48,6 +49,7 @@ class Said:
     :ivar status: the HTTP status that the body speaks of, where it does.
     :ivar wait_seconds: how long the body asks to wait, where it does.
     :ivar has_token: whether there is an ``access_token`` all the same.
+    :ivar is_object: whether the body is a JSON object, as it should be.
     """
 
     form: Form
@@ -58,6 +60,7 @@ class Said:
     status: int | None = None
     wait_seconds: float | None = None
     has_token: bool = False
+    is_object: bool = False
 
 
 _CODE_KEYS = (
@@ -65,7 +68,6 @@ _CODE_KEYS = (
     "errorcode",
     "code",
     "errcode",
-    "errorid",
     "errortype",
     "type",
     "name",
@@ -122,6 +124,9 @@ def read_error(answer: HttpAnswer) -> Said:
     """Return what *answer* says."""
     text = _text(answer.body)
     said = _read_body(text, answer.headers.get("content-type", "").lower())
+    if answer.ok and said.form in (Form.TEXT, Form.JSON) and not said.is_object:
+        # A lone word may be the token itself, from a server that sends no JSON.
+        said = replace(said, words=said.words if " " in said.words else "")
     if not said.codes and not (said.words and said.form is not Form.WEB_PAGE):
         return _with_challenge(said, answer.headers.get("www-authenticate", "")[:_LONGEST])
     return said
@@ -139,7 +144,7 @@ def _read_body(text: str, content_type: str) -> Said:
     if not start:
         return Said(Form.EMPTY)
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_int=_any_int)
     except (ValueError, RecursionError):
         pass
     else:
@@ -153,6 +158,10 @@ def _read_body(text: str, content_type: str) -> Said:
     if "\0" in text or not _is_text(text[:_LONGEST]):
         return Said(Form.BINARY)
     return Said(Form.TEXT, words=_excerpt(text))
+
+
+def _any_int(digits: str) -> int | float:
+    return int(digits) if len(digits) < 30 else 1e30  # int() refuses more than 4300 digits
 
 
 def _from_json(content: object) -> Said:
@@ -180,18 +189,32 @@ class _Found:
 def _from_object(content: dict[str, Any], form: Form) -> Said:
     found = _Found()
     _look_at(content, found, depth=0)
+    codes = [*dict.fromkeys(found.codes)]
+    # Some servers put a sentence into "error", and the code somewhere else.
+    sentences = [code for code in codes if re.search(r"\s", code) and not known_code(code)]
+    if len(sentences) < len(codes):
+        codes = [code for code in codes if code not in sentences]
+        found.words = [*sentences, *found.words]
     described = list(dict.fromkeys(found.described))[:1]
-    words = [each for each in dict.fromkeys(found.words) if each not in found.codes]
+    words = [each for each in dict.fromkeys(found.words) if each not in codes]
     return Said(
         form,
-        codes=tuple(dict.fromkeys(found.codes))[:5],
-        words=": ".join(described or words[:3]),
+        codes=tuple(codes[:5]),
+        words=_joined(described or words[:3]),
         is_described=bool(described),
         secrets=tuple(found.secrets),
         status=next(iter(found.statuses), None),
         wait_seconds=next(iter(found.waits), None),
-        has_token=bool(content.get("access_token")),
+        is_object=form is Form.JSON,
+        has_token=form is Form.JSON and bool(content.get("access_token")),
     )
+
+
+def _joined(words: list[str]) -> str:
+    return "".join(
+        f"{each} " if each.rstrip().endswith((".", "!", "?", ":")) else f"{each}: "
+        for each in words[:-1]
+    ) + "".join(words[-1:])
 
 
 def _look_at(content: dict[str, Any], found: _Found, *, depth: int) -> None:
@@ -264,8 +287,12 @@ def _seconds(value: object) -> float | None:
 
 def _secrets_in(content: dict[str, Any]) -> Iterator[str]:
     for key, value in content.items():
-        if isinstance(value, str) and value and names_a_secret(key) and len(value) >= 3:
+        if isinstance(value, str) and len(value) >= 3 and _is_secret(key):
             yield value
+
+
+def _is_secret(key: str) -> bool:
+    return names_a_secret(key) and _squeezed(key) not in _CODE_KEYS
 
 
 def _squeezed(key: str) -> str:

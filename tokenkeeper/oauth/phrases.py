@@ -34,9 +34,13 @@ _LATER = re.compile(
     r"|\b(?<!not )(?:please retry|retry (?:your|the|this) request)\b(?! with)"
     r"|\b(?:temporar(?:y|ily)|currently|momentarily) (?:\w+ )?"
     r"(?:unavailable|error|failure|overloaded|outage|down|problem|not available)"
-    r"|\bservice (?:is )?unavailable|\btoo many (?:\w+ )?(?:requests|calls|attempts|tokens)"
-    r"|\brate[ -]?limit|\bthrottl|\bquota\b|\boverload|\bmaintenance\b"
-    r"|\b(?:request|gateway|upstream|backend|connection) time[d ]*out|\bslow down\b",
+    r"|\bservice (?:is )?unavailable|\boverload|\bmaintenance\b"
+    r"|\b(?:request|gateway|upstream|backend|connection) time[d ]*out",
+    re.I,
+)
+_TOO_MANY = re.compile(
+    r"\btoo many (?:\w+ )?(?:requests|calls|attempts|tokens)|\brate[ -]?limit|\bthrottl|\bquota\b"
+    r"|\bslow down\b",
     re.I,
 )
 
@@ -95,9 +99,11 @@ def is_busy(words: str) -> bool:
     return bool(_BUSY.search(words)) and not _SPENT.search(words)
 
 
-def says_later(words: str) -> bool:
-    """Return whether *words* ask to come back later."""
-    return bool(_LATER.search(words))
+def says_later(words: str) -> str | None:
+    """Return the error code of *words* that ask to come back later; ``None`` for others."""
+    if _TOO_MANY.search(words):
+        return "too_many_requests"
+    return "temporarily_unavailable" if _LATER.search(words) else None
 
 
 def code_in(words: str) -> str | None:

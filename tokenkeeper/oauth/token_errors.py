@@ -39,9 +39,9 @@ def refusal(answer: HttpAnswer, expected: Expected, problem: str = "") -> TokenA
     verdict = _judge(answer, said, wait, expected, problem)
     code, description = _code(said, secrets), tame(said.words, secrets, limit=240)
     happened, advice = _in_words(answer, said, problem, verdict, expected, secrets)
+    failed = f"provider {expected.provider_name!r}: token request failed (HTTP {answer.status})"
     sentences = [
-        f"provider {expected.provider_name!r}: token request failed (HTTP {answer.status})"
-        f"{happened and ': '}{happened}",
+        f"{failed}: {happened}" if happened else failed,
         advice,
         _wait_note(wait),
         _skew_note(expected, answer),
@@ -104,10 +104,12 @@ def _in_words(
 ) -> tuple[str, str]:
     """Return what happened, and what to do about it."""
     if 300 <= answer.status < 400:
-        return _redirect(answer)
+        return _redirect(answer, secrets)
     if _is_about_the_token(answer, said, problem):
         return f"the answer {problem}", verdict.advice
     words = _quoted(said, secrets)
+    if answer.ok and problem and said.form is Form.JSON and not said.is_object:
+        return _with(f"the answer {problem}", words), _where(verdict)
     if said.form is Form.WEB_PAGE and not said.codes:
         return _web_page(answer, words, verdict)
     if said.codes or (words and said.form is not Form.TEXT):
@@ -117,25 +119,32 @@ def _in_words(
         return _with(what, words), _advice(verdict, answer, expected)
     if said.form is Form.JSON:
         return f"the answer {problem or 'has no access_token'}", _where(verdict)
-    return _with(f"the answer is {said.form.value}", words), _where(verdict)
+    advice = _where(verdict)
+    if said.form is Form.FORM:
+        advice = "Have the server answer in JSON (RFC 6749 §5.1), or use a provider of your own."
+    return _with(f"the answer is {said.form.value}", words), advice
 
 
 def _quoted(said: Said, secrets: list[str]) -> str:
-    shown = []
-    for code in said.codes[:2]:
-        tamed = tame(code, secrets, limit=100)
-        shown.append(spelling_of(code) or tamed if HIDDEN in tamed else tamed)
     words = tame(said.words, secrets, limit=240)
-    return " ".join([", ".join(filter(None, shown)), words and f'("{words}")']).strip()
+    shown = []
+    for code in [code for code in said.codes if code not in said.words][:2] or said.codes[:1]:
+        tamed = tame(code, secrets, limit=100)
+        # A known code that a secret is part of is written as our table has it.
+        shown.append(spelling_of(code) or tamed if HIDDEN in tamed else tamed)
+    codes = ", ".join(filter(None, shown))
+    if codes and words:
+        return f'{codes} ("{words}")'
+    return codes or (words and f'"{words}"')
 
 
-def _redirect(answer: HttpAnswer) -> tuple[str, str]:
+def _redirect(answer: HttpAnswer, secrets: list[str]) -> tuple[str, str]:
     """Name the host that a redirect points to, and nothing else of its URL."""
     try:
         host = urlsplit(answer.headers.get("location", "").strip()).hostname
     except ValueError:
         host = None
-    to = f" to {tame(host, limit=100)}" if host else ""
+    to = f" to {tame(host, secrets, limit=100)}" if host else ""
     return (
         f"the token endpoint redirects{to}",
         "The secret is not sent after a redirect. Set token_url to the URL that it really has.",
@@ -164,7 +173,7 @@ def _where(verdict: Verdict) -> str:
 
 
 def _with(what: str, words: str) -> str:
-    return f"{what} {words}" if what and words else what or words
+    return f"{what}: {words}" if what and words else what or words
 
 
 def _wait_note(wait: float | None) -> str:
@@ -181,7 +190,7 @@ def _skew_note(expected: Expected, answer: HttpAnswer) -> str:
 
 
 def _as_sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
+    return text if text.endswith((".", "!", "?", '."')) else f"{text}."
 
 
 def _http_date(value: str) -> float | None:

@@ -9,6 +9,7 @@ from tokenkeeper.checks import names_a_secret, secrets_in_query
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import ClientAuth, encoding_advice
+from tokenkeeper.oauth.granted_scope import warn_if_narrowed
 from tokenkeeper.oauth.request_style import RequestStyle
 from tokenkeeper.oauth.token_response import Expected, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
@@ -69,7 +70,9 @@ def request_token(
         grant=grant.get("grant_type"),
         auth_advice=encoding_advice(client),
     )
-    return parse_token_response(answer, expected)
+    token = parse_token_response(answer, expected)
+    warn_if_narrowed(token, grant.get("scope"), expected)
+    return token
 
 
 def _secrets(parameters: Mapping[str, Any]) -> Iterator[str]:

@@ -49,8 +49,8 @@ class Meaning(NamedTuple):
 class Verdict(NamedTuple):
     """What one refusal means.
 
-    :ivar code: the code of :data:`CODES` that decided, ``None`` if it was another code, or the
-        status.
+    :ivar code: the code of :data:`CODES` or the number of :data:`BY_AADSTS` that decided; ``None``
+        if it was the status.
     """
 
     transient: bool
@@ -168,7 +168,7 @@ ALIASES = {
     ),
     "too_many_requests": (
         "limit_exceeded over_limit over_quota quota_exceeded quota_violation rate_exceeded "
-        "rate_limit rate_limit_exceeded rate_limited ratelimited request_limit_exceeded "
+        "rate_limit rate_limit_exceeded rate_limited request_limit_exceeded "
         "resource_exhausted spike_arrest_violation throttled throttling too_many_attempts "
         "too_many_request"
     ),
@@ -318,14 +318,14 @@ def _by_what_was_said(codes: list[str], words: str, grant: str | None) -> Verdic
     for number in numbers:
         if number in BY_AADSTS:
             known = next(filter(None, map(known_code, codes)), None)
-            return Verdict(*BY_AADSTS[number], known)
+            return Verdict(*BY_AADSTS[number], known or f"AADSTS{number}")
     in_words = code_in(words)
     if in_words == "client_certificate_required":
         return Verdict(*CODES[in_words], in_words)
     code = next(filter(None, map(known_code, codes)), None)
     # Servers use invalid_request for anything, so their words say more.
-    if code in (None, "invalid_request") and says_later(words) and in_words is None:
-        return Verdict(*CODES["temporarily_unavailable"], "temporarily_unavailable")
+    if code in (None, "invalid_request") and in_words is None and (later := says_later(words)):
+        return Verdict(*CODES[later], later)
     code = code or next(filter(None, map(sounds_transient, codes)), None) or in_words
     if code is None:
         return None

@@ -172,7 +172,8 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
 
     def _fail(self, problem: str) -> NoReturn:
         raise TokenAcquisitionError(
-            f"provider {self.provider_name!r}: no token: {problem}: check authority and tenant_id",
+            f"provider {self.provider_name!r}: token request failed: {problem}. Check "
+            "authority and tenant_id.",
             provider_name=self.provider_name,
             transient=False,
         ) from None
@@ -199,6 +200,7 @@ class _MsalHttp:
         self._provider_name = provider_name
         self._scope = scope
         self._secrets = secrets
+        self._warned: set[str] = set()
 
     def post(
         self,
@@ -240,14 +242,21 @@ class _MsalHttp:
         return self.transport.request(method, url, provider_name=self._provider_name, **request)
 
     def _expected(self) -> Expected:
-        return Expected(self._provider_name, self._clock.time(), self._scope, self._secrets)
+        return Expected(
+            self._provider_name,
+            self._clock.time(),
+            self._scope,
+            self._secrets,
+            grant="client_credentials",
+            warned=self._warned,
+        )
 
     def _refuse_discovery(self, answer: HttpAnswer, document: object) -> NoReturn:
         if isinstance(document, dict) and "error" in document:
             parse_token_response(answer, self._expected())  # it raises what the error says
         raise TokenAcquisitionError(
-            f"provider {self._provider_name!r}: no token: the authority's metadata could not be "
-            f"read (HTTP {answer.status}): check authority and tenant_id",
+            f"provider {self._provider_name!r}: the authority's metadata could not be read "
+            f"(HTTP {answer.status}). Check authority and tenant_id.",
             provider_name=self._provider_name,
             status_code=answer.status,
             transient=None if answer.status >= 400 else False,

@@ -215,8 +215,10 @@ class _MsalHttp:
         checked_endpoint(url, "token_endpoint", self._provider_name)
         expected = self._expected()
         answer = self._send("POST", url, params=params, data=data, headers=headers)
-        self.granted.token = parse_token_response(answer, expected)
-        return _MsalAnswer(answer)
+        token = self.granted.token = parse_token_response(answer, expected)
+        # msal reads the rest more strictly than we do, and what it keeps is not used.
+        read = {"access_token": token.access_token, "token_type": "Bearer", "expires_in": 3600}
+        return _MsalAnswer(answer.status, read)
 
     def get(
         self,
@@ -233,7 +235,7 @@ class _MsalHttp:
             document = None
         if not answer.ok or not isinstance(document, dict):
             self._refuse_discovery(answer, document)
-        return _MsalAnswer(answer)
+        return _MsalAnswer(answer.status, document)
 
     def close(self) -> None:
         """Leave the transport open: it is the provider's."""
@@ -266,9 +268,9 @@ class _MsalHttp:
 class _MsalAnswer:
     """A response as msal expects one, without the headers that its throttle would act on."""
 
-    def __init__(self, answer: HttpAnswer) -> None:
-        self.status_code = answer.status
-        self.text = answer.body.decode("utf-8-sig")
+    def __init__(self, status: int, content: Mapping[str, Any] | None) -> None:
+        self.status_code = status
+        self.text = json.dumps(content)
         self.headers: dict[str, str] = {}
 
     def raise_for_status(self) -> None:

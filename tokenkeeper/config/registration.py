@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
-from tokenkeeper.checks import names_a_secret
+from tokenkeeper.checks import names_a_secret, secrets_in_query
 from tokenkeeper.config.document import SECTION, Document
 from tokenkeeper.config.files import located, read_secret, warn, warn_if_readable
 from tokenkeeper.config.problems import KeyPath, Problems, as_text
@@ -22,13 +22,16 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["Piece", "Registration", "read_pieces", "read_registrations"]
 
+_SECRET_HEADER = re.compile(r"auth|cookie|session|signature", re.IGNORECASE)
+_ENDS_AS_NO_SECRET = re.compile(r"_(?:file|path|url|uri|endpoint|method|id|name|type|seconds)s?$")
+
 
 @dataclass(frozen=True)
 class Registration:
     """What one provider is made from. Equal ones make equal providers."""
 
     block: Block
-    secret: str = field(repr=False)
+    secret: str | None = field(repr=False)
     directory: Path
 
     @property
@@ -39,7 +42,7 @@ class Registration:
     @cached_property
     def identity(self) -> str:
         """A text that is equal for equal requests to one server; never shown: it has the secret."""
-        return self.block.model_dump_json() + self.secret
+        return self.block.model_dump_json() + (self.secret or "")
 
     def make_provider(self) -> BaseOAuth2Provider:
         """Return a new provider."""
@@ -125,7 +128,7 @@ def _read_one(
     if block.provider_name in found:
         problems.add((*path, "provider_name"), f"{block.provider_name!r} is taken already")
         return None
-    if secret is None:
+    if any((*path, key) in problems for key in ("client_secret", "client_secret_file")):
         return None
     found[block.provider_name] = registration = Registration(block, secret, directory)
     try:
@@ -144,7 +147,8 @@ def _warn(
     """Warn of secrets that others may see."""
     in_clear = False
     for (path, content), registration in blocks:
-        for key, remedy in _in_clear(content) if document.name else ():
+        own = registration.block.model_extra or {}
+        for key, remedy in _in_clear(content, own) if document.name else ():
             in_clear = True
             where = problems.where((*path, *key))
             warn(f"{where} is written in clear: take it from {remedy}")
@@ -155,16 +159,24 @@ def _warn(
         warn_if_readable(Path(document.name))
 
 
-def _in_clear(block: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the keys of the secrets that stand in the file itself, and where they should be."""
+def _in_clear(block: Mapping[str, Any], own: Iterable[str]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the keys of the secrets that are in the file itself, and where they should be.
+
+    :param own: the keys that are arguments of somebody's own class.
+    """
     variable = "a variable, ${NAME}"
     if is_in_clear(block.get("client_secret")):
         yield ("client_secret",), f"{variable}, or from a file, client_secret_file"
-    for name, value in (block.get("additional_params") or {}).items():
-        if names_a_secret(name) and is_in_clear(value):
-            yield ("additional_params", name), variable
-    query = parse_qsl(block.get("token_url", "").partition("?")[2])
-    if any(names_a_secret(name) and is_in_clear(value) for name, value in query):
+    for key in sorted(own):
+        if names_a_secret(key) and not _ENDS_AS_NO_SECRET.search(key) and is_in_clear(block[key]):
+            yield (key,), variable
+    for key in ("additional_params", "headers", *sorted(own)):
+        parameters = block.get(key)
+        for name, value in parameters.items() if isinstance(parameters, Mapping) else ():
+            secret = names_a_secret(name) or (key == "headers" and _SECRET_HEADER.search(name))
+            if secret and is_in_clear(value):
+                yield (key, name), variable
+    if any(map(is_in_clear, secrets_in_query(str(block.get("token_url", ""))))):
         yield ("token_url",), variable
 
 

@@ -24,23 +24,31 @@ class Crew:
     :param background: whether there are threads at all.
     :param limit: workers at most.
     :param renew: called with the key of each token that is due; must not keep a keeper alive.
+    :param look: called by the refresher whenever it wakes; likewise.
     :ivar background: whether there still are: not where the host starts none.
     """
 
     def __init__(
-        self, *, background: bool, limit: int, clock: Clock, renew: Callable[[str], None]
+        self,
+        *,
+        background: bool,
+        limit: int,
+        clock: Clock,
+        renew: Callable[[str], None],
+        look: Callable[[], None],
     ) -> None:
         self.background = background
         self._limit = limit
         self._clock = clock
         self._renew = renew
+        self._look = look
         self.assemble()
 
     def assemble(self) -> None:
         """Begin anew, in a forked child: its threads stayed with the parent."""
         self.leaving = threading.Event()
         self.workers = Workers(self._limit)
-        self.refresher = Refresher(self._clock, self._renew)
+        self.refresher = Refresher(self._clock, self._renew, self._look)
 
     def in_background(self) -> bool:
         """Say whether the refresher renews, and start it where it should and does not yet.

@@ -87,7 +87,6 @@ class TokenKeeper(StaysHere):
             if not least <= value < math.inf:
                 raise InvalidConfigurationError(f"{field} must be {least} or more", field=field)
         self._clock = clock
-        self._now = clock.monotonic
         self._renewals = Renewals(
             background=background,
             max_workers=max_workers,
@@ -97,6 +96,7 @@ class TokenKeeper(StaysHere):
             jitter=jitter,
             hooks=hooks,
         )
+        self._now = self._renewals.now
         self._held = self._renewals.held
         self._crew = self._renewals.crew
         self._configuration: Configuration[Any] | None = None

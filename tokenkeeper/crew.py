@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 
@@ -48,7 +49,19 @@ class Crew:
         """Begin anew, in a forked child: its threads stayed with the parent."""
         self.leaving = threading.Event()
         self.workers = Workers(self._limit)
+        # As many as there are hooks: one that hangs keeps its thread, and nothing else.
+        self._notifiers = Workers(math.inf, "tokenkeeper-notifier")
         self.refresher = Refresher(self._clock, self._renew, self._look)
+
+    def notify(self, call: Callable[[], None]) -> bool:
+        """Have *call* made on a thread that nobody waits for; ``False`` if there is none."""
+        if not self.background:
+            return False
+        try:
+            self._notifiers.submit(call)
+        except RuntimeError:  # this host has no thread to give, or none any more
+            return False
+        return True
 
     def in_background(self) -> bool:
         """Say whether the refresher renews, and start it where it should and does not yet.
@@ -79,3 +92,4 @@ class Crew:
         """End all threads; wait for each kind *timeout* seconds. Idempotent."""
         self.refresher.close(timeout)
         self.workers.close(timeout)
+        self._notifiers.close(timeout, finish=True)

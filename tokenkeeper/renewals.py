@@ -61,7 +61,6 @@ class Renewals:
         hooks: Iterable[EventHook] = (),
     ) -> None:
         check_greenlets()
-        self.hooks = Hooks(hooks)
         self.ledger = Ledger(cooldown_seconds, retry, clock)
         self.held = self.ledger.held
         self.registry = Registry()
@@ -72,6 +71,7 @@ class Renewals:
             renew=_weakly(self, Renewals.renew),
             look=_weakly(self, Renewals.look_at_clocks),
         )
+        self.hooks = Hooks(hooks, self.crew.notify)
         self._pilot = Pilot(self.crew, retry=retry, clock=clock, jitter=jitter)
         self._retry = retry
         self.clock = clock
@@ -270,8 +270,11 @@ class Renewals:
         """Return whether callers can be served, of each provider and of all."""
         with self._lock:
             if self.registry.closed:
-                return {"status": "closed", "providers": {}}
-            return self.ledger.health(self.registry.names())
+                found: dict[str, Any] = {"status": "closed", "providers": {}}
+            else:
+                found = self.ledger.health(self.registry.names())
+        dropped = self.hooks.dropped
+        return {**found, "dropped_events": dropped} if dropped else found
 
     # ---- a flight, from take-off to landing
 
@@ -348,7 +351,7 @@ class Renewals:
         if counts:
             self.crew.in_background()
         flight.succeed(held)
-        self.hooks.tell()
+        self.hooks.tell(log_here=True)
 
     def land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
         """Note why *flight* brought no token, and tell who waits."""
@@ -364,7 +367,7 @@ class Renewals:
                 if not is_interruption(error.__cause__):
                     self.hooks.line_up(*flight.denied(error, setback, self.clock))
         flight.fail(error)
-        self.hooks.tell()
+        self.hooks.tell(log_here=True)
 
     def close(self, timeout: float) -> list[BaseOAuth2Provider]:
         """Stop the threads, fail who waits, forget all; return the providers to be closed.

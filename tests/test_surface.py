@@ -46,7 +46,7 @@ FLOORS = [
     {"models"},
     {"oauth"},
     {"providers"},
-    {"retry", "schedule", "registry"},
+    {"retry", "schedule", "registry", "clock_steps"},
     {"config"},
     {"held", "portal", "cooldown", "hooks"},
     {"flight", "fetch", "wish", "ledger"},

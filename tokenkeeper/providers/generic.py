@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
+from tokenkeeper.hiding import shown_url, without_frames
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_request import request_token
@@ -91,11 +92,13 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
                 clock=clock,
             )
 
+    @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Ask for a token by client credentials (RFC 6749 §4.4.2), once."""
         scope = str(self._config.scope or "")
         return self._request({"grant_type": "client_credentials", "scope": scope}, scope)
 
+    @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Ask for a token by the refresh token, where the server gave one (RFC 6749 §6), once.
 
@@ -131,4 +134,6 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
         )
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.provider_name!r} at {self._config.token_url}>"
+        return (
+            f"<{type(self).__name__} {self.provider_name!r} at {shown_url(self._config.token_url)}>"
+        )

@@ -110,7 +110,6 @@ class TokenKeeper(StaysHere):
         check_clock(clock)
         checked_callable(jitter, "jitter", "random.random")
         self._clock = clock
-        self._now = clock.monotonic
         self._renewals = Renewals(
             background=background,
             max_workers=max_workers,
@@ -120,6 +119,7 @@ class TokenKeeper(StaysHere):
             jitter=jitter,
             hooks=checked_hooks(hooks),
         )
+        self._now = self._renewals.now
         self._held = self._renewals.held
         self._crew = self._renewals.crew
         self._configuration: Configuration[Any] | None = None
@@ -214,7 +214,8 @@ class TokenKeeper(StaysHere):
         failed); "closed" after :meth:`close`. ``providers`` has for each name its ``status``,
         which may also be "idle" (no token, and no failure: nobody asked yet), ``state``,
         ``remaining_seconds`` and ``renews_in_seconds`` as in :meth:`get_cached_token_info`,
-        ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC).
+        ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC). ``dropped_events`` is
+        there once a hook was so slow that it missed events, and says how many.
 
         It asks no server and waits for nobody. A provider that is down stays so until somebody
         asks for its token again, so a probe that keeps callers away should ask by itself:
@@ -223,7 +224,9 @@ class TokenKeeper(StaysHere):
         return self._renewals.health()
 
     def add_hook(self, hook: EventHook) -> None:
-        """Have *hook* told of what happens to tokens from now on.
+        """Have *hook* called with what happens to tokens from now on.
+
+        See :class:`~tokenkeeper.events.EventHook` for when, and on which thread.
 
         :raises InvalidConfigurationError: if it can't be called.
         """

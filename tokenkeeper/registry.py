@@ -82,7 +82,7 @@ class Registry:
                 "the arguments are swapped: call renew_refused(provider_name, refused_token)",
                 field="refused_token",
             )
-        if not refused_token or " " in refused_token:
+        if not refused_token or refused_token.lower().startswith("bearer "):
             raise InvalidConfigurationError(
                 "refused_token must be the token alone, without 'Bearer '", field="refused_token"
             )

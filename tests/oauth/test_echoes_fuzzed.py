@@ -24,7 +24,7 @@ from tokenkeeper import (
     RetryPolicy,
     TokenKeeper,
 )
-from tokenkeeper.oauth.words import tame
+from tokenkeeper.oauth.redaction import sanitize as tame
 
 ONCE = RetryPolicy(attempts=1)
 

@@ -29,10 +29,11 @@ from tokenkeeper.exceptions import (
     naming,
 )
 from tokenkeeper.fork import late_import, renew_after_fork
+from tokenkeeper.hiding import without_frames
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
-from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.oauth.transport import HttpTransport, is_thrown_in
 from tokenkeeper.providers.anew import ask_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
@@ -123,6 +124,7 @@ class AzureADProvider(BaseOAuth2Provider):
         self._lock = threading.Lock()  # guards the making of _app
         self._app: Any = None
 
+    @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Ask for a token by client credentials, once."""
         try:
@@ -135,13 +137,16 @@ class AzureADProvider(BaseOAuth2Provider):
             token: OAuth2Token | None = self._http.granted.token
         except OAuth2Error:
             raise
-        except Exception as error:  # noqa: BLE001 - msal raises many kinds, each to be one of ours
+        except Exception as error:  # msal raises many kinds, each to be one of ours
+            if is_thrown_in(error):
+                raise
             # Its text may hold what the server sent, so the original is left behind.
             self._fail(f"msal failed with {type(error).__name__}")
         if token is None:
             self._fail("msal asked for none")
         return token
 
+    @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Ask anew: client credentials come without a refresh token (RFC 6749 §4.4.3)."""
         return cast("OAuth2Token", ask_anew(self))

@@ -89,7 +89,7 @@ class BaseOAuth2Provider(StaysHere, ABC):
         """
         return {"type": f"{type(self).__module__}:{type(self).__qualname__}"}
 
-    def after_fork_in_child(self) -> None:  # noqa: B027 - it may be written
+    def after_fork_in_child(self) -> None:
         """Leave clients, connections and locks to the parent; by default there are none.
 
         A keeper calls this in a forked child for each of its providers, before it asks them for

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from tokenkeeper.checks import checked_switch, checked_words, shown_url
+from tokenkeeper.checks import checked_switch, checked_words
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
+from tokenkeeper.hiding import shown_url, without_frames
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.request_style import (
@@ -143,11 +144,13 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
                 clock=clock,
             )
 
+    @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Ask for a token by client credentials (RFC 6749 §4.4.2) or another grant, once."""
         scope = str(self._config.scope or "")
         return self._request({"grant_type": self._grant_type, "scope": scope}, scope)
 
+    @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Ask for a token to replace *token*: anew, or by its refresh token (RFC 6749 §6).
 

@@ -1,0 +1,88 @@
+"""Keeps secrets away from whoever looks at a program's frames: error trackers and debuggers.
+
+An error tracker records the local variables of each frame that an exception passed through, by
+their ``repr``. So a secret that has to live in a frame is held in :class:`Hidden`, and an error
+that comes from frames with secrets in them leaves those behind (:func:`without_frames`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Generic, ParamSpec, TypeVar
+
+__all__ = ["HIDDEN", "Hidden", "forget_frames", "shown_url", "without_frames"]
+
+HIDDEN = "[hidden]"
+"""What stands in place of a secret."""
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+class Hidden(Generic[_T]):
+    """Holds a secret, and shows it to those alone that ask for :attr:`text`. Immutable.
+
+    It is no string: a string's text is what trackers record, whatever its ``repr``.
+    """
+
+    __slots__ = ("text",)
+
+    text: _T
+
+    def __init__(self, text: _T) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hidden) and bool(self.text == other.text)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Take the traceback off *error* and off all errors behind it."""
+    queue: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while queue:
+        each = queue.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        each.__traceback__ = None
+        queue += [each.__cause__, each.__context__]
+
+
+def without_frames(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Have what *function* raises begin in the caller's frame.
+
+    For functions whose own frames, or those below, hold secrets. The exception is the same
+    object; only the way to it is gone.
+    """
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
+            forget_frames(error)
+            failure = error
+        del args, kwargs
+        try:
+            raise failure
+        finally:
+            del failure  # else the frame and the error would hold each other
+
+    return call
+
+
+def shown_url(url: str) -> str:
+    """Return *url* as it may be shown: without credentials, and without what its query says."""
+    place, mark, _ = url.partition("?")
+    scheme, separator, rest = place.partition("://")
+    host, slash, path = rest.partition("/")
+    host = host.rpartition("@")[2]
+    return f"{scheme}{separator}{host}{slash}{path}{mark and '?' + HIDDEN}"

@@ -44,6 +44,13 @@ class Registration:
         """A text that is equal for equal requests to one server; never shown: it has the secret."""
         return self.block.model_dump_json() + (self.secret or "")
 
+    @property
+    def secrets(self) -> list[str]:
+        """What nobody may see: the secret, and arguments of a class that are secrets by name."""
+        own = self.block.model_extra or {}
+        named = [value for name, value in own.items() if names_a_secret(name)]
+        return [each for each in (self.secret, *named) if isinstance(each, str) and each]
+
     def make_provider(self) -> BaseOAuth2Provider:
         """Return a new provider."""
         return self.block.make_provider(self.secret, self.directory)

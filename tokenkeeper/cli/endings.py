@@ -44,9 +44,7 @@ def end_at_once_by_signals() -> None:
 def _watch_for_signals() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    threading.Thread(
-        target=_heed, args=(reader,), name="tokenkeeper-signals", daemon=True
-    ).start()
+    threading.Thread(target=_heed, args=(reader,), name="tokenkeeper-signals", daemon=True).start()
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 
 from tokenkeeper.checks import names_a_secret
 from tokenkeeper.config.document import SECTION, Document
-from tokenkeeper.config.files import located, read_secret, warn, warn_if_readable
+from tokenkeeper.config.files import check_trusted, located, read_secret, warn, warn_if_readable
 from tokenkeeper.config.problems import KeyPath, Problems, as_text
 from tokenkeeper.config.schema import Block, read_block
 from tokenkeeper.config.variables import fill_in, is_in_clear
@@ -203,5 +203,12 @@ def _secret_of(block: object, directory: Path, problems: Problems, path: KeyPath
 
 def _check_verify(block: Block, directory: Path, problems: Problems, path: KeyPath) -> None:
     verify = block.verify
-    if isinstance(verify, str) and not os.path.exists(located(directory, verify)):
+    if not isinstance(verify, str):
+        return
+    if not os.path.exists(located(directory, verify)):
         problems.add((*path, "verify"), "names a file of CA certificates that is not there")
+        return
+    try:
+        check_trusted(located(directory, verify))
+    except InvalidConfigurationError as error:
+        problems.add((*path, "verify"), str(error))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from tokenkeeper.checks import names_a_secret
 from tokenkeeper.config.document import SECTION, Document
@@ -21,6 +22,8 @@ from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["Piece", "Registration", "read_pieces", "read_registrations"]
+
+_HEADERS_WITH_SECRETS = frozenset({"authorization", "proxy-authorization", "cookie"})
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,39 @@ class Registration:
 
     @cached_property
     def identity(self) -> str:
-        """A text that is equal for equal requests to one server; never shown: it has the secret."""
-        return self.block.model_dump_json() + self.secret
+        """A text that is equal for equal requests of one client to one server, without a secret.
+
+        A rotated secret leaves it as it is: the client's tokens stay the client's.
+        """
+        content = self.block.model_dump(
+            mode="json", exclude={"client_secret", "client_secret_file"}
+        )
+        if isinstance(url := content.get("token_url"), str):
+            content["token_url"] = _without_secrets_in_query(url)
+        return json.dumps({name: _without_secrets(each) for name, each in content.items()})
 
     def make_provider(self) -> BaseOAuth2Provider:
         """Return a new provider."""
         return self.block.make_provider(self.secret, self.directory)
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return *value* without the members below it whose name says that they are secrets."""
+    if isinstance(value, Mapping):
+        return {
+            name: _without_secrets(each)
+            for name, each in value.items()
+            if not names_a_secret(str(name)) and str(name).lower() not in _HEADERS_WITH_SECRETS
+        }
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(each) for each in value]
+    return value
+
+
+def _without_secrets_in_query(url: str) -> str:
+    before, _, query = url.partition("?")
+    kept = [each for each in parse_qsl(query, True) if not names_a_secret(each[0])]
+    return f"{before}?{urlencode(kept)}" if kept else before
 
 
 @dataclass(frozen=True)

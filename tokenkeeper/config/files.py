@@ -97,7 +97,7 @@ def warn_if_readable(file: Path) -> None:
 
 def _all_can_read(file: Path) -> bool:
     """Say whether every user can: what is in a directory that is closed to them, they can't."""
-    with suppress(OSError):  # it was replaced meanwhile
+    with suppress(OSError, ValueError):  # it was replaced meanwhile, or can't be at all
         place = Path(os.path.realpath(file))  # the directories of a link to it keep nobody out
         open_to_all = bool(place.stat().st_mode & stat.S_IROTH)
         return open_to_all and all(each.stat().st_mode & stat.S_IXOTH for each in place.parents)

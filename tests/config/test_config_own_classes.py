@@ -306,11 +306,12 @@ def test_secrets_in_the_file(block):
 
 
 def test_nothing_shows_an_argument(block):
-    """The repr of a registration shows no argument of the class."""
+    """Neither the repr of a registration nor its identity has a secret argument of the class."""
     with TokenKeeper.from_config(block("Vault", path="a", api_key="${API_SECRET}")) as keeper:
         registration = keeper._renewals.find("mine").registration
     assert "from-the-environment" not in f"{registration!r} {registration.block!s}"
-    assert "from-the-environment" in registration.identity
+    assert "from-the-environment" not in registration.identity
+    assert '"path": "a"' in registration.identity
 
 
 class TestReload:

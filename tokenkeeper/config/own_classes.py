@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict
 
@@ -61,23 +62,21 @@ def block_for(kind: type[BaseOAuth2Provider]) -> type[Block]:
     return Own
 
 
-def misfits(block: Block) -> Iterator[tuple[str, str]]:
-    """Yield each key of *block* that its class does not take, or needs, and what is wrong."""
-    takes = parameters_of(provider_class(block.provider_type))
-    model = type(block)
-    settled = {*model.model_fields, *parameters_of(_BASES[model]).names}
+def misfits(model: type[Block], content: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each key of *content* that its class does not take, or needs, and what is wrong."""
+    path = content["provider_type"]
+    takes = parameters_of(provider_class(path))
+    optional = {"client_secret", "verify"} if model is Own else set()  # if its class takes them
+    fields = model.model_fields.keys() - optional
+    settled = {*fields, *parameters_of(_BASES[model]).names}
     own = [name for name in takes.names if name not in settled]
-    given = dict.fromkeys(block.model_extra or {})
-    if model is Own:  # which takes these two only if its class does
-        own += [name for name in ("client_secret", "verify") if name in takes.names]
-        given |= dict.fromkeys(block.model_fields_set & {"client_secret", "verify"})
-    known = [*own, *(model.model_fields.keys() - {"client_secret", "verify"})]
+    given = [str(key) for key in content if key not in fields]
     for key in given:
         if key not in own and not takes.takes_any:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            nearest = difflib.get_close_matches(key, [*own, *fields], n=1, cutoff=0.5)
             advice = f". Did you mean {nearest[0]!r}?" if nearest else ""
-            yield key, f"is not a parameter of {block.provider_type}{advice}"
+            yield key, f"is not a parameter of {path}{advice}"
     for key in takes.required:
-        by_file = key == "client_secret" and block.client_secret_file is not None
+        by_file = key == "client_secret" and content.get("client_secret_file") is not None
         if key in own and key not in given and not by_file:
             yield key, "is missing"

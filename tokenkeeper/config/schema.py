@@ -36,6 +36,9 @@ def read_block(content: object, problems: Problems, path: KeyPath) -> Block | No
     if model is None:
         return None
     _check_pairs(content, model, problems, path)
+    wrong = dict(misfits(model, content)) if model in OWN_BLOCKS else {}
+    for own, what in wrong.items():
+        problems.add((*path, own), what)
     try:
         block = model.model_validate(dict(content))
     except ValidationError as error:
@@ -44,12 +47,7 @@ def read_block(content: object, problems: Problems, path: KeyPath) -> Block | No
             if key not in problems:
                 problems.add(key, _words(each, content, model))
         return None
-    if isinstance(block, OWN_BLOCKS):
-        wrong = dict(misfits(block))
-        for own, what in wrong.items():
-            problems.add((*path, own), what)
-        return None if wrong else block
-    return None if model is _Undecided else block
+    return None if wrong or model is _Undecided else block
 
 
 def _model_of(content: Mapping[Any, Any], problems: Problems, path: KeyPath) -> type[Block] | None:

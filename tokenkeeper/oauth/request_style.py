@@ -14,6 +14,7 @@ from tokenkeeper.checks import checked_text, names_a_secret
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = [
+    "PLAIN",
     "REQUEST_FORMATS",
     "USER_AGENT",
     "RequestFormat",
@@ -96,6 +97,10 @@ class RequestStyle:
             for part in {value, *value.split()}:
                 if len(part) >= SHORTEST_SECRET or names_a_secret(name):
                     yield part
+
+
+PLAIN = RequestStyle()
+"""As RFC 6749 has it."""
 
 
 def _texts(value: Any) -> str | list[str]:

@@ -10,9 +10,10 @@ from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import ClientAuth, encoding_advice
 from tokenkeeper.oauth.granted_scope import warn_if_narrowed
-from tokenkeeper.oauth.request_style import RequestStyle
+from tokenkeeper.oauth.request_style import PLAIN, RequestStyle
 from tokenkeeper.oauth.token_response import Expected, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.oauth.wire_log import query_unlogged
 
 __all__ = ["Reading", "request_token"]
 
@@ -35,7 +36,7 @@ def request_token(
     *,
     scope: str | None,
     clock: Clock,
-    style: RequestStyle,
+    style: RequestStyle = PLAIN,
     **reading: Unpack[Reading],
 ) -> OAuth2Token:
     """Ask *config*'s token endpoint for a token by *grant*, once.
@@ -54,13 +55,14 @@ def request_token(
         *style.secrets(),
     ]
     sent_at = clock.time()
-    answer = transport.request(
-        "POST",
-        config.token_url,
-        provider_name=config.provider_name,
-        authorization=client.authorization(),
-        **style.written({**extra, **grant, **client.parameters()}),
-    )
+    with query_unlogged():
+        answer = transport.request(
+            "POST",
+            config.token_url,
+            provider_name=config.provider_name,
+            authorization=client.authorization(),
+            **style.written({**extra, **grant, **client.parameters()}),
+        )
     expected = Expected(
         config.provider_name,
         sent_at,

@@ -41,7 +41,7 @@ PUBLIC = {
 # The floors of the house, the lowest first. A room imports from its own floor or from below.
 FLOORS = [
     {"_version"},
-    {"exceptions", "clock", "fork", "travel", "events"},
+    {"exceptions", "clock", "fork", "travel", "events", "escaping"},
     {"checks"},
     {"models"},
     {"oauth"},

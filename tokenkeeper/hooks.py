@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextvars import Context, copy_context
 
+from tokenkeeper.escaping import escaped
 from tokenkeeper.events import (
     EventHook,
     RenewalFailed,
@@ -122,4 +123,4 @@ def write_log_line(event: TokenEvent) -> None:
     if _log.isEnabledFor(level):
         fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
         fields["occurred_at"] = event.occurred_at.isoformat()
-        _log.log(level, "%s", line, extra={"event_name": type(event).__name__, **fields})
+        _log.log(level, "%s", escaped(line), extra={"event_name": type(event).__name__, **fields})

@@ -48,7 +48,7 @@ FLOORS = [
     {"_version"},
     {"phrases"},
     {"verdict"},
-    {"clock", "events", "exceptions", "fork", "frozen", "hiding", "network", "travel"},
+    {"clock", "escaping", "events", "exceptions", "fork", "frozen", "hiding", "network", "travel"},
     {"greenlets", "interruptions", "waiting", "portal"},
     {"arguments", "checks", "reports"},
     {"models", "retry"},

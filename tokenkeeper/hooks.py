@@ -11,6 +11,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 
+from tokenkeeper.escaping import escaped
 from tokenkeeper.events import (
     EventHook,
     RenewalFailed,
@@ -207,4 +208,4 @@ def write_log_line(event: TokenEvent) -> None:
     if _log.isEnabledFor(level):
         fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
         fields["occurred_at"] = event.occurred_at.isoformat()
-        _log.log(level, "%s", line, extra={"event_name": type(event).__name__, **fields})
+        _log.log(level, "%s", escaped(line), extra={"event_name": type(event).__name__, **fields})

@@ -12,6 +12,7 @@ from tokenkeeper.cli.screen import can_go_back, console
 from tokenkeeper.doctor.description import worth_showing
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
 from tokenkeeper.doctor.sources import Patient
+from tokenkeeper.escaping import escaped
 
 __all__ = ["Screen", "Silence"]
 
@@ -61,7 +62,8 @@ class Screen(Silence):
         """Write name, kind and URL."""
         subject = patient.subject
         words = [subject.kind, *filter(None, [subject.shown_url])] if subject else []
-        self._print(Text.assemble((patient.name, "bold"), *(f"  {each}" for each in words)))
+        rest = "".join(f"  {escaped(each)}" for each in words)
+        self._print(Text.assemble((escaped(patient.name), "bold"), rest))
         if subject:
             self._describe(worth_showing(subject.description, custom=subject.kind == "custom"))
         if can_go_back(self._console):
@@ -91,13 +93,13 @@ class Screen(Silence):
         warned = [each.step.label for each in reports if each.level is Level.WARNING]
         warnings = f", with warnings: {', '.join(warned)}" if warned else ""
         verdict = (f"{failed.label} failed", "bold red") if failed else ("fit", "green")
-        self._print(Text.assemble((patient.name, "bold"), ": ", verdict, warnings, "\n"))
+        self._print(Text.assemble((escaped(patient.name), "bold"), ": ", verdict, warnings, "\n"))
 
     def conclude(self, verdicts: list[tuple[str, Step | None]]) -> None:
         """Write who failed, where there are several and one might be missed."""
         if len(verdicts) < 2:
             return
-        wrong = [f"{name} ({step.label})" for name, step in verdicts if step]
+        wrong = [f"{escaped(name)} ({step.label})" for name, step in verdicts if step]
         failed = f"; failed: {', '.join(wrong)}" if wrong else ""
         self._print(Text(f"{len(verdicts) - len(wrong)} of {len(verdicts)} fit{failed}"))
 
@@ -106,7 +108,7 @@ class Screen(Silence):
         row.add_column(width=9)
         row.add_column(width=12)
         row.add_column(overflow="fold")  # the end of a URL counts
-        row.add_row(status, label, Text(text))
+        row.add_row(status, label, Text(escaped(text)))
         self._print(row)
 
     def _print(self, what: Text | Table) -> None:

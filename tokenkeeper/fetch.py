@@ -5,17 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tokenkeeper import portal
-from tokenkeeper.clock import Clock, instant
+from tokenkeeper.clock import Clock, Instant, instant
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.schedule import deadlines, lifetime_seconds
+from tokenkeeper.schedule import (
+    SOON_SECONDS,
+    Deadlines,
+    deadlines,
+    deadlines_of_same_token,
+    lifetime_seconds,
+)
 
 __all__ = ["fetch"]
 
 CLOCK_STEP_SECONDS = 1.0
 """Wall and monotonic clock apart by more than this after a request: somebody stepped the first."""
+
+AFTER_EXPIRY_SECONDS = 0.1
+"""Where a server grants no other token until one has expired, it is asked so long after the expiry:
+the token began to live while the first request was on its way."""
 
 
 def fetch(
@@ -25,16 +35,20 @@ def fetch(
     sent: int,
     clock: Clock,
     jitter: Callable[[], float],
+    refused: bool = False,
 ) -> HeldToken:
     """Ask *provider* once for a token, in the place of *replaces* if there was one. Blocks.
 
     :param sent: the keeper's count as the request leaves.
+    :param refused: whether an API refused the token that is replaced.
     :raises TokenAcquisitionError: if what comes back is no token, or was dead when it came.
     :raises Exception: what the provider raises.
     """
     before = instant(clock)
     if replaces is None:
         token: object = portal.call(provider.acquire_token)
+    elif refused:
+        token = portal.call(provider.replace_refused_token, replaces.token)
     else:
         token = portal.call(provider.refresh_token, replaces.token)
     after = instant(clock)
@@ -46,7 +60,23 @@ def fetch(
             transient=False,
         )
     lifetime = lifetime_seconds(token.expires_at.timestamp(), before, after)
-    times = deadlines(before.monotonic, lifetime, provider.buffer_seconds, jitter())
+    same = _same_token(token, replaces, before.monotonic + lifetime, before, after)
+    if same is not None and after.monotonic >= same.dead_at:
+        wait = max(SOON_SECONDS, same.ends_at - after.monotonic + AFTER_EXPIRY_SECONDS)
+        raise TokenAcquisitionError(
+            f"provider {name!r}: the server granted the same token again, which is about to "
+            f"expire; another one is requested in {wait:.1f} s",
+            provider_name=name,
+            transient=True,
+            retry_after=wait,
+        )
+    times = same or deadlines(
+        before.monotonic,
+        lifetime,
+        provider.buffer_seconds,
+        jitter(),
+        _refresh_after(token, before, after),
+    )
     if after.monotonic < times.dead_at:
         return HeldToken.of(token, times, sent, replaces)
     took = after.monotonic - before.monotonic
@@ -63,3 +93,23 @@ def fetch(
         provider_name=name,
         transient=lifetime > 0 or stepped,
     )
+
+
+def _same_token(
+    token: OAuth2Token,
+    replaces: HeldToken | None,
+    ends_at: float,
+    before: Instant,
+    after: Instant,
+) -> Deadlines | None:
+    """Return the deadlines of *token* if it is the one that it replaces, with the same expiry."""
+    if replaces is None or token.access_token != replaces.access_token:
+        return None
+    return deadlines_of_same_token(replaces.times, ends_at, before.monotonic, after.monotonic)
+
+
+def _refresh_after(token: OAuth2Token, before: Instant, after: Instant) -> float | None:
+    """Return after how many seconds the server wants *token* renewed, where it says so."""
+    if token.refresh_at is None:
+        return None
+    return lifetime_seconds(token.refresh_at.timestamp(), before, after)

@@ -10,6 +10,7 @@ from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.retry import is_transient
 from tokenkeeper.schedule import (
     SOON_SECONDS,
     Deadlines,
@@ -18,10 +19,14 @@ from tokenkeeper.schedule import (
     lifetime_seconds,
 )
 
-__all__ = ["fetch"]
+__all__ = ["LONGEST_MOMENT_SECONDS", "fetch", "moment"]
 
 CLOCK_STEP_SECONDS = 1.0
 """Wall and monotonic clock apart by more than this after a request: somebody stepped the first."""
+
+LONGEST_MOMENT_SECONDS = 2.0
+"""A server that answers well, and wants to be asked again within this time, only said that it is
+too early to ask."""
 
 AFTER_EXPIRY_SECONDS = 0.1
 """Where a server grants no other token until one has expired, it is asked so long after the expiry:
@@ -45,12 +50,7 @@ def fetch(
     :raises Exception: what the provider raises.
     """
     before = instant(clock)
-    if replaces is None:
-        token: object = portal.call(provider.acquire_token)
-    elif refused:
-        token = portal.call(provider.replace_refused_token, replaces.token)
-    else:
-        token = portal.call(provider.refresh_token, replaces.token)
+    token = _asked(provider, replaces, refused=refused)
     after = instant(clock)
     name = provider.provider_name
     if not isinstance(token, OAuth2Token):
@@ -93,6 +93,26 @@ def fetch(
         provider_name=name,
         transient=lifetime > 0 or stepped,
     )
+
+
+def _asked(provider: BaseOAuth2Provider, replaces: HeldToken | None, *, refused: bool) -> object:
+    """Call *provider*, once."""
+    if replaces is None:
+        return portal.call(provider.acquire_token)
+    method = provider.replace_refused_token if refused else provider.refresh_token
+    try:
+        return portal.call(method, replaces.token)
+    except TokenAcquisitionError as error:
+        if moment(error) is not None:  # less than a second is left, and callers may be waiting
+            error.retry_after = SOON_SECONDS
+        raise
+
+
+def moment(error: TokenAcquisitionError) -> float | None:
+    """Return how long to wait after an answer that only said that it is too early to ask."""
+    wait = error.retry_after
+    answered_well = error.status_code in (None, 200) and error.error is None and is_transient(error)
+    return wait if answered_well and wait and wait <= LONGEST_MOMENT_SECONDS else None
 
 
 def _same_token(

@@ -10,20 +10,16 @@ from typing import Protocol
 from tokenkeeper.clock import Clock
 from tokenkeeper.crew import Crew
 from tokenkeeper.exceptions import KeeperClosedError, OAuth2Error, TokenAcquisitionError
-from tokenkeeper.fetch import fetch
+from tokenkeeper.fetch import LONGEST_MOMENT_SECONDS, fetch, moment
 from tokenkeeper.held import HeldToken
 from tokenkeeper.renewal import Renewal
-from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries, is_transient
+from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 
 __all__ = ["Pilot", "Tower", "closed_meanwhile", "is_flown_here"]
 
 ASK_AGAIN_SECONDS = 1.0
 """How long to wait where a server grants the refused token again. Many date their tokens in whole
 seconds, and within one of them grant an equal token."""
-
-MOMENT_SECONDS = 2.0
-"""A server that answers well, and wants to be asked again within this time, is asked again
-although nobody waits yet: callers that come meanwhile find the request under way."""
 
 _flown_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_flight", default=None)
 """The flight that called this code; anyio carries it over into coroutines."""
@@ -109,8 +105,12 @@ class Pilot:
             _flown_here.reset(outer)
 
     def _fetched(self, flight: Renewal, tower: Tower) -> HeldToken:
-        """Return what the provider grants, asked again where that is worth it."""
-        give_up_at = self._clock.monotonic() + 2 * MOMENT_SECONDS
+        """Return what the provider grants, asked again where that is worth it.
+
+        A server that only says that it is too early is asked again although nobody waits yet:
+        callers that come meanwhile find the request under way.
+        """
+        give_up_at = self._clock.monotonic() + 2 * LONGEST_MOMENT_SECONDS
         while True:
             try:
                 return call_with_retries(
@@ -121,7 +121,7 @@ class Pilot:
                     wanted_at=flight.is_wanted_at,
                 )
             except TokenAcquisitionError as error:
-                wait = _moment(error)
+                wait = moment(error)
                 if wait is None or self._clock.monotonic() + wait > give_up_at:
                     raise
             self._wait(wait)
@@ -141,13 +141,6 @@ class Pilot:
             jitter=self._jitter,
             refused=flight.after_refusal,
         )
-
-
-def _moment(error: TokenAcquisitionError) -> float | None:
-    """Return how long to wait after an answer that only said that it is too early to ask."""
-    wait = error.retry_after
-    answered_well = error.status_code in (None, 200) and is_transient(error)
-    return wait if answered_well and wait and wait <= MOMENT_SECONDS else None
 
 
 def is_flown_here(flight: Renewal) -> bool:

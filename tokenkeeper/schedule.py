@@ -34,8 +34,11 @@ granted late in a second lost the most of it (``iat`` and ``exp``, RFC 7519 §4.
 SAME_EXPIRY_SECONDS = 2 * ROUNDING_SECONDS
 """Two answers that name one expiry differ by this much at most: each counts whole seconds."""
 
-SOON_SECONDS = 0.5
-"""A renewal of a token that the server grants again is not planned for less than this ahead."""
+LAST_MARGIN_SECONDS = ROUNDING_SECONDS + 0.25
+"""The margin of a token in place of which no other can be had: rounding, and the way to the API."""
+
+SOON_SECONDS = 0.35
+"""A server that grants a token again until it expires is asked no sooner than after this time."""
 
 EARLIEST_USE = 0.1
 """The part of its life for which a token is used at least, whatever the server says of renewals."""
@@ -109,13 +112,14 @@ def deadlines_of_same_token(
     if ends_at > last_moment or sent_at >= last_moment:
         return None
     # The answer counts whole seconds, and took a while to come: it may be the same expiry.
-    if ends_at >= held.ends_at - SAME_EXPIRY_SECONDS - (now - sent_at):
-        ends_at = held.ends_at
-        if sent_at < held.renew_at:
-            return held  # somebody asked early, perhaps within the second of the first grant
-    dead_at = ends_at - ROUNDING_SECONDS
-    if ends_at == held.ends_at:
-        dead_at = max(dead_at, held.dead_at)  # a token of less than two seconds
+    is_same = ends_at >= held.ends_at - SAME_EXPIRY_SECONDS - (now - sent_at)
+    if is_same and sent_at < held.renew_at:
+        return held  # somebody asked early, perhaps within the second of the first grant
+    if is_same:  # no answer is more than a second late, so the latest one counts
+        ends_at = max(ends_at, held.ends_at)
+    dead_at = ends_at - LAST_MARGIN_SECONDS
+    if is_same:
+        dead_at = max(dead_at, held.dead_at)  # as for a token of less than three seconds
     rest = (dead_at - now) / 4
     renew_at = dead_at - rest if rest >= SOON_SECONDS else dead_at
     return Deadlines(renew_at, renew_at, dead_at, ends_at)

@@ -99,7 +99,7 @@ class Rejections:
         if is_first:
             streak = _with_token(streak, token, now)
         streak = replace(streak, refused_at=now)
-        is_quick = streak.level < QUICK_RENEWALS
+        is_quick = _is_quick(streak.level)
         renews = is_quick or now >= streak.paused_until
         pause_begins = not (renews or streak.announced)
         if renews:
@@ -145,7 +145,7 @@ class Rejections:
     def is_rejecting(self, name: str) -> bool:
         """Return whether an API refuses what is granted for *name* right now."""
         streak = self._streaks.get(name)
-        if streak is None or streak.refused_at is None or streak.level < QUICK_RENEWALS:
+        if streak is None or streak.refused_at is None or _is_quick(streak.level):
             return False
         recently = streak.refused_at + SHORTEST_PAUSE_SECONDS
         return self._clock.monotonic() < max(streak.paused_until, recently)
@@ -153,7 +153,7 @@ class Rejections:
     def is_paused(self, name: str) -> bool:
         """Return whether a refusal of the current token would cause no renewal now."""
         streak = self._streaks.get(name)
-        if streak is None or streak.level < QUICK_RENEWALS:
+        if streak is None or _is_quick(streak.level):
             return False
         return self._clock.monotonic() < streak.paused_until
 
@@ -207,10 +207,15 @@ def _with_token(streak: _Streak, token: str, now: float) -> _Streak:
     return replace(streak, level=level, tokens=streak.tokens + 1, digests=digests)
 
 
+def _is_quick(level: float) -> bool:
+    """Return whether a renewal needs no pause before it; seconds between refusals count little."""
+    return round(level) < QUICK_RENEWALS
+
+
 def _pause_seconds(level: float) -> float:
-    if level < QUICK_RENEWALS:
+    if _is_quick(level):
         return 0.0
-    doublings = min(int(level) - QUICK_RENEWALS, 30)
+    doublings = min(round(level) - QUICK_RENEWALS, 30)
     return min(LONGEST_PAUSE_SECONDS, SHORTEST_PAUSE_SECONDS * 2.0**doublings)
 
 

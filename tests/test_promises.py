@@ -11,6 +11,7 @@ from tokenkeeper import (
     OAuth2Token,
     TokenAcquisitionError,
     TokenKeeper,
+    TokenRejectedError,
 )
 from tokenkeeper.schedule import MARGIN_SECONDS
 from tokenkeeper.testing import SteppedClock
@@ -182,8 +183,14 @@ class Promises(RuleBasedStateMachine):
         for _ in range(3):  # a crowd with the same refused token
             try:
                 token = self.keeper.renew_refused("api", refused)
+            except TokenRejectedError:
+                assert self.server.requests == before, "a request within a pause"
+                self.server.revoked.discard(refused)  # it goes on being served to other APIs
+                return
             except TokenAcquisitionError:
                 assert self.server.mood != "grants"
+                if self.keeper._held["api"].dead_at > self.clock.monotonic():
+                    self.server.revoked.discard(refused)
             else:
                 assert token != refused
                 assert self.server.works(token)

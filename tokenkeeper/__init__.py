@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         OAuth2Error,
         TokenAcquisitionError,
         TokenRefreshError,
+        TokenRejectedError,
         TokenWaitTimeoutError,
         UnknownProviderError,
     )
@@ -51,6 +52,7 @@ __all__ = [
     "TokenInfo",
     "TokenKeeper",
     "TokenRefreshError",
+    "TokenRejectedError",
     "TokenWaitTimeoutError",
     "UnknownProviderError",
     "__version__",
@@ -68,6 +70,7 @@ _HOMES = {
         "OAuth2Error",
         "TokenAcquisitionError",
         "TokenRefreshError",
+        "TokenRejectedError",
         "TokenWaitTimeoutError",
         "UnknownProviderError",
     ),

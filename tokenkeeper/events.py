@@ -12,6 +12,7 @@
     ├── ServedStale            a renewal failed, and callers go on with the token at hand
     ├── CooledDown             there is no valid token, and nobody asks for one for a while
     ├── TokenRefused           an API refused a token, whatever its lifetime said
+    ├── TokenRejected          ... and refuses what is granted instead, so a pause begins
     └── TokenCleared           a token was forgotten
 """
 
@@ -33,6 +34,7 @@ __all__ = [
     "TokenEvent",
     "TokenGranted",
     "TokenRefused",
+    "TokenRejected",
     "TokenRenewed",
 ]
 
@@ -129,6 +131,21 @@ class CooledDown(TokenEvent):
 @dataclass(frozen=True, slots=True)
 class TokenRefused(TokenEvent):
     """An API refused a token, whatever its lifetime said."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRejected(TokenEvent):
+    """An API refuses freshly granted tokens: for a while its refusals cause no token request.
+
+    Reported once for each such pause, at its first refusal. Callers of ``renew_refused`` get
+    :class:`~tokenkeeper.exceptions.TokenRejectedError`, those of ``get_token`` the token.
+
+    :ivar tokens: how many tokens were refused in a row.
+    :ivar pause_seconds: how long refusals cause no token request.
+    """
+
+    tokens: int
+    pause_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

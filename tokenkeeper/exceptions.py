@@ -7,6 +7,7 @@
     │   └── UnknownProviderError          ... no provider of that name (also a KeyError)
     ├── TokenAcquisitionError             no token could be had; the attributes say why
     │   ├── TokenRefreshError             ... and the token held before could not be renewed
+    │   ├── TokenRejectedError            ... that the API accepts: it refuses freshly granted ones
     │   └── TokenWaitTimeoutError         ... within the caller's timeout (also a TimeoutError)
     └── KeeperClosedError                 the keeper was used after close()
 
@@ -29,6 +30,7 @@ __all__ = [
     "OAuth2Error",
     "TokenAcquisitionError",
     "TokenRefreshError",
+    "TokenRejectedError",
     "TokenWaitTimeoutError",
     "UnknownProviderError",
 ]
@@ -137,6 +139,16 @@ class TokenAcquisitionError(OAuth2Error):
 
 class TokenRefreshError(TokenAcquisitionError):
     """A token that was held before could not be renewed."""
+
+
+class TokenRejectedError(TokenAcquisitionError):
+    """An API refused a token that was just granted, so another one is not requested at once.
+
+    Only :meth:`TokenKeeper.renew_refused` raises it. ``get_token`` goes on returning the token:
+    other APIs may accept it.
+
+    :ivar retry_after: the seconds after which a refusal may cause a token request again.
+    """
 
 
 class TokenWaitTimeoutError(TokenAcquisitionError, TimeoutError):

@@ -16,6 +16,7 @@ from tokenkeeper.events import (
     TokenCleared,
     TokenEvent,
     TokenRefused,
+    TokenRejected,
     TokenRenewed,
 )
 
@@ -30,6 +31,7 @@ class TestRecords:
             yield kind("api", now, 1, 0.5, 0.0, "invalid_client", 401, "no")
         yield ServedStale("api", now, 5.0)
         yield CooledDown("api", now, 30.0)
+        yield TokenRejected("api", now, 4, 30.0)
         yield from (kind("api", now) for kind in (TokenRefused, TokenCleared))
 
     def test_every_kind_is_there(self):

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tokenkeeper.checks import shown_url
+from tokenkeeper.hiding import shown_url
 
 __all__ = ["query_unlogged"]
 

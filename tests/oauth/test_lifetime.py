@@ -197,7 +197,12 @@ class TestOtherMembers:
         assert lifetime({name: value}) == 600
 
     @pytest.mark.parametrize(
-        "name", ["expires_on", "expires_at", "expiresAt", "expires", ".expires"]
+        "name",
+        [
+            *("expires_on", "expires_at", "expiresAt", "expires", ".expires", "exp", "expireTime"),
+            *("expirationTimestamp", "expiry_ts", "tokenExpirationDate", "access_token_expiry"),
+            *("expires_at_utc", "expires_at_ms", "expires_on_date", "validTo", "not_after"),
+        ],
     )
     @pytest.mark.parametrize(
         "value",

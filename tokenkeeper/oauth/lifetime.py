@@ -32,7 +32,8 @@ NEVER_SECONDS = 86400.0
 _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]+")
 _EXPIRY = re.compile(
     r"(?:(?:access_?)?token_?)?(?:expires?|expiry|expiration|exp)"
-    r"(?:_?(?P<how>in|after|at|on|date|time|date_?time|utc))?(?:_(?:in_)?(?P<unit>[a-z]+))?"
+    r"(?:_?(?P<how>in|after|at|on|date|time|date_?time|timestamp|ts|epoch))?"
+    r"(?:_(?:in_)?(?P<unit>(?!utc|date|time)[a-z]+))?(?:_(?:utc|date|time|timestamp))?"
     r"|valid_?(?:until|to)|not_?after"
 )
 _REFRESH = re.compile(r"(?:refresh|renew)_?(?P<how>in|after|at|on)(?:_(?P<unit>[a-z]+))?")

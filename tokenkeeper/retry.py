@@ -16,6 +16,7 @@ from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
 )
+from tokenkeeper.interruptions import is_interruption
 from tokenkeeper.network import network_reason
 
 if TYPE_CHECKING:
@@ -116,11 +117,6 @@ def is_transient(error: BaseException) -> bool:
     requests = sys.modules.get("requests.exceptions")
     kinds = (requests.ConnectionError, requests.Timeout) if requests else ()
     return isinstance(error, (ConnectionError, TimeoutError, *kinds))
-
-
-def is_interruption(error: BaseException | None) -> bool:
-    """Say whether *error* came from outside, such as Ctrl-C, and says nothing of the provider."""
-    return error is not None and not isinstance(error, Exception)
 
 
 def as_oauth2_error(error: BaseException, provider_name: str) -> OAuth2Error:

@@ -185,12 +185,12 @@ def _judge(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> list[F
         ),
         (
             "grant_types_supported",
-            "client_credentials",
+            subject.grant_type,
             "have the grant permitted at the server",
         ),
     ):
         listed = content.get(key)
-        if not isinstance(listed, list):
+        if wanted is None or not isinstance(listed, list):
             continue
         if wanted in listed:
             findings.append(ok(f"{wanted} is supported"))

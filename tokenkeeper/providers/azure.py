@@ -12,7 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 from tokenkeeper.checks import (
@@ -33,6 +33,7 @@ from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.providers.anew import ask_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.travel import StaysHere
 
@@ -144,7 +145,7 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Ask anew: client credentials come without a refresh token (RFC 6749 §4.4.3)."""
-        return self.acquire_token()
+        return cast("OAuth2Token", ask_anew(self))
 
     def _make_app(self) -> Any:
         msal = late_import("msal")

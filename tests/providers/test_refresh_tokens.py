@@ -1,6 +1,8 @@
 """Refresh tokens beside client credentials: when they are used, and what a dead one costs."""
 
+import ctypes
 import os
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
@@ -263,8 +265,19 @@ class TestAFork:
             "refresh_token": 1,
         }
 
-    def test_a_fork_that_python_did_not_see(self, wire, monkeypatch):
-        """The process id shows a fork that was made in C, whose hooks never run."""
+    @pytest.mark.skipif(sys.platform != "linux", reason="the C library is looked up as on Linux")
+    def test_a_fork_made_in_c(self, keeper, server, monkeypatch, exit_code_of):
+        """A fork whose hooks never run is noticed by the process id."""
+        monkeypatch.setattr(os, "fork", ctypes.PyDLL(None).fork)
+        assert exit_code_of(lambda: self.renew(keeper, server)) == 0
+        assert self.renew(keeper, server) == 0
+        assert server.stats().token_requests_by_grant == {
+            "client_credentials": 2,
+            "refresh_token": 1,
+        }
+
+    def test_another_process_id(self, wire, monkeypatch):
+        """The provider itself notices it, without a keeper."""
         wire.post(URL, json=GRANT | {"refresh_token": "r-1"})
         asking = provider()
         token = asking.acquire_token()

@@ -20,6 +20,7 @@ from tokenkeeper import (
     RetryPolicy,
     TokenAcquisitionError,
     TokenKeeper,
+    portal,
 )
 from tokenkeeper.testing import LoopbackAuthorizationServer, SteppedClock
 
@@ -356,6 +357,13 @@ class TestCircles:
                 keeper.get_token("api", force_refresh=True)
         assert caught.value.provider_name == "api"
         assert not caught.value.transient
+
+    @pytest.mark.parametrize("kind", [Circular, AsyncCircular])
+    def test_it_is_found_at_once(self, kind):
+        """Where one of the methods is ours, it is found in the second round, without a keeper."""
+        circular = kind("api")
+        with pytest.raises(TokenAcquisitionError, match="have acquire_token of"):
+            portal.call(circular.acquire_token)
 
     @pytest.mark.parametrize("refresh_tokens", [True, False])
     def test_a_subclass_that_begins_with_a_refresh_token(self, wire, refresh_tokens):

@@ -182,6 +182,16 @@ class AzureADProvider(BaseOAuth2Provider):
             transient=False,
         ) from None
 
+    def describe(self) -> Mapping[str, object]:
+        """Return how this provider asks, without a secret."""
+        return {
+            **super().describe(),
+            "authority": self._authority,
+            "tenant_id": self._tenant_id,
+            "client_id": self._client_id,
+            "scope": " ".join(self._scopes),
+        }
+
     def __repr__(self) -> str:
         where = f"{self._authority}/{self._tenant_id}"
         return f"<{type(self).__name__} {self.provider_name!r} at {where}>"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import let_go, let_go_async
 from tokenkeeper.manager import OAuth2TokenManager
@@ -28,9 +29,10 @@ class KeeperAuth(httpx.Auth):
     :param keeper: where tokens come from.
     :param provider_name: whose.
     :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
-        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default. A redirect
-        to another host, scheme or port never takes the token along, but for the one from http up
-        to https on the usual ports of the same host.
+        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default, by https,
+        on loopback by http as well. ``"http://api.internal"`` names one to call in clear. A
+        redirect to another host, scheme or port never takes the token along, but for the one from
+        http up to https on the usual ports of the same host.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -53,7 +55,7 @@ class KeeperAuth(httpx.Auth):
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Authenticate *request* for a blocking client."""
         self._hosts.check(str(request.url))
-        token = self._keeper.get_token(self._provider_name, timeout=self._timeout)
+        token = Hidden(self._keeper.get_token(self._provider_name, timeout=self._timeout))
         response = yield _signed(request, token)
         if _was_refused(response, token):
             refused = response.request  # the last one, if there were redirects
@@ -65,15 +67,16 @@ class KeeperAuth(httpx.Auth):
             except httpx.HTTPError:
                 let_go(self._keeper, self._provider_name, token)
                 raise
-            renewed = self._keeper.renew_refused(self._provider_name, token, timeout=self._timeout)
-            yield _signed(refused, renewed)
+            name, timeout = self._provider_name, self._timeout
+            token = Hidden(self._keeper.renew_refused(name, token.text, timeout=timeout))
+            yield _signed(refused, token)
 
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Authenticate *request* for an async client, under asyncio or trio."""
         self._hosts.check(str(request.url))
-        token = await self._manager.get_token(self._provider_name, timeout=self._timeout)
+        token = Hidden(await self._manager.get_token(self._provider_name, timeout=self._timeout))
         response = yield _signed(request, token)
         if _was_refused(response, token):
             refused = response.request
@@ -85,24 +88,23 @@ class KeeperAuth(httpx.Auth):
             except httpx.HTTPError:
                 await let_go_async(self._manager, self._provider_name, token)
                 raise
-            renewed = await self._manager.renew_refused(
-                self._provider_name, token, timeout=self._timeout
-            )
-            yield _signed(refused, renewed)
+            name, timeout = self._provider_name, self._timeout
+            token = Hidden(await self._manager.renew_refused(name, token.text, timeout=timeout))
+            yield _signed(refused, token)
 
 
-def _signed(request: httpx.Request, token: str) -> httpx.Request:
-    request.headers["Authorization"] = f"Bearer {token}"
+def _signed(request: httpx.Request, token: Hidden[str]) -> httpx.Request:
+    request.headers["Authorization"] = f"Bearer {token.text}"
     return request
 
 
-def _was_refused(response: httpx.Response, token: str) -> bool:
+def _was_refused(response: httpx.Response, token: Hidden[str]) -> bool:
     """Say whether a server that was shown *token* refused it.
 
     httpx takes the header off where a redirect leads to another origin, and what is said there
     says nothing about the token.
     """
-    shown = response.request.headers.get("Authorization") == f"Bearer {token}"
+    shown = response.request.headers.get("Authorization") == f"Bearer {token.text}"
     return response.status_code == 401 and shown
 
 

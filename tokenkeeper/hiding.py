@@ -7,11 +7,19 @@ that comes from frames with secrets in them leaves those behind (:func:`without_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["HIDDEN", "Hidden", "forget_frames", "shown_url", "without_frames"]
+__all__ = [
+    "HIDDEN",
+    "Hidden",
+    "forget_frames",
+    "shown_url",
+    "without_arguments",
+    "without_arguments_async",
+    "without_frames",
+]
 
 HIDDEN = "[hidden]"
 """What stands in place of a secret."""
@@ -43,8 +51,11 @@ class Hidden(Generic[_T]):
         return hash(self.text)
 
 
-def forget_frames(error: BaseException) -> None:
-    """Take the traceback off *error* and off all errors behind it."""
+def forget_frames(error: BaseException, *, causes: bool = True) -> None:
+    """Take the traceback off *error* and off the errors behind it.
+
+    :param causes: ``False`` to leave those alone that were named as its cause.
+    """
     queue: list[BaseException | None] = [error]
     seen: set[int] = set()
     while queue:
@@ -53,11 +64,13 @@ def forget_frames(error: BaseException) -> None:
             continue
         seen.add(id(each))
         each.__traceback__ = None
-        queue += [each.__cause__, each.__context__]
+        if each.__suppress_context__:
+            each.__context__ = None  # not shown by Python, but by some trackers
+        queue += [each.__context__] if not causes else [each.__cause__, each.__context__]
 
 
 def without_frames(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Have what *function* raises begin in the caller's frame.
+    """Have what *function* raises begin in the caller's frame, and its causes in none.
 
     For functions whose own frames, or those below, hold secrets. The exception is the same
     object; only the way to it is gone.
@@ -75,6 +88,46 @@ def without_frames(function: Callable[_P, _T]) -> Callable[_P, _T]:
             raise failure
         finally:
             del failure  # else the frame and the error would hold each other
+
+    return call
+
+
+def without_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Do the same for a function that is called with a secret; causes keep their frames."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
+            forget_frames(error, causes=False)
+            failure = error
+        del args, kwargs
+        try:
+            raise failure
+        finally:
+            del failure
+
+    return call
+
+
+def without_arguments_async(
+    function: Callable[_P, Coroutine[Any, Any, _T]],
+) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """Do what :func:`without_arguments` does for an ``async def``."""
+
+    @wraps(function)
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return await function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
+            forget_frames(error, causes=False)
+            failure = error
+        del args, kwargs
+        try:
+            raise failure
+        finally:
+            del failure
 
     return call
 

@@ -27,6 +27,7 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.held import HeldToken
+from tokenkeeper.hiding import without_arguments
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.reload import reload
@@ -144,6 +145,7 @@ class TokenKeeper(StaysHere):
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
         return self._wait_for(self._renewals.ask(wish), wish).token
 
+    @without_arguments
     def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
     ) -> str:

@@ -31,7 +31,6 @@ from tokenkeeper import (
     UnknownProviderError,
 )
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.config.registration import Registration
 from tokenkeeper.held import HeldToken
 from tokenkeeper.hiding import Hidden, shown_url
 from tokenkeeper.integrations.requests import KeeperAuth, _Answer

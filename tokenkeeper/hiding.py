@@ -15,7 +15,6 @@ __all__ = [
     "HIDDEN",
     "Hidden",
     "forget_frames",
-    "shown_url",
     "without_arguments",
     "without_arguments_async",
     "without_frames",
@@ -130,12 +129,3 @@ def without_arguments_async(
             del failure
 
     return call
-
-
-def shown_url(url: str) -> str:
-    """Return *url* as it may be shown: without credentials, and without what its query says."""
-    place, mark, _ = url.partition("?")
-    scheme, separator, rest = place.partition("://")
-    host, slash, path = rest.partition("/")
-    host = host.rpartition("@")[2]
-    return f"{scheme}{separator}{host}{slash}{path}{mark and '?' + HIDDEN}"

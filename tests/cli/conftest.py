@@ -123,3 +123,5 @@ def main():
     yield __main__.main
     for number, handler in before.items():
         signal.signal(number, handler)
+    if (pipe := signal.set_wakeup_fd(-1)) != -1:
+        os.close(pipe)  # which ends the thread that reads it

@@ -69,7 +69,8 @@ class Configuration(Generic[R]):
                 if now is not None:
                     provider.take_over(now)
         except (InvalidConfigurationError, ConfigurationWarning) as problem:
-            _log.warning("the configuration was not read again: %s", problem)
+            lines = getattr(problem, "problems", None) or [problem]
+            _log.warning("the configuration was not read again: %s", "; ".join(map(str, lines)))
         except Exception as problem:  # noqa: BLE001 - the caller is to see why the server refused
             what = type(problem).__name__  # whose text may hold anything
             _log.warning("the configuration was not read again: %s", what)

@@ -6,6 +6,7 @@ import encodings.idna  # the socket module imports both late: this one for any h
 import encodings.punycode  # noqa: F401 - and this one for a host in other letters
 import netrc  # noqa: F401 - requests imports it in its first request; see fork.py on late imports
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -18,21 +19,19 @@ from tokenkeeper.checks import is_loopback
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.hiding import Hidden, without_frames
+from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
+from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.failures import explain
+from tokenkeeper.oauth.request_style import USER_AGENT
 from tokenkeeper.oauth.sessions import borrowed, our_session, read
-from tokenkeeper.oauth.token_response import HttpAnswer
 
-__all__ = ["HttpTransport", "checked_seconds", "is_thrown_in"]
-
-_LIBRARIES = frozenset(
-    {"binascii", "builtins", "encodings", "google", "http", "idna", "msal", "requests", "responses"}
-    | {"socket", "socks", "ssl", "tokenkeeper", "urllib3", "zlib"}
-)
-"""Whose exceptions may stem from a request."""
+__all__ = ["HttpTransport", "checked_seconds"]
 
 METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal"})
 """Names of the link-local addresses where clouds describe a machine to itself."""
+
+_DEFAULT_USER_AGENT = requests.utils.default_user_agent()
 
 
 class HttpTransport:
@@ -86,7 +85,7 @@ class HttpTransport:
         authorization: str | None = None,
         data: Mapping[str, Any] | bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
     ) -> HttpAnswer:
         """Make one request and read its answer, whatever its status.
 
@@ -102,6 +101,7 @@ class HttpTransport:
         )
         connect_timeout = min(self._connect_timeout, self._total_timeout)
         budget = Budget(self._clock, self._total_timeout, self._read_timeout)
+        before = sys.exception()
         try:
             with (
                 budget,
@@ -109,7 +109,7 @@ class HttpTransport:
                     method,
                     url,
                     data=data,
-                    headers={**(headers or {}), "Accept-Encoding": "identity"},
+                    headers={**_naming_us(headers, session), "Accept-Encoding": "identity"},
                     params=params,
                     auth=_Authorization(authorization),
                     timeout=(connect_timeout, self._read_timeout),
@@ -124,8 +124,8 @@ class HttpTransport:
         except ForeignPeerError as foreign:
             failure = _off_this_machine(url, foreign.peer, provider_name)
         except Exception as error:  # whatever a URL and a server can cause is ours
-            if is_thrown_in(error):
-                raise
+            if (thrown := interruption_in(error, before)) is not None:
+                raise thrown from None
             failure = explain(
                 error,
                 url,
@@ -141,12 +141,13 @@ class HttpTransport:
         return f"{self._total_timeout:g} s at most: total_timeout"
 
 
-def is_thrown_in(error: BaseException) -> bool:
-    """Return whether a host threw *error* into the thread, such as a task's soft time limit.
-
-    It may derive from anything, so its class is looked at: no library of HTTP defines it.
-    """
-    return type(error).__module__.partition(".")[0] not in _LIBRARIES
+def _naming_us(headers: Mapping[str, str] | None, session: requests.Session) -> dict[str, str]:
+    """Return *headers* with our ``User-Agent``, unless they or a caller's session have one."""
+    given = dict(headers or {})
+    own = session.headers.get("User-Agent") not in (None, _DEFAULT_USER_AGENT)
+    if own or any(name.lower() == "user-agent" for name in given):
+        return given
+    return {"User-Agent": USER_AGENT, **given}
 
 
 def checked_seconds(value: object, field: str) -> float:

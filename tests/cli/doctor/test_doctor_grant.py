@@ -28,7 +28,7 @@ class TestGrant:
         assert code == Step.CREDENTIALS
         assert "invalid_client" in seen["credentials"].text
         assert "no such secret: [hidden]" in seen["credentials"].text
-        assert "check client_id and client_secret" in seen["credentials"].text
+        assert "Check client_id and client_secret" in seen["credentials"].text
         assert seen["credentials"].facts["status_code"] == 401
         assert seen.skipped_after(Step.CREDENTIALS)
         assert [method for method, _ in server.seen].count("POST") == 1

@@ -41,8 +41,8 @@ PUBLIC = {
 # The floors of the house, the lowest first. A room imports from its own floor or from below.
 FLOORS = [
     {"_version"},
-    {"exceptions", "clock", "fork", "travel", "events", "hiding"},
-    {"greenlets", "interruptions", "waiting"},
+    {"exceptions", "clock", "fork", "travel", "events", "interruptions"},
+    {"greenlets", "hiding", "waiting"},
     {"checks"},
     {"models"},
     {"oauth"},

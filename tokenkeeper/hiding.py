@@ -7,9 +7,12 @@ that comes from frames with secrets in them leaves those behind (:func:`without_
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Generic, ParamSpec, TypeVar
+
+from tokenkeeper.interruptions import remember_interruption
 
 __all__ = ["HIDDEN", "Hidden", "forget_frames", "shown_url", "without_frames"]
 
@@ -43,15 +46,21 @@ class Hidden(Generic[_T]):
         return hash(self.text)
 
 
-def forget_frames(error: BaseException) -> None:
-    """Take the traceback off *error* and off all errors behind it."""
+def forget_frames(error: BaseException, handled_before: BaseException | None = None) -> None:
+    """Take the traceback off *error* and off all errors behind it.
+
+    What the frames say about where an error came from is noted first.
+
+    :param handled_before: what the caller was handling already; it is left as it is.
+    """
     queue: list[BaseException | None] = [error]
-    seen: set[int] = set()
+    seen: set[int] = {id(handled_before)}
     while queue:
         each = queue.pop()
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
+        remember_interruption(each)
         each.__traceback__ = None
         queue += [each.__cause__, each.__context__]
 
@@ -65,10 +74,11 @@ def without_frames(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        handled_before = sys.exception()
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
-            forget_frames(error)
+            forget_frames(error, handled_before)
             failure = error
         del args, kwargs
         try:

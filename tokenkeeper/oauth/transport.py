@@ -6,6 +6,7 @@ import encodings.idna  # the socket module imports both late: this one for any h
 import encodings.punycode  # noqa: F401 - and this one for a host in other letters
 import netrc  # noqa: F401 - requests imports it in its first request; see fork.py on late imports
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +18,12 @@ import requests.auth
 from tokenkeeper.checks import is_loopback
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.fork import notice_fork
 from tokenkeeper.hiding import Hidden, without_frames
+from tokenkeeper.interruptions import interruption_in, is_interruption
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
 from tokenkeeper.oauth.failures import explain
-from tokenkeeper.oauth.sessions import borrowed, our_session, read
+from tokenkeeper.oauth.sessions import borrowed, give_back, our_session, read
 from tokenkeeper.oauth.token_response import HttpAnswer
 
 __all__ = ["HttpTransport", "checked_seconds", "is_thrown_in"]
@@ -97,6 +100,8 @@ class HttpTransport:
         """
         carries_nothing = data is None and authorization is None and not _authorizes(headers)
         _check_way(url, provider_name, link_local=carries_nothing)
+        notice_fork()
+        handled_before = sys.exception()
         session = (
             our_session() if self._callers_session is None else borrowed(self._callers_session)
         )
@@ -120,13 +125,15 @@ class HttpTransport:
             ):
                 body = read(response, budget)
                 lowered = {name.lower(): value for name, value in response.headers.items()}
-                return HttpAnswer(response.status_code, lowered, body)
+                answer = HttpAnswer(response.status_code, lowered, body)
+            give_back(session)
+            return answer
         except ForeignPeerError as foreign:
-            failure = _off_this_machine(url, foreign.peer, provider_name)
+            failure: BaseException = _off_this_machine(url, foreign.peer, provider_name)
         except Exception as error:  # whatever a URL and a server can cause is ours
             if is_thrown_in(error):
                 raise
-            failure = explain(
+            failure = interruption_in(error, handled_before) or explain(
                 error,
                 url,
                 provider_name,
@@ -144,9 +151,10 @@ class HttpTransport:
 def is_thrown_in(error: BaseException) -> bool:
     """Return whether a host threw *error* into the thread, such as a task's soft time limit.
 
-    It may derive from anything, so its class is looked at: no library of HTTP defines it.
+    It may derive from anything. No library of HTTP defines its class, or it came in a way that
+    :mod:`tokenkeeper.interruptions` knows.
     """
-    return type(error).__module__.partition(".")[0] not in _LIBRARIES
+    return type(error).__module__.partition(".")[0] not in _LIBRARIES or is_interruption(error)
 
 
 def checked_seconds(value: object, field: str) -> float:

@@ -137,16 +137,25 @@ class TokenCleared(TokenEvent):
 
 
 class EventHook(Protocol):
-    """Whoever wants to be told. A plain function with one parameter will do.
+    """A callable that is given each event. A plain function with one parameter will do.
 
-    It is called right after each event, on a thread of the keeper or of a caller, in the context
-    of the caller who caused it. A keeper calls it with one event at a time, in the order in which
-    they happened; several keepers with one hook may call it at once. Callers that wait for a
-    token have it by then. What a hook raises is logged and harms nobody. A slow one holds up the
-    thread that tells it, and is told afterwards what happened meanwhile. In a forked child it goes
-    on as it is: a lock of its own that another thread holds at the fork stays locked there.
+    It is called soon after each event on a thread of the keeper's own, in the context
+    (:mod:`contextvars`) of the caller that caused the event. A keeper calls it with one event at a
+    time, in the order in which they happened; several keepers with one hook may call it at once.
+    Callers that wait for a token have it by then. What a hook raises is logged and harms nothing.
+
+    A slow hook delays no caller, no event loop, no renewal and no other hook. Later events are
+    queued for it, 1,000 at most; beyond that the oldest are dropped, which is logged, and counted
+    in ``health()["dropped_events"]``. ``close()`` waits a second for what is queued.
+
+    A keeper without background threads (``background=False``, or a host that starts none) calls its
+    hooks on the thread that reports the event, once the caller's answer is decided. There a slow
+    hook does hold up that caller, beyond its ``timeout``.
+
+    In a forked child a hook goes on unchanged, without the events that were pending at the fork: a
+    lock of its own that another thread held then stays locked there.
     """
 
     def __call__(self, event: TokenEvent, /) -> None:
-        """Take note of *event*: quickly, and with a timeout on whatever it waits for."""
+        """Take note of *event*, with a timeout on whatever it waits for."""
         ...

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from tokenkeeper import portal
 from tokenkeeper.clock import Clock, Instant, instant
+from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
@@ -17,9 +18,6 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.schedule import deadlines, lifetime_seconds
 
 __all__ = ["fetch"]
-
-CLOCK_STEP_SECONDS = 1.0
-"""Wall and monotonic clock apart by more than this after a request: somebody stepped the first."""
 
 
 def fetch(
@@ -49,7 +47,7 @@ def fetch(
     lifetime = lifetime_seconds(token.expires_at.timestamp(), before, after)
     times = deadlines(before.monotonic, lifetime, provider.buffer_seconds, jitter())
     if after.monotonic < times.dead_at:
-        return HeldToken.of(token, times, sent, replaces)
+        return HeldToken.of(token, times, sent, replaces, after.offset)
     took = after.monotonic - before.monotonic
     stepped = abs(after.wall - before.wall - took) > CLOCK_STEP_SECONDS
     if stepped:

@@ -7,9 +7,12 @@ that comes from frames with secrets in them leaves those behind (:func:`without_
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar
+
+from tokenkeeper.interruptions import remember_interruption
 
 __all__ = [
     "HIDDEN",
@@ -50,18 +53,24 @@ class Hidden(Generic[_T]):
         return hash(self.text)
 
 
-def forget_frames(error: BaseException, *, causes: bool = True) -> None:
+def forget_frames(
+    error: BaseException, handled_before: BaseException | None = None, *, causes: bool = True
+) -> None:
     """Take the traceback off *error* and off the errors behind it.
 
+    What the frames say about where an error came from is noted first.
+
+    :param handled_before: what the caller was handling already; it is left as it is.
     :param causes: ``False`` to leave those alone that were named as its cause.
     """
     queue: list[BaseException | None] = [error]
-    seen: set[int] = set()
+    seen: set[int] = {id(handled_before)}
     while queue:
         each = queue.pop()
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
+        remember_interruption(each)
         each.__traceback__ = None
         if each.__suppress_context__:
             each.__context__ = None  # not shown by Python, but by some trackers
@@ -77,12 +86,13 @@ def without_frames(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        handled_before = sys.exception()
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
-            forget_frames(error)
+            forget_frames(error, handled_before)
             failure = error
-        del args, kwargs
+        del args, kwargs, handled_before
         try:
             raise failure
         finally:
@@ -96,12 +106,13 @@ def without_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        handled_before = sys.exception()
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
-            forget_frames(error, causes=False)
+            forget_frames(error, handled_before, causes=False)
             failure = error
-        del args, kwargs
+        del args, kwargs, handled_before
         try:
             raise failure
         finally:
@@ -117,12 +128,13 @@ def without_arguments_async(
 
     @wraps(function)
     async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        handled_before = sys.exception()
         try:
             return await function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
-            forget_frames(error, causes=False)
+            forget_frames(error, handled_before, causes=False)
             failure = error
-        del args, kwargs
+        del args, kwargs, handled_before
         try:
             raise failure
         finally:

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import random
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -28,6 +29,7 @@ from tokenkeeper.exceptions import (
 from tokenkeeper.fork import notice_fork, renew_after_fork
 from tokenkeeper.held import HeldToken
 from tokenkeeper.hiding import without_arguments
+from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.reload import reload
@@ -88,7 +90,6 @@ class TokenKeeper(StaysHere):
             if not least <= value < math.inf:
                 raise InvalidConfigurationError(f"{field} must be {least} or more", field=field)
         self._clock = clock
-        self._now = clock.monotonic
         self._renewals = Renewals(
             background=background,
             max_workers=max_workers,
@@ -98,6 +99,7 @@ class TokenKeeper(StaysHere):
             jitter=jitter,
             hooks=hooks,
         )
+        self._now = self._renewals.now
         self._held = self._renewals.held
         self._crew = self._renewals.crew
         self._configuration: Configuration[Any] | None = None
@@ -192,7 +194,8 @@ class TokenKeeper(StaysHere):
         failed); "closed" after :meth:`close`. ``providers`` has for each name its ``status``,
         which may also be "idle" (no token, and no failure: nobody asked yet), ``state``,
         ``remaining_seconds`` and ``renews_in_seconds`` as in :meth:`get_cached_token_info`,
-        ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC).
+        ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC). ``dropped_events`` is
+        there once a hook was so slow that it missed events, and says how many.
 
         It asks no server and waits for nobody. A provider that is down stays so until somebody
         asks for its token again, so a probe that keeps callers away should ask by itself:
@@ -201,7 +204,9 @@ class TokenKeeper(StaysHere):
         return self._renewals.health()
 
     def add_hook(self, hook: EventHook) -> None:
-        """Have *hook* told of what happens to tokens from now on.
+        """Have *hook* called with what happens to tokens from now on.
+
+        See :class:`~tokenkeeper.events.EventHook` for when, and on which thread.
 
         :raises InvalidConfigurationError: if it can't be called.
         """
@@ -325,10 +330,13 @@ class TokenKeeper(StaysHere):
         Who waits for a token gets :class:`~tokenkeeper.exceptions.KeeperClosedError`, and so does
         every later call. A request that hangs is waited for one second, then left to its end.
         """
+        handled_before = sys.exception()
         for provider in self._renewals.close(timeout=1.0):
             try:
                 portal.call(provider.close)
-            except Exception:  # noqa: BLE001 - the next provider is to be closed all the same
+            except Exception as error:  # noqa: BLE001 - the next provider is to be closed all the same
+                if struck := interruption_in(error, handled_before):
+                    raise struck  # noqa: B904 - as it was thrown
                 _log.exception("provider %r failed to close", provider.provider_name)
 
     @property

@@ -189,6 +189,6 @@ class TestProxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "")
         error = transport.failure(url="http://id.example.com/token")
-        assert "use https" in str(error)
+        assert "Use https" in str(error)
         assert error.transient is False
         assert proxy.connections == 0

@@ -196,9 +196,15 @@ def hold(lock, taken):
         taken.set()
         time.sleep(60)
 
-for lock in (keeper._renewals._lock, tokenkeeper.fork.forks_wait(), tokenkeeper.default._default_lock,
-             tokenkeeper.portal._loop._lock, keeper._renewals.crew.refresher._lock,
-             keeper._renewals.crew.workers._lock):
+crew = keeper._renewals.crew
+for lock in (
+    keeper._renewals._lock,
+    tokenkeeper.fork.forks_wait(),
+    tokenkeeper.default._default_lock,
+    tokenkeeper.portal._loop._lock,
+    crew.refresher._lock,
+    crew.workers._lock,
+):
     taken = threading.Event()
     threading.Thread(target=hold, args=(lock, taken), daemon=True).start()
     assert taken.wait(10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,7 +19,11 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
-from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
+from tokenkeeper.exceptions import (
+    InvalidConfigurationError,
+    OAuth2Error,
+    TokenAcquisitionError,
+)
 from tokenkeeper.manager import OAuth2TokenManager
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.network import network_reason
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenProvider
 
     from tokenkeeper.keeper import TokenKeeper
+
+    _Credential = TokenProvider | AsyncTokenProvider
 
 __all__ = ["AsyncKeeperCredential", "CredentialProvider", "KeeperCredential"]
 
@@ -150,10 +157,18 @@ def _info(token: OAuth2Token) -> AccessTokenInfo:
 class CredentialProvider(BaseOAuth2Provider):
     """Gets tokens from a credential of ``azure-identity``, or any other, blocking or async.
 
-    :param credential: whose ``get_token``, or ``get_token_info`` where it has no other, is called;
-        it is not closed here.
+    :param credential: whose ``get_token``, or ``get_token_info`` where it has no other, is called.
+        It is not closed here. Or a function that makes one, such as the credential's class: it is
+        called at first use, and again in a forked child; what it made is closed with the provider.
     :param scopes: what to ask it for.
     :param options: what ``BaseOAuth2Provider`` takes.
+    :raises InvalidConfigurationError: if *credential* is neither.
+
+    A credential of azure-identity keeps connections open, which a forked child must not use
+    together with its parent. In a process that forks (Celery, gunicorn with ``--preload``), pass a
+    function. One that was asked for a token before the fork is not asked again in the child: that
+    is an ``InvalidConfigurationError``. A credential of your own may have a method
+    ``after_fork_in_child()``, which is called there.
 
     Most credentials have a cache of their own: a renewal gets what they see fit to give.
     Thread-safe as far as the credential is.
@@ -162,15 +177,69 @@ class CredentialProvider(BaseOAuth2Provider):
     def __init__(
         self,
         provider_name: str,
-        credential: TokenProvider | AsyncTokenProvider,
+        credential: _Credential | Callable[[], _Credential],
         *scopes: str,
         **options: Any,
     ) -> None:
         super().__init__(provider_name, **options)
-        self._get_token: Callable[..., Any]
-        self._get_token = getattr(credential, "get_token", None) or credential.get_token_info  # type: ignore[union-attr]
+        self._make: Callable[[], Any] | None = None
+        self._credential: Any = credential
+        if isinstance(credential, type) or not _asks(credential):
+            if not callable(credential):
+                raise InvalidConfigurationError(
+                    f"provider {provider_name!r}: credential must be a credential of Azure, or a "
+                    f"function that makes one, not {type(credential).__name__}",
+                    provider_name=provider_name,
+                    field="credential",
+                )
+            self._make, self._credential = credential, None
         self._scopes = scopes
-        self._kind = type(credential).__name__
+        self._was_asked = self._is_shared = False
+        self._left_to_parent: list[Any] = []
+        self._lock = threading.Lock()  # guards the making of a credential
+
+    def after_fork_in_child(self) -> None:
+        """Leave the credential, with its connections, to the parent."""
+        self._lock = threading.Lock()
+        if self._make is not None:
+            # Not dropped: what closes itself when it is collected would say so, or do harm.
+            self._left_to_parent.append(self._credential)
+            self._credential = None
+        elif hasattr(self._credential, "after_fork_in_child"):
+            self._credential.after_fork_in_child()
+        elif type(self._credential).__module__.partition(".")[0] == "azure":
+            self._is_shared = self._was_asked
+
+    def close(self) -> Awaitable[None] | None:
+        """Close the credential if it was made here."""
+        if self._make is None or self._credential is None:
+            return None
+        credential, self._credential = self._credential, None
+        closed = getattr(credential, "close", lambda: None)()
+        return closed if isawaitable(closed) else None
+
+    def _get_token(self, *scopes: str, **options: Any) -> Any:
+        """Ask the credential, which is made here if need be."""
+        if self._is_shared:
+            raise InvalidConfigurationError(
+                f"provider {self.provider_name!r}: its {self._kind} was used "
+                "before this process was forked, and shares a connection with the parent: give "
+                "CredentialProvider a function that makes the credential",
+                provider_name=self.provider_name,
+                field="credential",
+            )
+        with self._lock:
+            if self._credential is None and self._make is not None:
+                self._credential = self._make()
+            credential = self._credential
+        self._was_asked = True
+        return (getattr(credential, "get_token", None) or credential.get_token_info)(
+            *scopes, **options
+        )
+
+    @property
+    def _kind(self) -> str:
+        return type(self._credential).__name__
 
     def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask the credential, by a coroutine if it is an async one."""
@@ -215,6 +284,10 @@ class CredentialProvider(BaseOAuth2Provider):
             status_code=status_code,
             transient=lost or (False if status_code is None else None),
         )
+
+
+def _asks(credential: object) -> bool:
+    return hasattr(credential, "get_token") or hasattr(credential, "get_token_info")
 
 
 _NUMBER = re.compile(r"AADSTS\d+")

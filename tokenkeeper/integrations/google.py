@@ -114,7 +114,7 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
             raise
         except google.auth.exceptions.GoogleAuthError as error:
             failure = self._failed(error)
-        except Exception as error:  # an answer that google-auth can't read, for one
+        except Exception as error:  # noqa: BLE001 - an answer that google-auth can't read, for one
             if (thrown := interruption_in(error, before)) is not None:
                 raise thrown from None
             failure = self._failed_with(

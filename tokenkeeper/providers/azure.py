@@ -141,7 +141,7 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
             token: OAuth2Token | None = self._http.granted.token
         except OAuth2Error:
             raise
-        except Exception as error:  # msal raises many kinds, each to be one of ours
+        except Exception as error:  # noqa: BLE001 - msal raises many kinds, each to be one of ours
             if (thrown := interruption_in(error, before)) is not None:
                 raise thrown from None
             # Its text may hold what the server sent, so the original is left behind.

@@ -80,7 +80,7 @@ def test_a_redirect_elsewhere(api, make_api, keeper, provider, authority, tmp_pa
     place = f"https://127.0.0.1:{elsewhere.server_port}"
 
     class Unquoting(api.RequestHandlerClass):
-        def do_DELETE(self):
+        def do_DELETE(self):  # noqa: N802
             self.path = unquote(self.path)  # in which a blob's name was encoded
             super().do_DELETE()
 

@@ -230,6 +230,7 @@ def _off_this_machine(url: str, peer: str, provider_name: str) -> TokenAcquisiti
     return TokenAcquisitionError(
         f"provider {provider_name!r}: no answer from {urlsplit(url).hostname}: {problem}.",
         provider_name=provider_name,
+        network_reason="dns",
         transient=False,
     )
 

@@ -49,8 +49,9 @@ FLOORS = [
     {"_version"},
     {"phrases"},
     {"verdict"},
-    {"clock", "escaping", "events", "exceptions", "fork", "frozen", "hiding", "network", "travel"},
-    {"greenlets", "interruptions", "waiting", "portal"},
+    {"clock", "escaping", "events", "exceptions", "fork", "frozen"}
+    | {"interruptions", "network", "travel"},
+    {"greenlets", "hiding", "waiting", "portal"},
     {"arguments", "checks", "reports"},
     {"models", "retry"},
     {"oauth"},

@@ -24,6 +24,7 @@ __all__ = [
     "is_loopback",
     "names_a_secret",
     "secrets_in_query",
+    "shown_url",
 ]
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -163,6 +164,13 @@ def secrets_in_query(url: str) -> list[str]:
     """Return the values in the query of *url* that are secrets by their names."""
     query = parse_qsl(url.partition("?")[2].partition("#")[0])
     return [value for name, value in query if names_a_secret(name)]
+
+
+def shown_url(url: str) -> str:
+    """Return *url* without its query and its credentials, where secrets may be."""
+    scheme, separator, place = url.partition("?")[0].partition("://")
+    host, slash, path = place.partition("/")
+    return scheme + separator + host.rpartition("@")[2] + slash + path
 
 
 def names_a_secret(parameter: str) -> bool:

@@ -7,11 +7,21 @@ that comes from frames with secrets in them leaves those behind (:func:`without_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["HIDDEN", "Hidden", "forget_frames", "shown_url", "without_frames"]
+from tokenkeeper.interruptions import remember_interruption
+
+__all__ = [
+    "HIDDEN",
+    "Hidden",
+    "forget_frames",
+    "without_arguments",
+    "without_arguments_async",
+    "without_frames",
+]
 
 HIDDEN = "[hidden]"
 """What stands in place of a secret."""
@@ -43,21 +53,32 @@ class Hidden(Generic[_T]):
         return hash(self.text)
 
 
-def forget_frames(error: BaseException) -> None:
-    """Take the traceback off *error* and off all errors behind it."""
+def forget_frames(
+    error: BaseException, handled_before: BaseException | None = None, *, causes: bool = True
+) -> None:
+    """Take the traceback off *error* and off the errors behind it.
+
+    What the frames say about where an error came from is noted first.
+
+    :param handled_before: what the caller was handling already; it is left as it is.
+    :param causes: ``False`` to leave those alone that were named as its cause.
+    """
     queue: list[BaseException | None] = [error]
-    seen: set[int] = set()
+    seen: set[int] = {id(handled_before)}
     while queue:
         each = queue.pop()
         if each is None or id(each) in seen:
             continue
         seen.add(id(each))
+        remember_interruption(each)
         each.__traceback__ = None
-        queue += [each.__cause__, each.__context__]
+        if each.__suppress_context__:
+            each.__context__ = None  # not shown by Python, but by some trackers
+        queue += [each.__context__] if not causes else [each.__cause__, each.__context__]
 
 
 def without_frames(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Have what *function* raises begin in the caller's frame.
+    """Have what *function* raises begin in the caller's frame, and its causes in none.
 
     For functions whose own frames, or those below, hold secrets. The exception is the same
     object; only the way to it is gone.
@@ -65,12 +86,13 @@ def without_frames(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        handled_before = sys.exception()
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
-            forget_frames(error)
+            forget_frames(error, handled_before)
             failure = error
-        del args, kwargs
+        del args, kwargs, handled_before
         try:
             raise failure
         finally:
@@ -79,10 +101,43 @@ def without_frames(function: Callable[_P, _T]) -> Callable[_P, _T]:
     return call
 
 
-def shown_url(url: str) -> str:
-    """Return *url* as it may be shown: without credentials, and without what its query says."""
-    place, mark, _ = url.partition("?")
-    scheme, separator, rest = place.partition("://")
-    host, slash, path = rest.partition("/")
-    host = host.rpartition("@")[2]
-    return f"{scheme}{separator}{host}{slash}{path}{mark and '?' + HIDDEN}"
+def without_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Do the same for a function that is called with a secret; causes keep their frames."""
+
+    @wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        handled_before = sys.exception()
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
+            forget_frames(error, handled_before, causes=False)
+            failure = error
+        del args, kwargs, handled_before
+        try:
+            raise failure
+        finally:
+            del failure
+
+    return call
+
+
+def without_arguments_async(
+    function: Callable[_P, Coroutine[Any, Any, _T]],
+) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """Do what :func:`without_arguments` does for an ``async def``."""
+
+    @wraps(function)
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        handled_before = sys.exception()
+        try:
+            return await function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
+            forget_frames(error, handled_before, causes=False)
+            failure = error
+        del args, kwargs, handled_before
+        try:
+            raise failure
+        finally:
+            del failure
+
+    return call

@@ -167,8 +167,8 @@ class _Queue:
             try:
                 context.run(self._hook, event)
             except failures as error:
-                if failures is Exception and interruption_in(error, handled_before) is not None:
-                    raise  # the host stops this thread, not the hook
+                if failures is Exception and (struck := interruption_in(error, handled_before)):
+                    raise struck  # noqa: B904 - the host stops this thread, not the hook
                 _log.exception("a hook failed at %s", type(event).__name__)
 
     # ---- a queue that is full

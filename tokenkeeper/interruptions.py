@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from types import CodeType, TracebackType
 from typing import Any
 
-__all__ = ["interruption_in", "is_interruption"]
+__all__ = ["interruption_in", "is_interruption", "remember_interruption"]
 
 _KNOWN = frozenset(
     {
@@ -33,6 +33,8 @@ _KNOWN = frozenset(
         ("stopit.utils", "TimeoutException"),
     }
 )
+
+_MARK = "_tokenkeeper_interruption"
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that was not compiled into the interpreter
 
@@ -44,7 +46,7 @@ def is_interruption(error: BaseException | None) -> bool:
     """Return whether *error* was thrown in by the host."""
     if error is None:
         return False
-    if not isinstance(error, Exception):
+    if not isinstance(error, Exception) or error.__dict__.get(_MARK):
         return True
     if any((each.__module__, each.__qualname__) in _KNOWN for each in type(error).__mro__):
         return True
@@ -55,6 +57,12 @@ def is_interruption(error: BaseException | None) -> bool:
     if any(each.tb_frame.f_code in handlers for each in frames):
         return True
     return _was_set_for_thread(error, frames[-1]) or _was_thrown_by_hub(error, frames[-1])
+
+
+def remember_interruption(error: BaseException) -> None:
+    """Note on *error* that it was thrown in, if it was, before its traceback is taken away."""
+    if isinstance(error, Exception) and is_interruption(error):
+        error.__dict__[_MARK] = True
 
 
 def interruption_in(

@@ -7,6 +7,7 @@ import atexit
 import logging
 import os
 import random
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -36,6 +37,8 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.fork import notice_fork, renew_after_fork
 from tokenkeeper.held import HeldToken
+from tokenkeeper.hiding import without_arguments
+from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.registry import checked_provider
@@ -167,6 +170,7 @@ class TokenKeeper(StaysHere):
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
         return self._wait_for(self._renewals.ask(wish), wish).token
 
+    @without_arguments
     def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
     ) -> str:
@@ -347,10 +351,13 @@ class TokenKeeper(StaysHere):
         Who waits for a token gets :class:`~tokenkeeper.exceptions.KeeperClosedError`, and so does
         every later call. A request that hangs is waited for one second, then left to its end.
         """
+        handled_before = sys.exception()
         for provider in self._renewals.close(timeout=1.0):
             try:
                 portal.call(provider.close)
-            except Exception:  # noqa: BLE001 - the next provider is to be closed all the same
+            except Exception as error:  # noqa: BLE001 - the next provider is to be closed all the same
+                if struck := interruption_in(error, handled_before):
+                    raise struck  # noqa: B904 - as it was thrown
                 _log.exception("provider %r failed to close", provider.provider_name)
 
     @property

@@ -17,6 +17,7 @@ from tokenkeeper.default import get_default_keeper
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.held import HeldToken
+from tokenkeeper.hiding import without_arguments_async
 from tokenkeeper.keeper import KeeperOptions, TokenKeeper, checked_keeper
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -93,6 +94,7 @@ class OAuth2TokenManager(StaysHere):
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
         return (await self._wait_for(await self._ask(wish), wish)).token
 
+    @without_arguments_async
     async def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
     ) -> str:

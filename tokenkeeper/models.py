@@ -14,10 +14,10 @@ from tokenkeeper.checks import (
     checked_parameters,
     checked_scope,
     checked_text,
+    shown_url,
 )
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.frozen import NOTHING, FrozenMapping
-from tokenkeeper.hiding import shown_url
 
 __all__ = [
     "DEFAULT_BUFFER_SECONDS",

@@ -28,6 +28,10 @@ class Wish(NamedTuple):
     force: bool = False
     refused: str | None = None
 
+    def __repr__(self) -> str:
+        shown = {**self._asdict(), "refused": self.refused and "<hidden>"}
+        return f"Wish({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     def is_older_than(self, sent: float) -> bool:
         """Say whether a request that left at the count *sent* left after the caller came."""
         return self.asked < sent

@@ -164,7 +164,7 @@ def test_tokens_are_not_shown_either(secret, encode, refresh):
     played = Played(answer)
     config = OAuth2Config("api", "id", "another secret", "https://id.example/token")
     shown, token = all_that_shows(
-        GenericOAuth2Provider(config, session=played.session(), retry=ONCE)
+        GenericOAuth2Provider(config, session=played.session(), retry=ONCE, refresh_tokens=True)
     )
     assert token == ("abc" if refresh else None)
     check_hidden(shown, secret)

@@ -104,8 +104,16 @@ class TestSession:
     def test_a_child_has_a_session_of_its_own(self):
         """A forked child leaves the parent's session, with its locks, alone."""
         before = sessions.our_session()
+        sessions.give_back(before)
         sessions._ours.after_fork_in_child()
         assert sessions.our_session() is not before
+
+    def test_a_session_makes_one_request_at_a_time(self):
+        """A session that is in use, or was interrupted, serves nobody else; others serve again."""
+        first, second = sessions.our_session(), sessions.our_session()
+        assert first is not second
+        sessions.give_back(second)
+        assert sessions.our_session() is second
 
     def test_what_is_remembered_has_an_end(self, monkeypatch):
         """Proxies are looked up once for each URL, and not remembered for ever."""

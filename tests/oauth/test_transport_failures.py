@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.exceptions import TokenAcquisitionError
 
 
 class TestFailures:
@@ -188,7 +189,7 @@ class TestProxy:
         proxy = make_server(make_server.reply(b"by proxy"))
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "")
-        error = transport.failure(url="http://id.example.com/token")
-        assert "use https" in str(error)
-        assert error.transient is False
+        with pytest.raises(TokenAcquisitionError, match=r"plain http\. Use https") as raised:
+            transport.post(url="http://id.example.com/token")
+        assert raised.value.transient is False
         assert proxy.connections == 0

@@ -25,6 +25,7 @@ from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
 )
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._refusals import renewed, renewed_async
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
@@ -81,8 +82,8 @@ class KeeperCredential(StaysHere):
         name, timeout = self._provider_name, self._timeout
         try:
             if _is_challenged(self._keeper, name, options):
-                refused = self._keeper.get_oauth2_token(name, timeout=timeout).access_token
-                renewed(self._keeper, name, refused, timeout)
+                refused = self._keeper.get_oauth2_token(name, timeout=timeout)
+                renewed(self._keeper, name, Hidden(refused.access_token), timeout)
             return _info(self._keeper.get_oauth2_token(name, timeout=timeout))
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
@@ -127,8 +128,8 @@ class AsyncKeeperCredential(StaysHere):
         name, timeout = self._provider_name, self._timeout
         try:
             if _is_challenged(self._manager.keeper, name, options):
-                held = await self._manager.get_oauth2_token(name, timeout=timeout)
-                await renewed_async(self._manager, name, held.access_token, timeout)
+                refused = await self._manager.get_oauth2_token(name, timeout=timeout)
+                await renewed_async(self._manager, name, Hidden(refused.access_token), timeout)
             return _info(await self._manager.get_oauth2_token(name, timeout=timeout))
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error

@@ -15,14 +15,16 @@ from collections.abc import Iterable
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 from anyio import CancelScope
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 
 from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._bodies import position_of, rewind
-from tokenkeeper.integrations._hosts import AllowedHosts
+from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._refusals import (
     let_go,
     let_go_async,
@@ -35,6 +37,9 @@ from tokenkeeper.manager import OAuth2TokenManager
 from tokenkeeper.travel import StaysHere
 
 __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
+
+
+_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
 class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
@@ -51,9 +56,9 @@ class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
     :param transport: what sends; azure-core's ``RequestsTransport`` by default. It is opened and
         closed with this one.
     :param allowed_hosts: the hosts that the token is for, such as ``".blob.core.windows.net"`` or
-        ``"api.example.com:8443"``; any that the client calls by default. A pipeline without
-        azure-core's ``SensitiveHeaderCleanupPolicy`` takes the token along where a redirect leads
-        to another host.
+        ``"api.example.com:8443"``; any that the client calls by default, by https, on loopback by
+        http as well. By default a redirect to another origin leaves the token behind, whatever
+        the policies of the pipeline do.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -84,6 +89,7 @@ class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
         """
         shown = _Shown.by(request, self._hosts)
         response = self._transport.send(request, **options)
+        _note_redirect(request, response)
         if shown is None or response.status_code != 401:
             return response
         rejected = would_reject(self._keeper, self._provider_name, shown.token)
@@ -95,8 +101,10 @@ class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
             token = renewed(self._keeper, self._provider_name, shown.token, self._timeout)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        request.headers["Authorization"] = f"Bearer {token}"
-        return self._transport.send(request, **options)
+        request.headers["Authorization"] = f"Bearer {token.text}"
+        response = self._transport.send(request, **options)
+        _note_redirect(request, response)
+        return response
 
     def open(self) -> None:
         """Open the transport below."""
@@ -154,6 +162,7 @@ class AsyncRenewingTransport(StaysHere, AsyncHttpTransport[Any, Any]):
         """Send *request*: :meth:`RenewingTransport.send`."""
         shown = _Shown.by(request, self._hosts)
         response = await self._transport.send(request, **options)
+        _note_redirect(request, response)
         if shown is None or response.status_code != 401:
             return response
         rejected = would_reject(self._manager.keeper, self._provider_name, shown.token)
@@ -172,8 +181,10 @@ class AsyncRenewingTransport(StaysHere, AsyncHttpTransport[Any, Any]):
             )
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        request.headers["Authorization"] = f"Bearer {token}"
-        return await self._transport.send(request, **options)
+        request.headers["Authorization"] = f"Bearer {token.text}"
+        response = await self._transport.send(request, **options)
+        _note_redirect(request, response)
+        return response
 
     async def open(self) -> None:
         """Open the transport below."""
@@ -203,7 +214,7 @@ class AsyncRenewingTransport(StaysHere, AsyncHttpTransport[Any, Any]):
 class _Shown(NamedTuple):
     """The token that a request shows, and where its body stood before it was sent."""
 
-    token: str
+    token: Hidden[str]
     position: int | None
 
     @classmethod
@@ -212,15 +223,33 @@ class _Shown(NamedTuple):
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer":
             return None
+        home = _homes.get(request)
+        if home is not None and not hosts.are_named and origin_of(request.url) != home:
+            del request.headers["Authorization"]
+            return None
         try:
             hosts.check(request.url)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
-        return cls(token, position_of(request.data))
+        return cls(Hidden(token), position_of(request.data))
 
     def rewind(self, request: Any) -> bool:
         """Make the body of *request* ready to be sent again; ``False`` if that can't be."""
         return not request.files and rewind(request.data, self.position)
+
+
+_homes: WeakKeyDictionary[Any, object] = WeakKeyDictionary()
+"""Of requests that were redirected: the origin that they were for at first."""
+
+
+def _note_redirect(request: Any, response: Any) -> None:
+    """Note where *request* came from, if *response* leads it elsewhere.
+
+    azure-core sends the same object again, with another URL in it. So do its retries, which may
+    turn to another host of the same service; those keep the token.
+    """
+    if response.status_code in _REDIRECTS and request not in _homes:
+        _homes[request] = origin_of(request.url)
 
 
 async def _done(result: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from inspect import iscoroutinefunction
@@ -22,11 +23,13 @@ from tokenkeeper.exceptions import (
     naming,
 )
 from tokenkeeper.hiding import without_frames
+from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.network import network_reason
+from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.redaction import sanitize
-from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
-from tokenkeeper.oauth.transport import HttpTransport, is_thrown_in
+from tokenkeeper.oauth.token_response import parse_token_response
+from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:
@@ -104,18 +107,20 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         """Have the credentials refresh themselves."""
         credentials = self._credentials
         request = _GuardedRequest(self._transport, self._clock, self.provider_name, credentials)
+        before = sys.exception()
         try:
             credentials.refresh(request)  # type: ignore[no-untyped-call]
         except OAuth2Error:
             raise
         except google.auth.exceptions.GoogleAuthError as error:
             failure = self._failed(error)
-        except Exception as error:  # an answer that google-auth can't read, for one
-            if is_thrown_in(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - an answer that google-auth can't read, for one
+            if (thrown := interruption_in(error, before)) is not None:
+                raise thrown from None
             failure = self._failed_with(
                 f"google-auth failed with {type(error).__name__}: check the credentials, and that "
                 "the token endpoint is Google's",
+                error,
                 transient=isinstance(error, (ConnectionError, TimeoutError)),
             )
         else:
@@ -139,18 +144,18 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
     def _failed(self, error: google.auth.exceptions.GoogleAuthError) -> TokenAcquisitionError:
         words = error.args[0] if error.args else type(error).__name__
         return self._failed_with(
-            f"no token from google-auth: {sanitize(words, _secrets(self._credentials))}",
+            f"google-auth could not get a token: {sanitize(words, _secrets(self._credentials))}",
+            error,
             transient=bool(error.retryable) or isinstance(error, TransportError),
-            reason=network_reason(error),
         )
 
     def _failed_with(
-        self, problem: str, *, transient: bool, reason: str | None = None
+        self, problem: str, error: Exception, *, transient: bool
     ) -> TokenAcquisitionError:
         return TokenAcquisitionError(
             f"provider {self.provider_name!r}: {problem}",
             provider_name=self.provider_name,
-            network_reason=reason,
+            network_reason=network_reason(error),
             transient=transient,
         )
 

@@ -21,6 +21,7 @@ from typing import Any
 import grpc
 
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._grpc_calls import Answers, Deadline, Later, was_refused
 from tokenkeeper.integrations._refusals import let_go
 from tokenkeeper.keeper import TokenKeeper, checked_pair
@@ -143,23 +144,24 @@ class RenewingInterceptor(
     # Where the keeper has no token, the plugin meets the same error and hands it to gRPC. The
     # caller then has an error of gRPC's, as for all else that may befall a call.
 
-    def _token(self, deadline: Deadline) -> str | None:
+    def _token(self, deadline: Deadline) -> Hidden[str] | None:
         try:
-            return self._keeper.get_token(self._provider_name, timeout=deadline.left())
+            return Hidden(self._keeper.get_token(self._provider_name, timeout=deadline.left()))
         except OAuth2Error:
             return None
 
-    def _renew(self, token: str | None, deadline: Deadline) -> bool:
+    def _renew(self, token: Hidden[str] | None, deadline: Deadline) -> bool:
         """Have *token* renewed; return whether the call may be made again."""
         if token is not None:
+            name = self._provider_name
             try:
-                self._keeper.renew_refused(self._provider_name, token, timeout=deadline.left())
+                self._keeper.renew_refused(name, token.text, timeout=deadline.left())
             except TokenRejectedError:
                 return False  # the server would refuse the call again
             except OAuth2Error:
                 pass  # the plugin meets the same error
         return True
 
-    def _let_go(self, token: str | None) -> None:
+    def _let_go(self, token: Hidden[str] | None) -> None:
         if token is not None:
             let_go(self._keeper, self._provider_name, token)

@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._grpc_calls import Deadline
 from tokenkeeper.integrations._refusals import let_go_async
 from tokenkeeper.keeper import TokenKeeper, checked_pair
@@ -64,27 +65,31 @@ class _Renewing(StaysHere):
         self._manager = manager
         self._provider_name = provider_name
 
-    async def _token(self, deadline: Deadline) -> str | None:
+    async def _token(self, deadline: Deadline) -> Hidden[str] | None:
         try:
-            return await self._manager.get_token(self._provider_name, timeout=deadline.left())
+            name = self._provider_name
+            return Hidden(await self._manager.get_token(name, timeout=deadline.left()))
         except OAuth2Error:
             return None
 
-    async def _renew(self, token: str, deadline: Deadline) -> bool:
+    async def _renew(self, token: Hidden[str], deadline: Deadline) -> bool:
         """Have *token* renewed; return whether the call may be made again."""
+        name = self._provider_name
         try:
-            await self._manager.renew_refused(self._provider_name, token, timeout=deadline.left())
+            await self._manager.renew_refused(name, token.text, timeout=deadline.left())
         except TokenRejectedError:
             return False  # the server would refuse the call again
         except OAuth2Error:
             pass  # the plugin meets the same error
         return True
 
-    async def _let_go(self, token: str | None) -> None:
+    async def _let_go(self, token: Hidden[str] | None) -> None:
         if token is not None:
             await let_go_async(self._manager, self._provider_name, token)
 
-    async def _watched(self, answers: AsyncIterable[Any], token: str | None) -> AsyncIterator[Any]:
+    async def _watched(
+        self, answers: AsyncIterable[Any], token: Hidden[str] | None
+    ) -> AsyncIterator[Any]:
         """Hand on *answers*, which are the caller's, their refusal included."""
         try:
             async for answer in answers:
@@ -160,7 +165,7 @@ class _StreamUnary(_Renewing, grpc.aio.StreamUnaryClientInterceptor):  # type: i
         task.add_done_callback(self._watching.discard)
         return call
 
-    async def _watch(self, call: Any, token: str | None) -> None:
+    async def _watch(self, call: Any, token: Hidden[str] | None) -> None:
         if _is_refusal(await call.code()):
             await self._let_go(token)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import (
     let_go,
@@ -34,9 +35,10 @@ class KeeperAuth(StaysHere, httpx.Auth):
     :param keeper: where tokens come from.
     :param provider_name: whose.
     :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
-        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default. A redirect
-        to another host, scheme or port never takes the token along, but for the one from http up
-        to https on the usual ports of the same host.
+        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default, by https,
+        on loopback by http as well. ``"http://api.internal"`` names one to call in clear. A
+        redirect to another host, scheme or port never takes the token along, but for the one from
+        http up to https on the usual ports of the same host.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -59,7 +61,7 @@ class KeeperAuth(StaysHere, httpx.Auth):
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Authenticate *request* for a blocking client."""
         self._hosts.check(str(request.url))
-        token = self._keeper.get_token(self._provider_name, timeout=self._timeout)
+        token = Hidden(self._keeper.get_token(self._provider_name, timeout=self._timeout))
         response = yield _signed(request, token)
         if _was_refused(response, token):
             refused = response.request  # the last one, if there were redirects
@@ -80,7 +82,7 @@ class KeeperAuth(StaysHere, httpx.Auth):
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Authenticate *request* for an async client, under asyncio or trio."""
         self._hosts.check(str(request.url))
-        token = await self._manager.get_token(self._provider_name, timeout=self._timeout)
+        token = Hidden(await self._manager.get_token(self._provider_name, timeout=self._timeout))
         response = yield _signed(request, token)
         if _was_refused(response, token):
             refused = response.request
@@ -97,18 +99,18 @@ class KeeperAuth(StaysHere, httpx.Auth):
             yield _signed(refused, again)
 
 
-def _signed(request: httpx.Request, token: str) -> httpx.Request:
-    request.headers["Authorization"] = f"Bearer {token}"
+def _signed(request: httpx.Request, token: Hidden[str]) -> httpx.Request:
+    request.headers["Authorization"] = f"Bearer {token.text}"
     return request
 
 
-def _was_refused(response: httpx.Response, token: str) -> bool:
+def _was_refused(response: httpx.Response, token: Hidden[str]) -> bool:
     """Say whether a server that was shown *token* refused it.
 
     httpx takes the header off where a redirect leads to another origin, and what is said there
     says nothing about the token.
     """
-    shown = response.request.headers.get("Authorization") == f"Bearer {token}"
+    shown = response.request.headers.get("Authorization") == f"Bearer {token.text}"
     return response.status_code == 401 and shown
 
 

@@ -11,6 +11,7 @@ import requests
 import requests.auth
 
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import let_go, renewed, would_reject
@@ -32,9 +33,10 @@ class KeeperAuth(StaysHere, requests.auth.AuthBase):
     :param keeper: where tokens come from.
     :param provider_name: whose.
     :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
-        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default. A redirect
-        to another host, scheme or port never takes the token along, but for the one from http up
-        to https on the usual ports of the same host.
+        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default, by https,
+        on loopback by http as well. ``"http://api.internal"`` names one to call in clear. A
+        redirect to another host, scheme or port never takes the token along, but for the one from
+        http up to https on the usual ports of the same host.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -57,22 +59,22 @@ class KeeperAuth(StaysHere, requests.auth.AuthBase):
         :raises OAuth2Error: if there is none, or the host may not have it.
         """
         self._hosts.check(request.url or "")
-        token = self._keeper.get_token(self._provider_name, timeout=self._timeout)
-        request.headers["Authorization"] = f"Bearer {token}"
+        token = Hidden(self._keeper.get_token(self._provider_name, timeout=self._timeout))
+        request.headers["Authorization"] = f"Bearer {token.text}"
         answer = _Answer(self, token, position_of(request.body))
         request.register_hook("response", answer.arrived)  # type: ignore[no-untyped-call]
         return request
 
-    def renew(self, refused: str) -> str:
+    def renew(self, refused: Hidden[str]) -> Hidden[str]:
         """Return a token in place of *refused*, or the same if there is no other."""
         return renewed(self._keeper, self._provider_name, refused, self._timeout)
 
-    def would_reject(self, refused: str) -> bool:
+    def would_reject(self, refused: Hidden[str]) -> bool:
         """Return whether *refused* is not renewed now."""
         return would_reject(self._keeper, self._provider_name, refused)
 
-    def let_go(self, refused: str) -> None:
-        """Have *refused* renewed, for those who come later."""
+    def let_go(self, refused: Hidden[str]) -> None:
+        """Have *refused* renewed, for callers that come later."""
         let_go(self._keeper, self._provider_name, refused)
 
     def __eq__(self, other: object) -> bool:
@@ -85,7 +87,7 @@ class KeeperAuth(StaysHere, requests.auth.AuthBase):
 class _Answer:
     """Waits for the answer to one request, and to those that redirects make of it."""
 
-    def __init__(self, auth: KeeperAuth, token: str, position: int | None) -> None:
+    def __init__(self, auth: KeeperAuth, token: Hidden[str], position: int | None) -> None:
         self._auth = auth
         self._token = token
         self._position = position
@@ -95,7 +97,7 @@ class _Answer:
         """Return the answer, or where the token was refused that to the request sent again."""
         request = response.request
         # The hook travels along with redirects, and the header only to the same origin.
-        carried = request.headers.get("Authorization") == f"Bearer {self._token}"
+        carried = request.headers.get("Authorization") == f"Bearer {self._token.text}"
         if request is self._sent_again:  # by the caller: what we send again meets no hook
             self._sent_again = None
         # A redirect is a request of its own: one that follows a renewal is refused for good.
@@ -113,7 +115,7 @@ class _Answer:
         self._sent_again = request
         response.request = request.copy()
         # Changed in place: requests makes what follows a redirect of this one, hooks and all.
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        request.headers["Authorization"] = f"Bearer {self._token.text}"
         began = SYSTEM_CLOCK.monotonic()
         second = response.connection.send(request, **options)
         second.elapsed = timedelta(seconds=SYSTEM_CLOCK.monotonic() - began)

@@ -178,11 +178,10 @@ class _Pieces:
         for view in _levels(secret):
             self._add(view.text)
             text = view.text.strip()
-            end = min(max(SHORT_WINDOW, len(text) // 2), WINDOW)
-            if len(text) > end:
-                for piece in (text[:end], text[-end:]):
+            if len(text) > SHORT_WINDOW:
+                for piece in (text[:SHORT_WINDOW], text[-SHORT_WINDOW:]):
                     if not piece.isalpha():
-                        self.by_length.setdefault(end, set()).add(piece)
+                        self.by_length.setdefault(SHORT_WINDOW, set()).add(piece)
         by_form = {quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace")}
         for spelled in {secret, *by_form}:
             octets = spelled.encode(errors="surrogatepass")

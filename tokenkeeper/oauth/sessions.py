@@ -1,4 +1,4 @@
-"""The sessions of requests that carry secrets: one of ours, and those that callers hand in.
+"""The sessions of requests that carry secrets: ours, and those that callers hand in.
 
 A session goes nowhere but where it is sent, keeps nothing of it, and reads no more than a token's
 answer may be long, nor for longer than the request may take.
@@ -24,13 +24,16 @@ from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.oauth.deadline import Budget, bind, current_budget
 from tokenkeeper.oauth.failures import TooLongError
 
-__all__ = ["borrowed", "our_session", "read"]
+__all__ = ["borrowed", "give_back", "our_session", "read"]
 
 LONGEST_BODY = 1024 * 1024
 """Bytes, after decoding. A token takes a few thousand; what is longer is an attack or a mistake."""
 
 MOST_SETTINGS = 1000
 """URLs whose proxy is remembered. A service has a few; who makes and drops thousands leaks none."""
+
+MOST_IDLE_SESSIONS = 32
+"""As many as a keeper has workers."""
 
 _PIECE = 64 * 1024
 
@@ -182,8 +185,13 @@ class _Session(requests.Session):
         return settings
 
 
-class _OurSession:
-    """One session for all providers of the process; a forked child has its own."""
+class _OurSessions:
+    """The sessions of this process that make no request at the moment. Thread-safe.
+
+    A session makes one request at a time, as an exception that a host throws into a thread can
+    leave a lock held: in the jar of cookies, or in a pool's queue of connections. Such a session
+    is not given back, and holds up nobody.
+    """
 
     def __init__(self) -> None:
         self.after_fork_in_child()
@@ -191,15 +199,24 @@ class _OurSession:
 
     def after_fork_in_child(self) -> None:
         """Leave the parent's locks to the parent."""
-        self.session = _Session()
+        self.idle: list[_Session] = []
 
 
-_ours = _OurSession()
+_ours = _OurSessions()
 
 
 def our_session() -> requests.Session:
-    """Return the session of this process."""
-    return _ours.session
+    """Return a session for one request."""
+    try:
+        return _ours.idle.pop()
+    except IndexError:
+        return _Session()
+
+
+def give_back(session: requests.Session) -> None:
+    """Keep *session*, which has made its request and was not interrupted, for the next one."""
+    if isinstance(session, _Session) and len(_ours.idle) < MOST_IDLE_SESSIONS:
+        _ours.idle.append(session)
 
 
 def read(response: requests.Response, budget: Budget) -> bytes:

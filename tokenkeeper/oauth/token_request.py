@@ -13,7 +13,6 @@ from tokenkeeper.oauth.granted_scope import warn_if_narrowed
 from tokenkeeper.oauth.request_style import PLAIN, RequestStyle
 from tokenkeeper.oauth.token_response import Expected, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
-from tokenkeeper.oauth.wire_log import query_unlogged
 
 __all__ = ["Reading", "request_token"]
 
@@ -55,14 +54,13 @@ def request_token(
         *style.secrets(),
     ]
     sent_at = clock.time()
-    with query_unlogged():
-        answer = transport.request(
-            "POST",
-            config.token_url,
-            provider_name=config.provider_name,
-            authorization=client.authorization(),
-            **style.written({**extra, **grant, **client.parameters()}),
-        )
+    answer = transport.request(
+        "POST",
+        config.token_url,
+        provider_name=config.provider_name,
+        authorization=client.authorization(),
+        **style.written({**extra, **grant, **client.parameters()}),
+    )
     expected = Expected(
         config.provider_name,
         sent_at,

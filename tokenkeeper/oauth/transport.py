@@ -6,6 +6,7 @@ import encodings.idna  # the socket module imports both late: this one for any h
 import encodings.punycode  # noqa: F401 - and this one for a host in other letters
 import netrc  # noqa: F401 - requests imports it in its first request; see fork.py on late imports
 import os
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -17,12 +18,14 @@ import requests.auth
 from tokenkeeper.checks import is_loopback
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.fork import notice_fork
 from tokenkeeper.hiding import Hidden, without_frames
+from tokenkeeper.interruptions import interruption_in, is_interruption
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
 from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.failures import explain
 from tokenkeeper.oauth.request_style import USER_AGENT
-from tokenkeeper.oauth.sessions import borrowed, our_session, read
+from tokenkeeper.oauth.sessions import borrowed, give_back, our_session, read
 
 __all__ = ["HttpTransport", "checked_seconds", "is_thrown_in"]
 
@@ -100,6 +103,8 @@ class HttpTransport:
         """
         carries_nothing = data is None and authorization is None and not _authorizes(headers)
         _check_way(url, provider_name, link_local=carries_nothing)
+        notice_fork()
+        handled_before = sys.exception()
         session = (
             our_session() if self._callers_session is None else borrowed(self._callers_session)
         )
@@ -123,13 +128,15 @@ class HttpTransport:
             ):
                 body = read(response, budget)
                 lowered = {name.lower(): value for name, value in response.headers.items()}
-                return HttpAnswer(response.status_code, lowered, body)
+                answer = HttpAnswer(response.status_code, lowered, body)
+            give_back(session)
+            return answer
         except ForeignPeerError as foreign:
-            failure = _off_this_machine(url, foreign.peer, provider_name)
+            failure: BaseException = _off_this_machine(url, foreign.peer, provider_name)
         except Exception as error:  # whatever a URL and a server can cause is ours
             if is_thrown_in(error):
                 raise
-            failure = explain(
+            failure = interruption_in(error, handled_before) or explain(
                 error,
                 url,
                 provider_name,
@@ -156,9 +163,10 @@ def _naming_us(headers: Mapping[str, str] | None, session: requests.Session) -> 
 def is_thrown_in(error: BaseException) -> bool:
     """Return whether a host threw *error* into the thread, such as a task's soft time limit.
 
-    It may derive from anything, so its class is looked at: no library of HTTP defines it.
+    It may derive from anything. No library of HTTP defines its class, or it came in a way that
+    :mod:`tokenkeeper.interruptions` knows.
     """
-    return type(error).__module__.partition(".")[0] not in _LIBRARIES
+    return type(error).__module__.partition(".")[0] not in _LIBRARIES or is_interruption(error)
 
 
 def checked_seconds(value: object, field: str) -> float:
@@ -206,20 +214,23 @@ def _check_way(url: str, provider_name: str, *, link_local: bool) -> None:
         host = ""
     if is_loopback(host) or (link_local and (host in METADATA_HOSTS or is_link_local(host))):
         return
+    problem = "it was not asked, as anybody on the way can read a request by plain http. Use https"
     raise TokenAcquisitionError(
-        f"provider {provider_name!r}: no token: {host!r} would be asked by plain http, where "
-        "anybody on the way can read the secret: use https",
+        f"provider {provider_name!r}: no answer from {host}: {problem}.",
         provider_name=provider_name,
         transient=False,
     )
 
 
 def _off_this_machine(url: str, peer: str, provider_name: str) -> TokenAcquisitionError:
+    problem = (
+        f"the name led to {peer}, which is not this machine, and the request is not encrypted; "
+        "nothing was sent. Correct the hosts file or the resolver, or use https"
+    )
     return TokenAcquisitionError(
-        f"provider {provider_name!r}: no token: {urlsplit(url).hostname!r} led to {peer}, which is "
-        "not this machine, and the request is not encrypted; nothing was sent. Correct the hosts "
-        "file or the resolver, or use https",
+        f"provider {provider_name!r}: no answer from {urlsplit(url).hostname}: {problem}.",
         provider_name=provider_name,
+        network_reason="dns",
         transient=False,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -30,10 +31,11 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.fork import late_import, renew_after_fork
 from tokenkeeper.hiding import without_frames
+from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
-from tokenkeeper.oauth.transport import HttpTransport, is_thrown_in
+from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.anew import ask_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
@@ -127,6 +129,7 @@ class AzureADProvider(BaseOAuth2Provider):
     @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Ask for a token by client credentials, once."""
+        before = sys.exception()
         try:
             with self._lock:
                 if self._app is None:
@@ -137,9 +140,9 @@ class AzureADProvider(BaseOAuth2Provider):
             token: OAuth2Token | None = self._http.granted.token
         except OAuth2Error:
             raise
-        except Exception as error:  # msal raises many kinds, each to be one of ours
-            if is_thrown_in(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - msal raises many kinds, each to be one of ours
+            if (thrown := interruption_in(error, before)) is not None:
+                raise thrown from None
             # Its text may hold what the server sent, so the original is left behind.
             self._fail(f"msal failed with {type(error).__name__}")
         if token is None:

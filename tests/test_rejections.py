@@ -162,13 +162,15 @@ class TestServerThatGrantsTheRefusedToken:
 
     def test_closed_meanwhile(self, source, clock, in_thread):
         """The wait before the second request ends as the keeper closes."""
-        waits = threading.Event()
+        waits, woken = threading.Event(), threading.Event()
 
         class Waiting(type(clock)):
             def wait(self, event, timeout):
                 if threading.current_thread().name.startswith("tokenkeeper-worker"):
                     waits.set()
-                    return event.wait(20)
+                    if event.wait(20):
+                        woken.set()
+                    return woken.is_set()
                 return super().wait(event, timeout)
 
         keeper = TokenKeeper(clock=Waiting(), jitter=lambda: 0.0)
@@ -180,6 +182,7 @@ class TestServerThatGrantsTheRefusedToken:
         assert waits.wait(20)
         keeper.close()
         thread.join(20)
+        assert woken.wait(10)
         assert type(got[0]).__name__ == "KeeperClosedError"
         assert source.requests == 2
 

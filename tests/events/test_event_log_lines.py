@@ -2,11 +2,12 @@
 
 import json
 import logging
+from contextlib import suppress
 
 import pytest
 from events.watching import Watcher, at
 
-from tokenkeeper import TokenAcquisitionError
+from tokenkeeper import TokenAcquisitionError, TokenRejectedError
 
 WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", status_code=401)
 OUTAGE = TokenAcquisitionError("down", status_code=503)
@@ -46,6 +47,20 @@ class TestLogLines:
             "invalid_client",
             401,
         )
+
+    def test_a_pause_after_refusals(self, keeper, caplog):
+        """A pause is one warning, however often the token is refused within it."""
+        for _ in range(10):
+            with suppress(TokenRejectedError):
+                keeper.renew_refused("api", keeper.get_token("api"))
+        keeper.close()
+        (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+        assert record.getMessage() == (
+            "provider 'api': an API refuses freshly granted tokens (4 in a row): for 30 s its "
+            "refusals cause no token request"
+        )
+        assert (record.event_name, record.tokens) == ("TokenRejected", 4)
+        assert record.pause_seconds == 30.0
 
     def test_the_provider_is_named_once(self, keeper, source, caplog):
         """An error that names its provider is logged as it is."""

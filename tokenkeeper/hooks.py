@@ -106,8 +106,9 @@ class _Line:
 def write_log_line(event: TokenEvent) -> None:
     """Log one line for a token that came, or did not, and for each pause after refusals.
 
-    The event's fields are the record's, and JSON as they are: ``occurred_at`` is ISO 8601. Beside those, a record's ``event_name``
-    is the name of the event's class; ``event`` would be the message of the line to structlog.
+    The event's fields are the record's, and JSON as they are: ``occurred_at`` is ISO 8601. Beside
+    those, a record's ``event_name`` is the name of the event's class; ``event`` would be the
+    message of the line to structlog.
     """
     match event:
         case TokenGranted():

@@ -11,7 +11,7 @@ __all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer"]
 DEFAULT_LIFETIME_SECONDS = 3600.0
 """How long a token lives whose server does not say; ``expires_in`` is only recommended."""
 
-_logger = logging.getLogger("tokenkeeper")
+_log = logging.getLogger("tokenkeeper.oauth")
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class Expected:
         ``Bearer``.
     :param warned: the kinds of warnings given so far. A provider passes the same set each time,
         so that each kind is logged once.
+    :param grant: the grant in use, by its ``grant_type``: advice depends on it.
+    :param auth_advice: what to try where the server refuses the client, in a sentence; "" if its
+        method of authentication leaves no doubt.
     """
 
     provider_name: str
@@ -59,12 +62,14 @@ class Expected:
     never_expires: bool = False
     accept_token_types: tuple[str, ...] = ()
     warned: set[str] = field(default_factory=set, compare=False)
+    grant: str | None = None
+    auth_advice: str = ""
 
     def warn_once(self, kind: str, message: str) -> None:
         """Log *message* as a warning that names the provider, unless one of *kind* was logged."""
         if kind not in self.warned:
             self.warned.add(kind)
-            _logger.warning("provider %r: %s", self.provider_name, message)
+            _log.warning("provider %r: %s", self.provider_name, message)
 
     def __repr__(self) -> str:
         return f"Expected(provider_name={self.provider_name!r})"

@@ -151,10 +151,11 @@ class Meeting(Flight):
 
     @property
     def _outcome(self):
-        if self.written is None:
+        seen = self.written
+        if seen is None:
             with suppress(threading.BrokenBarrierError):
                 self.both.wait(0.2)
-        return self.written
+        return seen
 
     @_outcome.setter
     def _outcome(self, outcome):

@@ -12,7 +12,8 @@
     ├── ServedStale            a renewal failed, and callers go on with the token at hand
     ├── CooledDown             there is no valid token, and nobody asks for one for a while
     ├── TokenRefused           an API refused a token, whatever its lifetime said
-    └── TokenCleared           a token was forgotten
+    ├── TokenCleared           a token was forgotten
+    └── ProviderRemoved        a provider was removed from its keeper
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "AcquisitionFailed",
     "CooledDown",
     "EventHook",
+    "ProviderRemoved",
     "RenewalFailed",
     "ServedStale",
     "TokenAcquired",
@@ -131,6 +133,15 @@ class TokenRefused(TokenEvent):
 @dataclass(frozen=True, slots=True)
 class TokenCleared(TokenEvent):
     """A token was forgotten: somebody cleared it, or removed its provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRemoved(TokenEvent):
+    """A provider was removed, by ``remove_provider()`` or ``reload()``, and its token with it.
+
+    It comes after the :class:`TokenCleared` of its token. No event of that provider follows unless
+    the name is registered again. ``close()`` reports no removals.
+    """
 
 
 class EventHook(Protocol):

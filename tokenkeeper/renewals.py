@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec
 
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.crew import Crew
-from tokenkeeper.events import EventHook, TokenCleared, TokenRefused
+from tokenkeeper.events import EventHook, ProviderRemoved, TokenCleared, TokenRefused
 from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
@@ -225,6 +225,7 @@ class Renewals:
         with self._lock:
             provider = self.registry.remove(name)
             self._forget([name])
+            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return provider
 
@@ -236,6 +237,7 @@ class Renewals:
                 return False
             self.registry.remove(name)
             self._forget([name])
+            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return True
 

@@ -50,7 +50,7 @@ FLOORS = [
     {"models"},
     {"oauth"},
     {"providers"},
-    {"retry", "schedule", "registry"},
+    {"retry", "schedule", "registry", "clock_steps"},
     {"config"},
     {"held", "portal", "cooldown", "hooks", "rejections"},
     {"flight", "fetch", "wish", "greenlets", "ledger"},

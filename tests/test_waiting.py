@@ -256,6 +256,16 @@ class TestTimeout:
         assert keeper.get_token("api", timeout=20) == "api-1"
         assert source.requests == 1
 
+    @pytest.mark.parametrize("timeout", [1e12, 1e300, float("inf")])
+    def test_as_long_as_it_takes(self, keeper, source, in_thread, timeout):
+        """A timeout of 30,000 years is as good as none."""
+        source.gate.clear()
+        thread, got = in_thread(keeper.get_token, "api", False, timeout)
+        assert source.entered.acquire(timeout=10)
+        source.gate.set()
+        thread.join(10)
+        assert got == ["api-1"]
+
     def test_no_wait_no_timeout(self, keeper):
         """With a valid token at hand the timeout does not matter."""
         keeper.get_token("api")

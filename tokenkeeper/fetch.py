@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tokenkeeper import portal
 from tokenkeeper.clock import Clock, Instant, instant
+from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
@@ -20,9 +21,6 @@ from tokenkeeper.schedule import (
 )
 
 __all__ = ["LONGEST_MOMENT_SECONDS", "fetch", "moment"]
-
-CLOCK_STEP_SECONDS = 1.0
-"""Wall and monotonic clock apart by more than this after a request: somebody stepped the first."""
 
 LONGEST_MOMENT_SECONDS = 2.0
 """A server that answers well, and wants to be asked again within this time, only said that it is
@@ -78,7 +76,7 @@ def fetch(
         _refresh_after(token, before, after),
     )
     if after.monotonic < times.dead_at:
-        return HeldToken.of(token, times, sent, replaces)
+        return HeldToken.of(token, times, sent, replaces, after.offset)
     took = after.monotonic - before.monotonic
     stepped = abs(after.wall - before.wall - took) > CLOCK_STEP_SECONDS
     if stepped:

@@ -87,7 +87,6 @@ class TokenKeeper(StaysHere):
             if not least <= value < math.inf:
                 raise InvalidConfigurationError(f"{field} must be {least} or more", field=field)
         self._clock = clock
-        self._now = clock.monotonic
         self._renewals = Renewals(
             background=background,
             max_workers=max_workers,
@@ -97,6 +96,7 @@ class TokenKeeper(StaysHere):
             jitter=jitter,
             hooks=hooks,
         )
+        self._now = self._renewals.now
         self._held = self._renewals.held
         self._crew = self._renewals.crew
         self._configuration: Configuration[Any] | None = None
@@ -198,7 +198,8 @@ class TokenKeeper(StaysHere):
         ``remaining_seconds`` and ``renews_in_seconds`` as in :meth:`get_cached_token_info`,
         ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC). While an API refuses
         freshly granted tokens the provider is "degraded", and ``refused_by_api`` says how many it
-        refused in a row; at other times that key is missing.
+        refused in a row; at other times that key is missing. ``dropped_events`` is there once a
+        hook was so slow that it missed events, and says how many.
 
         It asks no server and waits for nobody. A provider that is down stays so until somebody
         asks for its token again, so a probe that keeps callers away should ask by itself:
@@ -207,7 +208,9 @@ class TokenKeeper(StaysHere):
         return self._renewals.health()
 
     def add_hook(self, hook: EventHook) -> None:
-        """Have *hook* told of what happens to tokens from now on.
+        """Have *hook* called with what happens to tokens from now on.
+
+        See :class:`~tokenkeeper.events.EventHook` for when, and on which thread.
 
         :raises InvalidConfigurationError: if it can't be called.
         """

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tokenkeeper.clock import Clock, utc
+from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS, ClockStep, ClockSteps
 from tokenkeeper.cooldown import Cooldown
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, TokenRejectedError
 from tokenkeeper.held import HeldToken
@@ -58,6 +59,7 @@ class Ledger:
         self._retry = retry
         self._clock = clock
         self.rejections = Rejections(clock)
+        self.clock_steps = ClockSteps(clock)
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -140,6 +142,31 @@ class Ledger:
             self.troubles[name] = Trouble(failures + 1, str(error), now)
         return failures
 
+    # ---- clocks
+
+    def follow_clocks(self, jitter: Callable[[], float]) -> dict[str, float]:
+        """Bring tokens forward where the wall clock ran ahead; return when to renew which.
+
+        See :mod:`tokenkeeper.clock_steps`.
+        """
+        step = self.clock_steps.take()
+        if step is None:
+            return {}
+        now = self._clock.monotonic()
+        due = {}
+        for name, held in self.held.items():
+            moved = self.held[name] = held.after_step(step, now, jitter())
+            if now + step.set_back < held.dead_at and moved.renew_at < held.renew_at:
+                due[name] = moved.renew_at
+        return due
+
+    def up_to_date(self, held: HeldToken) -> HeldToken:
+        """Return *held* after the steps that the clocks took between its grant and now."""
+        offset = self.clock_steps.offset
+        if offset - held.clock_offset <= CLOCK_STEP_SECONDS:
+            return held
+        return held.after_step(ClockStep(offset), self._clock.monotonic(), 0.0)
+
     # ---- what a person may know
 
     def describe(self, name: str) -> dict[str, Any] | None:
@@ -165,15 +192,15 @@ class Ledger:
     def _health_of(self, name: str) -> dict[str, Any]:
         now = self._clock.monotonic()
         held, trouble = self.held.get(name), self.troubles.get(name)
+        told = {} if held is None else held.describe(self._clock)
         rejecting = self.rejections.is_rejecting(name)
         last_error = None if trouble is None else trouble.error
         if rejecting and last_error is None:
             last_error = str(self.rejections.error(name))
-        if held is not None and now < held.dead_at:
+        if told.get("state", "expired") != "expired":
             status = "degraded" if trouble is not None or rejecting else "ok"
         else:
             status = "idle" if trouble is None else "down"
-        told = {} if held is None else held.describe(self._clock)
         return {
             "status": status,
             "state": told.get("state"),

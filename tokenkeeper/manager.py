@@ -58,7 +58,7 @@ class OAuth2TokenManager(StaysHere):
         self._held = self._renewals.held
         self._crew = self._renewals.crew
         self._clock = self._renewals.clock
-        self._now = self._clock.monotonic
+        self._now = self._renewals.now
 
     @property
     def keeper(self) -> TokenKeeper:

@@ -22,8 +22,9 @@ _Entry = tuple[float, int, str]  # when, which, what
 
 _log = logging.getLogger("tokenkeeper.refresher")
 
-LONGEST_NAP_SECONDS = 60.0
-"""The thread looks at the clock at least this often: its naps do not count a machine's sleep."""
+LONGEST_NAP_SECONDS = 5.0
+"""The thread looks at the clocks at least this often while something is scheduled: its naps count
+neither the sleep of a machine nor the pause of a virtual one."""
 
 
 class Refresher:
@@ -32,11 +33,18 @@ class Refresher:
     :param clock: what "due" is measured on.
     :param renew: called with each key that is due, on the refresher's thread; must not block. It
         must not keep the refresher's owner alive, or an owner that is dropped never goes.
+    :param look: called on the same thread after each nap, under the same conditions.
     """
 
-    def __init__(self, clock: Clock, renew: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        renew: Callable[[str], None],
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
         self._clock = clock
         self._renew = renew
+        self._look = look
         self._lock = threading.Lock()  # guards all of the below
         self._heap: list[_Entry] = []
         self._current: dict[str, _Entry] = {}  # of each key the entry that counts
@@ -101,6 +109,10 @@ class Refresher:
     def _run(self) -> None:
         while not self._closed:
             self._changed.clear()
+            try:
+                self._look()
+            except Exception:  # noqa: BLE001 - what is due must be renewed all the same
+                _log.exception("looking at the clocks failed; please report this as a bug")
             for key in self.take_due():
                 try:
                     self._renew(key)
@@ -108,14 +120,16 @@ class Refresher:
                     _log.exception("renewing %r failed; please report this as a bug", key)
             self._clock.wait(self._changed, self._nap_seconds())
 
-    def _nap_seconds(self) -> float:
+    def _nap_seconds(self) -> float | None:
+        """Return how long to nap; ``None`` until something changes."""
         with self._lock:
             if self._closed:
                 return 0.0
+            if not self._current:
+                self._wakes_at = math.inf
+                return None
             now = self._clock.monotonic()
-            self._wakes_at = now + LONGEST_NAP_SECONDS
-            if self._heap:
-                self._wakes_at = min(max(now, self._heap[0][0]), self._wakes_at)
+            self._wakes_at = min(max(now, self._heap[0][0]), now + LONGEST_NAP_SECONDS)
             return self._wakes_at - now
 
     def close(self, timeout: float) -> None:

@@ -13,11 +13,17 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.crew import Crew
-from tokenkeeper.events import EventHook, TokenCleared, TokenRefused, TokenRejected
+from tokenkeeper.events import (
+    EventHook,
+    ProviderRemoved,
+    TokenCleared,
+    TokenRefused,
+    TokenRejected,
+)
 from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
@@ -38,6 +44,8 @@ from tokenkeeper.wish import Wish
 
 __all__ = ["Renewals"]
 
+P = ParamSpec("P")
+
 
 class Renewals:
     """The tokens held and the renewals under way. Thread-safe.
@@ -45,6 +53,7 @@ class Renewals:
     :ivar ledger: what is known of the tokens; guarded by the lock.
     :ivar registry: the providers; guarded by the lock.
     :ivar hooks: who is told of what happens, never with the lock held.
+    :ivar now: what tokens are read by: the monotonic clock, or one that notices steps as well.
     """
 
     def __init__(
@@ -59,16 +68,22 @@ class Renewals:
         hooks: Iterable[EventHook] = (),
     ) -> None:
         check_greenlets()
-        self.hooks = Hooks(hooks)
         self.ledger = Ledger(cooldown_seconds, retry, clock)
         self.held = self.ledger.held
         self.registry = Registry()
         self.crew = Crew(
-            background=background, limit=max_workers, clock=clock, renew=_weak_renew(self)
+            background=background,
+            limit=max_workers,
+            clock=clock,
+            renew=_weakly(self, Renewals.renew),
+            look=_weakly(self, Renewals.look_at_clocks),
         )
+        self.hooks = Hooks(hooks, self.crew.notify)
         self._pilot = Pilot(self.crew, retry=retry, clock=clock, jitter=jitter)
         self._retry = retry
         self.clock = clock
+        # Without a refresher nobody else looks at the wall clock, so each reader does.
+        self.now = clock.monotonic if background else self.ledger.clock_steps.monotonic
         self._jitter = jitter
         self._make_perishables()
 
@@ -87,6 +102,7 @@ class Renewals:
         self.ledger.after_fork_in_child()
         self._counter = itertools.count(start + 1)
         self.crew.assemble()
+        self.ledger.follow_clocks(self._jitter)
         now = self.clock.monotonic()
         for name, held in self.held.items():
             if now < held.dead_at:
@@ -119,10 +135,11 @@ class Renewals:
         """
         check_greenlets()  # here too: gevent may have come by after the keeper was made
         name = wish.provider_name
-        now = self.clock.monotonic()
         mine: Renewal | None = None
         try:
             with self._lock:
+                self._follow_clocks()
+                now = self.clock.monotonic()
                 provider = self.registry.find(name)
                 held = self.held.get(name)
                 flight = self._flights.get(name)
@@ -265,6 +282,7 @@ class Renewals:
         with self._lock:
             provider = self.registry.remove(name)
             self._forget([name])
+            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return provider
 
@@ -276,6 +294,7 @@ class Renewals:
                 return False
             self.registry.remove(name)
             self._forget([name])
+            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return True
 
@@ -310,8 +329,11 @@ class Renewals:
         """Return whether callers can be served, of each provider and of all."""
         with self._lock:
             if self.registry.closed:
-                return {"status": "closed", "providers": {}}
-            return self.ledger.health(self.registry.names())
+                found: dict[str, Any] = {"status": "closed", "providers": {}}
+            else:
+                found = self.ledger.health(self.registry.names())
+        dropped = self.hooks.dropped
+        return {**found, "dropped_events": dropped} if dropped else found
 
     # ---- a flight, from take-off to landing
 
@@ -344,8 +366,19 @@ class Renewals:
         if is_held and self.crew.in_background():
             self.renew(name)
 
+    def look_at_clocks(self) -> None:
+        """Bring tokens forward where the wall clock ran ahead. For the refresher."""
+        with self._lock:
+            self._follow_clocks()
+
+    def _follow_clocks(self) -> None:
+        """Do what :meth:`look_at_clocks` does. Called with the lock held."""
+        for name, renew_at in self.ledger.follow_clocks(self._jitter).items():
+            self.crew.refresher.schedule(name, renew_at)
+
     def renew_due(self) -> None:
         """Renew inline all that is due: the refresher's round, for hosts without threads."""
+        self.look_at_clocks()
         for name in self.crew.refresher.take_due():
             self.renew(name)
 
@@ -385,6 +418,8 @@ class Renewals:
         rejection: TokenRejectedError | None = None
         with self._lock:
             counts = self._touch_down(flight)
+            if counts:
+                held = self.ledger.up_to_date(held)
             if counts and self._brings_refused(flight, held):
                 rejection = self.ledger.keep_refused(name, held)
                 setback = Setback(held.renew_at, held.ends_at - self.clock.monotonic())
@@ -401,7 +436,7 @@ class Renewals:
             flight.succeed(held)
         else:
             flight.fail(rejection)
-        self.hooks.tell()
+        self.hooks.tell(log_here=True)
 
     def land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
         """Note why *flight* brought no token, and tell who waits."""
@@ -417,7 +452,7 @@ class Renewals:
                 if not is_interruption(error.__cause__):
                     self.hooks.line_up(*flight.denied(error, setback, self.clock))
         flight.fail(error)
-        self.hooks.tell()
+        self.hooks.tell(log_here=True)
 
     def close(self, timeout: float) -> list[BaseOAuth2Provider]:
         """Stop the threads, fail who waits, forget all; return the providers to be closed.
@@ -436,13 +471,15 @@ class Renewals:
         return providers
 
 
-def _weak_renew(renewals: Renewals) -> Callable[[str], None]:
+def _weakly(
+    renewals: Renewals, method: Callable[Concatenate[Renewals, P], None]
+) -> Callable[P, None]:
     # The refresher's thread must not keep alive what nobody else holds any more.
     reference = weakref.ref(renewals)
 
-    def renew(name: str) -> None:
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
         alive = reference()
         if alive is not None:
-            alive.renew(name)
+            method(alive, *args, **kwargs)
 
-    return renew
+    return call

@@ -29,10 +29,12 @@ class Workers:
     collected while they idle.
 
     :param limit: threads at most. Jobs beyond that wait their turn.
+    :param name: of the threads.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: float, name: str = "tokenkeeper-worker") -> None:
         self._limit = limit
+        self._name = name
         self._calls: SimpleQueue[None] = SimpleQueue()  # one to the idle for each job
         self._lock = threading.Lock()  # guards all of the below
         self._urgent: deque[Callable[[], None]] = deque()
@@ -60,7 +62,7 @@ class Workers:
 
     def _hire(self, queue: deque[Callable[[], None]]) -> None:
         """Start one more thread, or take back the last job of *queue*. Called with the lock."""
-        thread = threading.Thread(target=self._work, name="tokenkeeper-worker", daemon=True)
+        thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         try:
             self._threads.add(thread)
             thread.start()
@@ -100,12 +102,16 @@ class Workers:
                     self._threads.discard(threading.current_thread())
                     return None
 
-    def close(self, timeout: float) -> None:
-        """Send all home; wait for them *timeout* seconds in total. Jobs not begun are dropped."""
+    def close(self, timeout: float, *, finish: bool = False) -> None:
+        """End the threads; wait for them *timeout* seconds in total.
+
+        :param finish: do the jobs that have not begun; they are dropped otherwise.
+        """
         with self._lock:
             self._closed = True
-            self._urgent.clear()
-            self._jobs.clear()
+            if not finish:
+                self._urgent.clear()
+                self._jobs.clear()
             myself = threading.get_ident()  # a job may close the pool that it runs in
             threads = [thread for thread in self._threads if thread.ident not in (None, myself)]
             for _ in self._threads:

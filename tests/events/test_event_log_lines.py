@@ -2,6 +2,7 @@
 
 import json
 import logging
+import queue
 from contextlib import suppress
 
 import pytest
@@ -11,6 +12,17 @@ from tokenkeeper import TokenAcquisitionError, TokenRejectedError
 
 WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", status_code=401)
 OUTAGE = TokenAcquisitionError("down", status_code=503)
+
+
+class WarningsAsTheyCome(logging.Handler):
+    """Lets a test wait for a line that a thread of the keeper writes."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.records = queue.SimpleQueue()
+
+    def emit(self, record):
+        self.records.put(record)
 
 
 class TestLogLines:
@@ -50,11 +62,17 @@ class TestLogLines:
 
     def test_a_pause_after_refusals(self, keeper, caplog):
         """A pause is one warning, however often the token is refused within it."""
-        for _ in range(10):
-            with suppress(TokenRejectedError):
-                keeper.renew_refused("api", keeper.get_token("api"))
+        warnings = WarningsAsTheyCome()
+        logging.getLogger().addHandler(warnings)
+        try:
+            for _ in range(10):
+                with suppress(TokenRejectedError):
+                    keeper.renew_refused("api", keeper.get_token("api"))
+            record = warnings.records.get(timeout=20)
+        finally:
+            logging.getLogger().removeHandler(warnings)
         keeper.close()
-        (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+        assert sum(each.levelname == "WARNING" for each in caplog.records) == 1
         assert record.getMessage() == (
             "provider 'api': an API refuses freshly granted tokens (4 in a row): for 30 s its "
             "refusals cause no token request"

@@ -30,7 +30,7 @@ MAX_PENDING_EVENTS = 1000
 a hook shows once it goes on should be recent."""
 
 
-LOGGED_EVENTS = (TokenGranted, TokenDenied)
+LOGGED_EVENTS = (TokenGranted, TokenDenied, TokenRejected)
 """What :func:`write_log_line` has a line for."""
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from tokenkeeper import (
     OAuth2Token,
+    OAuth2TokenManager,
     RetryPolicy,
     TokenAcquisitionError,
     TokenKeeper,
@@ -406,3 +407,59 @@ class TestRevocations:
         """A refused token that no keeper of this process was granted causes one request."""
         assert keeper.renew_refused("api", "of another process") == "api-1"
         assert source.requests == 1
+
+
+class TestInline:
+    """Without background threads."""
+
+    @pytest.fixture
+    def inline(self, source, clock):
+        with TokenKeeper(clock=clock, background=False) as keeper:
+            keeper.add_provider(source)
+            yield keeper
+
+    def test_different_tokens(self, inline, source):
+        """The same brake holds where callers renew by themselves."""
+        token = inline.get_token("api")
+        for _ in range(50):
+            try:
+                token = inline.renew_refused("api", token)
+            except TokenRejectedError:
+                assert inline.get_token("api") == token
+        assert source.requests == 1 + QUICK_RENEWALS
+
+    def test_the_same_token(self, inline, source):
+        """So it does where the server grants the refused token again."""
+        grants(source, itertools.repeat("a"))
+        for _ in range(50):
+            token = inline.get_token("api")
+            with pytest.raises(TokenRejectedError):
+                inline.renew_refused("api", token)
+        assert source.requests == 3
+
+    def test_a_forked_child_goes_on(self, keeper, source, pause, exit_code_of):
+        """A pause is inherited: the children of one fork do not begin anew, all at once."""
+        token = pause()
+        made = source.requests
+
+        def child():
+            try:
+                keeper.renew_refused("api", token, timeout=5)
+            except TokenRejectedError:
+                return 0 if source.requests == made else 2
+            return 1
+
+        assert exit_code_of(child) == 0
+
+
+@pytest.mark.anyio
+async def test_through_the_facade(keeper, source):
+    """Tasks get the same error, and wait as threads do."""
+    manager = OAuth2TokenManager(keeper)
+    grants(source, itertools.repeat("a"))
+    token = await manager.get_token("api")
+    for _ in range(3):
+        with pytest.raises(TokenRejectedError):
+            await manager.renew_refused("api", token)
+    assert await manager.get_token("api") == token
+    assert source.requests == 3

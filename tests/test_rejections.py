@@ -7,13 +7,15 @@ import pytest
 
 from tokenkeeper import (
     OAuth2Token,
+    OAuth2TokenManager,
     RetryPolicy,
     TokenAcquisitionError,
     TokenKeeper,
     TokenRejectedError,
 )
-from tokenkeeper.events import RenewalFailed, TokenRefused, TokenRejected
+from tokenkeeper.events import RenewalFailed, TokenCleared, TokenRefused, TokenRejected
 from tokenkeeper.rejections import QUICK_RENEWALS
+from tokenkeeper.testing import EventRecorder
 
 OUTAGE = TokenAcquisitionError("down", status_code=503, transient=True)
 WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", transient=False)
@@ -29,6 +31,19 @@ def grants(source, texts):
         return OAuth2Token(next(texts), "Bearer", token.expires_at)
 
     source.acquire_token = acquire_token
+
+
+def told_by(keeper):
+    """Return what ends the token's life, and returns the events before that."""
+    recorder = EventRecorder()
+    keeper.add_hook(recorder)
+
+    def told():
+        keeper.clear_token("api")
+        recorder.wait_for(TokenCleared)
+        return recorder.events[:-1]
+
+    return told
 
 
 @pytest.fixture
@@ -97,21 +112,22 @@ class TestServerThatGrantsTheRefusedToken:
 
     def test_said_in_events_and_health(self, keeper, source):
         """One event says that the renewal failed, one that a pause begins, and health degrades."""
-        told = []
-        keeper.add_hook(told.append)
+        told = told_by(keeper)
         grants(source, itertools.repeat("a"))
         token = keeper.get_token("api")
         for _ in range(10):
             with pytest.raises(TokenRejectedError):
                 keeper.renew_refused("api", token)
-        kinds = [type(event).__name__ for event in told[1:]]
-        assert kinds == ["TokenRefused", "RenewalFailed", "ServedStale", "TokenRejected"]
-        assert "refused token again" in next(e for e in told if isinstance(e, RenewalFailed)).reason
-        assert told[-1].pause_seconds == 30.0
         health = keeper.health()
         assert health["status"] == "degraded"
         assert health["providers"]["api"]["refused_by_api"] == 1
         assert "refused token again" in health["providers"]["api"]["last_error"]
+        events = told()
+        kinds = [type(event).__name__ for event in events]
+        assert kinds[1:] == ["TokenRefused", "RenewalFailed", "ServedStale", "TokenRejected"]
+        failed = next(event for event in events if isinstance(event, RenewalFailed))
+        assert "refused token again" in failed.reason
+        assert events[-1].pause_seconds == 30.0
 
     def test_an_hour(self, keeper, source, clock):
         """A server that grants one token for an hour gets a handful of requests in that time."""
@@ -162,13 +178,15 @@ class TestServerThatGrantsTheRefusedToken:
 
     def test_closed_meanwhile(self, source, clock, in_thread):
         """The wait before the second request ends as the keeper closes."""
-        waits = threading.Event()
+        waits, woken = threading.Event(), threading.Event()
 
         class Waiting(type(clock)):
             def wait(self, event, timeout):
                 if threading.current_thread().name.startswith("tokenkeeper-worker"):
                     waits.set()
-                    return event.wait(20)
+                    if event.wait(20):
+                        woken.set()
+                    return woken.is_set()
                 return super().wait(event, timeout)
 
         keeper = TokenKeeper(clock=Waiting(), jitter=lambda: 0.0)
@@ -180,6 +198,7 @@ class TestServerThatGrantsTheRefusedToken:
         assert waits.wait(20)
         keeper.close()
         thread.join(20)
+        assert woken.wait(10)
         assert type(got[0]).__name__ == "KeeperClosedError"
         assert source.requests == 2
 
@@ -203,8 +222,7 @@ class TestApiThatRefusesEverything:
     def test_eight_threads_and_an_hour(self, keeper, source, clock, lives):
         """They cost the token endpoint fewer than 20 requests beside those for expired tokens."""
         source.lifetime = lives
-        told, lock = [], threading.Lock()
-        keeper.add_hook(told.append)
+        told, lock = told_by(keeper), threading.Lock()
         tick = threading.Barrier(8, action=lambda: clock.step(5.0))
         wrong = []
 
@@ -230,7 +248,7 @@ class TestApiThatRefusesEverything:
         api = keeper.health()["providers"]["api"]
         assert api["status"] == keeper.health()["status"] == "degraded"
         assert api["refused_by_api"] >= QUICK_RENEWALS
-        pauses = [event for event in told if isinstance(event, TokenRejected)]
+        pauses = [event for event in told() if isinstance(event, TokenRejected)]
         assert 1 <= len(pauses) < 20
         assert pauses[0].pause_seconds == pytest.approx(30.0, abs=5.0)
 
@@ -376,16 +394,72 @@ class TestRevocations:
 
     def test_one_event_for_each_refused_token(self, keeper, pause):
         """A token that is refused again and again is reported once, and a pause once."""
-        told = []
-        keeper.add_hook(told.append)
+        told = told_by(keeper)
         token = pause()
         for _ in range(10):
             with pytest.raises(TokenRejectedError):
                 keeper.renew_refused("api", token)
-        assert sum(isinstance(event, TokenRefused) for event in told) == QUICK_RENEWALS + 1
-        assert sum(isinstance(event, TokenRejected) for event in told) == 1
+        kinds = [type(event) for event in told()]
+        assert kinds.count(TokenRefused) == QUICK_RENEWALS + 1
+        assert kinds.count(TokenRejected) == 1
 
     def test_an_unknown_time_of_grant(self, keeper, source):
         """A refused token that no keeper of this process was granted causes one request."""
         assert keeper.renew_refused("api", "of another process") == "api-1"
         assert source.requests == 1
+
+
+class TestInline:
+    """Without background threads."""
+
+    @pytest.fixture
+    def inline(self, source, clock):
+        with TokenKeeper(clock=clock, background=False) as keeper:
+            keeper.add_provider(source)
+            yield keeper
+
+    def test_different_tokens(self, inline, source):
+        """The same brake holds where callers renew by themselves."""
+        token = inline.get_token("api")
+        for _ in range(50):
+            try:
+                token = inline.renew_refused("api", token)
+            except TokenRejectedError:
+                assert inline.get_token("api") == token
+        assert source.requests == 1 + QUICK_RENEWALS
+
+    def test_the_same_token(self, inline, source):
+        """So it does where the server grants the refused token again."""
+        grants(source, itertools.repeat("a"))
+        for _ in range(50):
+            token = inline.get_token("api")
+            with pytest.raises(TokenRejectedError):
+                inline.renew_refused("api", token)
+        assert source.requests == 3
+
+    def test_a_forked_child_goes_on(self, keeper, source, pause, exit_code_of):
+        """A pause is inherited: the children of one fork do not begin anew, all at once."""
+        token = pause()
+        made = source.requests
+
+        def child():
+            try:
+                keeper.renew_refused("api", token, timeout=5)
+            except TokenRejectedError:
+                return 0 if source.requests == made else 2
+            return 1
+
+        assert exit_code_of(child) == 0
+
+
+@pytest.mark.anyio
+async def test_through_the_facade(keeper, source):
+    """Tasks get the same error, and wait as threads do."""
+    manager = OAuth2TokenManager(keeper)
+    grants(source, itertools.repeat("a"))
+    token = await manager.get_token("api")
+    for _ in range(3):
+        with pytest.raises(TokenRejectedError):
+            await manager.renew_refused("api", token)
+    assert await manager.get_token("api") == token
+    assert source.requests == 3

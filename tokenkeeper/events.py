@@ -13,7 +13,8 @@
     ├── CooledDown             there is no valid token, and nobody asks for one for a while
     ├── TokenRefused           an API refused a token, whatever its lifetime said
     ├── TokenRejected          ... and refuses what is granted instead, so a pause begins
-    └── TokenCleared           a token was forgotten
+    ├── TokenCleared           a token was forgotten
+    └── ProviderRemoved        a provider was removed from its keeper
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
     "AcquisitionFailed",
     "CooledDown",
     "EventHook",
+    "ProviderRemoved",
     "RenewalFailed",
     "ServedStale",
     "TokenAcquired",
@@ -151,6 +153,15 @@ class TokenRejected(TokenEvent):
 @dataclass(frozen=True, slots=True)
 class TokenCleared(TokenEvent):
     """A token was forgotten: somebody cleared it, or removed its provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRemoved(TokenEvent):
+    """A provider was removed, by ``remove_provider()`` or ``reload()``, and its token with it.
+
+    It comes after the :class:`TokenCleared` of its token. No event of that provider follows unless
+    the name is registered again. ``close()`` reports no removals.
+    """
 
 
 class EventHook(Protocol):

@@ -58,8 +58,8 @@ class Ledger:
         self._cooldown_seconds = cooldown_seconds
         self._retry = retry
         self._clock = clock
-        self.clock_steps = ClockSteps(clock)
         self.rejections = Rejections(clock)
+        self.clock_steps = ClockSteps(clock)
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -192,11 +192,11 @@ class Ledger:
     def _health_of(self, name: str) -> dict[str, Any]:
         now = self._clock.monotonic()
         held, trouble = self.held.get(name), self.troubles.get(name)
+        told = {} if held is None else held.describe(self._clock)
         rejecting = self.rejections.is_rejecting(name)
         last_error = None if trouble is None else trouble.error
         if rejecting and last_error is None:
             last_error = str(self.rejections.error(name))
-        told = {} if held is None else held.describe(self._clock)
         if told.get("state", "expired") != "expired":
             status = "degraded" if trouble is not None or rejecting else "ok"
         else:

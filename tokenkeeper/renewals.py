@@ -18,7 +18,13 @@ from typing import Any, Concatenate, ParamSpec, cast
 from tokenkeeper.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.crew import Crew
-from tokenkeeper.events import EventHook, TokenCleared, TokenRefused, TokenRejected
+from tokenkeeper.events import (
+    EventHook,
+    ProviderRemoved,
+    TokenCleared,
+    TokenRefused,
+    TokenRejected,
+)
 from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
@@ -295,6 +301,7 @@ class Renewals:
         with self._lock:
             provider = self.registry.remove(name)
             self._forget([name])
+            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return provider
 
@@ -306,6 +313,7 @@ class Renewals:
                 return False
             self.registry.remove(name)
             self._forget([name])
+            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return True
 

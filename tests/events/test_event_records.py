@@ -10,6 +10,7 @@ from tokenkeeper import events
 from tokenkeeper.events import (
     AcquisitionFailed,
     CooledDown,
+    ProviderRemoved,
     RenewalFailed,
     ServedStale,
     TokenAcquired,
@@ -32,7 +33,7 @@ class TestRecords:
         yield ServedStale("api", now, 5.0)
         yield CooledDown("api", now, 30.0)
         yield TokenRejected("api", now, 4, 30.0)
-        yield from (kind("api", now) for kind in (TokenRefused, TokenCleared))
+        yield from (kind("api", now) for kind in (TokenRefused, TokenCleared, ProviderRemoved))
 
     def test_every_kind_is_there(self):
         """The module names each kind, and each is an event."""

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlsplit
+
+import requests
 
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.doctor.answers import as_json
@@ -33,7 +37,7 @@ class Subject:
     :ivar verify: as the provider's transport has it.
     :ivar auth_method: by the name of RFC 7591 §2.
     :ivar unsaid: what the server leaves out of its answer to the token request, once it has been
-        made: ``expires_in``, which a token's provider then assumes.
+        made: ``expires_in`` or ``scope``, which a token's provider then assumes.
     """
 
     provider: BaseOAuth2Provider
@@ -55,15 +59,23 @@ class Subject:
         """The URL without its query, which may hold a secret."""
         return self.url and self.url.partition("?")[0]
 
+    @cached_property
+    def requested_url(self) -> str:
+        """The URL as requests asks for it, which writes a host in other letters by IDNA 2008."""
+        url = self.url or ""
+        with suppress(requests.RequestException, ValueError):
+            return requests.Request("POST", url).prepare().url or url
+        return url  # the request itself will say what is wrong
+
     @property
     def host(self) -> str:
-        """The host of :attr:`url`."""
-        return urlsplit(self.url or "").hostname or ""
+        """The host of :attr:`url`, as it is looked up."""
+        return urlsplit(self.requested_url).hostname or ""
 
     @property
     def port(self) -> int:
         """The port of :attr:`url`."""
-        parts = urlsplit(self.url or "")
+        parts = urlsplit(self.requested_url)
         return parts.port or (443 if parts.scheme == "https" else 80)
 
     @property
@@ -104,7 +116,7 @@ def subject_of(provider: BaseOAuth2Provider) -> Subject:
             provider._http.transport._verify,  # noqa: SLF001
             "client_secret_post",
             " ".join(provider._scopes),  # noqa: SLF001
-        )
+        )  # Entra ID names no scope, and refuses a request whose scope it can't grant
     return Subject(provider, "custom")
 
 
@@ -113,10 +125,10 @@ def _unsaid(transport: HttpTransport) -> set[str]:
     unsaid: set[str] = set()
     request = transport.request
 
-    def listen(*arguments: Any, **options: Any) -> HttpAnswer:
-        answer = request(*arguments, **options)
-        if as_json(answer).get("expires_in") is None:
-            unsaid.add("expires_in")
+    def listen(method: str, *arguments: Any, **options: Any) -> HttpAnswer:
+        answer = request(method, *arguments, **options)
+        content = as_json(answer)
+        unsaid.update(name for name in ("expires_in", "scope") if content.get(name) is None)
         return answer
 
     transport.request = listen  # type: ignore[method-assign] # no one else has this provider

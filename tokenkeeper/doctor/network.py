@@ -48,6 +48,7 @@ def look_at_dns(visit: Visit) -> Report:
         return [str(where[0]) for *_, where in found]
 
     try:
+        host.encode("ascii")  # requests writes a name so, or refuses it
         visit.addresses = list(dict.fromkeys(within(visit.timeout, resolve)))
     except TimeoutError:
         finding = failure(

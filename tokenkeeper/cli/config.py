@@ -1,4 +1,4 @@
-"""``tokenkeeper config check``: whether a configuration file is valid."""
+"""``tokenkeeper config check``: whether a configuration file is right."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check(ctx: click.Context, file: Path | None, *, as_json: bool) -> None:
     if not as_json:
         with words_for_problems():
             names = [each.provider_name for each in source.registrations()]
-        what = f"{file.name} is valid. It describes {', '.join(names) or 'no provider'}."
+        what = f"{file.name} is right. It describes {', '.join(names) or 'no provider'}."
         click.echo(escaped(what), err=True)
         return
     problems: tuple[str, ...] = ()

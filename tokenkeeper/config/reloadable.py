@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.verdict import known_code
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import is_transient
 
@@ -82,7 +83,7 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
         try:
             return request(provider)
         except TokenAcquisitionError as refused:
-            if is_transient(refused):
+            if is_transient(refused) and known_code(refused.error or "") != "invalid_client":
                 raise
             self._look_again(self)
             if self.registration == registration:

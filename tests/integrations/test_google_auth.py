@@ -227,7 +227,7 @@ def test_no_end(endpoint, user, keeper_of):
 def test_no_secret_in_an_error(endpoint, user, keeper_of, status, said):
     """Neither what a server says beside its words nor what it echoes is shown."""
     endpoint.answer = (status, said)
-    with pytest.raises(TokenAcquisitionError, match="no token from google-auth") as raised:
+    with pytest.raises(TokenAcquisitionError, match="google-auth could not get a token") as raised:
         keeper_of(user).get_token("google")
     assert "secret" not in str(raised.value)
     assert raised.value.transient is False

@@ -24,6 +24,7 @@ from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
 )
+from tokenkeeper.hiding import without_arguments, without_arguments_async
 from tokenkeeper.manager import OAuth2TokenManager
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.network import network_reason
@@ -241,12 +242,14 @@ class CredentialProvider(BaseOAuth2Provider):
     def _kind(self) -> str:
         return type(self._credential).__name__
 
+    @without_arguments  # nor what the credential answered
     def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask the credential, by a coroutine if it is an async one."""
         with self._failures():
             answer = self._get_token(*self._scopes)
         return self._awaited(answer) if isawaitable(answer) else self._token(answer)
 
+    @without_arguments_async
     async def _awaited(self, answer: Awaitable[Any]) -> OAuth2Token:
         with self._failures():
             token = await answer

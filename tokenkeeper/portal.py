@@ -14,8 +14,8 @@ import atexit
 import inspect
 import sys
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -44,7 +44,7 @@ def call(method: Callable[..., T | Awaitable[T]], *arguments: Any) -> T:
 
 def on_portal_thread() -> bool:
     """Say whether the caller is on the library's event loop, where blocking would hang it."""
-    return _loop.thread is not None and _loop.thread.ident == threading.get_ident()
+    return _loop.is_run_by_caller()
 
 
 class _Call(Generic[T]):
@@ -118,6 +118,7 @@ class _PortalLoop:
         self._stop: Callable[[], None] | None = None
         self.thread: threading.Thread | None = None
         self._here = threading.Lock()  # held while a caller's thread runs the loop below
+        self._here_ident: int | None = None  # of that thread
         self._loop_here: asyncio.AbstractEventLoop | None = None
 
     def run(self, function: Callable[[], Awaitable[T]]) -> T:
@@ -126,7 +127,7 @@ class _PortalLoop:
         :raises RuntimeError: on the loop's own thread.
         """
         notice_fork()
-        if self.thread is not None and self.thread.ident == threading.get_ident():
+        if self.is_run_by_caller():
             raise RuntimeError("the library's event loop can't wait for itself")
         try:
             loop = self.start()
@@ -178,22 +179,17 @@ class _PortalLoop:
     def _run_here(self, function: Callable[[], Awaitable[T]]) -> T:
         """Run *function* on the calling thread, even inside an event loop, which then waits."""
         import asyncio
-        from asyncio import events
 
         with self._here:
             if self._loop_here is None:
                 self._loop_here = asyncio.new_event_loop()
             loop = self._loop_here
-            outer = events._get_running_loop()  # noqa: SLF001 - for who implements loops
-            events._set_running_loop(None)  # noqa: SLF001
-            context = copy_context()
-            sniffio = sys.modules.get("sniffio")
-            if sniffio is not None:
-                context.run(sniffio.current_async_library_cvar.set, "asyncio")
             task: asyncio.Task[T] | None = None
+            self._here_ident = threading.get_ident()
             try:
-                task = loop.create_task(_finish(function), context=context)
-                return loop.run_until_complete(task)
+                with _outside_of_loops():
+                    task = loop.create_task(_finish(function))
+                    return loop.run_until_complete(task)
             except asyncio.CancelledError:
                 raise _cancelled() from None
             except BaseException:
@@ -201,7 +197,12 @@ class _PortalLoop:
                     task.cancel()  # the caller was interrupted; it ends when the loop runs next
                 raise
             finally:
-                events._set_running_loop(outer)  # noqa: SLF001
+                self._here_ident = None
+
+    def is_run_by_caller(self) -> bool:
+        """Return whether the calling thread is the one that runs the loop."""
+        me = threading.get_ident()
+        return me == self._here_ident or (self.thread is not None and self.thread.ident == me)
 
     def stop(self, join_seconds: float) -> None:
         """Stop the loop once its tasks have ended, and wait for that *join_seconds* at most."""
@@ -218,6 +219,27 @@ def _cancelled() -> Exception:
     from concurrent.futures import CancelledError
 
     return CancelledError()
+
+
+@contextmanager
+def _outside_of_loops() -> Iterator[None]:
+    """Have asyncio and anyio forget the event loop that the calling thread runs in."""
+    from asyncio import events
+
+    running = events._get_running_loop()  # noqa: SLF001 - for who implements loops
+    sniffio: Any = sys.modules.get("sniffio")
+    library = sniffio and sniffio.thread_local.name
+    token = sniffio and sniffio.current_async_library_cvar.set("asyncio")
+    try:
+        events._set_running_loop(None)  # noqa: SLF001
+        if sniffio:
+            sniffio.thread_local.name = "asyncio"
+        yield
+    finally:
+        events._set_running_loop(running)  # noqa: SLF001
+        if sniffio:
+            sniffio.thread_local.name = library
+            sniffio.current_async_library_cvar.reset(token)
 
 
 async def _finish(function: Callable[[], Awaitable[T]]) -> T:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -65,10 +66,8 @@ def ended():
 
     yield ended
     for process in children:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # with the child that is waited for
-        except ProcessLookupError:
-            pass
         process.communicate()
 
 

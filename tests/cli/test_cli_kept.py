@@ -3,10 +3,14 @@
 import errno
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tokenkeeper import (
     ConfigurationWarning,
@@ -296,14 +300,34 @@ class TestFiles:
         assert [file.name for file in shelf.directory.iterdir()] == ["key"]
 
 
-def test_many_processes_make_one_request(start, server):
-    """Eight commands at once cause one token request and print one token."""
-    server.latency_seconds = 0.2
-    processes = [start("get", "billing") for _ in range(8)]
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="nobody says who waits for a lock")
+def test_many_processes_make_one_request(start, tokenkeeper, cache, server):
+    """Eight commands that meet at the lock cause one token request and print one token."""
+    tokenkeeper("get", "billing")
+    (lock,) = cache.glob("*.lock")
+    for kept in cache.glob("*.json"):
+        kept.unlink()
+    waiting = set()
+
+    def look_who_waits():
+        for process in processes:
+            assert process.poll() is None, "it did not wait"
+            with suppress(OSError):  # a descriptor may be closed meanwhile
+                for fd in Path(f"/proc/{process.pid}/fd").iterdir():
+                    if fd.readlink() == lock:
+                        waiting.add(process.pid)
+
+    with FileLock(lock):
+        processes = [start("get", "billing") for _ in range(8)]
+        ends = time.monotonic() + 60
+        while len(waiting) < len(processes):
+            look_who_waits()
+            assert time.monotonic() < ends, f"{len(waiting)} wait"
+            assert server.stats().token_requests == 1, "one asked without the lock"
     told = [process.communicate(timeout=100) for process in processes]
     assert {words for _, words in told} == {""}
     assert len({token for token, _ in told}) == 1
-    assert server.stats().token_requests == 1
+    assert server.stats().token_requests == 2
 
 
 def test_another_secret_is_the_same_client(tokenkeeper, environment, server):

@@ -160,7 +160,7 @@ def deep():
 @pytest.mark.parametrize("make", [selfish, wide, deep])
 def test_a_mapping(make):
     """A mapping that contains itself, or stands for too much, is an error in words as well."""
-    with pytest.raises(InvalidConfigurationError, match="^configuration: oauth2 can't be read: "):
+    with pytest.raises(InvalidConfigurationError, match=r"^configuration: oauth2 can't be read: "):
         TokenKeeper.from_config({"oauth2": make()})
 
 

@@ -197,7 +197,12 @@ class TestOtherMembers:
         assert lifetime({name: value}) == 600
 
     @pytest.mark.parametrize(
-        "name", ["expires_on", "expires_at", "expiresAt", "expires", ".expires"]
+        "name",
+        [
+            *("expires_on", "expires_at", "expiresAt", "expires", ".expires", "exp", "expireTime"),
+            *("expirationTimestamp", "expiry_ts", "tokenExpirationDate", "access_token_expiry"),
+            *("expires_at_utc", "expires_at_ms", "expires_on_date", "validTo", "not_after"),
+        ],
     )
     @pytest.mark.parametrize(
         "value",
@@ -251,6 +256,19 @@ class TestOtherMembers:
         for value in (60, NOW + 60):
             assert lifetime({name: value}) == 3600
             assert lifetime({name: value, "expires_in": 600}) == 600
+
+    @pytest.mark.parametrize(
+        "date", ["2029-12-31T19:10:00", "2029-12-31 19:10:00", "12/31/2029 07:10:00 PM"]
+    )
+    def test_a_local_time(self, date):
+        """A date without a zone that is past in UTC may be in another zone, and says nothing."""
+        assert lifetime({"expires_at": date, "expires_in": 600}, date=SENT) == 600
+        assert lifetime({"expires_at": date}, date=SENT) == 3600
+        expired({"expires_at": f"{date} +00:00", "expires_in": 600}, date=SENT)
+
+    def test_a_name_without_end(self):
+        """A long name of a member does not make a long message."""
+        assert len(str(expired({"-" * 100_000 + "expires_in": 0}))) < 500
 
     def test_over(self):
         """A token that has expired by another member is asked for again as well."""

@@ -247,12 +247,25 @@ class TestExtra:
         """Of a member that occurs twice extra has the last value, as JSON parsers have it."""
         assert parse('{"access_token": "abc", "a": 1, "a": 2}').extra == {"a": 2}
 
+    @pytest.mark.parametrize(
+        "around",
+        [
+            lambda member: member,
+            lambda member: {"authed_user": member},
+            lambda member: {"data": [{"more": [member]}]},
+            lambda member: {"a": {"b": {"c": {"d": {"e": {"f": member}}}}}},
+        ],
+    )
     @pytest.mark.parametrize("name", ["id_token", "device_secret", "refresh_token", "session_key"])
-    def test_redacted_in_errors(self, name):
+    def test_redacted_in_errors(self, name, around):
         """A secret among the members is not shown by the error of an answer that repeats it."""
         secret = "S3cret-value-of-some-length"
-        body = {name: secret, "error": "denied", "error_description": f"{name} is {secret}"}
-        assert secret not in str(refused(body, 400)) + repr(vars(refused(body, 200)))
+        words = {"error": "denied", "error_description": f"{name} is {secret}"}
+        body = words | around({name: secret})
+        for status in (200, 400):
+            error = refused(body, status)
+            assert secret not in str(error) + repr(vars(error))
+            assert "denied" in str(error)
 
 
 class TestUnusable:

@@ -3,6 +3,7 @@
 import logging
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -90,6 +91,23 @@ class TestAsking:
                 thread.join(20)
             assert len(entra.requests) == 1
             assert keeper.get_token("graph", force_refresh=True) == "entra-2"
+
+    def test_two_threads_at_once(self, provider, entra, monkeypatch):
+        """Each thread returns the token that was granted to its own request."""
+        provider.acquire_token()
+        both_granted = threading.Barrier(2)
+        ask = provider._app.acquire_token_for_client
+
+        def ask_and_meet(**options):
+            result = ask(**options)
+            both_granted.wait(20)
+            return result
+
+        monkeypatch.setattr(provider._app, "acquire_token_for_client", ask_and_meet)
+        with ThreadPoolExecutor(2) as threads:
+            futures = [threads.submit(provider.acquire_token) for _ in range(2)]
+        tokens = {future.result().access_token for future in futures}
+        assert tokens == {"entra-2", "entra-3"}
 
     def test_nothing_before_it_is_needed(self, make, entra):
         """Making a provider asks nothing, also where the authority can't be reached."""

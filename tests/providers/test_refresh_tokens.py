@@ -1,6 +1,8 @@
 """Refresh tokens beside client credentials: when they are used, and what a dead one costs."""
 
+import ctypes
 import os
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
@@ -18,6 +20,7 @@ from tokenkeeper import (
     RetryPolicy,
     TokenAcquisitionError,
     TokenKeeper,
+    portal,
 )
 from tokenkeeper.testing import LoopbackAuthorizationServer, SteppedClock
 
@@ -263,8 +266,19 @@ class TestAFork:
             "refresh_token": 1,
         }
 
-    def test_a_fork_that_python_did_not_see(self, wire, monkeypatch):
-        """The process id shows a fork that was made in C, whose hooks never run."""
+    @pytest.mark.skipif(sys.platform != "linux", reason="the C library is looked up as on Linux")
+    def test_a_fork_made_in_c(self, keeper, server, monkeypatch, exit_code_of):
+        """A fork whose hooks never run is noticed by the process id."""
+        monkeypatch.setattr(os, "fork", ctypes.PyDLL(None).fork)
+        assert exit_code_of(lambda: self.renew(keeper, server)) == 0
+        assert self.renew(keeper, server) == 0
+        assert server.stats().token_requests_by_grant == {
+            "client_credentials": 2,
+            "refresh_token": 1,
+        }
+
+    def test_another_process_id(self, wire, monkeypatch):
+        """The provider itself notices it, without a keeper."""
         wire.post(URL, json=GRANT | {"refresh_token": "r-1"})
         asking = provider()
         token = asking.acquire_token()
@@ -343,6 +357,13 @@ class TestCircles:
                 keeper.get_token("api", force_refresh=True)
         assert caught.value.provider_name == "api"
         assert not caught.value.transient
+
+    @pytest.mark.parametrize("kind", [Circular, AsyncCircular])
+    def test_it_is_found_at_once(self, kind):
+        """Where one of the methods is ours, it is found in the second round, without a keeper."""
+        circular = kind("api")
+        with pytest.raises(TokenAcquisitionError, match="have acquire_token of"):
+            portal.call(circular.acquire_token)
 
     @pytest.mark.parametrize("refresh_tokens", [True, False])
     def test_a_subclass_that_begins_with_a_refresh_token(self, wire, refresh_tokens):

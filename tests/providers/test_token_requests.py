@@ -3,14 +3,17 @@
 import base64
 import json
 import logging
+import os
 import pickle
 
 import pytest
 import requests
 import yaml
+from click.testing import CliRunner
 from servers.recording import GRANT, Recording
 
 from tokenkeeper import (
+    AzureADProvider,
     GenericOAuth2Provider,
     InvalidConfigurationError,
     OAuth2Config,
@@ -18,9 +21,11 @@ from tokenkeeper import (
     TokenKeeper,
     __version__,
 )
+from tokenkeeper.cli.group import cli
 
 pytestmark = pytest.mark.filterwarnings("ignore::tokenkeeper.ConfigurationWarning")
 
+TENANT = "0f0e0d0c-1111-2222-3333-444455556666"
 US = f"tokenkeeper/{__version__}"
 BASIC = "Basic " + base64.b64encode(b"me:hunter2").decode()
 FORM = "application/x-www-form-urlencoded"
@@ -33,17 +38,11 @@ def server():
         yield server
 
 
-@pytest.fixture(params=["Python", "YAML"])
-def ask(request, server, tmp_path):
-    """Return what makes a token request by options, written in Python or in YAML."""
+@pytest.fixture
+def write(server, tmp_path):
+    """Return what writes a configuration by options."""
 
-    def in_python(query="", *, scope=None, additional_params=None, public=False, **options):
-        secret = None if public else "hunter2"
-        url = server.token_url + query
-        config = OAuth2Config("api", "me", secret, url, scope, additional_params)
-        return GenericOAuth2Provider(config, **options).acquire_token()
-
-    def in_yaml(query="", *, public=False, **options):
+    def write(query="", *, public=False, **options):
         block = {
             "provider_name": "api",
             "provider_type": "generic",
@@ -52,14 +51,28 @@ def ask(request, server, tmp_path):
             "token_url": server.token_url + query,
             **options,
         }
-        (tmp_path / "secret").write_text("hunter2\n")
-        (tmp_path / "secret").chmod(0o600)
         if public:
             del block["client_secret_file"]
-        file = tmp_path / "tokens.yaml"
-        file.write_text(yaml.safe_dump({"oauth2": block}))
-        file.chmod(0o600)
-        with TokenKeeper.from_config(file, background=False) as keeper:
+        for name, text in (("secret", "hunter2\n"), ("tokens.yaml", yaml.dump({"oauth2": block}))):
+            (tmp_path / name).write_text(text)
+            (tmp_path / name).chmod(0o600)
+        return tmp_path / "tokens.yaml"
+
+    return write
+
+
+@pytest.fixture(params=["Python", "YAML"])
+def ask(request, server, write):
+    """Return what makes a token request by options, written in Python or in YAML."""
+
+    def in_python(query="", *, scope=None, additional_params=None, public=False, **options):
+        secret = None if public else "hunter2"
+        url = server.token_url + query
+        config = OAuth2Config("api", "me", secret, url, scope, additional_params)
+        return GenericOAuth2Provider(config, **options).acquire_token()
+
+    def in_yaml(query="", **options):
+        with TokenKeeper.from_config(write(query, **options), background=False) as keeper:
             return keeper.get_oauth2_token("api")
 
     return in_python if request.param == "Python" else in_yaml
@@ -209,6 +222,25 @@ def test_what_vendors_ask_for(server, ask, row):
         assert json.loads(sent.body) == content["json"]
     else:
         assert sent.form == content.get("form", [])
+
+
+@pytest.mark.parametrize("command", ["get", "doctor"])
+@pytest.mark.parametrize("row", ROWS)
+def test_what_the_commands_send(server, write, monkeypatch, command, row):
+    """``get`` and the doctor send what a service sends."""
+    for name in [each for each in os.environ if each.startswith(("TOKENKEEPER_", "XDG_RUNTIME"))]:
+        monkeypatch.delenv(name)
+    options, headers, content = ROWS[row]
+    result = CliRunner().invoke(cli, [command, "api", "--config", str(write(**options))])
+    assert result.exit_code == 0, result.output
+    assert ("granted" in result.stdout.split()) is (command == "get")
+    (sent,) = [each for each in server.requests if each.method == "POST"]
+    assert {name: sent.headers.get(name) for name in headers} == headers
+    assert sent.query == content.get("query", [])
+    assert {each.headers["user-agent"] for each in server.requests} <= {
+        US,
+        headers.get("user-agent"),
+    }
 
 
 class TestLives:
@@ -361,6 +393,16 @@ class TestUserAgent:
             session.headers["User-Agent"] = "theirs/1"
             GenericOAuth2Provider(config, session=session).acquire_token()
         assert [each.headers["user-agent"] for each in server.requests] == [US, "theirs/1"]
+
+    def test_entra(self, entra):
+        """So do the requests that msal makes by our transport, discovery included."""
+        provider = AzureADProvider(
+            "graph", "me", "hunter2", TENANT, authority=entra.authority, verify=entra.ca_file
+        )
+        provider.acquire_token()
+        assert entra.agents == [US, US]
+        assert provider.describe()["tenant_id"] == TENANT
+        assert "hunter2" not in str(provider.describe())
 
     def test_refreshing(self, server):
         """A refresh has the same headers and format as a grant."""

@@ -67,4 +67,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_GET = do_POST  # noqa: N815
+    do_GET = do_POST  # noqa: N815 - http.server names it

@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -68,8 +67,7 @@ def signals_of_your_own() -> Iterator[None]:
 
 def _end(number: int, _: FrameType | None) -> None:
     """End the process, and give a terminal its cursor back."""
-    if not _ending.acquire(blocking=False):
-        time.sleep(1)  # the other thread is done long before
+    if not _ending.acquire(timeout=1):  # the other thread ends the process long before
         os._exit(128 + number)
     with suppress(OSError):  # the terminal may be gone
         terminals = [each for each in (1, 2) if os.isatty(each)]

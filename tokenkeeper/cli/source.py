@@ -20,10 +20,11 @@ from tokenkeeper.config.environment import (
     client_from_environment,
     clients_from_environment,
 )
-from tokenkeeper.config.escaping import escaped
 from tokenkeeper.config.loading import load_pieces
+from tokenkeeper.config.problems import in_lines
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.config.trust import find_trusted, this_process
+from tokenkeeper.escaping import escaped
 from tokenkeeper.exceptions import (
     ConfigurationWarning,
     InvalidConfigurationError,
@@ -85,7 +86,7 @@ class Described:
         problems = tuple(each for name in wrong for each in self.problems.get(name, ()))
         if not problems:
             return None
-        return InvalidConfigurationError("; ".join(problems), problems=problems)
+        return InvalidConfigurationError(in_lines(problems), problems=problems)
 
     def raise_if_wrong(self, names: Iterable[str] | None = None) -> None:
         """Raise what is wrong with *names*, or with any."""
@@ -166,8 +167,8 @@ class Source:
         for name in wanted:
             if name not in there:
                 raise UnknownProviderError(
-                    f"{self.path.name} describes no provider {name!r}: "
-                    f"it has {', '.join(there) or 'none'}",
+                    f"{escaped(self.path.name)} describes no provider {name!r}: "
+                    f"it has {', '.join(map(escaped, there)) or 'none'}",
                     provider_name=name,
                 )
         described.raise_if_wrong(wanted)

@@ -130,7 +130,10 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
         except TokenAcquisitionError as refused:
             if is_transient(refused):
                 raise
-            await late_import("asyncio").to_thread(self._look_again, self)
+            try:
+                await late_import("asyncio").to_thread(self._look_again, self)
+            except RuntimeError:  # this host has no thread to give
+                self._look_again(self)
             if self._current[1] is provider:
                 raise
         else:

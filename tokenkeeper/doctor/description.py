@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tokenkeeper.checks import names_a_secret
+from tokenkeeper.checks import names_a_secret, shown_url
 from tokenkeeper.oauth.words import tame
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
@@ -67,4 +67,7 @@ def _plain(value: Any, secrets: list[str]) -> Any:
         return value
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(each, secrets) for each in list(value)[:MOST]]
-    return tame(value, secrets, limit=LONGEST)
+    text = str(value)
+    if text.startswith(("https://", "http://")):
+        text = shown_url(text)
+    return tame(text, secrets, limit=LONGEST)

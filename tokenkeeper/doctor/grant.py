@@ -15,7 +15,10 @@ from tokenkeeper.fetch import fetch
 from tokenkeeper.held import HeldToken
 from tokenkeeper.schedule import deadlines
 
-__all__ = ["look_at_credentials", "look_at_lifetime", "look_at_scope"]
+__all__ = ["ENOUGH_SECONDS", "look_at_credentials", "look_at_lifetime", "look_at_scope"]
+
+ENOUGH_SECONDS = 30.0
+"""What a renewal should have: as much as one request takes that hangs (``total_timeout``)."""
 
 
 def look_at_credentials(visit: Visit) -> Report:
@@ -73,7 +76,7 @@ def _facts(error: OAuth2Error) -> dict[str, Any]:
 
 
 def look_at_lifetime(visit: Visit) -> Report:
-    """Compare the token's life with the buffer that it is to be renewed ahead of."""
+    """Tell when the token is renewed, and warn if there is little time for that."""
     lifetime, buffer = visit.lifetime, visit.subject.provider.buffer_seconds
     times = deadlines(0.0, lifetime, buffer, 0.0)
     facts = {
@@ -81,6 +84,8 @@ def look_at_lifetime(visit: Visit) -> Report:
         "buffer_seconds": buffer,
         "renewed_after_seconds": round(times.renew_at, 1),
     }
+    slack = times.dead_at - times.renew_at
+    facts["renewal_seconds"] = round(slack, 1)
     text = f"{lifetime:.0f} s; renewed after {times.renew_at:.0f} s"
     assumed = visit.subject.assumed_lifetime
     is_assumed = assumed is not None and abs(lifetime - assumed) <= 1  # no other member said it
@@ -90,12 +95,14 @@ def look_at_lifetime(visit: Visit) -> Report:
             "ask its operator how long tokens live, and set default_lifetime_seconds to that",
         )
         return Report(Step.LIFETIME, (finding,), facts | {"assumed": True})
-    if lifetime > buffer:
+    if lifetime <= buffer:
+        shrunk = times.ends_at - times.stale_at
+        text += f" (the buffer of {buffer:g} s shrinks to {shrunk:.0f} s)"
+    if slack >= ENOUGH_SECONDS:
         return Report(Step.LIFETIME, (ok(text),), facts)
     finding = warning(
-        f"{text}: it lives no longer than the buffer of {buffer:g} s, which shrinks to "
-        f"{times.ends_at - times.stale_at:.0f} s",
-        "have the server grant longer lives, or set refresh_buffer_seconds to less",
+        f"{text}: a renewal has {slack:.0f} s, and callers wait in any outage that is longer",
+        "have the server grant longer lives",
     )
     return Report(Step.LIFETIME, (finding,), facts)
 
@@ -107,13 +114,21 @@ def look_at_scope(visit: Visit) -> Report:
     granted = (token.scope or "").split() if token else []
     missing = [each for each in asked if each not in granted]
     more = [each for each in granted if each not in asked]
-    facts = {"asked": asked, "granted": granted}
+    facts: dict[str, Any] = {"asked": asked, "granted": granted}
     findings: list[Finding] = []
     if missing:
         findings.append(
             failure(
                 f"asked for {' '.join(asked)}, and not granted: {' '.join(missing)}",
                 "have the client permitted at the server, or ask for less",
+            )
+        )
+    elif asked and "scope" in visit.subject.unsaid:
+        facts["assumed"] = True
+        findings.append(
+            note(
+                f"assumed, not granted by name: {' '.join(asked)} (the server names no scope, "
+                "which stands for what was asked for, RFC 6749 §5.1)"
             )
         )
     elif asked:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 from urllib.parse import urlsplit
+
+import requests
 
 from tokenkeeper.checks import checked_endpoint
 from tokenkeeper.config.reloadable import ReloadableProvider
@@ -38,7 +42,7 @@ class Subject:
     :ivar description: what the provider says of itself, fit to be shown.
     :ivar assumed_lifetime: the seconds that a token lives whose server does not say.
     :ivar unsaid: what the server leaves out of its answer to the token request, once it has been
-        made: ``expires_in``, which a token's provider then assumes.
+        made: ``expires_in`` or ``scope``, which a token's provider then assumes.
     """
 
     provider: BaseOAuth2Provider
@@ -63,15 +67,23 @@ class Subject:
         """The URL without its query, which may hold a secret."""
         return self.url and self.url.partition("?")[0]
 
+    @cached_property
+    def requested_url(self) -> str:
+        """The URL as requests asks for it, which writes a host in other letters by IDNA 2008."""
+        url = self.url or ""
+        with suppress(requests.RequestException, ValueError):
+            return requests.Request("POST", url).prepare().url or url
+        return url  # the request itself will say what is wrong
+
     @property
     def host(self) -> str:
-        """The host of :attr:`url`."""
-        return urlsplit(self.url or "").hostname or ""
+        """The host of :attr:`url`, as it is looked up."""
+        return urlsplit(self.requested_url).hostname or ""
 
     @property
     def port(self) -> int:
         """The port of :attr:`url`."""
-        parts = urlsplit(self.url or "")
+        parts = urlsplit(self.requested_url)
         return parts.port or (443 if parts.scheme == "https" else 80)
 
     @property
@@ -120,7 +132,7 @@ def subject_of(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Sub
             "client_secret_post",
             " ".join(provider._scopes),  # noqa: SLF001
             description=description,
-        )
+        )  # Entra ID names no scope, and refuses a request whose scope it can't grant
     return _custom(provider, description)
 
 
@@ -148,10 +160,10 @@ def _unsaid(transport: HttpTransport) -> set[str]:
     unsaid: set[str] = set()
     request = transport.request
 
-    def listen(*arguments: Any, **options: Any) -> HttpAnswer:
-        answer = request(*arguments, **options)
-        if as_json(answer).get("expires_in") is None:
-            unsaid.add("expires_in")
+    def listen(method: str, *arguments: Any, **options: Any) -> HttpAnswer:
+        answer = request(method, *arguments, **options)
+        content = as_json(answer)
+        unsaid.update(name for name in ("expires_in", "scope") if content.get(name) is None)
         return answer
 
     transport.request = listen  # type: ignore[method-assign] # no one else has this provider

@@ -8,6 +8,7 @@ from tokenkeeper.doctor.certificate import Certificate
 from tokenkeeper.doctor.findings import Finding, failure
 from tokenkeeper.doctor.route import Route
 from tokenkeeper.doctor.visit import Visit
+from tokenkeeper.oauth.verdict import CODES
 
 __all__ = ["bad_bundle", "no_handshake", "no_tunnel", "not_verified"]
 
@@ -71,6 +72,11 @@ def no_handshake(error: Exception, visit: Visit) -> Finding:
             f"port {visit.subject.port} of {visit.subject.host} does not speak TLS",
             "check the port in the URL",
         )
+    if "CERTIFICATE_REQUIRED" in reason or "BAD_CERTIFICATE" in reason:
+        return failure(
+            "TLS certificate required: the server wants one from this client",
+            CODES["client_certificate_required"].advice,
+        )
     if "PROTOCOL" in reason or "VERSION" in reason:
         return failure(
             f"no version of TLS in common ({reason})",
@@ -91,12 +97,11 @@ def no_handshake(error: Exception, visit: Visit) -> Finding:
     )
 
 
-def no_tunnel(words: str) -> Finding:
-    """Return what *words*, those of http.client, mean: the proxy let nobody through."""
-    if " 407" in words:
+def no_tunnel(status: int | None) -> Finding:
+    """Return what the *status* of a proxy's answer means; ``None`` for no answer."""
+    if status == 407:
         return failure("the proxy wants credentials", "set them: http://user:password@host:port")
-    if "Tunnel connection failed" in words:
-        status = words.removeprefix("Tunnel connection failed: ").split(" ")[0]
+    if status is not None:
         return failure(
             f"the proxy does not let us through to the server (HTTP {status})",
             "have the host permitted at the proxy, or name it in NO_PROXY",

@@ -5,23 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import aiohttp
 from yarl import URL
 
 from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
-from tokenkeeper.integrations._refusals import let_go_async
+from tokenkeeper.integrations._refusals import let_go_async, renewed_async, would_reject
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperMiddleware"]
 
 
-class KeeperMiddleware:
+class KeeperMiddleware(StaysHere):
     """Authenticates the requests of a session with the token of a provider (RFC 6750 §2.1).
 
     .. code-block:: python
@@ -31,9 +29,10 @@ class KeeperMiddleware:
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
     renewal follows. The request is sent again, unless its body is a stream; the caller then gets
-    the 401 at once, and the next request has the new token. A second 401 is the caller's. Places
-    that are not allowed get no token, and are called all the same. Any number of sessions and event
-    loops may share one.
+    the 401 at once, and the next request has the new token. A second 401 is the caller's. Where the
+    API refuses freshly granted tokens, none is renewed for a while, and each 401 is the caller's.
+    Places that are not allowed get no token, and are called all the same. Any number of sessions
+    and event loops may share one.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
@@ -53,7 +52,7 @@ class KeeperMiddleware:
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._manager = OAuth2TokenManager(keeper)
+        self._manager = OAuth2TokenManager(checked_pair(keeper, provider_name, timeout))
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout
@@ -88,7 +87,8 @@ class KeeperMiddleware:
         response = await handler(request)
         if response.status != 401:
             return response
-        if not _can_be_sent_again(request.body):
+        rejected = would_reject(self._manager.keeper, self._provider_name, token)
+        if rejected or not _can_be_sent_again(request.body):
             try:
                 await let_go_async(self._manager, self._provider_name, token)
             except BaseException:  # such as a cancellation: nobody will see the answer
@@ -96,8 +96,7 @@ class KeeperMiddleware:
                 raise
             return response
         response.release()
-        name, timeout = self._provider_name, self._timeout
-        token = Hidden(await self._manager.renew_refused(name, token.text, timeout=timeout))
+        token = await renewed_async(self._manager, self._provider_name, token, self._timeout)
         request.headers["Authorization"] = f"Bearer {token.text}"
         return await handler(request)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from inspect import isawaitable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from weakref import WeakKeyDictionary
 
 from anyio import CancelScope
@@ -25,11 +25,16 @@ from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
-from tokenkeeper.integrations._refusals import let_go, let_go_async
+from tokenkeeper.integrations._refusals import (
+    let_go,
+    let_go_async,
+    renewed,
+    renewed_async,
+    would_reject,
+)
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
 
@@ -37,13 +42,14 @@ __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
-class RenewingTransport(HttpTransport[Any, Any]):
+class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
     """Sends the requests of a blocking client, and renews the token once where it is refused.
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
     renewal follows. The request is sent again if its body can be; if not the caller gets the 401
-    at once, and the next request has the new token. A second 401 is the caller's. Thread-safe if
-    the transport below is.
+    at once, and the next request has the new token. A second 401 is the caller's. Where the API
+    refuses freshly granted tokens, none is renewed for a while, and each 401 is the caller's.
+    Thread-safe if the transport below is.
 
     :param keeper: where tokens come from.
     :param provider_name: whose; the same that the client's credential has.
@@ -70,7 +76,7 @@ class RenewingTransport(HttpTransport[Any, Any]):
 
             transport = RequestsTransport()
         self._transport = transport
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name, timeout)
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout
@@ -86,16 +92,16 @@ class RenewingTransport(HttpTransport[Any, Any]):
         _note_redirect(request, response)
         if shown is None or response.status_code != 401:
             return response
-        if not shown.rewind(request):
+        rejected = would_reject(self._keeper, self._provider_name, shown.token)
+        if rejected or not shown.rewind(request):
             let_go(self._keeper, self._provider_name, shown.token)
             return response
         _closing(response)
-        name, refused = self._provider_name, shown.token
         try:
-            renewed = Hidden(self._keeper.renew_refused(name, refused.text, self._timeout))
+            token = renewed(self._keeper, self._provider_name, shown.token, self._timeout)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        request.headers["Authorization"] = f"Bearer {renewed.text}"
+        request.headers["Authorization"] = f"Bearer {token.text}"
         response = self._transport.send(request, **options)
         _note_redirect(request, response)
         return response
@@ -125,7 +131,7 @@ class RenewingTransport(HttpTransport[Any, Any]):
         self.close()
 
 
-class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
+class AsyncRenewingTransport(StaysHere, AsyncHttpTransport[Any, Any]):
     """The same for an async client, under asyncio and trio.
 
     Its parameters are those of :class:`RenewingTransport`, but that the transport below is
@@ -147,7 +153,7 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
 
             transport = AioHttpTransport()
         self._transport = transport
-        self._manager = OAuth2TokenManager(keeper)
+        self._manager = OAuth2TokenManager(checked_pair(keeper, provider_name, timeout))
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout
@@ -159,7 +165,8 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
         _note_redirect(request, response)
         if shown is None or response.status_code != 401:
             return response
-        if not shown.rewind(request):
+        rejected = would_reject(self._manager.keeper, self._provider_name, shown.token)
+        if rejected or not shown.rewind(request):
             try:
                 await let_go_async(self._manager, self._provider_name, shown.token)
             except BaseException:  # such as a cancellation: nobody will see the answer
@@ -168,12 +175,13 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
                 raise
             return response
         await _done(_closing(response))
-        name, refused = self._provider_name, shown.token
         try:
-            renewed = Hidden(await self._manager.renew_refused(name, refused.text, self._timeout))
+            token = await renewed_async(
+                self._manager, self._provider_name, shown.token, self._timeout
+            )
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        request.headers["Authorization"] = f"Bearer {renewed.text}"
+        request.headers["Authorization"] = f"Bearer {token.text}"
         response = await self._transport.send(request, **options)
         _note_redirect(request, response)
         return response

@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import grpc.aio
 
-from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
 from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._grpc_calls import Deadline
 from tokenkeeper.integrations._refusals import let_go_async
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["renewing_interceptors"]
 
@@ -52,12 +50,12 @@ def renewing_interceptors(
 
     Made anew for each channel, they belong to the event loop of that channel.
     """
-    manager = OAuth2TokenManager(keeper)
+    manager = OAuth2TokenManager(checked_pair(keeper, provider_name))
     kinds = (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)
     return [kind(manager, provider_name) for kind in kinds]  # type: ignore[misc]
 
 
-class _Renewing:
+class _Renewing(StaysHere):
     """What the four have in common: the token, and what to do once it was refused.
 
     Where the keeper has no token, the plugin meets the same error and hands it to gRPC.
@@ -74,10 +72,16 @@ class _Renewing:
         except OAuth2Error:
             return None
 
-    async def _renew(self, token: Hidden[str], deadline: Deadline) -> None:
-        with suppress(OAuth2Error):
-            name = self._provider_name
+    async def _renew(self, token: Hidden[str], deadline: Deadline) -> bool:
+        """Have *token* renewed; return whether the call may be made again."""
+        name = self._provider_name
+        try:
             await self._manager.renew_refused(name, token.text, timeout=deadline.left())
+        except TokenRejectedError:
+            return False  # the server would refuse the call again
+        except OAuth2Error:
+            pass  # the plugin meets the same error
+        return True
 
     async def _let_go(self, token: Hidden[str] | None) -> None:
         if token is not None:
@@ -114,7 +118,8 @@ class _UnaryUnary(_Renewing, grpc.aio.UnaryUnaryClientInterceptor):  # type: ign
             raise
         if token is None or not _is_refusal(code):
             return call
-        await self._renew(token, deadline)
+        if not await self._renew(token, deadline):
+            return call
         return await continuation(deadline.now(), request)
 
 
@@ -131,7 +136,8 @@ class _UnaryStream(_Renewing, grpc.aio.UnaryStreamClientInterceptor):  # type: i
         except grpc.aio.AioRpcError as error:
             if token is None or not _is_refusal(error.code()):
                 raise
-            await self._renew(token, deadline)
+            if not await self._renew(token, deadline):
+                raise
             return await continuation(deadline.now(), request)
         return call if first is _NOTHING else _chained(first, self._watched(answers, token))
 

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
 from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import let_go, let_go_async
+from tokenkeeper.integrations._refusals import (
+    let_go,
+    let_go_async,
+    renewed,
+    renewed_async,
+    would_reject,
+)
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 
 
-class KeeperAuth(httpx.Auth):
+class KeeperAuth(StaysHere, httpx.Auth):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1).
 
     May be shared by any number of clients, threads and event loops. An answer of 401 names the
     token that was refused: however many requests meet it at once, one renewal follows. The
     request is sent again, unless its body is a stream; the caller then gets the 401 at once, and
-    the next request has the new token. A second 401 is the caller's.
+    the next request has the new token. A second 401 is the caller's. Where the API refuses freshly
+    granted tokens, none is renewed for a while, and each 401 is the caller's.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
@@ -44,7 +50,7 @@ class KeeperAuth(httpx.Auth):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name, timeout)
         self._manager = OAuth2TokenManager(keeper)
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
@@ -59,7 +65,8 @@ class KeeperAuth(httpx.Auth):
         response = yield _signed(request, token)
         if _was_refused(response, token):
             refused = response.request  # the last one, if there were redirects
-            if not _can_be_sent_again(refused):
+            rejected = would_reject(self._keeper, self._provider_name, token)
+            if rejected or not _can_be_sent_again(refused):
                 let_go(self._keeper, self._provider_name, token)
                 return
             try:
@@ -67,9 +74,8 @@ class KeeperAuth(httpx.Auth):
             except httpx.HTTPError:
                 let_go(self._keeper, self._provider_name, token)
                 raise
-            name, timeout = self._provider_name, self._timeout
-            token = Hidden(self._keeper.renew_refused(name, token.text, timeout=timeout))
-            yield _signed(refused, token)
+            again = renewed(self._keeper, self._provider_name, token, self._timeout)
+            yield _signed(refused, again)
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -80,7 +86,8 @@ class KeeperAuth(httpx.Auth):
         response = yield _signed(request, token)
         if _was_refused(response, token):
             refused = response.request
-            if not _can_be_sent_again(refused):
+            rejected = would_reject(self._keeper, self._provider_name, token)
+            if rejected or not _can_be_sent_again(refused):
                 await let_go_async(self._manager, self._provider_name, token)
                 return
             try:
@@ -88,9 +95,8 @@ class KeeperAuth(httpx.Auth):
             except httpx.HTTPError:
                 await let_go_async(self._manager, self._provider_name, token)
                 raise
-            name, timeout = self._provider_name, self._timeout
-            token = Hidden(await self._manager.renew_refused(name, token.text, timeout=timeout))
-            yield _signed(refused, token)
+            again = await renewed_async(self._manager, self._provider_name, token, self._timeout)
+            yield _signed(refused, again)
 
 
 def _signed(request: httpx.Request, token: Hidden[str]) -> httpx.Request:

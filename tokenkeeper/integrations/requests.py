@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 import requests.auth
@@ -14,21 +14,21 @@ from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import let_go
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.integrations._refusals import let_go, renewed, would_reject
+from tokenkeeper.keeper import TokenKeeper, checked_pair
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 
 
-class KeeperAuth(requests.auth.AuthBase):
+class KeeperAuth(StaysHere, requests.auth.AuthBase):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1). Thread-safe.
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
     renewal follows. The request is sent again if its body can be; a second 401 is the caller's.
     A body that can be read but once, such as a generator's, is not sent again: the caller gets the
-    401 at once, and the next request has the new token.
+    401 at once, and the next request has the new token. Where the API refuses freshly granted
+    tokens, none is renewed for a while, and each 401 is the caller's.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
@@ -48,7 +48,7 @@ class KeeperAuth(requests.auth.AuthBase):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name, timeout)
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout
@@ -66,9 +66,12 @@ class KeeperAuth(requests.auth.AuthBase):
         return request
 
     def renew(self, refused: Hidden[str]) -> Hidden[str]:
-        """Return a token in the place of *refused*."""
-        name, timeout = self._provider_name, self._timeout
-        return Hidden(self._keeper.renew_refused(name, refused.text, timeout=timeout))
+        """Return a token in place of *refused*, or the same if there is no other."""
+        return renewed(self._keeper, self._provider_name, refused, self._timeout)
+
+    def would_reject(self, refused: Hidden[str]) -> bool:
+        """Return whether *refused* is not renewed now."""
+        return would_reject(self._keeper, self._provider_name, refused)
 
     def let_go(self, refused: Hidden[str]) -> None:
         """Have *refused* renewed, for callers that come later."""
@@ -101,7 +104,7 @@ class _Answer:
         refused_twice = self._sent_again is not None
         if response.status_code != 401 or not carried or refused_twice:
             return response
-        if not rewind(request.body, self._position):
+        if self._auth.would_reject(self._token) or not rewind(request.body, self._position):
             self._auth.let_go(self._token)
             return response
         if not options.get("stream"):  # what else it says counts for nothing

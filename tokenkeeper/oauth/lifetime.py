@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tokenkeeper.oauth.exchange import Expected
 from tokenkeeper.oauth.jwt_claims import jwt_claims
 from tokenkeeper.oauth.members import Members
-from tokenkeeper.oauth.moments import as_duration, as_moment, seconds_in
+from tokenkeeper.oauth.moments import as_duration, as_moment, is_local_date, seconds_in
 
 __all__ = ["LONGEST_LIFETIME_SECONDS", "ExpiredAnswer", "Now", "read_lifetime", "read_refresh"]
 
@@ -32,7 +32,8 @@ NEVER_SECONDS = 86400.0
 _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]+")
 _EXPIRY = re.compile(
     r"(?:(?:access_?)?token_?)?(?:expires?|expiry|expiration|exp)"
-    r"(?:_?(?P<how>in|after|at|on|date|time|date_?time|utc))?(?:_(?:in_)?(?P<unit>[a-z]+))?"
+    r"(?:_?(?P<how>in|after|at|on|date|time|date_?time|timestamp|ts|epoch))?"
+    r"(?:_(?:in_)?(?P<unit>(?!utc|date|time)[a-z]+))?(?:_(?:utc|date|time|timestamp))?"
     r"|valid_?(?:until|to)|not_?after"
 )
 _REFRESH = re.compile(r"(?:refresh|renew)_?(?P<how>in|after|at|on)(?:_(?P<unit>[a-z]+))?")
@@ -75,7 +76,7 @@ class _Said(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        return self.seconds < 0.001  # of which a datetime would leave nothing, in the end
+        return self.seconds < 0.001  # next to nothing, of which a datetime may keep nothing
 
 
 def read_lifetime(content: Members, access_token: str, expected: Expected, now: Now) -> float:
@@ -91,7 +92,7 @@ def read_lifetime(content: Members, access_token: str, expected: Expected, now: 
     alive = [each for each in said if not each.is_over]
     over = _over(said, alive, now)
     if over and not expected.never_expires:
-        raise ExpiredAnswer(over.name)
+        raise ExpiredAnswer(over.name[:40])
     if not alive:
         unsaid = NEVER_SECONDS if expected.never_expires else expected.default_lifetime
         return min(unsaid, LONGEST_LIFETIME_SECONDS)
@@ -153,7 +154,9 @@ def _duration(name: str, value: Any, unit: float, now: Now) -> _Said | None:
 def _moment(name: str, value: Any, unit: float, now: Now) -> _Said | None:
     moment = as_moment(value)
     if moment is not None:
-        return _Said(name, now.until(moment), False)
+        left = now.until(moment)
+        # In the past only by a guess at its zone, it says nothing.
+        return None if left <= 0 and is_local_date(value) else _Said(name, left, False)
     # Some servers put a duration here. A 0 only says that there is no moment.
     seconds = as_duration(value)
     if seconds is None or not 0 < seconds < math.inf:

@@ -1,8 +1,8 @@
 """The JSON object in an answer, read generously.
 
-Most of an answer is of no use to us, and a fault in it does no harm: a member that occurs twice, a
-number that is not one, nesting that nobody can follow, text in another encoding. All that must
-be right are the few members that a token is made of, and their readers check those.
+Most members of an answer are not needed, and a fault in one does no harm: a member that occurs
+twice, a number such as ``NaN``, deep nesting, text in another encoding. A token is made of a few
+members, and the code that reads those checks them.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-__all__ = ["as_duration", "as_moment", "as_number", "seconds_in"]
+__all__ = ["as_duration", "as_moment", "as_number", "is_local_date", "seconds_in"]
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?")
 _ENORMOUS = re.compile(r"([+-]?)(?=[0-9])0*+([0-9]*+)(?:\.[0-9]*)?")
@@ -23,7 +23,7 @@ _SECONDS_IN = (
 _US_DATE = re.compile(
     r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4}),? "
     r"(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d) ?(?P<half>[AP]M)?"
-    r"(?: ?(?:(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)|Z|UTC|GMT))?",
+    r" ?(?P<zone>(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)|Z|UTC|GMT)?",
     re.IGNORECASE | re.ASCII,
 )
 _DOTNET_DATE = re.compile(r"/Date\((?P<number>[0-9]{1,15})(?:[+-][0-9]{4})?\)/")
@@ -77,11 +77,11 @@ def as_moment(value: Any) -> float | None:
     """Return the seconds since the epoch that *value* means, or ``None``.
 
     It may be a number of seconds, milliseconds, microseconds or nanoseconds, or a date as in ISO
-    8601, in HTTP, or as .NET writes it. A date without a zone is UTC.
+    8601, in HTTP, or as .NET writes it. A date without a zone is taken as UTC.
     """
     number = as_number(value)
-    if number is None and isinstance(value, str) and len(value) <= _LONGEST_TEXT:
-        number = _date(value.strip())
+    if number is None and (date := _date(value)):
+        number = date.replace(tzinfo=date.tzinfo or UTC).timestamp()
     if number is None or not _FIRST_EPOCH <= number < math.inf:
         return None
     while number >= _FIRST_MILLISECONDS:
@@ -89,12 +89,22 @@ def as_moment(value: Any) -> float | None:
     return number
 
 
-def _date(text: str) -> float | None:
+def is_local_date(value: Any) -> bool:
+    """Return whether *value* is a date without a zone, which may be one of any zone."""
+    date = _date(value)
+    return date is not None and date.tzinfo is None
+
+
+def _date(value: Any) -> datetime | None:
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or as_number(value) is not None:
+        return None
+    text = value.strip()
     for read in (_iso_date, _us_date, _dotnet_date, parsedate_to_datetime):
         try:
-            moment = read(text)
-            if moment is not None:
-                return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+            date = read(text)
+            if date is not None:
+                date.replace(tzinfo=date.tzinfo or UTC).timestamp()  # or it is out of range
+                return date
         except (ValueError, TypeError, IndexError, OverflowError):
             pass  # it is of another form
     return None
@@ -113,7 +123,8 @@ def _us_date(text: str) -> datetime | None:
     hour = int(found["hour"])
     if found["half"]:
         hour = hour % 12 + (12 if found["half"].upper() == "PM" else 0)
-    zone = timedelta(hours=int(found["hours"] or 0), minutes=int(found["minutes"] or 0))
+    offset = timedelta(hours=int(found["hours"] or 0), minutes=int(found["minutes"] or 0))
+    zone = timezone(-offset if found["sign"] == "-" else offset) if found["zone"] else None
     return datetime(
         int(found["year"]),
         int(found["month"]),
@@ -121,7 +132,7 @@ def _us_date(text: str) -> datetime | None:
         hour,
         int(found["minute"]),
         int(found["second"]),
-        tzinfo=timezone(-zone if found["sign"] == "-" else zone),
+        tzinfo=zone,
     )
 
 

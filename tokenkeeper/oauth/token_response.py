@@ -1,6 +1,6 @@
 """A token endpoint's answer of success (RFC 6749 §5.1). No I/O, no lock, no trust.
 
-What is passed on to an API, the token's text, must be right. What we do not need never spoils it.
+The token's text is passed on to APIs, so it must be right. Other members never spoil it.
 """
 
 from __future__ import annotations
@@ -122,10 +122,9 @@ def _scope(content: Members, expected: Expected) -> str | None:
     tokens = [each for text in texts for each in text.split() if _SCOPE_TOKEN.fullmatch(each)]
     if tokens:
         return " ".join(tokens)
-    says_none = said == [] or (texts == said and not "".join(texts).strip())
-    return (
-        None if says_none else expected.scope
-    )  # RFC 6749 §5.1: left out, it is what was asked for
+    if said == [] or (texts == said and not "".join(texts).strip()):
+        return None
+    return expected.scope  # RFC 6749 §5.1: left out where it is what was asked for
 
 
 def _refresh_token(content: Members) -> str | None:

@@ -38,7 +38,6 @@ from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_r
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.anew import ask_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     import requests
@@ -57,7 +56,7 @@ _GRAPH_OF = {
 }
 
 
-class AzureADProvider(StaysHere, BaseOAuth2Provider):
+class AzureADProvider(BaseOAuth2Provider):
     """Asks Entra ID by client credentials, with a client secret. Thread-safe.
 
     :param provider_name: the name that callers ask for.
@@ -185,6 +184,16 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
             provider_name=self.provider_name,
             transient=False,
         ) from None
+
+    def describe(self) -> Mapping[str, object]:
+        """Return how this provider asks, without a secret."""
+        return {
+            **super().describe(),
+            "authority": self._authority,
+            "tenant_id": self._tenant_id,
+            "client_id": self._client_id,
+            "scope": " ".join(self._scopes),
+        }
 
     def __repr__(self) -> str:
         where = f"{self._authority}/{self._tenant_id}"

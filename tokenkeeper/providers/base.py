@@ -10,10 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
+from tokenkeeper.arguments import check_number
 from tokenkeeper.checks import checked_text
-from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.exceptions import naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.providers.anew import ask_anew
+from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseOAuth2Provider"]
 
 
-class BaseOAuth2Provider(ABC):
+class BaseOAuth2Provider(StaysHere, ABC):
     """Derive from it to get tokens from anywhere.
 
     ``acquire_token`` must be written, ``refresh_token`` and ``close`` may be; each **either** as
@@ -49,12 +51,8 @@ class BaseOAuth2Provider(ABC):
         retry: RetryPolicy | None = None,
     ) -> None:
         self.provider_name = checked_text(provider_name, "provider_name")
-        if not 0 <= buffer_seconds < float("inf"):
-            raise InvalidConfigurationError(
-                f"provider {provider_name!r}: buffer_seconds must be a number, 0 or more",
-                provider_name=provider_name,
-                field="buffer_seconds",
-            )
+        with naming(provider_name):
+            check_number(buffer_seconds, "buffer_seconds", least=0, unit=" of seconds")
         self.buffer_seconds = buffer_seconds
         self.retry = retry
 
@@ -78,6 +76,14 @@ class BaseOAuth2Provider(ABC):
         """
         return ask_anew(self)
 
+    def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Ask for a token in place of *token*, which an API refused (401).
+
+        By default :meth:`refresh_token`. Override it where tokens come out of a cache, which
+        would return the refused one.
+        """
+        return self.refresh_token(token)
+
     def close(self) -> Awaitable[None] | None:
         """Give back connections. The provider may be used again, and then makes new ones."""
         return None
@@ -91,7 +97,7 @@ class BaseOAuth2Provider(ABC):
         """
         return {"type": f"{type(self).__module__}:{type(self).__qualname__}"}
 
-    def after_fork_in_child(self) -> None:  # noqa: B027 - it may be written
+    def after_fork_in_child(self) -> None:
         """Leave clients, connections and locks to the parent; by default there are none.
 
         A keeper calls this in a forked child for each of its providers, before it asks them for

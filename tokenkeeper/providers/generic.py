@@ -27,7 +27,6 @@ from tokenkeeper.oauth.transport import HttpTransport, checked_seconds
 from tokenkeeper.providers.anew import ask_anew, is_asking_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import is_transient
-from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     import requests
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["GenericOAuth2Provider"]
 
 
-class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
+class GenericOAuth2Provider(BaseOAuth2Provider):
     """Asks the token endpoint of *config*. Thread-safe.
 
     :param config: who asks, where, and for what.

@@ -33,6 +33,23 @@ class TestGrant:
         assert seen.skipped_after(Step.CREDENTIALS)
         assert [method for method, _ in server.seen].count("POST") == 1
 
+    def test_a_secret_that_encoding_changes(self, describe, examine, server):
+        """Where Basic is refused and form-encoding changes the secret, both cures are named."""
+        server.granted = (401, {"error": "invalid_client"})
+        describe(secret=f"{SECRET}+/=")
+        code, seen = examine()
+        assert code == Step.CREDENTIALS
+        assert "form_encode_credentials=False" in seen["credentials"].text
+        assert 'token_endpoint_auth_method="client_secret_post"' in seen["credentials"].text
+
+    def test_hints_fit_the_grant(self, describe, examine, server):
+        """A client is not told to sign in."""
+        server.granted = (400, {"error": "invalid_grant"})
+        describe()
+        text = examine()[1]["credentials"].text
+        assert "sign in" not in text.lower()
+        assert "client credentials" in text
+
     def test_a_configured_client_is_asked_once_too(self, run, server, configure):
         """A provider of a file looks for a rotated secret elsewhere, but not here."""
         server.granted = (503, {"error": "temporarily_unavailable"})
@@ -69,15 +86,40 @@ class TestGrant:
         assert "default_lifetime_seconds" in seen["lifetime"].advice
         assert seen["lifetime"].facts["assumed"] is True
 
-    @pytest.mark.parametrize(("lifetime", "status"), [(300, "warning"), (302, "ok")])
-    def test_a_life_shorter_than_the_buffer(self, describe, examine, server, lifetime, status):
-        """A token that lives no longer than the buffer draws a warning."""
+    @pytest.mark.parametrize(
+        ("lifetime", "status", "shrinks"),
+        [
+            (10, "warning", True),
+            (60, "warning", True),
+            (90, "ok", True),
+            (300, "ok", True),
+            (302, "ok", False),
+            (3600, "ok", False),
+        ],
+    )
+    def test_a_short_life(self, describe, examine, server, lifetime, status, shrinks):
+        """A short life draws a warning where a renewal has no time for a request that hangs."""
         server.granted = {**server.granted, "expires_in": lifetime}
         describe()
         code, seen = examine()
         assert code == 0
         assert seen["lifetime"].status == status
-        assert ("shrinks to" in seen["lifetime"].text) is (status == "warning")
+        assert ("shrinks to" in seen["lifetime"].text) is shrinks
+        assert (seen["lifetime"].facts["renewal_seconds"] < 30) is (status == "warning")
+        assert ("callers wait in any outage" in seen["lifetime"].text) is (status == "warning")
+
+    def test_a_scope_that_is_assumed(self, describe, examine, server):
+        """Where the server names no scope, that it granted all is assumed, and told as such."""
+        describe(scope="read write")
+        code, seen = examine()
+        assert code == 0
+        assert seen["scope"].status == "note"
+        assert seen["scope"].text.startswith("assumed, not granted by name: read write (")
+        assert seen["scope"].facts["assumed"] is True
+        server.granted = {**server.granted, "scope": "write read"}
+        scope = examine()[1]["scope"]
+        assert (scope.status, scope.text) == ("ok", "all granted: read write")
+        assert "assumed" not in scope.facts
 
     def test_a_token_that_was_dead_when_it_came(self, describe, examine, server):
         """An answer that took longer than the token lives is no token."""

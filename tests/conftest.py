@@ -129,6 +129,7 @@ def look():
     """Return what plays the refresher's thread: renew what is due, and wait until that is done."""
 
     def look(keeper):
+        keeper._renewals.look_at_clocks()
         due = keeper._renewals.crew.refresher.take_due()
         for name in due:
             keeper._renewals.renew(name)

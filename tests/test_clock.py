@@ -42,3 +42,15 @@ def test_instant_reads_both_clocks():
     now = instant(SYSTEM_CLOCK)
     assert now.wall == pytest.approx(time.time(), abs=5)
     assert now.monotonic <= SYSTEM_CLOCK.monotonic()
+
+
+@pytest.mark.parametrize("timeout", [1e12, 1e300, float("inf")])
+def test_a_wait_longer_than_the_system_knows(timeout):
+    """A wait of 30,000 years is not an error."""
+    event = threading.Event()
+    waited = []
+    thread = threading.Thread(target=lambda: waited.append(SYSTEM_CLOCK.wait(event, timeout)))
+    thread.start()
+    event.set()
+    thread.join(10)
+    assert waited == [True]

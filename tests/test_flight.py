@@ -3,6 +3,7 @@
 import asyncio
 import math
 import threading
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -139,18 +140,119 @@ def test_a_loop_that_is_gone_holds_nobody_up(run):
     assert flight.result() == "token"
 
 
-def test_landing_twice_from_two_threads_is_one_landing():
-    """Of two that land a flight at once, exactly one outcome stands."""
-    for _ in range(50):
-        flight, start = Flight(), threading.Barrier(2)
+class Meeting(Flight):
+    """A flight whose outcome is looked at by two threads at once, if nothing keeps them apart."""
 
-        def land(outcome, flight=flight, start=start):
-            start.wait(10)
+    def __init__(self):
+        self.both = threading.Barrier(2)
+        self.written = None
+        self.writes = 0
+        super().__init__()
+
+    @property
+    def _outcome(self):
+        seen = self.written
+        if seen is None:
+            with suppress(threading.BrokenBarrierError):
+                self.both.wait(0.2)
+        return seen
+
+    @_outcome.setter
+    def _outcome(self, outcome):
+        if outcome is not None:
+            self.written = outcome
+            self.writes += 1
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_landing_twice_from_two_threads_is_one_landing(fails):
+    """Of two that land a flight at once the first has its way, and the other changes nothing."""
+    flight, start, seen = Meeting(), threading.Barrier(2), []
+
+    def land(outcome):
+        start.wait(10)
+        if fails:
+            flight.fail(TokenAcquisitionError(outcome))
+        else:
             flight.succeed(outcome)
+        seen.append(flight.written)
 
-        threads = [threading.Thread(target=land, args=(n,)) for n in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(10)
-        assert flight.result() in (0, 1)
+    threads = [threading.Thread(target=land, args=(name,)) for name in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert seen == [flight.written] * 2
+    assert flight.writes == 1
+
+
+class LandsAtTheDoor(Flight):
+    """A flight that another thread lands right before a waiter is registered."""
+
+    def wait_and_land(self):
+        self._lock = self
+
+    def __enter__(self):
+        self._lock = threading.Lock()
+        landing = threading.Thread(target=self.succeed, args=("token",))
+        landing.start()
+        landing.join(10)
+        self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+class TestLandingBeforeTheRegistration:
+    """A flight may land between a waiter's first look and its registration."""
+
+    def test_a_thread(self):
+        """It does not wait for a landing that is over."""
+        flight, waited = LandsAtTheDoor(), []
+        flight.wait_and_land()
+        waiter = threading.Thread(target=lambda: waited.append(flight.wait(None)), daemon=True)
+        waiter.start()
+        waiter.join(10)
+        assert waited == [True]
+        assert not flight._waiters
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    @pytest.mark.parametrize("door", [1, 2])
+    def test_a_task(self, backend, door):
+        """Nor does a task, whichever of its two steps the landing comes before."""
+        flight = LandsAtTheDoor()
+        enlist = flight._enlist
+
+        def enlist_late(*arguments):
+            flight.wait_and_land()
+            return enlist(*arguments)
+
+        if door == 1:
+            flight.wait_and_land()
+        else:
+            flight._enlist = enlist_late
+
+        async def main():
+            with anyio.fail_after(10):
+                await flight.wait_async()
+
+        anyio.run(main, backend=backend)
+        assert flight.result() == "token"
+        assert not flight._waiters
+
+
+@pytest.mark.parametrize("timeout", [1e12, threading.TIMEOUT_MAX * 2, 1e300, math.inf])
+def test_a_wait_longer_than_the_system_knows(timeout):
+    """A timeout of 30,000 years is one that does not end first."""
+    flight, waited, waiting = Flight(), [], threading.Event()
+
+    def wait():
+        waiting.set()
+        waited.append(flight.wait(timeout))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    assert waiting.wait(10)
+    flight.succeed("token")
+    thread.join(10)
+    assert waited == [True]

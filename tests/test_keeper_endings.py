@@ -7,7 +7,15 @@ import weakref
 import pytest
 
 import tokenkeeper.keeper as keeper_module
-from tokenkeeper import KeeperClosedError, OAuth2Token, TokenAcquisitionError, TokenKeeper
+from tokenkeeper import (
+    KeeperClosedError,
+    OAuth2Token,
+    TokenAcquisitionError,
+    TokenKeeper,
+    TokenWaitTimeoutError,
+)
+from tokenkeeper.renewal import Renewal
+from tokenkeeper.testing import SteppedClock
 
 
 class TestClose:
@@ -46,6 +54,53 @@ class TestClose:
         assert all(isinstance(results[0], KeeperClosedError) for _, results in waiters)
         source.gate.set()
         closer.join(10)
+
+    def test_a_request_that_has_not_begun_is_not_sent(self, keeper, source, monkeypatch):
+        """A worker that took its job before close() and comes to it afterwards sends nothing."""
+        took, go_on = threading.Event(), threading.Event()
+        claim = Renewal.claim
+
+        def claim_late(flight):
+            took.set()
+            assert go_on.wait(20)
+            return claim(flight)
+
+        monkeypatch.setattr(Renewal, "claim", claim_late)
+        with pytest.raises(TokenWaitTimeoutError):
+            keeper.get_token("api", timeout=0)
+        assert took.wait(20)
+        (worker,) = keeper._crew.workers._threads
+        monkeypatch.setattr(keeper._crew, "dismiss", lambda timeout: None)  # waits for nobody
+        keeper.close()
+        go_on.set()
+        monkeypatch.undo()
+        keeper._crew.dismiss(10)
+        assert not worker.is_alive()
+        assert source.requests == 0
+
+    def test_a_wait_before_a_retry_ends_at_once(self, source, in_thread):
+        """Closing wakes a worker that waits to try again, and the caller that waits for it."""
+
+        class Waits(SteppedClock):
+            begun = threading.Event()
+
+            def wait(self, event, timeout):
+                if threading.current_thread().name == "tokenkeeper-worker":
+                    self.begun.set()
+                return super().wait(event, timeout)
+
+        clock = Waits()
+        keeper = TokenKeeper(clock=clock)
+        source.error = TokenAcquisitionError("busy", status_code=503, retry_after=30)
+        keeper.add_provider(source)
+        thread, got = in_thread(keeper.get_token, "api")
+        assert clock.begun.wait(10)
+        (worker,) = keeper._crew.workers._threads
+        keeper.close()
+        assert not worker.is_alive()  # close() does not wait for longer than a second
+        thread.join(10)
+        assert isinstance(got[0], KeeperClosedError)
+        assert source.requests == 1
 
     def test_context_manager(self, clock, source):
         """Leaving the block closes the keeper."""

@@ -229,9 +229,20 @@ class TestConfig:
     @pytest.mark.parametrize("value", ["", "  ", None, 7, "a\nb", "a\x00b", "a\u2028b", "a\udcff"])
     def test_needed_fields(self, field, value):
         """An empty, missing or unprintable field is refused where it is made, by name."""
+        if (field, value) == ("client_secret", None):
+            return  # a public client; see below
         with pytest.raises(InvalidConfigurationError, match=field) as caught:
             a_config(**{field: value})
         assert caught.value.field == field
+
+    def test_a_client_without_a_secret(self):
+        """A public client leaves out its secret, or says None; the token URL is still needed."""
+        public = OAuth2Config("api", "me", token_url="https://id.example.com/token")
+        assert public.client_secret is None
+        assert public == OAuth2Config("api", "me", None, "https://id.example.com/token")
+        assert pickle.loads(pickle.dumps(public)) == public
+        with pytest.raises(InvalidConfigurationError, match="token_url is empty"):
+            OAuth2Config("api", "me")
 
     @pytest.mark.parametrize(
         "url",
@@ -297,11 +308,30 @@ class TestConfig:
         with pytest.raises(InvalidConfigurationError, match=name):
             a_config(additional_params={name: "x"})
 
-    @pytest.mark.parametrize("parameters", [{"a": 1}, {"a": None}, {1: "a"}, {"": "a"}, ["a"], "a"])
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"a": 1.5},
+            {"a": None},
+            {"a": [None]},
+            {"a": {"b": "c"}},
+            {"a": b"c"},
+            {1: "a"},
+            {"": "a"},
+            ["a"],
+            "a",
+        ],
+    )
     def test_parameters_refused(self, parameters):
-        """Further parameters are a mapping of names to strings or lists of strings."""
+        """Further parameters are a mapping of names to strings, integers, booleans and lists."""
         with pytest.raises(InvalidConfigurationError, match="additional_params"):
             a_config(additional_params=parameters)
+
+    def test_parameters_of_any_plain_kind(self):
+        """Strings, integers and booleans are taken as they are, lists of them as tuples."""
+        given = {"text": "a", "number": 3, "switch": False, "list": ["a", 1, True]}
+        held = a_config(additional_params=given).additional_params
+        assert held == given | {"list": ("a", 1, True)}
 
     def test_parameters_are_held_for_good(self):
         """What was handed in may change afterwards; the configuration does not."""
@@ -326,6 +356,7 @@ class TestConfig:
         config = a_config(additional_params={"password": "pw-" + SECRET})
         assert SECRET not in repr(config)
         assert "id.example.com" in repr(config)
+        assert "hunter2" not in repr(a_config(token_url="https://id.example.com/t?key=hunter2"))
 
     def test_pickles(self):
         """A configuration survives a pickle: spawned workers get it that way."""

@@ -44,3 +44,39 @@ def test_an_interrupt_where_there_are_no_threads(
             keeper.get_token("api")
         assert not keeper._renewals._flights
         assert keeper.get_token("api", timeout=0) == "api-1"
+
+
+def test_a_caller_s_flight_comes_before_queued_renewals(clock, make_source):
+    """With all workers busy, what a caller waits for is fetched before what is due some time."""
+    order = []
+
+    def sourced(name):
+        source = make_source(name)
+        acquire = source.acquire_token
+        source.acquire_token = lambda: (order.append(name), acquire())[1]
+        return source
+
+    with TokenKeeper(clock=clock, max_workers=1, jitter=lambda: 0.0) as keeper:
+        keeper._crew.refresher._thread = threading.current_thread()
+        sources = {name: sourced(name) for name in ("busy", "due-1", "due-2", "caller-s")}
+        for source in sources.values():
+            keeper.add_provider(source)
+        for name in ("busy", "due-1", "due-2"):
+            keeper.get_token(name)
+        order.clear()
+        busy = sources["busy"]
+        busy.gate.clear()
+        assert busy.entered.acquire(timeout=10)
+        clock.step(3241)
+        for name in ("busy", "due-1", "due-2"):
+            keeper._renewals.renew(name)
+        assert busy.entered.acquire(timeout=10)
+        wish = keeper._renewals.wish("caller-s")
+        flight = keeper._renewals.ask(wish)
+        busy.gate.set()
+        assert keeper._wait_for(flight, wish).access_token == "caller-s-1"
+        for name in ("due-1", "due-2"):
+            flight = keeper._renewals._flights.get(name)
+            assert flight is None or flight.wait(10)
+        keeper._crew.refresher._thread = None
+    assert order == ["busy", "caller-s", "due-1", "due-2"]

@@ -7,6 +7,7 @@ from tokenkeeper import (
     RetryPolicy,
     TokenAcquisitionError,
     TokenRefreshError,
+    TokenRejectedError,
     TokenWaitTimeoutError,
 )
 
@@ -118,11 +119,12 @@ class TestRefused:
         assert source.requests == 2
 
     def test_a_server_that_grants_the_same_again(self, keeper, source):
-        """A server that grants the very token again is asked once for each refusal."""
+        """A server that grants the very token again is asked twice, and then it is an error."""
         source.acquire_token = lambda grant=source.acquire_token: _same(source, grant)
         refused = keeper.get_token("api")
-        assert keeper.renew_refused("api", refused) == refused
-        assert source.requests == 2
+        with pytest.raises(TokenRejectedError, match="returned the refused token again"):
+            keeper.renew_refused("api", refused)
+        assert source.requests == 3
         assert keeper.get_token("api") == refused
 
 
@@ -253,6 +255,16 @@ class TestTimeout:
         source.gate.set()
         assert keeper.get_token("api", timeout=20) == "api-1"
         assert source.requests == 1
+
+    @pytest.mark.parametrize("timeout", [1e12, 1e300, float("inf")])
+    def test_as_long_as_it_takes(self, keeper, source, in_thread, timeout):
+        """A timeout of 30,000 years is as good as none."""
+        source.gate.clear()
+        thread, got = in_thread(keeper.get_token, "api", False, timeout)
+        assert source.entered.acquire(timeout=10)
+        source.gate.set()
+        thread.join(10)
+        assert got == ["api-1"]
 
     def test_no_wait_no_timeout(self, keeper):
         """With a valid token at hand the timeout does not matter."""

@@ -1,8 +1,10 @@
 """The elastic pool of daemon threads."""
 
 import gc
+import queue
 import threading
 import weakref
+from functools import partial
 
 import pytest
 
@@ -26,7 +28,7 @@ def test_jobs_run_side_by_side(workers):
 
 
 def test_jobs_beyond_the_limit_wait_their_turn(workers):
-    """No more threads than the limit, and every job is done; urgent ones come first."""
+    """No more threads than the limit, and every job is done."""
     gate, done, all_done = threading.Event(), [], threading.Event()
     entered = threading.Semaphore(0)
 
@@ -44,35 +46,86 @@ def test_jobs_beyond_the_limit_wait_their_turn(workers):
         if len(done) == 3:
             all_done.set()
 
-    workers.submit(lambda: finish("b"), urgent=False)
-    workers.submit(lambda: finish("c"), urgent=False)
-    workers.submit(lambda: finish("a"))
+    for name in ("a", "b", "c"):
+        workers.submit(lambda name=name: finish(name))
     assert len(workers._threads) == 3
     gate.set()
     assert all_done.wait(10)
     assert sorted(done) == ["a", "b", "c"]
 
 
+def test_urgent_jobs_come_first():
+    """A thread that becomes free does what is urgent, in order, and then the rest, in order."""
+    workers, gate, entered = Workers(limit=1), threading.Event(), threading.Event()
+    done, all_done = [], threading.Event()
+    workers.submit(lambda: (entered.set(), gate.wait(10)))
+    assert entered.wait(10)
+    for name, urgent in (("d", False), ("a", True), ("e", False), ("b", True), ("c", True)):
+        workers.submit(partial(done.append, name), urgent=urgent)
+    workers.submit(all_done.set, urgent=False)
+    gate.set()
+    assert all_done.wait(10)
+    assert done == ["a", "b", "c", "d", "e"]
+    workers.close(timeout=5)
+
+
+def _thread_of_a_job(workers):
+    """Return the thread that a job is done on, once it waits for the next one or has left."""
+    threads = queue.SimpleQueue()
+    workers.submit(lambda: threads.put(threading.current_thread()))
+    thread = threads.get(timeout=10)
+    pause = threading.Event()
+    for _ in range(5000):
+        if workers._idle or not thread.is_alive():
+            return thread
+        pause.wait(0.002)
+    pytest.fail("the thread neither idles nor leaves")
+
+
 def test_an_idle_thread_is_used_again(workers):
-    """One job after the other needs one thread."""
-    for _ in range(5):
-        done = threading.Event()
-        workers.submit(done.set)
-        assert done.wait(10)
-    assert len(workers._threads) <= 3
+    """One job after the other is done on one thread."""
+    assert len({_thread_of_a_job(workers) for _ in range(5)}) == 1
 
 
-def test_threads_leave_when_idle(monkeypatch):
-    """A thread with nothing to do for a while ends."""
-    monkeypatch.setattr(workers_module, "IDLE_SECONDS", 0.0)
-    workers = Workers(limit=1)
-    done = threading.Event()
-    workers.submit(done.set)
-    assert done.wait(10)
-    for thread in list(workers._threads):
-        thread.join(10)
+def test_threads_leave_when_idle(workers, monkeypatch):
+    """A thread stays for as long as it may idle, then ends, and another one does the next job."""
+    idles = []
+
+    class Calls(queue.SimpleQueue):
+        def get(self, timeout):
+            idles.append(timeout)
+            if len(idles) == 3:  # nobody called in time
+                raise queue.Empty
+            return super().get(timeout=10)
+
+    monkeypatch.setattr(workers, "_calls", Calls())
+    first, again = _thread_of_a_job(workers), _thread_of_a_job(workers)
+    assert first is again
+    first.join(10)
+    assert not first.is_alive()
+    assert idles == [workers_module.IDLE_SECONDS] * 3
     assert not workers._threads
-    workers.close(timeout=0)
+    assert workers._idle == 0
+    another = _thread_of_a_job(workers)
+    assert another is not first
+    assert workers._threads == {another}
+
+
+def test_a_job_that_comes_as_the_thread_gives_up(workers, monkeypatch):
+    """A thread that waited in vain looks once more: a job that came meanwhile is not left lying."""
+    done, late = threading.Event(), [lambda: done.set()]
+
+    class Calls(queue.SimpleQueue):
+        def get(self, timeout):
+            if workers._threads and late and self.empty():
+                workers.submit(late.pop())  # right after the wait has ended
+                raise queue.Empty
+            return super().get(timeout=timeout)
+
+    monkeypatch.setattr(workers, "_calls", Calls())
+    workers.submit(lambda: None)
+    assert done.wait(10)
+    assert len(workers._threads) == 1
 
 
 def test_a_job_that_raises_harms_no_other(workers, caplog):
@@ -110,11 +163,29 @@ def test_an_idle_thread_holds_no_job():
     assert workers.collected
 
 
-def test_closed_workers_take_no_job(workers):
-    """After close nothing is taken on; jobs not begun are dropped."""
-    workers.close(timeout=1)
+@pytest.mark.parametrize("finish", [False, True])
+def test_closed_workers_take_no_job(finish):
+    """After close nothing is taken on; jobs not begun are dropped, or done if that is asked for."""
+    workers, gate, entered, done = Workers(limit=1), threading.Event(), threading.Event(), []
+    workers.submit(lambda: (entered.set(), gate.wait(10)))
+    assert entered.wait(10)
+    (thread,) = workers._threads
+    workers.submit(lambda: done.append("urgent"))
+    workers.submit(lambda: done.append("other"), urgent=False)
+    workers.close(timeout=0, finish=finish)
     with pytest.raises(RuntimeError):
-        workers.submit(lambda: None)
+        workers.submit(lambda: done.append("late"))
+    gate.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert done == (["urgent", "other"] if finish else [])
+
+
+def test_close_ends_idle_threads_at_once(workers):
+    """A thread that idles is gone when close() returns, long before it would have left."""
+    thread = _thread_of_a_job(workers)
+    workers.close(timeout=8)
+    assert not thread.is_alive()
 
 
 def test_close_from_a_worker(workers):

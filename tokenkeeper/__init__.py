@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         OAuth2Error,
         TokenAcquisitionError,
         TokenRefreshError,
+        TokenRejectedError,
         TokenWaitTimeoutError,
         UnknownProviderError,
     )
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from tokenkeeper.providers.azure import AzureADProvider
     from tokenkeeper.providers.base import BaseOAuth2Provider
     from tokenkeeper.providers.generic import GenericOAuth2Provider
+    from tokenkeeper.reports import Health, ProviderHealth, ReloadResult, TokenInfo
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = [
@@ -36,16 +38,21 @@ __all__ = [
     "BaseOAuth2Provider",
     "ConfigurationWarning",
     "GenericOAuth2Provider",
+    "Health",
     "InvalidConfigurationError",
     "KeeperClosedError",
     "OAuth2Config",
     "OAuth2Error",
     "OAuth2Token",
     "OAuth2TokenManager",
+    "ProviderHealth",
+    "ReloadResult",
     "RetryPolicy",
     "TokenAcquisitionError",
+    "TokenInfo",
     "TokenKeeper",
     "TokenRefreshError",
+    "TokenRejectedError",
     "TokenWaitTimeoutError",
     "UnknownProviderError",
     "__version__",
@@ -63,6 +70,7 @@ _HOMES = {
         "OAuth2Error",
         "TokenAcquisitionError",
         "TokenRefreshError",
+        "TokenRejectedError",
         "TokenWaitTimeoutError",
         "UnknownProviderError",
     ),
@@ -72,17 +80,20 @@ _HOMES = {
     "providers.azure": ("AzureADProvider",),
     "providers.base": ("BaseOAuth2Provider",),
     "providers.generic": ("GenericOAuth2Provider",),
+    "reports": ("Health", "ProviderHealth", "ReloadResult", "TokenInfo"),
     "retry": ("RetryPolicy",),
 }
 _HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value  # the next look-up does not come here
-    return value
+if not TYPE_CHECKING:  # or type checkers would take every misspelt name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_HOME_OF[name]), name)
+        globals()[name] = value  # the next look-up does not come here
+        return value
 
 
 def __dir__() -> list[str]:

@@ -9,14 +9,12 @@ machine must not leave a token looking younger than it is.
 from __future__ import annotations
 
 import sys
+import threading
 import time as _time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-if TYPE_CHECKING:
-    import threading
+from typing import NamedTuple, Protocol
 
 __all__ = ["SYSTEM_CLOCK", "Clock", "Instant", "SystemClock", "instant", "utc"]
 
@@ -43,10 +41,25 @@ class Instant(NamedTuple):
     wall: float
     monotonic: float
 
+    @property
+    def offset(self) -> float:
+        """The wall clock minus the monotonic clock. It changes when one of them is stepped."""
+        return self.wall - self.monotonic
+
+
+LONGEST_READING_SECONDS = 0.1
+"""A thread that loses the processor for longer between two readings reads both clocks again."""
+
 
 def instant(clock: Clock) -> Instant:
-    """Read both of *clock*'s clocks."""
-    return Instant(clock.time(), clock.monotonic())
+    """Read both of *clock*'s clocks, as close together as the machine allows."""
+    before = clock.monotonic()
+    for _ in range(3):
+        wall, after = clock.time(), clock.monotonic()
+        if after - before <= LONGEST_READING_SECONDS:
+            break
+        before = after
+    return Instant(wall, after)
 
 
 def utc(clock: Clock, seconds_from_now: float = 0.0) -> datetime:
@@ -70,8 +83,8 @@ class SystemClock:
     monotonic = staticmethod(_sleep_counting_clock())
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
-        """Wait on *event* in real time."""
-        return event.wait(timeout)
+        """Wait on *event* in real time. A longer wait than the system knows is cut to that."""
+        return event.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
 
 SYSTEM_CLOCK = SystemClock()

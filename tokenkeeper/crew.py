@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 
 from tokenkeeper.clock import Clock
+from tokenkeeper.fork import notice_fork
 from tokenkeeper.refresher import Refresher
+from tokenkeeper.waiting import InterruptibleEvent
 from tokenkeeper.workers import Workers
 
 __all__ = ["Crew"]
@@ -24,29 +27,51 @@ class Crew:
     :param background: whether there are threads at all.
     :param limit: workers at most.
     :param renew: called with the key of each token that is due; must not keep a keeper alive.
+    :param look: called by the refresher whenever it wakes; likewise.
     :ivar background: whether there still are: not where the host starts none.
     """
 
     def __init__(
-        self, *, background: bool, limit: int, clock: Clock, renew: Callable[[str], None]
+        self,
+        *,
+        background: bool,
+        limit: int,
+        clock: Clock,
+        renew: Callable[[str], None],
+        look: Callable[[], None],
     ) -> None:
         self.background = background
         self._limit = limit
         self._clock = clock
         self._renew = renew
+        self._look = look
         self.assemble()
 
     def assemble(self) -> None:
         """Begin anew, in a forked child: its threads stayed with the parent."""
-        self.leaving = threading.Event()
+        # Callers that renew inline wait on it between retries, and may be interrupted there.
+        self.leaving: threading.Event = InterruptibleEvent()
         self.workers = Workers(self._limit)
-        self.refresher = Refresher(self._clock, self._renew)
+        # As many as there are hooks: one that hangs keeps its thread, and nothing else.
+        self._notifiers = Workers(math.inf, "tokenkeeper-notifier")
+        self.refresher = Refresher(self._clock, self._renew, self._look)
+
+    def notify(self, call: Callable[[], None]) -> bool:
+        """Have *call* made on a thread that nobody waits for; ``False`` if there is none."""
+        if not self.background:
+            return False
+        try:
+            self._notifiers.submit(call)
+        except RuntimeError:  # this host has no thread to give, or none any more
+            return False
+        return True
 
     def in_background(self) -> bool:
         """Say whether the refresher renews, and start it where it should and does not yet.
 
         A reader inside the buffer asks this, takes no lock for it, and goes on with its token.
         """
+        notice_fork()  # the thread of a parent seems to run here
         if self.refresher.is_running or not self.background:
             return self.background
         try:
@@ -71,3 +96,4 @@ class Crew:
         """End all threads; wait for each kind *timeout* seconds. Idempotent."""
         self.refresher.close(timeout)
         self.workers.close(timeout)
+        self._notifiers.close(timeout, finish=True)

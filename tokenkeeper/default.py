@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.fork import renew_after_fork
-from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.fork import notice_fork, renew_after_fork
+from tokenkeeper.keeper import TokenKeeper, checked_keeper
 
 __all__ = ["get_default_keeper", "set_default_keeper"]
 
@@ -20,6 +19,7 @@ def get_default_keeper() -> TokenKeeper:
     :func:`tokenkeeper.get_default_manager` is the async front of the same one. Thread-safe.
     """
     global _default
+    notice_fork()
     with _default_lock:
         if _default is None or _default.is_closed:
             _default = TokenKeeper()
@@ -33,13 +33,12 @@ def set_default_keeper(keeper: TokenKeeper | None) -> TokenKeeper | None:
     hooks. Who was given the one before goes on with it, and it stays open. ``None`` lets the next
     :func:`get_default_keeper` make a new one. Thread-safe.
 
-    :raises InvalidConfigurationError: if *keeper* is no keeper.
+    :raises InvalidConfigurationError: if *keeper* is not a keeper.
     """
     global _default
-    if keeper is not None and not isinstance(keeper, TokenKeeper):
-        raise InvalidConfigurationError(
-            f"{type(keeper).__name__} is no TokenKeeper: a manager's is its attribute keeper"
-        )
+    if keeper is not None:
+        checked_keeper(keeper)
+    notice_fork()
     with _default_lock:
         before, _default = _default, keeper
         return before

@@ -12,7 +12,9 @@
     ├── ServedStale            a renewal failed, and callers go on with the token at hand
     ├── CooledDown             there is no valid token, and nobody asks for one for a while
     ├── TokenRefused           an API refused a token, whatever its lifetime said
-    └── TokenCleared           a token was forgotten
+    ├── TokenRejected          ... and refuses what is granted instead, so a pause begins
+    ├── TokenCleared           a token was forgotten
+    └── ProviderRemoved        a provider was removed from its keeper
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ __all__ = [
     "AcquisitionFailed",
     "CooledDown",
     "EventHook",
+    "ProviderRemoved",
     "RenewalFailed",
     "ServedStale",
     "TokenAcquired",
@@ -33,6 +36,7 @@ __all__ = [
     "TokenEvent",
     "TokenGranted",
     "TokenRefused",
+    "TokenRejected",
     "TokenRenewed",
 ]
 
@@ -132,21 +136,54 @@ class TokenRefused(TokenEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRejected(TokenEvent):
+    """An API refuses freshly granted tokens: for a while its refusals cause no token request.
+
+    Reported once for each such pause, at its first refusal. Callers of ``renew_refused`` get
+    :class:`~tokenkeeper.exceptions.TokenRejectedError`, those of ``get_token`` the token.
+
+    :ivar tokens: how many tokens were refused in a row.
+    :ivar pause_seconds: how long refusals cause no token request.
+    """
+
+    tokens: int
+    pause_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class TokenCleared(TokenEvent):
     """A token was forgotten: somebody cleared it, or removed its provider."""
 
 
-class EventHook(Protocol):
-    """Whoever wants to be told. A plain function with one parameter will do.
+@dataclass(frozen=True, slots=True)
+class ProviderRemoved(TokenEvent):
+    """A provider was removed, by ``remove_provider()`` or ``reload()``, and its token with it.
 
-    It is called right after each event, on a thread of the keeper or of a caller, in the context
-    of the caller who caused it. A keeper calls it with one event at a time, in the order in which
-    they happened; several keepers with one hook may call it at once. Callers that wait for a
-    token have it by then. What a hook raises is logged and harms nobody. A slow one holds up the
-    thread that tells it, and is told afterwards what happened meanwhile. In a forked child it goes
-    on as it is: a lock of its own that another thread holds at the fork stays locked there.
+    It comes after the :class:`TokenCleared` of its token. No event of that provider follows unless
+    the name is registered again. ``close()`` reports no removals.
+    """
+
+
+class EventHook(Protocol):
+    """A callable that is given each event. A plain function with one parameter will do.
+
+    It is called soon after each event on a thread of the keeper's own, in the context
+    (:mod:`contextvars`) of the caller that caused the event. A keeper calls it with one event at a
+    time, in the order in which they happened; several keepers with one hook may call it at once.
+    Callers that wait for a token have it by then. What a hook raises is logged and harms nothing.
+
+    A slow hook delays no caller, no event loop, no renewal and no other hook. Later events are
+    queued for it, 1,000 at most; beyond that the oldest are dropped, which is logged, and counted
+    in ``health()["dropped_events"]``. ``close()`` waits a second for what is queued.
+
+    A keeper without background threads (``background=False``, or a host that starts none) calls its
+    hooks on the thread that reports the event, once the caller's answer is decided. There a slow
+    hook does hold up that caller, beyond its ``timeout``.
+
+    In a forked child a hook goes on unchanged, without the events that were pending at the fork: a
+    lock of its own that another thread held then stays locked there.
     """
 
     def __call__(self, event: TokenEvent, /) -> None:
-        """Take note of *event*: quickly, and with a timeout on whatever it waits for."""
+        """Take note of *event*, with a timeout on whatever it waits for."""
         ...

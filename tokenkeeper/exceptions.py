@@ -7,6 +7,7 @@
     │   └── UnknownProviderError          ... no provider of that name (also a KeyError)
     ├── TokenAcquisitionError             no token could be had; the attributes say why
     │   ├── TokenRefreshError             ... and the token held before could not be renewed
+    │   ├── TokenRejectedError            ... that the API accepts: it refuses freshly granted ones
     │   └── TokenWaitTimeoutError         ... within the caller's timeout (also a TimeoutError)
     └── KeeperClosedError                 the keeper was used after close()
 
@@ -29,6 +30,7 @@ __all__ = [
     "OAuth2Error",
     "TokenAcquisitionError",
     "TokenRefreshError",
+    "TokenRejectedError",
     "TokenWaitTimeoutError",
     "UnknownProviderError",
 ]
@@ -139,6 +141,16 @@ class TokenRefreshError(TokenAcquisitionError):
     """A token that was held before could not be renewed."""
 
 
+class TokenRejectedError(TokenAcquisitionError):
+    """An API refused a token that was just granted, so another one is not requested at once.
+
+    Only :meth:`TokenKeeper.renew_refused` raises it. ``get_token`` goes on returning the token:
+    other APIs may accept it.
+
+    :ivar retry_after: the seconds after which a refusal may cause a token request again.
+    """
+
+
 class TokenWaitTimeoutError(TokenAcquisitionError, TimeoutError):
     """The caller's own ``timeout`` ended first; the token request goes on for the others."""
 
@@ -164,9 +176,13 @@ def own_copy(error: _E) -> _E:
     return clone
 
 
-def as_refresh_error(error: TokenAcquisitionError) -> TokenRefreshError:
-    """Return *error* as a :class:`TokenRefreshError`, with all that it knows."""
-    if isinstance(error, TokenRefreshError):
+def as_refresh_error(error: TokenAcquisitionError) -> TokenAcquisitionError:
+    """Return *error* as a :class:`TokenRefreshError`, with all its attributes.
+
+    An error of a more specific class keeps it: code that catches a provider's own exception must
+    find it after a renewal as well.
+    """
+    if type(error) is not TokenAcquisitionError:
         return error
     renamed = TokenRefreshError(*error.args)
     renamed.__dict__.update(error.__dict__)

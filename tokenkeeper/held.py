@@ -9,11 +9,15 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tokenkeeper.clock import Clock, utc
+from tokenkeeper.clock import Clock, instant
+from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS, ClockStep
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.schedule import Deadlines, state_at
 
 __all__ = ["HeldToken"]
+
+SPREAD_AFTER_STEP_SECONDS = 5.0
+"""How far jitter spreads the renewals that a step of the clocks makes due in one instant."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -28,10 +32,16 @@ class HeldToken:
     token: OAuth2Token
     sent: int  # the keeper's count when the request left; higher means later
     renewals: int = 0
+    clock_offset: float = math.inf  # wall clock minus monotonic, as the deadlines were set
 
     @classmethod
     def of(
-        cls, token: OAuth2Token, times: Deadlines, sent: int, replaces: HeldToken | None
+        cls,
+        token: OAuth2Token,
+        times: Deadlines,
+        sent: int,
+        replaces: HeldToken | None,
+        clock_offset: float,
     ) -> HeldToken:
         """Return *token*, asked for at the count *sent*, as the successor of *replaces*."""
         renewals = 0 if replaces is None else replaces.renewals + 1
@@ -43,6 +53,7 @@ class HeldToken:
             renew_at=times.renew_at,
             token=token,
             sent=sent,
+            clock_offset=clock_offset,
             renewals=renewals,
         )
 
@@ -54,18 +65,55 @@ class HeldToken:
         """Return the same token, dead: an API refused it."""
         return replace(self, stale_at=-math.inf, dead_at=-math.inf, renew_at=-math.inf)
 
+    def after_step(self, step: ClockStep, now: float, jitter: float) -> HeldToken:
+        """Return the same token after the clocks took *step*; *now* is the monotonic clock.
+
+        Its deadlines come forward by what the wall clock ran ahead since they were set. They never
+        move back.
+
+        :param jitter: a number from 0 to 1 that spreads renewals which are due all at once.
+        """
+        # Nothing if the wall clock was set back; then what it gains from here on counts.
+        ahead = max(0.0, step.offset - self.clock_offset, step.set_back)
+        dead_at = self.dead_at - ahead
+        renew_at = self.renew_at - ahead
+        if renew_at <= now < self.renew_at:
+            spread = SPREAD_AFTER_STEP_SECONDS
+            if now < dead_at:
+                spread = min(spread, (dead_at - now) / 2)
+            renew_at = now + spread * jitter
+        return replace(
+            self,
+            stale_at=self.stale_at - ahead,
+            dead_at=dead_at,
+            ends_at=self.ends_at - ahead,
+            renew_at=renew_at,
+            clock_offset=step.offset,
+        )
+
+    @property
+    def times(self) -> Deadlines:
+        """Its deadlines."""
+        return Deadlines(self.renew_at, self.stale_at, self.dead_at, self.ends_at)
+
     @property
     def is_refused(self) -> bool:
         """Whether an API refused it."""
         return self.dead_at == -math.inf
 
     def describe(self, clock: Clock) -> dict[str, Any]:
-        """Return what a person may know of the token, without a secret."""
-        now = clock.monotonic()
+        """Return what a person may know of the token, without a secret.
+
+        ``expires_at`` is the token's own: no clock moves it. The rest counts a step of the clocks,
+        also one that the keeper has still to notice.
+        """
+        seen = instant(clock)
+        ahead = seen.offset - self.clock_offset
+        now = seen.monotonic + (ahead if ahead > CLOCK_STEP_SECONDS else 0.0)
         remaining = 0.0 if self.is_refused else max(0.0, self.ends_at - now)
         return {
             "state": state_at(now, self.stale_at, self.dead_at),
-            "expires_at": utc(clock, self.ends_at - now).isoformat(),
+            "expires_at": self.token.expires_at.isoformat(),
             "remaining_seconds": remaining,
             "is_expired": now >= self.stale_at,
             "renews_in_seconds": max(0.0, self.renew_at - now),

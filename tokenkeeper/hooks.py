@@ -1,45 +1,65 @@
-"""Who is told of events: the log first of all, and then the hooks that users give."""
+"""Delivers events: to the log, and to the hooks that users give."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from contextvars import Context, copy_context
+from functools import partial
 
+from tokenkeeper.escaping import escaped
 from tokenkeeper.events import (
     EventHook,
     RenewalFailed,
     TokenDenied,
     TokenEvent,
     TokenGranted,
+    TokenRejected,
     TokenRenewed,
 )
 from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.interruptions import interruption_in
 
 __all__ = ["Hooks", "write_log_line"]
 
 _log = logging.getLogger("tokenkeeper.events")
 
+MAX_PENDING_EVENTS = 1000
+"""How many events wait for one hook at most. Beyond that the oldest are dropped, and counted: what
+a hook shows once it goes on should be recent."""
+
+
+LOGGED_EVENTS = (TokenGranted, TokenDenied, TokenRejected)
+"""What :func:`write_log_line` has a line for."""
+
 
 class Hooks:
-    """Some hooks as one that raises nothing. Thread-safe.
+    """Delivers events to hooks and isolates their failures. Thread-safe.
 
-    Events are lined up where they happen, and told later, without a lock. Each hook has a line of
-    its own: one that is slow, or hangs, holds up the thread that tells it, and neither the other
-    hooks nor the other threads of the keeper.
+    Events are queued where they happen and delivered later, without a lock. Each hook has a queue
+    and, while it is at work, a thread of its own: one that is slow or hangs holds up no caller, no
+    event loop, no renewal, no other hook and not the log.
 
+    :param hand_over: has a call made on another thread; ``False`` where there is none to be had.
+        Then the hooks are called on the thread that reports the event.
     :raises InvalidConfigurationError: if one of *hooks* can't be called.
     """
 
-    def __init__(self, hooks: Iterable[EventHook]) -> None:
-        self._lines = [_Line(write_log_line)]
+    def __init__(
+        self, hooks: Iterable[EventHook], hand_over: Callable[[Callable[[], None]], bool]
+    ) -> None:
+        self._hand_over = hand_over
+        self._log_lines = _Queue(write_log_line)
+        self._queues: list[_Queue] = []
         for hook in hooks:
             self.add(hook)
 
     def add(self, hook: EventHook) -> None:
-        """Tell *hook*, too, from now on.
+        """Deliver events to *hook*, too, from now on.
 
         :raises InvalidConfigurationError: if it can't be called.
         """
@@ -48,65 +68,133 @@ class Hooks:
                 f"a hook must be callable with one event, and {type(hook).__name__} is not",
                 field="hooks",
             )
-        self._lines.append(_Line(hook))
+        self._queues.append(_Queue(hook))
+
+    @property
+    def dropped(self) -> int:
+        """How many events were dropped so far because a queue was full, over all hooks."""
+        return sum(queue.dropped for queue in (self._log_lines, *self._queues))
 
     def line_up(self, *events: TokenEvent) -> None:
-        """Have *events* told by the next :meth:`tell`, in the caller's context.
+        """Have *events* delivered by the next :meth:`tell`, in the caller's context.
 
         Called with the keeper's lock held, so that their order is the one that they happened in.
         """
-        for line in self._lines:
-            line.untold.extend((copy_context(), event) for event in events)
+        for event in events:
+            if isinstance(event, LOGGED_EVENTS):
+                self._log_lines.put(event)
+            for queue in self._queues:
+                queue.put(event)
 
-    def tell(self) -> None:
-        """Call each hook with what it was not told yet, unless another thread is doing so."""
-        for line in self._lines:
-            line.tell()
+    def tell(self, *, log_here: bool = False) -> None:
+        """Have each hook called with what is pending for it; return before that is done.
+
+        :param log_here: write log lines on this thread. It is the keeper's own, and nobody waits
+            for it.
+        """
+        if not log_here:
+            self._deliver(self._log_lines)
+        for queue in list(self._queues):
+            self._deliver(queue)
+            warn = queue.take_warning()
+            if warn is not None and not self._hand_over(warn):
+                warn()
+        if log_here:
+            self._log_lines.deliver()
+
+    def _deliver(self, queue: _Queue) -> None:
+        if queue.is_waiting and not self._hand_over(queue.deliver_all_of_it):
+            queue.deliver()
 
     def after_fork_in_child(self) -> None:
-        """Leave to the parent what was not told yet."""
-        for line in self._lines:
-            line.clear()
+        """Leave pending events to the parent."""
+        for queue in (self._log_lines, *self._queues):
+            queue.clear()
 
 
-class _Line:
-    """One hook, and the events that it was not told yet. One thread at a time tells it."""
+class _Queue:
+    """The events that are pending for one hook. One thread at a time delivers them."""
 
     def __init__(self, hook: EventHook) -> None:
         self._hook = hook
         self.clear()
 
     def clear(self) -> None:
-        """Tell nothing of what is lined up."""
-        self.untold: deque[tuple[Context, TokenEvent]] = deque()
-        self._tellers: dict[str, object] = {}
+        """Begin anew, with nothing pending."""
+        self._pending: deque[tuple[Context, TokenEvent]] = deque()
+        self._deliverer: dict[str, object] = {}
+        self.dropped = 0
+        self._warned_at = 0  # what `dropped` was when the last warning was due
 
-    def tell(self) -> None:
-        """Call the hook until nothing is untold, or leave that to the thread that does so now."""
+    def put(self, event: TokenEvent) -> None:
+        """Queue *event*; drop the oldest one if there are too many. Called with the lock held."""
+        if len(self._pending) >= MAX_PENDING_EVENTS:
+            with suppress(IndexError):  # the deliverer has just taken the last one
+                self._pending.popleft()
+                self.dropped += 1
+        self._pending.append((copy_context(), event))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something is pending that nobody delivers.
+
+        A deliverer that is about to leave looks once more after it has said so.
+        """
+        return bool(self._pending) and "now" not in self._deliverer
+
+    def deliver(self, failures: type[BaseException] = Exception) -> None:
+        """Call the hook until nothing is pending, or leave that to the thread that does so now.
+
+        :param failures: what the hook may raise without harm.
+        """
         me = object()
-        while self.untold:
-            try:  # before the claim: a signal's exception must not leave a teller that is gone
-                if self._tellers.setdefault("now", me) is not me:
+        while self._pending:
+            try:  # before the claim: a signal's exception must not leave a deliverer that is gone
+                if self._deliverer.setdefault("now", me) is not me:
                     return
-                self._tell_all()
+                self._deliver_pending(failures)
             finally:
-                if self._tellers.get("now") is me:
-                    del self._tellers["now"]
+                if self._deliverer.get("now") is me:
+                    del self._deliverer["now"]
 
-    def _tell_all(self) -> None:
-        while self.untold:
-            context, event = self.untold.popleft()
+    def deliver_all_of_it(self) -> None:
+        """Do :meth:`deliver` on a thread of the keeper's, which no exception must end."""
+        self.deliver(BaseException)
+
+    def _deliver_pending(self, failures: type[BaseException]) -> None:
+        handled_before = sys.exception()
+        while self._pending:
+            context, event = self._pending.popleft()
             try:
                 context.run(self._hook, event)
-            except Exception:  # noqa: BLE001 - whatever it is, it is not the tokens' fault
+            except failures as error:
+                if failures is Exception and (struck := interruption_in(error, handled_before)):
+                    raise struck  # noqa: B904 - the host stops this thread, not the hook
                 _log.exception("a hook failed at %s", type(event).__name__)
+
+    # ---- a queue that is full
+
+    def take_warning(self) -> Callable[[], None] | None:
+        """Return what logs that events were dropped, if that is due: at 1, 10, 100, 1000, ..."""
+        dropped = self.dropped
+        if dropped == 0 or dropped < 10 * self._warned_at:
+            return None
+        self._warned_at = dropped
+        name = getattr(self._hook, "__qualname__", type(self._hook).__name__)
+        return partial(
+            _log.warning,
+            "the hook %s is too slow or hangs: %d events were dropped, the oldest first",
+            name,
+            dropped,
+        )
 
 
 def write_log_line(event: TokenEvent) -> None:
-    """Log one line for a token that came, or did not; the event's fields are the record's.
+    """Log one line for a token that came, or did not, and for each pause after refusals.
 
-    They are JSON as they are: ``occurred_at`` is ISO 8601. Beside those, a record's ``event_name``
-    is the name of the event's class; ``event`` would be the message of the line to structlog.
+    The event's fields are the record's, and JSON as they are: ``occurred_at`` is ISO 8601. Beside
+    those, a record's ``event_name`` is the name of the event's class; ``event`` would be the
+    message of the line to structlog.
     """
     match event:
         case TokenGranted():
@@ -117,9 +205,16 @@ def write_log_line(event: TokenEvent) -> None:
             level, line = logging.WARNING, f"token {what}: {event.reason}"
             if event.provider_name not in line:  # the error of a provider of one's own, perhaps
                 line = f"provider {event.provider_name!r}: {line}"
+        case TokenRejected():
+            level = logging.WARNING
+            line = (
+                f"provider {event.provider_name!r}: an API refuses freshly granted tokens "
+                f"({event.tokens} in a row): for {event.pause_seconds:.0f} s its refusals cause no "
+                "token request"
+            )
         case _:
             return
     if _log.isEnabledFor(level):
         fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
         fields["occurred_at"] = event.occurred_at.isoformat()
-        _log.log(level, "%s", line, extra={"event_name": type(event).__name__, **fields})
+        _log.log(level, "%s", escaped(line), extra={"event_name": type(event).__name__, **fields})

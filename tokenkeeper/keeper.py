@@ -5,18 +5,28 @@ from __future__ import annotations
 import _thread
 import atexit
 import logging
-import math
 import os
 import random
+import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 from tokenkeeper import portal
+from tokenkeeper.arguments import (
+    check_clock,
+    check_flag,
+    check_instance,
+    check_name,
+    check_number,
+    check_timeout,
+    checked_callable,
+    checked_hooks,
+)
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.crew import Crew
@@ -25,13 +35,17 @@ from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     TokenAcquisitionError,
 )
-from tokenkeeper.fork import renew_after_fork
+from tokenkeeper.fork import notice_fork, renew_after_fork
 from tokenkeeper.held import HeldToken
+from tokenkeeper.hiding import without_arguments
+from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.registry import checked_provider
 from tokenkeeper.reload import reload
 from tokenkeeper.renewal import Renewal
 from tokenkeeper.renewals import Renewals
+from tokenkeeper.reports import Health, ReloadResult, TokenInfo
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
 from tokenkeeper.travel import StaysHere
 from tokenkeeper.wish import Wish
@@ -39,9 +53,21 @@ from tokenkeeper.wish import Wish
 if TYPE_CHECKING:
     from tokenkeeper.integrations.requests import KeeperAuth
 
-__all__ = ["TokenKeeper"]
+__all__ = ["KeeperOptions", "TokenKeeper", "checked_keeper", "checked_pair"]
 
 _log = logging.getLogger("tokenkeeper.keeper")
+
+
+class KeeperOptions(TypedDict, total=False):
+    """The keyword arguments of :class:`TokenKeeper`."""
+
+    background: bool
+    max_workers: int
+    cooldown_seconds: float
+    retry: RetryPolicy
+    clock: Clock
+    jitter: Callable[[], float]
+    hooks: Iterable[EventHook]
 
 
 class TokenKeeper(StaysHere):
@@ -80,14 +106,13 @@ class TokenKeeper(StaysHere):
         jitter: Callable[[], float] = random.random,
         hooks: Iterable[EventHook] = (),
     ) -> None:
-        for field, value, least in (
-            ("max_workers", max_workers, 1),
-            ("cooldown_seconds", cooldown_seconds, 0),
-        ):
-            if not least <= value < math.inf:
-                raise InvalidConfigurationError(f"{field} must be {least} or more", field=field)
+        check_flag(background, "background")
+        check_number(max_workers, "max_workers", least=1, whole=True)
+        check_number(cooldown_seconds, "cooldown_seconds", least=0, unit=" of seconds")
+        check_instance(retry, RetryPolicy, "retry")
+        check_clock(clock)
+        checked_callable(jitter, "jitter", "random.random")
         self._clock = clock
-        self._now = clock.monotonic
         self._renewals = Renewals(
             background=background,
             max_workers=max_workers,
@@ -95,8 +120,9 @@ class TokenKeeper(StaysHere):
             retry=retry,
             clock=clock,
             jitter=jitter,
-            hooks=hooks,
+            hooks=checked_hooks(hooks),
         )
+        self._now = self._renewals.now
         self._held = self._renewals.held
         self._crew = self._renewals.crew
         self._configuration: Configuration[Any] | None = None
@@ -128,7 +154,7 @@ class TokenKeeper(StaysHere):
                 return held.access_token
             if now() < held.dead_at and not force_refresh and self._crew.in_background():
                 return held.access_token
-        except KeyError:
+        except (KeyError, TypeError):  # TypeError: a name that cannot be one, such as a list
             pass
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
         return self._wait_for(self._renewals.ask(wish), wish).access_token
@@ -144,15 +170,23 @@ class TokenKeeper(StaysHere):
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
         return self._wait_for(self._renewals.ask(wish), wish).token
 
+    @without_arguments
     def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
     ) -> str:
-        """Return a valid access token in the place of *refused_token*, which an API refused (401).
+        """Return a valid access token in place of *refused_token*, which an API refused (401).
 
         Naming the refused token makes a hundred workers that were refused at once cause one
-        renewal: who comes late gets what the first one caused. A refused token is not handed out
-        again, whatever its lifetime says. Raises what :meth:`get_token` raises.
+        renewal: who comes late gets what the first one caused. It never returns a token that was
+        refused.
+
+        :raises TokenRejectedError: if the API refuses freshly granted tokens as well, or the server
+            grants the refused one again. For a while refusals then cause no token request, and
+            ``get_token`` goes on returning the token: other APIs may accept it.
+
+        Also raises what :meth:`get_token` raises.
         """
+        check_name(refused_token, "refused_token")
         wish = self._renewals.wish(provider_name, refused=refused_token, timeout=timeout)
         return self._wait_for(self._renewals.ask(wish), wish).access_token
 
@@ -170,7 +204,7 @@ class TokenKeeper(StaysHere):
         """
         self._renewals.clear(provider_name)
 
-    def get_cached_token_info(self, provider_name: str) -> dict[str, Any] | None:
+    def get_cached_token_info(self, provider_name: str) -> TokenInfo | None:
         """Return diagnostics of a cached token, without a secret; ``None`` if there is none.
 
         The keys: ``provider_name``, ``state`` ("fresh", "renewing" or "expired"), ``expires_at``
@@ -182,7 +216,7 @@ class TokenKeeper(StaysHere):
         """
         return self._renewals.describe(provider_name)
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         """Return whether callers can be served, for a readiness probe; without a secret.
 
         The key ``status`` is the worst of the providers': "ok", "degraded" (there is a valid
@@ -190,7 +224,10 @@ class TokenKeeper(StaysHere):
         failed); "closed" after :meth:`close`. ``providers`` has for each name its ``status``,
         which may also be "idle" (no token, and no failure: nobody asked yet), ``state``,
         ``remaining_seconds`` and ``renews_in_seconds`` as in :meth:`get_cached_token_info`,
-        ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC).
+        ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC). While an API refuses
+        freshly granted tokens the provider is "degraded", and ``refused_by_api`` says how many it
+        refused in a row; at other times that key is missing. ``dropped_events`` is there once a
+        hook was so slow that it missed events, and says how many.
 
         It asks no server and waits for nobody. A provider that is down stays so until somebody
         asks for its token again, so a probe that keeps callers away should ask by itself:
@@ -199,11 +236,13 @@ class TokenKeeper(StaysHere):
         return self._renewals.health()
 
     def add_hook(self, hook: EventHook) -> None:
-        """Have *hook* told of what happens to tokens from now on.
+        """Have *hook* called with what happens to tokens from now on.
+
+        See :class:`~tokenkeeper.events.EventHook` for when, and on which thread.
 
         :raises InvalidConfigurationError: if it can't be called.
         """
-        self._renewals.hooks.add(hook)
+        self._renewals.hooks.add(checked_callable(hook, "hooks", "a function of one event"))
 
     # ---- providers
 
@@ -212,11 +251,7 @@ class TokenKeeper(StaysHere):
 
         :raises InvalidConfigurationError: if the name is taken, or *provider* is no provider.
         """
-        if not isinstance(provider, BaseOAuth2Provider):
-            raise InvalidConfigurationError(
-                f"{type(provider).__name__} does not derive from BaseOAuth2Provider"
-            )
-        self._renewals.add(provider)
+        self._renewals.add(checked_provider(provider))
 
     def remove_provider(self, provider_name: str) -> None:
         """Forget the provider *provider_name* and its token, and close it.
@@ -243,6 +278,7 @@ class TokenKeeper(StaysHere):
         See :class:`tokenkeeper.integrations.requests.KeeperAuth`. Other libraries have a module of
         their own beside that one.
         """
+        check_name(provider_name)
         from tokenkeeper.integrations.requests import KeeperAuth
 
         return KeeperAuth(self, provider_name, allowed_hosts=allowed_hosts, timeout=timeout)
@@ -251,7 +287,7 @@ class TokenKeeper(StaysHere):
 
     @classmethod
     def from_config(
-        cls, source: str | os.PathLike[str] | Mapping[str, Any], **options: Any
+        cls, source: str | os.PathLike[str] | Mapping[str, Any], **options: Unpack[KeeperOptions]
     ) -> Self:
         """Return a keeper with the providers of a YAML file, or of a mapping with its content.
 
@@ -268,7 +304,7 @@ class TokenKeeper(StaysHere):
         return cls._configured(load_configuration(source), options)
 
     @classmethod
-    def from_env(cls, **options: Any) -> Self:
+    def from_env(cls, **options: Unpack[KeeperOptions]) -> Self:
         """Return a keeper with the providers that the environment describes.
 
         With ``TOKENKEEPER_CONFIG`` set that is :meth:`from_config` for the file that it names.
@@ -288,14 +324,14 @@ class TokenKeeper(StaysHere):
         return cls._configured(Configuration(read), options)
 
     @classmethod
-    def _configured(cls, configuration: Configuration[Any], options: Mapping[str, Any]) -> Self:
+    def _configured(cls, configuration: Configuration[Any], options: KeeperOptions) -> Self:
         keeper = cls(**options)
         keeper._configuration = configuration
         for provider in configuration.providers:
             keeper.add_provider(provider)
         return keeper
 
-    def reload(self) -> dict[str, list[str]]:
+    def reload(self) -> ReloadResult:
         """Read the configuration again and take over what changed, with no gap in service.
 
         A provider that changed, by a rotated secret for one, is renewed at once in the background,
@@ -312,6 +348,7 @@ class TokenKeeper(StaysHere):
             raise InvalidConfigurationError(
                 "this keeper was not made from a configuration: use TokenKeeper.from_config()"
             )
+        notice_fork()  # the configuration has locks of its own
         return reload(self._renewals, self._configuration, self.add_provider)
 
     # ---- the end
@@ -322,10 +359,13 @@ class TokenKeeper(StaysHere):
         Who waits for a token gets :class:`~tokenkeeper.exceptions.KeeperClosedError`, and so does
         every later call. A request that hangs is waited for one second, then left to its end.
         """
+        handled_before = sys.exception()
         for provider in self._renewals.close(timeout=1.0):
             try:
                 portal.call(provider.close)
-            except Exception:  # noqa: BLE001 - the next provider is to be closed all the same
+            except Exception as error:  # noqa: BLE001 - the next provider is to be closed all the same
+                if struck := interruption_in(error, handled_before):
+                    raise struck  # noqa: B904 - as it was thrown
                 _log.exception("provider %r failed to close", provider.provider_name)
 
     @property
@@ -370,6 +410,33 @@ class TokenKeeper(StaysHere):
         except (TokenAcquisitionError, InvalidConfigurationError):
             return False
         return True
+
+
+def checked_keeper(keeper: object) -> TokenKeeper:
+    """Return *keeper* if it is one.
+
+    :raises InvalidConfigurationError: naming what it is instead.
+    """
+    hint = ""
+    if isinstance(keeper, str):
+        hint = "the keeper comes first, then the provider's name"
+    elif isinstance(getattr(keeper, "keeper", None), TokenKeeper):
+        hint = "pass its attribute keeper"
+    check_instance(keeper, TokenKeeper, "keeper", hint)
+    return cast("TokenKeeper", keeper)
+
+
+def checked_pair(keeper: object, provider_name: object, timeout: object = None) -> TokenKeeper:
+    """Return *keeper* if it is one, *provider_name* can be a name and *timeout* a timeout.
+
+    The name is not looked up: its provider may be added later.
+
+    :raises InvalidConfigurationError: naming what one of them is instead.
+    """
+    keeper = checked_keeper(keeper)
+    check_name(provider_name)
+    check_timeout(timeout)
+    return keeper
 
 
 _keepers: weakref.WeakSet[TokenKeeper] = weakref.WeakSet()

@@ -6,20 +6,23 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from tokenkeeper.arguments import check_name
 from tokenkeeper.default import get_default_keeper
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.held import HeldToken
-from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.hiding import without_arguments_async
+from tokenkeeper.keeper import KeeperOptions, TokenKeeper, checked_keeper
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.renewal import Renewal
+from tokenkeeper.reports import Health, ReloadResult, TokenInfo
 from tokenkeeper.travel import StaysHere
 from tokenkeeper.wish import Wish
 
@@ -53,12 +56,12 @@ class OAuth2TokenManager(StaysHere):
     )
 
     def __init__(self, keeper: TokenKeeper | None = None) -> None:
-        self._keeper = TokenKeeper() if keeper is None else keeper
+        self._keeper = TokenKeeper() if keeper is None else checked_keeper(keeper)
         self._renewals = self._keeper._renewals  # noqa: SLF001 - two fronts, one core
         self._held = self._renewals.held
         self._crew = self._renewals.crew
         self._clock = self._renewals.clock
-        self._now = self._clock.monotonic
+        self._now = self._renewals.now
 
     @property
     def keeper(self) -> TokenKeeper:
@@ -79,7 +82,7 @@ class OAuth2TokenManager(StaysHere):
                 return held.access_token
             if now() < held.dead_at and not force_refresh and self._crew.in_background():
                 return held.access_token
-        except KeyError:
+        except (KeyError, TypeError):  # TypeError: a name that cannot be one, such as a list
             pass
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
         return (await self._wait_for(await self._ask(wish), wish)).access_token
@@ -91,10 +94,12 @@ class OAuth2TokenManager(StaysHere):
         wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
         return (await self._wait_for(await self._ask(wish), wish)).token
 
+    @without_arguments_async
     async def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
     ) -> str:
         """Return a token in the place of a refused one: :meth:`TokenKeeper.renew_refused`."""
+        check_name(refused_token, "refused_token")
         wish = self._renewals.wish(provider_name, refused=refused_token, timeout=timeout)
         return (await self._wait_for(await self._ask(wish), wish)).access_token
 
@@ -107,11 +112,11 @@ class OAuth2TokenManager(StaysHere):
         """Forget one token, or all: :meth:`TokenKeeper.clear_token`."""
         self._keeper.clear_token(provider_name)
 
-    def get_cached_token_info(self, provider_name: str) -> dict[str, Any] | None:
+    def get_cached_token_info(self, provider_name: str) -> TokenInfo | None:
         """Return diagnostics without a secret: :meth:`TokenKeeper.get_cached_token_info`."""
         return self._keeper.get_cached_token_info(provider_name)
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         """Return whether callers can be served: :meth:`TokenKeeper.health`."""
         return self._keeper.health()
 
@@ -133,17 +138,17 @@ class OAuth2TokenManager(StaysHere):
 
     @classmethod
     def from_config(
-        cls, source: str | os.PathLike[str] | Mapping[str, Any], **options: Any
+        cls, source: str | os.PathLike[str] | Mapping[str, Any], **options: Unpack[KeeperOptions]
     ) -> Self:
         """Return the front of a configured keeper: :meth:`TokenKeeper.from_config`."""
         return cls(TokenKeeper.from_config(source, **options))
 
     @classmethod
-    def from_env(cls, **options: Any) -> Self:
+    def from_env(cls, **options: Unpack[KeeperOptions]) -> Self:
         """Return the front of a keeper for the environment: :meth:`TokenKeeper.from_env`."""
         return cls(TokenKeeper.from_env(**options))
 
-    async def reload(self) -> dict[str, list[str]]:
+    async def reload(self) -> ReloadResult:
         """Read the configuration again: :meth:`TokenKeeper.reload`."""
         return await _off_loop(self._keeper.reload)
 

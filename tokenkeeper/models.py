@@ -7,13 +7,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from tokenkeeper.checks import (
     checked_endpoint,
     checked_parameters,
     checked_scope,
     checked_text,
+    shown_url,
 )
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.frozen import NOTHING, FrozenMapping
@@ -114,31 +115,67 @@ class OAuth2Config:
 
     :param provider_name: the name that callers ask for.
     :param client_id: the client identifier (RFC 6749 §2.2).
-    :param client_secret: the client password (RFC 6749 §2.3.1).
-    :param token_url: the token endpoint: https, or http on a loopback host.
+    :param client_secret: the client password (RFC 6749 §2.3.1); ``None``, the default, for a
+        client that has none (``token_endpoint_auth_method="none"``).
+    :param token_url: the token endpoint: https, or http on a loopback host. Required.
     :param scope: what to ask for, as one string separated by spaces or as a list; held as the
         string, and as ``None`` where nothing is asked for.
     :param additional_params: further parameters of the token request, such as ``audience`` or
-        ``resource`` (RFC 8707; a list is sent as a repeated parameter). They can't override the
-        grant's own.
+        ``resource`` (RFC 8707; a list is sent as a repeated parameter). Values are strings,
+        integers, booleans (sent as ``true`` and ``false``) and lists of these. They can't override
+        the grant's own.
     :raises InvalidConfigurationError: naming the field that can't work.
     """
 
     provider_name: str
     client_id: str
-    client_secret: str = field(repr=False)
-    token_url: str
+    client_secret: str | None = field(default=None, repr=False)
+    token_url: str = ""
     scope: str | Iterable[str] | None = None
     additional_params: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    if TYPE_CHECKING:  # a field after one with a default can't be required, but token_url is
+
+        @overload
+        def __init__(
+            self,
+            provider_name: str,
+            client_id: str,
+            client_secret: str | None,
+            token_url: str,
+            scope: str | Iterable[str] | None = None,
+            additional_params: Mapping[str, Any] | None = None,
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self,
+            provider_name: str,
+            client_id: str,
+            *,
+            token_url: str,
+            scope: str | Iterable[str] | None = None,
+            additional_params: Mapping[str, Any] | None = None,
+        ) -> None: ...
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
     def __post_init__(self) -> None:
         name = checked_text(self.provider_name, "provider_name")
         checked_text(self.client_id, "client_id", name)
-        checked_text(self.client_secret, "client_secret", name)
+        if self.client_secret is not None:
+            checked_text(self.client_secret, "client_secret", name)
         checked_endpoint(self.token_url, "token_url", name)
         object.__setattr__(self, "scope", checked_scope(self.scope, "scope", name))
         parameters = checked_parameters(self.additional_params, "additional_params", name)
         object.__setattr__(self, "additional_params", parameters)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(provider_name={self.provider_name!r}, "
+            f"client_id={self.client_id!r}, token_url={shown_url(self.token_url)!r}, "
+            f"scope={self.scope!r})"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy can't be pickled, and pickling is how spawned workers get this.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
@@ -9,13 +10,23 @@ from typing import Protocol
 
 from tokenkeeper.clock import Clock
 from tokenkeeper.crew import Crew
-from tokenkeeper.exceptions import KeeperClosedError, OAuth2Error
-from tokenkeeper.fetch import fetch
+from tokenkeeper.exceptions import (
+    InvalidConfigurationError,
+    KeeperClosedError,
+    OAuth2Error,
+    TokenAcquisitionError,
+)
+from tokenkeeper.fetch import LONGEST_MOMENT_SECONDS, fetch, moment
 from tokenkeeper.held import HeldToken
+from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.renewal import Renewal
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 
 __all__ = ["Pilot", "Tower", "closed_meanwhile", "is_flown_here"]
+
+ASK_AGAIN_SECONDS = 1.0
+"""How long to wait where a server grants the refused token again. Many date their tokens in whole
+seconds, and within one of them grant an equal token."""
 
 _flown_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_flight", default=None)
 """The flight that called this code; anyio carries it over into coroutines."""
@@ -26,6 +37,10 @@ class Tower(Protocol):
 
     def next_count(self) -> int:
         """Return a number larger than all before: so wishes and requests have an order."""
+        ...
+
+    def must_ask_again(self, flight: Renewal, held: HeldToken) -> bool:
+        """Return whether *held* was refused by an API, and one more request may bring another."""
         ...
 
     def land_well(self, flight: Renewal, held: HeldToken) -> None:
@@ -54,13 +69,18 @@ class Pilot:
     def launch(self, flight: Renewal, tower: Tower, *, urgent: bool) -> None:
         """Fly on a worker; here and now, without the background or a thread that can be had."""
         if not self._handed_over(flight, tower, urgent=urgent):
-            self._fly(flight, tower)
+            self._fly(flight, tower, inline=True)
 
     def rescue(self, flight: Renewal, tower: Tower, struck: BaseException) -> None:
         """See to it that *flight* lands, though its caller was struck by a signal's exception."""
         # Handed over twice, perhaps: it is flown once. Else it was the caller's to fly.
-        if not self._handed_over(flight, tower, urgent=True):
-            tower.land_badly(flight, as_oauth2_error(struck, flight.provider.provider_name))
+        try:
+            if self._handed_over(flight, tower, urgent=True):
+                return
+        except InvalidConfigurationError as refused:  # this process may begin no thread
+            struck = refused
+        flight.interrupted = interruption_in(struck) is not None
+        tower.land_badly(flight, as_oauth2_error(struck, flight.provider.provider_name))
 
     def _handed_over(self, flight: Renewal, tower: Tower, *, urgent: bool) -> bool:
         """Give *flight* to a worker; ``False`` if there is none."""
@@ -72,39 +92,95 @@ class Pilot:
             return False
         return True
 
-    def _fly(self, flight: Renewal, tower: Tower) -> None:
+    def _fly(self, flight: Renewal, tower: Tower, *, inline: bool = False) -> None:
         if flight.claim():
-            flight.context.run(self._fly_alone, flight, tower)
+            flight.context.run(self._fly_alone, flight, tower, inline)
 
-    def _fly_alone(self, flight: Renewal, tower: Tower) -> None:
+    def _fly_alone(self, flight: Renewal, tower: Tower, inline: bool) -> None:
         provider = flight.provider
         if self._crew.leaving.is_set():
             flight.fail(closed_meanwhile())
             return
         outer = _flown_here.set(flight)
         flight.took_off = self._clock.monotonic()
+        handled_before = sys.exception()
+        struck: BaseException | None = None
         try:
-            held = call_with_retries(
-                partial(self._attempt, flight, tower),
-                provider.retry or self._retry,
-                clock=self._clock,
-                closing=self._crew.leaving,
-                wanted_at=flight.is_wanted_at,
-            )
+            held = self._fetched(flight, tower, inline=inline)
+            if tower.must_ask_again(flight, held):
+                self._wait(ASK_AGAIN_SECONDS)
+                held = self._fetched(flight, tower, inline=inline)
             tower.land_well(flight, held)
-        except BaseException as error:  # whatever it was, nobody must wait for ever
-            tower.land_badly(flight, as_oauth2_error(error, provider.provider_name))
-            if not isinstance(error, Exception):
-                raise
+        except BaseException as error:  # noqa: BLE001 - whatever it was, nobody must wait for ever
+            if isinstance(error, _InterruptedError):
+                struck = error.struck
+            elif inline:
+                struck = interruption_in(error, handled_before)
+            elif not isinstance(error, Exception):
+                struck = error
+            flight.interrupted = struck is not None
+            tower.land_badly(flight, as_oauth2_error(struck or error, provider.provider_name))
         finally:
             _flown_here.reset(outer)
+        if struck is not None:  # the host's own affair, which it is told as it was thrown
+            raise struck
+
+    def _fetched(self, flight: Renewal, tower: Tower, *, inline: bool) -> HeldToken:
+        """Return what the provider grants, asked again where that is worth it.
+
+        A server that only says that it is too early is asked again although nobody waits yet:
+        callers that come meanwhile find the request under way.
+        """
+        attempt = self._attempt_inline if inline else self._attempt
+        give_up_at = self._clock.monotonic() + 2 * LONGEST_MOMENT_SECONDS
+        while True:
+            try:
+                return call_with_retries(
+                    partial(attempt, flight, tower),
+                    flight.provider.retry or self._retry,
+                    clock=self._clock,
+                    closing=self._crew.leaving,
+                    wanted_at=flight.is_wanted_at,
+                )
+            except TokenAcquisitionError as error:
+                wait = moment(error)
+                if wait is None or self._clock.monotonic() + wait > give_up_at:
+                    raise
+            self._wait(wait)
+
+    def _wait(self, seconds: float) -> None:
+        if self._clock.wait(self._crew.leaving, seconds):
+            raise closed_meanwhile()
 
     def _attempt(self, flight: Renewal, tower: Tower) -> HeldToken:
         flight.began = sent = tower.next_count()
         flight.attempts += 1
         return fetch(
-            flight.provider, flight.replaces, sent=sent, clock=self._clock, jitter=self._jitter
+            flight.provider,
+            flight.replaces,
+            sent=sent,
+            clock=self._clock,
+            jitter=self._jitter,
+            refused=flight.after_refusal,
         )
+
+    def _attempt_inline(self, flight: Renewal, tower: Tower) -> HeldToken:
+        handled_before = sys.exception()
+        try:
+            return self._attempt(flight, tower)
+        except Exception as error:
+            struck = interruption_in(error, handled_before)
+            if struck is None:
+                raise
+        raise _InterruptedError(struck)
+
+
+class _InterruptedError(BaseException):
+    """Carries a host's exception past the retries, which would take a TimeoutError for theirs."""
+
+    def __init__(self, struck: BaseException) -> None:
+        super().__init__()
+        self.struck = struck
 
 
 def is_flown_here(flight: Renewal) -> bool:

@@ -13,6 +13,9 @@ import threading
 from collections.abc import Callable
 
 from tokenkeeper.clock import Clock
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.greenlets import check_greenlets
+from tokenkeeper.waiting import InterruptibleEvent, join
 
 __all__ = ["THREAD_NAME", "Refresher"]
 
@@ -22,8 +25,9 @@ _Entry = tuple[float, int, str]  # when, which, what
 
 _log = logging.getLogger("tokenkeeper.refresher")
 
-LONGEST_NAP_SECONDS = 60.0
-"""The thread looks at the clock at least this often: its naps do not count a machine's sleep."""
+LONGEST_NAP_SECONDS = 5.0
+"""The thread looks at the clocks at least this often while something is scheduled: its naps count
+neither the sleep of a machine nor the pause of a virtual one."""
 
 
 class Refresher:
@@ -32,16 +36,23 @@ class Refresher:
     :param clock: what "due" is measured on.
     :param renew: called with each key that is due, on the refresher's thread; must not block. It
         must not keep the refresher's owner alive, or an owner that is dropped never goes.
+    :param look: called on the same thread after each nap, under the same conditions.
     """
 
-    def __init__(self, clock: Clock, renew: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        renew: Callable[[str], None],
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
         self._clock = clock
         self._renew = renew
+        self._look = look
         self._lock = threading.Lock()  # guards all of the below
         self._heap: list[_Entry] = []
         self._current: dict[str, _Entry] = {}  # of each key the entry that counts
         self._entries = 0  # numbers them, so that keys are never compared
-        self._changed = threading.Event()
+        self._changed = InterruptibleEvent()
         self._wakes_at = math.inf  # what is due later need not wake the thread now
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -91,7 +102,9 @@ class Refresher:
         """Start the thread if it does not run yet.
 
         :raises RuntimeError: if this host can't start one.
+        :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
         """
+        check_greenlets()
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
@@ -101,21 +114,29 @@ class Refresher:
     def _run(self) -> None:
         while not self._closed:
             self._changed.clear()
+            try:
+                self._look()
+            except Exception:  # noqa: BLE001 - what is due must be renewed all the same
+                _log.exception("looking at the clocks failed; please report this as a bug")
             for key in self.take_due():
                 try:
                     self._renew(key)
+                except InvalidConfigurationError as refused:
+                    _log.error("%r was not renewed: %s", key, refused)
                 except Exception:  # noqa: BLE001 - the other tokens must be renewed all the same
                     _log.exception("renewing %r failed; please report this as a bug", key)
             self._clock.wait(self._changed, self._nap_seconds())
 
-    def _nap_seconds(self) -> float:
+    def _nap_seconds(self) -> float | None:
+        """Return how long to nap; ``None`` until something changes."""
         with self._lock:
             if self._closed:
                 return 0.0
+            if not self._current:
+                self._wakes_at = math.inf
+                return None
             now = self._clock.monotonic()
-            self._wakes_at = now + LONGEST_NAP_SECONDS
-            if self._heap:
-                self._wakes_at = min(max(now, self._heap[0][0]), self._wakes_at)
+            self._wakes_at = min(max(now, self._heap[0][0]), now + LONGEST_NAP_SECONDS)
             return self._wakes_at - now
 
     def close(self, timeout: float) -> None:
@@ -125,4 +146,4 @@ class Refresher:
             thread, self._thread = self._thread, None
             self._changed.set()
         if thread is not None and thread.ident != threading.get_ident() and timeout > 0:
-            thread.join(timeout)
+            join(thread, timeout)

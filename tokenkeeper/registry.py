@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Collection
+from typing import cast
+
+from tokenkeeper.arguments import check_instance, check_name
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     KeeperClosedError,
     UnknownProviderError,
 )
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.retry import RetryPolicy
 
-__all__ = ["Registry", "name_is_taken"]
+__all__ = ["Registry", "checked_provider", "name_is_taken", "unknown_provider"]
+
+MOST_LISTED = 20
+"""Names in an error message. A service has a few; ten thousand would bury the rest."""
+
+MOST_COMPARED = 1000
+"""Names that are searched for the nearest one."""
+
+_LIKE_A_TOKEN = re.compile(r"eyJ|.{65}|[\w+/=.~-]{32}", re.DOTALL)
+"""A text that may be a token, passed where a name belongs: no message may show it."""
 
 
 class Registry:
@@ -33,8 +49,15 @@ class Registry:
         :raises InvalidConfigurationError: if its name is taken.
         """
         self.check_open()
-        if self._providers.setdefault(provider.provider_name, provider) is not provider:
-            raise name_is_taken(provider.provider_name)
+        name = provider.provider_name
+        if self._providers.get(name) is provider:
+            raise InvalidConfigurationError(
+                f"this provider is registered as {name!r} already: add each provider once",
+                provider_name=name,
+                field="provider_name",
+            )
+        if self._providers.setdefault(name, provider) is not provider:
+            raise name_is_taken(name)
 
     def find(self, name: str) -> BaseOAuth2Provider:
         """Return the provider *name*.
@@ -42,15 +65,27 @@ class Registry:
         :raises UnknownProviderError: if there is none.
         """
         self.check_open()
+        check_name(name)
         try:
             return self._providers[name]
         except KeyError:
-            known = ", ".join(sorted(self._providers)) or "none"
-            raise UnknownProviderError(
-                f"no provider is registered as {name!r}: add_provider() it first "
-                f"(registered: {known})",
-                provider_name=name,
-            ) from None
+            raise unknown_provider(name, self._providers) from None
+
+    def check_order(self, name: str, refused_token: str) -> None:
+        """Raise if the arguments of ``renew_refused`` can't be what they are for.
+
+        :raises InvalidConfigurationError: without showing either.
+        """
+        check_name(name)
+        if name not in self._providers and refused_token in self._providers:
+            raise InvalidConfigurationError(
+                "the arguments are swapped: call renew_refused(provider_name, refused_token)",
+                field="refused_token",
+            )
+        if not refused_token or refused_token.lower().startswith("bearer "):
+            raise InvalidConfigurationError(
+                "refused_token must be the token alone, without 'Bearer '", field="refused_token"
+            )
 
     def remove(self, name: str) -> BaseOAuth2Provider:
         """Forget the provider *name*, and return it."""
@@ -83,3 +118,47 @@ def name_is_taken(name: str) -> InvalidConfigurationError:
         provider_name=name,
         field="provider_name",
     )
+
+
+def unknown_provider(name: str, known: Collection[str]) -> UnknownProviderError:
+    """Return the error for a *name* that is not among the *known* ones.
+
+    The nearest known name is suggested. A name that may be a token is not shown.
+    """
+    if _LIKE_A_TOKEN.search(name):
+        return UnknownProviderError(
+            "no provider is registered under that name, which is not shown, as it may be a token: "
+            "pass the provider's name"
+        )
+    names = list(known)
+    nearest = difflib.get_close_matches(name, names[:MOST_COMPARED], n=1)
+    if nearest:
+        advice = f"Did you mean {nearest[0]!r}?"
+    elif names:
+        listed = ", ".join(sorted(names)[:MOST_LISTED])
+        more = f", and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+        advice = f"Registered: {listed}{more}."
+    else:
+        advice = "None is registered: call add_provider() first."
+    return UnknownProviderError(
+        f"no provider is registered as {name!r}. {advice}", provider_name=name
+    )
+
+
+def checked_provider(provider: object) -> BaseOAuth2Provider:
+    """Return *provider* if it can be registered.
+
+    :raises InvalidConfigurationError: if it is not a provider, or its base was not initialized.
+    """
+    hint = "derive from it, and pass an instance"
+    check_instance(provider, BaseOAuth2Provider, "provider", hint)
+    provider = cast("BaseOAuth2Provider", provider)
+    if not isinstance(getattr(provider, "provider_name", None), str):
+        raise InvalidConfigurationError(
+            f"{type(provider).__name__} has no provider_name: its __init__ must call "
+            "super().__init__(provider_name)",
+            field="provider_name",
+        )
+    if provider.retry is not None:
+        check_instance(provider.retry, RetryPolicy, "retry")
+    return provider

@@ -13,6 +13,7 @@ from tokenkeeper.exceptions import UnknownProviderError
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.registry import name_is_taken
 from tokenkeeper.renewals import Renewals
+from tokenkeeper.reports import ReloadResult
 
 __all__ = ["reload"]
 
@@ -21,7 +22,7 @@ def reload(
     renewals: Renewals,
     configuration: Configuration[Any],
     add: Callable[[BaseOAuth2Provider], None],
-) -> dict[str, list[str]]:
+) -> ReloadResult:
     """Read *configuration* again and take over what changed. One thread at a time does so.
 
     :param add: registers a provider.

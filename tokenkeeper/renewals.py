@@ -13,29 +13,41 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, cast
 
+from tokenkeeper.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.crew import Crew
-from tokenkeeper.events import EventHook, TokenCleared, TokenRefused
+from tokenkeeper.events import (
+    EventHook,
+    ProviderRemoved,
+    TokenCleared,
+    TokenRefused,
+    TokenRejected,
+)
 from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
+    TokenRejectedError,
     UnknownProviderError,
     as_refresh_error,
 )
+from tokenkeeper.fork import notice_fork, renew
 from tokenkeeper.greenlets import check_greenlets
 from tokenkeeper.held import HeldToken
 from tokenkeeper.hooks import Hooks
-from tokenkeeper.ledger import Ledger
+from tokenkeeper.ledger import Ledger, Setback
 from tokenkeeper.pilot import Pilot, closed_meanwhile, is_flown_here
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.registry import Registry
 from tokenkeeper.renewal import Renewal, callers_context
-from tokenkeeper.retry import RetryPolicy, is_interruption
+from tokenkeeper.reports import Health, TokenInfo
+from tokenkeeper.retry import RetryPolicy
 from tokenkeeper.wish import Wish
 
 __all__ = ["Renewals"]
+
+P = ParamSpec("P")
 
 
 class Renewals:
@@ -44,6 +56,7 @@ class Renewals:
     :ivar ledger: what is known of the tokens; guarded by the lock.
     :ivar registry: the providers; guarded by the lock.
     :ivar hooks: who is told of what happens, never with the lock held.
+    :ivar now: what tokens are read by: the monotonic clock, or one that notices steps as well.
     """
 
     def __init__(
@@ -58,25 +71,37 @@ class Renewals:
         hooks: Iterable[EventHook] = (),
     ) -> None:
         check_greenlets()
-        self.hooks = Hooks(hooks)
         self.ledger = Ledger(cooldown_seconds, retry, clock)
         self.held = self.ledger.held
         self.registry = Registry()
         self.crew = Crew(
-            background=background, limit=max_workers, clock=clock, renew=_weak_renew(self)
+            background=background,
+            limit=max_workers,
+            clock=clock,
+            renew=_weakly(self, Renewals.renew),
+            look=_weakly(self, Renewals.look_at_clocks),
         )
+        self.hooks = Hooks(hooks, self.crew.notify)
         self._pilot = Pilot(self.crew, retry=retry, clock=clock, jitter=jitter)
         self._retry = retry
         self.clock = clock
+        # Without a refresher nobody else looks at the wall clock, so each reader does.
+        self.now = clock.monotonic if background else self.ledger.clock_steps.monotonic
         self._jitter = jitter
         self._make_perishables()
 
     def _make_perishables(self) -> None:
         """Make what no forked child can go on using: locks, and what other threads were doing."""
-        self._lock = threading.Lock()  # guards all that is assigned here, and writes to the rest
+        self._own_lock = threading.Lock()  # guards all assigned here, and writes to the rest
         self._flights: dict[str, Renewal] = {}  # that callers may join
         self._aloft: set[Renewal] = set()  # these and the forgotten ones, which still have waiters
         self._counter = itertools.count(1)
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """The lock of this process, also after a fork that Python did not see."""
+        notice_fork()
+        return self._own_lock
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens, forget what other threads of the parent were about to do."""
@@ -86,12 +111,16 @@ class Renewals:
         self.ledger.after_fork_in_child()
         self._counter = itertools.count(start + 1)
         self.crew.assemble()
+        self.ledger.follow_clocks(self._jitter)
         now = self.clock.monotonic()
         for name, held in self.held.items():
             if now < held.dead_at:
                 # Children of one fork were all to renew at the same moment: draw lots again.
                 spread = max(0.0, held.stale_at - held.renew_at) * self._jitter()
                 self.crew.refresher.schedule(name, held.renew_at + spread)
+        if not self.registry.closed:
+            for provider in self.registry.providers():
+                renew(provider)
 
     # ---- what a caller gets
 
@@ -103,7 +132,14 @@ class Renewals:
         refused: str | None = None,
         timeout: float | None = None,
     ) -> Wish:
-        """Note down what a caller wants, and when it came."""
+        """Note down what a caller wants, and when it came.
+
+        :raises InvalidConfigurationError: for an argument of the wrong type or value.
+        """
+        check_flag(force, "force_refresh")
+        check_timeout(timeout)
+        if refused is not None:
+            self.registry.check_order(name, refused)
         deadline = math.inf if timeout is None else self.clock.monotonic() + timeout
         return Wish(name, self.next_count(), deadline, force, refused)
 
@@ -118,36 +154,41 @@ class Renewals:
         """
         check_greenlets()  # here too: gevent may have come by after the keeper was made
         name = wish.provider_name
-        now = self.clock.monotonic()
         mine: Renewal | None = None
-        refused = False
         try:
             with self._lock:
+                self._follow_clocks()
+                now = self.clock.monotonic()
                 provider = self.registry.find(name)
                 held = self.held.get(name)
-                if held is not None and wish.refuses(held):
-                    refused = not held.is_refused  # by a crowd, perhaps: the first one counts
-                    if refused:
-                        self.hooks.line_up(TokenRefused(name, utc(self.clock)))
-                    held = self.ledger.refuse(name, held)
                 flight = self._flights.get(name)
-                granted = held is not None and wish.is_granted_by(held, now)
+                rejection: TokenRejectedError | None = None
+                refused = held is not None and self._is_refused(wish, held)
+                if held is not None and refused:
+                    held, rejection = self._refuse(name, held, flight)
+                granted = held is not None and self._is_granted(wish, held, now)
                 if held is not None and granted:
                     # Without a refresher the first caller in the buffer renews, the others go on.
                     in_time = self.crew.background or now < held.renew_at
                     if in_time or flight is not None or wish.force:
                         return held
-                elif flight is None and not wish.force:
+                elif flight is None and rejection is None and not wish.force:
                     self.ledger.cooldown.check(name)
-                if flight is None:
-                    flight = mine = Renewal(provider, held, callers_context())
+                if flight is None and rejection is None:
+                    after_refusal = refused or (held is not None and held.is_refused)
+                    flight = mine = Renewal(
+                        provider, held, callers_context(), after_refusal=after_refusal
+                    )
                     self._take_off(mine)
-                if not granted:  # who has a token in hand does not wait for retries
+                if flight is not None and not granted:
+                    # A caller that has a token does not wait for retries.
                     flight.join(wish.deadline)
             if mine is not None:
                 self._pilot.launch(mine, self, urgent=True)
             if refused:
                 self.hooks.tell()
+            if flight is None:
+                raise rejection or AssertionError("neither a renewal nor an error")
         except BaseException as struck:
             if mine is not None:
                 self._pilot.rescue(mine, self, struck)
@@ -161,6 +202,52 @@ class Renewals:
             )
         return flight
 
+    def _is_granted(self, wish: Wish, held: HeldToken, now: float) -> bool:
+        return wish.is_granted_by(held, now) and not self._is_refused(wish, held)
+
+    def _is_refused(self, wish: Wish, held: HeldToken) -> bool:
+        """Return whether an API refused *held*, as *wish* says or others said before."""
+        if wish.refused is None:
+            return False
+        name, token = wish.provider_name, held.access_token
+        return wish.refuses(held) or self.ledger.rejections.knows(name, token)
+
+    def _refuse(
+        self, name: str, held: HeldToken, flight: Renewal | None
+    ) -> tuple[HeldToken, TokenRejectedError | None]:
+        """Note that an API refused *held*; return what is held now, and the error for the caller.
+
+        There is no error where a renewal is under way, or is to begin. Called with the lock held.
+        """
+        if held.is_refused or (flight is not None and flight.after_refusal):
+            return held, None  # refused by a crowd: the first one counts
+        held, ruling = self.ledger.refuse(name, held)
+        now = utc(self.clock)
+        if ruling.is_first:
+            self.hooks.line_up(TokenRefused(name, now))
+        if ruling.pause_begins:
+            self.hooks.line_up(self._rejected(name))
+        if ruling.renews or flight is not None:
+            return held, None
+        return held, self.ledger.rejections.error(name)
+
+    def _rejected(self, name: str) -> TokenRejected:
+        rejections = self.ledger.rejections
+        pause = rejections.pause_seconds(name)
+        return TokenRejected(name, utc(self.clock), rejections.tokens(name), pause)
+
+    def would_reject(self, name: str, token: str) -> bool:
+        """Return whether a refusal of *token* would cause no renewal, and get an error at once."""
+        rejections = self.ledger.rejections
+        with self._lock:
+            held = self.held.get(name)
+            return (
+                held is not None
+                and name not in self._flights
+                and (held.access_token == token or rejections.knows(name, held.access_token))
+                and rejections.is_paused(name)
+            )
+
     def outcome(self, flight: Renewal, wish: Wish) -> HeldToken | Renewal:
         """Return what *wish* gets from *flight*, which has landed, or what to wait for next.
 
@@ -169,16 +256,16 @@ class Renewals:
         now = self.clock.monotonic()
         try:
             held = flight.result()
-        except OAuth2Error as error:
+        except OAuth2Error:
             if wish.force and not wish.is_older_than(flight.began):
                 return self.ask(wish)  # it failed for somebody who asked earlier
-            if is_interruption(error.__cause__) and not self.crew.background:
+            if flight.interrupted and not self.crew.background:
                 return self.ask(wish)  # another caller flew it, and was interrupted
             current = self.held.get(wish.provider_name)
-            if current is None or not wish.is_granted_by(current, now):
+            if current is None or not self._is_granted(wish, current, now):
                 raise
             return current  # nobody's error while a token works
-        return held if wish.is_granted_by(held, now) else self.ask(wish)
+        return held if self._is_granted(wish, held, now) else self.ask(wish)
 
     def ask_for_all(self) -> list[tuple[Wish, HeldToken | Renewal]]:
         """Begin to renew every token held; return what to wait for."""
@@ -214,6 +301,7 @@ class Renewals:
         with self._lock:
             provider = self.registry.remove(name)
             self._forget([name])
+            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return provider
 
@@ -225,6 +313,7 @@ class Renewals:
                 return False
             self.registry.remove(name)
             self._forget([name])
+            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return True
 
@@ -249,18 +338,21 @@ class Renewals:
         now = utc(self.clock)
         self.hooks.line_up(*[TokenCleared(name, now) for name in names if self.ledger.forget(name)])
 
-    def describe(self, name: str) -> dict[str, Any] | None:
+    def describe(self, name: str) -> TokenInfo | None:
         """Return diagnostics of the token of *name*; ``None`` if there is none."""
         with self._lock:
             self.registry.find(name)
-            return self.ledger.describe(name)
+            return cast("TokenInfo | None", self.ledger.describe(name))
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> Health:
         """Return whether callers can be served, of each provider and of all."""
         with self._lock:
             if self.registry.closed:
-                return {"status": "closed", "providers": {}}
-            return self.ledger.health(self.registry.names())
+                found: dict[str, Any] = {"status": "closed", "providers": {}}
+            else:
+                found = self.ledger.health(self.registry.names())
+        dropped = self.hooks.dropped
+        return cast("Health", {**found, "dropped_events": dropped} if dropped else found)
 
     # ---- a flight, from take-off to landing
 
@@ -274,9 +366,15 @@ class Renewals:
                 self.crew.refresher.schedule(name, held.renew_at)
                 return
             # In nobody's context: a thread may have that of whoever happened to start it.
-            flight = Renewal(self.registry.find(name), held, Context())
+            flight = Renewal(
+                self.registry.find(name), held, Context(), after_refusal=held.is_refused
+            )
             self._take_off(flight)
-        self._pilot.launch(flight, self, urgent=False)
+        try:
+            self._pilot.launch(flight, self, urgent=False)
+        except BaseException as struck:
+            self._pilot.rescue(flight, self, struck)
+            raise
 
     def reconsider(self, name: str) -> None:
         """Forget that *name* was refused, and renew its token if there is one. Does not block.
@@ -291,8 +389,19 @@ class Renewals:
         if is_held and self.crew.in_background():
             self.renew(name)
 
+    def look_at_clocks(self) -> None:
+        """Bring tokens forward where the wall clock ran ahead. For the refresher."""
+        with self._lock:
+            self._follow_clocks()
+
+    def _follow_clocks(self) -> None:
+        """Do what :meth:`look_at_clocks` does. Called with the lock held."""
+        for name, renew_at in self.ledger.follow_clocks(self._jitter).items():
+            self.crew.refresher.schedule(name, renew_at)
+
     def renew_due(self) -> None:
         """Renew inline all that is due: the refresher's round, for hosts without threads."""
+        self.look_at_clocks()
         for name in self.crew.refresher.take_due():
             self.renew(name)
 
@@ -313,19 +422,44 @@ class Renewals:
             del self._flights[name]
         return counts
 
+    def must_ask_again(self, flight: Renewal, held: HeldToken) -> bool:
+        """Return whether *held* was refused by an API, and one more request may bring another."""
+        name = flight.provider.provider_name
+        with self._lock:
+            if flight.asked_again or not self._brings_refused(flight, held):
+                return False
+            flight.asked_again = True
+            return not self.ledger.rejections.insists(name)
+
+    def _brings_refused(self, flight: Renewal, held: HeldToken) -> bool:
+        name = flight.provider.provider_name
+        return self.ledger.brings_refused(name, held, after_refusal=flight.after_refusal)
+
     def land_well(self, flight: Renewal, held: HeldToken) -> None:
         """Hold the token that *flight* brought, and hand it to who waits."""
         name = flight.provider.provider_name
+        rejection: TokenRejectedError | None = None
         with self._lock:
             counts = self._touch_down(flight)
             if counts:
+                held = self.ledger.up_to_date(held)
+            if counts and self._brings_refused(flight, held):
+                rejection = self.ledger.keep_refused(name, held)
+                setback = Setback(held.renew_at, held.ends_at - self.clock.monotonic())
+                denied = flight.denied(rejection, setback, self.clock)
+                self.hooks.line_up(*denied, self._rejected(name))
+            elif counts:
                 self.ledger.keep(name, held)
-                self.crew.refresher.schedule(name, held.renew_at)
                 self.hooks.line_up(flight.granted(held, self.clock))
+            if counts:
+                self.crew.refresher.schedule(name, held.renew_at)
         if counts:
             self.crew.in_background()
-        flight.succeed(held)
-        self.hooks.tell()
+        if rejection is None:
+            flight.succeed(held)
+        else:
+            flight.fail(rejection)
+        self.hooks.tell(log_here=True)
 
     def land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
         """Note why *flight* brought no token, and tell who waits."""
@@ -338,10 +472,10 @@ class Renewals:
                 setback = self.ledger.fail(name, error, policy, self._jitter())
                 if setback.renew_at is not None:
                     self.crew.refresher.schedule(name, setback.renew_at)
-                if not is_interruption(error.__cause__):
+                if not flight.interrupted:
                     self.hooks.line_up(*flight.denied(error, setback, self.clock))
         flight.fail(error)
-        self.hooks.tell()
+        self.hooks.tell(log_here=True)
 
     def close(self, timeout: float) -> list[BaseOAuth2Provider]:
         """Stop the threads, fail who waits, forget all; return the providers to be closed.
@@ -360,13 +494,15 @@ class Renewals:
         return providers
 
 
-def _weak_renew(renewals: Renewals) -> Callable[[str], None]:
+def _weakly(
+    renewals: Renewals, method: Callable[Concatenate[Renewals, P], None]
+) -> Callable[P, None]:
     # The refresher's thread must not keep alive what nobody else holds any more.
     reference = weakref.ref(renewals)
 
-    def renew(name: str) -> None:
+    def call(*args: P.args, **kwargs: P.kwargs) -> None:
         alive = reference()
         if alive is not None:
-            alive.renew(name)
+            method(alive, *args, **kwargs)
 
-    return renew
+    return call

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_random_exponential
 
+from tokenkeeper.arguments import check_number
 from tokenkeeper.exceptions import (
-    InvalidConfigurationError,
     KeeperClosedError,
     OAuth2Error,
     TokenAcquisitionError,
 )
+from tokenkeeper.interruptions import is_interruption
 from tokenkeeper.network import network_reason
 
 if TYPE_CHECKING:
@@ -60,13 +61,9 @@ class RetryPolicy:
     background_wait_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise InvalidConfigurationError("retry: attempts must be 1 or more", field="attempts")
+        check_number(self.attempts, "attempts", least=1, whole=True)
         for name in self.__slots__:
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InvalidConfigurationError(
-                    f"retry: {name} must be a number, 0 or more", field=name
-                )
+            check_number(getattr(self, name), name, least=0)
 
     def wait_seconds(self, state: RetryCallState) -> float:
         """Return the wait after the failed attempt that *state* tells of."""
@@ -116,11 +113,6 @@ def is_transient(error: BaseException) -> bool:
     requests = sys.modules.get("requests.exceptions")
     kinds = (requests.ConnectionError, requests.Timeout) if requests else ()
     return isinstance(error, (ConnectionError, TimeoutError, *kinds))
-
-
-def is_interruption(error: BaseException | None) -> bool:
-    """Say whether *error* came from outside, such as Ctrl-C, and says nothing of the provider."""
-    return error is not None and not isinstance(error, Exception)
 
 
 def as_oauth2_error(error: BaseException, provider_name: str) -> OAuth2Error:

@@ -1,18 +1,31 @@
-"""What can't travel to another process, and says so."""
+"""Objects that belong to one process: copying returns the object itself, pickling is refused."""
 
 from __future__ import annotations
 
-from typing import NoReturn, SupportsIndex
+from typing import Any, Self, SupportsIndex
 
 __all__ = ["StaysHere"]
 
 
 class StaysHere:
-    """A base of what holds locks, threads and connections, and secrets along with them."""
+    """Base class of what holds locks, threads, connections, or secrets.
+
+    ``copy.copy()`` and ``copy.deepcopy()`` return the object itself: an application's settings
+    that hold a keeper can be copied, and the copy shares the keeper. Pickling raises ``TypeError``,
+    unless a subclass has a ``__reduce__`` of its own.
+    """
 
     __slots__ = ()
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        if type(self).__reduce__ is not object.__reduce__:
+            return self.__reduce__()
         raise TypeError(
             f"a {type(self).__name__} can't be pickled: make one in each process, or let a forked "
             "child inherit it; an OAuth2Config can be pickled"

@@ -28,6 +28,10 @@ class Wish(NamedTuple):
     force: bool = False
     refused: str | None = None
 
+    def __repr__(self) -> str:
+        shown = {**self._asdict(), "refused": self.refused and "<hidden>"}
+        return f"Wish({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     def is_older_than(self, sent: float) -> bool:
         """Say whether a request that left at the count *sent* left after the caller came."""
         return self.asked < sent
@@ -36,13 +40,13 @@ class Wish(NamedTuple):
         """Say whether *held* will do at *now*."""
         if now >= held.dead_at:
             return False
-        # A server may grant the same token again, so only an earlier grant of it is refused.
-        unfit = self.force or held.access_token == self.refused
-        return not unfit or self.is_older_than(held.sent)
+        if self.refuses(held):
+            return False
+        return not self.force or self.is_older_than(held.sent)
 
     def refuses(self, held: HeldToken) -> bool:
-        """Say whether *held* is the token that the API refused."""
-        return held.access_token == self.refused and not self.is_older_than(held.sent)
+        """Return whether *held* is the token that the API refused, granted again or not."""
+        return held.access_token == self.refused
 
     def patience(self, clock: Clock) -> float | None:
         """Return the seconds left to wait; ``None`` for as long as it takes."""

@@ -72,7 +72,7 @@ def config(tmp_path, server):
 def environment(monkeypatch, server, config, cache):
     """Return the variables of the command, which are set: the file, the cache, the secrets."""
     for name in list(os.environ):
-        if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_", "XDG_RUNTIME")):
+        if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_", "XDG_RUNTIME", "COLUMNS")):
             monkeypatch.delenv(name)
     variables = {
         "TOKENKEEPER_CONFIG": str(config),
@@ -123,3 +123,5 @@ def main():
     yield __main__.main
     for number, handler in before.items():
         signal.signal(number, handler)
+    if (pipe := signal.set_wakeup_fd(-1)) != -1:
+        os.close(pipe)  # which ends the thread that reads it

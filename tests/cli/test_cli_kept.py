@@ -3,10 +3,14 @@
 import errno
 import json
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tokenkeeper import (
     ConfigurationWarning,
@@ -143,7 +147,7 @@ class TestFiles:
         run().acquire_token()
         assert shelf.directory.stat().st_mode & 0o777 == 0o700
         files = list(shelf.directory.iterdir())
-        assert len(files) == 2  # and the lock
+        assert len(files) == 3  # and the lock, and the key of the names
         assert all(file.stat().st_mode & 0o077 == 0 for file in files)
 
     def test_no_refresh_token_and_no_secret(self, shelf, clock):
@@ -151,7 +155,7 @@ class TestFiles:
         ends = datetime.fromtimestamp(clock.time(), UTC) + timedelta(hours=1)
         token = OAuth2Token("abc", "Bearer", ends, "read", refresh_token="precious")
         shelf.write("an identity with hunter2", Kept(token, instant(clock)))
-        (file,) = shelf.directory.iterdir()
+        (file,) = shelf.directory.glob("*.json")
         assert "precious" not in file.read_text()
         assert "hunter2" not in file.name + file.read_text()
         kept = shelf.read("an identity with hunter2")
@@ -293,26 +297,65 @@ class TestFiles:
         monkeypatch.setattr(Kept, "to_json", lambda self: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             shelf.write("an identity", kept)
-        assert not list(shelf.directory.iterdir())
+        assert [file.name for file in shelf.directory.iterdir()] == ["key"]
 
 
-def test_many_processes_make_one_request(start, server):
-    """Eight commands at once cause one token request and print one token."""
-    server.latency_seconds = 0.2
-    processes = [start("get", "billing") for _ in range(8)]
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="nobody says who waits for a lock")
+def test_many_processes_make_one_request(start, tokenkeeper, cache, server):
+    """Eight commands that meet at the lock cause one token request and print one token."""
+    tokenkeeper("get", "billing")
+    (lock,) = cache.glob("*.lock")
+    for kept in cache.glob("*.json"):
+        kept.unlink()
+    waiting = set()
+
+    def look_who_waits():
+        for process in processes:
+            assert process.poll() is None, "it did not wait"
+            with suppress(OSError):  # a descriptor may be closed meanwhile
+                for fd in Path(f"/proc/{process.pid}/fd").iterdir():
+                    if fd.readlink() == lock:
+                        waiting.add(process.pid)
+
+    with FileLock(lock):
+        processes = [start("get", "billing") for _ in range(8)]
+        ends = time.monotonic() + 60
+        while len(waiting) < len(processes):
+            look_who_waits()
+            assert time.monotonic() < ends, f"{len(waiting)} wait"
+            assert server.stats().token_requests == 1, "one asked without the lock"
     told = [process.communicate(timeout=100) for process in processes]
     assert {words for _, words in told} == {""}
     assert len({token for token, _ in told}) == 1
-    assert server.stats().token_requests == 1
+    assert server.stats().token_requests == 2
 
 
-def test_another_secret_is_another_token(tokenkeeper, environment, server):
-    """A changed registration never gets the token of the one before."""
+def test_another_secret_is_the_same_client(tokenkeeper, environment, server):
+    """A rotated secret goes on with the client's token; --force finds out that one is wrong."""
     first = tokenkeeper("get", "billing").stdout
     environment.setenv("BILLING_SECRET", "hunter2")
-    assert tokenkeeper("get", "billing").exit_code == 1
-    environment.setenv("BILLING_SECRET", server.client_secret)
     assert tokenkeeper("get", "billing").stdout == first
+    assert tokenkeeper("get", "billing", "--force").exit_code == 1
+    assert server.stats().token_requests == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("scope: read", "scope: write"),
+        ("scope: read", "scope: read\n    additional_params: {audience: b}"),
+        ("{token_url}", "{token_url}?tenant=b"),
+    ],
+)
+def test_another_request_is_another_token(tokenkeeper, config, server, old, new):
+    """A changed registration never gets the token of the one before."""
+    tokenkeeper("get", "billing")
+    old, new = old.format(token_url=server.token_url), new.replace("{token_url}", server.token_url)
+    text = config.read_text()
+    config.write_text(text.replace(old, new, 1))
+    assert config.read_text() != text
+    tokenkeeper("get", "billing")
+    assert server.stats().token_requests == 2
 
 
 def test_the_runtime_directory(tokenkeeper, environment, tmp_path, server):
@@ -350,6 +393,23 @@ def test_the_runtime_directory_of_another_user(tokenkeeper, environment, tmp_pat
     environment.delenv("TOKENKEEPER_CACHE_DIR")
     environment.setenv("XDG_RUNTIME_DIR", str(runtime))
     environment.setattr(os, "geteuid", lambda: runtime.stat().st_uid + 1)
+    assert tokenkeeper("get", "billing").exit_code == 0
+    assert not list(runtime.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no owners")
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o722])
+def test_an_open_runtime_directory(tokenkeeper, environment, tmp_path, server, mode):
+    """Nothing is kept in a runtime directory that others may write, and one line says so."""
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    runtime.chmod(mode)
+    environment.delenv("TOKENKEEPER_CACHE_DIR")
+    environment.setenv("XDG_RUNTIME_DIR", str(runtime))
+    environment.setattr("tokenkeeper.cli.source._said", set())
+    result = tokenkeeper("status", "--fetch")
+    assert result.stderr.count("XDG_RUNTIME_DIR is not used") == 1
+    assert f"chmod 700 {runtime}" in result.stderr
     assert tokenkeeper("get", "billing").exit_code == 0
     assert not list(runtime.iterdir())
 

@@ -1,8 +1,13 @@
 """Every mistake in a configuration, in one go, with its place and what was expected."""
 
-import pytest
+import json
+import warnings
 
-from tokenkeeper import InvalidConfigurationError, TokenKeeper
+import pytest
+from click.testing import CliRunner
+
+from tokenkeeper import ConfigurationWarning, InvalidConfigurationError, TokenKeeper
+from tokenkeeper.cli.group import cli
 
 EXPECTED = """\
 4: oauth2[0].client_id needs the environment variable AZURE_CLIENT_ID, which is not set
@@ -17,26 +22,29 @@ EXPECTED = """\
 16: oauth2[1].read_timeout must be a valid number, unable to parse string as a number
 17: oauth2[1].connect_timeout must be a number
 18: oauth2[1].verify must be a string, not int
-19: oauth2[1].additional_params must not override the grant's own parameter 'grant_type'
+19: oauth2[1].additional_params must not override the grant's own parameter 'grant_type': set grant_type itself
 20: oauth2[1].retry.atempts is no key of retry: attempts perhaps?
 20: oauth2[1].retry.max_wait_seconds must be greater than or equal to 0
 21: oauth2[1].something_else is no key of provider_type 'generic'
 22: oauth2[2].client_id is missing
 22: oauth2[2].client_secret is missing: give it, or client_secret_file
 22: oauth2[2].provider_name is missing
-22: oauth2[2].provider_type must be 'azure' or 'generic'
+22: oauth2[2].provider_type must be 'azure' or 'generic', or the path of a class, package.module:Class
 23: oauth2[3] must be a block of keys and values
+24: oauth2[4].provider_name 'api' is taken already
 32: oauth2[5].client_secret has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is a $
-"""
+"""  # noqa: E501
 
 
 def mistakes(source):
     with pytest.raises(InvalidConfigurationError) as raised:
         TokenKeeper.from_config(source)
-    assert "\n" not in str(raised.value)
     assert "hunter2" not in str(raised.value)
-    for problem in raised.value.problems:
-        assert problem in str(raised.value)
+    first, *lines = str(raised.value).split("\n  ")
+    problems = list(raised.value.problems)
+    assert [first, *lines] == problems[:1] or (
+        (first, lines) == (f"{len(lines)} mistakes:", problems)
+    )
     return list(raised.value.problems)
 
 
@@ -78,7 +86,7 @@ def test_all_in_one_go(write):
             token_url: https://id.example.com/token
         """)
     found = [problem.removeprefix("tokens.yaml, line ") for problem in mistakes(path)]
-    assert sorted(found) == sorted(EXPECTED.splitlines())
+    assert found == EXPECTED.splitlines()
 
 
 def test_a_name_that_is_taken(write):
@@ -104,7 +112,6 @@ def test_a_name_that_is_taken(write):
         ("oauth2: [", "tokens.yaml is not YAML (line 1): expected the node content"),
         ("oauth2:\n  a: *hunter2", "tokens.yaml is not YAML (line 2): found undefined alias ..."),
         ("oauth2: !!python/object:os.system {}", "tokens.yaml is not YAML (line 1): could not"),
-        ("oauth2:\n  a: 1\n  a: 2", "tokens.yaml, line 3: oauth2.a is there twice"),
     ],
 )
 def test_files_that_say_nothing(write, text, problem):
@@ -153,9 +160,9 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         (
             {"provider_type": None, "provider_typ": "generic", "scope": {"read": None}},
             [
+                "provider_typ is no key of a provider: provider_type perhaps?",
                 "provider_type is missing: it must be 'azure' or 'generic'",
                 "scope must be a string or a list of strings, not dict",
-                "provider_typ is no key of a provider: provider_type perhaps?",
             ],
         ),
         ({"tenant_id": "t"}, ["tenant_id is a key of provider_type 'azure' only"]),
@@ -196,3 +203,65 @@ def test_single_mistakes(changes, problems):
     assert len(found) == len(problems)
     for line, words in zip(found, problems, strict=True):
         assert line.startswith(f"configuration: oauth2[0].{words}")
+
+
+BROKEN = """\
+oauth2:
+  - provider_name: one
+    provider_type: generic
+    client_id: a
+    client_id: b
+    client_secret: hunter2
+    token_url: http://id.example.com/token
+  - provider_name: one
+    provider_type: generic
+    client_secret: ${NOT_SET}
+    retry: {attempts: 1, attempts: 0}
+    token_url: https://id.example.com/token?api_key=hunter2
+  - provider_name: two
+    provider_type: generic
+    client_id: c
+    client_secret: hunter2
+    token_url: https://id.example.com/token
+"""
+
+BROKEN_LINES = """\
+tokens.yaml, line 5: oauth2[0].client_id is there twice
+tokens.yaml, line 7: oauth2[0].token_url must be https:// unless the host is loopback: it carries\
+ a secret
+tokens.yaml, line 8: oauth2[1].client_id is missing
+tokens.yaml, line 8: oauth2[1].provider_name 'one' is taken already
+tokens.yaml, line 10: oauth2[1].client_secret needs the environment variable NOT_SET, which is not\
+ set
+tokens.yaml, line 11: oauth2[1].retry.attempts is there twice
+tokens.yaml, line 11: oauth2[1].retry.attempts must be greater than or equal to 1
+"""
+
+
+def test_duplicates_and_warnings_beside_mistakes(write):
+    """Keys and names that are there twice, and warnings, are told whatever else is wrong."""
+    with pytest.warns(ConfigurationWarning) as warned:
+        found = mistakes(write(BROKEN))
+    assert found == BROKEN_LINES.splitlines()
+    told = [str(each.message).partition(":")[0] for each in warned]
+    assert told == ["tokens.yaml, line 6", "tokens.yaml, line 12", "tokens.yaml, line 16"]
+
+
+def test_a_mistake_counts_for_more_than_a_warning(write):
+    """Where warnings are errors, mistakes are raised all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert mistakes(write(BROKEN)) == BROKEN_LINES.splitlines()
+
+
+def test_the_command_tells_them_one_a_line(write):
+    """`config check` prints a line for each mistake and each warning, in the file's order."""
+    path = str(write(BROKEN))
+    result = CliRunner().invoke(cli, ["config", "check", path])
+    lines = result.stderr.splitlines()
+    assert [line for line in lines if line.startswith("Warning: ")] == lines[:3]
+    first, *rest = BROKEN_LINES.splitlines()
+    assert lines[3:] == [f"Error: {first}", *(f"  {line}" for line in rest)]
+    content = json.loads(CliRunner().invoke(cli, ["config", "check", path, "--json"]).stdout)
+    assert content["problems"] == BROKEN_LINES.splitlines()
+    assert len(content["warnings"]) == 3

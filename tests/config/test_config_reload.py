@@ -221,6 +221,25 @@ def test_a_broken_file_changes_nothing(server, secret_file, file, write):
         assert keeper.list_providers() == ["api"]
 
 
+def test_a_refresh_token_of_the_client_before(server, secret_file, file):
+    """After a change the next token is asked for anew: a refresh would have the old scope."""
+    secret_file(server.client_secret)
+    server.refresh_tokens = True
+    server.add_client(server.client_id, server.client_secret, ["read", "write"])
+    path = file(scope="read", refresh_tokens="true")
+    with TokenKeeper.from_config(path, background=False) as keeper:
+        keeper.get_token("api")
+        file(scope="write", refresh_tokens="true")
+        keeper.reload()
+        keeper.get_token("api", force_refresh=True)
+        assert keeper.get_cached_token_info("api")["scope"] == "write"
+        keeper.get_token("api", force_refresh=True)
+        assert server.stats().token_requests_by_grant == {
+            "client_credentials": 2,
+            "refresh_token": 1,
+        }
+
+
 def test_blocks_that_come_and_go(server, secret_file, write):
     """New blocks are registered, changed ones renewed, and those that went are removed."""
     client = f"""

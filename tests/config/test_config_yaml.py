@@ -80,7 +80,6 @@ def test_how_files_begin_and_end(write, bytes_):
     ("text", "words"),
     [
         ("oauth2: {}\noauth2: {}", ", line 2: oauth2 is there twice"),
-        ("oauth2:\n  retry: {attempts: 1,\n    attempts: 2}", ", line 3: oauth2.retry.attempts is"),
         ("oauth2:\n  - &a [*a]", " is not YAML (line 2): an alias refers to itself"),
         ("oauth2:\n  n: !!int hunter2", " is not YAML (line 2): a value is no int"),
         ("oauth2:\n  n: 2024-99-99", " is not YAML (line 2): a value is no timestamp"),

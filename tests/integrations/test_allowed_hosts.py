@@ -61,8 +61,11 @@ def test_not_allowed(host, url):
 
 
 def test_all_and_none():
-    """Where nothing is said all is allowed; where no host is named, none is."""
-    assert AllowedHosts("api", None).allow("http://evil.example")
+    """Where nothing is said all is allowed that nobody can read; where no host is named, none."""
+    assert AllowedHosts("api", None).allow("https://api.example.com")
+    assert AllowedHosts("api", None).allow("http://127.0.0.1:8000")
+    assert not AllowedHosts("api", None).allow("http://api.example.com")
+    assert not AllowedHosts("api", None).allow("ftp://api.example.com")
     assert not AllowedHosts("api", []).allow("https://api.example.com")
 
 

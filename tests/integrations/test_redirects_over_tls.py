@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import socket
 import ssl
 from functools import partial
 from typing import NamedTuple
@@ -25,6 +26,8 @@ from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport, T
 from azure.core.rest import HttpRequest
 from servers.tls import context_of, teach_tls
 
+from tokenkeeper import InvalidConfigurationError
+from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations.aiohttp import KeeperMiddleware
 from tokenkeeper.integrations.azure import AsyncKeeperCredential, KeeperCredential
 from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, RenewingTransport
@@ -36,12 +39,20 @@ TIMEOUT = 30
 
 
 class Call(NamedTuple):
-    """What a client is to do: POST to *url*, with a token that is for *origin* alone."""
+    """What a client is to do: POST to *url*, with a token that is for *origin* alone.
+
+    That is said by ``allowed_hosts`` if it is *named*, and left to the default if not.
+    """
 
     keeper: object
     ca_file: str
     url: str
     origin: str
+    named: bool = True
+
+    @property
+    def hosts(self):
+        return [self.origin] if self.named else None
 
     @property
     def context(self):
@@ -55,14 +66,14 @@ def by_requests(call):
     return requests.post(
         call.url,
         data=b"x",
-        auth=call.keeper.auth("api", allowed_hosts=[call.origin]),
+        auth=call.keeper.auth("api", allowed_hosts=call.hosts),
         verify=call.ca_file,
         timeout=TIMEOUT,
     ).status_code
 
 
 def _httpx_options(call):
-    auth = KeeperAuth(call.keeper, "api", allowed_hosts=[call.origin])
+    auth = KeeperAuth(call.keeper, "api", allowed_hosts=call.hosts)
     return {"auth": auth, "verify": call.context, "follow_redirects": True, "timeout": TIMEOUT}
 
 
@@ -81,7 +92,7 @@ def by_async_httpx(backend, call):
 
 def by_aiohttp(call):
     async def main():
-        middleware = KeeperMiddleware(call.keeper, "api", allowed_hosts=[call.origin])
+        middleware = KeeperMiddleware(call.keeper, "api", allowed_hosts=call.hosts)
         async with (
             aiohttp.ClientSession(middlewares=[middleware]) as session,
             session.post(call.url, data=b"x", ssl=call.context) as answer,
@@ -98,7 +109,7 @@ def by_azure(cleaned, call):
         *([SensitiveHeaderCleanupPolicy()] if cleaned else []),
     ]
     below = RequestsTransport(connection_verify=call.ca_file)
-    transport = RenewingTransport(call.keeper, "api", below, allowed_hosts=[call.origin])
+    transport = RenewingTransport(call.keeper, "api", below, allowed_hosts=call.hosts)
     with PipelineClient(call.url, policies=policies, transport=transport) as client:
         request = HttpRequest("POST", call.url, content=b"x")
         return client.send_request(request, enforce_https=False).status_code
@@ -114,7 +125,7 @@ def by_async_azure(backend, cleaned, call):
             *([SensitiveHeaderCleanupPolicy()] if cleaned else []),
         ]
         below = kinds[backend](connection_verify=call.ca_file)
-        transport = AsyncRenewingTransport(call.keeper, "api", below, allowed_hosts=[call.origin])
+        transport = AsyncRenewingTransport(call.keeper, "api", below, allowed_hosts=call.hosts)
         async with AsyncPipelineClient(call.url, policies=policies, transport=transport) as client:
             request = HttpRequest("POST", call.url, content=b"x")
             return (await client.send_request(request, enforce_https=False)).status_code
@@ -187,9 +198,9 @@ def led(api, elsewhere, keeper, ca_file):
     """Return what makes a client's call to one place that leads to another."""
     ports = {"api": api.server_port, "elsewhere": elsewhere.server_port}
 
-    def led(client, first, second):
+    def led(client, first, second, *, named=True):
         origin, target = first.format(**ports), second.format(**ports)
-        return client(Call(keeper, ca_file, f"{origin}/to/{target}/end", origin))
+        return client(Call(keeper, ca_file, f"{origin}/to/{target}/end", origin, named))
 
     return led
 
@@ -239,6 +250,92 @@ def test_a_pipeline_that_cleans_nothing(led, hops, provider, client, first, seco
         led(partial(client, False), first, second)
     assert hops() == [ASKED]
     assert provider.asked == 1
+
+
+UNCLEANED = {name: partial(call, False) for name, call in AZURE.items()}
+
+
+@each_of(WARY | UNCLEANED)
+@pytest.mark.parametrize(("first", "second"), LEAVES)
+def test_a_redirect_away_by_default(led, hops, provider, client, first, second):
+    """Without allowed_hosts the token is for the origin that was asked first, with any client."""
+    assert led(client, first, second, named=False) == 401
+    assert hops() == [ASKED, ARRIVED]
+    assert provider.asked == 1
+
+
+@each_of(WARY | UNCLEANED)
+def test_a_redirect_away_and_on_by_default(led, hops, elsewhere, client):
+    """A server beyond that leads on gets no token on the way."""
+    beyond = f"https://localhost:{elsewhere.server_port}"
+    led(client, HERE, f"{beyond}/to/{beyond}", named=False)
+    assert [token for _, token, _ in hops()] == ["token-1", None, None]
+
+
+@each_of(WARY | UNCLEANED)
+def test_a_second_call_has_the_token(led, hops, elsewhere, client):
+    """What a redirect did does not outlive the call."""
+    elsewhere.valid.add("token-1")
+    led(client, HERE, "https://localhost:{elsewhere}", named=False)
+    led(client, "https://localhost:{elsewhere}", "https://localhost:{elsewhere}", named=False)
+    assert [token for _, token, _ in hops()] == ["token-1", None, "token-1", "token-1"]
+
+
+@each_of(WARY | UNCLEANED)
+@pytest.mark.parametrize("named", [True, False], ids=["named", "default"])
+def test_plain_http_off_this_machine(keeper, ca_file, monkeypatch, client, named):
+    """No token goes to another machine in clear: the call fails before anything is looked up."""
+    looked_up = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: looked_up.append(host))
+    call = Call(keeper, ca_file, "http://api.example.com/v1", "https://api.example.com", named)
+    if client is by_aiohttp and named:
+        return  # it is called without a token
+    with pytest.raises(
+        (InvalidConfigurationError, ClientAuthenticationError),
+        match=r"not for 'http://api\.example\.com': use https",
+    ):
+        client(call)
+    assert looked_up == []
+
+
+def test_plain_http_that_is_named():
+    """A host that is listed with its scheme is called in clear."""
+    place = "http://intranet.example:8080"
+    assert AllowedHosts("api", [place]).allow(f"{place}/v1")
+    assert not AllowedHosts("api", [place]).allow("http://intranet.example/v1")
+
+
+@each_of({name: client for name, client in (WARY | UNCLEANED).items() if name != "aiohttp"})
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_no_proxy_on_this_machine(
+    api, elsewhere, keeper, ca_file, monkeypatch, client, variable, host
+):
+    """A token for this machine, which would go in clear, does not go by way of a proxy."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{elsewhere.server_port}")
+    url = f"http://{host}:{api.server_port}/end"
+    call = Call(keeper, ca_file, url, url.removesuffix("/end"), False)
+    with pytest.raises(
+        (InvalidConfigurationError, ClientAuthenticationError), match=f"NO_PROXY={host}"
+    ):
+        client(call)
+    assert api.seen == elsewhere.seen == []
+    monkeypatch.setenv("NO_PROXY", host)
+    assert client(call) == 200
+
+
+def test_no_proxy_of_aiohttp(api, elsewhere, keeper, ca_file):
+    """Aiohttp has its proxy by the call, and gets no token for it either."""
+
+    async def main():
+        async with aiohttp.ClientSession(middlewares=[KeeperMiddleware(keeper, "api")]) as session:
+            with pytest.raises(InvalidConfigurationError, match="through a proxy"):
+                await session.get(f"{api.url}/end", proxy=elsewhere.url)
+
+    asyncio.run(main())
+    assert api.seen == elsewhere.seen == []
 
 
 @each_of(WARY | {name: partial(call, True) for name, call in AZURE.items()})
@@ -301,7 +398,8 @@ def test_a_redirect_up_to_https(keeper, go, kind):
     """On the usual ports, which tests can't have, both libraries hold that for the same place."""
     for port, shown in [("", "Bearer token-1"), (":8080", None)]:
         seen = []
-        go(kind(keeper, "api"), f"http://api.example.com{port}/", seen)
+        auth = kind(keeper, "api", allowed_hosts=[f"http://api.example.com{port}"])
+        go(auth, f"http://api.example.com{port}/", seen)
         assert seen == [
             (f"http://api.example.com{port}/", "Bearer token-1"),
             (f"https://api.example.com{port}/", shown),

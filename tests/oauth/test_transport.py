@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.oauth import transport as transport_module
+from tokenkeeper.oauth import sessions
 from tokenkeeper.oauth.transport import HttpTransport
 
 
@@ -103,15 +103,23 @@ class TestSession:
 
     def test_a_child_has_a_session_of_its_own(self):
         """A forked child leaves the parent's session, with its locks, alone."""
-        before = transport_module._ours.session
-        transport_module._ours.after_fork_in_child()
-        assert transport_module._ours.session is not before
+        before = sessions.our_session()
+        sessions.give_back(before)
+        sessions._ours.after_fork_in_child()
+        assert sessions.our_session() is not before
+
+    def test_a_session_makes_one_request_at_a_time(self):
+        """A session that is in use, or was interrupted, serves nobody else; others serve again."""
+        first, second = sessions.our_session(), sessions.our_session()
+        assert first is not second
+        sessions.give_back(second)
+        assert sessions.our_session() is second
 
     def test_what_is_remembered_has_an_end(self, monkeypatch):
         """Proxies are looked up once for each URL, and not remembered for ever."""
         monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
-        monkeypatch.setattr(transport_module, "MOST_SETTINGS", 3)
-        session = transport_module._Session()
+        monkeypatch.setattr(sessions, "MOST_SETTINGS", 3)
+        session = sessions._Session()
 
         def settings(number):
             url = f"https://id.example.com/{number}?never=looked-at"

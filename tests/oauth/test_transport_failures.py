@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.exceptions import TokenAcquisitionError
 
 
 class TestFailures:
@@ -183,10 +184,12 @@ class TestProxy:
         transport = make_transport(read_timeout=5, total_timeout=0.3)
         assert transport.failure(url="https://id.example.com/token").transient is True
 
-    def test_plain(self, transport, make_server, monkeypatch):
-        """A plain request goes through the proxy of the environment."""
+    def test_plain_http_goes_to_nobody(self, transport, make_server, monkeypatch):
+        """A request that is not encrypted leaves this machine by no proxy, and not without one."""
         proxy = make_server(make_server.reply(b"by proxy"))
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "")
-        assert transport.post(None, url="http://id.example.com/token").body == b"by proxy"
-        assert proxy.requests[0].startswith(b"POST http://id.example.com/token")
+        with pytest.raises(TokenAcquisitionError, match=r"plain http\. Use https") as raised:
+            transport.post(url="http://id.example.com/token")
+        assert raised.value.transient is False
+        assert proxy.connections == 0

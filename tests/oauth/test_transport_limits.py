@@ -5,7 +5,7 @@ import gzip
 import pytest
 import requests
 
-from tokenkeeper.oauth import transport as transport_module
+from tokenkeeper.oauth import sessions
 
 
 class TestLimits:
@@ -13,7 +13,7 @@ class TestLimits:
 
     def test_the_longest_body(self, transport, make_server):
         """A body of 1 MiB is read, and one of a byte more is not."""
-        longest = transport_module.LONGEST_BODY
+        longest = sessions.LONGEST_BODY
         server = make_server(
             make_server.reply(b"x" * longest), make_server.reply(b"x" * (longest + 1))
         )

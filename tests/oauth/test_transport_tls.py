@@ -156,6 +156,35 @@ class TestTLS:
             HttpTransport(verify=verify)
         assert caught.value.field == "verify"
 
+    @pytest.mark.parametrize("trusting_first", [True, False])
+    @pytest.mark.parametrize("lax", ["ca", "nothing"])
+    @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+    def test_two_providers_at_one_url(
+        self, make_transport, secure, ca_file, make_server, trusting_first, lax
+    ):
+        """What one provider trusts is nothing to another one at the same URL, in either order."""
+        server = secure(*[make_server.reply(b"secure")] * 4)
+        trusting = make_transport(verify=ca_file if lax == "ca" else False)
+        wary = make_transport()
+
+        def refuse():
+            assert "certificate was not accepted" in str(wary.failure(server))
+
+        if not trusting_first:
+            refuse()
+        for _ in range(2):
+            assert trusting.post(server).body == b"secure"
+            refuse()
+
+    def test_a_connection_is_used_once(self, make_transport, secure, ca_file, make_server):
+        """A connection with TLS serves one request, as one without does."""
+        server = secure(make_server.reply(b"1", times=2), make_server.reply(b"2"))
+        transport = make_transport(verify=ca_file)
+        assert transport.post(server).body == b"1"
+        assert server.hung_up.acquire(timeout=10)
+        assert transport.post(server).body == b"2"
+        assert server.connections == 2
+
     def test_false_does(self, make_transport, secure):
         """False, and it alone, verifies no certificate."""
         with pytest.warns(InsecureRequestWarning):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenkeeper.oauth.words import tame
+from tokenkeeper.oauth.redaction import sanitize as tame
 
 SECRETS = st.text("abcXYZ019 .~-_%+/&<>\"'\\äß漢", min_size=6, max_size=40).map(
     lambda text: "q" + text.strip() + "7"  # never a part of what stands in its place

@@ -34,6 +34,7 @@ class Entra(ThreadingHTTPServer):
         self.token_endpoint = self.authority + self.token_path
         self.requests = []  # the forms of the token requests
         self.discoveries = 0
+        self.agents = []  # the User-Agent of each request
         self.answers = []  # (status, headers, body)
         self.discovery_answers = []
 
@@ -50,6 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.discoveries += 1
+        self.server.agents.append(self.headers["User-Agent"])
         if self.server.discovery_answers:
             self.say(*self.server.discovery_answers.pop(0))
         elif not self.path.startswith(f"/{TENANT}/"):
@@ -66,6 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.server.agents.append(self.headers["User-Agent"])
         self.server.requests.append({k: v[0] for k, v in parse_qs(body).items()})
         if self.server.answers:
             self.say(*self.server.answers.pop(0))

@@ -3,6 +3,7 @@
 import logging
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -91,6 +92,23 @@ class TestAsking:
             assert len(entra.requests) == 1
             assert keeper.get_token("graph", force_refresh=True) == "entra-2"
 
+    def test_two_threads_at_once(self, provider, entra, monkeypatch):
+        """Each thread returns the token that was granted to its own request."""
+        provider.acquire_token()
+        both_granted = threading.Barrier(2)
+        ask = provider._app.acquire_token_for_client
+
+        def ask_and_meet(**options):
+            result = ask(**options)
+            both_granted.wait(20)
+            return result
+
+        monkeypatch.setattr(provider._app, "acquire_token_for_client", ask_and_meet)
+        with ThreadPoolExecutor(2) as threads:
+            futures = [threads.submit(provider.acquire_token) for _ in range(2)]
+        tokens = {future.result().access_token for future in futures}
+        assert tokens == {"entra-2", "entra-3"}
+
     def test_nothing_before_it_is_needed(self, make, entra):
         """Making a provider asks nothing, also where the authority can't be reached."""
         make(authority="https://localhost:1")
@@ -127,7 +145,7 @@ class TestFailures:
             (200, {}, b"<html>sign in</html>"),
             (200, {}, b"[]"),
             (200, {}, b"\xff"),
-            (200, {}, {"access_token": "a", "expires_in": "soon"}),
+            (200, {}, {"access_token": "a", "token_type": "mac"}),
             (200, {}, {"access_token": 7}),
             (200, {}, {}),
             (200, {}, b"[" * 100_000),
@@ -144,6 +162,22 @@ class TestFailures:
             assert failure(provider).status_code == answer[0]
         assert "sign in" not in caplog.text
         assert provider.acquire_token().access_token == "entra-2"
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"access_token": "a!|b", "expires_in": "soon"},
+            {"access_token": "a!|b", "expires_in": [], "refresh_in": {}, "token_type": "JWT"},
+            {"access_token": "a!|b", "error": None, "scope": 7, "id_token": 7, "client_info": 7},
+            b'{"access_token": "a!|b", "expires_in": NaN, "a": 1, "a": 2}',
+            b'{"access_token": "a!|b", "name": "Jos\xe9"}',
+            b'{"access_token": "a!|b", "deep": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        ],
+    )
+    def test_odd_members(self, provider, entra, answer):
+        """A member that only msal would stumble over spoils no token."""
+        entra.answers.append((200, {}, answer))
+        assert provider.acquire_token().access_token == "a!|b"
 
     @pytest.mark.parametrize(
         "answer",

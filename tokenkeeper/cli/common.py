@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.source import Source
+from tokenkeeper.escaping import escaped, escaped_lines
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
 __all__ = [
@@ -115,7 +116,7 @@ def words_for_problems() -> Iterator[None]:
         except InvalidConfigurationError as problem:
             raise _ConfigurationProblem.of(problem) from None
         except OAuth2Error as problem:
-            raise click.ClickException(str(problem)) from None
+            raise click.ClickException(escaped_lines(problem)) from None
 
 
 class _ConfigurationProblem(click.ClickException):
@@ -123,7 +124,7 @@ class _ConfigurationProblem(click.ClickException):
 
     @classmethod
     def of(cls, problem: InvalidConfigurationError) -> _ConfigurationProblem:
-        return cls("\n  ".join(problem.problems) or str(problem))
+        return cls("\n  ".join(map(escaped, problem.problems)) or escaped_lines(problem))
 
 
 def tell(problem: InvalidConfigurationError) -> None:
@@ -132,7 +133,7 @@ def tell(problem: InvalidConfigurationError) -> None:
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"Warning: {message}", err=True)
+    click.echo(f"Warning: {escaped(message)}", err=True)
 
 
 def complete_names(
@@ -146,4 +147,6 @@ def complete_names(
             names = source.described().names
         except OAuth2Error:
             return []  # the command itself will say what is wrong
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    # What is not a line of printable characters can't be typed either.
+    fitting = [name for name in names if name.startswith(incomplete) and name.isprintable()]
+    return [CompletionItem(name) for name in fitting]

@@ -1,21 +1,95 @@
-"""``tokenkeeper completion``: what a shell needs to complete commands and provider names."""
+"""``tokenkeeper completion``: what a shell needs to complete commands and provider names.
+
+The scripts of click, for bash and fish, put what completes a word on the command line as it is,
+where the shell then runs a ``$(...)`` in a provider's name. Here names are quoted.
+"""
 
 from __future__ import annotations
 
 import json
+import shlex
+from typing import Any
 
 import click
-from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    ShellComplete,
+    ZshComplete,
+    add_completion_class,
+)
 
 from tokenkeeper.cli.common import json_option
 
 __all__ = ["completion"]
 
-_KINDS: dict[str, type[ShellComplete]] = {
-    "bash": BashComplete,
-    "zsh": ZshComplete,
-    "fish": FishComplete,
+_BASH = r"""
+%(complete_func)s() {
+    local response type value
+    response=$(
+        env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD %(complete_var)s=bash_complete $1
+    )
+    COMPREPLY=()
+    while IFS=, read -r type value; do
+        case $type in
+            dir) compopt -o dirnames ;;
+            file) compopt -o default ;;
+            plain)
+                # In a quotation that was begun, quotation marks of our own would end it.
+                case ${COMP_WORDS[COMP_CWORD]} in
+                    [\"\']*) [[ $value == \'* ]] && continue ;;
+                esac
+                COMPREPLY+=("$value") ;;
+        esac
+    done <<< "$response"
+    return 0
 }
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+_FISH = r"""
+function %(complete_func)s
+    set -l response (env %(complete_var)s=fish_complete COMP_WORDS=(commandline -cp) \
+        COMP_CWORD=(commandline -t) %(prog_name)s)
+    for completion in $response
+        set -l metadata (string split -m 1 -- , $completion)
+        switch $metadata[1]
+            case dir
+                __fish_complete_directories $metadata[2]
+            case file
+                __fish_complete_path $metadata[2]
+            case plain
+                printf '%%s\n' $metadata[2]
+        end
+    end
+end
+complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
+"""
+
+
+class _Bash(BashComplete):
+    """Quotes each word: bash inserts it as it is."""
+
+    source_template = _BASH
+
+    def format_completion(self, item: CompletionItem[Any]) -> str:
+        """Return a line for the script."""
+        value = shlex.quote(item.value) if item.type == "plain" else item.value
+        return f"{item.type},{value}"
+
+
+class _Fish(FishComplete):
+    """Leaves a comma in a word; fish quotes what it inserts."""
+
+    source_template = _FISH
+
+
+# zsh quotes what it inserts as well, and the script of click takes each word from a line.
+_KINDS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": ZshComplete, "fish": _Fish}
+
+for _kind in (_Bash, _Fish):
+    add_completion_class(_kind)
 
 
 @click.command()

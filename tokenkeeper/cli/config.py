@@ -10,6 +10,7 @@ import click
 
 from tokenkeeper.cli.common import ExitCode, json_option, source_options, words_for_problems
 from tokenkeeper.cli.source import Source
+from tokenkeeper.escaping import escaped
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = ["check", "config"]
@@ -41,9 +42,8 @@ def check(ctx: click.Context, file: Path | None, *, as_json: bool) -> None:
     if not as_json:
         with words_for_problems():
             names = [each.provider_name for each in source.registrations()]
-        click.echo(
-            f"{file.name} is right. It describes {', '.join(names) or 'no provider'}.", err=True
-        )
+        what = f"{file.name} is right. It describes {', '.join(names) or 'no provider'}."
+        click.echo(escaped(what), err=True)
         return
     problems: tuple[str, ...] = ()
     names = []

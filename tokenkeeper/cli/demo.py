@@ -10,6 +10,7 @@ from types import FrameType
 import click
 
 from tokenkeeper.cli.common import ExitCode, Seconds
+from tokenkeeper.cli.endings import signals_of_your_own
 
 __all__ = ["demo"]
 
@@ -65,9 +66,10 @@ def _interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(number, before)
 
     before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, press)
-    try:
-        yield lambda: presses > 0
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with signals_of_your_own():  # the demo never waits for long
+        if before is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, press)
+        try:
+            yield lambda: presses > 0
+        finally:
+            signal.signal(signal.SIGINT, before)

@@ -28,7 +28,7 @@ __all__ = ["doctor"]
 _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".join(
     [
         "   0  no step failed",
-        *(f"  {step.value:2}  {step.label:<12} {step.question}" for step in Step),
+        *(f"  {step.value:2}  {step.label:<13} {step.question}" for step in Step),
     ]
 )
 
@@ -49,7 +49,7 @@ _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".j
 def doctor(
     ctx: click.Context, names: tuple[str, ...], timeout: float, strict: bool, as_json: bool
 ) -> None:
-    """Look at each provider, or those NAMEd, and say what keeps it from its tokens.
+    """Look at each provider, or the named ones, and say what keeps it from its tokens.
 
     Makes one token request for each, without retries. Prints no secret and no token.
     """
@@ -95,6 +95,7 @@ class _Examined:
             "provider": self.patient.name,
             "type": subject.kind if subject else None,
             "url": subject.shown_url if subject else None,
+            "description": dict(subject.description) if subject else None,
             "exit_code": self.exit_code,
             "steps": [each.as_dict() for each in self.reports],
         }

@@ -103,7 +103,7 @@ def get(
     NAME is yours to choose.
 
     \b
-    curl -H "$(tokenkeeper get billing --format header)" https://api.example.com/
+    tokenkeeper get billing --format header | curl -H @- https://api.example.com/
     eval "$(tokenkeeper get billing --format env)"
     """  # noqa: D301 - click wants the character
     style = "json" if as_json else style

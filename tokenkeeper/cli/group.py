@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -18,6 +21,7 @@ from tokenkeeper.cli.listing import list_
 from tokenkeeper.cli.source import Source
 from tokenkeeper.cli.status import status
 from tokenkeeper.cli.watch import watch
+from tokenkeeper.escaping import escaped_lines
 
 __all__ = ["cli"]
 
@@ -36,7 +40,34 @@ Exit codes:
 EXIT_CODES = _CODES.format("  10+  `doctor` found something: its help has the list\n")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
+class _Escaping(click.Group):
+    """Escapes what click says of a wrong call: it quotes arguments and paths as they are."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read what stands before the command."""
+        with _escaped_words():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        with _escaped_words():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _escaped_words() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = escaped_lines(error.message)  # type: ignore[misc] # of this object alone
+        raise
+
+
+@click.group(
+    cls=_Escaping,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXIT_CODES,
+)
 @source_options
 @click.version_option(__version__, prog_name="tokenkeeper")
 @click.pass_context

@@ -8,6 +8,7 @@ import click
 
 from tokenkeeper.cli.common import json_option, source_options, words_for_problems
 from tokenkeeper.cli.source import Source
+from tokenkeeper.escaping import escaped
 
 __all__ = ["list_"]
 
@@ -35,6 +36,7 @@ def _write(found: list[tuple[str, str]]) -> None:
     # Not at the top: `get` in a script's loop needs no rich.
     from rich.cells import cell_len, set_cell_size
 
+    found = [(escaped(name), kind) for name, kind in found]
     width = max((cell_len(name) for name, _ in found), default=0)
     for name, kind in found:
         click.echo(f"{set_cell_size(name, width)}  {kind}")

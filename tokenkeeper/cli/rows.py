@@ -15,6 +15,7 @@ from rich.text import Text
 
 from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.escaping import escaped
 from tokenkeeper.schedule import state_at
 
 __all__ = ["Row", "as_table", "row_of"]
@@ -96,7 +97,7 @@ def as_table(rows: Iterable[Row], width: int) -> Group:
             share = row.remaining_seconds / row.lifetime_seconds
             bar = ProgressBar(1.0, share, width=_BAR, complete_style=style, finished_style=style)
         table.add_row(
-            Text(row.provider_name),  # a plain text might have markup in it
+            Text(escaped(row.provider_name)),  # a plain text might have markup in it
             Text(row.state, style),
             _duration(row.remaining_seconds),
             *([bar] if has_bars else []),
@@ -104,7 +105,7 @@ def as_table(rows: Iterable[Row], width: int) -> Group:
         )
         if row.last_error:
             ago = _ago(row.last_failure_at)
-            failures.append(Text(f"last failure{ago}: {row.last_error}", "red"))
+            failures.append(Text(f"last failure{ago}: {escaped(row.last_error)}", "red"))
     return Group(table, *failures)
 
 

@@ -7,21 +7,21 @@ another machine or a stepped clock costs a request, and never a dead token.
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import json
-import os
-import stat
-import tempfile
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock
 
+from tokenkeeper.cli.private_directory import PrivateDirectory
 from tokenkeeper.clock import Instant
-from tokenkeeper.exceptions import InvalidConfigurationError, OAuth2Error
+from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.schedule import Deadlines, deadlines
 
@@ -29,6 +29,11 @@ __all__ = ["Failure", "Kept", "Shelf"]
 
 CLOCKS_AGREE_SECONDS = 1.0
 """Clocks that differ by more on a token's age: one of them was stepped, or started anew."""
+
+KEY_NAME = "key"
+"""The file with the key of the names."""
+
+KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -96,89 +101,68 @@ class Failure:
 class Shelf:
     """A directory for kept tokens, which only its owner may look into.
 
-    :raises InvalidConfigurationError: if others may, or if it can't be made.
+    Files are named by a keyed hash, whose key is in the directory as well: a name tells nothing of
+    the client to whoever sees it elsewhere, in a backup's list or a log.
+
+    :raises InvalidConfigurationError: if others may look into it, or if it can't be made.
     """
 
     def __init__(self, directory: Path) -> None:
-        try:
-            directory.mkdir(mode=0o700, exist_ok=True)
-            status = directory.lstat()
-        except OSError as error:
-            raise _unfit(directory, error) from None
-        if os.name == "posix":
-            private = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o077
-            if not private or status.st_uid != os.geteuid():
-                # /tmp and its like are everybody's, and are to stay so.
-                shared = status.st_mode & stat.S_ISVTX
-                remedy = f"mkdir -m 700 {directory}/NAME" if shared else f"chmod 700 {directory}"
-                raise InvalidConfigurationError(
-                    f"{directory} can't keep tokens: it must be a directory of yours that nobody "
-                    f"else may look into ({remedy})",
-                    field="cache",
-                )
+        self._files = PrivateDirectory(directory)
         self.directory = directory
 
     def file(self, identity: str) -> Path:
         """Return where the token for *identity* is."""
-        # The secret is in the identity, so a rotated one begins with a new file.
-        return self.directory / f"{hashlib.sha256(identity.encode()).hexdigest()}.json"
+        return self.directory / self._name(identity, "json")
 
     def read(self, identity: str) -> Kept | None:
-        """Return what is kept for *identity*, whether or not it has ended."""
+        """Return what is kept for *identity*, whether or not it has expired."""
         try:
-            return Kept.from_json(self.file(identity).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            content = self._files.read(self._name(identity, "json"))
+            return None if content is None else Kept.from_json(content.decode())
+        except ValueError:
             return None
 
     def write(self, identity: str, kept: Kept) -> None:
-        """Keep a token in the place of the one before. Readers see the old one or the new one."""
-        self._put(self.file(identity), kept.to_json())
-        self._failure_file(identity).unlink(missing_ok=True)
+        """Keep a token, in place of the one before. Readers see the old one or the new one.
+
+        :raises OSError: if it can't be written.
+        """
+        self._files.write(self._name(identity, "json"), kept.to_json().encode())
+        self._files.remove(self._name(identity, "failure"))
 
     def note(self, identity: str, failure: Failure) -> None:
-        """Note why there was no token, until there is one again."""
+        """Note why there was no token, until there is one again.
+
+        :raises OSError: if it can't be written.
+        """
         content = {"error": failure.error, "failed_at": failure.failed_at.isoformat()}
-        self._put(self._failure_file(identity), json.dumps(content))
+        self._files.write(self._name(identity, "failure"), json.dumps(content).encode())
 
     def failure(self, identity: str) -> Failure | None:
         """Return why the last request for *identity* brought no token, if it brought none."""
         try:
-            content = json.loads(self._failure_file(identity).read_text(encoding="utf-8"))
-            return Failure(content["error"], datetime.fromisoformat(content["failed_at"]))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            content = json.loads(self._files.read(self._name(identity, "failure")) or b"null")
+            return Failure(str(content["error"]), datetime.fromisoformat(content["failed_at"]))
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
-
-    def _failure_file(self, identity: str) -> Path:
-        return self.file(identity).with_suffix(".failure")
-
-    def _put(self, place: Path, text: str) -> None:
-        handle, name = tempfile.mkstemp(dir=self.directory, suffix=".new")  # 0600 from the start
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).replace(place)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
 
     def forget(self, identity: str | None = None) -> int:
         """Remove what is kept for *identity*, or all; return how many tokens that were.
 
         :raises InvalidConfigurationError: if the directory does not let go of one.
         """
-        if identity is None:
-            files = list(self.directory.glob("*.json"))
-            # A process that was killed while it wrote left its token behind under another name.
-            rest = [*self.directory.glob("*.new"), *self.directory.glob("*.failure")]
-        else:
-            files, rest = [self.file(identity)], [self._failure_file(identity)]
-        found = [file for file in files if file.exists()]
         try:
-            for file in (*found, *rest):
-                file.unlink(missing_ok=True)
+            if identity is None:
+                # A process that was killed while it wrote left its token under another name.
+                endings = (".json", ".failure", ".new")
+                names = [name for name in self._files.names() if name.endswith(endings)]
+            else:
+                names = [self._name(identity, ending) for ending in ("json", "failure")]
+            removed = [name for name in names if self._files.remove(name)]
         except OSError as error:
-            raise _unfit(self.directory, error) from None
-        return len(found)
+            raise self._files.unfit(error) from None
+        return sum(name.endswith(".json") for name in removed)
 
     @contextmanager
     def lock(self, identity: str) -> Iterator[None]:
@@ -186,18 +170,30 @@ class Shelf:
 
         :raises InvalidConfigurationError: if the directory takes no lock.
         """
-        lock = FileLock(self.file(identity).with_suffix(".lock"), mode=0o600)
+        name = self._name(identity, "lock")
+        lock = FileLock(self.directory / name, mode=0o600)
         try:
+            self._files.touch(name)  # FileLock opens what is there, whatever that is
             lock.acquire()
         except OSError as error:
-            raise _unfit(self.directory, error) from None
+            raise self._files.unfit(error) from None
         try:
             yield
         finally:
             lock.release()
 
+    def _name(self, identity: str, ending: str) -> str:
+        return f"{hmac.digest(self._key, identity.encode(), 'sha256').hex()}.{ending}"
 
-def _unfit(directory: Path, error: OSError) -> InvalidConfigurationError:
-    return InvalidConfigurationError(
-        f"{directory} can't keep tokens: {error.strerror}", field="cache"
-    )
+    @cached_property
+    def _key(self) -> bytes:
+        """The key of the names: the directory's, or one that is forgotten where it takes none."""
+        new = secrets.token_bytes(KEY_BYTES)
+        with suppress(OSError):
+            self._files.create(KEY_NAME, new)
+        kept = self._files.read(KEY_NAME)
+        if kept is None or len(kept) != KEY_BYTES:
+            kept = new
+            with suppress(OSError):
+                self._files.write(KEY_NAME, new)
+        return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
@@ -20,8 +21,15 @@ from tokenkeeper.config.environment import (
     clients_from_environment,
 )
 from tokenkeeper.config.loading import load_pieces
+from tokenkeeper.config.problems import in_lines
 from tokenkeeper.config.reloadable import ReloadableProvider
-from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderError
+from tokenkeeper.config.trust import find_trusted, this_process
+from tokenkeeper.escaping import escaped
+from tokenkeeper.exceptions import (
+    ConfigurationWarning,
+    InvalidConfigurationError,
+    UnknownProviderError,
+)
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:
@@ -78,7 +86,7 @@ class Described:
         problems = tuple(each for name in wrong for each in self.problems.get(name, ()))
         if not problems:
             return None
-        return InvalidConfigurationError("; ".join(problems), problems=problems)
+        return InvalidConfigurationError(in_lines(problems), problems=problems)
 
     def raise_if_wrong(self, names: Iterable[str] | None = None) -> None:
         """Raise what is wrong with *names*, or with any."""
@@ -159,8 +167,8 @@ class Source:
         for name in wanted:
             if name not in there:
                 raise UnknownProviderError(
-                    f"{self.path.name} describes no provider {name!r}: "
-                    f"it has {', '.join(there) or 'none'}",
+                    f"{escaped(self.path.name)} describes no provider {name!r}: "
+                    f"it has {', '.join(map(escaped, there)) or 'none'}",
                     provider_name=name,
                 )
         described.raise_if_wrong(wanted)
@@ -193,9 +201,41 @@ def _runtime_directory() -> Path | None:
         status = directory.stat()
     except OSError:
         return None
-    # `sudo -E` and `su` leave the variable of another user, whose directory is none of ours.
-    is_ours = os.name != "posix" or status.st_uid == os.geteuid()
-    return directory if is_ours and stat.S_ISDIR(status.st_mode) else None
+    if not stat.S_ISDIR(status.st_mode):
+        return None
+    problem = _why_not_ours(directory, status)
+    if problem is None:
+        return directory
+    if problem not in _said:
+        _said.add(problem)
+        warnings.warn(
+            f"XDG_RUNTIME_DIR is not used, so nothing is kept between two runs: {problem}",
+            ConfigurationWarning,
+            stacklevel=2,
+        )
+    return None
+
+
+_said: set[str] = set()  # once in each run, however many providers there are
+
+
+def _why_not_ours(directory: Path, status: os.stat_result) -> str | None:
+    """Return why tokens can't be kept in *directory*, if so."""
+    process = this_process()
+    if process is None:
+        return None
+    # `sudo -E` and `su` leave the variable of another user, and some hosts share one among all.
+    if status.st_uid != process.uid:
+        return f"{escaped(directory)} belongs to another user"
+    if status.st_mode & 0o022:
+        return f"others may write {escaped(directory)}: chmod 700 {escaped(directory)}"
+    try:
+        find_trusted(directory, process)
+    except InvalidConfigurationError as error:
+        return f"it {error}"
+    except OSError as error:
+        return f"{escaped(directory)}: {error.strerror}"
+    return None
 
 
 def _sorted(
@@ -219,5 +259,6 @@ def _from_file(provider: ReloadableProvider[Registration]) -> Registered:
 def _from_environment(client: Client) -> Registered:
     if not client.provider_name.strip():
         raise InvalidConfigurationError("provider_name must not be blank", field="provider_name")
-    identity = json.dumps(astuple(replace(client, provider_name="")))
+    # The name is the user's to choose. A rotated secret leaves the client's tokens the client's.
+    identity = json.dumps(astuple(replace(client, provider_name="", secret="")))
     return Registered(client.make_provider(), client.kind, lambda: identity)

@@ -22,6 +22,7 @@ from tokenkeeper.cli.common import (
 )
 from tokenkeeper.cli.source import Source
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.escaping import escaped
 from tokenkeeper.events import TokenEvent
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.keeper import TokenKeeper
@@ -116,4 +117,4 @@ def _line_of(event: TokenEvent, as_json: bool) -> str:
 
 def _shortened(value: object) -> str:
     text = f"{value:.1f}" if isinstance(value, float) else str(value)
-    return json.dumps(text, ensure_ascii=False) if " " in text else text
+    return escaped(json.dumps(text, ensure_ascii=False) if " " in text else text)

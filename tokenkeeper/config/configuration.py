@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic
@@ -10,6 +11,7 @@ from typing import Generic
 from tokenkeeper.config.reloadable import R, ReloadableProvider
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 from tokenkeeper.fork import renew_after_fork
+from tokenkeeper.interruptions import interruption_in
 
 __all__ = ["Configuration"]
 
@@ -63,13 +65,17 @@ class Configuration(Generic[R]):
 
     def _look_again(self, provider: ReloadableProvider[R]) -> None:
         """Have one provider take over its registration as it is now, if that can be told."""
+        handled_before = sys.exception()
         try:
             with self._lock:
                 now = self._read().get(provider.provider_name)
                 if now is not None:
                     provider.take_over(now)
         except (InvalidConfigurationError, ConfigurationWarning) as problem:
-            _log.warning("the configuration was not read again: %s", problem)
+            lines = getattr(problem, "problems", None) or [problem]
+            _log.warning("the configuration was not read again: %s", "; ".join(map(str, lines)))
         except Exception as problem:  # noqa: BLE001 - the caller is to see why the server refused
+            if struck := interruption_in(problem, handled_before):
+                raise struck  # noqa: B904 - as it was thrown
             what = type(problem).__name__  # whose text may hold anything
             _log.warning("the configuration was not read again: %s", what)

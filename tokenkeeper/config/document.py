@@ -10,14 +10,22 @@ from typing import Any
 
 import yaml
 
+from tokenkeeper.config.bounds import DEEPEST, Parts, TooMuchError, check_nodes, weight_of
 from tokenkeeper.config.files import read_file
 from tokenkeeper.config.problems import KeyPath, Problems
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["SECTION", "Document", "read_document"]
+__all__ = ["MOST_NODES", "SECTION", "Document", "read_document"]
 
 SECTION = "oauth2"
 
+MOST_NODES = 20_000
+"""Values and keys in a file, those of others as well. More would take seconds to read."""
+
+LONGEST_NUMBER = 100
+"""Characters of a number. Python refuses some that are longer, and takes minutes for others."""
+
+_MERGE = "tag:yaml.org,2002:merge"
 _QUOTED = re.compile(r"'(?!\\.')[^']{2,}'|\"[^\"]{2,}\"")
 
 
@@ -31,6 +39,7 @@ class Document:
     :ivar name: the file's path; empty for a mapping.
     :ivar lines: by key path, counted from 1; empty for a mapping.
     :ivar text: the file's.
+    :ivar twice: where a key is that its block has already, and that key's line.
     """
 
     content: Any
@@ -38,6 +47,7 @@ class Document:
     name: str = ""
     lines: dict[KeyPath, int] = field(default_factory=dict)
     text: str = field(default="", repr=False)
+    twice: tuple[tuple[KeyPath, int], ...] = ()
 
 
 def read_document(path: Path, last: Document | None = None) -> Document:
@@ -53,11 +63,11 @@ def read_document(path: Path, last: Document | None = None) -> Document:
         return last if last and last.text == text else _compose(text, path)
     except yaml.YAMLError as error:
         what = f"is not YAML{_words(error, text)}"
+    except TooMuchError as error:
+        what = f"{error.what} (line {error.value.start_mark.line + 1}): {error.why}"
     except RecursionError:
         what = "is nested too deeply"
     except InvalidConfigurationError as error:
-        if error.problems:
-            raise
         what = str(error)
     problems = Problems(str(path))
     problems.add((), what)
@@ -70,55 +80,83 @@ def _compose(text: str, path: Path) -> Document:
         top = loader.get_single_node()
         if not isinstance(top, yaml.MappingNode):
             return Document(None, path.parent, str(path), text=text)
-        ours = [value for key, value in top.value if key.value == SECTION]
-        _refuse_twice(path, top, ours)
+        for key, value in top.value:
+            if key.value == SECTION or key.tag == _MERGE:
+                check_nodes(value, _parts)
+        twice = tuple(_twice_in(top))  # before anything is constructed, which does the merging
         loader.flatten_mapping(top)
-        content: dict[Any, Any] = {str(key.value): None for key, _ in top.value}
+        keys = [key for key, _ in top.value if isinstance(key, yaml.ScalarNode)]
+        content: dict[Any, Any] = {key.value: None for key in keys}
         lines: dict[KeyPath, int] = {}
         for key, value in top.value:
             if key.value == SECTION:
+                check_nodes(value, _parts)
                 content[SECTION] = loader.construct_document(value)
                 lines = {(SECTION,): _line(key), **dict(_lines(value, (SECTION,)))}
-        return Document(content, path.parent, str(path), lines, text)
+        return Document(content, path.parent, str(path), lines, text, twice)
     finally:
         loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
-    """Says where a value stands that is not what its tag says, and not what it is."""
+    """Bounds what it reads, and says where a value is that is not what its tag says."""
+
+    _count = 0
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Return the next node, unless there are too many or it is nested too deeply."""
+        self._count += 1
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if self._count > MOST_NODES:
+            raise TooMuchError("is too large", f"more than {MOST_NODES} values", event)
+        if self._depth > DEEPEST:
+            raise TooMuchError("is nested too deeply", f"more than {DEEPEST} levels", event)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Return the value of *node*."""
+        kind = node.tag.rpartition(":")[2]
+        if kind in ("int", "float") and len(node.value) > LONGEST_NUMBER:
+            what = f"a number has more than {LONGEST_NUMBER} characters: put a text in quotes"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            what = f"a value is no {node.tag.rpartition(':')[2]}"
+            what = f"a value is no {kind}"
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from None
 
 
-def _refuse_twice(path: Path, top: yaml.MappingNode, ours: list[yaml.Node]) -> None:
-    """Refuse a key that is there twice, where it is ours. Merged keys (``<<``) are no second ones.
+def _parts(node: yaml.Node) -> Parts:
+    """Return what a node counts for, and what is in it."""
+    if isinstance(node, yaml.MappingNode):
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                mark = key.start_mark
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a text", mark)
+        keys = sum(weight_of(key.value) for key, _ in node.value)
+        return 1 + keys, [value for _, value in node.value]
+    if isinstance(node, yaml.SequenceNode):
+        return 1, node.value
+    return weight_of(node.value), ()
 
-    To be called before anything is constructed, which does the merging.
-    """
+
+def _twice_in(top: yaml.MappingNode) -> Iterator[tuple[KeyPath, int]]:
+    """Yield each key that is there twice, where it is ours. Merged keys (``<<``) are no second."""
     keys = [key for key, _ in top.value if key.value == SECTION]
-    twice: list[tuple[KeyPath, int]] = [((SECTION,), _line(key)) for key in keys[1:]]
-    for value in ours:
-        twice += _twice(value, (SECTION,), ())
-    problems = Problems(str(path), dict(twice))
-    for each, _ in twice:
-        problems.add(each, "is there twice")
-    problems.raise_if_any()
+    for key in keys[1:]:
+        yield (SECTION,), _line(key)
+    for key, value in top.value:
+        if key.value == SECTION:
+            yield from _twice(value, (SECTION,))
 
 
-def _twice(
-    node: yaml.Node, path: KeyPath, above: tuple[yaml.Node, ...]
-) -> Iterator[tuple[KeyPath, int]]:
+def _twice(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
     """Yield the path of every key below *node* that its mapping has already, and its line."""
-    if node in above:
-        mark = node.start_mark
-        raise yaml.constructor.ConstructorError(None, None, "an alias refers to itself", mark)
-    above = (*above, node)
     seen: set[Hashable] = set()
     for step, key, value in _entries(node):
         identity = key and (key.tag, str(key.value))
@@ -126,7 +164,7 @@ def _twice(
             yield (*path, step), _line(key)
         if identity:
             seen.add(identity)
-        yield from _twice(value, (*path, step), above)
+        yield from _twice(value, (*path, step))
 
 
 def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
-from tokenkeeper.checks import names_a_secret
+from tokenkeeper.checks import names_a_secret, secrets_in_query
+from tokenkeeper.config.blocks import Azure, Generic
+from tokenkeeper.config.bounds import TooMuchError, check_values
 from tokenkeeper.config.document import SECTION, Document
-from tokenkeeper.config.files import located, read_secret, warn, warn_if_readable
+from tokenkeeper.config.files import check_trusted, located, read_secret, warn, warn_if_readable
 from tokenkeeper.config.problems import KeyPath, Problems, as_text
 from tokenkeeper.config.schema import Block, read_block
 from tokenkeeper.config.variables import fill_in, is_in_clear
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.kinds import OURS
 
 __all__ = ["Piece", "Registration", "read_pieces", "read_registrations"]
+
+_SECRET_HEADER = re.compile(r"auth|cookie|session|signature", re.IGNORECASE)
+_NO_SECRET = re.compile(r"_(?:file|path|url|uri|endpoint|method|id|name|type|seconds)s?$")
+_KNOWN_KEYS = Azure.model_fields.keys() | Generic.model_fields.keys()
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class Registration:
     """What one provider is made from. Equal ones make equal providers."""
 
     block: Block
-    secret: str = field(repr=False)
+    secret: str | None = field(repr=False)
     directory: Path
 
     @property
@@ -38,12 +47,56 @@ class Registration:
 
     @cached_property
     def identity(self) -> str:
-        """A text that is equal for equal requests to one server; never shown: it has the secret."""
-        return self.block.model_dump_json() + self.secret
+        """A text that is equal for equal requests of one client to one server, without a secret.
+
+        A rotated secret leaves it as it is: the client's tokens stay the client's.
+        """
+        content = self.block.model_dump(
+            mode="json", exclude={"client_secret", "client_secret_file"}
+        )
+        if isinstance(url := content.get("token_url"), str):
+            content["token_url"] = _without_secrets_in_query(url)
+        members = {
+            name: _without_secrets(each)
+            for name, each in content.items()
+            if not _is_secret_argument(name)
+        }
+        return json.dumps(members, default=str)
+
+    @property
+    def secrets(self) -> list[str]:
+        """What nobody may see: the secret, and arguments of a class that are secrets by name."""
+        own = self.block.model_extra or {}
+        named = [value for name, value in own.items() if names_a_secret(name)]
+        return [each for each in (self.secret, *named) if isinstance(each, str) and each]
 
     def make_provider(self) -> BaseOAuth2Provider:
         """Return a new provider."""
         return self.block.make_provider(self.secret, self.directory)
+
+
+def _is_secret_argument(name: str) -> bool:
+    """Return whether a key that is not one of ours is that of a secret, by its name."""
+    return name not in _KNOWN_KEYS and names_a_secret(name) and not _NO_SECRET.search(name)
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return *value* without the members below it whose name says that they are secrets."""
+    if isinstance(value, Mapping):
+        return {
+            name: _without_secrets(each)
+            for name, each in value.items()
+            if not names_a_secret(str(name)) and not _SECRET_HEADER.search(str(name))
+        }
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(each) for each in value]
+    return value
+
+
+def _without_secrets_in_query(url: str) -> str:
+    before, _, query = url.partition("?")
+    kept = [each for each in parse_qsl(query, True) if not names_a_secret(each[0])]
+    return f"{before}?{urlencode(kept)}" if kept else before
 
 
 @dataclass(frozen=True)
@@ -69,112 +122,148 @@ def read_registrations(
 
     :raises InvalidConfigurationError: naming all that is wrong.
     """
-    problems = Problems(document.name, document.lines)
+    problems = Problems(document.name, document.lines, document.twice)
     found: dict[str, Registration] = {}
-    blocks = _blocks(document, problems)
-    for path, content in blocks:
-        _read_one(content, path, document, environment, problems, found)
-    problems.raise_if_any()
-    # Without a mistake there is one registration for each block.
-    _warn(document, zip(blocks, found.values(), strict=True), problems)
+    names: set[str] = set()
+    blocks = [
+        _Filled(path, content, fill_in(content, environment, problems, path))
+        for path, content in _blocks(document)
+    ]
+    for each in blocks:
+        registration = _read_one(each, document, problems, names)
+        if registration is not None:
+            found[registration.provider_name] = registration
+    try:
+        _warn(document, blocks)
+    finally:  # where warnings are errors, mistakes count for more
+        problems.raise_if_any()
     return found
 
 
 def read_pieces(document: Document, environment: Mapping[str, str]) -> list[Piece]:
-    """Return each block of *document*, for those who can do with the ones that are right.
+    """Return each block of *document*, for callers that can do with the ones that are right.
 
-    :raises InvalidConfigurationError: if it has no blocks.
+    :raises InvalidConfigurationError: if it has no blocks, or two sections of them.
     """
     pieces: list[Piece] = []
-    right: list[tuple[tuple[KeyPath, Any], Registration]] = []
-    found: dict[str, Registration] = {}
-    for path, content in _blocks(document, Problems(document.name, document.lines)):
-        problems = Problems(document.name, document.lines)
-        registration = _read_one(content, path, document, environment, problems, found)
-        told = content.get("provider_name") if isinstance(content, Mapping) else None
-        filled = fill_in(told, environment, Problems(""), ())
-        name = filled if isinstance(filled, str) and filled else as_text(path)
+    blocks: list[_Filled] = []
+    names: set[str] = set()
+    for path, content in _blocks(document):
+        twice = [each for each in document.twice if each[0][: len(path)] == path]
+        problems = Problems(document.name, document.lines, twice)
+        each = _Filled(path, content, fill_in(content, environment, problems, path))
+        blocks.append(each)
+        registration = _read_one(each, document, problems, names)
+        name = each.filled.get("provider_name") if isinstance(each.filled, Mapping) else None
+        name = name if isinstance(name, str) and name else as_text(path)
         try:
             problems.raise_if_any()
         except InvalidConfigurationError as error:
             pieces.append(Piece(name, content, None, error.problems))
         else:
             pieces.append(Piece(name, content, registration, ()))
-            if registration is not None:
-                right.append(((path, content), registration))
-    _warn(document, right, Problems(document.name, document.lines))
+    _warn(document, blocks)
     return pieces
 
 
+@dataclass(frozen=True)
+class _Filled:
+    """A block as it is written, and with its variables filled in."""
+
+    path: KeyPath
+    content: object = field(repr=False)
+    filled: Any = field(repr=False)
+
+
 def _read_one(
-    content: object,
-    path: KeyPath,
-    document: Document,
-    environment: Mapping[str, str],
-    problems: Problems,
-    found: dict[str, Registration],
+    block: _Filled, document: Document, problems: Problems, names: set[str]
 ) -> Registration | None:
-    """Return the registration of one block, and put it to those *found*; or note what is wrong."""
-    directory = document.directory
-    filled = fill_in(content, environment, problems, path)
-    secret = _secret_of(filled, directory, problems, path)
-    block = read_block(filled, problems, path)
-    if block is None:
+    """Return the registration of one block, or note what is wrong with it.
+
+    :param names: of the providers before it, to which its own is added.
+    """
+    path, directory = block.path, document.directory
+    secret = _secret_of(block.filled, directory, problems, path)
+    read = read_block(block.filled, problems, path)
+    if isinstance(block.filled, Mapping) and isinstance(
+        name := block.filled.get("provider_name"), str
+    ):
+        if name in names:
+            problems.add((*path, "provider_name"), f"{name!r} is taken already")
+            read = None
+        names.add(name)
+    if read is None:
         return None
-    _check_verify(block, directory, problems, path)
-    if block.provider_name in found:
-        problems.add((*path, "provider_name"), f"{block.provider_name!r} is taken already")
+    _check_verify(read, directory, problems, path)
+    if any((*path, key) in problems for key in ("client_secret", "client_secret_file")):
         return None
-    if secret is None:
-        return None
-    found[block.provider_name] = registration = Registration(block, secret, directory)
+    registration = Registration(read, secret, directory)
     try:
         registration.make_provider()
     except InvalidConfigurationError as error:  # what only the provider itself can tell
-        what = str(error).removeprefix(f"provider {block.provider_name!r}: ")
+        what = str(error).removeprefix(f"provider {read.provider_name!r}: ")
         problems.add((*path, *filter(None, [error.field])), what.removeprefix(f"{error.field} "))
     return registration
 
 
-def _warn(
-    document: Document,
-    blocks: Iterable[tuple[tuple[KeyPath, Any], Registration]],
-    problems: Problems,
-) -> None:
-    """Warn of secrets that others may see."""
+def _warn(document: Document, blocks: Iterable[_Filled]) -> None:
+    """Warn of secrets that others may see, whatever else is wrong."""
+    problems = Problems(document.name, document.lines)
     in_clear = False
-    for (path, content), registration in blocks:
-        for key, remedy in _in_clear(content) if document.name else ():
+    for block in blocks:
+        if not isinstance(block.filled, Mapping) or not isinstance(block.content, Mapping):
+            continue
+        for key, remedy in _in_clear(block.content) if document.name else ():
             in_clear = True
-            where = problems.where((*path, *key))
+            where = problems.where((*block.path, *key))
             warn(f"{where} is written in clear: take it from {remedy}")
-        file = registration.block.client_secret_file
-        if file is not None:
+        file = block.filled.get("client_secret_file")
+        if isinstance(file, str) and file.strip():
             warn_if_readable(located(document.directory, file))
     if in_clear:
         warn_if_readable(Path(document.name))
 
 
 def _in_clear(block: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the keys of the secrets that stand in the file itself, and where they should be."""
+    """Yield the keys of the secrets that are in the file itself, and where they should be."""
     variable = "a variable, ${NAME}"
     if is_in_clear(block.get("client_secret")):
         yield ("client_secret",), f"{variable}, or from a file, client_secret_file"
-    for name, value in (block.get("additional_params") or {}).items():
-        if names_a_secret(name) and is_in_clear(value):
-            yield ("additional_params", name), variable
-    query = parse_qsl(block.get("token_url", "").partition("?")[2])
-    if any(names_a_secret(name) and is_in_clear(value) for name, value in query):
+    own = [] if block.get("provider_type") in OURS else [*block.keys() - _KNOWN_KEYS]
+    for key in sorted(map(str, own)):
+        if _is_secret_argument(key) and is_in_clear(block.get(key)):
+            yield (key,), variable
+    for key in ("additional_params", "headers", *sorted(map(str, own))):
+        parameters = block.get(key)
+        for name, value in parameters.items() if isinstance(parameters, Mapping) else ():
+            by_name = names_a_secret(str(name))
+            if (by_name or (key == "headers" and _SECRET_HEADER.search(str(name)))) and is_in_clear(
+                value
+            ):
+                yield (key, str(name)), variable
+    if any(map(is_in_clear, secrets_in_query(str(block.get("token_url", ""))))):
         yield ("token_url",), variable
 
 
-def _blocks(document: Document, problems: Problems) -> list[tuple[KeyPath, object]]:
-    """Return each block and where it is."""
+def _blocks(document: Document) -> list[tuple[KeyPath, object]]:
+    """Return each block and where it is.
+
+    :raises InvalidConfigurationError: if there are none, or it can't be told which are meant.
+    """
+    whole = [each for each in document.twice if each[0] == (SECTION,)]
+    problems = Problems(document.name, document.lines, whole)
+    problems.raise_if_any()
     content = document.content
     if not isinstance(content, Mapping) or content.get(SECTION) is None:
         problems.add((), f"has no block {SECTION!r} with anything in it{_near_miss(content)}")
         raise problems.as_error()
     section = content[SECTION]
+    if not document.name:  # what a file holds was checked before it was filled in
+        try:
+            check_values(section)
+        except TooMuchError as error:
+            problems.add((SECTION,), f"can't be read: {error.why}")
+            raise problems.as_error() from None
     if isinstance(section, (list, tuple)):
         return [((SECTION, index), block) for index, block in enumerate(section)]
     return [((SECTION,), section)]
@@ -203,5 +292,12 @@ def _secret_of(block: object, directory: Path, problems: Problems, path: KeyPath
 
 def _check_verify(block: Block, directory: Path, problems: Problems, path: KeyPath) -> None:
     verify = block.verify
-    if isinstance(verify, str) and not os.path.exists(located(directory, verify)):
+    if not isinstance(verify, str):
+        return
+    if not os.path.exists(located(directory, verify)):
         problems.add((*path, "verify"), "names a file of CA certificates that is not there")
+        return
+    try:
+        check_trusted(located(directory, verify))
+    except InvalidConfigurationError as error:
+        problems.add((*path, "verify"), str(error))

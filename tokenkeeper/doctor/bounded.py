@@ -7,9 +7,14 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
+from tokenkeeper.clock import SYSTEM_CLOCK
+
 __all__ = ["within"]
 
 T = TypeVar("T")
+
+SLICE_SECONDS = 0.5
+"""The longest single wait: one that a signal did not interrupt is over soon all the same."""
 
 
 def within(seconds: float, function: Callable[[], T]) -> T:
@@ -30,10 +35,15 @@ def within(seconds: float, function: Callable[[], T]) -> T:
             outcome.put(error)
 
     threading.Thread(target=run, name="tokenkeeper-doctor", daemon=True).start()
-    try:
-        landed = outcome.get(timeout=seconds)
-    except Empty:
-        raise TimeoutError(f"nothing for {seconds:g} s") from None
-    if isinstance(landed, Exception):
-        raise landed
-    return landed[0]
+    ends_at = SYSTEM_CLOCK.monotonic() + seconds
+    while True:
+        left = ends_at - SYSTEM_CLOCK.monotonic()
+        try:
+            landed = outcome.get(timeout=max(0.0, min(left, SLICE_SECONDS)))
+        except Empty:
+            if left > SLICE_SECONDS:
+                continue
+            raise TimeoutError(f"nothing for {seconds:g} s") from None
+        if isinstance(landed, Exception):
+            raise landed
+        return landed[0]

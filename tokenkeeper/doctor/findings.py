@@ -38,13 +38,20 @@ class Step(IntEnum):
     @property
     def label(self) -> str:
         """How people call it."""
-        return self.name if self in (Step.DNS, Step.TCP, Step.TLS) else self.name.lower()
+        return _LABELS.get(self) or self.name.lower()
 
     @property
     def question(self) -> str:
         """What the step asks."""
         return _QUESTIONS[self]
 
+
+_LABELS = {
+    Step.DNS: "DNS",
+    Step.TCP: "TCP",
+    Step.TLS: "TLS",
+    Step.CREDENTIALS: "token request",
+}
 
 _QUESTIONS = {
     Step.VARIABLES: "Is the configuration whole, and are its variables and secret files there?",
@@ -55,7 +62,7 @@ _QUESTIONS = {
     Step.CLOCK: "Do this machine and the server agree on the time?",
     Step.METADATA: "Does the server's metadata fit the configuration?",
     Step.CREDENTIALS: "Does the server grant a token?",
-    Step.LIFETIME: "Does the token live longer than the refresh buffer?",
+    Step.LIFETIME: "Does the token live long enough to be renewed in peace?",
     Step.SCOPE: "Was every scope granted that was asked for?",
 }
 

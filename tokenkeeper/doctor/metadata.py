@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from tokenkeeper.doctor.answers import as_json
+from tokenkeeper.doctor.bounded import within
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, skipped, warning
 from tokenkeeper.doctor.visit import Fetched, Visit
 from tokenkeeper.exceptions import TokenAcquisitionError
@@ -21,12 +23,18 @@ __all__ = ["SKEW_SECONDS", "look_at_clock", "look_at_metadata"]
 SKEW_SECONDS = 30.0
 """From here on clocks differ by enough for a warning."""
 
+_LONGEST_DATE = 100
+_AGE = re.compile("[0-9]{1,10}")  # 2**31 stands for all that is more (RFC 9111 §1.2.2)
+
 
 def look_at_clock(visit: Visit) -> Report:
     """Ask the server for its metadata, and compare the ``Date`` of its answer with our time."""
     began = visit.clock.monotonic()
     try:
-        _ask(visit)
+        # The resolver, which the transport asks as well, knows no limit.
+        within(visit.timeout, lambda: _ask(visit))
+    except TimeoutError:
+        visit.unanswered = f"no answer within {visit.timeout:g} s"
     except TokenAcquisitionError as unanswered:
         if visit.clock.monotonic() - began < visit.timeout:
             visit.unanswered = str(unanswered).removeprefix(f"provider {visit.subject.name!r}: ")
@@ -112,12 +120,13 @@ def _skew(fetched: Fetched) -> float | None:
     """
     headers = fetched.answer.headers
     try:
-        moment = parsedate_to_datetime(headers.get("date", ""))
-    except (ValueError, TypeError, OverflowError):
+        moment = parsedate_to_datetime(headers.get("date", "")[:_LONGEST_DATE])
+        theirs = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() + 0.5
+    except (ArithmeticError, LookupError, TypeError, ValueError):
         return None
     age = headers.get("age", "").strip()
-    theirs = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() + 0.5
-    return theirs + (int(age) if age.isdecimal() else 0) - fetched.asked_at
+    seconds = int(age) if _AGE.fullmatch(age) else 0  # what is longer is not an age
+    return theirs + seconds - fetched.asked_at
 
 
 def _content(fetched: Fetched) -> Mapping[str, Any] | None:
@@ -185,12 +194,12 @@ def _judge(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> list[F
         ),
         (
             "grant_types_supported",
-            "client_credentials",
+            subject.grant_type,
             "have the grant permitted at the server",
         ),
     ):
         listed = content.get(key)
-        if not isinstance(listed, list):
+        if wanted is None or not isinstance(listed, list):
             continue
         if wanted in listed:
             findings.append(ok(f"{wanted} is supported"))

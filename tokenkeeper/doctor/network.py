@@ -18,7 +18,7 @@ __all__ = ["look_at_dns", "look_at_proxy", "look_at_tcp"]
 def look_at_proxy(visit: Visit) -> Report:
     """Tell which proxy requests takes for this provider's URL, if any."""
     try:
-        visit.route = route = find_route(visit.subject.url or "", visit.subject.verify)
+        visit.route = route = find_route(visit.subject.requested_url, visit.subject.verify)
     except ValueError as unreadable:
         finding = failure(
             f"{unreadable} can't be read as the URL of a proxy",
@@ -48,6 +48,7 @@ def look_at_dns(visit: Visit) -> Report:
         return [str(where[0]) for *_, where in found]
 
     try:
+        host.encode("ascii")  # requests writes a name so, or refuses it
         visit.addresses = list(dict.fromkeys(within(visit.timeout, resolve)))
     except TimeoutError:
         finding = failure(

@@ -19,6 +19,7 @@ from tokenkeeper.config.loading import load_pieces
 from tokenkeeper.config.problems import Problems
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
 from tokenkeeper.doctor.subject import Subject, subject_of
+from tokenkeeper.escaping import escaped
 from tokenkeeper.exceptions import (
     ConfigurationWarning,
     InvalidConfigurationError,
@@ -75,7 +76,8 @@ def _from_file(path: Path, names: list[str], environment: Mapping[str, str]) -> 
     for name in names:
         if name not in known:
             raise UnknownProviderError(
-                f"{path.name} has no provider {name!r}, but: {', '.join(map(repr, known))}",
+                f"{escaped(path.name)} has no provider {name!r}, but: "
+                f"{', '.join(map(repr, known))}",
                 provider_name=name,
             )
     # Where nobody knows better, what is wrong with the file is told once.
@@ -93,7 +95,7 @@ def _from_file(path: Path, names: list[str], environment: Mapping[str, str]) -> 
         )
         told = []
         made = piece.registration
-        subject = None if made is None else subject_of(made.make_provider())
+        subject = None if made is None else subject_of(made.make_provider(), made.secrets)
         patients.append(Patient(piece.name, subject, Report(Step.VARIABLES, findings)))
     return patients
 

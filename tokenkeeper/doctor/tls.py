@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import http.client
 import socket
 import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from urllib3.util import create_urllib3_context, make_headers
+from urllib3.util import create_urllib3_context
 
 from tokenkeeper.doctor.certificate import Certificate, read_certificate
 from tokenkeeper.doctor.findings import Finding, Report, Step, note, ok, skipped, warning
 from tokenkeeper.doctor.route import Route
 from tokenkeeper.doctor.tls_words import bad_bundle, no_handshake, no_tunnel, not_verified
+from tokenkeeper.doctor.tunnel import Deadline, NoTunnelError, open_tunnel, shake_hands
 from tokenkeeper.doctor.visit import Visit
 
 __all__ = ["SOON_DAYS", "look_at_tls"]
@@ -23,10 +23,6 @@ SOON_DAYS = 14
 """A certificate that ends within so many days draws a warning."""
 
 _DAY_SECONDS = 86400.0
-
-
-class _NoTunnelError(Exception):
-    """The proxy did not let us through."""
 
 
 def look_at_tls(visit: Visit) -> Report:
@@ -42,14 +38,15 @@ def look_at_tls(visit: Visit) -> Report:
         context = _context(route)
     except (OSError, ssl.SSLError) as error:
         return Report(Step.TLS, (bad_bundle(route, error),), facts)
+    deadline = Deadline(visit.clock, visit.timeout)
     try:
-        with _shake_hands(visit, context) as connection:
+        with _connected(visit, context, deadline) as connection:
             certificate = read_certificate(connection.getpeercert(binary_form=True))
             version = connection.version()
-    except _NoTunnelError as refused:
-        return Report(Step.TLS, (no_tunnel(str(refused)),), facts)
+    except NoTunnelError as refused:
+        return Report(Step.TLS, (no_tunnel(refused.status),), facts)
     except (OSError, ValueError) as error:  # SSLError is an OSError
-        return _failed(visit, error, facts)
+        return _failed(visit, error, facts, deadline)
     facts |= {"version": version, **(certificate.facts if certificate else {})}
     findings = [ok(f"{version}, {_authorities(route)}")]
     if route.ca_bundle is None:
@@ -73,42 +70,25 @@ def _context(route: Route) -> ssl.SSLContext:
     return context
 
 
-def _shake_hands(visit: Visit, context: ssl.SSLContext) -> ssl.SSLSocket:
-    plain = _tunnel(visit) if visit.route.proxy else _direct(visit)
+def _connected(visit: Visit, context: ssl.SSLContext, deadline: Deadline) -> ssl.SSLSocket:
+    """Return a connection to the server, by way of the proxy if there is one."""
+    host, port = visit.subject.host, visit.subject.port
+    _, first_port = visit.first_stop
+    plain = socket.create_connection((visit.address, first_port), deadline.left())
     try:
-        return context.wrap_socket(plain, server_hostname=visit.subject.host)
+        if visit.route.proxy:
+            open_tunnel(plain, host, port, visit.route.credentials, deadline)
+        # The root of all names is no part of a certificate, and urllib3 leaves its dot out.
+        return shake_hands(plain, context, host.rstrip("."), deadline)
     except BaseException:
         plain.close()
         raise
 
 
-def _direct(visit: Visit) -> socket.socket:
-    return socket.create_connection((visit.address, visit.subject.port), visit.timeout)
-
-
-def _tunnel(visit: Visit) -> socket.socket:
-    """Return a connection to the server through the proxy (CONNECT, RFC 9110 §9.3.6)."""
-    _, port = visit.first_stop
-    connection = http.client.HTTPConnection(visit.address, port, timeout=visit.timeout)
-    headers: dict[str, str] = {}
-    if visit.route.credentials:
-        headers = dict(make_headers(proxy_basic_auth=":".join(visit.route.credentials)))
-    connection.set_tunnel(visit.subject.host, visit.subject.port, headers)
-    try:
-        connection.connect()
-    except TimeoutError:
-        raise
-    except (OSError, http.client.HTTPException) as error:
-        connection.close()
-        raise _NoTunnelError(str(error)) from None
-    assert connection.sock is not None  # noqa: S101 - for the type checker: connect() set it
-    return connection.sock
-
-
-def _failed(visit: Visit, error: Exception, facts: dict[str, Any]) -> Report:
+def _failed(visit: Visit, error: Exception, facts: dict[str, Any], deadline: Deadline) -> Report:
     certificate = None
     if isinstance(error, ssl.SSLCertVerificationError):
-        certificate = _unverified(visit)
+        certificate = _unverified(visit, deadline)
         facts |= certificate.facts if certificate else {}
         facts["verify_code"] = error.verify_code
         findings = [not_verified(error, certificate, visit)]
@@ -119,12 +99,15 @@ def _failed(visit: Visit, error: Exception, facts: dict[str, Any]) -> Report:
     return Report(Step.TLS, tuple(findings), facts)
 
 
-def _unverified(visit: Visit) -> Certificate | None:
+def _unverified(visit: Visit, deadline: Deadline) -> Certificate | None:
     """Fetch the certificate that was refused, to tell of it; nothing is sent to its owner."""
     context = create_urllib3_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    with suppress(OSError, ValueError, _NoTunnelError), _shake_hands(visit, context) as connection:
+    with (
+        suppress(OSError, ValueError, NoTunnelError),
+        _connected(visit, context, deadline) as connection,
+    ):
         return read_certificate(connection.getpeercert(binary_form=True))
     return None
 

@@ -97,12 +97,11 @@ def no_handshake(error: Exception, visit: Visit) -> Finding:
     )
 
 
-def no_tunnel(words: str) -> Finding:
-    """Return what *words*, those of http.client, mean: the proxy let nobody through."""
-    if " 407" in words:
+def no_tunnel(status: int | None) -> Finding:
+    """Return what the *status* of a proxy's answer means; ``None`` for no answer."""
+    if status == 407:
         return failure("the proxy wants credentials", "set them: http://user:password@host:port")
-    if "Tunnel connection failed" in words:
-        status = words.removeprefix("Tunnel connection failed: ").split(" ")[0]
+    if status is not None:
         return failure(
             f"the proxy does not let us through to the server (HTTP {status})",
             "have the host permitted at the proxy, or name it in NO_PROXY",

@@ -14,40 +14,51 @@ from __future__ import annotations
 from collections.abc import Iterable
 from inspect import isawaitable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
+from weakref import WeakKeyDictionary
 
 from anyio import CancelScope
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 
 from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._bodies import position_of, rewind
-from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import let_go, let_go_async
+from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
+from tokenkeeper.integrations._refusals import (
+    let_go,
+    let_go_async,
+    renewed,
+    renewed_async,
+    would_reject,
+)
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
 
 
-class RenewingTransport(HttpTransport[Any, Any]):
+_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
+
+
+class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
     """Sends the requests of a blocking client, and renews the token once where it is refused.
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
     renewal follows. The request is sent again if its body can be; if not the caller gets the 401
-    at once, and the next request has the new token. A second 401 is the caller's. Thread-safe if
-    the transport below is.
+    at once, and the next request has the new token. A second 401 is the caller's. Where the API
+    refuses freshly granted tokens, none is renewed for a while, and each 401 is the caller's.
+    Thread-safe if the transport below is.
 
     :param keeper: where tokens come from.
     :param provider_name: whose; the same that the client's credential has.
     :param transport: what sends; azure-core's ``RequestsTransport`` by default. It is opened and
         closed with this one.
     :param allowed_hosts: the hosts that the token is for, such as ``".blob.core.windows.net"`` or
-        ``"api.example.com:8443"``; any that the client calls by default. A pipeline without
-        azure-core's ``SensitiveHeaderCleanupPolicy`` takes the token along where a redirect leads
-        to another host.
+        ``"api.example.com:8443"``; any that the client calls by default, by https, on loopback by
+        http as well. By default a redirect to another origin leaves the token behind, whatever
+        the policies of the pipeline do.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -65,7 +76,7 @@ class RenewingTransport(HttpTransport[Any, Any]):
 
             transport = RequestsTransport()
         self._transport = transport
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name, timeout)
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout
@@ -78,18 +89,22 @@ class RenewingTransport(HttpTransport[Any, Any]):
         """
         shown = _Shown.by(request, self._hosts)
         response = self._transport.send(request, **options)
+        _note_redirect(request, response)
         if shown is None or response.status_code != 401:
             return response
-        if not shown.rewind(request):
+        rejected = would_reject(self._keeper, self._provider_name, shown.token)
+        if rejected or not shown.rewind(request):
             let_go(self._keeper, self._provider_name, shown.token)
             return response
         _closing(response)
         try:
-            renewed = self._keeper.renew_refused(self._provider_name, shown.token, self._timeout)
+            token = renewed(self._keeper, self._provider_name, shown.token, self._timeout)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        request.headers["Authorization"] = f"Bearer {renewed}"
-        return self._transport.send(request, **options)
+        request.headers["Authorization"] = f"Bearer {token.text}"
+        response = self._transport.send(request, **options)
+        _note_redirect(request, response)
+        return response
 
     def open(self) -> None:
         """Open the transport below."""
@@ -116,7 +131,7 @@ class RenewingTransport(HttpTransport[Any, Any]):
         self.close()
 
 
-class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
+class AsyncRenewingTransport(StaysHere, AsyncHttpTransport[Any, Any]):
     """The same for an async client, under asyncio and trio.
 
     Its parameters are those of :class:`RenewingTransport`, but that the transport below is
@@ -138,7 +153,7 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
 
             transport = AioHttpTransport()
         self._transport = transport
-        self._manager = OAuth2TokenManager(keeper)
+        self._manager = OAuth2TokenManager(checked_pair(keeper, provider_name, timeout))
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout
@@ -147,9 +162,11 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
         """Send *request*: :meth:`RenewingTransport.send`."""
         shown = _Shown.by(request, self._hosts)
         response = await self._transport.send(request, **options)
+        _note_redirect(request, response)
         if shown is None or response.status_code != 401:
             return response
-        if not shown.rewind(request):
+        rejected = would_reject(self._manager.keeper, self._provider_name, shown.token)
+        if rejected or not shown.rewind(request):
             try:
                 await let_go_async(self._manager, self._provider_name, shown.token)
             except BaseException:  # such as a cancellation: nobody will see the answer
@@ -159,13 +176,15 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
             return response
         await _done(_closing(response))
         try:
-            renewed = await self._manager.renew_refused(
-                self._provider_name, shown.token, self._timeout
+            token = await renewed_async(
+                self._manager, self._provider_name, shown.token, self._timeout
             )
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        request.headers["Authorization"] = f"Bearer {renewed}"
-        return await self._transport.send(request, **options)
+        request.headers["Authorization"] = f"Bearer {token.text}"
+        response = await self._transport.send(request, **options)
+        _note_redirect(request, response)
+        return response
 
     async def open(self) -> None:
         """Open the transport below."""
@@ -195,7 +214,7 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
 class _Shown(NamedTuple):
     """The token that a request shows, and where its body stood before it was sent."""
 
-    token: str
+    token: Hidden[str]
     position: int | None
 
     @classmethod
@@ -204,15 +223,33 @@ class _Shown(NamedTuple):
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme != "Bearer":
             return None
+        home = _homes.get(request)
+        if home is not None and not hosts.are_named and origin_of(request.url) != home:
+            del request.headers["Authorization"]
+            return None
         try:
             hosts.check(request.url)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
-        return cls(token, position_of(request.data))
+        return cls(Hidden(token), position_of(request.data))
 
     def rewind(self, request: Any) -> bool:
         """Make the body of *request* ready to be sent again; ``False`` if that can't be."""
         return not request.files and rewind(request.data, self.position)
+
+
+_homes: WeakKeyDictionary[Any, object] = WeakKeyDictionary()
+"""Of requests that were redirected: the origin that they were for at first."""
+
+
+def _note_redirect(request: Any, response: Any) -> None:
+    """Note where *request* came from, if *response* leads it elsewhere.
+
+    azure-core sends the same object again, with another URL in it. So do its retries, which may
+    turn to another host of the same service; those keep the token.
+    """
+    if response.status_code in _REDIRECTS and request not in _homes:
+        _homes[request] = origin_of(request.url)
 
 
 async def _done(result: Any) -> None:

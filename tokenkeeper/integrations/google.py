@@ -2,46 +2,84 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 import google.auth.exceptions
-import google.auth.transport.requests
-import requests
+import google.auth.transport
 from google.auth.exceptions import TransportError
 
-from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.checks import names_a_secret
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.exceptions import (
+    InvalidConfigurationError,
+    OAuth2Error,
+    TokenAcquisitionError,
+    naming,
+)
+from tokenkeeper.hiding import without_frames
+from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.network import network_reason
-from tokenkeeper.oauth.words import tame
+from tokenkeeper.oauth.exchange import Expected, HttpAnswer
+from tokenkeeper.oauth.redaction import sanitize
+from tokenkeeper.oauth.token_response import parse_token_response
+from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:
     import google.auth.credentials
+    import requests
 
 __all__ = ["GoogleCredentialsProvider"]
 
 DEFAULT_LIFETIME = timedelta(hours=1)
 """What a token of Google's lives, where the credentials do not say."""
 
+_HELD = ("_client_secret", "client_secret", "_refresh_token", "refresh_token", "token")
+"""Where credentials of google-auth hold what no message may show."""
+
 
 class GoogleCredentialsProvider(BaseOAuth2Provider):
     """Gets tokens from credentials of ``google-auth``; each renewal really asks for one.
+
+    Its requests keep the rules of the other providers: no redirects, no ``~/.netrc``, a total
+    time, a longest answer, and no plain http off this machine but to a metadata server. Not so
+    the requests that credentials make in a way of their own: ID tokens by impersonation, a
+    metadata server by mTLS, the programs of executable-sourced credentials.
 
     Thread-safe as far as the credentials are.
 
     :param credentials: from ``google.auth.default(scopes=[...])`` or any of its classes, those for
         ID tokens included. They are the provider's from here on: nobody else should refresh them.
+    :param connect_timeout: seconds to wait for a connection, and for its TLS.
+    :param read_timeout: seconds to wait for each piece of an answer.
+    :param total_timeout: seconds for each request.
+    :param verify: a file or directory of CA certificates; by default ``REQUESTS_CA_BUNDLE`` and
+        the usual ones.
+    :param session: a ``requests.Session`` whose settings to use; it is neither changed nor closed.
+    :param clock: where the time comes from; in tests the keeper's.
     :param options: what ``BaseOAuth2Provider`` takes.
     :raises InvalidConfigurationError: for credentials of ``google.auth.aio``. The blocking ones
-        serve blocking and async callers.
+        serve blocking and async callers. Also for a timeout or a *verify* that can't work.
     """
 
     def __init__(
         self,
         provider_name: str,
         credentials: google.auth.credentials.Credentials,
+        *,
+        connect_timeout: float = 5.0,
+        read_timeout: float = 10.0,
+        total_timeout: float = 30.0,
+        verify: bool | str | os.PathLike[str] | None = None,
+        session: requests.Session | None = None,
+        clock: Clock = SYSTEM_CLOCK,
         **options: Any,
     ) -> None:
         super().__init__(provider_name, **options)
@@ -53,33 +91,157 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
                 field="credentials",
             )
         self._credentials = credentials
+        self._clock = clock
+        with naming(provider_name):
+            self._transport = HttpTransport(
+                connect_timeout=connect_timeout,
+                read_timeout=read_timeout,
+                total_timeout=total_timeout,
+                verify=verify,
+                session=session,
+                clock=clock,
+            )
 
+    @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Have the credentials refresh themselves."""
         credentials = self._credentials
+        request = _GuardedRequest(self._transport, self._clock, self.provider_name, credentials)
+        before = sys.exception()
         try:
-            # Nothing is kept open, so no connection is shared with a forked child.
-            with requests.Session() as session:
-                request = google.auth.transport.requests.Request(session)
-                credentials.refresh(request)  # type: ignore[no-untyped-call]
+            credentials.refresh(request)  # type: ignore[no-untyped-call]
+        except OAuth2Error:
+            raise
         except google.auth.exceptions.GoogleAuthError as error:
-            raise self._failed(error) from error
+            failure = self._failed(error)
+        except Exception as error:  # noqa: BLE001 - an answer that google-auth can't read, for one
+            if (thrown := interruption_in(error, before)) is not None:
+                raise thrown from None
+            failure = self._failed_with(
+                f"google-auth failed with {type(error).__name__}: check the credentials, and that "
+                "the token endpoint is Google's",
+                error,
+                transient=isinstance(error, (ConnectionError, TimeoutError)),
+            )
+        else:
+            return self._granted()
+        # Out here, or the original would be its context: beside its words that one may carry all
+        # that the server said, tokens included, and a traceback prints it.
+        raise failure
+
+    def _granted(self) -> OAuth2Token:
+        credentials = self._credentials
         ends = credentials.expiry  # without a zone, and UTC
-        expires_at = ends.replace(tzinfo=UTC) if ends else datetime.now(UTC) + DEFAULT_LIFETIME
+        expires_at = ends.replace(tzinfo=UTC) if ends else self._now() + DEFAULT_LIFETIME
         scopes = getattr(credentials, "scopes", None)
         return OAuth2Token(
             str(credentials.token or ""), "Bearer", expires_at, " ".join(scopes or ()) or None
         )
 
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.time(), UTC)
+
     def _failed(self, error: google.auth.exceptions.GoogleAuthError) -> TokenAcquisitionError:
-        # Beside its words an error may carry all that the server said, tokens included.
         words = error.args[0] if error.args else type(error).__name__
-        held = ("client_secret", "refresh_token", "token")
-        secrets = [getattr(self._credentials, name, None) for name in held]
+        return self._failed_with(
+            f"google-auth could not get a token: {sanitize(words, _secrets(self._credentials))}",
+            error,
+            transient=bool(error.retryable) or isinstance(error, TransportError),
+        )
+
+    def _failed_with(
+        self, problem: str, error: Exception, *, transient: bool
+    ) -> TokenAcquisitionError:
         return TokenAcquisitionError(
-            f"provider {self.provider_name!r}: google-auth could not get a token: "
-            f"{tame(words, filter(None, secrets))}",
+            f"provider {self.provider_name!r}: {problem}",
             provider_name=self.provider_name,
             network_reason=network_reason(error),
-            transient=error.retryable or isinstance(error, TransportError),
+            transient=transient,
         )
+
+    def __repr__(self) -> str:
+        kind = type(self._credentials).__name__
+        return f"<{type(self).__name__} {self.provider_name!r} with {kind}>"
+
+
+class _GuardedRequest(google.auth.transport.Request):
+    """Makes the requests of google-auth by our transport, for one renewal.
+
+    Errors of the network, redirects and statuses that may pass are raised as errors of ours:
+    google-auth would ask again by itself, and the keeper's policy is to decide that.
+    """
+
+    def __init__(
+        self, transport: HttpTransport, clock: Clock, provider_name: str, credentials: object
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._provider_name = provider_name
+        self._credentials = credentials
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        **_: Any,
+    ) -> _Answer:
+        """Make one request. The timeouts are the provider's own."""
+        sent_at = self._clock.time()
+        answer = self._transport.request(
+            method, url, provider_name=self._provider_name, data=body, headers=headers
+        )
+        status = answer.status
+        if 300 <= status < 400 or status in (408, 429) or status >= 500:
+            secrets = [*_secrets(self._credentials), *_secrets_of_form(body)]
+            parse_token_response(answer, Expected(self._provider_name, sent_at, None, secrets))
+        return _Answer(answer)
+
+
+class _Answer(google.auth.transport.Response):
+    """A response as google-auth expects one."""
+
+    def __init__(self, answer: HttpAnswer) -> None:
+        self._answer = answer
+
+    @property
+    def status(self) -> int:
+        return self._answer.status
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return _AnyCase(self._answer.headers)
+
+    @property
+    def data(self) -> bytes:
+        return self._answer.body
+
+
+class _AnyCase(dict[str, str]):
+    """Headers by their names in any case; ours are in lower case."""
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return super().get(name.lower(), default)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and super().__contains__(name.lower())
+
+
+def _secrets(credentials: object) -> list[str]:
+    """Return what *credentials*, and those that they stand on, hold."""
+    found = [getattr(credentials, name, None) for name in _HELD]
+    source = getattr(credentials, "_source_credentials", None)
+    below = _secrets(source) if source is not None else []
+    return [each for each in found if isinstance(each, str)] + below
+
+
+def _secrets_of_form(body: bytes | str | None) -> Iterator[str]:
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
+    for name, value in parse_qsl(text):
+        if names_a_secret(name):
+            yield value

@@ -15,23 +15,22 @@ For ``grpc.aio`` the plugin is the same; its interceptors are in
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
-from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._grpc_calls import Answers, Deadline, Later, was_refused
 from tokenkeeper.integrations._refusals import let_go
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.keeper import TokenKeeper, checked_pair
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperPlugin", "RenewingInterceptor"]
 
 
-class KeeperPlugin(grpc.AuthMetadataPlugin):
+class KeeperPlugin(StaysHere, grpc.AuthMetadataPlugin):
     """Puts ``authorization: Bearer`` on calls. Thread-safe.
 
     gRPC calls it on a thread of its own, and for secure channels only, so a token never leaves
@@ -43,7 +42,7 @@ class KeeperPlugin(grpc.AuthMetadataPlugin):
     """
 
     def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name)
         self._provider_name = provider_name
 
     def __call__(
@@ -59,6 +58,7 @@ class KeeperPlugin(grpc.AuthMetadataPlugin):
 
 
 class RenewingInterceptor(
+    StaysHere,
     grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]
     grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
     grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
@@ -78,7 +78,7 @@ class RenewingInterceptor(
     """
 
     def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name)
         self._provider_name = provider_name
 
     # The token of a call is looked up here before the plugin does that. If the plugin has a newer
@@ -144,17 +144,24 @@ class RenewingInterceptor(
     # Where the keeper has no token, the plugin meets the same error and hands it to gRPC. The
     # caller then has an error of gRPC's, as for all else that may befall a call.
 
-    def _token(self, deadline: Deadline) -> str | None:
+    def _token(self, deadline: Deadline) -> Hidden[str] | None:
         try:
-            return self._keeper.get_token(self._provider_name, timeout=deadline.left())
+            return Hidden(self._keeper.get_token(self._provider_name, timeout=deadline.left()))
         except OAuth2Error:
             return None
 
-    def _renew(self, token: str | None, deadline: Deadline) -> None:
+    def _renew(self, token: Hidden[str] | None, deadline: Deadline) -> bool:
+        """Have *token* renewed; return whether the call may be made again."""
         if token is not None:
-            with suppress(OAuth2Error):
-                self._keeper.renew_refused(self._provider_name, token, timeout=deadline.left())
+            name = self._provider_name
+            try:
+                self._keeper.renew_refused(name, token.text, timeout=deadline.left())
+            except TokenRejectedError:
+                return False  # the server would refuse the call again
+            except OAuth2Error:
+                pass  # the plugin meets the same error
+        return True
 
-    def _let_go(self, token: str | None) -> None:
+    def _let_go(self, token: Hidden[str] | None) -> None:
         if token is not None:
             let_go(self._keeper, self._provider_name, token)

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import grpc.aio
 
-from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._grpc_calls import Deadline
 from tokenkeeper.integrations._refusals import let_go_async
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["renewing_interceptors"]
 
@@ -51,12 +50,12 @@ def renewing_interceptors(
 
     Made anew for each channel, they belong to the event loop of that channel.
     """
-    manager = OAuth2TokenManager(keeper)
+    manager = OAuth2TokenManager(checked_pair(keeper, provider_name))
     kinds = (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)
     return [kind(manager, provider_name) for kind in kinds]  # type: ignore[misc]
 
 
-class _Renewing:
+class _Renewing(StaysHere):
     """What the four have in common: the token, and what to do once it was refused.
 
     Where the keeper has no token, the plugin meets the same error and hands it to gRPC.
@@ -66,21 +65,31 @@ class _Renewing:
         self._manager = manager
         self._provider_name = provider_name
 
-    async def _token(self, deadline: Deadline) -> str | None:
+    async def _token(self, deadline: Deadline) -> Hidden[str] | None:
         try:
-            return await self._manager.get_token(self._provider_name, timeout=deadline.left())
+            name = self._provider_name
+            return Hidden(await self._manager.get_token(name, timeout=deadline.left()))
         except OAuth2Error:
             return None
 
-    async def _renew(self, token: str, deadline: Deadline) -> None:
-        with suppress(OAuth2Error):
-            await self._manager.renew_refused(self._provider_name, token, timeout=deadline.left())
+    async def _renew(self, token: Hidden[str], deadline: Deadline) -> bool:
+        """Have *token* renewed; return whether the call may be made again."""
+        name = self._provider_name
+        try:
+            await self._manager.renew_refused(name, token.text, timeout=deadline.left())
+        except TokenRejectedError:
+            return False  # the server would refuse the call again
+        except OAuth2Error:
+            pass  # the plugin meets the same error
+        return True
 
-    async def _let_go(self, token: str | None) -> None:
+    async def _let_go(self, token: Hidden[str] | None) -> None:
         if token is not None:
             await let_go_async(self._manager, self._provider_name, token)
 
-    async def _watched(self, answers: AsyncIterable[Any], token: str | None) -> AsyncIterator[Any]:
+    async def _watched(
+        self, answers: AsyncIterable[Any], token: Hidden[str] | None
+    ) -> AsyncIterator[Any]:
         """Hand on *answers*, which are the caller's, their refusal included."""
         try:
             async for answer in answers:
@@ -109,7 +118,8 @@ class _UnaryUnary(_Renewing, grpc.aio.UnaryUnaryClientInterceptor):  # type: ign
             raise
         if token is None or not _is_refusal(code):
             return call
-        await self._renew(token, deadline)
+        if not await self._renew(token, deadline):
+            return call
         return await continuation(deadline.now(), request)
 
 
@@ -126,7 +136,8 @@ class _UnaryStream(_Renewing, grpc.aio.UnaryStreamClientInterceptor):  # type: i
         except grpc.aio.AioRpcError as error:
             if token is None or not _is_refusal(error.code()):
                 raise
-            await self._renew(token, deadline)
+            if not await self._renew(token, deadline):
+                raise
             return await continuation(deadline.now(), request)
         return call if first is _NOTHING else _chained(first, self._watched(answers, token))
 
@@ -154,7 +165,7 @@ class _StreamUnary(_Renewing, grpc.aio.StreamUnaryClientInterceptor):  # type: i
         task.add_done_callback(self._watching.discard)
         return call
 
-    async def _watch(self, call: Any, token: str | None) -> None:
+    async def _watch(self, call: Any, token: Hidden[str] | None) -> None:
         if _is_refusal(await call.code()):
             await self._let_go(token)
 

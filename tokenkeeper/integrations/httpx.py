@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Generator, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import let_go, let_go_async
+from tokenkeeper.integrations._refusals import (
+    let_go,
+    let_go_async,
+    renewed,
+    renewed_async,
+    would_reject,
+)
+from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 
 
-class KeeperAuth(httpx.Auth):
+class KeeperAuth(StaysHere, httpx.Auth):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1).
 
     May be shared by any number of clients, threads and event loops. An answer of 401 names the
     token that was refused: however many requests meet it at once, one renewal follows. The
     request is sent again, unless its body is a stream; the caller then gets the 401 at once, and
-    the next request has the new token. A second 401 is the caller's.
+    the next request has the new token. A second 401 is the caller's. Where the API refuses freshly
+    granted tokens, none is renewed for a while, and each 401 is the caller's.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
     :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
-        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default. A redirect
-        to another host, scheme or port never takes the token along, but for the one from http up
-        to https on the usual ports of the same host.
+        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default, by https,
+        on loopback by http as well. ``"http://api.internal"`` names one to call in clear. A
+        redirect to another host, scheme or port never takes the token along, but for the one from
+        http up to https on the usual ports of the same host.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -42,7 +50,7 @@ class KeeperAuth(httpx.Auth):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name, timeout)
         self._manager = OAuth2TokenManager(keeper)
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
@@ -53,11 +61,12 @@ class KeeperAuth(httpx.Auth):
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Authenticate *request* for a blocking client."""
         self._hosts.check(str(request.url))
-        token = self._keeper.get_token(self._provider_name, timeout=self._timeout)
+        token = Hidden(self._keeper.get_token(self._provider_name, timeout=self._timeout))
         response = yield _signed(request, token)
         if _was_refused(response, token):
             refused = response.request  # the last one, if there were redirects
-            if not _can_be_sent_again(refused):
+            rejected = would_reject(self._keeper, self._provider_name, token)
+            if rejected or not _can_be_sent_again(refused):
                 let_go(self._keeper, self._provider_name, token)
                 return
             try:
@@ -65,19 +74,20 @@ class KeeperAuth(httpx.Auth):
             except httpx.HTTPError:
                 let_go(self._keeper, self._provider_name, token)
                 raise
-            renewed = self._keeper.renew_refused(self._provider_name, token, timeout=self._timeout)
-            yield _signed(refused, renewed)
+            again = renewed(self._keeper, self._provider_name, token, self._timeout)
+            yield _signed(refused, again)
 
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Authenticate *request* for an async client, under asyncio or trio."""
         self._hosts.check(str(request.url))
-        token = await self._manager.get_token(self._provider_name, timeout=self._timeout)
+        token = Hidden(await self._manager.get_token(self._provider_name, timeout=self._timeout))
         response = yield _signed(request, token)
         if _was_refused(response, token):
             refused = response.request
-            if not _can_be_sent_again(refused):
+            rejected = would_reject(self._keeper, self._provider_name, token)
+            if rejected or not _can_be_sent_again(refused):
                 await let_go_async(self._manager, self._provider_name, token)
                 return
             try:
@@ -85,24 +95,22 @@ class KeeperAuth(httpx.Auth):
             except httpx.HTTPError:
                 await let_go_async(self._manager, self._provider_name, token)
                 raise
-            renewed = await self._manager.renew_refused(
-                self._provider_name, token, timeout=self._timeout
-            )
-            yield _signed(refused, renewed)
+            again = await renewed_async(self._manager, self._provider_name, token, self._timeout)
+            yield _signed(refused, again)
 
 
-def _signed(request: httpx.Request, token: str) -> httpx.Request:
-    request.headers["Authorization"] = f"Bearer {token}"
+def _signed(request: httpx.Request, token: Hidden[str]) -> httpx.Request:
+    request.headers["Authorization"] = f"Bearer {token.text}"
     return request
 
 
-def _was_refused(response: httpx.Response, token: str) -> bool:
+def _was_refused(response: httpx.Response, token: Hidden[str]) -> bool:
     """Say whether a server that was shown *token* refused it.
 
     httpx takes the header off where a redirect leads to another origin, and what is said there
     says nothing about the token.
     """
-    shown = response.request.headers.get("Authorization") == f"Bearer {token}"
+    shown = response.request.headers.get("Authorization") == f"Bearer {token.text}"
     return response.status_code == 401 and shown
 
 

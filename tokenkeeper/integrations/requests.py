@@ -5,36 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 import requests.auth
 
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import let_go
-
-if TYPE_CHECKING:
-    from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.integrations._refusals import let_go, renewed, would_reject
+from tokenkeeper.keeper import TokenKeeper, checked_pair
+from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 
 
-class KeeperAuth(requests.auth.AuthBase):
+class KeeperAuth(StaysHere, requests.auth.AuthBase):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1). Thread-safe.
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
     renewal follows. The request is sent again if its body can be; a second 401 is the caller's.
     A body that can be read but once, such as a generator's, is not sent again: the caller gets the
-    401 at once, and the next request has the new token.
+    401 at once, and the next request has the new token. Where the API refuses freshly granted
+    tokens, none is renewed for a while, and each 401 is the caller's.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
     :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
-        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default. A redirect
-        to another host, scheme or port never takes the token along, but for the one from http up
-        to https on the usual ports of the same host.
+        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default, by https,
+        on loopback by http as well. ``"http://api.internal"`` names one to call in clear. A
+        redirect to another host, scheme or port never takes the token along, but for the one from
+        http up to https on the usual ports of the same host.
     :param timeout: seconds to wait for a token, at most.
     """
 
@@ -46,7 +48,7 @@ class KeeperAuth(requests.auth.AuthBase):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._keeper = keeper
+        self._keeper = checked_pair(keeper, provider_name, timeout)
         self._provider_name = provider_name
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
         self._timeout = timeout
@@ -57,18 +59,22 @@ class KeeperAuth(requests.auth.AuthBase):
         :raises OAuth2Error: if there is none, or the host may not have it.
         """
         self._hosts.check(request.url or "")
-        token = self._keeper.get_token(self._provider_name, timeout=self._timeout)
-        request.headers["Authorization"] = f"Bearer {token}"
+        token = Hidden(self._keeper.get_token(self._provider_name, timeout=self._timeout))
+        request.headers["Authorization"] = f"Bearer {token.text}"
         answer = _Answer(self, token, position_of(request.body))
         request.register_hook("response", answer.arrived)  # type: ignore[no-untyped-call]
         return request
 
-    def renew(self, refused: str) -> str:
-        """Return a token in the place of *refused*."""
-        return self._keeper.renew_refused(self._provider_name, refused, timeout=self._timeout)
+    def renew(self, refused: Hidden[str]) -> Hidden[str]:
+        """Return a token in place of *refused*, or the same if there is no other."""
+        return renewed(self._keeper, self._provider_name, refused, self._timeout)
 
-    def let_go(self, refused: str) -> None:
-        """Have *refused* renewed, for those who come later."""
+    def would_reject(self, refused: Hidden[str]) -> bool:
+        """Return whether *refused* is not renewed now."""
+        return would_reject(self._keeper, self._provider_name, refused)
+
+    def let_go(self, refused: Hidden[str]) -> None:
+        """Have *refused* renewed, for callers that come later."""
         let_go(self._keeper, self._provider_name, refused)
 
     def __eq__(self, other: object) -> bool:
@@ -81,7 +87,7 @@ class KeeperAuth(requests.auth.AuthBase):
 class _Answer:
     """Waits for the answer to one request, and to those that redirects make of it."""
 
-    def __init__(self, auth: KeeperAuth, token: str, position: int | None) -> None:
+    def __init__(self, auth: KeeperAuth, token: Hidden[str], position: int | None) -> None:
         self._auth = auth
         self._token = token
         self._position = position
@@ -91,14 +97,14 @@ class _Answer:
         """Return the answer, or where the token was refused that to the request sent again."""
         request = response.request
         # The hook travels along with redirects, and the header only to the same origin.
-        carried = request.headers.get("Authorization") == f"Bearer {self._token}"
+        carried = request.headers.get("Authorization") == f"Bearer {self._token.text}"
         if request is self._sent_again:  # by the caller: what we send again meets no hook
             self._sent_again = None
         # A redirect is a request of its own: one that follows a renewal is refused for good.
         refused_twice = self._sent_again is not None
         if response.status_code != 401 or not carried or refused_twice:
             return response
-        if not rewind(request.body, self._position):
+        if self._auth.would_reject(self._token) or not rewind(request.body, self._position):
             self._auth.let_go(self._token)
             return response
         if not options.get("stream"):  # what else it says counts for nothing
@@ -109,7 +115,7 @@ class _Answer:
         self._sent_again = request
         response.request = request.copy()
         # Changed in place: requests makes what follows a redirect of this one, hooks and all.
-        request.headers["Authorization"] = f"Bearer {self._token}"
+        request.headers["Authorization"] = f"Bearer {self._token.text}"
         began = SYSTEM_CLOCK.monotonic()
         second = response.connection.send(request, **options)
         second.elapsed = timedelta(seconds=SYSTEM_CLOCK.monotonic() - began)

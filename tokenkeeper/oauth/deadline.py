@@ -1,28 +1,36 @@
-"""A requests adapter whose reads end in time, in total.
+"""Connections that keep to a request's total time, and let nobody else see what they carry.
 
 ``timeout=`` bounds each single read, so a server that sends a byte a second holds a caller for as
 long as it likes: in the body, and also in the status line and the headers, which no loop of ours
 sees. Here every read from the socket gets what is left of the request's budget, and no more.
+
+The same classes keep secrets out of the logs of urllib3 and http.client, and a request that is
+not encrypted on this machine.
 """
 
 from __future__ import annotations
 
+import functools
 import http.client
 import io
+import ipaddress
 import socket
+import sys
 import threading
 from socket import SOCK_STREAM
-from typing import Any
+from typing import Any, cast
 
-import requests.adapters
 import urllib3
 import urllib3.exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.connection import allowed_gai_family
+from urllib3.util.response import assert_header_parsing
 
+from tokenkeeper.checks import is_loopback
 from tokenkeeper.clock import Clock
+from tokenkeeper.fork import late_import
 
-__all__ = ["Budget", "DeadlineAdapter"]
+__all__ = ["Budget", "ForeignPeerError", "bind", "current_budget", "is_link_local"]
 
 _current = threading.local()  # the budget of the request that this thread is making
 
@@ -56,6 +64,22 @@ class Budget:
         _current.budget = None
 
 
+def current_budget() -> Budget:
+    """Return the budget of the request that the calling thread is making."""
+    return cast("Budget", _current.budget)
+
+
+class ForeignPeerError(Exception):
+    """A name that should mean this machine led to another one, and TLS does not protect it.
+
+    :ivar peer: the address.
+    """
+
+    def __init__(self, peer: str) -> None:
+        super().__init__(peer)
+        self.peer = peer
+
+
 class _BoundedReader(io.RawIOBase):
     """Reads from a socket within the budget of the thread."""
 
@@ -69,7 +93,7 @@ class _BoundedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._sock.settimeout(_current.budget.next_read())
+        self._sock.settimeout(current_budget().next_read())
         count = self._file.readinto(buffer)
         self.ended = count == 0
         return count
@@ -101,17 +125,62 @@ class _BoundedResponse(http.client.HTTPResponse):
         """Read the status and the headers.
 
         http.client takes a connection that ends within them for their end, and what is left of
-        them for an answer.
+        them for an answer. Headers that can't be parsed may be a body that lacks the blank line
+        before it: urllib3 would log it, with the token in it.
         """
         super().begin()
         if self._reader.ended:
             raise http.client.IncompleteRead(b"")
+        try:
+            assert_header_parsing(self.msg)
+        except (urllib3.exceptions.HeaderParsingError, TypeError):
+            garbled = True
+        else:
+            garbled = False
+        if garbled:  # raised out here: the original, which quotes the answer, is no context of it
+            raise http.client.HTTPException("the headers can't be parsed")
 
 
-class _BoundedHTTPConnection(HTTPConnection):
+class _BoundedConnection(HTTPConnection):
+    """What is put on top of a class of connections.
+
+    ``http.client`` prints requests whole where somebody set its ``debuglevel``; not these.
+    """
+
+    debuglevel = 0
     response_class = _BoundedResponse
+    query = ""
+    """The query of the request, which may hold a secret and so stays out of urllib3's log."""
+    resolves = True
+    """Whether the class below connects in urllib3's own way, to a host that has a name."""
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        super().putrequest(method, url + self.query, *args, **kwargs)
 
     def _new_conn(self) -> socket.socket:
+        sock = self._connected()
+        try:
+            # A TLS handshake takes this as its total time.
+            sock.settimeout(self._time_to_connect())
+            if not isinstance(self, HTTPSConnection):
+                _check_peer(self.host, sock)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        self.sock.settimeout(self._time_to_connect())
+
+    def _time_to_connect(self) -> float:
+        remaining = current_budget().remaining()
+        if remaining <= 0:
+            problem = "the total time for the request is over"
+            raise urllib3.exceptions.ConnectTimeoutError(self, problem)
+        return min(self.timeout or remaining, remaining)
+
+    def _connected(self) -> socket.socket:
         """Connect to one address of the host after the other, as long as there is time.
 
         urllib3 gives each address the whole connect timeout, and a login host has sixteen.
@@ -119,12 +188,9 @@ class _BoundedHTTPConnection(HTTPConnection):
         host, longest = self._dns_host, self.timeout
         failure: urllib3.exceptions.HTTPError | None = None
         try:
-            for address in _addresses(host, self.port):
-                remaining = _current.budget.remaining()
-                if remaining <= 0:
-                    problem = "the total time for the request is over"
-                    raise urllib3.exceptions.ConnectTimeoutError(self, problem)
-                self._dns_host, self.timeout = address, min(longest or remaining, remaining)
+            for address in _addresses(host, self.port) if self.resolves else ():
+                self.timeout = longest
+                self._dns_host, self.timeout = address, self._time_to_connect()
                 try:
                     return super()._new_conn()
                 except urllib3.exceptions.HTTPError as error:
@@ -134,10 +200,6 @@ class _BoundedHTTPConnection(HTTPConnection):
         if failure is not None:
             raise failure
         return super()._new_conn()  # it says what is wrong with the host
-
-
-class _BoundedHTTPSConnection(_BoundedHTTPConnection, HTTPSConnection):
-    """The same, with TLS."""
 
 
 def _addresses(host: str, port: int) -> list[str]:
@@ -151,6 +213,27 @@ def _addresses(host: str, port: int) -> list[str]:
     return [str(where[0]) for *_, where in found]
 
 
+def _check_peer(host: str, sock: socket.socket) -> None:
+    """Raise if *sock*, which is not encrypted, leads off this machine.
+
+    A resolver may send ``localhost`` anywhere. The metadata server of a cloud, which is asked
+    without a secret, has a link-local address.
+    """
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return  # a socket in the file system
+    peer = str(sock.getpeername()[0])
+    if not is_loopback(peer) and (is_loopback(host) or not is_link_local(peer)):
+        raise ForeignPeerError(peer)
+
+
+def is_link_local(host: str) -> bool:
+    """Return whether *host* is an address that no router passes on."""
+    try:
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_link_local
+    except ValueError:
+        return False
+
+
 class _UsedOnce(urllib3.HTTPConnectionPool):
     """Closes each connection when its answer was read, and keeps none.
 
@@ -159,34 +242,56 @@ class _UsedOnce(urllib3.HTTPConnectionPool):
     would cost that request. A token request an hour has no use for the one before it.
     """
 
+    below: type[urllib3.HTTPConnectionPool]
+    """The class of pools that this one is put on."""
+
+    def _new_conn(self) -> Any:
+        # Looked up now: a recorder of tests, such as vcrpy, puts its own class there for a while.
+        self.ConnectionCls = _bounded_connections(self.below.ConnectionCls)
+        return super()._new_conn()
+
+    def _make_request(self, conn: Any, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(conn, _BoundedConnection):
+            url, mark, query = url.partition("?")
+            conn.query = mark + query
+        return super()._make_request(conn, method, url, *args, **kwargs)
+
     def _put_conn(self, conn: Any) -> None:
         if conn is not None:
             conn.close()
 
 
-class _HTTPPool(_UsedOnce):
-    ConnectionCls = _BoundedHTTPConnection
+@functools.lru_cache(64)
+def _bounded_pools(below: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTPConnectionPool]:
+    if issubclass(below, _UsedOnce):
+        return below
+    return type(f"Bounded{below.__name__}", (_UsedOnce, below), {"below": below})
 
 
-class _HTTPSPool(_UsedOnce, urllib3.HTTPSConnectionPool):
-    ConnectionCls = _BoundedHTTPSConnection
+@functools.lru_cache(64)
+def _bounded_connections(below: Any) -> Any:
+    """Return *below*, a class of connections, with its reads and its logs bounded.
+
+    One that has its own way to send a request does not read from a socket here: it plays a
+    recorded answer.
+    """
+    own = isinstance(below, type) and issubclass(below, HTTPConnection)
+    if not own or any(
+        getattr(below, name) is not getattr(HTTPConnection, name)
+        for name in ("request", "getresponse")
+    ):
+        return below
+    bases: tuple[type, ...] = (_BoundedConnection, below)
+    by_socks = sys.modules.get("urllib3.contrib.socks")
+    if by_socks is not None and issubclass(below, by_socks.SOCKSConnection):
+        bases = (_BoundedConnection, late_import("tokenkeeper.oauth.socks").SocksConnection, below)
+    resolves = below._new_conn is HTTPConnection._new_conn  # noqa: SLF001 - as urllib3 has it
+    return type(f"Bounded{below.__name__}", bases, {"resolves": resolves})
 
 
-def _bound(manager: urllib3.PoolManager) -> None:
-    manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-
-
-class DeadlineAdapter(requests.adapters.HTTPAdapter):
-    """Sends requests, each inside a :class:`Budget`. Thread-safe, as its base is."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools of direct connections."""
-        super().init_poolmanager(*args, **kwargs)
-        _bound(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> urllib3.ProxyManager:
-        """Make the pools of connections by way of *proxy*."""
-        manager: urllib3.ProxyManager = super().proxy_manager_for(proxy, **kwargs)
-        if type(manager) is urllib3.ProxyManager:  # a SOCKS proxy has its own pools
-            _bound(manager)
-        return manager
+def bind(manager: urllib3.PoolManager) -> None:
+    """Have the connections of *manager*, which is the caller's own, keep to the budget."""
+    pools = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {
+        scheme: cast("Any", _bounded_pools(cast("Any", pool))) for scheme, pool in pools.items()
+    }

@@ -187,7 +187,7 @@ class _Found:
 
 
 def _from_object(content: dict[str, Any], form: Form) -> Said:
-    found = _Found()
+    found = _Found(secrets=list(_secrets_in(content)))
     _look_at(content, found, depth=0)
     codes = [*dict.fromkeys(found.codes)]
     # Some servers put a sentence into "error", and the code somewhere else.
@@ -220,7 +220,6 @@ def _joined(words: list[str]) -> str:
 def _look_at(content: dict[str, Any], found: _Found, *, depth: int) -> None:
     """Collect what *content* says, and then what the objects in it say."""
     members = {_squeezed(key): value for key, value in reversed(content.items())}
-    found.secrets += _secrets_in(content)
     for key in _CODE_KEYS:
         _take_code(key, members.get(key), found)
     for key in (*_DESCRIPTION_KEYS, *_WORD_KEYS):
@@ -286,9 +285,17 @@ def _seconds(value: object) -> float | None:
 
 
 def _secrets_in(content: dict[str, Any]) -> Iterator[str]:
-    for key, value in content.items():
-        if isinstance(value, str) and len(value) >= 3 and _is_secret(key):
-            yield value
+    """Yield the values of *content*, at any depth, whose names say that they are secrets."""
+    waiting: list[object] = [content]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting += each
+        elif isinstance(each, dict):
+            waiting += [value for value in each.values() if not isinstance(value, str)]
+            for key, value in each.items():
+                if isinstance(value, str) and len(value) >= 3 and _is_secret(key):
+                    yield value
 
 
 def _is_secret(key: str) -> bool:

@@ -11,7 +11,7 @@ __all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer"]
 DEFAULT_LIFETIME_SECONDS = 3600.0
 """How long a token lives whose server does not say; ``expires_in`` is only recommended."""
 
-_logger = logging.getLogger("tokenkeeper")
+_log = logging.getLogger("tokenkeeper.oauth")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Expected:
         """Log *message* as a warning that names the provider, unless one of *kind* was logged."""
         if kind not in self.warned:
             self.warned.add(kind)
-            _logger.warning("provider %r: %s", self.provider_name, message)
+            _log.warning("provider %r: %s", self.provider_name, message)
 
     def __repr__(self) -> str:
         return f"Expected(provider_name={self.provider_name!r})"

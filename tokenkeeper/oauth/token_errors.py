@@ -12,10 +12,11 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.hiding import HIDDEN
 from tokenkeeper.oauth.error_body import Form, Said, read_error
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.verdict import Verdict, judge, known_code, spelling_of
-from tokenkeeper.oauth.words import HIDDEN, tame
+from tokenkeeper.oauth.words import tame
 
 __all__ = ["refusal", "retry_after"]
 

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from tokenkeeper.checks import names_a_secret
+from tokenkeeper.checks import names_a_secret, secrets_in_query
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import ClientAuth, encoding_advice
 from tokenkeeper.oauth.granted_scope import warn_if_narrowed
+from tokenkeeper.oauth.request_style import PLAIN, RequestStyle
 from tokenkeeper.oauth.token_response import Expected, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 
-__all__ = ["request_token"]
+__all__ = ["Reading", "request_token"]
+
+
+class Reading(TypedDict, total=False):
+    """How an answer is to be read; see :class:`~tokenkeeper.oauth.exchange.Expected`."""
+
+    default_lifetime: float
+    lifetime_seconds: float | None
+    never_expires: bool
+    accept_token_types: tuple[str, ...]
+    warned: set[str]
 
 
 def request_token(
@@ -24,35 +35,38 @@ def request_token(
     *,
     scope: str | None,
     clock: Clock,
-    default_lifetime: float,
-    warned: set[str] | None = None,
+    style: RequestStyle = PLAIN,
+    **reading: Unpack[Reading],
 ) -> OAuth2Token:
     """Ask *config*'s token endpoint for a token by *grant*, once.
 
     :param grant: the parameters of the grant; empty ones are left out.
     :param scope: what is granted by an answer that names no scope (RFC 6749 §5.1, §6).
-    :param warned: the kinds of warnings that this provider has logged, to log each once.
+    :param style: how the request is written.
     :raises TokenAcquisitionError: if there is none to be had.
     """
     extra = config.additional_params or {}
-    form: dict[str, Any] = {**extra, **grant, **client.parameters()}
-    secrets = [*client.secrets(), grant.get("refresh_token", ""), *_secrets(extra)]
+    secrets = [
+        *client.secrets(),
+        *filter(None, [config.client_secret, grant.get("refresh_token")]),
+        *_secrets(extra),
+        *secrets_in_query(config.token_url),
+        *style.secrets(),
+    ]
     sent_at = clock.time()
     answer = transport.request(
         "POST",
         config.token_url,
         provider_name=config.provider_name,
         authorization=client.authorization(),
-        data={name: value for name, value in form.items() if value},
-        headers={"Accept": "application/json"},
+        **style.written({**extra, **grant, **client.parameters()}),
     )
     expected = Expected(
         config.provider_name,
         sent_at,
         scope,
         secrets,
-        default_lifetime,
-        warned=set() if warned is None else warned,
+        **reading,
         grant=grant.get("grant_type"),
         auth_advice=encoding_advice(client),
     )
@@ -62,7 +76,7 @@ def request_token(
 
 
 def _secrets(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """Return the values that a server's echo must not show; others help to find a mistake."""
+    """Yield the values that a server's echo must not show; others help to find a mistake."""
     for name, value in parameters.items():
-        if names_a_secret(name):
-            yield from [value] if isinstance(value, str) else map(str, value)
+        if names_a_secret(name) and not isinstance(value, bool):
+            yield from map(str, value) if isinstance(value, (list, tuple)) else [str(value)]

@@ -6,34 +6,39 @@ import encodings.idna  # the socket module imports both late: this one for any h
 import encodings.punycode  # noqa: F401 - and this one for a host in other letters
 import netrc  # noqa: F401 - requests imports it in its first request; see fork.py on late imports
 import os
+import sys
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import requests.auth
 
+from tokenkeeper.checks import is_loopback
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.fork import renew_after_fork
-from tokenkeeper.oauth.deadline import Budget, DeadlineAdapter
+from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.fork import notice_fork
+from tokenkeeper.hiding import Hidden, without_frames
+from tokenkeeper.interruptions import interruption_in, is_interruption
+from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
 from tokenkeeper.oauth.exchange import HttpAnswer
-from tokenkeeper.oauth.failures import TooLongError, explain
+from tokenkeeper.oauth.failures import explain
+from tokenkeeper.oauth.request_style import USER_AGENT
+from tokenkeeper.oauth.sessions import borrowed, give_back, our_session, read
 
-__all__ = ["HttpTransport", "checked_seconds"]
+__all__ = ["HttpTransport", "checked_seconds", "is_thrown_in"]
 
-LONGEST_BODY = 1024 * 1024
-"""Bytes, after decoding. A token takes a few thousand; what is longer is an attack or a mistake."""
+_LIBRARIES = frozenset(
+    {"binascii", "builtins", "encodings", "google", "http", "idna", "msal", "requests", "responses"}
+    | {"socket", "socks", "ssl", "tokenkeeper", "urllib3", "zlib"}
+)
+"""Whose exceptions may stem from a request."""
 
-MOST_SETTINGS = 1000
-"""URLs whose proxy is remembered. A service has a few; who makes and drops thousands leaks none."""
+METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal"})
+"""Names of the link-local addresses where clouds describe a machine to itself."""
 
-_PIECE = 64 * 1024
-
-_PROXIES = [f"{which}_proxy" for which in ("http", "https", "all", "no")]
-_VARIABLES = (*_PROXIES, *map(str.upper, _PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_DEFAULT_USER_AGENT = requests.utils.default_user_agent()
 
 
 class HttpTransport:
@@ -43,12 +48,14 @@ class HttpTransport:
 
     :param connect_timeout: seconds to wait for a connection, and for its TLS.
     :param read_timeout: seconds to wait for each piece of the answer.
-    :param total_timeout: seconds for the whole request. With a *session* of the caller's own it is
-        looked at between the pieces of the body only.
-    :param verify: a file or directory of CA certificates, in the place of the usual ones and of
-        ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE``; ``None`` goes by those.
-    :param session: a session to use as it is. It stays the caller's: it is never closed here, and
-        a forked child goes on using it.
+    :param total_timeout: seconds for the whole request. The lookup of the host's name is the
+        resolver's affair, and so are connections that an adapter of a *session* makes without
+        urllib3: there it is looked at from the headers on.
+    :param verify: a file or directory of CA certificates, in place of the usual ones and of
+        ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE``; ``None`` uses those.
+    :param session: a session whose settings to use: headers, hooks, proxies, certificates and
+        adapters. It stays the caller's: it is neither changed nor closed here, no connection and
+        no cookie is left in it, and its retries and redirects are not made use of.
     :raises InvalidConfigurationError: for a timeout or a *verify* that can't work.
     """
 
@@ -75,6 +82,7 @@ class HttpTransport:
         self._callers_session = session
         self._clock = clock
 
+    @without_frames
     def request(
         self,
         method: str,
@@ -82,15 +90,24 @@ class HttpTransport:
         *,
         provider_name: str,
         authorization: str | None = None,
-        data: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
     ) -> HttpAnswer:
         """Make one request and read its answer, whatever its status.
 
+        A secret goes by https, or to this machine. A request without one may go to a link-local
+        address as well, where clouds have their metadata servers.
+
         :raises TokenAcquisitionError: if there is no answer, saying why and what to do.
         """
-        session = _ours.session if self._callers_session is None else self._callers_session
+        carries_nothing = data is None and authorization is None and not _authorizes(headers)
+        _check_way(url, provider_name, link_local=carries_nothing)
+        notice_fork()
+        handled_before = sys.exception()
+        session = (
+            our_session() if self._callers_session is None else borrowed(self._callers_session)
+        )
         connect_timeout = min(self._connect_timeout, self._total_timeout)
         budget = Budget(self._clock, self._total_timeout, self._read_timeout)
         try:
@@ -100,7 +117,7 @@ class HttpTransport:
                     method,
                     url,
                     data=data,
-                    headers=headers,
+                    headers={**_naming_us(headers, session), "Accept-Encoding": "identity"},
                     params=params,
                     auth=_Authorization(authorization),
                     timeout=(connect_timeout, self._read_timeout),
@@ -109,11 +126,17 @@ class HttpTransport:
                     verify=self._verify,
                 ) as response,
             ):
-                body = _read(response, budget)
+                body = read(response, budget)
                 lowered = {name.lower(): value for name, value in response.headers.items()}
-                return HttpAnswer(response.status_code, lowered, body)
-        except Exception as error:  # noqa: BLE001 - whatever a URL and a server can cause is ours
-            failure = explain(
+                answer = HttpAnswer(response.status_code, lowered, body)
+            give_back(session)
+            return answer
+        except ForeignPeerError as foreign:
+            failure: BaseException = _off_this_machine(url, foreign.peer, provider_name)
+        except Exception as error:  # whatever a URL and a server can cause is ours
+            if is_thrown_in(error):
+                raise
+            failure = interruption_in(error, handled_before) or explain(
                 error,
                 url,
                 provider_name,
@@ -126,6 +149,24 @@ class HttpTransport:
         if budget.remaining() > 0.001:  # a socket may wake up a moment early
             return f"nothing for {seconds:g} s: {name}"
         return f"{self._total_timeout:g} s at most: total_timeout"
+
+
+def _naming_us(headers: Mapping[str, str] | None, session: requests.Session) -> dict[str, str]:
+    """Return *headers* with our ``User-Agent``, unless they or a caller's session have one."""
+    given = dict(headers or {})
+    own = session.headers.get("User-Agent") not in (None, _DEFAULT_USER_AGENT)
+    if own or any(name.lower() == "user-agent" for name in given):
+        return given
+    return {"User-Agent": USER_AGENT, **given}
+
+
+def is_thrown_in(error: BaseException) -> bool:
+    """Return whether a host threw *error* into the thread, such as a task's soft time limit.
+
+    It may derive from anything. No library of HTTP defines its class, or it came in a way that
+    :mod:`tokenkeeper.interruptions` knows.
+    """
+    return type(error).__module__.partition(".")[0] not in _LIBRARIES or is_interruption(error)
 
 
 def checked_seconds(value: object, field: str) -> float:
@@ -159,78 +200,49 @@ def _checked_verify(verify: object) -> bool | str | None:
     return path
 
 
-class _Session(requests.Session):
-    """Goes nowhere but where it is sent, and keeps nothing of it: no cookie, no connection."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        for scheme in ("https://", "http://"):
-            self.mount(scheme, DeadlineAdapter())
-        self._settings: dict[object, Any] = {}  # entries are made whole, so without a lock
-
-    def merge_environment_settings(
-        self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
-    ) -> Any:
-        """Return the proxy and the CA for *url*, from the environment as it is.
-
-        requests looks through the whole of it, twice for each request; so here once for each state.
-        """
-        state = [os.environ.get(name) for name in _VARIABLES]
-        key = (url.partition("?")[0], verify, *state)
-        settings = self._settings.get(key)
-        if settings is None:
-            settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
-            if len(self._settings) >= MOST_SETTINGS:
-                self._settings = {}
-            self._settings[key] = settings
-        return settings
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Say that there is none.
-
-        Even with ``allow_redirects=False`` requests prepares the next request for who may want
-        it, and for that reads the whole body of the answer, however long it may become.
-        """
+def _authorizes(headers: Mapping[str, str] | None) -> bool:
+    return any(name.lower() == "authorization" for name in headers or ())
 
 
-class _OurSession:
-    """One session for all providers of the process; a forked child has its own."""
+def _check_way(url: str, provider_name: str, *, link_local: bool) -> None:
+    """Raise if a request to *url* could be read by others on its way."""
+    if not url.lstrip().lower().startswith("http:"):
+        return  # requests refuses what is neither http nor https
+    try:
+        host = urlsplit(url.strip()).hostname or ""
+    except ValueError:
+        host = ""
+    if is_loopback(host) or (link_local and (host in METADATA_HOSTS or is_link_local(host))):
+        return
+    problem = "it was not asked, as anybody on the way can read a request by plain http. Use https"
+    raise TokenAcquisitionError(
+        f"provider {provider_name!r}: no answer from {host}: {problem}.",
+        provider_name=provider_name,
+        transient=False,
+    )
 
-    def __init__(self) -> None:
-        self.after_fork_in_child()
-        renew_after_fork(self)
 
-    def after_fork_in_child(self) -> None:
-        """Leave the parent's locks to the parent."""
-        self.session = _Session()
-
-
-_ours = _OurSession()
+def _off_this_machine(url: str, peer: str, provider_name: str) -> TokenAcquisitionError:
+    problem = (
+        f"the name led to {peer}, which is not this machine, and the request is not encrypted; "
+        "nothing was sent. Correct the hosts file or the resolver, or use https"
+    )
+    return TokenAcquisitionError(
+        f"provider {provider_name!r}: no answer from {urlsplit(url).hostname}: {problem}.",
+        provider_name=provider_name,
+        network_reason="dns",
+        transient=False,
+    )
 
 
 class _Authorization(requests.auth.AuthBase):
     """Sets the header, or none. With ``auth=`` given, requests leaves ``~/.netrc`` alone."""
 
     def __init__(self, header: str | None) -> None:
-        self._header = header
+        self._header = Hidden(header)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._header is not None:
-            request.headers["Authorization"] = self._header
+        header = self._header.text
+        if header is not None:
+            request.headers["Authorization"] = header
         return request
-
-
-def _read(response: requests.Response, budget: Budget) -> bytes:
-    """Read the body in pieces: a short compressed one may become very long."""
-    pieces = bytearray()
-    while True:
-        budget.next_read()
-        piece = response.raw.read1(_PIECE, decode_content=True)
-        if not piece:
-            return bytes(pieces)
-        pieces += piece
-        if len(pieces) > LONGEST_BODY:
-            with suppress(OSError):
-                response.raw.close()  # the rest is not worth reading to use the connection again
-            raise TooLongError

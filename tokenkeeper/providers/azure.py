@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 from tokenkeeper.checks import (
@@ -29,12 +30,14 @@ from tokenkeeper.exceptions import (
     naming,
 )
 from tokenkeeper.fork import late_import, renew_after_fork
+from tokenkeeper.hiding import without_frames
+from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.providers.anew import ask_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     import requests
@@ -53,7 +56,7 @@ _GRAPH_OF = {
 }
 
 
-class AzureADProvider(StaysHere, BaseOAuth2Provider):
+class AzureADProvider(BaseOAuth2Provider):
     """Asks Entra ID by client credentials, with a client secret. Thread-safe.
 
     :param provider_name: the name that callers ask for.
@@ -123,8 +126,10 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
         self._lock = threading.Lock()  # guards the making of _app
         self._app: Any = None
 
+    @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Ask for a token by client credentials, once."""
+        before = sys.exception()
         try:
             with self._lock:
                 if self._app is None:
@@ -136,15 +141,18 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
         except OAuth2Error:
             raise
         except Exception as error:  # noqa: BLE001 - msal raises many kinds, each to be one of ours
+            if (thrown := interruption_in(error, before)) is not None:
+                raise thrown from None
             # Its text may hold what the server sent, so the original is left behind.
             self._fail(f"msal failed with {type(error).__name__}")
         if token is None:
             self._fail("msal asked for none")
         return token
 
+    @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Ask anew: client credentials come without a refresh token (RFC 6749 §4.4.3)."""
-        return self.acquire_token()
+        return cast("OAuth2Token", ask_anew(self))
 
     def _make_app(self) -> Any:
         msal = late_import("msal")
@@ -176,6 +184,16 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
             provider_name=self.provider_name,
             transient=False,
         ) from None
+
+    def describe(self) -> Mapping[str, object]:
+        """Return how this provider asks, without a secret."""
+        return {
+            **super().describe(),
+            "authority": self._authority,
+            "tenant_id": self._tenant_id,
+            "client_id": self._client_id,
+            "scope": " ".join(self._scopes),
+        }
 
     def __repr__(self) -> str:
         where = f"{self._authority}/{self._tenant_id}"
@@ -214,8 +232,10 @@ class _MsalHttp:
         checked_endpoint(url, "token_endpoint", self._provider_name)
         expected = self._expected()
         answer = self._send("POST", url, params=params, data=data, headers=headers)
-        self.granted.token = parse_token_response(answer, expected)
-        return _MsalAnswer(answer)
+        token = self.granted.token = parse_token_response(answer, expected)
+        # msal reads the rest more strictly than we do, and what it keeps is not used.
+        read = {"access_token": token.access_token, "token_type": "Bearer", "expires_in": 3600}
+        return _MsalAnswer(answer.status, read)
 
     def get(
         self,
@@ -232,7 +252,7 @@ class _MsalHttp:
             document = None
         if not answer.ok or not isinstance(document, dict):
             self._refuse_discovery(answer, document)
-        return _MsalAnswer(answer)
+        return _MsalAnswer(answer.status, document)
 
     def close(self) -> None:
         """Leave the transport open: it is the provider's."""
@@ -265,9 +285,9 @@ class _MsalHttp:
 class _MsalAnswer:
     """A response as msal expects one, without the headers that its throttle would act on."""
 
-    def __init__(self, answer: HttpAnswer) -> None:
-        self.status_code = answer.status
-        self.text = answer.body.decode("utf-8-sig")
+    def __init__(self, status: int, content: Mapping[str, Any] | None) -> None:
+        self.status_code = status
+        self.text = json.dumps(content)
         self.headers: dict[str, str] = {}
 
     def raise_for_status(self) -> None:

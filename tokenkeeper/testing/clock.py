@@ -78,6 +78,14 @@ class SteppedClock:
         with self._lock:
             self._wall += seconds
 
+    def step_monotonic(self, seconds: float) -> None:
+        """Move the other clock alone; even back, as for a process restored on another machine.
+
+        ``step_wall(7200)`` is what a process sees after a virtual machine was paused for two hours.
+        """
+        with self._lock:
+            self._monotonic += seconds
+
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
         """Wait until *event* is set or *timeout* has passed on this clock."""
         if event.is_set():

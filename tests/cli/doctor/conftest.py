@@ -18,8 +18,8 @@ from tokenkeeper.doctor.findings import Step
 def environment(monkeypatch):
     """Let no variable of the machine play a part."""
     for name in list(os.environ):
-        if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_")) or name.lower().endswith(
-            ("_proxy", "ca_bundle")
+        if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_", "COLUMNS")) or (
+            name.lower().endswith(("_proxy", "ca_bundle"))
         ):
             monkeypatch.delenv(name)
     return monkeypatch

@@ -86,15 +86,40 @@ class TestGrant:
         assert "default_lifetime_seconds" in seen["lifetime"].advice
         assert seen["lifetime"].facts["assumed"] is True
 
-    @pytest.mark.parametrize(("lifetime", "status"), [(300, "warning"), (302, "ok")])
-    def test_a_life_shorter_than_the_buffer(self, describe, examine, server, lifetime, status):
-        """A token that lives no longer than the buffer draws a warning."""
+    @pytest.mark.parametrize(
+        ("lifetime", "status", "shrinks"),
+        [
+            (10, "warning", True),
+            (60, "warning", True),
+            (90, "ok", True),
+            (300, "ok", True),
+            (302, "ok", False),
+            (3600, "ok", False),
+        ],
+    )
+    def test_a_short_life(self, describe, examine, server, lifetime, status, shrinks):
+        """A short life draws a warning where a renewal has no time for a request that hangs."""
         server.granted = {**server.granted, "expires_in": lifetime}
         describe()
         code, seen = examine()
         assert code == 0
         assert seen["lifetime"].status == status
-        assert ("shrinks to" in seen["lifetime"].text) is (status == "warning")
+        assert ("shrinks to" in seen["lifetime"].text) is shrinks
+        assert (seen["lifetime"].facts["renewal_seconds"] < 30) is (status == "warning")
+        assert ("callers wait in any outage" in seen["lifetime"].text) is (status == "warning")
+
+    def test_a_scope_that_is_assumed(self, describe, examine, server):
+        """Where the server names no scope, that it granted all is assumed, and told as such."""
+        describe(scope="read write")
+        code, seen = examine()
+        assert code == 0
+        assert seen["scope"].status == "note"
+        assert seen["scope"].text.startswith("assumed, not granted by name: read write (")
+        assert seen["scope"].facts["assumed"] is True
+        server.granted = {**server.granted, "scope": "write read"}
+        scope = examine()[1]["scope"]
+        assert (scope.status, scope.text) == ("ok", "all granted: read write")
+        assert "assumed" not in scope.facts
 
     def test_a_token_that_was_dead_when_it_came(self, describe, examine, server):
         """An answer that took longer than the token lives is no token."""

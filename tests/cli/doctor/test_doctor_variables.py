@@ -127,9 +127,9 @@ class TestVariables:
         """Those that are named are looked at, in the order of the file, and no others."""
         result = run("doctor", "well", "refused")
         assert [line for line in result.stdout.splitlines() if ": " in line and line[0] != " "] == [
-            "refused: credentials failed",
+            "refused: token request failed",
             "well: fit",
-            "1 of 2 fit; failed: refused (credentials)",
+            "1 of 2 fit; failed: refused (token request)",
         ]
         assert " of 1 fit" not in run("doctor", "well").stdout
         assert result.exit_code == Step.CREDENTIALS

@@ -96,3 +96,20 @@ def test_a_worker_that_is_killed(server, gunicorn):
     assert len({token for _, token, _ in results}) == 1
     assert server.stats("worker")["token_requests"] == 1
     assert program.stop() == 0, program.said()
+
+
+def test_gevent_that_patches_too_late(server, gunicorn):
+    """With gevent's workers, which patch after the master loaded the keeper, nobody hangs."""
+    program = gunicorn("-k", "gevent", "-w", "1")
+    refused = []
+
+    def refuses():
+        answer = urllib3.request("GET", program.url, retries=False, timeout=5)
+        assert answer.status in (200, 500)  # a token that is fresh is handed out
+        refused.append(answer.status == 500)
+        time.sleep(0.05)
+        return sum(refused) >= 5
+
+    until(refuses, "a refusal")
+    assert "call gevent.monkey.patch_all() before tokenkeeper is imported" in program.said()
+    assert program.stop() == 0, program.said()

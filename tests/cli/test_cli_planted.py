@@ -1,0 +1,260 @@
+"""What somebody else put into the directory of the kept tokens is never printed, nor waited for."""
+
+import os
+import subprocess
+import tempfile
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tokenkeeper import InvalidConfigurationError, OAuth2Token
+from tokenkeeper.cli.shelf import Failure, Kept, Shelf
+from tokenkeeper.clock import SYSTEM_CLOCK, instant
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are no owners")
+
+IDENTITY = "a client"
+
+
+def kept(text="planted"):
+    """Return a token that would be handed out."""
+    expires_at = datetime.fromtimestamp(SYSTEM_CLOCK.time(), UTC) + timedelta(hours=1)
+    return Kept(OAuth2Token(text, "Bearer", expires_at), instant(SYSTEM_CLOCK))
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """Return a directory with a token and the note of a failure in it."""
+    shelf = Shelf(tmp_path / "kept")
+    shelf.write(IDENTITY, kept("ours"))
+    shelf.note(IDENTITY, Failure("down", datetime.now(UTC)))
+    return shelf
+
+
+def link(place):
+    elsewhere = place.parent.parent / "elsewhere"
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+
+
+def device(place, name):
+    place.unlink()
+    place.symlink_to(name)
+
+
+def pipe(place):
+    place.unlink()
+    os.mkfifo(place, 0o600)
+
+
+def directory(place):
+    place.unlink()
+    place.mkdir()
+
+
+def give_away(place):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    os.chown(place, 1001, 1001)
+
+
+def real_device(place):
+    if os.geteuid() != 0:
+        pytest.skip("only root can make devices")
+    place.unlink()
+    try:
+        os.mknod(place, 0o600 | 0o020000, os.makedev(1, 5))  # /dev/zero
+    except PermissionError:
+        pytest.skip("this machine makes no devices")
+
+
+def too_long(place):
+    place.write_bytes(place.read_bytes() + b" " * 2_000_000)
+
+
+PLANTED = {
+    "a link": link,
+    "a link to /dev/zero": lambda place: device(place, "/dev/zero"),
+    "a link to a terminal": lambda place: device(place, "/dev/tty"),
+    "a device": real_device,
+    "a pipe": pipe,
+    "a directory": directory,
+    "another user's file": give_away,
+    "a file that others may read": lambda place: place.chmod(0o644),
+    "a file that others may write": lambda place: place.chmod(0o622),
+    "a file that a group may write": lambda place: place.chmod(0o660),
+    "a second name of a file": lambda place: os.link(place, place.parent.parent / "second"),
+    "a file without end": too_long,
+}
+
+
+@pytest.mark.parametrize("ending", ["json", "failure"])
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_planted_files(shelf, plant, ending):
+    """A file that is not a regular one of ours alone counts for nothing, and is not waited for."""
+    place = shelf.file(IDENTITY).with_suffix(f".{ending}")
+    assert (shelf.read(IDENTITY), shelf.failure(IDENTITY)) != (None, None)
+    plant(place)
+    read = shelf.read if ending == "json" else shelf.failure
+    outcome = []
+    reading = threading.Thread(target=lambda: outcome.append(read(IDENTITY)), daemon=True)
+    reading.start()
+    reading.join(20)
+    assert outcome == [None]
+
+
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_planted_keys(tmp_path, plant):
+    """A key of the names that is not ours alone is replaced."""
+    first = Shelf(tmp_path / "kept")
+    first.write(IDENTITY, kept())
+    if plant is directory:
+        pytest.skip("a directory can't be replaced by a file")
+    plant(first.directory / "key")
+    second = Shelf(tmp_path / "kept")
+    assert second.file(IDENTITY) != first.file(IDENTITY)
+    assert (second.directory / "key").stat().st_size == 32
+    assert Shelf(tmp_path / "kept").file(IDENTITY) == second.file(IDENTITY)
+
+
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_planted_locks(shelf, plant):
+    """A lock that is not ours alone is an error, and is not waited for."""
+    with shelf.lock(IDENTITY):
+        pass
+    place = shelf.file(IDENTITY).with_suffix(".lock")
+    place.touch(0o600)
+    if plant is too_long:
+        pytest.skip("what a lock holds is nothing to us")
+    plant(place)
+    errors = []
+
+    def lock():
+        try:
+            with shelf.lock(IDENTITY):
+                pass
+        except InvalidConfigurationError as error:
+            errors.append(str(error))
+
+    locking = threading.Thread(target=lock, daemon=True)
+    locking.start()
+    locking.join(20)
+    assert len(errors) == 1
+    assert "can't keep tokens" in errors[0]
+
+
+def test_a_planted_file_is_replaced(shelf):
+    """The next token takes the place of what was planted, wherever that led."""
+    place = shelf.file(IDENTITY)
+    link(place)
+    shelf.write(IDENTITY, kept("new"))
+    assert not place.is_symlink()
+    assert shelf.read(IDENTITY).token.access_token == "new"
+    assert "ours" in (shelf.directory.parent / "elsewhere").read_text()
+
+
+def test_names_without_a_key(tmp_path):
+    """Two directories have two names for one client, so a name can't be guessed."""
+    names = {Shelf(tmp_path / each).file(IDENTITY).name for each in ("one", "two")}
+    assert len(names) == 2
+
+
+def test_processes_agree_on_a_key(tmp_path):
+    """Shelves that are made at the same moment know a client by one name."""
+    (tmp_path / "kept").mkdir(mode=0o700)
+    barrier = threading.Barrier(8)
+    names = []
+
+    def name():
+        shelf = Shelf(tmp_path / "kept")
+        barrier.wait(20)
+        names.append(shelf.file(IDENTITY).name)
+
+    threads = [threading.Thread(target=name) for _ in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(20)
+    assert len(names) == 8
+    assert len(set(names)) == 1
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757])
+def test_a_place_that_others_may_write(tmp_path, mode):
+    """A directory that others could replace is refused, with the command that helps."""
+    above = tmp_path / "above"
+    above.mkdir()
+    Shelf(above / "kept").write(IDENTITY, kept())
+    above.chmod(mode)
+    with pytest.raises(InvalidConfigurationError, match=rf"chmod o-w {above}$") as refused:
+        Shelf(above / "kept")
+    assert refused.value.field == "cache"
+
+
+def test_a_place_that_is_opened_later(tmp_path):
+    """Each operation looks at the way again: nothing is read once others may write there."""
+    above = tmp_path / "above"
+    above.mkdir()
+    shelf = Shelf(above / "kept")
+    shelf.write(IDENTITY, kept())
+    above.chmod(0o777)
+    assert shelf.read(IDENTITY) is None
+    with pytest.raises(InvalidConfigurationError, match="chmod o-w"):
+        shelf.write(IDENTITY, kept())
+
+
+def test_a_directory_of_our_own_in_tmp():
+    """In a sticky directory one of our own can be used."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        shelf = Shelf(Path(name) / "kept")
+        shelf.write(IDENTITY, kept())
+        assert shelf.read(IDENTITY) is not None
+
+
+@pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
+def test_the_command(tokenkeeper, cache, server, plant):
+    """`get` prints a token of the server's in place of what was planted, in any case."""
+    first = tokenkeeper("get", "billing").stdout
+    (place,) = cache.glob("*.json")
+    place.write_text(place.read_text().replace(first.strip(), "planted"))
+    plant(place)
+    result = tokenkeeper("get", "billing")
+    assert "planted" not in result.output
+    assert result.exit_code == (0 if plant is not directory else result.exit_code)
+    if result.exit_code == 0:
+        assert result.stdout not in ("", first)
+
+
+def test_a_planted_directory(start, environment, tmp_path, server):
+    """A token in a directory whose parent others may write is never printed."""
+    above = tmp_path / "above"
+    above.mkdir()
+    environment.setenv("TOKENKEEPER_CACHE_DIR", str(above / "kept"))
+    process = start("get", "billing")
+    first, _ = process.communicate(timeout=100)
+    for place in (above / "kept").glob("*.json"):
+        place.write_text(place.read_text().replace(first.strip(), "planted"))
+    above.chmod(0o777)
+    process = start("get", "billing")
+    printed, told = process.communicate(timeout=100)
+    assert (process.returncode, printed) == (2, "")
+    assert f"chmod o-w {above}" in told
+
+
+def test_curl_reads_the_header_from_standard_input(start, server, tmp_path):
+    """What the documentation pipes into curl keeps the token out of the list of processes."""
+    try:
+        subprocess.run(["curl", "--version"], check=True, capture_output=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("there is no curl")
+    process = start("get", "billing", "--format", "header")
+    command = ["curl", "-sS", "--noproxy", "*", "-w", "%{http_code}", "-o", os.devnull]
+    done = subprocess.run(
+        [*command, "-H", "@-", server.api_url],
+        stdin=process.stdout,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("200", "")

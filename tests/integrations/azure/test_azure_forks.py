@@ -1,0 +1,131 @@
+"""Credentials of Azure in forked children."""
+
+import os
+import time
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.identity import ClientSecretCredential
+from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
+from servers.entra import CLIENT_ID, SECRET, TENANT, Entra
+
+from tokenkeeper import InvalidConfigurationError, TokenKeeper, portal
+from tokenkeeper.integrations.azure import CredentialProvider
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+
+SCOPE = "https://storage.azure.com/.default"
+
+
+class Credential:
+    """A credential of one's own, whose class makes it."""
+
+    made = closed = children = 0
+
+    def __init__(self):
+        type(self).made += 1
+
+    def get_token(self, *scopes, **options):
+        return AccessToken(f"token of {os.getpid()}", int(time.time()) + 3600)
+
+    def after_fork_in_child(self):
+        type(self).children += 1
+
+    def close(self):
+        type(self).closed += 1
+
+
+class AsyncCredential(Credential):
+    """The same with ``async def``."""
+
+    async def get_token(self, *scopes, **options):
+        return super().get_token(*scopes, **options)
+
+    async def close(self):
+        super().close()
+
+
+@pytest.fixture(autouse=True)
+def counts():
+    for kind in (Credential, AsyncCredential):
+        kind.made = kind.closed = kind.children = 0
+
+
+@pytest.mark.parametrize("kind", [Credential, AsyncCredential])
+@pytest.mark.parametrize("wrap", [lambda kind: kind, lambda kind: lambda: kind()])
+def test_a_function_that_makes_one(exit_code_of, kind, wrap):
+    """It is called at first use and once more in a child; what it made is closed at the end."""
+    with TokenKeeper() as keeper:
+        keeper.add_provider(CredentialProvider("storage", wrap(kind), SCOPE))
+        assert kind.made == 0
+        keeper.get_token("storage")
+        keeper.get_token("storage", force_refresh=True)
+        assert kind.made == 1
+
+        def live():
+            good = keeper.get_token("storage", force_refresh=True) == f"token of {os.getpid()}"
+            return 0 if good and kind.made == 2 else 1
+
+        assert exit_code_of(live) == 0
+        keeper.get_token("storage", force_refresh=True)
+    assert (kind.made, kind.closed, kind.children) == (1, 1, 0)
+
+
+def test_a_credential_of_ones_own_is_renewed(exit_code_of):
+    """One that can renew itself in a child is asked to; it is never closed here."""
+    credential = Credential()
+    with TokenKeeper() as keeper:
+        keeper.add_provider(CredentialProvider("storage", credential, SCOPE))
+        keeper.get_token("storage")
+
+        def live():
+            keeper.get_token("storage", force_refresh=True)
+            return Credential.children
+
+        assert exit_code_of(live) == 1
+    assert Credential.children == Credential.closed == 0
+
+
+@pytest.mark.parametrize("kind", [ClientSecretCredential, AsyncClientSecretCredential])
+def test_a_credential_of_azure_identity(tmp_path, exit_code_of, kind):
+    """Made by a function it serves parent and child; used before the fork, it is refused there."""
+    with Entra(tmp_path) as entra, TokenKeeper() as keeper:
+
+        def make():
+            return kind(
+                TENANT,
+                CLIENT_ID,
+                SECRET,
+                authority=entra.authority,
+                disable_instance_discovery=True,
+                connection_verify=entra.ca_file,
+                retry_total=0,
+            )
+
+        keeper.add_provider(CredentialProvider("made", make, SCOPE))
+        keeper.add_provider(CredentialProvider("used", shared := make(), SCOPE))
+        keeper.add_provider(CredentialProvider("unused", unused := make(), SCOPE))
+        for name in ("made", "used"):
+            assert keeper.get_token(name).startswith("entra-")
+
+        def live():
+            for name in ("made", "unused"):
+                assert keeper.get_token(name, force_refresh=True).startswith("entra-")
+            assert keeper.get_token("used").startswith("entra-")  # from the keeper
+            with pytest.raises(InvalidConfigurationError, match="a function that makes"):
+                keeper.get_token("used", force_refresh=True)
+            return 0
+
+        assert exit_code_of(live) == 0
+        for name in ("made", "used"):
+            assert keeper.get_token(name, force_refresh=True).startswith("entra-")
+        portal.call(shared.close)
+        portal.call(unused.close)
+
+
+@pytest.mark.parametrize("odd", [None, "credential", 5, object()])
+def test_what_is_no_credential(odd):
+    """Anything else is refused at once."""
+    with pytest.raises(InvalidConfigurationError, match="credential must be") as raised:
+        CredentialProvider("storage", odd, SCOPE)
+    assert raised.value.field == "credential"

@@ -1,0 +1,192 @@
+"""The providers that we ship, against one scripted server, for tables of rules and providers."""
+
+import base64
+import json
+import os
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import google.oauth2.credentials
+import google.oauth2.service_account
+import requests
+import requests.adapters
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+import tokenkeeper
+from tokenkeeper import AzureADProvider, GenericOAuth2Provider, OAuth2Config, OAuth2Token
+from tokenkeeper.integrations.google import GoogleCredentialsProvider
+
+SECRET = "s3cr3t~canary/4711"
+REFRESH = "r3fresh~canary/4712"
+TOKEN = "t0ken.canary.4713"
+GRANT = {"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600}
+CANARIES = ("canary", "471")
+TENANT = "contoso.example"
+PACKAGE = str(Path(tokenkeeper.__file__).parent)
+
+_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
+
+
+class Shipped:
+    """One of our providers, and how it is asked for a token."""
+
+    scheme = "http"
+    secrets = f"{SECRET} {REFRESH}"
+    """What it may be told again by a server."""
+
+    def make(self, url, **options):
+        raise NotImplementedError
+
+    def ask(self, provider):
+        return provider.acquire_token()
+
+    def before(self, server, reply):
+        """Return what the server answers before the token request."""
+        return []
+
+
+class Generic(Shipped):
+    """OAuth2 with a client secret."""
+
+    def __init__(self, method="client_secret_basic"):
+        self.method = method
+
+    def make(self, url, **options):
+        config = OAuth2Config("api", "id", SECRET, url)
+        return GenericOAuth2Provider(config, token_endpoint_auth_method=self.method, **options)
+
+
+class Azure(Shipped):
+    """Entra ID, at its token endpoint."""
+
+    scheme = "https"
+
+    def make(self, url, **options):
+        authority = url.partition("/token")[0]
+        return AzureADProvider("api", "id", SECRET, TENANT, authority=authority, **options)
+
+    def before(self, server, reply):
+        origin = server.url.partition("/token")[0]
+        document = {
+            "token_endpoint": f"{origin}/token",
+            "authorization_endpoint": f"{origin}/authorize",
+            "issuer": f"{origin}/{TENANT}/v2.0",
+        }
+        return [reply(json.dumps(document).encode())]
+
+
+class AzureDiscovery(Azure):
+    """The request before the token request has no secret, and keeps the rules all the same."""
+
+    def before(self, server, reply):
+        return []
+
+
+class GoogleUser(Shipped):
+    """A refresh token of google-auth."""
+
+    def make(self, url, **options):
+        credentials = google.oauth2.credentials.Credentials(
+            None, refresh_token=REFRESH, token_uri=url, client_id="id", client_secret=SECRET
+        )
+        return GoogleCredentialsProvider("api", credentials, **options)
+
+
+class GoogleAccount(Shipped):
+    """A service account of google-auth."""
+
+    secrets = ""  # it has none but its key
+
+    def make(self, url, **options):
+        account = {"client_email": "me@example.com", "token_uri": url, "private_key": _KEY.decode()}
+        kind = google.oauth2.service_account.Credentials
+        credentials = kind.from_service_account_info(account, scopes=["read"])
+        return GoogleCredentialsProvider("api", credentials, **options)
+
+
+class Borrowing(Shipped):
+    """The same provider with a session of the caller's own, which would do as it likes."""
+
+    def __init__(self, shipped):
+        self.shipped = shipped
+        self.scheme = shipped.scheme
+        self.secrets = shipped.secrets
+        self.ask, self.before = shipped.ask, shipped.before
+
+    def make(self, url, **options):
+        session = requests.Session()
+        retries = requests.adapters.Retry(3, status_forcelist=[503], allowed_methods=None)
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=retries))
+        return self.shipped.make(url, session=session, **options)
+
+
+SHIPPED = {
+    "basic": Generic(),
+    "post": Generic("client_secret_post"),
+    "azure": Azure(),
+    "azure-discovery": AzureDiscovery(),
+    "google-user": GoogleUser(),
+    "google-account": GoogleAccount(),
+    "basic-session": Borrowing(Generic()),
+    "post-session": Borrowing(Generic("client_secret_post")),
+    "azure-session": Borrowing(Azure()),
+    "google-session": Borrowing(GoogleUser()),
+}
+
+
+def old_token():
+    """Return a token that has ended, with a refresh token."""
+    return OAuth2Token(TOKEN, "Bearer", datetime(2020, 1, 1, tzinfo=UTC), None, REFRESH)
+
+
+def forms_of(secret):
+    """Yield how *secret* looks on the wire."""
+    yield from (secret, quote(secret, safe=""), quote(secret))
+    for each in (secret, quote(secret, safe="")):
+        yield base64.b64encode(f"id:{each}".encode()).decode()
+
+
+def shows_a_canary(text):
+    """Return whether a secret, a token or their encodings stand in *text*."""
+    return any(form in text for each in (SECRET, REFRESH, TOKEN) for form in forms_of(each))
+
+
+def what_a_tracker_records(error):
+    """Yield the local variables of our frames, as an error tracker writes them down.
+
+    The error's causes and contexts are looked at as well.
+    """
+    seen, queue = set(), [error]
+    while queue:
+        each = queue.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield from (str(each), repr(each), repr(vars(each)))
+        for frame, _ in traceback.walk_tb(each.__traceback__):
+            if frame.f_code.co_filename.startswith(PACKAGE + os.sep):
+                for name, value in frame.f_locals.items():
+                    yield from (f"{name}={written}" for written in written_down(value))
+        queue += [each.__cause__, each.__context__]
+
+
+def written_down(value):
+    """Yield what a tracker writes of *value*: it looks into containers."""
+    if isinstance(value, str):
+        yield str.__str__(value)
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from written_down(name)
+            yield from written_down(inner)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for inner in value:
+            yield from written_down(inner)
+    else:
+        yield repr(value)

@@ -1,0 +1,202 @@
+"""Secrets that a server echoes are hidden however they are spelled, and our own words never."""
+
+import base64
+import binascii
+import html
+import json
+import time
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenAcquisitionError
+from tokenkeeper.oauth import redaction
+from tokenkeeper.oauth.redaction import sanitize
+
+SECRETS = [
+    "hunter2-and-more",
+    'p&ss <w"rd> +/%=é',
+    "漢字だけの秘密の言葉",
+    "aB3~xY.z_Q-9!$'()*,;:@",
+    "0123456789abcdef0123456789abcdef",
+    "C:\\path\\to\\u0041%41&amp;",
+    "\U0001f511 key with \U0001f5dd",
+]
+
+
+def every_byte(text, written):
+    return "".join(written.format(byte) for byte in text.encode())
+
+
+def units(text):
+    octets = text.encode("utf-16-be")
+    return "".join(f"\\u{octets[i]:02x}{octets[i + 1]:02x}" for i in range(0, len(octets), 2))
+
+
+def basic(text, *, user="id", strip=False, safe=False):
+    encode = base64.urlsafe_b64encode if safe else base64.b64encode
+    encoded = encode(f"{user}:{text}".encode()).decode()
+    return encoded.rstrip("=") if strip else encoded
+
+
+ECHOES = {
+    "as it is": str,
+    "upper case": str.upper,
+    "lower case": str.lower,
+    "swapped case": str.swapcase,
+    "all but the last": lambda s: s[:-1],
+    "all but the first": lambda s: s[1:],
+    "the first half, with dots": lambda s: s[: max(8, len(s) // 2)] + "...",
+    "the last half": lambda s: s[-max(8, len(s) // 2) :],
+    "the middle": lambda s: s[1:-1],
+    "percent": lambda s: quote(s, safe=""),
+    "percent, lower case": lambda s: quote(s, safe="").lower(),
+    "percent, twice": lambda s: quote(quote(s, safe=""), safe=""),
+    "percent, three times": lambda s: quote(quote(quote(s, safe=""), safe=""), safe=""),
+    "percent, each byte": lambda s: every_byte(s, "%{:02x}"),
+    "form": quote_plus,
+    "form, twice": lambda s: quote_plus(quote_plus(s)),
+    "HTML": html.escape,
+    "HTML, twice": lambda s: html.escape(html.escape(s)),
+    "HTML, each character": lambda s: "".join(f"&#{ord(c)};" for c in s),
+    "HTML, each in hex": lambda s: "".join(f"&#x{ord(c):X};" for c in s),
+    "JSON": lambda s: json.dumps(s)[1:-1],
+    "JSON in JSON": lambda s: json.dumps(json.dumps(s))[1:-1],
+    "JSON, each character": units,
+    "JSON in HTML": lambda s: html.escape(json.dumps(s)),
+    "percent in JSON": lambda s: json.dumps(quote(s, safe=""))[1:-1],
+    "repr": lambda s: repr(s)[1:-1],
+    "hex": lambda s: s.encode().hex(),
+    "HEX": lambda s: s.encode().hex().upper(),
+    "base64": lambda s: base64.b64encode(s.encode()).decode(),
+    "base64, without padding": lambda s: base64.b64encode(s.encode()).decode().rstrip("="),
+    "base64url": lambda s: base64.urlsafe_b64encode(s.encode()).decode(),
+    "Basic": basic,
+    "Basic of another id": lambda s: basic(s, user="abc"),
+    "Basic of a third id": lambda s: basic(s, user="abcd"),
+    "Basic, without padding": lambda s: basic(s, strip=True),
+    "Basic, base64url": lambda s: basic(s, safe=True),
+    "Basic of the form": lambda s: basic(quote(s, safe="")),
+    "Basic in percent": lambda s: quote(basic(s), safe=""),
+    "Basic cut short": lambda s: basic(s)[:-6],
+}
+
+
+def letters(text):
+    return [c for c in text.casefold() if c.isalnum()]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+def test_echoes(secret, echo):
+    """Whatever a server does to a secret, six characters of it are not in what is shown."""
+    said = echo(secret)
+    shown = sanitize(f"<< {said} >>", [secret])
+    assert "[hidden]" in shown
+    rest = shown.replace("[hidden]", "\0").removeprefix("<< ").removesuffix(" >>")
+    assert all(said.strip() == "" or len(part) < 9 for part in rest.split("\0")), rest
+    for decoded in (rest, html.unescape(rest), quote(rest)):
+        assert not any(secret[i : i + 8] in decoded for i in range(len(secret) - 7))
+
+
+@pytest.mark.parametrize("short", ["s3cr3t", "pa55word", "x9!", "k7", "tr0ub4dor"])
+def test_short_secrets(short):
+    """A short secret is hidden whole, and one of a few letters where it stands alone."""
+    assert sanitize(f"you sent {short}.", [short]) == "you sent [hidden]."
+    assert sanitize(f"you sent {short.upper()}.", [short]) == "you sent [hidden]."
+
+
+def test_a_letter_is_hidden_only_alone():
+    """A secret of one letter does not make everything else unreadable."""
+    assert sanitize("a bad client sent 'a'", ["a"]) == "[hidden] bad client sent '[hidden]'"
+
+
+@pytest.mark.parametrize(
+    ("cut", "shown"),
+    [("tr0ub4...", "[hidden]..."), ("...b4dor&3", "...b[hidden]"), ("correct", "correct")],
+)
+def test_pieces_of_short_secrets(cut, shown):
+    """Six characters at either end are enough, unless they are a plain word."""
+    assert sanitize(cut, ["tr0ub4dor&3", "correcthorse"]) == shown
+
+
+def test_other_words_stay():
+    """What has nothing to do with a secret is shown as it was said."""
+    said = "AADSTS7000215: Invalid client secret provided. Trace ID: 8a9b-11; 50% &amp; more \\o/"
+    assert sanitize(said, ["hunter2-and-more", "Y2xpZW50OmFiYw=="]) == said
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["client", "secret", "check", "token", "server", "the", "id", "refused", "invalid_client"],
+)
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("401 No", {"error": "invalid_client"}),
+        ("400 Bad", {"error": "invalid_scope"}),
+        ("500 Oops", {}),
+        ("404 Not Found", {}),
+        ("200 OK", {}),
+    ],
+)
+def test_our_own_sentence_hides_no_word(make_server, secret, status, said):
+    """A secret that is a common word is no hole in a sentence of ours, which would tell it."""
+
+    def message(secret):
+        server = make_server(make_server.reply(json.dumps(said).encode(), status=status))
+        provider = GenericOAuth2Provider(OAuth2Config("api", "id", secret, server.url))
+        with pytest.raises(TokenAcquisitionError) as raised:
+            provider.acquire_token()
+        return str(raised.value)
+
+    assert message(secret) == message("hunter2-and-more")
+
+
+@given(
+    st.text("%0123456789abcdefABCDEFu\\x&#;amp +", max_size=400),
+    st.lists(st.text(min_size=1, max_size=30), max_size=3),
+)
+def test_any_text(text, secrets):
+    """Broken escapes of all kinds are shown, and none of them is an error."""
+    assert sanitize(text, secrets).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "%25" * 400_000,
+        "\\" * 1_000_000,
+        "&" * 1_000_000,
+        "&#x0000041;" * 100_000,
+        "a" * 1_000_000,
+        "eyJ" + "a." * 500_000,
+        "\\u0041" * 200_000,
+        "%u" * 500_000,
+        "+ " * 500_000,
+    ],
+    ids=range(9),
+)
+def test_bounded_time(text):
+    """Any text takes a moment, however long and however it is written."""
+    began = time.process_time()
+    sanitize(text, ["a" * 100_000, "%25" * 1000, "\\" * 1000])
+    assert time.process_time() - began < 3
+
+
+def test_the_binary_is_no_secret():
+    """A secret that is no text in UTF-8 is looked for all the same."""
+    secret = b"caf\xe9-latin-1-secret".decode("latin-1")
+    assert "secret" not in sanitize("caf%E9-latin-1-secret", [secret])
+    assert binascii.hexlify(secret.encode()).decode() not in sanitize(
+        secret.encode().hex(), [secret]
+    )
+
+
+def test_the_limits_are_as_they_say():
+    """A secret that begins where the text is no longer looked at is not shown by half."""
+    secret = "hunter2-and-more"
+    text = "[" * (redaction.LONGEST_TEXT - 3) + secret
+    assert "hunt" not in sanitize(text, [secret], limit=100_000)

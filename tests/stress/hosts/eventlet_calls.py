@@ -1,0 +1,66 @@
+"""Greenlets that call an API, in a process that eventlet patched: early, late, or not."""
+
+import sys
+import warnings
+
+warnings.simplefilter("ignore")  # eventlet advises against itself
+
+import eventlet
+
+HOW = sys.argv[1]
+if HOW == "early":
+    eventlet.monkey_patch()
+
+# ruff: noqa: E402 - whoever uses eventlet patches before all else
+import json
+import os
+import time
+
+from tokenkeeper import InvalidConfigurationError, TokenKeeper
+
+
+def say(**what):
+    """Tell the test, and end."""
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+try:
+    import worker
+
+    if HOW == "late, at a keeper's work":
+        worker.keeper.get_token("api")
+    if HOW.startswith("late"):
+        eventlet.monkey_patch()
+    if HOW == "late, after the import":
+        TokenKeeper()
+    worker.keeper.get_token("api", force_refresh=True)
+except InvalidConfigurationError as refused:
+    say(refused=str(refused))
+
+naps = []
+
+
+def nap():
+    """Note how long the hub was kept from us at most."""
+    while True:
+        began = time.monotonic()
+        eventlet.sleep(0.01)
+        naps.append(time.monotonic() - began)
+
+
+eventlet.spawn(nap)
+worker.keeper.clear_token("api")
+greenlets = [eventlet.spawn(worker.keeper.get_token, "api", timeout=20) for _ in range(100)]
+cold = {greenlet.wait() for greenlet in greenlets}
+calls = []
+ends = time.monotonic() + 30
+while len({token for _, token, _ in calls}) < 4 and time.monotonic() < ends:
+    calls.append(worker.call())
+    eventlet.sleep(0.02)
+say(
+    cold=len(cold),
+    statuses=sorted({status for *_, status in calls}),
+    longest_nap=max(naps, default=0),
+)

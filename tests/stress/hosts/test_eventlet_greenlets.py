@@ -1,0 +1,44 @@
+"""Greenlets of eventlet get tokens as threads do; a late patch is refused."""
+
+import json
+
+import pytest
+
+pytest.importorskip("eventlet")
+
+END_SECONDS = 60
+
+
+@pytest.fixture
+def run(server, start):
+    """Run the program in a process that is patched so; return what it says in the end."""
+    server.add_client("worker", "worker-secret", lifetime_seconds=3, delay_seconds=0.5)
+
+    def run(how):
+        program = start("eventlet_calls", how)
+        program.process.wait(END_SECONDS)
+        # Patched late, eventlet has things to say at the end.
+        (answer,) = [line for line in program.said().splitlines() if line.startswith("{")]
+        return json.loads(answer)
+
+    return run
+
+
+def test_a_patched_process(run, server):
+    """100 greenlets are one request, and a renewal does not hold up the hub."""
+    said = run("early")
+    assert said["cold"] == 1
+    assert said["statuses"] == [200]
+    assert said["longest_nap"] < 0.4
+    assert server.stats("worker")["resource_refusals"] == 0
+
+
+@pytest.mark.parametrize("how", ["late, after the import", "late, at a keeper's work"])
+def test_a_late_patch(run, how):
+    """A patch after the import is refused, where a keeper is made and where one would wait."""
+    assert "call eventlet.monkey_patch() before tokenkeeper is imported" in run(how)["refused"]
+
+
+def test_eventlet_without_a_patch(run):
+    """A program that imports eventlet and patches nothing is left alone."""
+    assert run("not at all")["statuses"] == [200]

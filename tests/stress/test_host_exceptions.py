@@ -1,0 +1,291 @@
+"""What a host throws into a caller that renews inline reaches it as it is, and breaks nothing."""
+
+import asyncio
+import ctypes
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from tokenkeeper import GenericOAuth2Provider, OAuth2Config, RetryPolicy, TokenAcquisitionError
+from tokenkeeper.testing import LoopbackAuthorizationServer
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(signal, "pthread_kill"), reason="this platform sends no signal to a thread"
+)
+
+
+class SoftLimitError(Exception):
+    """A host's exception that derives from Exception, as Celery's does."""
+
+
+class SlowTaskError(TimeoutError):
+    """One that derives from an error that is tried again, as many a decorator's does."""
+
+
+class BadValueError(ValueError):
+    """One that derives from what libraries raise and catch."""
+
+
+class HardLimitError(BaseException):
+    """One that derives from nothing that anybody catches."""
+
+
+KINDS = [SoftLimitError, SlowTaskError, BadValueError, HardLimitError]
+
+
+def by_signal(kind, thread):
+    """Send a signal, whose handler raises, as Celery's workers and many decorators do."""
+    signal.pthread_kill(thread, signal.SIGUSR1)
+
+
+def by_name(kind, thread):
+    """Set the exception for the thread, as other hosts do."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(params=[by_signal, by_name])
+def strike(request, kind):
+    """Return what strikes the main thread soon after *entered* is set."""
+
+    def handler(number, frame):
+        raise kind("limit")
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    main = threading.get_ident()
+    threads = []
+
+    def strike(entered):
+        def wait():
+            assert entered.wait(20)
+            time.sleep(0.02)
+            request.param(kind, main)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        threads.append(thread)
+
+    yield strike
+    for thread in threads:
+        thread.join(30)
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def struck(kind):
+    """Expect the host's exception itself, soon."""
+
+    def struck(call):
+        began = time.monotonic()
+        with pytest.raises(kind) as raised:
+            call()
+        assert type(raised.value) is kind
+        assert time.monotonic() - began < 10
+
+    return struck
+
+
+def assert_unharmed(kit, keeper, name="api"):
+    """Another thread gets a token, and nothing is held against the provider."""
+    health = keeper.health()["providers"][name]
+    assert health["failures"] == 0
+    assert health["status"] in ("idle", "ok")
+    (token,) = kit.crowd(1, lambda: keeper.get_token(name, force_refresh=True)).join()
+    assert isinstance(token, str), token
+
+
+def nap(entered):
+    """Be busy for a long time, in short pieces, as an exception set for a thread waits for one."""
+    entered.set()
+    ends = time.monotonic() + 20
+    while time.monotonic() < ends:
+        time.sleep(0.005)
+    raise AssertionError("nothing struck")
+
+
+@pytest.fixture
+def napping(kit):
+    """Return a source whose first request takes long; it says when that has begun."""
+
+    class Napping(kit.Source):
+        began = threading.Event()
+
+        def acquire_token(self):
+            if not self.began.is_set():
+                nap(self.began)
+            return super().acquire_token()
+
+    Napping.began = threading.Event()
+    return Napping()
+
+
+def test_in_a_provider(kit, make_keeper, napping, strike, struck):
+    """A caller that flies the request itself is stopped in it; the others get theirs."""
+    keeper = make_keeper(napping, background=False)
+    strike(napping.began)
+    struck(lambda: keeper.get_token("api"))
+    assert_unharmed(kit, keeper)
+
+
+def test_in_a_provider_that_wraps_what_it_catches(kit, make_keeper, napping, strike, struck):
+    """A provider that turns every error into one of its own swallows no limit."""
+    acquire = napping.acquire_token
+
+    def wrapping():
+        try:
+            return acquire()
+        except Exception as error:
+            raise TokenAcquisitionError("no token", transient=True) from error
+
+    napping.acquire_token = wrapping
+    keeper = make_keeper(napping, background=False)
+    strike(napping.began)
+    struck(lambda: keeper.get_token("api"))
+    assert_unharmed(kit, keeper)
+
+
+def test_others_wait_meanwhile(kit, make_keeper, napping, strike, struck):
+    """Callers that waited for the request that was stopped make another one."""
+    keeper = make_keeper(napping, background=False)
+
+    def wait():
+        assert napping.began.wait(20)
+        return keeper.get_token("api")
+
+    crowd = kit.crowd(4, wait)
+    seen = threading.Event()
+
+    def look():
+        kit.until(lambda: kit.threads_waiting(keeper) == 4)
+        seen.set()
+
+    looking = kit.crowd(1, look)
+    strike(seen)
+    struck(lambda: keeper.get_token("api"))
+    looking.join()
+    assert set(crowd.join()) == set(napping.granted)
+
+
+def test_in_an_async_provider(kit, make_keeper, strike, struck):
+    """A caller that waits for a coroutine is stopped; the coroutine is cancelled."""
+    began, ended = threading.Event(), threading.Event()
+
+    class Slow(kit.Source):
+        async def acquire_token(self):
+            if not began.is_set():
+                began.set()
+                try:
+                    await asyncio.sleep(20)
+                finally:
+                    ended.set()
+            return super().acquire_token()
+
+    keeper = make_keeper(Slow(), background=False)
+    strike(began)
+    struck(lambda: keeper.get_token("api"))
+    assert ended.wait(10)
+    assert_unharmed(kit, keeper)
+
+
+def test_on_the_wire(kit, make_keeper, strike, struck):
+    """A caller that waits for a server is stopped; the next one is served."""
+    with LoopbackAuthorizationServer() as server, socket.create_server(("127.0.0.1", 0)) as silent:
+        entered, accepted = threading.Event(), []
+
+        def accept():
+            with suppress(OSError):
+                while True:
+                    accepted.append(silent.accept())
+                    entered.set()
+
+        accepting = threading.Thread(target=accept)
+        accepting.start()
+        port = silent.getsockname()[1]
+        mute = OAuth2Config("mute", "id", "secret", f"http://127.0.0.1:{port}/token")
+        keeper = make_keeper(
+            # An exception that is set for a thread waits until the system call is over.
+            GenericOAuth2Provider(mute, read_timeout=0.5, retry=RetryPolicy(attempts=40)),
+            GenericOAuth2Provider(server.config("api")),
+            background=False,
+        )
+        strike(entered)
+        struck(lambda: keeper.get_token("mute"))
+        silent.shutdown(socket.SHUT_RDWR)
+        accepting.join(20)
+        for connection, _ in accepted:
+            connection.close()
+        assert keeper.health()["providers"]["mute"]["failures"] == 0
+        assert_unharmed(kit, keeper)
+
+
+def test_in_the_wait_before_a_retry(kit, make_keeper, strike, struck):
+    """A caller that waits to try again is stopped, and closing waits for nobody."""
+    source = kit.Source()
+    source.error = ConnectionError("down")
+    retry = RetryPolicy(attempts=3, initial_wait_seconds=20, max_wait_seconds=20)
+    keeper = make_keeper(source, background=False, retry=retry, jitter=lambda: 1.0)
+    closing = keeper._renewals.crew.leaving
+    waits = threading.Event()
+
+    def look():
+        kit.until(lambda: closing._gates)
+        waits.set()
+
+    looking = kit.crowd(1, look)
+    strike(waits)
+    struck(lambda: keeper.get_token("api"))
+    looking.join()
+    source.error = None
+    assert_unharmed(kit, keeper)
+    kit.crowd(1, keeper.close).join()
+
+
+def test_in_a_hook(kit, make_keeper, strike, struck):
+    """A caller that calls a hook is stopped in it; the token is there, and so is the next event."""
+    entered, events = threading.Event(), []
+
+    def hook(event):
+        events.append(event)
+        if not entered.is_set():
+            nap(entered)
+
+    keeper = make_keeper(kit.Source(), background=False, hooks=[hook])
+    strike(entered)
+    struck(lambda: keeper.get_token("api"))
+    assert keeper.get_token("api")
+    assert_unharmed(kit, keeper)
+    assert len(events) == 2
+
+
+def test_in_close(kit, make_keeper, strike, struck):
+    """A limit that strikes in a provider's close() reaches the caller."""
+    entered = threading.Event()
+    source = kit.Source()
+    source.close = lambda: nap(entered)
+    keeper = make_keeper(source, background=False)
+    strike(entered)
+    struck(keeper.close)
+    source.close = lambda: None
+    assert keeper.is_closed
+
+
+def test_while_another_one_is_handled(make_keeper, kit, kind, strike):
+    """A task that cleans up after its limit sees the errors of its own calls."""
+    entered = threading.Event()
+    source = kit.Source()
+    source.error = TokenAcquisitionError("refused", transient=False)
+    keeper = make_keeper(source, background=False)
+    strike(entered)
+    try:
+        nap(entered)
+    except kind:
+        with pytest.raises(TokenAcquisitionError, match="refused"):
+            keeper.get_token("api")

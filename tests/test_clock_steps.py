@@ -1,0 +1,316 @@
+"""What a keeper does when the wall clock and the monotonic clock move apart."""
+
+import threading
+from datetime import datetime
+
+import pytest
+
+from tokenkeeper import TokenAcquisitionError, TokenKeeper
+from tokenkeeper.clock import Instant, instant
+from tokenkeeper.clock_steps import ClockStep, ClockSteps
+from tokenkeeper.held import SPREAD_AFTER_STEP_SECONDS
+from tokenkeeper.testing import SteppedClock
+
+BUFFER_BEGINS, DEAD, ENDS = 3300.0, 3590.0, 3600.0
+"""In the life of a token of an hour, without jitter."""
+
+STEPS = {
+    # name: (wall, monotonic, seconds that then pass on both, token, state that is shown meanwhile)
+    "nothing": (0, 0, 0, "api-1", "fresh"),
+    "a pause of two hours": (7200, 0, 0, "api-2", "expired"),
+    "a pause of thirty years": (1e9, 0, 0, "api-2", "expired"),
+    "a pause that ends seconds after the expiry": (ENDS + 3, 0, 0, "api-2", "expired"),
+    "a pause that ends within the margin": (DEAD + 1, 0, 0, "api-2", "expired"),
+    "a pause that ends within the buffer": (BUFFER_BEGINS + 1, 0, 0, "api-2", "renewing"),
+    "a pause of half a minute": (30, 0, 0, "api-1", "fresh"),
+    "a pause of half a minute counts": (30, 0, BUFFER_BEGINS - 29, "api-2", "renewing"),
+    "less than a step": (0.9, 0, 0, "api-1", "fresh"),
+    "the wall clock set back": (-7200, 0, 0, "api-1", "fresh"),
+    "the wall clock set back prolongs nothing": (-7200, 0, DEAD + 1, "api-2", "expired"),
+    "a slow clock before the expiry": (-30, 0, DEAD - 1, "api-2", "renewing"),
+    "both set back": (-500, -500, 0, "api-1", "fresh"),
+    "both set back prolong nothing": (-500, -500, DEAD + 1, "api-2", "expired"),
+    "both set back by more than a life": (-9000, -9000, 0, "api-1", "fresh"),
+    "the monotonic clock set back": (0, -500, DEAD + 1, "api-2", "expired"),
+    "both apart": (1800, -1800, 0, "api-1", "fresh"),
+    "both apart, and what is left": (1800, -1800, DEAD - 1799, "api-2", "expired"),
+}
+ROWS = pytest.mark.parametrize(
+    ("wall", "monotonic", "then", "token", "state"), STEPS.values(), ids=STEPS
+)
+
+
+def _step(clock, wall, monotonic):
+    clock.step_wall(wall)
+    clock.step_monotonic(monotonic)
+
+
+class TestTheRefresher:
+    """It looks whenever it wakes."""
+
+    @ROWS
+    def test_steps(self, keeper, source, clock, look, wall, monotonic, then, token, state):
+        """What is left of a token counts by the clock that shows more time gone."""
+        keeper.get_token("api")
+        _step(clock, wall, monotonic)
+        look(keeper)
+        clock.step(then)
+        look(keeper)
+        assert keeper.get_token("api") == token
+        for _ in range(5):
+            look(keeper)
+        assert source.requests == int(token[-1])
+
+    def test_readers_of_a_dead_token_wait_for_one_renewal(self, keeper, source, clock, in_thread):
+        """Nobody gets a token that ended while the machine was paused."""
+        keeper.get_token("api")
+        source.gate.clear()
+        assert source.entered.acquire(timeout=10)
+        clock.step_wall(7200)
+        keeper._renewals.look_at_clocks()
+        callers = [in_thread(keeper.get_token, "api") for _ in range(8)]
+        assert source.entered.acquire(timeout=10)
+        source.gate.set()
+        for thread, _ in callers:
+            thread.join(10)
+        assert [got for _, got in callers] == [["api-2"]] * 8
+        assert source.requests == 2
+
+    def test_readers_in_the_buffer_do_not_wait(self, keeper, source, clock):
+        """A token that a pause brought into its buffer serves while its renewal hangs."""
+        keeper.get_token("api")
+        clock.step_wall(BUFFER_BEGINS + 1)
+        keeper._renewals.look_at_clocks()
+        source.gate.clear()
+        keeper._renewals.renew("api")
+        assert keeper.get_token("api", timeout=0) == "api-1"
+
+    @pytest.mark.parametrize("step", [7200, -7200, 30])
+    def test_a_clock_that_was_set_costs_one_renewal_at_most(
+        self, keeper, source, clock, look, step
+    ):
+        """The renewed token goes by the new time, however often somebody looks."""
+        keeper.get_token("api")
+        clock.step_wall(step)
+        for _ in range(100):
+            look(keeper)
+            clock.step(5)
+        assert source.requests == (2 if step == 7200 else 1)
+
+    def test_a_clock_that_gains_slowly(self, keeper, source, clock, look):
+        """Drift that is never a step adds up: 20 minutes in an hour are not lost."""
+        keeper.get_token("api")
+        for _ in range(550):
+            clock.step(5)
+            clock.step_wall(0.95)
+            look(keeper)
+        assert clock.monotonic() - 1000.0 < BUFFER_BEGINS
+        assert source.requests == 2
+
+    def test_a_pause_after_the_clock_was_set_back(self, keeper, clock, look):
+        """Time that passes unseen counts from where the clock was set back to."""
+        keeper.get_token("api")
+        clock.step_wall(-86400)
+        look(keeper)
+        clock.step_wall(7200)
+        look(keeper)
+        assert keeper.get_token("api") == "api-2"
+
+    def test_many_tokens_are_not_renewed_in_one_instant(self, clock, make_source):
+        """Renewals that a step makes due are spread by jitter; a reader's is made at once."""
+        draws = iter([0.0] * 100 + [n / 100 for n in range(100)])
+        with TokenKeeper(clock=clock, jitter=lambda: next(draws, 0.0)) as keeper:
+            keeper._crew.refresher._thread = threading.current_thread()
+            for number in range(100):
+                keeper.add_provider(make_source(f"t{number}"))
+                keeper.get_token(f"t{number}")
+            clock.step_wall(7200)
+            keeper._renewals.look_at_clocks()
+            due = [keeper._crew.refresher.take_due()]
+            for _ in range(5):
+                clock.step(SPREAD_AFTER_STEP_SECONDS / 5)
+                due.append(keeper._crew.refresher.take_due())
+            assert keeper.get_token("t99") == "t99-2"
+            keeper._crew.refresher._thread = None
+        assert len(due[0]) == 1
+        assert all(len(names) <= 21 for names in due)
+        assert sum(map(len, due)) == 100
+
+    def test_a_token_that_lands_after_the_step(self, keeper, source, clock, monkeypatch):
+        """A step that is noticed between a grant and its landing counts for that token, too."""
+        land = keeper._renewals.land_well
+
+        def land_late(flight, held):
+            clock.step_wall(7200)
+            keeper._renewals.look_at_clocks()
+            monkeypatch.undo()
+            land(flight, held)
+
+        monkeypatch.setattr(keeper._renewals, "land_well", land_late)
+        assert keeper.get_token("api") == "api-2"
+
+    def test_a_token_granted_after_the_step(self, keeper, make_source, clock, look):
+        """A step that is noticed after a grant does not touch what was granted after it."""
+        keeper.get_token("api")
+        other = make_source("other")
+        keeper.add_provider(other)
+        clock.step_wall(7200)
+        keeper._renewals.ledger.keep("other", _fetched(other, keeper))
+        look(keeper)
+        assert keeper.get_token("other") == "other-1"
+
+    def test_a_refused_token_stays_refused(self, keeper, clock, look):
+        """No step makes anything of a token that an API rejected."""
+        keeper.get_token("api")
+        keeper._held["api"] = keeper._held["api"].after_refusal()
+        for wall in (7200, -7200):
+            clock.step_wall(wall)
+            look(keeper)
+            assert keeper._held["api"].is_refused
+
+    def test_an_outage_after_a_pause(self, keeper, source, clock, look):
+        """While the server is down after a pause the token that ended is not handed out."""
+        keeper.get_token("api")
+        source.error = TokenAcquisitionError("down", status_code=503)
+        clock.step_wall(7200)
+        look(keeper)
+        with pytest.raises(TokenAcquisitionError, match="down"):
+            keeper.get_token("api")
+
+
+def _fetched(source, keeper):
+    from tokenkeeper.fetch import fetch
+
+    return fetch(source, None, sent=99, clock=source.clock, jitter=lambda: 0.0)
+
+
+class TestTheSlowPath:
+    """It looks at once."""
+
+    @ROWS
+    def test_steps(self, keeper, clock, wall, monotonic, then, token, state):
+        """Callers that come to the slow path need no refresher to have looked."""
+        keeper.get_token("api")
+        _step(clock, wall, monotonic)
+        if then:
+            keeper.get_oauth2_token("api")
+        clock.step(then)
+        got = keeper.get_oauth2_token("api").access_token
+        assert got == ("api-1" if state == "renewing" else token)
+
+    def test_a_refusal_is_not_undone(self, keeper, clock):
+        """A refused token is replaced, whatever the clocks did meanwhile."""
+        token = keeper.get_token("api")
+        clock.step_wall(-7200)
+        assert keeper.renew_refused("api", token) == "api-2"
+
+
+class TestInline:
+    """A keeper without a refresher, as on AWS Lambda: each reader looks at both clocks."""
+
+    @ROWS
+    def test_steps(self, source, clock, wall, monotonic, then, token, state):
+        """No pause is too short-lived to be noticed before a token is handed out."""
+        with TokenKeeper(background=False, clock=clock, jitter=lambda: 0.0) as keeper:
+            keeper.add_provider(source)
+            keeper.get_token("api")
+            _step(clock, wall, monotonic)
+            if then:
+                keeper.get_token("api")
+            clock.step(then)
+            assert keeper.get_token("api") == token
+            assert keeper.get_token("api") == token
+        assert source.requests == int(token[-1])
+
+    def test_the_slow_path_is_taken_once(self, source, clock):
+        """After a step that spoils no token, readers are as fast as before."""
+        with TokenKeeper(background=False, clock=clock) as keeper:
+            keeper.add_provider(source)
+            keeper.get_token("api")
+            for step in (30, -7200):
+                clock.step_wall(step)
+                keeper.get_token("api")
+                keeper._renewals.ask = None  # the slow path would fail
+                assert keeper.get_token("api") == "api-1"
+                del keeper._renewals.ask
+
+
+class TestInAForkedChild:
+    """The first look there is at the fork."""
+
+    @ROWS
+    def test_steps(self, keeper, source, clock, wall, monotonic, then, token, state):
+        """A child's first reader gets no token that a pause has spoiled."""
+        keeper.get_token("api")
+        _step(clock, wall, monotonic)
+        keeper._renewals.after_fork_in_child()
+        clock.step(then)
+        keeper._crew.refresher._thread = threading.current_thread()
+        assert keeper.get_token("api") == ("api-1" if state == "renewing" else token)
+
+
+class TestWhatIsShown:
+    """info and health."""
+
+    @ROWS
+    def test_the_expiry_never_moves(self, keeper, clock, look, wall, monotonic, then, token, state):
+        """The expiry that is shown is the token's own, before and after anybody looks."""
+        own = keeper.get_oauth2_token("api").expires_at
+        _step(clock, wall, monotonic)
+        clock.step(then)
+        for _ in range(2):
+            info = keeper.get_cached_token_info("api")
+            assert datetime.fromisoformat(info["expires_at"]) == own
+            assert keeper._held["api"].token.expires_at == own
+            keeper._renewals.look_at_clocks()
+
+    def test_a_pause_is_shown_before_it_is_noticed(self, keeper, clock):
+        """Both show what is left by the clock that shows more time gone, and change nothing."""
+        keeper.get_token("api")
+        held = keeper._held["api"]
+        clock.step_wall(BUFFER_BEGINS + 1)
+        info, health = keeper.get_cached_token_info("api"), keeper.health()
+        assert (info["state"], info["remaining_seconds"]) == ("renewing", 299.0)
+        assert health["providers"]["api"]["state"] == "renewing"
+        clock.step_wall(7200)
+        assert keeper.get_cached_token_info("api")["state"] == "expired"
+        assert keeper.health()["providers"]["api"]["status"] == "idle"
+        assert keeper._held["api"] is held
+
+
+class TestTheWatch:
+    """The clocks as they were last seen."""
+
+    def test_nothing_to_take(self):
+        """Clocks that go on together took no step, and a step is taken once."""
+        clock = SteppedClock()
+        steps = ClockSteps(clock)
+        clock.step(86400)
+        assert steps.take() is None
+        clock.step_wall(5)
+        assert steps.take() == ClockStep(clock.time() - clock.monotonic())
+        assert steps.take() is None
+
+    def test_set_back(self):
+        """A monotonic clock that went back is a step, also where the other one went along."""
+        clock = SteppedClock()
+        steps = ClockSteps(clock)
+        _step(clock, -5, -5)
+        assert steps.take() == ClockStep(clock.time() - clock.monotonic(), 5.0)
+        assert steps.take() is None
+
+    def test_both_clocks_are_read_close_together(self):
+        """A thread that lost the processor between two readings reads again."""
+
+        class Slow(SteppedClock):
+            readings = 0
+
+            def time(self):
+                self.readings += 1
+                if self.readings == 1:
+                    self.step(3.0)
+                return super().time()
+
+        clock = Slow(wall=100.0, monotonic=5.0)
+        assert instant(clock) == Instant(103.0, 8.0)
+        assert clock.readings == 2

@@ -1,0 +1,149 @@
+"""Processes that gevent or eventlet patched too late, refused wherever a thread would begin."""
+
+import sys
+import types
+
+import pytest
+
+from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenKeeper, portal
+from tokenkeeper.refresher import Refresher
+from tokenkeeper.workers import Workers
+
+
+def gevent(monkeypatch, *patched):
+    monkey = types.ModuleType("gevent.monkey")
+    monkey.is_module_patched = lambda name: name in patched
+    monkeypatch.setitem(sys.modules, "gevent.monkey", monkey)
+
+
+def eventlet(monkeypatch, *patched):
+    patcher = types.ModuleType("eventlet.patcher")
+    patcher.is_monkey_patched = lambda name: name in patched
+    monkeypatch.setitem(sys.modules, "eventlet.patcher", patcher)
+
+
+LATE = {
+    "gevent": (
+        lambda patch: gevent(patch, "threading", "queue"),
+        r"call gevent\.monkey\.patch_all\(\) before tokenkeeper is imported",
+    ),
+    "half of gevent": (lambda patch: gevent(patch, "threading"), "patch both or neither"),
+    "eventlet": (
+        lambda patch: eventlet(patch, "thread"),
+        r"call eventlet\.monkey_patch\(\) before tokenkeeper is imported",
+    ),
+}
+
+
+@pytest.fixture(params=LATE)
+def patch_late(request, monkeypatch):
+    """Return what patches the process, and what its refusal says."""
+    patch, words = LATE[request.param]
+    return lambda: patch(monkeypatch), words
+
+
+def test_a_keeper(patch_late):
+    """No keeper is made."""
+    patch, words = patch_late
+    patch()
+    with pytest.raises(InvalidConfigurationError, match=words):
+        TokenKeeper()
+
+
+@pytest.mark.parametrize("background", [True, False])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda keeper: keeper.get_token("api", force_refresh=True),
+        lambda keeper: keeper.get_oauth2_token("other"),
+        lambda keeper: keeper.renew_refused("api", "api-1"),
+        lambda keeper: keeper.refresh_all(),
+    ],
+)
+def test_a_wait(patch_late, clock, make_source, background, ask):
+    """Nobody begins to wait; a token that is fresh is handed out."""
+    patch, words = patch_late
+    with TokenKeeper(clock=clock, background=background) as keeper:
+        keeper.add_provider(make_source())
+        keeper.add_provider(make_source("other"))
+        token = keeper.get_token("api")
+        patch()
+        assert keeper.get_token("api") == token
+        with pytest.raises(InvalidConfigurationError, match=words):
+            ask(keeper)
+
+
+def test_the_refresher_of_a_warm_keeper(patch_late, clock, make_source):
+    """Inside the buffer no refresher is started, as in a worker that inherits a warm keeper."""
+    patch, words = patch_late
+    with TokenKeeper(clock=clock) as keeper:
+        keeper.add_provider(source := make_source())
+        keeper.get_token("api")
+        keeper._renewals.after_fork_in_child()
+        clock.step(3400)
+        patch()
+        with pytest.raises(InvalidConfigurationError, match=words):
+            keeper.get_token("api")
+        assert not keeper._renewals.crew.refresher.is_running
+        assert source.requests == 1
+
+
+def test_a_renewal_in_the_background(patch_late, clock, make_source, caplog):
+    """A refresher that runs already starts no worker; the flight lands, and the log says why."""
+    patch, words = patch_late
+    with TokenKeeper(clock=clock) as keeper:
+        keeper.add_provider(make_source())
+        token = keeper.get_token("api")
+        patch()
+        clock.step(3400)
+        refresher = keeper._renewals.crew.refresher
+        (due,) = refresher.take_due() or ["api"]
+        with pytest.raises(InvalidConfigurationError, match=words):
+            keeper._renewals.renew(due)
+        assert not keeper._renewals._flights
+        assert keeper.get_token("api") == token
+
+
+def test_threads(patch_late, clock):
+    """Neither a refresher, nor a worker, nor the library's loop is started."""
+    patch, words = patch_late
+    patch()
+    workers, refresher = Workers(1), Refresher(clock, lambda key: None)
+    for start in (
+        refresher.start,
+        lambda: workers.submit(lambda: None),
+        portal._PortalLoop().start,
+    ):
+        with pytest.raises(InvalidConfigurationError, match=words):
+            start()
+
+
+async def test_tasks(patch_late, clock, make_source):
+    """The async front refuses as well."""
+    patch, words = patch_late
+    manager = OAuth2TokenManager(TokenKeeper(clock=clock))
+    manager.add_provider(make_source())
+    patch()
+    with pytest.raises(InvalidConfigurationError, match=words):
+        await manager.get_token("api")
+    manager.keeper.close()
+
+
+test_tasks = pytest.mark.anyio(test_tasks)
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        lambda patch: gevent(patch),
+        lambda patch: gevent(patch, "ssl", "socket"),
+        lambda patch: eventlet(patch),
+        lambda patch: eventlet(patch, "socket", "time"),
+    ],
+)
+def test_patches_that_do_no_harm(monkeypatch, patch, clock, make_source):
+    """A library that is only imported, or patches neither threads nor queues, is left alone."""
+    patch(monkeypatch)
+    with TokenKeeper(clock=clock) as keeper:
+        keeper.add_provider(make_source())
+        assert keeper.get_token("api") == "api-1"

@@ -1,0 +1,348 @@
+"""Arguments that can't be meant: each is a clear error, at once, and shows no token."""
+
+import asyncio
+import copy
+import math
+import pickle
+import traceback
+from datetime import timedelta
+from functools import partial
+
+import aiohttp  # noqa: F401 - the integrations below need their libraries
+import pytest
+
+from tokenkeeper import (
+    BaseOAuth2Provider,
+    GenericOAuth2Provider,
+    InvalidConfigurationError,
+    OAuth2Config,
+    OAuth2TokenManager,
+    RetryPolicy,
+    TokenAcquisitionError,
+    TokenKeeper,
+    UnknownProviderError,
+    set_default_keeper,
+)
+from tokenkeeper.clock import SystemClock
+from tokenkeeper.integrations import aiohttp as aiohttp_auth
+from tokenkeeper.integrations import azure as azure_auth
+from tokenkeeper.integrations import azure_transport, grpc, grpc_aio
+from tokenkeeper.integrations import httpx as httpx_auth
+from tokenkeeper.integrations import requests as requests_auth
+
+TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl"
+OPAQUE = "f3a9c1d2e4b5a6978877665544332211ffeeddcc"
+
+
+def message_of(call, *expected, kind=InvalidConfigurationError):
+    """Return the message of the error that *call* raises; it holds each of *expected*."""
+    with pytest.raises(kind) as caught:
+        call()
+    shown = "".join(traceback.format_exception(caught.value))
+    assert TOKEN not in shown
+    assert OPAQUE not in shown
+    message = str(caught.value)
+    for each in expected:
+        assert each in message, message
+    assert "\n" not in message
+    return message
+
+
+CALLS = {
+    "a number where force_refresh belongs": (("api", 5), {}, "force_refresh must be True or False"),
+    "a text where force_refresh belongs": (("api", "yes"), {}, "force_refresh must be True"),
+    "a name where force_refresh belongs": (("api", "api"), {}, "not str"),
+    "None for force_refresh": (("api", None), {}, "not None"),
+    "a text as timeout": (("api",), {"timeout": "5"}, "timeout must be a number of seconds"),
+    "a timedelta as timeout": (("api",), {"timeout": timedelta(seconds=5)}, "total_seconds()"),
+    "a negative timeout": (("api",), {"timeout": -1}, "0 or more"),
+    "a timeout that is not a number": (("api",), {"timeout": math.nan}, "0 or more"),
+    "a boolean as timeout": (("api",), {"timeout": True}, "not bool"),
+    "a list as name": ((["api"],), {}, "provider_name must be a string, not list"),
+    "None as name": ((None,), {}, "provider_name must be a string, not None"),
+    "bytes as name": ((b"api",), {}, "not bytes"),
+    "a provider as name": ((GenericOAuth2Provider,), {}, "class GenericOAuth2Provider"),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+@pytest.mark.parametrize("method", ["get_token", "get_oauth2_token"])
+def test_calls(keeper, source, method, case):
+    """A call with an argument of the wrong kind is refused by both fronts, without a request."""
+    arguments, options, expected = CALLS[case]
+    message_of(partial(getattr(keeper, method), *arguments, **options), expected)
+    manager = OAuth2TokenManager(keeper)
+    message_of(
+        lambda: asyncio.run(getattr(manager, method)(*arguments, **options)),
+        expected,
+    )
+    assert source.requests == 0
+
+
+REFUSALS = {
+    "swapped": ((TOKEN, "api"), "the arguments are swapped"),
+    "swapped, and the token is opaque": ((OPAQUE, "api"), "the arguments are swapped"),
+    "two tokens": ((TOKEN, TOKEN), "may be a token"),
+    "a token of no known provider": ((OPAQUE, "nobody"), "may be a token"),
+    "no token": (("api", None), "refused_token must be a string, not None"),
+    "an empty token": (("api", ""), "refused_token must be the token alone"),
+    "a header": (("api", f"Bearer {TOKEN}"), "without 'Bearer '"),
+    "bytes": (("api", TOKEN.encode()), "not bytes"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_renew_refused(keeper, source, case):
+    """Arguments of renew_refused that are swapped or odd are refused, and no token is shown."""
+    arguments, expected = REFUSALS[case]
+    message_of(partial(keeper.renew_refused, *arguments), expected)
+    manager = OAuth2TokenManager(keeper)
+    message_of(lambda: asyncio.run(manager.renew_refused(*arguments)), expected)
+    assert source.requests == 0
+
+
+@pytest.mark.parametrize("token", [TOKEN, OPAQUE, "x" * 100, "00Dx!" + "AQ" * 30])
+def test_a_token_as_name(keeper, token):
+    """A token that is passed as a name is neither shown nor kept by the error."""
+    for method in ("get_token", "clear_token", "get_cached_token_info", "remove_provider"):
+        message_of(partial(getattr(keeper, method), token), kind=UnknownProviderError)
+        with pytest.raises(UnknownProviderError) as caught:
+            getattr(keeper, method)(token)
+        assert token not in repr(vars(caught.value)) + repr(caught.value.args)
+        assert token.encode() not in pickle.dumps(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("biling", "Did you mean 'billing'?"),
+        ("Billing", "Did you mean 'billing'?"),
+        ("billing ", "Did you mean 'billing'?"),
+        ("zzz", "Registered: api, billing."),
+    ],
+)
+def test_unknown_names(keeper, make_source, asked, expected):
+    """An unknown name suggests the nearest one, or lists those that are registered."""
+    keeper.add_provider(make_source("billing"))
+    message = message_of(partial(keeper.get_token, asked), expected, kind=UnknownProviderError)
+    assert repr(asked) in message
+
+
+def test_unknown_names_among_many(keeper, make_source):
+    """The list of registered names stays short."""
+    for number in range(200):
+        keeper.add_provider(make_source(f"customer-{number:03}"))
+    message = message_of(lambda: keeper.get_token("zzz"), "and 181 more", kind=UnknownProviderError)
+    assert len(message) < 500
+
+
+KEEPERS = {
+    "background": ("no", "background must be True or False"),
+    "max_workers": ("32", "max_workers must be a whole number, not str"),
+    "max_workers, a fraction": (1.5, "not float"),
+    "max_workers, a boolean": (True, "not bool"),
+    "max_workers, none": (0, "1 or more"),
+    "cooldown_seconds": ("30", "cooldown_seconds must be a number of seconds"),
+    "cooldown_seconds, negative": (-1, "0 or more"),
+    "cooldown_seconds, infinite": (math.inf, "finite"),
+    "retry": (4, "retry must be a RetryPolicy, not int"),
+    "retry, a mapping": ({"attempts": 4}, "not dict"),
+    "retry, the class": (RetryPolicy, "the class RetryPolicy (call it"),
+    "clock": (SystemClock, "the class SystemClock (call it"),
+    "clock, a function": (lambda: 0.0, "time(), monotonic() and wait()"),
+    "jitter": (0.5, "jitter must be callable"),
+    "hooks": (print, "hooks must be a list of hooks"),
+    "hooks, a text": ("print", "hooks must be a list"),
+    "hooks, not callable": ([5], "callable"),
+}
+
+
+@pytest.mark.parametrize("case", KEEPERS)
+def test_keepers(case):
+    """A keeper is not made with an option of the wrong kind."""
+    value, expected = KEEPERS[case]
+    message_of(lambda: TokenKeeper(**{case.partition(",")[0]: value}), expected)
+
+
+@pytest.mark.parametrize("hook", [5, "print", None, type("Hook", (), {})])
+def test_hooks(keeper, hook):
+    """A hook that can't be called, or a class in place of its instance, is refused."""
+    message_of(lambda: keeper.add_hook(hook), "callable")
+
+
+class Bare(BaseOAuth2Provider):
+    """A provider that forgot its base."""
+
+    def __init__(self):
+        pass
+
+    def acquire_token(self):
+        raise NotImplementedError
+
+
+class Mild(BaseOAuth2Provider):
+    """A provider that does what it should."""
+
+    def acquire_token(self):
+        raise NotImplementedError
+
+
+CONFIG = OAuth2Config("api", "me", "s3cr3t", "https://id.example.com/token")
+
+
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [
+        (Mild, "the class Mild (call it to make an instance)"),
+        (CONFIG, "must be a BaseOAuth2Provider, not OAuth2Config"),
+        ({"provider_name": "api"}, "not dict"),
+        ("api", "not str"),
+        (None, "not None"),
+        (Bare(), "must call super().__init__(provider_name)"),
+    ],
+    ids=["a class", "a config", "a mapping", "a name", "none", "no super().__init__()"],
+)
+def test_add_provider(provider, expected):
+    """What is not a provider, or only half of one, is refused where it is added."""
+    with TokenKeeper() as keeper:
+        message_of(lambda: keeper.add_provider(provider), expected)
+        assert keeper.list_providers() == []
+
+
+def test_the_same_provider_twice(keeper, source):
+    """Adding one provider twice is refused, and so is another one of its name."""
+    message_of(lambda: keeper.add_provider(source), "is registered as 'api' already")
+    message_of(lambda: keeper.add_provider(Mild("api")), "is taken")
+    assert keeper.list_providers() == ["api"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"buffer_seconds": "300"}, "buffer_seconds must be a number of seconds, not str"),
+        ({"buffer_seconds": True}, "not bool"),
+        ({"buffer_seconds": timedelta(minutes=5)}, "total_seconds()"),
+        ({"buffer_seconds": -1}, "0 or more"),
+        ({"buffer_seconds": math.inf}, "finite"),
+        ({"buffer_seconds": math.nan}, "0 or more"),
+    ],
+)
+def test_providers(options, expected):
+    """A provider is not made with a buffer of the wrong kind, and the error names the provider."""
+    message_of(lambda: Mild("api", **options), "provider 'api'", expected)
+
+
+@pytest.mark.parametrize("retry", [3, {"attempts": 3}, RetryPolicy])
+def test_a_providers_policy(keeper, retry):
+    """A provider whose policy is not one can't be added."""
+    message_of(lambda: keeper.add_provider(Mild("other", retry=retry)), "retry must be")
+
+
+@pytest.mark.parametrize("value", ["4", 2.5, True, None, math.inf])
+def test_policies(value):
+    """A policy's attempts are a whole number."""
+    message_of(lambda: RetryPolicy(attempts=value), "attempts must be")
+
+
+PAIRS = {
+    "requests": requests_auth.KeeperAuth,
+    "httpx": httpx_auth.KeeperAuth,
+    "aiohttp": partial(aiohttp_auth.KeeperMiddleware, allowed_hosts=["api.example.com"]),
+    "azure": azure_auth.KeeperCredential,
+    "azure, async": azure_auth.AsyncKeeperCredential,
+    "azure transport": azure_transport.RenewingTransport,
+    "azure transport, async": azure_transport.AsyncRenewingTransport,
+    "grpc plugin": grpc.KeeperPlugin,
+    "grpc interceptor": grpc.RenewingInterceptor,
+    "grpc.aio": grpc_aio.renewing_interceptors,
+}
+
+
+@pytest.mark.parametrize("library", PAIRS)
+def test_integrations(keeper, library):
+    """What an integration is given in place of a keeper or a name is refused when it is made."""
+    make = PAIRS[library]
+    message_of(lambda: make({}, "api"), "keeper must be a TokenKeeper, not dict")
+    message_of(lambda: make(None, "api"), "not None")
+    message_of(lambda: make(TokenKeeper, "api"), "the class TokenKeeper (call it")
+    message_of(lambda: make("api", keeper), "the keeper comes first")
+    message_of(lambda: make(OAuth2TokenManager(keeper), "api"), "pass its attribute keeper")
+    message_of(lambda: make(keeper, None), "provider_name must be a string, not None")
+
+
+@pytest.mark.parametrize("library", [each for each in PAIRS if "grpc" not in each])
+def test_timeouts_of_integrations(keeper, library):
+    """A timeout that can't work is refused where it is set."""
+    message_of(lambda: PAIRS[library](keeper, "api", timeout="5"), "timeout must be a number")
+    message_of(lambda: PAIRS[library](keeper, "api", timeout=-1), "0 or more")
+
+
+def test_fronts(keeper):
+    """A manager and the default keeper take a keeper and nothing else."""
+    for make in (OAuth2TokenManager, set_default_keeper):
+        message_of(lambda make=make: make({}), "keeper must be a TokenKeeper, not dict")
+        message_of(lambda make=make: make(TokenKeeper), "the class TokenKeeper")
+        message_of(lambda make=make: make(OAuth2TokenManager(keeper)), "its attribute keeper")
+    message_of(lambda: keeper.auth(5), "provider_name must be a string, not int")
+
+
+def those_that_stay(keeper):
+    """Return one object of each kind that belongs to its process."""
+    made = {name: make(keeper, "api") for name, make in PAIRS.items() if name != "grpc.aio"}
+    return {
+        **made,
+        "grpc.aio": grpc_aio.renewing_interceptors(keeper, "api")[0],
+        "keeper": keeper,
+        "manager": OAuth2TokenManager(keeper),
+        "provider": GenericOAuth2Provider(CONFIG),
+        "a provider of one's own": Mild("own"),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", [*PAIRS, "keeper", "manager", "provider", "a provider of one's own"]
+)
+def test_copies_and_pickles(keeper, kind):
+    """A copy is the object itself, also deep inside another one; a pickle is refused in words."""
+    one = those_that_stay(keeper)[kind]
+    assert copy.copy(one) is one
+    assert copy.deepcopy(one) is one
+    assert copy.deepcopy({"settings": [one]})["settings"][0] is one
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        with pytest.raises(TypeError, match="can't be pickled"):
+            pickle.dumps(one, protocol)
+
+
+class Travelling(Mild):
+    """A provider that knows how to be made again."""
+
+    def __reduce__(self):
+        return Travelling, (self.provider_name,)
+
+
+def test_a_provider_that_pickles_itself():
+    """A provider with a __reduce__ of its own is pickled by it."""
+    assert pickle.loads(pickle.dumps(Travelling("own"))).provider_name == "own"
+
+
+class QuotaError(TokenAcquisitionError):
+    """An error of a provider's own."""
+
+    def __init__(self, needed):
+        super().__init__(f"{needed} more", status_code=400)
+        self.needed = needed
+
+
+def test_a_providers_own_error_survives_a_renewal(keeper, source, clock):
+    """Code that catches a provider's own exception finds it at the first token and later on."""
+    source.error = QuotaError(3)
+    with pytest.raises(QuotaError):
+        keeper.get_token("api")
+    source.error = None
+    clock.step(60)
+    keeper.get_token("api")
+    source.error = QuotaError(7)
+    clock.step(3600)
+    with pytest.raises(QuotaError) as caught:
+        keeper.get_token("api")
+    assert caught.value.needed == 7

@@ -1,0 +1,57 @@
+"""What type checkers make of the public surface. Checked by `tox -e types`, never run.
+
+An ignored error that does not come up is an error itself, in mypy and in pyright.
+"""
+
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true, reportPrivateUsage=false
+
+from typing import Literal, assert_type
+
+import tokenkeeper
+from tokenkeeper import (
+    Health,
+    OAuth2TokenManager,
+    ProviderHealth,
+    ReloadResult,
+    TokenAcquisitionError,
+    TokenInfo,
+    TokenKeeper,
+)
+
+# A misspelt name, in both ways of writing it.
+from tokenkeeper import TokenKeper  # type: ignore[attr-defined] # noqa: F401 # isort: skip
+from tokenkeeper.providers import GenericProvider  # type: ignore[attr-defined] # noqa: F401 # isort: skip
+from tokenkeeper.testing import MokProvider  # type: ignore[attr-defined] # noqa: F401 # isort: skip
+
+tokenkeeper.get_default_keper()  # type: ignore[attr-defined]
+
+
+def reports(keeper: TokenKeeper) -> None:
+    """Reports are typed dictionaries, key by key."""
+    assert_type(keeper.get_token("api"), str)
+    assert_type(keeper.health(), Health)
+    assert_type(keeper.health()["status"], Literal["ok", "degraded", "down", "closed"])
+    assert_type(keeper.health()["providers"]["api"], ProviderHealth)
+    assert_type(keeper.get_cached_token_info("api"), TokenInfo | None)
+    assert_type(keeper.reload(), ReloadResult)
+    keeper.health()["state"]  # type: ignore[typeddict-item]
+
+
+async def the_async_front(manager: OAuth2TokenManager) -> None:
+    """The async front has the same types."""
+    assert_type(await manager.get_token("api"), str)
+    assert_type(manager.health(), Health)
+    assert_type(await manager.reload(), ReloadResult)
+
+
+def options() -> None:
+    """Options of from_config and from_env are checked like those of the keeper itself."""
+    assert_type(TokenKeeper.from_env(max_workers=4), TokenKeeper)
+    TokenKeeper.from_env(max_worker=4)  # type: ignore[call-arg]
+    TokenKeeper.from_config("tokens.yaml", background="no")  # type: ignore[arg-type]
+    OAuth2TokenManager.from_env(cooldown="30")  # type: ignore[call-arg]
+
+
+def errors(error: TokenAcquisitionError) -> None:
+    """Whether a failure may pass is always known."""
+    assert_type(error.transient, bool)

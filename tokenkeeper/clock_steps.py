@@ -1,0 +1,68 @@
+"""Notices when the two clocks move apart: a paused machine, a restored snapshot, a set clock.
+
+A suspended laptop counts its sleep on the monotonic clock. A virtual machine that was paused, a
+snapshot that is restored, and a frozen AWS Lambda sandbox do not: their monotonic clock goes on
+where it stopped, and only the wall clock shows the time that passed. A token must not look
+younger than it is, so the larger of the two times counts. The same sight meets a clock that
+somebody sets forward; that costs a renewal. A clock that is set back never prolongs anything.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from tokenkeeper.clock import Clock, instant
+
+__all__ = ["CLOCK_STEP_SECONDS", "ClockStep", "ClockSteps"]
+
+CLOCK_STEP_SECONDS = 1.0
+"""How far the clocks may drift apart unnoticed. A token's margin covers that much."""
+
+
+class ClockStep(NamedTuple):
+    """What the clocks did since they were last seen.
+
+    :ivar offset: wall clock minus monotonic clock, now.
+    :ivar set_back: by how many seconds the monotonic clock went back. It never should; a process
+        that is restored on another machine sees it all the same.
+    """
+
+    offset: float
+    set_back: float = 0.0
+
+
+class ClockSteps:
+    """Both clocks of a keeper as they were last seen. Its owner's lock guards :meth:`take`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        now = instant(clock)
+        self.offset = now.offset
+        self._latest = now.monotonic
+
+    def take(self) -> ClockStep | None:
+        """Return the step since the clocks were last seen, and take it as seen; ``None`` if none.
+
+        Drift that is too small to be a step adds up until it is one.
+        """
+        latest = self._latest  # before the clock is read: another thread may move it on
+        now = instant(self._clock)
+        self._latest = now.monotonic
+        set_back = latest - now.monotonic
+        if set_back <= CLOCK_STEP_SECONDS:
+            set_back = 0.0
+            if abs(now.offset - self.offset) <= CLOCK_STEP_SECONDS:
+                return None
+        self.offset = now.offset
+        return ClockStep(now.offset, set_back)
+
+    def monotonic(self) -> float:
+        """Return the monotonic clock, or infinity while there is a step to be taken.
+
+        This is what keepers without a refresher read tokens by. Infinity is past every deadline,
+        so the next reader comes to the slow path, which takes the step. Takes no lock.
+        """
+        now = self._clock.monotonic()
+        apart = abs(self._clock.time() - now - self.offset)
+        return math.inf if apart > CLOCK_STEP_SECONDS or now < self._latest else now

@@ -1,0 +1,179 @@
+"""Which files may be trusted: those that nobody else can write or replace, as ssh has it.
+
+Whoever can write a configuration can send the client secret to a server of his own. So can
+whoever can rename one of the directories above it and put another one there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tokenkeeper.escaping import escaped
+from tokenkeeper.exceptions import InvalidConfigurationError
+
+__all__ = ["Writer", "distrusted_file", "find_trusted", "this_process"]
+
+MOST_LINKS = 40
+"""Symbolic links that one path may lead through, as in Linux."""
+
+ROOT = 0
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who may write: a user, and the groups that he is in."""
+
+    uid: int
+    groups: frozenset[int]
+
+
+def this_process() -> Writer | None:
+    """Return who this process is; ``None`` where files have no owners, as on Windows."""
+    if os.name != "posix":
+        return None
+    return Writer(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
+
+
+def find_trusted(path: Path, writer: Writer | None) -> Path:
+    """Return where *path* really is, without a link in it.
+
+    Checks every directory on the way there, those of each link and of its target, from the root
+    down. Nobody else can change what lies below one that was found in order, so the check still
+    holds when the file is opened; the file itself is then for :func:`distrusted_file`.
+
+    :raises InvalidConfigurationError: naming the directories that others may write, and how to
+        correct that; without the name of the file.
+    :raises OSError: if there is no such file.
+    """
+    if writer is None:
+        return path
+    faults: dict[str, _Fault] = {}
+    place = ""
+    for place, status in _steps(path):
+        if stat.S_ISLNK(status.st_mode):
+            fault = _foreign(place, status, writer)  # the mode of a link says nothing
+        elif stat.S_ISDIR(status.st_mode):
+            fault = _fault(place, status, writer)
+        else:
+            continue
+        if fault is not None:
+            faults[place] = fault
+    if faults:
+        raise _refusal(list(faults.values()))
+    return Path(place)
+
+
+def distrusted_file(
+    place: Path, status: os.stat_result, writer: Writer | None
+) -> InvalidConfigurationError | None:
+    """Return why the file *place*, which was opened and has *status*, can't be trusted."""
+    fault = writer and _fault(str(place), status, writer)
+    return _refusal([fault]) if fault else None
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why a file or directory can't be trusted, and the command that corrects it."""
+
+    what: str
+    command: str
+
+
+def _fault(place: str, status: os.stat_result, writer: Writer) -> _Fault | None:
+    foreign = _foreign(place, status, writer)
+    if foreign is not None:
+        return foreign
+    shared = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    if shared:
+        return None  # there nobody can rename or remove what is ours, or root's
+    by_all = status.st_mode & stat.S_IWOTH
+    by_group = status.st_mode & stat.S_IWGRP and status.st_gid not in writer.groups
+    if not by_all and not by_group:
+        return None
+    who = "every user" if by_all else f"the group {_name_of_group(status.st_gid)}"
+    letters = ("g" if by_group else "") + ("o" if by_all else "")
+    return _Fault(f"{who} may write {escaped(place)}", f"chmod {letters}-w {_quoted(place)}")
+
+
+def _foreign(place: str, status: os.stat_result, writer: Writer) -> _Fault | None:
+    if status.st_uid in (writer.uid, ROOT):
+        return None
+    owner = f"{escaped(place)} belongs to {_name_of_user(status.st_uid)}"
+    link = "-h " if stat.S_ISLNK(status.st_mode) else ""
+    return _Fault(owner, f"chown {link}{_name_of_user(writer.uid)} {_quoted(place)}")
+
+
+def _refusal(faults: list[_Fault]) -> InvalidConfigurationError:
+    what = ", and ".join(fault.what for fault in faults)
+    commands = " && ".join(fault.command for fault in faults)
+    return InvalidConfigurationError(
+        f"can't be trusted: {what}, and could change what is read. Correct it: {commands}"
+    )
+
+
+def _steps(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield everything that the way to *path* leads through, from the root down, and *path*.
+
+    A link is followed by what its target leads through.
+    """
+    whole = os.path.join(os.getcwd(), path)
+    place, links = "/", 0
+    yield place, os.lstat(place)
+    rest = [part for part in reversed(whole.split("/")) if part]
+    while rest:
+        part = rest.pop()
+        if part == ".":
+            continue
+        if part == "..":
+            place = os.path.dirname(place)
+            continue
+        step = os.path.join(place, part)
+        status = os.lstat(step)
+        yield step, status
+        if not stat.S_ISLNK(status.st_mode):
+            place = step
+            continue
+        links += 1
+        if links > MOST_LINKS:
+            os.stat(path)  # which says so in words of the system
+            return
+        target = os.readlink(step)
+        if target.startswith("/"):
+            place = "/"
+        rest += [part for part in reversed(target.split("/")) if part]
+    yield place, os.lstat(place)
+
+
+@cache
+def _name_of_user(uid: int) -> str:
+    import pwd
+
+    try:
+        return escaped(pwd.getpwuid(uid).pw_name)
+    except KeyError:
+        return str(uid)
+
+
+@cache
+def _name_of_group(gid: int) -> str:
+    import grp
+
+    try:
+        return escaped(grp.getgrgid(gid).gr_name)
+    except KeyError:
+        return str(gid)
+
+
+def _quoted(place: str) -> str:
+    """Return *place* as a shell takes it."""
+    return shlex.quote(place) if place.isprintable() else f"$'{_ansi_c(place)}'"
+
+
+def _ansi_c(place: str) -> str:
+    return escaped(place.replace("\\", "\\\\").replace("'", "\\'"))

@@ -1,0 +1,77 @@
+"""Connections by way of a SOCKS proxy, within the request's total time. Needs PySocks.
+
+PySocks gives each read of its handshake the whole timeout, and reads it in small pieces.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import socks  # type: ignore[import-untyped]
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from tokenkeeper.oauth.deadline import current_budget
+
+__all__ = ["SocksConnection"]
+
+
+class _BoundedSocket(socks.socksocket):  # type: ignore[misc]  # untyped
+    """A socket whose handshake with the proxy is read within the budget of the thread."""
+
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        self.settimeout(current_budget().next_read())
+        return int(super().recv_into(*args, **kwargs))
+
+    def recv(self, *args: Any, **kwargs: Any) -> bytes:
+        self.settimeout(current_budget().next_read())
+        return bytes(super().recv(*args, **kwargs))
+
+
+class SocksConnection(HTTPConnection):
+    """Connects as urllib3's ``SOCKSConnection`` does, which it is put on."""
+
+    _socks_options: dict[str, Any]
+
+    def _new_conn(self) -> socket.socket:
+        options = self._socks_options
+        failure: OSError = OSError("the proxy has no address")
+        try:
+            found = socket.getaddrinfo(
+                options["proxy_host"], options["proxy_port"], 0, socket.SOCK_STREAM
+            )
+        except OSError as error:
+            raise NewConnectionError(self, f"the proxy could not be found: {error}") from error
+        for family, kind, protocol, _, _ in found:
+            sock = _BoundedSocket(family, kind, protocol)
+            try:
+                return self._connect(sock)
+            except OSError as error:
+                sock.close()
+                failure = getattr(error, "socket_err", None) or error
+            except BaseException:
+                sock.close()
+                raise
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, "no connection by the proxy in time") from failure
+        raise NewConnectionError(self, f"no connection by the proxy: {failure}") from failure
+
+    def _connect(self, sock: socket.socket) -> socket.socket:
+        options = self._socks_options
+        for option in self.socket_options or ():
+            sock.setsockopt(*option)
+        sock.set_proxy(  # type: ignore[attr-defined]  # as PySocks has it
+            options["socks_version"],
+            options["proxy_host"],
+            options["proxy_port"],
+            options["rdns"],
+            options["username"],
+            options["password"],
+        )
+        budget = current_budget()
+        sock.settimeout(min(self.timeout or budget.next_read(), budget.next_read()))
+        if self.source_address:
+            sock.bind(self.source_address)
+        sock.connect((self.host, self.port))
+        return sock

@@ -48,7 +48,9 @@ def find_route(url: str, verify: bool | str | None) -> Route:
     """
     with requests.Session() as session:
         settings = session.merge_environment_settings(url, {}, None, verify, None)
-    proxy = requests.utils.select_proxy(url, settings["proxies"])
+    # What is not encrypted goes straight to this machine, whatever the environment says.
+    proxies = {} if urlsplit(url).scheme == "http" else settings["proxies"]
+    proxy = requests.utils.select_proxy(url, proxies)
     ca, chosen_by = _authorities(settings["verify"], verify)
     if not proxy:
         bypassed = bool(requests.utils.select_proxy(url, getproxies()))

@@ -25,7 +25,7 @@ from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
 )
-from tokenkeeper.hiding import Hidden
+from tokenkeeper.hiding import Hidden, without_arguments, without_arguments_async
 from tokenkeeper.integrations._refusals import renewed, renewed_async
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
@@ -265,12 +265,14 @@ class CredentialProvider(BaseOAuth2Provider):
     def _kind(self) -> str:
         return type(self._credential).__name__
 
+    @without_arguments  # nor what the credential answered
     def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask the credential, by a coroutine if it is an async one."""
         with self._failures():
             answer = self._ask()
         return self._awaited(answer) if isawaitable(answer) else self._token(answer)
 
+    @without_arguments
     def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask the credential not to answer out of its cache, if it can be asked that."""
         try:
@@ -284,6 +286,7 @@ class CredentialProvider(BaseOAuth2Provider):
             return self.acquire_token()
         return self._awaited_anew(answer) if isawaitable(answer) else self._token(answer)
 
+    @without_arguments_async
     async def _awaited_anew(self, answer: Awaitable[Any]) -> OAuth2Token:
         try:
             return await self._awaited(answer)
@@ -294,6 +297,7 @@ class CredentialProvider(BaseOAuth2Provider):
             token = await self._ask()
         return self._token(token)
 
+    @without_arguments_async
     async def _awaited(self, answer: Awaitable[Any]) -> OAuth2Token:
         with self._failures():
             token = await answer

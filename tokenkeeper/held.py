@@ -92,6 +92,11 @@ class HeldToken:
         )
 
     @property
+    def times(self) -> Deadlines:
+        """Its deadlines."""
+        return Deadlines(self.renew_at, self.stale_at, self.dead_at, self.ends_at)
+
+    @property
     def is_refused(self) -> bool:
         """Whether an API refused it."""
         return self.dead_at == -math.inf

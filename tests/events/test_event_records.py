@@ -17,6 +17,7 @@ from tokenkeeper.events import (
     TokenCleared,
     TokenEvent,
     TokenRefused,
+    TokenRejected,
     TokenRenewed,
 )
 
@@ -31,6 +32,7 @@ class TestRecords:
             yield kind("api", now, 1, 0.5, 0.0, "invalid_client", 401, "no")
         yield ServedStale("api", now, 5.0)
         yield CooledDown("api", now, 30.0)
+        yield TokenRejected("api", now, 4, 30.0)
         yield from (kind("api", now) for kind in (TokenRefused, TokenCleared, ProviderRemoved))
 
     def test_every_kind_is_there(self):

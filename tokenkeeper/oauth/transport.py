@@ -19,8 +19,8 @@ from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.oauth.deadline import Budget, DeadlineAdapter
+from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.failures import TooLongError, explain
-from tokenkeeper.oauth.token_response import HttpAnswer
 
 __all__ = ["HttpTransport", "checked_seconds"]
 

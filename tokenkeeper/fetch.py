@@ -123,7 +123,6 @@ def _same_token(
     """Return the deadlines of *token* if it is the one that it replaces, with the same expiry."""
     if replaces is None or token.access_token != replaces.access_token:
         return None
-    replaces = replaces.caught_up(after.offset, after.monotonic)
     return deadlines_of_same_token(replaces.times, ends_at, before.monotonic, after.monotonic)
 
 

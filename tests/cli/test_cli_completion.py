@@ -1,9 +1,13 @@
 """Completion in the shells themselves, with the scripts that the command prints for them."""
 
+import json
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -87,3 +91,98 @@ def test_fish(shell, typed, completed):
 def test_zsh(shell, typed, completed):
     """So does zsh."""
     assert shell("zsh", "-f", "-c", ZSH, "zsh", *typed).split() == completed
+
+
+NAMES = [
+    "plain",
+    "p $(touch MARK)",
+    "p `touch MARK`",
+    "p; touch MARK",
+    "p & touch MARK",
+    "p | touch MARK",
+    "p > MARK",
+    "p\\",
+    "p 'quoted'",
+    'p "quoted"',
+    "p $HOME",
+    "p *",
+    "p, a comma",
+    "p !!",
+    "p # no comment",
+    "p ~",
+    "p {a,b}",
+]
+
+
+@pytest.fixture
+def strange(config, tmp_path):
+    """Describe providers with names that a shell would make something of; return the names."""
+    names = [name.replace("MARK", str(tmp_path / "mark")) for name in NAMES]
+    names += ["p \x1b[31m", "p\nq"]  # which nobody can type
+    config.write_text(
+        "oauth2:\n"
+        + "".join(
+            f"  - {{provider_name: {json.dumps(name)}, provider_type: generic, client_id: a,"
+            " client_secret: '${BILLING_SECRET}', token_url: 'https://id.example.com'}\n"
+            for name in names
+        )
+    )
+    return names[:-2]
+
+
+def test_bash_quotes(shell, strange, tmp_path):
+    """What bash would put on the command line is one word, and is the name."""
+    for name in strange:
+        typed = name[:2] if " " in name else name
+        script = f"{BASH}\nfor each in \"${{COMPREPLY[@]}}\"; do eval \"printf '%s\\\\n' $each\"; done"
+        printed = shell("bash", "--norc", "-c", script, "bash", "get", typed.strip())
+        assert name in printed.splitlines()
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("quotation", ["", "'", '"'])
+@pytest.mark.parametrize("number", range(1, len(NAMES)))
+def test_bash_on_a_terminal(shell, strange, environment, config, tmp_path, number, quotation):
+    """A name that was completed with Tab is handed on as it is, and nothing in it is run."""
+    name = strange[number]
+    content = config.read_text().splitlines(keepends=True)
+    config.write_text(content[0] + content[1 + number])
+    record = tmp_path / "record"
+    command = tmp_path / "bin" / "tokenkeeper"
+    command.write_text(
+        "#!/bin/sh\n"
+        f'[ -n "$_TOKENKEEPER_COMPLETE" ] || printf %s "$2" > "{record}"\n'
+        f'exec "{sys.executable}" -m tokenkeeper "$@"\n'
+    )
+    environment.setenv("PS1", "READY ")
+    environment.setenv("HISTFILE", "")
+    pid, end = pty.fork()
+    if pid == 0:
+        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+    try:
+        _type(end, 'eval "$(tokenkeeper completion bash)"; set +o histexpand\n', "READY ")
+        _type(end, f"tokenkeeper get {quotation}p\t", "get ")
+        time.sleep(0.1)
+        _until(lambda: select.select([end], [], [], 1.5)[0] == [], end)
+        _type(end, "\n" if not quotation else f"{quotation}\n", "READY ")
+    finally:
+        os.close(end)
+        os.waitpid(pid, 0)
+    assert not (tmp_path / "mark").exists()
+    if not quotation:
+        assert record.read_text() == name
+
+
+def _type(end, text, until):
+    os.write(end, text.encode())
+    seen = b""
+    ends_at = time.monotonic() + 60
+    while until.encode() not in seen.replace(text.strip().encode(), b""):
+        assert time.monotonic() < ends_at, seen
+        if select.select([end], [], [], 1)[0]:
+            seen += os.read(end, 65536)
+
+
+def _until(quiet, end):
+    while not quiet():
+        os.read(end, 65536)

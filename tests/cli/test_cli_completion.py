@@ -7,7 +7,6 @@ import select
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -130,59 +129,77 @@ def strange(config, tmp_path):
     return names[:-2]
 
 
+EVALUATED = """
+    for each in "${COMPREPLY[@]}"; do
+        eval "printf '%s\\n' $each"
+    done
+"""
+
+
 def test_bash_quotes(shell, strange, tmp_path):
-    """What bash would put on the command line is one word, and is the name."""
-    for name in strange:
-        typed = name[:2] if " " in name else name
-        script = f"{BASH}\nfor each in \"${{COMPREPLY[@]}}\"; do eval \"printf '%s\\\\n' $each\"; done"
-        printed = shell("bash", "--norc", "-c", script, "bash", "get", typed.strip())
-        assert name in printed.splitlines()
+    """What bash puts on the command line is one word for each name, and nothing in it is run."""
+    printed = shell("bash", "--norc", "-c", BASH + EVALUATED, "bash", "get", "p").splitlines()
+    assert printed[-len(strange) :] == strange
     assert not (tmp_path / "mark").exists()
 
 
-@pytest.mark.parametrize("quotation", ["", "'", '"'])
-@pytest.mark.parametrize("number", range(1, len(NAMES)))
-def test_bash_on_a_terminal(shell, strange, environment, config, tmp_path, number, quotation):
+@pytest.fixture
+def interactive(shell, config, tmp_path):
+    """Return what types into a bash on a terminal, and returns the name that `get` was given."""
+
+    def interactive(name, typed, completed):
+        lines = config.read_text().splitlines(keepends=True)
+        config.write_text(lines[0] + next(each for each in lines if json.dumps(name) in each))
+        record, command = tmp_path / "record", tmp_path / "bin" / "tokenkeeper"
+        command.write_text(
+            "#!/bin/sh\n"
+            f'[ -n "$_TOKENKEEPER_COMPLETE" ] || [ "$1" != get ] || printf %s "$2" > "{record}"\n'
+            f'exec "{sys.executable}" -m tokenkeeper "$@"\n'
+        )
+        pid, end = pty.fork()
+        if pid == 0:
+            os.environ["PS1"] = "READY> "
+            os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+        try:
+            _until(end, b"READY> ")
+            os.write(end, b'set +o histexpand; eval "$(tokenkeeper completion bash)"\n')
+            os.write(end, b'echo DO""NE\n')
+            _until(end, b"DONE")
+            os.write(end, typed.encode() + b"\t")
+            _until(end, completed)
+            os.write(end, typed[16:17].encode() + b"\n" if typed[16:17] in "'\"" else b"\n")
+            while not record.exists():
+                _until(end, b"")
+            return record.read_text()
+        finally:
+            os.close(end)
+            os.waitpid(pid, 0)
+
+    return interactive
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8, 14])
+def test_bash_on_a_terminal(interactive, strange, tmp_path, number):
     """A name that was completed with Tab is handed on as it is, and nothing in it is run."""
     name = strange[number]
-    content = config.read_text().splitlines(keepends=True)
-    config.write_text(content[0] + content[1 + number])
-    record = tmp_path / "record"
-    command = tmp_path / "bin" / "tokenkeeper"
-    command.write_text(
-        "#!/bin/sh\n"
-        f'[ -n "$_TOKENKEEPER_COMPLETE" ] || printf %s "$2" > "{record}"\n'
-        f'exec "{sys.executable}" -m tokenkeeper "$@"\n'
-    )
-    environment.setenv("PS1", "READY ")
-    environment.setenv("HISTFILE", "")
-    pid, end = pty.fork()
-    if pid == 0:
-        os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
-    try:
-        _type(end, 'eval "$(tokenkeeper completion bash)"; set +o histexpand\n', "READY ")
-        _type(end, f"tokenkeeper get {quotation}p\t", "get ")
-        time.sleep(0.1)
-        _until(lambda: select.select([end], [], [], 1.5)[0] == [], end)
-        _type(end, "\n" if not quotation else f"{quotation}\n", "READY ")
-    finally:
-        os.close(end)
-        os.waitpid(pid, 0)
+    assert interactive(name, "tokenkeeper get p", b"' ") == name
     assert not (tmp_path / "mark").exists()
-    if not quotation:
-        assert record.read_text() == name
 
 
-def _type(end, text, until):
-    os.write(end, text.encode())
+@pytest.mark.parametrize("quotation", ["'", '"'])
+def test_bash_in_a_quotation(interactive, strange, tmp_path, quotation):
+    """In a quotation that was begun, a name that would end it is not offered: a bell rings."""
+    assert interactive(strange[1], f"tokenkeeper get {quotation}p", b"\x07") == "p"
+    assert not (tmp_path / "mark").exists()
+
+
+def _until(end, wanted):
+    """Read what a terminal shows until there is *wanted*."""
     seen = b""
-    ends_at = time.monotonic() + 60
-    while until.encode() not in seen.replace(text.strip().encode(), b""):
-        assert time.monotonic() < ends_at, seen
-        if select.select([end], [], [], 1)[0]:
+    while True:
+        ready, _, _ = select.select([end], [], [], 60 if wanted else 0.2)
+        assert ready or not wanted, seen
+        if ready:
             seen += os.read(end, 65536)
-
-
-def _until(quiet, end):
-    while not quiet():
-        os.read(end, 65536)
+        if wanted in seen:
+            return

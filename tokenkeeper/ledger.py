@@ -58,13 +58,13 @@ class Ledger:
         self._cooldown_seconds = cooldown_seconds
         self._retry = retry
         self._clock = clock
-        self.rejections = Rejections(clock)
-        self.clock_steps = ClockSteps(clock)
+        self.rejections: Rejections = Rejections(clock)
+        self.clock_steps: ClockSteps = ClockSteps(clock)
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
         """Let refusals go: another thread may have been in the middle of noting one."""
-        self.cooldown = Cooldown(self._cooldown_seconds, self._retry, self._clock)
+        self.cooldown: Cooldown = Cooldown(self._cooldown_seconds, self._retry, self._clock)
 
     # ---- entries
 

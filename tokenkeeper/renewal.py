@@ -50,7 +50,7 @@ class Renewal(Flight[HeldToken]):
         self.after_refusal = after_refusal
         self.asked_again = False
         self.attempts = 0
-        self.took_off = 0.0
+        self.took_off: float = 0.0
 
     def granted(self, held: HeldToken, clock: Clock) -> TokenEvent:
         """Return what there is to tell of a token that came."""

@@ -13,7 +13,7 @@ from tokenkeeper.fork import late_import
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.verdict import known_code
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.retry import is_transient
+from tokenkeeper.retry import RetryPolicy, is_transient
 
 __all__ = ["Recipe", "ReloadableProvider"]
 
@@ -81,8 +81,8 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
     def _take(self, registration: R) -> None:
         provider = registration.make_provider()
         self._current = registration, provider
-        self.buffer_seconds = provider.buffer_seconds
-        self.retry = provider.retry
+        self.buffer_seconds: float = provider.buffer_seconds
+        self.retry: RetryPolicy | None = provider.retry
 
     def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask for a token."""

@@ -102,6 +102,16 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
 
         return self._ask(request)
 
+    def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Ask for a token in place of *token*, which an API refused, as :meth:`refresh_token`."""
+
+        def request(provider: BaseOAuth2Provider) -> _Answer:
+            if provider is self._granted_by:
+                return provider.replace_refused_token(token)
+            return provider.acquire_token()
+
+        return self._ask(request)
+
     def _ask(self, request: Callable[[BaseOAuth2Provider], _Answer]) -> _Answer:
         provider = self._current[1]
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tokenkeeper.clock import Clock, utc
-from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS, ClockStep, ClockSteps
+from tokenkeeper.clock_steps import ClockSteps
 from tokenkeeper.cooldown import Cooldown
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, TokenRejectedError
 from tokenkeeper.held import HeldToken
@@ -162,10 +162,7 @@ class Ledger:
 
     def up_to_date(self, held: HeldToken) -> HeldToken:
         """Return *held* after the steps that the clocks took between its grant and now."""
-        offset = self.clock_steps.offset
-        if offset - held.clock_offset <= CLOCK_STEP_SECONDS:
-            return held
-        return held.after_step(ClockStep(offset), self._clock.monotonic(), 0.0)
+        return held.caught_up(self.clock_steps.offset, self._clock.monotonic())
 
     # ---- what a person may know
 

@@ -212,7 +212,7 @@ ROWS = {
 def test_what_vendors_ask_for(server, ask, row):
     """Each vendor's shape of a token request can be written down, and is what is sent."""
     options, headers, content = ROWS[row]
-    assert ask(**options).access_token == "granted"
+    assert ask(**options).access_token == "the-token"
     (sent,) = server.requests
     assert sent.method == "POST"
     assert sent.path == "/token"
@@ -233,7 +233,7 @@ def test_what_the_commands_send(server, write, monkeypatch, command, row):
     options, headers, content = ROWS[row]
     result = CliRunner().invoke(cli, [command, "api", "--config", str(write(**options))])
     assert result.exit_code == 0, result.output
-    assert ("granted" in result.stdout.split()) is (command == "get")
+    assert ("the-token" in result.stdout.split()) is (command == "get")
     (sent,) = [each for each in server.requests if each.method == "POST"]
     assert {name: sent.headers.get(name) for name in headers} == headers
     assert sent.query == content.get("query", [])
@@ -260,7 +260,7 @@ class TestLives:
     def test_accept_token_types(self, server, ask, given):
         """A ``token_type`` that is accepted by name is taken."""
         server.answer = (200, GRANT | {"token_type": "N_A"})
-        assert ask(accept_token_types=given).access_token == "granted"
+        assert ask(accept_token_types=given).access_token == "the-token"
         with pytest.raises(TokenAcquisitionError):
             ask()
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
-GRANT = {"access_token": "granted", "token_type": "Bearer", "expires_in": 3600}
+GRANT = {"access_token": "the-token", "token_type": "Bearer", "expires_in": 3600}
 
 
 @dataclass

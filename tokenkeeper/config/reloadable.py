@@ -11,6 +11,7 @@ from tokenkeeper import portal
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.fork import late_import
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.verdict import known_code
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import is_transient
 
@@ -108,7 +109,7 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
             if inspect.isawaitable(answer):
                 return self._finish(answer, provider, request)
         except TokenAcquisitionError as refused:
-            if is_transient(refused):
+            if is_transient(refused) and known_code(refused.error or "") != "invalid_client":
                 raise
             self._look_again(self)
             if self._current[1] is provider:

@@ -11,6 +11,7 @@ from tokenkeeper import (
     OAuth2Token,
     TokenAcquisitionError,
     TokenKeeper,
+    TokenRejectedError,
 )
 from tokenkeeper.schedule import MARGIN_SECONDS
 from tokenkeeper.testing import SteppedClock
@@ -180,10 +181,17 @@ class Promises(RuleBasedStateMachine):
         refused, before = self.held(), self.server.requests
         self.server.revoked.add(refused)
         for _ in range(3):  # a crowd with the same refused token
+            made = self.server.requests
             try:
                 token = self.keeper.renew_refused("api", refused)
+            except TokenRejectedError:
+                assert self.server.requests == made, "a request within a pause"
+                self.server.revoked.discard(refused)  # it goes on being served to other APIs
+                return
             except TokenAcquisitionError:
                 assert self.server.mood != "grants"
+                if self.keeper._held["api"].dead_at > self.clock.monotonic():
+                    self.server.revoked.discard(refused)
             else:
                 assert token != refused
                 assert self.server.works(token)

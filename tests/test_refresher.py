@@ -138,11 +138,8 @@ class Observed(SteppedClock):
     def __init__(self):
         super().__init__()
         self.naps = queue.SimpleQueue()
-        self.before_nap = []
 
     def wait(self, event, timeout):
-        if self.before_nap:
-            self.before_nap.pop()()
         self.naps.put((timeout, event.is_set()))
         return super().wait(event, timeout)
 
@@ -215,7 +212,15 @@ class TestNaps:
         """What is scheduled between the look at the schedule and the nap ends the nap at once."""
         start = clock.monotonic()
         refresher.schedule("late", start + 4.0)
-        clock.before_nap.append(lambda: refresher.schedule("soon", start + 1.0))
+        reckon, others = refresher._nap_seconds, ["soon"]
+
+        def reckon_and_be_overtaken():
+            seconds = reckon()
+            while others:
+                refresher.schedule(others.pop(), start + 1.0)
+            return seconds
+
+        refresher._nap_seconds = reckon_and_be_overtaken
         refresher.start()
         assert clock.next_nap() == (4.0, True)
         assert clock.next_nap() == (1.0, False)
@@ -229,17 +234,20 @@ class TestNaps:
         refresher.schedule("late", start + 6.0)
         refresher.start()
         clock.next_nap()
-        monotonic, looks, others = clock.monotonic, iter(["due", "nap"]), []
+        looks, others = iter(["first is due", "late is not", "a nap until late"]), []
 
-        def reckon():
-            if threading.current_thread() is refresher._thread and next(looks, None) == "nap":
-                other = threading.Thread(target=refresher.schedule, args=("soon", start + 3.0))
-                other.start()
-                other.join(0.2)  # it waits for the lock, unless there is none
-                others.append(other)
-            return monotonic()
+        class Heap(list):
+            def __getitem__(self, index):
+                entry = super().__getitem__(index)
+                mine = threading.current_thread() is refresher._thread
+                if mine and next(looks, "") == "a nap until late":
+                    other = threading.Thread(target=refresher.schedule, args=("soon", start + 3))
+                    other.start()
+                    other.join(0.2)  # it waits for the lock, unless there is none
+                    others.append(other)
+                return entry
 
-        clock.monotonic = reckon
+        refresher._heap = Heap(refresher._heap)
         clock.step(2.0)
         assert renewed.get(timeout=10) == "first"
         nap = clock.next_nap()

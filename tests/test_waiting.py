@@ -7,6 +7,7 @@ from tokenkeeper import (
     RetryPolicy,
     TokenAcquisitionError,
     TokenRefreshError,
+    TokenRejectedError,
     TokenWaitTimeoutError,
 )
 
@@ -118,11 +119,12 @@ class TestRefused:
         assert source.requests == 2
 
     def test_a_server_that_grants_the_same_again(self, keeper, source):
-        """A server that grants the very token again is asked once for each refusal."""
+        """A server that grants the very token again is asked twice, and then it is an error."""
         source.acquire_token = lambda grant=source.acquire_token: _same(source, grant)
         refused = keeper.get_token("api")
-        assert keeper.renew_refused("api", refused) == refused
-        assert source.requests == 2
+        with pytest.raises(TokenRejectedError, match="returned the refused token again"):
+            keeper.renew_refused("api", refused)
+        assert source.requests == 3
         assert keeper.get_token("api") == refused
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         OAuth2Error,
         TokenAcquisitionError,
         TokenRefreshError,
+        TokenRejectedError,
         TokenWaitTimeoutError,
         UnknownProviderError,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "TokenAcquisitionError",
     "TokenKeeper",
     "TokenRefreshError",
+    "TokenRejectedError",
     "TokenWaitTimeoutError",
     "UnknownProviderError",
     "__version__",
@@ -63,6 +65,7 @@ _HOMES = {
         "OAuth2Error",
         "TokenAcquisitionError",
         "TokenRefreshError",
+        "TokenRejectedError",
         "TokenWaitTimeoutError",
         "UnknownProviderError",
     ),

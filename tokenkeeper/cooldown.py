@@ -50,9 +50,10 @@ class Cooldown:
 
 
 def _seconds_of(seconds: float, policy: RetryPolicy, refusal: TokenAcquisitionError) -> float:
+    asked = policy.retry_after_seconds(refusal)
     if is_transient(refusal):
-        seconds = min(seconds, TRANSIENT_SECONDS)
-    return max(seconds, policy.retry_after_seconds(refusal))
+        return asked or min(seconds, TRANSIENT_SECONDS)
+    return max(seconds, asked)
 
 
 def _ends_at(

@@ -12,7 +12,9 @@
     ├── ServedStale            a renewal failed, and callers go on with the token at hand
     ├── CooledDown             there is no valid token, and nobody asks for one for a while
     ├── TokenRefused           an API refused a token, whatever its lifetime said
-    └── TokenCleared           a token was forgotten
+    ├── TokenRejected          ... and refuses what is granted instead, so a pause begins
+    ├── TokenCleared           a token was forgotten
+    └── ProviderRemoved        a provider was removed from its keeper
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ __all__ = [
     "AcquisitionFailed",
     "CooledDown",
     "EventHook",
+    "ProviderRemoved",
     "RenewalFailed",
     "ServedStale",
     "TokenAcquired",
@@ -33,6 +36,7 @@ __all__ = [
     "TokenEvent",
     "TokenGranted",
     "TokenRefused",
+    "TokenRejected",
     "TokenRenewed",
 ]
 
@@ -83,6 +87,8 @@ class TokenDenied(TokenEvent):
     :ivar error: the server's code (RFC 6749 §5.2), where it said one.
     :ivar status_code: the HTTP status, where there was an answer.
     :ivar reason: the error in words.
+    :ivar network_reason: why there was no answer, in one of a few words such as ``dns``, ``tls``,
+        ``timeout`` or ``connection_refused``; ``None`` where there was one.
     """
 
     attempts: int
@@ -91,6 +97,7 @@ class TokenDenied(TokenEvent):
     error: str | None
     status_code: int | None
     reason: str
+    network_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +136,32 @@ class TokenRefused(TokenEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class TokenRejected(TokenEvent):
+    """An API refuses freshly granted tokens: for a while its refusals cause no token request.
+
+    Reported once for each such pause, at its first refusal. Callers of ``renew_refused`` get
+    :class:`~tokenkeeper.exceptions.TokenRejectedError`, those of ``get_token`` the token.
+
+    :ivar tokens: how many tokens were refused in a row.
+    :ivar pause_seconds: how long refusals cause no token request.
+    """
+
+    tokens: int
+    pause_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class TokenCleared(TokenEvent):
     """A token was forgotten: somebody cleared it, or removed its provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderRemoved(TokenEvent):
+    """A provider was removed, by ``remove_provider()`` or ``reload()``, and its token with it.
+
+    It comes after the :class:`TokenCleared` of its token. No event of that provider follows unless
+    the name is registered again. ``close()`` reports no removals.
+    """
 
 
 class EventHook(Protocol):

@@ -7,15 +7,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tokenkeeper import portal
-from tokenkeeper.clock import Clock, instant
+from tokenkeeper.clock import Clock, Instant, instant
 from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.schedule import deadlines, lifetime_seconds
+from tokenkeeper.retry import is_transient
+from tokenkeeper.schedule import (
+    SOON_SECONDS,
+    Deadlines,
+    deadlines,
+    deadlines_of_same_token,
+    lifetime_seconds,
+)
 
-__all__ = ["fetch"]
+__all__ = ["LONGEST_MOMENT_SECONDS", "fetch", "moment"]
+
+LONGEST_MOMENT_SECONDS = 2.0
+"""A server that answers well, and wants to be asked again within this time, only said that it is
+too early to ask."""
+
+AFTER_EXPIRY_SECONDS = 0.1
+"""Where a server grants no other token until one has expired, it is asked so long after the expiry:
+the token began to live while the first request was on its way."""
 
 
 def fetch(
@@ -25,19 +40,18 @@ def fetch(
     sent: int,
     clock: Clock,
     jitter: Callable[[], float],
+    refused: bool = False,
 ) -> HeldToken:
     """Ask *provider* once for a token, in the place of *replaces* if there was one. Blocks.
 
     :param sent: the keeper's count as the request leaves.
+    :param refused: whether an API refused the token that is replaced.
     :raises TokenAcquisitionError: if what comes back is no token, or was dead when it came.
     :raises Exception: what the provider raises.
     """
     before = instant(clock)
     with _naming_the_host(provider.provider_name):
-        if replaces is None:
-            token: object = portal.call(provider.acquire_token)
-        else:
-            token = portal.call(provider.refresh_token, replaces.token)
+        token = _asked(provider, replaces, refused=refused)
     after = instant(clock)
     name = provider.provider_name
     if not isinstance(token, OAuth2Token):
@@ -47,7 +61,23 @@ def fetch(
             transient=False,
         )
     lifetime = lifetime_seconds(token.expires_at.timestamp(), before, after)
-    times = deadlines(before.monotonic, lifetime, provider.buffer_seconds, jitter())
+    same = _same_token(token, replaces, before.monotonic + lifetime, before, after)
+    if same is not None and after.monotonic >= same.dead_at:
+        wait = max(SOON_SECONDS, same.ends_at - after.monotonic + AFTER_EXPIRY_SECONDS)
+        raise TokenAcquisitionError(
+            f"provider {name!r}: the server granted the same token again, which is about to "
+            f"expire; another one is requested in {wait:.1f} s",
+            provider_name=name,
+            transient=True,
+            retry_after=wait,
+        )
+    times = same or deadlines(
+        before.monotonic,
+        lifetime,
+        provider.buffer_seconds,
+        jitter(),
+        _refresh_after(token, before, after),
+    )
     if after.monotonic < times.dead_at:
         return HeldToken.of(token, times, sent, replaces, after.offset)
     took = after.monotonic - before.monotonic
@@ -90,3 +120,43 @@ def _naming_the_host(provider_name: str) -> Iterator[None]:
             provider_name=provider_name,
             transient=threading.main_thread().is_alive(),  # else the interpreter ends
         ) from error
+
+
+def _asked(provider: BaseOAuth2Provider, replaces: HeldToken | None, *, refused: bool) -> object:
+    """Call *provider*, once."""
+    if replaces is None:
+        return portal.call(provider.acquire_token)
+    method = provider.replace_refused_token if refused else provider.refresh_token
+    try:
+        return portal.call(method, replaces.token)
+    except TokenAcquisitionError as error:
+        if moment(error) is not None:  # less than a second is left, and callers may be waiting
+            error.retry_after = SOON_SECONDS
+        raise
+
+
+def moment(error: TokenAcquisitionError) -> float | None:
+    """Return how long to wait after an answer that only said that it is too early to ask."""
+    wait = error.retry_after
+    answered_well = error.status_code in (None, 200) and error.error is None and is_transient(error)
+    return wait if answered_well and wait and wait <= LONGEST_MOMENT_SECONDS else None
+
+
+def _same_token(
+    token: OAuth2Token,
+    replaces: HeldToken | None,
+    ends_at: float,
+    before: Instant,
+    after: Instant,
+) -> Deadlines | None:
+    """Return the deadlines of *token* if it is the one that it replaces, with the same expiry."""
+    if replaces is None or token.access_token != replaces.access_token:
+        return None
+    return deadlines_of_same_token(replaces.times, ends_at, before.monotonic, after.monotonic)
+
+
+def _refresh_after(token: OAuth2Token, before: Instant, after: Instant) -> float | None:
+    """Return after how many seconds the server wants *token* renewed, where it says so."""
+    if token.refresh_at is None:
+        return None
+    return lifetime_seconds(token.refresh_at.timestamp(), before, after)

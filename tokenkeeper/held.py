@@ -73,9 +73,8 @@ class HeldToken:
 
         :param jitter: a number from 0 to 1 that spreads renewals which are due all at once.
         """
-        ahead = max(step.offset - self.clock_offset, step.set_back)
-        if ahead <= 0:  # the wall clock was set back: what it gains from here on counts
-            return replace(self, clock_offset=step.offset)
+        # Nothing if the wall clock was set back; then what it gains from here on counts.
+        ahead = max(0.0, step.offset - self.clock_offset, step.set_back)
         dead_at = self.dead_at - ahead
         renew_at = self.renew_at - ahead
         if renew_at <= now < self.renew_at:
@@ -91,6 +90,11 @@ class HeldToken:
             renew_at=renew_at,
             clock_offset=step.offset,
         )
+
+    @property
+    def times(self) -> Deadlines:
+        """Its deadlines."""
+        return Deadlines(self.renew_at, self.stale_at, self.dead_at, self.ends_at)
 
     @property
     def is_refused(self) -> bool:

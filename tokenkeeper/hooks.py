@@ -17,6 +17,7 @@ from tokenkeeper.events import (
     TokenDenied,
     TokenEvent,
     TokenGranted,
+    TokenRejected,
     TokenRenewed,
 )
 from tokenkeeper.exceptions import InvalidConfigurationError
@@ -31,7 +32,7 @@ MAX_PENDING_EVENTS = 1000
 a hook shows once it goes on should be recent."""
 
 
-LOGGED_EVENTS = (TokenGranted, TokenDenied)
+LOGGED_EVENTS = (TokenGranted, TokenDenied, TokenRejected)
 """What :func:`write_log_line` has a line for."""
 
 
@@ -188,10 +189,11 @@ class _Queue:
 
 
 def write_log_line(event: TokenEvent) -> None:
-    """Log one line for a token that came, or did not; the event's fields are the record's.
+    """Log one line for a token that came, or did not, and for each pause after refusals.
 
-    They are JSON as they are: ``occurred_at`` is ISO 8601. Beside those, a record's ``event_name``
-    is the name of the event's class; ``event`` would be the message of the line to structlog.
+    The event's fields are the record's, and JSON as they are: ``occurred_at`` is ISO 8601. Beside
+    those, a record's ``event_name`` is the name of the event's class; ``event`` would be the
+    message of the line to structlog.
     """
     match event:
         case TokenGranted():
@@ -202,6 +204,13 @@ def write_log_line(event: TokenEvent) -> None:
             level, line = logging.WARNING, f"token {what}: {event.reason}"
             if event.provider_name not in line:  # the error of a provider of one's own, perhaps
                 line = f"provider {event.provider_name!r}: {line}"
+        case TokenRejected():
+            level = logging.WARNING
+            line = (
+                f"provider {event.provider_name!r}: an API refuses freshly granted tokens "
+                f"({event.tokens} in a row): for {event.pause_seconds:.0f} s its refusals cause no "
+                "token request"
+            )
         case _:
             return
     if _log.isEnabledFor(level):

@@ -149,11 +149,17 @@ class TokenKeeper(StaysHere):
     def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
     ) -> str:
-        """Return a valid access token in the place of *refused_token*, which an API refused (401).
+        """Return a valid access token in place of *refused_token*, which an API refused (401).
 
         Naming the refused token makes a hundred workers that were refused at once cause one
-        renewal: who comes late gets what the first one caused. A refused token is not handed out
-        again, whatever its lifetime says. Raises what :meth:`get_token` raises.
+        renewal: who comes late gets what the first one caused. It never returns a token that was
+        refused.
+
+        :raises TokenRejectedError: if the API refuses freshly granted tokens as well, or the server
+            grants the refused one again. For a while refusals then cause no token request, and
+            ``get_token`` goes on returning the token: other APIs may accept it.
+
+        Also raises what :meth:`get_token` raises.
         """
         wish = self._renewals.wish(provider_name, refused=refused_token, timeout=timeout)
         return self._wait_for(self._renewals.ask(wish), wish).access_token
@@ -192,8 +198,10 @@ class TokenKeeper(StaysHere):
         failed); "closed" after :meth:`close`. ``providers`` has for each name its ``status``,
         which may also be "idle" (no token, and no failure: nobody asked yet), ``state``,
         ``remaining_seconds`` and ``renews_in_seconds`` as in :meth:`get_cached_token_info`,
-        ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC). ``dropped_events`` is
-        there once a hook was so slow that it missed events, and says how many.
+        ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC). While an API refuses
+        freshly granted tokens the provider is "degraded", and ``refused_by_api`` says how many it
+        refused in a row; at other times that key is missing. ``dropped_events`` is there once a
+        hook was so slow that it missed events, and says how many.
 
         It asks no server and waits for nobody. A provider that is down stays so until somebody
         asks for its token again, so a probe that keeps callers away should ask by itself:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS, ClockStep, ClockSteps
 from tokenkeeper.cooldown import Cooldown
-from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
+from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, TokenRejectedError
 from tokenkeeper.held import HeldToken
+from tokenkeeper.rejections import Rejections, Ruling
 from tokenkeeper.retry import RetryPolicy, is_interruption, is_transient
 
 __all__ = ["Ledger", "Setback", "Trouble"]
@@ -57,6 +58,7 @@ class Ledger:
         self._cooldown_seconds = cooldown_seconds
         self._retry = retry
         self._clock = clock
+        self.rejections = Rejections(clock)
         self.clock_steps = ClockSteps(clock)
         self.after_fork_in_child()
 
@@ -70,16 +72,38 @@ class Ledger:
         """Publish a token that came."""
         self.cooldown.forget(name)
         self.troubles.pop(name, None)
+        self.rejections.granted(name, held.access_token)
         self.held[name] = held
 
-    def refuse(self, name: str, held: HeldToken) -> HeldToken:
-        """Note that an API refused *held*, and return it, dead."""
-        dead = self.held[name] = held.after_refusal()
-        return dead
+    def refuse(self, name: str, held: HeldToken) -> tuple[HeldToken, Ruling]:
+        """Note that an API refused *held*; return what is held now, and what follows."""
+        ruling = self.rejections.note(name, held.access_token)
+        if not ruling.keeps:
+            held = self.held[name] = held.after_refusal()
+        return held, ruling
+
+    def brings_refused(self, name: str, held: HeldToken, *, after_refusal: bool) -> bool:
+        """Return whether *held*, newly granted, was refused by an API before.
+
+        :param after_refusal: whether it was asked for because a token was refused.
+        """
+        current = self.held.get(name)
+        wanted = after_refusal or (current is not None and current.is_refused)
+        return wanted and self.rejections.knows(name, held.access_token)
+
+    def keep_refused(self, name: str, held: HeldToken) -> TokenRejectedError:
+        """Publish a refused token that the server granted again; return the error for callers.
+
+        The server says that it is valid, and other APIs may accept it.
+        """
+        self.keep(name, held)
+        self.rejections.granted_again(name)
+        return self.rejections.error(name)
 
     def advance(self, name: str) -> bool:
         """Have a token renewed at once and forget what was refused; ``False`` if none is held."""
         self.cooldown.forget(name)
+        self.rejections.forget(name)
         held = self.held.get(name)
         if held is not None:
             self.held[name] = replace(held, renew_at=-math.inf)
@@ -88,6 +112,7 @@ class Ledger:
     def forget(self, name: str) -> bool:
         """Forget all of *name*; say if there was a token."""
         self.cooldown.forget(name)
+        self.rejections.forget(name)
         self.troubles.pop(name, None)
         return self.held.pop(name, None) is not None
 
@@ -168,8 +193,12 @@ class Ledger:
         now = self._clock.monotonic()
         held, trouble = self.held.get(name), self.troubles.get(name)
         told = {} if held is None else held.describe(self._clock)
+        rejecting = self.rejections.is_rejecting(name)
+        last_error = None if trouble is None else trouble.error
+        if rejecting and last_error is None:
+            last_error = str(self.rejections.error(name))
         if told.get("state", "expired") != "expired":
-            status = "ok" if trouble is None else "degraded"
+            status = "degraded" if trouble is not None or rejecting else "ok"
         else:
             status = "idle" if trouble is None else "down"
         return {
@@ -178,6 +207,7 @@ class Ledger:
             "remaining_seconds": told.get("remaining_seconds"),
             "renews_in_seconds": told.get("renews_in_seconds"),
             "failures": 0 if trouble is None else trouble.failures,
-            "last_error": None if trouble is None else trouble.error,
+            "last_error": last_error,
             "last_failure_at": trouble and utc(self._clock, trouble.at - now).isoformat(),
+            **({"refused_by_api": self.rejections.tokens(name)} if rejecting else {}),
         }

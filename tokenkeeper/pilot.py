@@ -10,14 +10,23 @@ from typing import Protocol
 
 from tokenkeeper.clock import Clock
 from tokenkeeper.crew import Crew
-from tokenkeeper.exceptions import InvalidConfigurationError, KeeperClosedError, OAuth2Error
-from tokenkeeper.fetch import fetch
+from tokenkeeper.exceptions import (
+    InvalidConfigurationError,
+    KeeperClosedError,
+    OAuth2Error,
+    TokenAcquisitionError,
+)
+from tokenkeeper.fetch import LONGEST_MOMENT_SECONDS, fetch, moment
 from tokenkeeper.held import HeldToken
 from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.renewal import Renewal
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 
 __all__ = ["Pilot", "Tower", "closed_meanwhile", "is_flown_here"]
+
+ASK_AGAIN_SECONDS = 1.0
+"""How long to wait where a server grants the refused token again. Many date their tokens in whole
+seconds, and within one of them grant an equal token."""
 
 _flown_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_flight", default=None)
 """The flight that called this code; anyio carries it over into coroutines."""
@@ -28,6 +37,10 @@ class Tower(Protocol):
 
     def next_count(self) -> int:
         """Return a number larger than all before: so wishes and requests have an order."""
+        ...
+
+    def must_ask_again(self, flight: Renewal, held: HeldToken) -> bool:
+        """Return whether *held* was refused by an API, and one more request may bring another."""
         ...
 
     def land_well(self, flight: Renewal, held: HeldToken) -> None:
@@ -93,13 +106,10 @@ class Pilot:
         handled_before = sys.exception()
         struck: BaseException | None = None
         try:
-            held = call_with_retries(
-                partial(self._attempt_inline if inline else self._attempt, flight, tower),
-                provider.retry or self._retry,
-                clock=self._clock,
-                closing=self._crew.leaving,
-                wanted_at=flight.is_wanted_at,
-            )
+            held = self._fetched(flight, tower, inline)
+            if tower.must_ask_again(flight, held):
+                self._wait(ASK_AGAIN_SECONDS)
+                held = self._fetched(flight, tower, inline)
             tower.land_well(flight, held)
         except BaseException as error:  # noqa: BLE001 - whatever it was, nobody must wait for ever
             if isinstance(error, _InterruptedError):
@@ -115,11 +125,42 @@ class Pilot:
         if struck is not None:  # the host's own affair, which it is told as it was thrown
             raise struck
 
+    def _fetched(self, flight: Renewal, tower: Tower, inline: bool) -> HeldToken:
+        """Return what the provider grants, asked again where that is worth it.
+
+        A server that only says that it is too early is asked again although nobody waits yet:
+        callers that come meanwhile find the request under way.
+        """
+        give_up_at = self._clock.monotonic() + 2 * LONGEST_MOMENT_SECONDS
+        while True:
+            try:
+                return call_with_retries(
+                    partial(self._attempt_inline if inline else self._attempt, flight, tower),
+                    flight.provider.retry or self._retry,
+                    clock=self._clock,
+                    closing=self._crew.leaving,
+                    wanted_at=flight.is_wanted_at,
+                )
+            except TokenAcquisitionError as error:
+                wait = moment(error)
+                if wait is None or self._clock.monotonic() + wait > give_up_at:
+                    raise
+            self._wait(wait)
+
+    def _wait(self, seconds: float) -> None:
+        if self._clock.wait(self._crew.leaving, seconds):
+            raise closed_meanwhile()
+
     def _attempt(self, flight: Renewal, tower: Tower) -> HeldToken:
         flight.began = sent = tower.next_count()
         flight.attempts += 1
         return fetch(
-            flight.provider, flight.replaces, sent=sent, clock=self._clock, jitter=self._jitter
+            flight.provider,
+            flight.replaces,
+            sent=sent,
+            clock=self._clock,
+            jitter=self._jitter,
+            refused=flight.after_refusal,
         )
 
     def _attempt_inline(self, flight: Renewal, tower: Tower) -> HeldToken:

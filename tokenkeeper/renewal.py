@@ -30,16 +30,25 @@ class Renewal(Flight[HeldToken]):
 
     :ivar attempts: requests made so far.
     :ivar took_off: when, on the keeper's monotonic clock.
+    :ivar after_refusal: whether an API refused the token that it replaces.
+    :ivar asked_again: whether the server was asked again because it granted a refused token.
     :ivar context: in which it is flown: that of the caller who began it, where there is one.
     """
 
     def __init__(
-        self, provider: BaseOAuth2Provider, replaces: HeldToken | None, context: Context
+        self,
+        provider: BaseOAuth2Provider,
+        replaces: HeldToken | None,
+        context: Context,
+        *,
+        after_refusal: bool = False,
     ) -> None:
         super().__init__()
         self.context = context
         self.provider = provider
         self.replaces = replaces
+        self.after_refusal = after_refusal
+        self.asked_again = False
         self.attempts = 0
         self.took_off = 0.0
 
@@ -58,6 +67,7 @@ class Renewal(Flight[HeldToken]):
                 error=getattr(error, "error", None),  # a closed keeper's error knows none
                 status_code=getattr(error, "status_code", None),
                 reason=str(error),
+                network_reason=getattr(error, "network_reason", None),
             )
         ]
         name, now = figures["provider_name"], figures["occurred_at"]

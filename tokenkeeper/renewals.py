@@ -17,10 +17,17 @@ from typing import Any, Concatenate, ParamSpec
 
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.crew import Crew
-from tokenkeeper.events import EventHook, TokenCleared, TokenRefused
+from tokenkeeper.events import (
+    EventHook,
+    ProviderRemoved,
+    TokenCleared,
+    TokenRefused,
+    TokenRejected,
+)
 from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
+    TokenRejectedError,
     UnknownProviderError,
     as_refresh_error,
 )
@@ -28,7 +35,7 @@ from tokenkeeper.fork import notice_fork, renew
 from tokenkeeper.greenlets import check_greenlets
 from tokenkeeper.held import HeldToken
 from tokenkeeper.hooks import Hooks
-from tokenkeeper.ledger import Ledger
+from tokenkeeper.ledger import Ledger, Setback
 from tokenkeeper.pilot import Pilot, closed_meanwhile, is_flown_here
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.registry import Registry
@@ -139,36 +146,40 @@ class Renewals:
         check_greenlets()  # here too: gevent may have come by after the keeper was made
         name = wish.provider_name
         mine: Renewal | None = None
-        refused = False
         try:
             with self._lock:
                 self._follow_clocks()
                 now = self.clock.monotonic()
                 provider = self.registry.find(name)
                 held = self.held.get(name)
-                if held is not None and wish.refuses(held):
-                    refused = not held.is_refused  # by a crowd, perhaps: the first one counts
-                    if refused:
-                        self.hooks.line_up(TokenRefused(name, utc(self.clock)))
-                    held = self.ledger.refuse(name, held)
                 flight = self._flights.get(name)
-                granted = held is not None and wish.is_granted_by(held, now)
+                rejection: TokenRejectedError | None = None
+                refused = held is not None and self._is_refused(wish, held)
+                if held is not None and refused:
+                    held, rejection = self._refuse(name, held, flight)
+                granted = held is not None and self._is_granted(wish, held, now)
                 if held is not None and granted:
                     # Without a refresher the first caller in the buffer renews, the others go on.
                     in_time = self.crew.background or now < held.renew_at
                     if in_time or flight is not None or wish.force:
                         return held
-                elif flight is None and not wish.force:
+                elif flight is None and rejection is None and not wish.force:
                     self.ledger.cooldown.check(name)
-                if flight is None:
-                    flight = mine = Renewal(provider, held, callers_context())
+                if flight is None and rejection is None:
+                    after_refusal = refused or (held is not None and held.is_refused)
+                    flight = mine = Renewal(
+                        provider, held, callers_context(), after_refusal=after_refusal
+                    )
                     self._take_off(mine)
-                if not granted:  # who has a token in hand does not wait for retries
+                if flight is not None and not granted:
+                    # A caller that has a token does not wait for retries.
                     flight.join(wish.deadline)
             if mine is not None:
                 self._pilot.launch(mine, self, urgent=True)
             if refused:
                 self.hooks.tell()
+            if flight is None:
+                raise rejection or AssertionError("neither a renewal nor an error")
         except BaseException as struck:
             if mine is not None:
                 self._pilot.rescue(mine, self, struck)
@@ -181,6 +192,52 @@ class Renewals:
                 transient=False,
             )
         return flight
+
+    def _is_granted(self, wish: Wish, held: HeldToken, now: float) -> bool:
+        return wish.is_granted_by(held, now) and not self._is_refused(wish, held)
+
+    def _is_refused(self, wish: Wish, held: HeldToken) -> bool:
+        """Return whether an API refused *held*, as *wish* says or others said before."""
+        if wish.refused is None:
+            return False
+        name, token = wish.provider_name, held.access_token
+        return wish.refuses(held) or self.ledger.rejections.knows(name, token)
+
+    def _refuse(
+        self, name: str, held: HeldToken, flight: Renewal | None
+    ) -> tuple[HeldToken, TokenRejectedError | None]:
+        """Note that an API refused *held*; return what is held now, and the error for the caller.
+
+        There is no error where a renewal is under way, or is to begin. Called with the lock held.
+        """
+        if held.is_refused or (flight is not None and flight.after_refusal):
+            return held, None  # refused by a crowd: the first one counts
+        held, ruling = self.ledger.refuse(name, held)
+        now = utc(self.clock)
+        if ruling.is_first:
+            self.hooks.line_up(TokenRefused(name, now))
+        if ruling.pause_begins:
+            self.hooks.line_up(self._rejected(name))
+        if ruling.renews or flight is not None:
+            return held, None
+        return held, self.ledger.rejections.error(name)
+
+    def _rejected(self, name: str) -> TokenRejected:
+        rejections = self.ledger.rejections
+        pause = rejections.pause_seconds(name)
+        return TokenRejected(name, utc(self.clock), rejections.tokens(name), pause)
+
+    def would_reject(self, name: str, token: str) -> bool:
+        """Return whether a refusal of *token* would cause no renewal, and get an error at once."""
+        rejections = self.ledger.rejections
+        with self._lock:
+            held = self.held.get(name)
+            return (
+                held is not None
+                and name not in self._flights
+                and (held.access_token == token or rejections.knows(name, held.access_token))
+                and rejections.is_paused(name)
+            )
 
     def outcome(self, flight: Renewal, wish: Wish) -> HeldToken | Renewal:
         """Return what *wish* gets from *flight*, which has landed, or what to wait for next.
@@ -196,10 +253,10 @@ class Renewals:
             if flight.interrupted and not self.crew.background:
                 return self.ask(wish)  # another caller flew it, and was interrupted
             current = self.held.get(wish.provider_name)
-            if current is None or not wish.is_granted_by(current, now):
+            if current is None or not self._is_granted(wish, current, now):
                 raise
             return current  # nobody's error while a token works
-        return held if wish.is_granted_by(held, now) else self.ask(wish)
+        return held if self._is_granted(wish, held, now) else self.ask(wish)
 
     def ask_for_all(self) -> list[tuple[Wish, HeldToken | Renewal]]:
         """Begin to renew every token held; return what to wait for."""
@@ -235,6 +292,7 @@ class Renewals:
         with self._lock:
             provider = self.registry.remove(name)
             self._forget([name])
+            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return provider
 
@@ -246,6 +304,7 @@ class Renewals:
                 return False
             self.registry.remove(name)
             self._forget([name])
+            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return True
 
@@ -298,7 +357,9 @@ class Renewals:
                 self.crew.refresher.schedule(name, held.renew_at)
                 return
             # In nobody's context: a thread may have that of whoever happened to start it.
-            flight = Renewal(self.registry.find(name), held, Context())
+            flight = Renewal(
+                self.registry.find(name), held, Context(), after_refusal=held.is_refused
+            )
             self._take_off(flight)
         try:
             self._pilot.launch(flight, self, urgent=False)
@@ -352,19 +413,43 @@ class Renewals:
             del self._flights[name]
         return counts
 
+    def must_ask_again(self, flight: Renewal, held: HeldToken) -> bool:
+        """Return whether *held* was refused by an API, and one more request may bring another."""
+        name = flight.provider.provider_name
+        with self._lock:
+            if flight.asked_again or not self._brings_refused(flight, held):
+                return False
+            flight.asked_again = True
+            return not self.ledger.rejections.insists(name)
+
+    def _brings_refused(self, flight: Renewal, held: HeldToken) -> bool:
+        name = flight.provider.provider_name
+        return self.ledger.brings_refused(name, held, after_refusal=flight.after_refusal)
+
     def land_well(self, flight: Renewal, held: HeldToken) -> None:
         """Hold the token that *flight* brought, and hand it to who waits."""
         name = flight.provider.provider_name
+        rejection: TokenRejectedError | None = None
         with self._lock:
             counts = self._touch_down(flight)
             if counts:
                 held = self.ledger.up_to_date(held)
+            if counts and self._brings_refused(flight, held):
+                rejection = self.ledger.keep_refused(name, held)
+                setback = Setback(held.renew_at, held.ends_at - self.clock.monotonic())
+                denied = flight.denied(rejection, setback, self.clock)
+                self.hooks.line_up(*denied, self._rejected(name))
+            elif counts:
                 self.ledger.keep(name, held)
-                self.crew.refresher.schedule(name, held.renew_at)
                 self.hooks.line_up(flight.granted(held, self.clock))
+            if counts:
+                self.crew.refresher.schedule(name, held.renew_at)
         if counts:
             self.crew.in_background()
-        flight.succeed(held)
+        if rejection is None:
+            flight.succeed(held)
+        else:
+            flight.fail(rejection)
         self.hooks.tell(log_here=True)
 
     def land_badly(self, flight: Renewal, error: OAuth2Error) -> None:

@@ -36,13 +36,13 @@ class Wish(NamedTuple):
         """Say whether *held* will do at *now*."""
         if now >= held.dead_at:
             return False
-        # A server may grant the same token again, so only an earlier grant of it is refused.
-        unfit = self.force or held.access_token == self.refused
-        return not unfit or self.is_older_than(held.sent)
+        if self.refuses(held):
+            return False
+        return not self.force or self.is_older_than(held.sent)
 
     def refuses(self, held: HeldToken) -> bool:
-        """Say whether *held* is the token that the API refused."""
-        return held.access_token == self.refused and not self.is_older_than(held.sent)
+        """Return whether *held* is the token that the API refused, granted again or not."""
+        return held.access_token == self.refused
 
     def patience(self, clock: Clock) -> float | None:
         """Return the seconds left to wait; ``None`` for as long as it takes."""
@@ -53,8 +53,8 @@ class Wish(NamedTuple):
     def out_of_time(self) -> TokenWaitTimeoutError:
         """Return the error for a caller whose timeout ended before there was a token."""
         return TokenWaitTimeoutError(
-            f"provider {self.provider_name!r}: no token within the timeout of this call; the "
-            "request goes on: call again, or allow more time",
+            f"provider {self.provider_name!r}: no new token within the timeout of this call. "
+            "The request goes on: call again, or allow more time.",
             provider_name=self.provider_name,
             transient=True,
         )

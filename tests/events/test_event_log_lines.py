@@ -2,14 +2,27 @@
 
 import json
 import logging
+import queue
+from contextlib import suppress
 
 import pytest
 from events.watching import Watcher, at
 
-from tokenkeeper import TokenAcquisitionError
+from tokenkeeper import TokenAcquisitionError, TokenRejectedError
 
 WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", status_code=401)
 OUTAGE = TokenAcquisitionError("down", status_code=503)
+
+
+class WarningsAsTheyCome(logging.Handler):
+    """Lets a test wait for a line that a thread of the keeper writes."""
+
+    def __init__(self):
+        super().__init__(logging.WARNING)
+        self.records = queue.SimpleQueue()
+
+    def emit(self, record):
+        self.records.put(record)
 
 
 class TestLogLines:
@@ -46,6 +59,26 @@ class TestLogLines:
             "invalid_client",
             401,
         )
+
+    def test_a_pause_after_refusals(self, keeper, caplog):
+        """A pause is one warning, however often the token is refused within it."""
+        warnings = WarningsAsTheyCome()
+        logging.getLogger().addHandler(warnings)
+        try:
+            for _ in range(10):
+                with suppress(TokenRejectedError):
+                    keeper.renew_refused("api", keeper.get_token("api"))
+            record = warnings.records.get(timeout=20)
+        finally:
+            logging.getLogger().removeHandler(warnings)
+        keeper.close()
+        assert sum(each.levelname == "WARNING" for each in caplog.records) == 1
+        assert record.getMessage() == (
+            "provider 'api': an API refuses freshly granted tokens (4 in a row): for 30 s its "
+            "refusals cause no token request"
+        )
+        assert (record.event_name, record.tokens) == ("TokenRejected", 4)
+        assert record.pause_seconds == 30.0
 
     def test_the_provider_is_named_once(self, keeper, source, caplog):
         """An error that names its provider is logged as it is."""

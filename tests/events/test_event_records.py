@@ -10,12 +10,14 @@ from tokenkeeper import events
 from tokenkeeper.events import (
     AcquisitionFailed,
     CooledDown,
+    ProviderRemoved,
     RenewalFailed,
     ServedStale,
     TokenAcquired,
     TokenCleared,
     TokenEvent,
     TokenRefused,
+    TokenRejected,
     TokenRenewed,
 )
 
@@ -30,7 +32,8 @@ class TestRecords:
             yield kind("api", now, 1, 0.5, 0.0, "invalid_client", 401, "no")
         yield ServedStale("api", now, 5.0)
         yield CooledDown("api", now, 30.0)
-        yield from (kind("api", now) for kind in (TokenRefused, TokenCleared))
+        yield TokenRejected("api", now, 4, 30.0)
+        yield from (kind("api", now) for kind in (TokenRefused, TokenCleared, ProviderRemoved))
 
     def test_every_kind_is_there(self):
         """The module names each kind, and each is an event."""

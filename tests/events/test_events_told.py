@@ -7,6 +7,7 @@ from tokenkeeper import KeeperClosedError, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.events import (
     AcquisitionFailed,
     CooledDown,
+    ProviderRemoved,
     RenewalFailed,
     ServedStale,
     TokenAcquired,
@@ -124,12 +125,21 @@ class TestWhatIsTold:
         ]
         assert watcher.empty()
 
-    def test_removed(self, keeper, watcher):
-        """Removing a provider clears its token."""
+    def test_removed(self, keeper, watcher, make_source, clock):
+        """Removing a provider clears its token, if there is one."""
+        keeper.add_provider(make_source("never asked"))
         keeper.get_token("api")
         watcher.next()
         keeper.remove_provider("api")
-        assert isinstance(watcher.next(), TokenCleared)
+        keeper.remove_provider("never asked")
+        assert [watcher.next() for _ in range(3)] == [
+            TokenCleared("api", at(clock)),
+            ProviderRemoved("api", at(clock)),
+            ProviderRemoved("never asked", at(clock)),
+        ]
+        keeper.add_provider(make_source("last"))
+        keeper.close()
+        assert watcher.empty()
 
     @pytest.mark.parametrize("error", [None, WRONG_SECRET])
     def test_what_does_not_count_is_not_told(self, keeper, watcher, source, in_thread, error):

@@ -27,7 +27,7 @@ class Signals:
         self.meters = MeterProvider([self.reader])
         self.tracers = TracerProvider()
         self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.hook = OpenTelemetryHook(self.meters, self.tracers, clock)
+        self.hook = OpenTelemetryHook(self.meters, self.tracers, clock, max_providers=3)
 
     def data_points(self, name):
         """Return what the SDK has of a metric."""
@@ -197,3 +197,26 @@ def test_without_an_sdk(clock):
     with TokenKeeper(hooks=[OpenTelemetryHook()], clock=clock, background=False) as keeper:
         keeper.add_provider(MockProvider("api", clock=clock))
         assert keeper.get_token("api")
+
+
+def test_a_removed_provider_has_no_life_left_to_report(keeper, provider, signals):
+    """The remaining lifetime of a provider that was removed is reported no longer."""
+    keeper.get_token("api")
+    assert signals.points("token.remaining_lifetime")
+    keeper.remove_provider("api")
+    assert not signals.points("token.remaining_lifetime")
+
+
+def test_as_many_providers_as_the_limit(keeper, signals, clock):
+    """Providers beyond the limit are counted together, until one is removed."""
+    for number in range(10):
+        keeper.add_provider(MockProvider(f"c{number}", clock=clock))
+        keeper.get_token(f"c{number}")
+    assert signals.points("token.requests") == {("c0",): 1, ("c1",): 1, ("c2",): 1, ("_other",): 7}
+    assert set(signals.points("token.remaining_lifetime")) == {("c0",), ("c1",), ("c2",)}
+    assert {span.attributes["tokenkeeper.provider.name"] for span in signals.spans} == {
+        f"c{number}" for number in range(10)
+    }
+    keeper.remove_provider("c0")
+    keeper.get_token("c9", force_refresh=True)
+    assert set(signals.points("token.remaining_lifetime")) == {("c1",), ("c2",), ("c9",)}

@@ -2,6 +2,8 @@
 
 import math
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -182,9 +184,39 @@ def test_no_token_ever(keeper, provider, value, clock, cleared):
 
 
 @pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionRefusedError(), "connection_refused"),
+        (socket.gaierror(-2, "no such name"), "dns"),
+        (ssl.SSLError(1, "no"), "tls"),
+        (TimeoutError(), "timeout"),
+        (requests.ReadTimeout(), "timeout"),
+        (ConnectionResetError(), "connection_broken"),
+        (TokenAcquisitionError("no", network_reason="dns"), "dns"),
+        (TokenAcquisitionError("no", network_reason="made up 8c1f"), "other"),
+        (
+            TokenAcquisitionError("no", network_reason="dns", error="invalid_client"),
+            "invalid_client",
+        ),
+    ],
+)
+def test_network_failures_are_named(keeper, provider, value, error, reason):
+    """Where no answer came, the reason is why."""
+    provider.script.append(error)
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api")
+    assert value("token_failures_total", kind="acquisition", reason=reason) == 1
+
+
+@pytest.mark.parametrize(
     ("error", "status", "reason"),
     [
         ("invalid_scope", 400, "invalid_scope"),
+        ("INVALID_CLIENT", 401, "invalid_client"),
+        ("bad_client_secret", 200, "invalid_client"),
+        ("RESOURCE_EXHAUSTED", 400, "too_many_requests"),
+        (None, 599, "http_5xx"),
+        (None, 999, "other"),
         ("made up 8c1f", 400, "http_400"),
         (None, 502, "http_502"),
         (None, None, "other"),
@@ -326,3 +358,127 @@ def test_openmetrics(registry, keeper, provider):
     families = {family.name: family for family in openmetrics_families(text)}
     assert families["tokenkeeper_tokens_granted"].type == "counter"
     assert families["tokenkeeper_token_expiry_timestamp_seconds"].type == "gauge"
+
+
+OUTCOMES = {
+    "acquired": lambda keeper, provider: keeper.get_token("api"),
+    "renewed": lambda keeper, provider: keeper.get_token("api", force_refresh=True),
+    "refused": lambda keeper, provider: keeper.renew_refused("api", keeper.get_token("api")),
+    "failed": lambda keeper, provider: _fail(keeper, provider, error="invalid_client"),
+    "failed otherwise": lambda keeper, provider: _fail(keeper, provider, status_code=418),
+    "cleared": lambda keeper, provider: keeper.clear_token("api"),
+}
+
+
+def _fail(keeper, provider, **fields):
+    provider.script.append(TokenAcquisitionError("no", **fields))
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api", force_refresh=True)
+
+
+def _series(registry, provider):
+    return [
+        sample
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.labels.get("provider") == provider
+    ]
+
+
+class TestLabels:
+    """How many time series there are, and how long."""
+
+    @pytest.mark.parametrize("last", OUTCOMES)
+    def test_removed_with_their_provider(self, keeper, provider, registry, clock, last):
+        """A provider that is removed leaves no time series, and the others keep theirs."""
+        keeper.add_provider(MockProvider("other", clock=clock))
+        keeper.get_token("other")
+        for outcome in OUTCOMES.values():
+            outcome(keeper, provider)
+        OUTCOMES[last](keeper, provider)
+        before = len(_series(registry, "other"))
+        assert _series(registry, "api")
+        keeper.remove_provider("api")
+        assert not _series(registry, "api")
+        assert len(_series(registry, "other")) == before
+
+    def test_a_provider_that_comes_back(self, keeper, provider, value, clock):
+        """A name that is registered again is counted from the start."""
+        keeper.get_token("api")
+        keeper.remove_provider("api")
+        keeper.add_provider(MockProvider("api", clock=clock))
+        keeper.get_token("api")
+        assert value("tokens_granted_total", kind="acquired") == 1
+        assert value("cooldowns_total") == 0
+
+    def test_removed_without_an_event_before(self, keeper, provider, registry):
+        """A provider that nobody asked for has no time series to remove."""
+        keeper.remove_provider("api")
+        assert not _series(registry, "api")
+
+    def test_as_many_as_the_limit(self, clock):
+        """Providers beyond the limit share one label, without gauges, until there is room."""
+        registry = prometheus_client.CollectorRegistry()
+        hook = PrometheusHook(registry, max_providers=3)
+        with TokenKeeper(hooks=[hook], clock=clock, background=False) as keeper:
+            for number in range(10):
+                provider = MockProvider(f"c{number}", clock=clock)
+                keeper.add_provider(provider)
+                keeper.get_token(provider.provider_name)
+                provider.script.append(WRONG_SECRET)
+                with pytest.raises(TokenAcquisitionError):
+                    keeper.get_token(provider.provider_name, force_refresh=True)
+                keeper.clear_token(provider.provider_name)
+            labels = {
+                sample.labels["provider"]
+                for family in registry.collect()
+                for sample in family.samples
+            }
+            assert labels == {"c0", "c1", "c2", "_other"}
+            granted = {"provider": "_other", "kind": "acquired"}
+            assert registry.get_sample_value("tokenkeeper_tokens_granted_total", granted) == 7
+            gauges = {
+                family.name
+                for family in registry.collect()
+                for sample in family.samples
+                if family.type == "gauge" and sample.labels["provider"] == "_other"
+            }
+            assert not gauges
+            keeper.remove_provider("c9")  # which has no label of its own to give
+            keeper.remove_provider("c0")
+            keeper.get_token("c1")
+            keeper.get_token("c8")
+            assert _series(registry, "c8")
+            assert not _series(registry, "c0")
+            assert _series(registry, "_other")
+
+
+REMOVED = """
+    import prometheus_client
+    from prometheus_client.multiprocess import MultiProcessCollector
+    from tokenkeeper import TokenKeeper
+    from tokenkeeper.integrations.prometheus import PrometheusHook
+    from tokenkeeper.testing import StaticProvider
+
+    with TokenKeeper(hooks=[PrometheusHook()], background=False) as keeper:
+        keeper.add_provider(StaticProvider("api", "a token"))
+        keeper.get_token("api")
+        keeper.remove_provider("api")
+    registry = prometheus_client.CollectorRegistry()
+    MultiProcessCollector(registry)
+    labels = {"provider": "api"}
+    name = "tokenkeeper_token_expiry_timestamp_seconds"
+    print(registry.get_sample_value(name, labels))
+"""
+
+
+def test_removed_in_the_multiprocess_mode(tmp_path):
+    """Where the client can't remove a time series, it warns of nothing, and neither do we."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(REMOVED)],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout.strip(), done.stderr, done.returncode) == ("inf", "", 0)

@@ -281,7 +281,7 @@ class TestOverLoopback:
         with TokenKeeper() as keeper:
             keeper.add_provider(GenericOAuth2Provider(wrong))
             for _ in range(100):
-                with pytest.raises(TokenAcquisitionError, match="check client_id"):
+                with pytest.raises(TokenAcquisitionError, match="Check client_id"):
                     keeper.get_token("api")
         assert server.stats().token_requests == 1
 

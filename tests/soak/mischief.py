@@ -63,12 +63,17 @@ class Mischief(Loop):
         self.tally = Tally()
         self._judge = Judge(board, self.tally, sample=10)
         self.done = Counter()
+        self._name = names[0]
         self._turns = deque((self._force, self._refuse, self._clear, self._replace))
 
     def act(self):
         what = self._turns.popleft()
         names = self._visiting if what == self._replace else self._staying
-        what(self._chance.choice(names))
+        if what != self._clear:
+            self._name = self._chance.choice(names)
+        # Cleared is what was refused last: tokens that are refused one after the other, and no
+        # sooner granted, are not renewed for a while, and readers would be given a revoked one.
+        what(self._name)
         self._turns.append(what)
         if len(self._board.banned) > BANNED_AT_MOST:
             latest = list(self._board.banned.items())[-BANNED_AT_MOST // 2 :]

@@ -27,7 +27,7 @@ def look_at_credentials(visit: Visit) -> Report:
     try:
         visit.held, began = within(visit.timeout, ask)
     except OAuth2Error as error:
-        problem = str(error).removeprefix(f"provider {provider.provider_name!r}: no token: ")
+        problem = str(error).removeprefix(f"provider {provider.provider_name!r}: ")
         return Report(Step.CREDENTIALS, (failure(problem),), _facts(error))
     except TimeoutError:
         finding = failure(
@@ -56,6 +56,8 @@ def _facts(error: OAuth2Error) -> dict[str, Any]:
         "error": error.error,
         "error_description": error.error_description,
         "status_code": error.status_code,
+        "transient": error.transient,
+        "network_reason": error.network_reason,
     }
 
 

@@ -11,8 +11,9 @@ from tokenkeeper.doctor.answers import as_json
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, skipped, warning
 from tokenkeeper.doctor.visit import Fetched, Visit
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.oauth.hints import hint
+from tokenkeeper.oauth.error_body import read_error
 from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.oauth.verdict import judge
 from tokenkeeper.oauth.words import tame
 
 __all__ = ["SKEW_SECONDS", "look_at_clock", "look_at_metadata"]
@@ -28,7 +29,7 @@ def look_at_clock(visit: Visit) -> Report:
         _ask(visit)
     except TokenAcquisitionError as unanswered:
         if visit.clock.monotonic() - began < visit.timeout:
-            visit.unanswered = str(unanswered).partition(": no token: ")[2]
+            visit.unanswered = str(unanswered).removeprefix(f"provider {visit.subject.name!r}: ")
         else:  # ours, not one of the provider's
             visit.unanswered = f"no answer within {visit.timeout:g} s"
     skews = [skew for each in visit.fetched if (skew := _skew(each)) is not None]
@@ -149,10 +150,10 @@ def _none(visit: Visit, needed: bool) -> Finding:
     if not needed:
         return note("the server publishes none where it can be guessed; the token endpoint counts")
     (fetched,) = visit.fetched
-    said = as_json(fetched.answer)
-    error, description = said.get("error"), said.get("error_description")
-    words = f": {tame(description)}" if isinstance(description, str) else ""
-    advice = hint(str(error), str(description)) or "check authority and tenant_id"
+    said = read_error(fetched.answer)
+    words = f": {tame(said.words)}" if said.words else ""
+    verdict = judge(said.codes, said.words, fetched.answer.status)
+    advice = verdict.advice if verdict.code else "check authority and tenant_id"
     return failure(f"none at {fetched.url} (HTTP {fetched.answer.status}){words}", advice)
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.doctor.answers import as_json
 from tokenkeeper.oauth.client_auth import ClientSecretBasic
-from tokenkeeper.oauth.token_response import HttpAnswer
+from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider

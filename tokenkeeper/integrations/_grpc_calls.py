@@ -64,7 +64,7 @@ class Answers:
     All but the answers is looked up at the call that counts.
 
     :param let_go: told of a refusal that is the caller's; it waits for nothing.
-    :param renew: waits for a new token.
+    :param renew: waits for a new token; returns ``False`` if the call is not to be made again.
     :param again: makes the call again, or is ``None`` if that can't be.
     """
 
@@ -73,7 +73,7 @@ class Answers:
         call: Any,
         *,
         let_go: Callable[[], None],
-        renew: Callable[[], None],
+        renew: Callable[[], bool | None],
         again: Callable[[], Any] | None,
     ) -> None:
         self._call = call
@@ -98,8 +98,7 @@ class Answers:
             if again is None:
                 self._let_go()
                 raise
-            self._renew()
-            if self._unwanted.is_set():
+            if self._renew() is False or self._unwanted.is_set():
                 raise
             self._call = again()
         else:
@@ -118,11 +117,14 @@ class Answers:
 class Later(grpc.Future, grpc.Call):  # type: ignore[type-arg]
     """A call that is made again, where it was refused, while its caller may do something else.
 
-    :param renew: waits for a new token, on a thread of its own.
+    :param renew: waits for a new token, on a thread of its own; returns ``False`` if the call is
+        not to be made again.
     :param again: makes the call again, on that thread.
     """
 
-    def __init__(self, call: Any, renew: Callable[[], None], again: Callable[[], Any]) -> None:
+    def __init__(
+        self, call: Any, renew: Callable[[], bool | None], again: Callable[[], Any]
+    ) -> None:
         self._call = call
         self._renew = renew
         self._again = again
@@ -152,8 +154,11 @@ class Later(grpc.Future, grpc.Call):  # type: ignore[type-arg]
 
     def _make_again(self) -> None:
         try:
-            self._renew()
+            renewed = self._renew()
             if self._ended.is_set():  # cancelled meanwhile
+                return
+            if renewed is False:
+                self._end()
                 return
             call = self._again()
         except Exception:  # noqa: BLE001 - such as of a channel that was closed meanwhile

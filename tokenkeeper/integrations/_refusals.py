@@ -1,17 +1,22 @@
-"""What is done about a refused token where its request can't be sent again."""
+"""What is done about a refused token: it is let go, renewed, or the refusal stays the caller's.
+
+Where an API refuses freshly granted tokens, the keeper renews none for a while and raises
+:class:`~tokenkeeper.exceptions.TokenRejectedError`. That error would hide what the API said. The
+caller of a client library gets the API's own answer instead.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
 
 if TYPE_CHECKING:
     from tokenkeeper.keeper import TokenKeeper
     from tokenkeeper.manager import OAuth2TokenManager
 
-__all__ = ["let_go", "let_go_async"]
+__all__ = ["let_go", "let_go_async", "renewed", "renewed_async", "would_reject"]
 
 
 def let_go(keeper: TokenKeeper, provider_name: str, token: str) -> None:
@@ -24,3 +29,31 @@ async def let_go_async(manager: OAuth2TokenManager, provider_name: str, token: s
     """Do what :func:`let_go` does."""
     with suppress(OAuth2Error):
         await manager.renew_refused(provider_name, token, timeout=0)
+
+
+def would_reject(keeper: TokenKeeper, provider_name: str, token: str) -> bool:
+    """Return whether *token* is not renewed now, so that the answer need not be given up."""
+    return keeper._renewals.would_reject(provider_name, token)  # noqa: SLF001 - ours
+
+
+def renewed(keeper: TokenKeeper, provider_name: str, token: str, timeout: float | None) -> str:
+    """Return a token in place of *token*, or *token* if the keeper has no other.
+
+    The request is then sent again with it, and the second refusal is the caller's.
+
+    :raises OAuth2Error: if there is no token.
+    """
+    try:
+        return keeper.renew_refused(provider_name, token, timeout=timeout)
+    except TokenRejectedError:
+        return token
+
+
+async def renewed_async(
+    manager: OAuth2TokenManager, provider_name: str, token: str, timeout: float | None
+) -> str:
+    """Do what :func:`renewed` does."""
+    try:
+        return await manager.renew_refused(provider_name, token, timeout=timeout)
+    except TokenRejectedError:
+        return token

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import let_go_async
+from tokenkeeper.integrations._refusals import let_go_async, renewed_async, would_reject
 from tokenkeeper.manager import OAuth2TokenManager
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ class KeeperMiddleware:
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
     renewal follows. The request is sent again, unless its body is a stream; the caller then gets
-    the 401 at once, and the next request has the new token. A second 401 is the caller's. Places
-    that are not allowed get no token, and are called all the same. Any number of sessions and event
-    loops may share one.
+    the 401 at once, and the next request has the new token. A second 401 is the caller's. Where the
+    API refuses freshly granted tokens, none is renewed for a while, and each 401 is the caller's.
+    Places that are not allowed get no token, and are called all the same. Any number of sessions
+    and event loops may share one.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
@@ -64,7 +65,8 @@ class KeeperMiddleware:
         response = await handler(request)
         if response.status != 401:
             return response
-        if not _can_be_sent_again(request.body):
+        rejected = would_reject(self._manager.keeper, self._provider_name, token)
+        if rejected or not _can_be_sent_again(request.body):
             try:
                 await let_go_async(self._manager, self._provider_name, token)
             except BaseException:  # such as a cancellation: nobody will see the answer
@@ -72,10 +74,8 @@ class KeeperMiddleware:
                 raise
             return response
         response.release()
-        renewed = await self._manager.renew_refused(
-            self._provider_name, token, timeout=self._timeout
-        )
-        request.headers["Authorization"] = f"Bearer {renewed}"
+        token = await renewed_async(self._manager, self._provider_name, token, self._timeout)
+        request.headers["Authorization"] = f"Bearer {token}"
         return await handler(request)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -24,8 +25,10 @@ from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
 )
+from tokenkeeper.integrations._refusals import renewed, renewed_async
 from tokenkeeper.manager import OAuth2TokenManager
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.network import network_reason
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:
@@ -44,8 +47,9 @@ class KeeperCredential:
 
     A keeper's token is for the scopes that its provider was registered with: register one for
     each service. The scopes that a client asks for are not looked at. A client that comes back
-    with a claims challenge, as after a revocation, gets a new token. A client hears of no other
-    refusal: :mod:`tokenkeeper.integrations.azure_transport` is for those.
+    with a claims challenge, as after a revocation, gets a new token; where the API challenges each
+    new token as well, it gets the same again for a while, and its caller the API's answer. A client
+    hears of no other refusal: :mod:`tokenkeeper.integrations.azure_transport` is for those.
 
     A client asks for the token at each request, and keeps none of its own: what the keeper does
     counts at once.
@@ -74,9 +78,12 @@ class KeeperCredential:
         self, *scopes: str, options: TokenRequestOptions | None = None
     ) -> AccessTokenInfo:
         """Return the same with more about it."""
+        name, timeout = self._provider_name, self._timeout
         try:
-            force = bool((options or {}).get("claims"))
-            return _info(self._keeper.get_oauth2_token(self._provider_name, force, self._timeout))
+            if _is_challenged(self._keeper, name, options):
+                refused = self._keeper.get_oauth2_token(name, timeout=timeout).access_token
+                renewed(self._keeper, name, refused, timeout)
+            return _info(self._keeper.get_oauth2_token(name, timeout=timeout))
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
 
@@ -117,11 +124,12 @@ class AsyncKeeperCredential:
         self, *scopes: str, options: TokenRequestOptions | None = None
     ) -> AccessTokenInfo:
         """Return the same with more about it."""
+        name, timeout = self._provider_name, self._timeout
         try:
-            force = bool((options or {}).get("claims"))
-            return _info(
-                await self._manager.get_oauth2_token(self._provider_name, force, self._timeout)
-            )
+            if _is_challenged(self._manager.keeper, name, options):
+                held = await self._manager.get_oauth2_token(name, timeout=timeout)
+                await renewed_async(self._manager, name, held.access_token, timeout)
+            return _info(await self._manager.get_oauth2_token(name, timeout=timeout))
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
 
@@ -144,6 +152,14 @@ _LONG_AGO = 1
 """A Unix time; azure-core takes 0 for no time at all."""
 
 
+def _is_challenged(
+    keeper: TokenKeeper, provider_name: str, options: TokenRequestOptions | None
+) -> bool:
+    """Return whether an API refused the current token, and asked for claims."""
+    claims = (options or {}).get("claims")
+    return bool(claims) and keeper.get_cached_token_info(provider_name) is not None
+
+
 def _info(token: OAuth2Token) -> AccessTokenInfo:
     return AccessTokenInfo(
         token.access_token,
@@ -156,7 +172,7 @@ def _info(token: OAuth2Token) -> AccessTokenInfo:
 class CredentialProvider(BaseOAuth2Provider):
     """Gets tokens from a credential of ``azure-identity``, or any other, blocking or async.
 
-    :param credential: whose ``get_token``, or ``get_token_info`` where it has no other, is called.
+    :param credential: whose ``get_token_info``, or ``get_token`` where it has no other, is called.
         It is not closed here. Or a function that makes one, such as the credential's class: it is
         called at first use, and again in a forked child; what it made is closed with the provider.
     :param scopes: what to ask it for.
@@ -169,8 +185,11 @@ class CredentialProvider(BaseOAuth2Provider):
     is an ``InvalidConfigurationError``. A credential of your own may have a method
     ``after_fork_in_child()``, which is called there.
 
-    Most credentials have a cache of their own: a renewal gets what they see fit to give.
-    Thread-safe as far as the credential is.
+    Most credentials have a cache of their own: a renewal gets what they see fit to give. Where an
+    API refused a token, those that take ``claims`` are asked with an empty claims challenge, which
+    those of ``azure-identity`` do not answer out of their cache. Others may return the refused
+    token; :class:`~tokenkeeper.exceptions.TokenRejectedError` then says so. A token is renewed no
+    later than its ``refresh_on``. Thread-safe as far as the credential is.
     """
 
     def __init__(
@@ -218,7 +237,22 @@ class CredentialProvider(BaseOAuth2Provider):
         return closed if isawaitable(closed) else None
 
     def _get_token(self, *scopes: str, **options: Any) -> Any:
-        """Ask the credential, which is made here if need be."""
+        """Ask the credential."""
+        method, _ = self._method()
+        self._was_asked = True
+        return method(*scopes, **options)
+
+    @property
+    def _challenge(self) -> dict[str, Any]:
+        """The keywords that keep the credential from its cache."""
+        method, informed = self._method()
+        return _challenge(method, informed=informed)
+
+    def _method(self) -> tuple[Callable[..., Any], bool]:
+        """Return what to call, and whether it is ``get_token_info``; make the credential first.
+
+        :raises InvalidConfigurationError: if it shares its connections with a parent.
+        """
         if self._is_shared:
             raise InvalidConfigurationError(
                 f"provider {self.provider_name!r}: its {self._kind} was used "
@@ -231,10 +265,8 @@ class CredentialProvider(BaseOAuth2Provider):
             if self._credential is None and self._make is not None:
                 self._credential = self._make()
             credential = self._credential
-        self._was_asked = True
-        return (getattr(credential, "get_token", None) or credential.get_token_info)(
-            *scopes, **options
-        )
+        informed = getattr(credential, "get_token_info", None)
+        return informed or credential.get_token, informed is not None
 
     @property
     def _kind(self) -> str:
@@ -246,6 +278,29 @@ class CredentialProvider(BaseOAuth2Provider):
             answer = self._get_token(*self._scopes)
         return self._awaited(answer) if isawaitable(answer) else self._token(answer)
 
+    def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Ask the credential not to answer out of its cache, if it can be asked that."""
+        if not self._challenge:
+            return self.acquire_token()
+        try:
+            with self._failures():
+                answer = self._get_token(*self._scopes, **self._challenge)
+        except TokenAcquisitionError as error:
+            if not _takes_no_claims(error):
+                raise
+            return self.acquire_token()
+        return self._awaited_anew(answer) if isawaitable(answer) else self._token(answer)
+
+    async def _awaited_anew(self, answer: Awaitable[Any]) -> OAuth2Token:
+        try:
+            return await self._awaited(answer)
+        except TokenAcquisitionError as error:
+            if not _takes_no_claims(error):
+                raise
+        with self._failures():
+            token = await self._get_token(*self._scopes)
+        return self._token(token)
+
     async def _awaited(self, answer: Awaitable[Any]) -> OAuth2Token:
         with self._failures():
             token = await answer
@@ -254,7 +309,14 @@ class CredentialProvider(BaseOAuth2Provider):
     def _token(self, answer: Any) -> OAuth2Token:
         ends = datetime.fromtimestamp(float(answer.expires_on), UTC)
         kind = getattr(answer, "token_type", "Bearer")
-        return OAuth2Token(answer.token, kind, ends, " ".join(self._scopes) or None)
+        renew = getattr(answer, "refresh_on", None)
+        return OAuth2Token(
+            answer.token,
+            kind,
+            ends,
+            " ".join(self._scopes) or None,
+            refresh_at=datetime.fromtimestamp(float(renew), UTC) if renew else None,
+        )
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
@@ -276,9 +338,10 @@ class CredentialProvider(BaseOAuth2Provider):
         if status_code is not None:
             known.append(f"HTTP {status_code}")
         return TokenAcquisitionError(
-            f"provider {self.provider_name!r}: no token from {self._kind}: {', '.join(known)}; "
-            "__cause__ has the details",
+            f"provider {self.provider_name!r}: {self._kind} could not get a token: "
+            f"{', '.join(known)}; __cause__ has the details",
             provider_name=self.provider_name,
+            network_reason=network_reason(error),
             status_code=status_code,
             transient=lost or (False if status_code is None else None),
         )
@@ -286,6 +349,32 @@ class CredentialProvider(BaseOAuth2Provider):
 
 def _asks(credential: object) -> bool:
     return hasattr(credential, "get_token") or hasattr(credential, "get_token_info")
+
+
+CLAIMS = '{"access_token": {}}'
+"""A claims challenge that asks for nothing (OpenID Connect Core §5.5): a credential must not answer
+it with a token that it has already."""
+
+
+def _challenge(get_token: Callable[..., Any], *, informed: bool) -> dict[str, Any]:
+    """Return the keywords that keep a credential from its cache; none if it takes no such."""
+    keyword = "options" if informed else "claims"
+    try:
+        parameters = inspect.signature(get_token).parameters.values()
+    except (TypeError, ValueError):  # written in C, or a stand-in for a test
+        return {}
+    taken = any(each.kind is each.VAR_KEYWORD or each.name == keyword for each in parameters)
+    if not taken:
+        return {}
+    return {"options": {"claims": CLAIMS}} if informed else {"claims": CLAIMS}
+
+
+def _takes_no_claims(error: TokenAcquisitionError) -> bool:
+    """Return whether a credential said that it can't answer a claims challenge.
+
+    Those of the Azure command-line tools do.
+    """
+    return "claims" in str(getattr(error.__cause__, "message", ""))
 
 
 _NUMBER = re.compile(r"AADSTS\d+")

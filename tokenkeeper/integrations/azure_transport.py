@@ -23,7 +23,13 @@ from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import let_go, let_go_async
+from tokenkeeper.integrations._refusals import (
+    let_go,
+    let_go_async,
+    renewed,
+    renewed_async,
+    would_reject,
+)
 from tokenkeeper.manager import OAuth2TokenManager
 
 if TYPE_CHECKING:
@@ -37,8 +43,9 @@ class RenewingTransport(HttpTransport[Any, Any]):
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
     renewal follows. The request is sent again if its body can be; if not the caller gets the 401
-    at once, and the next request has the new token. A second 401 is the caller's. Thread-safe if
-    the transport below is.
+    at once, and the next request has the new token. A second 401 is the caller's. Where the API
+    refuses freshly granted tokens, none is renewed for a while, and each 401 is the caller's.
+    Thread-safe if the transport below is.
 
     :param keeper: where tokens come from.
     :param provider_name: whose; the same that the client's credential has.
@@ -80,15 +87,16 @@ class RenewingTransport(HttpTransport[Any, Any]):
         response = self._transport.send(request, **options)
         if shown is None or response.status_code != 401:
             return response
-        if not shown.rewind(request):
+        rejected = would_reject(self._keeper, self._provider_name, shown.token)
+        if rejected or not shown.rewind(request):
             let_go(self._keeper, self._provider_name, shown.token)
             return response
         _closing(response)
         try:
-            renewed = self._keeper.renew_refused(self._provider_name, shown.token, self._timeout)
+            token = renewed(self._keeper, self._provider_name, shown.token, self._timeout)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        request.headers["Authorization"] = f"Bearer {renewed}"
+        request.headers["Authorization"] = f"Bearer {token}"
         return self._transport.send(request, **options)
 
     def open(self) -> None:
@@ -149,7 +157,8 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
         response = await self._transport.send(request, **options)
         if shown is None or response.status_code != 401:
             return response
-        if not shown.rewind(request):
+        rejected = would_reject(self._manager.keeper, self._provider_name, shown.token)
+        if rejected or not shown.rewind(request):
             try:
                 await let_go_async(self._manager, self._provider_name, shown.token)
             except BaseException:  # such as a cancellation: nobody will see the answer
@@ -159,12 +168,12 @@ class AsyncRenewingTransport(AsyncHttpTransport[Any, Any]):
             return response
         await _done(_closing(response))
         try:
-            renewed = await self._manager.renew_refused(
-                self._provider_name, shown.token, self._timeout
+            token = await renewed_async(
+                self._manager, self._provider_name, shown.token, self._timeout
             )
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        request.headers["Authorization"] = f"Bearer {renewed}"
+        request.headers["Authorization"] = f"Bearer {token}"
         return await self._transport.send(request, **options)
 
     async def open(self) -> None:

@@ -23,6 +23,7 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.hiding import without_frames
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.network import network_reason
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport, is_thrown_in
@@ -140,12 +141,16 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         return self._failed_with(
             f"no token from google-auth: {sanitize(words, _secrets(self._credentials))}",
             transient=bool(error.retryable) or isinstance(error, TransportError),
+            reason=network_reason(error),
         )
 
-    def _failed_with(self, problem: str, *, transient: bool) -> TokenAcquisitionError:
+    def _failed_with(
+        self, problem: str, *, transient: bool, reason: str | None = None
+    ) -> TokenAcquisitionError:
         return TokenAcquisitionError(
             f"provider {self.provider_name!r}: {problem}",
             provider_name=self.provider_name,
+            network_reason=reason,
             transient=transient,
         )
 

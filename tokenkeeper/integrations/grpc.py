@@ -15,13 +15,12 @@ For ``grpc.aio`` the plugin is the same; its interceptors are in
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
 from tokenkeeper.integrations._grpc_calls import Answers, Deadline, Later, was_refused
 from tokenkeeper.integrations._refusals import let_go
 
@@ -150,10 +149,16 @@ class RenewingInterceptor(
         except OAuth2Error:
             return None
 
-    def _renew(self, token: str | None, deadline: Deadline) -> None:
+    def _renew(self, token: str | None, deadline: Deadline) -> bool:
+        """Have *token* renewed; return whether the call may be made again."""
         if token is not None:
-            with suppress(OAuth2Error):
+            try:
                 self._keeper.renew_refused(self._provider_name, token, timeout=deadline.left())
+            except TokenRejectedError:
+                return False  # the server would refuse the call again
+            except OAuth2Error:
+                pass  # the plugin meets the same error
+        return True
 
     def _let_go(self, token: str | None) -> None:
         if token is not None:

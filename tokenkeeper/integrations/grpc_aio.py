@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 
-from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
 from tokenkeeper.integrations._grpc_calls import Deadline
 from tokenkeeper.integrations._refusals import let_go_async
 from tokenkeeper.manager import OAuth2TokenManager
@@ -72,9 +71,15 @@ class _Renewing:
         except OAuth2Error:
             return None
 
-    async def _renew(self, token: str, deadline: Deadline) -> None:
-        with suppress(OAuth2Error):
+    async def _renew(self, token: str, deadline: Deadline) -> bool:
+        """Have *token* renewed; return whether the call may be made again."""
+        try:
             await self._manager.renew_refused(self._provider_name, token, timeout=deadline.left())
+        except TokenRejectedError:
+            return False  # the server would refuse the call again
+        except OAuth2Error:
+            pass  # the plugin meets the same error
+        return True
 
     async def _let_go(self, token: str | None) -> None:
         if token is not None:
@@ -109,7 +114,8 @@ class _UnaryUnary(_Renewing, grpc.aio.UnaryUnaryClientInterceptor):  # type: ign
             raise
         if token is None or not _is_refusal(code):
             return call
-        await self._renew(token, deadline)
+        if not await self._renew(token, deadline):
+            return call
         return await continuation(deadline.now(), request)
 
 
@@ -126,7 +132,8 @@ class _UnaryStream(_Renewing, grpc.aio.UnaryStreamClientInterceptor):  # type: i
         except grpc.aio.AioRpcError as error:
             if token is None or not _is_refusal(error.code()):
                 raise
-            await self._renew(token, deadline)
+            if not await self._renew(token, deadline):
+                raise
             return await continuation(deadline.now(), request)
         return call if first is _NOTHING else _chained(first, self._watched(answers, token))
 

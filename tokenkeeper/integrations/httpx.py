@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import let_go, let_go_async
+from tokenkeeper.integrations._refusals import (
+    let_go,
+    let_go_async,
+    renewed,
+    renewed_async,
+    would_reject,
+)
 from tokenkeeper.manager import OAuth2TokenManager
 
 if TYPE_CHECKING:
@@ -23,7 +29,8 @@ class KeeperAuth(httpx.Auth):
     May be shared by any number of clients, threads and event loops. An answer of 401 names the
     token that was refused: however many requests meet it at once, one renewal follows. The
     request is sent again, unless its body is a stream; the caller then gets the 401 at once, and
-    the next request has the new token. A second 401 is the caller's.
+    the next request has the new token. A second 401 is the caller's. Where the API refuses freshly
+    granted tokens, none is renewed for a while, and each 401 is the caller's.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
@@ -57,7 +64,8 @@ class KeeperAuth(httpx.Auth):
         response = yield _signed(request, token)
         if _was_refused(response, token):
             refused = response.request  # the last one, if there were redirects
-            if not _can_be_sent_again(refused):
+            rejected = would_reject(self._keeper, self._provider_name, token)
+            if rejected or not _can_be_sent_again(refused):
                 let_go(self._keeper, self._provider_name, token)
                 return
             try:
@@ -65,8 +73,8 @@ class KeeperAuth(httpx.Auth):
             except httpx.HTTPError:
                 let_go(self._keeper, self._provider_name, token)
                 raise
-            renewed = self._keeper.renew_refused(self._provider_name, token, timeout=self._timeout)
-            yield _signed(refused, renewed)
+            again = renewed(self._keeper, self._provider_name, token, self._timeout)
+            yield _signed(refused, again)
 
     async def async_auth_flow(
         self, request: httpx.Request
@@ -77,7 +85,8 @@ class KeeperAuth(httpx.Auth):
         response = yield _signed(request, token)
         if _was_refused(response, token):
             refused = response.request
-            if not _can_be_sent_again(refused):
+            rejected = would_reject(self._keeper, self._provider_name, token)
+            if rejected or not _can_be_sent_again(refused):
                 await let_go_async(self._manager, self._provider_name, token)
                 return
             try:
@@ -85,10 +94,8 @@ class KeeperAuth(httpx.Auth):
             except httpx.HTTPError:
                 await let_go_async(self._manager, self._provider_name, token)
                 raise
-            renewed = await self._manager.renew_refused(
-                self._provider_name, token, timeout=self._timeout
-            )
-            yield _signed(refused, renewed)
+            again = await renewed_async(self._manager, self._provider_name, token, self._timeout)
+            yield _signed(refused, again)
 
 
 def _signed(request: httpx.Request, token: str) -> httpx.Request:

@@ -19,6 +19,7 @@ from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.events import (
     AcquisitionFailed,
     CooledDown,
+    ProviderRemoved,
     ServedStale,
     TokenAcquired,
     TokenCleared,
@@ -29,6 +30,7 @@ from tokenkeeper.events import (
 )
 from tokenkeeper.fork import forks_wait
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
+from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._reasons import reason_of
 
 __all__ = ["OpenTelemetryHook"]
@@ -48,6 +50,11 @@ class OpenTelemetryHook:
     :param meter_provider: where metrics go; the global one by default.
     :param tracer_provider: where spans go; the global one by default.
     :param clock: what the remaining lifetime is reckoned by when metrics are read.
+    :param max_providers: how many providers have attributes of their own in metrics, 1,000 by
+        default. Further ones are counted together as ``_other``, without a remaining lifetime.
+
+    The remaining lifetime of a provider is no longer reported once it is removed. What was counted
+    stays, because OpenTelemetry has no call that removes it.
     """
 
     def __init__(
@@ -55,8 +62,11 @@ class OpenTelemetryHook:
         meter_provider: MeterProvider | None = None,
         tracer_provider: TracerProvider | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        *,
+        max_providers: int = 1000,
     ) -> None:
         self._clock = clock
+        self._labels = ProviderLabels(max_providers)
         self._ends: dict[str, float] = {}  # on the wall clock; entries are replaced, no more
         self._tracer = trace.get_tracer("tokenkeeper", __version__, tracer_provider)
         meter = metrics.get_meter("tokenkeeper", __version__, meter_provider)
@@ -96,17 +106,24 @@ class OpenTelemetryHook:
 
     def __call__(self, event: TokenEvent, /) -> None:
         """Report *event*."""
+        if isinstance(event, ProviderRemoved):
+            self._labels.forget(event.provider_name)
+            self._ends.pop(event.provider_name, None)
+            return
         attributes = _attributes_of(event)
         with forks_wait():  # an SDK's locks of metrics are not made anew in a child
-            self._measure(event, attributes)
+            label = self._labels.of(event.provider_name)
+            self._measure(event, {**attributes, PROVIDER: label})
         if isinstance(event, TokenGranted | TokenDenied):
             self._trace(event, attributes)  # not so: it may export at once, over the network
 
     def _measure(self, event: TokenEvent, attributes: dict[str, str]) -> None:
         name, now = event.provider_name, event.occurred_at.timestamp()
+        label = attributes[PROVIDER]
         match event:
             case TokenGranted():
-                self._ends[name] = now + event.remaining_seconds
+                if label != OTHER_PROVIDERS:
+                    self._ends[name] = now + event.remaining_seconds
             case TokenDenied():
                 if name in self._ends and not event.remaining_seconds:
                     # An API refused it perhaps: the end that it had does not count.
@@ -121,7 +138,7 @@ class OpenTelemetryHook:
                 self._ends.pop(name, None)
                 self._cleared.add(1, attributes)
         if isinstance(event, TokenGranted | TokenDenied):
-            self._requests.add(event.attempts, {PROVIDER: name})
+            self._requests.add(event.attempts, {PROVIDER: label})
             self._durations.record(event.duration_seconds, attributes)
 
     def _trace(self, event: TokenGranted | TokenDenied, attributes: dict[str, str]) -> None:

@@ -12,12 +12,14 @@ every other metric.
 from __future__ import annotations
 
 import math
+import os
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from tokenkeeper.events import (
     AcquisitionFailed,
     CooledDown,
+    ProviderRemoved,
     ServedStale,
     TokenAcquired,
     TokenCleared,
@@ -28,23 +30,33 @@ from tokenkeeper.events import (
 )
 from tokenkeeper.fork import forks_wait
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
+from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._reasons import reason_of
 
 __all__ = ["PrometheusHook"]
+
+MULTIPROCESS_VARIABLES = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
+"""What switches the client's multiprocess mode on."""
 
 
 class PrometheusHook:
     """Counts events as metrics whose names begin with ``tokenkeeper_``. Thread-safe.
 
-    Each metric has the label ``provider``. A registry takes one such hook.
+    Each metric has the label ``provider``. A registry takes one such hook. The time series of a
+    provider are removed with it; in the client's multiprocess mode, which can't remove any, its
+    gauges say that nothing is wrong.
 
     :param registry: where the metrics are registered; the client's own by default.
+    :param max_providers: how many providers have time series of their own, 1,000 by default.
+        Further ones are counted together as ``_other``, and have no gauges.
     :raises ValueError: if the registry has these metrics already.
     """
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(
+        self, registry: CollectorRegistry = REGISTRY, *, max_providers: int = 1000
+    ) -> None:
         self._ends: dict[str, float] = {}  # what the gauge says; entries are replaced, no more
-        self._known: set[str] = set()
+        self._labels = ProviderLabels(max_providers)
 
         def counter(name: str, documentation: str, *labels: str) -> Counter:
             return Counter(name, documentation, ["provider", *labels], registry=registry)
@@ -112,6 +124,20 @@ class PrometheusHook:
             "Until when callers get the last error without a request, since the epoch.",
             "livemax",
         )
+        self._metrics: tuple[Counter | Gauge | Histogram, ...] = (
+            self._granted,
+            self._failures,
+            self._requests,
+            self._stale,
+            self._cooldowns,
+            self._refused,
+            self._cleared,
+            self._durations,
+            self._expiry,
+            self._failing,
+            self._last_failure,
+            self._cooldown_end,
+        )
 
     def __call__(self, event: TokenEvent, /) -> None:
         """Count *event*."""
@@ -119,8 +145,13 @@ class PrometheusHook:
             self._count(event)
 
     def _count(self, event: TokenEvent) -> None:
-        provider, now = event.provider_name, event.occurred_at.timestamp()
-        if provider not in self._known:
+        if isinstance(event, ProviderRemoved):
+            self._end(event.provider_name)
+            return
+        now = event.occurred_at.timestamp()
+        is_new = self._labels.is_new(event.provider_name)
+        provider = self._labels.of(event.provider_name)
+        if is_new:
             self._begin(provider)
         match event:
             case TokenGranted():
@@ -129,15 +160,16 @@ class PrometheusHook:
                 self._requests.labels(provider).inc(event.attempts)
                 self._durations.labels(provider).observe(event.duration_seconds)
                 self._set_end(provider, now + event.remaining_seconds)
-                self._failing.labels(provider).set(0)
-                self._cooldown_end.labels(provider).set(0)
+                self._set(self._failing, provider, 0)
+                self._set(self._cooldown_end, provider, 0)
             case TokenDenied():
                 kind = "acquisition" if isinstance(event, AcquisitionFailed) else "renewal"
                 self._failures.labels(provider, kind, reason_of(event)).inc()
                 self._requests.labels(provider).inc(event.attempts)
                 self._durations.labels(provider).observe(event.duration_seconds)
-                self._failing.labels(provider).inc()
-                self._last_failure.labels(provider).set(now)
+                if provider != OTHER_PROVIDERS:
+                    self._failing.labels(provider).inc()
+                self._set(self._last_failure, provider, now)
                 if not event.remaining_seconds:
                     # None was there, or an API refused it: the end that it had does not count.
                     self._set_end(provider, min(now, self._ends.get(provider, now)))
@@ -145,24 +177,47 @@ class PrometheusHook:
                 self._stale.labels(provider).inc()
             case CooledDown():
                 self._cooldowns.labels(provider).inc()
-                self._cooldown_end.labels(provider).set(now + event.cooldown_seconds)
+                self._set(self._cooldown_end, provider, now + event.cooldown_seconds)
             case TokenRefused():
                 self._refused.labels(provider).inc()
             case TokenCleared():
                 self._cleared.labels(provider).inc()
-                # Removing a label does not work in the multiprocess mode, and a NaN sticks there.
-                self._set_end(provider, math.inf)
-                self._failing.labels(provider).set(0)
-                self._cooldown_end.labels(provider).set(0)
+                self._reset(provider)
 
     def _begin(self, provider: str) -> None:
         # A counter that is not there before its first event seems not to have increased by it.
-        self._known.add(provider)
         for kind in ("acquired", "renewed"):
             self._granted.labels(provider, kind)
         for rare in (self._stale, self._cooldowns, self._refused, self._cleared):
             rare.labels(provider)
 
+    def _end(self, provider: str) -> None:
+        """Remove what there is of *provider*."""
+        if self._labels.is_new(provider) or self._labels.of(provider) == OTHER_PROVIDERS:
+            return
+        self._reset(provider)
+        self._labels.forget(provider)
+        self._ends.pop(provider, None)
+        if any(name in os.environ for name in MULTIPROCESS_VARIABLES):
+            return  # the client can't remove anything there, and warns
+        for metric in self._metrics:
+            for family in list(metric.collect()):
+                for sample in family.samples:
+                    if sample.labels.get("provider") == provider:
+                        labels = (value for key, value in sample.labels.items() if key != "le")
+                        metric.remove(*labels)
+
+    def _reset(self, provider: str) -> None:
+        # Removing a label does not work in the multiprocess mode, and a NaN sticks there.
+        self._set_end(provider, math.inf)
+        self._set(self._failing, provider, 0)
+        self._set(self._cooldown_end, provider, 0)
+
     def _set_end(self, provider: str, end: float) -> None:
         self._ends[provider] = end
-        self._expiry.labels(provider).set(end)
+        self._set(self._expiry, provider, end)
+
+    @staticmethod
+    def _set(gauge: Gauge, provider: str, value: float) -> None:
+        if provider != OTHER_PROVIDERS:  # no one value is true of many providers
+            gauge.labels(provider).set(value)

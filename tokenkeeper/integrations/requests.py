@@ -13,7 +13,7 @@ import requests.auth
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import let_go
+from tokenkeeper.integrations._refusals import let_go, renewed, would_reject
 
 if TYPE_CHECKING:
     from tokenkeeper.keeper import TokenKeeper
@@ -27,7 +27,8 @@ class KeeperAuth(requests.auth.AuthBase):
     An answer of 401 names the token that was refused: however many requests meet it at once, one
     renewal follows. The request is sent again if its body can be; a second 401 is the caller's.
     A body that can be read but once, such as a generator's, is not sent again: the caller gets the
-    401 at once, and the next request has the new token.
+    401 at once, and the next request has the new token. Where the API refuses freshly granted
+    tokens, none is renewed for a while, and each 401 is the caller's.
 
     :param keeper: where tokens come from.
     :param provider_name: whose.
@@ -64,8 +65,12 @@ class KeeperAuth(requests.auth.AuthBase):
         return request
 
     def renew(self, refused: str) -> str:
-        """Return a token in the place of *refused*."""
-        return self._keeper.renew_refused(self._provider_name, refused, timeout=self._timeout)
+        """Return a token in place of *refused*, or the same if there is no other."""
+        return renewed(self._keeper, self._provider_name, refused, self._timeout)
+
+    def would_reject(self, refused: str) -> bool:
+        """Return whether *refused* is not renewed now."""
+        return would_reject(self._keeper, self._provider_name, refused)
 
     def let_go(self, refused: str) -> None:
         """Have *refused* renewed, for those who come later."""
@@ -98,7 +103,7 @@ class _Answer:
         refused_twice = self._sent_again is not None
         if response.status_code != 401 or not carried or refused_twice:
             return response
-        if not rewind(request.body, self._position):
+        if self._auth.would_reject(self._token) or not rewind(request.body, self._position):
             self._auth.let_go(self._token)
             return response
         if not options.get("stream"):  # what else it says counts for nothing

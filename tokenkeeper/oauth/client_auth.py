@@ -10,7 +10,13 @@ from urllib.parse import quote
 from tokenkeeper.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["ClientAuth", "ClientSecretBasic", "ClientSecretPost", "client_auth"]
+__all__ = [
+    "ClientAuth",
+    "ClientSecretBasic",
+    "ClientSecretPost",
+    "client_auth",
+    "encoding_advice",
+]
 
 
 class ClientAuth(Protocol):
@@ -100,6 +106,23 @@ def client_auth(
         f"token_endpoint_auth_method {method!r} is not supported: "
         "use 'client_secret_basic' or 'client_secret_post'",
         field="token_endpoint_auth_method",
+    )
+
+
+def encoding_advice(client: ClientAuth) -> str:
+    """Return what to try where a server refuses *client*, if its encoding may be to blame.
+
+    RFC 6749 §2.3.1 wants id and secret form-encoded before they are joined for HTTP Basic. Few
+    servers decode them, so a secret with "+", "/" or "=" fails at most, and none says why.
+    """
+    if not isinstance(client, ClientSecretBasic):
+        return ""
+    if all(quote(part, safe="") == part for part in (client.client_id, client.client_secret)):
+        return ""
+    return (
+        "Form-encoding changes this id or secret, and servers differ in how they read it: try "
+        f"form_encode_credentials={not client.form_encode}, or "
+        'token_endpoint_auth_method="client_secret_post".'
     )
 
 

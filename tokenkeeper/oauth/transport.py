@@ -22,9 +22,9 @@ from tokenkeeper.fork import notice_fork
 from tokenkeeper.hiding import Hidden, without_frames
 from tokenkeeper.interruptions import interruption_in, is_interruption
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
+from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.failures import explain
 from tokenkeeper.oauth.sessions import borrowed, give_back, our_session, read
-from tokenkeeper.oauth.token_response import HttpAnswer
 
 __all__ = ["HttpTransport", "checked_seconds", "is_thrown_in"]
 

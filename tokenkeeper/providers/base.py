@@ -70,6 +70,14 @@ class BaseOAuth2Provider(ABC):
         """Ask for a token in the place of *token*, which may have ended; by default anew."""
         return self.acquire_token()
 
+    def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Ask for a token in place of *token*, which an API refused (401).
+
+        By default :meth:`refresh_token`. Override it where tokens come out of a cache, which
+        would return the refused one.
+        """
+        return self.refresh_token(token)
+
     def close(self) -> Awaitable[None] | None:
         """Give back connections. The provider may be used again, and then makes new ones."""
         return None

@@ -72,6 +72,7 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config = config
         self._clock = clock
+        self._warned: set[str] = set()
         self._may_refresh = True  # until a server that gives refresh tokens takes none
         with naming(config.provider_name):
             self._client = client_auth(
@@ -131,6 +132,7 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
             scope=scope or None,
             clock=self._clock,
             default_lifetime=self._default_lifetime,
+            warned=self._warned,
         )
 
     def __repr__(self) -> str:

@@ -244,7 +244,7 @@ def unavailable(cause=None):
         (unavailable(), False),
         (unavailable(ServiceRequestError("no route")), True),
         (AzureError("odd"), False),
-        (HttpResponseError(response=SimpleNamespace(status_code=429, reason="slow")), None),
+        (HttpResponseError(response=SimpleNamespace(status_code=429, reason="slow")), True),
     ],
 )
 async def test_what_a_credential_raises(error, transient, anyio_backend):

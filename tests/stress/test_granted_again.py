@@ -1,0 +1,89 @@
+"""A real server that grants one token until it has expired, under many readers."""
+
+import json
+import math
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tokenkeeper import GenericOAuth2Provider, OAuth2Config, OAuth2Error
+
+LIFETIME_SECONDS = 4.0
+RUN_SECONDS = 9.0
+READERS = 8
+
+
+class Server(ThreadingHTTPServer):
+    """Grants ``token-1`` with what is left of it in whole seconds, 0 at last, then ``token-2``."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.lock = threading.Lock()
+        self.requests = 0
+        self.ends = {}  # token -> when it expires
+
+    def grant(self):
+        with self.lock:
+            self.requests += 1
+            now = time.monotonic()
+            token = f"token-{len(self.ends)}"
+            if self.ends.get(token, 0.0) <= now:
+                token = f"token-{len(self.ends) + 1}"
+                self.ends[token] = now + LIFETIME_SECONDS
+            left = math.floor(self.ends[token] - now + 1e-3)
+        return {"access_token": token, "token_type": "Bearer", "expires_in": left}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        body = json.dumps(self.server.grant()).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_readers_all_the_time(kit, make_keeper, server):
+    """No read fails, none gets an expired token, waits are short, and requests are few."""
+    url = f"http://127.0.0.1:{server.server_port}/token"
+    keeper = make_keeper(GenericOAuth2Provider(OAuth2Config("api", "client", "secret", url)))
+    until = time.monotonic() + RUN_SECONDS
+
+    def read():
+        failed, dead, longest = [], 0, 0.0
+        while (began := time.monotonic()) < until:
+            try:
+                token = keeper.get_token("api")
+            except OAuth2Error as error:
+                failed.append(error)
+                continue
+            dead += server.ends[token] < began
+            longest = max(longest, time.monotonic() - began)
+            time.sleep(0.01)
+        return failed, dead, longest
+
+    failed, dead, longest = zip(*kit.crowd(READERS, read).join(), strict=True)
+    assert [error for errors in failed for error in errors] == []
+    assert sum(dead) == 0
+    assert max(longest) <= 2.0
+    assert len(server.ends) >= 2
+    assert server.requests / len(server.ends) <= 7

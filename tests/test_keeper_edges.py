@@ -1,0 +1,168 @@
+"""Corners of the slow path, each of which a change could break without any other test failing."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tokenkeeper import OAuth2Token, RetryPolicy, TokenAcquisitionError, TokenKeeper
+from tokenkeeper.cooldown import Cooldown
+from tokenkeeper.fetch import fetch
+from tokenkeeper.testing import SteppedClock
+
+OUTAGE = TokenAcquisitionError("down", status_code=503, transient=True)
+
+
+def test_each_attempt_has_a_number_of_its_own(keeper, source):
+    """A caller that came between two attempts of a renewal is granted what the second brings."""
+    keeper.get_token("api")
+    numbers, wishes = [], []
+    grant = type(source).acquire_token
+
+    def acquire_token():
+        numbers.append(keeper._renewals._flights["api"].began)
+        if len(numbers) == 1:
+            wishes.append(keeper._renewals.wish("api", force=True))
+            raise OUTAGE
+        return grant(source)
+
+    source.acquire_token = acquire_token
+    first = keeper.get_token("api", force_refresh=True)
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) == 2
+    held = keeper._renewals.ask(wishes[0])
+    assert held.access_token == first
+    assert numbers[0] < wishes[0].asked < held.sent == numbers[1]
+
+
+@pytest.mark.parametrize(
+    ("cooldown_seconds", "retry_after", "stands_for"),
+    [
+        (0, None, 0.0),
+        (1, None, 1.0),
+        (2, None, 2.0),
+        (30, None, 2.0),
+        (0, 1.0, 1.0),
+        (1, 0.35, 0.35),
+        (30, 0.5, 0.5),
+        (30, 20.0, 20.0),
+        (30, 0.0, 2.0),
+        (30, -5.0, 2.0),
+    ],
+)
+def test_a_short_cooldown_is_not_made_longer(cooldown_seconds, retry_after, stands_for):
+    """A failure that may pass cools down no longer than asked for, by the user or the server."""
+    cooldown = Cooldown(cooldown_seconds, RetryPolicy(), SteppedClock())
+    error = TokenAcquisitionError("busy", transient=True, retry_after=retry_after)
+    assert cooldown.note("api", error) == stands_for
+
+
+@pytest.mark.parametrize(("cooldown_seconds", "requests"), [(0, 10), (1, 5), (30, 3)])
+def test_cooldowns_of_a_failure_that_may_pass(source, clock, cooldown_seconds, requests):
+    """Callers half a second apart cause a request each, each second, or every two seconds."""
+    source.retry = RetryPolicy(attempts=1)
+    source.error = OUTAGE
+    with TokenKeeper(clock=clock, cooldown_seconds=cooldown_seconds) as keeper:
+        keeper.add_provider(source)
+        for _ in range(10):
+            with pytest.raises(TokenAcquisitionError, match="down"):
+                keeper.get_token("api")
+            clock.step(0.5)
+    assert source.requests == requests
+
+
+def test_a_reader_renews_after_going_inline(keeper, source, clock):
+    """Inside the buffer, once the threads are gone, the first reader renews by itself."""
+    keeper.get_token("api")
+    keeper._crew.refresher._thread = None
+    keeper._crew.go_inline(timeout=1.0)
+    clock.step(3400)
+    assert keeper._held["api"].stale_at < clock.monotonic() < keeper._held["api"].dead_at
+    assert keeper.get_token("api") == "api-2"
+    assert source.requests == 2
+
+
+@pytest.mark.parametrize("ask", ["first", "forced", "refused"])
+def test_a_caller_that_returns_finds_all_in_place(source, clock, ask):
+    """As a caller gets its token, the token is cached and the refresher runs."""
+    seen = []
+
+    class Keeper(TokenKeeper):
+        def _wait_for(self, answer, wish):
+            held = super()._wait_for(answer, wish)
+            cached = self._held.get("api")
+            seen.append((cached is held, self._crew.refresher.is_running))
+            return held
+
+    with Keeper(clock=clock, jitter=lambda: 0.0) as keeper:
+        keeper.add_provider(source)
+        landed = keeper._renewals.land_well
+        at_success = []
+
+        def land_well(flight, held):
+            succeed = flight.succeed
+
+            def succeeded(result):
+                at_success.append(
+                    (keeper._held.get("api") is held, keeper._crew.refresher.is_running)
+                )
+                succeed(result)
+
+            flight.succeed = succeeded
+            landed(flight, held)
+
+        keeper._renewals.land_well = land_well
+        token = keeper.get_token("api")
+        if ask == "forced":
+            keeper.get_token("api", force_refresh=True)
+        if ask == "refused":
+            keeper.renew_refused("api", token)
+    assert set(at_success) == set(seen) == {(True, True)}
+
+
+@pytest.mark.parametrize(
+    ("step", "ends", "transient"),
+    [
+        (0.0, -60.0, False),  # the provider's own mistake
+        (-3600.0, 3600.0, True),  # the provider read the clock before it was set back ...
+        (3600.0, 3600.0, True),  # ... or forward, and the token seems to have ended
+        (-7200.0, -60.0, True),
+        (0.9, -60.0, False),
+    ],
+)
+def test_a_clock_step_that_makes_the_lifetime_negative(make_source, step, ends, transient):
+    """A token that arrives dead because somebody set the clock meanwhile is a passing failure."""
+    clock = SteppedClock()
+    source = make_source(lifetime=ends)
+
+    def acquire_token():
+        before = clock.time()
+        clock.step_wall(step)
+        clock.step(1.0)
+        seen = min(before, clock.time()) if step > 0 else before - 2 * abs(step)
+        ends_at = datetime.fromtimestamp(seen, UTC) + timedelta(seconds=ends)
+        return OAuth2Token("late", "Bearer", ends_at)
+
+    source.acquire_token = acquire_token
+    with pytest.raises(TokenAcquisitionError, match="dead when it arrived") as caught:
+        fetch(source, None, sent=1, clock=clock, jitter=lambda: 0.0)
+    assert caught.value.transient is transient
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_provider_s_own_policy_in_background_waits(make_source, clock, look, own):
+    """The refresher waits after a failure as the provider's policy says, where it has one."""
+    policy = RetryPolicy(initial_wait_seconds=7.0, background_wait_seconds=7.0)
+    other = RetryPolicy(initial_wait_seconds=3.0, background_wait_seconds=3.0)
+    source = make_source(retry=policy if own else None)
+    keeper = TokenKeeper(clock=clock, jitter=lambda: 1.0, retry=other)
+    keeper._crew.refresher._thread = threading.current_thread()
+    keeper.add_provider(source)
+    keeper.get_token("api")
+    source.error = OUTAGE
+    clock.step(3200)
+    assert look(keeper) == ["api"]
+    wait = keeper._held["api"].renew_at - clock.monotonic()
+    keeper._crew.refresher._thread = None
+    keeper.close()
+    assert wait == (7.0 if own else 3.0)

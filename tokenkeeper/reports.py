@@ -47,6 +47,8 @@ class Health(TypedDict):
     status: Literal["ok", "degraded", "down", "closed"]
     """The worst of the providers'."""
     providers: dict[str, ProviderHealth]
+    dropped_events: NotRequired[int]
+    """How many events hooks never got, because they were too slow; left out while it is 0."""
 
 
 class ReloadResult(TypedDict):

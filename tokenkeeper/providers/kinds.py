@@ -75,9 +75,9 @@ def _from_packages(kind: object) -> str:
             return path
         raise _unfit(f"names the entry point {kind!r}, whose value is not package.module:Class")
     near = did_you_mean(kind, [*OURS, *offered]) if isinstance(kind, str) else ""
-    installed = "".join(f", {name!r}" for name in sorted(offered))
-    choices = f"{' or '.join(map(repr, OURS))}{installed}, or the path of a class"
-    raise _unfit(f"must be {choices}, package.module:Class{near}")
+    *names, last = map(repr, dict.fromkeys([*OURS, *sorted(offered)]))
+    choices = f"{', '.join(names)} or {last}"
+    raise _unfit(f"must be {choices}, or the path of a class, package.module:Class{near}")
 
 
 def _imported(name: str) -> Any:

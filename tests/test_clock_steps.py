@@ -205,6 +205,56 @@ class TestTheSlowPath:
         assert keeper.renew_refused("api", token) == "api-2"
 
 
+class TestDuringARequest:
+    """The machine is paused, or its clock is set, while the answer is on its way."""
+
+    @pytest.fixture
+    def paused(self, source, clock):
+        """Have the next answer arrive after a pause, and be dated only then."""
+
+        def paused(seconds, *, dated_before=False):
+            acquire, pauses = source.acquire_token, [seconds]
+
+            def acquire_token():
+                token = acquire() if dated_before else None
+                while pauses:
+                    clock.step_wall(pauses.pop())
+                return token or acquire()
+
+            source.acquire_token = acquire_token
+
+        return paused
+
+    @pytest.mark.parametrize("dated_before", [True, False])
+    @pytest.mark.parametrize(
+        ("seconds", "left"), [(0, 3600), (0.9, 3600), (30, 3570), (1000, 2600), (-1000, 2600)]
+    )
+    def test_a_pause_is_taken_off(self, keeper, clock, paused, seconds, left, dated_before):
+        """A token is not believed for longer than its life after the request was sent."""
+        paused(seconds, dated_before=dated_before)
+        assert keeper.get_token("api") == "api-1"
+        remaining = keeper._held["api"].ends_at - clock.monotonic()
+        assert 0 < remaining <= left + 1e-3
+
+    @pytest.mark.parametrize("dated_before", [True, False])
+    @pytest.mark.parametrize("seconds", [3600, 7200, 1e9])
+    def test_a_token_that_expired_on_the_way(self, keeper, source, paused, seconds, dated_before):
+        """It is not handed out: another one is fetched."""
+        paused(seconds, dated_before=dated_before)
+        assert keeper.get_token("api") == "api-2"
+        assert source.requests == 2
+
+    @pytest.mark.parametrize("seconds", [1.5, 30, 3000])
+    def test_the_same_token_again(self, keeper, source, clock, paused, seconds):
+        """A server that grants the same token again prolongs nothing, whenever the pause was."""
+        token = source.acquire_token()
+        source.acquire_token = lambda: token
+        assert keeper.get_token("api") == token.access_token
+        paused(seconds)
+        keeper.get_token("api", force_refresh=True)
+        assert keeper._held["api"].ends_at - clock.monotonic() <= 3600 - seconds + 1e-3
+
+
 class TestInline:
     """A keeper without a refresher, as on AWS Lambda: each reader looks at both clocks."""
 

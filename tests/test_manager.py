@@ -158,6 +158,16 @@ class TestCancelling:
         assert await manager.get_token("api", timeout=20) == "api-1"
         assert source.requests == 1
 
+    @pytest.mark.parametrize("timeout", [1e12, 1e300, float("inf")])
+    async def test_as_long_as_it_takes(self, manager, source, timeout):
+        """A timeout of 30,000 years is as good as none."""
+        source.gate.clear()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(manager.get_token, "api", False, timeout)
+            await anyio.wait_all_tasks_blocked()
+            source.gate.set()
+        assert manager.get_cached_token_info("api")["state"] == "fresh"
+
 
 class TestTheRest:
     """The other methods."""

@@ -109,6 +109,7 @@ def test_threads_leave_when_idle(workers, monkeypatch):
     another = _thread_of_a_job(workers)
     assert another is not first
     assert workers._threads == {another}
+    workers.close(timeout=5)  # while its thread and close() have the same queue
 
 
 def test_a_job_that_comes_as_the_thread_gives_up(workers, monkeypatch):
@@ -126,6 +127,7 @@ def test_a_job_that_comes_as_the_thread_gives_up(workers, monkeypatch):
     workers.submit(lambda: None)
     assert done.wait(10)
     assert len(workers._threads) == 1
+    workers.close(timeout=5)
 
 
 def test_a_job_that_raises_harms_no_other(workers, caplog):

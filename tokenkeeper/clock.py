@@ -79,8 +79,8 @@ def _sleep_counting_clock() -> Callable[[], float]:
 class SystemClock:
     """The machine's own clocks."""
 
-    time = staticmethod(_time.time)
-    monotonic = staticmethod(_sleep_counting_clock())
+    time: Callable[[], float] = staticmethod(_time.time)
+    monotonic: Callable[[], float] = staticmethod(_sleep_counting_clock())
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
         """Wait on *event* in real time. A longer wait than the system knows is cut to that."""

@@ -38,7 +38,7 @@ class ClockSteps:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         now = instant(clock)
-        self.offset = now.offset
+        self.offset: float = now.offset
         self._latest = now.monotonic
 
     def take(self) -> ClockStep | None:

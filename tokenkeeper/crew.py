@@ -40,7 +40,7 @@ class Crew:
         renew: Callable[[str], None],
         look: Callable[[], None],
     ) -> None:
-        self.background = background
+        self.background: bool = background
         self._limit = limit
         self._clock = clock
         self._renew = renew
@@ -51,10 +51,10 @@ class Crew:
         """Begin anew, in a forked child: its threads stayed with the parent."""
         # Callers that renew inline wait on it between retries, and may be interrupted there.
         self.leaving: threading.Event = InterruptibleEvent()
-        self.workers = Workers(self._limit)
+        self.workers: Workers = Workers(self._limit)
         # As many as there are hooks: one that hangs keeps its thread, and nothing else.
         self._notifiers = Workers(math.inf, "tokenkeeper-notifier")
-        self.refresher = Refresher(self._clock, self._renew, self._look)
+        self.refresher: Refresher = Refresher(self._clock, self._renew, self._look)
 
     def notify(self, call: Callable[[], None]) -> bool:
         """Have *call* made on a thread that nobody waits for; ``False`` if there is none."""

@@ -106,7 +106,7 @@ def _ask(
             if replaces is None:
                 return portal.call(provider.acquire_token)
             method = provider.replace_refused_token if refused else provider.refresh_token
-            return portal.call(method, _as_it_is(replaces, now))
+            return portal.call(method, _as_it_is(replaces, now, refused=refused))
     except RecursionError:
         pass  # and raise out here: its traceback is a thousand frames long
     except TokenAcquisitionError as error:
@@ -122,13 +122,13 @@ def _ask(
     )
 
 
-def _as_it_is(held: HeldToken, now: Instant) -> OAuth2Token:
-    """Return the token of *held*, expired if nobody gets it any more: an API refused it, perhaps.
+def _as_it_is(held: HeldToken, now: Instant, *, refused: bool) -> OAuth2Token:
+    """Return the token of *held*, expired if nobody gets it any more, or an API refused it.
 
     A provider with a second way to a token takes it then. It can't tell by the wall clock alone.
     """
     token = held.token
-    if now.monotonic < held.dead_at:
+    if now.monotonic < held.dead_at and not refused:
         return token
     return replace(token, expires_at=min(token.expires_at, datetime.fromtimestamp(now.wall, UTC)))
 

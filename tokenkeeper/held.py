@@ -96,6 +96,12 @@ class HeldToken:
         """Its deadlines."""
         return Deadlines(self.renew_at, self.stale_at, self.dead_at, self.ends_at)
 
+    def caught_up(self, clock_offset: float, now: float) -> HeldToken:
+        """Return the same token after a step up to *clock_offset* that nobody has noticed yet."""
+        if clock_offset - self.clock_offset <= CLOCK_STEP_SECONDS:
+            return self
+        return self.after_step(ClockStep(clock_offset), now, 0.0)
+
     @property
     def is_refused(self) -> bool:
         """Whether an API refused it."""

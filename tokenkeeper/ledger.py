@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tokenkeeper.clock import Clock, utc
-from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS, ClockStep, ClockSteps
+from tokenkeeper.clock_steps import ClockSteps
 from tokenkeeper.cooldown import Cooldown
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, TokenRejectedError
 from tokenkeeper.held import HeldToken
@@ -58,13 +58,13 @@ class Ledger:
         self._cooldown_seconds = cooldown_seconds
         self._retry = retry
         self._clock = clock
-        self.rejections = Rejections(clock)
-        self.clock_steps = ClockSteps(clock)
+        self.rejections: Rejections = Rejections(clock)
+        self.clock_steps: ClockSteps = ClockSteps(clock)
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
         """Let refusals go: another thread may have been in the middle of noting one."""
-        self.cooldown = Cooldown(self._cooldown_seconds, self._retry, self._clock)
+        self.cooldown: Cooldown = Cooldown(self._cooldown_seconds, self._retry, self._clock)
 
     # ---- entries
 
@@ -162,10 +162,7 @@ class Ledger:
 
     def up_to_date(self, held: HeldToken) -> HeldToken:
         """Return *held* after the steps that the clocks took between its grant and now."""
-        offset = self.clock_steps.offset
-        if offset - held.clock_offset <= CLOCK_STEP_SECONDS:
-            return held
-        return held.after_step(ClockStep(offset), self._clock.monotonic(), 0.0)
+        return held.caught_up(self.clock_steps.offset, self._clock.monotonic())
 
     # ---- what a person may know
 

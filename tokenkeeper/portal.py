@@ -82,6 +82,9 @@ class _Call(Generic[T]):
         except BaseException as error:  # noqa: BLE001 - the caller's; the loop serves others too
             self._error = error
         finally:
+            # So the task is freed on this thread: in the callbacks of its weak references CPython
+            # would swallow an exception that strikes the caller.
+            self._task = None
             self._done.set()
 
     def wait(self) -> T:
@@ -104,6 +107,16 @@ class _NoThreadError(RuntimeError):
     """The host starts no thread, or none any more."""
 
 
+class _Start:
+    """What becomes of a thread that starts the loop."""
+
+    def __init__(self) -> None:
+        self.done = InterruptibleEvent()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.stop: Callable[[], None] | None = None
+        self.error: BaseException | None = None
+
+
 class _PortalLoop:
     """Runs coroutine functions on a loop of its own. Thread-safe."""
 
@@ -115,6 +128,7 @@ class _PortalLoop:
         self._lock = threading.Lock()  # guards the start; held until the loop runs
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()  # of calls under way; the loop's thread alone
+        self._starting: _Start | None = None
         self._stop: Callable[[], None] | None = None
         self.thread: threading.Thread | None = None
         self._here = threading.Lock()  # held while a caller's thread runs the loop below
@@ -135,9 +149,9 @@ class _PortalLoop:
             return self._run_here(function)
         call = _Call(function, self._tasks)
         context = copy_context()
-        sniffio = sys.modules.get("sniffio")
-        if sniffio is not None:  # the caller may be on a loop of trio
-            context.run(sniffio.current_async_library_cvar.set, "asyncio")
+        library = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
+        if library is not None:  # the caller may be on a loop of trio
+            context.run(library.set, "asyncio")
         try:
             loop.call_soon_threadsafe(call.begin, context=context)
             return call.wait()
@@ -156,25 +170,30 @@ class _PortalLoop:
         with self._lock:
             if self._loop is None:
                 check_greenlets()
-                started = InterruptibleEvent()
-                box: dict[str, Any] = {}
-                self._tasks = set()
-                arguments = started, box, self._tasks
                 with forks_wait():  # anyio imports its backend as the loop starts
-                    try:
-                        thread = threading.Thread(
-                            target=_serve, args=arguments, name="tokenkeeper-loop", daemon=True
-                        )
-                        thread.start()
-                    except RuntimeError:
-                        raise _NoThreadError from None
-                    self.thread = thread
-                    started.wait()
-                if "error" in box:
-                    raise box["error"]
-                self._stop, self._loop = box["stop"], box["loop"]
+                    # A caller that was interrupted here may have begun to start it.
+                    starting = self._starting or self._begin_to_start()
+                    starting.done.wait()
+                self._starting = None
+                if starting.error is not None:
+                    raise starting.error
+                self._stop, self._loop = starting.stop, starting.loop
             assert self._loop is not None  # noqa: S101 - for the type checker
             return self._loop
+
+    def _begin_to_start(self) -> _Start:
+        """Start the thread of the loop. Called with the lock held."""
+        self._tasks = set()
+        starting = _Start()
+        try:
+            thread = threading.Thread(
+                target=_serve, args=(starting, self._tasks), name="tokenkeeper-loop", daemon=True
+            )
+            thread.start()
+        except RuntimeError:
+            raise _NoThreadError from None
+        self.thread, self._starting = thread, starting
+        return starting
 
     def _run_here(self, function: Callable[[], Awaitable[T]]) -> T:
         """Run *function* on the calling thread, even inside an event loop, which then waits."""
@@ -246,10 +265,8 @@ async def _finish(function: Callable[[], Awaitable[T]]) -> T:
     return await function()
 
 
-def _serve(
-    started: InterruptibleEvent, box: dict[str, Any], tasks: set[asyncio.Task[None]]
-) -> None:
-    """Run the loop until it is stopped, with whatever it is or why there is none in *box*."""
+def _serve(starting: _Start, tasks: set[asyncio.Task[None]]) -> None:
+    """Run the loop until it is stopped."""
     try:
         import asyncio
 
@@ -257,18 +274,18 @@ def _serve(
 
         async def serve() -> None:
             stopped = asyncio.Event()
-            box.update(loop=asyncio.get_running_loop(), stop=stopped.set)
-            started.set()
+            starting.loop, starting.stop = asyncio.get_running_loop(), stopped.set
+            starting.done.set()
             await stopped.wait()
             while tasks:
                 await asyncio.wait(tasks)
 
         anyio.run(serve, backend="asyncio")
     except BaseException as error:
-        if started.is_set():
+        if starting.done.is_set():
             raise
-        box["error"] = error  # or whoever waits for the loop would wait for ever
-        started.set()
+        starting.error = error  # or whoever waits for the loop would wait for ever
+        starting.done.set()
 
 
 _loop = _PortalLoop()

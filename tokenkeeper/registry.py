@@ -33,7 +33,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._providers: dict[str, BaseOAuth2Provider] = {}
-        self.closed = False
+        self.closed: bool = False
 
     def __len__(self) -> int:
         return len(self._providers)

@@ -50,7 +50,7 @@ class Renewal(Flight[HeldToken]):
         self.after_refusal = after_refusal
         self.asked_again = False
         self.attempts = 0
-        self.took_off = 0.0
+        self.took_off: float = 0.0
 
     def granted(self, held: HeldToken, clock: Clock) -> TokenEvent:
         """Return what there is to tell of a token that came."""
@@ -93,7 +93,8 @@ def callers_context() -> Context:
     So a caller's trace has the request that it waits for, as with ``asyncio.to_thread``.
     """
     context = copy_context()
-    sniffio = sys.modules.get("sniffio")  # where it was never imported, it has noted nothing
-    if sniffio is not None:
-        context.run(sniffio.current_async_library_cvar.set, None)
+    # Where it was never imported, or is only about to be, it has noted nothing.
+    library = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
+    if library is not None:
+        context.run(library.set, None)
     return context

@@ -71,22 +71,24 @@ class Renewals:
         hooks: Iterable[EventHook] = (),
     ) -> None:
         check_greenlets()
-        self.ledger = Ledger(cooldown_seconds, retry, clock)
-        self.held = self.ledger.held
-        self.registry = Registry()
-        self.crew = Crew(
+        self.ledger: Ledger = Ledger(cooldown_seconds, retry, clock)
+        self.held: dict[str, HeldToken] = self.ledger.held
+        self.registry: Registry = Registry()
+        self.crew: Crew = Crew(
             background=background,
             limit=max_workers,
             clock=clock,
             renew=_weakly(self, Renewals.renew),
             look=_weakly(self, Renewals.look_at_clocks),
         )
-        self.hooks = Hooks(hooks, self.crew.notify)
+        self.hooks: Hooks = Hooks(hooks, self.crew.notify)
         self._pilot = Pilot(self.crew, retry=retry, clock=clock, jitter=jitter)
         self._retry = retry
         self.clock = clock
         # Without a refresher nobody else looks at the wall clock, so each reader does.
-        self.now = clock.monotonic if background else self.ledger.clock_steps.monotonic
+        self.now: Callable[[], float] = (
+            clock.monotonic if background else self.ledger.clock_steps.monotonic
+        )
         self._jitter = jitter
         self._make_perishables()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 __all__ = ["Health", "ProviderHealth", "ReloadResult", "TokenInfo"]
 
@@ -37,6 +37,8 @@ class ProviderHealth(TypedDict):
     last_error: str | None
     last_failure_at: str | None
     """ISO 8601, UTC."""
+    refused_by_api: NotRequired[int]
+    """How many tokens in a row an API refused, while it refuses freshly granted ones."""
 
 
 class Health(TypedDict):

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from tokenkeeper.clock import Instant
+from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS
 
 __all__ = ["Deadlines", "deadlines", "deadlines_of_same_token", "lifetime_seconds", "state_at"]
 
@@ -137,8 +138,13 @@ def lifetime_seconds(expires_at: float, before: Instant, after: Instant) -> floa
 
     The provider gave the end as wall-clock time. If someone stepped that clock while the request
     was under way, nobody knows which side of the step the provider saw; the shorter life of the
-    two is taken, and ten years at most. That may cost a renewal, never a dead token.
+    two is taken, and ten years at most. A step forward may be a pause of the machine with the
+    answer on its way, which the provider then dates too late; so it is taken off once more. That
+    may cost a renewal, never a dead token.
     """
     seen_before = expires_at - before.wall
     seen_after = expires_at - after.wall + (after.monotonic - before.monotonic)
+    paused = after.offset - before.offset
+    if paused > CLOCK_STEP_SECONDS:
+        seen_after -= paused
     return min(seen_before, seen_after, LONGEST_LIFE_SECONDS)

@@ -1,6 +1,9 @@
 """Completion in the shells themselves, with the scripts that the command prints for them."""
 
+import json
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -87,3 +90,116 @@ def test_fish(shell, typed, completed):
 def test_zsh(shell, typed, completed):
     """So does zsh."""
     assert shell("zsh", "-f", "-c", ZSH, "zsh", *typed).split() == completed
+
+
+NAMES = [
+    "plain",
+    "p $(touch MARK)",
+    "p `touch MARK`",
+    "p; touch MARK",
+    "p & touch MARK",
+    "p | touch MARK",
+    "p > MARK",
+    "p\\",
+    "p 'quoted'",
+    'p "quoted"',
+    "p $HOME",
+    "p *",
+    "p, a comma",
+    "p !!",
+    "p # no comment",
+    "p ~",
+    "p {a,b}",
+]
+
+
+@pytest.fixture
+def strange(config, tmp_path):
+    """Describe providers with names that a shell would make something of; return the names."""
+    names = [name.replace("MARK", str(tmp_path / "mark")) for name in NAMES]
+    names += ["p \x1b[31m", "p\nq"]  # which nobody can type
+    config.write_text(
+        "oauth2:\n"
+        + "".join(
+            f"  - {{provider_name: {json.dumps(name)}, provider_type: generic, client_id: a,"
+            " client_secret: '${BILLING_SECRET}', token_url: 'https://id.example.com'}\n"
+            for name in names
+        )
+    )
+    return names[:-2]
+
+
+EVALUATED = """
+    for each in "${COMPREPLY[@]}"; do
+        eval "printf '%s\\n' $each"
+    done
+"""
+
+
+def test_bash_quotes(shell, strange, tmp_path):
+    """What bash puts on the command line is one word for each name, and nothing in it is run."""
+    printed = shell("bash", "--norc", "-c", BASH + EVALUATED, "bash", "get", "p").splitlines()
+    assert printed[-len(strange) :] == strange
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.fixture
+def interactive(shell, config, tmp_path):
+    """Return what types into a bash on a terminal, and returns the name that `get` was given."""
+
+    def interactive(name, typed, completed):
+        lines = config.read_text().splitlines(keepends=True)
+        config.write_text(lines[0] + next(each for each in lines if json.dumps(name) in each))
+        record, command = tmp_path / "record", tmp_path / "bin" / "tokenkeeper"
+        command.write_text(
+            "#!/bin/sh\n"
+            f'[ -n "$_TOKENKEEPER_COMPLETE" ] || [ "$1" != get ] || printf %s "$2" > "{record}"\n'
+            f'exec "{sys.executable}" -m tokenkeeper "$@"\n'
+        )
+        pid, end = pty.fork()
+        if pid == 0:
+            os.environ["PS1"] = "READY> "
+            os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+        try:
+            _until(end, b"READY> ")
+            os.write(end, b'set +o histexpand; eval "$(tokenkeeper completion bash)"\n')
+            os.write(end, b'echo DO""NE\n')
+            _until(end, b"DONE")
+            os.write(end, typed.encode() + b"\t")
+            _until(end, completed)
+            os.write(end, typed[16:17].encode() + b"\n" if typed[16:17] in "'\"" else b"\n")
+            while not record.exists():
+                _until(end, b"")
+            return record.read_text()
+        finally:
+            os.close(end)
+            os.waitpid(pid, 0)
+
+    return interactive
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8, 14])
+def test_bash_on_a_terminal(interactive, strange, tmp_path, number):
+    """A name that was completed with Tab is handed on as it is, and nothing in it is run."""
+    name = strange[number]
+    assert interactive(name, "tokenkeeper get p", b"' ") == name
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("quotation", ["'", '"'])
+def test_bash_in_a_quotation(interactive, strange, tmp_path, quotation):
+    """In a quotation that was begun, a name that would end it is not offered: a bell rings."""
+    assert interactive(strange[1], f"tokenkeeper get {quotation}p", b"\x07") == "p"
+    assert not (tmp_path / "mark").exists()
+
+
+def _until(end, wanted):
+    """Read what a terminal shows until there is *wanted*."""
+    seen = b""
+    while True:
+        ready, _, _ = select.select([end], [], [], 60 if wanted else 0.2)
+        assert ready or not wanted, seen
+        if ready:
+            seen += os.read(end, 65536)
+        if wanted in seen:
+            return

@@ -1,6 +1,7 @@
 """What somebody else put into the directory of the kept tokens is never printed, nor waited for."""
 
 import os
+import re
 import subprocess
 import tempfile
 import threading
@@ -243,6 +244,21 @@ def test_a_planted_directory(start, environment, tmp_path, server):
     assert f"chmod o-w {above}" in told
 
 
+def test_no_token_on_a_command_line():
+    """Nothing that we print or publish puts a token on a command line, which every user can see."""
+    root = Path(__file__).parents[2]
+    texts = {
+        place: place.read_text(encoding="utf-8")
+        for pattern in ("*.md", "docs/**/*.md", "tokenkeeper/**/*.py")
+        for place in root.glob(pattern)
+        if place.name != "CHANGELOG.md"
+    }
+    shown = re.compile(r"""(?:-H|--header|-u|-d|--data\S*)[ =]*["']?[^"'\n]*\$\(tokenkeeper get""")
+    assert [place.name for place, text in texts.items() if shown.search(text)] == []
+    piped = [place for place, text in texts.items() if "--format header | curl -H @-" in text]
+    assert {place.name for place in piped} == {"command-line.md", "tutorial.md", "get.py"}
+
+
 def test_curl_reads_the_header_from_standard_input(start, server, tmp_path):
     """What the documentation pipes into curl keeps the token out of the list of processes."""
     try:
@@ -258,3 +274,36 @@ def test_curl_reads_the_header_from_standard_input(start, server, tmp_path):
         text=True,
     )
     assert (done.stdout, done.stderr) == ("200", "")
+
+
+def test_the_name_has_no_secret(tmp_path):
+    """Registrations that differ in secrets alone, wherever those are, are one client."""
+    from tokenkeeper import TokenKeeper
+
+    def identity(**changes):
+        block = {
+            "provider_name": "api",
+            "provider_type": "generic",
+            "client_id": "worker",
+            "client_secret": "s3cret-one",
+            "token_url": "https://id.example.com/token?api_key=s3cret-one&tenant=a",
+            "additional_params": {"audience": "b", "password": "s3cret-one"},
+            **changes,
+        }
+        with TokenKeeper.from_config({"oauth2": block}) as keeper:
+            return keeper._renewals.find("api").registration.identity
+
+    first = identity()
+    assert "s3cret" not in first
+    assert first == identity(
+        client_secret="s3cret-two",
+        token_url="https://id.example.com/token?api_key=s3cret-two&tenant=a",
+        additional_params={"audience": "b", "password": "s3cret-two"},
+    )
+    for changes in (
+        {"client_id": "other"},
+        {"scope": "read"},
+        {"token_url": "https://id.example.com/token?api_key=s3cret-one&tenant=b"},
+        {"additional_params": {"audience": "c", "password": "s3cret-one"}},
+    ):
+        assert identity(**changes) != first

@@ -126,6 +126,16 @@ class NoProvider:
     def __init__(self, provider_name): ...
 
 
+class Cached(BaseOAuth2Provider):
+    """Has a cache of its own, and a way past it."""
+
+    def acquire_token(self):
+        return token("cached")
+
+    def replace_refused_token(self, refused):
+        return token(f"in place of {refused.access_token}")
+
+
 a_function = lambda **options: None
 '''
 
@@ -431,3 +441,11 @@ class TestCommandLine:
         assert plain.exit_code == 0
         assert "path" in plain.output
         assert "\x1b[31m" not in plain.output
+
+
+def test_a_way_past_its_cache(block):
+    """A class that comes from a configuration is told of refusals as any other."""
+    with TokenKeeper.from_config(block("Cached")) as keeper:
+        assert keeper.get_token("mine") == "cached"
+        assert keeper.get_token("mine", force_refresh=True) == "cached"
+        assert keeper.renew_refused("mine", "cached") == "in place of cached"

@@ -93,6 +93,7 @@ def refusal(**attributes):
     "error",
     [
         refusal(error="invalid_client", status_code=401),
+        refusal(error="invalid_client", status_code=503, retry_after=1.0),
         refusal(error="invalid_scope"),
         refusal(error="invalid_target"),
         refusal(error="invalid_request"),

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import prometheus_client
@@ -249,10 +250,133 @@ def test_a_fork_waits_for_the_client(registry, monkeypatch, fork_while):
     assert fork_while(count)
 
 
-def test_a_registry_takes_one(registry, keeper):
-    """A second hook in a registry is refused, as any metric that is there twice."""
+def test_hooks_of_one_registry_share_its_metrics(registry, keeper, provider, value, clock):
+    """A second hook, as of a module that is imported twice, counts into the same metrics."""
+    with TokenKeeper(hooks=[PrometheusHook(registry)], clock=clock, background=False) as other:
+        other.add_provider(MockProvider("api", clock=clock))
+        other.get_token("api")
+        keeper.get_token("api")
+        assert value("tokens_granted_total", kind="acquired") == 2
+        other.clear_token("api")
+        assert value("token_expiry_timestamp_seconds") == math.inf
+
+
+def test_hooks_that_are_made_at_once(registry):
+    """Threads that make hooks for one registry at the same moment get one set of metrics."""
+    with ThreadPoolExecutor(8) as threads:
+        hooks = list(threads.map(lambda _: PrometheusHook(registry), range(8)))
+    assert len({id(hook._granted) for hook in hooks}) == 1
+
+
+def test_metrics_of_somebody_else(registry):
+    """Metrics of the same names that no hook made are refused, as by the client itself."""
+    prometheus_client.Counter("tokenkeeper_cooldowns", "Mine.", registry=registry)
     with pytest.raises(ValueError, match="Duplicated timeseries"):
         PrometheusHook(registry)
+
+
+IMPORTED_TWICE = """
+    import runpy
+    from tokenkeeper import TokenKeeper
+    from tokenkeeper.integrations.prometheus import PrometheusHook
+
+    keeper = TokenKeeper(hooks=[PrometheusHook()])
+    if __name__ == "__main__":
+        import main
+        assert main.keeper is not keeper
+        print("worked")
+"""
+
+
+def test_a_module_that_is_imported_twice(tmp_path):
+    """A program that is imported once more by its name, as by uvicorn, starts."""
+    program = tmp_path / "main.py"
+    program.write_text(textwrap.dedent(IMPORTED_TWICE))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(program)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.strip(), done.returncode) == ("worked", 0), done.stderr
+
+
+CHILDREN_OF_A_WARM_MASTER = """
+    import os, sys
+    import prometheus_client
+    from prometheus_client.multiprocess import MultiProcessCollector
+    from tokenkeeper import TokenKeeper
+    from tokenkeeper.integrations.prometheus import PrometheusHook
+    from tokenkeeper.testing import MockProvider, SteppedClock
+
+    clock = SteppedClock(wall=1_900_000_000)
+    theirs = prometheus_client.Counter("theirs", "Something else that is counted.")
+    keeper = TokenKeeper(hooks=[PrometheusHook()], clock=clock, background=False)
+    for name in ("api", "other"):
+        keeper.add_provider(MockProvider(name, clock=clock))
+    keeper.get_token("api")
+    keeper.get_token("other")
+    keeper.clear_token("other")
+
+    def gauge(name):
+        registry = prometheus_client.CollectorRegistry()
+        MultiProcessCollector(registry)
+        value = registry.get_sample_value(
+            "tokenkeeper_token_expiry_timestamp_seconds", {"provider": name}
+        )
+        return value - clock.time()
+
+    def renew():
+        keeper.get_token("api", force_refresh=True)
+
+    def live(generation=0):
+        WHAT
+        if generation:
+            fork(generation - 1)
+
+    def fork(generation):
+        pid = os.fork()
+        if not pid:
+            live(generation)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+
+    for _ in range(2):
+        fork(1)
+    print(gauge("api"), gauge("other"))
+    clock.step(3300)
+    fork(0)
+    renew()
+    print(gauge("api"))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.parametrize(
+    ("what", "ends"),
+    [
+        ("pass", 3600),
+        ("theirs.inc()", 300),
+        ("keeper.get_token('api')", None),
+        ("keeper.get_token('other')", None),
+        ("renew()", 300),
+    ],
+)
+def test_children_of_a_warm_master(tmp_path, what, ends):
+    """In the multiprocess mode a child's gauge says when the token expires that it inherited."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-W", "error", "-c"),
+            textwrap.dedent(CHILDREN_OF_A_WARM_MASTER.replace("WHAT", what)),
+        ],
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    warm, late = done.stdout.splitlines()
+    assert float(warm.split()[0]) == 3600.0
+    assert float(late) > 0.0
+    if ends is not None:
+        assert float(late) == ends
 
 
 WORKERS = """

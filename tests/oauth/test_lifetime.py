@@ -85,10 +85,10 @@ class TestExpiresIn:
             ("9" * 30, YEAR),
             ("9" * 31, YEAR),
             ("9" * 5000, YEAR),
-            (NOW + 3600, 3600),
-            (str(NOW + 3600), 3600),
-            ((NOW + 3600) * 1000, 3600),
-            ("2030-01-01T01:00:00Z", 3600),
+            (NOW + 1800, 1800),
+            (str(NOW + 1800), 1800),
+            ((NOW + 1800) * 1000, 1800),
+            ("2030-01-01T00:30:00Z", 1800),
         ],
     )
     def test_forms(self, given, seconds):
@@ -241,6 +241,8 @@ class TestOtherMembers:
     def test_members_that_say_nothing(self, name, value):
         """A 0, a date long ago and what can't be read are no expiry: the others count."""
         assert lifetime({name: value, "expires_in": 600}) == 600
+        if name != "expires_in_sec":
+            assert lifetime({name: value}) == 3600
 
     @pytest.mark.parametrize(
         "name",
@@ -273,6 +275,8 @@ class TestOtherMembers:
     def test_over(self):
         """A token that has expired by another member is asked for again as well."""
         assert "expiresIn" in str(expired({"expiresIn": 0}))
+        assert "expire_seconds" in str(expired({"expire_seconds": 0}))
+        assert "expires_in" in str(expired({"expires_in": 0, "expires_in_sec": 600}))
         assert "expires_on" in str(expired({"expires_on": NOW - 5}))
         assert "expires_on" in str(expired({"expires_on": NOW - 5, "expires_in": 3600}, date=SENT))
 
@@ -285,6 +289,7 @@ class TestJwt:
         assert lifetime({"access_token": jwt(exp=NOW + 600)}) == 600
         assert lifetime({"access_token": jwt(exp=NOW + 600.5)}) == 600.5
         assert lifetime({"access_token": jwt(exp=str(NOW + 600), iat=NOW)}) == 600
+        assert lifetime({"access_token": jwt(exp=NOW + 600, iat=NOW + 900)}, date=SENT) == 600
 
     @pytest.mark.parametrize(("said", "exp", "seconds"), [(3600, 600, 600), (60, 600, 60)])
     def test_the_shorter_counts(self, said, exp, seconds):

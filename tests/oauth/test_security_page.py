@@ -349,6 +349,74 @@ def test_a_session_s_own_adapter_class(make_server):
     assert b"X-Odd: 0" in server.requests[0]
 
 
+def test_a_session_class_of_one_s_own(make_server, grant):
+    """A session that does something of its own goes on doing it, within the same bounds."""
+
+    class Counting(requests.Session):
+        def __init__(self):
+            super().__init__()
+            self.sent = []
+
+        def send(self, request, **options):
+            options["allow_redirects"] = True
+            self.sent.append(request.url)
+            return super().send(request, **options)
+
+    other = make_server()
+    redirect = make_server.reply(b"", status="307 Moved", headers=[f"Location: {other.url}"])
+    server = make_server(redirect, grant)
+    session = Counting()
+    provider = SHIPPED["post"].make(server.url, session=session)
+    with pytest.raises(TokenAcquisitionError, match="307"):
+        provider.acquire_token()
+    assert provider.acquire_token().access_token == TOKEN
+    assert session.sent == [server.url] * 2
+    assert other.connections == 0
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "metadata.google.internal", "[fe80::1]"])
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ({}, True),
+        ({"headers": {"Metadata-Flavor": "Google"}}, True),
+        ({"data": b"secret=x"}, False),
+        ({"authorization": "Basic abc"}, False),
+        ({"headers": {"authorization": "Bearer abc"}}, False),
+    ],
+)
+def test_metadata_servers(make_transport, monkeypatch, host, options, asked):
+    """A cloud's metadata server is asked by plain http, with no secret and by no proxy."""
+    connected = []
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+
+    def connect(sock, address):
+        connected.append(address[0])
+        raise ConnectionRefusedError
+
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    with pytest.raises(TokenAcquisitionError, match="refused" if asked else "plain http"):
+        make_transport().request("GET", f"http://{host}/token", provider_name="api", **options)
+    assert connected == (["169.254.169.254"] if asked else [])
+
+
+def test_a_metadata_server_that_is_elsewhere(make_transport, make_server, monkeypatch):
+    """The name of a metadata server that leads to a host on the network is not asked."""
+    server = make_server()
+    monkeypatch.setattr(
+        socket.socket, "getpeername", lambda _: (FOREIGN, server.port), raising=False
+    )
+    real = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda host, port, *rest, **more: real("127.0.0.1", server.port)
+    )
+    with pytest.raises(TokenAcquisitionError, match=FOREIGN):
+        make_transport().request("GET", "http://metadata/token", provider_name="api")
+    monkeypatch.undo()
+
+
 def test_a_table_of_all():
     """Each provider that asks a server is in the table, alone and with a session."""
     kinds = {

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+from soak.clock import SteppedWall
 from soak.truth import boot, truth_of
 from soak.watch import SLACK_SECONDS, use_seconds
 from tokenkeeper import OAuth2Error
@@ -11,12 +12,21 @@ from tokenkeeper import OAuth2Error
 class Known(NamedTuple):
     """A token that somebody was handed.
 
-    :ivar usable_until: up to here the keeper has no reason to let anybody wait.
+    :ivar usable_until: up to here the keeper has no reason to let anybody wait, unless the wall
+        clock is set forward after the token's request was sent.
     """
 
     token: str
     ends: float
     usable_until: float
+    sent: float
+    clock: SteppedWall
+
+    def was_usable(self, moment):
+        """Return whether the keeper had no reason to let anybody wait up to *moment*."""
+        return moment < self.usable_until and not self.clock.was_set_forward(
+            self.sent - SLACK_SECONDS, moment
+        )
 
 
 class Board:
@@ -46,7 +56,8 @@ class Board:
             usable = watch.sent[token] + use_seconds(watch.lifetime) - SLACK_SECONDS
         known = self.known.get(name)
         if known is None or known.usable_until < usable or known.ends < truth.ends:
-            self.known[name] = Known(token, truth.ends, usable)
+            sent = watch.sent.get(token, -math.inf)
+            self.known[name] = Known(token, truth.ends, usable, sent, watch.clock)
 
 
 class Judge:
@@ -69,7 +80,7 @@ class Judge:
         """Note how long a call took, and whether there was a valid token all the time."""
         tally = self.tally
         tally.waits.note(ended - began)
-        if known is None or ended >= known.usable_until:
+        if known is None or not known.was_usable(ended):
             return False
         tally.served.note(ended - began)
         return True

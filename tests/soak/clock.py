@@ -16,6 +16,7 @@ class SteppedWall(SystemClock):
         self.offset = 0.0
         self.steps = 0
         self._moments = ()
+        self._forward = ()
 
     def time(self):
         return SYSTEM_CLOCK.time() + self.offset
@@ -24,9 +25,23 @@ class SteppedWall(SystemClock):
         """Set the wall clock forward, or back."""
         began = boot()
         self.offset += seconds
-        self._moments = (*self._moments[-REMEMBERED:], (began, boot()))
+        moment = (began, boot())
+        self._moments = (*self._moments[-REMEMBERED:], moment)
+        if seconds > 0:
+            self._forward = (*self._forward[-REMEMBERED:], moment)
         self.steps += 1
 
     def was_stepped(self, since, until):
         """Say whether it was set between these two moments."""
-        return any(began < until and since < ended for began, ended in self._moments)
+        return _any_between(self._moments, since, until)
+
+    def was_set_forward(self, since, until):
+        """Return whether it was set forward between these two moments.
+
+        That looks like a machine that was paused, so a keeper no longer trusts older tokens.
+        """
+        return _any_between(self._forward, since, until)
+
+
+def _any_between(moments, since, until):
+    return any(began < until and since < ended for began, ended in moments)

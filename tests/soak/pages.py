@@ -21,8 +21,10 @@ if it had ended before the call that returned it began. A valid token existed if
 handed it before the call began, and it could be used to the end of the call. A request is needless
 if it overlaps another one of its provider in one process, or leaves before the token granted last
 is due, with nobody having asked for it; requests that fail fulfil no need and are not counted as
-extra ones. Clocks are read right before and after each call, and nothing is subtracted: what the
-machine takes from everybody stands beside it.
+extra ones. A wall clock that jumps forward looks like a machine that was paused, so a keeper
+renews what it holds; what follows from that is neither needless nor an error with a valid token.
+Clocks are read right before and after each call, and nothing is subtracted: what the machine takes
+from everybody stands beside it.
 """
 
 

@@ -38,14 +38,14 @@ class Watch:
     :param steady: whether nobody has the token forgotten: what was handed out once is then held
         for as long as it can be used.
     :param clock: it says when somebody stepped the wall clock: a keeper may throw away the token
-        that was under way then, and ask again.
+        that was under way then, and after a step forward renews those that it holds.
     :ivar examples: the first few requests that were not in order, in words.
     """
 
     def __init__(self, lifetime, clock, *, steady=True):
         self.lifetime = lifetime
         self.steady = steady
-        self._clock = clock
+        self.clock = clock
         self.sent = {}  # token -> when its request left, of the latest few
         # The request that fulfilled the last need: when it left, and when it was back.
         self._need = NO_NEED
@@ -85,8 +85,11 @@ class Watch:
         self.books["overlapping"] += not alone
         left, back = self._need
         early = sent - left < EARLIEST * use_seconds(self.lifetime) - SLACK_SECONDS
-        if early and self._clock.was_stepped(left - SLACK_SECONDS, back + SLACK_SECONDS):
-            early = False  # that token was perhaps thrown away
+        if early and (
+            self.clock.was_stepped(left - SLACK_SECONDS, back + SLACK_SECONDS)
+            or self.clock.was_set_forward(left - SLACK_SECONDS, sent)
+        ):
+            early = False  # that token was perhaps thrown away, or is no longer trusted
         needless = early and self._asked_at < left - SLACK_SECONDS
         self.books["needless"] += needless
         if (needless or not alone) and len(self.examples) < EXAMPLES:

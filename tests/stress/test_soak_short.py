@@ -118,13 +118,19 @@ def test_a_needless_request_is_seen(watch, monkeypatch):
     clock.step(0.6)
     grant(watch, "needless")
     assert (watch.books["early"], watch.books["needless"]) == (2, 1)
-    watch._clock.step(3600)
+    watch.clock.step(3600)
     clock.step(0.6)
     grant(watch, "after a step")
     assert (watch.books["early"], watch.books["needless"]) == (2, 1)
     clock.step(1.0)
     grant(watch, "due")
     assert (watch.books["early"], watch.books["needless"]) == (2, 1)
+    for seconds, needless in ((3600, 1), (-3600, 2)):  # forward, as if the machine was paused
+        clock.step(0.3)
+        watch.clock.step(seconds)
+        clock.step(0.3)
+        grant(watch, "after a step that came later")
+        assert watch.books["needless"] == needless
 
 
 def test_tallies_add_up():

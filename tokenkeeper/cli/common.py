@@ -43,7 +43,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
-json_option = click.option(
+json_option: Callable[[F], F] = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON on standard output, for programs."
 )
 
@@ -59,7 +59,7 @@ class Seconds(click.FloatRange):
         return self.fail(f"{value} is no number.", param, ctx) if math.isnan(seconds) else seconds
 
 
-timeout_option = click.option(
+timeout_option: Callable[[F], F] = click.option(
     "--timeout",
     type=Seconds(min=0, min_open=True),
     default=60.0,

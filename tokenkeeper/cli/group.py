@@ -21,7 +21,7 @@ from tokenkeeper.cli.listing import list_
 from tokenkeeper.cli.source import Source
 from tokenkeeper.cli.status import status
 from tokenkeeper.cli.watch import watch
-from tokenkeeper.escaping import escaped_lines
+from tokenkeeper.escaping import escaped
 
 __all__ = ["cli"]
 
@@ -58,8 +58,8 @@ class _Escaping(click.Group):
 def _escaped_words() -> Iterator[None]:
     try:
         yield
-    except click.ClickException as error:
-        error.message = escaped_lines(error.message)  # type: ignore[misc] # of this object alone
+    except click.UsageError as error:
+        error.message = escaped(error.message)  # type: ignore[misc] # of this object alone
         raise
 
 

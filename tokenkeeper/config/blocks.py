@@ -98,7 +98,9 @@ _AuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
@@ -20,7 +20,7 @@ __all__ = ["OWN_BLOCKS", "Own", "block_for", "misfits"]
 class Own(Block):
     """A block for any class."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
         """Return the provider, made with all keys that are not ours."""
@@ -33,13 +33,13 @@ class Own(Block):
 class OwnGeneric(Generic):
     """A block for a class that was derived from ``GenericOAuth2Provider``."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
 
 class OwnAzure(Azure):
     """A block for a class that was derived from ``AzureADProvider``."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
 
 OWN_BLOCKS = (Own, OwnGeneric, OwnAzure)

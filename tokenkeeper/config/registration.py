@@ -30,6 +30,7 @@ __all__ = ["Piece", "Registration", "read_pieces", "read_registrations"]
 _SECRET_HEADER = re.compile(r"auth|cookie|session|signature", re.IGNORECASE)
 _NO_SECRET = re.compile(r"_(?:file|path|url|uri|endpoint|method|id|name|type|seconds)s?$")
 _KNOWN_KEYS = Azure.model_fields.keys() | Generic.model_fields.keys()
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -183,11 +184,10 @@ def _read_one(
     :param names: of the providers before it, to which its own is added.
     """
     path, directory = block.path, document.directory
-    secret = _secret_of(block.filled, directory, problems, path)
-    read = read_block(block.filled, problems, path)
-    if isinstance(block.filled, Mapping) and isinstance(
-        name := block.filled.get("provider_name"), str
-    ):
+    filled = _without_odd_keys(block.filled, problems, path)
+    secret = _secret_of(filled, directory, problems, path)
+    read = read_block(filled, problems, path)
+    if isinstance(filled, Mapping) and isinstance(name := filled.get("provider_name"), str):
         if name in names:
             problems.add((*path, "provider_name"), f"{name!r} is taken already")
             read = None
@@ -204,6 +204,16 @@ def _read_one(
         what = str(error).removeprefix(f"provider {read.provider_name!r}: ")
         problems.add((*path, *filter(None, [error.field])), what.removeprefix(f"{error.field} "))
     return registration
+
+
+def _without_odd_keys(block: Any, problems: Problems, path: KeyPath) -> Any:
+    """Return *block* without the keys that are not text: halves of a character, as in UTF-16."""
+    if not isinstance(block, Mapping):
+        return block
+    odd = [key for key in block if isinstance(key, str) and _SURROGATE.search(key)]
+    for key in odd:
+        problems.add((*path, key), "is not a key: it holds a character that is not UTF-8")
+    return {key: value for key, value in block.items() if key not in odd} if odd else block
 
 
 def _warn(document: Document, blocks: Iterable[_Filled]) -> None:

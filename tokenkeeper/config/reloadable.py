@@ -11,8 +11,9 @@ from tokenkeeper import portal
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.fork import late_import
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.verdict import known_code
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.retry import is_transient
+from tokenkeeper.retry import RetryPolicy, is_transient
 
 __all__ = ["Recipe", "ReloadableProvider"]
 
@@ -80,8 +81,8 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
     def _take(self, registration: R) -> None:
         provider = registration.make_provider()
         self._current = registration, provider
-        self.buffer_seconds = provider.buffer_seconds
-        self.retry = provider.retry
+        self.buffer_seconds: float = provider.buffer_seconds
+        self.retry: RetryPolicy | None = provider.retry
 
     def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask for a token."""
@@ -101,6 +102,16 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
 
         return self._ask(request)
 
+    def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Ask for a token in place of *token*, which an API refused, as :meth:`refresh_token`."""
+
+        def request(provider: BaseOAuth2Provider) -> _Answer:
+            if provider is self._granted_by:
+                return provider.replace_refused_token(token)
+            return provider.acquire_token()
+
+        return self._ask(request)
+
     def _ask(self, request: Callable[[BaseOAuth2Provider], _Answer]) -> _Answer:
         provider = self._current[1]
         try:
@@ -108,7 +119,7 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
             if inspect.isawaitable(answer):
                 return self._finish(answer, provider, request)
         except TokenAcquisitionError as refused:
-            if is_transient(refused):
+            if is_transient(refused) and known_code(refused.error or "") != "invalid_client":
                 raise
             self._look_again(self)
             if self._current[1] is provider:

@@ -44,7 +44,7 @@ class Load:
         self._pace = max(LEAST_PACE_SECONDS, (threads + tasks) / CALLS_PER_SECOND)
         self._go = threading.Event()
         self._stop = threading.Event()
-        self.tallies = [Tally() for _ in range(threads + tasks)]
+        self.tallies: list[Tally] = [Tally() for _ in range(threads + tasks)]
         self._threads = [
             self._thread(f"caller-{number}", partial(self._call_blocking, tally))
             for number, tally in enumerate(self.tallies[:threads])

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -28,6 +28,17 @@ from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperPlugin", "RenewingInterceptor"]
+
+if TYPE_CHECKING:  # generic in the stubs only
+    _UnaryUnary = grpc.UnaryUnaryClientInterceptor[Any, Any]
+    _UnaryStream = grpc.UnaryStreamClientInterceptor[Any, Any]
+    _StreamUnary = grpc.StreamUnaryClientInterceptor[Any, Any]
+    _StreamStream = grpc.StreamStreamClientInterceptor[Any, Any]
+else:
+    _UnaryUnary = grpc.UnaryUnaryClientInterceptor
+    _UnaryStream = grpc.UnaryStreamClientInterceptor
+    _StreamUnary = grpc.StreamUnaryClientInterceptor
+    _StreamStream = grpc.StreamStreamClientInterceptor
 
 
 class KeeperPlugin(StaysHere, grpc.AuthMetadataPlugin):
@@ -59,10 +70,10 @@ class KeeperPlugin(StaysHere, grpc.AuthMetadataPlugin):
 
 class RenewingInterceptor(
     StaysHere,
-    grpc.UnaryUnaryClientInterceptor,  # type: ignore[type-arg]
-    grpc.UnaryStreamClientInterceptor,  # type: ignore[type-arg]
-    grpc.StreamUnaryClientInterceptor,  # type: ignore[type-arg]
-    grpc.StreamStreamClientInterceptor,  # type: ignore[type-arg]
+    _UnaryUnary,
+    _UnaryStream,
+    _StreamUnary,
+    _StreamStream,
 ):
     """Renews once where a server says ``UNAUTHENTICATED``, and makes the call again. Thread-safe.
 

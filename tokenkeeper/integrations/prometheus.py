@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
+from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
@@ -39,24 +41,41 @@ MULTIPROCESS_VARIABLES = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"
 """What switches the client's multiprocess mode on."""
 
 
+_shared_by_registry: weakref.WeakKeyDictionary[CollectorRegistry, dict[str, Any]]
+_shared_by_registry = weakref.WeakKeyDictionary()
+
+
 class PrometheusHook:
     """Counts events as metrics whose names begin with ``tokenkeeper_``. Thread-safe.
 
-    Each metric has the label ``provider``. A registry takes one such hook. The time series of a
+    Each metric has the label ``provider``. Hooks with the same registry share its metrics, so a
+    module that is imported twice does no harm; but give a keeper one of them. The time series of a
     provider are removed with it; in the client's multiprocess mode, which can't remove any, its
-    gauges say that nothing is wrong.
+    gauges say that nothing is wrong. In that mode a forked child shows when the tokens expire that
+    it inherited.
 
     :param registry: where the metrics are registered; the client's own by default.
     :param max_providers: how many providers have time series of their own, 1,000 by default.
-        Further ones are counted together as ``_other``, and have no gauges.
-    :raises ValueError: if the registry has these metrics already.
+        Further ones are counted together as ``_other``, and have no gauges. Of several hooks
+        with the same registry the first one's number counts.
+    :raises ValueError: if the registry has metrics of these names that no hook made.
     """
 
     def __init__(
         self, registry: CollectorRegistry = REGISTRY, *, max_providers: int = 1000
     ) -> None:
+        with forks_wait():  # also so that two threads do not make them at once
+            shared = _shared_by_registry.get(registry)
+            if shared is None:
+                self._make(registry, max_providers)
+                _shared_by_registry[registry] = self.__dict__
+            else:
+                self.__dict__ = shared
+
+    def _make(self, registry: CollectorRegistry, max_providers: int) -> None:
         self._ends: dict[str, float] = {}  # what the gauge says; entries are replaced, no more
         self._labels = ProviderLabels(max_providers)
+        self._kept_in_children: weakref.WeakSet[Any] = weakref.WeakSet()
 
         def counter(name: str, documentation: str, *labels: str) -> Counter:
             return Counter(name, documentation, ["provider", *labels], registry=registry)
@@ -216,6 +235,28 @@ class PrometheusHook:
     def _set_end(self, provider: str, end: float) -> None:
         self._ends[provider] = end
         self._set(self._expiry, provider, end)
+        if provider != OTHER_PROVIDERS:
+            self._keep_in_children(self._expiry.labels(provider), provider)
+
+    def _keep_in_children(self, gauge: Gauge, provider: str) -> None:
+        """Have *gauge* show in a forked child what it shows here, in the multiprocess mode.
+
+        There the client begins all values anew at the first change of any metric, with 0. For an
+        expiry that means "long ago", and of several processes the worst counts.
+        """
+        value: Any = getattr(gauge, "_value", None)
+        begin = getattr(value, "_MmapedValue__reset", None)
+        if begin is None or value in self._kept_in_children:
+            return
+
+        def begin_with_the_end() -> None:
+            begin()
+            if provider in self._ends:
+                value._value = self._ends[provider]  # noqa: SLF001 - nothing public does that
+                value._file.write_value(value._key, value._value, 0.0)  # noqa: SLF001
+
+        self._kept_in_children.add(value)
+        value._MmapedValue__reset = begin_with_the_end  # noqa: SLF001
 
     @staticmethod
     def _set(gauge: Gauge, provider: str, value: float) -> None:

@@ -308,8 +308,8 @@ def _squeezed(key: str) -> str:
 
 # ---- other forms
 
-_TAG = re.compile(r"<(?:\w+:)?(\w+)(?:\s[^<>]*)?>\s*([^<>]+?)\s*</")
-_TITLE = re.compile(r"<title[^>]*>([^<]{1,300})", re.I)
+_TAG = re.compile(r"<(?:\w+:)?(\w+)(?:\s[^<>]*)?>([^<>]+)</")
+_TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,300})", re.I)
 _FORM_KEYS = frozenset({"error", "access_token", "errorcode", "code", "message", "reason"})
 
 
@@ -332,7 +332,7 @@ def _from_markup(text: str, content_type: str) -> Said:
         return Said(Form.WEB_PAGE, words=_excerpt(html.unescape(title[1])) if title else "")
     if not re.match(r"\s*<(?:\?xml|!--|\w+[\s:>/])", text):
         return Said(Form.WEB_PAGE)
-    members = {name: html.unescape(value) for name, value in reversed(_TAG.findall(text))}
+    members = {name: html.unescape(value).strip() for name, value in reversed(_TAG.findall(text))}
     return _from_object(members, Form.XML) if members else Said(Form.WEB_PAGE)
 
 
@@ -340,7 +340,7 @@ _NAMED_SECRET = re.compile(
     r"(\w*(?:token|secret|passw|assertion|credential)\w*[\"']?\s*[=:]\s*)\S+", re.I
 )
 _SCHEME = re.compile(r"\b(bearer|basic|dpop|token)\s+\S{6,}", re.I)
-_LONG_WORD = re.compile(r"\S*(?=\S{0,80}\d)\S{20,}|\S{32,}")
+_LONG_WORD = re.compile(r"(?=\S*\d)\S{20,}|\S{32,}")
 
 
 def _excerpt(text: str) -> str:

@@ -61,10 +61,9 @@ class Now:
         The server's clock counts. One that puts the moment in the past, alone, is not believed:
         a proxy may have put a wrong date on the answer.
         """
-        left = moment - self.ours
-        if self.theirs is not None and (moment > self.theirs or left <= 0):
-            left = moment - self.theirs
-        return left
+        if self.theirs is not None and moment > self.theirs:
+            return moment - self.theirs
+        return moment - self.ours
 
 
 class _Said(NamedTuple):

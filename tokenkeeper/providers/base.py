@@ -50,7 +50,7 @@ class BaseOAuth2Provider(StaysHere, ABC):
         buffer_seconds: float = DEFAULT_BUFFER_SECONDS,
         retry: RetryPolicy | None = None,
     ) -> None:
-        self.provider_name = checked_text(provider_name, "provider_name")
+        self.provider_name: str = checked_text(provider_name, "provider_name")
         with naming(provider_name):
             check_number(buffer_seconds, "buffer_seconds", least=0, unit=" of seconds")
         self.buffer_seconds = buffer_seconds

@@ -42,8 +42,8 @@ class Endpoints:
         self.lifetime_seconds = lifetime_seconds
         self.refresh_tokens = refresh_tokens
         self.faults = faults
-        self.grants = Grants(clock)
-        self.recorder = Recorder(clock)
+        self.grants: Grants = Grants(clock)
+        self.recorder: Recorder = Recorder(clock)
         self._api_refusals: Iterator[None] = iter(())
 
     def refuse_api_calls(self, times: int) -> None:

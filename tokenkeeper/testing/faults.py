@@ -53,7 +53,7 @@ class Faults:
 
     def __init__(self, latency_seconds: float = 0.0) -> None:
         self.latency_seconds = latency_seconds
-        self.stopping = threading.Event()
+        self.stopping: threading.Event = threading.Event()
         self._script: deque[Answer] = deque()
         self._outage: tuple[Outage, float | None] | None = None
         self._mended = threading.Event()

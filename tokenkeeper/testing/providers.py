@@ -48,9 +48,9 @@ class _Scripted(BaseOAuth2Provider):
         self.lifetime_seconds = lifetime_seconds
         self.scope = scope
         self.script: deque[Outcome] = deque(script)
-        self.entered = threading.Event()
-        self.acquire_calls = 0
-        self.refresh_calls = 0
+        self.entered: threading.Event = threading.Event()
+        self.acquire_calls: int = 0
+        self.refresh_calls: int = 0
         self.close_calls = 0
         self.refreshed: list[OAuth2Token] = []
         self._clock = clock

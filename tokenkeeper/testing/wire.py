@@ -33,8 +33,8 @@ class Wire(ThreadingHTTPServer):
 
     # A port that another server listens on is refused. Windows would share it by the first of
     # these, some 3.14 by the second; elsewhere the first is for a port that was just left.
-    allow_reuse_address = os.name == "posix"
-    allow_reuse_port = False
+    allow_reuse_address: bool = os.name == "posix"
+    allow_reuse_port: bool = False
     daemon_threads = True
     request_queue_size = 1024
 

@@ -157,7 +157,6 @@ OK_LINE = b"HTTP/1.1 200 Connection established\r\n"
         (b"HTTP/1.1 403 \x1b[31m\r\n\r\n", b"", 60, "HTTP 403"),
         (b"\x00\x01\x02\r\n\r\n", b"", 60, "broke off the connection"),
         (OK_LINE + b"\r\n", b"", 60, "no handshake within 1 s"),
-        (OK_LINE + b"\r\n" + b"\x16\x03\x03\x00\x7a", b"\x02", 0.1, "no handshake within 1 s"),
     ],
 )
 def test_proxies_without_end(describe, in_time, environment, head, piece, pause, words):

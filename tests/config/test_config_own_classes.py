@@ -79,7 +79,8 @@ class Async(BaseOAuth2Provider):
 
     async def acquire_token(self):
         if self.client_secret != "right":
-            raise TokenAcquisitionError("no", error="invalid_client", status_code=401)
+            later = {"retry_after": 30.0, "transient": True} if self.client_secret == "late" else {}
+            raise TokenAcquisitionError("no", error="invalid_client", status_code=401, **later)
         return token(self.client_secret)
 
     async def refresh_token(self, token):
@@ -373,6 +374,13 @@ class TestReload:
             events = sys.modules[own].events
             assert [each.split()[0] for each in events] == ["closed"]
             assert events[0].endswith("tokenkeeper-loop")
+
+    def test_a_refusal_that_says_when_to_ask_again(self, path, write):
+        """A client that is refused for now may have a new secret all the same."""
+        write("late", name="secret")
+        with TokenKeeper.from_config(path) as keeper:
+            write("right", name="secret")
+            assert keeper.get_token("mine", timeout=10) == "right"
 
     def test_a_refusal_without_a_change(self, path):
         """If nothing changed, the refusal stays what it is."""

@@ -48,6 +48,17 @@ class Vault(BaseOAuth2Provider):
         return {"path": self.path, "scope": "read", "\\x1b[31m": "\\x1b[31mred"}
 
 
+class Greedy(BaseOAuth2Provider):
+    """Takes whatever it is given, and keeps it."""
+
+    def __init__(self, provider_name, **options):
+        super().__init__(provider_name)
+        self.options = options
+
+    def acquire_token(self):
+        return token("-".join(map(str, self.options.values())))
+
+
 class Narrow(BaseOAuth2Provider):
     """Takes nothing but its name, and a secret."""
 
@@ -68,7 +79,8 @@ class Async(BaseOAuth2Provider):
 
     async def acquire_token(self):
         if self.client_secret != "right":
-            raise TokenAcquisitionError("no", error="invalid_client", status_code=401)
+            later = {"retry_after": 30.0, "transient": True} if self.client_secret == "late" else {}
+            raise TokenAcquisitionError("no", error="invalid_client", status_code=401, **later)
         return token(self.client_secret)
 
     async def refresh_token(self, token):
@@ -187,6 +199,14 @@ def test_a_constructor_that_takes_little(block, write):
         assert provider(keeper).buffer_seconds == 60
 
 
+def test_a_constructor_that_takes_anything(block):
+    """All keys that are not ours reach it, whatever they are called."""
+    path = block("Greedy", refresh_buffer_seconds=60, verify=False, region="eu", number=3)
+    with TokenKeeper.from_config(path) as keeper:
+        assert sorted(keeper.get_token("mine").split("-")) == ["3", "False", "eu"]
+        assert provider(keeper).buffer_seconds == 60
+
+
 @pytest.mark.parametrize("value", ["%s:Narrow", "%s:Narrow [extra]", " %s : Narrow"])
 def test_an_entry_point(own, write, monkeypatch, value):
     """A package can offer its class under a short name."""
@@ -230,6 +250,9 @@ def test_a_class_derived_from_the_azure_one(block):
         assert provider(keeper)._tenant_id == "contoso.example"
 
 
+PUBLIC = {"client_id": "a", "token_url": "https://a/b", "token_endpoint_auth_method": "none"}
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
@@ -245,8 +268,9 @@ def test_a_class_derived_from_the_azure_one(block):
         ("Narrow", {"client_secret_file": "nowhere"}, "client_secret_file can't be read"),
         ("Narrow", {"client_secret": "a", "client_secret_file": "b"}, "can't be given along with"),
         ("Traced", {"client_id": "a", "token_url": "https://a/b"}, "client_secret is missing"),
-        ("Traced", {"client_id": "a", "trase": 1}, "oauth2.trase is not a parameter of"),
-        ("Traced", {"client_id": "a", "trase": 1}, "oauth2.token_url is missing"),
+        ("Traced", PUBLIC | {"trase": 1}, "oauth2.trase is not a parameter of"),
+        ("Traced", PUBLIC | {"trase": 1}, "Did you mean 'trace'?"),
+        ("Traced", {"client_id": "a"}, "oauth2.token_url is missing"),
         ("Failing", {}, "Failing raised ValueError in own_classes"),
         ("Nameless", {}, "Nameless must pass provider_name on to super().__init__()"),
         ("Abstract", {}, "is abstract: it needs a method acquire_token"),
@@ -350,6 +374,13 @@ class TestReload:
             events = sys.modules[own].events
             assert [each.split()[0] for each in events] == ["closed"]
             assert events[0].endswith("tokenkeeper-loop")
+
+    def test_a_refusal_that_says_when_to_ask_again(self, path, write):
+        """A client that is refused for now may have a new secret all the same."""
+        write("late", name="secret")
+        with TokenKeeper.from_config(path) as keeper:
+            write("right", name="secret")
+            assert keeper.get_token("mine", timeout=10) == "right"
 
     def test_a_refusal_without_a_change(self, path):
         """If nothing changed, the refusal stays what it is."""

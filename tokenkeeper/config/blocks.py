@@ -39,7 +39,7 @@ from tokenkeeper.oauth.request_style import (
     checked_headers,
 )
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.providers.kinds import parameters_of, place_of, provider_class
+from tokenkeeper.providers.kinds import did_you_mean, parameters_of, place_of, provider_class
 from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["Azure", "Block", "Client", "Generic", "Retry"]
@@ -145,24 +145,30 @@ class Block(_Strict):
         """
         kind = provider_class(self.provider_type)
         takes = parameters_of(kind)
-        arguments |= _copied(self.model_extra or {})
-        late = {}  # what a class need not take: each provider has these attributes
-        for name in ("buffer_seconds", "retry"):
-            if name in arguments and name not in takes.names and not takes.takes_any:
-                late[name] = arguments.pop(name)
+        own = _copied(self.model_extra or {})
+        # Each provider has these two as attributes, whether or not its class takes them.
+        later = {name: arguments[name] for name in ("buffer_seconds", "retry") if name in arguments}
+        for name in later.keys() - {*takes.own}:
+            del arguments[name]
+        field = "provider_type"
         try:
-            provider = kind(**arguments)
+            provider = kind(**arguments, **own)
         except InvalidConfigurationError:
             raise
         except Exception as error:  # noqa: BLE001 - its text may hold a secret
             problem = f"{kind.__name__} raised {type(error).__name__}{place_of(error)}"
+            unknown = [name for name in (*own, *arguments) if name not in takes.names]
+            if isinstance(error, TypeError) and unknown:
+                field = unknown[0]
+                near = did_you_mean(field, takes.names)
+                problem = f"{field} is not a parameter of {self.provider_type}{near}"
         else:
-            for name, value in late.items():
+            for name, value in later.items():
                 setattr(provider, name, value)
             if getattr(provider, "provider_name", None) == self.provider_name:
                 return provider
             problem = f"{kind.__name__} must pass provider_name on to super().__init__()"
-        raise InvalidConfigurationError(problem, field="provider_type")
+        raise InvalidConfigurationError(problem, field=field)
 
     def _options(self, directory: Path) -> dict[str, Any]:
         options: dict[str, Any] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from tokenkeeper.config.blocks import Azure, Block, Generic
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.generic import GenericOAuth2Provider
-from tokenkeeper.providers.kinds import parameters_of, provider_class
+from tokenkeeper.providers.kinds import did_you_mean, parameters_of, provider_class
 
 __all__ = ["OWN_BLOCKS", "Own", "block_for", "misfits"]
 
@@ -73,9 +72,7 @@ def misfits(model: type[Block], content: Mapping[Any, Any]) -> Iterator[tuple[st
     given = [str(key) for key in content if key not in fields]
     for key in given:
         if key not in own and not takes.takes_any:
-            nearest = difflib.get_close_matches(key, [*own, *fields], n=1, cutoff=0.5)
-            advice = f". Did you mean {nearest[0]!r}?" if nearest else ""
-            yield key, f"is not a parameter of {path}{advice}"
+            yield key, f"is not a parameter of {path}{did_you_mean(key, [*own, *fields])}"
     for key in takes.required:
         by_file = key == "client_secret" and content.get("client_secret_file") is not None
         if key in own and key not in given and not by_file:

@@ -119,7 +119,7 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
             if inspect.isawaitable(answer):
                 return self._finish(answer, provider, request)
         except TokenAcquisitionError as refused:
-            if is_transient(refused) and known_code(refused.error or "") != "invalid_client":
+            if not _may_be_corrected(refused):
                 raise
             self._look_again(self)
             if self._current[1] is provider:
@@ -139,7 +139,7 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
         try:
             token = await answer
         except TokenAcquisitionError as refused:
-            if is_transient(refused):
+            if not _may_be_corrected(refused):
                 raise
             try:
                 await late_import("asyncio").to_thread(self._look_again, self)
@@ -183,3 +183,11 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
 
     def __repr__(self) -> str:
         return repr(self._current[1])
+
+
+def _may_be_corrected(refused: TokenAcquisitionError) -> bool:
+    """Return whether a change of the configuration may be the answer to *refused*.
+
+    A client that is refused may have a new secret, also where the server says when to ask again.
+    """
+    return not is_transient(refused) or known_code(refused.error or "") == "invalid_client"

@@ -21,7 +21,15 @@ from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.fork import late_import
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
-__all__ = ["ENTRY_POINTS", "OURS", "Parameters", "parameters_of", "place_of", "provider_class"]
+__all__ = [
+    "ENTRY_POINTS",
+    "OURS",
+    "Parameters",
+    "did_you_mean",
+    "parameters_of",
+    "place_of",
+    "provider_class",
+]
 
 ENTRY_POINTS = "tokenkeeper.providers"
 """The group of entry points in which packages name their classes."""
@@ -48,7 +56,7 @@ def provider_class(kind: object) -> type[BaseOAuth2Provider]:
     for step in name.split("."):
         found = getattr(found, step, None)
         if found is None:
-            near = _nearest(name, (n for n, v in vars(module).items() if inspect.isclass(v)))
+            near = did_you_mean(name, (n for n, v in vars(module).items() if inspect.isclass(v)))
             raise _unfit(f"names {path}, but {module_name} has no {name}{near}")
     if not (inspect.isclass(found) and issubclass(found, BaseOAuth2Provider)):
         raise _unfit(f"names {path}, which is not a class derived from BaseOAuth2Provider")
@@ -66,10 +74,10 @@ def _from_packages(kind: object) -> str:
         if _PATH.fullmatch(path):
             return path
         raise _unfit(f"names the entry point {kind!r}, whose value is not package.module:Class")
-    near = _nearest(kind, [*OURS, *offered]) if isinstance(kind, str) else ""
-    installed = "".join(f", {name!r}" for name in sorted(offered))
-    choices = f"{' or '.join(map(repr, OURS))}{installed}, or the path of a class"
-    raise _unfit(f"must be {choices}, package.module:Class{near}")
+    near = did_you_mean(kind, [*OURS, *offered]) if isinstance(kind, str) else ""
+    *names, last = map(repr, dict.fromkeys([*OURS, *sorted(offered)]))
+    choices = f"{', '.join(names)} or {last}"
+    raise _unfit(f"must be {choices}, or the path of a class, package.module:Class{near}")
 
 
 def _imported(name: str) -> Any:
@@ -104,34 +112,34 @@ def place_of(error: BaseException) -> str:
 class Parameters:
     """What a class is made with, by keyword.
 
-    :ivar names: of the parameters, those of its bases included where it passes them on.
-    :ivar required: those without a default.
-    :ivar takes_any: whether other names may be given too.
+    :ivar names: of all parameters that are known.
+    :ivar own: those of its own constructor. If that ends with ``**options``, which are taken to go
+        to the constructor of its base, the others are in *names*.
+    :ivar required: those of its own constructor without a default.
+    :ivar takes_any: whether other names may be given too, as far as its own constructor shows.
     """
 
     names: tuple[str, ...]
+    own: tuple[str, ...]
     required: tuple[str, ...]
     takes_any: bool
 
 
 def parameters_of(kind: type) -> Parameters:
-    """Return what the class *kind* is made with.
-
-    A constructor that ends with ``**options`` is taken to pass them on to that of its base.
-    """
+    """Return what the class *kind* is made with."""
+    constructors = [each.__dict__["__init__"] for each in kind.__mro__ if "__init__" in vars(each)]
     names: dict[str, None] = {}
-    required: tuple[str, ...] | None = None
-    for each in kind.__mro__:
-        own = each.__dict__.get("__init__")
-        if own is None or each is object:
-            continue
-        found = list(_keywords(own))
-        names |= dict.fromkeys(parameter.name for parameter in found)
-        if required is None:
-            required = tuple(p.name for p in found if p.default is inspect.Parameter.empty)
-        if not _passes_on(own):
-            return Parameters(tuple(names), required, takes_any=False)
-    return Parameters(tuple(names), required or (), takes_any=True)
+    for constructor in constructors:
+        names |= dict.fromkeys(parameter.name for parameter in _keywords(constructor))
+        if not _takes_any(constructor):
+            break
+    own = list(_keywords(constructors[0]))
+    return Parameters(
+        tuple(names),
+        tuple(parameter.name for parameter in own),
+        tuple(each.name for each in own if each.default is inspect.Parameter.empty),
+        _takes_any(constructors[0]),
+    )
 
 
 def _keywords(constructor: Any) -> Iterator[inspect.Parameter]:
@@ -140,13 +148,14 @@ def _keywords(constructor: Any) -> Iterator[inspect.Parameter]:
     return (each for each in parameters if each.kind in kinds)
 
 
-def _passes_on(constructor: Any) -> bool:
+def _takes_any(constructor: Any) -> bool:
     parameters = inspect.signature(constructor).parameters.values()
     return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a sentence that suggests the nearest of *names*; "" if none is near."""
+    nearest = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f". Did you mean {nearest[0]!r}?" if nearest else ""
 
 

@@ -1,7 +1,9 @@
 """The two values: what they hold, refuse and hide."""
 
 import copy
+import operator
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -40,21 +42,82 @@ class TestToken:
         assert token.expires_at.tzinfo is UTC
 
     @pytest.mark.parametrize(
-        ("token", "end"),
+        "text",
         [
-            ("", NOON),
-            (" ", NOON),
-            (None, NOON),
-            ("a\nb", NOON),
-            ("a", NOON.replace(tzinfo=None)),
-            ("a", None),
-            ("a", 1234567890),
+            "abc",
+            "00D50000000IZ3Z!AQ0AQDpEDKYsn7ioKug2aSmgCjgrPjG",
+            "Atza|IQEBLjAsAhRmHjNgHpi0U-Dme37rR6CuUpSR",
+            "=a",
+            '{"json":"too"}',
+            "".join(map(chr, range(0x21, 0x7F))),
+            "two words",
+            "a" * 100_000,
         ],
     )
-    def test_nonsense_is_refused(self, token, end):
-        """An empty or unprintable token and an end that is no aware datetime are refused."""
-        with pytest.raises(ValueError, match="must"):
-            OAuth2Token(token, "Bearer", end)
+    def test_any_text_that_fits_into_a_header(self, text):
+        """Any printable ASCII is an access token (RFC 6749 A.12)."""
+        assert OAuth2Token(text, "Bearer", NOON).access_token == text
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            " ",
+            None,
+            7,
+            b"abc",
+            ["abc"],
+            "a\nb",
+            "abc\n",
+            " abc",
+            "abc ",
+            "a\tb",
+            "a\x00b",
+            "a\x7fb",
+            "a\x85b",
+            "t\xf6k\xe9n",
+            "a\u2028b",
+            "\u6f22",
+            "a\xa0b",
+            "\ud800",
+        ],
+    )
+    def test_text_that_does_not_fit_into_a_header(self, text):
+        """Text that a header can't carry unchanged is refused, and the message does not show it."""
+        with pytest.raises(ValueError, match="access_token must") as caught:
+            OAuth2Token(text, "Bearer", NOON)
+        assert str(caught.value).isascii()
+        assert "abc" not in str(caught.value)
+
+    @pytest.mark.parametrize("field", ["expires_at", "refresh_at"])
+    @pytest.mark.parametrize("moment", [NOON.replace(tzinfo=None), 1234567890, "2030-01-01"])
+    def test_moments_are_aware(self, field, moment):
+        """A moment that is not an aware datetime is refused, by name."""
+        with pytest.raises(ValueError, match=f"{field} must be an aware datetime"):
+            OAuth2Token("abc", "Bearer", **({"expires_at": NOON} | {field: moment}))
+
+    def test_expires_at_is_needed(self):
+        """A token without an expiry is refused."""
+        with pytest.raises(ValueError, match="expires_at must"):
+            OAuth2Token("abc", "Bearer", None)
+
+    @pytest.mark.parametrize(
+        ("moment", "seconds"),
+        [
+            (datetime(1970, 1, 1, 0, 1, tzinfo=UTC), 60),
+            (datetime(2030, 1, 1, 0, 0, 0, 999_999, tzinfo=UTC), 1_893_456_000),
+            (datetime(1969, 12, 31, 23, 59, 59, 500_000, tzinfo=UTC), -1),
+        ],
+    )
+    def test_expires_on(self, moment, seconds):
+        """The expiry in whole seconds since the epoch is never later than the expiry itself."""
+        assert OAuth2Token("abc", "Bearer", moment).expires_on == seconds
+
+    def test_refresh_at_is_held_as_utc(self):
+        """The latest moment to renew is held as UTC; by default there is none."""
+        there = NOON.astimezone(timezone(timedelta(hours=-3)))
+        assert OAuth2Token("abc", "Bearer", NOON).refresh_at is None
+        assert OAuth2Token("abc", "Bearer", NOON, refresh_at=there).refresh_at.tzinfo is UTC
 
     @pytest.mark.parametrize(("left", "expired"), [(299, True), (300, True), (302, False)])
     def test_is_expired_against_the_buffer(self, left, expired):
@@ -75,16 +138,71 @@ class TestToken:
             token.access_token = "other"
 
     def test_repr_shows_no_secret(self):
-        """Neither the access token nor the refresh token shows in the repr."""
-        token = OAuth2Token("at-secret", "Bearer", NOON, "read", "rt-secret")
-        assert "secret" not in repr(token)
+        """Neither the tokens nor other members of the answer show in a repr."""
+        extra = {"id_token": "id-secret", "user": {"key": "key-secret"}}
+        token = OAuth2Token("at-secret", "Bearer", NOON, "read", "rt-secret", extra=extra)
+        assert "secret" not in repr(token) + repr(token.extra) + repr(token.extra["user"])
         assert "read" in repr(token)
+        assert "id_token" in repr(token.extra)
 
     def test_pickles(self):
         """A token survives a pickle, as it may travel to another process."""
-        token = OAuth2Token("abc", "Bearer", NOON, "read", "rt")
-        assert pickle.loads(pickle.dumps(token)) == token
-        assert copy.deepcopy(token) == token
+        extra = {"user": {"roles": ["a", "b"]}}
+        token = OAuth2Token("abc", "Bearer", NOON, "read", "rt", extra=extra, refresh_at=NOON)
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            assert pickle.loads(pickle.dumps(token, protocol)) == token
+        assert copy.deepcopy(token) == copy.copy(token) == replace(token) == token
+        assert hash(copy.deepcopy(token)) == hash(token)
+
+
+class TestExtra:
+    """OAuth2Token.extra."""
+
+    def test_none_by_default(self):
+        """A token without other members has an empty mapping."""
+        assert OAuth2Token("abc", "Bearer", NOON).extra == {}
+
+    def test_what_was_handed_in_may_change(self):
+        """A later change to what was handed in does not reach the token."""
+        given = {"user": {"roles": ["a"]}}
+        token = OAuth2Token("abc", "Bearer", NOON, extra=given)
+        given["user"]["roles"].append("b")
+        given["more"] = 1
+        assert token.extra == {"user": {"roles": ("a",)}}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda extra: operator.setitem(extra, "a", 1),
+            lambda extra: operator.delitem(extra, "user"),
+            lambda extra: extra.update(a=1),
+            lambda extra: extra.clear(),
+            lambda extra: operator.ior(extra, {"a": 1}),
+            lambda extra: operator.setitem(extra["user"], "a", 1),
+            lambda extra: extra["user"]["roles"].append("b"),
+            lambda extra: operator.setitem(extra["user"]["roles"], 0, "b"),
+            lambda extra: setattr(extra, "_content", {}),
+            lambda extra: delattr(extra, "_content"),
+        ],
+    )
+    def test_immutable_all_the_way_down(self, change):
+        """No part of it can be changed."""
+        token = OAuth2Token("abc", "Bearer", NOON, extra={"user": {"roles": ["a"]}})
+        with pytest.raises((TypeError, AttributeError)):
+            change(token.extra)
+        assert token.extra == {"user": {"roles": ("a",)}}
+
+    @pytest.mark.parametrize("extra", [None, [], "text", 7])
+    def test_not_a_mapping(self, extra):
+        """Anything but a mapping is refused."""
+        with pytest.raises(ValueError, match="extra must be a mapping"):
+            OAuth2Token("abc", "Bearer", NOON, extra=extra)
+
+    def test_counts_for_equality(self):
+        """Tokens with other members are other tokens; equal ones have equal hashes."""
+        one, other = (OAuth2Token("abc", "Bearer", NOON, extra={"a": n}) for n in (1, 2))
+        assert one != other
+        assert hash(one) == hash(replace(other, extra={"a": 1}))
 
 
 class TestConfig:
@@ -111,9 +229,20 @@ class TestConfig:
     @pytest.mark.parametrize("value", ["", "  ", None, 7, "a\nb", "a\x00b", "a\u2028b", "a\udcff"])
     def test_needed_fields(self, field, value):
         """An empty, missing or unprintable field is refused where it is made, by name."""
+        if (field, value) == ("client_secret", None):
+            return  # a public client; see below
         with pytest.raises(InvalidConfigurationError, match=field) as caught:
             a_config(**{field: value})
         assert caught.value.field == field
+
+    def test_a_client_without_a_secret(self):
+        """A public client leaves out its secret, or says None; the token URL is still needed."""
+        public = OAuth2Config("api", "me", token_url="https://id.example.com/token")
+        assert public.client_secret is None
+        assert public == OAuth2Config("api", "me", None, "https://id.example.com/token")
+        assert pickle.loads(pickle.dumps(public)) == public
+        with pytest.raises(InvalidConfigurationError, match="token_url is empty"):
+            OAuth2Config("api", "me")
 
     @pytest.mark.parametrize(
         "url",
@@ -179,11 +308,30 @@ class TestConfig:
         with pytest.raises(InvalidConfigurationError, match=name):
             a_config(additional_params={name: "x"})
 
-    @pytest.mark.parametrize("parameters", [{"a": 1}, {"a": None}, {1: "a"}, {"": "a"}, ["a"], "a"])
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"a": 1.5},
+            {"a": None},
+            {"a": [None]},
+            {"a": {"b": "c"}},
+            {"a": b"c"},
+            {1: "a"},
+            {"": "a"},
+            ["a"],
+            "a",
+        ],
+    )
     def test_parameters_refused(self, parameters):
-        """Further parameters are a mapping of names to strings or lists of strings."""
+        """Further parameters are a mapping of names to strings, integers, booleans and lists."""
         with pytest.raises(InvalidConfigurationError, match="additional_params"):
             a_config(additional_params=parameters)
+
+    def test_parameters_of_any_plain_kind(self):
+        """Strings, integers and booleans are taken as they are, lists of them as tuples."""
+        given = {"text": "a", "number": 3, "switch": False, "list": ["a", 1, True]}
+        held = a_config(additional_params=given).additional_params
+        assert held == given | {"list": ("a", 1, True)}
 
     def test_parameters_are_held_for_good(self):
         """What was handed in may change afterwards; the configuration does not."""
@@ -208,6 +356,7 @@ class TestConfig:
         config = a_config(additional_params={"password": "pw-" + SECRET})
         assert SECRET not in repr(config)
         assert "id.example.com" in repr(config)
+        assert "hunter2" not in repr(a_config(token_url="https://id.example.com/t?key=hunter2"))
 
     def test_pickles(self):
         """A configuration survives a pickle: spawned workers get it that way."""

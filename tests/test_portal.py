@@ -63,8 +63,8 @@ def test_a_loop_that_does_not_start(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(anyio, "run", lambda *args, **options: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            loop.portal()
-    assert loop.portal().call(where)
+            loop.run(where)
+    assert loop.run(where)
     loop.stop(10.0)
 
 
@@ -72,7 +72,7 @@ def test_stop_ends_the_thread():
     """A loop that is stopped with nothing to do leaves no thread behind."""
     loop = portal._PortalLoop()
     loop.stop(1.0)
-    loop.portal().call(where)
+    loop.run(where)
     loop.stop(10.0)
     assert not loop.thread.is_alive()
 
@@ -86,10 +86,13 @@ def test_stop_does_not_wait_for_what_hangs():
         entered.set()
         await go_on.wait()
 
-    future = loop.portal().start_task_soon(hang)
+    caller = threading.Thread(target=loop.run, args=(hang,))
+    caller.start()
     assert entered.wait(10)
+    running = loop.start()
     loop.stop(0.0)
-    assert not future.done()
-    loop._portal._token.native_token.call_soon_threadsafe(go_on.set)
+    assert caller.is_alive()
+    running.call_soon_threadsafe(go_on.set)
+    caller.join(10)
     loop.thread.join(10)
     assert not loop.thread.is_alive()

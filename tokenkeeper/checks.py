@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from tokenkeeper.exceptions import InvalidConfigurationError
 
@@ -17,10 +17,14 @@ __all__ = [
     "checked_host",
     "checked_parameters",
     "checked_scope",
+    "checked_switch",
     "checked_tenant",
     "checked_text",
+    "checked_words",
     "is_loopback",
     "names_a_secret",
+    "secrets_in_query",
+    "shown_url",
 ]
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -60,6 +64,20 @@ def checked_text(value: object, field_name: str, provider_name: str | None = Non
     raise _refused(problem, field_name, provider_name)
 
 
+def checked_words(
+    value: object, field_name: str, provider_name: str | None = None
+) -> tuple[str, ...]:
+    """Return *value*, a string or several, as a tuple."""
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = (value,)
+    if not isinstance(value, Iterable) or isinstance(value, Mapping):
+        problem = f"must be a string or a list of strings, not {type(value).__name__}"
+        raise _refused(problem, field_name, provider_name)
+    return tuple(checked_text(each, field_name, provider_name) for each in value)
+
+
 def checked_endpoint(value: object, field_name: str, provider_name: str | None = None) -> str:
     """Return *value* if it is a URL that a secret may be sent to (RFC 6749 §3.2)."""
     url = checked_text(value, field_name, provider_name)
@@ -82,6 +100,14 @@ def checked_endpoint(value: object, field_name: str, provider_name: str | None =
     else:
         return url
     raise _refused(problem, field_name, provider_name)
+
+
+def checked_switch(value: object, field_name: str, provider_name: str | None = None) -> bool:
+    """Return *value* if it is ``True`` or ``False``."""
+    if not isinstance(value, bool):
+        problem = f"must be True or False, not {type(value).__name__}"
+        raise _refused(problem, field_name, provider_name)
+    return value
 
 
 def checked_scope(value: object, field_name: str, provider_name: str | None = None) -> str | None:
@@ -112,22 +138,37 @@ def checked_parameters(
     if value is None:
         return MappingProxyType({})
     if not isinstance(value, Mapping):
-        raise _refused("must be a mapping of names to strings", field_name, provider_name)
+        raise _refused("must be a mapping of names to values", field_name, provider_name)
     parameters: dict[str, Any] = {}
     for name, content in value.items():
         if not isinstance(name, str) or not name:
             raise _refused("must have strings as names", field_name, provider_name)
         if name in _GRANT_PARAMETERS:
-            problem = f"must not override the grant's own parameter {name!r}"
+            advice = ": set grant_type itself" if name == "grant_type" else ""
+            problem = f"must not override the grant's own parameter {name!r}{advice}"
             raise _refused(problem, field_name, provider_name)
-        if isinstance(content, str):
+        if isinstance(content, (str, int)):  # a boolean is an int
             parameters[name] = content
-        elif isinstance(content, (list, tuple)) and all(isinstance(c, str) for c in content):
+        elif isinstance(content, (list, tuple)) and all(isinstance(c, (str, int)) for c in content):
             parameters[name] = tuple(content)
         else:
-            problem = f"must hold strings or lists of strings, and {name!r} does not"
+            problem = (
+                f"must hold strings, integers, booleans or lists of these, and {name!r} does not: "
+                "put it in quotes"
+            )
             raise _refused(problem, field_name, provider_name)
     return MappingProxyType(parameters)
+
+
+def secrets_in_query(url: str) -> list[str]:
+    """Return the values in the query of *url* that are secrets by their names."""
+    query = parse_qsl(url.partition("?")[2].partition("#")[0])
+    return [value for name, value in query if names_a_secret(name)]
+
+
+def shown_url(url: str) -> str:
+    """Return *url* without its query, where a secret may be."""
+    return url.partition("?")[0]
 
 
 def names_a_secret(parameter: str) -> bool:

@@ -7,7 +7,9 @@ import threading
 from collections.abc import Callable
 
 from tokenkeeper.clock import Clock
+from tokenkeeper.fork import notice_fork
 from tokenkeeper.refresher import Refresher
+from tokenkeeper.waiting import InterruptibleEvent
 from tokenkeeper.workers import Workers
 
 __all__ = ["Crew"]
@@ -38,7 +40,8 @@ class Crew:
 
     def assemble(self) -> None:
         """Begin anew, in a forked child: its threads stayed with the parent."""
-        self.leaving = threading.Event()
+        # Callers that renew inline wait on it between retries, and may be interrupted there.
+        self.leaving: threading.Event = InterruptibleEvent()
         self.workers = Workers(self._limit)
         self.refresher = Refresher(self._clock, self._renew)
 
@@ -47,6 +50,7 @@ class Crew:
 
         A reader inside the buffer asks this, takes no lock for it, and goes on with its token.
         """
+        notice_fork()  # the thread of a parent seems to run here
         if self.refresher.is_running or not self.background:
             return self.background
         try:

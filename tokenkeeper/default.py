@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.fork import renew_after_fork
+from tokenkeeper.fork import notice_fork, renew_after_fork
 from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["get_default_keeper", "set_default_keeper"]
@@ -20,6 +20,7 @@ def get_default_keeper() -> TokenKeeper:
     :func:`tokenkeeper.get_default_manager` is the async front of the same one. Thread-safe.
     """
     global _default
+    notice_fork()
     with _default_lock:
         if _default is None or _default.is_closed:
             _default = TokenKeeper()
@@ -40,6 +41,7 @@ def set_default_keeper(keeper: TokenKeeper | None) -> TokenKeeper | None:
         raise InvalidConfigurationError(
             f"{type(keeper).__name__} is no TokenKeeper: a manager's is its attribute keeper"
         )
+    notice_fork()
     with _default_lock:
         before, _default = _default, keeper
         return before

@@ -83,6 +83,8 @@ class TokenDenied(TokenEvent):
     :ivar error: the server's code (RFC 6749 §5.2), where it said one.
     :ivar status_code: the HTTP status, where there was an answer.
     :ivar reason: the error in words.
+    :ivar network_reason: why there was no answer, in one of a few words such as ``dns``, ``tls``,
+        ``timeout`` or ``connection_refused``; ``None`` where there was one.
     """
 
     attempts: int
@@ -91,6 +93,7 @@ class TokenDenied(TokenEvent):
     error: str | None
     status_code: int | None
     reason: str
+    network_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

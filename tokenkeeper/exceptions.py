@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from tokenkeeper.oauth.verdict import judge
+
 __all__ = [
     "ConfigurationWarning",
     "InvalidConfigurationError",
@@ -88,8 +90,11 @@ class TokenAcquisitionError(OAuth2Error):
     :ivar status_code: the HTTP status, where there was an answer.
     :ivar attempts: how many requests were made before giving up.
     :ivar retry_after: the seconds that the server asked to be left alone.
-    :ivar transient: whether trying again later, with nothing changed, may work. ``None`` leaves
-        the verdict to the status code (:func:`tokenkeeper.retry.is_transient`).
+    :ivar transient: whether trying again later, with nothing changed, may work. Always a bool:
+        where it is not given, ``error``, ``error_description``, ``retry_after`` and
+        ``status_code`` decide, as the reference on errors says.
+    :ivar network_reason: why there was no answer, in one of a few words such as ``dns``, ``tls``,
+        ``timeout`` or ``connection_refused``; ``None`` where there was one.
     """
 
     error: str | None
@@ -97,7 +102,8 @@ class TokenAcquisitionError(OAuth2Error):
     status_code: int | None
     attempts: int | None
     retry_after: float | None
-    transient: bool | None
+    transient: bool
+    network_reason: str | None
 
     def __init__(
         self,
@@ -110,6 +116,7 @@ class TokenAcquisitionError(OAuth2Error):
         attempts: int | None = None,
         retry_after: float | None = None,
         transient: bool | None = None,
+        network_reason: str | None = None,
     ) -> None:
         super().__init__(message, provider_name=provider_name)
         self.error = error
@@ -117,7 +124,15 @@ class TokenAcquisitionError(OAuth2Error):
         self.status_code = status_code
         self.attempts = attempts
         self.retry_after = retry_after
-        self.transient = transient
+        if transient is None:
+            transient = judge(
+                [error] if error else [],
+                error_description or "",
+                status_code,
+                asked_to_wait=retry_after is not None,
+            ).transient
+        self.transient = bool(transient)
+        self.network_reason = network_reason
 
 
 class TokenRefreshError(TokenAcquisitionError):

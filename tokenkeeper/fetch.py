@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from tokenkeeper import portal
-from tokenkeeper.clock import Clock, instant
+from tokenkeeper.clock import Clock, Instant, instant
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
@@ -33,10 +37,7 @@ def fetch(
     :raises Exception: what the provider raises.
     """
     before = instant(clock)
-    if replaces is None:
-        token: object = portal.call(provider.acquire_token)
-    else:
-        token = portal.call(provider.refresh_token, replaces.token)
+    token = _ask(provider, replaces, before)
     after = instant(clock)
     name = provider.provider_name
     if not isinstance(token, OAuth2Token):
@@ -63,3 +64,56 @@ def fetch(
         provider_name=name,
         transient=lifetime > 0 or stepped,
     )
+
+
+def _ask(provider: BaseOAuth2Provider, replaces: HeldToken | None, now: Instant) -> object:
+    try:
+        with _naming_the_host(provider.provider_name):
+            if replaces is None:
+                return portal.call(provider.acquire_token)
+            return portal.call(provider.refresh_token, _as_it_is(replaces, now))
+    except RecursionError:
+        pass  # and raise out here: its traceback is a thousand frames long
+    raise TokenAcquisitionError(
+        f"provider {provider.provider_name!r} called itself without end: check that "
+        "acquire_token and refresh_token do not call each other",
+        provider_name=provider.provider_name,
+        transient=False,
+    )
+
+
+def _as_it_is(held: HeldToken, now: Instant) -> OAuth2Token:
+    """Return the token of *held*, expired if nobody gets it any more: an API refused it, perhaps.
+
+    A provider with a second way to a token takes it then. It can't tell by the wall clock alone.
+    """
+    token = held.token
+    if now.monotonic < held.dead_at:
+        return token
+    return replace(token, expires_at=min(token.expires_at, datetime.fromtimestamp(now.wall, UTC)))
+
+
+_NO_THREAD = (
+    "can't start new thread",
+    "can't create new thread",  # as the interpreter ends
+    "thread is not supported for isolated subinterpreters",
+    "daemon threads are disabled",
+    "cannot schedule new futures",  # of an executor, as the interpreter ends
+)
+"""How Python says that there is no thread to be had."""
+
+
+@contextmanager
+def _naming_the_host(provider_name: str) -> Iterator[None]:
+    """Blame the host, not the provider, where the provider needs a thread and gets none."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith(_NO_THREAD):
+            raise
+        raise TokenAcquisitionError(
+            f"provider {provider_name!r} needs a thread, and this host starts none: {error}. Raise "
+            "the host's limit, or use a provider that makes its request on the calling thread",
+            provider_name=provider_name,
+            transient=threading.main_thread().is_alive(),  # else the interpreter ends
+        ) from error

@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tokenkeeper.exceptions import OAuth2Error, own_copy
+from tokenkeeper.waiting import wait_for_gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +33,13 @@ class Flight(Generic[T]):
 
     :ivar began: the keeper's count when its latest request left; infinite before the first. A
         caller that wants a token granted after some moment goes by it.
+    :ivar interrupted: whether the host stopped the thread that flew it, by an exception that says
+        nothing about the token.
     """
 
     def __init__(self) -> None:
         self.began: float = math.inf
+        self.interrupted = False
         self._wanted_until = -math.inf
         self._pilot = threading.Lock()  # held for good by who flies it
         self._lock = threading.Lock()  # guards all of the below
@@ -93,8 +97,7 @@ class Flight(Generic[T]):
         gate.acquire()  # released when the flight lands, and no sooner
         if self._enlist(gate, gate.release):
             try:
-                seconds = -1 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
-                gate.acquire(timeout=seconds)
+                wait_for_gate(gate, timeout)
             finally:
                 with self._lock:
                     self._waiters.pop(gate, None)

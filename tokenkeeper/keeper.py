@@ -25,7 +25,7 @@ from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     TokenAcquisitionError,
 )
-from tokenkeeper.fork import renew_after_fork
+from tokenkeeper.fork import notice_fork, renew_after_fork
 from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -312,6 +312,7 @@ class TokenKeeper(StaysHere):
             raise InvalidConfigurationError(
                 "this keeper was not made from a configuration: use TokenKeeper.from_config()"
             )
+        notice_fork()  # the configuration has locks of its own
         return reload(self._renewals, self._configuration, self.add_provider)
 
     # ---- the end

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 from tokenkeeper.checks import (
-    CONTROL,
     checked_endpoint,
     checked_parameters,
     checked_scope,
     checked_text,
+    shown_url,
 )
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.frozen import NOTHING, FrozenMapping
 
 __all__ = [
     "DEFAULT_BUFFER_SECONDS",
@@ -23,21 +26,33 @@ __all__ = [
 ]
 
 DEFAULT_BUFFER_SECONDS = 300.0
-"""How long before its end a token is renewed, unless a provider says otherwise."""
+"""How long before its expiry a token is renewed, unless a provider says otherwise."""
+
+_FITS_INTO_A_HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+"""RFC 6749 appendix A.12, without the outer spaces that a header would lose (RFC 9110 §5.5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class OAuth2Token:
     """An access token as a server granted it (RFC 6749 §5.1). Immutable.
 
-    :param access_token: what goes behind ``Authorization: Bearer``.
-    :param token_type: as the server sent it, usually ``Bearer``.
-    :param expires_at: when the token ends; an aware ``datetime``, held as UTC.
+    :param access_token: the token itself, for ``Authorization: Bearer``: ASCII, printable, and
+        without spaces at either side, so that it fits into a header.
+    :param token_type: ``Bearer`` as a rule; see
+        :class:`~tokenkeeper.GenericOAuth2Provider` about other types.
+    :param expires_at: when the token expires; an aware ``datetime``, held as UTC.
     :param scope: what was granted, separated by spaces; ``None`` if the server did not say.
     :param refresh_token: what buys the next token, where the server gave one.
-    :raises ValueError: for an empty or unprintable ``access_token`` or a naive ``expires_at``.
+    :param extra: the other members of the server's answer, such as ``instance_url`` or
+        ``id_token``; none by default. Held as an immutable copy: mappings stay mappings, lists
+        become tuples. ``repr`` does not show it, as it may contain secrets.
+    :param refresh_at: the latest moment to renew the token, where the server named one
+        (``refresh_in``, ``refresh_on``); an aware ``datetime``, held as UTC. ``None``, the default,
+        leaves it to the expiry.
+    :raises ValueError: for an ``access_token`` that does not fit into a header, a naive
+        ``expires_at`` or ``refresh_at``, or an ``extra`` that is not a mapping.
 
-    The time it gives is the wall clock's, for people and for tokens of one's own making. A keeper
+    Its times are the wall clock's, for people and for tokens of one's own making. A keeper
     decides by deadlines of its own, on a clock that no one can set back.
     """
 
@@ -46,27 +61,52 @@ class OAuth2Token:
     expires_at: datetime
     scope: str | None = None
     refresh_token: str | None = field(default=None, repr=False)
+    extra: Mapping[str, Any] = field(default=NOTHING, repr=False, kw_only=True)
+    refresh_at: datetime | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.access_token, str) or not self.access_token.strip():
-            raise ValueError("access_token must be a string that is not empty")
-        if CONTROL.search(self.access_token):
-            raise ValueError("access_token must not contain control characters")
-        if not isinstance(self.expires_at, datetime) or self.expires_at.tzinfo is None:
-            raise ValueError(
-                "expires_at must be an aware datetime, for example "
-                "datetime.now(UTC) + timedelta(hours=1)"
-            )
-        object.__setattr__(self, "expires_at", self.expires_at.astimezone(UTC))
+        _check_access_token(self.access_token)
+        object.__setattr__(self, "expires_at", _as_utc(self.expires_at, "expires_at"))
+        if self.refresh_at is not None:
+            object.__setattr__(self, "refresh_at", _as_utc(self.refresh_at, "refresh_at"))
+        if not isinstance(self.extra, Mapping):
+            raise ValueError(f"extra must be a mapping, not {type(self.extra).__name__}")
+        if not isinstance(self.extra, FrozenMapping):
+            object.__setattr__(self, "extra", FrozenMapping(self.extra))
+
+    @property
+    def expires_on(self) -> int:
+        """When the token expires, in whole seconds since the epoch, rounded down."""
+        return math.floor(self.expires_at.timestamp())
 
     @property
     def remaining_lifetime(self) -> timedelta:
-        """What is left by the wall clock; negative once the token has ended."""
+        """The time left by the wall clock; negative once the token has expired."""
         return self.expires_at - datetime.fromtimestamp(SYSTEM_CLOCK.time(), UTC)
 
     def is_expired(self, buffer_seconds: float = DEFAULT_BUFFER_SECONDS) -> bool:
-        """Say whether at most *buffer_seconds*, by default 300, are left by the wall clock."""
+        """Return whether at most *buffer_seconds*, by default 300, are left by the wall clock."""
         return self.remaining_lifetime.total_seconds() <= buffer_seconds
+
+
+def _check_access_token(token: object) -> None:
+    if not isinstance(token, str):
+        raise ValueError(f"access_token must be a string, not {type(token).__name__}")
+    if not token.strip():
+        raise ValueError("access_token must not be empty")
+    if not _FITS_INTO_A_HEADER.fullmatch(token):
+        raise ValueError(
+            "access_token must be printable ASCII without spaces at either side, so that it fits "
+            "into a header: check where it is read from"
+        )
+
+
+def _as_utc(moment: object, name: str) -> datetime:
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ValueError(
+            f"{name} must be an aware datetime, for example datetime.now(UTC) + timedelta(hours=1)"
+        )
+    return moment.astimezone(UTC)
 
 
 @dataclass(frozen=True)
@@ -75,31 +115,67 @@ class OAuth2Config:
 
     :param provider_name: the name that callers ask for.
     :param client_id: the client identifier (RFC 6749 §2.2).
-    :param client_secret: the client password (RFC 6749 §2.3.1).
-    :param token_url: the token endpoint: https, or http on a loopback host.
+    :param client_secret: the client password (RFC 6749 §2.3.1); ``None``, the default, for a
+        client that has none (``token_endpoint_auth_method="none"``).
+    :param token_url: the token endpoint: https, or http on a loopback host. Required.
     :param scope: what to ask for, as one string separated by spaces or as a list; held as the
         string, and as ``None`` where nothing is asked for.
     :param additional_params: further parameters of the token request, such as ``audience`` or
-        ``resource`` (RFC 8707; a list is sent as a repeated parameter). They can't override the
-        grant's own.
+        ``resource`` (RFC 8707; a list is sent as a repeated parameter). Values are strings,
+        integers, booleans (sent as ``true`` and ``false``) and lists of these. They can't override
+        the grant's own.
     :raises InvalidConfigurationError: naming the field that can't work.
     """
 
     provider_name: str
     client_id: str
-    client_secret: str = field(repr=False)
-    token_url: str
+    client_secret: str | None = field(default=None, repr=False)
+    token_url: str = ""
     scope: str | Iterable[str] | None = None
     additional_params: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    if TYPE_CHECKING:  # a field after one with a default can't be required, but token_url is
+
+        @overload
+        def __init__(
+            self,
+            provider_name: str,
+            client_id: str,
+            client_secret: str | None,
+            token_url: str,
+            scope: str | Iterable[str] | None = None,
+            additional_params: Mapping[str, Any] | None = None,
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self,
+            provider_name: str,
+            client_id: str,
+            *,
+            token_url: str,
+            scope: str | Iterable[str] | None = None,
+            additional_params: Mapping[str, Any] | None = None,
+        ) -> None: ...
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
     def __post_init__(self) -> None:
         name = checked_text(self.provider_name, "provider_name")
         checked_text(self.client_id, "client_id", name)
-        checked_text(self.client_secret, "client_secret", name)
+        if self.client_secret is not None:
+            checked_text(self.client_secret, "client_secret", name)
         checked_endpoint(self.token_url, "token_url", name)
         object.__setattr__(self, "scope", checked_scope(self.scope, "scope", name))
         parameters = checked_parameters(self.additional_params, "additional_params", name)
         object.__setattr__(self, "additional_params", parameters)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(provider_name={self.provider_name!r}, "
+            f"client_id={self.client_id!r}, token_url={shown_url(self.token_url)!r}, "
+            f"scope={self.scope!r})"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy can't be pickled, and pickling is how spawned workers get this.

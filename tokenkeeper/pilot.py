@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
@@ -9,9 +10,10 @@ from typing import Protocol
 
 from tokenkeeper.clock import Clock
 from tokenkeeper.crew import Crew
-from tokenkeeper.exceptions import KeeperClosedError, OAuth2Error
+from tokenkeeper.exceptions import InvalidConfigurationError, KeeperClosedError, OAuth2Error
 from tokenkeeper.fetch import fetch
 from tokenkeeper.held import HeldToken
+from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.renewal import Renewal
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 
@@ -54,13 +56,18 @@ class Pilot:
     def launch(self, flight: Renewal, tower: Tower, *, urgent: bool) -> None:
         """Fly on a worker; here and now, without the background or a thread that can be had."""
         if not self._handed_over(flight, tower, urgent=urgent):
-            self._fly(flight, tower)
+            self._fly(flight, tower, inline=True)
 
     def rescue(self, flight: Renewal, tower: Tower, struck: BaseException) -> None:
         """See to it that *flight* lands, though its caller was struck by a signal's exception."""
         # Handed over twice, perhaps: it is flown once. Else it was the caller's to fly.
-        if not self._handed_over(flight, tower, urgent=True):
-            tower.land_badly(flight, as_oauth2_error(struck, flight.provider.provider_name))
+        try:
+            if self._handed_over(flight, tower, urgent=True):
+                return
+        except InvalidConfigurationError as refused:  # this process may begin no thread
+            struck = refused
+        flight.interrupted = interruption_in(struck) is not None
+        tower.land_badly(flight, as_oauth2_error(struck, flight.provider.provider_name))
 
     def _handed_over(self, flight: Renewal, tower: Tower, *, urgent: bool) -> bool:
         """Give *flight* to a worker; ``False`` if there is none."""
@@ -72,32 +79,41 @@ class Pilot:
             return False
         return True
 
-    def _fly(self, flight: Renewal, tower: Tower) -> None:
+    def _fly(self, flight: Renewal, tower: Tower, *, inline: bool = False) -> None:
         if flight.claim():
-            flight.context.run(self._fly_alone, flight, tower)
+            flight.context.run(self._fly_alone, flight, tower, inline)
 
-    def _fly_alone(self, flight: Renewal, tower: Tower) -> None:
+    def _fly_alone(self, flight: Renewal, tower: Tower, inline: bool) -> None:
         provider = flight.provider
         if self._crew.leaving.is_set():
             flight.fail(closed_meanwhile())
             return
         outer = _flown_here.set(flight)
         flight.took_off = self._clock.monotonic()
+        handled_before = sys.exception()
+        struck: BaseException | None = None
         try:
             held = call_with_retries(
-                partial(self._attempt, flight, tower),
+                partial(self._attempt_inline if inline else self._attempt, flight, tower),
                 provider.retry or self._retry,
                 clock=self._clock,
                 closing=self._crew.leaving,
                 wanted_at=flight.is_wanted_at,
             )
             tower.land_well(flight, held)
-        except BaseException as error:  # whatever it was, nobody must wait for ever
-            tower.land_badly(flight, as_oauth2_error(error, provider.provider_name))
-            if not isinstance(error, Exception):
-                raise
+        except BaseException as error:  # noqa: BLE001 - whatever it was, nobody must wait for ever
+            if isinstance(error, _InterruptedError):
+                struck = error.struck
+            elif inline:
+                struck = interruption_in(error, handled_before)
+            elif not isinstance(error, Exception):
+                struck = error
+            flight.interrupted = struck is not None
+            tower.land_badly(flight, as_oauth2_error(struck or error, provider.provider_name))
         finally:
             _flown_here.reset(outer)
+        if struck is not None:  # the host's own affair, which it is told as it was thrown
+            raise struck
 
     def _attempt(self, flight: Renewal, tower: Tower) -> HeldToken:
         flight.began = sent = tower.next_count()
@@ -105,6 +121,24 @@ class Pilot:
         return fetch(
             flight.provider, flight.replaces, sent=sent, clock=self._clock, jitter=self._jitter
         )
+
+    def _attempt_inline(self, flight: Renewal, tower: Tower) -> HeldToken:
+        handled_before = sys.exception()
+        try:
+            return self._attempt(flight, tower)
+        except Exception as error:
+            struck = interruption_in(error, handled_before)
+            if struck is None:
+                raise
+        raise _InterruptedError(struck)
+
+
+class _InterruptedError(BaseException):
+    """Carries a host's exception past the retries, which would take a TimeoutError for theirs."""
+
+    def __init__(self, struck: BaseException) -> None:
+        super().__init__()
+        self.struck = struck
 
 
 def is_flown_here(flight: Renewal) -> bool:

@@ -2,22 +2,30 @@
 
 All of them run there, whoever asks, so that what they keep (a client session, a lock) always
 meets the loop that it was made on. The loop starts at first use, on a daemon thread, once for the
-process; a forked child starts its own. anyio is imported then: blocking code does without it.
+process; a forked child starts its own. asyncio is imported then: blocking code does without it.
+
+Where the host starts no thread, the caller's own thread runs the loop, for as long as the call
+takes. It is one loop there as well.
 """
 
 from __future__ import annotations
 
 import atexit
 import inspect
+import sys
 import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from tokenkeeper.fork import forks_wait, renew_after_fork
+from tokenkeeper.fork import forks_wait, notice_fork, renew_after_fork
+from tokenkeeper.greenlets import check_greenlets
+from tokenkeeper.waiting import InterruptibleEvent, join
 
 if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
+    import asyncio
 
 __all__ = ["call", "on_portal_thread"]
 
@@ -27,10 +35,10 @@ T = TypeVar("T")
 def call(method: Callable[..., T | Awaitable[T]], *arguments: Any) -> T:
     """Call *method*, plain or ``async def``, and return what it returns in the end. Blocks."""
     if inspect.iscoroutinefunction(method):
-        return cast("T", _loop.portal().call(method, *arguments))
+        return cast("T", _loop.run(partial(method, *arguments)))
     result = method(*arguments)
     if inspect.isawaitable(result):
-        return _loop.portal().call(_finish, result)
+        return cast("T", _loop.run(lambda: result))
     return result
 
 
@@ -39,60 +47,206 @@ def on_portal_thread() -> bool:
     return _loop.thread is not None and _loop.thread.ident == threading.get_ident()
 
 
-async def _finish(awaitable: Awaitable[T]) -> T:
-    return await awaitable
+class _Call(Generic[T]):
+    """A coroutine function to be run on the loop, and a thread that waits for its outcome.
+
+    No lock is shared with the loop, or an exception that strikes the thread could leave it held.
+    """
+
+    def __init__(
+        self, function: Callable[[], Awaitable[T]], tasks: set[asyncio.Task[None]]
+    ) -> None:
+        self._function = function
+        self._tasks = tasks
+        self._done = InterruptibleEvent()
+        self._task: asyncio.Task[None] | None = None
+        self._result: T | None = None
+        self._error: BaseException | None = None
+
+    def begin(self) -> None:
+        """Begin it. Called by the loop."""
+        import asyncio
+
+        self._task = asyncio.ensure_future(self._run())
+        self._tasks.add(self._task)
+        self._task.add_done_callback(self._tasks.discard)
+
+    def cancel(self) -> None:
+        """Cancel it, as nobody waits any more. Called by the loop."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            self._result = await self._function()
+        except BaseException as error:  # noqa: BLE001 - the caller's; the loop serves others too
+            self._error = error
+        finally:
+            self._done.set()
+
+    def wait(self) -> T:
+        """Block until it has ended; return what it returned, or raise what it raised."""
+        from asyncio import CancelledError
+
+        self._done.wait()
+        error, self._error = self._error, None
+        try:
+            if isinstance(error, CancelledError):
+                raise _cancelled()
+            if error is not None:
+                raise error
+            return cast("T", self._result)
+        finally:
+            del error  # its traceback refers to this frame
+
+
+class _NoThreadError(RuntimeError):
+    """The host starts no thread, or none any more."""
 
 
 class _PortalLoop:
-    """Starts the loop and its portal.
-
-    anyio's own starter joins its thread without a limit, which would let a provider that hangs
-    hold up the end of the interpreter.
-    """
+    """Runs coroutine functions on a loop of its own. Thread-safe."""
 
     def __init__(self) -> None:
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
+        """Leave the loop to the parent, and its thread."""
         self._lock = threading.Lock()  # guards the start; held until the loop runs
-        self._portal: BlockingPortal | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[None]] = set()  # of calls under way; the loop's thread alone
+        self._stop: Callable[[], None] | None = None
         self.thread: threading.Thread | None = None
+        self._here = threading.Lock()  # held while a caller's thread runs the loop below
+        self._loop_here: asyncio.AbstractEventLoop | None = None
 
-    def portal(self) -> BlockingPortal:
+    def run(self, function: Callable[[], Awaitable[T]]) -> T:
+        """Run *function*, and block until it has ended.
+
+        :raises RuntimeError: on the loop's own thread.
+        """
+        notice_fork()
+        if self.thread is not None and self.thread.ident == threading.get_ident():
+            raise RuntimeError("the library's event loop can't wait for itself")
+        try:
+            loop = self.start()
+        except _NoThreadError:
+            return self._run_here(function)
+        call = _Call(function, self._tasks)
+        context = copy_context()
+        sniffio = sys.modules.get("sniffio")
+        if sniffio is not None:  # the caller may be on a loop of trio
+            context.run(sniffio.current_async_library_cvar.set, "asyncio")
+        try:
+            loop.call_soon_threadsafe(call.begin, context=context)
+            return call.wait()
+        except BaseException:
+            # It failed, and then this does nothing, or the caller was interrupted.
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(call.cancel)
+            raise
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Return the loop, which runs.
+
+        :raises RuntimeError: if this host starts no thread.
+        :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
+        """
         with self._lock:
-            if self._portal is None:
-                started: Future[BlockingPortal] = Future()
-                self.thread = threading.Thread(
-                    target=_run, args=(started,), name="tokenkeeper-loop", daemon=True
-                )
+            if self._loop is None:
+                check_greenlets()
+                started = InterruptibleEvent()
+                box: dict[str, Any] = {}
+                self._tasks = set()
+                arguments = started, box, self._tasks
                 with forks_wait():  # anyio imports its backend as the loop starts
-                    self.thread.start()
-                    self._portal = started.result()
-            return self._portal
+                    try:
+                        thread = threading.Thread(
+                            target=_serve, args=arguments, name="tokenkeeper-loop", daemon=True
+                        )
+                        thread.start()
+                    except RuntimeError:
+                        raise _NoThreadError from None
+                    self.thread = thread
+                    started.wait()
+                if "error" in box:
+                    raise box["error"]
+                self._stop, self._loop = box["stop"], box["loop"]
+            assert self._loop is not None  # noqa: S101 - for the type checker
+            return self._loop
+
+    def _run_here(self, function: Callable[[], Awaitable[T]]) -> T:
+        """Run *function* on the calling thread, even inside an event loop, which then waits."""
+        import asyncio
+        from asyncio import events
+
+        with self._here:
+            if self._loop_here is None:
+                self._loop_here = asyncio.new_event_loop()
+            loop = self._loop_here
+            outer = events._get_running_loop()  # noqa: SLF001 - for who implements loops
+            events._set_running_loop(None)  # noqa: SLF001
+            context = copy_context()
+            sniffio = sys.modules.get("sniffio")
+            if sniffio is not None:
+                context.run(sniffio.current_async_library_cvar.set, "asyncio")
+            task: asyncio.Task[T] | None = None
+            try:
+                task = loop.create_task(_finish(function), context=context)
+                return loop.run_until_complete(task)
+            except asyncio.CancelledError:
+                raise _cancelled() from None
+            except BaseException:
+                if task is not None:
+                    task.cancel()  # the caller was interrupted; it ends when the loop runs next
+                raise
+            finally:
+                events._set_running_loop(outer)  # noqa: SLF001
 
     def stop(self, join_seconds: float) -> None:
-        portal, thread = self._portal, self.thread
-        if portal is not None and thread is not None:
+        """Stop the loop once its tasks have ended, and wait for that *join_seconds* at most."""
+        stop, loop, thread = self._stop, self._loop, self.thread
+        if stop is not None and loop is not None and thread is not None and thread.is_alive():
+            self._loop = None
             # Without cancelling: what hangs ends with the process, and needs no last words.
-            portal.start_task_soon(portal.stop, False)
-            thread.join(join_seconds)
+            loop.call_soon_threadsafe(stop)
+            join(thread, join_seconds)
 
 
-def _run(started: Future[BlockingPortal]) -> None:
+def _cancelled() -> Exception:
+    """Return the error of a provider that was cancelled by something else than its caller."""
+    from concurrent.futures import CancelledError
+
+    return CancelledError()
+
+
+async def _finish(function: Callable[[], Awaitable[T]]) -> T:
+    return await function()
+
+
+def _serve(
+    started: InterruptibleEvent, box: dict[str, Any], tasks: set[asyncio.Task[None]]
+) -> None:
+    """Run the loop until it is stopped, with whatever it is or why there is none in *box*."""
     try:
+        import asyncio
+
         import anyio
-        from anyio.from_thread import BlockingPortal
 
         async def serve() -> None:
-            async with BlockingPortal() as portal:
-                started.set_result(portal)
-                await portal.sleep_until_stopped()
+            stopped = asyncio.Event()
+            box.update(loop=asyncio.get_running_loop(), stop=stopped.set)
+            started.set()
+            await stopped.wait()
+            while tasks:
+                await asyncio.wait(tasks)
 
         anyio.run(serve, backend="asyncio")
     except BaseException as error:
-        if started.done():
+        if started.is_set():
             raise
-        started.set_exception(error)  # or whoever waits for the loop would wait for ever
+        box["error"] = error  # or whoever waits for the loop would wait for ever
+        started.set()
 
 
 _loop = _PortalLoop()

@@ -13,6 +13,9 @@ import threading
 from collections.abc import Callable
 
 from tokenkeeper.clock import Clock
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.greenlets import check_greenlets
+from tokenkeeper.waiting import InterruptibleEvent, join
 
 __all__ = ["THREAD_NAME", "Refresher"]
 
@@ -41,7 +44,7 @@ class Refresher:
         self._heap: list[_Entry] = []
         self._current: dict[str, _Entry] = {}  # of each key the entry that counts
         self._entries = 0  # numbers them, so that keys are never compared
-        self._changed = threading.Event()
+        self._changed = InterruptibleEvent()
         self._wakes_at = math.inf  # what is due later need not wake the thread now
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -91,7 +94,9 @@ class Refresher:
         """Start the thread if it does not run yet.
 
         :raises RuntimeError: if this host can't start one.
+        :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
         """
+        check_greenlets()
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
@@ -104,6 +109,8 @@ class Refresher:
             for key in self.take_due():
                 try:
                     self._renew(key)
+                except InvalidConfigurationError as refused:
+                    _log.error("%r was not renewed: %s", key, refused)
                 except Exception:  # noqa: BLE001 - the other tokens must be renewed all the same
                     _log.exception("renewing %r failed; please report this as a bug", key)
             self._clock.wait(self._changed, self._nap_seconds())
@@ -125,4 +132,4 @@ class Refresher:
             thread, self._thread = self._thread, None
             self._changed.set()
         if thread is not None and thread.ident != threading.get_ident() and timeout > 0:
-            thread.join(timeout)
+            join(thread, timeout)

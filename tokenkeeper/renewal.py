@@ -58,6 +58,7 @@ class Renewal(Flight[HeldToken]):
                 error=getattr(error, "error", None),  # a closed keeper's error knows none
                 status_code=getattr(error, "status_code", None),
                 reason=str(error),
+                network_reason=getattr(error, "network_reason", None),
             )
         ]
         name, now = figures["provider_name"], figures["occurred_at"]

@@ -24,6 +24,7 @@ from tokenkeeper.exceptions import (
     UnknownProviderError,
     as_refresh_error,
 )
+from tokenkeeper.fork import notice_fork, renew
 from tokenkeeper.greenlets import check_greenlets
 from tokenkeeper.held import HeldToken
 from tokenkeeper.hooks import Hooks
@@ -32,7 +33,7 @@ from tokenkeeper.pilot import Pilot, closed_meanwhile, is_flown_here
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.registry import Registry
 from tokenkeeper.renewal import Renewal, callers_context
-from tokenkeeper.retry import RetryPolicy, is_interruption
+from tokenkeeper.retry import RetryPolicy
 from tokenkeeper.wish import Wish
 
 __all__ = ["Renewals"]
@@ -73,10 +74,16 @@ class Renewals:
 
     def _make_perishables(self) -> None:
         """Make what no forked child can go on using: locks, and what other threads were doing."""
-        self._lock = threading.Lock()  # guards all that is assigned here, and writes to the rest
+        self._own_lock = threading.Lock()  # guards all assigned here, and writes to the rest
         self._flights: dict[str, Renewal] = {}  # that callers may join
         self._aloft: set[Renewal] = set()  # these and the forgotten ones, which still have waiters
         self._counter = itertools.count(1)
+
+    @property
+    def _lock(self) -> threading.Lock:
+        """The lock of this process, also after a fork that Python did not see."""
+        notice_fork()
+        return self._own_lock
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens, forget what other threads of the parent were about to do."""
@@ -92,6 +99,9 @@ class Renewals:
                 # Children of one fork were all to renew at the same moment: draw lots again.
                 spread = max(0.0, held.stale_at - held.renew_at) * self._jitter()
                 self.crew.refresher.schedule(name, held.renew_at + spread)
+        if not self.registry.closed:
+            for provider in self.registry.providers():
+                renew(provider)
 
     # ---- what a caller gets
 
@@ -169,10 +179,10 @@ class Renewals:
         now = self.clock.monotonic()
         try:
             held = flight.result()
-        except OAuth2Error as error:
+        except OAuth2Error:
             if wish.force and not wish.is_older_than(flight.began):
                 return self.ask(wish)  # it failed for somebody who asked earlier
-            if is_interruption(error.__cause__) and not self.crew.background:
+            if flight.interrupted and not self.crew.background:
                 return self.ask(wish)  # another caller flew it, and was interrupted
             current = self.held.get(wish.provider_name)
             if current is None or not wish.is_granted_by(current, now):
@@ -276,7 +286,11 @@ class Renewals:
             # In nobody's context: a thread may have that of whoever happened to start it.
             flight = Renewal(self.registry.find(name), held, Context())
             self._take_off(flight)
-        self._pilot.launch(flight, self, urgent=False)
+        try:
+            self._pilot.launch(flight, self, urgent=False)
+        except BaseException as struck:
+            self._pilot.rescue(flight, self, struck)
+            raise
 
     def reconsider(self, name: str) -> None:
         """Forget that *name* was refused, and renew its token if there is one. Does not block.
@@ -338,7 +352,7 @@ class Renewals:
                 setback = self.ledger.fail(name, error, policy, self._jitter())
                 if setback.renew_at is not None:
                     self.crew.refresher.schedule(name, setback.renew_at)
-                if not is_interruption(error.__cause__):
+                if not flight.interrupted:
                     self.hooks.line_up(*flight.denied(error, setback, self.clock))
         flight.fail(error)
         self.hooks.tell()

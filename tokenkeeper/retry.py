@@ -16,6 +16,8 @@ from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
 )
+from tokenkeeper.interruptions import is_interruption
+from tokenkeeper.network import network_reason
 
 if TYPE_CHECKING:
     import threading
@@ -32,8 +34,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-_TRANSIENT_STATUS = frozenset({408, 425, 429})  # and all of 5xx
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +105,18 @@ DEFAULT_RETRY = RetryPolicy()
 
 
 def is_transient(error: BaseException) -> bool:
-    """Say whether trying again, with nothing changed, may work.
+    """Return whether trying again, with nothing changed, may work.
 
-    Connection errors, timeouts and the statuses 408, 425, 429 and 5xx may pass. All else, a
-    refused secret first of all, is final.
+    A :class:`~tokenkeeper.TokenAcquisitionError` says so itself (``error.transient``). Of other
+    errors, connection errors and timeouts may pass; all else is final.
     """
     if isinstance(error, TokenAcquisitionError):
-        if error.transient is not None:
-            return error.transient
-        status = error.status_code
-        return status is not None and (status in _TRANSIENT_STATUS or 500 <= status <= 599)
+        return error.transient
     # A provider of one's own may well use requests, whose errors are not the built-in ones.
     # Where it was never imported, none of its errors can have been raised.
     requests = sys.modules.get("requests.exceptions")
     kinds = (requests.ConnectionError, requests.Timeout) if requests else ()
     return isinstance(error, (ConnectionError, TimeoutError, *kinds))
-
-
-def is_interruption(error: BaseException | None) -> bool:
-    """Say whether *error* came from outside, such as Ctrl-C, and says nothing of the provider."""
-    return error is not None and not isinstance(error, Exception)
 
 
 def as_oauth2_error(error: BaseException, provider_name: str) -> OAuth2Error:
@@ -144,6 +136,7 @@ def as_oauth2_error(error: BaseException, provider_name: str) -> OAuth2Error:
         "__cause__ has the details",
         provider_name=provider_name,
         transient=transient,
+        network_reason=network_reason(error),
     )
     ours.__cause__ = error
     return ours

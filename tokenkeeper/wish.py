@@ -53,8 +53,8 @@ class Wish(NamedTuple):
     def out_of_time(self) -> TokenWaitTimeoutError:
         """Return the error for a caller whose timeout ended before there was a token."""
         return TokenWaitTimeoutError(
-            f"provider {self.provider_name!r}: no token within the timeout of this call; the "
-            "request goes on: call again, or allow more time",
+            f"provider {self.provider_name!r}: no new token within the timeout of this call. "
+            "The request goes on: call again, or allow more time.",
             provider_name=self.provider_name,
             transient=True,
         )

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.greenlets import check_greenlets
+from tokenkeeper.waiting import join
 
 __all__ = ["Workers"]
 
@@ -46,7 +48,9 @@ class Workers:
 
         :raises RuntimeError: if there is no thread and none can be started; also if there are only
             busy ones while the interpreter ends.
+        :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
         """
+        check_greenlets()
         with self._lock:
             if self._closed:
                 raise RuntimeError("the workers have been sent home")
@@ -60,17 +64,18 @@ class Workers:
 
     def _hire(self, queue: deque[Callable[[], None]]) -> None:
         """Start one more thread, or take back the last job of *queue*. Called with the lock."""
-        thread = threading.Thread(target=self._work, name="tokenkeeper-worker", daemon=True)
-        try:
+        thread: threading.Thread | None = None
+        try:  # an isolated sub-interpreter refuses a daemon thread before it is started
+            thread = threading.Thread(target=self._work, name="tokenkeeper-worker", daemon=True)
             self._threads.add(thread)
             thread.start()
         except RuntimeError:  # no threads on this host, or none any more
             # The others may all be busy, but they are not for ever, unless the interpreter ends.
-            if self._threads == {thread} or not threading.main_thread().is_alive():
+            if not self._threads - {thread} or not threading.main_thread().is_alive():
                 queue.pop()
                 raise
         finally:
-            if thread.ident is None:  # it did not start
+            if thread is not None and thread.ident is None:  # it did not start
                 self._threads.discard(thread)
 
     def _work(self) -> None:
@@ -114,4 +119,4 @@ class Workers:
         for thread in threads:
             remaining = ends - SYSTEM_CLOCK.monotonic()
             if remaining > 0:
-                thread.join(remaining)
+                join(thread, remaining)

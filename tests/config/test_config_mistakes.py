@@ -22,18 +22,18 @@ EXPECTED = """\
 16: oauth2[1].read_timeout must be a valid number, unable to parse string as a number
 17: oauth2[1].connect_timeout must be a number
 18: oauth2[1].verify must be a string, not int
-19: oauth2[1].additional_params must not override the grant's own parameter 'grant_type'
+19: oauth2[1].additional_params must not override the grant's own parameter 'grant_type': set grant_type itself
 20: oauth2[1].retry.atempts is no key of retry: attempts perhaps?
 20: oauth2[1].retry.max_wait_seconds must be greater than or equal to 0
 21: oauth2[1].something_else is no key of provider_type 'generic'
 22: oauth2[2].client_id is missing
 22: oauth2[2].client_secret is missing: give it, or client_secret_file
 22: oauth2[2].provider_name is missing
-22: oauth2[2].provider_type must be 'azure' or 'generic'
+22: oauth2[2].provider_type must be 'azure' or 'generic', or the path of a class, package.module:Class
 23: oauth2[3] must be a block of keys and values
 24: oauth2[4].provider_name 'api' is taken already
 32: oauth2[5].client_secret has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is a $
-"""
+"""  # noqa: E501
 
 
 def mistakes(source):

@@ -5,7 +5,7 @@
   are stood in for by ``tests/servers/examples.py``.
 - Python in a docstring runs with the names that its readers have: the public ones, and a keeper.
 - YAML with a key ``oauth2`` is a configuration. Secrets below ``/run/secrets/`` are there.
-- Other YAML can be read. A language that is not named here needs a rule of its own.
+- Other YAML and TOML can be read. A language that is not named here needs a rule of its own.
 - Each ``tokenkeeper`` command, in a shell block or in a sentence, exists with its options; each
   extra that is installed and each environment of tox is there. The commands of the migration page
   are run, and so are those of the tutorial that need no server but ours.
@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tomllib
 from dataclasses import dataclass
 from importlib.metadata import metadata
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_every_block_is_looked_at():
     """Each block of each page is found, and has a language that there is a rule for."""
     assert len(BLOCKS) > 20
     assert len(DOCSTRINGS) > 5
-    assert {block.language for block in BLOCKS} <= {"python", "sh", "text", "yaml"}
+    assert {block.language for block in BLOCKS} <= {"python", "sh", "text", "toml", "yaml"}
     for page, text in PAGES.items():
         rest = DIRECTIVE.sub("", BLOCK.sub("", text))
         assert not re.search("```|~~~|code-block", rest), page
@@ -183,6 +184,13 @@ def test_yaml(block, tmp_path, monkeypatch):
     page.write_text(text)
     with TokenKeeper.from_config(page) as keeper:
         assert keeper.list_providers()
+
+
+@written_in("toml")
+def test_toml(block):
+    """TOML can be read, and names our group of entry points where it names one."""
+    groups = tomllib.loads(block.code).get("project", {}).get("entry-points", {})
+    assert set(groups) <= {"tokenkeeper.providers"}
 
 
 SHELL = "\n".join(block.code for block in BLOCKS if block.language in ("sh", "text"))

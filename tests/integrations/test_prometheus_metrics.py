@@ -2,6 +2,8 @@
 
 import math
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -182,9 +184,39 @@ def test_no_token_ever(keeper, provider, value, clock, cleared):
 
 
 @pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ConnectionRefusedError(), "connection_refused"),
+        (socket.gaierror(-2, "no such name"), "dns"),
+        (ssl.SSLError(1, "no"), "tls"),
+        (TimeoutError(), "timeout"),
+        (requests.ReadTimeout(), "timeout"),
+        (ConnectionResetError(), "connection_broken"),
+        (TokenAcquisitionError("no", network_reason="dns"), "dns"),
+        (TokenAcquisitionError("no", network_reason="made up 8c1f"), "other"),
+        (
+            TokenAcquisitionError("no", network_reason="dns", error="invalid_client"),
+            "invalid_client",
+        ),
+    ],
+)
+def test_network_failures_are_named(keeper, provider, value, error, reason):
+    """Where no answer came, the reason is why."""
+    provider.script.append(error)
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api")
+    assert value("token_failures_total", kind="acquisition", reason=reason) == 1
+
+
+@pytest.mark.parametrize(
     ("error", "status", "reason"),
     [
         ("invalid_scope", 400, "invalid_scope"),
+        ("INVALID_CLIENT", 401, "invalid_client"),
+        ("bad_client_secret", 200, "invalid_client"),
+        ("RESOURCE_EXHAUSTED", 400, "too_many_requests"),
+        (None, 599, "http_5xx"),
+        (None, 999, "other"),
         ("made up 8c1f", 400, "http_400"),
         (None, 502, "http_502"),
         (None, None, "other"),

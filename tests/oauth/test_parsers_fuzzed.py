@@ -1,5 +1,6 @@
 """What token endpoints say, in ways that nobody thought of: good tokens or our errors."""
 
+import base64
 import json
 import math
 import string
@@ -8,17 +9,22 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from fuzz.oracle import SENT, check, is_b64token, read_case
+from fuzz.oracle import SENT, check, fits_header, read_case
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tokenkeeper.oauth.token_response import HttpAnswer, retry_after
+from tokenkeeper.oauth.exchange import HttpAnswer
+from tokenkeeper.oauth.token_errors import retry_after
 
 CORPUS = sorted(Path(__file__).parent.parent.joinpath("fuzz", "corpus").iterdir())
 
 VISIBLE = "".join(map(chr, range(0x21, 0x7F)))
 ANY_TEXT = st.text(st.characters(), max_size=40)  # lone surrogates and control characters too
 SCOPE_TOKENS = st.text(sorted(set(VISIBLE) - set('"\\')), min_size=1, max_size=12)
+
+DATES = st.datetimes(datetime(2000, 1, 1), datetime(2059, 12, 31)).map(  # noqa: DTZ001
+    lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
+)
 
 # ---- answers of a token endpoint
 
@@ -48,7 +54,10 @@ JSON_TEXT = st.recursive(
     ),
     max_leaves=6,
 )
-MEMBERS = ["access_token", "token_type", "expires_in", "scope", "refresh_token", "error"]
+MEMBERS = [
+    *("access_token", "token_type", "expires_in", "scope", "refresh_token", "error"),
+    *("expires_on", "expiresAt", "expires_in_sec", "refresh_in", "refresh_on"),
+]
 
 
 @settings(max_examples=500)
@@ -76,8 +85,22 @@ def test_any_depth(opening, depth):
 
 
 @given(
-    token=st.text(string.ascii_letters + string.digits + "-._~+/", min_size=1, max_size=2000),
-    padding=st.sampled_from(["", "=", "=="]),
+    value=st.sampled_from(["[", '{"access_token":', '[{"a": "]}", "b":']),
+    depth=st.integers(1, 20_000),
+    at=st.sampled_from(["before", "after"]),
+)
+def test_any_depth_beside_a_token(value, depth, at):
+    """A member that is nested too deeply does not spoil the token beside it."""
+    closing = {"[": "]", '{"access_token":': "}", '[{"a": "]}", "b":': "}]"}[value]
+    deep = f'"deep": {value * depth}0{closing * depth}'
+    members = [deep, '"access_token": "abc"'] if at == "before" else ['"access_token": "abc"', deep]
+    granted = check(HttpAnswer(200, {}, f"{{{', '.join(members)}}}".encode()))
+    assert granted.access_token == "abc"
+    assert "deep" in granted.extra
+
+
+@given(
+    token=st.text(VISIBLE, min_size=1, max_size=2000),
     kind=st.sampled_from(["Bearer", "bearer", "BEARER"]),
     seconds=st.integers(1, 10**9) | st.floats(0.001, 10**9),
     scopes=st.lists(SCOPE_TOKENS, min_size=1, max_size=4),
@@ -85,12 +108,10 @@ def test_any_depth(opening, depth):
     more=st.dictionaries(st.text(max_size=5).map("x_{}".format), st.integers() | st.text()),
     status=st.integers(200, 299),
 )
-def test_all_that_rfc_6749_allows_is_taken(
-    token, padding, kind, seconds, scopes, refresh, more, status
-):
+def test_all_that_rfc_6749_allows_is_taken(token, kind, seconds, scopes, refresh, more, status):
     """Strict does not mean picky: no good answer is refused, whatever its characters."""
     body = {
-        "access_token": token + padding,
+        "access_token": token,
         "token_type": kind,
         "expires_in": seconds,
         "scope": " ".join(scopes),
@@ -104,6 +125,52 @@ def test_all_that_rfc_6749_allows_is_taken(
     assert (granted.scope, granted.refresh_token) == (" ".join(scopes), refresh)
 
 
+NUMBERS = st.integers(-(10**20), 10**20) | st.floats()
+MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2040, 1, 1)).flatmap(  # noqa: DTZ001
+    lambda moment: st.sampled_from(
+        [
+            moment.isoformat(),
+            moment.isoformat() + "Z",
+            moment.timestamp(),
+            int(moment.timestamp() * 1000),
+            str(int(moment.timestamp())),
+            format_datetime(moment.replace(tzinfo=UTC), usegmt=True),
+            moment.strftime("%m/%d/%Y %I:%M:%S PM +00:00"),
+        ]
+    )
+)
+
+
+def as_jwt(claims):
+    """Write *claims* as an access token; nobody here checks the signature."""
+    parts = ({"alg": "RS256"}, claims, 0)
+    encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts)
+    return b".".join(encoded).replace(b"=", b"").decode()
+
+
+@settings(max_examples=500)
+@given(
+    members=st.dictionaries(
+        st.sampled_from(
+            [
+                *("expires_in", "expires_on", "expires_at", "expires_in_sec", "expiresIn"),
+                *(".expires", "exp", "expiry", "expires_in_ms", "refresh_in", "refresh_on"),
+            ]
+        ),
+        NUMBERS | NUMBERS.map(str) | MOMENTS | ANY_TEXT,
+        max_size=4,
+    ),
+    claims=st.none() | st.fixed_dictionaries({}, optional={"exp": NUMBERS, "iat": NUMBERS}),
+    date=st.none() | DATES | ANY_TEXT,
+)
+def test_any_lifetime(members, claims, date):
+    """Whatever the members and the token say of its life, it is between nothing and a year."""
+    token = "abc" if claims is None else as_jwt(claims)
+    body = json.dumps({"access_token": token, **members}).encode()
+    date = format_datetime(date, usegmt=True) if isinstance(date, datetime) else date
+    check(HttpAnswer(200, {} if date is None else {"date": date}, body))
+
+
 @given(
     st.text(string.ascii_letters + string.digits + "-._~+/= é\n\x00\u2003", max_size=12)
     | st.builds(
@@ -114,14 +181,11 @@ def test_any_text_as_an_access_token(text):
     """It is taken if it may stand in a header, to the letter, and refused if not."""
     body = json.dumps({"access_token": text, "expires_in": 60}).encode()
     granted = check(HttpAnswer(200, {}, body))
-    assert (granted is not None) == is_b64token(text)
+    assert (granted is not None) == fits_header(text)
 
 
 # ---- Retry-After
 
-DATES = st.datetimes(datetime(2000, 1, 1), datetime(2059, 12, 31)).map(  # noqa: DTZ001
-    lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
-)
 FORMS = {  # RFC 9110 §5.6.7: what is sent now, and two forms that recipients must understand
     "IMF-fixdate": lambda moment: format_datetime(moment, usegmt=True),
     "rfc850-date": lambda moment: moment.strftime("%A, %d-%b-%y %H:%M:%S GMT"),

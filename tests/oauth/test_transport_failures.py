@@ -17,6 +17,7 @@ class TestFailures:
         error = transport.failure(url=f"http://127.0.0.1:{port}/token?code=hunter2")
         assert f"127.0.0.1:{port}" in str(error)
         assert "refused" in str(error)
+        assert error.network_reason == "connection_refused"
         assert error.transient is True
         assert isinstance(error.__cause__, ConnectionRefusedError)
         assert error.__cause__.__traceback__ is None
@@ -37,6 +38,7 @@ class TestFailures:
     def test_broken_off(self, transport, make_server, script):
         """An answer that breaks off, or is none, may pass."""
         error = transport.failure(make_server(script))
+        assert error.network_reason == "connection_broken"
         assert error.transient is True
 
     def test_reset(self, transport, make_server):
@@ -55,7 +57,9 @@ class TestFailures:
     def test_garbled(self, transport, make_server):
         """A body that is not what its encoding says is final."""
         server = make_server(make_server.reply(b"no gzip", headers=["Content-Encoding: gzip"]))
-        assert "decompressed" in str(transport.failure(server))
+        error = transport.failure(server)
+        assert "decompressed" in str(error)
+        assert error.network_reason == "bad_answer"
 
     def test_unknown_host(self, transport, monkeypatch):
         """A name that does not resolve is told as such."""
@@ -66,6 +70,7 @@ class TestFailures:
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
         error = transport.failure(url="https://id.example.invalid/token")
         assert "DNS" in str(error)
+        assert error.network_reason == "dns"
         assert error.transient is True
         assert isinstance(error.__cause__, socket.gaierror)
 
@@ -78,6 +83,7 @@ class TestFailures:
         monkeypatch.setattr(socket.socket, "connect", connect)
         error = make_transport().failure(url="https://127.0.0.1/token")
         assert "no connection in time" in str(error)
+        assert error.network_reason == "timeout"
         assert error.transient is True
 
     @pytest.fixture
@@ -166,6 +172,7 @@ class TestProxy:
         error = transport.failure(url="https://id.example.com/token")
         assert says in str(error)
         assert "proxy" in str(error)
+        assert error.network_reason == "proxy"
         assert error.transient is transient
         assert proxy.requests[0].startswith(b"CONNECT id.example.com:443")
 

@@ -1,7 +1,9 @@
 """TLS: whom a secret may be sent to."""
 
 import os
+import socket
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -56,13 +58,14 @@ class TestTLS:
         error = transport.failure(secure())
         assert "certificate was not accepted" in str(error)
         assert "verify or REQUESTS_CA_BUNDLE" in str(error)
+        assert error.network_reason == "tls"
         assert error.transient is False
         assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
 
     def test_another_host_s_certificate(self, make_transport, secure, ca_file):
         """A certificate of another host says so."""
         error = make_transport(verify=ca_file).failure(secure(name="other.example"))
-        assert "check the host" in str(error)
+        assert "Check the host" in str(error)
         assert error.transient is False
 
     def test_an_expired_certificate(self, make_transport, secure, ca_file):
@@ -76,6 +79,57 @@ class TestTLS:
         server = make_server(lambda server, sock: sock.sendall(b"HTTP/1.1 400 Bad\r\n\r\n"))
         error = transport.failure(url=server.url.replace("http:", "https:"))
         assert "TLS failed" in str(error)
+        assert error.network_reason == "tls"
+
+    @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_a_server_that_wants_a_certificate(
+        self, make_transport, authority, make_server, ca_file, version
+    ):
+        """A server that wants a certificate of the client is called that, and asked once."""
+        context = context_of(authority, "127.0.0.1")
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.maximum_version = version
+
+        def wrap(sock):
+            secured = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            try:
+                secured.do_handshake()
+            except ssl.SSLError:
+                # The alert is under way. Read on, or a reset would overtake it.
+                with secured, suppress(OSError):
+                    while socket.socket.recv(secured, 65536):
+                        pass
+                raise
+            return secured
+
+        server = make_server(wrap=wrap)
+        url = server.url.replace("http:", "https:")
+        error = make_transport(verify=ca_file).failure(url=url)
+        assert error.network_reason == "tls"
+        if version is ssl.TLSVersion.TLSv1_3:
+            assert "TLS: certificate required" in str(error)
+            assert error.transient is False
+
+    @pytest.mark.parametrize(
+        "reason",
+        [
+            "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required",
+            "[SSL: TLSV1_ALERT_CERTIFICATE_REQUIRED] tlsv1 alert certificate required",
+            "[SSL: SSLV3_ALERT_BAD_CERTIFICATE] sslv3 alert bad certificate",
+            "[SSL: PEER_DID_NOT_RETURN_A_CERTIFICATE] peer did not return a certificate",
+        ],
+    )
+    def test_alerts_of_a_server_that_wants_a_certificate(self, transport, monkeypatch, reason):
+        """Each way in which OpenSSL reports that is known."""
+
+        def connect(*_, **__):
+            raise ssl.SSLError(1, reason)
+
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        error = transport.failure(url="https://127.0.0.1/token")
+        assert "TLS: certificate required" in str(error)
+        assert error.transient is False
 
     def test_a_ca_file_that_is_not_there(self, make_transport):
         """A CA file that is not there is final, and named as the fault."""

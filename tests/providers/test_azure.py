@@ -112,7 +112,7 @@ class TestFailures:
         entra.answers.append((400, {}, WRONG_SECRET))
         error = failure(provider)
         assert (error.error, error.status_code) == ("invalid_client", 400)
-        assert "set the secret's value, not its id" in str(error)
+        assert "Set the secret's value, not its id" in str(error)
         assert provider.acquire_token().access_token == "entra-2"
 
     def test_too_many_requests(self, provider, entra):
@@ -127,7 +127,7 @@ class TestFailures:
             (200, {}, b"<html>sign in</html>"),
             (200, {}, b"[]"),
             (200, {}, b"\xff"),
-            (200, {}, {"access_token": "a", "expires_in": "soon"}),
+            (200, {}, {"access_token": "a", "token_type": "mac"}),
             (200, {}, {"access_token": 7}),
             (200, {}, {}),
             (200, {}, b"[" * 100_000),
@@ -144,6 +144,22 @@ class TestFailures:
             assert failure(provider).status_code == answer[0]
         assert "sign in" not in caplog.text
         assert provider.acquire_token().access_token == "entra-2"
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"access_token": "a!|b", "expires_in": "soon"},
+            {"access_token": "a!|b", "expires_in": [], "refresh_in": {}, "token_type": "JWT"},
+            {"access_token": "a!|b", "error": None, "scope": 7, "id_token": 7, "client_info": 7},
+            b'{"access_token": "a!|b", "expires_in": NaN, "a": 1, "a": 2}',
+            b'{"access_token": "a!|b", "name": "Jos\xe9"}',
+            b'{"access_token": "a!|b", "deep": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        ],
+    )
+    def test_odd_members(self, provider, entra, answer):
+        """A member that only msal would stumble over spoils no token."""
+        entra.answers.append((200, {}, answer))
+        assert provider.acquire_token().access_token == "a!|b"
 
     @pytest.mark.parametrize(
         "answer",
@@ -166,7 +182,7 @@ class TestFailures:
     def test_unknown_tenant(self, make):
         """A tenant that is not there is named as the fault."""
         error = failure(make(tenant_id="other.example"))
-        assert "check tenant_id" in str(error)
+        assert "Check tenant_id" in str(error)
         assert error.error == "invalid_tenant"
 
     def test_an_authority_that_can_not_be_reached(self, make):

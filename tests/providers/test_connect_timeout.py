@@ -67,7 +67,7 @@ def failure_at():
 def test_a_connection_that_does_not_come(full, failure_at, scheme):
     """It is waited for until connect_timeout, and the error names that."""
     said = failure_at(full, scheme, connect_timeout=0.2)
-    assert "no connection in time (nothing for 0.2 s: connect_timeout): check network" in said
+    assert "no connection in time (nothing for 0.2 s: connect_timeout). Check network" in said
 
 
 def test_a_shorter_total_time(full, failure_at):

@@ -124,6 +124,7 @@ def make_named(name, number, server, watch, clock, *, own=False, sites):
         server.issuer + path,
         watch,
         token_endpoint_auth_method=methods[number % 2],
+        refresh_tokens=True,
         clock=clock,
         retry=retry,
     )

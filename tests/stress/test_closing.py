@@ -93,7 +93,7 @@ def test_close_ends_the_wait_before_a_retry(kit, make_keeper):
     keeper = make_keeper(source)
     crowd = kit.crowd(20, lambda: keeper.get_token("api"))
     closing = keeper._renewals.crew.leaving
-    kit.until(lambda: len(closing._cond._waiters) == 1 and kit.threads_waiting(keeper) == 20)
+    kit.until(lambda: len(closing._gates) == 1 and kit.threads_waiting(keeper) == 20)
     workers = list(keeper._renewals.crew.workers._threads)
     keeper.close()
     assert {type(error) for error in crowd.join()} == {KeeperClosedError}

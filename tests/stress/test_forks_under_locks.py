@@ -52,7 +52,7 @@ def test_a_fork_waits_for_a_late_import(kit, make_keeper):
     inside, go_on, forked = threading.Event(), threading.Event(), threading.Event()
 
     def import_slowly():
-        with fork._importing:
+        with fork.forks_wait():
             inside.set()
             return go_on.wait(kit.GUARD_SECONDS)
 
@@ -89,11 +89,11 @@ def test_a_fork_waits_for_a_loop_that_starts(kit, make_keeper, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(anyio, "run", run_slowly)
-        starter = kit.Crowd(loop.portal)
+        starter = kit.Crowd(loop.start)
         assert inside.wait(kit.GUARD_SECONDS)
     forker = kit.Crowd(fork_now)
     assert not forked.wait(0.05)
     go_on.set()
-    assert starter.join() == [loop._portal]
+    assert starter.join() == [loop._loop]
     assert forker.join() == ["api-"]
     loop.stop(kit.GUARD_SECONDS)

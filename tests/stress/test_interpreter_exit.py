@@ -89,7 +89,7 @@ ENDINGS = {
         keeper.add_provider(Failing('api'))
         renewals = keeper._renewals
         renewals.ask(renewals.wish('api'))
-        while not renewals.crew.leaving._cond._waiters:
+        while not renewals.crew.leaving._gates:
             time.sleep(0.001)
     """,
     "a user's thread reads": """

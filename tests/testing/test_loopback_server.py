@@ -69,12 +69,12 @@ def test_a_keeper_on_a_server(server, session):
 
 
 def test_refresh_tokens_serve_the_generic_provider(session):
-    """With refresh tokens a renewal uses them, and a dead one is given up for the grant."""
+    """A provider that opted in uses refresh tokens, and replaces a dead one by the grant."""
     with (
         LoopbackAuthorizationServer(refresh_tokens=True) as server,
         TokenKeeper() as keeper,
     ):
-        keeper.add_provider(GenericOAuth2Provider(server.config()))
+        keeper.add_provider(GenericOAuth2Provider(server.config(), refresh_tokens=True))
         keeper.get_token("demo")
         keeper.get_token("demo", force_refresh=True)
         assert server.stats().token_requests_by_grant["refresh_token"] == 1

@@ -95,6 +95,7 @@ class _Examined:
             "provider": self.patient.name,
             "type": subject.kind if subject else None,
             "url": subject.shown_url if subject else None,
+            "description": dict(subject.description) if subject else None,
             "exit_code": self.exit_code,
             "steps": [each.as_dict() for each in self.reports],
         }

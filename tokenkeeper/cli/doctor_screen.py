@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 from rich.table import Table
 from rich.text import Text
 
 from tokenkeeper.cli.screen import can_go_back, console
+from tokenkeeper.doctor.description import worth_showing
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
 from tokenkeeper.doctor.sources import Patient
 from tokenkeeper.escaping import escaped
@@ -63,8 +65,15 @@ class Screen(Silence):
         words = [subject.kind, *filter(None, [subject.shown_url])] if subject else []
         rest = "".join(f"  {escaped(each)}" for each in words)
         self._print(Text.assemble((escaped(patient.name), "bold"), rest))
+        if subject:
+            self._describe(worth_showing(subject.description, custom=subject.kind == "custom"))
         if can_go_back(self._console):
             self._now.start()
+
+    def _describe(self, entries: Mapping[str, Any]) -> None:
+        for name, value in entries.items():
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            self._print(Text(escaped(f"  {name}: {text}"), "dim"))
 
     def show(self, report: Report) -> None:
         """Write the findings in a line each, and what to do about each below it."""

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from tokenkeeper.checks import names_a_secret
+from tokenkeeper.checks import names_a_secret, secrets_in_query
+from tokenkeeper.config.blocks import Azure, Generic
 from tokenkeeper.config.bounds import TooMuchError, check_values
 from tokenkeeper.config.document import SECTION, Document
 from tokenkeeper.config.files import check_trusted, located, read_secret, warn, warn_if_readable
@@ -22,11 +23,14 @@ from tokenkeeper.config.schema import Block, read_block
 from tokenkeeper.config.variables import fill_in, is_in_clear
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.kinds import OURS
 
 __all__ = ["Piece", "Registration", "read_pieces", "read_registrations"]
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-_HEADERS_WITH_SECRETS = frozenset({"authorization", "proxy-authorization", "cookie"})
+_SECRET_HEADER = re.compile(r"auth|cookie|session|signature", re.IGNORECASE)
+_NO_SECRET = re.compile(r"_(?:file|path|url|uri|endpoint|method|id|name|type|seconds)s?$")
+_KNOWN_KEYS = Azure.model_fields.keys() | Generic.model_fields.keys()
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Registration:
     """What one provider is made from. Equal ones make equal providers."""
 
     block: Block
-    secret: str = field(repr=False)
+    secret: str | None = field(repr=False)
     directory: Path
 
     @property
@@ -53,12 +57,28 @@ class Registration:
         )
         if isinstance(url := content.get("token_url"), str):
             content["token_url"] = _without_secrets_in_query(url)
-        members = {name: _without_secrets(each) for name, each in content.items()}
+        members = {
+            name: _without_secrets(each)
+            for name, each in content.items()
+            if not _is_secret_argument(name)
+        }
         return json.dumps(members, default=str)
+
+    @property
+    def secrets(self) -> list[str]:
+        """What nobody may see: the secret, and arguments of a class that are secrets by name."""
+        own = self.block.model_extra or {}
+        named = [value for name, value in own.items() if names_a_secret(name)]
+        return [each for each in (self.secret, *named) if isinstance(each, str) and each]
 
     def make_provider(self) -> BaseOAuth2Provider:
         """Return a new provider."""
         return self.block.make_provider(self.secret, self.directory)
+
+
+def _is_secret_argument(name: str) -> bool:
+    """Return whether a key that is not one of ours is that of a secret, by its name."""
+    return name not in _KNOWN_KEYS and names_a_secret(name) and not _NO_SECRET.search(name)
 
 
 def _without_secrets(value: Any) -> Any:
@@ -67,7 +87,7 @@ def _without_secrets(value: Any) -> Any:
         return {
             name: _without_secrets(each)
             for name, each in value.items()
-            if not names_a_secret(str(name)) and str(name).lower() not in _HEADERS_WITH_SECRETS
+            if not names_a_secret(str(name)) and not _SECRET_HEADER.search(str(name))
         }
     if isinstance(value, (list, tuple)):
         return [_without_secrets(each) for each in value]
@@ -175,7 +195,7 @@ def _read_one(
     if read is None:
         return None
     _check_verify(read, directory, problems, path)
-    if secret is None:
+    if any((*path, key) in problems for key in ("client_secret", "client_secret_file")):
         return None
     registration = Registration(read, secret, directory)
     try:
@@ -219,13 +239,19 @@ def _in_clear(block: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     variable = "a variable, ${NAME}"
     if is_in_clear(block.get("client_secret")):
         yield ("client_secret",), f"{variable}, or from a file, client_secret_file"
-    parameters = block.get("additional_params")
-    for name, value in parameters.items() if isinstance(parameters, Mapping) else ():
-        if names_a_secret(str(name)) and is_in_clear(value):
-            yield ("additional_params", str(name)), variable
-    url = block.get("token_url")
-    query = parse_qsl(url.partition("?")[2]) if isinstance(url, str) else ()
-    if any(names_a_secret(name) and is_in_clear(value) for name, value in query):
+    own = [] if block.get("provider_type") in OURS else [*block.keys() - _KNOWN_KEYS]
+    for key in sorted(map(str, own)):
+        if _is_secret_argument(key) and is_in_clear(block.get(key)):
+            yield (key,), variable
+    for key in ("additional_params", "headers", *sorted(map(str, own))):
+        parameters = block.get(key)
+        for name, value in parameters.items() if isinstance(parameters, Mapping) else ():
+            by_name = names_a_secret(str(name))
+            if (by_name or (key == "headers" and _SECRET_HEADER.search(str(name)))) and is_in_clear(
+                value
+            ):
+                yield (key, str(name)), variable
+    if any(map(is_in_clear, secrets_in_query(str(block.get("token_url", ""))))):
         yield ("token_url",), variable
 
 

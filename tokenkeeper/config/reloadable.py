@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
+from tokenkeeper import portal
 from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.fork import late_import
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import is_transient
@@ -28,16 +32,20 @@ class Recipe(Protocol):
 
 R = TypeVar("R", bound=Recipe)
 
+_Answer = OAuth2Token | Awaitable[OAuth2Token]
+
+_log = logging.getLogger("tokenkeeper.config")
+
 
 class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
     """Stands for the provider that its registration makes, and can take over another one.
 
     Thread-safe: what is taken over is published in one assignment, and a request under way ends
-    as it began.
+    as it began. The provider may be of any kind, ``async def`` included.
 
     :param look_again: called with this provider when the server refuses it, whatever it says: a
         secret, a scope or an endpoint may have been corrected. It has the provider take over what
-        changed, and raises nothing.
+        changed, and raises nothing. It may block, and so is never called on an event loop.
     """
 
     def __init__(
@@ -46,6 +54,7 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
         super().__init__(registration.provider_name)
         self._look_again = look_again
         self._take(registration)
+        self._granted_by = self._current[1]  # or made first: it has all that there is
 
     @property
     def registration(self) -> R:
@@ -53,12 +62,19 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
         return self._current[0]
 
     def take_over(self, registration: R) -> bool:
-        """Go on with *registration*; ``False`` if that is the same as before."""
+        """Go on with *registration*; ``False`` if that is the same as before.
+
+        The provider before is closed. Blocks until an ``async def`` one is.
+        """
         if registration == self.registration:
             return False
         before = self._current[1]
         self._take(registration)
-        before.close()
+        try:
+            portal.call(before.close)
+        except Exception as error:  # noqa: BLE001 - the new one is in place
+            what = type(error).__name__
+            _log.warning("provider %r: closing the one before failed: %s", self.provider_name, what)
         return True
 
     def _take(self, registration: R) -> None:
@@ -72,26 +88,84 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
         return self._ask(lambda provider: provider.acquire_token())
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
-        """Ask for a token in the place of *token*."""
-        return self._ask(lambda provider: provider.refresh_token(token))
+        """Ask for a token to replace *token*.
 
-    def _ask(
-        self, request: Callable[[BaseOAuth2Provider], OAuth2Token | Awaitable[OAuth2Token]]
-    ) -> OAuth2Token | Awaitable[OAuth2Token]:
-        registration, provider = self._current
+        The first one after another registration was taken over is asked for anew: a refresh token
+        belongs to the client, the scope and the server of the one before.
+        """
+
+        def request(provider: BaseOAuth2Provider) -> _Answer:
+            if provider is self._granted_by:
+                return provider.refresh_token(token)
+            return provider.acquire_token()
+
+        return self._ask(request)
+
+    def _ask(self, request: Callable[[BaseOAuth2Provider], _Answer]) -> _Answer:
+        provider = self._current[1]
         try:
-            return request(provider)
+            answer = request(provider)
+            if inspect.isawaitable(answer):
+                return self._finish(answer, provider, request)
         except TokenAcquisitionError as refused:
             if is_transient(refused):
                 raise
             self._look_again(self)
-            if self.registration == registration:
+            if self._current[1] is provider:
                 raise
-        return request(self._current[1])
+        else:
+            self._granted_by = provider
+            return answer
+        return self._ask_once(request)
+
+    async def _finish(
+        self,
+        answer: Awaitable[OAuth2Token],
+        provider: BaseOAuth2Provider,
+        request: Callable[[BaseOAuth2Provider], _Answer],
+    ) -> OAuth2Token:
+        """Do for an answer that is awaited what :meth:`_ask` does for one that is there."""
+        try:
+            token = await answer
+        except TokenAcquisitionError as refused:
+            if is_transient(refused):
+                raise
+            await late_import("asyncio").to_thread(self._look_again, self)
+            if self._current[1] is provider:
+                raise
+        else:
+            self._granted_by = provider
+            return token
+        again = self._ask_once(request)
+        return await again if inspect.isawaitable(again) else again
+
+    def _ask_once(self, request: Callable[[BaseOAuth2Provider], _Answer]) -> _Answer:
+        """Ask the provider that was taken over."""
+        provider = self._current[1]
+        answer = request(provider)
+        if inspect.isawaitable(answer):
+            return self._noted(answer, provider)
+        self._granted_by = provider
+        return answer
+
+    async def _noted(
+        self, answer: Awaitable[OAuth2Token], provider: BaseOAuth2Provider
+    ) -> OAuth2Token:
+        token = await answer
+        self._granted_by = provider
+        return token
 
     def close(self) -> Awaitable[None] | None:
         """Close the provider behind this one."""
         return self._current[1].close()
+
+    def after_fork_in_child(self) -> None:
+        """Have the provider behind this one renew itself."""
+        self._current[1].after_fork_in_child()
+
+    def describe(self) -> Mapping[str, object]:
+        """Return what the provider behind this one says of itself."""
+        return self._current[1].describe()
 
     def __repr__(self) -> str:
         return repr(self._current[1])

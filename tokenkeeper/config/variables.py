@@ -60,7 +60,7 @@ def is_in_clear(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return any(map(is_in_clear, value))
     if not isinstance(value, str):
-        return False
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
     return bool(
         _REFERENCE.sub(lambda found: _default_of(found) or found["dollar"] or "", value).strip()
     )

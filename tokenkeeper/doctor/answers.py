@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tokenkeeper.oauth.token_response import HttpAnswer
+from tokenkeeper.oauth.exchange import HttpAnswer
 
 __all__ = ["as_json"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
+from tokenkeeper import portal
 from tokenkeeper.doctor.bounded import within
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
 from tokenkeeper.doctor.visit import Visit
@@ -30,7 +32,7 @@ def look_at_credentials(visit: Visit) -> Report:
     try:
         visit.held, began = within(visit.timeout, ask)
     except OAuth2Error as error:
-        problem = str(error).removeprefix(f"provider {provider.provider_name!r}: no token: ")
+        problem = str(error).removeprefix(f"provider {provider.provider_name!r}: ")
         return Report(Step.CREDENTIALS, (failure(problem),), _facts(error))
     except TimeoutError:
         finding = failure(
@@ -42,6 +44,8 @@ def look_at_credentials(visit: Visit) -> Report:
         # Its text may hold a secret.
         finding = failure(f"{type(provider).__name__} raised {type(error).__name__}", "mend it")
         return Report(Step.CREDENTIALS, (finding,))
+    finally:
+        _close(visit)
     took = clock.monotonic() - began
     # Servers count in whole seconds, and between ours and theirs a few moments have passed.
     visit.lifetime = float(math.floor(visit.held.ends_at - began + 0.1))
@@ -52,6 +56,13 @@ def look_at_credentials(visit: Visit) -> Report:
     )
 
 
+def _close(visit: Visit) -> None:
+    """Close a provider of somebody's own, which nobody else has and nobody asks again."""
+    if visit.subject.kind == "custom":
+        with suppress(Exception):  # what it raises says nothing of its tokens
+            within(visit.timeout, lambda: portal.call(visit.subject.provider.close))
+
+
 def _facts(error: OAuth2Error) -> dict[str, Any]:
     if not isinstance(error, TokenAcquisitionError):
         return {}
@@ -59,6 +70,8 @@ def _facts(error: OAuth2Error) -> dict[str, Any]:
         "error": error.error,
         "error_description": error.error_description,
         "status_code": error.status_code,
+        "transient": error.transient,
+        "network_reason": error.network_reason,
     }
 
 
@@ -74,7 +87,9 @@ def look_at_lifetime(visit: Visit) -> Report:
     slack = times.dead_at - times.renew_at
     facts["renewal_seconds"] = round(slack, 1)
     text = f"{lifetime:.0f} s; renewed after {times.renew_at:.0f} s"
-    if "expires_in" in visit.subject.unsaid:
+    assumed = visit.subject.assumed_lifetime
+    is_assumed = assumed is not None and abs(lifetime - assumed) <= 1  # no other member said it
+    if "expires_in" in visit.subject.unsaid and is_assumed:
         finding = warning(
             f"{text}: that is assumed, as the server does not say (it sends no expires_in)",
             "ask its operator how long tokens live, and set default_lifetime_seconds to that",

@@ -13,8 +13,9 @@ from tokenkeeper.doctor.bounded import within
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, skipped, warning
 from tokenkeeper.doctor.visit import Fetched, Visit
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.oauth.hints import hint
+from tokenkeeper.oauth.error_body import read_error
 from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.oauth.verdict import judge
 from tokenkeeper.oauth.words import tame
 
 __all__ = ["SKEW_SECONDS", "look_at_clock", "look_at_metadata"]
@@ -36,7 +37,7 @@ def look_at_clock(visit: Visit) -> Report:
         visit.unanswered = f"no answer within {visit.timeout:g} s"
     except TokenAcquisitionError as unanswered:
         if visit.clock.monotonic() - began < visit.timeout:
-            visit.unanswered = str(unanswered).partition(": no token: ")[2]
+            visit.unanswered = str(unanswered).removeprefix(f"provider {visit.subject.name!r}: ")
         else:  # ours, not one of the provider's
             visit.unanswered = f"no answer within {visit.timeout:g} s"
     skews = [skew for each in visit.fetched if (skew := _skew(each)) is not None]
@@ -158,10 +159,10 @@ def _none(visit: Visit, needed: bool) -> Finding:
     if not needed:
         return note("the server publishes none where it can be guessed; the token endpoint counts")
     (fetched,) = visit.fetched
-    said = as_json(fetched.answer)
-    error, description = said.get("error"), said.get("error_description")
-    words = f": {tame(description)}" if isinstance(description, str) else ""
-    advice = hint(str(error), str(description)) or "check authority and tenant_id"
+    said = read_error(fetched.answer)
+    words = f": {tame(said.words)}" if said.words else ""
+    verdict = judge(said.codes, said.words, fetched.answer.status)
+    advice = verdict.advice if verdict.code else "check authority and tenant_id"
     return failure(f"none at {fetched.url} (HTTP {fetched.answer.status}){words}", advice)
 
 
@@ -193,12 +194,12 @@ def _judge(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> list[F
         ),
         (
             "grant_types_supported",
-            "client_credentials",
+            subject.grant_type,
             "have the grant permitted at the server",
         ),
     ):
         listed = content.get(key)
-        if not isinstance(listed, list):
+        if wanted is None or not isinstance(listed, list):
             continue
         if wanted in listed:
             findings.append(ok(f"{wanted} is supported"))

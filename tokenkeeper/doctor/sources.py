@@ -95,7 +95,7 @@ def _from_file(path: Path, names: list[str], environment: Mapping[str, str]) -> 
         )
         told = []
         made = piece.registration
-        subject = None if made is None else subject_of(made.make_provider())
+        subject = None if made is None else subject_of(made.make_provider(), made.secrets)
         patients.append(Patient(piece.name, subject, Report(Step.VARIABLES, findings)))
     return patients
 

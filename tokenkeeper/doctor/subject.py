@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 
 import requests
 
+from tokenkeeper.checks import checked_endpoint
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.doctor.answers import as_json
-from tokenkeeper.oauth.client_auth import ClientSecretBasic
-from tokenkeeper.oauth.token_response import HttpAnswer
+from tokenkeeper.doctor.description import description_of
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -35,7 +37,10 @@ class Subject:
     :ivar url: the token endpoint, or Entra's authority; ``None`` where only the provider knows.
     :ivar metadata_urls: where the server's metadata may be, each with the issuer whose it is.
     :ivar verify: as the provider's transport has it.
-    :ivar auth_method: by the name of RFC 7591 §2.
+    :ivar auth_method: by the name of RFC 7591 §2; ``None`` where only the provider knows.
+    :ivar grant_type: likewise.
+    :ivar description: what the provider says of itself, fit to be shown.
+    :ivar assumed_lifetime: the seconds that a token lives whose server does not say.
     :ivar unsaid: what the server leaves out of its answer to the token request, once it has been
         made: ``expires_in`` or ``scope``, which a token's provider then assumes.
     """
@@ -48,6 +53,9 @@ class Subject:
     auth_method: str | None = None
     scope: str | None = None
     unsaid: set[str] = field(default_factory=set)
+    grant_type: str | None = "client_credentials"
+    description: Mapping[str, Any] = field(default_factory=dict)
+    assumed_lifetime: float | None = None
 
     @property
     def name(self) -> str:
@@ -84,27 +92,34 @@ class Subject:
         return (self.url or "").startswith("https:")
 
 
-def subject_of(provider: BaseOAuth2Provider) -> Subject:
+def subject_of(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Subject:
     """Look into *provider*. Nothing is asked of any server.
 
     A provider from a configuration stands behind one that asks a second time when the client is
     refused; a new one of the same registration asks once.
+
+    :param secrets: what the provider was made from and nobody may see.
     """
     if isinstance(provider, ReloadableProvider):
         provider = provider.registration.make_provider()
+    description = description_of(provider, secrets)
     # What follows is nobody else's business, and so no part of the providers' surface.
     if isinstance(provider, GenericOAuth2Provider):
-        config, client = provider._config, provider._client  # noqa: SLF001
-        basic = isinstance(client, ClientSecretBasic)
+        config, reading = provider._config, provider._reading  # noqa: SLF001
+        transport = provider._transport  # noqa: SLF001
+        believes = reading["lifetime_seconds"] is None and not reading["never_expires"]
         return Subject(
             provider,
             "generic",
             config.token_url,
             tuple(_candidates(config.token_url)),
-            provider._transport._verify,  # noqa: SLF001
-            "client_secret_basic" if basic else "client_secret_post",
+            transport._verify,  # noqa: SLF001
+            provider._client.method,  # noqa: SLF001
             str(config.scope) if config.scope else None,
-            _unsaid(provider._transport),  # noqa: SLF001
+            _unsaid(transport) if believes else set(),
+            provider._grant_type,  # noqa: SLF001
+            description,
+            reading["default_lifetime"],
         )
     if isinstance(provider, AzureADProvider):
         authority = f"{provider._authority}/{provider._tenant_id}/v2.0"  # noqa: SLF001
@@ -116,8 +131,28 @@ def subject_of(provider: BaseOAuth2Provider) -> Subject:
             provider._http.transport._verify,  # noqa: SLF001
             "client_secret_post",
             " ".join(provider._scopes),  # noqa: SLF001
+            description=description,
         )  # Entra ID names no scope, and refuses a request whose scope it can't grant
-    return Subject(provider, "custom")
+    return _custom(provider, description)
+
+
+def _custom(provider: BaseOAuth2Provider, description: Mapping[str, Any]) -> Subject:
+    """Return what is known of a provider of somebody's own: what it says of itself."""
+    texts = {name: said for name, said in description.items() if isinstance(said, str)}
+    try:
+        url = checked_endpoint(texts.get("token_url"), "token_url")
+    except InvalidConfigurationError:
+        url = None
+    return Subject(
+        provider,
+        "custom",
+        url,
+        tuple(_candidates(url)) if url else (),
+        auth_method=texts.get("token_endpoint_auth_method"),
+        scope=texts.get("scope"),
+        grant_type=texts.get("grant_type"),
+        description=description,
+    )
 
 
 def _unsaid(transport: HttpTransport) -> set[str]:

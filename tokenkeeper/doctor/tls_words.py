@@ -8,6 +8,7 @@ from tokenkeeper.doctor.certificate import Certificate
 from tokenkeeper.doctor.findings import Finding, failure
 from tokenkeeper.doctor.route import Route
 from tokenkeeper.doctor.visit import Visit
+from tokenkeeper.oauth.verdict import CODES
 
 __all__ = ["bad_bundle", "no_handshake", "no_tunnel", "not_verified"]
 
@@ -70,6 +71,11 @@ def no_handshake(error: Exception, visit: Visit) -> Finding:
         return failure(
             f"port {visit.subject.port} of {visit.subject.host} does not speak TLS",
             "check the port in the URL",
+        )
+    if "CERTIFICATE_REQUIRED" in reason or "BAD_CERTIFICATE" in reason:
+        return failure(
+            "TLS certificate required: the server wants one from this client",
+            CODES["client_certificate_required"].advice,
         )
     if "PROTOCOL" in reason or "VERSION" in reason:
         return failure(

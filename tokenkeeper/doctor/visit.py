@@ -9,7 +9,7 @@ from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.doctor.route import Route
 from tokenkeeper.doctor.subject import Subject
 from tokenkeeper.held import HeldToken
-from tokenkeeper.oauth.token_response import HttpAnswer
+from tokenkeeper.oauth.exchange import HttpAnswer
 
 __all__ = ["Fetched", "Visit"]
 

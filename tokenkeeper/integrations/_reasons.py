@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from tokenkeeper.events import TokenDenied
+from tokenkeeper.network import NETWORK_REASONS
+from tokenkeeper.oauth.verdict import known_code
 
 __all__ = ["reason_of"]
 
-_CODES = frozenset(
-    {
-        "invalid_request",
-        "invalid_client",
-        "invalid_grant",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "invalid_scope",
-        "invalid_target",  # RFC 8707 §2
-        "server_error",
-        "temporarily_unavailable",
-    }
-)
-"""RFC 6749 §5.2, and what servers say beside it."""
+_STATUSES = frozenset(HTTPStatus)
 
 
 def reason_of(event: TokenDenied, other: str = "other") -> str:
-    """Return the server's code if it is a known one, else ``http_<status>``, else *other*.
+    """Return one of a few reasons: a known code, a network failure, a status, or *other*.
 
-    A server may say anything, and each new word would be a new time series.
+    A server may say anything, and each new word would be a new time series. So its codes count by
+    the names that ``docs/reference/errors.md`` lists, and odd statuses by their hundred.
     """
-    if event.error in _CODES:
-        return str(event.error)
-    return other if event.status_code is None else f"http_{event.status_code}"
+    if event.error and (code := known_code(event.error)):
+        return code
+    if event.network_reason in NETWORK_REASONS:
+        return str(event.network_reason)
+    status = event.status_code
+    if status is None or not 100 <= status <= 599:
+        return other
+    return f"http_{status}" if status in _STATUSES else f"http_{status // 100}xx"

@@ -21,6 +21,7 @@ from azure.core.exceptions import (
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
 from tokenkeeper.manager import OAuth2TokenManager
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.network import network_reason
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:
@@ -207,9 +208,10 @@ class CredentialProvider(BaseOAuth2Provider):
         if status_code is not None:
             known.append(f"HTTP {status_code}")
         return TokenAcquisitionError(
-            f"provider {self.provider_name!r}: no token from {self._kind}: {', '.join(known)}; "
-            "__cause__ has the details",
+            f"provider {self.provider_name!r}: {self._kind} could not get a token: "
+            f"{', '.join(known)}; __cause__ has the details",
             provider_name=self.provider_name,
+            network_reason=network_reason(error),
             status_code=status_code,
             transient=lost or (False if status_code is None else None),
         )

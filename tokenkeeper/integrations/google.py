@@ -13,6 +13,7 @@ from google.auth.exceptions import TransportError
 
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.network import network_reason
 from tokenkeeper.oauth.words import tame
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
@@ -76,8 +77,9 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         held = ("client_secret", "refresh_token", "token")
         secrets = [getattr(self._credentials, name, None) for name in held]
         return TokenAcquisitionError(
-            f"provider {self.provider_name!r}: no token from google-auth: "
+            f"provider {self.provider_name!r}: google-auth could not get a token: "
             f"{tame(words, filter(None, secrets))}",
             provider_name=self.provider_name,
+            network_reason=network_reason(error),
             transient=error.retryable or isinstance(error, TransportError),
         )

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 from urllib.parse import quote
 
 from tokenkeeper.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["ClientAuth", "ClientSecretBasic", "ClientSecretPost", "client_auth"]
+__all__ = [
+    "AUTH_METHODS",
+    "ClientAuth",
+    "ClientSecretBasic",
+    "ClientSecretPost",
+    "PublicClient",
+    "client_auth",
+    "encoding_advice",
+]
+
+AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+"""The methods that are supported, by their names in RFC 7591 §2."""
 
 
 class ClientAuth(Protocol):
-    """A method of client authentication. Immutable, so used from any thread."""
+    """A method of client authentication. Immutable, so used from any thread.
+
+    :ivar method: its name in RFC 7591 §2.
+    """
+
+    method: ClassVar[str]
 
     def authorization(self) -> str | None:
         """Return the ``Authorization`` header, if this method has one."""
@@ -33,6 +49,8 @@ class ClientAuth(Protocol):
 class ClientSecretBasic:
     """``client_secret_basic``: the client password by HTTP Basic (RFC 6749 §2.3.1).
 
+    :param send_client_id: send the ``client_id`` as a parameter too, for servers that look for it
+        there.
     :param form_encode: encode both parts as a form does before they are joined, as the RFC wants.
         A space becomes ``%20``, which all servers read, and not ``+``, which some do not. A few
         vendors want both parts as they are.
@@ -41,14 +59,17 @@ class ClientSecretBasic:
     client_id: str
     client_secret: str = field(repr=False)
     form_encode: bool = True
+    send_client_id: bool = False
+
+    method: ClassVar[str] = "client_secret_basic"
 
     def authorization(self) -> str:
         """Return the header; it holds the secret."""
         return "Basic " + self._credentials()
 
     def parameters(self) -> dict[str, str]:
-        """Return nothing: this method is all header."""
-        return {}
+        """Return the identifier, if it is to be sent beside the header."""
+        return {"client_id": self.client_id} if self.send_client_id else {}
 
     def secrets(self) -> list[str]:
         """Return the secret, and the headers that it can be read from."""
@@ -65,6 +86,8 @@ class ClientSecretPost:
     client_id: str
     client_secret: str = field(repr=False)
 
+    method: ClassVar[str] = "client_secret_post"
+
     def authorization(self) -> None:
         """Return nothing: this method is all body."""
 
@@ -77,29 +100,80 @@ class ClientSecretPost:
         return _secrets(self.client_id, self.client_secret)
 
 
+@dataclass(frozen=True)
+class PublicClient:
+    """``none``: a client without a secret, known by its identifier alone (RFC 6749 §3.2.1)."""
+
+    client_id: str
+
+    method: ClassVar[str] = "none"
+
+    def authorization(self) -> None:
+        """Return nothing: there is nothing to prove."""
+
+    def parameters(self) -> dict[str, str]:
+        """Return the identifier."""
+        return {"client_id": self.client_id}
+
+    def secrets(self) -> list[str]:
+        """Return nothing: there is no secret."""
+        return []
+
+
 def client_auth(
-    method: str, client_id: str, client_secret: str, *, form_encode: bool = True
+    method: str,
+    client_id: str,
+    client_secret: str | None,
+    *,
+    form_encode: bool = True,
+    send_client_id: bool = False,
 ) -> ClientAuth:
     """Return the method that RFC 7591 §2 calls *method*.
 
-    :raises InvalidConfigurationError: for a method that is not there, and for an identifier or a
-        secret that can't be sent by it.
+    :param client_secret: not sent by ``none``.
+    :raises InvalidConfigurationError: for a method that is not supported, and for an identifier or
+        a secret that can't be sent by it.
     """
     checked_text(client_id, "client_id")
+    if method not in AUTH_METHODS:
+        raise InvalidConfigurationError(
+            f"token_endpoint_auth_method {method!r} is not supported: "
+            f"use {', '.join(map(repr, AUTH_METHODS[:-1]))} or {AUTH_METHODS[-1]!r}",
+            field="token_endpoint_auth_method",
+        )
+    if method == "none":
+        return PublicClient(client_id)
+    if client_secret is None:
+        raise InvalidConfigurationError(
+            f"client_secret is missing: token_endpoint_auth_method {method!r} needs it; "
+            "a client without a secret uses 'none'",
+            field="client_secret",
+        )
     checked_text(client_secret, "client_secret")
-    if method == "client_secret_basic":
-        if ":" in client_id and not form_encode:
-            raise InvalidConfigurationError(
-                "client_id must not contain a colon where it is not form-encoded (RFC 7617 §2)",
-                field="client_id",
-            )
-        return ClientSecretBasic(client_id, client_secret, form_encode)
     if method == "client_secret_post":
         return ClientSecretPost(client_id, client_secret)
-    raise InvalidConfigurationError(
-        f"token_endpoint_auth_method {method!r} is not supported: "
-        "use 'client_secret_basic' or 'client_secret_post'",
-        field="token_endpoint_auth_method",
+    if ":" in client_id and not form_encode:
+        raise InvalidConfigurationError(
+            "client_id must not contain a colon where it is not form-encoded (RFC 7617 §2)",
+            field="client_id",
+        )
+    return ClientSecretBasic(client_id, client_secret, form_encode, send_client_id)
+
+
+def encoding_advice(client: ClientAuth) -> str:
+    """Return what to try where a server refuses *client*, if its encoding may be to blame.
+
+    RFC 6749 §2.3.1 wants id and secret form-encoded before they are joined for HTTP Basic. Few
+    servers decode them, so a secret with "+", "/" or "=" fails at most, and none says why.
+    """
+    if not isinstance(client, ClientSecretBasic):
+        return ""
+    if all(quote(part, safe="") == part for part in (client.client_id, client.client_secret)):
+        return ""
+    return (
+        "Form-encoding changes this id or secret, and servers differ in how they read it: try "
+        f"form_encode_credentials={not client.form_encode}, or "
+        'token_endpoint_auth_method="client_secret_post".'
     )
 
 

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
-from tokenkeeper.checks import names_a_secret
+from tokenkeeper.checks import names_a_secret, secrets_in_query
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config, OAuth2Token
-from tokenkeeper.oauth.client_auth import ClientAuth
+from tokenkeeper.oauth.client_auth import ClientAuth, encoding_advice
+from tokenkeeper.oauth.granted_scope import warn_if_narrowed
+from tokenkeeper.oauth.request_style import PLAIN, RequestStyle
 from tokenkeeper.oauth.token_response import Expected, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.oauth.wire_log import query_unlogged
 
-__all__ = ["request_token"]
+__all__ = ["Reading", "request_token"]
+
+
+class Reading(TypedDict, total=False):
+    """How an answer is to be read; see :class:`~tokenkeeper.oauth.exchange.Expected`."""
+
+    default_lifetime: float
+    lifetime_seconds: float | None
+    never_expires: bool
+    accept_token_types: tuple[str, ...]
+    warned: set[str]
 
 
 def request_token(
@@ -23,32 +36,49 @@ def request_token(
     *,
     scope: str | None,
     clock: Clock,
-    default_lifetime: float,
+    style: RequestStyle = PLAIN,
+    **reading: Unpack[Reading],
 ) -> OAuth2Token:
     """Ask *config*'s token endpoint for a token by *grant*, once.
 
     :param grant: the parameters of the grant; empty ones are left out.
     :param scope: what is granted by an answer that names no scope (RFC 6749 §5.1, §6).
+    :param style: how the request is written.
     :raises TokenAcquisitionError: if there is none to be had.
     """
     extra = config.additional_params or {}
-    form: dict[str, Any] = {**extra, **grant, **client.parameters()}
-    secrets = [*client.secrets(), grant.get("refresh_token", ""), *_secrets(extra)]
+    secrets = [
+        *client.secrets(),
+        *filter(None, [config.client_secret, grant.get("refresh_token")]),
+        *_secrets(extra),
+        *secrets_in_query(config.token_url),
+        *style.secrets(),
+    ]
     sent_at = clock.time()
-    answer = transport.request(
-        "POST",
-        config.token_url,
-        provider_name=config.provider_name,
-        authorization=client.authorization(),
-        data={name: value for name, value in form.items() if value},
-        headers={"Accept": "application/json"},
+    with query_unlogged():
+        answer = transport.request(
+            "POST",
+            config.token_url,
+            provider_name=config.provider_name,
+            authorization=client.authorization(),
+            **style.written({**extra, **grant, **client.parameters()}),
+        )
+    expected = Expected(
+        config.provider_name,
+        sent_at,
+        scope,
+        secrets,
+        **reading,
+        grant=grant.get("grant_type"),
+        auth_advice=encoding_advice(client),
     )
-    expected = Expected(config.provider_name, sent_at, scope, secrets, default_lifetime)
-    return parse_token_response(answer, expected)
+    token = parse_token_response(answer, expected)
+    warn_if_narrowed(token, grant.get("scope"), expected)
+    return token
 
 
 def _secrets(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """Return the values that a server's echo must not show; others help to find a mistake."""
+    """Yield the values that a server's echo must not show; others help to find a mistake."""
     for name, value in parameters.items():
-        if names_a_secret(name):
-            yield from [value] if isinstance(value, str) else map(str, value)
+        if names_a_secret(name) and not isinstance(value, bool):
+            yield from map(str, value) if isinstance(value, (list, tuple)) else [str(value)]

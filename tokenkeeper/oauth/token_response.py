@@ -1,80 +1,44 @@
-"""What a token endpoint said, read strictly (RFC 6749 §5). No I/O, no lock, no trust."""
+"""A token endpoint's answer of success (RFC 6749 §5.1). No I/O, no lock, no trust.
+
+The token's text is passed on to APIs, so it must be right. Other members never spoil it.
+"""
 
 from __future__ import annotations
 
-import encodings.utf_8_sig  # noqa: F401 - decode() imports it late; see fork.py on late imports
-import json
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Any, NoReturn
 
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.oauth.hints import hint
+from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS, Expected, HttpAnswer
+from tokenkeeper.oauth.lifetime import (
+    LONGEST_LIFETIME_SECONDS,
+    ExpiredAnswer,
+    Now,
+    read_lifetime,
+    read_refresh,
+)
+from tokenkeeper.oauth.members import Members, UnusableAnswer, read_members
+from tokenkeeper.oauth.moments import as_moment
+from tokenkeeper.oauth.token_errors import refusal, retry_after
+from tokenkeeper.oauth.token_type import read_token_type
 from tokenkeeper.oauth.words import tame
 
-__all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer", "parse_token_response"]
+__all__ = [
+    "DEFAULT_LIFETIME_SECONDS",
+    "LONGEST_LIFETIME_SECONDS",
+    "Expected",
+    "HttpAnswer",
+    "parse_token_response",
+]
 
-DEFAULT_LIFETIME_SECONDS = 3600.0
-"""How long a token lives whose server does not say; ``expires_in`` is only recommended."""
+ASK_AGAIN_SECONDS = 1.0
+"""How long to wait for the successor of a token that had expired when it was granted."""
 
-LONGEST_LIFETIME_SECONDS = 365 * 86400.0
-"""What an enormous ``expires_in`` is clamped to."""
-
-CLOCK_SKEW_SECONDS = 300.0
-"""From here on a server's clock is different enough to be mentioned."""
-
-_B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 §2.1
 _VISIBLE = re.compile(r"[\x21-\x7e]+")  # RFC 6749 appendix A, VSCHAR without the space
-_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+(?: +[\x21\x23-\x5b\x5d-\x7e]+)*")  # §3.3
-_NUMBER = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?")
-_ENORMOUS = re.compile(r"[0-9]{31,}")
-
-
-@dataclass(frozen=True)
-class HttpAnswer:
-    """An HTTP response that was read to its end. Header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status tells of success."""
-        return 200 <= self.status < 300
-
-    def __repr__(self) -> str:
-        return f"HttpAnswer(status={self.status}, {len(self.body)} bytes)"
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What the reader of an answer must know of its request.
-
-    :param provider_name: whose request it was.
-    :param sent_at: when it was sent, on the wall clock, in seconds since the epoch.
-    :param scope: the scope asked for.
-    :param secrets: what the request carried and no message may show.
-    :param default_lifetime: seconds, for an answer without ``expires_in``.
-    """
-
-    provider_name: str
-    sent_at: float
-    scope: str | None = None
-    secrets: Sequence[str] = ()
-    default_lifetime: float = DEFAULT_LIFETIME_SECONDS
-
-    def __repr__(self) -> str:
-        return f"Expected(provider_name={self.provider_name!r})"
-
-
-class _Unusable(Exception):  # noqa: N818 - it never leaves this module
-    """Why an answer can't be used."""
+_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3
+_NO_ERROR = frozenset({"", "0", "false", "no", "none", "null", "ok", "success", "undefined"})
+_READ_HERE = frozenset({"access_token", "token_type", "expires_in", "scope", "refresh_token"})
 
 
 def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
@@ -82,233 +46,102 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
 
     :raises TokenAcquisitionError: if it grants none, saying why and what to do.
     """
-    content: dict[str, Any] = {}
     problem = ""
     try:
-        content = _json_object(answer)
-        if answer.ok and "error" not in content:
-            return _granted(content, expected)
-    except _Unusable as unusable:
+        content = read_members(answer)
+        if answer.ok and not _is_error(content):
+            return _granted(answer, content, expected)
+    except UnusableAnswer as unusable:
         problem = str(unusable)
+    except ExpiredAnswer as expired:
+        failure = _expired(answer, expected, str(expired))
+    else:
+        failure = refusal(answer, expected)
+    if problem:
+        failure = refusal(answer, expected, problem)
     # Raised out here, as an error raised inside would keep the decoder's own one as its context,
     # and that one holds the whole body.
-    if 300 <= answer.status < 400:
-        problem = (
-            f"the token endpoint redirects (HTTP {answer.status}), and a secret is not sent after "
-            "it: set the URL that it really has"
-        )
-        raise _refusal(expected, answer, problem, transient=False)
-    if not problem:
-        raise _refusal_by_error(expected, answer, content)
-    if not answer.ok:
-        problem = f"HTTP {answer.status}: {_status_advice(answer.status)}"
-        raise _refusal(expected, answer, problem)
-    raise _refusal(expected, answer, f"the answer {problem}", transient=False)
+    raise failure
 
 
-def _granted(content: Mapping[str, Any], expected: Expected) -> OAuth2Token:
+def _granted(answer: HttpAnswer, content: Members, expected: Expected) -> OAuth2Token:
+    access_token = _access_token(content, expected)
+    token_type = read_token_type(content, expected)
+    now = Now(expected.sent_at, as_moment(answer.headers.get("date")))
+    lifetime = read_lifetime(content, access_token, expected, now)
+    refresh_in = read_refresh(content, now)
+    sent = datetime.fromtimestamp(expected.sent_at, UTC)
     return OAuth2Token(
-        access_token=_access_token(content),
-        token_type=_token_type(content),
-        expires_at=_expires_at(content, expected),
+        access_token=access_token,
+        token_type=token_type,
+        expires_at=sent + timedelta(seconds=lifetime),
         scope=_scope(content, expected),
         refresh_token=_refresh_token(content),
+        extra={name: value for name, value in content.items() if name not in _READ_HERE},
+        refresh_at=(
+            sent + timedelta(seconds=refresh_in)
+            if refresh_in is not None and refresh_in < lifetime
+            else None
+        ),
     )
 
 
-def _json_object(answer: HttpAnswer) -> dict[str, Any]:
-    try:
-        text = answer.body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise _Unusable("is not UTF-8") from None  # the original holds the whole body
-    try:
-        content = json.loads(
-            text,
-            object_pairs_hook=_without_duplicates,
-            parse_constant=_no_constant,
-            parse_int=_any_int,
-        )
-    except _Unusable:
-        raise
-    except (ValueError, RecursionError):
-        raise _Unusable(_what_it_is(answer, text)) from None
-    if not isinstance(content, dict):
-        raise _Unusable(f"is a JSON {type(content).__name__}, not an object")
-    return content
-
-
-def _what_it_is(answer: HttpAnswer, text: str) -> str:
-    # Only now: some servers send JSON and call it HTML.
-    if "html" in answer.headers.get("content-type", "").lower() or text.lstrip()[:1] == "<":
-        return (
-            "is a web page, not JSON: the URL may be no token endpoint, or a proxy's login page "
-            "stands before it"
-        )
-    return "is not JSON"
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise _Unusable("has a member twice, and nobody can say which one counts")
-    return content
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise _Unusable(f"is not JSON: {name} is no JSON number")
-
-
-def _any_int(digits: str) -> int | float:
-    # int() refuses more than 4300 digits; as many as these only mean "very long".
-    if len(digits) < 30:
-        return int(digits)
-    return -1e30 if digits.startswith("-") else 1e30
-
-
-def _access_token(content: Mapping[str, Any]) -> str:
-    token = content.get("access_token")
-    if token is None:
-        raise _Unusable("has no access_token")
-    if not isinstance(token, str):
-        raise _Unusable("has an access_token that is no string")
-    if not token:
-        raise _Unusable("has an empty access_token")
-    if not _B64TOKEN.fullmatch(token):
-        raise _Unusable("has an access_token with characters that RFC 6750 §2.1 forbids")
-    return token
-
-
-def _token_type(content: Mapping[str, Any]) -> str:
-    # RFC 6749 §5.1 requires it; servers that leave it out grant bearer tokens all the same.
-    kind = content.get("token_type")
-    if kind is None:
-        return "Bearer"
-    if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise _Unusable("has a token_type other than Bearer, which no header here would fit")
-    return kind
-
-
-def _expires_at(content: Mapping[str, Any], expected: Expected) -> datetime:
-    seconds = content.get("expires_in")
-    if seconds is None:
-        seconds = expected.default_lifetime
-    elif isinstance(seconds, str) and _NUMBER.fullmatch(seconds.strip(" ")):
-        seconds = float(seconds)
-    elif isinstance(seconds, str) and _ENORMOUS.fullmatch(seconds.strip(" ")):
-        seconds = _any_int(seconds.strip(" ").lstrip("0") or "0")
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
-        raise _Unusable("has an expires_in that is no number of seconds")
-    if not math.isfinite(seconds) or seconds <= 0:
-        raise _Unusable("has an expires_in that is not positive and finite")
-    lifetime = min(float(seconds), LONGEST_LIFETIME_SECONDS)
-    return datetime.fromtimestamp(expected.sent_at, UTC) + timedelta(seconds=lifetime)
-
-
-def _scope(content: Mapping[str, Any], expected: Expected) -> str | None:
-    scope = content.get("scope")
-    if scope is None:
-        return expected.scope  # RFC 6749 §5.1: left out where it is what was asked for
-    if isinstance(scope, list) and all(isinstance(each, str) for each in scope):
-        scope = " ".join(scope)  # some servers do
-    if not isinstance(scope, str):
-        raise _Unusable("has a scope that is no string")
-    scope = scope.strip(" ")
-    if scope and not _SCOPE.fullmatch(scope):
-        raise _Unusable("has a scope with characters that RFC 6749 §3.3 forbids")
-    return scope or None
-
-
-def _refresh_token(content: Mapping[str, Any]) -> str | None:
-    token = content.get("refresh_token")
-    if token is None or token == "":
-        return None
-    if not isinstance(token, str) or not _VISIBLE.fullmatch(token):
-        raise _Unusable("has a refresh_token that is no string of visible characters")
-    return token
-
-
-def _refusal_by_error(
-    expected: Expected, answer: HttpAnswer, content: Mapping[str, Any]
-) -> TokenAcquisitionError:
-    """Return what an error answer says (RFC 6749 §5.2), whatever its status."""
-    secrets = [*expected.secrets]
-    secrets += [
-        v for k in ("access_token", "refresh_token") if isinstance(v := content.get(k), str)
-    ]
+def _is_error(content: Members) -> bool:
+    """Return whether *content* has an error, and not only a member for one."""
     error = content.get("error")
-    error = tame(error, secrets, limit=100) if isinstance(error, str) and error else None
-    description = content.get("error_description")
-    description = tame(description, secrets) if isinstance(description, str) else None
-    advice = hint(error, description) or _status_advice(answer.status)
-    said = " ".join(filter(None, [error, description and f'("{description}")']))
-    happened = f"the server refused it: {said}" if said else f"HTTP {answer.status}"
-    final = answer.ok and error != "temporarily_unavailable"
-    return _refusal(
-        expected,
-        answer,
-        f"{happened}; {advice}",
-        error=error,
-        error_description=description,
-        transient=False if final else None,
-    )
+    return error.strip().lower() not in _NO_ERROR if isinstance(error, str) else bool(error)
 
 
-def _refusal(
-    expected: Expected,
-    answer: HttpAnswer,
-    problem: str,
-    *,
-    error: str | None = None,
-    error_description: str | None = None,
-    transient: bool | None = None,
-) -> TokenAcquisitionError:
-    if error == "temporarily_unavailable":
-        transient = True
+def _access_token(content: Members, expected: Expected) -> str:
+    values = [value for value in content.every("access_token") if value is not None]
+    if not values:
+        names = ", ".join(content) or "nothing"
+        raise UnusableAnswer(
+            f"has no access_token, only: {tame(names, expected.secrets, limit=100)}"
+        )
+    token = values[0]
+    if any(value != token for value in values):
+        raise UnusableAnswer("has its access_token twice, and it is unclear which one counts")
+    if not isinstance(token, str):
+        raise UnusableAnswer(f"has an access_token that is not a string: {type(token).__name__}")
+    if not token:
+        raise UnusableAnswer("has an empty access_token")
+    if not _VISIBLE.fullmatch(token):
+        raise UnusableAnswer(
+            "has an access_token that does not fit into a header: it has characters other than "
+            "visible ASCII (RFC 6749 A.12)"
+        )
+    return token
+
+
+def _scope(content: Members, expected: Expected) -> str | None:
+    """Return what is known of the scope: as much as can be read, or else what was asked for."""
+    scope = content.get("scope")
+    said = scope if isinstance(scope, list) else [scope]
+    texts = [each for each in said if isinstance(each, str)]
+    tokens = [each for text in texts for each in text.split() if _SCOPE_TOKEN.fullmatch(each)]
+    if tokens:
+        return " ".join(tokens)
+    if said == [] or (texts == said and not "".join(texts).strip()):
+        return None
+    return expected.scope  # RFC 6749 §5.1: left out where it is what was asked for
+
+
+def _refresh_token(content: Members) -> str | None:
+    token = content.get("refresh_token")
+    return token if isinstance(token, str) and _VISIBLE.fullmatch(token) else None
+
+
+def _expired(answer: HttpAnswer, expected: Expected, member: str) -> TokenAcquisitionError:
+    """Return the error for a token without time left, such as one that was granted before."""
     return TokenAcquisitionError(
-        f"provider {expected.provider_name!r}: no token: {problem}{_skew_note(expected, answer)}",
+        f"provider {expected.provider_name!r}: token request failed (HTTP {answer.status}): the "
+        f"server granted a token that has expired, by its {member}. Asking again in a moment may "
+        "bring the next one. If this persists: set never_expires=True if the server's tokens do "
+        "not expire, lifetime_seconds if they do.",
         provider_name=expected.provider_name,
-        error=error,
-        error_description=error_description,
         status_code=answer.status,
-        retry_after=retry_after(answer.headers.get("retry-after"), expected.sent_at),
-        transient=transient,
+        retry_after=retry_after(answer.headers.get("retry-after"), expected.sent_at)
+        or ASK_AGAIN_SECONDS,
+        transient=True,
     )
-
-
-def retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds that a ``Retry-After`` asks for (RFC 9110 §10.2.3), if it says any."""
-    if value is None:
-        return None
-    value = value.strip(" \t")  # all the white space that a header may have (RFC 9110 §5.6.3)
-    if _NUMBER.fullmatch(value):
-        return float(value)
-    moment = _http_date(value)
-    return max(0.0, moment - now) if moment is not None else None
-
-
-def _skew_note(expected: Expected, answer: HttpAnswer) -> str:
-    theirs = _http_date(answer.headers.get("date", ""))
-    if theirs is None or abs(theirs - expected.sent_at) < CLOCK_SKEW_SECONDS:
-        return ""
-    return f"; the server's clock differs from ours by {theirs - expected.sent_at:+.0f} s"
-
-
-def _http_date(value: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(value)
-        # A date without a zone is UTC too (RFC 9110 §5.6.7), and not of this machine's zone.
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _status_advice(status: int) -> str:
-    if status == 429:
-        return "the server is asked too often: wait, or ask its operator for more"
-    if status >= 500:
-        return "the server fails: if it lasts, ask its operator"
-    if status in (401, 403):
-        return "check the client's id, secret and permissions"
-    if status in (404, 405, 410):
-        return "check the URL of the token endpoint"
-    return "check the request with the server's operator"

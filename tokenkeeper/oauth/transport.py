@@ -19,8 +19,9 @@ from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.oauth.deadline import Budget, DeadlineAdapter
+from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.failures import TooLongError, explain
-from tokenkeeper.oauth.token_response import HttpAnswer
+from tokenkeeper.oauth.request_style import USER_AGENT
 
 __all__ = ["HttpTransport", "checked_seconds"]
 
@@ -31,6 +32,8 @@ MOST_SETTINGS = 1000
 """URLs whose proxy is remembered. A service has a few; who makes and drops thousands leaks none."""
 
 _PIECE = 64 * 1024
+
+_DEFAULT_USER_AGENT = requests.utils.default_user_agent()
 
 _PROXIES = [f"{which}_proxy" for which in ("http", "https", "all", "no")]
 _VARIABLES = (*_PROXIES, *map(str.upper, _PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
@@ -82,9 +85,9 @@ class HttpTransport:
         *,
         provider_name: str,
         authorization: str | None = None,
-        data: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
     ) -> HttpAnswer:
         """Make one request and read its answer, whatever its status.
 
@@ -100,7 +103,7 @@ class HttpTransport:
                     method,
                     url,
                     data=data,
-                    headers=headers,
+                    headers=_naming_us(headers, session),
                     params=params,
                     auth=_Authorization(authorization),
                     timeout=(connect_timeout, self._read_timeout),
@@ -126,6 +129,15 @@ class HttpTransport:
         if budget.remaining() > 0.001:  # a socket may wake up a moment early
             return f"nothing for {seconds:g} s: {name}"
         return f"{self._total_timeout:g} s at most: total_timeout"
+
+
+def _naming_us(headers: Mapping[str, str] | None, session: requests.Session) -> dict[str, str]:
+    """Return *headers* with our ``User-Agent``, unless they or a caller's session have one."""
+    given = dict(headers or {})
+    own = session.headers.get("User-Agent") not in (None, _DEFAULT_USER_AGENT)
+    if own or any(name.lower() == "user-agent" for name in given):
+        return given
+    return {"User-Agent": USER_AGENT, **given}
 
 
 def checked_seconds(value: object, field: str) -> float:

@@ -12,7 +12,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 from tokenkeeper.checks import (
@@ -33,6 +33,7 @@ from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.providers.anew import ask_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.travel import StaysHere
 
@@ -144,7 +145,7 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Ask anew: client credentials come without a refresh token (RFC 6749 §4.4.3)."""
-        return self.acquire_token()
+        return cast("OAuth2Token", ask_anew(self))
 
     def _make_app(self) -> Any:
         msal = late_import("msal")
@@ -171,7 +172,8 @@ class AzureADProvider(StaysHere, BaseOAuth2Provider):
 
     def _fail(self, problem: str) -> NoReturn:
         raise TokenAcquisitionError(
-            f"provider {self.provider_name!r}: no token: {problem}: check authority and tenant_id",
+            f"provider {self.provider_name!r}: token request failed: {problem}. Check "
+            "authority and tenant_id.",
             provider_name=self.provider_name,
             transient=False,
         ) from None
@@ -198,6 +200,7 @@ class _MsalHttp:
         self._provider_name = provider_name
         self._scope = scope
         self._secrets = secrets
+        self._warned: set[str] = set()
 
     def post(
         self,
@@ -212,8 +215,10 @@ class _MsalHttp:
         checked_endpoint(url, "token_endpoint", self._provider_name)
         expected = self._expected()
         answer = self._send("POST", url, params=params, data=data, headers=headers)
-        self.granted.token = parse_token_response(answer, expected)
-        return _MsalAnswer(answer)
+        token = self.granted.token = parse_token_response(answer, expected)
+        # msal reads the rest more strictly than we do, and what it keeps is not used.
+        read = {"access_token": token.access_token, "token_type": "Bearer", "expires_in": 3600}
+        return _MsalAnswer(answer.status, read)
 
     def get(
         self,
@@ -230,7 +235,7 @@ class _MsalHttp:
             document = None
         if not answer.ok or not isinstance(document, dict):
             self._refuse_discovery(answer, document)
-        return _MsalAnswer(answer)
+        return _MsalAnswer(answer.status, document)
 
     def close(self) -> None:
         """Leave the transport open: it is the provider's."""
@@ -239,14 +244,21 @@ class _MsalHttp:
         return self.transport.request(method, url, provider_name=self._provider_name, **request)
 
     def _expected(self) -> Expected:
-        return Expected(self._provider_name, self._clock.time(), self._scope, self._secrets)
+        return Expected(
+            self._provider_name,
+            self._clock.time(),
+            self._scope,
+            self._secrets,
+            grant="client_credentials",
+            warned=self._warned,
+        )
 
     def _refuse_discovery(self, answer: HttpAnswer, document: object) -> NoReturn:
         if isinstance(document, dict) and "error" in document:
             parse_token_response(answer, self._expected())  # it raises what the error says
         raise TokenAcquisitionError(
-            f"provider {self._provider_name!r}: no token: the authority's metadata could not be "
-            f"read (HTTP {answer.status}): check authority and tenant_id",
+            f"provider {self._provider_name!r}: the authority's metadata could not be read "
+            f"(HTTP {answer.status}). Check authority and tenant_id.",
             provider_name=self._provider_name,
             status_code=answer.status,
             transient=None if answer.status >= 400 else False,
@@ -256,9 +268,9 @@ class _MsalHttp:
 class _MsalAnswer:
     """A response as msal expects one, without the headers that its throttle would act on."""
 
-    def __init__(self, answer: HttpAnswer) -> None:
-        self.status_code = answer.status
-        self.text = answer.body.decode("utf-8-sig")
+    def __init__(self, status: int, content: Mapping[str, Any] | None) -> None:
+        self.status_code = status
+        self.text = json.dumps(content)
         self.headers: dict[str, str] = {}
 
     def raise_for_status(self) -> None:

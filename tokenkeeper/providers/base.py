@@ -7,12 +7,13 @@ keeps what it returns, tries again what is worth it, and renews ahead of time.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
 from tokenkeeper.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
+from tokenkeeper.providers.anew import ask_anew
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
@@ -67,9 +68,36 @@ class BaseOAuth2Provider(ABC):
         """
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
-        """Ask for a token in the place of *token*, which may have ended; by default anew."""
-        return self.acquire_token()
+        """Ask for a token to replace *token*; by default with ``acquire_token``.
+
+        The ``expires_at`` of *token* is in the past if the token can no longer be used: it
+        expired, or an API refused it.
+
+        :raises TokenAcquisitionError: by default, if ``acquire_token`` itself calls
+            ``refresh_token``, which would go on for ever.
+        """
+        return ask_anew(self)
 
     def close(self) -> Awaitable[None] | None:
         """Give back connections. The provider may be used again, and then makes new ones."""
         return None
+
+    def describe(self) -> Mapping[str, object]:
+        """Return what ``tokenkeeper doctor`` may show of this provider; by default its type.
+
+        Names and values of your choice, without a secret. The doctor uses some of them: it
+        examines the network up to the host of ``token_url``, and compares the ``scope`` with the
+        one that was granted. Nothing is asked of any server here.
+        """
+        return {"type": f"{type(self).__module__}:{type(self).__qualname__}"}
+
+    def after_fork_in_child(self) -> None:  # noqa: B027 - it may be written
+        """Leave clients, connections and locks to the parent; by default there are none.
+
+        A keeper calls this in a forked child for each of its providers, before it asks them for
+        anything there, and perhaps more than once. A connection that parent and child both use
+        mixes up their answers, and an event loop of the parent does not run in the child. So drop
+        the client without closing it (a TLS session that is shut down here breaks the parent's),
+        and make a new one when the next token is needed. Don't block, and don't ask a keeper.
+        What this raises is logged.
+        """

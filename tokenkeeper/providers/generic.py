@@ -2,48 +2,76 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from tokenkeeper.checks import checked_switch, checked_words, shown_url
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
-from tokenkeeper.oauth.token_request import request_token
+from tokenkeeper.oauth.request_style import (
+    RequestFormat,
+    RequestStyle,
+    checked_accept,
+    checked_grant_type,
+    checked_headers,
+    checked_request_format,
+)
+from tokenkeeper.oauth.token_request import Reading, request_token
 from tokenkeeper.oauth.token_response import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.transport import HttpTransport, checked_seconds
+from tokenkeeper.providers.anew import ask_anew, is_asking_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.retry import is_transient
 from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
-    import os
-
     import requests
 
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["GenericOAuth2Provider"]
 
-_GRANT_REFUSED = frozenset({"unauthorized_client", "unsupported_grant_type", "invalid_request"})
-"""Said of the refresh itself (RFC 6749 §5.2), by servers that give tokens for it all the same."""
-
 
 class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
     """Asks the token endpoint of *config*. Thread-safe.
 
     :param config: who asks, where, and for what.
-    :param token_endpoint_auth_method: ``client_secret_basic`` or ``client_secret_post``.
+    :param token_endpoint_auth_method: how the client proves who it is (RFC 7591 §2):
+        ``client_secret_basic``, the default, ``client_secret_post``, or ``none`` for a client
+        without a secret, which sends its ``client_id`` alone.
+    :param send_client_id: ``True`` to send ``client_id`` as a parameter beside HTTP Basic.
     :param form_encode_credentials: ``False`` for a server that wants the parts of HTTP Basic as
         they are, and not form-encoded first as RFC 6749 §2.3.1 says.
+    :param grant_type: the grant for a new token, a name or a URI; ``client_credentials`` by
+        default. Its other parameters are ``additional_params`` of *config*.
+    :param request_format: ``form``, the default (RFC 6749 §4.4.2), ``json`` for a JSON object as
+        the body, or ``query`` for parameters in the query of the URL.
+    :param accept: the ``Accept`` header; ``application/json`` by default.
+    :param headers: further headers, such as ``X-API-Key``. Their values are treated as secrets. A
+        ``User-Agent`` takes the place of ``tokenkeeper/VERSION``; other headers that the library
+        sets can't be overridden.
     :param default_lifetime_seconds: how long a token lives whose server does not say; an hour
         by default.
+    :param lifetime_seconds: how long every token lives, whatever the server says; ``None``, the
+        default, believes the server.
+    :param never_expires: ``True`` for a server whose tokens do not expire, and that says so by a
+        lifetime of 0, -1 or none. They are renewed daily.
+    :param accept_token_types: values of ``token_type`` that count as bearer tokens, beside those
+        that are; a string or several.
+    :param refresh_tokens: ``True`` to renew by the refresh tokens that the server sends. By
+        default they are ignored and not kept: with client credentials there should be none
+        (RFC 6749 §4.4.3), and asking again takes one request as well.
     :param connect_timeout: seconds to wait for a connection, and for its TLS.
     :param read_timeout: seconds to wait for each piece of the answer.
     :param total_timeout: seconds for a whole request, a server that drips included.
     :param verify: a CA file of one's own; else ``REQUESTS_CA_BUNDLE`` and the usual ones count.
     :param session: a ``requests.Session`` of one's own; it is not closed here.
     :param clock: where the time comes from; in tests the keeper's.
-    :param buffer_seconds: how long before its end a token is renewed; 300 by default.
+    :param buffer_seconds: how long before its expiry a token is renewed; 300 by default.
     :param retry: what to do about failures that may pass; ``None`` for the keeper's policy.
     :raises InvalidConfigurationError: for an option that can't work.
     """
@@ -53,8 +81,17 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
         config: OAuth2Config,
         *,
         token_endpoint_auth_method: str = "client_secret_basic",
+        send_client_id: bool = False,
         form_encode_credentials: bool = True,
+        grant_type: str = "client_credentials",
+        request_format: RequestFormat = "form",
+        accept: str = "application/json",
+        headers: Mapping[str, str] | None = None,
         default_lifetime_seconds: float = DEFAULT_LIFETIME_SECONDS,
+        lifetime_seconds: float | None = None,
+        never_expires: bool = False,
+        accept_token_types: str | Iterable[str] = (),
+        refresh_tokens: bool = False,
         connect_timeout: float = 5.0,
         read_timeout: float = 10.0,
         total_timeout: float = 30.0,
@@ -71,17 +108,33 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config = config
         self._clock = clock
-        self._may_refresh = True  # until a server that gives refresh tokens takes none
+        self._received = _Received()
         with naming(config.provider_name):
+            self._refresh_tokens = checked_switch(refresh_tokens, "refresh_tokens")
             self._client = client_auth(
                 token_endpoint_auth_method,
                 config.client_id,
                 config.client_secret,
-                form_encode=form_encode_credentials,
+                form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
+                send_client_id=checked_switch(send_client_id, "send_client_id"),
             )
-            self._default_lifetime = checked_seconds(
-                default_lifetime_seconds, "default_lifetime_seconds"
+            self._grant_type = checked_grant_type(grant_type)
+            self._style = RequestStyle(
+                checked_request_format(request_format),
+                checked_accept(accept),
+                checked_headers(headers),
             )
+            self._reading: Reading = {
+                "default_lifetime": checked_seconds(
+                    default_lifetime_seconds, "default_lifetime_seconds"
+                ),
+                "lifetime_seconds": None
+                if lifetime_seconds is None
+                else checked_seconds(lifetime_seconds, "lifetime_seconds"),
+                "never_expires": checked_switch(never_expires, "never_expires"),
+                "accept_token_types": checked_words(accept_token_types, "accept_token_types"),
+                "warned": set(),
+            }
             self._transport = HttpTransport(
                 connect_timeout=connect_timeout,
                 read_timeout=read_timeout,
@@ -92,43 +145,106 @@ class GenericOAuth2Provider(StaysHere, BaseOAuth2Provider):
             )
 
     def acquire_token(self) -> OAuth2Token:
-        """Ask for a token by client credentials (RFC 6749 §4.4.2), once."""
+        """Ask for a token by client credentials (RFC 6749 §4.4.2) or another grant, once."""
         scope = str(self._config.scope or "")
-        return self._request({"grant_type": "client_credentials", "scope": scope}, scope)
+        return self._request({"grant_type": self._grant_type, "scope": scope}, scope)
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
-        """Ask for a token by the refresh token, where the server gave one (RFC 6749 §6), once.
+        """Ask for a token to replace *token*: anew, or by its refresh token (RFC 6749 §6).
 
-        The scope is left out of the request, which asks for the one that was granted: a server
-        that had narrowed it refuses the wider one. A refresh token that the server refuses is
-        given up for client credentials, and all later ones with it where this client may not
-        refresh at all.
+        A refresh token is used with ``refresh_tokens=True``, once, and only in the process that
+        received it: two processes after a fork must not both spend it. The scope is left out of
+        that request, which asks for the one that was granted: a server that had narrowed it
+        refuses the wider one. If the server refuses for good, or if *token* has expired and the
+        request fails in any way, the token is asked for anew at once.
         """
-        if token.refresh_token is None or not self._may_refresh:
-            return self.acquire_token()
-        grant = {"grant_type": "refresh_token", "refresh_token": token.refresh_token}
+        if is_asking_anew(self):  # a subclass's acquire_token calls this one
+            return GenericOAuth2Provider.acquire_token(self)
+        if self._refresh_tokens and token.refresh_token and self._received.may_spend(token):
+            renewed = self._refresh(token, token.refresh_token)
+            if renewed is not None:
+                return renewed
+        return cast("OAuth2Token", ask_anew(self))
+
+    def _refresh(self, token: OAuth2Token, refresh_token: str) -> OAuth2Token | None:
+        """Return a token by *refresh_token*, or ``None`` to ask for one anew."""
+        grant = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         try:
             renewed = self._request(grant, token.scope)
-        except TokenAcquisitionError as refused:
-            if refused.error in _GRANT_REFUSED:
-                self._may_refresh = False
-            elif refused.error not in ("invalid_grant", "invalid_scope"):
+        except TokenAcquisitionError as failed:
+            if is_transient(failed) and self._clock.time() < token.expires_at.timestamp():
                 raise
-            return self.acquire_token()
+            return None
         if renewed.refresh_token is None:  # §6: the old one stays good where none is given
-            renewed = replace(renewed, refresh_token=token.refresh_token)
+            renewed = replace(renewed, refresh_token=refresh_token)
         return renewed
 
+    def after_fork_in_child(self) -> None:
+        """Leave the refresh tokens that were received so far to the parent."""
+        self._received.after_fork_in_child()
+
     def _request(self, grant: dict[str, str], scope: str | None) -> OAuth2Token:
-        return request_token(
+        token = request_token(
             self._transport,
             self._config,
             self._client,
             grant,
             scope=scope or None,
             clock=self._clock,
-            default_lifetime=self._default_lifetime,
+            style=self._style,
+            **self._reading,
         )
+        if not self._refresh_tokens:
+            return replace(token, refresh_token=None)  # what is not used can't be stolen
+        self._received.note(token)
+        return token
+
+    def describe(self) -> Mapping[str, object]:
+        """Return how this provider asks, without a secret: of headers only the names."""
+        return {
+            **super().describe(),
+            "token_url": shown_url(self._config.token_url),
+            "client_id": self._config.client_id,
+            "scope": self._config.scope,
+            "grant_type": self._grant_type,
+            "token_endpoint_auth_method": self._client.method,
+            "request_format": self._style.request_format,
+            "headers": sorted(self._style.headers),
+            "refresh_tokens": self._refresh_tokens,
+        }
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.provider_name!r} at {self._config.token_url}>"
+        where = shown_url(self._config.token_url)
+        return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
+
+
+class _Received:
+    """Which refresh tokens this process may spend. Thread-safe.
+
+    Parent and child of a fork have the same refresh token, and to many servers its second use is
+    a theft that revokes all tokens of the client. So only the process that received it spends it.
+    The process id shows a fork that Python was not told of.
+    """
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._inherits = False  # tokens that another process received
+        self._newest: str | None = None
+
+    def after_fork_in_child(self) -> None:
+        """Leave what was received so far to the parent."""
+        self._process, self._inherits, self._newest = os.getpid(), True, None
+
+    def note(self, token: OAuth2Token) -> None:
+        """Note that this process received *token*."""
+        self._look_for_a_fork()
+        self._newest = token.refresh_token
+
+    def may_spend(self, token: OAuth2Token) -> bool:
+        """Return whether no other process can have the refresh token of *token*."""
+        self._look_for_a_fork()
+        return not self._inherits or token.refresh_token == self._newest
+
+    def _look_for_a_fork(self) -> None:
+        if self._process != os.getpid():
+            self.after_fork_in_child()

@@ -152,9 +152,12 @@ class LoopbackAuthorizationServer:
     def provider(self, provider_name: str = "demo", **options: Any) -> GenericOAuth2Provider:
         """Return a provider for the server's first client, on the server's clock.
 
+        It renews by refresh tokens once ``refresh_tokens`` of this server is switched on.
+
         :param options: what :class:`~tokenkeeper.GenericOAuth2Provider` takes.
         """
         options.setdefault("clock", self._clock)
+        options.setdefault("refresh_tokens", True)
         return GenericOAuth2Provider(self.config(provider_name), **options)
 
     def add_client(

@@ -39,7 +39,7 @@ class TestEntra:
         code, seen = examine()
         assert code == Step.METADATA
         assert "AADSTS90002" in seen["metadata"].text
-        assert "the tenant does not exist: check tenant_id" in seen["metadata"].advice
+        assert "The tenant does not exist. Check tenant_id" in seen["metadata"].advice
         assert seen.skipped_after(Step.METADATA)
         assert not entra.requests
 
@@ -51,7 +51,7 @@ class TestEntra:
         assert "its-id-instead" not in result.output
         (provider,) = json.loads(result.stdout)["providers"]
         told = next(s for s in provider["steps"] if s["step"] == "credentials")
-        assert "set the secret's value, not its id" in told["findings"][0]["text"]
+        assert "Set the secret's value, not its id" in told["findings"][0]["text"]
         assert len(entra.requests) == 1
 
     def test_the_scope_needs_no_word_of_the_server(self, entra, run):

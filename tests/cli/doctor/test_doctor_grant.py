@@ -28,10 +28,27 @@ class TestGrant:
         assert code == Step.CREDENTIALS
         assert "invalid_client" in seen["credentials"].text
         assert "no such secret: [hidden]" in seen["credentials"].text
-        assert "check client_id and client_secret" in seen["credentials"].text
+        assert "Check client_id and client_secret" in seen["credentials"].text
         assert seen["credentials"].facts["status_code"] == 401
         assert seen.skipped_after(Step.CREDENTIALS)
         assert [method for method, _ in server.seen].count("POST") == 1
+
+    def test_a_secret_that_encoding_changes(self, describe, examine, server):
+        """Where Basic is refused and form-encoding changes the secret, both cures are named."""
+        server.granted = (401, {"error": "invalid_client"})
+        describe(secret=f"{SECRET}+/=")
+        code, seen = examine()
+        assert code == Step.CREDENTIALS
+        assert "form_encode_credentials=False" in seen["credentials"].text
+        assert 'token_endpoint_auth_method="client_secret_post"' in seen["credentials"].text
+
+    def test_hints_fit_the_grant(self, describe, examine, server):
+        """A client is not told to sign in."""
+        server.granted = (400, {"error": "invalid_grant"})
+        describe()
+        text = examine()[1]["credentials"].text
+        assert "sign in" not in text.lower()
+        assert "client credentials" in text
 
     def test_a_configured_client_is_asked_once_too(self, run, server, configure):
         """A provider of a file looks for a rotated secret elsewhere, but not here."""

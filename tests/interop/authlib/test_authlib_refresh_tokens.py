@@ -20,7 +20,9 @@ BOTH = ["client_credentials", "refresh_token"]
 def rotating(server, make_keeper, make_provider):
     """Return a keeper with a client that gets a refresh token with each token."""
     server.add_client("client", refresh_tokens=True, grant_types=BOTH, delay_seconds=0.02)
-    return make_keeper(make_provider("api", "client", config={"scope": "read write"}))
+    return make_keeper(
+        make_provider("api", "client", config={"scope": "read write"}, refresh_tokens=True)
+    )
 
 
 def test_many_renewals_in_a_row(server, rotating):
@@ -61,7 +63,7 @@ def test_refresh_all_by_many(kit, server, make_keeper, make_provider):
     names = [f"client-{number}" for number in range(5)]
     for name in names:
         server.add_client(name, refresh_tokens=True, grant_types=BOTH)
-    keeper = make_keeper(*(make_provider(name, name) for name in names))
+    keeper = make_keeper(*(make_provider(name, name, refresh_tokens=True) for name in names))
     for name in names:
         keeper.get_token(name)
     reports = kit.at_once(*[keeper.refresh_all] * 8)
@@ -115,7 +117,9 @@ def test_a_refresh_token_that_somebody_else_used(server, rotating, watch):
 def test_a_scope_that_was_narrowed(server, make_keeper, make_provider, asked):
     """A renewal asks for the scope that was granted; the wider one would be refused (§6)."""
     server.add_client("client", refresh_tokens=True, grant_types=BOTH)
-    keeper = make_keeper(make_provider("api", "client", config={"scope": asked}))
+    keeper = make_keeper(
+        make_provider("api", "client", config={"scope": asked}, refresh_tokens=True)
+    )
     keeper.get_token("api")
     granted = keeper.get_cached_token_info("api")["scope"]
     for _ in range(3):
@@ -123,6 +127,16 @@ def test_a_scope_that_was_narrowed(server, make_keeper, make_provider, asked):
         assert keeper.get_cached_token_info("api")["scope"] == granted
         assert server.call(token)[1]["scope"] == granted
     assert server.stats("client")["grants_by_refresh_token"] == 3
+
+
+def test_by_default_they_are_ignored(server, make_keeper, make_provider):
+    """A provider that did not opt in renews by client credentials, and keeps no refresh token."""
+    server.add_client("client", refresh_tokens=True, grant_types=BOTH)
+    keeper = make_keeper(make_provider("api", "client"))
+    assert keeper.get_oauth2_token("api").refresh_token is None
+    keeper.get_token("api", force_refresh=True)
+    stats = server.stats("client")
+    assert (stats["grants_by_client_credentials"], stats["grants_by_refresh_token"]) == (2, 0)
 
 
 def test_a_cleared_token(server, rotating):
@@ -146,8 +160,7 @@ def test_a_refresh_token_that_the_server_does_not_take(
 ):
     """A server that gives refresh tokens and refuses them is asked by client credentials."""
     server.add_client("client", refresh_tokens=True, **registration)
-    provider = make_provider("api", "client")
-    keeper = make_keeper(provider)
+    keeper = make_keeper(make_provider("api", "client", refresh_tokens=True))
     before = keeper.get_token("api")
     after = keeper.get_token("api", force_refresh=True)
     assert after != before
@@ -159,7 +172,8 @@ def test_a_server_without_the_refresh_grant(kit):
     with AuthlibOnFlask(without=["refresh_token"]) as server:
         server.add_client("client", refresh_tokens=True, grant_types=BOTH)
         with kit.WatchedKeeper(kit.Watch(server)) as keeper:
-            keeper.add_provider(GenericOAuth2Provider(server.config("api", "client")))
+            config = server.config("api", "client")
+            keeper.add_provider(GenericOAuth2Provider(config, refresh_tokens=True))
             before = keeper.get_token("api")
             assert keeper.get_token("api", force_refresh=True) != before
             keeper.watch.assert_flawless()

@@ -19,7 +19,7 @@ def test_two_second_tokens(kit, server, make_keeper, make_provider, watch):
     server.add_client("rotating", refresh_tokens=True, grant_types=both, **options)
     names = ["plain", "rotating"]
     watch.margin_seconds = LIFETIME / 20
-    keeper = make_keeper(*(make_provider(name, name) for name in names))
+    keeper = make_keeper(*(make_provider(name, name, refresh_tokens=True) for name in names))
     began = time.monotonic()
     for name in names:
         keeper.get_token(name)

@@ -128,7 +128,7 @@ def test_an_outage_that_outlives_the_token(kit, entra, make_keeper, make_provide
     assert error.status_code == 503
     assert "'graph'" in str(error)
     assert "temporarily_unavailable" in str(error)
-    assert "ask its operator" in str(error)
+    assert "contact the server's operator" in str(error)
     assert keeper.get_cached_token_info("graph")["state"] == "expired"
     entra.outage = None
 

@@ -7,11 +7,11 @@ import pytest
 from tokenkeeper import TokenAcquisitionError, TokenKeeper, TokenRefreshError
 
 CERTIFICATES = {
-    "wrong host": ({"certified": "other.example"}, "ostname mismatch", "check the host in the URL"),
+    "wrong host": ({"certified": "other.example"}, "ostname mismatch", "Check the host in the URL"),
     "expired": (
         {"not_after": datetime(2020, 1, 1, tzinfo=UTC)},
         "certificate has expired",
-        "check the server's certificate, and this machine's clock",
+        "Check the server's certificate, and this machine's clock",
     ),
 }
 
@@ -23,7 +23,7 @@ def assert_final(server, keeper, said, advice):
             keeper.get_token("graph")
         error = raised.value
         message = str(error)
-        assert message.startswith("provider 'graph': no token: no answer from localhost:")
+        assert message.startswith("provider 'graph': no answer from localhost:")
         assert "TLS: the certificate was not accepted" in message
         assert said in message
         assert advice in message
@@ -35,13 +35,13 @@ def test_a_wrong_ca(entra, make_entra, make_keeper, make_provider):
     """A server whose CA is not trusted is a final error that says how to trust it."""
     other = make_entra(listens=False)
     keeper = make_keeper(make_provider(verify=other.ca_file), cooldown_seconds=600)
-    assert_final(entra, keeper, "unable to get local issuer", "set verify or REQUESTS_CA_BUNDLE")
+    assert_final(entra, keeper, "unable to get local issuer", "Set verify or REQUESTS_CA_BUNDLE")
 
 
 def test_no_ca(entra, make_keeper, make_provider):
     """Without a CA of one's own the machine's count, and none of them signed for the server."""
     keeper = make_keeper(make_provider(verify=None), cooldown_seconds=600)
-    assert_final(entra, keeper, "unable to get local issuer", "set verify or REQUESTS_CA_BUNDLE")
+    assert_final(entra, keeper, "unable to get local issuer", "Set verify or REQUESTS_CA_BUNDLE")
 
 
 @pytest.mark.parametrize(("certificate", "said", "advice"), CERTIFICATES.values(), ids=CERTIFICATES)
@@ -72,7 +72,7 @@ def test_a_wrong_ca_by_the_environment(entra, make_entra, make_keeper, make_prov
     """A bundle without the server's CA is refused as any wrong one is."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", make_entra(listens=False).ca_file)
     keeper = make_keeper(make_provider(verify=None), cooldown_seconds=600)
-    assert_final(entra, keeper, "unable to get local issuer", "set verify or REQUESTS_CA_BUNDLE")
+    assert_final(entra, keeper, "unable to get local issuer", "Set verify or REQUESTS_CA_BUNDLE")
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])

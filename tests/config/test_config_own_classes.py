@@ -1,0 +1,410 @@
+"""A class of one's own behind ``provider_type``: by its path, or by the name of an entry point."""
+
+import importlib.metadata
+import json
+import os
+import sys
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+from tokenkeeper import (
+    ConfigurationWarning,
+    InvalidConfigurationError,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
+from tokenkeeper.cli.group import cli
+
+MODULE = '''
+import threading
+from datetime import UTC, datetime, timedelta
+
+from tokenkeeper import (
+    AzureADProvider, BaseOAuth2Provider, GenericOAuth2Provider, OAuth2Token, TokenAcquisitionError,
+)
+
+made = []
+events = []
+
+
+def token(text):
+    return OAuth2Token(text, "Bearer", datetime.now(UTC) + timedelta(hours=1), "read")
+
+
+class Vault(BaseOAuth2Provider):
+    """Takes options of its own beside those of its base."""
+
+    def __init__(self, provider_name, *, path, api_key=None, retries=3, tags=(), **options):
+        super().__init__(provider_name, **options)
+        self.path, self.api_key, self.retries, self.tags = path, api_key, retries, tags
+        made.append(self)
+
+    def acquire_token(self):
+        return token(f"{self.path}-{self.api_key}")
+
+    def describe(self):
+        return {"path": self.path, "scope": "read", "\\x1b[31m": "\\x1b[31mred"}
+
+
+class Narrow(BaseOAuth2Provider):
+    """Takes nothing but its name, and a secret."""
+
+    def __init__(self, provider_name, client_secret):
+        super().__init__(provider_name)
+        self.client_secret = client_secret
+
+    def acquire_token(self):
+        return token(self.client_secret)
+
+
+class Async(BaseOAuth2Provider):
+    """The same in ``async def``, and with a right secret."""
+
+    def __init__(self, provider_name, client_secret):
+        super().__init__(provider_name)
+        self.client_secret = client_secret
+
+    async def acquire_token(self):
+        if self.client_secret != "right":
+            raise TokenAcquisitionError("no", error="invalid_client", status_code=401)
+        return token(self.client_secret)
+
+    async def refresh_token(self, token):
+        return await self.acquire_token()
+
+    async def close(self):
+        events.append(f"closed {self.client_secret} on {threading.current_thread().name}")
+
+    def after_fork_in_child(self):
+        events.append("forked")
+
+
+class Traced(GenericOAuth2Provider):
+    """One of ours with an option more."""
+
+    def __init__(self, config, *, trace=False, **options):
+        super().__init__(config, **options)
+        self.trace = trace
+
+
+class Cloud(AzureADProvider):
+    """One of ours, as it is."""
+
+
+class Failing(BaseOAuth2Provider):
+    def __init__(self, provider_name):
+        raise ValueError("hunter2")
+
+    def acquire_token(self): ...
+
+
+class Nameless(BaseOAuth2Provider):
+    def __init__(self, provider_name):
+        super().__init__("another")
+
+    def acquire_token(self): ...
+
+
+class Abstract(BaseOAuth2Provider):
+    pass
+
+
+class NoProvider:
+    def __init__(self, provider_name): ...
+
+
+a_function = lambda **options: None
+'''
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Put a module with classes on the path, under a name that no other test has."""
+    name = f"own_classes_{abs(hash(tmp_path))}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield name
+    sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def block(own, write):
+    """Write a block for one of the classes."""
+
+    def block(kind, **options):
+        content = {"provider_name": "mine", "provider_type": f"{own}:{kind}", **options}
+        return write(f"oauth2: {json.dumps(content)}")
+
+    return block
+
+
+def provider(keeper, name="mine"):
+    return keeper._renewals.find(name)._current[1]
+
+
+def problem(path):
+    with pytest.raises(InvalidConfigurationError) as caught:
+        TokenKeeper.from_config(path)
+    assert "hunter2" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_its_constructor_takes_the_keys(own, block):
+    """Keys that are not ours are arguments; ours have the meaning that they have for ours."""
+    path = block(
+        "Vault",
+        path="secret/api",
+        api_key="${API_SECRET}",
+        tags=["a", "b"],
+        refresh_buffer_seconds=60,
+        retry={"attempts": 2},
+    )
+    with TokenKeeper.from_config(path) as keeper:
+        assert keeper.get_token("mine") == "secret/api-from-the-environment"
+        made = provider(keeper)
+        assert (made.retries, made.tags) == (3, ["a", "b"])
+        assert (made.buffer_seconds, made.retry.attempts) == (60, 2)
+
+
+def test_a_constructor_that_takes_little(block, write):
+    """Buffer and retries count for a class that does not take them, and so does a secret file."""
+    write("s3cret\n", name="secret")
+    path = block("Narrow", client_secret_file="secret", refresh_buffer_seconds=60)
+    with TokenKeeper.from_config(path) as keeper:
+        assert keeper.get_token("mine") == "s3cret"
+        assert provider(keeper).buffer_seconds == 60
+
+
+@pytest.mark.parametrize("value", ["%s:Narrow", "%s:Narrow [extra]", " %s : Narrow"])
+def test_an_entry_point(own, write, monkeypatch, value):
+    """A package can offer its class under a short name."""
+    point = importlib.metadata.EntryPoint("narrow", value % own, "tokenkeeper.providers")
+    found = importlib.metadata.EntryPoints([point])
+    monkeypatch.setattr(
+        "tokenkeeper.providers.kinds.entry_points", lambda **params: found.select(**params)
+    )
+    path = write(
+        "oauth2: {provider_name: mine, provider_type: narrow, client_secret: '${API_SECRET}'}"
+    )
+    with TokenKeeper.from_config(path) as keeper:
+        assert keeper.get_token("mine") == "from-the-environment"
+    path = write("oauth2: {provider_name: mine, provider_type: narow}")
+    assert "'narrow', or the path of a class" in problem(path)
+    assert "Did you mean 'narrow'?" in problem(path)
+
+
+def test_a_class_derived_from_the_generic_one(block):
+    """It is configured as that is, and has its own options beside."""
+    path = block(
+        "Traced",
+        client_id="me",
+        token_endpoint_auth_method="none",
+        token_url="https://id.example.com/token",
+        scopes=["a", "b"],
+        headers={"X-A": "b"},
+        trace=True,
+    )
+    with TokenKeeper.from_config(path) as keeper:
+        made = provider(keeper)
+        assert (made.trace, made._config.scope, made._style.headers) == (True, "a b", {"X-A": "b"})
+
+
+def test_a_class_derived_from_the_azure_one(block):
+    """It is configured as that is."""
+    path = block(
+        "Cloud", client_id="me", client_secret="${API_SECRET}", tenant_id="contoso.example"
+    )
+    with TokenKeeper.from_config(path) as keeper:
+        assert provider(keeper)._tenant_id == "contoso.example"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        ("Vault", {}, "oauth2.path is missing"),
+        ("Vault", {"path": "a", "api_kye": "hunter2"}, "oauth2.api_kye is not a parameter of own"),
+        ("Vault", {"path": "a", "api_kye": "hunter2"}, "Did you mean 'api_key'?"),
+        ("Vault", {"path": "a", "rety": {}}, "Did you mean 'retry'?"),
+        ("Vault", {"path": "a", "client_secret": "hunter2"}, "client_secret is not a parameter of"),
+        ("Vault", {"path": "a", "verify": False}, "verify is not a parameter of"),
+        ("Vault", {"path": "a", "retry": {"attempts": 0}}, "retry.attempts must be"),
+        ("Vault", {"path": "${NOT_SET_2}"}, "path needs the environment variable NOT_SET_2"),
+        ("Narrow", {}, "oauth2.client_secret is missing"),
+        ("Narrow", {"client_secret_file": "nowhere"}, "client_secret_file can't be read"),
+        ("Narrow", {"client_secret": "a", "client_secret_file": "b"}, "can't be given along with"),
+        ("Traced", {"client_id": "a", "token_url": "https://a/b"}, "client_secret is missing"),
+        ("Traced", {"client_id": "a", "trase": 1}, "oauth2.trase is not a parameter of"),
+        ("Traced", {"client_id": "a", "trase": 1}, "oauth2.token_url is missing"),
+        ("Failing", {}, "Failing raised ValueError in own_classes"),
+        ("Nameless", {}, "Nameless must pass provider_name on to super().__init__()"),
+        ("Abstract", {}, "is abstract: it needs a method acquire_token"),
+        ("NoProvider", {}, "is not a class derived from BaseOAuth2Provider"),
+        ("a_function", {}, "is not a class derived from BaseOAuth2Provider"),
+        ("Valt", {}, "has no Valt. Did you mean 'Vault'?"),
+        ("Vault.Inner", {"path": "a"}, "has no Vault.Inner"),
+    ],
+)
+def test_mistakes(block, write, kind, options, words):
+    """What does not fit is said with its place, and no argument is shown."""
+    write("s3cret", name="b")
+    path = block(kind, **{"provider_name": "mine", **options})
+    message = problem(path)
+    assert words in message
+    assert "tokens.yaml, line 1: oauth2." in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("raise KeyError('hunter2')", "can't be imported: KeyError in broken_module.py, line 1"),
+        ("a = (", "can't be imported: SyntaxError in broken_module.py, line 1"),
+        ("import sys\nsys.exit(3)", "can't be imported: SystemExit in broken_module.py, line 2"),
+        ("import no_such_library", "names the module broken_module, which needs no_such_library"),
+        ("from os import nothing", "can't be imported: ImportError in broken_module.py, line 1"),
+        (None, "names the module broken_module, which can't be found"),
+    ],
+)
+def test_a_module_that_can_not_be_imported(tmp_path, write, monkeypatch, content, words):
+    """Why is said in words, with file and line and without the error's own text."""
+    if content is not None:
+        (tmp_path / "broken_module.py").write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = write(
+        "oauth2:\n  provider_name: mine\n  provider_type: broken_module:Class\n  api_key: hunter2"
+    )
+    message = problem(path)
+    assert message.startswith("tokens.yaml, line 3: oauth2.provider_type ")
+    assert words in message
+    assert "api_key" not in message
+
+
+@pytest.mark.parametrize("kind", ["saml", "a b:C", "a:", ":C", "../a:C", "a-b:C", "", "Generic", 5])
+def test_what_is_no_path(write, kind):
+    """What is neither a kind nor a path is refused with what can be."""
+    path = write(f"oauth2: {{provider_name: mine, provider_type: {json.dumps(kind)}}}")
+    message = problem(path)
+    assert "provider_type must be 'azure' or 'generic', or the path of a class" in message
+    assert ("Did you mean 'generic'?" in message) is (kind == "Generic")
+
+
+def test_secrets_in_the_file(block):
+    """An argument that is a secret by its name, or a secret header, draws a warning."""
+    with pytest.warns(ConfigurationWarning, match=r"oauth2\.api_key is written in clear"):
+        TokenKeeper.from_config(block("Vault", path="a", api_key="abc")).close()
+    with pytest.warns(ConfigurationWarning, match=r"oauth2\.headers\.Cookie is written in clear"):
+        TokenKeeper.from_config(
+            block(
+                "Traced",
+                client_id="me",
+                token_endpoint_auth_method="none",
+                token_url="https://id.example.com/token",
+                headers={"Cookie": "abc", "X-Version": "2", "X-Key": "${API_SECRET}"},
+            )
+        ).close()
+
+
+def test_nothing_shows_an_argument(block):
+    """Neither the repr of a registration nor its identity has a secret argument of the class."""
+    with TokenKeeper.from_config(block("Vault", path="a", api_key="${API_SECRET}")) as keeper:
+        registration = keeper._renewals.find("mine").registration
+    assert "from-the-environment" not in f"{registration!r} {registration.block!s}"
+    assert "from-the-environment" not in registration.identity
+    assert '"path": "a"' in registration.identity
+
+
+class TestReload:
+    """A provider of any kind behind a configuration that changes."""
+
+    @pytest.fixture
+    def path(self, block, write):
+        write("wrong", name="secret")
+        return block("Async", client_secret_file="secret")
+
+    @pytest.mark.parametrize("method", ["acquire", "refresh"])
+    def test_a_refusal_that_is_raised_later(self, path, write, own, method):
+        """What an ``async def`` raises is looked at as well: the secret is read again."""
+        if method == "refresh":
+            write("right", name="secret")
+        with TokenKeeper.from_config(path) as keeper:
+            if method == "refresh":
+                keeper.get_token("mine")
+                provider(keeper).client_secret = "revoked"
+            write("right", name="secret")
+            if method == "refresh":
+                write("right", name="secret2")
+                text = path.read_text().replace('"secret"', '"secret2"')
+                path.write_text(text)
+            assert keeper.get_token("mine", force_refresh=True) == "right"
+            events = sys.modules[own].events
+            assert [each.split()[0] for each in events] == ["closed"]
+            assert events[0].endswith("tokenkeeper-loop")
+
+    def test_a_refusal_without_a_change(self, path):
+        """If nothing changed, the refusal stays what it is."""
+        with TokenKeeper.from_config(path) as keeper:
+            with pytest.raises(TokenAcquisitionError) as caught:
+                keeper.get_token("mine")
+            assert caught.value.error == "invalid_client"
+
+    def test_reload(self, path, write, own):
+        """``reload()`` closes what was there before, on the loop that it was made on."""
+        write("right", name="secret")
+        with TokenKeeper.from_config(path) as keeper:
+            keeper.get_token("mine")
+            write("changed", name="secret")
+            assert keeper.reload()["changed"] == ["mine"]
+            assert sys.modules[own].events == ["closed right on tokenkeeper-loop"]
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+    def test_a_fork(self, path, write, own, exit_code_of):
+        """A forked child has the provider renew itself."""
+        write("right", name="secret")
+        with TokenKeeper.from_config(path) as keeper:
+            keeper.get_token("mine")
+            assert exit_code_of(lambda: 0 if "forked" in sys.modules[own].events else 1) == 0
+
+    def test_the_look_is_off_the_loop(self, path, monkeypatch):
+        """Files are not read on the event loop, where they would hold up other providers."""
+        with TokenKeeper.from_config(path) as keeper:
+            front = keeper._renewals.find("mine")
+            threads, look = [], front._look_again
+            front._look_again = lambda it: (threads.append(threading.current_thread()), look(it))
+            with pytest.raises(TokenAcquisitionError):
+                keeper.get_token("mine")
+        assert [each.name == "tokenkeeper-loop" for each in threads] == [False]
+
+
+class TestCommandLine:
+    """The commands work with a class of one's own."""
+
+    @pytest.fixture(autouse=True)
+    def cache(self, monkeypatch):
+        monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+
+    def test_get_and_status(self, block):
+        """``get`` prints its token, ``status`` its state."""
+        path = block("Vault", path="a", api_key="${API_SECRET}")
+        got = CliRunner().invoke(cli, ["get", "mine", "--config", str(path)])
+        assert (got.exit_code, got.stdout.strip()) == (0, "a-from-the-environment")
+        shown = CliRunner().invoke(cli, ["status", "--fetch", "--json", "--config", str(path)])
+        assert shown.exit_code == 0
+        assert json.loads(shown.stdout)[0]["state"] == "fresh"
+
+    def test_doctor(self, block):
+        """``doctor`` shows what it says of itself, and skips what only our kinds know."""
+        path = block("Vault", path="a", api_key="${API_SECRET}")
+        found = CliRunner().invoke(cli, ["doctor", "--json", "--config", str(path)])
+        assert found.exit_code == 0, found.output
+        (shown,) = json.loads(found.stdout)["providers"]
+        assert shown["type"] == "custom"
+        assert shown["description"]["path"] == "a"
+        status = {each["step"]: each["status"] for each in shown["steps"]}
+        assert status["dns"] == status["tls"] == status["metadata"] == "skipped"
+        assert status["scope"] == "ok"
+        assert "from-the-environment" not in found.output
+        plain = CliRunner().invoke(cli, ["doctor", "--config", str(path)], terminal_width=200)
+        assert plain.exit_code == 0
+        assert "path" in plain.output
+        assert "\x1b[31m" not in plain.output

@@ -1,0 +1,368 @@
+"""Refresh tokens beside client credentials: when they are used, and what a dead one costs."""
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qsl
+
+import pytest
+import requests
+import responses
+
+from tokenkeeper import (
+    BaseOAuth2Provider,
+    GenericOAuth2Provider,
+    InvalidConfigurationError,
+    OAuth2Config,
+    OAuth2Token,
+    RetryPolicy,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
+from tokenkeeper.testing import LoopbackAuthorizationServer, SteppedClock
+
+URL = "https://id.example.com/token"
+GRANT = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3600}
+ONCE = RetryPolicy(attempts=1)
+
+
+@pytest.fixture
+def wire():
+    """Answer requests without a server."""
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+@pytest.fixture
+def server():
+    with LoopbackAuthorizationServer(refresh_tokens=True) as server:
+        yield server
+
+
+def provider(*, kind=GenericOAuth2Provider, scope=None, refresh_tokens=True, **options):
+    config = OAuth2Config("api", "me", "secret", URL, scope)
+    return kind(config, refresh_tokens=refresh_tokens, **options)
+
+
+def held(refresh_token=None, *, seconds=3600, scope=None):
+    ends = datetime.now(UTC) + timedelta(seconds=seconds)
+    return OAuth2Token("old", "Bearer", ends, scope, refresh_token)
+
+
+def grants(wire):
+    return [dict(parse_qsl(call.request.body))["grant_type"] for call in wire.calls]
+
+
+ANEW = ["refresh_token", "client_credentials"]
+
+
+class TestByDefault:
+    """RFC 6749 §4.4.3: client credentials should come without a refresh token."""
+
+    def test_they_are_ignored(self, wire):
+        """A renewal asks by client credentials, also where the server gave a refresh token."""
+        wire.post(URL, json=GRANT | {"refresh_token": "r-2"})
+        provider(refresh_tokens=False).refresh_token(held("r-1"))
+        assert grants(wire) == ["client_credentials"]
+
+    def test_they_are_not_kept(self, wire):
+        """A refresh token that is not used is not kept on the token either."""
+        wire.post(URL, json=GRANT | {"refresh_token": "r-1"})
+        assert provider(refresh_tokens=False).acquire_token().refresh_token is None
+
+    @pytest.mark.parametrize("value", ["true", 1, None])
+    def test_the_switch_is_a_boolean(self, value):
+        """Anything but True or False is refused, by name."""
+        with pytest.raises(InvalidConfigurationError, match="'api': refresh_tokens must be True"):
+            provider(refresh_tokens=value)
+
+
+class TestOptedIn:
+    """RFC 6749 §6."""
+
+    def test_asks_for_the_scope_that_was_granted(self, wire):
+        """Where the server narrowed the scope, the wider one is not asked for again."""
+        wire.post(URL, json=GRANT)
+        token = provider(scope="a b").refresh_token(held("r-1", scope="a"))
+        assert token.scope == "a"
+        assert "scope" not in dict(parse_qsl(wire.calls[0].request.body))
+
+    def test_uses_the_refresh_token(self, wire):
+        """Where the server gave a refresh token it buys the next token."""
+        wire.post(URL, json=GRANT | {"refresh_token": "r-2"})
+        assert provider(scope="a").refresh_token(held("r-1")).refresh_token == "r-2"
+        assert sorted(parse_qsl(wire.calls[0].request.body)) == [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", "r-1"),
+        ]
+
+    def test_the_old_one_stays_where_no_new_one_comes(self, wire):
+        """An answer without a refresh token leaves the old one good."""
+        wire.post(URL, json=GRANT)
+        assert provider().refresh_token(held("r-1")).refresh_token == "r-1"
+
+    def test_without_one_the_grant_is_used(self, wire):
+        """Without a refresh token renewing is asking anew."""
+        wire.post(URL, json=GRANT)
+        provider().refresh_token(held())
+        assert grants(wire) == ["client_credentials"]
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [
+            (400, '{"error": "invalid_grant"}'),
+            (400, '{"error": "invalid_scope"}'),
+            (400, '{"error": "invalid_request"}'),
+            (400, '{"error": "unauthorized_client"}'),
+            (400, '{"error": "unsupported_grant_type"}'),
+            (400, '{"error": "some_word_of_the_vendor"}'),
+            (400, ""),
+            (400, "<html>no</html>"),
+            (401, '{"error": "invalid_token"}'),
+            (401, '{"error": "invalid_client"}'),
+            (401, ""),
+            (403, '{"message": "no"}'),
+            (404, ""),
+            (200, '{"error": "token_revoked"}'),
+            (200, '{"ok": false}'),
+            (200, ""),
+            (302, ""),
+        ],
+    )
+    def test_a_final_refusal_falls_back(self, wire, status, body):
+        """Whatever a server says of a dead refresh token, the token is asked for anew at once."""
+        wire.post(URL, body=body, status=status)
+        wire.post(URL, json=GRANT)
+        token = provider().refresh_token(held("r-1"))
+        assert (token.access_token, token.refresh_token) == ("abc", None)
+        assert grants(wire) == ANEW
+
+    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+    @pytest.mark.parametrize("seconds", [3600, -1])
+    def test_what_may_pass(self, wire, status, seconds):
+        """A failure that may pass is one while the token works, and falls back afterwards."""
+        wire.post(URL, status=status)
+        wire.post(URL, json=GRANT)
+        if seconds > 0:
+            with pytest.raises(TokenAcquisitionError) as caught:
+                provider().refresh_token(held("r-1", seconds=seconds))
+            assert caught.value.status_code == status
+        else:
+            assert provider().refresh_token(held("r-1", seconds=seconds)).access_token == "abc"
+        assert grants(wire) == (["refresh_token"] if seconds > 0 else ANEW)
+
+    def test_no_answer_at_all(self, wire):
+        """A broken connection falls back too once the token has expired."""
+        wire.post(URL, body=requests.ConnectionError("reset"))
+        wire.post(URL, json=GRANT)
+        assert provider().refresh_token(held("r-1", seconds=-1)).access_token == "abc"
+
+    def test_refreshing_is_never_given_up(self, wire):
+        """After a refusal the next refresh token is used again."""
+        wire.post(URL, json={"error": "unsupported_grant_type"}, status=400)
+        wire.post(URL, json=GRANT | {"refresh_token": "r-2"})
+        wire.post(URL, json=GRANT | {"refresh_token": "r-3"})
+        asking = provider()
+        renewed = asking.refresh_token(held("r-1"))
+        assert asking.refresh_token(renewed).refresh_token == "r-3"
+        assert grants(wire) == [*ANEW, "refresh_token"]
+
+    def test_the_grant_s_own_failure_is_shown(self, wire):
+        """If the grant fails as well, its error is raised, without the refresh's behind it."""
+        wire.post(URL, json={"error": "invalid_grant", "error_description": "r-1"}, status=400)
+        wire.post(URL, json={"error": "invalid_client"}, status=401)
+        with pytest.raises(TokenAcquisitionError) as caught:
+            provider().refresh_token(held("r-1"))
+        assert caught.value.error == "invalid_client"
+        assert caught.value.__context__ is None
+
+    def test_an_echo_is_hidden(self, wire):
+        """A refresh token that the server sends back shows in no error."""
+        wire.post(URL, json={"error": "x", "error_description": "old r-1"}, status=503)
+        with pytest.raises(TokenAcquisitionError) as caught:
+            provider().refresh_token(held("r-1"))
+        assert "r-1" not in str(caught.value)
+
+
+class TestUnderAKeeper:
+    """What the keeper knows of the token counts: its own clocks, and refusals by an API."""
+
+    @pytest.fixture
+    def clock(self):
+        return SteppedClock()
+
+    @pytest.fixture
+    def keeper(self, clock, wire):
+        wire.post(URL, json=GRANT | {"refresh_token": "r-1"})
+        wire.post(URL, status=503)
+        wire.post(URL, json=GRANT | {"access_token": "new"})
+        with TokenKeeper(clock=clock, background=False, retry=ONCE) as keeper:
+            keeper.add_provider(provider(clock=clock))
+            assert keeper.get_token("api") == "abc"
+            yield keeper
+
+    def test_an_expired_token(self, keeper, clock, wire):
+        """An outage of the refresh grant alone costs no outage of the service."""
+        clock.step(3595)  # within the margin before the expiry
+        assert keeper.get_token("api") == "new"
+        assert grants(wire) == ["client_credentials", *ANEW]
+
+    def test_a_token_that_an_api_refused(self, keeper, wire):
+        """It is of no use, whatever its expiry says."""
+        assert keeper.renew_refused("api", "abc") == "new"
+        assert grants(wire) == ["client_credentials", *ANEW]
+
+    def test_a_valid_token(self, keeper, clock, wire):
+        """A token in its buffer is served on, and the refresh token kept for the next try."""
+        clock.step(3400)
+        assert keeper.get_token("api") == "abc"
+        assert grants(wire) == ["client_credentials", "refresh_token"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+class TestAFork:
+    """A refresh token that a forked child inherits is its parent's to spend."""
+
+    @pytest.fixture
+    def keeper(self, server):
+        with TokenKeeper(background=False) as keeper:
+            config = server.config("api")
+            keeper.add_provider(GenericOAuth2Provider(config, refresh_tokens=True))
+            keeper.get_token("api")
+            yield keeper
+
+    def renew(self, keeper, server):
+        token = keeper.get_token("api", force_refresh=True)
+        answer = requests.get(
+            server.api_url, headers={"Authorization": f"Bearer {token}"}, timeout=10
+        )
+        return 0 if answer.status_code == 200 else 1
+
+    @pytest.mark.parametrize("child_first", [True, False])
+    def test_in_both_orders(self, exit_code_of, keeper, server, child_first):
+        """Parent and child renew, the one first or the other, and both tokens work."""
+        if not child_first:
+            assert self.renew(keeper, server) == 0
+        assert exit_code_of(lambda: self.renew(keeper, server)) == 0
+        if child_first:
+            assert self.renew(keeper, server) == 0
+        assert server.stats().token_requests_by_grant == {
+            "client_credentials": 2,  # the first one, and the child's
+            "refresh_token": 1,
+        }
+
+    def test_the_child_s_own(self, exit_code_of, keeper, server):
+        """A child spends the refresh token that it received itself."""
+
+        def child():
+            return self.renew(keeper, server) + self.renew(keeper, server)
+
+        assert exit_code_of(child) == 0
+        assert server.stats().token_requests_by_grant == {
+            "client_credentials": 2,
+            "refresh_token": 1,
+        }
+
+    def test_a_fork_that_python_did_not_see(self, wire, monkeypatch):
+        """The process id shows a fork that was made in C, whose hooks never run."""
+        wire.post(URL, json=GRANT | {"refresh_token": "r-1"})
+        asking = provider()
+        token = asking.acquire_token()
+        parent = os.getpid()
+        monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+        asking.refresh_token(token)
+        assert grants(wire) == ["client_credentials", "client_credentials"]
+
+    def test_the_hook_of_providers(self, wire):
+        """``after_fork_in_child`` does the same, also if the child has the id of its parent."""
+        wire.post(URL, json=GRANT | {"refresh_token": "r-1"})
+        asking = provider()
+        token = asking.acquire_token()
+        asking.after_fork_in_child()
+        renewed = asking.refresh_token(token)
+        asking.refresh_token(replace(renewed, refresh_token="r-1"))
+        assert grants(wire) == ["client_credentials", "client_credentials", "refresh_token"]
+
+
+class Circular(BaseOAuth2Provider):
+    """Acquires by refreshing; the base refreshes by acquiring."""
+
+    def acquire_token(self):
+        return self.refresh_token(held())
+
+
+class AsyncCircular(BaseOAuth2Provider):
+    """The same in ``async def``."""
+
+    async def acquire_token(self):
+        return await self.refresh_token(held())
+
+
+class CircularByHand(BaseOAuth2Provider):
+    """Both methods call each other, and neither is ours."""
+
+    def acquire_token(self):
+        return self.refresh_token(held())
+
+    def refresh_token(self, token):
+        return self.acquire_token()
+
+
+class AsyncCircularByHand(BaseOAuth2Provider):
+    """The same in ``async def``."""
+
+    async def acquire_token(self):
+        return await self.refresh_token(held())
+
+    async def refresh_token(self, token):
+        return await self.acquire_token()
+
+
+class Seeded(GenericOAuth2Provider):
+    """Begins with a refresh token from elsewhere."""
+
+    def acquire_token(self):
+        return self.refresh_token(held("r-0"))
+
+
+class TestCircles:
+    """``acquire_token`` and ``refresh_token`` can't call each other without end."""
+
+    @pytest.mark.parametrize("kind", [Circular, AsyncCircular, CircularByHand, AsyncCircularByHand])
+    @pytest.mark.parametrize("renews", [False, True])
+    def test_a_provider_of_ones_own(self, kind, renews):
+        """It is a clear and final error, for a first token and for a renewal."""
+        with TokenKeeper(background=False, retry=ONCE) as keeper:
+            circular = kind("api")
+            keeper.add_provider(circular)
+            if renews:
+                kind.acquire_token, original = lambda _: held(), kind.acquire_token
+                keeper.get_token("api")
+                kind.acquire_token = original
+            with pytest.raises(TokenAcquisitionError, match="call each other") as caught:
+                keeper.get_token("api", force_refresh=True)
+        assert caught.value.provider_name == "api"
+        assert not caught.value.transient
+
+    @pytest.mark.parametrize("refresh_tokens", [True, False])
+    def test_a_subclass_that_begins_with_a_refresh_token(self, wire, refresh_tokens):
+        """If its refresh token is refused, or not to be used, client credentials are."""
+        wire.post(URL, json={"error": "invalid_grant"}, status=400)
+        wire.post(URL, json=GRANT)
+        if not refresh_tokens:
+            wire.remove(responses.POST, URL)
+            wire.post(URL, json=GRANT)
+        asking = provider(kind=Seeded, refresh_tokens=refresh_tokens)
+        assert asking.acquire_token().access_token == "abc"
+        assert grants(wire) == (ANEW if refresh_tokens else ["client_credentials"])
+
+    def test_a_subclass_with_a_grant_of_its_own(self, wire):
+        """``refresh_token`` falls back to what the subclass does, not to client credentials."""
+
+        class Own(GenericOAuth2Provider):
+            def acquire_token(self):
+                return held()
+
+        wire.post(URL, json={"error": "invalid_grant"}, status=400)
+        assert provider(kind=Own).refresh_token(held("r-1")).access_token == "old"
+        assert grants(wire) == ["refresh_token"]

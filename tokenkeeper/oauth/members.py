@@ -1,0 +1,124 @@
+"""The JSON object in an answer, read generously.
+
+Most members of an answer are not needed, and a fault in one does no harm: a member that occurs
+twice, a number such as ``NaN``, deep nesting, text in another encoding. A token is made of a few
+members, and the code that reads those checks them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import encodings.utf_8_sig  # decode() imports these late; see fork.py on late imports
+import encodings.utf_16
+import encodings.utf_16_be
+import encodings.utf_16_le
+import encodings.utf_32
+import encodings.utf_32_be
+import encodings.utf_32_le  # noqa: F401
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tokenkeeper.oauth.exchange import HttpAnswer
+
+__all__ = ["Members", "UnusableAnswer", "read_json", "read_members"]
+
+MAX_DEPTH = 32
+"""How deep values may be nested; a deeper one is read as ``null``."""
+
+_PIECES = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""Brackets, and strings as a whole, as a bracket inside one does not count."""
+
+_WIDE = re.compile(r"charset\s*=\s*\"?(utf-?(?:16|32)(?:-?[bl]e)?)\b", re.IGNORECASE)
+
+
+class UnusableAnswer(Exception):  # noqa: N818 - it never leaves this package
+    """Why an answer grants no token, in words that follow "the answer"."""
+
+
+class Members(dict[str, Any]):
+    """A JSON object. Where a member occurs more than once, its last value is the item."""
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        self._pairs = pairs if len(pairs) != len(self) else None
+
+    def every(self, name: str) -> list[Any]:
+        """Return each value that *name* has, in the order of the text; none if there is none."""
+        if self._pairs is None:
+            return [self[name]] if name in self else []
+        return [value for each, value in self._pairs if each == name]
+
+
+def read_members(answer: HttpAnswer) -> Members:
+    """Return the JSON object that the body of *answer* holds, whatever its type is said to be.
+
+    :raises UnusableAnswer: if it holds none.
+    """
+    for text in _texts(answer):
+        try:
+            content = read_json(text)
+        except ValueError:
+            continue
+        if not isinstance(content, Members):
+            raise UnusableAnswer(f"is a JSON {type(content).__name__}, not an object")
+        return content
+    raise UnusableAnswer("is not JSON")
+
+
+def read_json(text: str) -> Any:
+    """Return the value that *text* holds, its objects as :class:`Members`.
+
+    :raises ValueError: if it is not JSON.
+    """
+    try:
+        return json.loads(
+            _without_depths(text), object_pairs_hook=Members, parse_int=_any_int, strict=False
+        )
+    except RecursionError:  # near the end of the caller's own stack
+        raise ValueError("nested too deeply") from None
+
+
+def _texts(answer: HttpAnswer) -> Iterator[str]:
+    """Yield the body's possible texts, the likeliest first (RFC 8259 §8.1 requires UTF-8)."""
+    try:
+        yield answer.body.decode("utf-8-sig")
+        is_utf_8 = True
+    except UnicodeDecodeError:
+        is_utf_8 = False
+    if wide := _WIDE.search(answer.headers.get("content-type", "")):
+        with contextlib.suppress(UnicodeDecodeError):
+            yield answer.body.decode(wide[1])
+    if not is_utf_8:
+        # Any other encoding has ASCII in common with this one, and a token is ASCII.
+        yield answer.body.decode("latin-1")
+
+
+def _without_depths(text: str) -> str:
+    """Return *text* with ``null`` in place of each value that is nested too deeply."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return text
+    kept: list[str] = []
+    depth, start = 0, 0
+    for piece in _PIECES.finditer(text):
+        if piece[0] in ("[", "{"):
+            depth += 1
+            if depth == MAX_DEPTH + 1:
+                kept += [text[start : piece.start()], "null"]
+        elif piece[0] in ("]", "}"):
+            if depth == MAX_DEPTH + 1:
+                start = piece.end()
+            depth -= 1
+    if depth <= MAX_DEPTH:
+        kept.append(text[start:])
+    return "".join(kept)
+
+
+def _any_int(digits: str) -> int | float:
+    # int() refuses more than 4300 digits; as many as these only mean "very large".
+    if len(digits) < 30:
+        return int(digits)
+    return -1e30 if digits.startswith("-") else 1e30

@@ -1,0 +1,141 @@
+"""Durations and moments in the many ways in which servers write them."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+__all__ = ["as_duration", "as_moment", "as_number", "is_local_date", "seconds_in"]
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?")
+_ENORMOUS = re.compile(r"([+-]?)(?=[0-9])0*+([0-9]*+)(?:\.[0-9]*)?")
+_WITH_UNIT = re.compile(r"(?:PT)?([0-9]{1,30}(?:\.[0-9]{1,30})?) ?([a-z]{1,12})", re.IGNORECASE)
+_SECONDS_IN = (
+    dict.fromkeys(("ms", "msec", "milli", "millisecond"), 0.001)
+    | dict.fromkeys(("s", "sec", "second"), 1.0)
+    | dict.fromkeys(("m", "min", "minute"), 60.0)
+    | dict.fromkeys(("h", "hr", "hour"), 3600.0)
+    | dict.fromkeys(("d", "day"), 86400.0)
+)
+_US_DATE = re.compile(
+    r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4}),? "
+    r"(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d) ?(?P<half>[AP]M)?"
+    r" ?(?P<zone>(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)|Z|UTC|GMT)?",
+    re.IGNORECASE | re.ASCII,
+)
+_DOTNET_DATE = re.compile(r"/Date\((?P<number>[0-9]{1,15})(?:[+-][0-9]{4})?\)/")
+
+_LONGEST_TEXT = 100
+_FIRST_EPOCH = 5e8
+"""A smaller number is not a moment: it would be one before 1986. Nor is an earlier date: one in the
+year 1 or 1970 stands for none at all."""
+_FIRST_MILLISECONDS = 1e11
+"""A larger number of seconds since the epoch would be a moment after the year 5138."""
+
+
+def as_number(value: Any) -> float | None:
+    """Return the number that *value* is or spells, or ``None``. It may be infinite."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return None if math.isnan(value) else float(value)
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if text and (enormous := _ENORMOUS.fullmatch(text)):
+        sign, digits = enormous.groups()
+        return float(f"{sign}{digits or 0}") if len(digits) < 300 else float(f"{sign}inf")
+    return None
+
+
+def seconds_in(unit: str) -> float | None:
+    """Return how many seconds *unit* has, such as "ms" or "Minutes", or ``None``."""
+    unit = unit.lower()
+    return _SECONDS_IN.get(unit) or _SECONDS_IN.get(unit.removesuffix("s"))
+
+
+def as_duration(value: Any) -> float | None:
+    """Return the seconds that *value* means, or ``None``. They may be infinite.
+
+    A number is in seconds. Text may have a unit, as in "3600s", "1h" or "PT1H".
+    """
+    number = as_number(value)
+    if number is None and isinstance(value, str) and len(value) <= _LONGEST_TEXT:
+        found = _WITH_UNIT.fullmatch(value.strip())
+        unit = seconds_in(found[2]) if found else None
+        if found and unit:
+            return float(found[1]) * unit
+    return number
+
+
+def as_moment(value: Any) -> float | None:
+    """Return the seconds since the epoch that *value* means, or ``None``.
+
+    It may be a number of seconds, milliseconds, microseconds or nanoseconds, or a date as in ISO
+    8601, in HTTP, or as .NET writes it. A date without a zone is taken as UTC.
+    """
+    number = as_number(value)
+    if number is None and (date := _date(value)):
+        number = date.replace(tzinfo=date.tzinfo or UTC).timestamp()
+    if number is None or not _FIRST_EPOCH <= number < math.inf:
+        return None
+    while number >= _FIRST_MILLISECONDS:
+        number /= 1000
+    return number
+
+
+def is_local_date(value: Any) -> bool:
+    """Return whether *value* is a date without a zone, which may be one of any zone."""
+    date = _date(value)
+    return date is not None and date.tzinfo is None
+
+
+def _date(value: Any) -> datetime | None:
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT or as_number(value) is not None:
+        return None
+    text = value.strip()
+    for read in (_iso_date, _us_date, _dotnet_date, parsedate_to_datetime):
+        try:
+            date = read(text)
+            if date is not None:
+                date.replace(tzinfo=date.tzinfo or UTC).timestamp()  # or it is out of range
+                return date
+        except (ValueError, TypeError, IndexError, OverflowError):
+            pass  # it is of another form
+    return None
+
+
+def _iso_date(text: str) -> datetime | None:
+    # fromisoformat() takes neither a space before the zone nor a name for it.
+    text = re.sub(r" ?(?:UTC|GMT|Z)$", "+00:00", text, flags=re.IGNORECASE)
+    return datetime.fromisoformat(re.sub(r" (?=[+-]\d\d:?\d\d$)", "", text))
+
+
+def _us_date(text: str) -> datetime | None:
+    found = _US_DATE.fullmatch(text)
+    if not found:
+        return None
+    hour = int(found["hour"])
+    if found["half"]:
+        hour = hour % 12 + (12 if found["half"].upper() == "PM" else 0)
+    offset = timedelta(hours=int(found["hours"] or 0), minutes=int(found["minutes"] or 0))
+    zone = timezone(-offset if found["sign"] == "-" else offset) if found["zone"] else None
+    return datetime(
+        int(found["year"]),
+        int(found["month"]),
+        int(found["day"]),
+        hour,
+        int(found["minute"]),
+        int(found["second"]),
+        tzinfo=zone,
+    )
+
+
+def _dotnet_date(text: str) -> datetime | None:
+    found = _DOTNET_DATE.fullmatch(text)
+    return datetime.fromtimestamp(int(found["number"]) / 1000, UTC) if found else None

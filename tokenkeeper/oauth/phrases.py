@@ -1,0 +1,134 @@
+"""What servers mean by words, and by error codes that no list has. Imports nothing of the package.
+
+The patterns are narrow on purpose. A phrase that is missed costs one wrong retry or one failed
+call; one that matches too much locks an account, or gives up in an outage.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "code_in",
+    "is_busy",
+    "last_part",
+    "says_later",
+    "sounds_final",
+    "sounds_transient",
+]
+
+_BUSY = re.compile(
+    r"\b(?:already|still|currently|is|are|now) (?:being |under )?process(?:ed|ing)\b"
+    r"|\b(?:already|still|currently) (?:in progress|in process|being handled|working)"
+    r"|\b(?<!no )(?:request|refresh|operation|renewal|authentication|transaction|grant|exchange)s?"
+    r" (?:(?:is|are|already|currently|still) )*(?:in progress|in process|pending|running|under way)"
+    r"|\bconcurrent(?:ly)? (?:\w+ )?(?:request|refresh|call|update|access|attempt|modif|transact)"
+    r"|\banother (?:token |refresh )?(?:request|refresh) (?:is|was|for)\b",
+    re.I,
+)
+# A refresh token that was used twice is dead, however "concurrent" the uses were.
+_SPENT = re.compile(r"\b(?:re-?used?|replay|revoked|no (?:request|operation))", re.I)
+_LATER = re.compile(
+    r"\b(?:try|retry|repeat)(?: (?:your|the|this) request)?"
+    r"(?: again)? (?:later|in (?:a|an|\d+|few|some)|after|shortly|soon|momentarily)\b"
+    r"|\b(?<!not )(?:please retry|retry (?:your|the|this) request)\b(?! with)"
+    r"|\b(?:temporar(?:y|ily)|currently|momentarily) (?:\w+ )?"
+    r"(?:unavailable|error|failure|overloaded|outage|down|problem|not available)"
+    r"|\bservice (?:is )?unavailable|\boverload|\bmaintenance\b"
+    r"|\b(?:request|gateway|upstream|backend|connection) time[d ]*out",
+    re.I,
+)
+_TOO_MANY = re.compile(
+    r"\btoo many (?:\w+ )?(?:requests|calls|attempts|tokens)|\brate[ -]?limit|\bthrottl|\bquota\b"
+    r"|\bslow down\b",
+    re.I,
+)
+
+_CLIENT_CERTIFICATE = (
+    r"no required ssl certificate|ssl certificate required"
+    r"|(?:client|peer|tls|ssl|mtls) certificate (?:is |was )?(?:required|missing|needed"
+    r"|not (?:present|provided|sent|supplied|found))"
+    r"|(?:requires?|missing|no|needs|expects?) (?:an? )?(?:valid )?(?:tls |ssl |mtls )?"
+    r"client certificate|certificate[_ ]required|did not return a certificate"
+    r"|(?:mutual tls|mtls)(?: authentication)? (?:is )?required"
+)
+_CLIENT = (
+    # The last is what node-oauth2-server says, with a 503, where it does not find the client.
+    r"\binvalid[_ ]client\b|client authentication failed|missing client `grants`"
+    r"|(?:invalid|incorrect|wrong|bad|unknown|unrecogni[sz]ed) (?:oauth )?"
+    r"(?:client|application|app|api)[-_ ]?(?:id|identifier|secret|credentials?|key)\b"
+    r"|unknown client\b|client (?:was )?not found|invalid (?:user ?name or )?password"
+)
+_CODE_IN_WORDS = [
+    (re.compile(pattern, re.I), code)
+    for pattern, code in [
+        (_CLIENT_CERTIFICATE, "client_certificate_required"),
+        (_CLIENT, "invalid_client"),
+        (r"\binvalid[_ ]grant\b", "invalid_grant"),
+        (r"\binvalid[_ ]scopes?\b", "invalid_scope"),
+        (r"\bunsupported[_ ]grant[_ ]type\b", "unsupported_grant_type"),
+        (r"\bunauthori[sz]ed[_ ]client\b", "unauthorized_client"),
+        (r"\binvalid[_ ]request\b", "invalid_request"),
+        (r"\baccess[_ ]denied\b", "access_denied"),
+    ]
+]
+
+_FINAL_CODE = re.compile(
+    r"^(?:invalid|unsupported|unauthori[sz]ed|bad|incorrect|wrong|missing|unknown|no)_(?!error)"
+    r"|_(?:denied|required|not_found|disabled|expired|revoked|mismatch|forbidden|locked|invalid"
+    r"|not_allowed|not_permitted|not_supported)$"
+)
+_LATER_CODE = (
+    r"temporar|unavailable|time_?out|timed_out|overload|busy|maintenance|try_again"
+    r"|retry_later|please_retry|retryable"
+)
+_TRANSIENT_CODE = [
+    (re.compile(pattern), code)
+    for pattern, code in [
+        (r"in_progress|concurren|already_process|lock_row|pending", "request_in_progress"),
+        (r"throttl|rate_?limit|quota|too_many|slow_?down|over_?limit", "too_many_requests"),
+        (_LATER_CODE, "temporarily_unavailable"),
+        (r"^(?:internal|server)_", "server_error"),
+    ]
+]
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def is_busy(words: str) -> bool:
+    """Return whether the server is working on an equal request already."""
+    return bool(_BUSY.search(words)) and not _SPENT.search(words)
+
+
+def says_later(words: str) -> str | None:
+    """Return the error code of *words* that ask to come back later; ``None`` for others."""
+    if _TOO_MANY.search(words):
+        return "too_many_requests"
+    return "temporarily_unavailable" if _LATER.search(words) else None
+
+
+def code_in(words: str) -> str | None:
+    """Return the error code that *words* spell out, if they do."""
+    return next((code for pattern, code in _CODE_IN_WORDS if pattern.search(words)), None)
+
+
+def sounds_final(code: str) -> bool:
+    """Return whether a code that no list has blames the request, as "invalid_app_key" does."""
+    return bool(_FINAL_CODE.search(_snake(code)))
+
+
+def sounds_transient(code: str) -> str | None:
+    """Return the known code that a code which no list has resembles, if that is a passing one."""
+    if sounds_final(code):
+        return None
+    snake = _snake(code)
+    return next((known for pattern, known in _TRANSIENT_CODE if pattern.search(snake)), None)
+
+
+def last_part(code: str) -> str:
+    """Return the telling end of a URI, a URN or a dotted name, and other codes unchanged."""
+    code = code.strip().rstrip("/")
+    return code if re.search(r"\s", code) else re.split(r"[/#:.]", code)[-1]
+
+
+def _snake(code: str) -> str:
+    return re.sub(r"\W+", "_", _CAMEL.sub("_", last_part(code)[:200]).lower()).strip("_")

@@ -1,0 +1,154 @@
+"""Which kinds of providers a configuration may name, and what their classes are made with.
+
+A kind is one of ours, the name of an entry point in the group ``tokenkeeper.providers``, or the
+path of a class, ``package.module:Class``. To name a class is to have its module imported, so a
+configuration is trusted as the program itself is.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import PurePath
+from typing import Any
+
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.fork import late_import
+from tokenkeeper.providers.base import BaseOAuth2Provider
+
+__all__ = ["ENTRY_POINTS", "OURS", "Parameters", "parameters_of", "place_of", "provider_class"]
+
+ENTRY_POINTS = "tokenkeeper.providers"
+"""The group of entry points in which packages name their classes."""
+
+OURS = {
+    "azure": "tokenkeeper.providers.azure:AzureADProvider",
+    "generic": "tokenkeeper.providers.generic:GenericOAuth2Provider",
+}
+
+_PATH = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+
+
+def provider_class(kind: object) -> type[BaseOAuth2Provider]:
+    """Return the class that *kind* names. Its module is imported, if it was not.
+
+    :raises InvalidConfigurationError: if there is none, or it can't be used, with what to do.
+    """
+    path = OURS.get(kind) if isinstance(kind, str) else None
+    if path is None:
+        path = kind if isinstance(kind, str) and _PATH.fullmatch(kind) else _from_packages(kind)
+    module_name, _, name = path.partition(":")
+    module = _imported(module_name)
+    found = module
+    for step in name.split("."):
+        found = getattr(found, step, None)
+        if found is None:
+            near = _nearest(name, (n for n, v in vars(module).items() if inspect.isclass(v)))
+            raise _unfit(f"names {path}, but {module_name} has no {name}{near}")
+    if not (inspect.isclass(found) and issubclass(found, BaseOAuth2Provider)):
+        raise _unfit(f"names {path}, which is not a class derived from BaseOAuth2Provider")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise _unfit(f"names {path}, which is abstract: it needs a method {missing}")
+    return found
+
+
+def _from_packages(kind: object) -> str:
+    """Return the path of the class that an installed package calls *kind*."""
+    offered = {each.name: each.value for each in entry_points(group=ENTRY_POINTS)}
+    if isinstance(kind, str) and kind in offered:
+        path = offered[kind].partition("[")[0].replace(" ", "")
+        if _PATH.fullmatch(path):
+            return path
+        raise _unfit(f"names the entry point {kind!r}, whose value is not package.module:Class")
+    near = _nearest(kind, [*OURS, *offered]) if isinstance(kind, str) else ""
+    installed = "".join(f", {name!r}" for name in sorted(offered))
+    choices = f"{' or '.join(map(repr, OURS))}{installed}, or the path of a class"
+    raise _unfit(f"must be {choices}, package.module:Class{near}")
+
+
+def _imported(name: str) -> Any:
+    try:
+        return late_import(name)
+    except ModuleNotFoundError as missing:
+        if missing.name and f"{name}.".startswith(f"{missing.name}."):
+            problem = (
+                f"names the module {name}, which can't be found: install its package, or put its "
+                "directory on PYTHONPATH"
+            )
+        else:
+            problem = f"names the module {name}, which needs {missing.name}: install it"
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - its text may hold anything
+        problem = (
+            f"names the module {name}, which can't be imported: {type(error).__name__}"
+            f"{place_of(error)}"
+        )
+    raise _unfit(problem)
+
+
+def place_of(error: BaseException) -> str:
+    """Return where *error* was raised, as `` in FILE, line N``; its text is nobody's business."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" in {PurePath(error.filename).name}, line {error.lineno}"
+    _, *frames = traceback.extract_tb(error.__traceback__)  # the first is ours, which caught it
+    frames = [each for each in frames if not each.filename.startswith("<frozen")]
+    return f" in {PurePath(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a class is made with, by keyword.
+
+    :ivar names: of the parameters, those of its bases included where it passes them on.
+    :ivar required: those without a default.
+    :ivar takes_any: whether other names may be given too.
+    """
+
+    names: tuple[str, ...]
+    required: tuple[str, ...]
+    takes_any: bool
+
+
+def parameters_of(kind: type) -> Parameters:
+    """Return what the class *kind* is made with.
+
+    A constructor that ends with ``**options`` is taken to pass them on to that of its base.
+    """
+    names: dict[str, None] = {}
+    required: tuple[str, ...] | None = None
+    for each in kind.__mro__:
+        own = each.__dict__.get("__init__")
+        if own is None or each is object:
+            continue
+        found = list(_keywords(own))
+        names |= dict.fromkeys(parameter.name for parameter in found)
+        if required is None:
+            required = tuple(p.name for p in found if p.default is inspect.Parameter.empty)
+        if not _passes_on(own):
+            return Parameters(tuple(names), required, takes_any=False)
+    return Parameters(tuple(names), required or (), takes_any=True)
+
+
+def _keywords(constructor: Any) -> Iterator[inspect.Parameter]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    _, *parameters = inspect.signature(constructor).parameters.values()
+    return (each for each in parameters if each.kind in kinds)
+
+
+def _passes_on(constructor: Any) -> bool:
+    parameters = inspect.signature(constructor).parameters.values()
+    return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f". Did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def _unfit(problem: str) -> InvalidConfigurationError:
+    return InvalidConfigurationError(f"provider_type {problem}", field="provider_type")

@@ -256,7 +256,7 @@ def test_no_token_on_a_command_line():
     shown = re.compile(r"""(?:-H|--header|-u|-d|--data\S*)[ =]*["']?[^"'\n]*\$\(tokenkeeper get""")
     assert [place.name for place, text in texts.items() if shown.search(text)] == []
     piped = [place for place, text in texts.items() if "--format header | curl -H @-" in text]
-    assert {place.name for place in piped} == {"command-line.md", "tutorial.md", "get.py"}
+    assert {place.name for place in piped} >= {"command-line.md", "tutorial.md", "get.py"}
 
 
 def test_curl_reads_the_header_from_standard_input(start, server, tmp_path):

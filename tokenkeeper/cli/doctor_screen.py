@@ -73,7 +73,7 @@ class Screen(Silence):
     def _describe(self, entries: Mapping[str, Any]) -> None:
         for name, value in entries.items():
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            self._print(Text(f"  {name}: {text}", "dim"))
+            self._print(Text(escaped(f"  {name}: {text}"), "dim"))
 
     def show(self, report: Report) -> None:
         """Write the findings in a line each, and what to do about each below it."""

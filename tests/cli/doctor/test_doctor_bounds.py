@@ -149,7 +149,7 @@ OK_LINE = b"HTTP/1.1 200 Connection established\r\n"
     [
         (OK_LINE, b"X-Header: x\r\n", 0, "broke off the connection"),
         (OK_LINE, b"x" * 4096, 0, "broke off the connection"),
-        (b"", b"H", 0, "broke off the connection"),
+        (b"", b"H" * 512, 0, "broke off the connection"),
         (OK_LINE, b"X: x\r\n", 0.1, "no handshake within 1 s"),
         (b"", b"H", 0.1, "no handshake within 1 s"),
         (b"HTTP/1.1 503 Busy\r\n", b"X: x\r\n", 0, "HTTP 503"),

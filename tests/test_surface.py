@@ -71,7 +71,7 @@ FLOORS = [
     {"manager"},
     {"integrations"},
     {"testing"},
-    {"demo", "doctor", "cli", "__main__"},
+    {"demo", "doctor", "cli", "__main__", "_pyinstaller"},
 ]
 
 OWN_FLOOR = {"phrases", "verdict"}

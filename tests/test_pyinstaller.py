@@ -1,0 +1,112 @@
+"""The hooks for PyInstaller: what is imported by a string is named in them."""
+
+import ast
+import importlib.metadata
+import pkgutil
+import runpy
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+import tokenkeeper
+from tokenkeeper import _pyinstaller
+
+PACKAGE = Path(tokenkeeper.__file__).parent
+
+SEEN = {"cli", "demo", "doctor", "integrations", "testing", "_pyinstaller", "__main__.py"}
+"""What a program imports by a statement, which PyInstaller sees."""
+
+
+def collect_submodules(package, filter):  # noqa: A002 - as PyInstaller calls it
+    """Do what PyInstaller's function of this name does."""
+    found = sys.modules.get(package) or __import__(package, fromlist=["x"])
+    walked = pkgutil.walk_packages(found.__path__, f"{package}.")
+    return [name for name in (package, *(each.name for each in walked)) if filter(name)]
+
+
+@pytest.fixture(autouse=True)
+def pyinstaller(monkeypatch):
+    """Stand in for PyInstaller, which is no library of ours."""
+    hooks = types.ModuleType("PyInstaller.utils.hooks")
+    hooks.collect_submodules = collect_submodules
+    for name in ("PyInstaller", "PyInstaller.utils"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "PyInstaller.utils.hooks", hooks)
+
+
+def hidden_imports(hook):
+    (directory,) = _pyinstaller.get_hook_dirs()
+    return set(runpy.run_path(str(Path(directory) / f"hook-{hook}.py"))["hiddenimports"])
+
+
+def imported_by_strings(path):
+    """Return the modules that *path* imports by a string; ``None`` for one that is computed."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if name in ("late_import", "import_module", "__import__"):
+            argument = node.args[0]
+            yield argument.value if isinstance(argument, ast.Constant) else None
+
+
+def test_every_import_by_a_string():
+    """Each module that the package imports late is hidden from PyInstaller, and so is named."""
+    hidden = hidden_imports("tokenkeeper") | {"ctypes"}  # fork.py does without it
+    computed = set()
+    for path in PACKAGE.rglob("*.py"):
+        if path.relative_to(PACKAGE).parts[0] in SEEN:
+            continue
+        for name in imported_by_strings(path):
+            if name is None:
+                computed.add(path.relative_to(PACKAGE).as_posix())
+            else:
+                assert name in hidden, f"{path.name} imports {name}"
+    # The tables of these are looked through below.
+    assert computed <= {"__init__.py", "providers/__init__.py", "fork.py", "providers/kinds.py"}
+
+
+def test_every_public_name():
+    """The home of each public name is among them."""
+    hidden = hidden_imports("tokenkeeper")
+    for package in (tokenkeeper, tokenkeeper.providers):
+        for name in package.__all__:
+            home = getattr(getattr(package, name), "__module__", package.__name__)
+            assert home in hidden | {"builtins"}, name
+
+
+def test_testing():
+    """The modules behind ``tokenkeeper.testing`` are among those of its own hook."""
+    import tokenkeeper.testing
+
+    hidden = hidden_imports("tokenkeeper.testing")
+    for name in tokenkeeper.testing.__all__:
+        assert getattr(tokenkeeper.testing, name).__module__ in hidden
+    assert "tokenkeeper.testing.plugin" not in hidden
+
+
+def test_no_library_that_nobody_asked_for():
+    """Integrations, and with them their libraries, come along where a program imports them."""
+    for name in hidden_imports("tokenkeeper"):
+        assert not name.startswith(("tokenkeeper.integrations", "tokenkeeper.cli"))
+
+
+def test_pyinstaller_finds_them():
+    """The installed package has the entry point that PyInstaller looks for."""
+    (found,) = (
+        each
+        for each in importlib.metadata.entry_points(group="pyinstaller40")
+        if each.value.startswith("tokenkeeper.")
+    )
+    assert found.name == "hook-dirs"
+    assert found.load()() == _pyinstaller.get_hook_dirs()
+
+
+def test_hooks_are_in_the_package():
+    """Their files, whose names are no names of modules, are where the package is."""
+    names = {path.name for path in Path(_pyinstaller.get_hook_dirs()[0]).glob("hook-*.py")}
+    assert names == {"hook-tokenkeeper.py", "hook-tokenkeeper.testing.py"}
+    assert subprocess.run([sys.executable, "-c", "import tokenkeeper._pyinstaller"]).returncode == 0

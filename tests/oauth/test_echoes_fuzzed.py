@@ -24,7 +24,7 @@ from tokenkeeper import (
     RetryPolicy,
     TokenKeeper,
 )
-from tokenkeeper.oauth.redaction import sanitize as tame
+from tokenkeeper.oauth.redaction import sanitize
 
 ONCE = RetryPolicy(attempts=1)
 
@@ -182,7 +182,7 @@ def test_tokens_are_not_shown_either(secret, encode, refresh):
 def test_how_others_encode(encode):
     """JavaScript and PHP leave other characters alone than Python does."""
     secret = 'pa/ss!w(rd)="é'
-    assert tame(f"you sent {encode(secret)} to us", [secret]) == "you sent [hidden] to us"
+    assert sanitize(f"you sent {encode(secret)} to us", [secret]) == "you sent [hidden] to us"
 
 
 # ---- Entra ID, by way of msal

@@ -9,7 +9,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from tokenkeeper.oauth.words import tame
+from tokenkeeper.oauth.redaction import sanitize
 
 __all__ = ["Certificate", "read_certificate"]
 
@@ -69,7 +69,7 @@ def _hosts(parsed: x509.Certificate) -> tuple[str, ...]:
         *names.get_values_for_type(x509.DNSName),
         *map(str, names.get_values_for_type(x509.IPAddress)),
     ]
-    return tuple(tame(each, limit=100) for each in found)
+    return tuple(sanitize(each, limit=100) for each in found)
 
 
 def _name(name: x509.Name) -> str:
@@ -79,4 +79,4 @@ def _name(name: x509.Name) -> str:
         for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
         for attribute in name.get_attributes_for_oid(kind)
     ]
-    return tame(", ".join(parts) or name.rfc4514_string(), limit=150)
+    return sanitize(", ".join(parts) or name.rfc4514_string(), limit=150)

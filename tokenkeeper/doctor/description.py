@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tokenkeeper.checks import names_a_secret, shown_url
-from tokenkeeper.oauth.words import tame
+from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["description_of", "worth_showing"]
@@ -40,7 +40,7 @@ def description_of(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) ->
     except Exception as error:  # noqa: BLE001 - its text may hold a secret
         return {"describe": f"raised {type(error).__name__}"}
     return {
-        tame(name, hidden, limit=LONGEST): "[hidden]"
+        sanitize(name, hidden, limit=LONGEST): "[hidden]"
         if value and not isinstance(value, bool) and _is_secret(str(name))
         else _plain(value, hidden)
         for name, value in entries
@@ -70,4 +70,4 @@ def _plain(value: Any, secrets: list[str]) -> Any:
     text = str(value)
     if text.startswith(("https://", "http://")):
         text = shown_url(text)
-    return tame(text, secrets, limit=LONGEST)
+    return sanitize(text, secrets, limit=LONGEST)

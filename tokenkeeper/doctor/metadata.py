@@ -14,9 +14,9 @@ from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok
 from tokenkeeper.doctor.visit import Fetched, Visit
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.error_body import read_error
+from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.oauth.verdict import judge
-from tokenkeeper.oauth.words import tame
 
 __all__ = ["SKEW_SECONDS", "look_at_clock", "look_at_metadata"]
 
@@ -160,7 +160,7 @@ def _none(visit: Visit, needed: bool) -> Finding:
         return note("the server publishes none where it can be guessed; the token endpoint counts")
     (fetched,) = visit.fetched
     said = read_error(fetched.answer)
-    words = f": {tame(said.words)}" if said.words else ""
+    words = f": {sanitize(said.words)}" if said.words else ""
     verdict = judge(said.codes, said.words, fetched.answer.status)
     advice = verdict.advice if verdict.code else "check authority and tenant_id"
     return failure(f"none at {fetched.url} (HTTP {fetched.answer.status}){words}", advice)
@@ -169,7 +169,7 @@ def _none(visit: Visit, needed: bool) -> Finding:
 def _judge(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> list[Finding]:
     subject = visit.subject
     findings = []
-    theirs = tame(content["token_endpoint"].partition("?")[0])
+    theirs = sanitize(content["token_endpoint"].partition("?")[0])
     if _names_our_endpoint(visit, content):
         findings.append(ok(f"token endpoint {theirs}"))
     else:
@@ -182,7 +182,8 @@ def _judge(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> list[F
     if subject.kind != "azure" and not _names_its_issuer(fetched, content):
         findings.append(
             warning(
-                f"the issuer calls itself {tame(content.get('issuer'))}, and not {fetched.issuer}",
+                f"the issuer calls itself {sanitize(content.get('issuer'))}, "
+                f"and not {fetched.issuer}",
                 "have its operator correct it: clients that go by RFC 8414 §3.3 refuse it",
             )
         )
@@ -204,6 +205,6 @@ def _judge(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> list[F
         if wanted in listed:
             findings.append(ok(f"{wanted} is supported"))
         else:
-            what = tame(", ".join(map(str, listed))) or "none"
+            what = sanitize(", ".join(map(str, listed))) or "none"
             findings.append(warning(f"{wanted} is not among {key}: {what}", advice))
     return findings

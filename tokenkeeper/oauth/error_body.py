@@ -39,7 +39,7 @@ class Form(Enum):
 
 @dataclass(frozen=True, repr=False)
 class Said:
-    """What a server said, word for word. Never show it before it was made tame.
+    """What a server said, word for word. Never show it before it was sanitized.
 
     :ivar form: the kind of its body.
     :ivar codes: its error codes, the most telling one first.

@@ -12,8 +12,8 @@ import urllib3.exceptions
 
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.network import family_of, network_reason
+from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.verdict import CODES
-from tokenkeeper.oauth.words import tame
 
 __all__ = ["TooLongError", "explain"]
 
@@ -48,7 +48,7 @@ def explain(
     """
     family = list(family_of(error))
     problem, advice, transient, reason = _diagnose(error, family, connecting, reading)
-    host = tame(url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2])
+    host = sanitize(url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2])
     ours = TokenAcquisitionError(
         f"provider {provider_name!r}: no answer from {host}: {problem}. {advice}.",
         provider_name=provider_name,
@@ -144,7 +144,7 @@ def _diagnose_tls(
 ) -> _Diagnosis:
     if refused is not None:
         reason = getattr(refused, "verify_message", "") or "it could not be verified"
-        problem = f"TLS: the certificate was not accepted ({tame(reason)})"
+        problem = f"TLS: the certificate was not accepted ({sanitize(reason)})"
         return _Diagnosis(problem, _tls_advice(reason), False, "tls")
     if getattr(broken, "library", None) in ("X509", "PEM"):
         return _Diagnosis(

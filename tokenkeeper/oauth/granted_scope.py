@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.exchange import Expected
-from tokenkeeper.oauth.words import tame
+from tokenkeeper.oauth.redaction import sanitize
 
 __all__ = ["warn_if_narrowed"]
 
@@ -26,7 +26,7 @@ def warn_if_narrowed(token: OAuth2Token, asked: str | None, expected: Expected) 
         if each not in granted and each not in _NEVER_LISTED and not each.endswith("/.default")
     ]
     if missing:
-        names = tame(" ".join(missing), expected.secrets, limit=200)
+        names = sanitize(" ".join(missing), expected.secrets, limit=200)
         expected.warn_once(
             f"scope without {' '.join(sorted(missing))}",
             f"the server granted a narrower scope than was asked for. Missing: {names}. "

@@ -15,8 +15,8 @@ from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.hiding import HIDDEN
 from tokenkeeper.oauth.error_body import Form, Said, read_error
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
+from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.verdict import Verdict, judge, known_code, spelling_of
-from tokenkeeper.oauth.words import tame
 
 __all__ = ["refusal", "retry_after"]
 
@@ -38,7 +38,7 @@ def refusal(answer: HttpAnswer, expected: Expected, problem: str = "") -> TokenA
     if wait is None:
         wait = said.wait_seconds
     verdict = _judge(answer, said, wait, expected, problem)
-    code, description = _code(said, secrets), tame(said.words, secrets, limit=240)
+    code, description = _code(said, secrets), sanitize(said.words, secrets, limit=240)
     happened, advice = _in_words(answer, said, problem, verdict, expected, secrets)
     failed = f"provider {expected.provider_name!r}: token request failed (HTTP {answer.status})"
     sentences = [
@@ -77,7 +77,7 @@ def _code(said: Said, secrets: list[str]) -> str | None:
     if raw is None:
         return None
     # A known code is written as our table has it: none of that is the server's.
-    return spelling_of(raw) or tame(raw, secrets, limit=100) or None
+    return spelling_of(raw) or sanitize(raw, secrets, limit=100) or None
 
 
 def _judge(
@@ -127,10 +127,10 @@ def _in_words(
 
 
 def _quoted(said: Said, secrets: list[str]) -> str:
-    words = tame(said.words, secrets, limit=240)
+    words = sanitize(said.words, secrets, limit=240)
     shown = []
     for code in [code for code in said.codes if code not in said.words][:2] or said.codes[:1]:
-        tamed = tame(code, secrets, limit=100)
+        tamed = sanitize(code, secrets, limit=100)
         # A known code that a secret is part of is written as our table has it.
         shown.append(spelling_of(code) or tamed if HIDDEN in tamed else tamed)
     codes = ", ".join(filter(None, shown))
@@ -145,7 +145,7 @@ def _redirect(answer: HttpAnswer, secrets: list[str]) -> tuple[str, str]:
         host = urlsplit(answer.headers.get("location", "").strip()).hostname
     except ValueError:
         host = None
-    to = f" to {tame(host, secrets, limit=100)}" if host else ""
+    to = f" to {sanitize(host, secrets, limit=100)}" if host else ""
     return (
         f"the token endpoint redirects{to}",
         "The secret is not sent after a redirect. Set token_url to the URL that it really has.",

@@ -20,9 +20,9 @@ from tokenkeeper.oauth.lifetime import (
 )
 from tokenkeeper.oauth.members import Members, UnusableAnswer, read_members
 from tokenkeeper.oauth.moments import as_moment
+from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.token_errors import refusal, retry_after
 from tokenkeeper.oauth.token_type import read_token_type
-from tokenkeeper.oauth.words import tame
 
 __all__ = [
     "DEFAULT_LIFETIME_SECONDS",
@@ -97,7 +97,7 @@ def _access_token(content: Members, expected: Expected) -> str:
     if not values:
         names = ", ".join(content) or "nothing"
         raise UnusableAnswer(
-            f"has no access_token, only: {tame(names, expected.secrets, limit=100)}"
+            f"has no access_token, only: {sanitize(names, expected.secrets, limit=100)}"
         )
     token = values[0]
     if any(value != token for value in values):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tokenkeeper.oauth.exchange import Expected
 from tokenkeeper.oauth.members import Members, UnusableAnswer
-from tokenkeeper.oauth.words import tame
+from tokenkeeper.oauth.redaction import sanitize
 
 __all__ = ["read_token_type"]
 
@@ -46,7 +46,7 @@ def read_token_type(content: Members, expected: Expected) -> str:
             return kind if kind.lower() == "bearer" else BEARER
     if not kinds:
         return BEARER
-    shown = tame(kinds[-1], expected.secrets, limit=50)
+    shown = sanitize(kinds[-1], expected.secrets, limit=50)
     raise UnusableAnswer(
         f'has a token_type other than Bearer, "{shown}": ask the server for a bearer token, or, if '
         f'the API takes this one in an "Authorization: Bearer" header, list "{shown}" in '

@@ -133,7 +133,8 @@ def test_by_default_they_are_ignored(server, make_keeper, make_provider):
     """A provider that did not opt in renews by client credentials, and keeps no refresh token."""
     server.add_client("client", refresh_tokens=True, grant_types=BOTH)
     keeper = make_keeper(make_provider("api", "client"))
-    assert keeper.get_oauth2_token("api").refresh_token is None
+    keeper.get_token("api")
+    assert keeper._held["api"].token.refresh_token is None
     keeper.get_token("api", force_refresh=True)
     stats = server.stats("client")
     assert (stats["grants_by_client_credentials"], stats["grants_by_refresh_token"]) == (2, 0)

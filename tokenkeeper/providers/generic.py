@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from tokenkeeper.checks import checked_switch, checked_words, shown_url
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
@@ -14,7 +14,6 @@ from tokenkeeper.hiding import without_frames
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.request_style import (
-    RequestFormat,
     RequestStyle,
     checked_accept,
     checked_grant_type,
@@ -84,7 +83,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         send_client_id: bool = False,
         form_encode_credentials: bool = True,
         grant_type: str = "client_credentials",
-        request_format: RequestFormat = "form",
+        request_format: Literal["form", "json", "query"] = "form",
         accept: str = "application/json",
         headers: Mapping[str, str] | None = None,
         default_lifetime_seconds: float = DEFAULT_LIFETIME_SECONDS,

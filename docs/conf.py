@@ -31,13 +31,13 @@ copybutton_prompt_text = "$ "
 # There is no network to look up other projects' names in, so those are named here. Any other name
 # that leads nowhere is an error.
 OTHERS = (
-    "azure|collections|datetime|google|grpc|httpx|opentelemetry|os|prometheus_client|requests|tenacity"
+    "azure|collections|contextvars|datetime|google|grpc|httpx|opentelemetry|os|prometheus_client|requests|tenacity"
     "|threading"
 )
 nitpick_ignore_regex = [
-    (r"py:.*", rf"({OTHERS})\..*"),
+    (r"py:.*", rf"({OTHERS})(\..*)?"),
     (r"py:class", r"(Async)?(TokenCredential|TokenProvider|HttpTransport)"),
-    (r"py:class", r"AccessTokenInfo|TokenRequestOptions"),
+    (r"py:class", r"AccessTokenInfo|TokenRequestOptions|_Credential"),
     (r"py:class", r"Outcome|tuple\[float|tokenkeeper\.testing\.events\.E"),
 ]
 suppress_warnings = ["ref.python"]  # each client library's module has a KeeperAuth of its own

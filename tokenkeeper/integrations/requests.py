@@ -61,21 +61,10 @@ class KeeperAuth(StaysHere, requests.auth.AuthBase):
         self._hosts.check(request.url or "")
         token = Hidden(self._keeper.get_token(self._provider_name, timeout=self._timeout))
         request.headers["Authorization"] = f"Bearer {token.text}"
-        answer = _Answer(self, token, position_of(request.body))
+        whose = self._keeper, self._provider_name
+        answer = _Answer(*whose, self._timeout, token, position_of(request.body))
         request.register_hook("response", answer.arrived)  # type: ignore[no-untyped-call]
         return request
-
-    def renew(self, refused: Hidden[str]) -> Hidden[str]:
-        """Return a token in place of *refused*, or the same if there is no other."""
-        return renewed(self._keeper, self._provider_name, refused, self._timeout)
-
-    def would_reject(self, refused: Hidden[str]) -> bool:
-        """Return whether *refused* is not renewed now."""
-        return would_reject(self._keeper, self._provider_name, refused)
-
-    def let_go(self, refused: Hidden[str]) -> None:
-        """Have *refused* renewed, for callers that come later."""
-        let_go(self._keeper, self._provider_name, refused)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, KeeperAuth) and vars(self) == vars(other)
@@ -87,8 +76,17 @@ class KeeperAuth(StaysHere, requests.auth.AuthBase):
 class _Answer:
     """Waits for the answer to one request, and to those that redirects make of it."""
 
-    def __init__(self, auth: KeeperAuth, token: Hidden[str], position: int | None) -> None:
-        self._auth = auth
+    def __init__(
+        self,
+        keeper: TokenKeeper,
+        provider_name: str,
+        timeout: float | None,
+        token: Hidden[str],
+        position: int | None,
+    ) -> None:
+        self._keeper = keeper
+        self._provider_name = provider_name
+        self._timeout = timeout
         self._token = token
         self._position = position
         self._sent_again: requests.PreparedRequest | None = None
@@ -104,14 +102,15 @@ class _Answer:
         refused_twice = self._sent_again is not None
         if response.status_code != 401 or not carried or refused_twice:
             return response
-        if self._auth.would_reject(self._token) or not rewind(request.body, self._position):
-            self._auth.let_go(self._token)
+        whose = self._keeper, self._provider_name
+        if would_reject(*whose, self._token) or not rewind(request.body, self._position):
+            let_go(*whose, self._token)
             return response
         if not options.get("stream"):  # what else it says counts for nothing
             with suppress(requests.RequestException):
                 _ = response.content  # read to the end, the connection can be used again
         response.close()
-        self._token = self._auth.renew(self._token)
+        self._token = renewed(*whose, self._token, self._timeout)
         self._sent_again = request
         response.request = request.copy()
         # Changed in place: requests makes what follows a redirect of this one, hooks and all.

@@ -292,7 +292,7 @@ def test_the_tutorial_in_a_shell(terminal, tmp_path):
         "\nprovider  state ",
         "\nbilling   ",
         '\n{"path": "/api/things"}',
-        "failed  credentials",
+        "failed  token request",
         "ended with 17",
         "TokenAcquired provider_name=billing",
         "TokenRenewed provider_name=billing",

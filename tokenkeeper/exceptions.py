@@ -144,8 +144,8 @@ class TokenRefreshError(TokenAcquisitionError):
 class TokenRejectedError(TokenAcquisitionError):
     """An API refused a token that was just granted, so another one is not requested at once.
 
-    Only :meth:`~tokenkeeper.TokenKeeper.renew_refused` raises it. ``get_token`` goes on returning the token:
-    other APIs may accept it.
+    Only :meth:`~tokenkeeper.TokenKeeper.renew_refused` raises it. ``get_token`` goes on returning
+    the token: other APIs may accept it.
 
     :ivar retry_after: the seconds after which a refusal may cause a token request again.
     """

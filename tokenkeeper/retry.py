@@ -103,8 +103,8 @@ DEFAULT_RETRY = RetryPolicy()
 def is_transient(error: BaseException) -> bool:
     """Return whether trying again, with nothing changed, may work.
 
-    A :class:`~tokenkeeper.exceptions.TokenAcquisitionError` says so itself (``error.transient``). Of other
-    errors, connection errors and timeouts may pass; all else is final.
+    A :class:`~tokenkeeper.exceptions.TokenAcquisitionError` says so itself (``error.transient``).
+    Of other errors, connection errors and timeouts may pass; all else is final.
     """
     if isinstance(error, TokenAcquisitionError):
         return error.transient

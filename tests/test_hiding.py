@@ -34,7 +34,7 @@ from tokenkeeper.checks import shown_url
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.held import HeldToken
 from tokenkeeper.hiding import Hidden
-from tokenkeeper.integrations.requests import KeeperAuth, _Answer
+from tokenkeeper.integrations.requests import _Answer
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.transport import HttpTransport, _Authorization
@@ -79,7 +79,7 @@ HOLDERS = {
     "keeper": keeper,
     "manager": lambda: OAuth2TokenManager(keeper()),
     "auth": lambda: keeper().auth("api"),
-    "answer to a request": lambda: _Answer(KeeperAuth(keeper(), "api"), Hidden(TOKEN), None),
+    "answer to a request": lambda: _Answer(keeper(), "api", None, Hidden(TOKEN), None),
     "generic": lambda: GenericOAuth2Provider(config()),
     "azure": lambda: AzureADProvider("api", "id", SECRET, "contoso.example"),
     "static": lambda: StaticProvider("api", TOKEN),

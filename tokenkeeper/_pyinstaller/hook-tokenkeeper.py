@@ -15,6 +15,7 @@ SEEN = tuple(
 hiddenimports = [
     *collect_submodules("tokenkeeper", filter=lambda name: not name.startswith(SEEN)),
     "anyio._backends._asyncio",
+    "asyncio",
     "msal",
     "msal.authority",
 ]

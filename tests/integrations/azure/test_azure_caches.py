@@ -10,7 +10,7 @@ from azure.identity import ClientSecretCredential, CredentialUnavailableError
 from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
 from servers.entra import CLIENT_ID, SECRET, TENANT, Entra
 
-from tokenkeeper import TokenAcquisitionError, TokenKeeper, TokenRejectedError
+from tokenkeeper import TokenAcquisitionError, TokenKeeper, TokenRejectedError, portal
 from tokenkeeper.integrations.azure import CredentialProvider
 from tokenkeeper.testing import SteppedClock
 
@@ -166,8 +166,7 @@ def test_azure_identity(tmp_path, keeper, kind):
         assert renewed != token
         assert keeper.get_token("storage") == renewed
         assert len(entra.requests) == 2
-        if kind is ClientSecretCredential:
-            credential.close()
+        portal.call(credential.close)
 
 
 @pytest.mark.parametrize(

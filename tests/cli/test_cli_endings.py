@@ -120,7 +120,7 @@ def test_ctrl_c_at_the_doctor(terminal, server):
     """While a step takes its time a terminal shows which, and Ctrl-C leaves a cursor there too."""
     with server.outage("stall"):
         process, end = terminal("doctor", "billing", "--timeout", "60")
-        shown(end, until=b"credentials ...")
+        shown(end, until=b"token request ...")
         process.send_signal(signal.SIGINT)
         rest = shown(end)
         assert process.communicate(timeout=20) == (None, "")

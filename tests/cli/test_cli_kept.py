@@ -5,9 +5,7 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -300,30 +298,45 @@ class TestFiles:
         assert [file.name for file in shelf.directory.iterdir()] == ["key"]
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="nobody says who waits for a lock")
-def test_many_processes_make_one_request(start, tokenkeeper, cache, server):
+REPORTS_ITS_WAIT = """
+import os
+from pathlib import Path
+
+import filelock
+
+place = Path(os.environ["WAITING"])
+acquire = filelock.FileLock.acquire
+
+
+def report_and_acquire(self, *arguments, **options):
+    (place / str(os.getpid())).touch()
+    return acquire(self, *arguments, **options)
+
+
+filelock.FileLock.acquire = report_and_acquire
+"""
+
+
+def test_many_processes_make_one_request(start, tokenkeeper, cache, server, tmp_path, environment):
     """Eight commands that meet at the lock cause one token request and print one token."""
     tokenkeeper("get", "billing")
     (lock,) = cache.glob("*.lock")
     for kept in cache.glob("*.json"):
         kept.unlink()
-    waiting = set()
-
-    def look_who_waits():
-        for process in processes:
-            assert process.poll() is None, "it did not wait"
-            with suppress(OSError):  # a descriptor may be closed meanwhile
-                for fd in Path(f"/proc/{process.pid}/fd").iterdir():
-                    if fd.readlink() == lock:
-                        waiting.add(process.pid)
-
+    waiting, startup = tmp_path / "waiting", tmp_path / "startup"
+    waiting.mkdir()
+    startup.mkdir()
+    (startup / "sitecustomize.py").write_text(REPORTS_ITS_WAIT)
+    environment.setenv("WAITING", str(waiting))
+    environment.setenv("PYTHONPATH", str(startup))
     with FileLock(lock):
         processes = [start("get", "billing") for _ in range(8)]
-        ends = time.monotonic() + 60
-        while len(waiting) < len(processes):
-            look_who_waits()
-            assert time.monotonic() < ends, f"{len(waiting)} wait"
-            assert server.stats().token_requests == 1, "one asked without the lock"
+        ends = time.monotonic() + 100
+        while {int(each.name) for each in waiting.iterdir()} != {each.pid for each in processes}:
+            assert time.monotonic() < ends, "they do not come to the lock"
+            assert all(each.poll() is None for each in processes), "one did not wait"
+            time.sleep(0.01)
+        assert server.stats().token_requests == 1, "one asked without the lock"
     told = [process.communicate(timeout=100) for process in processes]
     assert {words for _, words in told} == {""}
     assert len({token for token, _ in told}) == 1

@@ -17,6 +17,10 @@ __all__ = ["Crew"]
 
 _log = logging.getLogger("tokenkeeper.crew")
 
+TRUSTED_SECONDS = 0.1
+"""How long a running refresher is taken for granted. Asking for the process id costs readers inside
+the buffer more than all the rest, and only a fork in C makes it necessary."""
+
 
 class Crew:
     """A refresher, its workers, and the event that tells them to go. Thread-safe.
@@ -29,6 +33,8 @@ class Crew:
     :param renew: called with the key of each token that is due; must not keep a keeper alive.
     :param look: called by the refresher whenever it wakes; likewise.
     :ivar background: whether there still are: not where the host starts none.
+    :ivar trusted_until: until when readers inside the buffer need not ask :meth:`in_background`,
+        on the clock; it was true a moment ago.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class Crew:
         # As many as there are hooks: one that hangs keeps its thread, and nothing else.
         self._notifiers = Workers(math.inf, "tokenkeeper-notifier")
         self.refresher: Refresher = Refresher(self._clock, self._renew, self._look)
+        self.trusted_until = -math.inf
 
     def notify(self, call: Callable[[], None]) -> bool:
         """Have *call* made on a thread that nobody waits for; ``False`` if there is none."""
@@ -69,11 +76,15 @@ class Crew:
     def in_background(self) -> bool:
         """Say whether the refresher renews, and start it where it should and does not yet.
 
-        A reader inside the buffer asks this, takes no lock for it, and goes on with its token.
+        A reader inside the buffer asks this now and then, takes no lock for it, and goes on with
+        its token.
         """
-        notice_fork()  # the thread of a parent seems to run here
-        if self.refresher.is_running or not self.background:
-            return self.background
+        notice_fork()  # or the thread of a parent would seem to run here
+        if not self.background:
+            return False
+        if self.refresher.is_running:
+            self.trusted_until = self._clock.monotonic() + TRUSTED_SECONDS
+            return True
         try:
             self.refresher.start()
         except RuntimeError:
@@ -85,6 +96,7 @@ class Crew:
     def go_inline(self, timeout: float) -> None:
         """End the threads, so that who still asks renews inline."""
         self.background = False
+        self.trusted_until = -math.inf
         self.dismiss(timeout)
 
     def leave(self, timeout: float) -> None:

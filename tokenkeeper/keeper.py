@@ -152,7 +152,12 @@ class TokenKeeper(StaysHere):
             now = self._now  # CPython 3.11 calls a local faster than an attribute
             if now() < held.stale_at and not force_refresh:
                 return held.access_token
-            if now() < held.dead_at and not force_refresh and self._crew.in_background():
+            crew, moment = self._crew, now()
+            if (
+                moment < held.dead_at
+                and not force_refresh
+                and (moment < crew.trusted_until or crew.in_background())
+            ):
                 return held.access_token
         except (KeyError, TypeError):  # TypeError: a name that cannot be one, such as a list
             pass

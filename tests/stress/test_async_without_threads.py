@@ -138,6 +138,8 @@ def test_other_errors_are_the_providers(kit, make_keeper):
 
 LIMITED = """
 import asyncio, os, resource, sys, threading
+# That user may not read where these are, so they are imported before.
+import anyio._backends._asyncio, anyio.from_thread, anyio.to_thread, tokenkeeper.manager
 from datetime import UTC, datetime, timedelta
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token, OAuth2TokenManager, TokenKeeper
 

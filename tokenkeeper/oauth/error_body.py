@@ -340,11 +340,17 @@ _NAMED_SECRET = re.compile(
     r"(\w*(?:token|secret|passw|assertion|credential)\w*[\"']?\s*[=:]\s*)\S+", re.I
 )
 _SCHEME = re.compile(r"\b(bearer|basic|dpop|token)\s+\S{6,}", re.I)
+_GRANT = re.compile(r"(access|refresh|id)_?token[\"']?\s*[:=]", re.I)
 _LONG_WORD = re.compile(r"(?=\S*\d)\S{20,}|\S{32,}")
 
 
 def _excerpt(text: str) -> str:
-    """Return the beginning of *text* without what may be a token: long words, and named ones."""
+    """Return the beginning of *text* without what may be a token: long words, and named ones.
+
+    Nothing is returned of what may be a grant that was cut short or corrupted.
+    """
+    if _GRANT.search(text):
+        return ""
     text = " ".join(text[:400].split())
     if len(text.split()) < 2 and len(text) > 30:
         return ""  # a lone word of that length may be the token itself

@@ -35,9 +35,9 @@ MAY_PASS = {
 FINAL = {
     "truncate, and nothing tells": (faults.TRUNCATE_UNTOLD, "not JSON"),
     "say less than comes": (faults.TOO_SHORT, "not JSON"),
-    "corrupt JSON": (faults.JSON_BYTE, "not UTF-8"),
+    "corrupt JSON": (faults.JSON_BYTE, "has no access_token"),
     "corrupt JSON's brace": (faults.JSON_BRACE, "not JSON"),
-    "corrupt the token": (faults.TOKEN_BYTE, "not UTF-8"),
+    "corrupt the token": (faults.TOKEN_BYTE, "does not fit into a header"),
 }
 HARMLESS = {
     "reset after the answer": faults.RESET_AFTER,

@@ -77,5 +77,5 @@ def test_a_refusal(kit, make_client, proxy):
     proxy.always(faults.JSON_BYTE)
     outcomes = crowd(kit, client)
     (text,) = {str(error) for error in outcomes}
-    assert "not UTF-8" in text
+    assert "has no access_token" in text
     assert proxy.tries == 1

@@ -41,7 +41,7 @@ def test_floors_are_the_lower_bounds():
 PUBLISHED_FIXES = {
     "aiohttp": (3, 14, 4),
     "anyio": (4, 14, 2),
-    "azure-core": (1, 38),
+    "azure-core": (1, 38, 3),
     "click": (8, 3, 3),
     "cryptography": (50,),
     "filelock": (3, 30),

@@ -56,7 +56,7 @@ class TestGet:
         """An unknown name is answered with those that there are, and the exit code 2."""
         result = tokenkeeper("get", "biling")
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "no provider 'biling': it has billing, wrong" in result.stderr
+        assert "no provider 'biling'. Did you mean 'billing'? It has billing, wrong" in result.stderr
 
     def test_a_variable_of_ones_own(self, tokenkeeper):
         """--variable names what --format env sets; what is no name of a variable is refused."""
@@ -111,7 +111,7 @@ class TestList:
         config.write_text("oauth2: []")
         assert tokenkeeper("list").exit_code == tokenkeeper("status").exit_code == 0
         assert "describes no provider" in tokenkeeper("config", "check", str(config)).stderr
-        assert "it has none" in tokenkeeper("get", "billing").stderr
+        assert "It has none" in tokenkeeper("get", "billing").stderr
 
     def test_the_option_counts_before_the_variable(self, tokenkeeper, tmp_path):
         """A file that is named on the command line is the one."""

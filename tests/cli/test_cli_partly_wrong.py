@@ -91,7 +91,7 @@ def test_a_name_that_is_taken(partly_wrong, tokenkeeper):
 
 def test_an_unknown_name(partly_wrong, tokenkeeper):
     """It is among the names that there are."""
-    assert "it has billing, wrong, lame" in tokenkeeper("get", "biling").stderr
+    assert "It has billing, wrong, lame" in tokenkeeper("get", "biling").stderr
 
 
 def test_config_check(partly_wrong, tokenkeeper):

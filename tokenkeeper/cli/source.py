@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import stat
@@ -166,9 +167,11 @@ class Source:
         there = described.names
         for name in wanted:
             if name not in there:
+                nearest = difflib.get_close_matches(name, there, n=1)
+                advice = f" Did you mean {nearest[0]!r}?" if nearest else ""
                 raise UnknownProviderError(
-                    f"{escaped(self.path.name)} describes no provider {name!r}: "
-                    f"it has {', '.join(map(escaped, there)) or 'none'}",
+                    f"{escaped(self.path.name)} describes no provider {name!r}.{advice} "
+                    f"It has {', '.join(map(escaped, there)) or 'none'}",
                     provider_name=name,
                 )
         described.raise_if_wrong(wanted)

@@ -56,7 +56,8 @@ class TestGet:
         """An unknown name is answered with those that there are, and the exit code 2."""
         result = tokenkeeper("get", "biling")
         assert (result.exit_code, result.stdout) == (2, "")
-        assert "no provider 'biling'. Did you mean 'billing'? It has billing, wrong" in result.stderr
+        expected = "no provider 'biling'. Did you mean 'billing'? It has billing, wrong"
+        assert expected in result.stderr
 
     def test_a_variable_of_ones_own(self, tokenkeeper):
         """--variable names what --format env sets; what is no name of a variable is refused."""

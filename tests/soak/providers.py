@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from base64 import b64encode
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -37,9 +38,19 @@ class WatchedProvider(GenericOAuth2Provider):
             **options,
         )
         self.watch = watch
+        self._began = threading.local()  # when this thread's attempt did, if it has made a request
+
+    def refresh_token(self, token):
+        self._began.at = boot()
+        try:
+            return super().refresh_token(token)
+        finally:
+            self._began.at = None
 
     def _request(self, grant, scope):
-        with self.watch.request() as granted:
+        # Where a refresh failed, the grant belongs to the same attempt, and the keeper counts the
+        # token's life from the beginning of that.
+        with self.watch.request(getattr(self._began, "at", None)) as granted:
             token = super()._request(grant, scope)
             granted(token.access_token)
             return token

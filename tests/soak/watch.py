@@ -75,8 +75,11 @@ class Watch:
         self._sealed = True
 
     @contextmanager
-    def request(self):
-        """Watch one request; yields what takes down the token that it brought."""
+    def request(self, began=None):
+        """Watch one request; yields what takes down the token that it brought.
+
+        :param began: when its attempt did, if that made another request before.
+        """
         self.books["requests"] += 1
         if self._sealed:
             raise ConnectionError("the books are closed")
@@ -104,10 +107,11 @@ class Watch:
             self.books["grants"] += 1
             self.books["early"] += early
             self.books["in time"] += back < left + use_seconds(self.lifetime)
-            self.sent[token] = sent
+            since = sent if began is None else began
+            self.sent[token] = since
             if len(self.sent) > REMEMBERED:
                 self.sent.pop(next(iter(self.sent)), None)
-            self._need = (sent, back)
+            self._need = (since, back)
 
         try:
             yield granted

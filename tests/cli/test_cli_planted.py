@@ -264,7 +264,7 @@ def test_curl_reads_the_header_from_standard_input(start, server, tmp_path):
     try:
         subprocess.run(["curl", "--version"], check=True, capture_output=True)
     except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("there is no curl")
+        pytest.skip("curl is not installed")
     process = start("get", "billing", "--format", "header")
     command = ["curl", "-sS", "--noproxy", "*", "-w", "%{http_code}", "-o", os.devnull]
     done = subprocess.run(

@@ -235,7 +235,7 @@ NAMES = {
 
 @pytest.mark.parametrize(("written", "asked"), NAMES.items())
 def test_names_in_other_letters(monkeypatch, written, asked):
-    """A host is looked up as the request does, which goes by IDNA 2008."""
+    """The doctor looks up a host as the request does, by IDNA 2008."""
     seen = []
 
     def resolve(host, *_):

@@ -83,40 +83,28 @@ def without_frames(function: Callable[_P, _T]) -> Callable[_P, _T]:
     For functions whose own frames, or those below, hold secrets. The exception is the same
     object; only the way to it is gone.
     """
+    return _forgetting(function, causes=True)
 
+
+def without_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Do the same for a function that is called with a secret; causes keep their frames."""
+    return _forgetting(function, causes=False)
+
+
+def _forgetting(function: Callable[_P, _T], *, causes: bool) -> Callable[_P, _T]:
     @wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         handled_before = sys.exception()
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
-            forget_frames(error, handled_before)
+            forget_frames(error, handled_before, causes=causes)
             failure = error
         del args, kwargs, handled_before
         try:
             raise failure
         finally:
             del failure  # else the frame and the error would hold each other
-
-    return call
-
-
-def without_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Do the same for a function that is called with a secret; causes keep their frames."""
-
-    @wraps(function)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        handled_before = sys.exception()
-        try:
-            return function(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
-            forget_frames(error, handled_before, causes=False)
-            failure = error
-        del args, kwargs, handled_before
-        try:
-            raise failure
-        finally:
-            del failure
 
     return call
 

@@ -16,16 +16,16 @@ EXPECTED = """\
 8: oauth2[0].authority must be an https:// host without a path: the tenant is appended
 9: oauth2[1].client_secret is missing: give it, or client_secret_file
 11: oauth2[1].client_id must be a string: put it in quotes if it is meant as one
-12: oauth2[1].client_sercet is no key of provider_type 'generic': client_secret perhaps?
+12: oauth2[1].client_sercet is not a key of provider_type 'generic'. Did you mean 'client_secret'?
 13: oauth2[1].token_url must be https:// unless the host is loopback: it carries a secret
 15: oauth2[1].scopes can't be given along with scope
 16: oauth2[1].read_timeout must be a valid number, unable to parse string as a number
 17: oauth2[1].connect_timeout must be a number
 18: oauth2[1].verify must be a string, not int
 19: oauth2[1].additional_params must not override the grant's own parameter 'grant_type': set grant_type itself
-20: oauth2[1].retry.atempts is no key of retry: attempts perhaps?
+20: oauth2[1].retry.atempts is not a key of retry. Did you mean 'attempts'?
 20: oauth2[1].retry.max_wait_seconds must be greater than or equal to 0
-21: oauth2[1].something_else is no key of provider_type 'generic'
+21: oauth2[1].something_else is not a key of provider_type 'generic'
 22: oauth2[2].client_id is missing
 22: oauth2[2].client_secret is missing: give it, or client_secret_file
 22: oauth2[2].provider_name is missing
@@ -160,7 +160,7 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         (
             {"provider_type": None, "provider_typ": "generic", "scope": {"read": None}},
             [
-                "provider_typ is no key of a provider: provider_type perhaps?",
+                "provider_typ is not a key of a provider. Did you mean 'provider_type'?",
                 "provider_type is missing: it must be 'azure' or 'generic'",
                 "scope must be a string or a list of strings, not dict",
             ],

@@ -103,7 +103,7 @@ def test_a_key_that_is_no_string(write):
     """A key that YAML takes for a number is one that nobody knows, with its line."""
     with pytest.raises(InvalidConfigurationError) as raised:
         TokenKeeper.from_config(write("oauth2:\n  - provider_type: azure\n    1: x\n"))
-    assert "tokens.yaml, line 3: oauth2[0].1 is no key of provider_type 'azure'" in (
+    assert "tokens.yaml, line 3: oauth2[0].1 is not a key of provider_type 'azure'" in (
         raised.value.problems
     )
 

@@ -113,7 +113,8 @@ def _unknown(key: str, model: type[BaseModel]) -> str:
     whose: dict[type[BaseModel], str] = {Retry: "retry", _Undecided: "a provider"}
     whose |= {each: f"provider_type {name!r}" for name, each in _KINDS.items()}
     nearest = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.5)
-    return f"is no key of {whose[model]}" + (f": {nearest[0]} perhaps?" if nearest else "")
+    advice = f". Did you mean {nearest[0]!r}?" if nearest else ""
+    return f"is not a key of {whose[model]}{advice}"
 
 
 def _listed(words: Iterable[str]) -> str:

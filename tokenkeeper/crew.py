@@ -61,7 +61,7 @@ class Crew:
         # As many as there are hooks: one that hangs keeps its thread, and nothing else.
         self._notifiers = Workers(math.inf, "tokenkeeper-notifier")
         self.refresher: Refresher = Refresher(self._clock, self._renew, self._look)
-        self.trusted_until = -math.inf
+        self.trusted_until: float = -math.inf
 
     def notify(self, call: Callable[[], None]) -> bool:
         """Have *call* made on a thread that nobody waits for; ``False`` if there is none."""

@@ -1,4 +1,4 @@
-"""Files that are small and stand for a lot: refused with their line, in a fraction of a second."""
+"""Files that are small and stand for a lot: refused with their line, before they take minutes."""
 
 import time
 
@@ -7,8 +7,8 @@ import pytest
 from tokenkeeper import InvalidConfigurationError, TokenKeeper
 from tokenkeeper.config.document import read_document
 
-AT_ONCE_SECONDS = 3
-"""Of the processor; enough for a slow machine, and nothing beside the minutes and days before."""
+AT_MOST_SECONDS = 60
+"""Of the processor: far more than a slow machine needs, far less than each would take."""
 
 
 def bomb(levels, width):
@@ -83,7 +83,7 @@ def test_bounds(write, text):
     began = time.process_time()
     with pytest.raises(InvalidConfigurationError) as raised:
         TokenKeeper.from_config(path)
-    assert time.process_time() - began < AT_ONCE_SECONDS
+    assert time.process_time() - began < AT_MOST_SECONDS
     message = str(raised.value)
     assert "tokens.yaml" in message
     assert "line " in message

@@ -98,6 +98,8 @@ _AuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
 
 
 class _Strict(BaseModel):
+    """A block that takes no keys but its own, and never shows its input."""
+
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True
     )

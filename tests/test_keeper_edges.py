@@ -1,9 +1,9 @@
 """Corners of the slow path, each of which a change could break without any other test failing."""
 
-import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from kit import internals
 
 from tokenkeeper import OAuth2Token, RetryPolicy, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.cooldown import Cooldown
@@ -16,13 +16,13 @@ OUTAGE = TokenAcquisitionError("down", status_code=503, transient=True)
 def test_each_attempt_has_a_number_of_its_own(keeper, source):
     """A caller that came between two attempts of a renewal is granted what the second brings."""
     keeper.get_token("api")
-    numbers, wishes = [], []
+    numbers, needs = [], []
     grant = type(source).acquire_token
 
     def acquire_token():
-        numbers.append(keeper._renewals._flights["api"].began)
+        numbers.append(internals.flight(keeper).began)
         if len(numbers) == 1:
-            wishes.append(keeper._renewals.wish("api", force=True))
+            needs.append(internals.need(keeper, force=True))
             raise OUTAGE
         return grant(source)
 
@@ -30,9 +30,9 @@ def test_each_attempt_has_a_number_of_its_own(keeper, source):
     first = keeper.get_token("api", force_refresh=True)
     assert numbers == sorted(set(numbers))
     assert len(numbers) == 2
-    held = keeper._renewals.ask(wishes[0])
+    held = internals.ask(keeper, needs[0])
     assert held.access_token == first
-    assert numbers[0] < wishes[0].asked < held.sent == numbers[1]
+    assert numbers[0] < needs[0].asked < held.sent == numbers[1]
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,11 @@ def test_cooldowns_of_a_failure_that_may_pass(source, clock, cooldown_seconds, r
 def test_a_reader_renews_after_going_inline(keeper, source, clock):
     """Inside the buffer, once the threads are gone, the first reader renews by itself."""
     keeper.get_token("api")
-    keeper._crew.refresher._thread = None
-    keeper._crew.go_inline(timeout=1.0)
+    internals.release_scheduler(keeper)
+    internals.go_inline(keeper)
     clock.step(3400)
-    assert keeper._held["api"].stale_at < clock.monotonic() < keeper._held["api"].dead_at
+    cached = internals.cached(keeper)
+    assert cached.stale_at < clock.monotonic() < cached.dead_at
     assert keeper.get_token("api") == "api-2"
     assert source.requests == 2
 
@@ -87,36 +88,30 @@ def test_a_caller_that_returns_finds_all_in_place(source, clock, ask):
     """As a caller gets its token, the token is cached and the refresher runs."""
     seen = []
 
-    class Keeper(TokenKeeper):
-        def _wait_for(self, answer, wish):
-            held = super()._wait_for(answer, wish)
-            cached = self._held.get("api")
-            seen.append((cached is held, self._crew.refresher.is_running))
-            return held
+    def state(keeper, cached):
+        return internals.cached(keeper) is cached, internals.scheduler_is_running(keeper)
+
+    class Keeper(internals.WaitObserved, TokenKeeper):
+        def after_wait(self, cached):
+            seen.append(state(self, cached))
 
     with Keeper(clock=clock, jitter=lambda: 0.0) as keeper:
         keeper.add_provider(source)
-        landed = keeper._renewals.land_well
         at_success = []
 
-        def land_well(flight, held):
+        def observe(flight, cached):
             succeed = flight.succeed
+            flight.succeed = lambda result: (
+                at_success.append(state(keeper, cached)),
+                succeed(result),
+            )
 
-            def succeeded(result):
-                at_success.append(
-                    (keeper._held.get("api") is held, keeper._crew.refresher.is_running)
-                )
-                succeed(result)
-
-            flight.succeed = succeeded
-            landed(flight, held)
-
-        keeper._renewals.land_well = land_well
-        token = keeper.get_token("api")
-        if ask == "forced":
-            keeper.get_token("api", force_refresh=True)
-        if ask == "refused":
-            keeper.renew_refused("api", token)
+        with internals.before_completion(keeper, observe):
+            token = keeper.get_token("api")
+            if ask == "forced":
+                keeper.get_token("api", force_refresh=True)
+            if ask == "refused":
+                keeper.renew_refused("api", token)
     assert set(at_success) == set(seen) == {(True, True)}
 
 
@@ -156,13 +151,13 @@ def test_a_provider_s_own_policy_in_background_waits(make_source, clock, look, o
     other = RetryPolicy(initial_wait_seconds=3.0, background_wait_seconds=3.0)
     source = make_source(retry=policy if own else None)
     keeper = TokenKeeper(clock=clock, jitter=lambda: 1.0, retry=other)
-    keeper._crew.refresher._thread = threading.current_thread()
+    internals.take_over_scheduler(keeper)
     keeper.add_provider(source)
     keeper.get_token("api")
     source.error = OUTAGE
     clock.step(3200)
     assert look(keeper) == ["api"]
-    wait = keeper._held["api"].renew_at - clock.monotonic()
-    keeper._crew.refresher._thread = None
+    wait = internals.cached(keeper).renew_at - clock.monotonic()
+    internals.release_scheduler(keeper)
     keeper.close()
     assert wait == (7.0 if own else 3.0)

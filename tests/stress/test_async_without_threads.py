@@ -7,8 +7,9 @@ import threading
 
 import anyio
 import pytest
+from kit import internals
 
-from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError, portal
+from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError
 
 REFUSALS = [
     "can't start new thread",
@@ -26,10 +27,8 @@ def no_threads(monkeypatch):
         raise RuntimeError(REFUSALS[0])
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr(portal, "_loop", portal._PortalLoop())
-    yield
-    if portal._loop._loop_here is not None:
-        portal._loop._loop_here.close()
+    with internals.fresh_provider_loop():
+        yield
 
 
 class Places:

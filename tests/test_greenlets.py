@@ -7,8 +7,8 @@ import pytest
 from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenKeeper
-from tokenkeeper.refresher import Refresher
-from tokenkeeper.workers import Workers
+from tokenkeeper._runtime.scheduler import Refresher
+from tokenkeeper._runtime.workers import Workers
 
 
 def gevent(monkeypatch, *patched):

@@ -30,18 +30,18 @@ from tokenkeeper import (
     TokenKeeper,
     UnknownProviderError,
 )
-from tokenkeeper.checks import shown_url
+from tokenkeeper._renewal.cached_token import HeldToken
+from tokenkeeper._renewal.need import Wish
+from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._support.checks import shown_url
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.held import HeldToken
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations.requests import _Answer
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.transport import HttpTransport, _Authorization
 from tokenkeeper.providers.azure import _MsalHttp
-from tokenkeeper.renewal import Renewal
 from tokenkeeper.testing import StaticProvider
-from tokenkeeper.wish import Wish
 
 URL = f"https://id.example/token?client_secret={SECRET}"
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tokenkeeper.refresher import LONGEST_NAP_SECONDS, Refresher
+from tokenkeeper._runtime.scheduler import LONGEST_NAP_SECONDS, Refresher
 from tokenkeeper.testing import SteppedClock
 
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from tokenkeeper.held import HeldToken
+from tokenkeeper._renewal.cached_token import HeldToken
+from tokenkeeper._renewal.need import Wish
 from tokenkeeper.testing import SteppedClock
-from tokenkeeper.wish import Wish
 
 
 def held(token="a", *, sent=5, dead_at=100.0):

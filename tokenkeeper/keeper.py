@@ -16,8 +16,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
-from tokenkeeper import portal
-from tokenkeeper.arguments import (
+from tokenkeeper._renewal.cached_token import HeldToken
+from tokenkeeper._renewal.coordinator import Renewals
+from tokenkeeper._renewal.need import Wish
+from tokenkeeper._renewal.registry import checked_provider
+from tokenkeeper._renewal.reload import reload
+from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._runtime import provider_loop
+from tokenkeeper._runtime.background import Crew
+from tokenkeeper._runtime.fork import notice_fork, renew_after_fork
+from tokenkeeper._runtime.interruptions import interruption_in
+from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._support.arguments import (
     check_clock,
     check_flag,
     check_instance,
@@ -27,28 +37,17 @@ from tokenkeeper.arguments import (
     checked_callable,
     checked_hooks,
 )
+from tokenkeeper._support.hiding import without_arguments
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.config.configuration import Configuration
-from tokenkeeper.crew import Crew
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     TokenAcquisitionError,
 )
-from tokenkeeper.fork import notice_fork, renew_after_fork
-from tokenkeeper.held import HeldToken
-from tokenkeeper.hiding import without_arguments
-from tokenkeeper.interruptions import interruption_in
-from tokenkeeper.models import OAuth2Token
+from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.registry import checked_provider
-from tokenkeeper.reload import reload
-from tokenkeeper.renewal import Renewal
-from tokenkeeper.renewals import Renewals
-from tokenkeeper.reports import Health, ReloadResult, TokenInfo
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
-from tokenkeeper.travel import StaysHere
-from tokenkeeper.wish import Wish
 
 if TYPE_CHECKING:
     from tokenkeeper.integrations.requests import KeeperAuth
@@ -263,7 +262,7 @@ class TokenKeeper(StaysHere):
 
         :raises UnknownProviderError: if no provider has that name.
         """
-        portal.call(self._renewals.remove(provider_name).close)
+        provider_loop.call(self._renewals.remove(provider_name).close)
 
     def list_providers(self) -> list[str]:
         """Return the registered names, in the order of their registration."""
@@ -367,7 +366,7 @@ class TokenKeeper(StaysHere):
         handled_before = sys.exception()
         for provider in self._renewals.close(timeout=1.0):
             try:
-                portal.call(provider.close)
+                provider_loop.call(provider.close)
             except Exception as error:  # noqa: BLE001 - the next provider is to be closed all the same
                 if struck := interruption_in(error, handled_before):
                     raise struck  # noqa: B904 - as it was thrown
@@ -397,7 +396,7 @@ class TokenKeeper(StaysHere):
     def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> HeldToken:
         """Block until *wish* is granted, or raise why it is not."""
         while not isinstance(answer, HeldToken):
-            if portal.on_portal_thread():
+            if provider_loop.on_portal_thread():
                 raise TokenAcquisitionError(
                     f"provider {wish.provider_name!r}: an async def provider must not block its "
                     "event loop: await OAuth2TokenManager.get_token() there",

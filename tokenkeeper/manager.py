@@ -12,19 +12,18 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from tokenkeeper.arguments import check_name
+from tokenkeeper._renewal.cached_token import HeldToken
+from tokenkeeper._renewal.need import Wish
+from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._support.arguments import check_name
+from tokenkeeper._support.hiding import without_arguments_async
 from tokenkeeper.default import get_default_keeper
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
-from tokenkeeper.held import HeldToken
-from tokenkeeper.hiding import without_arguments_async
 from tokenkeeper.keeper import KeeperOptions, TokenKeeper, checked_keeper
-from tokenkeeper.models import OAuth2Token
+from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.renewal import Renewal
-from tokenkeeper.reports import Health, ReloadResult, TokenInfo
-from tokenkeeper.travel import StaysHere
-from tokenkeeper.wish import Wish
 
 __all__ = ["OAuth2TokenManager", "get_default_manager"]
 

@@ -14,8 +14,8 @@ from events.watching import Watcher
 from kit import internals
 
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
+from tokenkeeper._renewal.notifier import MAX_PENDING_EVENTS, Hooks
 from tokenkeeper.events import TokenAcquired, TokenCleared, TokenRefused
-from tokenkeeper.hooks import MAX_PENDING_EVENTS, Hooks
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

@@ -8,8 +8,9 @@ import threading
 from contextlib import contextmanager
 
 import tokenkeeper.default
-from tokenkeeper import fork, portal
 from tokenkeeper import keeper as keeper_module
+from tokenkeeper._runtime import fork
+from tokenkeeper._runtime import provider_loop as loop_module
 
 GUARD_SECONDS = 20.0
 """How long a wait for another thread may take before the test fails."""
@@ -371,7 +372,7 @@ def locks(keeper):
         "coordinator": keeper._renewals._lock,
         "scheduler": keeper._renewals.crew.refresher._lock,
         "workers": keeper._renewals.crew.workers._lock,
-        "provider loop": portal._loop._lock,
+        "provider loop": loop_module._loop._lock,
         "default keeper": tokenkeeper.default._default_lock,
         "late imports": fork.forks_wait(),
     }
@@ -392,21 +393,21 @@ def open_keepers():
 
 def new_provider_loop():
     """Return an event loop like the shared one, with no thread yet."""
-    return portal._PortalLoop()
+    return loop_module._PortalLoop()
 
 
 def provider_loop():
     """Return the event loop that runs this process's async providers, or ``None``."""
-    return portal._loop._loop
+    return loop_module._loop._loop
 
 
 @contextmanager
 def fresh_provider_loop():
     """Put a new provider loop in place of the shared one meanwhile; it must start no thread."""
-    shared, portal._loop = portal._loop, new_provider_loop()
+    shared, loop_module._loop = loop_module._loop, new_provider_loop()
     try:
         yield
-        if portal._loop._loop_here is not None:
-            portal._loop._loop_here.close()
+        if loop_module._loop._loop_here is not None:
+            loop_module._loop._loop_here.close()
     finally:
-        portal._loop = shared
+        loop_module._loop = shared

@@ -14,7 +14,7 @@ import anyio.to_thread
 from kit import internals
 
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
-from tokenkeeper.held import HeldToken
+from tokenkeeper._renewal.cached_token import HeldToken
 
 GUARD_SECONDS = 30.0
 """What hangs for so long hangs for ever."""

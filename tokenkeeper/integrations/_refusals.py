@@ -10,8 +10,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
-from tokenkeeper.hiding import Hidden
 
 if TYPE_CHECKING:
     from tokenkeeper.keeper import TokenKeeper

@@ -20,19 +20,19 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
+from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._support.hiding import Hidden, without_arguments, without_arguments_async
+from tokenkeeper._support.network import network_reason
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     OAuth2Error,
     TokenAcquisitionError,
 )
-from tokenkeeper.hiding import Hidden, without_arguments, without_arguments_async
 from tokenkeeper.integrations._refusals import renewed, renewed_async
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.network import network_reason
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenProvider, TokenRequestOptions

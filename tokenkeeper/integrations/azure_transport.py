@@ -21,8 +21,9 @@ from anyio import CancelScope
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 
+from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._refusals import (
@@ -34,7 +35,6 @@ from tokenkeeper.integrations._refusals import (
 )
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
 

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._grpc_calls import Answers, Deadline, Later, was_refused
 from tokenkeeper.integrations._refusals import let_go
 from tokenkeeper.keeper import TokenKeeper, checked_pair
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperPlugin", "RenewingInterceptor"]
 

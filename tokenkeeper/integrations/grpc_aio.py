@@ -18,13 +18,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._grpc_calls import Deadline
 from tokenkeeper.integrations._refusals import let_go_async
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["renewing_interceptors"]
 

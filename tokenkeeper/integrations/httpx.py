@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from tokenkeeper.hiding import Hidden
+from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import (
     let_go,
@@ -18,7 +19,6 @@ from tokenkeeper.integrations._refusals import (
 )
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 

@@ -10,13 +10,13 @@ from typing import Any
 import requests
 import requests.auth
 
+from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import let_go, renewed, would_reject
 from tokenkeeper.keeper import TokenKeeper, checked_pair
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 

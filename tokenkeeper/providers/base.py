@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
-from tokenkeeper.arguments import check_number
-from tokenkeeper.checks import checked_text
+from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._support.arguments import check_number
+from tokenkeeper._support.checks import checked_text
 from tokenkeeper.exceptions import naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.providers.anew import ask_anew
-from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy

@@ -20,9 +20,9 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from tokenkeeper.fork import forks_wait, notice_fork, renew_after_fork
-from tokenkeeper.greenlets import check_greenlets
-from tokenkeeper.waiting import InterruptibleEvent, join
+from tokenkeeper._runtime.fork import forks_wait, notice_fork, renew_after_fork
+from tokenkeeper._runtime.gevent import check_greenlets
+from tokenkeeper._runtime.waiting import InterruptibleEvent, join
 
 if TYPE_CHECKING:
     import asyncio

@@ -15,9 +15,18 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Any, Concatenate, ParamSpec, cast
 
-from tokenkeeper.arguments import check_flag, check_timeout
+from tokenkeeper._renewal.cache import Ledger, Setback
+from tokenkeeper._renewal.cached_token import HeldToken
+from tokenkeeper._renewal.need import Wish
+from tokenkeeper._renewal.notifier import Hooks
+from tokenkeeper._renewal.registry import Registry
+from tokenkeeper._renewal.renewal import Renewal, callers_context
+from tokenkeeper._renewal.runner import Pilot, closed_meanwhile, is_flown_here
+from tokenkeeper._runtime.background import Crew
+from tokenkeeper._runtime.fork import notice_fork, renew
+from tokenkeeper._runtime.gevent import check_greenlets
+from tokenkeeper._support.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock, utc
-from tokenkeeper.crew import Crew
 from tokenkeeper.events import (
     EventHook,
     ProviderRemoved,
@@ -32,18 +41,9 @@ from tokenkeeper.exceptions import (
     UnknownProviderError,
     as_refresh_error,
 )
-from tokenkeeper.fork import notice_fork, renew
-from tokenkeeper.greenlets import check_greenlets
-from tokenkeeper.held import HeldToken
-from tokenkeeper.hooks import Hooks
-from tokenkeeper.ledger import Ledger, Setback
-from tokenkeeper.pilot import Pilot, closed_meanwhile, is_flown_here
+from tokenkeeper.models import Health, TokenInfo
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.registry import Registry
-from tokenkeeper.renewal import Renewal, callers_context
-from tokenkeeper.reports import Health, TokenInfo
 from tokenkeeper.retry import RetryPolicy
-from tokenkeeper.wish import Wish
 
 __all__ = ["Renewals"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from tokenkeeper._renewal.cached_token import HeldToken
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import TokenWaitTimeoutError
-from tokenkeeper.held import HeldToken
 
 __all__ = ["Wish"]
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from tokenkeeper._renewal.cached_token import HeldToken
+from tokenkeeper._renewal.cooldown import Cooldown
+from tokenkeeper._renewal.rejections import Rejections, Ruling
+from tokenkeeper._runtime.clock_steps import ClockSteps
 from tokenkeeper.clock import Clock, utc
-from tokenkeeper.clock_steps import ClockSteps
-from tokenkeeper.cooldown import Cooldown
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, TokenRejectedError
-from tokenkeeper.held import HeldToken
-from tokenkeeper.rejections import Rejections, Ruling
 from tokenkeeper.retry import RetryPolicy, is_interruption, is_transient
 
 __all__ = ["Ledger", "Setback", "Trouble"]
@@ -147,7 +147,7 @@ class Ledger:
     def follow_clocks(self, jitter: Callable[[], float]) -> dict[str, float]:
         """Bring tokens forward where the wall clock ran ahead; return when to renew which.
 
-        See :mod:`tokenkeeper.clock_steps`.
+        See :mod:`tokenkeeper._runtime.clock_steps`.
         """
         step = self.clock_steps.take()
         if step is None:

@@ -6,6 +6,9 @@ import sys
 from contextvars import Context, copy_context
 from typing import Any
 
+from tokenkeeper._renewal.cache import Setback
+from tokenkeeper._renewal.cached_token import HeldToken
+from tokenkeeper._renewal.flight import Flight
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import (
     AcquisitionFailed,
@@ -17,9 +20,6 @@ from tokenkeeper.events import (
     TokenRenewed,
 )
 from tokenkeeper.exceptions import OAuth2Error
-from tokenkeeper.flight import Flight
-from tokenkeeper.held import HeldToken
-from tokenkeeper.ledger import Setback
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["Renewal", "callers_context"]

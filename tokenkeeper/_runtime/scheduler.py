@@ -1,6 +1,6 @@
 """Who is due next: one heap, one event, one thread that only schedules.
 
-The renewals themselves are done by :class:`~tokenkeeper.workers.Workers`, so a server that hangs
+Workers (:mod:`tokenkeeper._runtime.workers`) make the renewals themselves, so a server that hangs
 holds up one of them and nobody else's renewal.
 """
 
@@ -12,10 +12,10 @@ import math
 import threading
 from collections.abc import Callable
 
+from tokenkeeper._runtime.gevent import check_greenlets
+from tokenkeeper._runtime.waiting import InterruptibleEvent, join
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.greenlets import check_greenlets
-from tokenkeeper.waiting import InterruptibleEvent, join
 
 __all__ = ["THREAD_NAME", "Refresher"]
 
@@ -23,7 +23,7 @@ THREAD_NAME = "tokenkeeper-refresher"
 
 _Entry = tuple[float, int, str]  # when, which, what
 
-_log = logging.getLogger("tokenkeeper.refresher")
+_log = logging.getLogger("tokenkeeper.scheduler")
 
 LONGEST_NAP_SECONDS = 5.0
 """The thread looks at the clocks at least this often while something is scheduled: its naps count

@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from tokenkeeper._runtime.gevent import check_greenlets
+from tokenkeeper._runtime.waiting import join
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.greenlets import check_greenlets
-from tokenkeeper.waiting import join
 
 __all__ = ["Workers"]
 

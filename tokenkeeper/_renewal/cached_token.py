@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tokenkeeper._runtime.clock_steps import CLOCK_STEP_SECONDS, ClockStep
 from tokenkeeper.clock import Clock, instant
-from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS, ClockStep
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.schedule import Deadlines, state_at
 

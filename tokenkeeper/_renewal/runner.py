@@ -8,18 +8,18 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Protocol
 
+from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, fetch, moment
+from tokenkeeper._renewal.cached_token import HeldToken
+from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._runtime.background import Crew
+from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper.clock import Clock
-from tokenkeeper.crew import Crew
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     KeeperClosedError,
     OAuth2Error,
     TokenAcquisitionError,
 )
-from tokenkeeper.fetch import LONGEST_MOMENT_SECONDS, fetch, moment
-from tokenkeeper.held import HeldToken
-from tokenkeeper.interruptions import interruption_in
-from tokenkeeper.renewal import Renewal
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 
 __all__ = ["Pilot", "Tower", "closed_meanwhile", "is_flown_here"]

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from tokenkeeper import portal
+from tokenkeeper._renewal.cached_token import HeldToken
+from tokenkeeper._runtime import provider_loop
+from tokenkeeper._runtime.clock_steps import CLOCK_STEP_SECONDS
 from tokenkeeper.clock import Clock, Instant, instant
-from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import is_transient
@@ -104,9 +104,9 @@ def _ask(
     try:
         with _naming_the_host(provider.provider_name):
             if replaces is None:
-                return portal.call(provider.acquire_token)
+                return provider_loop.call(provider.acquire_token)
             method = provider.replace_refused_token if refused else provider.refresh_token
-            return portal.call(method, _as_it_is(replaces, now, refused=refused))
+            return provider_loop.call(method, _as_it_is(replaces, now, refused=refused))
     except RecursionError:
         pass  # and raise out here: its traceback is a thousand frames long
     except TokenAcquisitionError as error:

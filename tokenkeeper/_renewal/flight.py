@@ -15,8 +15,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from tokenkeeper._runtime.waiting import wait_for_gate
 from tokenkeeper.exceptions import OAuth2Error, own_copy
-from tokenkeeper.waiting import wait_for_gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,8 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 
-from tokenkeeper.escaping import escaped
+from tokenkeeper._runtime.interruptions import interruption_in
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.events import (
     EventHook,
     RenewalFailed,
@@ -22,7 +23,6 @@ from tokenkeeper.events import (
     TokenRenewed,
 )
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.interruptions import interruption_in
 
 __all__ = ["Hooks", "write_log_line"]
 

@@ -7,15 +7,15 @@ import math
 import threading
 from collections.abc import Callable
 
+from tokenkeeper._runtime.fork import notice_fork
+from tokenkeeper._runtime.scheduler import Refresher
+from tokenkeeper._runtime.waiting import InterruptibleEvent
+from tokenkeeper._runtime.workers import Workers
 from tokenkeeper.clock import Clock
-from tokenkeeper.fork import notice_fork
-from tokenkeeper.refresher import Refresher
-from tokenkeeper.waiting import InterruptibleEvent
-from tokenkeeper.workers import Workers
 
 __all__ = ["Crew"]
 
-_log = logging.getLogger("tokenkeeper.crew")
+_log = logging.getLogger("tokenkeeper.background")
 
 TRUSTED_SECONDS = 0.1
 """How long a running refresher is taken for granted. Asking for the process id costs readers inside

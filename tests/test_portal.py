@@ -54,10 +54,10 @@ def test_knows_its_own_thread():
     """The loop's thread is told from others."""
 
     async def inside():
-        return provider_loop.on_portal_thread()
+        return provider_loop.on_provider_loop()
 
     assert provider_loop.call(inside) is True
-    assert provider_loop.on_portal_thread() is False
+    assert provider_loop.on_provider_loop() is False
 
 
 def test_a_loop_that_does_not_start(monkeypatch):

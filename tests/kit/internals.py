@@ -21,12 +21,12 @@ GUARD_SECONDS = 20.0
 
 def need(keeper, name="api", **options):
     """Return the need of a caller that asks now, with ``force``, ``refused`` or ``timeout``."""
-    return keeper._renewals.wish(name, **options)
+    return keeper._coordinator.need(name, **options)
 
 
 def ask(keeper, need):
     """Return the cached token that meets *need*, or the flight to wait for."""
-    return keeper._renewals.ask(need)
+    return keeper._coordinator.ask(need)
 
 
 def wait_for(keeper, answer, need):
@@ -64,12 +64,12 @@ class AsyncWaitObserved:
 @contextmanager
 def without_slow_path(keeper):
     """Make every read fail that asks the coordinator, or whether renewals run in the background."""
-    keeper._renewals.ask = None
-    keeper._renewals.crew.in_background = None
+    keeper._coordinator.ask = None
+    keeper._coordinator.background.ensure_running = None
     try:
         yield
     finally:
-        del keeper._renewals.ask, keeper._renewals.crew.in_background
+        del keeper._coordinator.ask, keeper._coordinator.background.ensure_running
 
 
 # ---- what a keeper knows
@@ -77,12 +77,12 @@ def without_slow_path(keeper):
 
 def coordinator(keeper):
     """Return the object that owns the slow path."""
-    return keeper._renewals
+    return keeper._coordinator
 
 
 def cache(keeper):
     """Return the cached tokens by name: the live mapping that readers use."""
-    return keeper._held
+    return keeper._cached
 
 
 def cached(keeper, name="api"):
@@ -92,7 +92,7 @@ def cached(keeper, name="api"):
 
 def store(keeper, name, cached_token):
     """Cache *cached_token* as if it had just been fetched."""
-    keeper._renewals.ledger.keep(name, cached_token)
+    keeper._coordinator.cache.keep(name, cached_token)
 
 
 def mark_refused(keeper, name="api"):
@@ -107,7 +107,7 @@ def clock(keeper):
 
 def provider(keeper, name="api"):
     """Return the provider that is registered as *name*."""
-    return keeper._renewals.find(name)
+    return keeper._coordinator.find(name)
 
 
 def configured_provider(keeper, name="api"):
@@ -122,35 +122,35 @@ def configuration(keeper):
 
 def rejection_pause(keeper, name="api"):
     """Return how many seconds refusals of *name* cause no token request."""
-    return keeper._renewals.ledger.rejections.pause_seconds(name)
+    return keeper._coordinator.cache.rejections.pause_seconds(name)
 
 
 def remembered_rejections(keeper):
     """Return everything that is remembered about rejected tokens."""
-    return keeper._renewals.ledger.rejections._streaks
+    return keeper._coordinator.cache.rejections._streaks
 
 
 def notifier(keeper):
     """Return the object that delivers events to hooks."""
-    return keeper._renewals.hooks
+    return keeper._coordinator.hooks
 
 
 def notify(keeper, event):
     """Deliver *event* to the hooks of *keeper*."""
-    keeper._renewals.hooks.line_up(event)
-    keeper._renewals.hooks.tell()
+    keeper._coordinator.hooks.enqueue(event)
+    keeper._coordinator.hooks.tell()
 
 
 def sizes(keeper):
     """Return how many entries each of the keeper's private collections has."""
-    coordinator, crew = keeper._renewals, keeper._renewals.crew
+    coordinator, background = keeper._coordinator, keeper._coordinator.background
     return {
         "cached": len(coordinator.held),
         "providers": len(coordinator.registry),
         "flights": len(coordinator._flights),
-        "cooldowns": len(coordinator.ledger.cooldown._refusals),
-        "scheduled": len(crew.refresher._current),
-        "jobs": len(crew.workers._jobs),
+        "cooldowns": len(coordinator.cache.cooldown._refusals),
+        "scheduled": len(background.scheduler._current),
+        "jobs": len(background.workers._jobs),
     }
 
 
@@ -159,7 +159,7 @@ def sizes(keeper):
 
 def flights(keeper):
     """Return the flights that callers may join, by name."""
-    return keeper._renewals._flights
+    return keeper._coordinator._flights
 
 
 def flight(keeper, name="api"):
@@ -184,18 +184,18 @@ def tasks_waiting(keeper, name="api"):
 @contextmanager
 def before_completion(keeper, call):
     """Call ``call(flight, cached_token)`` right before each granted token is cached."""
-    coordinator = keeper._renewals
-    complete = coordinator.land_well
+    coordinator = keeper._coordinator
+    complete = coordinator.complete
 
     def call_and_complete(flight, cached_token):
         call(flight, cached_token)
         complete(flight, cached_token)
 
-    coordinator.land_well = call_and_complete
+    coordinator.complete = call_and_complete
     try:
         yield
     finally:
-        del coordinator.land_well
+        del coordinator.complete
 
 
 # ---- renewals in the background
@@ -203,22 +203,22 @@ def before_completion(keeper, call):
 
 def renew(keeper, name="api"):
     """Renew the token of *name* if that is due, as the scheduler's thread does."""
-    keeper._renewals.renew(name)
+    keeper._coordinator.renew(name)
 
 
 def renew_due(keeper):
     """Look at the clocks and renew everything that is due, as the scheduler's thread does."""
-    keeper._renewals.renew_due()
+    keeper._coordinator.renew_due()
 
 
 def look_at_clocks(keeper):
     """Notice steps of the clocks, as the scheduler's thread does each time it wakes up."""
-    keeper._renewals.look_at_clocks()
+    keeper._coordinator.look_at_clocks()
 
 
 def reconsider(keeper, name="api"):
     """Renew the token of *name* as after a change of its provider."""
-    keeper._renewals.reconsider(name)
+    keeper._coordinator.reconsider(name)
 
 
 def look(keeper):
@@ -235,12 +235,12 @@ def look(keeper):
 
 def background(keeper):
     """Return the object that owns the keeper's threads."""
-    return keeper._crew
+    return keeper._background
 
 
 def scheduler(keeper):
     """Return the scheduler: what is due, and when."""
-    return background(keeper).refresher
+    return background(keeper).scheduler
 
 
 def take_due(keeper):
@@ -321,24 +321,24 @@ def end_threads(keeper, timeout):
 @contextmanager
 def before_threads_end(keeper, call):
     """Call ``call()`` right before the keeper's threads are ended."""
-    crew = background(keeper)
-    dismiss = crew.dismiss
-    crew.dismiss = lambda timeout: (call(), dismiss(timeout))
+    threads = background(keeper)
+    dismiss = threads.dismiss
+    threads.dismiss = lambda timeout: (call(), dismiss(timeout))
     try:
         yield
     finally:
-        del crew.dismiss
+        del threads.dismiss
 
 
 @contextmanager
 def threads_left_running(keeper):
     """Have the keeper close without ending its threads."""
-    crew = background(keeper)
-    crew.dismiss = lambda timeout: None
+    threads = background(keeper)
+    threads.dismiss = lambda timeout: None
     try:
         yield
     finally:
-        del crew.dismiss
+        del threads.dismiss
 
 
 def go_inline(keeper, timeout=1.0):
@@ -353,7 +353,7 @@ def all_keepers_go_inline():
 
 def close_coordinator(keeper):
     """Close the slow path without closing the keeper's providers."""
-    keeper._renewals.close(timeout=0)
+    keeper._coordinator.close(timeout=0)
 
 
 # ---- forks
@@ -362,16 +362,16 @@ def close_coordinator(keeper):
 def after_fork_in_child(keeper, *, jitter=None):
     """Do what a fork does in the child; *jitter* is drawn from there on."""
     if jitter is not None:
-        keeper._renewals._jitter = lambda: jitter
-    keeper._renewals.after_fork_in_child()
+        keeper._coordinator._jitter = lambda: jitter
+    keeper._coordinator.after_fork_in_child()
 
 
 def locks(keeper):
     """Return every lock that a fork may find taken, by name."""
     return {
-        "coordinator": keeper._renewals._lock,
-        "scheduler": keeper._renewals.crew.refresher._lock,
-        "workers": keeper._renewals.crew.workers._lock,
+        "coordinator": keeper._coordinator._lock,
+        "scheduler": keeper._coordinator.background.scheduler._lock,
+        "workers": keeper._coordinator.background.workers._lock,
         "provider loop": loop_module._loop._lock,
         "default keeper": tokenkeeper.default._default_lock,
         "late imports": fork.forks_wait(),

@@ -24,7 +24,7 @@ from tokenkeeper.events import (
 )
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["Hooks", "write_log_line"]
+__all__ = ["Notifier", "write_log_line"]
 
 _log = logging.getLogger("tokenkeeper.events")
 
@@ -37,7 +37,7 @@ LOGGED_EVENTS = (TokenGranted, TokenDenied, TokenRejected)
 """What :func:`write_log_line` has a line for."""
 
 
-class Hooks:
+class Notifier:
     """Delivers events to hooks and isolates their failures. Thread-safe.
 
     Events are queued where they happen and delivered later, without a lock. Each hook has a queue
@@ -75,7 +75,7 @@ class Hooks:
         """How many events were dropped so far because a queue was full, over all hooks."""
         return sum(queue.dropped for queue in (self._log_lines, *self._queues))
 
-    def line_up(self, *events: TokenEvent) -> None:
+    def enqueue(self, *events: TokenEvent) -> None:
         """Have *events* delivered by the next :meth:`tell`, in the caller's context.
 
         Called with the keeper's lock held, so that their order is the one that they happened in.

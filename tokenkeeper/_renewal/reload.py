@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from tokenkeeper._renewal.coordinator import Renewals
+from tokenkeeper._renewal.coordinator import Coordinator
 from tokenkeeper._renewal.registry import name_is_taken
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper.config.configuration import Configuration
@@ -19,7 +19,7 @@ __all__ = ["reload"]
 
 
 def reload(
-    renewals: Renewals,
+    renewals: Coordinator,
     configuration: Configuration[Any],
     add: Callable[[BaseOAuth2Provider], None],
 ) -> ReloadResult:

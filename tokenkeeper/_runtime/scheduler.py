@@ -12,12 +12,12 @@ import math
 import threading
 from collections.abc import Callable
 
-from tokenkeeper._runtime.gevent import check_greenlets
+from tokenkeeper._runtime.gevent import check_gevent
 from tokenkeeper._runtime.waiting import InterruptibleEvent, join
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["THREAD_NAME", "Refresher"]
+__all__ = ["THREAD_NAME", "Scheduler"]
 
 THREAD_NAME = "tokenkeeper-refresher"
 
@@ -30,7 +30,7 @@ LONGEST_NAP_SECONDS = 5.0
 neither the sleep of a machine nor the pause of a virtual one."""
 
 
-class Refresher:
+class Scheduler:
     """Keeps due times and, once started, hands out keys as they become due. Thread-safe.
 
     :param clock: what "due" is measured on.
@@ -104,7 +104,7 @@ class Refresher:
         :raises RuntimeError: if this host can't start one.
         :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
         """
-        check_greenlets()
+        check_gevent()
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)

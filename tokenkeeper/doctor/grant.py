@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from tokenkeeper._renewal.attempt import fetch
-from tokenkeeper._renewal.cached_token import HeldToken
+from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper.doctor.bounded import within
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
@@ -25,7 +25,7 @@ def look_at_credentials(visit: Visit) -> Report:
     """Have the provider ask for a token, once: a wrong secret must not lock an account."""
     provider, clock = visit.subject.provider, visit.clock
 
-    def ask() -> tuple[HeldToken, float]:
+    def ask() -> tuple[CachedToken, float]:
         began = clock.monotonic()
         return fetch(provider, None, sent=0, clock=clock, jitter=lambda: 0.0), began
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import aiohttp
 from yarl import URL
 
-from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._refusals import let_go_async, renewed_async, would_reject
@@ -19,7 +19,7 @@ from tokenkeeper.manager import OAuth2TokenManager
 __all__ = ["KeeperMiddleware"]
 
 
-class KeeperMiddleware(StaysHere):
+class KeeperMiddleware(NotPicklable):
     """Authenticates the requests of a session with the token of a provider (RFC 6750 §2.1).
 
     .. code-block:: python

@@ -20,7 +20,7 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
-from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden, without_arguments, without_arguments_async
 from tokenkeeper._support.network import network_reason
 from tokenkeeper.exceptions import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncKeeperCredential", "CredentialProvider", "KeeperCredential"]
 
 
-class KeeperCredential(StaysHere):
+class KeeperCredential(NotPicklable):
     """A ``TokenCredential`` for blocking Azure clients. Thread-safe.
 
     A keeper's token is for the scopes that its provider was registered with: register one for
@@ -103,7 +103,7 @@ class KeeperCredential(StaysHere):
         self.close()
 
 
-class AsyncKeeperCredential(StaysHere):
+class AsyncKeeperCredential(NotPicklable):
     """The same for async Azure clients, under asyncio and trio; any number of loops may share it.
 
     Its parameters are those of :class:`KeeperCredential`.

@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from tokenkeeper._runtime.pickling import StaysHere
+from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
 from tokenkeeper.integrations._grpc_calls import Deadline
@@ -55,7 +55,7 @@ def renewing_interceptors(
     return [kind(manager, provider_name) for kind in kinds]  # type: ignore[misc]
 
 
-class _Renewing(StaysHere):
+class _Renewing(NotPicklable):
     """What the four have in common: the token, and what to do once it was refused.
 
     Where the keeper has no token, the plugin meets the same error and hands it to gRPC.

@@ -152,7 +152,7 @@ class TestExpired:
     def test_dead_on_arrival(self, keeper, source, clock):
         """A token that had ended when it came is an error, and is not cached."""
         source.lifetime = -5
-        with pytest.raises(TokenAcquisitionError, match="dead when it arrived"):
+        with pytest.raises(TokenAcquisitionError, match="already expired"):
             keeper.get_token("api")
         assert keeper.get_cached_token_info("api") is None
 

@@ -123,7 +123,7 @@ class TestRefused:
         """A server that grants the very token again is asked twice, and then it is an error."""
         source.acquire_token = lambda grant=source.acquire_token: _same(source, grant)
         refused = keeper.get_token("api")
-        with pytest.raises(TokenRejectedError, match="returned the refused token again"):
+        with pytest.raises(TokenRejectedError, match="granted the same token again"):
             keeper.renew_refused("api", refused)
         assert source.requests == 3
         assert keeper.get_token("api") == refused

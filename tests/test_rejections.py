@@ -213,7 +213,7 @@ class TestApiThatRefusesEverything:
         made = source.requests
         assert made == 1 + QUICK_RENEWALS
         for _ in range(1000):
-            with pytest.raises(TokenRejectedError, match="just granted") as caught:
+            with pytest.raises(TokenRejectedError, match="newly granted") as caught:
                 keeper.renew_refused("api", token)
         assert caught.value.retry_after == 30.0
         assert keeper.get_token("api") == token

@@ -221,7 +221,9 @@ class TestFailure:
     def test_no_token_at_all(self, keeper, source):
         """What a provider returns must be a token."""
         source.acquire_token = lambda: "a bare string"
-        with pytest.raises(TokenAcquisitionError, match="str, not OAuth2Token"):
+        with pytest.raises(
+            TokenAcquisitionError, match=r"returned str\. It must return an OAuth2Token"
+        ):
             keeper.get_token("api")
 
     def test_a_provider_that_asks_for_its_own_token(self, keeper, source):

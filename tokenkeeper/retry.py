@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from tokenkeeper.arguments import check_number
+from tokenkeeper._runtime.fork import late_import
+from tokenkeeper._runtime.interruptions import is_interruption
+from tokenkeeper._support.arguments import check_number
+from tokenkeeper._support.network import network_reason
 from tokenkeeper.exceptions import (
     KeeperClosedError,
     OAuth2Error,
     TokenAcquisitionError,
 )
-from tokenkeeper.fork import late_import
-from tokenkeeper.interruptions import is_interruption
-from tokenkeeper.network import network_reason
 
 if TYPE_CHECKING:
     import threading

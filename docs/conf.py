@@ -31,7 +31,7 @@ copybutton_prompt_text = "$ "
 # There is no network to look up other projects' names in, so those are named here. Any other name
 # that leads nowhere is an error.
 OTHERS = (
-    "azure|collections|contextvars|datetime|google|grpc|httpx|opentelemetry|os|prometheus_client|requests|tenacity"
+    "azure|collections|contextvars|datetime|google|grpc|httpx|opentelemetry|os|prometheus_client|requests"
     "|threading"
 )
 nitpick_ignore_regex = [

@@ -126,6 +126,24 @@ def test_azure_loads_msal_at_first_use():
     assert "msal" not in loaded_after(code)
 
 
+FIRST_TOKEN = """
+from tokenkeeper import RetryPolicy, TokenKeeper
+from tokenkeeper.testing import LoopbackAuthorizationServer
+retry = RetryPolicy(initial_wait_seconds=0)
+with LoopbackAuthorizationServer() as server, TokenKeeper(retry=retry) as keeper:
+    keeper.add_provider(server.provider("api"))
+    {}
+    keeper.get_token("api")
+"""
+
+
+def test_a_token_without_a_failure_loads_no_tenacity():
+    """The engine for retries is loaded after a first attempt that failed, and not before."""
+    assert "tenacity" not in loaded_after(FIRST_TOKEN.format(""))
+    fails_once = "server.refuse('temporarily_unavailable')"
+    assert "tenacity" in loaded_after(FIRST_TOKEN.format(fails_once))
+
+
 def imports_of(path: Path) -> set[str]:
     """Return the rooms of the house that *path* imports, type checking apart."""
     tree = ast.parse(path.read_text())

@@ -85,7 +85,7 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         super().__init__(provider_name, **options)
         if iscoroutinefunction(credentials.refresh):
             raise InvalidConfigurationError(
-                f"provider {provider_name!r}: credentials must not be from google.auth.aio. Use the "
+                f"provider {provider_name!r}: credentials must not be of google.auth.aio. Use the "
                 "blocking ones of google-auth, which serve async callers as well.",
                 provider_name=provider_name,
                 field="credentials",

@@ -9,7 +9,7 @@ import logging
 import pytest
 
 from tokenkeeper import TokenAcquisitionError, TokenRejectedError, TokenWaitTimeoutError
-from tokenkeeper.hiding import Hidden
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.integrations._authorization import carries, header_value, set_token, token_in
 from tokenkeeper.integrations._unauthorized import Refusal, run, run_async, unauthorized_flow
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 
-from tokenkeeper.hiding import Hidden
+from tokenkeeper._support.hiding import Hidden
 
 __all__ = ["carries", "header_value", "set_token", "token_in"]
 

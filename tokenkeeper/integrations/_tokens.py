@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from tokenkeeper.hiding import Hidden
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.integrations._unauthorized import Refusal, run, run_async, unauthorized_flow
 from tokenkeeper.keeper import TokenKeeper, checked_pair, would_reject
 from tokenkeeper.manager import OAuth2TokenManager

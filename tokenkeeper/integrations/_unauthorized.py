@@ -26,8 +26,8 @@ from functools import partial
 from inspect import isawaitable
 from typing import Any, Protocol, TypeAlias
 
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
-from tokenkeeper.hiding import Hidden
 
 __all__ = ["Flow", "Refusal", "Tokens", "run", "run_async", "unauthorized_flow"]
 

@@ -10,17 +10,17 @@ from types import MappingProxyType
 import aiohttp
 from yarl import URL
 
+from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper.integrations._authorization import set_token
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._tokens import AsyncProviderTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperMiddleware"]
 
 
-class KeeperMiddleware(StaysHere):
+class KeeperMiddleware(NotPicklable):
     """Authenticates the requests of a session with the token of a provider (RFC 6750 §2.1).
 
     .. code-block:: python

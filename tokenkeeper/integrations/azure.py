@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError
 
+from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
 from tokenkeeper.integrations.azure_provider import CredentialProvider
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenRequestOptions
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncKeeperCredential", "CredentialProvider", "KeeperCredential"]
 
 
-class KeeperCredential(StaysHere):
+class KeeperCredential(NotPicklable):
     """A ``TokenCredential`` for blocking Azure clients. Thread-safe.
 
     The scopes that a client asks for are ignored: a keeper's token has the scopes that its
@@ -86,7 +86,7 @@ class KeeperCredential(StaysHere):
         self.close()
 
 
-class AsyncKeeperCredential(StaysHere):
+class AsyncKeeperCredential(NotPicklable):
     """An ``AsyncTokenCredential`` for async Azure clients, under asyncio and trio.
 
     It does what :class:`KeeperCredential` does and has the same parameters. Any number of event

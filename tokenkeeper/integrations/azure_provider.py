@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from azure.core.exceptions import AzureError, ServiceRequestError, ServiceResponseError
 
+from tokenkeeper._support.hiding import without_arguments, without_arguments_async
+from tokenkeeper._support.network import network_reason
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
-from tokenkeeper.hiding import without_arguments, without_arguments_async
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.network import network_reason
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:

@@ -22,20 +22,20 @@ from anyio import CancelScope
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._authorization import HEADER, set_token, token_in
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._tokens import AsyncProviderTokens, ProviderTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
 
 
-class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
+class RenewingTransport(NotPicklable, HttpTransport[Any, Any]):
     """Sends the requests of a blocking client, and renews a refused token once.
 
     When an API answers 401, the token that it refused is renewed, and the request is sent again
@@ -121,7 +121,7 @@ class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
         self.close()
 
 
-class AsyncRenewingTransport(StaysHere, AsyncHttpTransport[Any, Any]):
+class AsyncRenewingTransport(NotPicklable, AsyncHttpTransport[Any, Any]):
     """Sends the requests of an async client, under asyncio and trio; renews a refused token once.
 
     It does what :class:`RenewingTransport` does and has the same parameters. Its default for

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._authorization import header_value
 from tokenkeeper.integrations._grpc_calls import Deadline, is_refusal
 from tokenkeeper.integrations._grpc_future import RenewingFuture
@@ -29,7 +30,6 @@ from tokenkeeper.integrations._grpc_stream import RenewingStream
 from tokenkeeper.integrations._tokens import ProviderTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperPlugin", "RenewingInterceptor"]
 
@@ -45,7 +45,7 @@ else:
     _StreamStream = grpc.StreamStreamClientInterceptor
 
 
-class KeeperPlugin(StaysHere, grpc.AuthMetadataPlugin):
+class KeeperPlugin(NotPicklable, grpc.AuthMetadataPlugin):
     """Adds ``authorization: Bearer`` to calls. Thread-safe.
 
     gRPC calls it on a thread of its own, and for secure channels only, so a token is never sent to
@@ -72,7 +72,7 @@ class KeeperPlugin(StaysHere, grpc.AuthMetadataPlugin):
 
 
 class RenewingInterceptor(
-    StaysHere,
+    NotPicklable,
     _UnaryUnary,
     _UnaryStream,
     _StreamUnary,

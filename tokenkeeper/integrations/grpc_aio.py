@@ -18,13 +18,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._grpc_calls import Deadline, is_refusal
 from tokenkeeper.integrations._tokens import AsyncProviderTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["renewing_interceptors"]
 
@@ -55,7 +55,7 @@ def renewing_interceptors(
     return [kind(tokens) for kind in kinds]  # type: ignore[misc]
 
 
-class _Renewing(StaysHere):
+class _Renewing(NotPicklable):
     """What the four interceptors share: the token of a call, and the 401 flow.
 
     Without a token, the call is made all the same: the plugin gets the same error and passes it

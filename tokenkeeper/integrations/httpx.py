@@ -8,18 +8,18 @@ from typing import Any
 
 import httpx
 
-from tokenkeeper.hiding import Hidden
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.integrations._authorization import carries, set_token
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._tokens import AsyncProviderTokens, ProviderTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 
 
-class KeeperAuth(StaysHere, httpx.Auth):
+class KeeperAuth(NotPicklable, httpx.Auth):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1).
 
     Any number of clients, threads and event loops may share it. When an API answers 401, the token

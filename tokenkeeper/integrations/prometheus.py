@@ -14,6 +14,7 @@ import weakref
 
 from prometheus_client import REGISTRY, CollectorRegistry
 
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.events import (
     AcquisitionFailed,
     CooledDown,
@@ -26,7 +27,6 @@ from tokenkeeper.events import (
     TokenGranted,
     TokenRefused,
 )
-from tokenkeeper.fork import forks_wait
 from tokenkeeper.integrations._prometheus_metrics import TokenMetrics
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS
 from tokenkeeper.integrations._reasons import reason_of

@@ -11,20 +11,20 @@ from typing import Any
 import requests
 import requests.auth
 
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._authorization import carries, set_token
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._tokens import ProviderTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 
 
-class KeeperAuth(StaysHere, requests.auth.AuthBase):
+class KeeperAuth(NotPicklable, requests.auth.AuthBase):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1). Thread-safe.
 
     When an API answers 401, the token that it refused is renewed, and the request is sent again

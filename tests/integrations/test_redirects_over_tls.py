@@ -292,7 +292,7 @@ def test_plain_http_off_this_machine(keeper, ca_file, monkeypatch, client, named
         return  # it is called without a token
     with pytest.raises(
         (InvalidConfigurationError, ClientAuthenticationError),
-        match=r"not for 'http://api\.example\.com': use https",
+        match=r"not be sent to 'http://api\.example\.com'\. Anyone .* use https",
     ):
         client(call)
     assert looked_up == []

@@ -72,10 +72,14 @@ class AllowedHosts:
                 "its token must not be sent to a URL without a host, or by a scheme other than "
                 "https and http."
             ) from None
-        fix = "Add it to allowed_hosts, or call it without this authentication."
         if place.startswith("http://"):
-            fix = f"Use https, because anyone on the way could read the token. Or: {fix}"
-        raise self._error(f"its token must not be sent to {place!r}. {fix}")
+            fix = "Anyone on the way could read it: use https, add this host to allowed_hosts,"
+        else:
+            fix = "Add this host to allowed_hosts,"
+        raise self._error(
+            f"its token must not be sent to {place!r}. {fix} or call it without this "
+            "authentication."
+        )
 
     def _check_proxy(self, url: str) -> None:
         if not url.lower().startswith(("http:", "ws:")) or not is_loopback(_Origin.of(url).host):

@@ -11,7 +11,8 @@ import tokenkeeper
 
 PACKAGE = Path(tokenkeeper.__file__).parent
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "logging.md").read_text(encoding="utf-8")
-SHOWN = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+BLOCK = r"((?:(?!```).*\n)*)```"
+SHOWN = re.findall(rf"^```python\n{BLOCK}\n\n```text\n{BLOCK}$", PAGE, re.MULTILINE)
 
 
 def test_each_logger_is_listed():

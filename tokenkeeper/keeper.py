@@ -465,6 +465,11 @@ def checked_pair(keeper: object, provider_name: object, timeout: object = None) 
     return keeper
 
 
+def would_reject(keeper: TokenKeeper, provider_name: str, token: str) -> bool:
+    """Return whether a refusal of *token* would cause no renewal now; for ``integrations``."""
+    return keeper._state.would_reject(provider_name, token)  # noqa: SLF001 - module and class are one
+
+
 _keepers: weakref.WeakSet[TokenKeeper] = weakref.WeakSet()
 
 

@@ -45,7 +45,8 @@ def test_links_lead_to_files(name):
 def test_paths_exist(name):
     """A path that a page names exists, in the repository or in the package."""
     places = [ROOT, ROOT / "tokenkeeper", ROOT / "tokenkeeper" / "oauth", ROOT / "tests" / "stress"]
-    places += [ROOT / "tokenkeeper" / "config", ROOT / "tokenkeeper" / "integrations"]
+    rooms = ("_renewal", "config", "integrations")
+    places += [ROOT / "tokenkeeper" / room for room in rooms]
     for path in in_backticks(read(name)):
         if re.fullmatch(r"\.?[\w-]+(/[\w.-]+)*(/|\.py|\.md|\.cfg|\.txt)", path):
             path = path.replace("/NAME", "")

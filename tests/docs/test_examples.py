@@ -158,7 +158,7 @@ def test_fastapi_on_uvicorn(project, environment, server, listening):
 
 @pytest.mark.skipif(os.name != "posix", reason="gunicorn needs fork")
 def test_django_on_gunicorn(project, environment, server, listening):
-    """gunicorn with ``--preload`` runs the Django example: blocking view, async view, probe."""
+    """Gunicorn with ``--preload`` runs the Django example: blocking view, async view, probe."""
     pytest.importorskip("gunicorn")
     folder = project("django")
     command = ["gunicorn", "--preload", "-w", "2", "-b", f"fd://{listening.fileno()}"]

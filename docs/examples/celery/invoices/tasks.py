@@ -1,6 +1,7 @@
 """Tasks that call the billing API."""
 
 import os
+from contextlib import suppress
 
 import requests
 
@@ -28,8 +29,6 @@ def fetch_invoice(self, number):
 def token_health():
     """Return the state of the tokens in the process that runs this task."""
     keeper = get_default_keeper()
-    try:
+    with suppress(OAuth2Error):  # health() reports it
         keeper.get_token("billing", timeout=5)
-    except OAuth2Error:
-        pass  # health() reports it
     return keeper.health()

@@ -11,8 +11,6 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
@@ -125,7 +123,7 @@ class TokenKeeper(StaysHere):
         self._now = self._renewals.now
         self._held = self._renewals.held
         self._crew = self._renewals.crew
-        self._configuration: Configuration[Any] | None = None
+        self._configuration: Configuration | None = None
         renew_after_fork(self._renewals)
         _keepers.add(self)
         weakref.finalize(self, _abandon, self._crew).atexit = False
@@ -304,9 +302,9 @@ class TokenKeeper(StaysHere):
 
         Needs the extra ``yaml``.
         """
-        from tokenkeeper.config.loading import load_configuration
+        from tokenkeeper.config.discovery import Discovery
 
-        return cls._configured(load_configuration(source), options)
+        return cls._configured(Configuration(Discovery.from_config(source).specs), options)
 
     @classmethod
     def from_env(cls, **options: Unpack[KeeperOptions]) -> Self:
@@ -321,15 +319,12 @@ class TokenKeeper(StaysHere):
 
         :raises InvalidConfigurationError: naming the variable that is missing, or wrong.
         """
-        from tokenkeeper.config.environment import CONFIG_VARIABLE, clients_from_environment
+        from tokenkeeper.config.discovery import Discovery
 
-        if os.environ.get(CONFIG_VARIABLE):
-            return cls.from_config(os.environ[CONFIG_VARIABLE], **options)
-        read = partial(clients_from_environment, os.environ, Path.cwd())
-        return cls._configured(Configuration(read), options)
+        return cls._configured(Configuration(Discovery.from_env().specs), options)
 
     @classmethod
-    def _configured(cls, configuration: Configuration[Any], options: KeeperOptions) -> Self:
+    def _configured(cls, configuration: Configuration, options: KeeperOptions) -> Self:
         keeper = cls(**options)
         keeper._configuration = configuration
         for provider in configuration.providers:

@@ -101,7 +101,7 @@ def subject_of(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Sub
     :param secrets: what the provider was made from and nobody may see.
     """
     if isinstance(provider, ReloadableProvider):
-        provider = provider.registration.make_provider()
+        provider = provider.spec.make_provider()
     description = description_of(provider, secrets)
     # What follows is nobody else's business, and so no part of the providers' surface.
     if isinstance(provider, GenericOAuth2Provider):

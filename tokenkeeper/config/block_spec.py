@@ -13,11 +13,12 @@ from urllib.parse import parse_qsl, urlencode
 
 from tokenkeeper.checks import names_a_secret
 from tokenkeeper.config.blocks import Azure, Block, Generic
+from tokenkeeper.config.keys import keys_of
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["KNOWN_KEYS", "BlockSpec", "is_secret_argument", "is_secret_header"]
 
-KNOWN_KEYS = Azure.model_fields.keys() | Generic.model_fields.keys()
+KNOWN_KEYS = frozenset({*keys_of(Azure), *keys_of(Generic)})
 """The keys of our own kinds. Others are arguments of a custom class."""
 
 _SECRET_HEADER = re.compile(r"auth|cookie|session|signature", re.IGNORECASE)

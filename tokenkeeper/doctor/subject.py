@@ -130,7 +130,7 @@ def subject_of(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Sub
             ((f"{authority}/.well-known/openid-configuration", authority),),
             provider._http.transport._verify,  # noqa: SLF001
             "client_secret_post",
-            " ".join(provider._scopes),  # noqa: SLF001
+            provider._scope,  # noqa: SLF001
             description=description,
         )  # Entra ID names no scope, and refuses a request whose scope it can't grant
     return _custom(provider, description)

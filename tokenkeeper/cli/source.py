@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.shelf import Shelf
 from tokenkeeper.config.configuration import Configuration
@@ -17,7 +18,6 @@ from tokenkeeper.config.problems import Problem, as_error
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.config.trust import find_trusted, this_process
-from tokenkeeper.escaping import escaped
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 
 __all__ = ["NOTHING_IS_KEPT", "Selection", "Source"]

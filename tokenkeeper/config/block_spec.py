@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from tokenkeeper.checks import names_a_secret
+from tokenkeeper._support.checks import names_a_secret
 from tokenkeeper.config.blocks import Azure, Block, Generic
 from tokenkeeper.config.keys import keys_of
 from tokenkeeper.providers.base import BaseOAuth2Provider

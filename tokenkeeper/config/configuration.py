@@ -7,11 +7,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
+from tokenkeeper._runtime.fork import renew_after_fork
+from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
-from tokenkeeper.fork import renew_after_fork
-from tokenkeeper.interruptions import interruption_in
 
 __all__ = ["Configuration"]
 

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.environment import discover_in_environment
 from tokenkeeper.config.files import located, warn
 from tokenkeeper.config.problems import as_error
 from tokenkeeper.config.spec import Discovered, ProviderSpec
-from tokenkeeper.escaping import escaped
 from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderError
 
 if TYPE_CHECKING:

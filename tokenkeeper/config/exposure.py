@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenkeeper.checks import names_a_secret, secrets_in_query
+from tokenkeeper._support.checks import names_a_secret, secrets_in_query
 from tokenkeeper.config.block_spec import KNOWN_KEYS, is_secret_argument, is_secret_header
 from tokenkeeper.config.document import Document
 from tokenkeeper.config.files import located, readable_by_all

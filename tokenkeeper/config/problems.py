@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from tokenkeeper.escaping import escaped
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = ["KeyPath", "Problem", "Problems", "as_error", "as_text"]

@@ -175,7 +175,7 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         ),
         ({"total_timeout": 0}, ["total_timeout must be greater than 0"]),
         ({"read_timeout": 1e300}, ["read_timeout must be a number of seconds, more than 0"]),
-        ({"buffer_seconds": -1}, ["refresh_buffer_seconds must be greater than or equal"]),
+        ({"buffer_seconds": -1}, ["buffer_seconds must be greater than or equal"]),
         ({"verify": "none.pem"}, ["verify names a file of CA certificates that is not there"]),
         ({"form_encode_credentials": "perhaps"}, ["form_encode_credentials must be true or false"]),
         (

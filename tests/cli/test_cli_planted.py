@@ -292,7 +292,7 @@ def test_the_name_has_no_secret(tmp_path):
             **changes,
         }
         with TokenKeeper.from_config({"oauth2": block}) as keeper:
-            return internals.provider(keeper).registration.identity
+            return internals.provider(keeper).spec.identity
 
     first = identity()
     assert "s3cret" not in first

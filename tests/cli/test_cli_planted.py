@@ -12,7 +12,7 @@ import pytest
 from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, OAuth2Token
-from tokenkeeper.cli.shelf import Failure, Kept, Shelf
+from tokenkeeper.cli.store import Failure, Kept, Shelf
 from tokenkeeper.clock import SYSTEM_CLOCK, instant
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are no owners")

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.kept import KeptProvider
-from tokenkeeper.cli.shelf import Shelf
+from tokenkeeper.cli.stored_provider import KeptProvider
+from tokenkeeper.cli.store import Shelf
 from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.config.discovery import Discovery, warn_about
 from tokenkeeper.config.problems import Problem, as_error

@@ -36,6 +36,7 @@ def request_token(
     clock: Clock,
     style: RequestStyle = PLAIN,
     warned: set[str] | None = None,
+    omitted: set[str] | None = None,
     **reading: Unpack[Reading],
 ) -> OAuth2Token:
     """Ask *config*'s token endpoint for a token by *grant*, once.
@@ -44,6 +45,7 @@ def request_token(
     :param scope: what is granted by an answer that names no scope (RFC 6749 §5.1, §6).
     :param style: how the request is written.
     :param warned: the kinds of warnings given so far, to which new ones are added.
+    :param omitted: receives the names of optional members that the answer left out.
     :raises TokenAcquisitionError: if there is none to be had.
     """
     extra = config.additional_params or {}
@@ -69,6 +71,7 @@ def request_token(
         secrets,
         **reading,
         warned=set() if warned is None else warned,
+        omitted=set() if omitted is None else omitted,
         grant=grant.get("grant_type"),
         auth_advice=encoding_advice(client),
     )

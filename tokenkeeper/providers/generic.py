@@ -76,7 +76,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     :raises InvalidConfigurationError: for an option that can't work.
     """
 
-    _warned: set[str] | None = None  # few servers cause a warning, so few providers have a set
+    # Few servers cause a warning or omit a member, so few providers have these sets.
+    _warned: set[str] | None = None
+    _omitted: set[str] | None = None
 
     def __init__(
         self,
@@ -174,7 +176,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             self._received.after_fork_in_child()
 
     def _request(self, grant: dict[str, str], scope: str | None) -> OAuth2Token:
-        warned = self._warned or set()
+        warned, omitted = self._warned or set(), self._omitted or set()
         try:
             token = request_token(
                 self._transport,
@@ -185,11 +187,14 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
                 clock=self._clock,
                 style=self._style,
                 warned=warned,
+                omitted=omitted,
                 **self._reading,
             )
         finally:
             if warned:
                 self._warned = warned
+            if omitted:
+                self._omitted = omitted
         if self._received is not None:
             self._received.note(token)
         elif token.refresh_token is not None:
@@ -208,6 +213,11 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             "request_format": self._style.request_format,
             "headers": sorted(self._style.headers),
             "refresh_tokens": self._received is not None,
+            "verify": self._transport.verify,
+            "default_lifetime_seconds": self._reading["default_lifetime"],
+            "lifetime_seconds": self._reading["lifetime_seconds"],
+            "never_expires": self._reading["never_expires"],
+            "omitted": sorted(self._omitted or ()),
         }
 
     def __repr__(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["NETWORK_REASONS", "family_of", "network_reason"]
+__all__ = ["NETWORK_REASONS", "error_chain", "network_reason"]
 
 NETWORK_REASONS = (
     "dns",
@@ -52,7 +52,7 @@ def network_reason(error: BaseException) -> str | None:
     """Return why there was no answer, one of :data:`NETWORK_REASONS`; ``None`` for other errors."""
     names: set[str] = set()
     words = ""
-    for each in family_of(error):
+    for each in error_chain(error):
         names |= {kind.__name__ for kind in type(each).__mro__}
         words += str(getattr(each, "strerror", None) or "")
     if any(phrase in words for phrase in _UNREACHABLE):
@@ -60,7 +60,7 @@ def network_reason(error: BaseException) -> str | None:
     return next((reason for reason, kinds in _BY_CLASS if names.intersection(kinds)), None)
 
 
-def family_of(error: BaseException) -> Iterator[BaseException]:
+def error_chain(error: BaseException) -> Iterator[BaseException]:
     """Yield *error* and all errors that it stems from, the innermost last."""
     queue, seen = [error], set()
     while queue:

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from tokenkeeper.oauth.members import read_json
+from tokenkeeper.oauth.json_object import read_json
 
 __all__ = ["jwt_claims"]
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tokenkeeper.oauth.exchange import Expected
+from tokenkeeper.oauth.json_object import JsonObject
 from tokenkeeper.oauth.jwt_claims import jwt_claims
-from tokenkeeper.oauth.members import Members
-from tokenkeeper.oauth.moments import as_duration, as_moment, is_local_date, seconds_in
+from tokenkeeper.oauth.time_values import as_duration, as_timestamp, is_local_date, seconds_in
 
-__all__ = ["LONGEST_LIFETIME_SECONDS", "ExpiredAnswer", "Now", "read_lifetime", "read_refresh"]
+__all__ = ["LONGEST_LIFETIME_SECONDS", "ExpiredTokenError", "Now", "read_lifetime", "read_refresh"]
 
 LONGEST_LIFETIME_SECONDS = 365 * 86400.0
 """The longest lifetime that is believed; a longer one is cut to this."""
@@ -40,7 +40,7 @@ _REFRESH = re.compile(r"(?:refresh|renew)_?(?P<how>in|after|at|on)(?:_(?P<unit>[
 _DURATIONS = ("in", "after")
 
 
-class ExpiredAnswer(Exception):  # noqa: N818 - it never leaves this package
+class ExpiredTokenError(Exception):
     """The token had no time left when it was granted. Its text says by which member."""
 
 
@@ -78,10 +78,10 @@ class _Said(NamedTuple):
         return self.seconds < 0.001  # next to nothing, of which a datetime may keep nothing
 
 
-def read_lifetime(content: Members, access_token: str, expected: Expected, now: Now) -> float:
+def read_lifetime(content: JsonObject, access_token: str, expected: Expected, now: Now) -> float:
     """Return how many seconds *access_token* lives, counted from the request.
 
-    :raises ExpiredAnswer: if it has none left.
+    :raises ExpiredTokenError: if it has none left.
     """
     if expected.lifetime_seconds is not None:
         return min(expected.lifetime_seconds, LONGEST_LIFETIME_SECONDS)
@@ -91,7 +91,7 @@ def read_lifetime(content: Members, access_token: str, expected: Expected, now: 
     alive = [each for each in said if not each.is_over]
     over = _over(said, alive, now)
     if over and not expected.never_expires:
-        raise ExpiredAnswer(over.name[:40])
+        raise ExpiredTokenError(over.name[:40])
     if not alive:
         unsaid = NEVER_SECONDS if expected.never_expires else expected.default_lifetime
         return min(unsaid, LONGEST_LIFETIME_SECONDS)
@@ -101,19 +101,19 @@ def read_lifetime(content: Members, access_token: str, expected: Expected, now: 
     return min(shortest.seconds, LONGEST_LIFETIME_SECONDS)
 
 
-def read_refresh(content: Members, now: Now) -> float | None:
+def read_refresh(content: JsonObject, now: Now) -> float | None:
     """Return after how many seconds the server wants the token renewed, if it says so."""
     asked = [each.seconds for each in _said_by(content, _REFRESH, now) if not each.is_over]
     return min(asked, default=None)
 
 
-def _in_answer(content: Members, now: Now) -> list[_Said]:
+def _in_answer(content: JsonObject, now: Now) -> list[_Said]:
     return _said_by(content, _EXPIRY, now)
 
 
 def _in_token(access_token: str, now: Now) -> list[_Said]:
     claims = jwt_claims(access_token)
-    end, issued = as_moment(claims.get("exp")), as_moment(claims.get("iat"))
+    end, issued = as_timestamp(claims.get("exp")), as_timestamp(claims.get("iat"))
     if end is None:
         return []
     said = [_Said("exp of the token", now.until(end), False)]
@@ -122,7 +122,7 @@ def _in_token(access_token: str, now: Now) -> list[_Said]:
     return said
 
 
-def _said_by(content: Members, names: re.Pattern[str], now: Now) -> list[_Said]:
+def _said_by(content: JsonObject, names: re.Pattern[str], now: Now) -> list[_Said]:
     """Return what the members of *content* with one of *names* say, as far as it can be read."""
     said = []
     for name in content:
@@ -142,7 +142,7 @@ def _said_by(content: Members, names: re.Pattern[str], now: Now) -> list[_Said]:
 
 
 def _duration(name: str, value: Any, unit: float, now: Now) -> _Said | None:
-    seconds, moment = as_duration(value), as_moment(value)
+    seconds, moment = as_duration(value), as_timestamp(value)
     if seconds is None:
         return None if moment is None else _Said(name, now.until(moment), False)
     if moment is not None and 0 < now.until(moment) <= LONGEST_LIFETIME_SECONDS < seconds:
@@ -151,7 +151,7 @@ def _duration(name: str, value: Any, unit: float, now: Now) -> _Said | None:
 
 
 def _moment(name: str, value: Any, unit: float, now: Now) -> _Said | None:
-    moment = as_moment(value)
+    moment = as_timestamp(value)
     if moment is not None:
         left = now.until(moment)
         # In the past only by a guess at its zone, it says nothing.
@@ -179,7 +179,7 @@ def _over(said: list[_Said], alive: list[_Said], now: Now) -> _Said | None:
     return None
 
 
-def _warn_of_unreadable(content: Members, said: list[_Said], expected: Expected) -> None:
+def _warn_of_unreadable(content: JsonObject, said: list[_Said], expected: Expected) -> None:
     values = [value for value in content.every("expires_in") if value not in (None, "")]
     if values and not any(each.name == "expires_in" for each in said):
         expected.warn_once(

@@ -22,7 +22,7 @@ from requests.cookies import RequestsCookieJar, merge_cookies
 
 from tokenkeeper.fork import renew_after_fork
 from tokenkeeper.oauth.deadline import Budget, bind, current_budget
-from tokenkeeper.oauth.failures import TooLongError
+from tokenkeeper.oauth.network_errors import TooLongError
 
 __all__ = ["borrowed", "give_back", "our_session", "read"]
 

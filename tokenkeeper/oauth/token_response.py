@@ -11,16 +11,16 @@ from datetime import UTC, datetime, timedelta
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS, Expected, HttpAnswer
+from tokenkeeper.oauth.json_object import JsonObject, UnusableResponseError, read_members
 from tokenkeeper.oauth.lifetime import (
     LONGEST_LIFETIME_SECONDS,
-    ExpiredAnswer,
+    ExpiredTokenError,
     Now,
     read_lifetime,
     read_refresh,
 )
-from tokenkeeper.oauth.members import Members, UnusableAnswer, read_members
-from tokenkeeper.oauth.moments import as_moment
 from tokenkeeper.oauth.redaction import sanitize
+from tokenkeeper.oauth.time_values import as_timestamp
 from tokenkeeper.oauth.token_errors import refusal, retry_after
 from tokenkeeper.oauth.token_type import read_token_type
 
@@ -51,9 +51,9 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
         content = read_members(answer)
         if answer.ok and not _is_error(content):
             return _granted(answer, content, expected)
-    except UnusableAnswer as unusable:
+    except UnusableResponseError as unusable:
         problem = str(unusable)
-    except ExpiredAnswer as expired:
+    except ExpiredTokenError as expired:
         failure = _expired(answer, expected, str(expired))
     else:
         failure = refusal(answer, expected)
@@ -64,10 +64,10 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
     raise failure
 
 
-def _granted(answer: HttpAnswer, content: Members, expected: Expected) -> OAuth2Token:
+def _granted(answer: HttpAnswer, content: JsonObject, expected: Expected) -> OAuth2Token:
     access_token = _access_token(content, expected)
     token_type = read_token_type(content, expected)
-    now = Now(expected.sent_at, as_moment(answer.headers.get("date")))
+    now = Now(expected.sent_at, as_timestamp(answer.headers.get("date")))
     lifetime = read_lifetime(content, access_token, expected, now)
     refresh_in = read_refresh(content, now)
     sent = datetime.fromtimestamp(expected.sent_at, UTC)
@@ -86,35 +86,39 @@ def _granted(answer: HttpAnswer, content: Members, expected: Expected) -> OAuth2
     )
 
 
-def _is_error(content: Members) -> bool:
+def _is_error(content: JsonObject) -> bool:
     """Return whether *content* has an error, and not only a member for one."""
     error = content.get("error")
     return error.strip().lower() not in _NO_ERROR if isinstance(error, str) else bool(error)
 
 
-def _access_token(content: Members, expected: Expected) -> str:
+def _access_token(content: JsonObject, expected: Expected) -> str:
     values = [value for value in content.every("access_token") if value is not None]
     if not values:
         names = ", ".join(content) or "nothing"
-        raise UnusableAnswer(
+        raise UnusableResponseError(
             f"has no access_token, only: {sanitize(names, expected.secrets, limit=100)}"
         )
     token = values[0]
     if any(value != token for value in values):
-        raise UnusableAnswer("has its access_token twice, and it is unclear which one counts")
+        raise UnusableResponseError(
+            "has its access_token twice, and it is unclear which one counts"
+        )
     if not isinstance(token, str):
-        raise UnusableAnswer(f"has an access_token that is not a string: {type(token).__name__}")
+        raise UnusableResponseError(
+            f"has an access_token that is not a string: {type(token).__name__}"
+        )
     if not token:
-        raise UnusableAnswer("has an empty access_token")
+        raise UnusableResponseError("has an empty access_token")
     if not _VISIBLE.fullmatch(token):
-        raise UnusableAnswer(
+        raise UnusableResponseError(
             "has an access_token that does not fit into a header: it has characters other than "
             "visible ASCII (RFC 6749 A.12)"
         )
     return token
 
 
-def _scope(content: Members, expected: Expected) -> str | None:
+def _scope(content: JsonObject, expected: Expected) -> str | None:
     """Return what is known of the scope: as much as can be read, or else what was asked for."""
     scope = content.get("scope")
     said = scope if isinstance(scope, list) else [scope]
@@ -127,7 +131,7 @@ def _scope(content: Members, expected: Expected) -> str | None:
     return expected.scope  # RFC 6749 §5.1: left out where it is what was asked for
 
 
-def _refresh_token(content: Members) -> str | None:
+def _refresh_token(content: JsonObject) -> str | None:
     token = content.get("refresh_token")
     return token if isinstance(token, str) and _VISIBLE.fullmatch(token) else None
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from tokenkeeper.oauth.exchange import Expected
-from tokenkeeper.oauth.members import Members, UnusableAnswer
+from tokenkeeper.oauth.json_object import JsonObject, UnusableResponseError
 from tokenkeeper.oauth.redaction import sanitize
 
 __all__ = ["read_token_type"]
@@ -27,13 +27,13 @@ _NOT_BEARER = frozenset(
 """What a bearer token is not. Servers have many words of their own for what it is."""
 
 
-def read_token_type(content: Members, expected: Expected) -> str:
+def read_token_type(content: JsonObject, expected: Expected) -> str:
     """Return the type of the token that *content* grants: ``Bearer`` for every word for one.
 
     A type that is left out, empty or not a string is ``Bearer``: servers that send none grant
     bearer tokens all the same.
 
-    :raises UnusableAnswer: for a type that needs more than an ``Authorization: Bearer`` header,
+    :raises UnusableResponseError: for a type that needs more than an ``Authorization: Bearer`` header,
         unless the request expects it.
     """
     kinds = list(_strings(content.every("token_type")))
@@ -47,7 +47,7 @@ def read_token_type(content: Members, expected: Expected) -> str:
     if not kinds:
         return BEARER
     shown = sanitize(kinds[-1], expected.secrets, limit=50)
-    raise UnusableAnswer(
+    raise UnusableResponseError(
         f'has a token_type other than Bearer, "{shown}": ask the server for a bearer token, or, if '
         f'the API takes this one in an "Authorization: Bearer" header, list "{shown}" in '
         "accept_token_types"

@@ -23,7 +23,7 @@ from tokenkeeper.hiding import Hidden, without_frames
 from tokenkeeper.interruptions import interruption_in, is_interruption
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
 from tokenkeeper.oauth.exchange import HttpAnswer
-from tokenkeeper.oauth.failures import explain
+from tokenkeeper.oauth.network_errors import explain
 from tokenkeeper.oauth.request_style import USER_AGENT
 from tokenkeeper.oauth.sessions import borrowed, give_back, our_session, read
 

@@ -36,8 +36,8 @@ from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
-from tokenkeeper.providers.anew import ask_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.reacquire import reacquire
 
 if TYPE_CHECKING:
     import requests
@@ -152,7 +152,7 @@ class AzureADProvider(BaseOAuth2Provider):
     @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Ask anew: client credentials come without a refresh token (RFC 6749 §4.4.3)."""
-        return cast("OAuth2Token", ask_anew(self))
+        return cast("OAuth2Token", reacquire(self))
 
     def _make_app(self) -> Any:
         msal = late_import("msal")

@@ -14,7 +14,7 @@ from tokenkeeper.arguments import check_number
 from tokenkeeper.checks import checked_text
 from tokenkeeper.exceptions import naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
-from tokenkeeper.providers.anew import ask_anew
+from tokenkeeper.providers.reacquire import reacquire
 from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class BaseOAuth2Provider(StaysHere, ABC):
         :raises TokenAcquisitionError: by default, if ``acquire_token`` itself calls
             ``refresh_token``, which would go on for ever.
         """
-        return ask_anew(self)
+        return reacquire(self)
 
     def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask for a token in place of *token*, which an API refused (401).

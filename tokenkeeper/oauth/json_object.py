@@ -22,7 +22,7 @@ from typing import Any
 
 from tokenkeeper.oauth.exchange import HttpAnswer
 
-__all__ = ["Members", "UnusableAnswer", "read_json", "read_members"]
+__all__ = ["JsonObject", "UnusableResponseError", "read_json", "read_members"]
 
 MAX_DEPTH = 32
 """How deep values may be nested; a deeper one is read as ``null``."""
@@ -33,11 +33,11 @@ _PIECES = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 _WIDE = re.compile(r"charset\s*=\s*\"?(utf-?(?:16|32)(?:-?[bl]e)?)\b", re.IGNORECASE)
 
 
-class UnusableAnswer(Exception):  # noqa: N818 - it never leaves this package
+class UnusableResponseError(Exception):
     """Why an answer grants no token, in words that follow "the answer"."""
 
 
-class Members(dict[str, Any]):
+class JsonObject(dict[str, Any]):
     """A JSON object. Where a member occurs more than once, its last value is the item."""
 
     __slots__ = ("_pairs",)
@@ -53,30 +53,30 @@ class Members(dict[str, Any]):
         return [value for each, value in self._pairs if each == name]
 
 
-def read_members(answer: HttpAnswer) -> Members:
+def read_members(answer: HttpAnswer) -> JsonObject:
     """Return the JSON object that the body of *answer* holds, whatever its type is said to be.
 
-    :raises UnusableAnswer: if it holds none.
+    :raises UnusableResponseError: if it holds none.
     """
     for text in _texts(answer):
         try:
             content = read_json(text)
         except ValueError:
             continue
-        if not isinstance(content, Members):
-            raise UnusableAnswer(f"is a JSON {type(content).__name__}, not an object")
+        if not isinstance(content, JsonObject):
+            raise UnusableResponseError(f"is a JSON {type(content).__name__}, not an object")
         return content
-    raise UnusableAnswer("is not JSON")
+    raise UnusableResponseError("is not JSON")
 
 
 def read_json(text: str) -> Any:
-    """Return the value that *text* holds, its objects as :class:`Members`.
+    """Return the value that *text* holds, its objects as :class:`JsonObject`.
 
     :raises ValueError: if it is not JSON.
     """
     try:
         return json.loads(
-            _without_depths(text), object_pairs_hook=Members, parse_int=_any_int, strict=False
+            _without_depths(text), object_pairs_hook=JsonObject, parse_int=_any_int, strict=False
         )
     except RecursionError:  # near the end of the caller's own stack
         raise ValueError("nested too deeply") from None

@@ -11,7 +11,7 @@ import requests
 import urllib3.exceptions
 
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.network import family_of, network_reason
+from tokenkeeper.network import error_chain, network_reason
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.verdict import CODES
 
@@ -46,7 +46,7 @@ def explain(
     Its text is left out, as it may hold the URL's query; the operating system's own error behind
     it becomes the cause.
     """
-    family = list(family_of(error))
+    family = list(error_chain(error))
     problem, advice, transient, reason = _diagnose(error, family, connecting, reading)
     host = sanitize(url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2])
     ours = TokenAcquisitionError(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-__all__ = ["as_duration", "as_moment", "as_number", "is_local_date", "seconds_in"]
+__all__ = ["as_duration", "as_number", "as_timestamp", "is_local_date", "seconds_in"]
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?")
 _ENORMOUS = re.compile(r"([+-]?)(?=[0-9])0*+([0-9]*+)(?:\.[0-9]*)?")
@@ -73,7 +73,7 @@ def as_duration(value: Any) -> float | None:
     return number
 
 
-def as_moment(value: Any) -> float | None:
+def as_timestamp(value: Any) -> float | None:
     """Return the seconds since the epoch that *value* means, or ``None``.
 
     It may be a number of seconds, milliseconds, microseconds or nanoseconds, or a date as in ISO

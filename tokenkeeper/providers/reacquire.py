@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from tokenkeeper.models import OAuth2Token
     from tokenkeeper.providers.base import BaseOAuth2Provider
 
-__all__ = ["ask_anew", "is_asking_anew"]
+__all__ = ["is_reacquiring", "reacquire"]
 
-_asking_anew: ContextVar[frozenset[int]] = ContextVar("tokenkeeper_asking_anew")
+_reacquiring: ContextVar[frozenset[int]] = ContextVar("tokenkeeper_reacquiring")
 """The providers whose ``refresh_token`` called ``acquire_token`` and waits for it, by ``id``."""
 
 
-def is_asking_anew(provider: BaseOAuth2Provider) -> bool:
-    """Return whether the caller was called by :func:`ask_anew` for *provider*."""
-    return id(provider) in _asking_anew.get(frozenset())
+def is_reacquiring(provider: BaseOAuth2Provider) -> bool:
+    """Return whether the caller was called by :func:`reacquire` for *provider*."""
+    return id(provider) in _reacquiring.get(frozenset())
 
 
-def ask_anew(provider: BaseOAuth2Provider) -> OAuth2Token | Awaitable[OAuth2Token]:
+def reacquire(provider: BaseOAuth2Provider) -> OAuth2Token | Awaitable[OAuth2Token]:
     """Return what ``provider.acquire_token()`` returns, for the provider's ``refresh_token``.
 
     :raises TokenAcquisitionError: if that ``acquire_token`` called ``refresh_token``.
     """
-    if is_asking_anew(provider):
+    if is_reacquiring(provider):
         name = provider.provider_name
         raise TokenAcquisitionError(
             f"provider {name!r}: acquire_token and refresh_token call each other: "
@@ -37,18 +37,18 @@ def ask_anew(provider: BaseOAuth2Provider) -> OAuth2Token | Awaitable[OAuth2Toke
             provider_name=name,
             transient=False,
         )
-    asking = _asking_anew.get(frozenset()) | {id(provider)}
-    outer = _asking_anew.set(asking)
+    asking = _reacquiring.get(frozenset()) | {id(provider)}
+    outer = _reacquiring.set(asking)
     try:
         answer = provider.acquire_token()
     finally:
-        _asking_anew.reset(outer)
+        _reacquiring.reset(outer)
     return _awaited(answer, asking) if inspect.isawaitable(answer) else answer
 
 
 async def _awaited(answer: Awaitable[OAuth2Token], asking: frozenset[int]) -> OAuth2Token:
-    outer = _asking_anew.set(asking)  # an ``async def`` begins to run only now
+    outer = _reacquiring.set(asking)  # an ``async def`` begins to run only now
     try:
         return await answer
     finally:
-        _asking_anew.reset(outer)
+        _reacquiring.reset(outer)

@@ -11,7 +11,7 @@ from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.token_errors import retry_after
 from tokenkeeper.oauth.token_response import parse_token_response
-from tokenkeeper.oauth.verdict import BY_AADSTS, CODES
+from tokenkeeper.oauth.error_codes import BY_AADSTS, CODES
 
 SENT = datetime(2030, 1, 1, tzinfo=UTC)
 EXPECTED = Expected("api", SENT.timestamp(), scope="read", secrets=["hunter2"])

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from tokenkeeper.events import TokenDenied
 from tokenkeeper.network import NETWORK_REASONS
-from tokenkeeper.oauth.verdict import known_code
+from tokenkeeper.oauth.error_codes import known_code
 
 __all__ = ["reason_of"]
 

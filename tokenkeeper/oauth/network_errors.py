@@ -1,4 +1,4 @@
-"""Why there was no answer, and what to do: the many errors of the network in plain words."""
+"""Turns the many errors of the network into one error that says what happened and what to do."""
 
 from __future__ import annotations
 
@@ -12,156 +12,189 @@ import urllib3.exceptions
 
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.network import error_chain, network_reason
+from tokenkeeper.oauth.error_codes import CODES
 from tokenkeeper.oauth.redaction import sanitize
-from tokenkeeper.oauth.verdict import CODES
 
 __all__ = ["TooLongError", "explain"]
 
 
-_LATE_HANDSHAKE = "The handshake operation timed out"
-"""OpenSSL's words; urllib3 takes it for a read, and gives it the time of a connection."""
-
-
-# The alert of TLS 1.3 (RFC 8446 §6.2), what servers before it sent, and the words of OpenSSL.
-_WANTS_CERTIFICATE = re.compile(
-    r"certificate[_ ]required|alert[_ ]bad[_ ]certificate|no[_ ]certificate[_ ]returned"
-    r"|did not return a certificate",
-    re.I,
-)
-_CHECK_BUNDLE = "Check verify and REQUESTS_CA_BUNDLE"
-
-
 class TooLongError(Exception):
-    """The body goes on beyond what is read."""
-
-
-def explain(
-    error: Exception, url: str, provider_name: str, *, connecting: str, reading: str
-) -> TokenAcquisitionError:
-    """Return what *error*, raised by a request to *url*, means to the caller.
-
-    :param connecting: which timeout ended the request, if one did before there was a connection.
-    :param reading: the same for afterwards.
-
-    Its text is left out, as it may hold the URL's query; the operating system's own error behind
-    it becomes the cause.
-    """
-    family = list(error_chain(error))
-    problem, advice, transient, reason = _diagnose(error, family, connecting, reading)
-    host = sanitize(url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2])
-    ours = TokenAcquisitionError(
-        f"provider {provider_name!r}: no answer from {host}: {problem}. {advice}.",
-        provider_name=provider_name,
-        transient=transient,
-        network_reason=reason,
-    )
-    ours.__cause__ = next((root for root in reversed(family) if _is_root(root)), None)
-    if ours.__cause__ is not None:
-        ours.__cause__.__traceback__ = None  # its frames hold the request, and with it the secret
-    return ours
-
-
-def _is_root(error: BaseException) -> bool:
-    return isinstance(error, OSError) and not isinstance(error, requests.RequestException)
+    """The response's body is longer than the limit."""
 
 
 class _Diagnosis(NamedTuple):
+    """What happened and what to do, as two sentences without their full stops."""
+
     problem: str
     advice: str
     transient: bool
     reason: str | None
 
 
-def _diagnose(
-    error: Exception, family: list[BaseException], connecting: str, reading: str
-) -> _Diagnosis:
-    """Return what happened with what to do, and whether it may pass."""
+_CHECK_NETWORK = "Check network, firewall and proxy"
+_CHECK_BUNDLE = "Check verify and REQUESTS_CA_BUNDLE"
 
-    def find(*kinds: type[BaseException]) -> BaseException | None:
-        return next((each for each in family if isinstance(each, kinds)), None)
+_TOO_LONG = _Diagnosis("the response is longer than 1 MiB", "Check the URL", False, "bad_answer")
+_PROXY_FAILED = _Diagnosis("the proxy failed", "Check HTTPS_PROXY and NO_PROXY", True, "proxy")
+_PROXY_LOGIN = _Diagnosis(
+    "the proxy requires credentials", "Set them in HTTPS_PROXY", False, "proxy"
+)
+_NO_CA_FILE = _Diagnosis("TLS: the CA certificate file was not found", _CHECK_BUNDLE, False, "tls")
+_EMPTY_CA_FILE = _Diagnosis(
+    "TLS: the CA certificate file contains no certificates", _CHECK_BUNDLE, False, "tls"
+)
+_CLIENT_CERTIFICATE = _Diagnosis(
+    "TLS: client certificate required",
+    CODES["client_certificate_required"].advice.rstrip("."),
+    CODES["client_certificate_required"].transient,
+    "tls",
+)
+_TLS_FAILED = _Diagnosis(
+    "TLS failed", "Check that the port speaks TLS, and any proxy in front of it", True, "tls"
+)
 
-    if isinstance(error, TooLongError):
-        return _Diagnosis("it is longer than 1 MiB", "Check the URL", False, "bad_answer")
-    text = " ".join(str(each) for each in family)
-    if find(requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
-        if " 407 " in text:
-            return _Diagnosis(
-                "the proxy wants credentials", "Set them in HTTPS_PROXY", False, "proxy"
-            )
-        return _Diagnosis("the proxy failed", "Check HTTPS_PROXY and NO_PROXY", True, "proxy")
-    if find(ssl.SSLError, requests.exceptions.SSLError, urllib3.exceptions.SSLError):
-        return _diagnose_tls(find(ssl.SSLCertVerificationError), find(ssl.SSLError), text)
-    if find(socket.gaierror, urllib3.exceptions.NameResolutionError):
-        return _Diagnosis(
+_PROXY_ERRORS = (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)
+_TLS_ERRORS = (ssl.SSLError, requests.exceptions.SSLError, urllib3.exceptions.SSLError)
+
+_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], _Diagnosis], ...] = (
+    (
+        (socket.gaierror, urllib3.exceptions.NameResolutionError),
+        _Diagnosis(
             "DNS: the name could not be resolved", "Check the URL and the resolver", True, "dns"
-        )
-    if find(ConnectionRefusedError):
-        return _Diagnosis(
+        ),
+    ),
+    (
+        (ConnectionRefusedError,),
+        _Diagnosis(
             "the connection was refused",
-            "Check host and port, and that the server runs",
+            "Check host and port, and that the server is running",
             True,
             "connection_refused",
-        )
-    if find(requests.ConnectTimeout):
-        return _Diagnosis(
-            f"no connection in time ({connecting})",
-            "Check network, firewall and proxy",
+        ),
+    ),
+    (
+        (requests.ConnectTimeout,),
+        _Diagnosis("the connection timed out ({connecting})", _CHECK_NETWORK, True, "timeout"),
+    ),
+    (
+        (urllib3.exceptions.NewConnectionError,),
+        _Diagnosis("could not connect", _CHECK_NETWORK, True, "unreachable"),
+    ),
+    (
+        (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError),
+        _Diagnosis(
+            "the response timed out ({reading})",
+            "If this persists, increase the timeout",
             True,
             "timeout",
-        )
-    if find(urllib3.exceptions.NewConnectionError):
-        return _Diagnosis("no connection", "Check network, firewall and proxy", True, "unreachable")
-    if find(requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
-        limit = connecting if _LATE_HANDSHAKE in text else reading
-        return _Diagnosis(
-            f"it did not come in time ({limit})", "If this persists, allow more", True, "timeout"
-        )
-    if find(requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError):
-        return _Diagnosis(
-            "it could not be decompressed", "Check the server and the proxy", False, "bad_answer"
-        )
-    if find(requests.ConnectionError, urllib3.exceptions.ProtocolError, ConnectionError):
-        return _Diagnosis(
-            "the connection broke off",
-            "If this persists, check the server, and the proxies before it",
+        ),
+    ),
+    (
+        (requests.exceptions.ContentDecodingError, urllib3.exceptions.DecodeError),
+        _Diagnosis(
+            "the response could not be decompressed",
+            "Check the server and the proxy",
+            False,
+            "bad_answer",
+        ),
+    ),
+    (
+        (requests.ConnectionError, urllib3.exceptions.ProtocolError, ConnectionError),
+        _Diagnosis(
+            "the connection was interrupted",
+            "If this persists, check the server and any proxy in front of it",
             True,
             "connection_broken",
-        )
-    if type(error) is OSError:  # what requests raises for a CA file that is not there
-        return _Diagnosis(
-            "TLS: the file of CA certificates was not found", _CHECK_BUNDLE, False, "tls"
-        )
-    return _Diagnosis(
-        f"the request failed ({type(error).__name__})",
-        "Check the URL and the network",
-        False,
-        network_reason(error),
+        ),
+    ),
+)
+"""By the classes of the errors; the first row that matches any error of the chain applies."""
+
+_HANDSHAKE_TIMEOUT = "The handshake operation timed out"
+"""OpenSSL's text. urllib3 reports it as a read timeout, but it used the connect timeout."""
+
+# The alert of TLS 1.3 (RFC 8446 §6.2), what older servers send, and OpenSSL's own texts.
+_WANTS_CERTIFICATE = re.compile(
+    r"certificate[_ ]required|alert[_ ]bad[_ ]certificate|no[_ ]certificate[_ ]returned"
+    r"|did not return a certificate",
+    re.I,
+)
+
+
+def explain(
+    error: Exception, url: str, provider_name: str, *, connecting: str, reading: str
+) -> TokenAcquisitionError:
+    """Return the error to raise for *error*, which a request to *url* raised.
+
+    The text of *error* is left out, as it may contain the URL's query. The operating system's own
+    error behind it becomes the cause.
+
+    :param connecting: the timeout that applied while connecting, for the message.
+    :param reading: the timeout that applied while reading the response, for the message.
+    """
+    chain = list(error_chain(error))
+    diagnosis = _diagnose(error, chain, connecting, reading)
+    host = sanitize(url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2])
+    explained = TokenAcquisitionError(
+        f"provider {provider_name!r}: request to {host} failed: {diagnosis.problem}. "
+        f"{diagnosis.advice}.",
+        provider_name=provider_name,
+        transient=diagnosis.transient,
+        network_reason=diagnosis.reason,
     )
+    explained.__cause__ = next((each for each in reversed(chain) if _is_system_error(each)), None)
+    if explained.__cause__ is not None:
+        # The traceback's frames hold the request, and with it the secret.
+        explained.__cause__.__traceback__ = None
+    return explained
 
 
-def _diagnose_tls(
-    refused: BaseException | None, broken: BaseException | None, text: str
+def _is_system_error(error: BaseException) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, requests.RequestException)
+
+
+def _diagnose(
+    error: Exception, chain: list[BaseException], connecting: str, reading: str
 ) -> _Diagnosis:
-    if refused is not None:
-        reason = getattr(refused, "verify_message", "") or "it could not be verified"
+    if isinstance(error, TooLongError):
+        return _TOO_LONG
+    text = " ".join(str(each) for each in chain)
+    if _find(chain, *_PROXY_ERRORS):
+        return _PROXY_LOGIN if " 407 " in text else _PROXY_FAILED
+    if _find(chain, *_TLS_ERRORS):
+        return _diagnose_tls(chain, text)
+    for kinds, diagnosis in _BY_KIND:
+        if _find(chain, *kinds):
+            late_handshake = _HANDSHAKE_TIMEOUT in text
+            problem = diagnosis.problem.format(
+                connecting=connecting, reading=connecting if late_handshake else reading
+            )
+            return diagnosis._replace(problem=problem)
+    if type(error) is OSError:  # requests raises it for a CA file that does not exist
+        return _NO_CA_FILE
+    problem = f"the request raised {type(error).__name__}"
+    return _Diagnosis(problem, "Check the URL and the network", False, network_reason(error))
+
+
+def _diagnose_tls(chain: list[BaseException], text: str) -> _Diagnosis:
+    rejected = _find(chain, ssl.SSLCertVerificationError)
+    if rejected is not None:
+        reason = getattr(rejected, "verify_message", "") or "it could not be verified"
         problem = f"TLS: the certificate was not accepted ({sanitize(reason)})"
-        return _Diagnosis(problem, _tls_advice(reason), False, "tls")
-    if getattr(broken, "library", None) in ("X509", "PEM"):
-        return _Diagnosis(
-            "TLS: the file of CA certificates holds none", _CHECK_BUNDLE, False, "tls"
-        )
-    if _WANTS_CERTIFICATE.search(text):
-        meaning = CODES["client_certificate_required"]
-        wants = "TLS: certificate required: the server wants one from this client"
-        return _Diagnosis(wants, meaning.advice.rstrip("."), meaning.transient, "tls")
-    return _Diagnosis(
-        "TLS failed", "Check that the port speaks TLS, and what is before it", True, "tls"
-    )
+        return _Diagnosis(problem, _certificate_advice(reason), False, "tls")
+    if getattr(_find(chain, ssl.SSLError), "library", None) in ("X509", "PEM"):
+        return _EMPTY_CA_FILE
+    return _CLIENT_CERTIFICATE if _WANTS_CERTIFICATE.search(text) else _TLS_FAILED
 
 
-def _tls_advice(reason: str) -> str:
+def _certificate_advice(reason: str) -> str:
     if "expired" in reason or "not yet valid" in reason:
         return "Check the server's certificate, and this machine's clock"
     if "ostname" in reason or "IP address" in reason:
         return "Check the host in the URL"
     return "Set verify or REQUESTS_CA_BUNDLE to the CA that signed it"
+
+
+def _find(chain: list[BaseException], *kinds: type[BaseException]) -> BaseException | None:
+    """Return the first error of *chain* that is one of *kinds*, or ``None``."""
+    return next((each for each in chain if isinstance(each, kinds)), None)

@@ -16,7 +16,8 @@ from tokenkeeper.hiding import HIDDEN
 from tokenkeeper.oauth.error_body import Form, Said, read_error
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.redaction import sanitize
-from tokenkeeper.oauth.verdict import Verdict, judge, known_code, spelling_of
+from tokenkeeper.oauth.error_codes import known_code, spelling_of
+from tokenkeeper.oauth.verdict import Verdict, judge
 
 __all__ = ["refusal", "retry_after"]
 

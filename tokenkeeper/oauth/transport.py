@@ -147,8 +147,8 @@ class HttpTransport:
 
     def _limit(self, budget: Budget, seconds: float, name: str) -> str:
         if budget.remaining() > 0.001:  # a socket may wake up a moment early
-            return f"nothing for {seconds:g} s: {name}"
-        return f"{self._total_timeout:g} s at most: total_timeout"
+            return f"{name} of {seconds:g} s"
+        return f"total_timeout of {self._total_timeout:g} s"
 
 
 def _naming_us(headers: Mapping[str, str] | None, session: requests.Session) -> dict[str, str]:

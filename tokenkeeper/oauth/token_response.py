@@ -1,6 +1,7 @@
-"""A token endpoint's answer of success (RFC 6749 §5.1). No I/O, no lock, no trust.
+"""Reads a successful token response (RFC 6749 §5.1). No I/O, no lock, no trust.
 
-The token's text is passed on to APIs, so it must be right. Other members never spoil it.
+The token's text is passed on to APIs, so it is checked strictly. A fault in another member never
+costs a token.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS, Expected, HttpAnswer
-from tokenkeeper.oauth.json_object import JsonObject, UnusableResponseError, read_members
+from tokenkeeper.oauth.json_object import JsonObject, UnusableResponseError, read_object
 from tokenkeeper.oauth.lifetime import (
     LONGEST_LIFETIME_SECONDS,
     ExpiredTokenError,
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 ASK_AGAIN_SECONDS = 1.0
-"""How long to wait for the successor of a token that had expired when it was granted."""
+"""How long to wait before another request if the granted token had already expired."""
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")  # RFC 6749 appendix A, VSCHAR without the space
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3
@@ -44,11 +45,12 @@ _READ_HERE = frozenset({"access_token", "token_type", "expires_in", "scope", "re
 def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
     """Return the token that *answer* grants.
 
-    :raises TokenAcquisitionError: if it grants none, saying why and what to do.
+    :raises TokenAcquisitionError: if it does not grant a token. The message says why and what to
+        do.
     """
     problem = ""
     try:
-        content = read_members(answer)
+        content = read_object(answer)
         if answer.ok and not _is_error(content):
             return _granted(answer, content, expected)
     except UnusableResponseError as unusable:
@@ -59,8 +61,8 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
         failure = refusal(answer, expected)
     if problem:
         failure = refusal(answer, expected, problem)
-    # Raised out here, as an error raised inside would keep the decoder's own one as its context,
-    # and that one holds the whole body.
+    # Raised here, outside the handlers: inside, the decoder's error, which holds the whole body,
+    # would become its context.
     raise failure
 
 
@@ -87,7 +89,7 @@ def _granted(answer: HttpAnswer, content: JsonObject, expected: Expected) -> OAu
 
 
 def _is_error(content: JsonObject) -> bool:
-    """Return whether *content* has an error, and not only a member for one."""
+    """Return whether *content* reports an error; an empty ``error`` does not."""
     error = content.get("error")
     return error.strip().lower() not in _NO_ERROR if isinstance(error, str) else bool(error)
 
@@ -95,40 +97,37 @@ def _is_error(content: JsonObject) -> bool:
 def _access_token(content: JsonObject, expected: Expected) -> str:
     values = [value for value in content.every("access_token") if value is not None]
     if not values:
-        names = ", ".join(content) or "nothing"
+        names = ", ".join(content) or "no members at all"
         raise UnusableResponseError(
-            f"has no access_token, only: {sanitize(names, expected.secrets, limit=100)}"
+            f"has no access_token, only {sanitize(names, expected.secrets, limit=100)}"
         )
     token = values[0]
     if any(value != token for value in values):
-        raise UnusableResponseError(
-            "has its access_token twice, and it is unclear which one counts"
-        )
+        raise UnusableResponseError("has two different access_token members")
     if not isinstance(token, str):
-        raise UnusableResponseError(
-            f"has an access_token that is not a string: {type(token).__name__}"
-        )
+        kind = type(token).__name__
+        raise UnusableResponseError(f"has an access_token of type {kind}, not a string")
     if not token:
         raise UnusableResponseError("has an empty access_token")
     if not _VISIBLE.fullmatch(token):
         raise UnusableResponseError(
-            "has an access_token that does not fit into a header: it has characters other than "
+            "has an access_token that can't be sent in a header: it contains characters other than "
             "visible ASCII (RFC 6749 A.12)"
         )
     return token
 
 
 def _scope(content: JsonObject, expected: Expected) -> str | None:
-    """Return what is known of the scope: as much as can be read, or else what was asked for."""
+    """Return the granted scope as far as it can be read, or else the requested one."""
     scope = content.get("scope")
-    said = scope if isinstance(scope, list) else [scope]
-    texts = [each for each in said if isinstance(each, str)]
+    granted = scope if isinstance(scope, list) else [scope]
+    texts = [each for each in granted if isinstance(each, str)]
     tokens = [each for text in texts for each in text.split() if _SCOPE_TOKEN.fullmatch(each)]
     if tokens:
         return " ".join(tokens)
-    if said == [] or (texts == said and not "".join(texts).strip()):
+    if granted == [] or (texts == granted and not "".join(texts).strip()):
         return None
-    return expected.scope  # RFC 6749 §5.1: left out where it is what was asked for
+    return expected.scope  # RFC 6749 §5.1: left out if it is the requested one
 
 
 def _refresh_token(content: JsonObject) -> str | None:
@@ -137,12 +136,12 @@ def _refresh_token(content: JsonObject) -> str | None:
 
 
 def _expired(answer: HttpAnswer, expected: Expected, member: str) -> TokenAcquisitionError:
-    """Return the error for a token without time left, such as one that was granted before."""
+    """Return the error for a token that has expired, such as a server's cached one."""
     return TokenAcquisitionError(
         f"provider {expected.provider_name!r}: token request failed (HTTP {answer.status}): the "
-        f"server granted a token that has expired, by its {member}. Asking again in a moment may "
-        "bring the next one. If this persists: set never_expires=True if the server's tokens do "
-        "not expire, lifetime_seconds if they do.",
+        f"server granted a token that has already expired, according to {member}. Try again in a "
+        "moment. If this persists, set never_expires=True if the server's tokens do not expire, or "
+        "lifetime_seconds if they do.",
         provider_name=expected.provider_name,
         status_code=answer.status,
         retry_after=retry_after(answer.headers.get("retry-after"), expected.sent_at)

@@ -1,4 +1,4 @@
-"""``refresh_token`` by way of ``acquire_token``, which must not lead back to it."""
+"""The default ``refresh_token``: it calls ``acquire_token``, and detects endless recursion."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
 __all__ = ["is_reacquiring", "reacquire"]
 
 _reacquiring: ContextVar[frozenset[int]] = ContextVar("tokenkeeper_reacquiring")
-"""The providers whose ``refresh_token`` called ``acquire_token`` and waits for it, by ``id``."""
+"""The ``id`` of each provider whose ``refresh_token`` is waiting for its ``acquire_token``."""
 
 
 def is_reacquiring(provider: BaseOAuth2Provider) -> bool:
-    """Return whether the caller was called by :func:`reacquire` for *provider*."""
+    """Return whether :func:`reacquire` is running for *provider* in this context."""
     return id(provider) in _reacquiring.get(frozenset())
 
 
 def reacquire(provider: BaseOAuth2Provider) -> OAuth2Token | Awaitable[OAuth2Token]:
-    """Return what ``provider.acquire_token()`` returns, for the provider's ``refresh_token``.
+    """Return the result of ``provider.acquire_token()``, for the provider's ``refresh_token``.
 
-    :raises TokenAcquisitionError: if that ``acquire_token`` called ``refresh_token``.
+    :raises TokenAcquisitionError: if ``acquire_token`` in turn called ``refresh_token``.
     """
     if is_reacquiring(provider):
         name = provider.provider_name
         raise TokenAcquisitionError(
-            f"provider {name!r}: acquire_token and refresh_token call each other: "
-            f"have acquire_token of {type(provider).__name__} make a request of its own",
+            f"provider {name!r}: acquire_token and refresh_token call each other. "
+            f"Make {type(provider).__name__}.acquire_token send a request itself.",
             provider_name=name,
             transient=False,
         )
-    asking = _reacquiring.get(frozenset()) | {id(provider)}
-    outer = _reacquiring.set(asking)
+    active = _reacquiring.get(frozenset()) | {id(provider)}
+    outer = _reacquiring.set(active)
     try:
-        answer = provider.acquire_token()
+        result = provider.acquire_token()
     finally:
         _reacquiring.reset(outer)
-    return _awaited(answer, asking) if inspect.isawaitable(answer) else answer
+    return _awaited(result, active) if inspect.isawaitable(result) else result
 
 
-async def _awaited(answer: Awaitable[OAuth2Token], asking: frozenset[int]) -> OAuth2Token:
-    outer = _reacquiring.set(asking)  # an ``async def`` begins to run only now
+async def _awaited(result: Awaitable[OAuth2Token], active: frozenset[int]) -> OAuth2Token:
+    outer = _reacquiring.set(active)  # an ``async def`` starts only when it is awaited
     try:
-        return await answer
+        return await result
     finally:
         _reacquiring.reset(outer)

@@ -96,7 +96,7 @@ def checked_endpoint(value: object, field_name: str, provider_name: str | None =
     elif "#" in url:
         problem = "must not contain a fragment (RFC 6749 §3.2)"
     elif parts.scheme == "http" and not is_loopback(host):
-        problem = "must be https:// unless the host is loopback, because it carries a secret"
+        problem = "must be https:// unless the host is loopback: it carries a secret"
     else:
         return url
     raise _invalid(problem, field_name, provider_name)
@@ -144,7 +144,7 @@ def checked_parameters(
         if not isinstance(name, str) or not name:
             raise _invalid("must have strings as its keys", field_name, provider_name)
         if name in _GRANT_PARAMETERS:
-            advice = ". Set the option grant_type instead." if name == "grant_type" else ""
+            advice = ": set grant_type itself" if name == "grant_type" else ""
             problem = f"must not override the grant's own parameter {name!r}{advice}"
             raise _invalid(problem, field_name, provider_name)
         if isinstance(content, (str, int)):  # a boolean is an int
@@ -194,7 +194,7 @@ def checked_host(value: object, field_name: str, provider_name: str | None = Non
     url = checked_endpoint(host, field_name, provider_name).rstrip("/")
     parts = urlsplit(url)
     if parts.scheme != "https" or parts.path or "?" in url:
-        problem = "must be an https:// host without a path, as the tenant is appended"
+        problem = "must be an https:// host without a path: the tenant is appended"
         raise _invalid(problem, field_name, provider_name)
     return url
 

@@ -185,7 +185,7 @@ BY_AADSTS = {
     "900382": Meaning(False, "The client can't be used across clouds. Check authority."),
     "1002012": Meaning(False, _ENTRA_SCOPE),
     "7000112": Meaning(False, "The application is disabled. Ask the tenant's administrator."),
-    "7000215": Meaning(False, "client_secret is wrong. Set the secret's value, not its ID."),
+    "7000215": Meaning(False, "The client_secret is wrong. Set the secret's value, not its id."),
     "7000222": Meaning(False, "The client secret has expired. Create a new one."),
 }
 """By Entra ID's own number, which is more precise than its error code."""

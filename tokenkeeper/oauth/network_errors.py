@@ -30,8 +30,14 @@ class _Diagnosis(NamedTuple):
     transient: bool
     reason: str | None
 
+    def with_limits(self, connecting: str, reading: str) -> _Diagnosis:
+        """Return the diagnosis with the timeouts in place of their placeholders."""
+        problem = self.problem.format(connecting=connecting, reading=reading)
+        return self._replace(problem=problem)
+
 
 _CHECK_NETWORK = "Check network, firewall and proxy"
+_CHECK_TIMEOUT = "If this persists, increase the timeout"
 _CHECK_BUNDLE = "Check verify and REQUESTS_CA_BUNDLE"
 
 _TOO_LONG = _Diagnosis("the response is longer than 1 MiB", "Check the URL", False, "bad_answer")
@@ -51,6 +57,10 @@ _CLIENT_CERTIFICATE = _Diagnosis(
 )
 _TLS_FAILED = _Diagnosis(
     "TLS failed", "Check that the port speaks TLS, and any proxy in front of it", True, "tls"
+)
+
+_LATE_HANDSHAKE = _Diagnosis(
+    "the TLS handshake timed out ({connecting})", _CHECK_TIMEOUT, True, "timeout"
 )
 
 _PROXY_ERRORS = (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)
@@ -84,7 +94,7 @@ _BY_KIND: tuple[tuple[tuple[type[BaseException], ...], _Diagnosis], ...] = (
         (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError),
         _Diagnosis(
             "the response timed out ({reading})",
-            "If this persists, increase the timeout",
+            _CHECK_TIMEOUT,
             True,
             "timeout",
         ),
@@ -111,7 +121,7 @@ _BY_KIND: tuple[tuple[tuple[type[BaseException], ...], _Diagnosis], ...] = (
 """By the classes of the errors; the first row that matches any error of the chain applies."""
 
 _HANDSHAKE_TIMEOUT = "The handshake operation timed out"
-"""OpenSSL's text. urllib3 reports it as a read timeout, but it used the connect timeout."""
+"""OpenSSL's text. urllib3 reports it as a read timeout, but the connect timeout applied."""
 
 # The alert of TLS 1.3 (RFC 8446 §6.2), what older servers send, and OpenSSL's own texts.
 _WANTS_CERTIFICATE = re.compile(
@@ -163,13 +173,11 @@ def _diagnose(
         return _PROXY_LOGIN if " 407 " in text else _PROXY_FAILED
     if _find(chain, *_TLS_ERRORS):
         return _diagnose_tls(chain, text)
+    if _HANDSHAKE_TIMEOUT in text:
+        return _LATE_HANDSHAKE.with_limits(connecting, reading)
     for kinds, diagnosis in _BY_KIND:
         if _find(chain, *kinds):
-            late_handshake = _HANDSHAKE_TIMEOUT in text
-            problem = diagnosis.problem.format(
-                connecting=connecting, reading=connecting if late_handshake else reading
-            )
-            return diagnosis._replace(problem=problem)
+            return diagnosis.with_limits(connecting, reading)
     if type(error) is OSError:  # requests raises it for a CA file that does not exist
         return _NO_CA_FILE
     problem = f"the request raised {type(error).__name__}"

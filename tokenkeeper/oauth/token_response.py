@@ -97,10 +97,9 @@ def _is_error(content: JsonObject) -> bool:
 def _access_token(content: JsonObject, expected: Expected) -> str:
     values = [value for value in content.every("access_token") if value is not None]
     if not values:
-        names = ", ".join(content) or "no members at all"
-        raise UnusableResponseError(
-            f"has no access_token, only {sanitize(names, expected.secrets, limit=100)}"
-        )
+        names = sanitize(", ".join(content), expected.secrets, limit=100)
+        members = f"; its members are {names}" if names else ", and no other members"
+        raise UnusableResponseError(f"has no access_token{members}")
     token = values[0]
     if any(value != token for value in values):
         raise UnusableResponseError("has two different access_token members")

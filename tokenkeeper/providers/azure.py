@@ -63,7 +63,7 @@ class AzureADProvider(BaseOAuth2Provider):
 
     :param provider_name: the name to register the provider under, and to request tokens by.
     :param client_id: the application (client) ID.
-    :param client_secret: the secret's value, not its ID.
+    :param client_secret: the secret's value, not its id.
     :param tenant_id: the tenant's GUID or one of its domains.
     :param scopes: the scope to request, a string or a list, usually one that ends in ``/.default``;
         by default the one of Microsoft Graph in the same cloud.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from tokenkeeper.checks import names_a_secret
+from tokenkeeper._support.checks import names_a_secret
 from tokenkeeper.oauth.error_codes import known_code
 
 __all__ = ["LONGEST_VALUE", "ErrorMembers", "normalized", "read_error_members"]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import requests
 import urllib3.exceptions
 
+from tokenkeeper._support.network import error_chain, network_reason
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.network import error_chain, network_reason
 from tokenkeeper.oauth.error_codes import CODES
 from tokenkeeper.oauth.redaction import sanitize
 

@@ -1,7 +1,8 @@
-"""What servers mean by words, and by error codes that no list has. Imports nothing of the package.
+"""Recognizes what a server means by its prose, and by error codes that no list contains.
 
-The patterns are narrow on purpose. A phrase that is missed costs one wrong retry or one failed
-call; one that matches too much locks an account, or gives up in an outage.
+The patterns are narrow on purpose. A missed phrase costs one wrong retry or one failed call; one
+that matches too much locks an account, or gives up during an outage. Imports nothing from the
+package.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _BUSY = re.compile(
     r"|\banother (?:token |refresh )?(?:request|refresh) (?:is|was|for)\b",
     re.I,
 )
-# A refresh token that was used twice is dead, however "concurrent" the uses were.
+# A refresh token that was used twice is invalid, however "concurrent" the uses were.
 _SPENT = re.compile(r"\b(?:re-?used?|replay|revoked|no (?:request|operation))", re.I)
 _LATER = re.compile(
     r"\b(?:try|retry|repeat)(?: (?:your|the|this) request)?"
@@ -53,7 +54,7 @@ _CLIENT_CERTIFICATE = (
     r"|(?:mutual tls|mtls)(?: authentication)? (?:is )?required"
 )
 _CLIENT = (
-    # The last is what node-oauth2-server says, with a 503, where it does not find the client.
+    # "missing client `grants`" is node-oauth2-server's text, with a 503, for an unknown client.
     r"\binvalid[_ ]client\b|client authentication failed|missing client `grants`"
     r"|(?:invalid|incorrect|wrong|bad|unknown|unrecogni[sz]ed) (?:oauth )?"
     r"(?:client|application|app|api)[-_ ]?(?:id|identifier|secret|credentials?|key)\b"
@@ -95,29 +96,29 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def is_busy(words: str) -> bool:
-    """Return whether the server is working on an equal request already."""
+    """Return whether the server is already processing the same request."""
     return bool(_BUSY.search(words)) and not _SPENT.search(words)
 
 
 def says_later(words: str) -> str | None:
-    """Return the error code of *words* that ask to come back later; ``None`` for others."""
+    """Return the error code for *words* that ask to try again later, or ``None``."""
     if _TOO_MANY.search(words):
         return "too_many_requests"
     return "temporarily_unavailable" if _LATER.search(words) else None
 
 
 def code_in(words: str) -> str | None:
-    """Return the error code that *words* spell out, if they do."""
+    """Return the error code that *words* spell out, or ``None``."""
     return next((code for pattern, code in _CODE_IN_WORDS if pattern.search(words)), None)
 
 
 def sounds_final(code: str) -> bool:
-    """Return whether a code that no list has blames the request, as "invalid_app_key" does."""
+    """Return whether an unlisted code blames the request, as "invalid_app_key" does."""
     return bool(_FINAL_CODE.search(_snake(code)))
 
 
 def sounds_transient(code: str) -> str | None:
-    """Return the known code that a code which no list has resembles, if that is a passing one."""
+    """Return the known transient code that an unlisted one resembles, or ``None``."""
     if sounds_final(code):
         return None
     snake = _snake(code)
@@ -125,7 +126,7 @@ def sounds_transient(code: str) -> str | None:
 
 
 def last_part(code: str) -> str:
-    """Return the telling end of a URI, a URN or a dotted name, and other codes unchanged."""
+    """Return the last part of a URI, a URN or a dotted name, and other codes unchanged."""
     code = code.strip().rstrip("/")
     return code if re.search(r"\s", code) else re.split(r"[/#:.]", code)[-1]
 

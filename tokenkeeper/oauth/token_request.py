@@ -1,4 +1,4 @@
-"""One guarded POST to a token endpoint (RFC 6749 §3.2)."""
+"""Sends one token request (RFC 6749 §3.2)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Reading", "request_token"]
 
 
 class Reading(TypedDict, total=False):
-    """How an answer is to be read; see :class:`~tokenkeeper.oauth.exchange.Expected`."""
+    """How to read the response; see :class:`~tokenkeeper.oauth.exchange.Expected`."""
 
     default_lifetime: float
     lifetime_seconds: float | None
@@ -39,14 +39,14 @@ def request_token(
     omitted: set[str] | None = None,
     **reading: Unpack[Reading],
 ) -> OAuth2Token:
-    """Ask *config*'s token endpoint for a token by *grant*, once.
+    """Send one token request to *config*'s token endpoint and return the token.
 
     :param grant: the parameters of the grant; empty ones are left out.
-    :param scope: what is granted by an answer that names no scope (RFC 6749 §5.1, §6).
-    :param style: how the request is written.
-    :param warned: the kinds of warnings given so far, to which new ones are added.
-    :param omitted: receives the names of optional members that the answer left out.
-    :raises TokenAcquisitionError: if there is none to be had.
+    :param scope: the scope that a response without one grants (RFC 6749 §5.1, §6).
+    :param style: the format of the request; by default a form, as in the RFC.
+    :param warned: the kinds of warnings logged so far; new ones are added.
+    :param omitted: receives the names of optional members that the response left out.
+    :raises TokenAcquisitionError: if no token is granted.
     """
     extra = config.additional_params or {}
     secrets = [
@@ -62,7 +62,7 @@ def request_token(
         config.token_url,
         provider_name=config.provider_name,
         authorization=client.authorization(),
-        **style.written({**extra, **grant, **client.parameters()}),
+        **style.encode({**extra, **grant, **client.parameters()}),
     )
     expected = Expected(
         config.provider_name,
@@ -81,7 +81,7 @@ def request_token(
 
 
 def _secrets(parameters: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the values that a server's echo must not show; others help to find a mistake."""
+    """Yield the values that are secrets by name; others may be shown, to help find a mistake."""
     for name, value in parameters.items():
         if names_a_secret(name) and not isinstance(value, bool):
             yield from map(str, value) if isinstance(value, (list, tuple)) else [str(value)]

@@ -24,8 +24,8 @@ from tokenkeeper.oauth.request_style import (
 from tokenkeeper.oauth.token_request import Reading, request_token
 from tokenkeeper.oauth.token_response import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.transport import HttpTransport, checked_seconds
-from tokenkeeper.providers.anew import ask_anew, is_asking_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.retry import is_transient
 
 if TYPE_CHECKING:
@@ -148,14 +148,14 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         refuses the wider one. If the server refuses for good, or if *token* has expired and the
         request fails in any way, the token is asked for anew at once.
         """
-        if is_asking_anew(self):  # a subclass's acquire_token calls this one
+        if is_reacquiring(self):  # a subclass's acquire_token calls this one
             return GenericOAuth2Provider.acquire_token(self)
         received = self._received
         if received and token.refresh_token and received.may_spend(token):
             renewed = self._refresh(token, token.refresh_token)
             if renewed is not None:
                 return renewed
-        return cast("OAuth2Token", ask_anew(self))
+        return cast("OAuth2Token", reacquire(self))
 
     def _refresh(self, token: OAuth2Token, refresh_token: str) -> OAuth2Token | None:
         """Return a token by *refresh_token*, or ``None`` to ask for one anew."""

@@ -1,14 +1,14 @@
-"""The JSON object in an answer, read generously.
+"""Reads the JSON object in a response, leniently.
 
-Most members of an answer are not needed, and a fault in one does no harm: a member that occurs
-twice, a number such as ``NaN``, deep nesting, text in another encoding. A token is made of a few
-members, and the code that reads those checks them.
+Most members of a response are not needed, so a fault in one does no harm: a duplicate member, a
+number such as ``NaN``, deep nesting, text in another encoding. The few members that make up a token
+are checked by the code that reads them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import encodings.utf_8_sig  # decode() imports these late; see fork.py on late imports
+import encodings.utf_8_sig  # decode() imports these late; see fork.py
 import encodings.utf_16
 import encodings.utf_16_be
 import encodings.utf_16_le
@@ -22,23 +22,23 @@ from typing import Any
 
 from tokenkeeper.oauth.exchange import HttpAnswer
 
-__all__ = ["Members", "UnusableAnswer", "read_json", "read_members"]
+__all__ = ["JsonObject", "UnusableResponseError", "read_json", "read_object"]
 
 MAX_DEPTH = 32
-"""How deep values may be nested; a deeper one is read as ``null``."""
+"""How deeply values may be nested; a deeper one is read as ``null``."""
 
 _PIECES = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
-"""Brackets, and strings as a whole, as a bracket inside one does not count."""
+"""Brackets and whole strings: a bracket inside a string does not nest."""
 
 _WIDE = re.compile(r"charset\s*=\s*\"?(utf-?(?:16|32)(?:-?[bl]e)?)\b", re.IGNORECASE)
 
 
-class UnusableAnswer(Exception):  # noqa: N818 - it never leaves this package
-    """Why an answer grants no token, in words that follow "the answer"."""
+class UnusableResponseError(Exception):
+    """The reason why a response grants no token, to follow the words "the response"."""
 
 
-class Members(dict[str, Any]):
-    """A JSON object. Where a member occurs more than once, its last value is the item."""
+class JsonObject(dict[str, Any]):
+    """A JSON object. The last value of a duplicate member is its item."""
 
     __slots__ = ("_pairs",)
 
@@ -47,43 +47,43 @@ class Members(dict[str, Any]):
         self._pairs = pairs if len(pairs) != len(self) else None
 
     def every(self, name: str) -> list[Any]:
-        """Return each value that *name* has, in the order of the text; none if there is none."""
+        """Return every value of *name*, in the order of the text, or an empty list."""
         if self._pairs is None:
             return [self[name]] if name in self else []
         return [value for each, value in self._pairs if each == name]
 
 
-def read_members(answer: HttpAnswer) -> Members:
-    """Return the JSON object that the body of *answer* holds, whatever its type is said to be.
+def read_object(answer: HttpAnswer) -> JsonObject:
+    """Return the JSON object in the body of *answer*, whatever its ``Content-Type``.
 
-    :raises UnusableAnswer: if it holds none.
+    :raises UnusableResponseError: if the body is not a JSON object.
     """
     for text in _texts(answer):
         try:
             content = read_json(text)
         except ValueError:
             continue
-        if not isinstance(content, Members):
-            raise UnusableAnswer(f"is a JSON {type(content).__name__}, not an object")
+        if not isinstance(content, JsonObject):
+            raise UnusableResponseError(f"is a JSON {type(content).__name__}, not an object")
         return content
-    raise UnusableAnswer("is not JSON")
+    raise UnusableResponseError("is not JSON")
 
 
 def read_json(text: str) -> Any:
-    """Return the value that *text* holds, its objects as :class:`Members`.
+    """Return the JSON value *text*, with objects as :class:`JsonObject`.
 
     :raises ValueError: if it is not JSON.
     """
     try:
         return json.loads(
-            _without_depths(text), object_pairs_hook=Members, parse_int=_any_int, strict=False
+            _without_depths(text), object_pairs_hook=JsonObject, parse_int=_any_int, strict=False
         )
-    except RecursionError:  # near the end of the caller's own stack
+    except RecursionError:  # the caller's own stack was nearly full
         raise ValueError("nested too deeply") from None
 
 
 def _texts(answer: HttpAnswer) -> Iterator[str]:
-    """Yield the body's possible texts, the likeliest first (RFC 8259 §8.1 requires UTF-8)."""
+    """Yield the decodings of the body, the likeliest first (RFC 8259 §8.1 requires UTF-8)."""
     try:
         yield answer.body.decode("utf-8-sig")
         is_utf_8 = True
@@ -93,7 +93,7 @@ def _texts(answer: HttpAnswer) -> Iterator[str]:
         with contextlib.suppress(UnicodeDecodeError):
             yield answer.body.decode(wide[1])
     if not is_utf_8:
-        # Any other encoding has ASCII in common with this one, and a token is ASCII.
+        # Every other encoding agrees with this one on ASCII, and a token is ASCII.
         yield answer.body.decode("latin-1")
 
 
@@ -118,7 +118,7 @@ def _without_depths(text: str) -> str:
 
 
 def _any_int(digits: str) -> int | float:
-    # int() refuses more than 4300 digits; as many as these only mean "very large".
+    # int() refuses more than 4300 digits. So many only mean "very large".
     if len(digits) < 30:
         return int(digits)
     return -1e30 if digits.startswith("-") else 1e30

@@ -468,7 +468,7 @@ class TestAdvice:
     )
     def test_advice_on_the_client_s_authentication(self, body, status, shown):
         """What to try about the way the client is authenticated is said where that was refused."""
-        expected = Expected("api", SENT.timestamp(), auth_advice="Try this.")
+        expected = Expected("api", SENT.timestamp(), auth_advice=lambda: "Try this.")
         assert ("Try this." in str(refused(body, status, expected))) is shown
 
     @pytest.mark.parametrize(

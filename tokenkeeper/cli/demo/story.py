@@ -10,8 +10,8 @@ from typing import Any
 import requests
 
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.demo.load import PROVIDER_NAME, Load
-from tokenkeeper.demo.tally import Summary, quantiles, summary
+from tokenkeeper.cli.demo.load import PROVIDER_NAME, Load
+from tokenkeeper.cli.demo.tally import Summary, quantiles, summary
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config
 from tokenkeeper.providers.base import BaseOAuth2Provider

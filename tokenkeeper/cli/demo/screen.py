@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from tokenkeeper.demo.story import Moment, Plan, Report
+from tokenkeeper.cli.demo.story import Moment, Plan, Report
 
 __all__ = ["conclude", "onlooker", "words"]
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.demo.tally import Tally
+from tokenkeeper.cli.demo.tally import Tally
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.manager import OAuth2TokenManager

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from tokenkeeper import TokenAcquisitionError, TokenKeeper
-from tokenkeeper.demo import screen
-from tokenkeeper.demo.load import Load
-from tokenkeeper.demo.story import Moment, Plan, Report
-from tokenkeeper.demo.tally import Tally, quantiles, summary
+from tokenkeeper.cli.demo import screen
+from tokenkeeper.cli.demo.load import Load
+from tokenkeeper.cli.demo.story import Moment, Plan, Report
+from tokenkeeper.cli.demo.tally import Tally, quantiles, summary
 from tokenkeeper.testing import LoopbackAuthorizationServer, MockProvider, ServerStats
 
 PLAN = Plan(seconds=15, threads=1, tasks=2, lifetime_seconds=6)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from tokenkeeper import GenericOAuth2Provider
 from tokenkeeper.cli.group import cli
-from tokenkeeper.demo import screen, story
+from tokenkeeper.cli.demo import screen, story
 from tokenkeeper.testing import StaticProvider
 
 SHORT = ("demo", "--seconds", "3", "--lifetime", "2", "--threads", "4", "--tasks", "8")

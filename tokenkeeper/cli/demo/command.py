@@ -37,7 +37,7 @@ def demo(
     Exits with 1 if a call was refused or a token was dead.
     """
     # Not at the top: `get` needs neither rich nor a server.
-    from tokenkeeper.demo import screen, story
+    from tokenkeeper.cli.demo import screen, story
 
     if not threads + tasks:
         raise click.UsageError("there is nobody to call the API: give --threads or --tasks")

@@ -1,1 +1,1 @@
-"""The demo: many callers, tokens that live for seconds, and a token endpoint that goes down."""
+"""The demo: one keeper and a naive client under the same load, while the token endpoint is down."""

@@ -1,4 +1,4 @@
-"""``tokenkeeper demo``: one keeper at work."""
+"""``tokenkeeper demo``: one keeper beside a naive client."""
 
 from __future__ import annotations
 
@@ -33,23 +33,28 @@ def demo(
 ) -> None:
     """Watch one keeper serve threads and tasks while its server goes down.
 
-    Starts an authorization server and a protected API on loopback, and callers that use the API.
-    Exits with 1 if a call was refused or a token was dead.
+    Starts authorization servers with a protected API on loopback, and callers of the API: one
+    half shares a keeper, the other half uses naive clients that each request their own tokens.
+    Exits with 1 if one of the keeper's tokens was expired or refused.
     """
     # Not at the top: `get` needs neither rich nor a server.
-    from tokenkeeper.cli.demo import screen, story
+    from tokenkeeper.cli.demo import scenario, screen
+    from tokenkeeper.cli.demo.descriptors import ensure_descriptors
+    from tokenkeeper.cli.demo.report import SHORTEST_RUN, Plan
+    from tokenkeeper.cli.demo.summary import write_report
 
     if not threads + tasks:
-        raise click.UsageError("there is nobody to call the API: give --threads or --tasks")
-    if seconds < lifetime * story.LEAST_LIVES:
+        raise click.UsageError("there are no callers: set --threads or --tasks to more than 0")
+    if seconds < lifetime * SHORTEST_RUN:
         raise click.UsageError(
-            f"--seconds must be at least {lifetime * story.LEAST_LIVES:g}, which is "
-            f"{story.LEAST_LIVES:g} times --lifetime, so that a renewal can be seen"
+            f"the run is too short to show a renewal: set --seconds to at least "
+            f"{lifetime * SHORTEST_RUN:g}, which is {SHORTEST_RUN:g} times --lifetime"
         )
-    plan = story.Plan(seconds, threads, tasks, lifetime)
-    with _interrupt() as interrupted, screen.onlooker(plan, as_json=as_json) as watch:
-        report = story.play(plan, watch, interrupted)
-    screen.conclude(report, as_json=as_json)
+    plan = Plan(seconds, threads, tasks, lifetime)
+    ensure_descriptors(plan)
+    with _interrupt() as interrupted, screen.live_view(plan, as_json=as_json) as show:
+        report = scenario.run(plan, show, interrupted)
+    write_report(report, as_json=as_json)
     if report.interrupted:
         ctx.exit(ExitCode.INTERRUPTED)
     ctx.exit(1 if report.problems else 0)
@@ -57,7 +62,7 @@ def demo(
 
 @contextmanager
 def _interrupt() -> Iterator[Callable[[], bool]]:
-    """Have Ctrl-C noted, as a report is due then; a second one does what it did before."""
+    """Record Ctrl-C, after which the report follows. A second one does what it did before."""
     presses = 0
 
     def press(number: int, _: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""The callers of the demo: threads and tasks that ask one keeper and call one API."""
+"""The load of the demo: threads and tasks that need a token for each call of an API."""
 
 from __future__ import annotations
 
@@ -7,136 +7,116 @@ import random
 import threading
 from collections.abc import Callable
 from functools import partial
-from urllib.parse import urlsplit
 
 import requests
 
-from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.cli.demo.asyncio_http import Connection
+from tokenkeeper.cli.demo.clients import TIMEOUT_SECONDS, Client
 from tokenkeeper.cli.demo.tally import Tally
+from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import OAuth2Error
-from tokenkeeper.keeper import TokenKeeper
-from tokenkeeper.manager import OAuth2TokenManager
 
-__all__ = ["PROVIDER_NAME", "Load"]
+__all__ = ["Load"]
 
-PROVIDER_NAME = "demo"
+CALLS_PER_SECOND = 600.0
+"""Of all callers together. On a saturated machine each call is slow, with any client."""
 
-CALLS_PER_SECOND = 1200.0
-"""Of all callers together. The demo is about tokens; two cores that are busy show nothing."""
+SHORTEST_PAUSE_SECONDS = 0.1
 
-LEAST_PACE_SECONDS = 0.1
-TIMEOUT_SECONDS = 10.0
+_FAILURES = (OAuth2Error, OSError, EOFError)  # requests' errors and timeouts are OSErrors
 
 
 class Load:
-    """Callers that go on until they are told to stop.
+    """Callers that call an API until they are stopped.
 
+    :param make_client: called once for each caller.
     :param threads: blocking callers, each with a ``requests`` session.
     :param tasks: asyncio callers on one event loop, each with a connection.
 
     :ivar tallies: one for each caller.
     """
 
-    def __init__(self, keeper: TokenKeeper, api_url: str, *, threads: int, tasks: int) -> None:
-        self._keeper = keeper
-        self._manager = OAuth2TokenManager(keeper)
+    def __init__(
+        self, make_client: Callable[[], Client], api_url: str, *, threads: int, tasks: int
+    ) -> None:
         self._api_url = api_url
-        self._pace = max(LEAST_PACE_SECONDS, (threads + tasks) / CALLS_PER_SECOND)
-        self._go = threading.Event()
-        self._stop = threading.Event()
-        self.tallies: list[Tally] = [Tally() for _ in range(threads + tasks)]
+        self._pause_seconds = max(SHORTEST_PAUSE_SECONDS, (threads + tasks) / CALLS_PER_SECOND)
+        self._started = threading.Event()
+        self._stopping = threading.Event()
+        callers = [(make_client(), Tally()) for _ in range(threads + tasks)]
+        self.tallies: list[Tally] = [tally for _, tally in callers]
         self._threads = [
-            self._thread(f"caller-{number}", partial(self._call_blocking, tally))
-            for number, tally in enumerate(self.tallies[:threads])
+            self._thread(f"caller-{number}", partial(self._call_blocking, *caller))
+            for number, caller in enumerate(callers[:threads])
         ]
         if tasks:
-            call = partial(asyncio.run, self._call_from_tasks(self.tallies[threads:]))
-            self._threads.append(self._thread("caller-loop", call))
+            run = partial(asyncio.run, self._call_from_tasks(callers[threads:]))
+            self._threads.append(self._thread("caller-loop", run))
 
     def _thread(self, name: str, target: Callable[[], object]) -> threading.Thread:
-        # A daemon, so that a caller that hangs can't keep the demo from its end.
+        # A daemon thread, so that a call that hangs cannot keep the process alive.
         return threading.Thread(target=target, name=name, daemon=True)
 
     def start(self) -> None:
-        """Let all callers go at once."""
+        """Start all callers at once."""
         for thread in self._threads:
             thread.start()
-        self._go.set()
+        self._started.set()
 
     def stop(self) -> None:
-        """Let each caller finish its call, and wait for that."""
-        self._stop.set()
+        """Ask each caller to stop after its current call. Does not wait."""
+        self._stopping.set()
+
+    def join(self) -> None:
+        """Wait for all callers to end."""
         for thread in self._threads:
             thread.join(TIMEOUT_SECONDS)
 
-    def _pause(self) -> float:
-        return self._pace * random.uniform(0.5, 1.5)  # noqa: S311 - it spreads calls
+    def _next_pause(self) -> float:
+        return self._pause_seconds * random.uniform(0.5, 1.5)  # noqa: S311 - it spreads calls
 
-    def _call_blocking(self, tally: Tally) -> None:
-        now = SYSTEM_CLOCK.monotonic
+    def _call_blocking(self, client: Client, tally: Tally) -> None:
+        now, get_token = SYSTEM_CLOCK.monotonic, client.get_token
         with requests.Session() as session:
-            session.trust_env = False  # neither a proxy nor a netrc on the way to loopback
-            self._go.wait()
+            session.trust_env = False  # no proxy and no netrc for a loopback server
+            self._started.wait()
             while True:
                 began = now()
                 try:
-                    token = self._keeper.get_token(PROVIDER_NAME)
-                    tally.waited(now() - began)
-                    bearer = {"Authorization": f"Bearer {token}"}
-                    answer = session.get(self._api_url, headers=bearer, timeout=TIMEOUT_SECONDS)
+                    token = get_token()
+                    tally.got_token(now() - began)
+                    headers = {"Authorization": f"Bearer {token}"}
+                    answer = session.get(self._api_url, headers=headers, timeout=TIMEOUT_SECONDS)
                     tally.answered(answer.status_code)
-                except (OAuth2Error, requests.RequestException) as problem:
-                    tally.went_wrong(f"{type(problem).__name__}: {problem}")
-                if self._stop.wait(self._pause()):
+                except _FAILURES as error:
+                    tally.fail(f"{type(error).__name__}: {error}")
+                tally.finish_call(now() - began)
+                if self._stopping.wait(self._next_pause()):
                     return
 
-    async def _call_from_tasks(self, tallies: list[Tally]) -> None:
-        self._go.wait()
+    async def _call_from_tasks(self, callers: list[tuple[Client, Tally]]) -> None:
+        self._started.wait()
         stop = asyncio.Event()
-        callers = [asyncio.create_task(self._call_async(each, stop)) for each in tallies]
-        while not self._stop.is_set():
-            await asyncio.sleep(LEAST_PACE_SECONDS)
+        tasks = [asyncio.create_task(self._call_async(*caller, stop)) for caller in callers]
+        while not self._stopping.is_set():
+            await asyncio.sleep(SHORTEST_PAUSE_SECONDS)
         stop.set()
-        await asyncio.gather(*callers)
+        await asyncio.gather(*tasks)
 
-    async def _call_async(self, tally: Tally, stop: asyncio.Event) -> None:
-        now = SYSTEM_CLOCK.monotonic
-        api = _Api(self._api_url)
+    async def _call_async(self, client: Client, tally: Tally, stop: asyncio.Event) -> None:
+        now, get_token = SYSTEM_CLOCK.monotonic, client.get_token_async
+        api = Connection(self._api_url)
         while not stop.is_set():
             began = now()
             try:
-                token = await self._manager.get_token(PROVIDER_NAME)
-                tally.waited(now() - began)
-                tally.answered(await asyncio.wait_for(api.get(token), TIMEOUT_SECONDS))
-            except (TimeoutError, OAuth2Error, OSError, EOFError) as problem:
+                token = await get_token()
+                tally.got_token(now() - began)
+                request = api.request("GET", {"Authorization": f"Bearer {token}"})
+                status, _ = await asyncio.wait_for(request, TIMEOUT_SECONDS)
+                tally.answered(status)
+            except _FAILURES as error:
                 api.close()
-                tally.went_wrong(f"{type(problem).__name__}: {problem}")
-            await asyncio.sleep(self._pause())
+                tally.fail(f"{type(error).__name__}: {error}")
+            tally.finish_call(now() - began)
+            await asyncio.sleep(self._next_pause())
         api.close()
-
-
-class _Api:
-    """The least HTTP client that asyncio needs: one kept connection, GET, a length."""
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self._host, self._port = str(parts.hostname), parts.port
-        self._head = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer "
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def get(self, token: str) -> int:
-        """Return the status of the answer to *token*."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection(self._host, self._port)
-        reader, writer = self._streams
-        writer.write(f"{self._head}{token}\r\n\r\n".encode("ascii"))
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        length = head.partition("content-length:")[2].partition("\r\n")[0]
-        await reader.readexactly(int(length))
-        return int(head.split(" ", 2)[1])
-
-    def close(self) -> None:
-        """Close the connection; the next call makes a new one."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None

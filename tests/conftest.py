@@ -96,10 +96,10 @@ def keeper(clock, source):
     Its refresher has no thread: ``look(keeper)`` plays it.
     """
     keeper = TokenKeeper(clock=clock, jitter=lambda: 0.0)
-    keeper._renewals.crew.refresher._thread = threading.current_thread()
+    keeper._coordinator.background.scheduler._thread = threading.current_thread()
     keeper.add_provider(source)
     yield keeper
-    keeper._renewals.crew.refresher._thread = None
+    keeper._coordinator.background.scheduler._thread = None
     source.gate.set()
     keeper.close()
 
@@ -129,11 +129,11 @@ def look():
     """Return what plays the refresher's thread: renew what is due, and wait until that is done."""
 
     def look(keeper):
-        keeper._renewals.look_at_clocks()
-        due = keeper._renewals.crew.refresher.take_due()
+        keeper._coordinator.look_at_clocks()
+        due = keeper._coordinator.background.scheduler.take_due()
         for name in due:
-            keeper._renewals.renew(name)
-            flight = keeper._renewals._flights.get(name)
+            keeper._coordinator.renew(name)
+            flight = keeper._coordinator._flights.get(name)
             if flight is not None:
                 assert flight.wait(20)
         return due

@@ -105,22 +105,22 @@ class Reads:
             clock=self.clock, jitter=lambda: 0.0, cooldown_seconds=30, background=background
         )
         self.keeper.add_provider(server)
-        self.crew = self.keeper._renewals.crew
+        self.background = self.keeper._coordinator.background
         if background:
-            self.crew.workers = InlineWorkers()
-            self.crew.refresher._thread = object()
+            self.background.workers = InlineWorkers()
+            self.background.scheduler._thread = object()
 
     def run(self, seconds):
         """Go on for *seconds*, and return self."""
         until = self.clock.time() + seconds
         self.latest = None
         while self.clock.time() < until:
-            self.keeper._renewals.renew_due()
+            self.keeper._coordinator.renew_due()
             self.read()
             left = self.server.ends[self.server.text] - self.clock.time()
             self.tick = TICK_SECONDS if left < 10 else 10 * TICK_SECONDS
             self.clock.step(self.tick)
-        self.crew.refresher._thread = None
+        self.background.scheduler._thread = None
         self.keeper.close()
         return self
 

@@ -5,9 +5,10 @@ import types
 
 import pytest
 
-from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenKeeper, portal
-from tokenkeeper.refresher import Refresher
-from tokenkeeper.workers import Workers
+from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenKeeper
+from tokenkeeper._runtime import provider_loop
+from tokenkeeper._runtime.scheduler import Scheduler
+from tokenkeeper._runtime.workers import Workers
 
 
 def gevent(monkeypatch, *patched):
@@ -79,12 +80,12 @@ def test_the_refresher_of_a_warm_keeper(patch_late, clock, make_source):
     with TokenKeeper(clock=clock) as keeper:
         keeper.add_provider(source := make_source())
         keeper.get_token("api")
-        keeper._renewals.after_fork_in_child()
+        keeper._coordinator.after_fork_in_child()
         clock.step(3400)
         patch()
         with pytest.raises(InvalidConfigurationError, match=words):
             keeper.get_token("api")
-        assert not keeper._renewals.crew.refresher.is_running
+        assert not keeper._coordinator.background.scheduler.is_running
         assert source.requests == 1
 
 
@@ -96,11 +97,11 @@ def test_a_renewal_in_the_background(patch_late, clock, make_source, caplog):
         token = keeper.get_token("api")
         patch()
         clock.step(3400)
-        refresher = keeper._renewals.crew.refresher
-        (due,) = refresher.take_due() or ["api"]
+        scheduler = keeper._coordinator.background.scheduler
+        (due,) = scheduler.take_due() or ["api"]
         with pytest.raises(InvalidConfigurationError, match=words):
-            keeper._renewals.renew(due)
-        assert not keeper._renewals._flights
+            keeper._coordinator.renew(due)
+        assert not keeper._coordinator._flights
         assert keeper.get_token("api") == token
 
 
@@ -108,11 +109,11 @@ def test_threads(patch_late, clock):
     """Neither a refresher, nor a worker, nor the library's loop is started."""
     patch, words = patch_late
     patch()
-    workers, refresher = Workers(1), Refresher(clock, lambda key: None)
+    workers, scheduler = Workers(1), Scheduler(clock, lambda key: None)
     for start in (
-        refresher.start,
+        scheduler.start,
         lambda: workers.submit(lambda: None),
-        portal._PortalLoop().start,
+        provider_loop._PortalLoop().start,
     ):
         with pytest.raises(InvalidConfigurationError, match=words):
             start()

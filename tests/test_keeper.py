@@ -87,7 +87,7 @@ class TestForgetting:
         keeper.clear_token("api")
         clock.step(3300)
         assert look(keeper) == []
-        keeper._renewals.renew("api")
+        keeper._coordinator.renew("api")
         assert source.requests == 1
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tokenkeeper import OAuth2Token, RetryPolicy, TokenAcquisitionError, TokenKeeper
-from tokenkeeper.cooldown import Cooldown
-from tokenkeeper.fetch import fetch
+from tokenkeeper._renewal.attempt import fetch
+from tokenkeeper._renewal.cooldown import Cooldown
 from tokenkeeper.testing import SteppedClock
 
 OUTAGE = TokenAcquisitionError("down", status_code=503, transient=True)
@@ -16,13 +16,13 @@ OUTAGE = TokenAcquisitionError("down", status_code=503, transient=True)
 def test_each_attempt_has_a_number_of_its_own(keeper, source):
     """A caller that came between two attempts of a renewal is granted what the second brings."""
     keeper.get_token("api")
-    numbers, wishes = [], []
+    numbers, needs = [], []
     grant = type(source).acquire_token
 
     def acquire_token():
-        numbers.append(keeper._renewals._flights["api"].began)
+        numbers.append(keeper._coordinator._flights["api"].began)
         if len(numbers) == 1:
-            wishes.append(keeper._renewals.wish("api", force=True))
+            needs.append(keeper._coordinator.need("api", force=True))
             raise OUTAGE
         return grant(source)
 
@@ -30,9 +30,9 @@ def test_each_attempt_has_a_number_of_its_own(keeper, source):
     first = keeper.get_token("api", force_refresh=True)
     assert numbers == sorted(set(numbers))
     assert len(numbers) == 2
-    held = keeper._renewals.ask(wishes[0])
+    held = keeper._coordinator.ask(needs[0])
     assert held.access_token == first
-    assert numbers[0] < wishes[0].asked < held.sent == numbers[1]
+    assert numbers[0] < needs[0].asked < held.sent == numbers[1]
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_cooldowns_of_a_failure_that_may_pass(source, clock, cooldown_seconds, r
 def test_a_reader_renews_after_going_inline(keeper, source, clock):
     """Inside the buffer, once the threads are gone, the first reader renews by itself."""
     keeper.get_token("api")
-    keeper._crew.refresher._thread = None
-    keeper._crew.go_inline(timeout=1.0)
+    keeper._background.scheduler._thread = None
+    keeper._background.go_inline(timeout=1.0)
     clock.step(3400)
-    assert keeper._held["api"].stale_at < clock.monotonic() < keeper._held["api"].dead_at
+    assert keeper._cached["api"].stale_at < clock.monotonic() < keeper._cached["api"].dead_at
     assert keeper.get_token("api") == "api-2"
     assert source.requests == 2
 
@@ -88,30 +88,30 @@ def test_a_caller_that_returns_finds_all_in_place(source, clock, ask):
     seen = []
 
     class Keeper(TokenKeeper):
-        def _wait_for(self, answer, wish):
-            held = super()._wait_for(answer, wish)
-            cached = self._held.get("api")
-            seen.append((cached is held, self._crew.refresher.is_running))
+        def _wait_for(self, answer, need):
+            held = super()._wait_for(answer, need)
+            cached = self._cached.get("api")
+            seen.append((cached is held, self._background.scheduler.is_running))
             return held
 
     with Keeper(clock=clock, jitter=lambda: 0.0) as keeper:
         keeper.add_provider(source)
-        landed = keeper._renewals.land_well
+        landed = keeper._coordinator.complete
         at_success = []
 
-        def land_well(flight, held):
+        def complete(flight, held):
             succeed = flight.succeed
 
             def succeeded(result):
                 at_success.append(
-                    (keeper._held.get("api") is held, keeper._crew.refresher.is_running)
+                    (keeper._cached.get("api") is held, keeper._background.scheduler.is_running)
                 )
                 succeed(result)
 
             flight.succeed = succeeded
             landed(flight, held)
 
-        keeper._renewals.land_well = land_well
+        keeper._coordinator.complete = complete
         token = keeper.get_token("api")
         if ask == "forced":
             keeper.get_token("api", force_refresh=True)
@@ -156,13 +156,13 @@ def test_a_provider_s_own_policy_in_background_waits(make_source, clock, look, o
     other = RetryPolicy(initial_wait_seconds=3.0, background_wait_seconds=3.0)
     source = make_source(retry=policy if own else None)
     keeper = TokenKeeper(clock=clock, jitter=lambda: 1.0, retry=other)
-    keeper._crew.refresher._thread = threading.current_thread()
+    keeper._background.scheduler._thread = threading.current_thread()
     keeper.add_provider(source)
     keeper.get_token("api")
     source.error = OUTAGE
     clock.step(3200)
     assert look(keeper) == ["api"]
-    wait = keeper._held["api"].renew_at - clock.monotonic()
-    keeper._crew.refresher._thread = None
+    wait = keeper._cached["api"].renew_at - clock.monotonic()
+    keeper._background.scheduler._thread = None
     keeper.close()
     assert wait == (7.0 if own else 3.0)

@@ -14,7 +14,7 @@ from tokenkeeper import (
     TokenKeeper,
     TokenWaitTimeoutError,
 )
-from tokenkeeper.renewal import Renewal
+from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper.testing import SteppedClock
 
 
@@ -69,12 +69,12 @@ class TestClose:
         with pytest.raises(TokenWaitTimeoutError):
             keeper.get_token("api", timeout=0)
         assert took.wait(20)
-        (worker,) = keeper._crew.workers._threads
-        monkeypatch.setattr(keeper._crew, "dismiss", lambda timeout: None)  # waits for nobody
+        (worker,) = keeper._background.workers._threads
+        monkeypatch.setattr(keeper._background, "dismiss", lambda timeout: None)  # waits for nobody
         keeper.close()
         go_on.set()
         monkeypatch.undo()
-        keeper._crew.dismiss(10)
+        keeper._background.dismiss(10)
         assert not worker.is_alive()
         assert source.requests == 0
 
@@ -95,7 +95,7 @@ class TestClose:
         keeper.add_provider(source)
         thread, got = in_thread(keeper.get_token, "api")
         assert clock.begun.wait(10)
-        (worker,) = keeper._crew.workers._threads
+        (worker,) = keeper._background.workers._threads
         keeper.close()
         assert not worker.is_alive()  # close() does not wait for longer than a second
         thread.join(10)
@@ -136,15 +136,15 @@ class TestClose:
         keeper = TokenKeeper(clock=clock)
         keeper.add_provider(source)
         keeper.get_token("api")
-        crew = keeper._renewals.crew
-        thread = crew.refresher._thread
+        background = keeper._coordinator.background
+        thread = background.scheduler._thread
         alive = weakref.ref(keeper)
         del keeper
         gc.collect()
         assert alive() is None
         thread.join(20)
         assert not thread.is_alive()
-        assert crew.leaving.is_set()
+        assert background.leaving.is_set()
 
 
 def _tokens_in_memory():
@@ -173,7 +173,7 @@ def test_at_exit_the_threads_end(source):
     keeper = TokenKeeper()
     keeper.add_provider(source)
     keeper.get_token("api")
-    thread = keeper._renewals.crew.refresher._thread
+    thread = keeper._coordinator.background.scheduler._thread
     keeper_module._go_inline()
     thread.join(10)
     assert not thread.is_alive()

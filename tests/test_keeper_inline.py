@@ -63,7 +63,7 @@ class TestInline:
         """The refresher's round may be made by hand."""
         keeper.get_token("api")
         clock.step(3241)
-        keeper._renewals.renew_due()
+        keeper._coordinator.renew_due()
         assert keeper.get_token("api") == "api-2"
 
     def test_keyboard_interrupt(self, keeper, source):
@@ -71,7 +71,7 @@ class TestInline:
         source.error = KeyboardInterrupt()
         with pytest.raises(KeyboardInterrupt):
             keeper.get_token("api")
-        assert not keeper._renewals._flights
+        assert not keeper._coordinator._flights
         source.error = None
         assert keeper.get_token("api") == "api-2"
 
@@ -82,12 +82,12 @@ class TestInline:
         flown = threading.Thread(target=_interrupted, args=(keeper,))
         flown.start()
         assert source.entered.acquire(timeout=10)
-        wish = keeper._renewals.wish("api")
-        flight = keeper._renewals.ask(wish)
+        need = keeper._coordinator.need("api")
+        flight = keeper._coordinator.ask(need)
         source.gate.set()
         flown.join(10)
         source.error = None
-        assert keeper._wait_for(flight, wish).access_token == "api-2"
+        assert keeper._wait_for(flight, need).access_token == "api-2"
 
 
 class TestNoThreads:

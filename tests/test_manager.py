@@ -218,7 +218,7 @@ class TestTheRest:
             for _ in range(3):
                 tasks.start_soon(ask)
             await anyio.wait_all_tasks_blocked()
-            keeper._renewals.close(timeout=0)
+            keeper._coordinator.close(timeout=0)
         assert got == ["told"] * 3
 
     async def test_a_keeper_of_its_own(self):

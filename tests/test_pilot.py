@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from tokenkeeper import TokenKeeper
-from tokenkeeper.renewal import Renewal
+from tokenkeeper._renewal.renewal import Renewal
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_an_interrupt_where_there_are_no_threads(
         keeper.add_provider(source)
         with pytest.raises(KeyboardInterrupt):
             keeper.get_token("api")
-        assert not keeper._renewals._flights
+        assert not keeper._coordinator._flights
         assert keeper.get_token("api", timeout=0) == "api-1"
 
 
@@ -57,7 +57,7 @@ def test_a_caller_s_flight_comes_before_queued_renewals(clock, make_source):
         return source
 
     with TokenKeeper(clock=clock, max_workers=1, jitter=lambda: 0.0) as keeper:
-        keeper._crew.refresher._thread = threading.current_thread()
+        keeper._background.scheduler._thread = threading.current_thread()
         sources = {name: sourced(name) for name in ("busy", "due-1", "due-2", "caller-s")}
         for source in sources.values():
             keeper.add_provider(source)
@@ -69,14 +69,14 @@ def test_a_caller_s_flight_comes_before_queued_renewals(clock, make_source):
         assert busy.entered.acquire(timeout=10)
         clock.step(3241)
         for name in ("busy", "due-1", "due-2"):
-            keeper._renewals.renew(name)
+            keeper._coordinator.renew(name)
         assert busy.entered.acquire(timeout=10)
-        wish = keeper._renewals.wish("caller-s")
-        flight = keeper._renewals.ask(wish)
+        need = keeper._coordinator.need("caller-s")
+        flight = keeper._coordinator.ask(need)
         busy.gate.set()
-        assert keeper._wait_for(flight, wish).access_token == "caller-s-1"
+        assert keeper._wait_for(flight, need).access_token == "caller-s-1"
         for name in ("due-1", "due-2"):
-            flight = keeper._renewals._flights.get(name)
+            flight = keeper._coordinator._flights.get(name)
             assert flight is None or flight.wait(10)
-        keeper._crew.refresher._thread = None
+        keeper._background.scheduler._thread = None
     assert order == ["busy", "caller-s", "due-1", "due-2"]

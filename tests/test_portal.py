@@ -6,7 +6,7 @@ import threading
 import anyio
 import pytest
 
-from tokenkeeper import portal
+from tokenkeeper._runtime import provider_loop
 
 
 async def where():
@@ -15,14 +15,16 @@ async def where():
 
 def test_plain_functions_run_where_they_are_called():
     """A plain function is called as it is."""
-    assert portal.call(threading.get_ident) == threading.get_ident()
-    assert portal.call(divmod, 7, 2) == (3, 1)
+    assert provider_loop.call(threading.get_ident) == threading.get_ident()
+    assert provider_loop.call(divmod, 7, 2) == (3, 1)
 
 
 def test_one_loop_for_the_process():
     """Coroutines from many threads all run on one loop, on a thread of the library."""
     seen = []
-    threads = [threading.Thread(target=lambda: seen.append(portal.call(where))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: seen.append(provider_loop.call(where))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -34,7 +36,7 @@ def test_one_loop_for_the_process():
 
 def test_awaitables_are_finished_on_the_loop():
     """A plain function that returns an awaitable counts as async."""
-    assert portal.call(lambda: where())[0] == "tokenkeeper-loop"
+    assert provider_loop.call(lambda: where())[0] == "tokenkeeper-loop"
 
 
 def test_errors_come_back():
@@ -44,22 +46,22 @@ def test_errors_come_back():
         raise LookupError("gone")
 
     with pytest.raises(LookupError, match="gone"):
-        portal.call(fail)
+        provider_loop.call(fail)
 
 
 def test_knows_its_own_thread():
     """The loop's thread is told from others."""
 
     async def inside():
-        return portal.on_portal_thread()
+        return provider_loop.on_provider_loop()
 
-    assert portal.call(inside) is True
-    assert portal.on_portal_thread() is False
+    assert provider_loop.call(inside) is True
+    assert provider_loop.on_provider_loop() is False
 
 
 def test_a_loop_that_does_not_start(monkeypatch):
     """Who waits for it is told why, and the next one tries again."""
-    loop = portal._PortalLoop()
+    loop = provider_loop._PortalLoop()
     with monkeypatch.context() as patch:
         patch.setattr(anyio, "run", lambda *args, **options: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -70,7 +72,7 @@ def test_a_loop_that_does_not_start(monkeypatch):
 
 def test_stop_ends_the_thread():
     """A loop that is stopped with nothing to do leaves no thread behind."""
-    loop = portal._PortalLoop()
+    loop = provider_loop._PortalLoop()
     loop.stop(1.0)
     loop.run(where)
     loop.stop(10.0)
@@ -79,7 +81,7 @@ def test_stop_ends_the_thread():
 
 def test_stop_does_not_wait_for_what_hangs():
     """A coroutine that hangs is left alone, and holds up nobody."""
-    loop = portal._PortalLoop()
+    loop = provider_loop._PortalLoop()
     entered, go_on = threading.Event(), anyio.Event()
 
     async def hang():

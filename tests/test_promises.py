@@ -86,12 +86,12 @@ class Promises(RuleBasedStateMachine):
     def pin_threads(self):
         """Let the rules play the refresher's thread."""
         if self.background:
-            self.keeper._renewals.crew.workers = InlineWorkers()
-            self.keeper._renewals.crew.refresher._thread = object()
+            self.keeper._coordinator.background.workers = InlineWorkers()
+            self.keeper._coordinator.background.scheduler._thread = object()
 
     def teardown(self):
         if hasattr(self, "keeper"):
-            self.keeper._renewals.crew.refresher._thread = None
+            self.keeper._coordinator.background.scheduler._thread = None
             self.keeper.close()
 
     # ---- what happens
@@ -114,12 +114,12 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def the_refresher_looks(self):
-        self.keeper._renewals.renew_due()
+        self.keeper._coordinator.renew_due()
 
     @rule()
     def the_process_forks(self):
         """Go on as the child: what it makes anew must not lose a token or a renewal."""
-        self.keeper._renewals.after_fork_in_child()
+        self.keeper._coordinator.after_fork_in_child()
         self.pin_threads()
 
     @rule()
@@ -131,7 +131,7 @@ class Promises(RuleBasedStateMachine):
 
     def held(self):
         """Return the token held if it works, by the server's word."""
-        held = self.keeper._held.get("api")
+        held = self.keeper._cached.get("api")
         alive = held is not None and self.clock.monotonic() < held.dead_at
         return held.access_token if alive and self.server.works(held.access_token) else None
 
@@ -169,7 +169,7 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def somebody_renews_all(self):
-        had = self.keeper._held.get("api")
+        had = self.keeper._cached.get("api")
         worked = self.keeper.refresh_all()
         assert worked.keys() == ({"api"} if had is not None else set())
         if self.server.mood == "grants":
@@ -190,7 +190,7 @@ class Promises(RuleBasedStateMachine):
                 return
             except TokenAcquisitionError:
                 assert self.server.mood != "grants"
-                if self.keeper._held["api"].dead_at > self.clock.monotonic():
+                if self.keeper._cached["api"].dead_at > self.clock.monotonic():
                     self.server.revoked.discard(refused)
             else:
                 assert token != refused
@@ -212,7 +212,7 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def what_is_held_is_whole(self):
-        held = getattr(self, "keeper", None) and self.keeper._held.get("api")
+        held = getattr(self, "keeper", None) and self.keeper._cached.get("api")
         if held:
             assert held.token.access_token == held.access_token
             assert held.stale_at <= held.dead_at <= held.ends_at
@@ -222,13 +222,13 @@ class Promises(RuleBasedStateMachine):
     @invariant()
     def nothing_is_left_in_the_air(self):
         if hasattr(self, "keeper"):
-            assert not self.keeper._renewals._flights
+            assert not self.keeper._coordinator._flights
 
     @invariant()
     def a_renewal_is_always_planned(self):
-        held = getattr(self, "keeper", None) and self.keeper._held.get("api")
+        held = getattr(self, "keeper", None) and self.keeper._cached.get("api")
         if held and self.clock.monotonic() < held.dead_at:
-            assert "api" in self.keeper._renewals.crew.refresher._current
+            assert "api" in self.keeper._coordinator.background.scheduler._current
 
 
 class PromisesInline(Promises):

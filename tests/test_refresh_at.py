@@ -80,6 +80,6 @@ def test_a_reader_is_not_slowed_down(keeper, clock, say):
     say(1800)
     keeper.get_token("api")
     clock.step(2000)
-    keeper._renewals.ask = None
+    keeper._coordinator.ask = None
     assert keeper.get_token("api") == "api-1"
-    del keeper._renewals.ask
+    del keeper._coordinator.ask

@@ -13,8 +13,8 @@ from tokenkeeper import (
     TokenKeeper,
     TokenRejectedError,
 )
+from tokenkeeper._renewal.rejections import QUICK_RENEWALS
 from tokenkeeper.events import RenewalFailed, TokenCleared, TokenRefused, TokenRejected
-from tokenkeeper.rejections import QUICK_RENEWALS
 from tokenkeeper.testing import EventRecorder
 
 OUTAGE = TokenAcquisitionError("down", status_code=503, transient=True)
@@ -272,7 +272,7 @@ class TestApiThatRefusesEverything:
         token = pause()
         pauses = []
         for _ in range(8):
-            pauses.append(keeper._renewals.ledger.rejections.pause_seconds("api"))
+            pauses.append(keeper._coordinator.cache.rejections.pause_seconds("api"))
             clock.step(pauses[-1])
             token = keeper.renew_refused("api", token)
             with pytest.raises(TokenRejectedError):
@@ -335,7 +335,7 @@ class TestApiThatRefusesEverything:
         [
             lambda keeper: keeper.clear_token("api"),
             lambda keeper: keeper.clear_token(),
-            lambda keeper: keeper._renewals.reconsider("api"),
+            lambda keeper: keeper._coordinator.reconsider("api"),
         ],
         ids=["clear_token", "clear all", "reload"],
     )
@@ -390,7 +390,7 @@ class TestRevocations:
         """What is remembered of a refused token is a digest."""
         token = keeper.get_token("api")
         keeper.renew_refused("api", token)
-        assert token not in repr(keeper._renewals.ledger.rejections._streaks)
+        assert token not in repr(keeper._coordinator.cache.rejections._streaks)
 
     def test_one_event_for_each_refused_token(self, keeper, pause):
         """A token that is refused again and again is reported once, and a pause once."""

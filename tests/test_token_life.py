@@ -26,12 +26,12 @@ class TestFresh:
     def test_to_the_last_tick(self, keeper, source, clock):
         """A token is fresh to the last tick before its buffer, and read without the slow path."""
         keeper.get_token("api")
-        stale_at = keeper._held["api"].stale_at
+        stale_at = keeper._cached["api"].stale_at
         clock.step(math.nextafter(stale_at, 0) - clock.monotonic())
-        keeper._renewals.ask = None  # the slow path would fail
-        keeper._renewals.crew.in_background = None
+        keeper._coordinator.ask = None  # the slow path would fail
+        keeper._coordinator.background.ensure_running = None
         assert keeper.get_token("api") == "api-1"
-        del keeper._renewals.ask, keeper._renewals.crew.in_background
+        del keeper._coordinator.ask, keeper._coordinator.background.ensure_running
 
 
 class TestRenewing:
@@ -52,7 +52,7 @@ class TestRenewing:
         keeper.get_token("api")
         clock.step(3400)
         source.gate.clear()
-        keeper._renewals.renew("api")
+        keeper._coordinator.renew("api")
         assert source.entered.acquire(timeout=10)
         assert source.entered.acquire(timeout=10)
         assert [keeper.get_token("api") for _ in range(5)] == ["api-1"] * 5
@@ -98,7 +98,7 @@ class TestRenewing:
         for made in range(2, 7):
             look(keeper)
             assert source.requests == made
-            waits.append(keeper._held["api"].renew_at - clock.monotonic())
+            waits.append(keeper._cached["api"].renew_at - clock.monotonic())
             clock.step(waits[-1])
         assert waits == pytest.approx([0.25, 0.5, 1, 2, 4])  # half of 0.5 s, doubling: no jitter
 
@@ -126,7 +126,7 @@ class TestExpired:
     def test_to_the_tick(self, keeper, clock, at, token):
         """A token is handed out one tick before its margin begins, and not when it has begun."""
         keeper.get_token("api")
-        dead_at = keeper._held["api"].dead_at
+        dead_at = keeper._cached["api"].dead_at
         moment = dead_at if at == 0 else math.nextafter(dead_at, 0)
         clock.step(moment - clock.monotonic())
         assert keeper.get_token("api") == token
@@ -198,11 +198,11 @@ class TestFork:
         """A child plans a renewal for each live token, before its buffer, and for no other."""
         keeper.add_provider(make_source("refused"))
         keeper.get_token("refused")
-        keeper._held["refused"] = keeper._held["refused"].after_refusal()
+        keeper._cached["refused"] = keeper._cached["refused"].after_refusal()
         keeper.get_token("api")
-        keeper._renewals._jitter = lambda: 0.5
-        keeper._renewals.after_fork_in_child()
-        keeper._renewals.crew.refresher._thread = threading.current_thread()
+        keeper._coordinator._jitter = lambda: 0.5
+        keeper._coordinator.after_fork_in_child()
+        keeper._coordinator.background.scheduler._thread = threading.current_thread()
         clock.step(3260)
         assert look(keeper) == []
         clock.step(20)
@@ -216,9 +216,9 @@ class TestFork:
         source.error = WRONG_SECRET
         clock.step(3301)
         look(keeper)
-        keeper._renewals._jitter = lambda: 1.0
-        keeper._renewals.after_fork_in_child()
-        keeper._renewals.crew.refresher._thread = threading.current_thread()
+        keeper._coordinator._jitter = lambda: 1.0
+        keeper._coordinator.after_fork_in_child()
+        keeper._coordinator.background.scheduler._thread = threading.current_thread()
         assert look(keeper) == []
 
 

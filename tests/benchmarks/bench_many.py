@@ -109,10 +109,10 @@ def _go_on():
 
 def _renew_for_an_hour(keeper, clock):
     """Step from due time to due time; return the seconds spent renewing, and the renewals."""
-    renewals = keeper._renewals
+    renewals = keeper._coordinator
     ends = clock.monotonic() + HOUR
     spent, count = 0.0, 0
-    while (due := renewals.crew.refresher._heap[0][0]) < ends:
+    while (due := renewals.background.scheduler._heap[0][0]) < ends:
         clock.step(max(0.0, due - clock.monotonic()))
         began = process_time()
         renewals.renew_due()
@@ -137,7 +137,7 @@ def _memory(size):
         registered = _traced()
         for name in names:
             keeper.get_token(name)
-        text = sum(sys.getsizeof(held.access_token) for held in keeper._held.values())
+        text = sum(sys.getsizeof(held.access_token) for held in keeper._cached.values())
         fetched = _traced() - text
         for _ in range(2):
             _renew_for_an_hour(keeper, clock)

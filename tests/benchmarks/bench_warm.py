@@ -55,7 +55,7 @@ def _launch(number, rounds):
     for keeper in (fresh, renewing):
         keeper.add_provider(PlayedServer())
         keeper.get_token("api")
-    held = renewing._renewals.held
+    held = renewing._coordinator.cached
     held["api"] = replace(held["api"], stale_at=0.0)  # inside its buffer from now on
     subjects = {
         "the least": Least(),

@@ -291,7 +291,7 @@ def test_the_name_has_no_secret(tmp_path):
             **changes,
         }
         with TokenKeeper.from_config({"oauth2": block}) as keeper:
-            return keeper._renewals.find("api").registration.identity
+            return keeper._coordinator.find("api").registration.identity
 
     first = identity()
     assert "s3cret" not in first

@@ -72,7 +72,7 @@ def test_a_secret_file(set_variables, open_directory, family):
         keeper = TokenKeeper.from_env()
     with keeper:
         (only,) = keeper.list_providers()
-        assert keeper._renewals.find(only).registration.secret == "mounted"
+        assert keeper._coordinator.find(only).registration.secret == "mounted"
 
 
 @pytest.mark.parametrize(("family", "kind"), [(OAUTH2, "OAUTH2"), (AZURE, "AZURE")])

@@ -163,7 +163,7 @@ def block(own, write):
 
 
 def provider(keeper, name="mine"):
-    return keeper._renewals.find(name)._current[1]
+    return keeper._coordinator.find(name)._current[1]
 
 
 def problem(path):
@@ -342,7 +342,7 @@ def test_secrets_in_the_file(block):
 def test_nothing_shows_an_argument(block):
     """Neither the repr of a registration nor its identity has a secret argument of the class."""
     with TokenKeeper.from_config(block("Vault", path="a", api_key="${API_SECRET}")) as keeper:
-        registration = keeper._renewals.find("mine").registration
+        registration = keeper._coordinator.find("mine").registration
     assert "from-the-environment" not in f"{registration!r} {registration.block!s}"
     assert "from-the-environment" not in registration.identity
     assert '"path": "a"' in registration.identity
@@ -409,7 +409,7 @@ class TestReload:
     def test_the_look_is_off_the_loop(self, path, monkeypatch):
         """Files are not read on the event loop, where they would hold up other providers."""
         with TokenKeeper.from_config(path) as keeper:
-            front = keeper._renewals.find("mine")
+            front = keeper._coordinator.find("mine")
             threads, look = [], front._look_again
             front._look_again = lambda it: (threads.append(threading.current_thread()), look(it))
             with pytest.raises(TokenAcquisitionError):

@@ -29,7 +29,7 @@ def mistake(source):
 def client_ids(path):
     """Return the identifier of each client."""
     with TokenKeeper.from_config(path) as keeper:
-        find = keeper._renewals.find
+        find = keeper._coordinator.find
         return {n: find(n)._current[1]._config.client_id for n in keeper.list_providers()}
 
 

@@ -13,8 +13,8 @@ import pytest
 from events.watching import Watcher
 
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
+from tokenkeeper._renewal.notifier import MAX_PENDING_EVENTS, Notifier
 from tokenkeeper.events import TokenAcquired, TokenCleared, TokenRefused
-from tokenkeeper.hooks import MAX_PENDING_EVENTS, Hooks
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -163,10 +163,10 @@ class TestQueues:
 
     def test_bounded_and_counted(self, keeper, hook, caplog):
         """The oldest events beyond the bound are dropped; their number is shown and logged."""
-        hooks = keeper._renewals.hooks
+        hooks = keeper._coordinator.hooks
         assert "dropped_events" not in keeper.health()
         for number in range(MAX_PENDING_EVENTS + 500):
-            hooks.line_up(TokenRefused(f"t{number}", NOW))
+            hooks.enqueue(TokenRefused(f"t{number}", NOW))
             hooks.tell()
         assert keeper.health()["dropped_events"] == 500
         hook.go_on.set()
@@ -183,18 +183,18 @@ class TestQueues:
         """A full queue is one hook's own."""
         watcher = Watcher()
         keeper.add_hook(watcher)
-        hooks = keeper._renewals.hooks
+        hooks = keeper._coordinator.hooks
         for number in range(MAX_PENDING_EVENTS + 10):
-            hooks.line_up(TokenRefused(f"t{number}", NOW))
+            hooks.enqueue(TokenRefused(f"t{number}", NOW))
             hooks.tell()
             assert watcher.next().provider_name == f"t{number}"
 
     def test_none_is_lost_at_the_bound(self):
         """As many events as fit are all delivered, and none is counted as dropped."""
         got, calls = [], []
-        hooks = Hooks([got.append], lambda call: calls.append(call) or True)
+        hooks = Notifier([got.append], lambda call: calls.append(call) or True)
         for _ in range(MAX_PENDING_EVENTS):
-            hooks.line_up(TokenRefused("api", NOW))
+            hooks.enqueue(TokenRefused("api", NOW))
         hooks.tell()
         calls[-1]()
         assert (len(got), hooks.dropped) == (MAX_PENDING_EVENTS, 0)
@@ -207,13 +207,15 @@ class TestQueues:
             def __bool__(self):
                 something = len(self) > 0
                 if not something and late:  # another thread comes right after this look
-                    hooks.line_up(late.pop())
+                    hooks.enqueue(late.pop())
                     hooks.tell()
                 return something
 
-        hooks = Hooks([lambda event: got.append(event.provider_name)], lambda call: call() or True)
+        hooks = Notifier(
+            [lambda event: got.append(event.provider_name)], lambda call: call() or True
+        )
         hooks._queues[0]._pending = Pending()
-        hooks.line_up(TokenRefused("early", NOW))
+        hooks.enqueue(TokenRefused("early", NOW))
         hooks.tell()
         assert got == ["early", "late"]
 
@@ -230,8 +232,8 @@ class TestQueues:
 
         with TokenKeeper(clock=clock, hooks=[slow], background=background) as keeper:
             keeper.add_provider(source)
-            dismiss = keeper._crew.dismiss
-            keeper._crew.dismiss = lambda timeout: (go_on.set(), dismiss(timeout))
+            dismiss = keeper._background.dismiss
+            keeper._background.dismiss = lambda timeout: (go_on.set(), dismiss(timeout))
             keeper.get_token("api")
             keeper.clear_token()
         assert got == ["TokenAcquired", "TokenCleared"]
@@ -288,7 +290,7 @@ class TestThreads:
         """The log alone needs no thread."""
         keeper.renew_refused("api", keeper.get_token("api"))
         keeper.clear_token()
-        assert not keeper._crew._notifiers._threads
+        assert not keeper._background._notifiers._threads
 
     def test_on_the_caller_s_without_threads(self, clock, source):
         """Without a background the caller calls the hooks, after its answer is decided."""

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
-from tokenkeeper.held import HeldToken
+from tokenkeeper._renewal.cached_token import CachedToken
 
 GUARD_SECONDS = 30.0
 """What hangs for so long hangs for ever."""
@@ -58,14 +58,14 @@ class Watch:
             self.late.append((status, said))
         return status
 
-    def waits(self, keeper, wish, answer):
+    def waits(self, keeper, need, answer):
         """Note that a caller of *keeper* is about to wait for a renewal."""
-        if isinstance(answer, HeldToken):
+        if isinstance(answer, CachedToken):
             return
         with self._lock:
             self.waiting += 1
         held = _held_before.get()
-        if wish.force or wish.refused or held is None:
+        if need.force or need.refused or held is None:
             return
         # It was looked at before the caller asked, so if it lives now it lived then.
         alive = keeper._clock.monotonic() < held.dead_at
@@ -84,7 +84,7 @@ class WatchedKeeper(TokenKeeper):
         self.watch = watch
 
     def get_token(self, provider_name, *arguments, **options):
-        _held_before.set(self._held.get(provider_name))
+        _held_before.set(self._cached.get(provider_name))
         began = time.monotonic()
         token = super().get_token(provider_name, *arguments, **options)
         self.watch.present(token, began)
@@ -96,16 +96,16 @@ class WatchedKeeper(TokenKeeper):
         self.watch.present(token, began)
         return token
 
-    def _wait_for(self, answer, wish):
-        self.watch.waits(self, wish, answer)
-        return super()._wait_for(answer, wish)
+    def _wait_for(self, answer, need):
+        self.watch.waits(self, need, answer)
+        return super()._wait_for(answer, need)
 
 
 class WatchedManager(OAuth2TokenManager):
     """The same for tasks."""
 
     async def get_token(self, provider_name, *arguments, **options):
-        _held_before.set(self._held.get(provider_name))
+        _held_before.set(self._cached.get(provider_name))
         began = time.monotonic()
         token = await super().get_token(provider_name, *arguments, **options)
         await anyio.to_thread.run_sync(self.keeper.watch.present, token, began)
@@ -117,9 +117,9 @@ class WatchedManager(OAuth2TokenManager):
         await anyio.to_thread.run_sync(self.keeper.watch.present, token, began)
         return token
 
-    async def _wait_for(self, answer, wish):
-        self.keeper.watch.waits(self, wish, answer)
-        return await super()._wait_for(answer, wish)
+    async def _wait_for(self, answer, need):
+        self.keeper.watch.waits(self, need, answer)
+        return await super()._wait_for(answer, need)
 
 
 def at_once(*jobs):

@@ -121,7 +121,7 @@ class _Child:
         self._to_present = []
         self._board.present = self._keep
         for name, watch in self._board.watches.items():
-            held = self._keeper._held.get(name)
+            held = self._keeper._cached.get(name)
             watch.inherit(held and held.access_token)
         self._tallies = []
         self._done = Counter()

@@ -19,8 +19,8 @@ import pytest
 
 import tokenkeeper
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenKeeper
+from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.fork import renew_after_fork
 
 GUARD_SECONDS = 30.0
 """What hangs for so long hangs for ever."""
@@ -150,7 +150,7 @@ def until(condition, what="the condition"):
 
 def flight_of(keeper, name="api"):
     """Return the flight under way."""
-    return keeper._renewals._flights.get(name)
+    return keeper._coordinator._flights.get(name)
 
 
 def threads_waiting(keeper, name="api"):

@@ -8,7 +8,8 @@ import threading
 import anyio
 import pytest
 
-from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError, portal
+from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError
+from tokenkeeper._runtime import provider_loop
 
 REFUSALS = [
     "can't start new thread",
@@ -26,10 +27,10 @@ def no_threads(monkeypatch):
         raise RuntimeError(REFUSALS[0])
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr(portal, "_loop", portal._PortalLoop())
+    monkeypatch.setattr(provider_loop, "_loop", provider_loop._PortalLoop())
     yield
-    if portal._loop._loop_here is not None:
-        portal._loop._loop_here.close()
+    if provider_loop._loop._loop_here is not None:
+        provider_loop._loop._loop_here.close()
 
 
 class Places:

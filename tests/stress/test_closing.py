@@ -92,9 +92,9 @@ def test_close_ends_the_wait_before_a_retry(kit, make_keeper):
     source.error = TokenAcquisitionError("503", status_code=503, retry_after=900)
     keeper = make_keeper(source)
     crowd = kit.crowd(20, lambda: keeper.get_token("api"))
-    closing = keeper._renewals.crew.leaving
+    closing = keeper._coordinator.background.leaving
     kit.until(lambda: len(closing._gates) == 1 and kit.threads_waiting(keeper) == 20)
-    workers = list(keeper._renewals.crew.workers._threads)
+    workers = list(keeper._coordinator.background.workers._threads)
     keeper.close()
     assert {type(error) for error in crowd.join()} == {KeeperClosedError}
     for thread in workers:
@@ -108,8 +108,8 @@ def test_close_again_and_again(kit, keeper, source):
     closed = []
     source.close = lambda: closed.append(1)
     keeper.get_token("api")
-    crew = keeper._renewals.crew
-    threads = [crew.refresher._thread, *crew.workers._threads]
+    background = keeper._coordinator.background
+    threads = [background.scheduler._thread, *background.workers._threads]
 
     def close():
         keeper.close()
@@ -151,8 +151,8 @@ def test_close_in_the_thick_of_it(kit, make_keeper):
         threading.Event().wait(draw.random() * 0.02)
         keeper.close()
         assert crowd.join() == [True] * len(calls)
-        assert not keeper._renewals._flights
-        assert not keeper._renewals.held
+        assert not keeper._coordinator._flights
+        assert not keeper._coordinator.cached
 
 
 def test_a_provider_that_closes_its_keeper(kit, make_keeper):

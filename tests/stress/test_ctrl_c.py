@@ -15,7 +15,8 @@ TIMES = int(os.environ.get("TOKENKEEPER_INTERRUPTS", "300"))
 HEAD = """
 import asyncio, gc, os, random, signal, sys, threading, time
 from datetime import UTC, datetime, timedelta
-from tokenkeeper import BaseOAuth2Provider, OAuth2Token, RetryPolicy, TokenKeeper, portal
+from tokenkeeper import BaseOAuth2Provider, OAuth2Token, RetryPolicy, TokenKeeper
+from tokenkeeper._runtime import portal
 
 MAIN = threading.get_ident()
 go_on = threading.Event()

@@ -10,14 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tokenkeeper import (
-    BaseOAuth2Provider,
-    OAuth2Token,
-    OAuth2TokenManager,
-    TokenKeeper,
-    fork,
-)
+from tokenkeeper import BaseOAuth2Provider, OAuth2Token, OAuth2TokenManager, TokenKeeper
 from tokenkeeper import keeper as keeper_module
+from tokenkeeper._runtime import fork
 
 
 @pytest.fixture
@@ -80,8 +75,8 @@ def test_a_keeper_in_the_middle_of_a_flight(kit, own_threads):
     source = kit.Source()
     keeper = keeper_with(source)
     source.hold()
-    renewals = keeper._renewals
-    renewals.ask(renewals.wish("api"))
+    renewals = keeper._coordinator
+    renewals.ask(renewals.need("api"))
     assert source.entered.wait(kit.GUARD_SECONDS)
     gone = weakref.ref(keeper), weakref.ref(renewals)
     del keeper, renewals
@@ -158,14 +153,14 @@ class Plain(BaseOAuth2Provider):
 
 
 def sizes_of(keeper):
-    renewals = keeper._renewals
+    renewals = keeper._coordinator
     return {
         "held": len(renewals.held),
         "providers": len(renewals.registry),
         "flights": len(renewals._flights),
-        "refusals": len(renewals.ledger.cooldown._refusals),
-        "scheduled": len(renewals.crew.refresher._current),
-        "jobs": len(renewals.crew.workers._jobs),
+        "refusals": len(renewals.cache.cooldown._refusals),
+        "scheduled": len(renewals.background.scheduler._current),
+        "jobs": len(renewals.background.workers._jobs),
     }
 
 
@@ -192,5 +187,5 @@ def test_cycles_of_add_and_remove(kit, make_keeper, background, cycles):
     gc.collect()
     growth = sys.getallocatedblocks() - before
     assert set(sizes_of(keeper).values()) == {0}
-    assert len(keeper._renewals.crew.refresher._heap) <= 16
+    assert len(keeper._coordinator.background.scheduler._heap) <= 16
     assert growth < cycles // 10  # what each cycle left behind would be more

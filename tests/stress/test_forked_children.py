@@ -156,7 +156,7 @@ def test_a_child_forgets_who_waited_in_the_parent(kit, make_keeper):
     kit.until(lambda: kit.threads_waiting(keeper) == 4)
 
     def live():
-        assert not keeper._renewals._flights
+        assert not keeper._coordinator._flights
         keeper.close()
         with pytest.raises(KeeperClosedError):
             keeper.get_token("api")

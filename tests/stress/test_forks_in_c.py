@@ -207,9 +207,9 @@ def hold(lock, taken):
 crew = keeper._renewals.crew
 for lock in (
     keeper._renewals._lock,
-    tokenkeeper.fork.forks_wait(),
+    tokenkeeper._runtime.fork.forks_wait(),
     tokenkeeper.default._default_lock,
-    tokenkeeper.portal._loop._lock,
+    tokenkeeper._runtime.provider_loop._loop._lock,
     crew.refresher._lock,
     crew.workers._lock,
 ):
@@ -223,7 +223,7 @@ def job():
     clock.seconds = 8000
     is_mine(keeper.get_token("own", timeout=15))
     tokenkeeper.get_default_keeper().close()
-    tokenkeeper.fork.late_import("json.tool")
+    tokenkeeper._runtime.fork.late_import("json.tool")
 
 in_child(job)
 print("worked", flush=True)

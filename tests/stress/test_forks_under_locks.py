@@ -7,15 +7,15 @@ import anyio
 import pytest
 
 from tokenkeeper import default as default_module
-from tokenkeeper import fork, portal
+from tokenkeeper._runtime import fork, provider_loop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
 LOCKS = {
-    "renewals": lambda keeper: keeper._renewals._lock,
-    "refresher": lambda keeper: keeper._renewals.crew.refresher._lock,
-    "workers": lambda keeper: keeper._renewals.crew.workers._lock,
-    "loop": lambda keeper: portal._loop._lock,
+    "renewals": lambda keeper: keeper._coordinator._lock,
+    "refresher": lambda keeper: keeper._coordinator.background.scheduler._lock,
+    "workers": lambda keeper: keeper._coordinator.background.workers._lock,
+    "loop": lambda keeper: provider_loop._loop._lock,
     "default keeper": lambda keeper: default_module._default_lock,
 }
 
@@ -73,7 +73,7 @@ def test_a_fork_waits_for_a_late_import(kit, make_keeper):
 def test_a_fork_waits_for_a_loop_that_starts(kit, make_keeper, monkeypatch):
     """A fork while the first loop imports its backend happens after it; the child starts one."""
     keeper = make_keeper(kit.AsyncSource())
-    loop = portal._PortalLoop()
+    loop = provider_loop._PortalLoop()
     inside, go_on, forked = threading.Event(), threading.Event(), threading.Event()
     run = anyio.run
 

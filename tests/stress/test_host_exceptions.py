@@ -232,7 +232,7 @@ def test_in_the_wait_before_a_retry(kit, make_keeper, strike, struck):
     source.error = ConnectionError("down")
     retry = RetryPolicy(attempts=3, initial_wait_seconds=20, max_wait_seconds=20)
     keeper = make_keeper(source, background=False, retry=retry, jitter=lambda: 1.0)
-    closing = keeper._renewals.crew.leaving
+    closing = keeper._coordinator.background.leaving
     waits = threading.Event()
 
     def look():

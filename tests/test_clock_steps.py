@@ -1,9 +1,9 @@
 """What a keeper does when the wall clock and the monotonic clock move apart."""
 
-import threading
 from datetime import datetime
 
 import pytest
+from kit import internals
 
 from tokenkeeper import TokenAcquisitionError, TokenKeeper
 from tokenkeeper._renewal.cached_token import SPREAD_AFTER_STEP_SECONDS
@@ -67,7 +67,7 @@ class TestTheRefresher:
         source.gate.clear()
         assert source.entered.acquire(timeout=10)
         clock.step_wall(7200)
-        keeper._coordinator.look_at_clocks()
+        internals.look_at_clocks(keeper)
         callers = [in_thread(keeper.get_token, "api") for _ in range(8)]
         assert source.entered.acquire(timeout=10)
         source.gate.set()
@@ -80,9 +80,9 @@ class TestTheRefresher:
         """A token that a pause brought into its buffer serves while its renewal hangs."""
         keeper.get_token("api")
         clock.step_wall(BUFFER_BEGINS + 1)
-        keeper._coordinator.look_at_clocks()
+        internals.look_at_clocks(keeper)
         source.gate.clear()
-        keeper._coordinator.renew("api")
+        internals.renew(keeper)
         assert keeper.get_token("api", timeout=0) == "api-1"
 
     @pytest.mark.parametrize("step", [7200, -7200, 30])
@@ -120,34 +120,33 @@ class TestTheRefresher:
         """Renewals that a step makes due are spread by jitter; a reader's is made at once."""
         draws = iter([0.0] * 100 + [n / 100 for n in range(100)])
         with TokenKeeper(clock=clock, jitter=lambda: next(draws, 0.0)) as keeper:
-            keeper._background.scheduler._thread = threading.current_thread()
+            internals.take_over_scheduler(keeper)
             for number in range(100):
                 keeper.add_provider(make_source(f"t{number}"))
                 keeper.get_token(f"t{number}")
             clock.step_wall(7200)
-            keeper._coordinator.look_at_clocks()
-            due = [keeper._background.scheduler.take_due()]
+            internals.look_at_clocks(keeper)
+            due = [internals.take_due(keeper)]
             for _ in range(5):
                 clock.step(SPREAD_AFTER_STEP_SECONDS / 5)
-                due.append(keeper._background.scheduler.take_due())
+                due.append(internals.take_due(keeper))
             assert keeper.get_token("t99") == "t99-2"
-            keeper._background.scheduler._thread = None
+            internals.release_scheduler(keeper)
         assert len(due[0]) == 1
         assert all(len(names) <= 21 for names in due)
         assert sum(map(len, due)) == 100
 
-    def test_a_token_that_lands_after_the_step(self, keeper, source, clock, monkeypatch):
+    def test_a_token_that_lands_after_the_step(self, keeper, source, clock):
         """A step that is noticed between a grant and its landing counts for that token, too."""
-        land = keeper._coordinator.complete
+        steps = [7200]
 
-        def land_late(flight, held):
-            clock.step_wall(7200)
-            keeper._coordinator.look_at_clocks()
-            monkeypatch.undo()
-            land(flight, held)
+        def step(flight, cached):
+            if steps:
+                clock.step_wall(steps.pop())
+                internals.look_at_clocks(keeper)
 
-        monkeypatch.setattr(keeper._coordinator, "complete", land_late)
-        assert keeper.get_token("api") == "api-2"
+        with internals.before_completion(keeper, step):
+            assert keeper.get_token("api") == "api-2"
 
     def test_a_token_granted_after_the_step(self, keeper, make_source, clock, look):
         """A step that is noticed after a grant does not touch what was granted after it."""
@@ -155,18 +154,18 @@ class TestTheRefresher:
         other = make_source("other")
         keeper.add_provider(other)
         clock.step_wall(7200)
-        keeper._coordinator.cache.keep("other", _fetched(other, keeper))
+        internals.store(keeper, "other", _fetched(other, keeper))
         look(keeper)
         assert keeper.get_token("other") == "other-1"
 
     def test_a_refused_token_stays_refused(self, keeper, clock, look):
         """No step makes anything of a token that an API rejected."""
         keeper.get_token("api")
-        keeper._cached["api"] = keeper._cached["api"].after_refusal()
+        internals.mark_refused(keeper)
         for wall in (7200, -7200):
             clock.step_wall(wall)
             look(keeper)
-            assert keeper._cached["api"].is_refused
+            assert internals.cached(keeper).is_refused
 
     def test_an_outage_after_a_pause(self, keeper, source, clock, look):
         """While the server is down after a pause the token that ended is not handed out."""
@@ -233,7 +232,7 @@ class TestDuringARequest:
         """A token is not believed for longer than its life after the request was sent."""
         paused(seconds, dated_before=dated_before)
         assert keeper.get_token("api") == "api-1"
-        remaining = keeper._cached["api"].ends_at - clock.monotonic()
+        remaining = internals.cached(keeper).ends_at - clock.monotonic()
         assert 0 < remaining <= left + 1e-3
 
     @pytest.mark.parametrize("dated_before", [True, False])
@@ -252,7 +251,7 @@ class TestDuringARequest:
         assert keeper.get_token("api") == token.access_token
         paused(seconds)
         keeper.get_token("api", force_refresh=True)
-        assert keeper._cached["api"].ends_at - clock.monotonic() <= 3600 - seconds + 1e-3
+        assert internals.cached(keeper).ends_at - clock.monotonic() <= 3600 - seconds + 1e-3
 
 
 class TestInline:
@@ -280,9 +279,8 @@ class TestInline:
             for step in (30, -7200):
                 clock.step_wall(step)
                 keeper.get_token("api")
-                keeper._coordinator.ask = None  # the slow path would fail
-                assert keeper.get_token("api") == "api-1"
-                del keeper._coordinator.ask
+                with internals.without_slow_path(keeper):
+                    assert keeper.get_token("api") == "api-1"
 
 
 class TestInAForkedChild:
@@ -293,9 +291,9 @@ class TestInAForkedChild:
         """A child's first reader gets no token that a pause has spoiled."""
         keeper.get_token("api")
         _step(clock, wall, monotonic)
-        keeper._coordinator.after_fork_in_child()
+        internals.after_fork_in_child(keeper)
         clock.step(then)
-        keeper._background.scheduler._thread = threading.current_thread()
+        internals.take_over_scheduler(keeper)
         assert keeper.get_token("api") == ("api-1" if state == "renewing" else token)
 
 
@@ -311,13 +309,13 @@ class TestWhatIsShown:
         for _ in range(2):
             info = keeper.get_cached_token_info("api")
             assert datetime.fromisoformat(info["expires_at"]) == own
-            assert keeper._cached["api"].token.expires_at == own
-            keeper._coordinator.look_at_clocks()
+            assert internals.cached(keeper).token.expires_at == own
+            internals.look_at_clocks(keeper)
 
     def test_a_pause_is_shown_before_it_is_noticed(self, keeper, clock):
         """Both show what is left by the clock that shows more time gone, and change nothing."""
         keeper.get_token("api")
-        held = keeper._cached["api"]
+        held = internals.cached(keeper)
         clock.step_wall(BUFFER_BEGINS + 1)
         info, health = keeper.get_cached_token_info("api"), keeper.health()
         assert (info["state"], info["remaining_seconds"]) == ("renewing", 299.0)
@@ -325,7 +323,7 @@ class TestWhatIsShown:
         clock.step_wall(7200)
         assert keeper.get_cached_token_info("api")["state"] == "expired"
         assert keeper.health()["providers"]["api"]["status"] == "idle"
-        assert keeper._cached["api"] is held
+        assert internals.cached(keeper) is held
 
 
 class TestTheWatch:

@@ -6,6 +6,7 @@ import threading
 import types
 
 import pytest
+from kit import internals
 
 from tokenkeeper._runtime import fork
 
@@ -31,12 +32,12 @@ def test_items_are_renewed_in_the_child_only(exit_code_of):
 
 def test_items_are_held_weakly():
     """An item that nobody else holds is forgotten."""
-    before = len(fork._aware)
+    before = internals.objects_told_of_forks()
     item = Item()
     fork.renew_after_fork(item)
-    assert len(fork._aware) == before + 1
+    assert internals.objects_told_of_forks() == before + 1
     del item
-    assert len(fork._aware) == before
+    assert internals.objects_told_of_forks() == before
 
 
 def test_late_import():

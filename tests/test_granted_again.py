@@ -4,6 +4,7 @@ import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from kit import internals
 
 from tokenkeeper import (
     BaseOAuth2Provider,
@@ -77,16 +78,6 @@ class Server(BaseOAuth2Provider):
         return OAuth2Token(self.text, "Bearer", expires_at)
 
 
-class InlineWorkers:
-    """Does each job at once."""
-
-    def submit(self, job, *, urgent=True):
-        job()
-
-    def close(self, timeout):
-        pass
-
-
 class Reads:
     """Reads a token at each tick, and notes what came of it.
 
@@ -105,22 +96,21 @@ class Reads:
             clock=self.clock, jitter=lambda: 0.0, cooldown_seconds=30, background=background
         )
         self.keeper.add_provider(server)
-        self.background = self.keeper._coordinator.background
         if background:
-            self.background.workers = InlineWorkers()
-            self.background.scheduler._thread = object()
+            internals.run_jobs_inline(self.keeper)
+            internals.take_over_scheduler(self.keeper)
 
     def run(self, seconds):
         """Go on for *seconds*, and return self."""
         until = self.clock.time() + seconds
         self.latest = None
         while self.clock.time() < until:
-            self.keeper._coordinator.renew_due()
+            internals.renew_due(self.keeper)
             self.read()
             left = self.server.ends[self.server.text] - self.clock.time()
             self.tick = TICK_SECONDS if left < 10 else 10 * TICK_SECONDS
             self.clock.step(self.tick)
-        self.background.scheduler._thread = None
+        internals.release_scheduler(self.keeper)
         self.keeper.close()
         return self
 

@@ -4,9 +4,9 @@ import sys
 import types
 
 import pytest
+from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenKeeper
-from tokenkeeper._runtime import provider_loop
 from tokenkeeper._runtime.scheduler import Scheduler
 from tokenkeeper._runtime.workers import Workers
 
@@ -80,12 +80,12 @@ def test_the_refresher_of_a_warm_keeper(patch_late, clock, make_source):
     with TokenKeeper(clock=clock) as keeper:
         keeper.add_provider(source := make_source())
         keeper.get_token("api")
-        keeper._coordinator.after_fork_in_child()
+        internals.after_fork_in_child(keeper)
         clock.step(3400)
         patch()
         with pytest.raises(InvalidConfigurationError, match=words):
             keeper.get_token("api")
-        assert not keeper._coordinator.background.scheduler.is_running
+        assert not internals.scheduler_is_running(keeper)
         assert source.requests == 1
 
 
@@ -97,11 +97,10 @@ def test_a_renewal_in_the_background(patch_late, clock, make_source, caplog):
         token = keeper.get_token("api")
         patch()
         clock.step(3400)
-        scheduler = keeper._coordinator.background.scheduler
-        (due,) = scheduler.take_due() or ["api"]
+        (due,) = internals.take_due(keeper) or ["api"]
         with pytest.raises(InvalidConfigurationError, match=words):
-            keeper._coordinator.renew(due)
-        assert not keeper._coordinator._flights
+            internals.renew(keeper, due)
+        assert not internals.flights(keeper)
         assert keeper.get_token("api") == token
 
 
@@ -113,7 +112,7 @@ def test_threads(patch_late, clock):
     for start in (
         scheduler.start,
         lambda: workers.submit(lambda: None),
-        provider_loop._PortalLoop().start,
+        internals.new_provider_loop().start,
     ):
         with pytest.raises(InvalidConfigurationError, match=words):
             start()

@@ -4,6 +4,7 @@ import math
 import threading
 
 import pytest
+from kit import internals
 
 import tokenkeeper.default as default_module
 from tokenkeeper import (
@@ -87,7 +88,7 @@ class TestForgetting:
         keeper.clear_token("api")
         clock.step(3300)
         assert look(keeper) == []
-        keeper._coordinator.renew("api")
+        internals.renew(keeper)
         assert source.requests == 1
 
 

@@ -1,9 +1,9 @@
 """Corners of the slow path, each of which a change could break without any other test failing."""
 
-import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from kit import internals
 
 from tokenkeeper import OAuth2Token, RetryPolicy, TokenAcquisitionError, TokenKeeper
 from tokenkeeper._renewal.attempt import fetch
@@ -20,9 +20,9 @@ def test_each_attempt_has_a_number_of_its_own(keeper, source):
     grant = type(source).acquire_token
 
     def acquire_token():
-        numbers.append(keeper._coordinator._flights["api"].began)
+        numbers.append(internals.flight(keeper).began)
         if len(numbers) == 1:
-            needs.append(keeper._coordinator.need("api", force=True))
+            needs.append(internals.need(keeper, force=True))
             raise OUTAGE
         return grant(source)
 
@@ -30,7 +30,7 @@ def test_each_attempt_has_a_number_of_its_own(keeper, source):
     first = keeper.get_token("api", force_refresh=True)
     assert numbers == sorted(set(numbers))
     assert len(numbers) == 2
-    held = keeper._coordinator.ask(needs[0])
+    held = internals.ask(keeper, needs[0])
     assert held.access_token == first
     assert numbers[0] < needs[0].asked < held.sent == numbers[1]
 
@@ -74,10 +74,11 @@ def test_cooldowns_of_a_failure_that_may_pass(source, clock, cooldown_seconds, r
 def test_a_reader_renews_after_going_inline(keeper, source, clock):
     """Inside the buffer, once the threads are gone, the first reader renews by itself."""
     keeper.get_token("api")
-    keeper._background.scheduler._thread = None
-    keeper._background.go_inline(timeout=1.0)
+    internals.release_scheduler(keeper)
+    internals.go_inline(keeper)
     clock.step(3400)
-    assert keeper._cached["api"].stale_at < clock.monotonic() < keeper._cached["api"].dead_at
+    cached = internals.cached(keeper)
+    assert cached.stale_at < clock.monotonic() < cached.dead_at
     assert keeper.get_token("api") == "api-2"
     assert source.requests == 2
 
@@ -87,36 +88,30 @@ def test_a_caller_that_returns_finds_all_in_place(source, clock, ask):
     """As a caller gets its token, the token is cached and the refresher runs."""
     seen = []
 
-    class Keeper(TokenKeeper):
-        def _wait_for(self, answer, need):
-            held = super()._wait_for(answer, need)
-            cached = self._cached.get("api")
-            seen.append((cached is held, self._background.scheduler.is_running))
-            return held
+    def state(keeper, cached):
+        return internals.cached(keeper) is cached, internals.scheduler_is_running(keeper)
+
+    class Keeper(internals.WaitObserved, TokenKeeper):
+        def after_wait(self, cached):
+            seen.append(state(self, cached))
 
     with Keeper(clock=clock, jitter=lambda: 0.0) as keeper:
         keeper.add_provider(source)
-        landed = keeper._coordinator.complete
         at_success = []
 
-        def complete(flight, held):
+        def observe(flight, cached):
             succeed = flight.succeed
+            flight.succeed = lambda result: (
+                at_success.append(state(keeper, cached)),
+                succeed(result),
+            )
 
-            def succeeded(result):
-                at_success.append(
-                    (keeper._cached.get("api") is held, keeper._background.scheduler.is_running)
-                )
-                succeed(result)
-
-            flight.succeed = succeeded
-            landed(flight, held)
-
-        keeper._coordinator.complete = complete
-        token = keeper.get_token("api")
-        if ask == "forced":
-            keeper.get_token("api", force_refresh=True)
-        if ask == "refused":
-            keeper.renew_refused("api", token)
+        with internals.before_completion(keeper, observe):
+            token = keeper.get_token("api")
+            if ask == "forced":
+                keeper.get_token("api", force_refresh=True)
+            if ask == "refused":
+                keeper.renew_refused("api", token)
     assert set(at_success) == set(seen) == {(True, True)}
 
 
@@ -156,13 +151,13 @@ def test_a_provider_s_own_policy_in_background_waits(make_source, clock, look, o
     other = RetryPolicy(initial_wait_seconds=3.0, background_wait_seconds=3.0)
     source = make_source(retry=policy if own else None)
     keeper = TokenKeeper(clock=clock, jitter=lambda: 1.0, retry=other)
-    keeper._background.scheduler._thread = threading.current_thread()
+    internals.take_over_scheduler(keeper)
     keeper.add_provider(source)
     keeper.get_token("api")
     source.error = OUTAGE
     clock.step(3200)
     assert look(keeper) == ["api"]
-    wait = keeper._cached["api"].renew_at - clock.monotonic()
-    keeper._background.scheduler._thread = None
+    wait = internals.cached(keeper).renew_at - clock.monotonic()
+    internals.release_scheduler(keeper)
     keeper.close()
     assert wait == (7.0 if own else 3.0)

@@ -5,8 +5,8 @@ import threading
 import weakref
 
 import pytest
+from kit import internals
 
-import tokenkeeper.keeper as keeper_module
 from tokenkeeper import (
     KeeperClosedError,
     OAuth2Token,
@@ -69,12 +69,11 @@ class TestClose:
         with pytest.raises(TokenWaitTimeoutError):
             keeper.get_token("api", timeout=0)
         assert took.wait(20)
-        (worker,) = keeper._background.workers._threads
-        monkeypatch.setattr(keeper._background, "dismiss", lambda timeout: None)  # waits for nobody
-        keeper.close()
+        (worker,) = internals.worker_threads(keeper)
+        with internals.threads_left_running(keeper):
+            keeper.close()
         go_on.set()
-        monkeypatch.undo()
-        keeper._background.dismiss(10)
+        internals.end_threads(keeper, 10)
         assert not worker.is_alive()
         assert source.requests == 0
 
@@ -95,7 +94,7 @@ class TestClose:
         keeper.add_provider(source)
         thread, got = in_thread(keeper.get_token, "api")
         assert clock.begun.wait(10)
-        (worker,) = keeper._background.workers._threads
+        (worker,) = internals.worker_threads(keeper)
         keeper.close()
         assert not worker.is_alive()  # close() does not wait for longer than a second
         thread.join(10)
@@ -136,8 +135,8 @@ class TestClose:
         keeper = TokenKeeper(clock=clock)
         keeper.add_provider(source)
         keeper.get_token("api")
-        background = keeper._coordinator.background
-        thread = background.scheduler._thread
+        background = internals.background(keeper)
+        thread = internals.scheduler_thread(keeper)
         alive = weakref.ref(keeper)
         del keeper
         gc.collect()
@@ -173,8 +172,8 @@ def test_at_exit_the_threads_end(source):
     keeper = TokenKeeper()
     keeper.add_provider(source)
     keeper.get_token("api")
-    thread = keeper._coordinator.background.scheduler._thread
-    keeper_module._go_inline()
+    thread = internals.scheduler_thread(keeper)
+    internals.all_keepers_go_inline()
     thread.join(10)
     assert not thread.is_alive()
     assert keeper.get_token("api", force_refresh=True) == "api-2"

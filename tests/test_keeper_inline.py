@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from kit import internals
 
 from tokenkeeper import TokenAcquisitionError, TokenKeeper
 
@@ -63,7 +64,7 @@ class TestInline:
         """The refresher's round may be made by hand."""
         keeper.get_token("api")
         clock.step(3241)
-        keeper._coordinator.renew_due()
+        internals.renew_due(keeper)
         assert keeper.get_token("api") == "api-2"
 
     def test_keyboard_interrupt(self, keeper, source):
@@ -71,7 +72,7 @@ class TestInline:
         source.error = KeyboardInterrupt()
         with pytest.raises(KeyboardInterrupt):
             keeper.get_token("api")
-        assert not keeper._coordinator._flights
+        assert not internals.flights(keeper)
         source.error = None
         assert keeper.get_token("api") == "api-2"
 
@@ -82,12 +83,12 @@ class TestInline:
         flown = threading.Thread(target=_interrupted, args=(keeper,))
         flown.start()
         assert source.entered.acquire(timeout=10)
-        need = keeper._coordinator.need("api")
-        flight = keeper._coordinator.ask(need)
+        need = internals.need(keeper)
+        flight = internals.ask(keeper, need)
         source.gate.set()
         flown.join(10)
         source.error = None
-        assert keeper._wait_for(flight, need).access_token == "api-2"
+        assert internals.wait_for(keeper, flight, need).access_token == "api-2"
 
 
 class TestNoThreads:

@@ -5,6 +5,7 @@ import warnings
 
 import anyio
 import pytest
+from kit import internals
 
 import tokenkeeper.default as default_module
 import tokenkeeper.manager as manager_module
@@ -218,7 +219,7 @@ class TestTheRest:
             for _ in range(3):
                 tasks.start_soon(ask)
             await anyio.wait_all_tasks_blocked()
-            keeper._coordinator.close(timeout=0)
+            internals.close_coordinator(keeper)
         assert got == ["told"] * 3
 
     async def test_a_keeper_of_its_own(self):

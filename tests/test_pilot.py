@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from kit import internals
 
 from tokenkeeper import TokenKeeper
 from tokenkeeper._renewal.renewal import Renewal
@@ -42,7 +43,7 @@ def test_an_interrupt_where_there_are_no_threads(
         keeper.add_provider(source)
         with pytest.raises(KeyboardInterrupt):
             keeper.get_token("api")
-        assert not keeper._coordinator._flights
+        assert not internals.flights(keeper)
         assert keeper.get_token("api", timeout=0) == "api-1"
 
 
@@ -57,7 +58,7 @@ def test_a_caller_s_flight_comes_before_queued_renewals(clock, make_source):
         return source
 
     with TokenKeeper(clock=clock, max_workers=1, jitter=lambda: 0.0) as keeper:
-        keeper._background.scheduler._thread = threading.current_thread()
+        internals.take_over_scheduler(keeper)
         sources = {name: sourced(name) for name in ("busy", "due-1", "due-2", "caller-s")}
         for source in sources.values():
             keeper.add_provider(source)
@@ -69,14 +70,14 @@ def test_a_caller_s_flight_comes_before_queued_renewals(clock, make_source):
         assert busy.entered.acquire(timeout=10)
         clock.step(3241)
         for name in ("busy", "due-1", "due-2"):
-            keeper._coordinator.renew(name)
+            internals.renew(keeper, name)
         assert busy.entered.acquire(timeout=10)
-        need = keeper._coordinator.need("caller-s")
-        flight = keeper._coordinator.ask(need)
+        need = internals.need(keeper, "caller-s")
+        flight = internals.ask(keeper, need)
         busy.gate.set()
-        assert keeper._wait_for(flight, need).access_token == "caller-s-1"
+        assert internals.wait_for(keeper, flight, need).access_token == "caller-s-1"
         for name in ("due-1", "due-2"):
-            flight = keeper._coordinator._flights.get(name)
+            flight = internals.flight(keeper, name)
             assert flight is None or flight.wait(10)
-        keeper._background.scheduler._thread = None
+        internals.release_scheduler(keeper)
     assert order == ["busy", "caller-s", "due-1", "due-2"]

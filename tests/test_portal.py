@@ -5,6 +5,7 @@ import threading
 
 import anyio
 import pytest
+from kit import internals
 
 from tokenkeeper._runtime import provider_loop
 
@@ -61,7 +62,7 @@ def test_knows_its_own_thread():
 
 def test_a_loop_that_does_not_start(monkeypatch):
     """Who waits for it is told why, and the next one tries again."""
-    loop = provider_loop._PortalLoop()
+    loop = internals.new_provider_loop()
     with monkeypatch.context() as patch:
         patch.setattr(anyio, "run", lambda *args, **options: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -72,7 +73,7 @@ def test_a_loop_that_does_not_start(monkeypatch):
 
 def test_stop_ends_the_thread():
     """A loop that is stopped with nothing to do leaves no thread behind."""
-    loop = provider_loop._PortalLoop()
+    loop = internals.new_provider_loop()
     loop.stop(1.0)
     loop.run(where)
     loop.stop(10.0)
@@ -81,7 +82,7 @@ def test_stop_ends_the_thread():
 
 def test_stop_does_not_wait_for_what_hangs():
     """A coroutine that hangs is left alone, and holds up nobody."""
-    loop = provider_loop._PortalLoop()
+    loop = internals.new_provider_loop()
     entered, go_on = threading.Event(), anyio.Event()
 
     async def hang():

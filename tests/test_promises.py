@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from kit import internals
 
 from tokenkeeper import (
     BaseOAuth2Provider,
@@ -59,16 +60,6 @@ class Server(BaseOAuth2Provider):
         return token not in self.revoked and self.margin(token) > 0
 
 
-class InlineWorkers:
-    """Does each job at once, so that a background renewal happens at a known moment."""
-
-    def submit(self, job, *, urgent=True):
-        job()
-
-    def close(self, timeout):
-        pass
-
-
 class Promises(RuleBasedStateMachine):
     """A keeper, a server with moods, a clock that jumps, and callers that want this and that."""
 
@@ -86,12 +77,12 @@ class Promises(RuleBasedStateMachine):
     def pin_threads(self):
         """Let the rules play the refresher's thread."""
         if self.background:
-            self.keeper._coordinator.background.workers = InlineWorkers()
-            self.keeper._coordinator.background.scheduler._thread = object()
+            internals.run_jobs_inline(self.keeper)
+            internals.take_over_scheduler(self.keeper)
 
     def teardown(self):
         if hasattr(self, "keeper"):
-            self.keeper._coordinator.background.scheduler._thread = None
+            internals.release_scheduler(self.keeper)
             self.keeper.close()
 
     # ---- what happens
@@ -114,12 +105,12 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def the_refresher_looks(self):
-        self.keeper._coordinator.renew_due()
+        internals.renew_due(self.keeper)
 
     @rule()
     def the_process_forks(self):
         """Go on as the child: what it makes anew must not lose a token or a renewal."""
-        self.keeper._coordinator.after_fork_in_child()
+        internals.after_fork_in_child(self.keeper)
         self.pin_threads()
 
     @rule()
@@ -131,7 +122,7 @@ class Promises(RuleBasedStateMachine):
 
     def held(self):
         """Return the token held if it works, by the server's word."""
-        held = self.keeper._cached.get("api")
+        held = internals.cached(self.keeper)
         alive = held is not None and self.clock.monotonic() < held.dead_at
         return held.access_token if alive and self.server.works(held.access_token) else None
 
@@ -169,7 +160,7 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def somebody_renews_all(self):
-        had = self.keeper._cached.get("api")
+        had = internals.cached(self.keeper)
         worked = self.keeper.refresh_all()
         assert worked.keys() == ({"api"} if had is not None else set())
         if self.server.mood == "grants":
@@ -190,7 +181,7 @@ class Promises(RuleBasedStateMachine):
                 return
             except TokenAcquisitionError:
                 assert self.server.mood != "grants"
-                if self.keeper._cached["api"].dead_at > self.clock.monotonic():
+                if internals.cached(self.keeper).dead_at > self.clock.monotonic():
                     self.server.revoked.discard(refused)
             else:
                 assert token != refused
@@ -212,7 +203,7 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def what_is_held_is_whole(self):
-        held = getattr(self, "keeper", None) and self.keeper._cached.get("api")
+        held = getattr(self, "keeper", None) and internals.cached(self.keeper)
         if held:
             assert held.token.access_token == held.access_token
             assert held.stale_at <= held.dead_at <= held.ends_at
@@ -222,13 +213,13 @@ class Promises(RuleBasedStateMachine):
     @invariant()
     def nothing_is_left_in_the_air(self):
         if hasattr(self, "keeper"):
-            assert not self.keeper._coordinator._flights
+            assert not internals.flights(self.keeper)
 
     @invariant()
     def a_renewal_is_always_planned(self):
-        held = getattr(self, "keeper", None) and self.keeper._cached.get("api")
+        held = getattr(self, "keeper", None) and internals.cached(self.keeper)
         if held and self.clock.monotonic() < held.dead_at:
-            assert "api" in self.keeper._coordinator.background.scheduler._current
+            assert internals.is_scheduled(self.keeper)
 
 
 class PromisesInline(Promises):

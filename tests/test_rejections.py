@@ -4,6 +4,7 @@ import itertools
 import threading
 
 import pytest
+from kit import internals
 
 from tokenkeeper import (
     OAuth2Token,
@@ -272,7 +273,7 @@ class TestApiThatRefusesEverything:
         token = pause()
         pauses = []
         for _ in range(8):
-            pauses.append(keeper._coordinator.cache.rejections.pause_seconds("api"))
+            pauses.append(internals.rejection_pause(keeper))
             clock.step(pauses[-1])
             token = keeper.renew_refused("api", token)
             with pytest.raises(TokenRejectedError):
@@ -335,7 +336,7 @@ class TestApiThatRefusesEverything:
         [
             lambda keeper: keeper.clear_token("api"),
             lambda keeper: keeper.clear_token(),
-            lambda keeper: keeper._coordinator.reconsider("api"),
+            internals.reconsider,
         ],
         ids=["clear_token", "clear all", "reload"],
     )
@@ -390,7 +391,7 @@ class TestRevocations:
         """What is remembered of a refused token is a digest."""
         token = keeper.get_token("api")
         keeper.renew_refused("api", token)
-        assert token not in repr(keeper._coordinator.cache.rejections._streaks)
+        assert token not in repr(internals.remembered_rejections(keeper))
 
     def test_one_event_for_each_refused_token(self, keeper, pause):
         """A token that is refused again and again is reported once, and a pause once."""

@@ -2,10 +2,10 @@
 
 import logging
 import math
-import threading
 from datetime import UTC, datetime
 
 import pytest
+from kit import internals
 
 from tokenkeeper import (
     TokenAcquisitionError,
@@ -26,12 +26,10 @@ class TestFresh:
     def test_to_the_last_tick(self, keeper, source, clock):
         """A token is fresh to the last tick before its buffer, and read without the slow path."""
         keeper.get_token("api")
-        stale_at = keeper._cached["api"].stale_at
+        stale_at = internals.cached(keeper).stale_at
         clock.step(math.nextafter(stale_at, 0) - clock.monotonic())
-        keeper._coordinator.ask = None  # the slow path would fail
-        keeper._coordinator.background.ensure_running = None
-        assert keeper.get_token("api") == "api-1"
-        del keeper._coordinator.ask, keeper._coordinator.background.ensure_running
+        with internals.without_slow_path(keeper):
+            assert keeper.get_token("api") == "api-1"
 
 
 class TestRenewing:
@@ -52,7 +50,7 @@ class TestRenewing:
         keeper.get_token("api")
         clock.step(3400)
         source.gate.clear()
-        keeper._coordinator.renew("api")
+        internals.renew(keeper)
         assert source.entered.acquire(timeout=10)
         assert source.entered.acquire(timeout=10)
         assert [keeper.get_token("api") for _ in range(5)] == ["api-1"] * 5
@@ -98,7 +96,7 @@ class TestRenewing:
         for made in range(2, 7):
             look(keeper)
             assert source.requests == made
-            waits.append(keeper._cached["api"].renew_at - clock.monotonic())
+            waits.append(internals.cached(keeper).renew_at - clock.monotonic())
             clock.step(waits[-1])
         assert waits == pytest.approx([0.25, 0.5, 1, 2, 4])  # half of 0.5 s, doubling: no jitter
 
@@ -126,7 +124,7 @@ class TestExpired:
     def test_to_the_tick(self, keeper, clock, at, token):
         """A token is handed out one tick before its margin begins, and not when it has begun."""
         keeper.get_token("api")
-        dead_at = keeper._cached["api"].dead_at
+        dead_at = internals.cached(keeper).dead_at
         moment = dead_at if at == 0 else math.nextafter(dead_at, 0)
         clock.step(moment - clock.monotonic())
         assert keeper.get_token("api") == token
@@ -198,11 +196,10 @@ class TestFork:
         """A child plans a renewal for each live token, before its buffer, and for no other."""
         keeper.add_provider(make_source("refused"))
         keeper.get_token("refused")
-        keeper._cached["refused"] = keeper._cached["refused"].after_refusal()
+        internals.mark_refused(keeper, "refused")
         keeper.get_token("api")
-        keeper._coordinator._jitter = lambda: 0.5
-        keeper._coordinator.after_fork_in_child()
-        keeper._coordinator.background.scheduler._thread = threading.current_thread()
+        internals.after_fork_in_child(keeper, jitter=0.5)
+        internals.take_over_scheduler(keeper)
         clock.step(3260)
         assert look(keeper) == []
         clock.step(20)
@@ -216,9 +213,8 @@ class TestFork:
         source.error = WRONG_SECRET
         clock.step(3301)
         look(keeper)
-        keeper._coordinator._jitter = lambda: 1.0
-        keeper._coordinator.after_fork_in_child()
-        keeper._coordinator.background.scheduler._thread = threading.current_thread()
+        internals.after_fork_in_child(keeper, jitter=1.0)
+        internals.take_over_scheduler(keeper)
         assert look(keeper) == []
 
 

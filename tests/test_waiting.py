@@ -1,6 +1,7 @@
 """Callers who want what is not at hand: a new token, another one, one in time, or any."""
 
 import pytest
+from kit import internals
 
 from tokenkeeper import (
     InvalidConfigurationError,
@@ -39,12 +40,12 @@ class TestForce:
         first, first_got = in_thread(keeper.get_token, "api", True)
         assert source.entered.acquire(timeout=10)
         assert source.entered.acquire(timeout=10)
-        need = keeper._coordinator.need("api", force=True)
-        flight = keeper._coordinator.ask(need)
+        need = internals.need(keeper, force=True)
+        flight = internals.ask(keeper, need)
         source.gate.set()
         first.join(10)
         assert first_got == ["api-2"]
-        assert keeper._wait_for(flight, need).access_token == "api-3"
+        assert internals.wait_for(keeper, flight, need).access_token == "api-3"
 
     def test_an_earlier_failure_is_not_its_own(self, keeper, source, in_thread):
         """A request that left before the call and fails is no answer either."""
@@ -54,13 +55,13 @@ class TestForce:
         first, first_got = in_thread(keeper.get_token, "api", True)
         assert source.entered.acquire(timeout=10)
         assert source.entered.acquire(timeout=10)
-        need = keeper._coordinator.need("api", force=True)
-        flight = keeper._coordinator.ask(need)
+        need = internals.need(keeper, force=True)
+        flight = internals.ask(keeper, need)
         source.gate.set()
         first.join(10)
         assert isinstance(first_got[0], TokenAcquisitionError)
         source.error = None
-        assert keeper._wait_for(flight, need).access_token == "api-3"
+        assert internals.wait_for(keeper, flight, need).access_token == "api-3"
 
     def test_failure_leaves_the_token(self, keeper, source):
         """A forced renewal that fails is its caller's error, and nobody else's."""

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 
+from kit import internals
 from played import PlayedServer, is_dead
 from report import Section, Table, short
 
@@ -34,7 +35,7 @@ def run(quick):
         while len(held.requests) < 2 or not cold.requests:
             time.sleep(0.001)  # until both requests are under way
         pipes = [_fork(keeper, held) for _ in range(CHILDREN)]
-        in_flight = len(keeper._coordinator._flights) == 2
+        in_flight = len(internals.flights(keeper)) == 2
         for thread in asking:
             thread.join()
         reports = [_result(pipe) for pipe in pipes]

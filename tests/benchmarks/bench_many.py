@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from time import process_time
 
+from kit import internals
 from played import PlayedServer
 from report import Section, Table, short
 
@@ -109,13 +110,12 @@ def _go_on():
 
 def _renew_for_an_hour(keeper, clock):
     """Step from due time to due time; return the seconds spent renewing, and the renewals."""
-    renewals = keeper._coordinator
     ends = clock.monotonic() + HOUR
     spent, count = 0.0, 0
-    while (due := renewals.background.scheduler._heap[0][0]) < ends:
+    while (due := internals.next_due(keeper)) < ends:
         clock.step(max(0.0, due - clock.monotonic()))
         began = process_time()
-        renewals.renew_due()
+        internals.renew_due(keeper)
         spent += process_time() - began
         count += 1
     clock.step(ends - clock.monotonic())
@@ -137,7 +137,7 @@ def _memory(size):
         registered = _traced()
         for name in names:
             keeper.get_token(name)
-        text = sum(sys.getsizeof(held.access_token) for held in keeper._cached.values())
+        text = sum(sys.getsizeof(held.access_token) for held in internals.cache(keeper).values())
         fetched = _traced() - text
         for _ in range(2):
             _renew_for_an_hour(keeper, clock)

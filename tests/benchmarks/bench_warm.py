@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from kit import internals
 from least import (
     AsyncLeast,
     AsyncLeastByName,
@@ -55,7 +56,7 @@ def _launch(number, rounds):
     for keeper in (fresh, renewing):
         keeper.add_provider(PlayedServer())
         keeper.get_token("api")
-    held = renewing._coordinator.cached
+    held = internals.cache(renewing)
     held["api"] = replace(held["api"], stale_at=0.0)  # inside its buffer from now on
     subjects = {
         "the least": Least(),

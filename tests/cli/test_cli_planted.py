@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, OAuth2Token
 from tokenkeeper.cli.shelf import Failure, Kept, Shelf
@@ -291,7 +292,7 @@ def test_the_name_has_no_secret(tmp_path):
             **changes,
         }
         with TokenKeeper.from_config({"oauth2": block}) as keeper:
-            return keeper._coordinator.find("api").registration.identity
+            return internals.provider(keeper).registration.identity
 
     first = identity()
     assert "s3cret" not in first

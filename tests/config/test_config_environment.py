@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from kit import internals
 
 from tokenkeeper import (
     ConfigurationWarning,
@@ -72,7 +73,7 @@ def test_a_secret_file(set_variables, open_directory, family):
         keeper = TokenKeeper.from_env()
     with keeper:
         (only,) = keeper.list_providers()
-        assert keeper._coordinator.find(only).registration.secret == "mounted"
+        assert internals.provider(keeper, only).registration.secret == "mounted"
 
 
 @pytest.mark.parametrize(("family", "kind"), [(OAUTH2, "OAUTH2"), (AZURE, "AZURE")])

@@ -5,6 +5,7 @@ import sys
 import warnings
 
 import pytest
+from kit import internals
 
 from tokenkeeper import (
     AzureADProvider,
@@ -20,7 +21,7 @@ from tokenkeeper.config.files import warn_if_readable
 
 def made_from(keeper, name):
     """Return the provider behind the one that is registered."""
-    return keeper._coordinator.find(name)._current[1]
+    return internals.configured_provider(keeper, name)
 
 
 def test_one_block(write):
@@ -71,7 +72,7 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
         assert graph._client_secret == "mounted"
         assert graph._authority == "https://login.microsoftonline.us"
         assert graph._scopes == ["https://graph.microsoft.us/.default"]
-        assert keeper._coordinator.find("graph").buffer_seconds == 120
+        assert internals.provider(keeper, "graph").buffer_seconds == 120
         assert api._config.scope == "read write"
         assert dict(api._config.additional_params) == {
             "audience": "https://api.example.com",
@@ -81,7 +82,7 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
         timeouts = transport._connect_timeout, transport._read_timeout, transport._total_timeout
         assert timeouts == (1, 7.5, 9)
         assert transport._verify == str(tmp_path / "ca.pem")
-        registered = keeper._coordinator.find("api")
+        registered = internals.provider(keeper)
         assert registered.retry == RetryPolicy(attempts=2, max_wait_seconds=3)
         # What the command line knows a token by, from one run to the next.
         assert '"resource":["a","b"]' in registered.registration.block.model_dump_json()

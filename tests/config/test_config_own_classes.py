@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from click.testing import CliRunner
+from kit import internals
 
 from tokenkeeper import (
     ConfigurationWarning,
@@ -163,7 +164,7 @@ def block(own, write):
 
 
 def provider(keeper, name="mine"):
-    return keeper._coordinator.find(name)._current[1]
+    return internals.configured_provider(keeper, name)
 
 
 def problem(path):
@@ -342,7 +343,7 @@ def test_secrets_in_the_file(block):
 def test_nothing_shows_an_argument(block):
     """Neither the repr of a registration nor its identity has a secret argument of the class."""
     with TokenKeeper.from_config(block("Vault", path="a", api_key="${API_SECRET}")) as keeper:
-        registration = keeper._coordinator.find("mine").registration
+        registration = internals.provider(keeper, "mine").registration
     assert "from-the-environment" not in f"{registration!r} {registration.block!s}"
     assert "from-the-environment" not in registration.identity
     assert '"path": "a"' in registration.identity
@@ -409,7 +410,7 @@ class TestReload:
     def test_the_look_is_off_the_loop(self, path, monkeypatch):
         """Files are not read on the event loop, where they would hold up other providers."""
         with TokenKeeper.from_config(path) as keeper:
-            front = keeper._coordinator.find("mine")
+            front = internals.provider(keeper, "mine")
             threads, look = [], front._look_again
             front._look_again = lambda it: (threads.append(threading.current_thread()), look(it))
             with pytest.raises(TokenAcquisitionError):

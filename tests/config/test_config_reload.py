@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.testing import LoopbackAuthorizationServer
@@ -161,7 +162,7 @@ def test_a_fork_in_the_middle(server, secret_file, file):
     """A child that is forked while another thread reads a configuration can read it itself."""
     secret_file(server.client_secret)
     with TokenKeeper.from_config(file()) as keeper:
-        configuration = keeper._configuration
+        configuration = internals.configuration(keeper)
         held, done = threading.Event(), threading.Event()
 
         def reload():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from kit import internals
 
 from tokenkeeper import (
     BaseOAuth2Provider,
@@ -257,7 +258,7 @@ def test_reloads_take_turns(source):
             super().add_provider(provider)
 
     with Held._configured(Configuration(source.read), {}) as keeper, ThreadPoolExecutor(2) as pool:
-        keeper._configuration.turn = Turn()
+        internals.configuration(keeper).turn = Turn()
         source.says(Recipe("api"), Recipe("other"))
         first = pool.submit(keeper.reload)
         assert entered.wait(GUARD_SECONDS)

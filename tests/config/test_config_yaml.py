@@ -4,6 +4,7 @@ import os
 import threading
 
 import pytest
+from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, TokenKeeper
 from tokenkeeper.config.document import read_document
@@ -29,8 +30,9 @@ def mistake(source):
 def client_ids(path):
     """Return the identifier of each client."""
     with TokenKeeper.from_config(path) as keeper:
-        find = keeper._coordinator.find
-        return {n: find(n)._current[1]._config.client_id for n in keeper.list_providers()}
+        names = keeper.list_providers()
+        made = [internals.configured_provider(keeper, name) for name in names]
+    return {name: provider._config.client_id for name, provider in zip(names, made, strict=True)}
 
 
 def test_merge_keys(write):

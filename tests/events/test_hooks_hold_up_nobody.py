@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 from events.watching import Watcher
+from kit import internals
 
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
 from tokenkeeper._renewal.notifier import MAX_PENDING_EVENTS, Notifier
@@ -163,11 +164,9 @@ class TestQueues:
 
     def test_bounded_and_counted(self, keeper, hook, caplog):
         """The oldest events beyond the bound are dropped; their number is shown and logged."""
-        hooks = keeper._coordinator.hooks
         assert "dropped_events" not in keeper.health()
         for number in range(MAX_PENDING_EVENTS + 500):
-            hooks.enqueue(TokenRefused(f"t{number}", NOW))
-            hooks.tell()
+            internals.notify(keeper, TokenRefused(f"t{number}", NOW))
         assert keeper.health()["dropped_events"] == 500
         hook.go_on.set()
         assert isinstance(hook.got.get(timeout=20), TokenAcquired)
@@ -183,10 +182,8 @@ class TestQueues:
         """A full queue is one hook's own."""
         watcher = Watcher()
         keeper.add_hook(watcher)
-        hooks = keeper._coordinator.hooks
         for number in range(MAX_PENDING_EVENTS + 10):
-            hooks.enqueue(TokenRefused(f"t{number}", NOW))
-            hooks.tell()
+            internals.notify(keeper, TokenRefused(f"t{number}", NOW))
             assert watcher.next().provider_name == f"t{number}"
 
     def test_none_is_lost_at_the_bound(self):
@@ -232,10 +229,10 @@ class TestQueues:
 
         with TokenKeeper(clock=clock, hooks=[slow], background=background) as keeper:
             keeper.add_provider(source)
-            dismiss = keeper._background.dismiss
-            keeper._background.dismiss = lambda timeout: (go_on.set(), dismiss(timeout))
             keeper.get_token("api")
             keeper.clear_token()
+            with internals.before_threads_end(keeper, go_on.set):
+                keeper.close()
         assert got == ["TokenAcquired", "TokenCleared"]
 
 
@@ -290,7 +287,7 @@ class TestThreads:
         """The log alone needs no thread."""
         keeper.renew_refused("api", keeper.get_token("api"))
         keeper.clear_token()
-        assert not keeper._background._notifiers._threads
+        assert not internals.notifier_threads(keeper)
 
     def test_on_the_caller_s_without_threads(self, clock, source):
         """Without a background the caller calls the hooks, after its answer is decided."""

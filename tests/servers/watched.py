@@ -11,6 +11,7 @@ from contextvars import ContextVar
 
 import anyio
 import anyio.to_thread
+from kit import internals
 
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -68,7 +69,7 @@ class Watch:
         if need.force or need.refused or held is None:
             return
         # It was looked at before the caller asked, so if it lives now it lived then.
-        alive = keeper._clock.monotonic() < held.dead_at
+        alive = internals.clock(keeper).monotonic() < held.dead_at
         (self.needless if alive else self.starved).append(held.access_token)
 
     def assert_flawless(self):
@@ -76,7 +77,7 @@ class Watch:
         assert self.needless == [], "callers waited while there was a valid token"
 
 
-class WatchedKeeper(TokenKeeper):
+class WatchedKeeper(internals.WaitObserved, TokenKeeper):
     """A keeper whose tokens are presented as soon as it hands them out."""
 
     def __init__(self, watch, **options):
@@ -84,7 +85,7 @@ class WatchedKeeper(TokenKeeper):
         self.watch = watch
 
     def get_token(self, provider_name, *arguments, **options):
-        _held_before.set(self._cached.get(provider_name))
+        _held_before.set(internals.cached(self, provider_name))
         began = time.monotonic()
         token = super().get_token(provider_name, *arguments, **options)
         self.watch.present(token, began)
@@ -96,16 +97,15 @@ class WatchedKeeper(TokenKeeper):
         self.watch.present(token, began)
         return token
 
-    def _wait_for(self, answer, need):
+    def before_wait(self, answer, need):
         self.watch.waits(self, need, answer)
-        return super()._wait_for(answer, need)
 
 
-class WatchedManager(OAuth2TokenManager):
+class WatchedManager(internals.AsyncWaitObserved, OAuth2TokenManager):
     """The same for tasks."""
 
     async def get_token(self, provider_name, *arguments, **options):
-        _held_before.set(self._cached.get(provider_name))
+        _held_before.set(internals.cached(self.keeper, provider_name))
         began = time.monotonic()
         token = await super().get_token(provider_name, *arguments, **options)
         await anyio.to_thread.run_sync(self.keeper.watch.present, token, began)
@@ -117,9 +117,8 @@ class WatchedManager(OAuth2TokenManager):
         await anyio.to_thread.run_sync(self.keeper.watch.present, token, began)
         return token
 
-    async def _wait_for(self, answer, need):
-        self.keeper.watch.waits(self, need, answer)
-        return await super()._wait_for(answer, need)
+    def before_wait(self, answer, need):
+        self.keeper.watch.waits(self.keeper, need, answer)
 
 
 def at_once(*jobs):

@@ -13,6 +13,8 @@ import time
 import traceback
 from collections import Counter
 
+from kit import internals
+
 from soak.api import IN_ORDER, Api
 from soak.board import Judge
 from soak.mischief import Loop
@@ -121,7 +123,7 @@ class _Child:
         self._to_present = []
         self._board.present = self._keep
         for name, watch in self._board.watches.items():
-            held = self._keeper._cached.get(name)
+            held = internals.cached(self._keeper, name)
             watch.inherit(held and held.access_token)
         self._tallies = []
         self._done = Counter()

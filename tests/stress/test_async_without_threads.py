@@ -7,9 +7,9 @@ import threading
 
 import anyio
 import pytest
+from kit import internals
 
 from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError
-from tokenkeeper._runtime import provider_loop
 
 REFUSALS = [
     "can't start new thread",
@@ -27,10 +27,8 @@ def no_threads(monkeypatch):
         raise RuntimeError(REFUSALS[0])
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    monkeypatch.setattr(provider_loop, "_loop", provider_loop._PortalLoop())
-    yield
-    if provider_loop._loop._loop_here is not None:
-        provider_loop._loop._loop_here.close()
+    with internals.fresh_provider_loop():
+        yield
 
 
 class Places:

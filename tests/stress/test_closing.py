@@ -5,6 +5,7 @@ import threading
 
 import anyio
 import pytest
+from kit import internals
 
 from tokenkeeper import KeeperClosedError, OAuth2TokenManager, RetryPolicy, TokenAcquisitionError
 
@@ -92,9 +93,8 @@ def test_close_ends_the_wait_before_a_retry(kit, make_keeper):
     source.error = TokenAcquisitionError("503", status_code=503, retry_after=900)
     keeper = make_keeper(source)
     crowd = kit.crowd(20, lambda: keeper.get_token("api"))
-    closing = keeper._coordinator.background.leaving
-    kit.until(lambda: len(closing._gates) == 1 and kit.threads_waiting(keeper) == 20)
-    workers = list(keeper._coordinator.background.workers._threads)
+    kit.until(lambda: internals.retries_waiting(keeper) == 1 and kit.threads_waiting(keeper) == 20)
+    workers = internals.worker_threads(keeper)
     keeper.close()
     assert {type(error) for error in crowd.join()} == {KeeperClosedError}
     for thread in workers:
@@ -108,8 +108,7 @@ def test_close_again_and_again(kit, keeper, source):
     closed = []
     source.close = lambda: closed.append(1)
     keeper.get_token("api")
-    background = keeper._coordinator.background
-    threads = [background.scheduler._thread, *background.workers._threads]
+    threads = [internals.scheduler_thread(keeper), *internals.worker_threads(keeper)]
 
     def close():
         keeper.close()
@@ -151,8 +150,8 @@ def test_close_in_the_thick_of_it(kit, make_keeper):
         threading.Event().wait(draw.random() * 0.02)
         keeper.close()
         assert crowd.join() == [True] * len(calls)
-        assert not keeper._coordinator._flights
-        assert not keeper._coordinator.cached
+        assert not internals.flights(keeper)
+        assert not internals.cache(keeper)
 
 
 def test_a_provider_that_closes_its_keeper(kit, make_keeper):

@@ -15,6 +15,7 @@ TIMES = int(os.environ.get("TOKENKEEPER_INTERRUPTS", "300"))
 HEAD = """
 import asyncio, gc, os, random, signal, sys, threading, time
 from datetime import UTC, datetime, timedelta
+from kit import internals
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token, RetryPolicy, TokenKeeper
 from tokenkeeper._runtime import portal
 
@@ -46,7 +47,7 @@ def inline_beside_another_thread():
     keeper, source = TokenKeeper(background=False), Source("api")
     keeper.add_provider(source)
     threading.Thread(target=keeper.get_token, args=("api",), daemon=True).start()
-    while not keeper._renewals._flights:
+    while not internals.flights(keeper):
         time.sleep(0.001)
     return keeper, None
 

@@ -9,10 +9,14 @@ import weakref
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from kit import internals
 
-from tokenkeeper import BaseOAuth2Provider, OAuth2Token, OAuth2TokenManager, TokenKeeper
-from tokenkeeper import keeper as keeper_module
-from tokenkeeper._runtime import fork
+from tokenkeeper import (
+    BaseOAuth2Provider,
+    OAuth2Token,
+    OAuth2TokenManager,
+    TokenKeeper,
+)
 
 
 @pytest.fixture
@@ -75,11 +79,10 @@ def test_a_keeper_in_the_middle_of_a_flight(kit, own_threads):
     source = kit.Source()
     keeper = keeper_with(source)
     source.hold()
-    renewals = keeper._coordinator
-    renewals.ask(renewals.need("api"))
+    internals.ask(keeper, internals.need(keeper))
     assert source.entered.wait(kit.GUARD_SECONDS)
-    gone = weakref.ref(keeper), weakref.ref(renewals)
-    del keeper, renewals
+    gone = weakref.ref(keeper), weakref.ref(internals.coordinator(keeper))
+    del keeper
     gc.collect()
     assert gone[0]() is None
     source.gate.set()
@@ -114,8 +117,8 @@ def left_of_keepers():
     """Return the sizes of all that the library keeps for the whole process."""
     gc.collect()
     return (
-        len(fork._aware),
-        len(keeper_module._keepers),
+        internals.objects_told_of_forks(),
+        internals.open_keepers(),
         len(weakref.finalize._registry),
         len(threading._active),
     )
@@ -152,18 +155,6 @@ class Plain(BaseOAuth2Provider):
         return OAuth2Token("token", "Bearer", datetime.now(UTC) + timedelta(hours=1))
 
 
-def sizes_of(keeper):
-    renewals = keeper._coordinator
-    return {
-        "held": len(renewals.held),
-        "providers": len(renewals.registry),
-        "flights": len(renewals._flights),
-        "refusals": len(renewals.cache.cooldown._refusals),
-        "scheduled": len(renewals.background.scheduler._current),
-        "jobs": len(renewals.background.workers._jobs),
-    }
-
-
 @pytest.mark.parametrize(("background", "cycles"), [(False, 20_000), (True, 4000)])
 def test_cycles_of_add_and_remove(kit, make_keeper, background, cycles):
     """Providers that come, are used and go leave nothing in a keeper."""
@@ -186,6 +177,6 @@ def test_cycles_of_add_and_remove(kit, make_keeper, background, cycles):
         cycle()
     gc.collect()
     growth = sys.getallocatedblocks() - before
-    assert set(sizes_of(keeper).values()) == {0}
-    assert len(keeper._coordinator.background.scheduler._heap) <= 16
+    assert set(internals.sizes(keeper).values()) == {0}
+    assert internals.scheduled_entries(keeper) <= 16
     assert growth < cycles // 10  # what each cycle left behind would be more

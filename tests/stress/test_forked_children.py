@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from kit import internals
 
 from tokenkeeper import KeeperClosedError, TokenAcquisitionError
 from tokenkeeper.clock import SYSTEM_CLOCK, SystemClock
@@ -156,7 +157,7 @@ def test_a_child_forgets_who_waited_in_the_parent(kit, make_keeper):
     kit.until(lambda: kit.threads_waiting(keeper) == 4)
 
     def live():
-        assert not keeper._coordinator._flights
+        assert not internals.flights(keeper)
         keeper.close()
         with pytest.raises(KeeperClosedError):
             keeper.get_token("api")

@@ -5,9 +5,9 @@ import threading
 
 import anyio
 import pytest
+from kit import internals
 
 from tokenkeeper import OAuth2TokenManager
-from tokenkeeper._runtime import provider_loop
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
@@ -18,19 +18,19 @@ def test_async_providers_get_a_loop_of_their_own(kit, make_keeper):
     keeper = make_keeper(*sources)
     for source in sources:
         keeper.get_token(source.provider_name)
-    loop_of_the_parent = provider_loop._loop._loop
+    loop_of_the_parent = internals.provider_loop()
 
     def live():
         for source in sources:
             source.places.clear()
         for source in sources * 2:
             keeper.get_token(source.provider_name, force_refresh=True)
-        assert provider_loop._loop._loop is not loop_of_the_parent
+        assert internals.provider_loop() is not loop_of_the_parent
         names = [thread.name for thread in threading.enumerate()]
         return [names.count("tokenkeeper-loop"), len(sources[0].places | sources[1].places)]
 
     assert kit.Child(live).result() == [1, 1]
-    assert provider_loop._loop._loop is loop_of_the_parent
+    assert internals.provider_loop() is loop_of_the_parent
     assert keeper.get_token("first", force_refresh=True)
 
 

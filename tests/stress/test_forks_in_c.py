@@ -204,15 +204,7 @@ def hold(lock, taken):
         taken.set()
         time.sleep(60)
 
-crew = keeper._renewals.crew
-for lock in (
-    keeper._renewals._lock,
-    tokenkeeper._runtime.fork.forks_wait(),
-    tokenkeeper.default._default_lock,
-    tokenkeeper._runtime.provider_loop._loop._lock,
-    crew.refresher._lock,
-    crew.workers._lock,
-):
+for lock in internals.locks(keeper).values():
     taken = threading.Event()
     threading.Thread(target=hold, args=(lock, taken), daemon=True).start()
     assert taken.wait(10)
@@ -233,7 +225,12 @@ os._exit(0)  # the locks are held here
 
 def test_locks_of_the_parent(make_script):
     """A lock that a thread of the parent held at a fork in C holds up nobody in the child."""
-    text = HEAD + "import tokenkeeper.default\n" + FORKS["in C"] + LOCKED
+    text = (
+        HEAD
+        + "import tokenkeeper._runtime.fork\nfrom kit import internals\n"
+        + FORKS["in C"]
+        + LOCKED
+    )
     assert make_script(text, *NO_WARNING).result() == (0, "worked\n", "")
 
 

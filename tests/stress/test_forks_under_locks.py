@@ -5,22 +5,17 @@ import threading
 
 import anyio
 import pytest
+from kit import internals
 
 from tokenkeeper import default as default_module
-from tokenkeeper._runtime import fork, provider_loop
+from tokenkeeper._runtime import fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
-LOCKS = {
-    "renewals": lambda keeper: keeper._coordinator._lock,
-    "refresher": lambda keeper: keeper._coordinator.background.scheduler._lock,
-    "workers": lambda keeper: keeper._coordinator.background.workers._lock,
-    "loop": lambda keeper: provider_loop._loop._lock,
-    "default keeper": lambda keeper: default_module._default_lock,
-}
 
-
-@pytest.mark.parametrize("which", LOCKS)
+@pytest.mark.parametrize(
+    "which", ["coordinator", "scheduler", "workers", "provider loop", "default keeper"]
+)
 def test_a_lock_held_by_another_thread(kit, make_keeper, which):
     """A child forked while another thread holds any lock of the library does not miss it."""
     warm, cold, late = kit.Source("warm"), kit.Source("cold"), kit.AsyncSource("late")
@@ -39,7 +34,7 @@ def test_a_lock_held_by_another_thread(kit, make_keeper, which):
         keeper.close()
         return True
 
-    with kit.held_by_another_thread(LOCKS[which](keeper)):
+    with kit.held_by_another_thread(internals.locks(keeper)[which]):
         child = kit.Child(live)
     assert child.result()
     default_module.get_default_keeper().close()
@@ -73,7 +68,7 @@ def test_a_fork_waits_for_a_late_import(kit, make_keeper):
 def test_a_fork_waits_for_a_loop_that_starts(kit, make_keeper, monkeypatch):
     """A fork while the first loop imports its backend happens after it; the child starts one."""
     keeper = make_keeper(kit.AsyncSource())
-    loop = provider_loop._PortalLoop()
+    loop = internals.new_provider_loop()
     inside, go_on, forked = threading.Event(), threading.Event(), threading.Event()
     run = anyio.run
 

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from kit import internals
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, RetryPolicy, TokenAcquisitionError
 from tokenkeeper.testing import LoopbackAuthorizationServer
@@ -232,11 +233,10 @@ def test_in_the_wait_before_a_retry(kit, make_keeper, strike, struck):
     source.error = ConnectionError("down")
     retry = RetryPolicy(attempts=3, initial_wait_seconds=20, max_wait_seconds=20)
     keeper = make_keeper(source, background=False, retry=retry, jitter=lambda: 1.0)
-    closing = keeper._coordinator.background.leaving
     waits = threading.Event()
 
     def look():
-        kit.until(lambda: closing._gates)
+        kit.until(lambda: internals.retries_waiting(keeper))
         waits.set()
 
     looking = kit.crowd(1, look)

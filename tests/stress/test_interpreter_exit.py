@@ -5,6 +5,7 @@ import pytest
 HEAD = """
 import asyncio, sys, threading, time
 from datetime import UTC, datetime, timedelta
+from kit import internals
 from tokenkeeper import (
     BaseOAuth2Provider, OAuth2Token, OAuth2TokenManager, RetryPolicy, TokenAcquisitionError,
     TokenKeeper, TokenWaitTimeoutError, get_default_keeper,
@@ -87,9 +88,8 @@ ENDINGS = {
     """,
     "a retry waits": """
         keeper.add_provider(Failing('api'))
-        renewals = keeper._renewals
-        renewals.ask(renewals.wish('api'))
-        while not renewals.crew.leaving._gates:
+        internals.ask(keeper, internals.need(keeper))
+        while not internals.retries_waiting(keeper):
             time.sleep(0.001)
     """,
     "a user's thread reads": """

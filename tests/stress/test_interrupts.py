@@ -11,6 +11,7 @@ pytestmark = pytest.mark.skipif(
 HEAD = """
 import signal, sys, threading, time
 from datetime import UTC, datetime, timedelta
+from kit import internals
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenKeeper
 
 main_thread = threading.main_thread().ident
@@ -37,11 +38,6 @@ def start(target):
     return thread
 
 
-def waiters():
-    flight = keeper._renewals._flights.get("api")
-    return 0 if flight is None else len(flight._waiters)
-
-
 source = Source()
 """
 
@@ -59,10 +55,10 @@ def strike(*_):
 signal.signal(signal.SIGINT, strike)
 
 def others():
-    while waiters() < 1:
+    while internals.threads_waiting(keeper) < 1:
         time.sleep(0.001)
     threads = [start(lambda: tokens.append(keeper.get_token("api"))) for _ in range(4)]
-    while waiters() < 5:
+    while internals.threads_waiting(keeper) < 5:
         time.sleep(0.001)
     # Again and again: a signal that comes just before the wait begins does not wake it.
     while not struck:
@@ -76,7 +72,7 @@ try:
     keeper.get_token("api")
 except KeyboardInterrupt:
     print("interrupted")
-while waiters() > 4:
+while internals.threads_waiting(keeper) > 4:
     time.sleep(0.001)
 source.gate.set()
 helper.join(20)

@@ -4,6 +4,7 @@ import sys
 import threading
 
 import pytest
+from kit import internals
 
 from tokenkeeper import OAuth2TokenManager
 from tokenkeeper.schedule import MARGIN_SECONDS
@@ -36,7 +37,7 @@ def check_snapshot(held, source):
 def read_until(done, keeper, source):
     """Read and check until *done*; return how many reads that were."""
     margin = min(MARGIN_SECONDS, source.lifetime / 20)
-    snapshots = keeper._cached
+    snapshots = internals.cache(keeper)
     reads = 0
     while not done.is_set() or not reads:
         for _ in range(50):
@@ -191,4 +192,4 @@ def test_more_servers_hang_than_there_are_workers(kit, make_keeper):
     for source in sources:
         source.gate.set()
     kit.until(lambda: all(source.requests == 2 for source in sources))
-    assert len(keeper._coordinator.background.workers._threads) <= 4
+    assert len(internals.worker_threads(keeper)) <= 4

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
+from kit import internals
 from servers.authlib_on_flask import AuthlibOnFlask
 
 from tokenkeeper import (
@@ -101,7 +102,7 @@ def test_a_refresh_token_that_died(kit, server, rotating):
 def test_a_refresh_token_that_somebody_else_used(server, rotating, watch):
     """The second use, ours, ends the whole family; a new grant is had all the same."""
     token = rotating.get_token("api")
-    stolen = rotating._cached["api"].token.refresh_token
+    stolen = internals.cached(rotating).token.refresh_token
     form = {"grant_type": "refresh_token", "refresh_token": stolen}
     auth = ("client", server.clients["client"])
     theirs = requests.post(server.token_endpoint, form, auth=auth, timeout=30).json()
@@ -134,7 +135,7 @@ def test_by_default_they_are_ignored(server, make_keeper, make_provider):
     server.add_client("client", refresh_tokens=True, grant_types=BOTH)
     keeper = make_keeper(make_provider("api", "client"))
     keeper.get_token("api")
-    assert keeper._cached["api"].token.refresh_token is None
+    assert internals.cached(keeper).token.refresh_token is None
     keeper.get_token("api", force_refresh=True)
     stats = server.stats("client")
     assert (stats["grants_by_client_credentials"], stats["grants_by_refresh_token"]) == (2, 0)

@@ -4,6 +4,7 @@ import threading
 
 import anyio.to_thread
 import pytest
+from kit import internals
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_forked_children(kit, server, client_id, make_keeper, make_provider, wat
     token = keeper.get_token("api")
 
     def live():
-        return [keeper._cached["api"].access_token, keeper.get_token("api", force_refresh=True)]
+        return [internals.cached(keeper).access_token, keeper.get_token("api", force_refresh=True)]
 
     reports = [result() for result in [kit.in_child(live) for _ in range(4)]]
     assert [report[0] for report in reports] == [token] * 4

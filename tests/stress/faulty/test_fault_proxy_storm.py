@@ -5,6 +5,7 @@ import threading
 import time
 
 import anyio
+from kit import internals
 from servers import fault_proxy as faults
 
 from tokenkeeper import OAuth2TokenManager, RetryPolicy, TokenAcquisitionError
@@ -65,7 +66,10 @@ class Reader:
         try:
             while not self.stop.wait(0.01):
                 for client in self.clients:
-                    held, began = client.keeper._cached.get(client.name), client.clock.monotonic()
+                    held, began = (
+                        internals.cached(client.keeper, client.name),
+                        client.clock.monotonic(),
+                    )
                     try:
                         token = client.keeper.get_token(client.name)
                     except TokenAcquisitionError as error:
@@ -78,7 +82,7 @@ class Reader:
     async def task(self, client):
         manager = OAuth2TokenManager(client.keeper)
         while not self.stop.is_set():
-            held, began = client.keeper._cached.get(client.name), client.clock.monotonic()
+            held, began = internals.cached(client.keeper, client.name), client.clock.monotonic()
             try:
                 token = await manager.get_token(client.name)
             except TokenAcquisitionError as error:

@@ -1,0 +1,413 @@
+"""The library's private parts, as tests need them.
+
+Tests reach into a keeper only through these functions, so that a change of its private structure
+changes this file and no test. The unit tests of a private module use that module itself.
+"""
+
+import threading
+from contextlib import contextmanager
+
+import tokenkeeper.default
+from tokenkeeper import keeper as keeper_module
+from tokenkeeper._runtime import fork
+from tokenkeeper._runtime import provider_loop as loop_module
+
+GUARD_SECONDS = 20.0
+"""How long a wait for another thread may take before the test fails."""
+
+
+# ---- callers
+
+
+def need(keeper, name="api", **options):
+    """Return the need of a caller that asks now, with ``force``, ``refused`` or ``timeout``."""
+    return keeper._coordinator.need(name, **options)
+
+
+def ask(keeper, need):
+    """Return the cached token that meets *need*, or the flight to wait for."""
+    return keeper._coordinator.ask(need)
+
+
+def wait_for(keeper, answer, need):
+    """Wait for what :func:`ask` answered, and return the cached token."""
+    return keeper._wait_for(answer, need)
+
+
+class WaitObserved:
+    """A mixin for keepers: ``before_wait`` and ``after_wait`` surround each caller's wait."""
+
+    def before_wait(self, answer, need):
+        """Note that a caller goes on to wait for *answer*, or already has it."""
+
+    def after_wait(self, cached_token):
+        """Note which token a caller gets."""
+
+    def _wait_for(self, answer, need):
+        self.before_wait(answer, need)
+        cached_token = super()._wait_for(answer, need)
+        self.after_wait(cached_token)
+        return cached_token
+
+
+class AsyncWaitObserved:
+    """The same for managers."""
+
+    def before_wait(self, answer, need):
+        """Note that a task goes on to wait for *answer*, or already has it."""
+
+    async def _wait_for(self, answer, need):
+        self.before_wait(answer, need)
+        return await super()._wait_for(answer, need)
+
+
+@contextmanager
+def without_slow_path(keeper):
+    """Make every read fail that asks the coordinator, or whether renewals run in the background."""
+    keeper._coordinator.ask = None
+    keeper._coordinator.background.ensure_running = None
+    try:
+        yield
+    finally:
+        del keeper._coordinator.ask, keeper._coordinator.background.ensure_running
+
+
+# ---- what a keeper knows
+
+
+def coordinator(keeper):
+    """Return the object that owns the slow path."""
+    return keeper._coordinator
+
+
+def cache(keeper):
+    """Return the cached tokens by name: the live mapping that readers use."""
+    return keeper._cached
+
+
+def cached(keeper, name="api"):
+    """Return the cached token of *name*, or ``None``."""
+    return cache(keeper).get(name)
+
+
+def store(keeper, name, cached_token):
+    """Cache *cached_token* as if it had just been fetched."""
+    keeper._coordinator.cache.keep(name, cached_token)
+
+
+def mark_refused(keeper, name="api"):
+    """Mark the cached token as refused by an API, without asking for another one."""
+    cache(keeper)[name] = cache(keeper)[name].after_refusal()
+
+
+def clock(keeper):
+    """Return the clock that the keeper reads."""
+    return keeper._clock
+
+
+def provider(keeper, name="api"):
+    """Return the provider that is registered as *name*."""
+    return keeper._coordinator.find(name)
+
+
+def configured_provider(keeper, name="api"):
+    """Return the provider that a configuration made, behind the registered reloadable one."""
+    return provider(keeper, name)._current[1]
+
+
+def configuration(keeper):
+    """Return the configuration that the keeper was made from, or ``None``."""
+    return keeper._configuration
+
+
+def rejection_pause(keeper, name="api"):
+    """Return how many seconds refusals of *name* cause no token request."""
+    return keeper._coordinator.cache.rejections.pause_seconds(name)
+
+
+def remembered_rejections(keeper):
+    """Return everything that is remembered about rejected tokens."""
+    return keeper._coordinator.cache.rejections._streaks
+
+
+def notifier(keeper):
+    """Return the object that delivers events to hooks."""
+    return keeper._coordinator.hooks
+
+
+def notify(keeper, event):
+    """Deliver *event* to the hooks of *keeper*."""
+    keeper._coordinator.hooks.enqueue(event)
+    keeper._coordinator.hooks.tell()
+
+
+def sizes(keeper):
+    """Return how many entries each of the keeper's private collections has."""
+    coordinator, background = keeper._coordinator, keeper._coordinator.background
+    return {
+        "cached": len(coordinator.held),
+        "providers": len(coordinator.registry),
+        "flights": len(coordinator._flights),
+        "cooldowns": len(coordinator.cache.cooldown._refusals),
+        "scheduled": len(background.scheduler._current),
+        "jobs": len(background.workers._jobs),
+    }
+
+
+# ---- flights
+
+
+def flights(keeper):
+    """Return the flights that callers may join, by name."""
+    return keeper._coordinator._flights
+
+
+def flight(keeper, name="api"):
+    """Return the flight of *name*, or ``None``."""
+    return flights(keeper).get(name)
+
+
+def threads_waiting(keeper, name="api"):
+    """Return how many threads wait for the flight of *name*."""
+    current = flight(keeper, name)
+    waiters = () if current is None else list(current._waiters)  # others come and go meanwhile
+    return sum(1 for waiter in waiters if hasattr(waiter, "locked"))
+
+
+def tasks_waiting(keeper, name="api"):
+    """Return how many tasks wait for the flight of *name*, in all event loops."""
+    current = flight(keeper, name)
+    events = () if current is None else list(current._loops.values())
+    return sum(event.statistics().tasks_waiting for event in events)
+
+
+@contextmanager
+def before_completion(keeper, call):
+    """Call ``call(flight, cached_token)`` right before each granted token is cached."""
+    coordinator = keeper._coordinator
+    complete = coordinator.complete
+
+    def call_and_complete(flight, cached_token):
+        call(flight, cached_token)
+        complete(flight, cached_token)
+
+    coordinator.complete = call_and_complete
+    try:
+        yield
+    finally:
+        del coordinator.complete
+
+
+# ---- renewals in the background
+
+
+def renew(keeper, name="api"):
+    """Renew the token of *name* if that is due, as the scheduler's thread does."""
+    keeper._coordinator.renew(name)
+
+
+def renew_due(keeper):
+    """Look at the clocks and renew everything that is due, as the scheduler's thread does."""
+    keeper._coordinator.renew_due()
+
+
+def look_at_clocks(keeper):
+    """Notice steps of the clocks, as the scheduler's thread does each time it wakes up."""
+    keeper._coordinator.look_at_clocks()
+
+
+def reconsider(keeper, name="api"):
+    """Renew the token of *name* as after a change of its provider."""
+    keeper._coordinator.reconsider(name)
+
+
+def look(keeper):
+    """Play the scheduler's thread: renew what is due, wait until that is done; return the names."""
+    look_at_clocks(keeper)
+    due = take_due(keeper)
+    for name in due:
+        renew(keeper, name)
+        current = flight(keeper, name)
+        if current is not None:
+            assert current.wait(GUARD_SECONDS), f"the renewal of {name!r} hangs"
+    return due
+
+
+def background(keeper):
+    """Return the object that owns the keeper's threads."""
+    return keeper._background
+
+
+def scheduler(keeper):
+    """Return the scheduler: what is due, and when."""
+    return background(keeper).scheduler
+
+
+def take_due(keeper):
+    """Return the names that are due for renewal, and unschedule them."""
+    return scheduler(keeper).take_due()
+
+
+def next_due(keeper):
+    """Return when the next renewal is due, on the monotonic clock."""
+    return scheduler(keeper)._heap[0][0]
+
+
+def scheduled_entries(keeper):
+    """Return how many entries the scheduler's heap has, outdated ones included."""
+    return len(scheduler(keeper)._heap)
+
+
+def is_scheduled(keeper, name="api"):
+    """Return whether a renewal of *name* is scheduled."""
+    return name in scheduler(keeper)._current
+
+
+def take_over_scheduler(keeper):
+    """Keep the scheduler from starting a thread, so that the test plays it."""
+    scheduler(keeper)._thread = threading.current_thread()
+
+
+def release_scheduler(keeper):
+    """Undo :func:`take_over_scheduler`."""
+    scheduler(keeper)._thread = None
+
+
+class InlineWorkers:
+    """Workers that run each job at once, so that a background renewal ends at a known moment."""
+
+    def submit(self, job, *, urgent=True):
+        job()
+
+    def close(self, timeout):
+        pass
+
+
+def run_jobs_inline(keeper):
+    """Run the jobs of workers on the thread that submits them."""
+    background(keeper).workers = InlineWorkers()
+
+
+def scheduler_is_running(keeper):
+    """Return whether the scheduler has a thread."""
+    return scheduler(keeper).is_running
+
+
+def scheduler_thread(keeper):
+    """Return the scheduler's thread, or ``None``."""
+    return scheduler(keeper)._thread
+
+
+def worker_threads(keeper):
+    """Return the threads of the workers."""
+    return list(background(keeper).workers._threads)
+
+
+def notifier_threads(keeper):
+    """Return the threads that deliver events to hooks."""
+    return list(background(keeper)._notifiers._threads)
+
+
+def retries_waiting(keeper):
+    """Return how many renewals wait before their next attempt."""
+    return len(background(keeper).leaving._gates)
+
+
+def end_threads(keeper, timeout):
+    """End the keeper's threads, and wait *timeout* seconds for each kind."""
+    background(keeper).dismiss(timeout)
+
+
+@contextmanager
+def before_threads_end(keeper, call):
+    """Call ``call()`` right before the keeper's threads are ended."""
+    threads = background(keeper)
+    dismiss = threads.dismiss
+    threads.dismiss = lambda timeout: (call(), dismiss(timeout))
+    try:
+        yield
+    finally:
+        del threads.dismiss
+
+
+@contextmanager
+def threads_left_running(keeper):
+    """Have the keeper close without ending its threads."""
+    threads = background(keeper)
+    threads.dismiss = lambda timeout: None
+    try:
+        yield
+    finally:
+        del threads.dismiss
+
+
+def go_inline(keeper, timeout=1.0):
+    """End the keeper's threads, so that callers renew inline."""
+    background(keeper).go_inline(timeout)
+
+
+def all_keepers_go_inline():
+    """Do what the end of the interpreter does to every keeper."""
+    keeper_module._go_inline()
+
+
+def close_coordinator(keeper):
+    """Close the slow path without closing the keeper's providers."""
+    keeper._coordinator.close(timeout=0)
+
+
+# ---- forks
+
+
+def after_fork_in_child(keeper, *, jitter=None):
+    """Do what a fork does in the child; *jitter* is drawn from there on."""
+    if jitter is not None:
+        keeper._coordinator._jitter = lambda: jitter
+    keeper._coordinator.after_fork_in_child()
+
+
+def locks(keeper):
+    """Return every lock that a fork may find taken, by name."""
+    return {
+        "coordinator": keeper._coordinator._lock,
+        "scheduler": keeper._coordinator.background.scheduler._lock,
+        "workers": keeper._coordinator.background.workers._lock,
+        "provider loop": loop_module._loop._lock,
+        "default keeper": tokenkeeper.default._default_lock,
+        "late imports": fork.forks_wait(),
+    }
+
+
+def objects_told_of_forks():
+    """Return how many objects of this process are renewed after a fork."""
+    return len(fork._aware)
+
+
+def open_keepers():
+    """Return how many keepers of this process are known to the end of the interpreter."""
+    return len(keeper_module._keepers)
+
+
+# ---- the event loop of async providers
+
+
+def new_provider_loop():
+    """Return an event loop like the shared one, with no thread yet."""
+    return loop_module._PortalLoop()
+
+
+def provider_loop():
+    """Return the event loop that runs this process's async providers, or ``None``."""
+    return loop_module._loop._loop
+
+
+@contextmanager
+def fresh_provider_loop():
+    """Put a new provider loop in place of the shared one meanwhile; it must start no thread."""
+    shared, loop_module._loop = loop_module._loop, new_provider_loop()
+    try:
+        yield
+        if loop_module._loop._loop_here is not None:
+            loop_module._loop._loop_here.close()
+    finally:
+        loop_module._loop = shared

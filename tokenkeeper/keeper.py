@@ -11,8 +11,6 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
@@ -132,7 +130,7 @@ class TokenKeeper(NotPicklable):
         self._now = self._coordinator.now
         self._cached = self._coordinator.cached
         self._background = self._coordinator.background
-        self._configuration: Configuration[Any] | None = None
+        self._configuration: Configuration | None = None
         renew_after_fork(self._coordinator)
         _keepers.add(self)
         weakref.finalize(self, _abandon, self._background).atexit = False
@@ -311,9 +309,9 @@ class TokenKeeper(NotPicklable):
 
         Needs the extra ``yaml``.
         """
-        from tokenkeeper.config.loading import load_configuration
+        from tokenkeeper.config.discovery import Discovery
 
-        return cls._configured(load_configuration(source), options)
+        return cls._configured(Configuration(Discovery.from_config(source).specs), options)
 
     @classmethod
     def from_env(cls, **options: Unpack[KeeperOptions]) -> Self:
@@ -328,15 +326,12 @@ class TokenKeeper(NotPicklable):
 
         :raises InvalidConfigurationError: naming the variable that is missing, or wrong.
         """
-        from tokenkeeper.config.environment import CONFIG_VARIABLE, clients_from_environment
+        from tokenkeeper.config.discovery import Discovery
 
-        if os.environ.get(CONFIG_VARIABLE):
-            return cls.from_config(os.environ[CONFIG_VARIABLE], **options)
-        read = partial(clients_from_environment, os.environ, Path.cwd())
-        return cls._configured(Configuration(read), options)
+        return cls._configured(Configuration(Discovery.from_env().specs), options)
 
     @classmethod
-    def _configured(cls, configuration: Configuration[Any], options: KeeperOptions) -> Self:
+    def _configured(cls, configuration: Configuration, options: KeeperOptions) -> Self:
         keeper = cls(**options)
         keeper._configuration = configuration
         for provider in configuration.providers:

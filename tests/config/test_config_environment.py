@@ -83,7 +83,7 @@ def test_what_to_ask_for(set_variables, family, kind, end):
     set_variables(**family, **{f"{kind}_{end}": "api://one/.default"})
     (client,) = clients_from_environment(os.environ).values()
     provider = client.make_provider()
-    asked = provider._scopes[0] if kind == "AZURE" else provider._config.scope
+    asked = provider._scope if kind == "AZURE" else provider._config.scope
     assert asked == "api://one/.default"
 
 

@@ -47,9 +47,9 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
             client_id: 11111111-2222-3333-4444-555555555555
             client_secret_file: secret
             tenant_id: contoso.onmicrosoft.com
-            scopes: ["https://graph.microsoft.us/.default"]
+            scope: ["https://graph.microsoft.us/.default"]
             authority: login.microsoftonline.us
-            refresh_buffer_seconds: 120
+            buffer_seconds: 120
           - provider_name: api
             provider_type: generic
             client_id: worker
@@ -71,7 +71,7 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
         assert type(graph) is AzureADProvider
         assert graph._client_secret == "mounted"
         assert graph._authority == "https://login.microsoftonline.us"
-        assert graph._scopes == ["https://graph.microsoft.us/.default"]
+        assert graph._scope == "https://graph.microsoft.us/.default"
         assert internals.provider(keeper, "graph").buffer_seconds == 120
         assert api._config.scope == "read write"
         assert dict(api._config.additional_params) == {

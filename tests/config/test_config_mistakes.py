@@ -167,7 +167,7 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         ),
         ({"tenant_id": "t"}, ["tenant_id is a key of provider_type 'azure' only"]),
         ({"client_id": None}, ["client_id has no value"]),
-        ({"scopes": [None]}, ["scopes must hold strings, not NoneType"]),
+        ({"scope": [None]}, ["scope must hold strings, not NoneType"]),
         ({"retry": {"attempts": 0}}, ["retry.attempts must be greater than or equal to 1"]),
         (
             {"retry": {"total_seconds": float("inf")}},
@@ -175,7 +175,7 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         ),
         ({"total_timeout": 0}, ["total_timeout must be greater than 0"]),
         ({"read_timeout": 1e300}, ["read_timeout must be a number of seconds, more than 0"]),
-        ({"refresh_buffer_seconds": -1}, ["refresh_buffer_seconds must be greater than or equal"]),
+        ({"buffer_seconds": -1}, ["buffer_seconds must be greater than or equal"]),
         ({"verify": "none.pem"}, ["verify names a file of CA certificates that is not there"]),
         ({"form_encode_credentials": "perhaps"}, ["form_encode_credentials must be true or false"]),
         (

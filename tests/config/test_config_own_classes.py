@@ -181,7 +181,7 @@ def test_its_constructor_takes_the_keys(own, block):
         path="secret/api",
         api_key="${API_SECRET}",
         tags=["a", "b"],
-        refresh_buffer_seconds=60,
+        buffer_seconds=60,
         retry={"attempts": 2},
     )
     with TokenKeeper.from_config(path) as keeper:
@@ -194,7 +194,7 @@ def test_its_constructor_takes_the_keys(own, block):
 def test_a_constructor_that_takes_little(block, write):
     """Buffer and retries count for a class that does not take them, and so does a secret file."""
     write("s3cret\n", name="secret")
-    path = block("Narrow", client_secret_file="secret", refresh_buffer_seconds=60)
+    path = block("Narrow", client_secret_file="secret", buffer_seconds=60)
     with TokenKeeper.from_config(path) as keeper:
         assert keeper.get_token("mine") == "s3cret"
         assert provider(keeper).buffer_seconds == 60
@@ -202,7 +202,7 @@ def test_a_constructor_that_takes_little(block, write):
 
 def test_a_constructor_that_takes_anything(block):
     """All keys that are not ours reach it, whatever they are called."""
-    path = block("Greedy", refresh_buffer_seconds=60, verify=False, region="eu", number=3)
+    path = block("Greedy", buffer_seconds=60, verify=False, region="eu", number=3)
     with TokenKeeper.from_config(path) as keeper:
         assert sorted(keeper.get_token("mine").split("-")) == ["3", "False", "eu"]
         assert provider(keeper).buffer_seconds == 60
@@ -233,7 +233,7 @@ def test_a_class_derived_from_the_generic_one(block):
         client_id="me",
         token_endpoint_auth_method="none",
         token_url="https://id.example.com/token",
-        scopes=["a", "b"],
+        scope=["a", "b"],
         headers={"X-A": "b"},
         trace=True,
     )

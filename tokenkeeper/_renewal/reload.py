@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
 
 from tokenkeeper._renewal.coordinator import Coordinator
 from tokenkeeper._renewal.registry import name_is_taken
@@ -20,7 +19,7 @@ __all__ = ["reload"]
 
 def reload(
     renewals: Coordinator,
-    configuration: Configuration[Any],
+    configuration: Configuration,
     add: Callable[[BaseOAuth2Provider], None],
 ) -> ReloadResult:
     """Read *configuration* again and take over what changed. One thread at a time does so.

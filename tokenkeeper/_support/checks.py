@@ -23,6 +23,7 @@ __all__ = [
     "checked_words",
     "is_loopback",
     "names_a_secret",
+    "one_scope",
     "secrets_in_query",
     "shown_url",
 ]
@@ -129,6 +130,19 @@ def checked_scope(value: object, field_name: str, provider_name: str | None = No
             problem = f"holds a character that RFC 6749 §3.3 forbids: {scope!r}"
             raise _refused(problem, field_name, provider_name)
     return " ".join(str(scope) for scope in scopes if scope) or None
+
+
+def one_scope(scope: object, scopes: object, provider_name: str) -> str | None:
+    """Return the scope that was given, under its name or under its older name ``scopes``.
+
+    :raises InvalidConfigurationError: if both were given, or the value is invalid.
+    """
+    if scopes is None:
+        return checked_scope(scope, "scope", provider_name)
+    if scope is not None:
+        problem = "can't be combined with scope, which is another name for it"
+        raise _refused(problem, "scopes", provider_name)
+    return checked_scope(scopes, "scopes", provider_name)
 
 
 def checked_parameters(

@@ -144,7 +144,7 @@ def complete_names(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            names = source.described().names
+            names = source.select().names
         except OAuth2Error:
             return []  # the command itself will say what is wrong
     # What is not a line of printable characters can't be typed either.

@@ -30,6 +30,7 @@ from tokenkeeper._support.checks import (
     checked_words,
 )
 from tokenkeeper.config.files import located
+from tokenkeeper.config.keys import spelled
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.oauth.request_style import (
@@ -127,7 +128,7 @@ class Block(_Strict):
     provider_type: str
     client_secret: _Text | None = None
     client_secret_file: _Text | None = None
-    refresh_buffer_seconds: _Seconds | None = None
+    buffer_seconds: _Seconds | None = spelled("buffer_seconds")
     verify: Annotated[Any, BeforeValidator(_by(_checked_verify))] = None
     retry: Retry | None = None
 
@@ -174,8 +175,8 @@ class Block(_Strict):
 
     def _options(self, directory: Path) -> dict[str, Any]:
         options: dict[str, Any] = {}
-        if self.refresh_buffer_seconds is not None:
-            options["buffer_seconds"] = self.refresh_buffer_seconds
+        if self.buffer_seconds is not None:
+            options["buffer_seconds"] = self.buffer_seconds
         if self.retry is not None:
             options["retry"] = RetryPolicy(**self.retry.model_dump(exclude_unset=True))
         if self.verify is not None:
@@ -191,8 +192,7 @@ class Client(Block):
     """Keys that go to the provider as they are, where they are given."""
 
     client_id: _Text
-    scope: _Scope = None
-    scopes: _Scope = None
+    scope: _Scope = spelled("scope")
     connect_timeout: _Timeout | None = None
     read_timeout: _Timeout | None = None
     total_timeout: _Timeout | None = None
@@ -213,12 +213,15 @@ class Azure(Client):
 
     def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
         """Return the provider."""
+        takes = parameters_of(provider_class(self.provider_type)).names
+        # A class derived from ours may have a constructor of its own with the older spelling.
+        scope = "scopes" if "scopes" in takes and "scope" not in takes else "scope"
         arguments = {
             "provider_name": self.provider_name,
             "client_id": self.client_id,
             "client_secret": secret,
             "tenant_id": self.tenant_id,
-            "scopes": self.scope or self.scopes,
+            scope: self.scope,
         }
         return self._made(arguments | self._options(directory))
 
@@ -266,7 +269,7 @@ class Generic(Client):
             self.client_id,
             secret,
             self.token_url,
-            self.scope or self.scopes,
+            self.scope,
             self.additional_params,
         )
         return self._made({"config": config} | self._options(directory))

@@ -25,6 +25,7 @@ class Reading(TypedDict, total=False):
     never_expires: bool
     accept_token_types: tuple[str, ...]
     warned: set[str]
+    omitted: set[str]
 
 
 def request_token(

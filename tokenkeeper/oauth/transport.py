@@ -82,6 +82,11 @@ class HttpTransport:
         self._callers_session = session
         self._clock = clock
 
+    @property
+    def verify(self) -> bool | str | None:
+        """The CA certificates that servers are checked against, as requests takes them."""
+        return self._verify
+
     @without_frames
     def request(
         self,

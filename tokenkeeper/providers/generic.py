@@ -133,6 +133,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
                 "never_expires": checked_switch(never_expires, "never_expires"),
                 "accept_token_types": checked_words(accept_token_types, "accept_token_types"),
                 "warned": set(),
+                "omitted": set(),
             }
             self._transport = HttpTransport(
                 connect_timeout=connect_timeout,
@@ -212,6 +213,11 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             "request_format": self._style.request_format,
             "headers": sorted(self._style.headers),
             "refresh_tokens": self._refresh_tokens,
+            "verify": self._transport.verify,
+            "default_lifetime_seconds": self._reading["default_lifetime"],
+            "lifetime_seconds": self._reading["lifetime_seconds"],
+            "never_expires": self._reading["never_expires"],
+            "omitted": sorted(self._reading["omitted"]),
         }
 
     def __repr__(self) -> str:

@@ -90,7 +90,7 @@ def test_a_crowd_whose_token_was_refused(kit, entra, keeper, watch):
 def test_two_providers_at_one_tenant(kit, entra, make_keeper, make_provider):
     """Two providers for two scopes share nothing, and each asks once."""
     names = {"graph": "https://graph.microsoft.com/.default", "vault": "https://vault/.default"}
-    keeper = make_keeper(*(make_provider(name, scopes=scope) for name, scope in names.items()))
+    keeper = make_keeper(*(make_provider(name, scope=scope) for name, scope in names.items()))
     tokens = kit.at_once(*[lambda name=name: keeper.get_token(name) for name in [*names] * 16])
     assert len(set(tokens)) == 2
     assert sorted(request.form["scope"] for request in entra.requests) == sorted(names.values())

@@ -45,14 +45,14 @@ CASES = {
         "invalid_tenant", 90002, 400, "Check tenant_id", {"tenant_id": "other.example"}, 0
     ),
     "scope that is no URI": Case(
-        "invalid_scope", 70011, 400, "it ends in /.default", {"scopes": "User.Read"}
+        "invalid_scope", 70011, 400, "it ends in /.default", {"scope": "User.Read"}
     ),
     "scope of a user": Case(
         "invalid_scope",
         1002012,
         400,
         "it ends in /.default",
-        {"scopes": "https://graph.microsoft.com/User.Read"},
+        {"scope": "https://graph.microsoft.com/User.Read"},
     ),
     "unknown application": Case(
         "unauthorized_client",

@@ -21,7 +21,7 @@ from tokenkeeper.cli.source import Source
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
 
 if TYPE_CHECKING:
-    from tokenkeeper.doctor.sources import Patient
+    from tokenkeeper.doctor.targets import Patient
 
 __all__ = ["doctor"]
 
@@ -55,8 +55,8 @@ def doctor(
     """
     # Not at the top: other commands need neither rich nor cryptography.
     from tokenkeeper.cli.doctor_screen import Screen, Silence
-    from tokenkeeper.doctor.examination import examine
-    from tokenkeeper.doctor.sources import patients_from
+    from tokenkeeper.doctor.examine import examine
+    from tokenkeeper.doctor.targets import patients_from
 
     screen = Silence() if as_json else Screen()
     examined: list[_Examined] = []

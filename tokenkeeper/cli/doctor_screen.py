@@ -12,7 +12,7 @@ from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.screen import can_go_back, console
 from tokenkeeper.doctor.description import worth_showing
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
-from tokenkeeper.doctor.sources import Patient
+from tokenkeeper.doctor.targets import Patient
 
 __all__ = ["Screen", "Silence"]
 

@@ -8,10 +8,10 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from tokenkeeper.doctor.answers import as_json
-from tokenkeeper.doctor.bounded import within
+from tokenkeeper.doctor.examination import Fetched, Visit
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, skipped, warning
-from tokenkeeper.doctor.visit import Fetched, Visit
+from tokenkeeper.doctor.json_body import as_json
+from tokenkeeper.doctor.time_limit import within
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.error_body import read_error
 from tokenkeeper.oauth.redaction import sanitize

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 
 from urllib3.util.connection import allowed_gai_family
 
-from tokenkeeper.doctor.bounded import within
+from tokenkeeper.doctor.examination import Visit
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
 from tokenkeeper.doctor.route import find_route
-from tokenkeeper.doctor.visit import Visit
+from tokenkeeper.doctor.time_limit import within
 
 __all__ = ["look_at_dns", "look_at_proxy", "look_at_tcp"]
 

@@ -11,11 +11,11 @@ from typing import Any
 from urllib3.util import create_urllib3_context
 
 from tokenkeeper.doctor.certificate import Certificate, read_certificate
+from tokenkeeper.doctor.examination import Visit
 from tokenkeeper.doctor.findings import Finding, Report, Step, note, ok, skipped, warning
 from tokenkeeper.doctor.route import Route
-from tokenkeeper.doctor.tls_words import bad_bundle, no_handshake, no_tunnel, not_verified
+from tokenkeeper.doctor.tls_failures import bad_bundle, no_handshake, no_tunnel, not_verified
 from tokenkeeper.doctor.tunnel import Deadline, NoTunnelError, open_tunnel, shake_hands
-from tokenkeeper.doctor.visit import Visit
 
 __all__ = ["SOON_DAYS", "look_at_tls"]
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 import pytest
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenAcquisitionError
+from tokenkeeper.doctor.examination import Visit
 from tokenkeeper.doctor.findings import Step
 from tokenkeeper.doctor.network import look_at_dns
-from tokenkeeper.doctor.subject import Subject, subject_of
-from tokenkeeper.doctor.visit import Visit
+from tokenkeeper.doctor.provider_facts import Subject, subject_of
 from tokenkeeper.testing import MockProvider
 
 ENOUGH_SECONDS = 15

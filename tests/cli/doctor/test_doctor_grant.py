@@ -7,10 +7,10 @@ import pytest
 from servers.ailing import SECRET
 
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token
-from tokenkeeper.doctor.examination import examine
+from tokenkeeper.doctor.examine import examine
 from tokenkeeper.doctor.findings import Level, Report, Step, ok
-from tokenkeeper.doctor.sources import Patient
-from tokenkeeper.doctor.subject import subject_of
+from tokenkeeper.doctor.provider_facts import subject_of
+from tokenkeeper.doctor.targets import Patient
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 

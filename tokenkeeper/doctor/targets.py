@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenkeeper.config.discovery import Discovery
 from tokenkeeper.config.spec import Discovered
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
-from tokenkeeper.doctor.subject import Subject, subject_of
+from tokenkeeper.doctor.provider_facts import Subject, subject_of
 from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderError
 
 __all__ = ["Patient", "patients_from"]

@@ -13,8 +13,8 @@ import requests
 
 from tokenkeeper._support.checks import checked_endpoint
 from tokenkeeper.config.reloadable import ReloadableProvider
-from tokenkeeper.doctor.answers import as_json
 from tokenkeeper.doctor.description import description_of
+from tokenkeeper.doctor.json_body import as_json
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.transport import HttpTransport

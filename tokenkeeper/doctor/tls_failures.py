@@ -5,9 +5,9 @@ from __future__ import annotations
 import ssl
 
 from tokenkeeper.doctor.certificate import Certificate
+from tokenkeeper.doctor.examination import Visit
 from tokenkeeper.doctor.findings import Finding, failure
 from tokenkeeper.doctor.route import Route
-from tokenkeeper.doctor.visit import Visit
 from tokenkeeper.oauth.verdict import CODES
 
 __all__ = ["bad_bundle", "no_handshake", "no_tunnel", "not_verified"]

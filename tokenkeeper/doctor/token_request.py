@@ -9,9 +9,9 @@ from typing import Any
 from tokenkeeper._renewal.attempt import fetch
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._runtime import provider_loop
-from tokenkeeper.doctor.bounded import within
+from tokenkeeper.doctor.examination import Visit
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
-from tokenkeeper.doctor.visit import Visit
+from tokenkeeper.doctor.time_limit import within
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
 from tokenkeeper.schedule import deadlines
 

@@ -1,23 +1,24 @@
-"""What the steps of one examination hand on to each other."""
+"""The state of one examination, which each step reads and adds to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.doctor.provider_facts import Subject
+from tokenkeeper.doctor.provider_facts import ProviderFacts
 from tokenkeeper.doctor.route import Route
+from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.exchange import HttpAnswer
 
-__all__ = ["Fetched", "Visit"]
+__all__ = ["Examination", "MetadataResponse"]
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """A document of the server's, or what came in its place.
+class MetadataResponse:
+    """The server's response to a request for its metadata.
 
+    :ivar issuer: the issuer whose metadata was requested.
     :ivar asked_at: the wall clock in the middle of the request.
     """
 
@@ -28,31 +29,32 @@ class Fetched:
 
 
 @dataclass
-class Visit:
-    """One provider's examination. Used by one thread; each step writes what it learnt.
+class Examination:
+    """The examination of one provider. Used by one thread.
 
-    :ivar timeout: seconds for each step, at most.
-    :ivar address: the address that accepted a connection: the server's, or the proxy's.
-    :ivar fetched: what the server answered when asked for its metadata.
-    :ivar unanswered: why there was no answer, instead.
-    :ivar lifetime: of the token that was granted, in seconds.
+    :ivar timeout: the most seconds for each step.
+    :ivar address: the address that accepted a connection, of the server or of the proxy.
+    :ivar responses: the server's responses to requests for its metadata.
+    :ivar unanswered: why there was no response; ``None`` if there was one.
+    :ivar token: the token that was granted.
+    :ivar lifetime: the lifetime of that token, in seconds.
     """
 
-    subject: Subject
+    facts: ProviderFacts
     timeout: float = 10.0
     clock: Clock = SYSTEM_CLOCK
     route: Route = field(default_factory=lambda: Route(None, None, False, None, None, ""))
     addresses: list[str] = field(default_factory=list)
     address: str = ""
-    fetched: list[Fetched] = field(default_factory=list)
+    responses: list[MetadataResponse] = field(default_factory=list)
     unanswered: str | None = None
-    held: CachedToken | None = None
+    token: OAuth2Token | None = None
     lifetime: float = 0.0
 
     @property
     def first_stop(self) -> tuple[str, int]:
-        """Host and port that a connection goes to: the proxy's, or else the server's."""
+        """The host and port to connect to: those of the proxy, if there is one."""
         if self.route.proxy is None:
-            return self.subject.host, self.subject.port
+            return self.facts.host, self.facts.port
         parts = urlsplit(self.route.proxy)
         return parts.hostname or "", parts.port or 80

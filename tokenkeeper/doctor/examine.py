@@ -1,52 +1,53 @@
-"""The steps of an examination in their order; what depends on a failed one is skipped."""
+"""The steps of an examination in their order. Steps that depend on a failed one are skipped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.doctor.examination import Visit
+from tokenkeeper.doctor.examination import Examination
 from tokenkeeper.doctor.findings import Report, Step, skipped
-from tokenkeeper.doctor.metadata import look_at_clock, look_at_metadata
-from tokenkeeper.doctor.network import look_at_dns, look_at_proxy, look_at_tcp
-from tokenkeeper.doctor.targets import Patient
-from tokenkeeper.doctor.tls import look_at_tls
-from tokenkeeper.doctor.token_request import look_at_credentials, look_at_lifetime, look_at_scope
+from tokenkeeper.doctor.metadata import check_clock, check_metadata
+from tokenkeeper.doctor.network import check_dns, check_proxy, check_tcp
+from tokenkeeper.doctor.targets import Target
+from tokenkeeper.doctor.tls import check_tls
+from tokenkeeper.doctor.token_request import check_credentials, check_lifetime, check_scope
 
 __all__ = ["examine"]
 
-_LOOKS: dict[Step, Callable[[Visit], Report]] = {
-    Step.PROXY: look_at_proxy,
-    Step.DNS: look_at_dns,
-    Step.TCP: look_at_tcp,
-    Step.TLS: look_at_tls,
-    Step.CLOCK: look_at_clock,
-    Step.METADATA: look_at_metadata,
-    Step.CREDENTIALS: look_at_credentials,
-    Step.LIFETIME: look_at_lifetime,
-    Step.SCOPE: look_at_scope,
+_CHECKS: dict[Step, Callable[[Examination], Report]] = {
+    Step.PROXY: check_proxy,
+    Step.DNS: check_dns,
+    Step.TCP: check_tcp,
+    Step.TLS: check_tls,
+    Step.CLOCK: check_clock,
+    Step.METADATA: check_metadata,
+    Step.CREDENTIALS: check_credentials,
+    Step.LIFETIME: check_lifetime,
+    Step.SCOPE: check_scope,
 }
 
-_ON_THE_WAY = (Step.PROXY, Step.DNS, Step.TCP, Step.TLS, Step.CLOCK, Step.METADATA)
-"""What only a provider whose server is known can be asked."""
+_NEED_URL = (Step.PROXY, Step.DNS, Step.TCP, Step.TLS, Step.CLOCK, Step.METADATA)
+"""The steps that need the URL of the server."""
 
 
-def examine(patient: Patient, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Iterator[Report]:
-    """Yield what each step finds, as it is found. One token request is made, at the most.
+def examine(target: Target, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Iterator[Report]:
+    """Yield the report of each step as soon as it is made. Makes at most one token request.
 
     :param timeout: seconds for each step.
     """
-    yield patient.variables
-    subject = patient.subject
-    if subject is None:
+    yield target.variables
+    facts = target.facts
+    if facts is None:
         yield from _skip_after(Step.VARIABLES)
         return
-    visit = Visit(subject, timeout, clock)
-    for step, look in _LOOKS.items():
-        if subject.url is None and step in _ON_THE_WAY:
-            yield Report(step, (skipped(f"{type(subject.provider).__name__} keeps it to itself"),))
+    examination = Examination(facts, timeout, clock)
+    for step, check in _CHECKS.items():
+        if facts.url is None and step in _NEED_URL:
+            name = type(facts.provider).__name__
+            yield Report(step, (skipped(f"{name}.describe() names no token_url"),))
             continue
-        report = look(visit)
+        report = check(examination)
         yield report
         if report.failed:
             yield from _skip_after(step)
@@ -54,7 +55,7 @@ def examine(patient: Patient, *, timeout: float, clock: Clock = SYSTEM_CLOCK) ->
 
 
 def _skip_after(failed: Step) -> Iterator[Report]:
-    """Yield the reports of the steps that could not be made, as *failed* did."""
+    """Yield a report for each step after *failed*, which were not tried."""
     for step in Step:
         if step > failed:
             yield Report(step, (skipped(f"not tried, as {failed.label} failed"),))

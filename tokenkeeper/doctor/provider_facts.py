@@ -1,4 +1,4 @@
-"""What the doctor has to know of a provider: where it goes, and what it asks for."""
+"""What the doctor knows about a provider: where it sends its requests, and what it asks for."""
 
 from __future__ import annotations
 
@@ -6,43 +6,35 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
 from tokenkeeper._support.checks import checked_endpoint
-from tokenkeeper.config.reloadable import ReloadableProvider
-from tokenkeeper.doctor.description import description_of
-from tokenkeeper.doctor.json_body import as_json
+from tokenkeeper.doctor.description import read_description, shown_description
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.oauth.exchange import HttpAnswer
-from tokenkeeper.oauth.transport import HttpTransport
-from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.providers.generic import GenericOAuth2Provider
+from tokenkeeper.providers.kinds import Kind, kind_of
 
-__all__ = ["Subject", "subject_of"]
-
-Kind = Literal["generic", "azure", "custom"]
+__all__ = ["ProviderFacts", "read_facts"]
 
 _DEEPEST_ISSUER = 4
-"""Segments of a path that an issuer may have; Keycloak's has two, Okta's two."""
+"""The most segments in the path of a guessed issuer. Keycloak and Okta have two."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One provider, looked into.
+class ProviderFacts:
+    """What ``provider.describe()`` says about one provider.
 
-    :ivar url: the token endpoint, or Entra's authority; ``None`` where only the provider knows.
-    :ivar metadata_urls: where the server's metadata may be, each with the issuer whose it is.
-    :ivar verify: as the provider's transport has it.
-    :ivar auth_method: by the name of RFC 7591 §2; ``None`` where only the provider knows.
-    :ivar grant_type: likewise.
-    :ivar description: what the provider says of itself, fit to be shown.
-    :ivar assumed_lifetime: the seconds that a token lives whose server does not say.
-    :ivar unsaid: what the server leaves out of its answer to the token request, once it has been
-        made: ``expires_in`` or ``scope``, which a token's provider then assumes.
+    :ivar url: the token endpoint, or Entra's authority; ``None`` if it is not described.
+    :ivar metadata_urls: where the server's metadata may be, each with the issuer it belongs to.
+    :ivar verify: as for :class:`~tokenkeeper.oauth.transport.HttpTransport`.
+    :ivar auth_method: by its name in RFC 7591 §2; ``None`` if it is not described.
+    :ivar grant_type: ``None`` if it is not described.
+    :ivar description: the whole description, safe to show.
+    :ivar default_lifetime: the assumed lifetime in seconds if the server does not send one;
+        ``None`` if none is assumed.
     """
 
     provider: BaseOAuth2Provider
@@ -52,10 +44,9 @@ class Subject:
     verify: bool | str | None = None
     auth_method: str | None = None
     scope: str | None = None
-    unsaid: set[str] = field(default_factory=set)
     grant_type: str | None = "client_credentials"
     description: Mapping[str, Any] = field(default_factory=dict)
-    assumed_lifetime: float | None = None
+    default_lifetime: float | None = None
 
     @property
     def name(self) -> str:
@@ -64,16 +55,16 @@ class Subject:
 
     @property
     def shown_url(self) -> str | None:
-        """The URL without its query, which may hold a secret."""
+        """The URL without its query, which may contain a secret."""
         return self.url and self.url.partition("?")[0]
 
     @cached_property
     def requested_url(self) -> str:
-        """The URL as requests asks for it, which writes a host in other letters by IDNA 2008."""
+        """The URL as requests sends it, with an internationalized host encoded by IDNA 2008."""
         url = self.url or ""
         with suppress(requests.RequestException, ValueError):
             return requests.Request("POST", url).prepare().url or url
-        return url  # the request itself will say what is wrong
+        return url  # the token request will report what is wrong
 
     @property
     def host(self) -> str:
@@ -88,99 +79,86 @@ class Subject:
 
     @property
     def secure(self) -> bool:
-        """Whether the way to the server is TLS; it may be otherwise on loopback."""
+        """Whether requests to the server use TLS. They may not on loopback."""
         return (self.url or "").startswith("https:")
 
+    def omitted(self) -> frozenset[str]:
+        """Return which of ``expires_in`` and ``scope`` the last token response left out."""
+        names = read_description(self.provider).get("omitted")
+        return frozenset(map(str, names)) if isinstance(names, (list, tuple)) else frozenset()
 
-def subject_of(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Subject:
-    """Look into *provider*. Nothing is asked of any server.
 
-    A provider from a configuration stands behind one that asks a second time when the client is
-    refused; a new one of the same registration asks once.
+def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> ProviderFacts:
+    """Return what *provider* describes. No request is made.
 
-    :param secrets: what the provider was made from and nobody may see.
+    :param secrets: the secrets that the provider was made from, to be hidden.
     """
-    if isinstance(provider, ReloadableProvider):
-        provider = provider.spec.make_provider()
-    description = description_of(provider, secrets)
-    # What follows is nobody else's business, and so no part of the providers' surface.
-    if isinstance(provider, GenericOAuth2Provider):
-        config, reading = provider._config, provider._reading  # noqa: SLF001
-        transport = provider._transport  # noqa: SLF001
-        believes = reading["lifetime_seconds"] is None and not reading["never_expires"]
-        return Subject(
-            provider,
-            "generic",
-            config.token_url,
-            tuple(_candidates(config.token_url)),
-            transport._verify,  # noqa: SLF001
-            provider._client.method,  # noqa: SLF001
-            str(config.scope) if config.scope else None,
-            _unsaid(transport) if believes else set(),
-            provider._grant_type,  # noqa: SLF001
-            description,
-            reading["default_lifetime"],
-        )
-    if isinstance(provider, AzureADProvider):
-        authority = f"{provider._authority}/{provider._tenant_id}/v2.0"  # noqa: SLF001
-        return Subject(
-            provider,
-            "azure",
-            provider._authority,  # noqa: SLF001
-            ((f"{authority}/.well-known/openid-configuration", authority),),
-            provider._http.transport._verify,  # noqa: SLF001
-            "client_secret_post",
-            provider._scope,  # noqa: SLF001
-            description=description,
-        )  # Entra ID names no scope, and refuses a request whose scope it can't grant
-    return _custom(provider, description)
-
-
-def _custom(provider: BaseOAuth2Provider, description: Mapping[str, Any]) -> Subject:
-    """Return what is known of a provider of somebody's own: what it says of itself."""
-    texts = {name: said for name, said in description.items() if isinstance(said, str)}
-    try:
-        url = checked_endpoint(texts.get("token_url"), "token_url")
-    except InvalidConfigurationError:
-        url = None
-    return Subject(
+    kind = kind_of(provider)
+    entries = read_description(provider)
+    entries.pop("omitted", None)  # there was no response yet
+    description = shown_description(entries, secrets)
+    if kind == "custom":
+        entries = description  # any of its entries may contain a secret
+    texts = {name: value for name, value in entries.items() if isinstance(value, str)}
+    url = _checked_url(texts.get("authority" if kind == "azure" else "token_url"))
+    verify = entries.get("verify")
+    return ProviderFacts(
         provider,
-        "custom",
+        kind,
         url,
-        tuple(_candidates(url)) if url else (),
-        auth_method=texts.get("token_endpoint_auth_method"),
-        scope=texts.get("scope"),
-        grant_type=texts.get("grant_type"),
-        description=description,
+        tuple(_metadata_urls(kind, url, texts)),
+        verify if isinstance(verify, (bool, str)) else None,
+        texts.get("token_endpoint_auth_method"),
+        texts.get("scope") or None,
+        texts.get("grant_type"),
+        description,
+        _default_lifetime(entries),
     )
 
 
-def _unsaid(transport: HttpTransport) -> set[str]:
-    """Return a set that will have what is left out of the next answer that *transport* brings."""
-    unsaid: set[str] = set()
-    request = transport.request
-
-    def listen(method: str, *arguments: Any, **options: Any) -> HttpAnswer:
-        answer = request(method, *arguments, **options)
-        content = as_json(answer)
-        unsaid.update(name for name in ("expires_in", "scope") if content.get(name) is None)
-        return answer
-
-    transport.request = listen  # type: ignore[method-assign] # no one else has this provider
-    return unsaid
+def _checked_url(url: str | None) -> str | None:
+    try:
+        return checked_endpoint(url, "token_url")
+    except InvalidConfigurationError:  # a custom class may describe anything
+        return None
 
 
-def _candidates(token_url: str) -> Iterator[tuple[str, str]]:
+def _default_lifetime(entries: Mapping[str, Any]) -> float | None:
+    """Return the lifetime that is assumed if the server sends none."""
+    if entries.get("lifetime_seconds") is not None or entries.get("never_expires"):
+        return None  # configured, whatever the server sends
+    seconds = entries.get("default_lifetime_seconds")
+    return float(seconds) if isinstance(seconds, (int, float)) else None
+
+
+def _metadata_urls(
+    kind: Kind, url: str | None, texts: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield where the server's metadata may be, each place with its issuer."""
+    if kind == "azure" and (issuer := texts.get("issuer")):
+        yield f"{issuer}/.well-known/openid-configuration", issuer
+    elif issuer := _checked_url(texts.get("issuer")):
+        yield from _well_known(issuer.rstrip("/"))
+    elif url:
+        yield from _guessed(url)
+
+
+def _well_known(issuer: str) -> Iterator[tuple[str, str]]:
+    """Yield the two places of the metadata of *issuer*."""
+    parts = urlsplit(issuer)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    yield f"{origin}/.well-known/oauth-authorization-server{parts.path}", issuer  # RFC 8414 §3
+    yield f"{issuer}/.well-known/openid-configuration", issuer  # OpenID Connect Discovery §4
+
+
+def _guessed(token_url: str) -> Iterator[tuple[str, str]]:
     """Yield where the metadata of the server of *token_url* may be, the likeliest issuer first.
 
-    Nobody told us the issuer. It is the server's root, or a piece of the endpoint's path: Keycloak
-    has ``/realms/NAME``, Okta ``/oauth2/NAME``. A longer piece says more of whose it is.
+    The issuer is not known. It is the server's root, or the beginning of the endpoint's path:
+    Keycloak has ``/realms/NAME``, Okta ``/oauth2/NAME``. A longer path is more specific.
     """
     parts = urlsplit(token_url)
-    origin = f"{parts.scheme}://{parts.netloc}"
     segments = [each for each in parts.path.split("/") if each][:-1][:_DEEPEST_ISSUER]
     for length in range(len(segments), -1, -1):
         path = "".join(f"/{each}" for each in segments[:length])
-        issuer = origin + path
-        yield f"{origin}/.well-known/oauth-authorization-server{path}", issuer  # RFC 8414 §3
-        yield f"{issuer}/.well-known/openid-configuration", issuer  # OpenID Connect Discovery §4
+        yield from _well_known(f"{parts.scheme}://{parts.netloc}{path}")

@@ -1,4 +1,4 @@
-"""One real token request, and what came of it."""
+"""One real token request, and the lifetime and scope of the token that it returns."""
 
 from __future__ import annotations
 
@@ -7,60 +7,66 @@ from contextlib import suppress
 from typing import Any
 
 from tokenkeeper._renewal.attempt import fetch
-from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._runtime import provider_loop
-from tokenkeeper.doctor.examination import Visit
+from tokenkeeper.doctor.examination import Examination
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
 from tokenkeeper.doctor.time_limit import within
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
+from tokenkeeper.models import OAuth2Token
 from tokenkeeper.schedule import deadlines
 
-__all__ = ["ENOUGH_SECONDS", "look_at_credentials", "look_at_lifetime", "look_at_scope"]
+__all__ = ["ENOUGH_SECONDS", "check_credentials", "check_lifetime", "check_scope"]
 
 ENOUGH_SECONDS = 30.0
-"""What a renewal should have: as much as one request takes that hangs (``total_timeout``)."""
+"""The time a renewal should have: one request that hangs takes as long (``total_timeout``)."""
 
 
-def look_at_credentials(visit: Visit) -> Report:
-    """Have the provider ask for a token, once: a wrong secret must not lock an account."""
-    provider, clock = visit.subject.provider, visit.clock
+def check_credentials(examination: Examination) -> Report:
+    """Request a token, once: retries with a wrong secret could lock the account."""
+    provider, clock = examination.facts.provider, examination.clock
+    name = type(provider).__name__
 
-    def ask() -> tuple[CachedToken, float]:
+    def ask() -> tuple[OAuth2Token, float, float]:
         began = clock.monotonic()
-        return fetch(provider, None, sent=0, clock=clock, jitter=lambda: 0.0), began
+        cached = fetch(provider, None, sent=0, clock=clock, jitter=lambda: 0.0)
+        return cached.token, clock.monotonic() - began, cached.ends_at - began
 
     try:
-        visit.held, began = within(visit.timeout, ask)
+        token, took, lifetime = within(examination.timeout, ask)
     except OAuth2Error as error:
         problem = str(error).removeprefix(f"provider {provider.provider_name!r}: ")
         return Report(Step.CREDENTIALS, (failure(problem),), _facts(error))
     except TimeoutError:
         finding = failure(
-            f"no answer to the token request within {visit.timeout:g} s",
-            "look at the server; or allow more by --timeout",
+            f"no response to the token request within {examination.timeout:g} s",
+            "check whether the server is overloaded, or allow more time with --timeout",
         )
         return Report(Step.CREDENTIALS, (finding,))
-    except Exception as error:  # noqa: BLE001 - a provider of somebody's own may raise anything
-        # Its text may hold a secret.
-        finding = failure(f"{type(provider).__name__} raised {type(error).__name__}", "mend it")
+    except Exception as error:  # noqa: BLE001 - a custom provider may raise anything
+        # The text of the error may contain a secret.
+        finding = failure(
+            f"{name} raised {type(error).__name__}",
+            f"fix {name}; its acquire_token should raise TokenAcquisitionError",
+        )
         return Report(Step.CREDENTIALS, (finding,))
     finally:
-        _close(visit)
-    took = clock.monotonic() - began
-    # Servers count in whole seconds, and between ours and theirs a few moments have passed.
-    visit.lifetime = float(math.floor(visit.held.ends_at - began + 0.1))
+        _close(examination)
+    examination.token = token
+    # Servers count whole seconds, and their clock starts a moment after ours.
+    examination.lifetime = float(math.floor(lifetime + 0.1))
     return Report(
         Step.CREDENTIALS,
-        (ok(f"accepted: a {visit.held.token.token_type} token after {took:.2f} s"),),
-        {"token_type": visit.held.token.token_type, "took_seconds": round(took, 3)},
+        (ok(f"accepted: a {token.token_type} token after {took:.2f} s"),),
+        {"token_type": token.token_type, "took_seconds": round(took, 3)},
     )
 
 
-def _close(visit: Visit) -> None:
-    """Close a provider of somebody's own, which nobody else has and nobody asks again."""
-    if visit.subject.kind == "custom":
-        with suppress(Exception):  # what it raises says nothing of its tokens
-            within(visit.timeout, lambda: provider_loop.call(visit.subject.provider.close))
+def _close(examination: Examination) -> None:
+    """Close a custom provider, which was made for this examination only."""
+    provider = examination.facts.provider
+    if examination.facts.kind == "custom":
+        with suppress(Exception):  # an error of close() does not affect tokens
+            within(examination.timeout, lambda: provider_loop.call(provider.close))
 
 
 def _facts(error: OAuth2Error) -> dict[str, Any]:
@@ -75,66 +81,74 @@ def _facts(error: OAuth2Error) -> dict[str, Any]:
     }
 
 
-def look_at_lifetime(visit: Visit) -> Report:
-    """Tell when the token is renewed, and warn if there is little time for that."""
-    lifetime, buffer = visit.lifetime, visit.subject.provider.buffer_seconds
+def check_lifetime(examination: Examination) -> Report:
+    """Report when the token is renewed, and warn if that leaves little time."""
+    lifetime, buffer = examination.lifetime, examination.facts.provider.buffer_seconds
     times = deadlines(0.0, lifetime, buffer, 0.0)
-    facts = {
+    slack = times.dead_at - times.renew_at
+    measured = {
         "lifetime_seconds": lifetime,
         "buffer_seconds": buffer,
         "renewed_after_seconds": round(times.renew_at, 1),
+        "renewal_seconds": round(slack, 1),
     }
-    slack = times.dead_at - times.renew_at
-    facts["renewal_seconds"] = round(slack, 1)
     text = f"{lifetime:.0f} s; renewed after {times.renew_at:.0f} s"
-    assumed = visit.subject.assumed_lifetime
-    is_assumed = assumed is not None and abs(lifetime - assumed) <= 1  # no other member said it
-    if "expires_in" in visit.subject.unsaid and is_assumed:
+    if _is_assumed(examination):
         finding = warning(
-            f"{text}: that is assumed, as the server does not say (it sends no expires_in)",
-            "ask its operator how long tokens live, and set default_lifetime_seconds to that",
+            f"{text}. This lifetime is assumed: the server sends no expires_in",
+            "ask the server's operator how long tokens live, and set default_lifetime_seconds "
+            "to that",
         )
-        return Report(Step.LIFETIME, (finding,), facts | {"assumed": True})
+        return Report(Step.LIFETIME, (finding,), measured | {"assumed": True})
     if lifetime <= buffer:
         shrunk = times.ends_at - times.stale_at
         text += f" (the buffer of {buffer:g} s shrinks to {shrunk:.0f} s)"
     if slack >= ENOUGH_SECONDS:
-        return Report(Step.LIFETIME, (ok(text),), facts)
+        return Report(Step.LIFETIME, (ok(text),), measured)
     finding = warning(
-        f"{text}: a renewal has {slack:.0f} s, and callers wait in any outage that is longer",
-        "have the server grant longer lives",
+        f"{text}. A renewal has {slack:.0f} s, and callers wait during any longer outage",
+        "configure a longer token lifetime at the server",
     )
-    return Report(Step.LIFETIME, (finding,), facts)
+    return Report(Step.LIFETIME, (finding,), measured)
 
 
-def look_at_scope(visit: Visit) -> Report:
-    """Compare what was granted with what was asked for."""
-    asked = (visit.subject.scope or "").split()
-    token = visit.held.token if visit.held else None
+def _is_assumed(examination: Examination) -> bool:
+    """Return whether the server sent no lifetime, in ``expires_in`` or in another member."""
+    assumed = examination.facts.default_lifetime
+    if assumed is None or abs(examination.lifetime - assumed) > 1:
+        return False
+    return "expires_in" in examination.facts.omitted()
+
+
+def check_scope(examination: Examination) -> Report:
+    """Compare the scope that was granted with the scope that was requested."""
+    asked = (examination.facts.scope or "").split()
+    token = examination.token
     granted = (token.scope or "").split() if token else []
     missing = [each for each in asked if each not in granted]
     more = [each for each in granted if each not in asked]
-    facts: dict[str, Any] = {"asked": asked, "granted": granted}
+    measured: dict[str, Any] = {"asked": asked, "granted": granted}
     findings: list[Finding] = []
     if missing:
         findings.append(
             failure(
-                f"asked for {' '.join(asked)}, and not granted: {' '.join(missing)}",
-                "have the client permitted at the server, or ask for less",
+                f"not granted: {' '.join(missing)} (requested: {' '.join(asked)})",
+                "permit these scopes for the client at the server, or request fewer",
             )
         )
-    elif asked and "scope" in visit.subject.unsaid:
-        facts["assumed"] = True
+    elif asked and "scope" in examination.facts.omitted():
+        measured["assumed"] = True
         findings.append(
             note(
-                f"assumed, not granted by name: {' '.join(asked)} (the server names no scope, "
-                "which stands for what was asked for, RFC 6749 §5.1)"
+                f"assumed to be granted: {' '.join(asked)}. The server names no scope, which "
+                "means the one that was requested (RFC 6749 §5.1)"
             )
         )
     elif asked:
         findings.append(ok(f"all granted: {' '.join(asked)}"))
     elif not granted:
-        findings.append(ok("none asked for, and none named by the server"))
+        findings.append(ok("none requested, and none named by the server"))
     if more:
-        findings.append(note(f"granted {'beyond that' if asked else 'unasked'}: {' '.join(more)}"))
-    return Report(Step.SCOPE, tuple(findings), facts)
+        extra = "granted in addition" if asked else "granted without a request"
+        findings.append(note(f"{extra}: {' '.join(more)}"))
+    return Report(Step.SCOPE, tuple(findings), measured)

@@ -161,7 +161,7 @@ class TestCustomClasses:
         ] == [1]
 
     def test_secrets_in_a_description(self, run, own):
-        """The provider's secret is hidden, and so are values whose name says that they are secret."""
+        """The provider's secret is hidden, and so are values whose names suggest a secret."""
         provider, _ = self.examine(run, own(description={"a": "b"}))
         assert provider["description"] == {"a": "b", "key was": "[hidden]", "api_key": "[hidden]"}
         assert "in-clear" not in run("doctor", "--config", own(description={"a": "b"})).output

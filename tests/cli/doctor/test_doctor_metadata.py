@@ -43,8 +43,7 @@ class TestMetadata:
             ),
             (
                 {"token_endpoint_auth_methods_supported": ["private_key_jwt"]},
-                "client_secret_basic is not supported: "
-                "token_endpoint_auth_methods_supported lists private_key_jwt",
+                "is not supported: token_endpoint_auth_methods_supported lists private_key_jwt",
                 "token_endpoint_auth_method",
             ),
             (

@@ -48,7 +48,7 @@ class TestMetadata:
             ),
             (
                 {"grant_types_supported": ["authorization_code"]},
-                "client_credentials is not supported: grant_types_supported lists authorization_code",
+                "is not supported: grant_types_supported lists authorization_code",
                 "permit the grant type",
             ),
             (
@@ -59,7 +59,7 @@ class TestMetadata:
         ],
     )
     def test_metadata_that_does_not_match(self, describe, examine, server, changes, text, advice):
-        """Metadata that does not match the configuration is a warning; the token request decides."""
+        """Metadata that does not match the configuration is a warning, not a failure."""
         server.publish(**changes)
         describe()
         code, seen = examine()

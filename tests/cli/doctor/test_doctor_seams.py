@@ -12,9 +12,9 @@ SOURCES = sorted(Path(tokenkeeper.doctor.__file__).parent.glob("*.py"))
 def foreign_privates(tree):
     """Yield the private attributes in *tree* that belong to another object than ``self``."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and re.match("_(?!_)", node.attr):
-            if ast.unparse(node.value) not in ("self", "cls"):
-                yield ast.unparse(node)
+        is_private = isinstance(node, ast.Attribute) and re.match("_(?!_)", node.attr)
+        if is_private and ast.unparse(node.value) not in ("self", "cls"):
+            yield ast.unparse(node)
 
 
 def assigned_attributes(tree):

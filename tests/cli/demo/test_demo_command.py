@@ -163,7 +163,7 @@ def test_ctrl_c_is_clean():
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as child:
         assert child.stdout.readline().startswith("One keeper")
-        assert child.stdout.readline().startswith("As many callers")
+        assert child.stdout.readline().startswith("The same number")
         assert child.stdout.readline() == "\n"
         assert "token endpoint up" in child.stdout.readline()
         child.send_signal(signal.SIGINT)

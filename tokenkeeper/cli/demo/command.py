@@ -16,9 +16,27 @@ __all__ = ["demo"]
 
 
 @click.command(short_help="Watch one keeper at work while its server goes down.")
-@click.option("--seconds", type=Seconds(1, 86400), default=15.0, show_default=True)
-@click.option("--threads", type=click.IntRange(0, 1000), default=32, show_default=True)
-@click.option("--tasks", type=click.IntRange(0, 10000), default=200, show_default=True)
+@click.option(
+    "--seconds",
+    type=Seconds(1, 86400),
+    default=15.0,
+    show_default=True,
+    help="How long the demo runs.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(0, 1000),
+    default=32,
+    show_default=True,
+    help="How many threads call the API, on each side.",
+)
+@click.option(
+    "--tasks",
+    type=click.IntRange(0, 10000),
+    default=200,
+    show_default=True,
+    help="How many asyncio tasks call the API, on each side.",
+)
 @click.option(
     "--lifetime",
     type=Seconds(1, 3600),
@@ -26,7 +44,7 @@ __all__ = ["demo"]
     show_default=True,
     help="How many seconds each token lives.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end, only.")
+@click.option("--json", "as_json", is_flag=True, help="Print only one JSON object, at the end.")
 @click.pass_context
 def demo(
     ctx: click.Context, seconds: float, threads: int, tasks: int, lifetime: float, as_json: bool
@@ -35,7 +53,7 @@ def demo(
 
     Starts authorization servers with a protected API on loopback, and callers of the API: one
     half shares a keeper, the other half uses naive clients that each request their own tokens.
-    Exits with 1 if one of the keeper's tokens was expired or refused.
+    Exits with 1 if the keeper breaks a promise: if one of its tokens is refused, for example.
     """
     # Not at the top: `get` needs neither rich nor a server.
     from tokenkeeper.cli.demo import scenario, screen

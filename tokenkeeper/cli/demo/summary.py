@@ -18,7 +18,7 @@ def introduction(plan: Plan) -> str:
     return (
         f"One keeper serves {_callers(plan)} for {plan.seconds:g} s; each token lives "
         f"{plan.lifetime_seconds:g} s.\n"
-        "As many callers each use a naive client. The token endpoint goes down once."
+        "The same number uses naive clients. Midway, the token endpoints go down."
     )
 
 

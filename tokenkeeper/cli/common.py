@@ -15,8 +15,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from tokenkeeper._support.escaping import escaped, escaped_lines
-from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.source import Source
+from tokenkeeper.cli.stored_provider import KeptProvider
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
 __all__ = [

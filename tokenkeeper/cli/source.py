@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.kept import KeptProvider
-from tokenkeeper.cli.shelf import Shelf
+from tokenkeeper.cli.store import Shelf
+from tokenkeeper.cli.stored_provider import KeptProvider
 from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.config.discovery import Discovery, warn_about
 from tokenkeeper.config.problems import Problem, as_error
@@ -86,7 +86,7 @@ class Source:
         :raises InvalidConfigurationError: if nothing can be read at all.
         """
         discovery = self.discovery()
-        names = list(names)
+        names = list(dict.fromkeys(names))
         problems: dict[str, list[Problem]] = {}
 
         def read() -> dict[str, ProviderSpec]:
@@ -98,8 +98,8 @@ class Source:
                 if each.problems:
                     problems.setdefault(each.name, []).extend(each.problems)
             # Of two providers with the same name, neither is valid.
-            specs = [each.spec for each in found if each.spec and each.name not in problems]
-            return {spec.provider_name: spec for spec in specs}
+            valid = {each.name: each.spec for each in found if each.name not in problems}
+            return {name: spec for name in names or valid if (spec := valid.get(name))}
 
         # A mistake in one provider does not affect the others.
         providers = Configuration(read).providers

@@ -16,8 +16,8 @@ from tokenkeeper.cli.common import (
     timeout_option,
     words_for_problems,
 )
-from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.source import NOTHING_IS_KEPT, Source
+from tokenkeeper.cli.stored_provider import KeptProvider
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import TokenAcquisitionError, TokenWaitTimeoutError
 from tokenkeeper.keeper import TokenKeeper

@@ -76,8 +76,8 @@ class Discovery:
     def find(self, names: Iterable[str] = ()) -> list[Discovered]:
         """Return each provider that is described, valid or not, without emitting warnings.
 
-        :param names: the providers to return, in this order; all by default. A client that the
-            environment describes takes any name.
+        :param names: the providers to return; all by default. A client that the environment
+            describes takes any name.
         :raises UnknownProviderError: if a file or mapping describes no provider of a name.
         :raises InvalidConfigurationError: if a file can't be read, or describes nothing, or the
             extra to read it is not installed.
@@ -113,19 +113,19 @@ class Discovery:
         return read_blocks(self._last, self._environment)
 
     def _named(self, found: list[Discovered], names: list[str]) -> list[Discovered]:
-        """Return those of *found* that *names* names, in the order of *names*."""
+        """Return those of *found* whose name is in *names*, in the order of the file."""
         known = list(dict.fromkeys(each.name for each in found))
         for name in names:
             if name not in known:
                 nearest = difflib.get_close_matches(name, known, n=1)
                 advice = f" Did you mean {nearest[0]!r}?" if nearest else ""
                 raise UnknownProviderError(
-                    f"{escaped(self.path.name if self.path else 'the configuration')} does not "
-                    f"describe a provider {name!r}.{advice} It describes "
+                    f"{escaped(self.path.name if self.path else 'the configuration')} describes "
+                    f"no provider {name!r}.{advice} It has "
                     f"{', '.join(map(escaped, known)) or 'none'}",
                     provider_name=name,
                 )
-        return [each for name in names for each in found if each.name == name]
+        return [each for each in found if each.name in names]
 
 
 def warn_about(found: Iterable[Discovered]) -> None:

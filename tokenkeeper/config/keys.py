@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import AliasChoices, BaseModel, Field
 
+from tokenkeeper.config.problems import shortened
 from tokenkeeper.providers.kinds import nearest_to
 
 __all__ = ["OLD_KEYS", "keys_of", "spelled", "unknown_key"]
@@ -31,4 +32,4 @@ def unknown_key(key: str, owner: str, names: Iterable[str]) -> str:
     """Return the message for *key*, which is not one of the *names* that *owner* accepts."""
     nearest = nearest_to(key, names)
     advice = f". Did you mean {OLD_KEYS.get(nearest, nearest)!r}?" if nearest else ""
-    return f"unknown key {key!r} for {owner}{advice}"
+    return f"unknown key {shortened(key)!r} for {owner}{advice}"

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["KeyPath", "Problem", "Problems", "as_error", "as_text"]
+__all__ = ["KeyPath", "Problem", "Problems", "as_error", "as_text", "shortened"]
 
 KeyPath = tuple[str | int, ...]
 """The keys and indexes that lead from the top of a configuration to a value."""
@@ -50,9 +50,14 @@ def as_text(path: KeyPath) -> str:
         if isinstance(step, int):
             text += f"[{step}]"
         else:
-            name = escaped(step if len(step) <= _LONGEST_KEY else f"{step[:_LONGEST_KEY]}...")
+            name = escaped(shortened(step))
             text += f".{name}" if text else name
     return text
+
+
+def shortened(key: str) -> str:
+    """Return *key*, or its beginning if it is too long for a message."""
+    return key if len(key) <= _LONGEST_KEY else f"{key[:_LONGEST_KEY]}..."
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Problems:
 
     def __iter__(self) -> Iterator[Problem]:
         for path, line in self._duplicates:
-            duplicate = _Mistake(f": duplicate key {path[-1]!r}", path[:-1])
+            duplicate = _Mistake(f": duplicate key {shortened(str(path[-1]))!r}", path[:-1])
             yield self._problem(path, line, duplicate)
         for path, mistake in self._found.items():
             yield self._problem(path, self._line(path), mistake)

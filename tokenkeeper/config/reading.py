@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenkeeper.config.block_spec import BlockSpec
 from tokenkeeper.config.bounds import TooMuchError, check_values
+from tokenkeeper.config.construction import UnknownArgumentError
 from tokenkeeper.config.document import SECTION, Document
 from tokenkeeper.config.exposure import exposures_in, readable_document
 from tokenkeeper.config.files import check_trusted, located, read_secret
@@ -88,6 +89,8 @@ def _spec_of(
     spec = BlockSpec(block, secret, directory)
     try:
         spec.make_provider()
+    except UnknownArgumentError as error:
+        problems.add_key((*path, str(error.field)), str(error))
     except InvalidConfigurationError as error:  # a mistake that only the provider finds
         what = str(error).removeprefix(f"provider {block.provider_name!r}: ")
         problems.add((*path, *filter(None, [error.field])), what.removeprefix(f"{error.field} "))

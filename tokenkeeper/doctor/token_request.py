@@ -6,7 +6,7 @@ import math
 from contextlib import suppress
 from typing import Any
 
-from tokenkeeper._renewal.attempt import fetch
+from tokenkeeper._renewal.attempt import request_token
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper.doctor.examination import Examination
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
@@ -28,7 +28,7 @@ def check_credentials(examination: Examination) -> Report:
 
     def ask() -> tuple[OAuth2Token, float, float]:
         began = clock.monotonic()
-        cached = fetch(provider, None, sent=0, clock=clock, jitter=lambda: 0.0)
+        cached = request_token(provider, None, sent=0, clock=clock, jitter=lambda: 0.0)
         return cached.token, clock.monotonic() - began, cached.ends_at - began
 
     try:

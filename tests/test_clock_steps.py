@@ -6,9 +6,9 @@ import pytest
 from kit import internals
 
 from tokenkeeper import TokenAcquisitionError, TokenKeeper
+from tokenkeeper._renewal.cached_token import SPREAD_AFTER_STEP_SECONDS
+from tokenkeeper._runtime.clock_steps import ClockStep, ClockSteps
 from tokenkeeper.clock import Instant, instant
-from tokenkeeper.clock_steps import ClockStep, ClockSteps
-from tokenkeeper.held import SPREAD_AFTER_STEP_SECONDS
 from tokenkeeper.testing import SteppedClock
 
 BUFFER_BEGINS, DEAD, ENDS = 3300.0, 3590.0, 3600.0
@@ -178,7 +178,7 @@ class TestTheRefresher:
 
 
 def _fetched(source, keeper):
-    from tokenkeeper.fetch import fetch
+    from tokenkeeper._renewal.attempt import fetch
 
     return fetch(source, None, sent=99, clock=source.clock, jitter=lambda: 0.0)
 

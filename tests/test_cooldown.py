@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tokenkeeper.cooldown import Cooldown
+from tokenkeeper._renewal.cooldown import Cooldown
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.retry import RetryPolicy
 from tokenkeeper.testing import SteppedClock

@@ -9,8 +9,8 @@ import anyio
 import pytest
 import trio
 
+from tokenkeeper._renewal.flight import Flight
 from tokenkeeper.exceptions import KeeperClosedError, TokenAcquisitionError
-from tokenkeeper.flight import Flight
 
 
 def test_threads_wait_for_the_result():

@@ -7,8 +7,8 @@ import pytest
 from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenKeeper
-from tokenkeeper.refresher import Refresher
-from tokenkeeper.workers import Workers
+from tokenkeeper._runtime.scheduler import Scheduler
+from tokenkeeper._runtime.workers import Workers
 
 
 def gevent(monkeypatch, *patched):
@@ -108,9 +108,9 @@ def test_threads(patch_late, clock):
     """Neither a refresher, nor a worker, nor the library's loop is started."""
     patch, words = patch_late
     patch()
-    workers, refresher = Workers(1), Refresher(clock, lambda key: None)
+    workers, scheduler = Workers(1), Scheduler(clock, lambda key: None)
     for start in (
-        refresher.start,
+        scheduler.start,
         lambda: workers.submit(lambda: None),
         internals.new_provider_loop().start,
     ):

@@ -30,18 +30,18 @@ from tokenkeeper import (
     TokenKeeper,
     UnknownProviderError,
 )
-from tokenkeeper.checks import shown_url
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.need import Need
+from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._support.checks import shown_url
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.held import HeldToken
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations.requests import _Answer
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.transport import HttpTransport, _Authorization
 from tokenkeeper.providers.azure import _MsalHttp
-from tokenkeeper.renewal import Renewal
 from tokenkeeper.testing import StaticProvider
-from tokenkeeper.wish import Wish
 
 URL = f"https://id.example/token?client_secret={SECRET}"
 
@@ -52,7 +52,7 @@ def token():
 
 def held():
     known = {"access_token": TOKEN, "token": token()}
-    return HeldToken(*[known.get(field.name, 0) for field in dataclasses.fields(HeldToken)])
+    return CachedToken(*[known.get(field.name, 0) for field in dataclasses.fields(CachedToken)])
 
 
 def config():
@@ -89,7 +89,7 @@ HOLDERS = {
     "expected": lambda: Expected("api", 0.0, "read", [SECRET]),
     "http answer": lambda: HttpAnswer(200, {"x": TOKEN}, TOKEN.encode()),
     "authorization": lambda: _Authorization(SECRET),
-    "wish": lambda: Wish("api", 1, refused=TOKEN),
+    "wish": lambda: Need("api", 1, refused=TOKEN),
     "hidden": lambda: Hidden(SECRET),
 }
 

@@ -9,8 +9,8 @@ import threading
 
 import pytest
 
-from tokenkeeper.hiding import without_frames
-from tokenkeeper.interruptions import interruption_in, is_interruption
+from tokenkeeper._runtime.interruptions import interruption_in, is_interruption
+from tokenkeeper._support.hiding import without_frames
 
 needs_signals = pytest.mark.skipif(
     not hasattr(signal, "SIGUSR1"), reason="this platform has no signal to spare"

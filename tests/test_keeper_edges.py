@@ -6,8 +6,8 @@ import pytest
 from kit import internals
 
 from tokenkeeper import OAuth2Token, RetryPolicy, TokenAcquisitionError, TokenKeeper
-from tokenkeeper.cooldown import Cooldown
-from tokenkeeper.fetch import fetch
+from tokenkeeper._renewal.attempt import fetch
+from tokenkeeper._renewal.cooldown import Cooldown
 from tokenkeeper.testing import SteppedClock
 
 OUTAGE = TokenAcquisitionError("down", status_code=503, transient=True)

@@ -14,7 +14,7 @@ from tokenkeeper import (
     TokenKeeper,
     TokenWaitTimeoutError,
 )
-from tokenkeeper.renewal import Renewal
+from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper.testing import SteppedClock
 
 

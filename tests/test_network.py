@@ -10,8 +10,8 @@ import pytest
 import requests
 import urllib3
 
+from tokenkeeper._support.network import NETWORK_REASONS, network_reason
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.network import NETWORK_REASONS, network_reason
 from tokenkeeper.retry import as_oauth2_error
 
 

@@ -6,7 +6,7 @@ import pytest
 from kit import internals
 
 from tokenkeeper import TokenKeeper
-from tokenkeeper.renewal import Renewal
+from tokenkeeper._renewal.renewal import Renewal
 
 
 @pytest.fixture

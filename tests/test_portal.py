@@ -7,7 +7,7 @@ import anyio
 import pytest
 from kit import internals
 
-from tokenkeeper import portal
+from tokenkeeper._runtime import provider_loop
 
 
 async def where():
@@ -16,14 +16,16 @@ async def where():
 
 def test_plain_functions_run_where_they_are_called():
     """A plain function is called as it is."""
-    assert portal.call(threading.get_ident) == threading.get_ident()
-    assert portal.call(divmod, 7, 2) == (3, 1)
+    assert provider_loop.call(threading.get_ident) == threading.get_ident()
+    assert provider_loop.call(divmod, 7, 2) == (3, 1)
 
 
 def test_one_loop_for_the_process():
     """Coroutines from many threads all run on one loop, on a thread of the library."""
     seen = []
-    threads = [threading.Thread(target=lambda: seen.append(portal.call(where))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: seen.append(provider_loop.call(where))) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -35,7 +37,7 @@ def test_one_loop_for_the_process():
 
 def test_awaitables_are_finished_on_the_loop():
     """A plain function that returns an awaitable counts as async."""
-    assert portal.call(lambda: where())[0] == "tokenkeeper-loop"
+    assert provider_loop.call(lambda: where())[0] == "tokenkeeper-loop"
 
 
 def test_errors_come_back():
@@ -45,17 +47,17 @@ def test_errors_come_back():
         raise LookupError("gone")
 
     with pytest.raises(LookupError, match="gone"):
-        portal.call(fail)
+        provider_loop.call(fail)
 
 
 def test_knows_its_own_thread():
     """The loop's thread is told from others."""
 
     async def inside():
-        return portal.on_portal_thread()
+        return provider_loop.on_provider_loop()
 
-    assert portal.call(inside) is True
-    assert portal.on_portal_thread() is False
+    assert provider_loop.call(inside) is True
+    assert provider_loop.on_provider_loop() is False
 
 
 def test_a_loop_that_does_not_start(monkeypatch):

@@ -14,8 +14,8 @@ from tokenkeeper import (
     TokenKeeper,
     TokenRejectedError,
 )
+from tokenkeeper._renewal.rejections import QUICK_RENEWALS
 from tokenkeeper.events import RenewalFailed, TokenCleared, TokenRefused, TokenRejected
-from tokenkeeper.rejections import QUICK_RENEWALS
 from tokenkeeper.testing import EventRecorder
 
 OUTAGE = TokenAcquisitionError("down", status_code=503, transient=True)

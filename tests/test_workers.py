@@ -8,8 +8,8 @@ from functools import partial
 
 import pytest
 
-from tokenkeeper import workers as workers_module
-from tokenkeeper.workers import Workers
+from tokenkeeper._runtime import workers as workers_module
+from tokenkeeper._runtime.workers import Workers
 
 
 @pytest.fixture

@@ -26,11 +26,17 @@ if TYPE_CHECKING:
     )
     from tokenkeeper.keeper import TokenKeeper
     from tokenkeeper.manager import OAuth2TokenManager, get_default_manager
-    from tokenkeeper.models import OAuth2Config, OAuth2Token
+    from tokenkeeper.models import (
+        Health,
+        OAuth2Config,
+        OAuth2Token,
+        ProviderHealth,
+        ReloadResult,
+        TokenInfo,
+    )
     from tokenkeeper.providers.azure import AzureADProvider
     from tokenkeeper.providers.base import BaseOAuth2Provider
     from tokenkeeper.providers.generic import GenericOAuth2Provider
-    from tokenkeeper.reports import Health, ProviderHealth, ReloadResult, TokenInfo
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = [
@@ -76,11 +82,17 @@ _HOMES = {
     ),
     "keeper": ("TokenKeeper",),
     "manager": ("OAuth2TokenManager", "get_default_manager"),
-    "models": ("OAuth2Config", "OAuth2Token"),
+    "models": (
+        "Health",
+        "OAuth2Config",
+        "OAuth2Token",
+        "ProviderHealth",
+        "ReloadResult",
+        "TokenInfo",
+    ),
     "providers.azure": ("AzureADProvider",),
     "providers.base": ("BaseOAuth2Provider",),
     "providers.generic": ("GenericOAuth2Provider",),
-    "reports": ("Health", "ProviderHealth", "ReloadResult", "TokenInfo"),
     "retry": ("RetryPolicy",),
 }
 _HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from tokenkeeper.fork import notice_fork, renew_after_fork
+from tokenkeeper._runtime.fork import notice_fork, renew_after_fork
 from tokenkeeper.keeper import TokenKeeper, checked_keeper
 
 __all__ = ["get_default_keeper", "set_default_keeper"]

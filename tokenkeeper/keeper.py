@@ -16,8 +16,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
-from tokenkeeper import portal
-from tokenkeeper.arguments import (
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.coordinator import Coordinator
+from tokenkeeper._renewal.need import Need
+from tokenkeeper._renewal.registry import checked_provider
+from tokenkeeper._renewal.reload import reload
+from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._runtime import provider_loop
+from tokenkeeper._runtime.background import Background
+from tokenkeeper._runtime.fork import notice_fork, renew_after_fork
+from tokenkeeper._runtime.interruptions import interruption_in
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.arguments import (
     check_clock,
     check_flag,
     check_instance,
@@ -27,28 +37,17 @@ from tokenkeeper.arguments import (
     checked_callable,
     checked_hooks,
 )
+from tokenkeeper._support.hiding import without_arguments
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.config.configuration import Configuration
-from tokenkeeper.crew import Crew
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     TokenAcquisitionError,
 )
-from tokenkeeper.fork import notice_fork, renew_after_fork
-from tokenkeeper.held import HeldToken
-from tokenkeeper.hiding import without_arguments
-from tokenkeeper.interruptions import interruption_in
-from tokenkeeper.models import OAuth2Token
+from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.registry import checked_provider
-from tokenkeeper.reload import reload
-from tokenkeeper.renewal import Renewal
-from tokenkeeper.renewals import Renewals
-from tokenkeeper.reports import Health, ReloadResult, TokenInfo
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
-from tokenkeeper.travel import StaysHere
-from tokenkeeper.wish import Wish
 
 if TYPE_CHECKING:
     from tokenkeeper.integrations.requests import KeeperAuth
@@ -70,7 +69,7 @@ class KeeperOptions(TypedDict, total=False):
     hooks: Iterable[EventHook]
 
 
-class TokenKeeper(StaysHere):
+class TokenKeeper(NotPicklable):
     """Owns the access tokens of a process: ask by name, get a valid one at once.
 
     Every method may be called from any thread. The first token of a provider is fetched when it
@@ -93,7 +92,15 @@ class TokenKeeper(StaysHere):
 
     # Not for the memory: attributes are read faster this way. A __dict__ beside them leaves users
     # free to subclass, and to patch a method in their tests.
-    __slots__ = ("__dict__", "__weakref__", "_clock", "_crew", "_held", "_now", "_renewals")
+    __slots__ = (
+        "__dict__",
+        "__weakref__",
+        "_background",
+        "_cached",
+        "_clock",
+        "_coordinator",
+        "_now",
+    )
 
     def __init__(
         self,
@@ -113,7 +120,7 @@ class TokenKeeper(StaysHere):
         check_clock(clock)
         checked_callable(jitter, "jitter", "random.random")
         self._clock = clock
-        self._renewals = Renewals(
+        self._coordinator = Coordinator(
             background=background,
             max_workers=max_workers,
             cooldown_seconds=cooldown_seconds,
@@ -122,13 +129,13 @@ class TokenKeeper(StaysHere):
             jitter=jitter,
             hooks=checked_hooks(hooks),
         )
-        self._now = self._renewals.now
-        self._held = self._renewals.held
-        self._crew = self._renewals.crew
+        self._now = self._coordinator.now
+        self._cached = self._coordinator.cached
+        self._background = self._coordinator.background
         self._configuration: Configuration[Any] | None = None
-        renew_after_fork(self._renewals)
+        renew_after_fork(self._coordinator)
         _keepers.add(self)
-        weakref.finalize(self, _abandon, self._crew).atexit = False
+        weakref.finalize(self, _abandon, self._background).atexit = False
 
     # ---- tokens
 
@@ -148,21 +155,21 @@ class TokenKeeper(StaysHere):
         :raises KeeperClosedError: after :meth:`close`.
         """
         try:
-            held = self._held[provider_name]
+            cached = self._cached[provider_name]
             now = self._now  # CPython 3.11 calls a local faster than an attribute
-            if now() < held.stale_at and not force_refresh:
-                return held.access_token
-            crew, moment = self._crew, now()
+            if now() < cached.stale_at and not force_refresh:
+                return cached.access_token
+            background, moment = self._background, now()
             if (
-                moment < held.dead_at
+                moment < cached.dead_at
                 and not force_refresh
-                and (moment < crew.trusted_until or crew.in_background())
+                and (moment < background.trusted_until or background.ensure_running())
             ):
-                return held.access_token
+                return cached.access_token
         except (KeyError, TypeError):  # TypeError: a name that cannot be one, such as a list
             pass
-        wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
-        return self._wait_for(self._renewals.ask(wish), wish).access_token
+        need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
+        return self._wait_for(self._coordinator.ask(need), need).access_token
 
     def get_oauth2_token(
         self, provider_name: str, force_refresh: bool = False, timeout: float | None = None
@@ -172,8 +179,8 @@ class TokenKeeper(StaysHere):
         For clients that hold on to a token for as long as it lives. Whoever asks each time, as is
         meant, wants :meth:`get_token`. Raises what that raises.
         """
-        wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
-        return self._wait_for(self._renewals.ask(wish), wish).token
+        need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
+        return self._wait_for(self._coordinator.ask(need), need).token
 
     @without_arguments
     def renew_refused(
@@ -192,13 +199,13 @@ class TokenKeeper(StaysHere):
         Also raises what :meth:`get_token` raises.
         """
         check_name(refused_token, "refused_token")
-        wish = self._renewals.wish(provider_name, refused=refused_token, timeout=timeout)
-        return self._wait_for(self._renewals.ask(wish), wish).access_token
+        need = self._coordinator.need(provider_name, refused=refused_token, timeout=timeout)
+        return self._wait_for(self._coordinator.ask(need), need).access_token
 
     def refresh_all(self) -> dict[str, bool]:
         """Renew every cached token, side by side, and say per name whether that worked."""
-        asked = self._renewals.ask_for_all()
-        return {wish.provider_name: self._worked(wish, answer) for wish, answer in asked}
+        asked = self._coordinator.ask_for_all()
+        return {need.provider_name: self._worked(need, answer) for need, answer in asked}
 
     def clear_token(self, provider_name: str | None = None) -> None:
         """Forget the token of *provider_name*, or all of them, and what was refused.
@@ -207,7 +214,7 @@ class TokenKeeper(StaysHere):
 
         :raises UnknownProviderError: if no provider has that name.
         """
-        self._renewals.clear(provider_name)
+        self._coordinator.clear(provider_name)
 
     def get_cached_token_info(self, provider_name: str) -> TokenInfo | None:
         """Return diagnostics of a cached token, without a secret; ``None`` if there is none.
@@ -219,7 +226,7 @@ class TokenKeeper(StaysHere):
 
         :raises UnknownProviderError: if no provider has that name.
         """
-        return self._renewals.describe(provider_name)
+        return self._coordinator.describe(provider_name)
 
     def health(self) -> Health:
         """Return whether callers can be served, for a readiness probe; without a secret.
@@ -238,7 +245,7 @@ class TokenKeeper(StaysHere):
         asks for its token again, so a probe that keeps callers away should ask by itself:
         ``get_token(name, timeout=1)`` at first.
         """
-        return self._renewals.health()
+        return self._coordinator.health()
 
     def add_hook(self, hook: EventHook) -> None:
         """Have *hook* called with what happens to tokens from now on.
@@ -247,7 +254,7 @@ class TokenKeeper(StaysHere):
 
         :raises InvalidConfigurationError: if it can't be called.
         """
-        self._renewals.hooks.add(checked_callable(hook, "hooks", "a function of one event"))
+        self._coordinator.hooks.add(checked_callable(hook, "hooks", "a function of one event"))
 
     # ---- providers
 
@@ -256,18 +263,18 @@ class TokenKeeper(StaysHere):
 
         :raises InvalidConfigurationError: if the name is taken, or *provider* is no provider.
         """
-        self._renewals.add(checked_provider(provider))
+        self._coordinator.add(checked_provider(provider))
 
     def remove_provider(self, provider_name: str) -> None:
         """Forget the provider *provider_name* and its token, and close it.
 
         :raises UnknownProviderError: if no provider has that name.
         """
-        portal.call(self._renewals.remove(provider_name).close)
+        provider_loop.call(self._coordinator.remove(provider_name).close)
 
     def list_providers(self) -> list[str]:
         """Return the registered names, in the order of their registration."""
-        return self._renewals.names()
+        return self._coordinator.names()
 
     # ---- at work in other libraries
 
@@ -354,7 +361,7 @@ class TokenKeeper(StaysHere):
                 "this keeper was not made from a configuration: use TokenKeeper.from_config()"
             )
         notice_fork()  # the configuration has locks of its own
-        return reload(self._renewals, self._configuration, self.add_provider)
+        return reload(self._coordinator, self._configuration, self.add_provider)
 
     # ---- the end
 
@@ -365,9 +372,9 @@ class TokenKeeper(StaysHere):
         every later call. A request that hangs is waited for one second, then left to its end.
         """
         handled_before = sys.exception()
-        for provider in self._renewals.close(timeout=1.0):
+        for provider in self._coordinator.close(timeout=1.0):
             try:
-                portal.call(provider.close)
+                provider_loop.call(provider.close)
             except Exception as error:  # noqa: BLE001 - the next provider is to be closed all the same
                 if struck := interruption_in(error, handled_before):
                     raise struck  # noqa: B904 - as it was thrown
@@ -376,7 +383,7 @@ class TokenKeeper(StaysHere):
     @property
     def is_closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._renewals.registry.closed
+        return self._coordinator.registry.closed
 
     def __enter__(self) -> Self:
         return self
@@ -390,28 +397,28 @@ class TokenKeeper(StaysHere):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} with {len(self._renewals.registry)} providers>"
+        return f"<{type(self).__name__} with {len(self._coordinator.registry)} providers>"
 
     # ---- waiting
 
-    def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> HeldToken:
+    def _wait_for(self, answer: CachedToken | Renewal, need: Need) -> CachedToken:
         """Block until *wish* is granted, or raise why it is not."""
-        while not isinstance(answer, HeldToken):
-            if portal.on_portal_thread():
+        while not isinstance(answer, CachedToken):
+            if provider_loop.on_provider_loop():
                 raise TokenAcquisitionError(
-                    f"provider {wish.provider_name!r}: an async def provider must not block its "
+                    f"provider {need.provider_name!r}: an async def provider must not block its "
                     "event loop: await OAuth2TokenManager.get_token() there",
-                    provider_name=wish.provider_name,
+                    provider_name=need.provider_name,
                     transient=False,
                 )
-            if not answer.wait(wish.patience(self._clock)):
-                raise wish.out_of_time()
-            answer = self._renewals.outcome(answer, wish)
+            if not answer.wait(need.remaining_wait(self._clock)):
+                raise need.out_of_time()
+            answer = self._coordinator.outcome(answer, need)
         return answer
 
-    def _worked(self, wish: Wish, answer: HeldToken | Renewal) -> bool:
+    def _worked(self, need: Need, answer: CachedToken | Renewal) -> bool:
         try:
-            self._wait_for(answer, wish)
+            self._wait_for(answer, need)
         except (TokenAcquisitionError, InvalidConfigurationError):
             return False
         return True
@@ -447,11 +454,11 @@ def checked_pair(keeper: object, provider_name: object, timeout: object = None) 
 _keepers: weakref.WeakSet[TokenKeeper] = weakref.WeakSet()
 
 
-def _abandon(crew: Crew) -> None:
+def _abandon(background: Background) -> None:
     # The garbage collector calls this anywhere, even inside a lock that leave() wants, and even
     # inside threading's own. Only a bare new thread is sure to hold none of them.
     with suppress(RuntimeError):  # the interpreter is ending, and its threads with it
-        _thread.start_new_thread(crew.leave, (0.0,))
+        _thread.start_new_thread(background.leave, (0.0,))
 
 
 @atexit.register
@@ -459,4 +466,4 @@ def _go_inline() -> None:
     # Threads that are told to go before the interpreter is torn down print nothing while it is.
     # The keepers stay open: daemon threads of the application may use them to the last moment.
     for keeper in list(_keepers):
-        keeper._crew.go_inline(timeout=0.2)  # noqa: SLF001 - module and class are one
+        keeper._background.go_inline(timeout=0.2)  # noqa: SLF001 - module and class are one

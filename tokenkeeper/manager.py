@@ -12,19 +12,18 @@ import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
-from tokenkeeper.arguments import check_name
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.need import Need
+from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.arguments import check_name
+from tokenkeeper._support.hiding import without_arguments_async
 from tokenkeeper.default import get_default_keeper
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
-from tokenkeeper.held import HeldToken
-from tokenkeeper.hiding import without_arguments_async
 from tokenkeeper.keeper import KeeperOptions, TokenKeeper, checked_keeper
-from tokenkeeper.models import OAuth2Token
+from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.renewal import Renewal
-from tokenkeeper.reports import Health, ReloadResult, TokenInfo
-from tokenkeeper.travel import StaysHere
-from tokenkeeper.wish import Wish
 
 __all__ = ["OAuth2TokenManager", "get_default_manager"]
 
@@ -34,7 +33,7 @@ INLINE_THREADS = 64
 """Threads at most, for each event loop, that renew for a keeper without a background."""
 
 
-class OAuth2TokenManager(StaysHere):
+class OAuth2TokenManager(NotPicklable):
     """Asks a :class:`~tokenkeeper.TokenKeeper` for tokens without blocking an event loop.
 
     It holds no token itself, so one manager serves any number of event loops and threads, and
@@ -47,21 +46,21 @@ class OAuth2TokenManager(StaysHere):
     __slots__ = (
         "__dict__",
         "__weakref__",
+        "_background",
+        "_cached",
         "_clock",
-        "_crew",
-        "_held",
+        "_coordinator",
         "_keeper",
         "_now",
-        "_renewals",
     )
 
     def __init__(self, keeper: TokenKeeper | None = None) -> None:
         self._keeper = TokenKeeper() if keeper is None else checked_keeper(keeper)
-        self._renewals = self._keeper._renewals  # noqa: SLF001 - two fronts, one core
-        self._held = self._renewals.held
-        self._crew = self._renewals.crew
-        self._clock = self._renewals.clock
-        self._now = self._renewals.now
+        self._coordinator = self._keeper._coordinator  # noqa: SLF001 - two fronts, one core
+        self._cached = self._coordinator.cached
+        self._background = self._coordinator.background
+        self._clock = self._coordinator.clock
+        self._now = self._coordinator.now
 
     @property
     def keeper(self) -> TokenKeeper:
@@ -76,28 +75,28 @@ class OAuth2TokenManager(StaysHere):
         With a valid token at hand this does not yield to the event loop.
         """
         try:
-            held = self._held[provider_name]
+            cached = self._cached[provider_name]
             now = self._now
-            if now() < held.stale_at and not force_refresh:
-                return held.access_token
-            crew, moment = self._crew, now()
+            if now() < cached.stale_at and not force_refresh:
+                return cached.access_token
+            background, moment = self._background, now()
             if (
-                moment < held.dead_at
+                moment < cached.dead_at
                 and not force_refresh
-                and (moment < crew.trusted_until or crew.in_background())
+                and (moment < background.trusted_until or background.ensure_running())
             ):
-                return held.access_token
+                return cached.access_token
         except (KeyError, TypeError):  # TypeError: a name that cannot be one, such as a list
             pass
-        wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
-        return (await self._wait_for(await self._ask(wish), wish)).access_token
+        need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
+        return (await self._wait_for(await self._ask(need), need)).access_token
 
     async def get_oauth2_token(
         self, provider_name: str, force_refresh: bool = False, timeout: float | None = None
     ) -> OAuth2Token:
         """Return a token with its end and its scope: :meth:`TokenKeeper.get_oauth2_token`."""
-        wish = self._renewals.wish(provider_name, force=force_refresh, timeout=timeout)
-        return (await self._wait_for(await self._ask(wish), wish)).token
+        need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
+        return (await self._wait_for(await self._ask(need), need)).token
 
     @without_arguments_async
     async def renew_refused(
@@ -105,13 +104,13 @@ class OAuth2TokenManager(StaysHere):
     ) -> str:
         """Return a token in the place of a refused one: :meth:`TokenKeeper.renew_refused`."""
         check_name(refused_token, "refused_token")
-        wish = self._renewals.wish(provider_name, refused=refused_token, timeout=timeout)
-        return (await self._wait_for(await self._ask(wish), wish)).access_token
+        need = self._coordinator.need(provider_name, refused=refused_token, timeout=timeout)
+        return (await self._wait_for(await self._ask(need), need)).access_token
 
     async def refresh_all(self) -> dict[str, bool]:
         """Renew every cached token: :meth:`TokenKeeper.refresh_all`."""
-        asked = await self._off_loop_if_inline(self._renewals.ask_for_all)
-        return {wish.provider_name: await self._worked(wish, answer) for wish, answer in asked}
+        asked = await self._off_loop_if_inline(self._coordinator.ask_for_all)
+        return {need.provider_name: await self._worked(need, answer) for need, answer in asked}
 
     def clear_token(self, provider_name: str | None = None) -> None:
         """Forget one token, or all: :meth:`TokenKeeper.clear_token`."""
@@ -178,27 +177,27 @@ class OAuth2TokenManager(StaysHere):
 
     # ---- waiting
 
-    async def _ask(self, wish: Wish) -> HeldToken | Renewal:
-        return await self._off_loop_if_inline(partial(self._renewals.ask, wish))
+    async def _ask(self, need: Need) -> CachedToken | Renewal:
+        return await self._off_loop_if_inline(partial(self._coordinator.ask, need))
 
     async def _off_loop_if_inline(self, call: Callable[[], T]) -> T:
         """Call what only notes down a renewal on the loop, and what flies one inline off it."""
-        return call() if self._crew.background else await _off_loop(call)
+        return call() if self._background.is_enabled else await _off_loop(call)
 
-    async def _wait_for(self, answer: HeldToken | Renewal, wish: Wish) -> HeldToken:
+    async def _wait_for(self, answer: CachedToken | Renewal, need: Need) -> CachedToken:
         """Suspend until *wish* is granted, or raise why it is not."""
-        while not isinstance(answer, HeldToken):
-            with anyio.move_on_after(wish.patience(self._clock)):
+        while not isinstance(answer, CachedToken):
+            with anyio.move_on_after(need.remaining_wait(self._clock)):
                 await answer.wait_async()
             if not answer.landed:
-                raise wish.out_of_time()
-            outcome = partial(self._renewals.outcome, answer, wish)
+                raise need.out_of_time()
+            outcome = partial(self._coordinator.outcome, answer, need)
             answer = await self._off_loop_if_inline(outcome)
         return answer
 
-    async def _worked(self, wish: Wish, answer: HeldToken | Renewal) -> bool:
+    async def _worked(self, need: Need, answer: CachedToken | Renewal) -> bool:
         try:
-            await self._wait_for(answer, wish)
+            await self._wait_for(answer, need)
         except (TokenAcquisitionError, InvalidConfigurationError):
             return False
         return True

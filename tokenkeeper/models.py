@@ -7,22 +7,26 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, overload
 
-from tokenkeeper.checks import (
+from tokenkeeper._support.checks import (
     checked_endpoint,
     checked_parameters,
     checked_scope,
     checked_text,
     shown_url,
 )
+from tokenkeeper._support.frozen import NOTHING, FrozenMapping
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.frozen import NOTHING, FrozenMapping
 
 __all__ = [
     "DEFAULT_BUFFER_SECONDS",
+    "Health",
     "OAuth2Config",
     "OAuth2Token",
+    "ProviderHealth",
+    "ReloadResult",
+    "TokenInfo",
 ]
 
 DEFAULT_BUFFER_SECONDS = 300.0
@@ -182,3 +186,55 @@ class OAuth2Config:
         parameters = dict(self.additional_params or {})
         fields = (self.client_id, self.client_secret, self.token_url, self.scope, parameters)
         return OAuth2Config, (self.provider_name, *fields)
+
+
+class TokenInfo(TypedDict):
+    """Diagnostics of one cached token: :meth:`TokenKeeper.get_cached_token_info`."""
+
+    provider_name: str
+    state: Literal["fresh", "renewing", "expired"]
+    expires_at: str
+    """ISO 8601, UTC."""
+    remaining_seconds: float
+    is_expired: bool
+    """Whether the token is inside its buffer, or past it."""
+    renews_in_seconds: float
+    token_type: str
+    scope: str | None
+    renewals: int
+    failures: int
+    """Renewals that failed in a row since the last success."""
+    last_error: str | None
+
+
+class ProviderHealth(TypedDict):
+    """The part of :class:`Health` that is about one provider."""
+
+    status: Literal["ok", "degraded", "down", "idle"]
+    state: Literal["fresh", "renewing", "expired"] | None
+    remaining_seconds: float | None
+    renews_in_seconds: float | None
+    failures: int
+    last_error: str | None
+    last_failure_at: str | None
+    """ISO 8601, UTC."""
+    refused_by_api: NotRequired[int]
+    """How many tokens in a row an API refused, while it refuses freshly granted ones."""
+
+
+class Health(TypedDict):
+    """Whether callers can be served: :meth:`TokenKeeper.health`."""
+
+    status: Literal["ok", "degraded", "down", "closed"]
+    """The worst of the providers'."""
+    providers: dict[str, ProviderHealth]
+    dropped_events: NotRequired[int]
+    """How many events hooks never got, because they were too slow; left out while it is 0."""
+
+
+class ReloadResult(TypedDict):
+    """The names of the providers that :meth:`TokenKeeper.reload` took over."""
+
+    added: list[str]
+    changed: list[str]
+    removed: list[str]

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception
 from tenacity.wait import wait_random_exponential
 
-from tokenkeeper.arguments import check_number
+from tokenkeeper._runtime.interruptions import is_interruption
+from tokenkeeper._support.arguments import check_number
+from tokenkeeper._support.network import network_reason
 from tokenkeeper.exceptions import (
     KeeperClosedError,
     OAuth2Error,
     TokenAcquisitionError,
 )
-from tokenkeeper.interruptions import is_interruption
-from tokenkeeper.network import network_reason
 
 if TYPE_CHECKING:
     import threading

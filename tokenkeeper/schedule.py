@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from tokenkeeper._runtime.clock_steps import CLOCK_STEP_SECONDS
 from tokenkeeper.clock import Instant
-from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS
 
 __all__ = ["Deadlines", "deadlines", "deadlines_of_same_token", "lifetime_seconds", "state_at"]
 

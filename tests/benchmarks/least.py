@@ -17,10 +17,10 @@ class Least:
     """The base of every ratio: on ``time.monotonic()``."""
 
     def __init__(self):
-        self._held = _HELD
+        self._cached = _HELD
 
     def get_token(self, name):
-        token, stale_at = self._held[name]
+        token, stale_at = self._cached[name]
         if time.monotonic() < stale_at:
             return token
         raise LookupError(name)
@@ -30,7 +30,7 @@ class LeastByName(Least):
     """The clock imported by name, which saves the look-up of an attribute."""
 
     def get_token(self, name):
-        token, stale_at = self._held[name]
+        token, stale_at = self._cached[name]
         if monotonic() < stale_at:
             return token
         raise LookupError(name)
@@ -40,7 +40,7 @@ class LeastOnOurClock(Least):
     """Likewise, but on the clock that goes on while the machine sleeps."""
 
     def get_token(self, name):
-        token, stale_at = self._held[name]
+        token, stale_at = self._cached[name]
         if sleep_counting() < stale_at:
             return token
         raise LookupError(name)
@@ -50,7 +50,7 @@ class AsyncLeast(Least):
     """:class:`Least` in an ``async def``."""
 
     async def get_token(self, name):
-        token, stale_at = self._held[name]
+        token, stale_at = self._cached[name]
         if time.monotonic() < stale_at:
             return token
         raise LookupError(name)
@@ -60,7 +60,7 @@ class AsyncLeastByName(Least):
     """:class:`LeastByName` in an ``async def``."""
 
     async def get_token(self, name):
-        token, stale_at = self._held[name]
+        token, stale_at = self._cached[name]
         if monotonic() < stale_at:
             return token
         raise LookupError(name)
@@ -70,7 +70,7 @@ class AsyncLeastOnOurClock(Least):
     """:class:`LeastOnOurClock` in an ``async def``."""
 
     async def get_token(self, name):
-        token, stale_at = self._held[name]
+        token, stale_at = self._cached[name]
         if sleep_counting() < stale_at:
             return token
         raise LookupError(name)

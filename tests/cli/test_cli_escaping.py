@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError, TokenKeeper
-from tokenkeeper.escaping import escaped, escaped_lines
+from tokenkeeper._support.escaping import escaped, escaped_lines
 from tokenkeeper.testing import MockProvider
 
 UNRULY = {

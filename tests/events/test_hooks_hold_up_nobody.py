@@ -14,8 +14,8 @@ from events.watching import Watcher
 from kit import internals
 
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
+from tokenkeeper._renewal.notifier import MAX_PENDING_EVENTS, Notifier
 from tokenkeeper.events import TokenAcquired, TokenCleared, TokenRefused
-from tokenkeeper.hooks import MAX_PENDING_EVENTS, Hooks
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -189,9 +189,9 @@ class TestQueues:
     def test_none_is_lost_at_the_bound(self):
         """As many events as fit are all delivered, and none is counted as dropped."""
         got, calls = [], []
-        hooks = Hooks([got.append], lambda call: calls.append(call) or True)
+        hooks = Notifier([got.append], lambda call: calls.append(call) or True)
         for _ in range(MAX_PENDING_EVENTS):
-            hooks.line_up(TokenRefused("api", NOW))
+            hooks.enqueue(TokenRefused("api", NOW))
         hooks.tell()
         calls[-1]()
         assert (len(got), hooks.dropped) == (MAX_PENDING_EVENTS, 0)
@@ -204,13 +204,15 @@ class TestQueues:
             def __bool__(self):
                 something = len(self) > 0
                 if not something and late:  # another thread comes right after this look
-                    hooks.line_up(late.pop())
+                    hooks.enqueue(late.pop())
                     hooks.tell()
                 return something
 
-        hooks = Hooks([lambda event: got.append(event.provider_name)], lambda call: call() or True)
+        hooks = Notifier(
+            [lambda event: got.append(event.provider_name)], lambda call: call() or True
+        )
         hooks._queues[0]._pending = Pending()
-        hooks.line_up(TokenRefused("early", NOW))
+        hooks.enqueue(TokenRefused("early", NOW))
         hooks.tell()
         assert got == ["early", "late"]
 

@@ -18,13 +18,13 @@ from integrations.azure.pipelines import SCOPE, below_for, client_of, send, send
 from integrations.grpc.things import GET, GUARD_SECONDS, LIST, served, with_tokens_of
 
 from tokenkeeper import TokenKeeper
+from tokenkeeper._renewal.rejections import QUICK_RENEWALS
 from tokenkeeper.integrations.aiohttp import KeeperMiddleware
 from tokenkeeper.integrations.azure import AsyncKeeperCredential
 from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport
 from tokenkeeper.integrations.grpc import RenewingInterceptor
 from tokenkeeper.integrations.grpc_aio import renewing_interceptors
 from tokenkeeper.integrations.httpx import KeeperAuth
-from tokenkeeper.rejections import QUICK_RENEWALS
 from tokenkeeper.testing import StaticProvider, SteppedClock
 
 CALLS = 12

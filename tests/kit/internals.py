@@ -8,8 +8,8 @@ import threading
 from contextlib import contextmanager
 
 import tokenkeeper.default
-from tokenkeeper import fork, portal
 from tokenkeeper import keeper as keeper_module
+from tokenkeeper._runtime import fork, provider_loop
 
 GUARD_SECONDS = 20.0
 """How long a wait for another thread may take before the test fails."""
@@ -20,12 +20,12 @@ GUARD_SECONDS = 20.0
 
 def need(keeper, name="api", **options):
     """Return the need of a caller that asks now, with ``force``, ``refused`` or ``timeout``."""
-    return keeper._renewals.wish(name, **options)
+    return keeper._coordinator.need(name, **options)
 
 
 def ask(keeper, need):
     """Return the cached token that meets *need*, or the flight to wait for."""
-    return keeper._renewals.ask(need)
+    return keeper._coordinator.ask(need)
 
 
 def wait_for(keeper, answer, need):
@@ -63,12 +63,12 @@ class AsyncWaitObserved:
 @contextmanager
 def without_slow_path(keeper):
     """Make every read fail that asks the coordinator, or whether renewals run in the background."""
-    keeper._renewals.ask = None
-    keeper._renewals.crew.in_background = None
+    keeper._coordinator.ask = None
+    keeper._coordinator.background.ensure_running = None
     try:
         yield
     finally:
-        del keeper._renewals.ask, keeper._renewals.crew.in_background
+        del keeper._coordinator.ask, keeper._coordinator.background.ensure_running
 
 
 # ---- what a keeper knows
@@ -76,12 +76,12 @@ def without_slow_path(keeper):
 
 def coordinator(keeper):
     """Return the object that owns the slow path."""
-    return keeper._renewals
+    return keeper._coordinator
 
 
 def cache(keeper):
     """Return the cached tokens by name: the live mapping that readers use."""
-    return keeper._held
+    return keeper._cached
 
 
 def cached(keeper, name="api"):
@@ -91,7 +91,7 @@ def cached(keeper, name="api"):
 
 def store(keeper, name, cached_token):
     """Cache *cached_token* as if it had just been fetched."""
-    keeper._renewals.ledger.keep(name, cached_token)
+    keeper._coordinator.cache.keep(name, cached_token)
 
 
 def mark_refused(keeper, name="api"):
@@ -106,7 +106,7 @@ def clock(keeper):
 
 def provider(keeper, name="api"):
     """Return the provider that is registered as *name*."""
-    return keeper._renewals.find(name)
+    return keeper._coordinator.find(name)
 
 
 def configured_provider(keeper, name="api"):
@@ -121,35 +121,35 @@ def configuration(keeper):
 
 def rejection_pause(keeper, name="api"):
     """Return how many seconds refusals of *name* cause no token request."""
-    return keeper._renewals.ledger.rejections.pause_seconds(name)
+    return keeper._coordinator.cache.rejections.pause_seconds(name)
 
 
 def remembered_rejections(keeper):
     """Return everything that is remembered about rejected tokens."""
-    return keeper._renewals.ledger.rejections._streaks
+    return keeper._coordinator.cache.rejections._streaks
 
 
 def notifier(keeper):
     """Return the object that delivers events to hooks."""
-    return keeper._renewals.hooks
+    return keeper._coordinator.hooks
 
 
 def notify(keeper, event):
     """Deliver *event* to the hooks of *keeper*."""
-    keeper._renewals.hooks.line_up(event)
-    keeper._renewals.hooks.tell()
+    keeper._coordinator.hooks.enqueue(event)
+    keeper._coordinator.hooks.tell()
 
 
 def sizes(keeper):
     """Return how many entries each of the keeper's private collections has."""
-    coordinator, crew = keeper._renewals, keeper._renewals.crew
+    coordinator, background = keeper._coordinator, keeper._coordinator.background
     return {
         "cached": len(coordinator.held),
         "providers": len(coordinator.registry),
         "flights": len(coordinator._flights),
-        "cooldowns": len(coordinator.ledger.cooldown._refusals),
-        "scheduled": len(crew.refresher._current),
-        "jobs": len(crew.workers._jobs),
+        "cooldowns": len(coordinator.cache.cooldown._refusals),
+        "scheduled": len(background.scheduler._current),
+        "jobs": len(background.workers._jobs),
     }
 
 
@@ -158,7 +158,7 @@ def sizes(keeper):
 
 def flights(keeper):
     """Return the flights that callers may join, by name."""
-    return keeper._renewals._flights
+    return keeper._coordinator._flights
 
 
 def flight(keeper, name="api"):
@@ -183,18 +183,18 @@ def tasks_waiting(keeper, name="api"):
 @contextmanager
 def before_completion(keeper, call):
     """Call ``call(flight, cached_token)`` right before each granted token is cached."""
-    coordinator = keeper._renewals
-    complete = coordinator.land_well
+    coordinator = keeper._coordinator
+    complete = coordinator.complete
 
     def call_and_complete(flight, cached_token):
         call(flight, cached_token)
         complete(flight, cached_token)
 
-    coordinator.land_well = call_and_complete
+    coordinator.complete = call_and_complete
     try:
         yield
     finally:
-        del coordinator.land_well
+        del coordinator.complete
 
 
 # ---- renewals in the background
@@ -202,22 +202,22 @@ def before_completion(keeper, call):
 
 def renew(keeper, name="api"):
     """Renew the token of *name* if that is due, as the scheduler's thread does."""
-    keeper._renewals.renew(name)
+    keeper._coordinator.renew(name)
 
 
 def renew_due(keeper):
     """Look at the clocks and renew everything that is due, as the scheduler's thread does."""
-    keeper._renewals.renew_due()
+    keeper._coordinator.renew_due()
 
 
 def look_at_clocks(keeper):
     """Notice steps of the clocks, as the scheduler's thread does each time it wakes up."""
-    keeper._renewals.look_at_clocks()
+    keeper._coordinator.look_at_clocks()
 
 
 def reconsider(keeper, name="api"):
     """Renew the token of *name* as after a change of its provider."""
-    keeper._renewals.reconsider(name)
+    keeper._coordinator.reconsider(name)
 
 
 def look(keeper):
@@ -234,12 +234,12 @@ def look(keeper):
 
 def background(keeper):
     """Return the object that owns the keeper's threads."""
-    return keeper._crew
+    return keeper._background
 
 
 def scheduler(keeper):
     """Return the scheduler: what is due, and when."""
-    return background(keeper).refresher
+    return background(keeper).scheduler
 
 
 def take_due(keeper):
@@ -320,24 +320,24 @@ def end_threads(keeper, timeout):
 @contextmanager
 def before_threads_end(keeper, call):
     """Call ``call()`` right before the keeper's threads are ended."""
-    crew = background(keeper)
-    dismiss = crew.dismiss
-    crew.dismiss = lambda timeout: (call(), dismiss(timeout))
+    background = background(keeper)
+    dismiss = background.dismiss
+    background.dismiss = lambda timeout: (call(), dismiss(timeout))
     try:
         yield
     finally:
-        del crew.dismiss
+        del background.dismiss
 
 
 @contextmanager
 def threads_left_running(keeper):
     """Have the keeper close without ending its threads."""
-    crew = background(keeper)
-    crew.dismiss = lambda timeout: None
+    background = background(keeper)
+    background.dismiss = lambda timeout: None
     try:
         yield
     finally:
-        del crew.dismiss
+        del background.dismiss
 
 
 def go_inline(keeper, timeout=1.0):
@@ -352,7 +352,7 @@ def all_keepers_go_inline():
 
 def close_coordinator(keeper):
     """Close the slow path without closing the keeper's providers."""
-    keeper._renewals.close(timeout=0)
+    keeper._coordinator.close(timeout=0)
 
 
 # ---- forks
@@ -361,17 +361,17 @@ def close_coordinator(keeper):
 def after_fork_in_child(keeper, *, jitter=None):
     """Do what a fork does in the child; *jitter* is drawn from there on."""
     if jitter is not None:
-        keeper._renewals._jitter = lambda: jitter
-    keeper._renewals.after_fork_in_child()
+        keeper._coordinator._jitter = lambda: jitter
+    keeper._coordinator.after_fork_in_child()
 
 
 def locks(keeper):
     """Return every lock that a fork may find taken, by name."""
     return {
-        "coordinator": keeper._renewals._lock,
-        "scheduler": keeper._renewals.crew.refresher._lock,
-        "workers": keeper._renewals.crew.workers._lock,
-        "provider loop": portal._loop._lock,
+        "coordinator": keeper._coordinator._lock,
+        "scheduler": keeper._coordinator.background.scheduler._lock,
+        "workers": keeper._coordinator.background.workers._lock,
+        "provider loop": provider_loop._loop._lock,
         "default keeper": tokenkeeper.default._default_lock,
         "late imports": fork.forks_wait(),
     }
@@ -392,21 +392,21 @@ def open_keepers():
 
 def new_provider_loop():
     """Return an event loop like the shared one, with no thread yet."""
-    return portal._PortalLoop()
+    return provider_loop._PortalLoop()
 
 
 def provider_loop():
     """Return the event loop that runs this process's async providers, or ``None``."""
-    return portal._loop._loop
+    return provider_loop._loop._loop
 
 
 @contextmanager
 def fresh_provider_loop():
     """Put a new provider loop in place of the shared one meanwhile; it must start no thread."""
-    shared, portal._loop = portal._loop, new_provider_loop()
+    shared, provider_loop._loop = provider_loop._loop, new_provider_loop()
     try:
         yield
-        if portal._loop._loop_here is not None:
-            portal._loop._loop_here.close()
+        if provider_loop._loop._loop_here is not None:
+            provider_loop._loop._loop_here.close()
     finally:
-        portal._loop = shared
+        provider_loop._loop = shared

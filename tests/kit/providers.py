@@ -10,8 +10,8 @@ import anyio
 
 from kit.crowds import GUARD_SECONDS
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token
+from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.fork import renew_after_fork
 
 
 class Source(BaseOAuth2Provider):

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
+from tokenkeeper._support.network import NETWORK_REASONS
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.network import NETWORK_REASONS
 from tokenkeeper.oauth.transport import HttpTransport
 
 

@@ -14,7 +14,7 @@ import anyio.to_thread
 from kit import internals
 
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
-from tokenkeeper.held import HeldToken
+from tokenkeeper._renewal.cached_token import CachedToken
 
 GUARD_SECONDS = 30.0
 """What hangs for so long hangs for ever."""
@@ -61,7 +61,7 @@ class Watch:
 
     def waits(self, keeper, need, answer):
         """Note that a caller of *keeper* is about to wait for a renewal."""
-        if isinstance(answer, HeldToken):
+        if isinstance(answer, CachedToken):
             return
         with self._lock:
             self.waiting += 1

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from soak.tally import EXAMPLES
 from soak.truth import boot
-from tokenkeeper.fork import renew_after_fork
+from tokenkeeper._runtime.fork import renew_after_fork
 
 
 def use_seconds(lifetime):

@@ -16,7 +16,8 @@ HEAD = """
 import asyncio, gc, os, random, signal, sys, threading, time
 from datetime import UTC, datetime, timedelta
 from kit import internals
-from tokenkeeper import BaseOAuth2Provider, OAuth2Token, RetryPolicy, TokenKeeper, portal
+from tokenkeeper import BaseOAuth2Provider, OAuth2Token, RetryPolicy, TokenKeeper
+from tokenkeeper._runtime import portal
 
 MAIN = threading.get_ident()
 go_on = threading.Event()

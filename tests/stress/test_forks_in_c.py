@@ -215,7 +215,7 @@ def job():
     clock.seconds = 8000
     is_mine(keeper.get_token("own", timeout=15))
     tokenkeeper.get_default_keeper().close()
-    tokenkeeper.fork.late_import("json.tool")
+    tokenkeeper._runtime.fork.late_import("json.tool")
 
 in_child(job)
 print("worked", flush=True)
@@ -225,7 +225,12 @@ os._exit(0)  # the locks are held here
 
 def test_locks_of_the_parent(make_script):
     """A lock that a thread of the parent held at a fork in C holds up nobody in the child."""
-    text = HEAD + "import tokenkeeper.fork\nfrom kit import internals\n" + FORKS["in C"] + LOCKED
+    text = (
+        HEAD
+        + "import tokenkeeper._runtime.fork\nfrom kit import internals\n"
+        + FORKS["in C"]
+        + LOCKED
+    )
     assert make_script(text, *NO_WARNING).result() == (0, "worked\n", "")
 
 

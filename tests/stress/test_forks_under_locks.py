@@ -8,7 +8,7 @@ import pytest
 from kit import internals
 
 from tokenkeeper import default as default_module
-from tokenkeeper import fork
+from tokenkeeper._runtime import fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from tokenkeeper import workers as workers_module
-from tokenkeeper.workers import Workers
+from tokenkeeper._runtime import workers as workers_module
+from tokenkeeper._runtime.workers import Workers
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from tokenkeeper._support.escaping import escaped, escaped_lines
 from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.source import Source
-from tokenkeeper.escaping import escaped, escaped_lines
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
 __all__ = [

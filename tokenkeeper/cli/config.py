@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.common import ExitCode, json_option, source_options, words_for_problems
 from tokenkeeper.cli.source import Source
-from tokenkeeper.escaping import escaped
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = ["check", "config"]

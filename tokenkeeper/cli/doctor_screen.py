@@ -8,11 +8,11 @@ from typing import Any, Self
 from rich.table import Table
 from rich.text import Text
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.screen import can_go_back, console
 from tokenkeeper.doctor.description import worth_showing
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
 from tokenkeeper.doctor.sources import Patient
-from tokenkeeper.escaping import escaped
 
 __all__ = ["Screen", "Silence"]
 

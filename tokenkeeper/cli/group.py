@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper._version import __version__
 from tokenkeeper.cli.clear import clear
 from tokenkeeper.cli.common import source_options
@@ -21,7 +22,6 @@ from tokenkeeper.cli.listing import list_
 from tokenkeeper.cli.source import Source
 from tokenkeeper.cli.status import status
 from tokenkeeper.cli.watch import watch
-from tokenkeeper.escaping import escaped
 
 __all__ = ["cli"]
 

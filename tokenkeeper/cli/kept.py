@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 
-from tokenkeeper import portal
+from tokenkeeper._runtime import provider_loop
 from tokenkeeper.cli.shelf import Failure, Kept, Shelf
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock, instant
 from tokenkeeper.exceptions import ConfigurationWarning, OAuth2Error
@@ -50,14 +50,14 @@ class KeptProvider(BaseOAuth2Provider):
     def acquire_token(self) -> OAuth2Token:
         """Return what is kept while that is fresh, or else ask."""
         return self._take_or_ask(
-            lambda: portal.call(self._provider.acquire_token),
+            lambda: provider_loop.call(self._provider.acquire_token),
             will_do=lambda _: not self._force,
         )
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Return what another process has put there since, or else ask."""
         return self._take_or_ask(
-            lambda: portal.call(self._provider.refresh_token, token),
+            lambda: provider_loop.call(self._provider.refresh_token, token),
             will_do=lambda kept: kept.token.access_token != token.access_token,
         )
 
@@ -124,4 +124,4 @@ class KeptProvider(BaseOAuth2Provider):
 
     def close(self) -> None:
         """Close the provider behind this one."""
-        portal.call(self._provider.close)
+        provider_loop.call(self._provider.close)

@@ -6,9 +6,9 @@ import json
 
 import click
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.common import json_option, source_options, words_for_problems
 from tokenkeeper.cli.source import Source
-from tokenkeeper.escaping import escaped
 
 __all__ = ["list_"]
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.trust import find_trusted, this_process
-from tokenkeeper.escaping import escaped
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = ["PrivateDirectory"]

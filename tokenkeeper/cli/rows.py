@@ -13,9 +13,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.escaping import escaped
 from tokenkeeper.schedule import state_at
 
 __all__ = ["Row", "as_table", "row_of"]

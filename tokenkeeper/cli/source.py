@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.shelf import Shelf
 from tokenkeeper.config.configuration import Configuration
@@ -25,7 +26,6 @@ from tokenkeeper.config.loading import load_pieces
 from tokenkeeper.config.problems import in_lines
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.config.trust import find_trusted, this_process
-from tokenkeeper.escaping import escaped
 from tokenkeeper.exceptions import (
     ConfigurationWarning,
     InvalidConfigurationError,

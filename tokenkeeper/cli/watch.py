@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 
 import click
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.common import (
     ExitCode,
     Seconds,
@@ -22,7 +23,6 @@ from tokenkeeper.cli.common import (
 )
 from tokenkeeper.cli.source import Source
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.escaping import escaped
 from tokenkeeper.events import TokenEvent
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.keeper import TokenKeeper

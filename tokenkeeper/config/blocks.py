@@ -20,7 +20,7 @@ from pydantic import (
     create_model,
 )
 
-from tokenkeeper.checks import (
+from tokenkeeper._support.checks import (
     checked_endpoint,
     checked_host,
     checked_parameters,

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Generic
 
+from tokenkeeper._runtime.fork import renew_after_fork
+from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper.config.reloadable import R, ReloadableProvider
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
-from tokenkeeper.fork import renew_after_fork
-from tokenkeeper.interruptions import interruption_in
 
 __all__ = ["Configuration"]
 

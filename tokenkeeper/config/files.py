@@ -8,9 +8,9 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from tokenkeeper.checks import checked_text
+from tokenkeeper._support.checks import checked_text
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.trust import distrusted_file, find_trusted, this_process
-from tokenkeeper.escaping import escaped
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 
 __all__ = ["check_trusted", "located", "read_file", "read_secret", "warn", "warn_if_readable"]

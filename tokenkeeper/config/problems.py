@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
-from tokenkeeper.escaping import escaped
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = ["KeyPath", "Problems", "as_text", "in_lines"]

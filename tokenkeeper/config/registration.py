@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from tokenkeeper.checks import names_a_secret, secrets_in_query
+from tokenkeeper._support.checks import names_a_secret, secrets_in_query
 from tokenkeeper.config.blocks import Azure, Generic
 from tokenkeeper.config.bounds import TooMuchError, check_values
 from tokenkeeper.config.document import SECTION, Document

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
-from tokenkeeper import portal
+from tokenkeeper._runtime import provider_loop
+from tokenkeeper._runtime.fork import late_import
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.fork import late_import
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.verdict import known_code
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -72,7 +72,7 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
         before = self._current[1]
         self._take(registration)
         try:
-            portal.call(before.close)
+            provider_loop.call(before.close)
         except Exception as error:  # noqa: BLE001 - the new one is in place
             what = type(error).__name__
             _log.warning("provider %r: closing the one before failed: %s", self.provider_name, what)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tokenkeeper.escaping import escaped
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = ["Writer", "distrusted_file", "find_trusted", "this_process"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tokenkeeper.checks import names_a_secret, shown_url
+from tokenkeeper._support.checks import names_a_secret, shown_url
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.providers.base import BaseOAuth2Provider
 

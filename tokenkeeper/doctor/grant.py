@@ -6,13 +6,13 @@ import math
 from contextlib import suppress
 from typing import Any
 
-from tokenkeeper import portal
+from tokenkeeper._renewal.attempt import fetch
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._runtime import provider_loop
 from tokenkeeper.doctor.bounded import within
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
 from tokenkeeper.doctor.visit import Visit
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
-from tokenkeeper.fetch import fetch
-from tokenkeeper.held import HeldToken
 from tokenkeeper.schedule import deadlines
 
 __all__ = ["ENOUGH_SECONDS", "look_at_credentials", "look_at_lifetime", "look_at_scope"]
@@ -25,7 +25,7 @@ def look_at_credentials(visit: Visit) -> Report:
     """Have the provider ask for a token, once: a wrong secret must not lock an account."""
     provider, clock = visit.subject.provider, visit.clock
 
-    def ask() -> tuple[HeldToken, float]:
+    def ask() -> tuple[CachedToken, float]:
         began = clock.monotonic()
         return fetch(provider, None, sent=0, clock=clock, jitter=lambda: 0.0), began
 
@@ -60,7 +60,7 @@ def _close(visit: Visit) -> None:
     """Close a provider of somebody's own, which nobody else has and nobody asks again."""
     if visit.subject.kind == "custom":
         with suppress(Exception):  # what it raises says nothing of its tokens
-            within(visit.timeout, lambda: portal.call(visit.subject.provider.close))
+            within(visit.timeout, lambda: provider_loop.call(visit.subject.provider.close))
 
 
 def _facts(error: OAuth2Error) -> dict[str, Any]:

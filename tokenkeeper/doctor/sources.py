@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.environment import (
     AZURE,
     OAUTH2,
@@ -19,7 +20,6 @@ from tokenkeeper.config.loading import load_pieces
 from tokenkeeper.config.problems import Problems
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
 from tokenkeeper.doctor.subject import Subject, subject_of
-from tokenkeeper.escaping import escaped
 from tokenkeeper.exceptions import (
     ConfigurationWarning,
     InvalidConfigurationError,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from tokenkeeper.checks import checked_endpoint
+from tokenkeeper._support.checks import checked_endpoint
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.doctor.answers import as_json
 from tokenkeeper.doctor.description import description_of

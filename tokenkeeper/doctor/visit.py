@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.doctor.route import Route
 from tokenkeeper.doctor.subject import Subject
-from tokenkeeper.held import HeldToken
 from tokenkeeper.oauth.exchange import HttpAnswer
 
 __all__ = ["Fetched", "Visit"]
@@ -46,7 +46,7 @@ class Visit:
     address: str = ""
     fetched: list[Fetched] = field(default_factory=list)
     unanswered: str | None = None
-    held: HeldToken | None = None
+    held: CachedToken | None = None
     lifetime: float = 0.0
 
     @property

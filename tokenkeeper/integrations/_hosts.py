@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from requests.utils import get_environ_proxies, select_proxy
 
-from tokenkeeper.checks import is_loopback
+from tokenkeeper._support.checks import is_loopback
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = ["AllowedHosts", "origin_of"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from tokenkeeper._support.network import NETWORK_REASONS
 from tokenkeeper.events import TokenDenied
-from tokenkeeper.network import NETWORK_REASONS
 from tokenkeeper.oauth.verdict import known_code
 
 __all__ = ["reason_of"]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
-from tokenkeeper.hiding import Hidden
 
 if TYPE_CHECKING:
     from tokenkeeper.keeper import TokenKeeper
@@ -34,7 +34,7 @@ async def let_go_async(manager: OAuth2TokenManager, provider_name: str, token: H
 
 def would_reject(keeper: TokenKeeper, provider_name: str, token: Hidden[str]) -> bool:
     """Return whether *token* is not renewed now, so that the answer need not be given up."""
-    return keeper._renewals.would_reject(provider_name, token.text)  # noqa: SLF001 - ours
+    return keeper._coordinator.would_reject(provider_name, token.text)  # noqa: SLF001 - ours
 
 
 def renewed(

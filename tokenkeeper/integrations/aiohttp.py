@@ -9,17 +9,17 @@ from types import MappingProxyType
 import aiohttp
 from yarl import URL
 
-from tokenkeeper.hiding import Hidden
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._refusals import let_go_async, renewed_async, would_reject
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperMiddleware"]
 
 
-class KeeperMiddleware(StaysHere):
+class KeeperMiddleware(NotPicklable):
     """Authenticates the requests of a session with the token of a provider (RFC 6750 §2.1).
 
     .. code-block:: python

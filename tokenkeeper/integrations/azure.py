@@ -20,19 +20,19 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden, without_arguments, without_arguments_async
+from tokenkeeper._support.network import network_reason
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     OAuth2Error,
     TokenAcquisitionError,
 )
-from tokenkeeper.hiding import Hidden, without_arguments, without_arguments_async
 from tokenkeeper.integrations._refusals import renewed, renewed_async
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.network import network_reason
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenProvider, TokenRequestOptions
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncKeeperCredential", "CredentialProvider", "KeeperCredential"]
 
 
-class KeeperCredential(StaysHere):
+class KeeperCredential(NotPicklable):
     """A ``TokenCredential`` for blocking Azure clients. Thread-safe.
 
     A keeper's token is for the scopes that its provider was registered with: register one for
@@ -103,7 +103,7 @@ class KeeperCredential(StaysHere):
         self.close()
 
 
-class AsyncKeeperCredential(StaysHere):
+class AsyncKeeperCredential(NotPicklable):
     """The same for async Azure clients, under asyncio and trio; any number of loops may share it.
 
     Its parameters are those of :class:`KeeperCredential`.

@@ -21,8 +21,9 @@ from anyio import CancelScope
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._refusals import (
@@ -34,7 +35,6 @@ from tokenkeeper.integrations._refusals import (
 )
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
 
@@ -42,7 +42,7 @@ __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
-class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
+class RenewingTransport(NotPicklable, HttpTransport[Any, Any]):
     """Sends the requests of a blocking client, and renews the token once where it is refused.
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one
@@ -131,7 +131,7 @@ class RenewingTransport(StaysHere, HttpTransport[Any, Any]):
         self.close()
 
 
-class AsyncRenewingTransport(StaysHere, AsyncHttpTransport[Any, Any]):
+class AsyncRenewingTransport(NotPicklable, AsyncHttpTransport[Any, Any]):
     """The same for an async client, under asyncio and trio.
 
     Its parameters are those of :class:`RenewingTransport`, but that the transport below is

@@ -14,7 +14,10 @@ import google.auth.exceptions
 import google.auth.transport
 from google.auth.exceptions import TransportError
 
-from tokenkeeper.checks import names_a_secret
+from tokenkeeper._runtime.interruptions import interruption_in
+from tokenkeeper._support.checks import names_a_secret
+from tokenkeeper._support.hiding import without_frames
+from tokenkeeper._support.network import network_reason
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
@@ -22,10 +25,7 @@ from tokenkeeper.exceptions import (
     TokenAcquisitionError,
     naming,
 )
-from tokenkeeper.hiding import without_frames
-from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.network import network_reason
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.token_response import parse_token_response

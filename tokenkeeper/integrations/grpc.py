@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._grpc_calls import Answers, Deadline, Later, was_refused
 from tokenkeeper.integrations._refusals import let_go
 from tokenkeeper.keeper import TokenKeeper, checked_pair
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperPlugin", "RenewingInterceptor"]
 
@@ -41,7 +41,7 @@ else:
     _StreamStream = grpc.StreamStreamClientInterceptor
 
 
-class KeeperPlugin(StaysHere, grpc.AuthMetadataPlugin):
+class KeeperPlugin(NotPicklable, grpc.AuthMetadataPlugin):
     """Puts ``authorization: Bearer`` on calls. Thread-safe.
 
     gRPC calls it on a thread of its own, and for secure channels only, so a token never leaves
@@ -69,7 +69,7 @@ class KeeperPlugin(StaysHere, grpc.AuthMetadataPlugin):
 
 
 class RenewingInterceptor(
-    StaysHere,
+    NotPicklable,
     _UnaryUnary,
     _UnaryStream,
     _StreamUnary,

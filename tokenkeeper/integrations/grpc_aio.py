@@ -18,13 +18,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._grpc_calls import Deadline
 from tokenkeeper.integrations._refusals import let_go_async
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["renewing_interceptors"]
 
@@ -55,7 +55,7 @@ def renewing_interceptors(
     return [kind(manager, provider_name) for kind in kinds]  # type: ignore[misc]
 
 
-class _Renewing(StaysHere):
+class _Renewing(NotPicklable):
     """What the four have in common: the token, and what to do once it was refused.
 
     Where the keeper has no token, the plugin meets the same error and hands it to gRPC.

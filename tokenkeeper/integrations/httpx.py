@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 
-from tokenkeeper.hiding import Hidden
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import (
     let_go,
@@ -18,12 +19,11 @@ from tokenkeeper.integrations._refusals import (
 )
 from tokenkeeper.keeper import TokenKeeper, checked_pair
 from tokenkeeper.manager import OAuth2TokenManager
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 
 
-class KeeperAuth(StaysHere, httpx.Auth):
+class KeeperAuth(NotPicklable, httpx.Auth):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1).
 
     May be shared by any number of clients, threads and event loops. An answer of 401 names the

@@ -14,6 +14,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._version import __version__
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.events import (
@@ -28,7 +29,6 @@ from tokenkeeper.events import (
     TokenGranted,
     TokenRefused,
 )
-from tokenkeeper.fork import forks_wait
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._reasons import reason_of

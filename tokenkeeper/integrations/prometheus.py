@@ -18,6 +18,7 @@ from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.events import (
     AcquisitionFailed,
     CooledDown,
@@ -30,7 +31,6 @@ from tokenkeeper.events import (
     TokenGranted,
     TokenRefused,
 )
-from tokenkeeper.fork import forks_wait
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._reasons import reason_of

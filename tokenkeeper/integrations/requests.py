@@ -10,18 +10,18 @@ from typing import Any
 import requests
 import requests.auth
 
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.hiding import Hidden
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._refusals import let_go, renewed, would_reject
 from tokenkeeper.keeper import TokenKeeper, checked_pair
-from tokenkeeper.travel import StaysHere
 
 __all__ = ["KeeperAuth"]
 
 
-class KeeperAuth(StaysHere, requests.auth.AuthBase):
+class KeeperAuth(NotPicklable, requests.auth.AuthBase):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1). Thread-safe.
 
     An answer of 401 names the token that was refused: however many requests meet it at once, one

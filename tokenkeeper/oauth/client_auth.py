@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 from urllib.parse import quote
 
-from tokenkeeper.checks import checked_text
+from tokenkeeper._support.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = [

@@ -26,9 +26,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.connection import allowed_gai_family
 from urllib3.util.response import assert_header_parsing
 
-from tokenkeeper.checks import is_loopback
+from tokenkeeper._runtime.fork import late_import
+from tokenkeeper._support.checks import is_loopback
 from tokenkeeper.clock import Clock
-from tokenkeeper.fork import late_import
 
 __all__ = ["Budget", "ForeignPeerError", "bind", "current_budget", "is_link_local"]
 

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tokenkeeper.checks import names_a_secret
+from tokenkeeper._support.checks import names_a_secret
 from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.verdict import known_code
 

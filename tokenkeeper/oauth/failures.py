@@ -10,8 +10,8 @@ from typing import NamedTuple
 import requests
 import urllib3.exceptions
 
+from tokenkeeper._support.network import family_of, network_reason
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.network import family_of, network_reason
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.verdict import CODES
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
-from tokenkeeper.hiding import HIDDEN
+from tokenkeeper._support.hiding import HIDDEN
 
 __all__ = ["HIDDEN", "sanitize"]
 

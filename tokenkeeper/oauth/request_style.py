@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from tokenkeeper._support.checks import checked_text, names_a_secret
 from tokenkeeper._version import __version__
-from tokenkeeper.checks import checked_text, names_a_secret
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = [

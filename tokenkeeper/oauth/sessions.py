@@ -20,7 +20,7 @@ import urllib3
 import urllib3.exceptions
 from requests.cookies import RequestsCookieJar, merge_cookies
 
-from tokenkeeper.fork import renew_after_fork
+from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper.oauth.deadline import Budget, bind, current_budget
 from tokenkeeper.oauth.failures import TooLongError
 

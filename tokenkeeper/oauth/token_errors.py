@@ -11,8 +11,8 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
+from tokenkeeper._support.hiding import HIDDEN
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.hiding import HIDDEN
 from tokenkeeper.oauth.error_body import Form, Said, read_error
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.redaction import sanitize

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict, Unpack
 
-from tokenkeeper.checks import names_a_secret, secrets_in_query
+from tokenkeeper._support.checks import names_a_secret, secrets_in_query
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import ClientAuth, encoding_advice

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 import requests
 import requests.auth
 
-from tokenkeeper.checks import is_loopback
+from tokenkeeper._runtime.fork import notice_fork
+from tokenkeeper._runtime.interruptions import interruption_in, is_interruption
+from tokenkeeper._support.checks import is_loopback
+from tokenkeeper._support.hiding import Hidden, without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
-from tokenkeeper.fork import notice_fork
-from tokenkeeper.hiding import Hidden, without_frames
-from tokenkeeper.interruptions import interruption_in, is_interruption
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
 from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.failures import explain
@@ -164,7 +164,7 @@ def is_thrown_in(error: BaseException) -> bool:
     """Return whether a host threw *error* into the thread, such as a task's soft time limit.
 
     It may derive from anything. No library of HTTP defines its class, or it came in a way that
-    :mod:`tokenkeeper.interruptions` knows.
+    :mod:`tokenkeeper._runtime.interruptions` knows.
     """
     return type(error).__module__.partition(".")[0] not in _LIBRARIES or is_interruption(error)
 

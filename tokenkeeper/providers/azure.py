@@ -16,22 +16,22 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 from urllib.parse import urlsplit
 
-from tokenkeeper.checks import (
+from tokenkeeper._runtime.fork import late_import, renew_after_fork
+from tokenkeeper._runtime.interruptions import interruption_in
+from tokenkeeper._support.checks import (
     checked_endpoint,
     checked_host,
     checked_scope,
     checked_tenant,
     checked_text,
 )
+from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
     naming,
 )
-from tokenkeeper.fork import late_import, renew_after_fork
-from tokenkeeper.hiding import without_frames
-from tokenkeeper.interruptions import interruption_in
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response

@@ -10,12 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
-from tokenkeeper.arguments import check_number
-from tokenkeeper.checks import checked_text
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.arguments import check_number
+from tokenkeeper._support.checks import checked_text
 from tokenkeeper.exceptions import naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.providers.anew import ask_anew
-from tokenkeeper.travel import StaysHere
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BaseOAuth2Provider"]
 
 
-class BaseOAuth2Provider(StaysHere, ABC):
+class BaseOAuth2Provider(NotPicklable, ABC):
     """Derive from it to get tokens from anywhere.
 
     ``acquire_token`` must be written, ``refresh_token`` and ``close`` may be; each **either** as

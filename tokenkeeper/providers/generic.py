@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, cast
 
-from tokenkeeper.checks import checked_switch, checked_words, shown_url
+from tokenkeeper._support.checks import checked_switch, checked_words, shown_url
+from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
-from tokenkeeper.hiding import without_frames
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.request_style import (

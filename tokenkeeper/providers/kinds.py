@@ -17,8 +17,8 @@ from importlib.metadata import entry_points
 from pathlib import PurePath
 from typing import Any
 
+from tokenkeeper._runtime.fork import late_import
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.fork import late_import
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Literal
 
-from tokenkeeper.refresher import THREAD_NAME
+from tokenkeeper._runtime.scheduler import THREAD_NAME
 
 __all__ = ["SteppedClock"]
 

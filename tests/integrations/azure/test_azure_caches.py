@@ -10,7 +10,8 @@ from azure.identity import ClientSecretCredential, CredentialUnavailableError
 from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
 from servers.entra import CLIENT_ID, SECRET, TENANT, Entra
 
-from tokenkeeper import TokenAcquisitionError, TokenKeeper, TokenRejectedError, portal
+from tokenkeeper import TokenAcquisitionError, TokenKeeper, TokenRejectedError
+from tokenkeeper._runtime import provider_loop
 from tokenkeeper.integrations.azure import CredentialProvider
 from tokenkeeper.testing import SteppedClock
 
@@ -166,7 +167,7 @@ def test_azure_identity(tmp_path, keeper, kind):
         assert renewed != token
         assert keeper.get_token("storage") == renewed
         assert len(entra.requests) == 2
-        portal.call(credential.close)
+        provider_loop.call(credential.close)
 
 
 @pytest.mark.parametrize(

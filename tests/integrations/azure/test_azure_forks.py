@@ -9,7 +9,8 @@ from azure.identity import ClientSecretCredential
 from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
 from servers.entra import CLIENT_ID, SECRET, TENANT, Entra
 
-from tokenkeeper import InvalidConfigurationError, TokenKeeper, portal
+from tokenkeeper import InvalidConfigurationError, TokenKeeper
+from tokenkeeper._runtime import provider_loop
 from tokenkeeper.integrations.azure import CredentialProvider
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
@@ -119,8 +120,8 @@ def test_a_credential_of_azure_identity(tmp_path, exit_code_of, kind):
         assert exit_code_of(live) == 0
         for name in ("made", "used"):
             assert keeper.get_token(name, force_refresh=True).startswith("entra-")
-        portal.call(shared.close)
-        portal.call(unused.close)
+        provider_loop.call(shared.close)
+        provider_loop.call(unused.close)
 
 
 @pytest.mark.parametrize("odd", [None, "credential", 5, object()])

@@ -43,8 +43,8 @@ class ProxiedClock(SystemClock):
         return SystemClock.monotonic() + self.ahead
 
     def wait(self, event, timeout):
-        refresher = threading.current_thread().name == "tokenkeeper-refresher"
-        if not refresher and self.before_retry is not None:
+        scheduler = threading.current_thread().name == "tokenkeeper-refresher"
+        if not scheduler and self.before_retry is not None:
             self.before_retry()
         ends = None if timeout is None else self.monotonic() + timeout
         while True:  # in small naps, as a jump wakes nobody

@@ -15,9 +15,18 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Any, Concatenate, ParamSpec, cast
 
-from tokenkeeper.arguments import check_flag, check_timeout
+from tokenkeeper._renewal.cache import FailureOutcome, TokenCache
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.need import Need
+from tokenkeeper._renewal.notifier import Notifier
+from tokenkeeper._renewal.registry import Registry
+from tokenkeeper._renewal.renewal import Renewal, callers_context
+from tokenkeeper._renewal.runner import Runner, closed_meanwhile, is_flown_here
+from tokenkeeper._runtime.background import Background
+from tokenkeeper._runtime.fork import notice_fork, renew
+from tokenkeeper._runtime.gevent import check_gevent
+from tokenkeeper._support.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock, utc
-from tokenkeeper.crew import Crew
 from tokenkeeper.events import (
     EventHook,
     ProviderRemoved,
@@ -32,25 +41,16 @@ from tokenkeeper.exceptions import (
     UnknownProviderError,
     as_refresh_error,
 )
-from tokenkeeper.fork import notice_fork, renew
-from tokenkeeper.greenlets import check_greenlets
-from tokenkeeper.held import HeldToken
-from tokenkeeper.hooks import Hooks
-from tokenkeeper.ledger import Ledger, Setback
-from tokenkeeper.pilot import Pilot, closed_meanwhile, is_flown_here
+from tokenkeeper.models import Health, TokenInfo
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.registry import Registry
-from tokenkeeper.renewal import Renewal, callers_context
-from tokenkeeper.reports import Health, TokenInfo
 from tokenkeeper.retry import RetryPolicy
-from tokenkeeper.wish import Wish
 
-__all__ = ["Renewals"]
+__all__ = ["Coordinator"]
 
 P = ParamSpec("P")
 
 
-class Renewals:
+class Coordinator:
     """The tokens held and the renewals under way. Thread-safe.
 
     :ivar ledger: what is known of the tokens; guarded by the lock.
@@ -70,24 +70,24 @@ class Renewals:
         jitter: Callable[[], float],
         hooks: Iterable[EventHook] = (),
     ) -> None:
-        check_greenlets()
-        self.ledger: Ledger = Ledger(cooldown_seconds, retry, clock)
-        self.held: dict[str, HeldToken] = self.ledger.held
+        check_gevent()
+        self.cache: TokenCache = TokenCache(cooldown_seconds, retry, clock)
+        self.cached: dict[str, CachedToken] = self.cache.cached
         self.registry: Registry = Registry()
-        self.crew: Crew = Crew(
+        self.background: Background = Background(
             background=background,
             limit=max_workers,
             clock=clock,
-            renew=_weakly(self, Renewals.renew),
-            look=_weakly(self, Renewals.look_at_clocks),
+            renew=_weakly(self, Coordinator.renew),
+            look=_weakly(self, Coordinator.look_at_clocks),
         )
-        self.hooks: Hooks = Hooks(hooks, self.crew.notify)
-        self._pilot = Pilot(self.crew, retry=retry, clock=clock, jitter=jitter)
+        self.hooks: Notifier = Notifier(hooks, self.background.notify)
+        self._runner = Runner(self.background, retry=retry, clock=clock, jitter=jitter)
         self._retry = retry
         self.clock = clock
         # Without a refresher nobody else looks at the wall clock, so each reader does.
         self.now: Callable[[], float] = (
-            clock.monotonic if background else self.ledger.clock_steps.monotonic
+            clock.monotonic if background else self.cache.clock_steps.monotonic
         )
         self._jitter = jitter
         self._make_perishables()
@@ -110,30 +110,30 @@ class Renewals:
         start = next(self._counter)
         self._make_perishables()
         self.hooks.after_fork_in_child()
-        self.ledger.after_fork_in_child()
+        self.cache.after_fork_in_child()
         self._counter = itertools.count(start + 1)
-        self.crew.assemble()
-        self.ledger.follow_clocks(self._jitter)
+        self.background.assemble()
+        self.cache.follow_clocks(self._jitter)
         now = self.clock.monotonic()
-        for name, held in self.held.items():
-            if now < held.dead_at:
+        for name, cached in self.cached.items():
+            if now < cached.dead_at:
                 # Children of one fork were all to renew at the same moment: draw lots again.
-                spread = max(0.0, held.stale_at - held.renew_at) * self._jitter()
-                self.crew.refresher.schedule(name, held.renew_at + spread)
+                spread = max(0.0, cached.stale_at - cached.renew_at) * self._jitter()
+                self.background.scheduler.schedule(name, cached.renew_at + spread)
         if not self.registry.closed:
             for provider in self.registry.providers():
                 renew(provider)
 
     # ---- what a caller gets
 
-    def wish(
+    def need(
         self,
         name: str,
         *,
         force: bool = False,
         refused: str | None = None,
         timeout: float | None = None,
-    ) -> Wish:
+    ) -> Need:
         """Note down what a caller wants, and when it came.
 
         :raises InvalidConfigurationError: for an argument of the wrong type or value.
@@ -143,57 +143,57 @@ class Renewals:
         if refused is not None:
             self.registry.check_order(name, refused)
         deadline = math.inf if timeout is None else self.clock.monotonic() + timeout
-        return Wish(name, self.next_count(), deadline, force, refused)
+        return Need(name, self.next_count(), deadline, force, refused)
 
     def next_count(self) -> int:
         """Return a number larger than all before: so wishes and requests have an order."""
         return next(self._counter)
 
-    def ask(self, wish: Wish) -> HeldToken | Renewal:
+    def ask(self, need: Need) -> CachedToken | Renewal:
         """Return the token that grants *wish*, or the renewal to wait for.
 
         :raises OAuth2Error: if there is neither.
         """
-        check_greenlets()  # here too: gevent may have come by after the keeper was made
-        name = wish.provider_name
+        check_gevent()  # here too: gevent may have come by after the keeper was made
+        name = need.provider_name
         mine: Renewal | None = None
         try:
             with self._lock:
                 self._follow_clocks()
                 now = self.clock.monotonic()
                 provider = self.registry.find(name)
-                held = self.held.get(name)
+                cached = self.cached.get(name)
                 flight = self._flights.get(name)
                 rejection: TokenRejectedError | None = None
-                refused = held is not None and self._is_refused(wish, held)
-                if held is not None and refused:
-                    held, rejection = self._refuse(name, held, flight)
-                granted = held is not None and self._is_granted(wish, held, now)
-                if held is not None and granted:
+                refused = cached is not None and self._is_refused(need, cached)
+                if cached is not None and refused:
+                    cached, rejection = self._refuse(name, cached, flight)
+                granted = cached is not None and self._is_granted(need, cached, now)
+                if cached is not None and granted:
                     # Without a refresher the first caller in the buffer renews, the others go on.
-                    in_time = self.crew.background or now < held.renew_at
-                    if in_time or flight is not None or wish.force:
-                        return held
-                elif flight is None and rejection is None and not wish.force:
-                    self.ledger.cooldown.check(name)
+                    in_time = self.background.is_enabled or now < cached.renew_at
+                    if in_time or flight is not None or need.force:
+                        return cached
+                elif flight is None and rejection is None and not need.force:
+                    self.cache.cooldown.check(name)
                 if flight is None and rejection is None:
-                    after_refusal = refused or (held is not None and held.is_refused)
+                    after_refusal = refused or (cached is not None and cached.is_refused)
                     flight = mine = Renewal(
-                        provider, held, callers_context(), after_refusal=after_refusal
+                        provider, cached, callers_context(), after_refusal=after_refusal
                     )
                     self._take_off(mine)
                 if flight is not None and not granted:
                     # A caller that has a token does not wait for retries.
-                    flight.join(wish.deadline)
+                    flight.join(need.deadline)
             if mine is not None:
-                self._pilot.launch(mine, self, urgent=True)
+                self._runner.start(mine, self, urgent=True)
             if refused:
                 self.hooks.tell()
             if flight is None:
                 raise rejection or AssertionError("neither a renewal nor an error")
         except BaseException as struck:
             if mine is not None:
-                self._pilot.rescue(mine, self, struck)
+                self._runner.settle_interrupted(mine, self, struck)
             raise
         if mine is None and is_flown_here(flight):
             raise TokenAcquisitionError(
@@ -204,81 +204,81 @@ class Renewals:
             )
         return flight
 
-    def _is_granted(self, wish: Wish, held: HeldToken, now: float) -> bool:
-        return wish.is_granted_by(held, now) and not self._is_refused(wish, held)
+    def _is_granted(self, need: Need, cached: CachedToken, now: float) -> bool:
+        return need.is_met_by(cached, now) and not self._is_refused(need, cached)
 
-    def _is_refused(self, wish: Wish, held: HeldToken) -> bool:
+    def _is_refused(self, need: Need, cached: CachedToken) -> bool:
         """Return whether an API refused *held*, as *wish* says or others said before."""
-        if wish.refused is None:
+        if need.refused is None:
             return False
-        name, token = wish.provider_name, held.access_token
-        return wish.refuses(held) or self.ledger.rejections.knows(name, token)
+        name, token = need.provider_name, cached.access_token
+        return need.refuses(cached) or self.cache.rejections.knows(name, token)
 
     def _refuse(
-        self, name: str, held: HeldToken, flight: Renewal | None
-    ) -> tuple[HeldToken, TokenRejectedError | None]:
+        self, name: str, cached: CachedToken, flight: Renewal | None
+    ) -> tuple[CachedToken, TokenRejectedError | None]:
         """Note that an API refused *held*; return what is held now, and the error for the caller.
 
         There is no error where a renewal is under way, or is to begin. Called with the lock held.
         """
-        if held.is_refused or (flight is not None and flight.after_refusal):
-            return held, None  # refused by a crowd: the first one counts
-        held, ruling = self.ledger.refuse(name, held)
+        if cached.is_refused or (flight is not None and flight.after_refusal):
+            return cached, None  # refused by a crowd: the first one counts
+        cached, ruling = self.cache.refuse(name, cached)
         now = utc(self.clock)
         if ruling.is_first:
-            self.hooks.line_up(TokenRefused(name, now))
+            self.hooks.enqueue(TokenRefused(name, now))
         if ruling.pause_begins:
-            self.hooks.line_up(self._rejected(name))
+            self.hooks.enqueue(self._rejected(name))
         if ruling.renews or flight is not None:
-            return held, None
-        return held, self.ledger.rejections.error(name)
+            return cached, None
+        return cached, self.cache.rejections.error(name)
 
     def _rejected(self, name: str) -> TokenRejected:
-        rejections = self.ledger.rejections
+        rejections = self.cache.rejections
         pause = rejections.pause_seconds(name)
         return TokenRejected(name, utc(self.clock), rejections.tokens(name), pause)
 
     def would_reject(self, name: str, token: str) -> bool:
         """Return whether a refusal of *token* would cause no renewal, and get an error at once."""
-        rejections = self.ledger.rejections
+        rejections = self.cache.rejections
         with self._lock:
-            held = self.held.get(name)
+            cached = self.cached.get(name)
             return (
-                held is not None
+                cached is not None
                 and name not in self._flights
-                and (held.access_token == token or rejections.knows(name, held.access_token))
+                and (cached.access_token == token or rejections.knows(name, cached.access_token))
                 and rejections.is_paused(name)
             )
 
-    def outcome(self, flight: Renewal, wish: Wish) -> HeldToken | Renewal:
+    def outcome(self, flight: Renewal, need: Need) -> CachedToken | Renewal:
         """Return what *wish* gets from *flight*, which has landed, or what to wait for next.
 
         :raises OAuth2Error: if it gets an error.
         """
         now = self.clock.monotonic()
         try:
-            held = flight.result()
+            cached = flight.result()
         except OAuth2Error:
-            if wish.force and not wish.is_older_than(flight.began):
-                return self.ask(wish)  # it failed for somebody who asked earlier
-            if flight.interrupted and not self.crew.background:
-                return self.ask(wish)  # another caller flew it, and was interrupted
-            current = self.held.get(wish.provider_name)
-            if current is None or not self._is_granted(wish, current, now):
+            if need.force and not need.is_older_than(flight.began):
+                return self.ask(need)  # it failed for somebody who asked earlier
+            if flight.interrupted and not self.background.is_enabled:
+                return self.ask(need)  # another caller flew it, and was interrupted
+            current = self.cached.get(need.provider_name)
+            if current is None or not self._is_granted(need, current, now):
                 raise
             return current  # nobody's error while a token works
-        return held if self._is_granted(wish, held, now) else self.ask(wish)
+        return cached if self._is_granted(need, cached, now) else self.ask(need)
 
-    def ask_for_all(self) -> list[tuple[Wish, HeldToken | Renewal]]:
+    def ask_for_all(self) -> list[tuple[Need, CachedToken | Renewal]]:
         """Begin to renew every token held; return what to wait for."""
         with self._lock:
             self.registry.check_open()
-            names = list(self.held)
+            names = list(self.cached)
         asked = []
         for name in names:
-            wish = self.wish(name, force=True)
+            need = self.need(name, force=True)
             with suppress(UnknownProviderError):  # it was removed meanwhile
-                asked.append((wish, self.ask(wish)))
+                asked.append((need, self.ask(need)))
         return asked
 
     # ---- the registry
@@ -303,7 +303,7 @@ class Renewals:
         with self._lock:
             provider = self.registry.remove(name)
             self._forget([name])
-            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
+            self.hooks.enqueue(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return provider
 
@@ -315,7 +315,7 @@ class Renewals:
                 return False
             self.registry.remove(name)
             self._forget([name])
-            self.hooks.line_up(ProviderRemoved(name, utc(self.clock)))
+            self.hooks.enqueue(ProviderRemoved(name, utc(self.clock)))
         self.hooks.tell()
         return True
 
@@ -336,15 +336,15 @@ class Renewals:
         """Forget all of *names*. Called with the lock held."""
         for name in names:
             self._flights.pop(name, None)
-            self.crew.refresher.forget(name)
+            self.background.scheduler.forget(name)
         now = utc(self.clock)
-        self.hooks.line_up(*[TokenCleared(name, now) for name in names if self.ledger.forget(name)])
+        self.hooks.enqueue(*[TokenCleared(name, now) for name in names if self.cache.forget(name)])
 
     def describe(self, name: str) -> TokenInfo | None:
         """Return diagnostics of the token of *name*; ``None`` if there is none."""
         with self._lock:
             self.registry.find(name)
-            return cast("TokenInfo | None", self.ledger.describe(name))
+            return cast("TokenInfo | None", self.cache.describe(name))
 
     def health(self) -> Health:
         """Return whether callers can be served, of each provider and of all."""
@@ -352,7 +352,7 @@ class Renewals:
             if self.registry.closed:
                 found: dict[str, Any] = {"status": "closed", "providers": {}}
             else:
-                found = self.ledger.health(self.registry.names())
+                found = self.cache.health(self.registry.names())
         dropped = self.hooks.dropped
         return cast("Health", {**found, "dropped_events": dropped} if dropped else found)
 
@@ -361,21 +361,21 @@ class Renewals:
     def renew(self, name: str) -> None:
         """Renew the token of *name* if that is due. For the refresher; does not block."""
         with self._lock:
-            held = self.held.get(name)
-            if held is None or name in self._flights:
+            cached = self.cached.get(name)
+            if cached is None or name in self._flights:
                 return  # gone, or under way
-            if self.clock.monotonic() < held.renew_at:
-                self.crew.refresher.schedule(name, held.renew_at)
+            if self.clock.monotonic() < cached.renew_at:
+                self.background.scheduler.schedule(name, cached.renew_at)
                 return
             # In nobody's context: a thread may have that of whoever happened to start it.
             flight = Renewal(
-                self.registry.find(name), held, Context(), after_refusal=held.is_refused
+                self.registry.find(name), cached, Context(), after_refusal=cached.is_refused
             )
             self._take_off(flight)
         try:
-            self._pilot.launch(flight, self, urgent=False)
+            self._runner.start(flight, self, urgent=False)
         except BaseException as struck:
-            self._pilot.rescue(flight, self, struck)
+            self._runner.settle_interrupted(flight, self, struck)
             raise
 
     def reconsider(self, name: str) -> None:
@@ -387,8 +387,8 @@ class Renewals:
         with self._lock:
             self.registry.find(name)
             self._flights.pop(name, None)
-            is_held = self.ledger.advance(name)
-        if is_held and self.crew.in_background():
+            is_held = self.cache.advance(name)
+        if is_held and self.background.ensure_running():
             self.renew(name)
 
     def look_at_clocks(self) -> None:
@@ -398,13 +398,13 @@ class Renewals:
 
     def _follow_clocks(self) -> None:
         """Do what :meth:`look_at_clocks` does. Called with the lock held."""
-        for name, renew_at in self.ledger.follow_clocks(self._jitter).items():
-            self.crew.refresher.schedule(name, renew_at)
+        for name, renew_at in self.cache.follow_clocks(self._jitter).items():
+            self.background.scheduler.schedule(name, renew_at)
 
     def renew_due(self) -> None:
         """Renew inline all that is due: the refresher's round, for hosts without threads."""
         self.look_at_clocks()
-        for name in self.crew.refresher.take_due():
+        for name in self.background.scheduler.take_due():
             self.renew(name)
 
     def _take_off(self, flight: Renewal) -> None:
@@ -424,46 +424,46 @@ class Renewals:
             del self._flights[name]
         return counts
 
-    def must_ask_again(self, flight: Renewal, held: HeldToken) -> bool:
+    def must_ask_again(self, flight: Renewal, cached: CachedToken) -> bool:
         """Return whether *held* was refused by an API, and one more request may bring another."""
         name = flight.provider.provider_name
         with self._lock:
-            if flight.asked_again or not self._brings_refused(flight, held):
+            if flight.asked_again or not self._brings_refused(flight, cached):
                 return False
             flight.asked_again = True
-            return not self.ledger.rejections.insists(name)
+            return not self.cache.rejections.insists(name)
 
-    def _brings_refused(self, flight: Renewal, held: HeldToken) -> bool:
+    def _brings_refused(self, flight: Renewal, cached: CachedToken) -> bool:
         name = flight.provider.provider_name
-        return self.ledger.brings_refused(name, held, after_refusal=flight.after_refusal)
+        return self.cache.brings_refused(name, cached, after_refusal=flight.after_refusal)
 
-    def land_well(self, flight: Renewal, held: HeldToken) -> None:
+    def complete(self, flight: Renewal, cached: CachedToken) -> None:
         """Hold the token that *flight* brought, and hand it to who waits."""
         name = flight.provider.provider_name
         rejection: TokenRejectedError | None = None
         with self._lock:
             counts = self._touch_down(flight)
             if counts:
-                held = self.ledger.up_to_date(held)
-            if counts and self._brings_refused(flight, held):
-                rejection = self.ledger.keep_refused(name, held)
-                setback = Setback(held.renew_at, held.ends_at - self.clock.monotonic())
+                cached = self.cache.up_to_date(cached)
+            if counts and self._brings_refused(flight, cached):
+                rejection = self.cache.keep_refused(name, cached)
+                setback = FailureOutcome(cached.renew_at, cached.ends_at - self.clock.monotonic())
                 denied = flight.denied(rejection, setback, self.clock)
-                self.hooks.line_up(*denied, self._rejected(name))
+                self.hooks.enqueue(*denied, self._rejected(name))
             elif counts:
-                self.ledger.keep(name, held)
-                self.hooks.line_up(flight.granted(held, self.clock))
+                self.cache.keep(name, cached)
+                self.hooks.enqueue(flight.granted(cached, self.clock))
             if counts:
-                self.crew.refresher.schedule(name, held.renew_at)
+                self.background.scheduler.schedule(name, cached.renew_at)
         if counts:
-            self.crew.in_background()
+            self.background.ensure_running()
         if rejection is None:
-            flight.succeed(held)
+            flight.succeed(cached)
         else:
             flight.fail(rejection)
         self.hooks.tell(log_here=True)
 
-    def land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
+    def fail_renewal(self, flight: Renewal, error: OAuth2Error) -> None:
         """Note why *flight* brought no token, and tell who waits."""
         name = flight.provider.provider_name
         if flight.replaces is not None and isinstance(error, TokenAcquisitionError):
@@ -471,11 +471,11 @@ class Renewals:
         with self._lock:
             if self._touch_down(flight):
                 policy = flight.provider.retry or self._retry
-                setback = self.ledger.fail(name, error, policy, self._jitter())
+                setback = self.cache.fail(name, error, policy, self._jitter())
                 if setback.renew_at is not None:
-                    self.crew.refresher.schedule(name, setback.renew_at)
+                    self.background.scheduler.schedule(name, setback.renew_at)
                 if not flight.interrupted:
-                    self.hooks.line_up(*flight.denied(error, setback, self.clock))
+                    self.hooks.enqueue(*flight.denied(error, setback, self.clock))
         flight.fail(error)
         self.hooks.tell(log_here=True)
 
@@ -489,15 +489,15 @@ class Renewals:
             flights = list(self._aloft)
             self._aloft.clear()
             self._flights.clear()
-            self.held.clear()
+            self.cached.clear()
         for flight in flights:
             flight.fail(closed_meanwhile())
-        self.crew.leave(timeout)
+        self.background.leave(timeout)
         return providers
 
 
 def _weakly(
-    renewals: Renewals, method: Callable[Concatenate[Renewals, P], None]
+    renewals: Coordinator, method: Callable[Concatenate[Coordinator, P], None]
 ) -> Callable[P, None]:
     # The refresher's thread must not keep alive what nobody else holds any more.
     reference = weakref.ref(renewals)

@@ -9,19 +9,19 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tokenkeeper._runtime.clock_steps import CLOCK_STEP_SECONDS, ClockStep
 from tokenkeeper.clock import Clock, instant
-from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS, ClockStep
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.schedule import Deadlines, state_at
 
-__all__ = ["HeldToken"]
+__all__ = ["CachedToken"]
 
 SPREAD_AFTER_STEP_SECONDS = 5.0
 """How far jitter spreads the renewals that a step of the clocks makes due in one instant."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class HeldToken:
+class CachedToken:
     """What a keeper knows of one token. All times are on the keeper's monotonic clock."""
 
     access_token: str
@@ -40,9 +40,9 @@ class HeldToken:
         token: OAuth2Token,
         times: Deadlines,
         sent: int,
-        replaces: HeldToken | None,
+        replaces: CachedToken | None,
         clock_offset: float,
-    ) -> HeldToken:
+    ) -> CachedToken:
         """Return *token*, asked for at the count *sent*, as the successor of *replaces*."""
         renewals = 0 if replaces is None else replaces.renewals + 1
         return cls(
@@ -57,15 +57,15 @@ class HeldToken:
             renewals=renewals,
         )
 
-    def due_again(self, renew_at: float) -> HeldToken:
+    def due_again(self, renew_at: float) -> CachedToken:
         """Return the same token; its next renewal is due at *renew_at*."""
         return replace(self, renew_at=renew_at)
 
-    def after_refusal(self) -> HeldToken:
+    def after_refusal(self) -> CachedToken:
         """Return the same token, dead: an API refused it."""
         return replace(self, stale_at=-math.inf, dead_at=-math.inf, renew_at=-math.inf)
 
-    def after_step(self, step: ClockStep, now: float, jitter: float) -> HeldToken:
+    def after_step(self, step: ClockStep, now: float, jitter: float) -> CachedToken:
         """Return the same token after the clocks took *step*; *now* is the monotonic clock.
 
         Its deadlines come forward by what the wall clock ran ahead since they were set. They never
@@ -96,7 +96,7 @@ class HeldToken:
         """Its deadlines."""
         return Deadlines(self.renew_at, self.stale_at, self.dead_at, self.ends_at)
 
-    def caught_up(self, clock_offset: float, now: float) -> HeldToken:
+    def caught_up(self, clock_offset: float, now: float) -> CachedToken:
         """Return the same token after a step up to *clock_offset* that nobody has noticed yet."""
         if clock_offset - self.clock_offset <= CLOCK_STEP_SECONDS:
             return self

@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from tokenkeeper import portal
+from tokenkeeper._renewal.coordinator import Coordinator
+from tokenkeeper._renewal.registry import name_is_taken
+from tokenkeeper._runtime import provider_loop
 from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.exceptions import UnknownProviderError
+from tokenkeeper.models import ReloadResult
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.registry import name_is_taken
-from tokenkeeper.renewals import Renewals
-from tokenkeeper.reports import ReloadResult
 
 __all__ = ["reload"]
 
 
 def reload(
-    renewals: Renewals,
+    renewals: Coordinator,
     configuration: Configuration[Any],
     add: Callable[[BaseOAuth2Provider], None],
 ) -> ReloadResult:
@@ -45,7 +45,7 @@ def reload(
         for each in there:
             is_ours = isinstance(each, ReloadableProvider)
             if is_ours and each not in wanted and renewals.discard(each):
-                portal.call(each.close)
+                provider_loop.call(each.close)
                 removed.append(each.provider_name)
         added = [each for each in wanted if each not in there]
         for provider in added:

@@ -20,14 +20,14 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from tokenkeeper.fork import forks_wait, notice_fork, renew_after_fork
-from tokenkeeper.greenlets import check_greenlets
-from tokenkeeper.waiting import InterruptibleEvent, join
+from tokenkeeper._runtime.fork import forks_wait, notice_fork, renew_after_fork
+from tokenkeeper._runtime.gevent import check_gevent
+from tokenkeeper._runtime.waiting import InterruptibleEvent, join
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["call", "on_portal_thread"]
+__all__ = ["call", "on_provider_loop"]
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def call(method: Callable[..., T | Awaitable[T]], *arguments: Any) -> T:
     return result
 
 
-def on_portal_thread() -> bool:
+def on_provider_loop() -> bool:
     """Say whether the caller is on the library's event loop, where blocking would hang it."""
     return _loop.is_run_by_caller()
 
@@ -169,7 +169,7 @@ class _PortalLoop:
         """
         with self._lock:
             if self._loop is None:
-                check_greenlets()
+                check_gevent()
                 with forks_wait():  # anyio imports its backend as the loop starts
                     # A caller that was interrupted here may have begun to start it.
                     starting = self._starting or self._begin_to_start()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Generic, ParamSpec, TypeVar
 
-from tokenkeeper.interruptions import remember_interruption
+from tokenkeeper._runtime.interruptions import remember_interruption
 
 __all__ = [
     "HIDDEN",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["check_greenlets"]
+__all__ = ["check_gevent"]
 
 
 def _is_patched_by_eventlet() -> bool:
@@ -21,7 +21,7 @@ _OURS_IS_GEVENTS = queue.SimpleQueue.__module__.startswith("gevent")
 _OURS_IS_EVENTLETS = _is_patched_by_eventlet()
 
 
-def check_greenlets() -> None:
+def check_gevent() -> None:
     """Refuse a process in which threads and what they wait on are not of one kind.
 
     With ``gevent.monkey.patch_all()`` or ``eventlet.monkey_patch()`` before anything else both are

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from typing import cast
 
-from tokenkeeper.arguments import check_instance, check_name
+from tokenkeeper._support.arguments import check_instance, check_name
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     KeeperClosedError,

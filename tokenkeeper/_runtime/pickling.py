@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Self, SupportsIndex
 
-__all__ = ["StaysHere"]
+__all__ = ["NotPicklable"]
 
 
-class StaysHere:
+class NotPicklable:
     """Base class of what holds locks, threads, connections, or secrets.
 
     ``copy.copy()`` and ``copy.deepcopy()`` return the object itself: an application's settings

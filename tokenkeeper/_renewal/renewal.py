@@ -6,6 +6,9 @@ import sys
 from contextvars import Context, copy_context
 from typing import Any
 
+from tokenkeeper._renewal.cache import FailureOutcome
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.flight import Flight
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import (
     AcquisitionFailed,
@@ -17,15 +20,12 @@ from tokenkeeper.events import (
     TokenRenewed,
 )
 from tokenkeeper.exceptions import OAuth2Error
-from tokenkeeper.flight import Flight
-from tokenkeeper.held import HeldToken
-from tokenkeeper.ledger import Setback
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["Renewal", "callers_context"]
 
 
-class Renewal(Flight[HeldToken]):
+class Renewal(Flight[CachedToken]):
     """A flight, with what it takes to fly it.
 
     :ivar attempts: requests made so far.
@@ -38,7 +38,7 @@ class Renewal(Flight[HeldToken]):
     def __init__(
         self,
         provider: BaseOAuth2Provider,
-        replaces: HeldToken | None,
+        replaces: CachedToken | None,
         context: Context,
         *,
         after_refusal: bool = False,
@@ -50,14 +50,14 @@ class Renewal(Flight[HeldToken]):
         self.after_refusal = after_refusal
         self.asked_again = False
         self.attempts = 0
-        self.took_off: float = 0.0
+        self.started_at: float = 0.0
 
-    def granted(self, held: HeldToken, clock: Clock) -> TokenEvent:
+    def granted(self, cached: CachedToken, clock: Clock) -> TokenEvent:
         """Return what there is to tell of a token that came."""
-        kind = TokenRenewed if held.renewals else TokenAcquired
-        return kind(**self._figures(clock, held.ends_at - clock.monotonic()))
+        kind = TokenRenewed if cached.renewals else TokenAcquired
+        return kind(**self._figures(clock, cached.ends_at - clock.monotonic()))
 
-    def denied(self, error: OAuth2Error, setback: Setback, clock: Clock) -> list[TokenEvent]:
+    def denied(self, error: OAuth2Error, setback: FailureOutcome, clock: Clock) -> list[TokenEvent]:
         """Return what there is to tell of a failure, and of what follows from it."""
         kind = AcquisitionFailed if self.replaces is None else RenewalFailed
         figures = self._figures(clock, setback.remaining_seconds)
@@ -82,7 +82,7 @@ class Renewal(Flight[HeldToken]):
             "provider_name": self.provider.provider_name,
             "occurred_at": utc(clock),
             "attempts": self.attempts,
-            "duration_seconds": clock.monotonic() - self.took_off,
+            "duration_seconds": clock.monotonic() - self.started_at,
             "remaining_seconds": remaining_seconds,
         }
 

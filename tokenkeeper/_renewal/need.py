@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import TokenWaitTimeoutError
-from tokenkeeper.held import HeldToken
 
-__all__ = ["Wish"]
+__all__ = ["Need"]
 
 
-class Wish(NamedTuple):
+class Need(NamedTuple):
     """A token of *provider_name*, with what was asked beyond that.
 
     :ivar asked: the keeper's count when the caller came. The count orders events that a clock
@@ -36,19 +36,19 @@ class Wish(NamedTuple):
         """Say whether a request that left at the count *sent* left after the caller came."""
         return self.asked < sent
 
-    def is_granted_by(self, held: HeldToken, now: float) -> bool:
+    def is_met_by(self, cached: CachedToken, now: float) -> bool:
         """Say whether *held* will do at *now*."""
-        if now >= held.dead_at:
+        if now >= cached.dead_at:
             return False
-        if self.refuses(held):
+        if self.refuses(cached):
             return False
-        return not self.force or self.is_older_than(held.sent)
+        return not self.force or self.is_older_than(cached.sent)
 
-    def refuses(self, held: HeldToken) -> bool:
+    def refuses(self, cached: CachedToken) -> bool:
         """Return whether *held* is the token that the API refused, granted again or not."""
-        return held.access_token == self.refused
+        return cached.access_token == self.refused
 
-    def patience(self, clock: Clock) -> float | None:
+    def remaining_wait(self, clock: Clock) -> float | None:
         """Return the seconds left to wait; ``None`` for as long as it takes."""
         if self.deadline == math.inf:
             return None

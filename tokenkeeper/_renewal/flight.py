@@ -15,8 +15,8 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from tokenkeeper._runtime.waiting import wait_for_gate
 from tokenkeeper.exceptions import OAuth2Error, own_copy
-from tokenkeeper.waiting import wait_for_gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class Flight(Generic[T]):
         self.began: float = math.inf
         self.interrupted = False
         self._wanted_until = -math.inf
-        self._pilot = threading.Lock()  # held for good by who flies it
+        self._runner = threading.Lock()  # held for good by who flies it
         self._lock = threading.Lock()  # guards all of the below
         self._outcome: tuple[T | None, OAuth2Error | None] | None = None
         self._waiters: dict[object, Callable[[], None]] = {}  # how each is told
@@ -49,7 +49,7 @@ class Flight(Generic[T]):
 
     def claim(self) -> bool:
         """Say whether the caller is the first to ask, and so the one to fly it."""
-        return self._pilot.acquire(blocking=False)
+        return self._runner.acquire(blocking=False)
 
     def join(self, deadline: float) -> None:
         """Say that somebody waits until *deadline*. Called with the keeper's lock held."""

@@ -8,21 +8,21 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Protocol
 
+from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, fetch, moment
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._runtime.background import Background
+from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper.clock import Clock
-from tokenkeeper.crew import Crew
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     KeeperClosedError,
     OAuth2Error,
     TokenAcquisitionError,
 )
-from tokenkeeper.fetch import LONGEST_MOMENT_SECONDS, fetch, moment
-from tokenkeeper.held import HeldToken
-from tokenkeeper.interruptions import interruption_in
-from tokenkeeper.renewal import Renewal
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 
-__all__ = ["Pilot", "Tower", "closed_meanwhile", "is_flown_here"]
+__all__ = ["Runner", "Tower", "closed_meanwhile", "is_flown_here"]
 
 ASK_AGAIN_SECONDS = 1.0
 """How long to wait where a server grants the refused token again. Many date their tokens in whole
@@ -39,39 +39,44 @@ class Tower(Protocol):
         """Return a number larger than all before: so wishes and requests have an order."""
         ...
 
-    def must_ask_again(self, flight: Renewal, held: HeldToken) -> bool:
+    def must_ask_again(self, flight: Renewal, cached: CachedToken) -> bool:
         """Return whether *held* was refused by an API, and one more request may bring another."""
         ...
 
-    def land_well(self, flight: Renewal, held: HeldToken) -> None:
+    def complete(self, flight: Renewal, cached: CachedToken) -> None:
         """Take in the token that *flight* brought, and tell who waits for it."""
         ...
 
-    def land_badly(self, flight: Renewal, error: OAuth2Error) -> None:
+    def fail_renewal(self, flight: Renewal, error: OAuth2Error) -> None:
         """Take in why *flight* brought none, and tell who waits for it."""
         ...
 
 
-class Pilot:
+class Runner:
     """Flies renewals. Thread-safe, and holds neither tokens nor who holds them.
 
     :param retry: what to do about failures that may pass, where a provider has no policy.
     """
 
     def __init__(
-        self, crew: Crew, *, retry: RetryPolicy, clock: Clock, jitter: Callable[[], float]
+        self,
+        background: Background,
+        *,
+        retry: RetryPolicy,
+        clock: Clock,
+        jitter: Callable[[], float],
     ) -> None:
-        self._crew = crew
+        self._background = background
         self._retry = retry
         self._clock = clock
         self._jitter = jitter
 
-    def launch(self, flight: Renewal, tower: Tower, *, urgent: bool) -> None:
+    def start(self, flight: Renewal, tower: Tower, *, urgent: bool) -> None:
         """Fly on a worker; here and now, without the background or a thread that can be had."""
         if not self._handed_over(flight, tower, urgent=urgent):
             self._fly(flight, tower, inline=True)
 
-    def rescue(self, flight: Renewal, tower: Tower, struck: BaseException) -> None:
+    def settle_interrupted(self, flight: Renewal, tower: Tower, struck: BaseException) -> None:
         """See to it that *flight* lands, though its caller was struck by a signal's exception."""
         # Handed over twice, perhaps: it is flown once. Else it was the caller's to fly.
         try:
@@ -80,14 +85,14 @@ class Pilot:
         except InvalidConfigurationError as refused:  # this process may begin no thread
             struck = refused
         flight.interrupted = interruption_in(struck) is not None
-        tower.land_badly(flight, as_oauth2_error(struck, flight.provider.provider_name))
+        tower.fail_renewal(flight, as_oauth2_error(struck, flight.provider.provider_name))
 
     def _handed_over(self, flight: Renewal, tower: Tower, *, urgent: bool) -> bool:
         """Give *flight* to a worker; ``False`` if there is none."""
-        if not self._crew.background:
+        if not self._background.is_enabled:
             return False
         try:
-            self._crew.workers.submit(partial(self._fly, flight, tower), urgent=urgent)
+            self._background.workers.submit(partial(self._fly, flight, tower), urgent=urgent)
         except RuntimeError:  # this host has no thread to give
             return False
         return True
@@ -98,19 +103,19 @@ class Pilot:
 
     def _fly_alone(self, flight: Renewal, tower: Tower, inline: bool) -> None:
         provider = flight.provider
-        if self._crew.leaving.is_set():
+        if self._background.leaving.is_set():
             flight.fail(closed_meanwhile())
             return
         outer = _flown_here.set(flight)
-        flight.took_off = self._clock.monotonic()
+        flight.started_at = self._clock.monotonic()
         handled_before = sys.exception()
         struck: BaseException | None = None
         try:
-            held = self._fetched(flight, tower, inline=inline)
-            if tower.must_ask_again(flight, held):
+            cached = self._fetched(flight, tower, inline=inline)
+            if tower.must_ask_again(flight, cached):
                 self._wait(ASK_AGAIN_SECONDS)
-                held = self._fetched(flight, tower, inline=inline)
-            tower.land_well(flight, held)
+                cached = self._fetched(flight, tower, inline=inline)
+            tower.complete(flight, cached)
         except BaseException as error:  # noqa: BLE001 - whatever it was, nobody must wait for ever
             if isinstance(error, _InterruptedError):
                 struck = error.struck
@@ -119,13 +124,13 @@ class Pilot:
             elif not isinstance(error, Exception):
                 struck = error
             flight.interrupted = struck is not None
-            tower.land_badly(flight, as_oauth2_error(struck or error, provider.provider_name))
+            tower.fail_renewal(flight, as_oauth2_error(struck or error, provider.provider_name))
         finally:
             _flown_here.reset(outer)
         if struck is not None:  # the host's own affair, which it is told as it was thrown
             raise struck
 
-    def _fetched(self, flight: Renewal, tower: Tower, *, inline: bool) -> HeldToken:
+    def _fetched(self, flight: Renewal, tower: Tower, *, inline: bool) -> CachedToken:
         """Return what the provider grants, asked again where that is worth it.
 
         A server that only says that it is too early is asked again although nobody waits yet:
@@ -139,7 +144,7 @@ class Pilot:
                     partial(attempt, flight, tower),
                     flight.provider.retry or self._retry,
                     clock=self._clock,
-                    closing=self._crew.leaving,
+                    closing=self._background.leaving,
                     wanted_at=flight.is_wanted_at,
                 )
             except TokenAcquisitionError as error:
@@ -149,10 +154,10 @@ class Pilot:
             self._wait(wait)
 
     def _wait(self, seconds: float) -> None:
-        if self._clock.wait(self._crew.leaving, seconds):
+        if self._clock.wait(self._background.leaving, seconds):
             raise closed_meanwhile()
 
-    def _attempt(self, flight: Renewal, tower: Tower) -> HeldToken:
+    def _attempt(self, flight: Renewal, tower: Tower) -> CachedToken:
         flight.began = sent = tower.next_count()
         flight.attempts += 1
         return fetch(
@@ -164,7 +169,7 @@ class Pilot:
             refused=flight.after_refusal,
         )
 
-    def _attempt_inline(self, flight: Renewal, tower: Tower) -> HeldToken:
+    def _attempt_inline(self, flight: Renewal, tower: Tower) -> CachedToken:
         handled_before = sys.exception()
         try:
             return self._attempt(flight, tower)

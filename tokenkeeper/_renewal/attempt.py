@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from tokenkeeper import portal
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._runtime import provider_loop
+from tokenkeeper._runtime.clock_steps import CLOCK_STEP_SECONDS
 from tokenkeeper.clock import Clock, Instant, instant
-from tokenkeeper.clock_steps import CLOCK_STEP_SECONDS
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.held import HeldToken
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import is_transient
@@ -37,13 +37,13 @@ the token began to live while the first request was on its way."""
 
 def fetch(
     provider: BaseOAuth2Provider,
-    replaces: HeldToken | None,
+    replaces: CachedToken | None,
     *,
     sent: int,
     clock: Clock,
     jitter: Callable[[], float],
     refused: bool = False,
-) -> HeldToken:
+) -> CachedToken:
     """Ask *provider* once for a token, in the place of *replaces* if there was one. Blocks.
 
     :param sent: the keeper's count as the request leaves.
@@ -80,7 +80,7 @@ def fetch(
         _refresh_after(token, before, after),
     )
     if after.monotonic < times.dead_at:
-        return HeldToken.of(token, times, sent, replaces, after.offset)
+        return CachedToken.of(token, times, sent, replaces, after.offset)
     took = after.monotonic - before.monotonic
     stepped = abs(after.wall - before.wall - took) > CLOCK_STEP_SECONDS
     if stepped:
@@ -98,15 +98,15 @@ def fetch(
 
 
 def _ask(
-    provider: BaseOAuth2Provider, replaces: HeldToken | None, now: Instant, *, refused: bool
+    provider: BaseOAuth2Provider, replaces: CachedToken | None, now: Instant, *, refused: bool
 ) -> object:
     """Call *provider*, once."""
     try:
         with _naming_the_host(provider.provider_name):
             if replaces is None:
-                return portal.call(provider.acquire_token)
+                return provider_loop.call(provider.acquire_token)
             method = provider.replace_refused_token if refused else provider.refresh_token
-            return portal.call(method, _as_it_is(replaces, now, refused=refused))
+            return provider_loop.call(method, _as_it_is(replaces, now, refused=refused))
     except RecursionError:
         pass  # and raise out here: its traceback is a thousand frames long
     except TokenAcquisitionError as error:
@@ -122,13 +122,13 @@ def _ask(
     )
 
 
-def _as_it_is(held: HeldToken, now: Instant, *, refused: bool) -> OAuth2Token:
+def _as_it_is(cached: CachedToken, now: Instant, *, refused: bool) -> OAuth2Token:
     """Return the token of *held*, expired if nobody gets it any more, or an API refused it.
 
     A provider with a second way to a token takes it then. It can't tell by the wall clock alone.
     """
-    token = held.token
-    if now.monotonic < held.dead_at and not refused:
+    token = cached.token
+    if now.monotonic < cached.dead_at and not refused:
         return token
     return replace(token, expires_at=min(token.expires_at, datetime.fromtimestamp(now.wall, UTC)))
 
@@ -168,7 +168,7 @@ def moment(error: TokenAcquisitionError) -> float | None:
 
 def _same_token(
     token: OAuth2Token,
-    replaces: HeldToken | None,
+    replaces: CachedToken | None,
     ends_at: float,
     before: Instant,
     after: Instant,

@@ -1,6 +1,6 @@
 """Who is due next: one heap, one event, one thread that only schedules.
 
-The renewals themselves are done by :class:`~tokenkeeper.workers.Workers`, so a server that hangs
+The renewals themselves are done by :class:`~tokenkeeper._runtime.workers.Workers`, so a server that hangs
 holds up one of them and nobody else's renewal.
 """
 
@@ -12,25 +12,25 @@ import math
 import threading
 from collections.abc import Callable
 
+from tokenkeeper._runtime.gevent import check_gevent
+from tokenkeeper._runtime.waiting import InterruptibleEvent, join
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.greenlets import check_greenlets
-from tokenkeeper.waiting import InterruptibleEvent, join
 
-__all__ = ["THREAD_NAME", "Refresher"]
+__all__ = ["THREAD_NAME", "Scheduler"]
 
 THREAD_NAME = "tokenkeeper-refresher"
 
 _Entry = tuple[float, int, str]  # when, which, what
 
-_log = logging.getLogger("tokenkeeper.refresher")
+_log = logging.getLogger("tokenkeeper.scheduler")
 
 LONGEST_NAP_SECONDS = 5.0
 """The thread looks at the clocks at least this often while something is scheduled: its naps count
 neither the sleep of a machine nor the pause of a virtual one."""
 
 
-class Refresher:
+class Scheduler:
     """Keeps due times and, once started, hands out keys as they become due. Thread-safe.
 
     :param clock: what "due" is measured on.
@@ -104,7 +104,7 @@ class Refresher:
         :raises RuntimeError: if this host can't start one.
         :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
         """
-        check_greenlets()
+        check_gevent()
         with self._lock:
             if self._thread is None and not self._closed:
                 thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)

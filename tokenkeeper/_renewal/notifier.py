@@ -11,7 +11,8 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 
-from tokenkeeper.escaping import escaped
+from tokenkeeper._runtime.interruptions import interruption_in
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.events import (
     EventHook,
     RenewalFailed,
@@ -22,9 +23,8 @@ from tokenkeeper.events import (
     TokenRenewed,
 )
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.interruptions import interruption_in
 
-__all__ = ["Hooks", "write_log_line"]
+__all__ = ["Notifier", "write_log_line"]
 
 _log = logging.getLogger("tokenkeeper.events")
 
@@ -37,7 +37,7 @@ LOGGED_EVENTS = (TokenGranted, TokenDenied, TokenRejected)
 """What :func:`write_log_line` has a line for."""
 
 
-class Hooks:
+class Notifier:
     """Delivers events to hooks and isolates their failures. Thread-safe.
 
     Events are queued where they happen and delivered later, without a lock. Each hook has a queue
@@ -75,7 +75,7 @@ class Hooks:
         """How many events were dropped so far because a queue was full, over all hooks."""
         return sum(queue.dropped for queue in (self._log_lines, *self._queues))
 
-    def line_up(self, *events: TokenEvent) -> None:
+    def enqueue(self, *events: TokenEvent) -> None:
         """Have *events* delivered by the next :meth:`tell`, in the caller's context.
 
         Called with the keeper's lock held, so that their order is the one that they happened in.

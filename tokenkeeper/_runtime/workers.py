@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from tokenkeeper._runtime.gevent import check_gevent
+from tokenkeeper._runtime.waiting import join
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.greenlets import check_greenlets
-from tokenkeeper.waiting import join
 
 __all__ = ["Workers"]
 
@@ -52,7 +52,7 @@ class Workers:
             busy ones while the interpreter ends.
         :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
         """
-        check_greenlets()
+        check_gevent()
         with self._lock:
             if self._closed:
                 raise RuntimeError("the workers have been sent home")

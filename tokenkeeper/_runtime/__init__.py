@@ -1,0 +1,1 @@
+"""Threads, forks and event loops. Nothing here knows what a token is."""

@@ -1,0 +1,1 @@
+"""Small pieces without state that every other room may use."""

@@ -100,6 +100,7 @@ class TokenKeeper(NotPicklable):
         "_clock",
         "_coordinator",
         "_now",
+        "_state",
     )
 
     def __init__(
@@ -130,7 +131,8 @@ class TokenKeeper(NotPicklable):
             hooks=checked_hooks(hooks),
         )
         self._now = self._coordinator.now
-        self._cached = self._coordinator.cached
+        self._state = self._coordinator.state
+        self._cached = self._state.cache.tokens
         self._background = self._coordinator.background
         self._configuration: Configuration[Any] | None = None
         renew_after_fork(self._coordinator)
@@ -214,7 +216,7 @@ class TokenKeeper(NotPicklable):
 
         :raises UnknownProviderError: if no provider has that name.
         """
-        self._coordinator.clear(provider_name)
+        self._state.clear(provider_name)
 
     def get_cached_token_info(self, provider_name: str) -> TokenInfo | None:
         """Return diagnostics of a cached token, without a secret; ``None`` if there is none.
@@ -226,7 +228,7 @@ class TokenKeeper(NotPicklable):
 
         :raises UnknownProviderError: if no provider has that name.
         """
-        return self._coordinator.describe(provider_name)
+        return self._state.describe(provider_name)
 
     def health(self) -> Health:
         """Return whether callers can be served, for a readiness probe; without a secret.
@@ -245,7 +247,7 @@ class TokenKeeper(NotPicklable):
         asks for its token again, so a probe that keeps callers away should ask by itself:
         ``get_token(name, timeout=1)`` at first.
         """
-        return self._coordinator.health()
+        return self._state.health()
 
     def add_hook(self, hook: EventHook) -> None:
         """Have *hook* called with what happens to tokens from now on.
@@ -254,7 +256,7 @@ class TokenKeeper(NotPicklable):
 
         :raises InvalidConfigurationError: if it can't be called.
         """
-        self._coordinator.hooks.add(checked_callable(hook, "hooks", "a function of one event"))
+        self._state.notifier.add(checked_callable(hook, "hooks", "a function of one event"))
 
     # ---- providers
 
@@ -263,18 +265,18 @@ class TokenKeeper(NotPicklable):
 
         :raises InvalidConfigurationError: if the name is taken, or *provider* is no provider.
         """
-        self._coordinator.add(checked_provider(provider))
+        self._state.add(checked_provider(provider))
 
     def remove_provider(self, provider_name: str) -> None:
         """Forget the provider *provider_name* and its token, and close it.
 
         :raises UnknownProviderError: if no provider has that name.
         """
-        provider_loop.call(self._coordinator.remove(provider_name).close)
+        provider_loop.call(self._state.remove(provider_name).close)
 
     def list_providers(self) -> list[str]:
         """Return the registered names, in the order of their registration."""
-        return self._coordinator.names()
+        return self._state.names()
 
     # ---- at work in other libraries
 
@@ -383,7 +385,7 @@ class TokenKeeper(NotPicklable):
     @property
     def is_closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._coordinator.registry.closed
+        return self._state.is_closed
 
     def __enter__(self) -> Self:
         return self
@@ -397,7 +399,7 @@ class TokenKeeper(NotPicklable):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} with {len(self._coordinator.registry)} providers>"
+        return f"<{type(self).__name__} with {len(self._state.registry)} providers>"
 
     # ---- waiting
 
@@ -412,8 +414,8 @@ class TokenKeeper(NotPicklable):
                     transient=False,
                 )
             if not answer.wait(need.remaining_wait(self._clock)):
-                raise need.out_of_time()
-            answer = self._coordinator.outcome(answer, need)
+                raise need.timeout_error()
+            answer = self._coordinator.answer_from(answer, need)
         return answer
 
     def _worked(self, need: Need, answer: CachedToken | Renewal) -> bool:
@@ -458,7 +460,7 @@ def _abandon(background: Background) -> None:
     # The garbage collector calls this anywhere, even inside a lock that leave() wants, and even
     # inside threading's own. Only a bare new thread is sure to hold none of them.
     with suppress(RuntimeError):  # the interpreter is ending, and its threads with it
-        _thread.start_new_thread(background.leave, (0.0,))
+        _thread.start_new_thread(background.close, (0.0,))
 
 
 @atexit.register

@@ -57,9 +57,9 @@ class OAuth2TokenManager(NotPicklable):
     def __init__(self, keeper: TokenKeeper | None = None) -> None:
         self._keeper = TokenKeeper() if keeper is None else checked_keeper(keeper)
         self._coordinator = self._keeper._coordinator  # noqa: SLF001 - two fronts, one core
-        self._cached = self._coordinator.cached
         self._background = self._coordinator.background
-        self._clock = self._coordinator.clock
+        self._cached = self._keeper._cached  # noqa: SLF001
+        self._clock = self._keeper._clock  # noqa: SLF001
         self._now = self._coordinator.now
 
     @property
@@ -189,9 +189,9 @@ class OAuth2TokenManager(NotPicklable):
         while not isinstance(answer, CachedToken):
             with anyio.move_on_after(need.remaining_wait(self._clock)):
                 await answer.wait_async()
-            if not answer.landed:
-                raise need.out_of_time()
-            outcome = partial(self._coordinator.outcome, answer, need)
+            if not answer.is_settled:
+                raise need.timeout_error()
+            outcome = partial(self._coordinator.answer_from, answer, need)
             answer = await self._off_loop_if_inline(outcome)
         return answer
 

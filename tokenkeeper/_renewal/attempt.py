@@ -24,7 +24,7 @@ from tokenkeeper.schedule import (
     lifetime_seconds,
 )
 
-__all__ = ["LONGEST_MOMENT_SECONDS", "fetch", "moment"]
+__all__ = ["LONGEST_MOMENT_SECONDS", "moment", "request_token"]
 
 LONGEST_MOMENT_SECONDS = 2.0
 """A server that answers well, and wants to be asked again within this time, only said that it is
@@ -35,7 +35,7 @@ AFTER_EXPIRY_SECONDS = 0.1
 the token began to live while the first request was on its way."""
 
 
-def fetch(
+def request_token(
     provider: BaseOAuth2Provider,
     replaces: CachedToken | None,
     *,

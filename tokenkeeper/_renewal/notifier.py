@@ -76,9 +76,9 @@ class Notifier:
         return sum(queue.dropped for queue in (self._log_lines, *self._queues))
 
     def enqueue(self, *events: TokenEvent) -> None:
-        """Have *events* delivered by the next :meth:`tell`, in the caller's context.
+        """Have *events* delivered by the next :meth:`deliver`, in the caller's context.
 
-        Called with the keeper's lock held, so that their order is the one that they happened in.
+        Called with the keeper's lock held, so they are queued in the order in which they happened.
         """
         for event in events:
             if isinstance(event, LOGGED_EVENTS):
@@ -86,23 +86,23 @@ class Notifier:
             for queue in self._queues:
                 queue.put(event)
 
-    def tell(self, *, log_here: bool = False) -> None:
+    def deliver(self, *, log_here: bool = False) -> None:
         """Have each hook called with what is pending for it; return before that is done.
 
-        :param log_here: write log lines on this thread. It is the keeper's own, and nobody waits
+        :param log_here: write log lines on this thread. It is the keeper's own, and no caller waits
             for it.
         """
         if not log_here:
-            self._deliver(self._log_lines)
+            self._deliver_queue(self._log_lines)
         for queue in list(self._queues):
-            self._deliver(queue)
+            self._deliver_queue(queue)
             warn = queue.take_warning()
             if warn is not None and not self._hand_over(warn):
                 warn()
         if log_here:
             self._log_lines.deliver()
 
-    def _deliver(self, queue: _Queue) -> None:
+    def _deliver_queue(self, queue: _Queue) -> None:
         if queue.is_waiting and not self._hand_over(queue.deliver_all_of_it):
             queue.deliver()
 

@@ -1,4 +1,4 @@
-"""How a keeper is brought in line with a configuration that changed, with no gap in service."""
+"""Brings a keeper in line with a configuration that changed, with no gap in service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["reload"]
 
 
 def reload(
-    renewals: Coordinator,
+    coordinator: Coordinator,
     configuration: Configuration[Any],
     add: Callable[[BaseOAuth2Provider], None],
 ) -> ReloadResult:
@@ -30,9 +30,10 @@ def reload(
     :raises InvalidConfigurationError: if something is wrong; then nothing is taken over.
     :raises KeeperClosedError: if the keeper was closed.
     """
+    state = coordinator.state
 
     def check(names: Iterable[str]) -> None:
-        registered = {each.provider_name: each for each in renewals.providers()}
+        registered = {each.provider_name: each for each in state.providers()}
         for name in names:
             if not isinstance(registered.get(name), ReloadableProvider | None):
                 raise name_is_taken(name)
@@ -40,11 +41,11 @@ def reload(
     with configuration.turn:
         changed = configuration.reload(check)
         # Not by what this call changed: one before may have been interrupted half-way.
-        wanted, there = configuration.providers, renewals.providers()
+        wanted, there = configuration.providers, state.providers()
         removed = []
         for each in there:
             is_ours = isinstance(each, ReloadableProvider)
-            if is_ours and each not in wanted and renewals.discard(each):
+            if is_ours and each not in wanted and state.discard(each):
                 provider_loop.call(each.close)
                 removed.append(each.provider_name)
         added = [each for each in wanted if each not in there]
@@ -52,6 +53,6 @@ def reload(
             add(provider)
     for name in changed:
         with suppress(UnknownProviderError):  # it was removed by hand meanwhile
-            renewals.reconsider(name)
+            coordinator.reconsider(name)
     names = [each.provider_name for each in added]
     return {"added": names, "changed": changed, "removed": removed}

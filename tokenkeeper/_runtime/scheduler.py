@@ -1,6 +1,6 @@
 """Who is due next: one heap, one event, one thread that only schedules.
 
-The renewals themselves are done by :class:`~tokenkeeper._runtime.workers.Workers`, so a server that hangs
+Workers (:mod:`tokenkeeper._runtime.workers`) make the renewals themselves, so a server that hangs
 holds up one of them and nobody else's renewal.
 """
 

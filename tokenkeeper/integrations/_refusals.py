@@ -34,7 +34,7 @@ async def let_go_async(manager: OAuth2TokenManager, provider_name: str, token: H
 
 def would_reject(keeper: TokenKeeper, provider_name: str, token: Hidden[str]) -> bool:
     """Return whether *token* is not renewed now, so that the answer need not be given up."""
-    return keeper._coordinator.would_reject(provider_name, token.text)  # noqa: SLF001 - ours
+    return keeper._state.would_reject(provider_name, token.text)  # noqa: SLF001 - ours
 
 
 def renewed(

@@ -44,7 +44,7 @@ copybutton_prompt_text = "$ "
 # The build needs no network, so names of other projects can't be looked up and are listed here.
 # Any other name that doesn't resolve is an error.
 OTHERS = (
-    "azure|collections|contextvars|datetime|google|grpc|httpx|opentelemetry|os|prometheus_client|requests|tenacity"
+    "azure|collections|contextvars|datetime|google|grpc|httpx|opentelemetry|os|prometheus_client|requests"
     "|threading"
 )
 nitpick_ignore_regex = [

@@ -6,7 +6,7 @@ import math
 from contextlib import suppress
 from typing import Any
 
-from tokenkeeper._renewal.attempt import fetch
+from tokenkeeper._renewal.attempt import request_token
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper.doctor.bounded import within
@@ -27,7 +27,7 @@ def look_at_credentials(visit: Visit) -> Report:
 
     def ask() -> tuple[CachedToken, float]:
         began = clock.monotonic()
-        return fetch(provider, None, sent=0, clock=clock, jitter=lambda: 0.0), began
+        return request_token(provider, None, sent=0, clock=clock, jitter=lambda: 0.0), began
 
     try:
         visit.held, began = within(visit.timeout, ask)

@@ -21,7 +21,7 @@ from tokenkeeper.events import (
 )
 from tokenkeeper.integrations.prometheus import PrometheusHook
 
-METRICS = Path(__file__).parent.parent.parent / "docs" / "metrics"
+METRICS = Path(__file__).parents[3] / "docs" / "metrics"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 needs_promtool = pytest.mark.skipif(

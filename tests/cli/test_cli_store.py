@@ -16,8 +16,8 @@ from tokenkeeper import (
     OAuth2Token,
     TokenAcquisitionError,
 )
-from tokenkeeper.cli.kept import KeptProvider
-from tokenkeeper.cli.shelf import Kept, Shelf
+from tokenkeeper.cli.store import Kept, Shelf
+from tokenkeeper.cli.stored_provider import KeptProvider
 from tokenkeeper.clock import instant
 from tokenkeeper.testing import MockProvider, SteppedClock
 

@@ -15,7 +15,7 @@ from tokenkeeper import GenericOAuth2Provider, TokenAcquisitionError, TokenKeepe
 from tokenkeeper.integrations.prometheus import PrometheusHook
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
-ALERTS = Path(__file__).parent.parent.parent / "docs" / "metrics" / "alerts.yaml"
+ALERTS = Path(__file__).parents[3] / "docs" / "metrics" / "alerts.yaml"
 GUARD_SECONDS = 40
 LISTENING = re.compile(r'msg="Listening on".*address=(127\.0\.0\.1:\d+)')
 

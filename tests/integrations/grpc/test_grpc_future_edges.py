@@ -6,7 +6,7 @@ import threading
 import grpc
 import pytest
 
-from tokenkeeper.integrations._grpc_calls import Later
+from tokenkeeper.integrations._grpc_future import RenewingFuture
 
 GUARD_SECONDS = 30
 
@@ -35,12 +35,12 @@ def fail(*_):
     raise ZeroDivisionError
 
 
-@pytest.mark.parametrize("broken", ["renew", "again"])
+@pytest.mark.parametrize("broken", ["handle_refusal", "call_again"])
 def test_an_error_of_our_own(broken):
     """Whatever happens between, nobody waits for ever: the refusal is the caller's."""
-    parts = {"renew": lambda: None, "again": Fine} | {broken: fail}
-    call = Later(Refused(), **parts)
-    assert call._waited_for(GUARD_SECONDS).code() is grpc.StatusCode.UNAUTHENTICATED
+    parts = {"handle_refusal": lambda: True, "call_again": Fine} | {broken: fail}
+    call = RenewingFuture(Refused(), **parts)
+    assert call._ended_call(GUARD_SECONDS).code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_a_callback_that_raises(caplog):
@@ -48,10 +48,10 @@ def test_a_callback_that_raises(caplog):
     caplog.set_level(logging.ERROR)
     go_on, called = threading.Event(), threading.Event()
 
-    def renew():
-        assert go_on.wait(GUARD_SECONDS)
+    def handle_refusal():
+        return go_on.wait(GUARD_SECONDS)
 
-    call = Later(Refused(), renew, Fine)
+    call = RenewingFuture(Refused(), handle_refusal, Fine)
     call.add_done_callback(fail)
     call.add_done_callback(lambda _: called.set())
     go_on.set()

@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 
 from tokenkeeper._runtime import provider_loop
-from tokenkeeper.cli.shelf import Failure, Kept, Shelf
+from tokenkeeper.cli.store import Failure, Kept, Shelf
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock, instant
 from tokenkeeper.exceptions import ConfigurationWarning, OAuth2Error
 from tokenkeeper.models import OAuth2Token

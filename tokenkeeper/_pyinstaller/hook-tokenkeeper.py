@@ -16,6 +16,7 @@ hiddenimports = [
     *collect_submodules("tokenkeeper", filter=lambda name: not name.startswith(SEEN)),
     "anyio._backends._asyncio",
     "asyncio",
+    "difflib",
     "msal",
     "msal.authority",
     "tenacity",

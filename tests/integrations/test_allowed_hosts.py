@@ -98,7 +98,7 @@ def test_the_advice(_, url):
         None,
     ],
 )
-def test_what_is_no_host(host):
+def test_not_a_host(host):
     """An item that can never match is an error when the list is read."""
     with pytest.raises(InvalidConfigurationError, match=r"allowed_hosts contains .* is not a host"):
         AllowedHosts("api", [host])

@@ -135,7 +135,7 @@ class AsyncCredential:
         return Answer()
 
 
-def test_what_a_credential_answered_is_in_no_frame_of_ours():
+def test_a_credential_s_answer_is_in_no_frame_of_ours():
     """A credential's answer that can't be parsed is not recorded either."""
     for credential in (Credential(), AsyncCredential()):
         provider = CredentialProvider("api", credential, SCOPE)

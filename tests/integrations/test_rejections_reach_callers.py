@@ -15,7 +15,7 @@ from azure.core import AsyncPipelineClient
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy
 from integrations.azure.pipelines import SCOPE, below_for, client_of, send, send_async
-from integrations.grpc.things import GET, GUARD_SECONDS, LIST, served, with_tokens_of
+from integrations.grpc.server import GET, GUARD_SECONDS, LIST, served, with_tokens_of
 
 from tokenkeeper import TokenKeeper
 from tokenkeeper._renewal.rejections import QUICK_RENEWALS

@@ -205,7 +205,7 @@ def test_cookies(api, session):
     assert session.cookies.get_dict() == {"c1": "401", "c2": "200"}
 
 
-def test_a_redirect_to_somebody_else(api, elsewhere, provider, session):
+def test_a_redirect_to_another_server(api, elsewhere, provider, session):
     """A redirect to another origin drops the token, and a 401 there renews nothing."""
     answer = session.get(api.url + "/to/" + elsewhere.url + "/end")
     assert answer.status_code == 401

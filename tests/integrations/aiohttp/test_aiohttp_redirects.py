@@ -33,7 +33,7 @@ def test_a_redirect_there_and_back(api, elsewhere, in_session):
     assert elsewhere.tokens == [None]
 
 
-def test_a_redirect_to_somebody_else(api, elsewhere, provider, in_session):
+def test_a_redirect_to_another_server(api, elsewhere, provider, in_session):
     """A redirect to another port drops the token, and renews nothing."""
 
     async def body(session):

@@ -123,7 +123,7 @@ CHAINED = ClientAuthenticationError("Attempted: this doesn't support claims chal
         *((kind, refuses, 5) for kind in KINDS for refuses in (UNAVAILABLE, CHAINED)),
     ],
 )
-def test_a_cache_that_can_not_be_passed(keeper, kind, refuses, asked):
+def test_a_cache_that_can_not_be_bypassed(keeper, kind, refuses, asked):
     """If the cache can't be bypassed, the error explains that the refused token came again."""
     credential = kind(refuses)
     keeper.add_provider(CredentialProvider("storage", credential, SCOPE))

@@ -95,7 +95,7 @@ async def test_a_timeout(keeper, provider, anyio_backend):
     assert (await AsyncKeeperCredential(keeper, "api").get_token(SCOPE)).token == "token-1"
 
 
-def test_what_a_client_says_beside_its_scopes(keeper):
+def test_options_are_ignored(keeper):
     """The options for a tenant and for claims challenges change nothing."""
     credential = KeeperCredential(keeper, "api")
     assert credential.get_token(SCOPE, tenant_id="other", enable_cae=True).token == "token-1"
@@ -247,7 +247,7 @@ def unavailable(cause=None):
         (HttpResponseError(response=SimpleNamespace(status_code=429, reason="slow")), True),
     ],
 )
-async def test_what_a_credential_raises(error, transient, anyio_backend):
+async def test_errors_of_a_credential(error, transient, anyio_backend):
     """An error of a blocking or async credential becomes one of ours, transient or not."""
 
     class Failing:

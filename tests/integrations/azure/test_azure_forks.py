@@ -125,7 +125,7 @@ def test_a_credential_of_azure_identity(tmp_path, exit_code_of, kind):
 
 
 @pytest.mark.parametrize("odd", [None, "credential", 5, object()])
-def test_what_is_no_credential(odd):
+def test_not_a_credential(odd):
     """Any other object is rejected at once."""
     with pytest.raises(InvalidConfigurationError, match="credential must be") as raised:
         CredentialProvider("storage", odd, SCOPE)

@@ -32,7 +32,7 @@ def test_a_second_refusal(api, provider, client):
     assert api.tokens == ["token-1", "token-2"]
 
 
-def test_what_the_keeper_does_counts_at_once(keeper, provider, api, client):
+def test_a_client_keeps_no_token(keeper, provider, api, client):
     """A client keeps no token of its own: the next request has the keeper's current token."""
     send(client, api.url)
     keeper.get_token("api", force_refresh=True)

@@ -2,7 +2,7 @@
 
 import grpc
 import pytest
-from integrations.grpc.things import CALLS, GUARD_SECONDS, served, with_tokens_of
+from integrations.grpc.server import CALLS, GUARD_SECONDS, served, with_tokens_of
 
 from tokenkeeper.integrations.grpc import RenewingInterceptor
 

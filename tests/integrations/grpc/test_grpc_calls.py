@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-from integrations.grpc.things import CALLS, GET, GUARD_SECONDS
+from integrations.grpc.server import CALLS, GET, GUARD_SECONDS
 
 from tokenkeeper.integrations.grpc import RenewingInterceptor
 
@@ -56,7 +56,7 @@ def test_a_token_revoked_in_the_middle(api, provider, channel, crowd, kind):
     assert provider.minted == 2
 
 
-def test_what_a_call_was_made_with(api, provider, things, one_request):
+def test_the_options_of_the_second_attempt(api, provider, things, one_request):
     """The second attempt has the caller's metadata, and only the remaining time."""
     one_request()
     api.valid.clear()

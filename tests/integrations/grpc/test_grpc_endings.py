@@ -2,7 +2,7 @@
 
 import grpc
 import pytest
-from integrations.grpc.things import GET, GUARD_SECONDS, LIST, with_tokens_of
+from integrations.grpc.server import GET, GUARD_SECONDS, LIST, with_tokens_of
 
 from tokenkeeper import TokenAcquisitionError
 from tokenkeeper.integrations.grpc import RenewingInterceptor

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import grpc
 import pytest
-from integrations.grpc.things import GET, GUARD_SECONDS, LIST, with_tokens_of
+from integrations.grpc.server import GET, GUARD_SECONDS, LIST, with_tokens_of
 
 from tokenkeeper.integrations import _grpc_future
 from tokenkeeper.integrations.grpc import RenewingInterceptor

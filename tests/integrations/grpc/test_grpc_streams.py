@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from integrations.grpc.things import CHAT, GUARD_SECONDS, LIST, PUT
+from integrations.grpc.server import CHAT, GUARD_SECONDS, LIST, PUT
 
 
 def test_many_answers(api, provider, channel):
@@ -100,7 +100,7 @@ def test_many_requests(api, provider, channel, by_future):
 
 
 @pytest.mark.parametrize("method", [PUT, CHAT])
-def test_a_refusal_is_told_before_the_renewal(api, provider, channel, method):
+def test_a_refusal_is_reported_before_the_renewal(api, provider, channel, method):
     """A caller whose call can't be made again does not wait for the renewal."""
     make = channel.stream_unary if method is PUT else channel.stream_stream
     list(make(method)(iter([b"a"]), timeout=GUARD_SECONDS))

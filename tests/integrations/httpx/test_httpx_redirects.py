@@ -65,7 +65,7 @@ def test_a_redirect_to_another_scheme(api, auth):
     assert seen == [("https://localhost/", "Bearer token-1"), ("http://localhost/", None)]
 
 
-def test_a_redirect_to_somebody_else(api, elsewhere, provider, client):
+def test_a_redirect_to_another_server(api, elsewhere, provider, client):
     """A redirect to another origin drops the token, and a 401 there renews nothing."""
     assert client.get(api.url + "/to/" + elsewhere.url + "/end").status_code == 401
     assert elsewhere.tokens == [None]

@@ -59,7 +59,7 @@ def names_in(text):
     return set(re.findall(r"\btokenkeeper_\w+", text))
 
 
-def test_the_dashboard_shows_what_there_is(dashboard, page):
+def test_the_dashboard_shows_all_metrics(dashboard, page):
     """The dashboard shows all metrics of a page, and no others."""
     shown = set().union(*map(names_in, expressions(dashboard)))
     there = {name for name in names_in(page) if not name.endswith(("_created", "_sum", "_count"))}
@@ -68,7 +68,7 @@ def test_the_dashboard_shows_what_there_is(dashboard, page):
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def test_alerts_name_what_there_is(page):
+def test_alerts_use_metrics_that_exist(page):
     """Each rule uses metrics that exist, and has a severity and instructions."""
     (group,) = yaml.safe_load((METRICS / "alerts.yaml").read_text())["groups"]
     for rule in group["rules"]:

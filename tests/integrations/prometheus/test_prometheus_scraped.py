@@ -83,7 +83,7 @@ def prometheus(page, tmp_path):
             process.wait()
 
 
-def test_a_wrong_secret_wakes_somebody(registry, prometheus):
+def test_a_wrong_secret_fires_an_alert(registry, prometheus):
     """A rejected secret fires an alert at once, and a client that works fires none."""
     with (
         LoopbackAuthorizationServer() as server,

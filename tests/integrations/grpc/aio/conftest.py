@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import grpc.aio
 import pytest
-from integrations.grpc.things import with_tokens_of
+from integrations.grpc.server import with_tokens_of
 
 from tokenkeeper.integrations.grpc_aio import renewing_interceptors
 

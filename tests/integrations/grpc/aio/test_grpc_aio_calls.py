@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import grpc.aio
 import pytest
-from integrations.grpc.things import CHAT, GET, GUARD_SECONDS, LIST, PUT, everything
+from integrations.grpc.server import CHAT, GET, GUARD_SECONDS, LIST, PUT, everything
 
 pytestmark = pytest.mark.anyio
 
@@ -121,7 +121,7 @@ async def test_many_requests(api, provider, channel, unwritten):
     assert provider.minted == 2
 
 
-async def test_a_refusal_is_told_before_the_renewal(api, provider, channel, unwritten):
+async def test_a_refusal_is_reported_before_the_renewal(api, provider, channel, unwritten):
     """A caller whose call can't be made again does not wait for the renewal."""
     chat = channel.stream_stream(CHAT)
     await everything(chat(iter([b"a"]), timeout=GUARD_SECONDS))

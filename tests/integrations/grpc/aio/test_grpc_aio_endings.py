@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import grpc.aio
 import pytest
-from integrations.grpc.things import CHAT, GET, GUARD_SECONDS, LIST, PUT, everything, with_tokens_of
+from integrations.grpc.server import CHAT, GET, GUARD_SECONDS, LIST, PUT, everything, with_tokens_of
 
 from tokenkeeper import TokenAcquisitionError
 from tokenkeeper.integrations.grpc_aio import renewing_interceptors
@@ -108,7 +108,7 @@ async def test_a_deadline_in_a_renewal(api, provider, channel, ends, kind):
 
 
 @one_request
-async def test_what_a_call_was_made_with(api, provider, channel, things, kind):
+async def test_the_options_of_the_second_attempt(api, provider, channel, things, kind):
     """The second attempt has the caller's metadata, and only the remaining time."""
     await kind(channel, timeout=GUARD_SECONDS)
     api.valid.clear()

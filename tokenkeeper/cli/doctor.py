@@ -14,8 +14,8 @@ from tokenkeeper.cli.common import (
     Seconds,
     complete_names,
     json_option,
+    report_problems,
     source_options,
-    words_for_problems,
 )
 from tokenkeeper.cli.source import Source
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
@@ -60,7 +60,7 @@ def doctor(
 
     screen = Silence() if as_json else Screen()
     examined: list[_Examined] = []
-    with words_for_problems(), screen:
+    with report_problems(), screen:
         for patient in patients_from(ctx.ensure_object(Source).discovery().path, names, os.environ):
             screen.begin(patient)
             examined.append(_Examined(patient, strict))

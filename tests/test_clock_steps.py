@@ -178,9 +178,9 @@ class TestTheRefresher:
 
 
 def _fetched(source, keeper):
-    from tokenkeeper._renewal.attempt import fetch
+    from tokenkeeper._renewal.attempt import request_token
 
-    return fetch(source, None, sent=99, clock=source.clock, jitter=lambda: 0.0)
+    return request_token(source, None, sent=99, clock=source.clock, jitter=lambda: 0.0)
 
 
 class TestTheSlowPath:

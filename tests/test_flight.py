@@ -26,12 +26,12 @@ def test_threads_wait_for_the_result():
     for thread in threads:
         thread.start()
     waiting.wait(10)
-    assert not flight.landed
+    assert not flight.is_settled
     flight.succeed("token")
     for thread in threads:
         thread.join(10)
     assert results == ["token"] * 8
-    assert flight.landed
+    assert flight.is_settled
 
 
 def test_each_waiter_raises_an_error_of_its_own():

@@ -6,7 +6,7 @@ import pytest
 from kit import internals
 
 from tokenkeeper import OAuth2Token, RetryPolicy, TokenAcquisitionError, TokenKeeper
-from tokenkeeper._renewal.attempt import fetch
+from tokenkeeper._renewal.attempt import request_token
 from tokenkeeper._renewal.cooldown import Cooldown
 from tokenkeeper.testing import SteppedClock
 
@@ -20,7 +20,7 @@ def test_each_attempt_has_a_number_of_its_own(keeper, source):
     grant = type(source).acquire_token
 
     def acquire_token():
-        numbers.append(internals.flight(keeper).began)
+        numbers.append(internals.flight(keeper).last_sent)
         if len(numbers) == 1:
             needs.append(internals.need(keeper, force=True))
             raise OUTAGE
@@ -139,8 +139,8 @@ def test_a_clock_step_that_makes_the_lifetime_negative(make_source, step, ends, 
         return OAuth2Token("late", "Bearer", ends_at)
 
     source.acquire_token = acquire_token
-    with pytest.raises(TokenAcquisitionError, match="dead when it arrived") as caught:
-        fetch(source, None, sent=1, clock=clock, jitter=lambda: 0.0)
+    with pytest.raises(TokenAcquisitionError, match="expired") as caught:
+        request_token(source, None, sent=1, clock=clock, jitter=lambda: 0.0)
     assert caught.value.transient is transient
 
 

@@ -143,7 +143,7 @@ class TestClose:
         assert alive() is None
         thread.join(20)
         assert not thread.is_alive()
-        assert background.leaving.is_set()
+        assert background.closing.is_set()
 
 
 def _tokens_in_memory():

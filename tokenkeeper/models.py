@@ -76,7 +76,8 @@ class OAuth2Token:
         if not isinstance(self.extra, Mapping):
             raise ValueError(f"extra must be a mapping, not {type(self.extra).__name__}")
         if not isinstance(self.extra, FrozenMapping):
-            object.__setattr__(self, "extra", FrozenMapping(self.extra))
+            extra = FrozenMapping(self.extra) if self.extra else NOTHING
+            object.__setattr__(self, "extra", extra)
 
     @property
     def expires_on(self) -> int:
@@ -113,7 +114,7 @@ def _as_utc(moment: object, name: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class OAuth2Config:
     """A client's registration with an authorization server. Immutable, checked when made.
 

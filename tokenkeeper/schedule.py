@@ -12,12 +12,22 @@ Nothing here does I/O, holds a lock or asks for the time; every function is a ta
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tokenkeeper._runtime.clock_steps import CLOCK_STEP_SECONDS
 from tokenkeeper.clock import Instant
 
-__all__ = ["Deadlines", "deadlines", "deadlines_of_same_token", "lifetime_seconds", "state_at"]
+__all__ = [
+    "Deadlines",
+    "TokenState",
+    "deadlines",
+    "deadlines_of_same_token",
+    "lifetime_seconds",
+    "state_at",
+]
+
+TokenState = Literal["fresh", "renewing", "expired"]
+"""Where a token is in its life: see :func:`state_at`."""
 
 LEAD_SECONDS = 60.0
 """How long before the buffer a renewal begins, so that it is done when the buffer does."""
@@ -126,7 +136,7 @@ def deadlines_of_same_token(
     return Deadlines(renew_at, renew_at, dead_at, ends_at)
 
 
-def state_at(now: float, stale_at: float, dead_at: float) -> str:
+def state_at(now: float, stale_at: float, dead_at: float) -> TokenState:
     """Return the state of a token at *now*: "fresh", "renewing" (in its buffer) or "expired"."""
     if now >= dead_at:
         return "expired"

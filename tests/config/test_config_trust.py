@@ -33,7 +33,7 @@ def top():
 
 @pytest.fixture
 def build(top):
-    """Return a function that builds a tree from names with modes and owners, or with link targets."""
+    """Return a function that builds a tree from names with modes and owners, or link targets."""
 
     def build(tree):
         for name, (_, uid, gid) in tree.items():

@@ -192,7 +192,7 @@ class TestQueues:
         hooks = Notifier([got.append], lambda call: calls.append(call) or True)
         for _ in range(MAX_PENDING_EVENTS):
             hooks.enqueue(TokenRefused("api", NOW))
-        hooks.tell()
+        hooks.deliver()
         calls[-1]()
         assert (len(got), hooks.dropped) == (MAX_PENDING_EVENTS, 0)
 
@@ -205,7 +205,7 @@ class TestQueues:
                 something = len(self) > 0
                 if not something and late:  # another thread comes right after this look
                     hooks.enqueue(late.pop())
-                    hooks.tell()
+                    hooks.deliver()
                 return something
 
         hooks = Notifier(
@@ -213,7 +213,7 @@ class TestQueues:
         )
         hooks._queues[0]._pending = Pending()
         hooks.enqueue(TokenRefused("early", NOW))
-        hooks.tell()
+        hooks.deliver()
         assert got == ["early", "late"]
 
     @pytest.mark.parametrize("background", [True, False])

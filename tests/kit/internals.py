@@ -92,7 +92,7 @@ def cached(keeper, name="api"):
 
 def store(keeper, name, cached_token):
     """Cache *cached_token* as if it had just been fetched."""
-    keeper._coordinator.cache.keep(name, cached_token)
+    keeper._state.cache.store(name, cached_token)
 
 
 def mark_refused(keeper, name="api"):
@@ -107,7 +107,7 @@ def clock(keeper):
 
 def provider(keeper, name="api"):
     """Return the provider that is registered as *name*."""
-    return keeper._coordinator.find(name)
+    return keeper._state.find(name)
 
 
 def configured_provider(keeper, name="api"):
@@ -122,35 +122,35 @@ def configuration(keeper):
 
 def rejection_pause(keeper, name="api"):
     """Return how many seconds refusals of *name* cause no token request."""
-    return keeper._coordinator.cache.rejections.pause_seconds(name)
+    return keeper._state.cache.rejections.pause_seconds(name)
 
 
 def remembered_rejections(keeper):
     """Return everything that is remembered about rejected tokens."""
-    return keeper._coordinator.cache.rejections._streaks
+    return keeper._state.cache.rejections._streaks
 
 
 def notifier(keeper):
     """Return the object that delivers events to hooks."""
-    return keeper._coordinator.hooks
+    return keeper._state.notifier
 
 
 def notify(keeper, event):
     """Deliver *event* to the hooks of *keeper*."""
-    keeper._coordinator.hooks.enqueue(event)
-    keeper._coordinator.hooks.tell()
+    keeper._state.notifier.enqueue(event)
+    keeper._state.notifier.deliver()
 
 
 def sizes(keeper):
     """Return how many entries each of the keeper's private collections has."""
-    coordinator, background = keeper._coordinator, keeper._coordinator.background
+    state, threads = keeper._state, keeper._background
     return {
-        "cached": len(coordinator.held),
-        "providers": len(coordinator.registry),
-        "flights": len(coordinator._flights),
-        "cooldowns": len(coordinator.cache.cooldown._refusals),
-        "scheduled": len(background.scheduler._current),
-        "jobs": len(background.workers._jobs),
+        "cached": len(state.cache.tokens),
+        "providers": len(state.registry),
+        "flights": len(state.renewals),
+        "cooldowns": len(state.cache.cooldown._refusals),
+        "scheduled": len(threads.scheduler._current),
+        "jobs": len(threads.workers._jobs),
     }
 
 
@@ -159,7 +159,7 @@ def sizes(keeper):
 
 def flights(keeper):
     """Return the flights that callers may join, by name."""
-    return keeper._coordinator._flights
+    return keeper._state.renewals
 
 
 def flight(keeper, name="api"):
@@ -184,18 +184,18 @@ def tasks_waiting(keeper, name="api"):
 @contextmanager
 def before_completion(keeper, call):
     """Call ``call(flight, cached_token)`` right before each granted token is cached."""
-    coordinator = keeper._coordinator
-    complete = coordinator.complete
+    dispatcher = keeper._coordinator._dispatcher
+    succeed = dispatcher._succeed
 
-    def call_and_complete(flight, cached_token):
+    def call_and_succeed(flight, cached_token):
         call(flight, cached_token)
-        complete(flight, cached_token)
+        succeed(flight, cached_token)
 
-    coordinator.complete = call_and_complete
+    dispatcher._succeed = call_and_succeed
     try:
         yield
     finally:
-        del coordinator.complete
+        del dispatcher._succeed
 
 
 # ---- renewals in the background
@@ -310,35 +310,35 @@ def notifier_threads(keeper):
 
 def retries_waiting(keeper):
     """Return how many renewals wait before their next attempt."""
-    return len(background(keeper).leaving._gates)
+    return len(background(keeper).closing._gates)
 
 
 def end_threads(keeper, timeout):
     """End the keeper's threads, and wait *timeout* seconds for each kind."""
-    background(keeper).dismiss(timeout)
+    background(keeper).stop(timeout)
 
 
 @contextmanager
 def before_threads_end(keeper, call):
     """Call ``call()`` right before the keeper's threads are ended."""
     threads = background(keeper)
-    dismiss = threads.dismiss
-    threads.dismiss = lambda timeout: (call(), dismiss(timeout))
+    stop = threads.stop
+    threads.stop = lambda timeout: (call(), stop(timeout))
     try:
         yield
     finally:
-        del threads.dismiss
+        del threads.stop
 
 
 @contextmanager
 def threads_left_running(keeper):
     """Have the keeper close without ending its threads."""
     threads = background(keeper)
-    threads.dismiss = lambda timeout: None
+    threads.stop = lambda timeout: None
     try:
         yield
     finally:
-        del threads.dismiss
+        del threads.stop
 
 
 def go_inline(keeper, timeout=1.0):
@@ -369,7 +369,7 @@ def after_fork_in_child(keeper, *, jitter=None):
 def locks(keeper):
     """Return every lock that a fork may find taken, by name."""
     return {
-        "coordinator": keeper._coordinator._lock,
+        "coordinator": keeper._state.lock,
         "scheduler": keeper._coordinator.background.scheduler._lock,
         "workers": keeper._coordinator.background.workers._lock,
         "provider loop": loop_module._loop._lock,

@@ -1,4 +1,4 @@
-"""A token as a keeper holds it: one immutable snapshot of token, deadlines and state.
+"""A token as a keeper caches it: one immutable snapshot of token, deadlines and state.
 
 It is published in one assignment, so a reader sees all of the old one or all of the new.
 """
@@ -7,22 +7,32 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tokenkeeper._runtime.clock_steps import CLOCK_STEP_SECONDS, ClockStep
 from tokenkeeper.clock import Clock, instant
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.schedule import Deadlines, state_at
+from tokenkeeper.schedule import Deadlines, TokenState, state_at
 
-__all__ = ["CachedToken"]
+__all__ = ["CachedToken", "Snapshot"]
 
 SPREAD_AFTER_STEP_SECONDS = 5.0
 """How far jitter spreads the renewals that a step of the clocks makes due in one instant."""
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What may be reported of a cached token at one moment; no secret."""
+
+    state: TokenState
+    expires_at: str
+    remaining_seconds: float
+    is_expired: bool
+    renews_in_seconds: float
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class CachedToken:
-    """What a keeper knows of one token. All times are on the keeper's monotonic clock."""
+    """A token and its deadlines. All times are on the keeper's monotonic clock."""
 
     access_token: str
     stale_at: float  # with the token first: all that a read of a fresh token looks at
@@ -30,7 +40,7 @@ class CachedToken:
     ends_at: float
     renew_at: float
     token: OAuth2Token
-    sent: int  # the keeper's count when the request left; higher means later
+    sent: int  # the sequence number of the request that brought it; higher means later
     renewals: int = 0
     clock_offset: float = math.inf  # wall clock minus monotonic, as the deadlines were set
 
@@ -43,7 +53,7 @@ class CachedToken:
         replaces: CachedToken | None,
         clock_offset: float,
     ) -> CachedToken:
-        """Return *token*, asked for at the count *sent*, as the successor of *replaces*."""
+        """Return *token*, which the request *sent* brought, as the successor of *replaces*."""
         renewals = 0 if replaces is None else replaces.renewals + 1
         return cls(
             access_token=token.access_token,
@@ -62,7 +72,7 @@ class CachedToken:
         return replace(self, renew_at=renew_at)
 
     def after_refusal(self) -> CachedToken:
-        """Return the same token, dead: an API refused it."""
+        """Return the same token, no longer served: an API rejected it."""
         return replace(self, stale_at=-math.inf, dead_at=-math.inf, renew_at=-math.inf)
 
     def after_step(self, step: ClockStep, now: float, jitter: float) -> CachedToken:
@@ -97,33 +107,29 @@ class CachedToken:
         return Deadlines(self.renew_at, self.stale_at, self.dead_at, self.ends_at)
 
     def caught_up(self, clock_offset: float, now: float) -> CachedToken:
-        """Return the same token after a step up to *clock_offset* that nobody has noticed yet."""
+        """Return the same token after a step up to *clock_offset* that was not noticed yet."""
         if clock_offset - self.clock_offset <= CLOCK_STEP_SECONDS:
             return self
         return self.after_step(ClockStep(clock_offset), now, 0.0)
 
     @property
     def is_refused(self) -> bool:
-        """Whether an API refused it."""
+        """Whether an API rejected it."""
         return self.dead_at == -math.inf
 
-    def describe(self, clock: Clock) -> dict[str, Any]:
-        """Return what a person may know of the token, without a secret.
+    def snapshot(self, clock: Clock) -> Snapshot:
+        """Return what may be reported of the token now.
 
         ``expires_at`` is the token's own: no clock moves it. The rest counts a step of the clocks,
-        also one that the keeper has still to notice.
+        even one that the keeper has not noticed yet.
         """
         seen = instant(clock)
         ahead = seen.offset - self.clock_offset
         now = seen.monotonic + (ahead if ahead > CLOCK_STEP_SECONDS else 0.0)
-        remaining = 0.0 if self.is_refused else max(0.0, self.ends_at - now)
-        return {
-            "state": state_at(now, self.stale_at, self.dead_at),
-            "expires_at": self.token.expires_at.isoformat(),
-            "remaining_seconds": remaining,
-            "is_expired": now >= self.stale_at,
-            "renews_in_seconds": max(0.0, self.renew_at - now),
-            "token_type": self.token.token_type,
-            "scope": self.token.scope,
-            "renewals": self.renewals,
-        }
+        return Snapshot(
+            state=state_at(now, self.stale_at, self.dead_at),
+            expires_at=self.token.expires_at.isoformat(),
+            remaining_seconds=0.0 if self.is_refused else max(0.0, self.ends_at - now),
+            is_expired=now >= self.stale_at,
+            renews_in_seconds=max(0.0, self.renew_at - now),
+        )

@@ -1,4 +1,4 @@
-"""Refusals that are remembered for a while, so that a wrong secret in a hot loop hammers nobody."""
+"""Remembers refusals for a while, so that a wrong secret in a hot loop causes few requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokenkeeper.retry import RetryPolicy, is_transient
 __all__ = ["Cooldown"]
 
 TRANSIENT_SECONDS = 2.0
-"""The longest cooldown after a failure that may pass: it must not outlive an outage by much."""
+"""The longest cooldown after a transient failure: it must not outlast an outage by much."""
 
 
 class Cooldown:
@@ -34,15 +34,14 @@ class Cooldown:
         )
 
     def note(self, name: str, refusal: TokenAcquisitionError) -> float:
-        """Remember *refusal* from now on, and say for how many seconds."""
+        """Remember *refusal* from now on; return for how many seconds."""
         self._refusals[name] = refusal
         return self._seconds_of(refusal)
 
-    def check(self, name: str) -> None:
-        """Raise the refusal of *name* as the caller's own, if it has not cooled down yet."""
+    def refusal(self, name: str) -> TokenAcquisitionError | None:
+        """Return the refusal of *name* if it still stands, as an object of the caller's own."""
         refusal = self._refusals.get(name)
-        if refusal is not None:
-            raise own_copy(refusal)
+        return None if refusal is None else own_copy(refusal)
 
     def forget(self, name: str) -> None:
         """Let *name* try again at once."""

@@ -1,10 +1,10 @@
-"""One renewal in flight: a result that threads and event loops can wait on.
+"""A result that threads and event loops can wait for while one of them produces it.
 
 Threads wait on the flight itself. Tasks share one event for each event loop, so five thousand of
-them park no thread and cost one wake-up. A waiter that gives up leaves no trace, also one whose
-wait ends with an exception that a signal handler raised (Ctrl-C, Celery's soft time limit). Such
-an exception can strike between any two lines of Python, even inside :mod:`threading`'s conditions
-and events, and leave their locks held for ever. Only bare locks are safe from it.
+them block no thread and cost one wake-up. A waiter that gives up leaves no trace, even if an
+exception that a signal handler raised ends its wait (Ctrl-C, Celery's soft time limit). Such an
+exception can strike between any two lines of Python, even inside the conditions and events of
+:mod:`threading`, and leave their locks held for ever. Only bare locks are safe from it.
 """
 
 from __future__ import annotations
@@ -29,62 +29,62 @@ T = TypeVar("T")
 
 
 class Flight(Generic[T]):
-    """A renewal that is under way, and its result. Thread-safe, used once.
+    """A result under way that callers can join (single-flight). Thread-safe, used once.
 
-    :ivar began: the keeper's count when its latest request left; infinite before the first. A
-        caller that wants a token granted after some moment goes by it.
-    :ivar interrupted: whether the host stopped the thread that flew it, by an exception that says
+    :ivar last_sent: the sequence number of its latest request; infinite before the first. It tells
+        a caller that needs a newly granted token whether this one will do.
+    :ivar interrupted: whether the host stopped the thread that ran it, by an exception that says
         nothing about the token.
     """
 
     def __init__(self) -> None:
-        self.began: float = math.inf
+        self.last_sent: float = math.inf
         self.interrupted = False
         self._wanted_until = -math.inf
-        self._runner = threading.Lock()  # held for good by who flies it
+        self._claimed = threading.Lock()  # acquired once, and never released
         self._lock = threading.Lock()  # guards all of the below
         self._outcome: tuple[T | None, OAuth2Error | None] | None = None
-        self._waiters: dict[object, Callable[[], None]] = {}  # how each is told
+        self._waiters: dict[object, Callable[[], None]] = {}  # how to wake each
         self._loops: dict[object, anyio.Event] = {}
 
     def claim(self) -> bool:
-        """Say whether the caller is the first to ask, and so the one to fly it."""
-        return self._runner.acquire(blocking=False)
+        """Return ``True`` to the first caller only, which then runs it."""
+        return self._claimed.acquire(blocking=False)
 
     def join(self, deadline: float) -> None:
-        """Say that somebody waits until *deadline*. Called with the keeper's lock held."""
+        """Note that a caller waits until *deadline*. Called with the keeper's lock held."""
         self._wanted_until = max(self._wanted_until, deadline)
 
     def is_wanted_at(self, moment: float) -> bool:
-        """Say whether somebody will still wait at *moment*."""
+        """Return whether a caller will still be waiting at *moment*."""
         return moment <= self._wanted_until
 
     def succeed(self, result: T) -> None:
-        """Land with *result*, unless it has landed already."""
-        self._land((result, None))
+        """Settle it with *result*, unless it is settled already."""
+        self._settle((result, None))
 
     def fail(self, error: OAuth2Error) -> None:
-        """Land with *error*, unless it has landed already."""
-        self._land((None, error))
+        """Settle it with *error*, unless it is settled already."""
+        self._settle((None, error))
 
-    def _land(self, outcome: tuple[T | None, OAuth2Error | None]) -> None:
-        # Two may land a flight: who flies it, and close(), which waits for no server.
+    def _settle(self, outcome: tuple[T | None, OAuth2Error | None]) -> None:
+        # Two threads may settle it: the one that runs it, and close(), which waits for no server.
         with self._lock:
             if self._outcome is None:
                 self._outcome = outcome
             waiters, self._waiters = self._waiters, {}
-        for tell in waiters.values():
-            tell()
+        for wake in waiters.values():
+            wake()
 
     @property
-    def landed(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether there is an outcome."""
         return self._outcome is not None
 
     def result(self) -> T:
         """Return the result, or raise the failure as an object of the caller's own.
 
-        Only for a flight that has landed.
+        Only for one that is settled.
         """
         result, error = cast("tuple[T, OAuth2Error | None]", self._outcome)
         if error is not None:
@@ -92,19 +92,19 @@ class Flight(Generic[T]):
         return result
 
     def wait(self, timeout: float | None) -> bool:
-        """Block the calling thread until it lands; ``False`` after *timeout* seconds."""
+        """Block the calling thread until it is settled; ``False`` after *timeout* seconds."""
         gate = threading.Lock()
-        gate.acquire()  # released when the flight lands, and no sooner
+        gate.acquire()  # released when it is settled, and no sooner
         if self._enlist(gate, gate.release):
             try:
                 wait_for_gate(gate, timeout)
             finally:
                 with self._lock:
                     self._waiters.pop(gate, None)
-        return self.landed
+        return self.is_settled
 
     async def wait_async(self) -> None:
-        """Suspend the calling task until it lands."""
+        """Suspend the calling task until it is settled."""
         # Tasks come here by the facade, which has imported anyio; threads do without it.
         import anyio
         from anyio.lowlevel import current_token
@@ -115,19 +115,19 @@ class Flight(Generic[T]):
         if self._enlist(loop, partial(_set_soon, loop, event)):
             await event.wait()
 
-    def _enlist(self, waiter: object, tell: Callable[[], None]) -> bool:
-        """Have *tell* called when it lands; ``False`` if it has landed already."""
+    def _enlist(self, waiter: object, wake: Callable[[], None]) -> bool:
+        """Have *wake* called when it is settled; ``False`` if it is already."""
         with self._lock:
             if self._outcome is not None:
                 return False
-            self._waiters[waiter] = tell
+            self._waiters[waiter] = wake
             return True
 
 
 def _set_soon(loop: Any, event: anyio.Event) -> None:
     # anyio.from_thread.run_sync() would wait until the loop has run it, and a loop that is stuck
-    # would then hold up everybody who waits for this flight. Both backends have a call that
-    # only leaves a note.
+    # would then hold up every waiter of this flight. Both backends have a call that only leaves
+    # a note.
     call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
     with suppress(RuntimeError):  # the loop ended, and its waiters with it
         call_soon(event.set)

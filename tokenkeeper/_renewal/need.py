@@ -1,4 +1,4 @@
-"""What a caller wants, as the slow path carries it through the waits for it."""
+"""What a caller needs, as the slow path carries it through the waits for it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Need"]
 
 
 class Need(NamedTuple):
-    """A token of *provider_name*, with what was asked beyond that.
+    """A token of *provider_name*, and which token will do.
 
-    :ivar asked: the keeper's count when the caller came. The count orders events that a clock
-        may show at the same moment.
-    :ivar deadline: until when the caller waits, on the keeper's clock.
-    :ivar force: only a token granted after the caller came will do.
-    :ivar refused: the token that an API refused; any other will do.
+    :ivar asked: the sequence number of the caller's question. Sequence numbers order questions and
+        requests that a clock may show at the same moment.
+    :ivar deadline: how long the caller waits, as a moment on the keeper's clock.
+    :ivar force: whether only a token that was requested after this question will do.
+    :ivar refused: the token that an API rejected; any other will do.
     """
 
     provider_name: str
@@ -30,14 +30,14 @@ class Need(NamedTuple):
 
     def __repr__(self) -> str:
         shown = {**self._asdict(), "refused": self.refused and "<hidden>"}
-        return f"Wish({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return f"Need({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def is_older_than(self, sent: float) -> bool:
-        """Say whether a request that left at the count *sent* left after the caller came."""
+        """Return whether the request with the sequence number *sent* left after this question."""
         return self.asked < sent
 
     def is_met_by(self, cached: CachedToken, now: float) -> bool:
-        """Say whether *held* will do at *now*."""
+        """Return whether *cached* will do at *now*."""
         if now >= cached.dead_at:
             return False
         if self.refuses(cached):
@@ -45,20 +45,20 @@ class Need(NamedTuple):
         return not self.force or self.is_older_than(cached.sent)
 
     def refuses(self, cached: CachedToken) -> bool:
-        """Return whether *held* is the token that the API refused, granted again or not."""
+        """Return whether *cached* is the token that the API rejected, even if granted again."""
         return cached.access_token == self.refused
 
     def remaining_wait(self, clock: Clock) -> float | None:
-        """Return the seconds left to wait; ``None`` for as long as it takes."""
+        """Return the seconds left to wait; ``None`` if there is no limit."""
         if self.deadline == math.inf:
             return None
         return max(0.0, self.deadline - clock.monotonic())
 
-    def out_of_time(self) -> TokenWaitTimeoutError:
-        """Return the error for a caller whose timeout ended before there was a token."""
+    def timeout_error(self) -> TokenWaitTimeoutError:
+        """Return the error for a caller whose timeout passed before there was a token."""
         return TokenWaitTimeoutError(
-            f"provider {self.provider_name!r}: no new token within the timeout of this call. "
-            "The request goes on: call again, or allow more time.",
+            f"provider {self.provider_name!r}: no new token arrived within the timeout of this "
+            "call. The request goes on: call again, or allow more time.",
             provider_name=self.provider_name,
             transient=True,
         )

@@ -1,4 +1,4 @@
-"""One renewal: a flight to a provider, and what there is to tell when it has landed."""
+"""One renewal of one token, and the events that it causes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ __all__ = ["Renewal", "callers_context"]
 
 
 class Renewal(Flight[CachedToken]):
-    """A flight, with what it takes to fly it.
+    """A flight that callers of one token share, with what it takes to run it.
 
-    :ivar attempts: requests made so far.
-    :ivar took_off: when, on the keeper's monotonic clock.
-    :ivar after_refusal: whether an API refused the token that it replaces.
-    :ivar asked_again: whether the server was asked again because it granted a refused token.
-    :ivar context: in which it is flown: that of the caller who began it, where there is one.
+    :ivar replaces: the token that it renews; ``None`` for a first one.
+    :ivar context: the context to run it in: that of the caller who started it, if one did.
+    :ivar after_rejection: whether an API rejected the token that it replaces.
+    :ivar asked_again: whether the server was asked again because it granted a rejected token.
+    :ivar attempts: the requests made so far.
+    :ivar started_at: when it began to run, on the keeper's monotonic clock.
     """
 
     def __init__(
@@ -41,41 +42,43 @@ class Renewal(Flight[CachedToken]):
         replaces: CachedToken | None,
         context: Context,
         *,
-        after_refusal: bool = False,
+        after_rejection: bool = False,
     ) -> None:
         super().__init__()
-        self.context = context
         self.provider = provider
         self.replaces = replaces
-        self.after_refusal = after_refusal
+        self.context = context
+        self.after_rejection = after_rejection
         self.asked_again = False
         self.attempts = 0
         self.started_at: float = 0.0
 
-    def granted(self, cached: CachedToken, clock: Clock) -> TokenEvent:
-        """Return what there is to tell of a token that came."""
-        kind = TokenRenewed if cached.renewals else TokenAcquired
-        return kind(**self._figures(clock, cached.ends_at - clock.monotonic()))
+    def success_event(self, token: CachedToken, clock: Clock) -> TokenEvent:
+        """Return the event for *token*, which it brought."""
+        kind = TokenRenewed if token.renewals else TokenAcquired
+        return kind(**self._figures(clock, token.ends_at - clock.monotonic()))
 
-    def denied(self, error: OAuth2Error, setback: FailureOutcome, clock: Clock) -> list[TokenEvent]:
-        """Return what there is to tell of a failure, and of what follows from it."""
+    def failure_events(
+        self, error: OAuth2Error, outcome: FailureOutcome, clock: Clock
+    ) -> list[TokenEvent]:
+        """Return the events for *error*, and for what follows from it."""
         kind = AcquisitionFailed if self.replaces is None else RenewalFailed
-        figures = self._figures(clock, setback.remaining_seconds)
-        told: list[TokenEvent] = [
+        figures = self._figures(clock, outcome.remaining_seconds)
+        events: list[TokenEvent] = [
             kind(
                 **figures,
-                error=getattr(error, "error", None),  # a closed keeper's error knows none
+                error=getattr(error, "error", None),  # KeeperClosedError has none of these
                 status_code=getattr(error, "status_code", None),
                 reason=str(error),
                 network_reason=getattr(error, "network_reason", None),
             )
         ]
         name, now = figures["provider_name"], figures["occurred_at"]
-        if setback.remaining_seconds > 0:
-            told.append(ServedStale(name, now, setback.remaining_seconds))
-        if setback.cooldown_seconds > 0:
-            told.append(CooledDown(name, now, setback.cooldown_seconds))
-        return told
+        if outcome.remaining_seconds > 0:
+            events.append(ServedStale(name, now, outcome.remaining_seconds))
+        if outcome.cooldown_seconds > 0:
+            events.append(CooledDown(name, now, outcome.cooldown_seconds))
+        return events
 
     def _figures(self, clock: Clock, remaining_seconds: float) -> dict[str, Any]:
         return {
@@ -90,10 +93,10 @@ class Renewal(Flight[CachedToken]):
 def callers_context() -> Context:
     """Return a copy of the caller's context, for a thread that runs no event loop.
 
-    So a caller's trace has the request that it waits for, as with ``asyncio.to_thread``.
+    The token request then belongs to the caller's trace, as with ``asyncio.to_thread``.
     """
     context = copy_context()
-    # Where it was never imported, or is only about to be, it has noted nothing.
+    # Unless sniffio was imported, it has noted nothing in the context.
     library = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
     if library is not None:
         context.run(library.set, None)

@@ -1,4 +1,4 @@
-"""How a renewal is flown: on a worker or by the caller, with retries, until it has landed."""
+"""Runs one renewal: requests with retries, until there is a token or a failure."""
 
 from __future__ import annotations
 
@@ -6,56 +6,66 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple
 
-from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, fetch, moment
+from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, moment, request_token
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper.clock import Clock
-from tokenkeeper.exceptions import (
-    InvalidConfigurationError,
-    KeeperClosedError,
-    OAuth2Error,
-    TokenAcquisitionError,
-)
+from tokenkeeper.exceptions import KeeperClosedError, OAuth2Error, TokenAcquisitionError
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 
-__all__ = ["Runner", "Tower", "closed_meanwhile", "is_flown_here"]
+__all__ = ["Outcome", "Runner", "closed_meanwhile", "is_running_here"]
 
-ASK_AGAIN_SECONDS = 1.0
-"""How long to wait where a server grants the refused token again. Many date their tokens in whole
-seconds, and within one of them grant an equal token."""
-
-_flown_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_flight", default=None)
-"""The flight that called this code; anyio carries it over into coroutines."""
+_running_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_renewal", default=None)
+"""The renewal that called this code; anyio carries it over into coroutines."""
 
 
-class Tower(Protocol):
-    """What a pilot reports to. Thread-safe; called without a lock held."""
+class Outcome(NamedTuple):
+    """How a renewal ended: with a token or an error.
 
-    def next_count(self) -> int:
-        """Return a number larger than all before: so wishes and requests have an order."""
-        ...
+    :ivar interruption: the exception by which the host stopped the thread, which says nothing about
+        the token. It is to be raised on that thread, and *error* is what the others get.
+    """
 
-    def must_ask_again(self, flight: Renewal, cached: CachedToken) -> bool:
-        """Return whether *held* was refused by an API, and one more request may bring another."""
-        ...
+    token: CachedToken | None = None
+    error: OAuth2Error | None = None
+    interruption: BaseException | None = None
 
-    def complete(self, flight: Renewal, cached: CachedToken) -> None:
-        """Take in the token that *flight* brought, and tell who waits for it."""
-        ...
+    @classmethod
+    def of_error(
+        cls,
+        error: BaseException,
+        renewal: Renewal,
+        *,
+        inline: bool,
+        handled_before: BaseException | None,
+    ) -> Outcome:
+        """Return the outcome of a renewal that raised *error*, whatever that is.
 
-    def fail_renewal(self, flight: Renewal, error: OAuth2Error) -> None:
-        """Take in why *flight* brought none, and tell who waits for it."""
-        ...
+        :param inline: whether it ran on a caller's thread, where hosts raise exceptions of any
+            class; a worker's thread is the keeper's own.
+        :param handled_before: ``sys.exception()`` as the renewal began to run.
+        """
+        struck: BaseException | None = None
+        if isinstance(error, _InterruptedError):
+            struck = error.struck
+        elif inline:
+            struck = interruption_in(error, handled_before)
+        elif not isinstance(error, Exception):
+            struck = error
+        name = renewal.provider.provider_name
+        return cls(error=as_oauth2_error(struck or error, name), interruption=struck)
 
 
 class Runner:
-    """Flies renewals. Thread-safe, and holds neither tokens nor who holds them.
+    """Runs renewals on the calling thread. Thread-safe; holds no token and no provider.
 
-    :param retry: what to do about failures that may pass, where a provider has no policy.
+    :param retry: the policy for transient failures, where a provider has none of its own.
+    :param background: its event ``closing`` ends all waits.
+    :param next_number: returns the next sequence number. It orders callers and requests.
     """
 
     def __init__(
@@ -65,87 +75,46 @@ class Runner:
         retry: RetryPolicy,
         clock: Clock,
         jitter: Callable[[], float],
+        next_number: Callable[[], int],
     ) -> None:
         self._background = background
         self._retry = retry
         self._clock = clock
         self._jitter = jitter
+        self._next_number = next_number
 
-    def start(self, flight: Renewal, tower: Tower, *, urgent: bool) -> None:
-        """Fly on a worker; here and now, without the background or a thread that can be had."""
-        if not self._handed_over(flight, tower, urgent=urgent):
-            self._fly(flight, tower, inline=True)
+    def run(self, renewal: Renewal, *, inline: bool, after_seconds: float = 0.0) -> Outcome:
+        """Request the token of *renewal*, with retries; return what came of it. Raises nothing.
 
-    def settle_interrupted(self, flight: Renewal, tower: Tower, struck: BaseException) -> None:
-        """See to it that *flight* lands, though its caller was struck by a signal's exception."""
-        # Handed over twice, perhaps: it is flown once. Else it was the caller's to fly.
-        try:
-            if self._handed_over(flight, tower, urgent=True):
-                return
-        except InvalidConfigurationError as refused:  # this process may begin no thread
-            struck = refused
-        flight.interrupted = interruption_in(struck) is not None
-        tower.fail_renewal(flight, as_oauth2_error(struck, flight.provider.provider_name))
-
-    def _handed_over(self, flight: Renewal, tower: Tower, *, urgent: bool) -> bool:
-        """Give *flight* to a worker; ``False`` if there is none."""
-        if not self._background.is_enabled:
-            return False
-        try:
-            self._background.workers.submit(partial(self._fly, flight, tower), urgent=urgent)
-        except RuntimeError:  # this host has no thread to give
-            return False
-        return True
-
-    def _fly(self, flight: Renewal, tower: Tower, *, inline: bool = False) -> None:
-        if flight.claim():
-            flight.context.run(self._fly_alone, flight, tower, inline)
-
-    def _fly_alone(self, flight: Renewal, tower: Tower, inline: bool) -> None:
-        provider = flight.provider
-        if self._background.leaving.is_set():
-            flight.fail(closed_meanwhile())
-            return
-        outer = _flown_here.set(flight)
-        flight.started_at = self._clock.monotonic()
+        :param after_seconds: wait this long first.
+        """
         handled_before = sys.exception()
-        struck: BaseException | None = None
+        outer = _running_here.set(renewal)
         try:
-            cached = self._fetched(flight, tower, inline=inline)
-            if tower.must_ask_again(flight, cached):
-                self._wait(ASK_AGAIN_SECONDS)
-                cached = self._fetched(flight, tower, inline=inline)
-            tower.complete(flight, cached)
-        except BaseException as error:  # noqa: BLE001 - whatever it was, nobody must wait for ever
-            if isinstance(error, _InterruptedError):
-                struck = error.struck
-            elif inline:
-                struck = interruption_in(error, handled_before)
-            elif not isinstance(error, Exception):
-                struck = error
-            flight.interrupted = struck is not None
-            tower.fail_renewal(flight, as_oauth2_error(struck or error, provider.provider_name))
+            if after_seconds:
+                self._wait(after_seconds)
+            return Outcome(self._requested(renewal, inline=inline))
+        except BaseException as error:  # noqa: BLE001 - whatever it was, callers wait for an outcome
+            return Outcome.of_error(error, renewal, inline=inline, handled_before=handled_before)
         finally:
-            _flown_here.reset(outer)
-        if struck is not None:  # the host's own affair, which it is told as it was thrown
-            raise struck
+            _running_here.reset(outer)
 
-    def _fetched(self, flight: Renewal, tower: Tower, *, inline: bool) -> CachedToken:
-        """Return what the provider grants, asked again where that is worth it.
+    def _requested(self, renewal: Renewal, *, inline: bool) -> CachedToken:
+        """Return what the provider grants, requested again where that may help.
 
-        A server that only says that it is too early is asked again although nobody waits yet:
-        callers that come meanwhile find the request under way.
+        Where a server only says that it is too early, it is asked again even if no caller waits
+        yet: callers that come meanwhile find the request under way.
         """
         attempt = self._attempt_inline if inline else self._attempt
         give_up_at = self._clock.monotonic() + 2 * LONGEST_MOMENT_SECONDS
         while True:
             try:
                 return call_with_retries(
-                    partial(attempt, flight, tower),
-                    flight.provider.retry or self._retry,
+                    partial(attempt, renewal),
+                    renewal.provider.retry or self._retry,
                     clock=self._clock,
-                    closing=self._background.leaving,
-                    wanted_at=flight.is_wanted_at,
+                    closing=self._background.closing,
+                    wanted_at=renewal.is_wanted_at,
                 )
             except TokenAcquisitionError as error:
                 wait = moment(error)
@@ -154,25 +123,25 @@ class Runner:
             self._wait(wait)
 
     def _wait(self, seconds: float) -> None:
-        if self._clock.wait(self._background.leaving, seconds):
+        if self._clock.wait(self._background.closing, seconds):
             raise closed_meanwhile()
 
-    def _attempt(self, flight: Renewal, tower: Tower) -> CachedToken:
-        flight.began = sent = tower.next_count()
-        flight.attempts += 1
-        return fetch(
-            flight.provider,
-            flight.replaces,
+    def _attempt(self, renewal: Renewal) -> CachedToken:
+        renewal.last_sent = sent = self._next_number()
+        renewal.attempts += 1
+        return request_token(
+            renewal.provider,
+            renewal.replaces,
             sent=sent,
             clock=self._clock,
             jitter=self._jitter,
-            refused=flight.after_refusal,
+            refused=renewal.after_rejection,
         )
 
-    def _attempt_inline(self, flight: Renewal, tower: Tower) -> CachedToken:
+    def _attempt_inline(self, renewal: Renewal) -> CachedToken:
         handled_before = sys.exception()
         try:
-            return self._attempt(flight, tower)
+            return self._attempt(renewal)
         except Exception as error:
             struck = interruption_in(error, handled_before)
             if struck is None:
@@ -181,18 +150,18 @@ class Runner:
 
 
 class _InterruptedError(BaseException):
-    """Carries a host's exception past the retries, which would take a TimeoutError for theirs."""
+    """Carries a host's exception past the retries, which would retry after a TimeoutError."""
 
     def __init__(self, struck: BaseException) -> None:
         super().__init__()
         self.struck = struck
 
 
-def is_flown_here(flight: Renewal) -> bool:
-    """Say whether *flight* itself called the code that asks, by way of its provider."""
-    return _flown_here.get() is flight
+def is_running_here(renewal: Renewal) -> bool:
+    """Return whether *renewal* itself called the code that asks, through its provider."""
+    return _running_here.get() is renewal
 
 
 def closed_meanwhile() -> KeeperClosedError:
-    """Return what those get who waited for a token as the keeper was closed."""
-    return KeeperClosedError("the keeper was closed while this token was fetched")
+    """Return the error for callers that were waiting when the keeper was closed."""
+    return KeeperClosedError("the keeper was closed while this token was requested")

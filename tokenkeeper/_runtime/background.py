@@ -1,4 +1,4 @@
-"""The threads of one keeper, which begin when needed and end together."""
+"""The threads of one keeper: started when needed, stopped together."""
 
 from __future__ import annotations
 
@@ -18,94 +18,112 @@ __all__ = ["Background"]
 _log = logging.getLogger("tokenkeeper.background")
 
 TRUSTED_SECONDS = 0.1
-"""How long a running refresher is taken for granted. Asking for the process id costs readers inside
+"""How long a running scheduler is taken for granted. Looking up the process id costs readers inside
 the buffer more than all the rest, and only a fork in C makes it necessary."""
 
 
 class Background:
-    """A refresher, its workers, and the event that tells them to go. Thread-safe.
+    """A scheduler, its workers, and the event that ends all waits. Thread-safe.
 
-    It holds neither tokens nor providers. The collector can therefore end it when nobody holds
-    its keeper any more, even if a provider holds that keeper itself.
+    It holds neither tokens nor providers. A keeper that is dropped can therefore be collected, even
+    if a provider holds that keeper itself.
 
-    :param background: whether there are threads at all.
-    :param limit: workers at most.
+    :param enabled: whether there are threads at all.
+    :param limit: the most workers at once.
     :param renew: called with the key of each token that is due; must not keep a keeper alive.
-    :param look: called by the refresher whenever it wakes; likewise.
-    :ivar is_enabled: whether there still are: not where the host starts none.
-    :ivar trusted_until: until when readers inside the buffer need not ask :meth:`ensure_running`,
-        on the clock; it was true a moment ago.
+    :param look: called by the scheduler whenever it wakes; likewise.
+    :ivar is_enabled: ``False`` without threads, and once the host refused to start one.
+    :ivar trusted_until: until then, on the clock, readers inside the buffer need not call
+        :meth:`ensure_running`: it returned ``True`` a moment ago.
+    :ivar closing: set when the keeper closes.
     """
 
     def __init__(
         self,
         *,
-        background: bool,
+        enabled: bool,
         limit: int,
         clock: Clock,
         renew: Callable[[str], None],
         look: Callable[[], None],
     ) -> None:
-        self.is_enabled: bool = background
+        self.is_enabled: bool = enabled
         self._limit = limit
         self._clock = clock
         self._renew = renew
         self._look = look
-        self.assemble()
+        self.after_fork_in_child()
 
-    def assemble(self) -> None:
-        """Begin anew, in a forked child: its threads stayed with the parent."""
+    def after_fork_in_child(self) -> None:
+        """Start over: the threads stayed with the parent."""
         # Callers that renew inline wait on it between retries, and may be interrupted there.
-        self.leaving: threading.Event = InterruptibleEvent()
+        self.closing: threading.Event = InterruptibleEvent()
         self.workers: Workers = Workers(self._limit)
-        # As many as there are hooks: one that hangs keeps its thread, and nothing else.
+        # As many as there are hooks: one that hangs keeps its thread, and blocks nothing else.
         self._notifiers = Workers(math.inf, "tokenkeeper-notifier")
         self.scheduler: Scheduler = Scheduler(self._clock, self._renew, self._look)
         self.trusted_until: float = -math.inf
 
     def notify(self, call: Callable[[], None]) -> bool:
-        """Have *call* made on a thread that nobody waits for; ``False`` if there is none."""
-        if not self.is_enabled:
-            return False
-        try:
-            self._notifiers.submit(call)
-        except RuntimeError:  # this host has no thread to give, or none any more
-            return False
-        return True
+        """Have *call* made on a thread that no caller waits for; ``False`` if there is none."""
+        return self.is_enabled and _submitted(self._notifiers, call)
+
+    def work(self, job: Callable[[], None], *, urgent: bool) -> bool:
+        """Have *job* done by a worker; ``False`` if this host has no thread for it.
+
+        :param urgent: do it before the jobs that wait already.
+        :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
+        """
+        return self.is_enabled and _submitted(self.workers, job, urgent=urgent)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the scheduler's thread runs."""
+        return self.is_enabled and self.scheduler.is_running
 
     def ensure_running(self) -> bool:
-        """Say whether the refresher renews, and start it where it should and does not yet.
+        """Start the scheduler's thread if it should run and does not; return whether it runs.
 
-        A reader inside the buffer asks this now and then, takes no lock for it, and goes on with
+        A reader inside the buffer calls this now and then, takes no lock for it, and goes on with
         its token.
         """
         notice_fork()  # or the thread of a parent would seem to run here
-        if not self.is_enabled:
-            return False
-        if self.scheduler.is_running:
+        if self.is_running:
             self.trusted_until = self._clock.monotonic() + TRUSTED_SECONDS
             return True
+        if self.is_enabled:
+            self._start()
+        return self.is_enabled
+
+    def _start(self) -> None:
         try:
             self.scheduler.start()
         except RuntimeError:
             self.is_enabled = False
-            if threading.main_thread().is_alive():  # else it is only the interpreter that ends
+            if threading.main_thread().is_alive():  # otherwise the interpreter is only ending
                 _log.warning("this host starts no threads: tokens are renewed inline instead")
-        return self.is_enabled
 
     def go_inline(self, timeout: float) -> None:
-        """End the threads, so that who still asks renews inline."""
+        """Stop the threads, so that callers renew inline from now on."""
         self.is_enabled = False
         self.trusted_until = -math.inf
-        self.dismiss(timeout)
+        self.stop(timeout)
 
-    def leave(self, timeout: float) -> None:
-        """End all that they do, waits for a retry included. Idempotent."""
-        self.leaving.set()
-        self.dismiss(timeout)
+    def close(self, timeout: float) -> None:
+        """Stop the threads and end all waits, also those for a retry. Idempotent."""
+        self.closing.set()
+        self.stop(timeout)
 
-    def dismiss(self, timeout: float) -> None:
-        """End all threads; wait for each kind *timeout* seconds. Idempotent."""
+    def stop(self, timeout: float) -> None:
+        """Stop all threads; wait for each kind *timeout* seconds. Idempotent."""
         self.scheduler.close(timeout)
         self.workers.close(timeout)
         self._notifiers.close(timeout, finish=True)
+
+
+def _submitted(workers: Workers, job: Callable[[], None], *, urgent: bool = True) -> bool:
+    try:
+        workers.submit(job, urgent=urgent)
+    except RuntimeError:  # this host has no thread to give, or no longer
+        return False
+    return True

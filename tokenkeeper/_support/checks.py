@@ -49,6 +49,8 @@ _GRANT_PARAMETERS = frozenset(
     }
 )
 
+_NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
+
 
 def checked_text(value: object, field_name: str, provider_name: str | None = None) -> str:
     """Return *value* if it is a string with something in it and no control characters."""
@@ -150,7 +152,7 @@ def checked_parameters(
 ) -> Mapping[str, Any]:
     """Return *value*, parameters beside the grant's own, as one that nobody can change."""
     if value is None:
-        return MappingProxyType({})
+        return _NO_PARAMETERS
     if not isinstance(value, Mapping):
         raise _refused("must be a mapping of names to values", field_name, provider_name)
     parameters: dict[str, Any] = {}

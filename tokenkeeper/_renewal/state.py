@@ -1,0 +1,227 @@
+"""What a keeper knows: its providers, tokens and renewals under way, and the one lock over them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from tokenkeeper._renewal.cache import TokenCache
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.notifier import Notifier
+from tokenkeeper._renewal.registry import Registry
+from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._runtime.background import Background
+from tokenkeeper._runtime.fork import notice_fork
+from tokenkeeper.clock import Clock, utc
+from tokenkeeper.events import (
+    EventHook,
+    ProviderRemoved,
+    TokenCleared,
+    TokenRefused,
+    TokenRejected,
+)
+from tokenkeeper.exceptions import TokenRejectedError
+from tokenkeeper.models import Health, TokenInfo
+from tokenkeeper.providers.base import BaseOAuth2Provider
+
+__all__ = ["KeeperState"]
+
+
+class KeeperState:
+    """The state of one keeper. Methods are thread-safe, except those that say otherwise.
+
+    No request, no wait and no log line is made under the lock.
+
+    :ivar cache: what is known of the tokens; guarded by the lock.
+    :ivar registry: the providers; guarded by the lock.
+    :ivar renewals: the renewals that callers may join, by name; guarded by the lock.
+    :ivar notifier: delivers events, and never with the lock held.
+    """
+
+    def __init__(
+        self, *, cache: TokenCache, background: Background, hooks: Iterable[EventHook], clock: Clock
+    ) -> None:
+        self.cache: TokenCache = cache
+        self.registry: Registry = Registry()
+        self.notifier: Notifier = Notifier(hooks, background.notify)
+        self._background = background
+        self._clock = clock
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Make what a forked child can't keep: the lock, and what other threads were doing."""
+        self._lock = threading.Lock()  # guards all of this object
+        self.renewals: dict[str, Renewal] = {}
+        self._unsettled: set[Renewal] = set()  # these and the detached ones, which have waiters too
+
+    @property
+    def lock(self) -> threading.Lock:
+        """The lock of this process, even after a fork that Python did not notice."""
+        notice_fork()
+        return self._lock
+
+    def after_fork_in_child(self) -> None:
+        """Keep the tokens; forget what other threads of the parent were about to do."""
+        self._start_over()
+        self.notifier.after_fork_in_child()
+        self.cache.after_fork_in_child()
+
+    # ---- providers
+
+    def add(self, provider: BaseOAuth2Provider) -> None:
+        """Register *provider*."""
+        with self.lock:
+            self.registry.add(provider)
+
+    def find(self, name: str) -> BaseOAuth2Provider:
+        """Return the provider *name*."""
+        with self.lock:
+            return self.registry.find(name)
+
+    def names(self) -> list[str]:
+        """Return the registered names."""
+        with self.lock:
+            return self.registry.names()
+
+    def providers(self) -> list[BaseOAuth2Provider]:
+        """Return the registered providers."""
+        with self.lock:
+            return self.registry.providers()
+
+    def remove(self, name: str) -> BaseOAuth2Provider:
+        """Forget the provider *name* and its token, and return it."""
+        with self.lock:
+            provider = self.registry.remove(name)
+            self._forget_provider(name)
+        self.notifier.deliver()
+        return provider
+
+    def discard(self, provider: BaseOAuth2Provider) -> bool:
+        """Forget *provider* and its token; ``False`` if its name is free or another provider's."""
+        with self.lock:
+            if provider not in self.registry.providers():
+                return False
+            self.registry.remove(provider.provider_name)
+            self._forget_provider(provider.provider_name)
+        self.notifier.deliver()
+        return True
+
+    def _forget_provider(self, name: str) -> None:
+        """Forget the token of a provider that was removed. Called with the lock held."""
+        self._forget_tokens([name])
+        self.notifier.enqueue(ProviderRemoved(name, utc(self._clock)))
+
+    # ---- tokens
+
+    def clear(self, name: str | None) -> None:
+        """Forget the token of *name*, or all. A renewal under way still serves its waiters."""
+        with self.lock:
+            if name is not None:
+                self.registry.find(name)
+            self._forget_tokens(self.registry.names() if name is None else [name])
+        self.notifier.deliver()
+
+    def _forget_tokens(self, names: list[str]) -> None:
+        """Forget all that is known of the tokens of *names*. Called with the lock held."""
+        now = utc(self._clock)
+        for name in names:
+            self.detach(name)
+            self._background.scheduler.forget(name)
+            if self.cache.forget(name):
+                self.notifier.enqueue(TokenCleared(name, now))
+
+    def describe(self, name: str) -> TokenInfo | None:
+        """Return diagnostics of the token of *name*; ``None`` if there is none."""
+        with self.lock:
+            self.registry.find(name)
+            return self.cache.describe(name)
+
+    def health(self) -> Health:
+        """Return whether callers can be served, for each provider and for all."""
+        with self.lock:
+            if self.registry.closed:
+                found: Health = {"status": "closed", "providers": {}}
+            else:
+                found = self.cache.health(self.registry.names())
+        if self.notifier.dropped:
+            found["dropped_events"] = self.notifier.dropped
+        return found
+
+    def would_reject(self, name: str, token: str) -> bool:
+        """Return whether a rejection of *token* would start no renewal, and raise at once."""
+        rejections = self.cache.rejections
+        with self.lock:
+            cached = self.cache.tokens.get(name)
+            return (
+                cached is not None
+                and name not in self.renewals
+                and (cached.access_token == token or rejections.knows(name, cached.access_token))
+                and rejections.is_paused(name)
+            )
+
+    def note_rejection(
+        self, name: str, cached: CachedToken, renewal: Renewal | None
+    ) -> tuple[CachedToken, TokenRejectedError | None]:
+        """Note that an API rejected *cached*; return what is cached now, and the caller's error.
+
+        There is no error if a renewal is under way or may start. Called with the lock held.
+        """
+        if cached.is_refused or (renewal is not None and renewal.after_rejection):
+            return cached, None  # a crowd was rejected: the first report counts
+        cached, ruling = self.cache.reject(name, cached)
+        if ruling.is_first:
+            self.notifier.enqueue(TokenRefused(name, utc(self._clock)))
+        if ruling.pause_begins:
+            self.notifier.enqueue(self.pause_event(name))
+        if ruling.renews or renewal is not None:
+            return cached, None
+        return cached, self.cache.rejections.error(name)
+
+    def pause_event(self, name: str) -> TokenRejected:
+        """Return the event for a pause in which rejections start no renewal.
+
+        Called with the lock held.
+        """
+        rejections = self.cache.rejections
+        pause = rejections.pause_seconds(name)
+        return TokenRejected(name, utc(self._clock), rejections.tokens(name), pause)
+
+    # ---- renewals under way; all called with the lock held
+
+    def attach(self, renewal: Renewal) -> None:
+        """Let callers join *renewal*."""
+        self._unsettled.add(renewal)
+        self.renewals[renewal.provider.provider_name] = renewal
+
+    def detach(self, name: str) -> None:
+        """Let nobody else join the renewal of *name*. It serves those that wait for it."""
+        self.renewals.pop(name, None)
+
+    def settle(self, renewal: Renewal) -> bool:
+        """Forget *renewal*; return whether its result counts: it was not detached meanwhile."""
+        self._unsettled.discard(renewal)
+        name = renewal.provider.provider_name
+        counts = self.renewals.get(name) is renewal
+        if counts:
+            del self.renewals[name]
+        return counts
+
+    # ---- the end
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self.registry.closed
+
+    def close(self) -> tuple[list[BaseOAuth2Provider], list[Renewal]]:
+        """Forget everything; return the providers to close and the renewals to fail.
+
+        Idempotent: the second call returns nothing.
+        """
+        with self.lock:
+            providers = self.registry.close()
+            unsettled = list(self._unsettled)
+            self._unsettled.clear()
+            self.renewals.clear()
+            self.cache.clear()
+        return providers, unsettled

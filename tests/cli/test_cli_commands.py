@@ -157,7 +157,7 @@ class TestConfigCheck:
         """A valid file is reported as valid, without a request."""
         result = tokenkeeper("config", "check", str(config))
         assert (result.exit_code, result.stdout) == (0, "")
-        assert result.stderr == "tokens.yaml is right. It describes billing, wrong.\n"
+        assert result.stderr == "tokens.yaml is valid. It describes billing, wrong.\n"
         assert server.stats().token_requests == 0
 
     def test_all_mistakes(self, tokenkeeper, config):
@@ -236,8 +236,8 @@ class TestCompletion:
 def test_clear(tokenkeeper, cache, server):
     """`clear` deletes one stored token, or all of them, and prints how many."""
     tokenkeeper("get", "billing")
-    assert tokenkeeper("clear", "wrong").stderr == "0 tokens forgotten.\n"
-    assert tokenkeeper("clear", "billing").stderr == "1 token forgotten.\n"
+    assert tokenkeeper("clear", "wrong").stderr == "0 tokens deleted.\n"
+    assert tokenkeeper("clear", "billing").stderr == "1 token deleted.\n"
     tokenkeeper("get", "billing")
     assert server.stats().token_requests == 2
     assert json.loads(tokenkeeper("clear", "--json").stdout) == {"cleared": 1}
@@ -253,9 +253,9 @@ def test_nothing_is_kept(tokenkeeper, environment, server):
     for command in ("clear", "status"):
         result = tokenkeeper(command)
         assert result.exit_code == 0
-        assert "Nothing is kept between two runs" in result.stderr
+        assert "Tokens are not stored between runs" in result.stderr
         result = tokenkeeper(command, "--json")
-        assert "Nothing is kept between two runs" in result.stderr
+        assert "Tokens are not stored between runs" in result.stderr
         json.loads(result.stdout)
     assert tokenkeeper("status", "--fetch", "billing").stderr == ""
 

@@ -45,7 +45,7 @@ def test_a_cache_named_after_the_command(tokenkeeper, cache, tmp_path):
     assert not list(cache.iterdir())
     told = tokenkeeper("--cache", elsewhere, "status", "--json", "billing").stdout
     assert json.loads(told)[0]["state"] == "fresh"
-    assert tokenkeeper("clear", "--cache", elsewhere).stderr == "1 token forgotten.\n"
+    assert tokenkeeper("clear", "--cache", elsewhere).stderr == "1 token deleted.\n"
 
 
 def test_the_file_to_check(tokenkeeper, environment, other, config):
@@ -56,7 +56,7 @@ def test_the_file_to_check(tokenkeeper, environment, other, config):
     environment.delenv("TOKENKEEPER_CONFIG")
     result = tokenkeeper("config", "check")
     assert result.exit_code == 2
-    assert "which file?" in result.stderr
+    assert "no file to check" in result.stderr
 
 
 @pytest.mark.parametrize(

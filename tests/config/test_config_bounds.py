@@ -95,9 +95,9 @@ def test_bounds(write, text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (CASES["lists"], "is too large (line 6): a value stands for more than 50000 others"),
-        (CASES["a long text"], "is too large (line 2): a value stands for more than 50000 others"),
-        (CASES["merges at the top"], "is too large (line 6): a value stands for more than"),
+        (CASES["lists"], "is too large (line 6): a value expands to more than 50000 others"),
+        (CASES["a long text"], "is too large (line 2): a value expands to more than 50000 others"),
+        (CASES["merges at the top"], "is too large (line 6): a value expands to more than"),
         (CASES["many values"], "is too large (line 1): more than 20000 values"),
         (CASES["deep lists"], "is nested too deeply (line 1): more than 50 levels"),
         (CASES["deep blocks"], "is nested too deeply (line 51): more than 50 levels"),

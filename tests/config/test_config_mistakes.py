@@ -134,8 +134,11 @@ def test_files_that_can_not_be_read(write, tmp_path):
     [
         ("", "names an empty file"),
         (" \n", "names an empty file"),
-        ("two\nlines\n", "names a file that can't be a secret: it contains a control character"),
-        ("s" * 1024**2 + "s", "can't be read: it has more than 1048576 bytes"),
+        (
+            "two\nlines\n",
+            "names a file that does not contain a valid secret: it contains a control character",
+        ),
+        ("s" * 1024**2 + "s", "can't be read: it is larger than 1048576 bytes"),
     ],
     ids=["empty", "blank", "two lines", "long"],
 )

@@ -126,8 +126,8 @@ def test_what_may_pass_is_no_refusal(source, keeper):
 @pytest.mark.parametrize(
     ("problem", "words"),
     [
-        (InvalidConfigurationError("line 5"), "was not read again: line 5"),
-        (RuntimeError("hunter2"), "was not read again: RuntimeError"),
+        (InvalidConfigurationError("line 5"), "could not be read again: line 5"),
+        (RuntimeError("hunter2"), "could not be read again: RuntimeError"),
     ],
 )
 def test_a_refusal_is_told_whatever_is_wrong_beside(source, keeper, problem, words, caplog):

@@ -83,10 +83,10 @@ def test_how_files_begin_and_end(write, bytes_):
     [
         ("oauth2: {}\noauth2: {}", ", line 2: duplicate key 'oauth2'"),
         ("oauth2:\n  - &a [*a]", " is not YAML (line 2): an alias refers to itself"),
-        ("oauth2:\n  n: !!int hunter2", " is not YAML (line 2): a value is no int"),
-        ("oauth2:\n  n: 2024-99-99", " is not YAML (line 2): a value is no timestamp"),
+        ("oauth2:\n  n: !!int hunter2", " is not YAML (line 2): a value is not a valid int"),
+        ("oauth2:\n  n: 2024-99-99", " is not YAML (line 2): a value is not a valid timestamp"),
         ("oauth2:\n\tn: 1", r" is not YAML (line 2): found character '\t' that cannot start"),
-        ("oauth2: {}\n---\na: 1", " is not YAML (line 2): it holds a second document (---)"),
+        ("oauth2: {}\n---\na: 1", " is not YAML (line 2): it contains a second document (---)"),
         ("oauth2:\n  n: a\x07", " is not YAML (line 2): a character can't be printed"),
         ("oauth2: " + 5000 * "[", " is nested too deeply"),
         (
@@ -143,8 +143,8 @@ def test_a_pipe(tmp_path, write):
     thread.start()
     thread.join(30)
     assert found == [
-        "pipe can't be read: it is no regular file",
-        "tokens.yaml, line 5: oauth2.client_secret_file can't be read: it is no regular file",
+        "pipe can't be read: it is not a regular file",
+        "tokens.yaml, line 5: oauth2.client_secret_file can't be read: it is not a regular file",
     ]
 
 

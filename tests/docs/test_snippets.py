@@ -334,7 +334,7 @@ def test_the_tutorial_in_a_shell(terminal, tmp_path):
     second.send_signal(signal.SIGINT)
     _, told = second.communicate(timeout=60)
     in_order = (
-        "billing: fit, with warnings: lifetime",
+        "billing: ok, with warnings: lifetime",
         "\nprovider  state ",
         "\nbilling   ",
         '\n{"path": "/api/things"}',

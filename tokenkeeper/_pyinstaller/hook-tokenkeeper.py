@@ -9,7 +9,7 @@ from PyInstaller.utils.hooks import collect_submodules
 
 SEEN = tuple(
     f"tokenkeeper.{room}"
-    for room in ("_pyinstaller", "cli", "demo", "doctor", "integrations", "testing", "__main__")
+    for room in ("_pyinstaller", "cli", "doctor", "integrations", "testing", "__main__")
 )
 
 hiddenimports = [

@@ -15,7 +15,7 @@ from tokenkeeper.cli.clear import clear
 from tokenkeeper.cli.common import source_options
 from tokenkeeper.cli.completion import completion
 from tokenkeeper.cli.config import check, config
-from tokenkeeper.cli.demo import demo
+from tokenkeeper.cli.demo.command import demo
 from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
 from tokenkeeper.cli.listing import list_

@@ -1,4 +1,4 @@
-"""``tokenkeeper demo``, short."""
+"""``tokenkeeper demo``, in short runs."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from tokenkeeper import GenericOAuth2Provider
+from tokenkeeper.cli.demo import scenario, screen
 from tokenkeeper.cli.group import cli
-from tokenkeeper.demo import screen, story
 from tokenkeeper.testing import StaticProvider
 
 SHORT = ("demo", "--seconds", "3", "--lifetime", "2", "--threads", "4", "--tasks", "8")
@@ -24,11 +24,17 @@ def run(*arguments):
     return CliRunner().invoke(cli, arguments)
 
 
-def test_the_demo_through_its_entry_point():
-    """A run with an outage in it is all well, and prints one JSON object and nothing else."""
-    ended = subprocess.run(
-        [*ENTRY_POINT, *SHORT, "--json"], capture_output=True, text=True, timeout=60
-    )
+@pytest.fixture(scope="module")
+def complete():
+    """Return the process of a run in which the outage also meets the naive clients' tokens."""
+    # The outage begins at 1.9 s and lasts until 2.1 s at least; their tokens expire at 2 s.
+    long = [*ENTRY_POINT, *SHORT, "--seconds", "5.4", "--json"]
+    return subprocess.run(long, capture_output=True, text=True, timeout=60)
+
+
+def test_the_demo_through_its_entry_point(complete):
+    """A run with an outage succeeds, and prints one JSON object and nothing else."""
+    ended = complete
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stderr == ""
     seen = json.loads(ended.stdout)
@@ -40,42 +46,56 @@ def test_the_demo_through_its_entry_point():
     assert seen["token_requests_at_once"] == 1
     assert seen["outage"]["token_requests"] >= 1
     needed = 1 + seen["renewals"] + seen["outage"]["token_requests"]
-    assert needed <= seen["token_requests"] <= needed + 1  # the end may cut a renewal in two
+    assert needed <= seen["token_requests"] <= needed + 1  # the end may interrupt a renewal
+
+
+def test_the_naive_clients_have_the_same_load(complete):
+    """The naive clients call the API as well, request a token each, and meet the same outage."""
+    seen = json.loads(complete.stdout)
+    naive = seen["naive_client"]
+    assert naive["calls"] > 50
+    assert naive["token_requests"] > 2 * (seen["threads"] + seen["tasks"])
+    assert naive["calls_failed"] > 0 == seen["calls_failed"]
+    assert naive["slowest_call_ms"] > 0 < seen["slowest_call_ms"]
 
 
 def test_plain_words_without_a_terminal():
-    """Where there is no terminal, plain lines show the outage, and a summary ends it."""
+    """Without a terminal, plain lines show the outage and both sides, and a summary ends them."""
     result = run(*SHORT)
     assert result.exit_code == 0, result.output
-    assert result.stdout.startswith("One keeper, 4 threads and 8 tasks")
+    assert result.stdout.startswith("One keeper serves 4 threads and 8 tasks")
+    assert "naive client: " in result.stdout
+    assert "Naive clients, same load: " in result.stdout
     assert "token endpoint DOWN" in result.stdout
-    assert "none of the calls was refused" in result.stdout
+    assert "none was refused" in result.stdout
     assert result.stdout.splitlines()[-1].startswith("As promised")
     assert "\x1b" not in result.stdout
 
 
 class _TrustsTokensForTooLong(GenericOAuth2Provider):
-    """Says that each token lives for an hour."""
+    """Returns tokens that seem to live for centuries."""
 
     def acquire_token(self):
         token = super().acquire_token()
         return replace(token, expires_at=token.expires_at.replace(year=2999))
 
 
-def test_dead_tokens_end_it_badly(monkeypatch):
-    """A keeper that hands out tokens which have ended is found out."""
-    monkeypatch.setattr(story, "make_provider", lambda config, _: _TrustsTokensForTooLong(config))
+def test_expired_tokens_fail_it(monkeypatch):
+    """A keeper that hands out expired tokens is reported, with status 1."""
+    monkeypatch.setattr(
+        scenario, "make_provider", lambda config, _: _TrustsTokensForTooLong(config)
+    )
     result = run("demo", "--seconds", "2", "--lifetime", "1", "--threads", "2", "--tasks", "2")
     assert result.exit_code == 1
     last = result.stdout.splitlines()[-1]
     assert last.startswith("NOT as promised")
-    assert "calls were made with a dead token" in last
+    assert "calls were made with an expired token" in last
     assert "no token was renewed" in last
 
 
-def test_refused_calls_end_it_badly(monkeypatch):
-    """A token that the API does not know is found out, call by call."""
-    monkeypatch.setattr(story, "make_provider", lambda *_: StaticProvider("demo", "made-up", 2))
+def test_refused_calls_fail_it(monkeypatch):
+    """Each call that the API refuses is counted and reported."""
+    monkeypatch.setattr(scenario, "make_provider", lambda *_: StaticProvider("demo", "made-up", 2))
     result = run("demo", "--seconds", "1.5", "--lifetime", "1", "--tasks", "0", "--json")
     assert result.exit_code == 1
     seen = json.loads(result.stdout)
@@ -84,13 +104,13 @@ def test_refused_calls_end_it_badly(monkeypatch):
     assert any("unknown" in problem for problem in seen["problems"])
 
 
-def test_failing_calls_end_it_badly(monkeypatch):
-    """Callers that get no token are counted, with the reason, and go on."""
+def test_failing_calls_fail_it(monkeypatch):
+    """Callers that get no token are counted with the reason, and go on."""
 
     def wrong_secret(config, session):
         return GenericOAuth2Provider(replace(config, client_secret="wrong"), session=session)
 
-    monkeypatch.setattr(story, "make_provider", wrong_secret)
+    monkeypatch.setattr(scenario, "make_provider", wrong_secret)
     result = run("demo", "--seconds", "1.5", "--lifetime", "1", "--threads", "1", "--tasks", "1")
     assert result.exit_code == 1
     last = result.stdout.splitlines()[-1]
@@ -99,13 +119,13 @@ def test_failing_calls_end_it_badly(monkeypatch):
 
 
 def test_an_interrupt_ends_it_with_a_report(monkeypatch):
-    """Ctrl-C in the middle of the outage ends the run with what was seen up to then."""
+    """Ctrl-C during the outage ends the run with a report of what was seen up to then."""
 
-    def interrupt(moment):
-        if not moment.endpoint_is_up:
+    def interrupt(snapshot):
+        if not snapshot.endpoint_is_up:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(screen, "_see_nothing", interrupt)
+    monkeypatch.setattr(screen, "_show_nothing", interrupt)
     result = run(*SHORT, "--json")
     assert result.exit_code == 130
     seen = json.loads(result.stdout)
@@ -115,25 +135,25 @@ def test_an_interrupt_ends_it_with_a_report(monkeypatch):
 
 
 def test_a_second_interrupt(monkeypatch):
-    """Ctrl-C once more does what it did before the run: who is in a hurry needs no report."""
-    hurried = []
+    """A second Ctrl-C does what it did before the run, for a user who is in a hurry."""
+    received = []
 
-    def interrupt_twice(moment):
+    def interrupt_twice(snapshot):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(screen, "_see_nothing", interrupt_twice)
-    before = signal.signal(signal.SIGINT, lambda number, _: hurried.append(number))
+    monkeypatch.setattr(screen, "_show_nothing", interrupt_twice)
+    before = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     try:
         result = run(*SHORT, "--json")
     finally:
         signal.signal(signal.SIGINT, before)
-    assert (result.exit_code, hurried) == (130, [signal.SIGINT])
+    assert (result.exit_code, received) == (130, [signal.SIGINT])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 def test_ctrl_c_is_clean():
-    """A real SIGINT leaves a summary, no traceback, and the status of an interrupted program."""
+    """A real SIGINT leads to a summary, no traceback, and the status of an interrupted program."""
     with subprocess.Popen(
         [*ENTRY_POINT, "demo", "--threads", "2", "--tasks", "2"],
         stdout=subprocess.PIPE,
@@ -143,24 +163,26 @@ def test_ctrl_c_is_clean():
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as child:
         assert child.stdout.readline().startswith("One keeper")
+        assert child.stdout.readline().startswith("The same number")
+        assert child.stdout.readline() == "\n"
         assert "token endpoint up" in child.stdout.readline()
         child.send_signal(signal.SIGINT)
-        told, errors = child.communicate(timeout=30)
+        output, errors = child.communicate(timeout=30)
     assert errors == ""
-    assert "Interrupted" in told
+    assert "Interrupted" in output
     assert child.returncode == 130
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--threads", "0", "--tasks", "0"), "nobody"),
+        (("--threads", "0", "--tasks", "0"), "no callers"),
         (("--seconds", "8"), "at least 9"),
         (("--threads", "many"), "many"),
     ],
 )
-def test_plans_that_show_nothing_are_refused(arguments, problem):
-    """A run that can't show a renewal, or has no callers, is a usage error."""
+def test_plans_that_show_nothing_are_rejected(arguments, problem):
+    """A run that is too short for a renewal, or has no callers, is a usage error."""
     result = run("demo", *arguments)
     assert result.exit_code == 2
     assert problem in result.stderr

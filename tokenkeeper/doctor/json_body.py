@@ -1,4 +1,4 @@
-"""What a server answers, as JSON if it is any."""
+"""The body of a server's response, if it is a JSON object."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from tokenkeeper.oauth.exchange import HttpAnswer
 
-__all__ = ["as_json"]
+__all__ = ["json_object"]
 
 
-def as_json(answer: HttpAnswer) -> Mapping[str, Any]:
-    """Return the JSON object that *answer* holds; an empty one for anything else."""
+def json_object(answer: HttpAnswer) -> Mapping[str, Any]:
+    """Return the JSON object in the body of *answer*, or an empty one if there is none."""
     try:
         content = json.loads(answer.body)
     except (ValueError, RecursionError):

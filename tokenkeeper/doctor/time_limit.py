@@ -1,4 +1,4 @@
-"""Calls that take a limit of time, whether or not what they call knows one."""
+"""A time limit for calls that have none of their own."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ __all__ = ["within"]
 T = TypeVar("T")
 
 SLICE_SECONDS = 0.5
-"""The longest single wait: one that a signal did not interrupt is over soon all the same."""
+"""The longest single wait. A wait that no signal interrupts delays its handler by this at most."""
 
 
 def within(seconds: float, function: Callable[[], T]) -> T:
-    """Return what *function* returns.
+    """Return the result of *function*, which runs on a daemon thread.
 
-    The resolver of names and a provider of somebody's own may take as long as they like. What is
-    late is left behind on a daemon thread.
+    The name resolver and custom providers may take any time. If the call is late, its thread is
+    abandoned.
 
     :raises TimeoutError: if it takes more than *seconds*.
-    :raises Exception: what it raises.
+    :raises Exception: if *function* raises it.
     """
     outcome: SimpleQueue[tuple[T] | Exception] = SimpleQueue()
 
@@ -39,11 +39,11 @@ def within(seconds: float, function: Callable[[], T]) -> T:
     while True:
         left = ends_at - SYSTEM_CLOCK.monotonic()
         try:
-            landed = outcome.get(timeout=max(0.0, min(left, SLICE_SECONDS)))
+            result = outcome.get(timeout=max(0.0, min(left, SLICE_SECONDS)))
         except Empty:
             if left > SLICE_SECONDS:
                 continue
-            raise TimeoutError(f"nothing for {seconds:g} s") from None
-        if isinstance(landed, Exception):
-            raise landed
-        return landed[0]
+            raise TimeoutError(f"no result within {seconds:g} s") from None
+        if isinstance(result, Exception):
+            raise result
+        return result[0]

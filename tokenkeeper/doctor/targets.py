@@ -1,4 +1,4 @@
-"""Which providers there are to look at, and whether their variables and secret files are there."""
+"""The providers to examine, and whether their configuration is complete."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ from pathlib import Path
 from tokenkeeper.config.discovery import Discovery
 from tokenkeeper.config.spec import Discovered
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
-from tokenkeeper.doctor.subject import Subject, subject_of
+from tokenkeeper.doctor.provider_facts import ProviderFacts, read_facts
 from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderError
 
-__all__ = ["Patient", "patients_from"]
-
-_AUTHORITY = "AZURE_AUTHORITY_HOST"
+__all__ = ["Target", "find_targets"]
 
 
 @dataclass(frozen=True)
-class Patient:
-    """A provider to look at, or what keeps it from being made.
+class Target:
+    """A provider to examine, valid or not.
 
-    :ivar name: the provider's, as far as it can be told; the file's where nothing could be read.
-    :ivar subject: ``None`` where the variables step failed.
-    :ivar variables: what that step found.
+    :ivar name: the provider's name, if it is known, or the name of its file.
+    :ivar facts: ``None`` if the configuration is invalid.
+    :ivar variables: the report of the first step.
     """
 
     name: str
-    subject: Subject | None
+    facts: ProviderFacts | None
     variables: Report
 
 
-def patients_from(
+def find_targets(
     path: Path | None, names: Iterable[str], environment: Mapping[str, str]
-) -> list[Patient]:
-    """Return the providers that *path* describes, or *environment* where there is no path.
+) -> list[Target]:
+    """Return the providers that *path* describes, or *environment* if there is no path.
 
-    :param names: those to look at; all if there are none.
-    :raises UnknownProviderError: for a name that the file does not have.
+    :param names: the providers to return; all by default.
+    :raises UnknownProviderError: if the file describes no provider of a name.
     """
     try:
         found = Discovery(path, environment).find(names)
@@ -46,11 +44,11 @@ def patients_from(
     except InvalidConfigurationError as error:
         findings = tuple(failure(each) for each in error.problems or (str(error),))
         name = path.name if path else error.provider_name or "environment"
-        return [Patient(name, None, Report(Step.VARIABLES, findings))]
-    return [_patient(each, path, environment) for each in found]
+        return [Target(name, None, Report(Step.VARIABLES, findings))]
+    return [_target(each, path, environment) for each in found]
 
 
-def _patient(found: Discovered, path: Path | None, environment: Mapping[str, str]) -> Patient:
+def _target(found: Discovered, path: Path | None, environment: Mapping[str, str]) -> Target:
     findings = [failure(str(each)) for each in found.problems]
     if path and not found.problems:
         findings.append(ok(f"{path.name} read"))
@@ -59,26 +57,26 @@ def _patient(found: Discovered, path: Path | None, environment: Mapping[str, str
         findings.append(ok(f"secret file {found.secret_file} read"))
     findings += [warning(each) for each in found.warnings]
     spec = found.spec
-    subject = None if spec is None else subject_of(spec.make_provider(), spec.secrets)
-    return Patient(found.name, subject, Report(Step.VARIABLES, tuple(findings)))
+    facts = None if spec is None else read_facts(spec.make_provider(), spec.secrets)
+    return Target(found.name, facts, Report(Step.VARIABLES, tuple(findings)))
 
 
 _WITHOUT = {
-    "AZURE_AUTHORITY_HOST": "the public cloud is asked",
-    "OAUTH2_SCOPE": "no scope is asked for",
+    "AZURE_AUTHORITY_HOST": "the public cloud is used",
+    "OAUTH2_SCOPE": "no scope is requested",
 }
-"""What an optional variable of the environment's clients means if it is not set."""
+"""The effect of an optional variable that is not set, for clients from the environment."""
 
 
 def _variables(
     found: Discovered, path: Path | None, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Yield which of its variables are set, and what counts for the others."""
+    """Yield which variables are set, and the effect of those that are not."""
     given = {name for name in found.variables if environment.get(name, "").strip()}
     for name in found.variables:
         if name in given:
             yield ok(f"{name} is set")
         elif path and not found.problems:
-            yield note(f"{name} is not set: its default counts")
+            yield note(f"{name} is not set: its default is used")
         elif name in _WITHOUT and not found.problems and f"{name}S" not in given:
             yield note(f"{name} is not set: {_WITHOUT[name]}")

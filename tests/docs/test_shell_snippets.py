@@ -130,7 +130,7 @@ def test_the_tutorial_in_a_shell(terminal, tmp_path):
     assert -1 not in places, shown + messages
     assert places == sorted(places), shown
     assert re.search(r"^[\w-]{32}$", shown, re.MULTILINE), shown  # what `get` prints
-    assert "tokens.yaml is right" in messages
+    assert "tokens.yaml is valid" in messages
     assert "Warning" not in messages
     server.send_signal(signal.SIGINT)
     server.communicate(timeout=60)

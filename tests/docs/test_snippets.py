@@ -347,7 +347,7 @@ def test_the_tutorial_in_a_shell(terminal, tmp_path):
     assert -1 not in places, shown + told
     assert places == sorted(places), shown
     assert re.search(r"^[\w-]{32}$", shown, re.MULTILINE), shown  # what `get` prints
-    assert "tokens.yaml is right" in told
+    assert "tokens.yaml is valid" in told
     assert "Warning" not in told
     server.send_signal(signal.SIGINT)
     server.communicate(timeout=60)

@@ -14,8 +14,8 @@ from tokenkeeper.cli.common import (
     Seconds,
     complete_names,
     json_option,
+    report_problems,
     source_options,
-    words_for_problems,
 )
 from tokenkeeper.cli.source import Source
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
@@ -60,7 +60,7 @@ def doctor(
 
     screen = NoScreen() if as_json else Screen()
     examined: list[_Examined] = []
-    with words_for_problems(), screen:
+    with report_problems(), screen:
         for target in find_targets(ctx.ensure_object(Source).discovery().path, names, os.environ):
             screen.begin(target)
             examined.append(_Examined(target, strict))

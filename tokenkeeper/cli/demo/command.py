@@ -10,7 +10,7 @@ from types import FrameType
 import click
 
 from tokenkeeper.cli.common import ExitCode, Seconds
-from tokenkeeper.cli.endings import signals_of_your_own
+from tokenkeeper.cli.endings import own_signal_handlers
 
 __all__ = ["demo"]
 
@@ -89,7 +89,7 @@ def _interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(number, before)
 
     before = signal.getsignal(signal.SIGINT)
-    with signals_of_your_own():  # the demo never waits for long
+    with own_signal_handlers():  # the demo never waits for long
         if before is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, press)
         try:

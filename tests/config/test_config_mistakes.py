@@ -170,7 +170,7 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         ),
         ({"tenant_id": "t"}, [": key 'tenant_id' is only valid for provider_type 'azure'"]),
         ({"client_id": None}, ["client_id has no value"]),
-        ({"scope": [None]}, ["scope must hold strings, not NoneType"]),
+        ({"scope": [None]}, ["scope must contain only strings, not NoneType"]),
         ({"retry": {"attempts": 0}}, ["retry.attempts must be greater than or equal to 1"]),
         (
             {"retry": {"total_seconds": float("inf")}},
@@ -183,7 +183,7 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         ({"form_encode_credentials": "perhaps"}, ["form_encode_credentials must be true or false"]),
         (
             {"client_id": "a:b", "form_encode_credentials": "${NOT_SET:-false}"},
-            ["client_id must not contain a colon where it is not form-encoded"],
+            ["client_id must not contain a colon if it is not form-encoded"],
         ),
         (
             {"client_id": "${NOT_SET}${NOR_THIS}"},

@@ -1,4 +1,4 @@
-"""A gRPC call that is made again, where something else than the call goes wrong."""
+"""A gRPC call that is made again, when something other than the call fails."""
 
 import logging
 import threading
@@ -22,7 +22,7 @@ class Refused:
 
 
 class Fine(Refused):
-    """A call that has ended well."""
+    """A call that has succeeded."""
 
     def code(self):
         return grpc.StatusCode.OK
@@ -37,14 +37,14 @@ def fail(*_):
 
 @pytest.mark.parametrize("broken", ["handle_refusal", "call_again"])
 def test_an_error_of_our_own(broken):
-    """Whatever happens between, nobody waits for ever: the refusal is the caller's."""
+    """An error between the attempts ends the call with its refusal: no caller waits forever."""
     parts = {"handle_refusal": lambda: True, "call_again": Fine} | {broken: fail}
     call = RenewingFuture(Refused(), **parts)
     assert call._ended_call(GUARD_SECONDS).code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_a_callback_that_raises(caplog):
-    """It is logged, as gRPC does, and the others are called all the same."""
+    """The exception is logged, as in gRPC, and the other callbacks are called."""
     caplog.set_level(logging.ERROR)
     go_on, called = threading.Event(), threading.Event()
 

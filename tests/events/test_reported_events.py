@@ -1,4 +1,4 @@
-"""What hooks are told, and what they are not."""
+"""The events that are reported to hooks, and what is not reported."""
 
 import pytest
 from events.watching import Watcher, at
@@ -20,43 +20,43 @@ WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", sta
 OUTAGE = TokenAcquisitionError("down", status_code=503)
 
 
-class TestWhatIsTold:
-    """One record for each thing that happens."""
+class TestReported:
+    """One record for each thing that happens to a token."""
 
     def test_acquired(self, keeper, watcher, clock):
-        """A first token is told with its requests, its time and its life."""
+        """A first token is reported with its requests, duration and lifetime."""
         keeper.get_token("api")
         assert watcher.next() == TokenAcquired("api", at(clock), 1, 0.0, 3600.0)
 
     def test_renewed(self, keeper, watcher, clock, look):
-        """A renewal in the background is told as such."""
+        """A renewal in the background is reported as one."""
         keeper.get_token("api")
         watcher.next()
         clock.step(3241)
         look(keeper)
         assert watcher.next() == TokenRenewed("api", at(clock), 1, 0.0, 3600.0)
 
-    def test_reads_are_not_told(self, keeper, watcher):
-        """Reading a token that is held tells nobody."""
+    def test_reads_are_not_reported(self, keeper, watcher):
+        """Reading a cached token is not reported."""
         for _ in range(10):
             keeper.get_token("api")
         watcher.next()
         assert watcher.empty()
 
     def test_retries_count(self, keeper, watcher, make_source, clock):
-        """The requests and the waits between them are told."""
+        """The requests and the waits between them are reported."""
         flaky = make_source("flaky", retry=RetryPolicy(attempts=3))
         keeper.add_provider(flaky)
         flaky.error = OUTAGE
         before = clock.monotonic()
         with pytest.raises(TokenAcquisitionError):
             keeper.get_token("flaky")
-        told = watcher.next()
-        assert (told.attempts, told.duration_seconds) == (3, clock.monotonic() - before)
-        assert told.duration_seconds > 0
+        reported = watcher.next()
+        assert (reported.attempts, reported.duration_seconds) == (3, clock.monotonic() - before)
+        assert reported.duration_seconds > 0
 
     def test_acquisition_failed(self, keeper, watcher, source, clock):
-        """A refusal is told with all that is known of it, and the cooldown that follows."""
+        """A refusal is reported with its details, and so is the cooldown that follows."""
         source.error = WRONG_SECRET
         with pytest.raises(TokenAcquisitionError):
             keeper.get_token("api")
@@ -65,8 +65,8 @@ class TestWhatIsTold:
         )
         assert watcher.next() == CooledDown("api", at(clock), 30.0)
 
-    def test_callers_in_the_cooldown_are_not_told_again(self, keeper, watcher, source):
-        """A hot loop during the cooldown makes no event of its own."""
+    def test_callers_in_the_cooldown_are_not_reported(self, keeper, watcher, source):
+        """A hot loop during the cooldown causes no further events."""
         source.error = WRONG_SECRET
         for _ in range(10):
             with pytest.raises(TokenAcquisitionError):
@@ -76,7 +76,7 @@ class TestWhatIsTold:
         assert watcher.empty()
 
     def test_served_stale(self, keeper, watcher, source, clock, look):
-        """A renewal that fails is told with what is left of the token that is served."""
+        """A failed renewal is reported with the remaining lifetime of the token that is served."""
         keeper.get_token("api")
         watcher.next()
         source.error = OUTAGE
@@ -86,8 +86,8 @@ class TestWhatIsTold:
         assert failed == RenewalFailed("api", at(clock), 1, 0.0, 359.0, None, 503, "down")
         assert stale == ServedStale("api", at(clock), 359.0)
 
-    def test_failed_after_the_end(self, keeper, watcher, source, clock):
-        """Once the old token has ended a failure is no longer served stale, but cools down."""
+    def test_failed_after_the_expiry(self, keeper, watcher, source, clock):
+        """After the token's expiry a failure causes a cooldown, and no token is served stale."""
         keeper.get_token("api")
         watcher.next()
         source.error = WRONG_SECRET
@@ -97,8 +97,8 @@ class TestWhatIsTold:
         assert isinstance(watcher.next(), RenewalFailed)
         assert isinstance(watcher.next(), CooledDown)
 
-    def test_refused_by_a_crowd(self, keeper, watcher, source, in_thread):
-        """A token that many workers were refused with is told once."""
+    def test_refused_for_many_callers(self, keeper, watcher, source, in_thread):
+        """A token that many workers report as rejected is reported once."""
         refused = keeper.get_token("api")
         watcher.next()
         source.gate.clear()
@@ -107,12 +107,15 @@ class TestWhatIsTold:
         source.gate.set()
         for thread in threads:
             thread.join(20)
-        told = [watcher.next(), watcher.next()]
-        assert sorted(type(event).__name__ for event in told) == ["TokenRefused", "TokenRenewed"]
+        reported = [watcher.next(), watcher.next()]
+        assert sorted(type(event).__name__ for event in reported) == [
+            "TokenRefused",
+            "TokenRenewed",
+        ]
         assert watcher.empty()
 
     def test_cleared(self, keeper, watcher, make_source, clock):
-        """Forgetting tokens is told for each that there was."""
+        """Each cleared token is reported."""
         keeper.add_provider(make_source("other"))
         keeper.add_provider(make_source("never asked"))
         for name in ("api", "other"):
@@ -126,7 +129,7 @@ class TestWhatIsTold:
         assert watcher.empty()
 
     def test_removed(self, keeper, watcher, make_source, clock):
-        """Removing a provider clears its token, if there is one."""
+        """The removal of a provider clears its token, if it has one."""
         keeper.add_provider(make_source("never asked"))
         keeper.get_token("api")
         watcher.next()
@@ -142,8 +145,8 @@ class TestWhatIsTold:
         assert watcher.empty()
 
     @pytest.mark.parametrize("error", [None, WRONG_SECRET])
-    def test_what_does_not_count_is_not_told(self, keeper, watcher, source, in_thread, error):
-        """What came after a token was cleared is given to who waits, and told to nobody."""
+    def test_a_discarded_token_is_not_reported(self, keeper, watcher, source, in_thread, error):
+        """A token that arrives after a clear is given to the waiting callers, and not reported."""
         source.error = error
         source.gate.clear()
         thread, outcomes = in_thread(keeper.get_token, "api")
@@ -156,8 +159,8 @@ class TestWhatIsTold:
         assert [str(outcome) for outcome in outcomes] == ["api-1" if error is None else str(error)]
         assert watcher.empty()
 
-    def test_an_interruption_is_not_told(self, clock, source):
-        """A request that Ctrl-C ended says nothing of the provider, to hooks or to probes."""
+    def test_an_interruption_is_not_reported(self, clock, source):
+        """A request that Ctrl-C ended is not reported to hooks or probes."""
         watcher = Watcher()
         source.error = KeyboardInterrupt()
         with TokenKeeper(clock=clock, hooks=[watcher], background=False) as keeper:
@@ -167,10 +170,10 @@ class TestWhatIsTold:
             assert keeper.health()["providers"]["api"]["status"] == "idle"
         assert watcher.empty()
 
-    def test_an_error_that_is_no_server_s(self, keeper, watcher, source):
-        """A provider that needs a keeper which was closed fails with what is known: little."""
+    def test_an_error_without_a_server(self, keeper, watcher, source):
+        """A provider that uses a closed keeper fails without a server's details."""
         source.error = KeeperClosedError("closed")
         with pytest.raises(KeeperClosedError):
             keeper.get_token("api")
-        told = watcher.next()
-        assert (told.error, told.status_code, told.reason) == (None, None, "closed")
+        reported = watcher.next()
+        assert (reported.error, reported.status_code, reported.reason) == (None, None, "closed")

@@ -1,4 +1,4 @@
-"""What a refused request holds on to: its connection while the token is renewed, and its answer."""
+"""A refused request frees its connection before the renewal, and its response in the end."""
 
 import asyncio
 import gc
@@ -22,12 +22,12 @@ from tokenkeeper.integrations.httpx import KeeperAuth
 
 ONE = httpx.Limits(max_connections=1)
 LONG = b"no" * 2**20
-"""A refusal that is read to its end by nobody who does not want to."""
+"""A refusal that is too long to be read by chance."""
 
 
 @pytest.fixture
 def refused(api, provider, keeper):
-    """Have the token refused from now on, and no other one come."""
+    """Let the API refuse the token, and the provider grant no other."""
     token = keeper.get_token("api")
     api.valid.clear()
     api.refusal = LONG
@@ -37,7 +37,7 @@ def refused(api, provider, keeper):
 
 
 async def asked(provider):
-    """Wait until the provider is asked."""
+    """Wait until the provider is asked for a token."""
     with anyio.fail_after(30):
         while not provider.asking.is_set():
             await anyio.sleep(0.001)
@@ -55,7 +55,7 @@ class TestHttpx:
     """A pool with one connection."""
 
     def test_in_a_thread(self, api, keeper, provider, refused, in_thread):
-        """While a token is renewed, its request holds no connection that another one could use."""
+        """During a renewal, the refused request holds no connection."""
         with httpx.Client(limits=ONE, timeout=10) as client:
             call = partial(client.get, api.url, auth=KeeperAuth(keeper, "api"))
             thread, answers = in_thread(call)
@@ -69,7 +69,7 @@ class TestHttpx:
 
     @pytest.mark.anyio
     async def test_in_a_task(self, api, keeper, provider, refused):
-        """So it is for tasks, under asyncio and trio."""
+        """The same holds for tasks, under asyncio and trio."""
         answers = []
 
         async def call(client):
@@ -89,7 +89,7 @@ class TestHttpx:
 
     @pytest.mark.parametrize("kind", ["blocking", "async"])
     def test_a_refusal_that_breaks_off(self, api, keeper, provider, kind):
-        """The caller hears of it, and the token is renewed for the next one."""
+        """The caller gets an error, and the token is renewed for the next call."""
         auth = KeeperAuth(keeper, "api")
         keeper.get_token("api")
         api.valid.clear()
@@ -118,7 +118,7 @@ async def put_by_azure(below, keeper, api):
     transport = AsyncRenewingTransport(keeper, "api", below())
     headers = {"Authorization": f"Bearer {keeper.get_token('api')}"}
     async with AsyncPipelineClient(api.url, policies=[], transport=transport) as client:
-        files = {"f": io.BytesIO(b"a")}  # is never sent again
+        files = {"f": io.BytesIO(b"a")}  # which is never sent again
         request = HttpRequest("PUT", api.url, files=files, headers=headers)
         await client.send_request(request, stream=True)
 
@@ -132,7 +132,7 @@ async def put_by_azure(below, keeper, api):
     ],
 )
 def test_a_task_that_is_cancelled_where_nothing_is_sent_again(api, provider, backend, put):
-    """The answer, which nobody will ever see, is closed."""
+    """The response, which no caller will get, is closed."""
 
     async def main():
         if backend == "asyncio":
@@ -157,9 +157,9 @@ def test_a_task_that_is_cancelled_where_nothing_is_sent_again(api, provider, bac
 
 @pytest.mark.parametrize("kind", ["iterator", "form"])
 def test_a_body_that_is_half_sent(api, keeper, kind):
-    """What comes of an iterator is not sent again without its beginning: the 401 is the caller's.
+    """An iterator is not sent again without its beginning: the caller gets the 401.
 
-    aiohttp before 3.14.4 calls it used up only at its end, and the API took the rest for all.
+    aiohttp before 3.14.4 calls it consumed only at its end, and would send the rest as the body.
     """
 
     async def endless():
@@ -184,7 +184,7 @@ def test_a_body_that_is_half_sent(api, keeper, kind):
 
 
 def test_a_streamed_refusal_without_an_end(keeper, in_thread):
-    """Who streams does not wait for the body of a refusal, which may go on for ever."""
+    """A streamed request does not wait for the body of a refusal, which may be endless."""
     refusal = b"HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -195,7 +195,7 @@ def test_a_streamed_refusal_without_an_end(keeper, in_thread):
                 connection.settimeout(10)
                 connection.recv(2**16)
                 connection.sendall(refusal)
-                seen = connection.recv(1)  # nothing more comes, unless the client hangs up
+                seen = connection.recv(1)  # returns when the client closes the connection
             second, _ = listener.accept()
             with second:
                 second.recv(2**16)

@@ -15,14 +15,14 @@ GET, LIST, PUT, CHAT = (f"/things.Things/{name}" for name in ("Get", "List", "Pu
 
 
 class Things(grpc.GenericRpcHandler):
-    """Says which token it got; lists, and chats, with one answer for each letter of a request.
+    """Responds with the token of a call; with many responses, one for each letter of a request.
 
-    :ivar late: whether a list is refused after its first answer, not before it.
-    :ivar refusal: what it says to a token that the API refuses.
-    :ivar open: while it is cleared, no call is answered.
-    :ivar calls: of each call the metadata, and the seconds that it had left.
-    :ivar called: set when a call comes.
-    :ivar ended: set when a call ends, by its caller or because it was answered.
+    :ivar late: whether a list is refused after its first response, instead of before it.
+    :ivar refusal: the status for a token that the API refuses.
+    :ivar open: while it is cleared, no call gets a response.
+    :ivar calls: for each call its metadata, and the seconds until its deadline.
+    :ivar called: set when a call arrives.
+    :ivar ended: set when a call ends, cancelled or answered.
     """
 
     def __init__(self, api):
@@ -103,7 +103,7 @@ def with_tokens_of(keeper, trusted, provider_name="api"):
 
 
 async def everything(call):
-    """Return all answers of a call of ``grpc.aio``."""
+    """Return all responses of a call of ``grpc.aio``."""
     return [answer async for answer in call]
 
 

@@ -1,4 +1,4 @@
-"""Hooks are called on threads of their own, and what is pending for them is bounded."""
+"""Hooks run on their own threads, with bounded queues, so they delay nothing else."""
 
 import asyncio
 import contextvars
@@ -21,7 +21,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 class Hanging:
-    """A hook that hangs in its first event until it may go on."""
+    """A hook that hangs in its first event until it is released."""
 
     def __init__(self):
         self.entered, self.go_on = threading.Event(), threading.Event()
@@ -45,7 +45,7 @@ def hook(keeper):
 
 
 class Fresh:
-    """A hook that hangs in the first event that comes after the first token."""
+    """A hook that hangs in the first event after that of the first token."""
 
     def __init__(self):
         self.hanging = Hanging()
@@ -69,12 +69,12 @@ CALLS = {
 
 
 class TestCallers:
-    """None waits for a hook."""
+    """No caller waits for a hook."""
 
     @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
     @pytest.mark.parametrize("number_of_hooks", [1, 3])
     def test_the_caller_that_causes_the_event(self, keeper, in_thread, call, number_of_hooks):
-        """A call returns though each hook hangs in the event that this call causes."""
+        """A call returns although each hook hangs in the event that the call causes."""
         keeper.get_token("api")
         hooks = [Fresh() for _ in range(number_of_hooks)]
         for hook in hooks:
@@ -96,7 +96,7 @@ class TestCallers:
 
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_event_loops(self, keeper, backend):
-        """A loop goes on while a hook hangs in what a task of it caused."""
+        """An event loop continues while a hook hangs in an event of one of its tasks."""
         hook = Fresh()
         keeper.add_hook(hook)
         manager = OAuth2TokenManager(keeper)
@@ -118,7 +118,7 @@ class TestCallers:
         assert returned
 
     def test_renewals_with_one_worker(self, clock, source):
-        """Hooks that hang take no worker, not even the only one."""
+        """Hooks that hang occupy no worker, not even the only one."""
         hooks = [Hanging(), Hanging()]
         with TokenKeeper(clock=clock, hooks=hooks, max_workers=1) as keeper:
             keeper.add_provider(source)
@@ -131,7 +131,7 @@ class TestCallers:
                     hook.go_on.set()
 
     def test_a_log_handler_that_hangs(self, keeper, caplog):
-        """A handler that blocks in the keeper's log line holds up its worker, and no caller."""
+        """A log handler that hangs blocks a worker, and no caller."""
         entered, go_on = threading.Event(), threading.Event()
 
         class Stuck(logging.Handler):
@@ -160,7 +160,7 @@ class TestCallers:
 
 
 class TestQueues:
-    """What a hook has not got yet."""
+    """The pending events of a hook."""
 
     def test_bounded_and_counted(self, keeper, hook, caplog):
         """The oldest events beyond the bound are dropped; their number is shown and logged."""
@@ -179,7 +179,7 @@ class TestQueues:
         assert "Hanging" in lines[0]
 
     def test_the_others_miss_nothing(self, keeper, hook):
-        """A full queue is one hook's own."""
+        """A full queue affects only its own hook."""
         watcher = Watcher()
         keeper.add_hook(watcher)
         for number in range(MAX_PENDING_EVENTS + 10):
@@ -187,7 +187,7 @@ class TestQueues:
             assert watcher.next().provider_name == f"t{number}"
 
     def test_none_is_lost_at_the_bound(self):
-        """As many events as fit are all delivered, and none is counted as dropped."""
+        """As many events as fit are all delivered, and none counts as dropped."""
         got, calls = [], []
         hooks = Notifier([got.append], lambda call: calls.append(call) or True)
         for _ in range(MAX_PENDING_EVENTS):
@@ -197,13 +197,13 @@ class TestQueues:
         assert (len(got), hooks.dropped) == (MAX_PENDING_EVENTS, 0)
 
     def test_an_event_that_arrives_as_the_deliverer_leaves(self):
-        """A deliverer that found nothing pending looks again after it has said that it goes."""
+        """A deliverer that finds nothing pending looks again after it gave up its place."""
         got, late = [], [TokenCleared("late", NOW)]
 
         class Pending(deque):
             def __bool__(self):
                 something = len(self) > 0
-                if not something and late:  # another thread comes right after this look
+                if not something and late:  # another thread adds an event right after this look
                     hooks.enqueue(late.pop())
                     hooks.deliver()
                 return something
@@ -218,7 +218,7 @@ class TestQueues:
 
     @pytest.mark.parametrize("background", [True, False])
     def test_close_delivers_what_is_pending(self, clock, source, background):
-        """After close() a hook that is only slow has all events."""
+        """After close() a slow hook has all events."""
         got, go_on = [], threading.Event()
 
         def slow(event):
@@ -237,11 +237,11 @@ class TestQueues:
 
 
 class TestContext:
-    """Whose context an event is delivered in."""
+    """The context in which an event is delivered."""
 
     @pytest.mark.parametrize("background", [True, False])
     def test_when_another_thread_delivers(self, clock, source, make_source, in_thread, background):
-        """An event keeps its own caller's context, whichever thread calls the hook with it."""
+        """An event keeps the context of its own caller, whichever thread calls the hook."""
         request = contextvars.ContextVar("request", default=None)
         got, hook = [], Hanging()
 
@@ -273,7 +273,7 @@ class TestContext:
 
 
 class TestThreads:
-    """On which thread a hook is called."""
+    """The thread on which a hook is called."""
 
     def test_not_on_the_caller_s(self, keeper):
         """Neither the caller's thread nor a worker calls a hook."""
@@ -284,7 +284,7 @@ class TestThreads:
         assert {names.get(timeout=20) for _ in range(4)} == {"tokenkeeper-notifier"}
 
     def test_none_without_hooks(self, keeper):
-        """The log alone needs no thread."""
+        """Without hooks there is no notifier thread."""
         keeper.renew_refused("api", keeper.get_token("api"))
         keeper.clear_token()
         assert not internals.notifier_threads(keeper)
@@ -300,7 +300,7 @@ class TestThreads:
         assert threads == [threading.current_thread(), "api-1"]
 
     def test_a_host_that_starts_no_thread(self, clock, source, monkeypatch):
-        """Where threads are refused hooks are called all the same."""
+        """On a host without threads, hooks are called anyway."""
 
         def refuse(self):
             raise RuntimeError("can't start new thread")
@@ -315,7 +315,7 @@ class TestThreads:
 
     @pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, GeneratorExit])
     def test_an_exit_in_a_hook(self, keeper, raised, caplog):
-        """Whatever a hook raises on its thread is logged, and the next event is delivered."""
+        """Anything that a hook raises on its thread is logged, and the next event is delivered."""
         got = Watcher()
 
         def leave(event):
@@ -338,7 +338,7 @@ class TestThreads:
         keeper.get_token("api")
         assert closed.wait(20)
 
-    def test_asyncio_has_no_part_in_it(self, keeper):
+    def test_outside_of_event_loops(self, keeper):
         """A hook is called outside of the event loop whose task caused the event."""
         loops = queue.SimpleQueue()
         keeper.add_hook(lambda _: loops.put(asyncio._get_running_loop()))

@@ -24,6 +24,7 @@ def run(*arguments):
     return CliRunner().invoke(cli, arguments)
 
 
+@pytest.mark.slow
 def test_the_demo_through_its_entry_point():
     """A run with an outage in it is all well, and prints one JSON object and nothing else."""
     ended = subprocess.run(

@@ -317,6 +317,7 @@ filelock.FileLock.acquire = report_and_acquire
 """
 
 
+@pytest.mark.slow
 def test_many_processes_make_one_request(start, tokenkeeper, cache, server, tmp_path, environment):
     """Eight commands that meet at the lock cause one token request and print one token."""
     tokenkeeper("get", "billing")

@@ -108,6 +108,7 @@ def test_a_refusal_looks_for_a_rotated_secret(server, secret_file, file):
         assert server.stats().token_requests == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Kubernetes mounts volumes with symbolic links")
 def test_a_mounted_volume(server, tmp_path):
     """A volume of Kubernetes, swapped as a whole, is taken over while a crowd reads on."""
@@ -268,6 +269,7 @@ def test_blocks_that_come_and_go(server, secret_file, write):
             keeper.get_token("one")
 
 
+@pytest.mark.slow
 def test_a_crowd_reads_through_a_reload(server, secret_file, file):
     """While configurations are read again and again, no reader waits for more than a look-up."""
     secret_file(server.client_secret)

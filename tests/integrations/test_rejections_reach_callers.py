@@ -153,6 +153,7 @@ CLIENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CLIENTS)
 def test_tokens_that_are_refused_one_after_the_other(api, provider, keeper, call):
     """Each caller gets the API's answer, the token endpoint a few requests, the API one a call."""

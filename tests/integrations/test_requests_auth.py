@@ -52,6 +52,7 @@ def test_a_second_refusal(api, provider, session):
     assert api.tokens == ["token-1", "token-2"]
 
 
+@pytest.mark.slow
 def test_a_token_revoked_in_the_middle(api, provider, session, crowd):
     """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
     session.get(api.url)

@@ -32,6 +32,7 @@ async def test_async_a_revoked_token(api, provider, async_client):
     assert provider.minted == 3
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_async_crowd(api, provider, async_client, crowd_of_tasks):
     """Of 200 tasks at once, all refused, each succeeds, with one renewal for all."""
@@ -45,6 +46,7 @@ async def test_async_crowd(api, provider, async_client, crowd_of_tasks):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_async_token_revoked_in_the_middle(api, provider, async_client, crowd_of_tasks):
     """While 200 tasks are at it the token is revoked: each goes on, with one renewal for all."""

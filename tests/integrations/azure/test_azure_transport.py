@@ -39,6 +39,7 @@ def test_what_the_keeper_does_counts_at_once(keeper, provider, api, client):
     assert send(client, api.url).json()["token"] == "token-2"
 
 
+@pytest.mark.slow
 def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
     """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
     send(client, api.url)

@@ -41,6 +41,7 @@ def test_a_crowd(api, provider, get, crowd):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unary", "future", "answers"])
 def test_a_token_revoked_in_the_middle(api, provider, channel, crowd, kind):
     """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""

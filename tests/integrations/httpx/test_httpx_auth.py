@@ -30,6 +30,7 @@ def test_a_second_refusal(api, provider, client):
     assert api.tokens == ["token-1", "token-2"]
 
 
+@pytest.mark.slow
 def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
     """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
     client.get(api.url)
@@ -39,6 +40,7 @@ def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 def test_a_crowd_of_threads(api, provider, client, crowd):
     """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
     client.get(api.url)

@@ -1,4 +1,4 @@
-"""A provider that does as it is told, and keepers on a clock that is stepped by hand."""
+"""Fixtures: a provider that a test controls, and keepers on a stepped clock."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tokenkeeper.testing import SteppedClock
 
 HERE = Path(__file__).parent
 
-if "CI" not in os.environ:  # there Hypothesis has a profile of its own: no deadline, no chance
+if "CI" not in os.environ:  # with CI set, Hypothesis has its own profile without a deadline
     hypothesis.settings.register_profile("here", deadline=None)
     hypothesis.settings.load_profile("here")
 
@@ -49,11 +49,11 @@ def pytest_ignore_collect(collection_path, config):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def programs_heed_signals():
-    """Let Ctrl-C and its like reach the programs that are started, wherever the tests run.
+def default_signal_handlers():
+    """Restore the default handlers of signals that the tests' own parent ignores.
 
-    What a shell starts in the background ignores Ctrl-C, what nohup starts a terminal's end, and
-    so would all that comes of that.
+    A shell ignores Ctrl-C for its background jobs, and nohup ignores the end of the terminal. The
+    programs that tests start would inherit that.
     """
     own = {
         "SIGINT": signal.default_int_handler,
@@ -74,7 +74,7 @@ def clock():
 
 @pytest.fixture
 def make_source(clock):
-    """Return a maker of sources on the clock of the test."""
+    """Return a function that makes sources on the clock of the test."""
 
     def make(name="api", **options):
         return Source(name, clock=clock, **options)
@@ -90,9 +90,9 @@ def source(make_source):
 
 @pytest.fixture
 def keeper(clock, source):
-    """Return a keeper with the source, which renews in the background when told to look.
+    """Return a keeper with the source, whose scheduler has no thread.
 
-    Its refresher has no thread: ``look(keeper)`` plays it.
+    ``look(keeper)`` does what the thread would do.
     """
     keeper = TokenKeeper(clock=clock, jitter=lambda: 0.0)
     internals.take_over_scheduler(keeper)

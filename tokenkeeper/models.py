@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, overload
 
 from tokenkeeper._support.checks import (
     checked_endpoint,
     checked_parameters,
-    checked_scope,
     checked_text,
+    one_scope,
     shown_url,
 )
 from tokenkeeper._support.frozen import NOTHING, FrozenMapping
@@ -76,7 +76,8 @@ class OAuth2Token:
         if not isinstance(self.extra, Mapping):
             raise ValueError(f"extra must be a mapping, not {type(self.extra).__name__}")
         if not isinstance(self.extra, FrozenMapping):
-            object.__setattr__(self, "extra", FrozenMapping(self.extra))
+            extra = FrozenMapping(self.extra) if self.extra else NOTHING
+            object.__setattr__(self, "extra", extra)
 
     @property
     def expires_on(self) -> int:
@@ -113,7 +114,7 @@ def _as_utc(moment: object, name: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class OAuth2Config:
     """A client's registration with an authorization server. Immutable, checked when made.
 
@@ -124,6 +125,7 @@ class OAuth2Config:
     :param token_url: the token endpoint: https, or http on a loopback host. Required.
     :param scope: what to ask for, as one string separated by spaces or as a list; held as the
         string, and as ``None`` where nothing is asked for.
+    :param scopes: an older name for *scope*.
     :param additional_params: further parameters of the token request, such as ``audience`` or
         ``resource`` (RFC 8707; a list is sent as a repeated parameter). Values are strings,
         integers, booleans (sent as ``true`` and ``false``) and lists of these. They can't override
@@ -137,6 +139,7 @@ class OAuth2Config:
     token_url: str = ""
     scope: str | Iterable[str] | None = None
     additional_params: Mapping[str, Any] | None = field(default=None, repr=False)
+    scopes: InitVar[str | Iterable[str] | None] = field(default=None, kw_only=True)
 
     if TYPE_CHECKING:  # a field after one with a default can't be required, but token_url is
 
@@ -149,6 +152,8 @@ class OAuth2Config:
             token_url: str,
             scope: str | Iterable[str] | None = None,
             additional_params: Mapping[str, Any] | None = None,
+            *,
+            scopes: str | Iterable[str] | None = None,
         ) -> None: ...
 
         @overload
@@ -164,13 +169,13 @@ class OAuth2Config:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, scopes: str | Iterable[str] | None) -> None:
         name = checked_text(self.provider_name, "provider_name")
         checked_text(self.client_id, "client_id", name)
         if self.client_secret is not None:
             checked_text(self.client_secret, "client_secret", name)
         checked_endpoint(self.token_url, "token_url", name)
-        object.__setattr__(self, "scope", checked_scope(self.scope, "scope", name))
+        object.__setattr__(self, "scope", one_scope(self.scope, scopes, name))
         parameters = checked_parameters(self.additional_params, "additional_params", name)
         object.__setattr__(self, "additional_params", parameters)
 

@@ -13,7 +13,7 @@ from tokenkeeper import (
     __version__,
 )
 from tokenkeeper.cli.group import cli
-from tokenkeeper.config.environment import AZURE, OAUTH2, client_from_environment
+from tokenkeeper.config.environment import spec_from_environment
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 GENERIC_CLIENT = {
@@ -30,9 +30,9 @@ AZURE_CLIENT = {
 
 @pytest.fixture
 def run(monkeypatch):
-    """Return what runs the command with these variables and no others of the two families."""
+    """Return a function that runs the command with only the given variables of both families."""
     others = ("OAUTH2_SCOPE", "TOKENKEEPER_CONFIG", "TOKENKEEPER_CACHE_DIR", "XDG_RUNTIME_DIR")
-    for variable in (*OAUTH2, *AZURE, *others):
+    for variable in (*GENERIC_CLIENT, *AZURE_CLIENT, *others):
         monkeypatch.delenv(variable, raising=False)
 
     def run(*arguments, **variables):
@@ -59,7 +59,7 @@ def described(server, **changes):
 
 
 def test_the_token_alone_is_printed(run, server):
-    """Standard output holds the token and nothing else, so it can be used in a script."""
+    """Standard output contains only the token, so scripts can use it."""
     result = run("get", "api", **described(server))
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -75,7 +75,7 @@ def test_the_scope_is_asked_for(run, server):
 
 
 def test_no_token_is_one_line(run, server):
-    """A refusal is one line without a secret on standard error, and the status 1."""
+    """A rejection is one line on standard error, without a secret, and exit code 1."""
     result = run("get", "api", **described(server, OAUTH2_CLIENT_SECRET="hunter2"))
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -85,7 +85,7 @@ def test_no_token_is_one_line(run, server):
 
 
 def test_nothing_is_waited_for_after_the_wait(run, server, monkeypatch):
-    """Once the time is up, the request that hangs and its thread are left to themselves."""
+    """After the timeout, a hanging request does not delay the exit."""
     joined = []
     monkeypatch.setattr(threading.Thread, "join", lambda self, _=None: joined.append(self.name))
     with server.outage("stall"):
@@ -95,7 +95,7 @@ def test_nothing_is_waited_for_after_the_wait(run, server, monkeypatch):
 
 
 def test_the_wait_is_bounded(run, server):
-    """A server that says nothing costs at most the timeout."""
+    """A silent server costs at most the timeout."""
     with server.outage("stall"):
         result = run("get", "api", "--timeout", "0.1", **described(server))
     assert result.exit_code == 1
@@ -104,7 +104,7 @@ def test_the_wait_is_bounded(run, server):
 
 
 def test_missing_variables_are_all_named(run):
-    """What is missing is named at once, and an empty variable is missing."""
+    """All missing variables are named at once; an empty one is missing."""
     result = run("get", "api", OAUTH2_CLIENT_ID="an-id", OAUTH2_CLIENT_SECRET=" ")
     assert result.exit_code == 2
     assert "OAUTH2_CLIENT_SECRET and OAUTH2_TOKEN_URL are not set" in result.stderr
@@ -114,14 +114,16 @@ def test_missing_variables_are_all_named(run):
 
 
 def test_without_a_client_both_families_are_named(run):
-    """An environment that describes nobody is answered by all the variables there are."""
+    """An environment without a client is reported with all required variables."""
     result = run("get", "api", OAUTH2_SCOPE="read")
     assert result.exit_code == 2
-    assert all(variable in result.stderr for variable in (*OAUTH2, *AZURE, "OAUTH2_SCOPE"))
+    assert all(
+        variable in result.stderr for variable in (*GENERIC_CLIENT, *AZURE_CLIENT, "OAUTH2_SCOPE")
+    )
 
 
 def test_a_wrong_value_names_its_variable(run):
-    """What can't work is answered by the name of the variable, and never by a secret."""
+    """An invalid value is reported by its variable, never by a secret."""
     result = run("get", "api", **{**GENERIC_CLIENT, "OAUTH2_TOKEN_URL": "http://id.example.com"})
     assert result.exit_code == 2
     assert "OAUTH2_TOKEN_URL" in result.stderr
@@ -133,7 +135,7 @@ def test_a_wrong_value_names_its_variable(run):
 
 
 def test_a_name_that_can_not_be_is_a_usage_error(run):
-    """A name with nothing in it is refused before anything is sent, and blames no variable."""
+    """A blank name is rejected before any request, without blaming a variable."""
     result = run("get", " ", **GENERIC_CLIENT)
     assert result.exit_code == 2
     assert "provider_name" in result.stderr
@@ -154,33 +156,33 @@ def test_a_name_that_can_not_be_is_a_usage_error(run):
     ],
 )
 def test_which_family_is_meant(name, environment, kind):
-    """The family is the one that is described; the name decides where both are."""
-    provider = client_from_environment(name, environment).make_provider()
+    """The described family is used; if both are, the name decides."""
+    provider = spec_from_environment(name, environment).make_provider()
     assert type(provider) is kind
     assert provider.provider_name == name
 
 
 def test_a_name_that_does_not_decide(run):
-    """Where both families are described, a name that fits neither is an error that says so."""
+    """If both families are described, a name that fits neither is an error."""
     result = run("get", "api", **GENERIC_CLIENT, **AZURE_CLIENT)
     assert result.exit_code == 2
-    assert "get azure" in result.stderr
+    assert "Use the name oauth2 or azure" in result.stderr
 
 
 def test_a_name_that_decides_for_what_is_missing():
-    """A family chosen by name has to be complete, however complete the other one is."""
+    """A family that the name selects must be complete, even if the other one is."""
     environment = {**GENERIC_CLIENT, "AZURE_TENANT_ID": "t"}
     with pytest.raises(InvalidConfigurationError, match="AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"):
-        client_from_environment("azure", environment)
+        spec_from_environment("azure", environment)
 
 
 def test_version(run):
-    """The command knows its version."""
+    """--version prints the version."""
     assert __version__ in run("--version").stdout
 
 
 def test_the_entry_point_runs_the_command(main, monkeypatch, capsys):
-    """The console script hands over to the command line."""
+    """The console script runs the command line."""
     monkeypatch.setattr(sys, "argv", ["tokenkeeper", "--help"])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -189,7 +191,7 @@ def test_the_entry_point_runs_the_command(main, monkeypatch, capsys):
 
 
 def test_without_its_extra_it_says_what_to_install(main, monkeypatch, capsys):
-    """Where click is missing, one line on standard error says what to install."""
+    """Without click, one line on standard error names the extra to install."""
     monkeypatch.setitem(sys.modules, "click", None)
     monkeypatch.delitem(sys.modules, "tokenkeeper.cli.group")
     with pytest.raises(SystemExit) as ended:
@@ -202,7 +204,7 @@ def test_without_its_extra_it_says_what_to_install(main, monkeypatch, capsys):
 
 
 def test_other_modules_that_are_missing_are_not_hidden(main, monkeypatch):
-    """A broken installation is not taken for a missing extra."""
+    """Other missing modules are not reported as a missing extra."""
     monkeypatch.setitem(sys.modules, "tokenkeeper.cli.group", None)
     with pytest.raises(ModuleNotFoundError, match=r"tokenkeeper\.cli\.group"):
         main()

@@ -1,4 +1,4 @@
-"""A file in which one provider can't be made: the others are served, and the mistake is told."""
+"""A file with one invalid provider: the others work, and the mistake is reported."""
 
 import json
 
@@ -23,7 +23,7 @@ LAME = """\
 
 @pytest.fixture
 def partly_wrong(environment, config, server):
-    """Add a provider to the file, a variable of which is not set on this machine."""
+    """Add a provider whose variable is not set on this machine."""
     environment.delenv("UNSET_SECRET", raising=False)
     config.write_text(config.read_text() + LAME.format(server=server))
     return config
@@ -41,7 +41,7 @@ def partly_wrong(environment, config, server):
     ids=lambda command: command[0],
 )
 def test_another_one_is_named(partly_wrong, tokenkeeper, command):
-    """What one provider lacks is nothing to who asks for another by name."""
+    """An invalid provider does not affect commands that name another one."""
     result = tokenkeeper(*command)
     assert result.exit_code == 0
     assert "UNSET_SECRET" not in result.output
@@ -49,7 +49,7 @@ def test_another_one_is_named(partly_wrong, tokenkeeper, command):
 
 @pytest.mark.parametrize("command", ["get", "status", "clear", "watch"])
 def test_it_is_named_itself(partly_wrong, tokenkeeper, command):
-    """Who asks for it is told its mistake, and nobody else's."""
+    """A command that names it reports its mistake, and no others."""
     partly_wrong.write_text(partly_wrong.read_text() + "  - nonsense\n")
     result = tokenkeeper(command, "lame")
     assert (result.exit_code, result.stdout) == (2, "")
@@ -58,7 +58,7 @@ def test_it_is_named_itself(partly_wrong, tokenkeeper, command):
 
 @pytest.mark.parametrize("command", ["list", "status"])
 def test_all_are_asked_for(partly_wrong, tokenkeeper, command):
-    """Those that can be made are on standard output, the mistake beside it, and the code is 2."""
+    """Valid providers are printed, the mistake is on standard error, and the exit code is 2."""
     result = tokenkeeper(command, "--json")
     assert result.exit_code == 2
     names = [each["provider_name"] for each in json.loads(result.stdout)]
@@ -68,7 +68,7 @@ def test_all_are_asked_for(partly_wrong, tokenkeeper, command):
 
 
 def test_watch(partly_wrong, tokenkeeper, server):
-    """The others are watched, after a word on this one; a file without any other ends at once."""
+    """The valid ones are watched after a message; a file without any ends at once."""
     result = tokenkeeper("watch", "--json", "--seconds", "0.6")
     assert result.exit_code == 2
     assert "TokenAcquired" in result.stdout
@@ -80,29 +80,29 @@ def test_watch(partly_wrong, tokenkeeper, server):
 
 
 def test_a_name_that_is_taken(partly_wrong, tokenkeeper):
-    """Of two providers with one name nobody knows which is meant, so neither is used."""
+    """Of two providers with the same name, neither is used."""
     text = partly_wrong.read_text().replace("provider_name: lame", "provider_name: billing")
     partly_wrong.write_text(text.replace("UNSET_SECRET", "BILLING_SECRET"))
     result = tokenkeeper("get", "billing")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "'billing' is taken already" in result.stderr
+    assert "duplicate provider_name 'billing'" in result.stderr
     assert tokenkeeper("list").stdout == "wrong  generic\n"
 
 
 def test_an_unknown_name(partly_wrong, tokenkeeper):
-    """It is among the names that there are."""
+    """The message about an unknown name includes the invalid provider."""
     assert "It has billing, wrong, lame" in tokenkeeper("get", "biling").stderr
 
 
 def test_config_check(partly_wrong, tokenkeeper):
-    """A check is of the whole file."""
+    """`config check` checks the whole file."""
     result = tokenkeeper("config", "check")
     assert (result.exit_code, result.stdout) == (2, "")
     assert UNSET in result.stderr
 
 
 def test_doctor(partly_wrong, tokenkeeper):
-    """The doctor looks at the others, and says of this one what is there and what is not."""
+    """The doctor examines the others, and shows which variables of the invalid one are set."""
     partly_wrong.write_text(partly_wrong.read_text().replace("an-id", "${BILLING_SECRET}"))
     told = json.loads(tokenkeeper("doctor", "--json").stdout)
     assert [each["exit_code"] for each in told["providers"]] == [0, 17, 2]
@@ -117,13 +117,13 @@ def test_doctor(partly_wrong, tokenkeeper):
 
 
 def test_completion(partly_wrong, environment):
-    """A shell completes its name too, so that `doctor` can be asked."""
+    """Its name is completed too, so that the doctor can examine it."""
     complete = ShellComplete(cli, {}, "tokenkeeper", "_TOKENKEEPER_COMPLETE")
     assert [each.value for each in complete.get_completions(["doctor"], "l")] == ["lame"]
 
 
 def test_a_file_that_is_no_yaml(partly_wrong, tokenkeeper):
-    """What is wrong with the whole file is everybody's mistake."""
+    """A mistake in the whole file affects every command."""
     partly_wrong.write_text(partly_wrong.read_text() + "  - [")
     result = tokenkeeper("get", "billing")
     assert (result.exit_code, result.stdout) == (2, "")
@@ -133,7 +133,7 @@ def test_a_file_that_is_no_yaml(partly_wrong, tokenkeeper):
 
 @pytest.mark.parametrize("command", ["list", "status", "doctor"])
 def test_one_reading(partly_wrong, tokenkeeper, environment, command):
-    """The file is read once, so that all of what is told is of one and the same file."""
+    """The file is read once, so that all output is consistent."""
     readings = []
     read_file = document.read_file
 
@@ -147,8 +147,8 @@ def test_one_reading(partly_wrong, tokenkeeper, environment, command):
 
 
 def test_a_rotated_secret(partly_wrong, environment, server):
-    """A refusal has the file read again, for those of its providers that can be made."""
-    billing = Source().described().registered[0].provider
+    """After a rejection, the file is read again for the valid providers."""
+    billing = Source().select().providers[0]
     server.add_client(server.client_id, "rotated")
     environment.setenv("BILLING_SECRET", "rotated")
     assert billing.acquire_token().access_token
@@ -159,18 +159,18 @@ def test_a_rotated_secret(partly_wrong, environment, server):
 
 
 def test_a_warning(partly_wrong, tokenkeeper):
-    """What the others are warned of is told beside the mistake, here and by the doctor."""
+    """Warnings about the others are shown beside the mistake, also by the doctor."""
     partly_wrong.write_text(partly_wrong.read_text().replace("${BILLING_SECRET}", "clear"))
     assert "written in clear" in tokenkeeper("list").stderr
     assert (
         "written in clear"
         in json.loads(tokenkeeper("config", "check", "--json").stdout)["warnings"][0]
     )
-    assert "written in clear" in tokenkeeper("doctor", "lame").stdout
+    assert "written in clear" in tokenkeeper("doctor").stdout
 
 
 def test_a_file_in_the_home(tokenkeeper, environment, config):
-    """The variable that names the file may have ``~`` in it, for each command."""
+    """The variable that names the file can contain ``~``."""
     environment.setenv("HOME", str(config.parent))
     environment.setenv("USERPROFILE", str(config.parent))
     environment.setenv("TOKENKEEPER_CONFIG", "~/tokens.yaml")

@@ -1,4 +1,4 @@
-"""Keepers made from what the environment describes."""
+"""Keepers that are configured by the environment."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from tokenkeeper import (
     OAuth2TokenManager,
     TokenKeeper,
 )
-from tokenkeeper.config.environment import clients_from_environment
+from tokenkeeper.config.discovery import Discovery
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 OAUTH2 = {
@@ -44,7 +44,7 @@ def set_variables(environment):
     [(OAUTH2, ["oauth2"]), (AZURE, ["azure"]), ({**OAUTH2, **AZURE}, ["azure", "oauth2"])],
 )
 def test_families(set_variables, variables, names):
-    """Each family of variables is a provider of its name."""
+    """Each family of variables makes the provider of its name."""
     set_variables(**variables)
     with TokenKeeper.from_env(max_workers=2) as keeper:
         assert keeper.list_providers() == names
@@ -52,7 +52,7 @@ def test_families(set_variables, variables, names):
 
 
 def test_what_a_platform_sets_by_itself(set_variables):
-    """Some of Azure's variables do not stand in the way of another client that is whole."""
+    """Some of Azure's variables do not prevent a complete other client."""
     set_variables(**OAUTH2, AZURE_CLIENT_ID="set", AZURE_TENANT_ID="by the platform")
     with TokenKeeper.from_env() as keeper:
         assert keeper.list_providers() == ["oauth2"]
@@ -60,7 +60,7 @@ def test_what_a_platform_sets_by_itself(set_variables):
 
 @pytest.mark.parametrize("family", [OAUTH2, AZURE])
 def test_a_secret_file(set_variables, open_directory, family):
-    """A variable that ends in _FILE names a file with the secret, as images for Docker take it."""
+    """A variable that ends in _FILE names a file that contains the secret."""
     variables = {**family}
     (name,) = [each for each in variables if "SECRET" in each]
     secret = open_directory / "secret"
@@ -73,22 +73,22 @@ def test_a_secret_file(set_variables, open_directory, family):
         keeper = TokenKeeper.from_env()
     with keeper:
         (only,) = keeper.list_providers()
-        assert internals.provider(keeper, only).registration.secret == "mounted"
+        assert internals.provider(keeper, only).spec.secret == "mounted"
 
 
 @pytest.mark.parametrize(("family", "kind"), [(OAUTH2, "OAUTH2"), (AZURE, "AZURE")])
 @pytest.mark.parametrize("end", ["SCOPE", "SCOPES"])
 def test_what_to_ask_for(set_variables, family, kind, end):
-    """A scope is taken for each family, under either name that the keys of a file have."""
+    """Each family accepts a scope, under either spelling."""
     set_variables(**family, **{f"{kind}_{end}": "api://one/.default"})
-    (client,) = clients_from_environment(os.environ).values()
-    provider = client.make_provider()
-    asked = provider._scopes[0] if kind == "AZURE" else provider._config.scope
+    (spec,) = Discovery.from_env().specs().values()
+    provider = spec.make_provider()
+    asked = provider._scope if kind == "AZURE" else provider._config.scope
     assert asked == "api://one/.default"
 
 
 def test_a_rotated_secret_file(set_variables, environment, tmp_path):
-    """A refusal reads the file again, and so does ``reload()``, which looks at variables too."""
+    """A rejection reads the file again; ``reload()`` also reads the variables again."""
     secret = tmp_path / "secret"
     with LoopbackAuthorizationServer() as server:
         secret.write_text(server.client_secret)
@@ -114,7 +114,7 @@ def test_a_rotated_secret_file(set_variables, environment, tmp_path):
 
 
 def test_the_environment_needs_no_extra():
-    """Neither PyYAML nor pydantic is loaded for it."""
+    """Neither PyYAML nor pydantic is loaded for the environment."""
     code = (
         "import sys; sys.modules['yaml'] = sys.modules['pydantic'] = None\n"
         "from tokenkeeper import TokenKeeper\n"
@@ -131,36 +131,36 @@ def test_the_environment_needs_no_extra():
     [
         (
             {**OAUTH2, "OAUTH2_CLIENT_SECRET_FILE": "/nowhere"},
-            "OAUTH2_CLIENT_SECRET and OAUTH2_CLIENT_SECRET_FILE are both set: one must go",
+            "OAUTH2_CLIENT_SECRET and OAUTH2_CLIENT_SECRET_FILE are both set. Unset one of them",
         ),
         (
             {**OAUTH2, "OAUTH2_SCOPE": "a", "OAUTH2_SCOPES": "a b"},
-            "OAUTH2_SCOPE and OAUTH2_SCOPES are both set: one must go",
+            "OAUTH2_SCOPE and OAUTH2_SCOPES are both set. Unset one of them",
         ),
-        ({**AZURE, "AZURE_SCOPES": "a\\b"}, "it was read from AZURE_SCOPES"),
-        ({**OAUTH2, "OAUTH2_SCOPES": "a\\b"}, "it was read from OAUTH2_SCOPES"),
-        ({**AZURE, "AZURE_AUTHORITY_HOST": "a/b"}, "it was read from AZURE_AUTHORITY_HOST"),
-        ({**OAUTH2, "OAUTH2_CLIENT_SECRET": "a\nb"}, "it was read from OAUTH2_CLIENT_SECRET"),
+        ({**AZURE, "AZURE_SCOPES": "a\\b"}, "read from AZURE_SCOPES"),
+        ({**OAUTH2, "OAUTH2_SCOPES": "a\\b"}, "read from OAUTH2_SCOPES"),
+        ({**AZURE, "AZURE_AUTHORITY_HOST": "a/b"}, "read from AZURE_AUTHORITY_HOST"),
+        ({**OAUTH2, "OAUTH2_CLIENT_SECRET": "a\nb"}, "read from OAUTH2_CLIENT_SECRET"),
         (
             {**AZURE, "AZURE_CLIENT_SECRET": "", "AZURE_CLIENT_SECRET_FILE": "/nowhere"},
             "AZURE_CLIENT_SECRET_FILE can't be read: No such file or directory",
         ),
         ({"OAUTH2_CLIENT_SECRET_FILE": "/nowhere"}, "CLIENT_ID and OAUTH2_TOKEN_URL are not set"),
-        ({}, "no client is described by the environment: set OAUTH2_CLIENT_ID"),
+        ({}, "the environment does not describe a client. Set OAUTH2_CLIENT_ID"),
         ({"OAUTH2_CLIENT_ID": "worker"}, "OAUTH2_CLIENT_SECRET and OAUTH2_TOKEN_URL are not set"),
         ({**AZURE, "AZURE_TENANT_ID": " "}, "AZURE_TENANT_ID is not set"),
-        ({**OAUTH2, "OAUTH2_TOKEN_URL": "http://x.y"}, "it was read from OAUTH2_TOKEN_URL"),
+        ({**OAUTH2, "OAUTH2_TOKEN_URL": "http://x.y"}, "read from OAUTH2_TOKEN_URL"),
     ],
 )
 def test_what_is_missing(set_variables, variables, words):
-    """What is missing, or wrong, is named."""
+    """The error names the variable that is missing or invalid."""
     set_variables(**variables)
     with pytest.raises(InvalidConfigurationError, match=words):
         TokenKeeper.from_env()
 
 
 def test_a_file_counts_alone(set_variables, write):
-    """Where ``TOKENKEEPER_CONFIG`` names a file, nothing else counts."""
+    """If ``TOKENKEEPER_CONFIG`` names a file, other variables are ignored."""
     set_variables(**OAUTH2, TOKENKEEPER_CONFIG=str(write()))
     with TokenKeeper.from_env() as keeper:
         assert keeper.list_providers() == ["api"]

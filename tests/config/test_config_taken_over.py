@@ -1,4 +1,4 @@
-"""What a keeper makes of a configuration that changes, whatever else happens to it meanwhile."""
+"""A configuration that changes while requests, reloads and calls by hand are in progress."""
 
 import sys
 import threading
@@ -23,7 +23,7 @@ GUARD_SECONDS = 30
 
 
 class Provider(BaseOAuth2Provider):
-    """Grants tokens that say what it was made from, and can be held up at a gate."""
+    """Grants tokens that name the spec it was made from, and waits at a gate."""
 
     def __init__(self, recipe):
         super().__init__(recipe.provider_name)
@@ -42,7 +42,7 @@ class Provider(BaseOAuth2Provider):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a provider is made from: where the requests stop, and what they end with."""
+    """A provider spec that decides where requests stop, and how they end."""
 
     provider_name: str
     secret: str = "first"
@@ -58,7 +58,7 @@ class Recipe:
 
 
 class Source:
-    """What is read: recipes, or what is raised instead."""
+    """Returns specs, or raises an error."""
 
     def __init__(self, *recipes):
         self.says(*recipes)
@@ -105,7 +105,7 @@ def refusal(**attributes):
     ids=lambda error: error.error or str(error.status_code),
 )
 def test_whatever_the_server_refuses(source, keeper, error):
-    """A refusal of any kind looks whether what is refused was corrected."""
+    """Every final rejection checks whether the configuration was corrected."""
     source.says(Recipe("api", "wrong", error))
     keeper.reload()
     source.says(Recipe("api", "right"))
@@ -114,7 +114,7 @@ def test_whatever_the_server_refuses(source, keeper, error):
 
 
 def test_what_may_pass_is_no_refusal(source, keeper):
-    """A server that is down says nothing of the configuration, and it is not read again."""
+    """A server that is down does not make the configuration be read again."""
     source.says(Recipe("api", "down", refusal(status_code=503)))
     keeper.reload()
     readings = source.readings
@@ -126,12 +126,12 @@ def test_what_may_pass_is_no_refusal(source, keeper):
 @pytest.mark.parametrize(
     ("problem", "words"),
     [
-        (InvalidConfigurationError("line 5"), "was not read again: line 5"),
-        (RuntimeError("hunter2"), "was not read again: RuntimeError"),
+        (InvalidConfigurationError("line 5"), "could not be read again: line 5"),
+        (RuntimeError("hunter2"), "could not be read again: RuntimeError"),
     ],
 )
 def test_a_refusal_is_told_whatever_is_wrong_beside(source, keeper, problem, words, caplog):
-    """Callers see why the server refused them, and not what kept the file from being read."""
+    """Callers see the server's error, not the reason why the file could not be read."""
     source.says(Recipe("api", "wrong", refusal(error="invalid_scope")))
     keeper.reload()
     source.problem = problem
@@ -143,7 +143,7 @@ def test_a_refusal_is_told_whatever_is_wrong_beside(source, keeper, problem, wor
 
 
 def test_a_refusal_of_a_provider_that_is_gone(source, keeper, caplog):
-    """A provider that is described no more is refused as before."""
+    """A provider that is no longer described keeps its error."""
     source.says(Recipe("api", "wrong", refusal(error="invalid_client")))
     keeper.reload()
     source.says()
@@ -154,7 +154,7 @@ def test_a_refusal_of_a_provider_that_is_gone(source, keeper, caplog):
 
 @pytest.mark.parametrize("is_held", [False, True])
 def test_a_request_under_way(source, keeper, is_held):
-    """A token that was asked for before a reload serves who waited for it, and nobody after."""
+    """A token that was requested before a reload serves its waiters, and no later caller."""
     recipe = source.recipes["api"]
     if is_held:
         assert keeper.get_token("api") == "first-1"
@@ -176,7 +176,7 @@ def test_a_request_under_way(source, keeper, is_held):
 
 
 def test_a_provider_removed_by_hand(source, keeper):
-    """It comes back with the next reload, as what is described is what is registered."""
+    """A configured provider that was removed comes back with the next reload."""
     keeper.remove_provider("api")
     source.says(Recipe("api", "second"), Recipe("other"))
     assert keeper.reload() == {"added": ["api", "other"], "changed": ["api"], "removed": []}
@@ -184,11 +184,11 @@ def test_a_provider_removed_by_hand(source, keeper):
 
 
 def test_a_name_taken_by_hand(source, keeper):
-    """Nothing is taken over while a new name is taken; once it is free, all of it is."""
+    """Nothing changes while a new name is taken; once it is free, everything does."""
     keeper.add_provider(Provider(Recipe("other", "by hand")))
     source.says(Recipe("api", "second"), Recipe("other"))
     for _ in range(2):
-        with pytest.raises(InvalidConfigurationError, match="'other' is taken"):
+        with pytest.raises(InvalidConfigurationError, match="duplicate provider name 'other'"):
             keeper.reload()
         assert keeper.get_token("api") == "first-1"
         assert keeper.get_token("other") == "by hand-1"
@@ -198,7 +198,7 @@ def test_a_name_taken_by_hand(source, keeper):
 
 
 def test_what_was_added_by_hand_stays(source, keeper):
-    """A provider that no configuration described is not touched, nor one in another's place."""
+    """A provider that was added by hand is not changed by a reload, even in another's place."""
     keeper.add_provider(Provider(Recipe("mine")))
     keeper.remove_provider("api")
     keeper.add_provider(Provider(Recipe("api", "by hand")))
@@ -208,7 +208,7 @@ def test_what_was_added_by_hand_stays(source, keeper):
 
 
 def test_a_reload_that_broke_off(source):
-    """What an interrupted reload left undone is done by the next one."""
+    """The next reload completes an interrupted one."""
 
     class Interrupted(TokenKeeper):
         is_interrupted = False
@@ -229,7 +229,7 @@ def test_a_reload_that_broke_off(source):
 
 
 def test_a_closed_keeper(source, keeper):
-    """It reads nothing again, and says that it is closed."""
+    """A closed keeper does not read its configuration, and raises ``KeeperClosedError``."""
     source.says(Recipe("other"))
     keeper.close()
     with pytest.raises(KeeperClosedError):
@@ -237,7 +237,7 @@ def test_a_closed_keeper(source, keeper):
 
 
 def test_reloads_take_turns(source):
-    """A reload that meets another one waits, and finds nothing left to do."""
+    """A reload waits for another one, and finds nothing left to do."""
     came, entered, gate = threading.Semaphore(0), threading.Event(), threading.Event()
 
     class Turn:
@@ -272,7 +272,7 @@ def test_reloads_take_turns(source):
 
 @pytest.fixture
 def busy():
-    """Switch between threads as often as can be."""
+    """Switch between threads as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -280,7 +280,7 @@ def busy():
 
 
 def test_many_reloads_at_once(source, keeper, busy):
-    """Whoever reloads, and whatever comes and goes meanwhile, readers are served throughout."""
+    """Readers always get a token, whatever is reloaded, added and removed at the same time."""
     keeper.get_token("api")
     stop, begin = threading.Event(), threading.Barrier(5)
 

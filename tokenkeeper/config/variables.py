@@ -1,14 +1,14 @@
-"""``${NAME}``, ``${NAME:-default}`` and ``$$`` in the texts of a configuration."""
+"""Variables in a configuration: ``${NAME}``, ``${NAME:-default}`` and ``$$``."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenkeeper.config.problems import KeyPath, Problems
 
-__all__ = ["fill_in", "is_in_clear"]
+__all__ = ["fill_in", "is_in_clear", "variables_in"]
 
 _REFERENCE = re.compile(
     r"\$(?:(?P<dollar>\$)"
@@ -16,12 +16,16 @@ _REFERENCE = re.compile(
     r"|(?P<odd>\{))"
 )
 
+_INVALID = (
+    "contains an invalid variable reference; write ${NAME}, ${NAME:-default}, or $$ for a literal $"
+)
+
 
 def fill_in(value: Any, environment: Mapping[str, str], problems: Problems, path: KeyPath) -> Any:
-    """Return *value* with the variables in all of its texts filled in.
+    """Return *value* with the variables in all of its strings filled in.
 
-    ``${NAME}`` is the variable, ``${NAME:-default}`` the default where the variable is not set or
-    empty, as in a shell, and ``$$`` a dollar sign. Any other dollar sign stands for itself.
+    As in a shell, ``${NAME}`` is the variable, and ``${NAME:-default}`` the default if the variable
+    is not set or empty. ``$$`` is a dollar sign, and any other dollar sign is literal.
     """
     if isinstance(value, Mapping):
         return {
@@ -41,7 +45,7 @@ def fill_in(value: Any, environment: Mapping[str, str], problems: Problems, path
         if reference["dollar"]:
             return "$"
         if name is None:
-            problems.add(path, "has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is a $")
+            problems.add(path, _INVALID)
             return ""
         found = environment.get(name, "")
         if not found and default is None:
@@ -55,8 +59,22 @@ def fill_in(value: Any, environment: Mapping[str, str], problems: Problems, path
     return text
 
 
+def variables_in(value: Any) -> Iterator[str]:
+    """Yield the name of each variable in the strings of *value*, once."""
+    yield from dict.fromkeys(_names_in(value))
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from (each["name"] for each in _REFERENCE.finditer(value) if each["name"])
+        return
+    inside = value.values() if isinstance(value, Mapping) else value
+    for each in inside if isinstance(value, (Mapping, list, tuple)) else ():
+        yield from _names_in(each)
+
+
 def is_in_clear(value: object) -> bool:
-    """Say whether a text carries content of its own, and is not made of variables alone."""
+    """Return whether *value* has content of its own besides variables without a default."""
     if isinstance(value, (list, tuple)):
         return any(map(is_in_clear, value))
     if not isinstance(value, str):

@@ -57,6 +57,7 @@ _OURS = {
     "transfer-encoding": "the library sets it",
     "upgrade": "the library sets it",
 }
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _SHOWN = frozenset({"user-agent"})  # all other values may be secrets
 
 
@@ -72,7 +73,7 @@ class RequestStyle:
 
     request_format: RequestFormat = "form"
     accept: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS, repr=False)
 
     def written(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return *parameters* and the headers as arguments of ``HttpTransport.request``.
@@ -145,7 +146,7 @@ def checked_headers(value: object, field_name: str = "headers") -> Mapping[str, 
     Values are strings, integers or booleans.
     """
     if value is None:
-        return MappingProxyType({})
+        return _NO_HEADERS
     if not isinstance(value, Mapping):
         problem = f"{field_name} must be a mapping of names to values"
         raise InvalidConfigurationError(problem, field=field_name)

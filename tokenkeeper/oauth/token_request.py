@@ -24,7 +24,6 @@ class Reading(TypedDict, total=False):
     lifetime_seconds: float | None
     never_expires: bool
     accept_token_types: tuple[str, ...]
-    warned: set[str]
 
 
 def request_token(
@@ -36,6 +35,8 @@ def request_token(
     scope: str | None,
     clock: Clock,
     style: RequestStyle = PLAIN,
+    warned: set[str] | None = None,
+    omitted: set[str] | None = None,
     **reading: Unpack[Reading],
 ) -> OAuth2Token:
     """Ask *config*'s token endpoint for a token by *grant*, once.
@@ -43,6 +44,8 @@ def request_token(
     :param grant: the parameters of the grant; empty ones are left out.
     :param scope: what is granted by an answer that names no scope (RFC 6749 §5.1, §6).
     :param style: how the request is written.
+    :param warned: the kinds of warnings given so far, to which new ones are added.
+    :param omitted: receives the names of optional members that the answer left out.
     :raises TokenAcquisitionError: if there is none to be had.
     """
     extra = config.additional_params or {}
@@ -67,6 +70,8 @@ def request_token(
         scope,
         secrets,
         **reading,
+        warned=set() if warned is None else warned,
+        omitted=set() if omitted is None else omitted,
         grant=grant.get("grant_type"),
         auth_advice=encoding_advice(client),
     )

@@ -66,6 +66,7 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
 
 def _granted(answer: HttpAnswer, content: Members, expected: Expected) -> OAuth2Token:
     access_token = _access_token(content, expected)
+    _note_omitted(content, expected.omitted)
     token_type = read_token_type(content, expected)
     now = Now(expected.sent_at, as_moment(answer.headers.get("date")))
     lifetime = read_lifetime(content, access_token, expected, now)
@@ -84,6 +85,15 @@ def _granted(answer: HttpAnswer, content: Members, expected: Expected) -> OAuth2
             else None
         ),
     )
+
+
+def _note_omitted(content: Members, omitted: set[str]) -> None:
+    """Have *omitted* name the members that a client has to assume, as of this answer."""
+    for name in ("expires_in", "scope"):
+        if content.get(name) is None:
+            omitted.add(name)
+        else:
+            omitted.discard(name)
 
 
 def _is_error(content: Members) -> bool:

@@ -1,30 +1,38 @@
-"""``refresh_token`` by way of ``acquire_token``, which must not lead back to it."""
+"""Lets ``refresh_token`` call ``acquire_token``, which must not call it back."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.models import OAuth2Token
 
-if TYPE_CHECKING:
-    from tokenkeeper.models import OAuth2Token
-    from tokenkeeper.providers.base import BaseOAuth2Provider
+__all__ = ["Acquiring", "ask_anew", "is_asking_anew"]
 
-__all__ = ["ask_anew", "is_asking_anew"]
+
+class Acquiring(Protocol):
+    """What this module needs of a provider."""
+
+    provider_name: str
+
+    def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Return a new token."""
+        ...
+
 
 _asking_anew: ContextVar[frozenset[int]] = ContextVar("tokenkeeper_asking_anew")
 """The providers whose ``refresh_token`` called ``acquire_token`` and waits for it, by ``id``."""
 
 
-def is_asking_anew(provider: BaseOAuth2Provider) -> bool:
+def is_asking_anew(provider: Acquiring) -> bool:
     """Return whether the caller was called by :func:`ask_anew` for *provider*."""
     return id(provider) in _asking_anew.get(frozenset())
 
 
-def ask_anew(provider: BaseOAuth2Provider) -> OAuth2Token | Awaitable[OAuth2Token]:
+def ask_anew(provider: Acquiring) -> OAuth2Token | Awaitable[OAuth2Token]:
     """Return what ``provider.acquire_token()`` returns, for the provider's ``refresh_token``.
 
     :raises TokenAcquisitionError: if that ``acquire_token`` called ``refresh_token``.
@@ -32,8 +40,8 @@ def ask_anew(provider: BaseOAuth2Provider) -> OAuth2Token | Awaitable[OAuth2Toke
     if is_asking_anew(provider):
         name = provider.provider_name
         raise TokenAcquisitionError(
-            f"provider {name!r}: acquire_token and refresh_token call each other: "
-            f"have acquire_token of {type(provider).__name__} make a request of its own",
+            f"provider {name!r}: acquire_token and refresh_token call each other. "
+            f"Make acquire_token of {type(provider).__name__} send a request of its own.",
             provider_name=name,
             transient=False,
         )

@@ -21,9 +21,9 @@ from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper._support.checks import (
     checked_endpoint,
     checked_host,
-    checked_scope,
     checked_tenant,
     checked_text,
+    one_scope,
 )
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
@@ -63,8 +63,8 @@ class AzureADProvider(BaseOAuth2Provider):
     :param client_id: the application's id.
     :param client_secret: the secret's value, not its id.
     :param tenant_id: the tenant's GUID or one of its domains.
-    :param scopes: what to ask for, usually one scope that ends in ``/.default``; by default that
-        of Microsoft Graph in the same cloud.
+    :param scope: what to ask for, usually one scope that ends in ``/.default``; by default that
+        of Microsoft Graph in the same cloud. ``scopes`` is an older name for it.
     :param authority: the login host, with or without ``https://``; the tenant is appended. By
         default ``AZURE_AUTHORITY_HOST``, or else the public cloud. A host that is no known cloud
         is not looked up at Microsoft's (instance discovery).
@@ -83,8 +83,9 @@ class AzureADProvider(BaseOAuth2Provider):
         client_id: str,
         client_secret: str,
         tenant_id: str,
-        scopes: str | Iterable[str] | None = None,
+        scope: str | Iterable[str] | None = None,
         *,
+        scopes: str | Iterable[str] | None = None,
         authority: str | None = None,
         connect_timeout: float = 5.0,
         read_timeout: float = 10.0,
@@ -105,8 +106,7 @@ class AzureADProvider(BaseOAuth2Provider):
         self._authority = checked_host(authority, "authority", name)
         host = urlsplit(self._authority).hostname or ""
         graph = _GRAPH_OF.get(host, "https://graph.microsoft.com")
-        scope = checked_scope(scopes, "scopes", name) or f"{graph}/.default"
-        self._scopes = scope.split(" ")
+        self._scope = one_scope(scope, scopes, name) or f"{graph}/.default"
         with naming(name):
             transport = HttpTransport(
                 connect_timeout=connect_timeout,
@@ -117,7 +117,7 @@ class AzureADProvider(BaseOAuth2Provider):
                 clock=clock,
             )
         client = client_auth("client_secret_post", client_id, client_secret)
-        self._http = _MsalHttp(transport, clock, name, scope, client.secrets())
+        self._http = _MsalHttp(transport, clock, name, self._scope, client.secrets())
         self.after_fork_in_child()
         renew_after_fork(self)
 
@@ -136,7 +136,7 @@ class AzureADProvider(BaseOAuth2Provider):
                     self._app = self._make_app()
                 app = self._app
             self._http.granted.token = None
-            app.acquire_token_for_client(scopes=self._scopes)
+            app.acquire_token_for_client(scopes=self._scope.split(" "))
             token: OAuth2Token | None = self._http.granted.token
         except OAuth2Error:
             raise
@@ -190,9 +190,13 @@ class AzureADProvider(BaseOAuth2Provider):
         return {
             **super().describe(),
             "authority": self._authority,
+            "issuer": f"{self._authority}/{self._tenant_id}/v2.0",
             "tenant_id": self._tenant_id,
             "client_id": self._client_id,
-            "scope": " ".join(self._scopes),
+            "scope": self._scope,
+            "grant_type": "client_credentials",
+            "token_endpoint_auth_method": "client_secret_post",
+            "verify": self._http.transport.verify,
         }
 
     def __repr__(self) -> str:

@@ -1,8 +1,8 @@
-"""Which kinds of providers a configuration may name, and what their classes are made with.
+"""The kinds of providers: their names, their classes, and how they describe themselves.
 
 A kind is one of ours, the name of an entry point in the group ``tokenkeeper.providers``, or the
-path of a class, ``package.module:Class``. To name a class is to have its module imported, so a
-configuration is trusted as the program itself is.
+path of a class, ``package.module:Class``. The module of a class is imported, so a configuration
+has to be as trustworthy as the program.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import difflib
 import inspect
 import re
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal, TypedDict, cast
 
 from tokenkeeper._runtime.fork import late_import
 from tokenkeeper.exceptions import InvalidConfigurationError
@@ -24,28 +24,96 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 __all__ = [
     "ENTRY_POINTS",
     "OURS",
+    "Description",
+    "Kind",
     "Parameters",
     "did_you_mean",
+    "kind_of",
+    "nearest_to",
     "parameters_of",
     "place_of",
     "provider_class",
 ]
 
 ENTRY_POINTS = "tokenkeeper.providers"
-"""The group of entry points in which packages name their classes."""
+"""The group of entry points with the provider classes of packages."""
 
-OURS = {
+OURS: Mapping[str, str] = {
     "azure": "tokenkeeper.providers.azure:AzureADProvider",
     "generic": "tokenkeeper.providers.generic:GenericOAuth2Provider",
 }
+
+
+class Description(TypedDict, total=False):
+    """The entries of ``provider.describe()`` that have a meaning. None of them is a secret.
+
+    A custom provider may leave out any of them, and add others.
+    """
+
+    type: str
+    """The class, as ``package.module:Class``."""
+
+    token_url: str
+    """The token endpoint, without its query."""
+
+    authority: str
+    """The login host of Microsoft Entra ID, in place of ``token_url``."""
+
+    issuer: str
+    """The server's issuer identifier, if it is known (RFC 8414)."""
+
+    tenant_id: str
+    client_id: str
+
+    scope: str | None
+    """What is asked for, separated by spaces."""
+
+    grant_type: str
+
+    token_endpoint_auth_method: str
+    """By its name in RFC 7591 §2."""
+
+    request_format: str
+
+    headers: Sequence[str]
+    """The names of further headers."""
+
+    refresh_tokens: bool
+
+    verify: bool | str | None
+    """The CA certificates: a path, ``None`` for the usual ones, ``False`` for no check."""
+
+    default_lifetime_seconds: float
+    """How long a token is assumed to live if the server does not say."""
+
+    lifetime_seconds: float | None
+    """How long every token lives, whatever the server says; ``None`` if the server decides."""
+
+    never_expires: bool
+
+    omitted: Sequence[str]
+    """Which of ``expires_in`` and ``scope`` the server left out of its last answer."""
+
+
+Kind = Literal["azure", "generic", "custom"]
+
+
+def kind_of(provider: BaseOAuth2Provider) -> Kind:
+    """Return which kind *provider* is, also for a class that was derived from one of ours."""
+    paths = {f"{each.__module__}:{each.__qualname__}" for each in type(provider).__mro__}
+    for kind, path in OURS.items():
+        if path in paths:
+            return cast("Kind", kind)
+    return "custom"
+
 
 _PATH = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 
 
 def provider_class(kind: object) -> type[BaseOAuth2Provider]:
-    """Return the class that *kind* names. Its module is imported, if it was not.
+    """Import and return the class that *kind* names.
 
-    :raises InvalidConfigurationError: if there is none, or it can't be used, with what to do.
+    :raises InvalidConfigurationError: if it does not exist or can't be used, with what to do.
     """
     path = OURS.get(kind) if isinstance(kind, str) else None
     if path is None:
@@ -67,7 +135,7 @@ def provider_class(kind: object) -> type[BaseOAuth2Provider]:
 
 
 def _from_packages(kind: object) -> str:
-    """Return the path of the class that an installed package calls *kind*."""
+    """Return the path of the class that an entry point calls *kind*."""
     offered = {each.name: each.value for each in entry_points(group=ENTRY_POINTS)}
     if isinstance(kind, str) and kind in offered:
         path = offered[kind].partition("[")[0].replace(" ", "")
@@ -91,7 +159,7 @@ def _imported(name: str) -> Any:
             )
         else:
             problem = f"names the module {name}, which needs {missing.name}: install it"
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - its text may hold anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - its text may contain a secret
         problem = (
             f"names the module {name}, which can't be imported: {type(error).__name__}"
             f"{place_of(error)}"
@@ -100,23 +168,23 @@ def _imported(name: str) -> Any:
 
 
 def place_of(error: BaseException) -> str:
-    """Return where *error* was raised, as `` in FILE, line N``; its text is nobody's business."""
+    """Return where *error* was raised, as `` in FILE, line N``, without its text."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" in {PurePath(error.filename).name}, line {error.lineno}"
-    _, *frames = traceback.extract_tb(error.__traceback__)  # the first is ours, which caught it
+    _, *frames = traceback.extract_tb(error.__traceback__)  # the first frame is ours
     frames = [each for each in frames if not each.filename.startswith("<frozen")]
     return f" in {PurePath(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a class is made with, by keyword.
+    """The parameters of a class, by keyword.
 
-    :ivar names: of all parameters that are known.
-    :ivar own: those of its own constructor. If that ends with ``**options``, which are taken to go
-        to the constructor of its base, the others are in *names*.
-    :ivar required: those of its own constructor without a default.
-    :ivar takes_any: whether other names may be given too, as far as its own constructor shows.
+    :ivar names: all known parameters, including those of the base class if the constructor ends
+        with ``**options``.
+    :ivar own: the parameters of the class's own constructor.
+    :ivar required: the own parameters without a default.
+    :ivar takes_any: whether the own constructor ends with ``**options``.
     """
 
     names: tuple[str, ...]
@@ -126,7 +194,7 @@ class Parameters:
 
 
 def parameters_of(kind: type) -> Parameters:
-    """Return what the class *kind* is made with."""
+    """Return the parameters of the class *kind*."""
     constructors = [each.__dict__["__init__"] for each in kind.__mro__ if "__init__" in vars(each)]
     names: dict[str, None] = {}
     for constructor in constructors:
@@ -153,10 +221,15 @@ def _takes_any(constructor: Any) -> bool:
     return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
 
 
+def nearest_to(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of *names* that *name* may be a misspelling of."""
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)), None)
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a sentence that suggests the nearest of *names*; "" if none is near."""
-    nearest = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f". Did you mean {nearest[0]!r}?" if nearest else ""
+    nearest = nearest_to(name, names)
+    return f". Did you mean {nearest!r}?" if nearest else ""
 
 
 def _unfit(problem: str) -> InvalidConfigurationError:

@@ -29,6 +29,7 @@ class TestGet:
             f"export BILLING_TOKEN={token}\n"
         )
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not shutil.which("sh"), reason="there is no sh")
     def test_a_shell_takes_the_variable(self, environment, server, config):
         """The line for eval sets one variable and nothing else, whatever name and token contain."""
@@ -127,6 +128,7 @@ class TestList:
 class TestWatch:
     """``tokenkeeper watch``."""
 
+    @pytest.mark.slow
     def test_lines(self, start, server):
         """Without a terminal each event is a line; Ctrl-C ends the command cleanly."""
         process = start("watch", "--json")
@@ -221,10 +223,12 @@ class TestCompletion:
         assert done.stderr == ""
         return [line.partition(",")[2] for line in done.stdout.split()]
 
+    @pytest.mark.slow
     def test_commands(self, environment):
         """Commands are completed."""
         assert self.complete("tokenkeeper st", 1) == ["status"]
 
+    @pytest.mark.slow
     def test_provider_names(self, environment, config):
         """Provider names come from the configuration; an invalid one yields none."""
         assert self.complete("tokenkeeper get b", 2) == ["billing"]

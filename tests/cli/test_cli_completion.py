@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CASES = pytest.mark.parametrize(
     ("typed", "completed"),
     [

@@ -10,7 +10,10 @@ from contextlib import suppress
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals"),
+]
 
 RUNS = int(os.environ.get("TOKENKEEPER_INTERRUPTED_RUNS", "3"))
 """How often each command is interrupted. For a long look: 500, which takes an hour."""

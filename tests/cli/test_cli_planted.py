@@ -229,6 +229,7 @@ def test_the_command(tokenkeeper, cache, server, plant):
         assert result.stdout not in ("", first)
 
 
+@pytest.mark.slow
 def test_a_planted_directory(start, environment, tmp_path, server):
     """A token in a directory whose parent others can write is never printed."""
     above = tmp_path / "above"
@@ -260,6 +261,7 @@ def test_no_token_on_a_command_line():
     assert {place.name for place in piped} >= {"command-line.md", "tutorial.md", "get.py"}
 
 
+@pytest.mark.slow
 def test_curl_reads_the_header_from_standard_input(start, server, tmp_path):
     """The documented pipe into curl keeps the token out of the process list."""
     try:

@@ -322,6 +322,7 @@ filelock.FileLock.acquire = report_and_acquire
 """
 
 
+@pytest.mark.slow
 def test_many_processes_make_one_request(start, tokenkeeper, cache, server, tmp_path, environment):
     """Eight commands that meet at the lock make one request and print the same token."""
     tokenkeeper("get", "billing")

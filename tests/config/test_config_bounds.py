@@ -76,6 +76,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", CASES.values(), ids=CASES)
 def test_bounds(write, text):
     """A file that is too large or can't be read is one clear error with file and line."""

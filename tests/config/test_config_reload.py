@@ -108,6 +108,7 @@ def test_a_refusal_looks_for_a_rotated_secret(server, secret_file, file):
         assert server.stats().token_requests == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Kubernetes mounts volumes with symbolic links")
 def test_a_mounted_volume(server, tmp_path):
     """A Kubernetes volume that is swapped atomically is picked up while many threads read."""
@@ -268,6 +269,7 @@ def test_blocks_that_come_and_go(server, secret_file, write):
             keeper.get_token("one")
 
 
+@pytest.mark.slow
 def test_a_crowd_reads_through_a_reload(server, secret_file, file):
     """While configurations are reloaded all the time, no reader waits."""
     secret_file(server.client_secret)

@@ -1,4 +1,4 @@
-"""The clocks that Tokenkeeper goes by."""
+"""The clocks that Tokenkeeper uses."""
 
 import sys
 import threading
@@ -17,20 +17,20 @@ def test_wall_clock():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this clock")
 def test_monotonic_counts_sleep():
-    """On Linux deadlines go by the clock that goes on while the machine sleeps."""
+    """On Linux deadlines use the clock that keeps counting while the machine sleeps."""
     here = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert here <= SYSTEM_CLOCK.monotonic() <= here + 5
 
 
 @pytest.mark.parametrize("platform", ["win32", "freebsd14"])
 def test_elsewhere_the_plain_monotonic_clock_serves(platform, monkeypatch):
-    """Where no such clock is known time.monotonic() is used."""
+    """On other platforms time.monotonic() is used."""
     monkeypatch.setattr(sys, "platform", platform)
     assert clock_module._sleep_counting_clock() is time.monotonic
 
 
 def test_wait_says_whether_the_event_is_set():
-    """A wait tells the event from the timeout."""
+    """A wait returns whether the event is set."""
     event = threading.Event()
     assert SYSTEM_CLOCK.wait(event, 0) is False
     event.set()
@@ -38,7 +38,7 @@ def test_wait_says_whether_the_event_is_set():
 
 
 def test_instant_reads_both_clocks():
-    """An instant holds both clocks, read together."""
+    """An instant contains both clocks, read together."""
     now = instant(SYSTEM_CLOCK)
     assert now.wall == pytest.approx(time.time(), abs=5)
     assert now.monotonic <= SYSTEM_CLOCK.monotonic()

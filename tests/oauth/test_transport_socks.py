@@ -1,4 +1,4 @@
-"""SOCKS proxies: the total time and the longest answer hold by way of one as well."""
+"""SOCKS proxies: the total timeout and the limit on responses apply there too."""
 
 import contextlib
 import gzip
@@ -10,12 +10,12 @@ import requests
 import trustme
 from servers.tls import context_of
 
-TUNNELLED = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"  # RFC 1928 §6: it worked
+TUNNELLED = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"  # RFC 1928 §6: succeeded
 
 
 @pytest.fixture
 def secure(make_server, tmp_path):
-    """Return a maker of servers that speak TLS, and the file of the CA that vouches for them."""
+    """Return a factory for TLS servers, and the CA file to verify them."""
     authority = trustme.CA()
     path = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(path)
@@ -33,7 +33,7 @@ def secure(make_server, tmp_path):
 
 
 def greet(sock, method=b"\x00"):
-    """Read who is there and what is wanted (RFC 1928 §3 and §4); return the port."""
+    """Read the greeting and the request (RFC 1928 §3, §4); return the port."""
     version, count = sock.recv(2)
     assert version == 5
     sock.recv(count)
@@ -43,7 +43,7 @@ def greet(sock, method=b"\x00"):
 
 
 def tunnel(server, sock):
-    """Answer as a SOCKS proxy, and pass on whatever comes."""
+    """Act as a SOCKS proxy that forwards everything."""
     port = greet(sock)
     with socket.create_connection(("127.0.0.1", port)) as far:
         sock.sendall(TUNNELLED)
@@ -62,7 +62,7 @@ def tunnel(server, sock):
 
 
 def drip(content):
-    """Answer the greeting a byte at a time."""
+    """Respond to the greeting one byte at a time."""
 
     def script(server, sock):
         sock.recv(262)
@@ -77,7 +77,7 @@ def drip(content):
 
 def drip_the_answer(server, sock):
     greet(sock)
-    # An address that is a name of 255 letters.
+    # the address is a name of 255 letters
     for byte in b"\x05\x00\x00\x03\xff" + b"a" * 257:
         if server.stopping.wait(0.02):
             return
@@ -92,7 +92,7 @@ def silent_tls(server, sock):
 
 @pytest.fixture(params=["ours", "theirs"])
 def through(request, monkeypatch, make_server, make_transport):
-    """Return what makes a transport that goes through a SOCKS proxy with a script."""
+    """Return a factory for transports through a scripted SOCKS proxy."""
 
     def make(script, **options):
         proxy = make_server(script)
@@ -109,7 +109,7 @@ def through(request, monkeypatch, make_server, make_transport):
 
 
 def test_a_token_comes_through(through, secure, make_server):
-    """A request goes by the proxy, and its answer comes back."""
+    """A request goes through the proxy and gets its response."""
     server = secure(make_server.reply(b"yes"))
     transport, proxy = through(tunnel, verify=secure.ca_file)
     assert transport.post(server).body == b"yes"
@@ -122,7 +122,7 @@ def test_a_token_comes_through(through, secure, make_server):
     ids=["silence", "greeting", "answer", "handshake"],
 )
 def test_a_proxy_that_drips(through, script):
-    """However slowly the proxy speaks, the request ends with its total time."""
+    """The total timeout ends a request through a slow proxy."""
     transport, proxy = through(script, connect_timeout=5, read_timeout=5, total_timeout=0.4)
     error = transport.failure(url="https://id.example.com/token")
     assert error.transient is True
@@ -139,14 +139,14 @@ def test_a_proxy_that_drips(through, script):
     ids=["status line", "body"],
 )
 def test_a_server_that_drips_behind_it(through, secure, make_server, content):
-    """Nor does a server behind the proxy hold a request."""
+    """The total timeout ends a request to a slow server behind the proxy."""
     server = secure(make_server.drip(content))
     transport, _ = through(tunnel, verify=secure.ca_file, read_timeout=5, total_timeout=0.5)
     assert "total_timeout" in str(transport.failure(server))
 
 
 def test_a_bomb_behind_it(through, secure, make_server):
-    """An answer that becomes too long is given up."""
+    """A response that grows too long is refused."""
     bomb = gzip.compress(bytes(50_000_000))
     server = secure(make_server.reply(bomb, headers=["Content-Encoding: gzip"]))
     transport, _ = through(tunnel, verify=secure.ca_file)
@@ -154,7 +154,7 @@ def test_a_bomb_behind_it(through, secure, make_server):
 
 
 def test_a_proxy_that_refuses(through):
-    """A proxy that wants a password is an error at once."""
+    """A proxy that requires a password is an error at once."""
 
     def refuse(server, sock):
         with contextlib.suppress(IndexError, ValueError):

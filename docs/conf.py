@@ -1,5 +1,10 @@
 """How the documentation is built: ``tox -e docs``."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+
 from tokenkeeper import __version__
 
 project = "Tokenkeeper"
@@ -7,15 +12,23 @@ author = "The Tokenkeeper maintainers"
 project_copyright = author
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
-exclude_patterns = ["_build"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "inline_diagrams",
+    "search_numbers",
+]
+exclude_patterns = ["_build", "_extensions", "examples"]
 html_theme = "furo"
 html_title = f"Tokenkeeper {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["search-numbers.js"]
 pygments_dark_style = "github-dark"
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["attrs_block", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
@@ -23,15 +36,15 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
-# Without the order of __all__, which is the alphabet's and puts what derives before its base.
+# Not in the order of __all__, which is alphabetical and puts subclasses before their base.
 autodoc_default_options = {"members": True, "ignore-module-all": True}
 
 copybutton_prompt_text = "$ "
 
-# There is no network to look up other projects' names in, so those are named here. Any other name
-# that leads nowhere is an error.
+# The build needs no network, so names of other projects can't be looked up and are listed here.
+# Any other name that doesn't resolve is an error.
 OTHERS = (
-    "azure|collections|contextvars|datetime|google|grpc|httpx|opentelemetry|os|prometheus_client|requests|tenacity"
+    "azure|collections|contextvars|datetime|google|grpc|httpx|opentelemetry|os|prometheus_client|requests"
     "|threading"
 )
 nitpick_ignore_regex = [

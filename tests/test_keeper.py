@@ -136,7 +136,7 @@ class TestRegistry:
 
     def test_a_name_is_taken_once(self, keeper, source, make_source):
         """A second provider of a name is refused, and the first one stays."""
-        with pytest.raises(InvalidConfigurationError, match="taken") as caught:
+        with pytest.raises(InvalidConfigurationError, match="duplicate provider name") as caught:
             keeper.add_provider(make_source())
         assert caught.value.provider_name == "api"
         assert keeper.get_token("api") == "api-1"

@@ -211,8 +211,8 @@ def test_add_provider(provider, expected):
 
 def test_the_same_provider_twice(keeper, source):
     """Adding one provider twice is refused, and so is another one of its name."""
-    message_of(lambda: keeper.add_provider(source), "is registered as 'api' already")
-    message_of(lambda: keeper.add_provider(Mild("api")), "is taken")
+    message_of(lambda: keeper.add_provider(source), "is already registered as 'api'")
+    message_of(lambda: keeper.add_provider(Mild("api")), "duplicate provider name")
     assert keeper.list_providers() == ["api"]
 
 

@@ -1,4 +1,4 @@
-"""What the package declares: its dependencies, and that they are tested at their lower bounds."""
+"""The package's dependencies: their lower bounds are tested, and have no known faults."""
 
 import configparser
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TOOLS = {"test", "docs", "bench"}  # what tests need, users do not install
+TOOLS = {"bench", "dev", "docs", "test"}  # what users do not install
 PINNED = {"pytest": "8.3"}  # anyio's plugin at its lower bound does not load in the newest pytest
 
 pytestmark = pytest.mark.skipif(
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def lower_bounds():
-    """Return the lower bound of each dependency that a user may install."""
+    """Return the lower bound of each dependency that users may install."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     extras = setup["options.extras_require"]
@@ -54,6 +54,6 @@ PUBLISHED_FIXES = {
 
 @pytest.mark.parametrize("name", PUBLISHED_FIXES)
 def test_lower_bounds_are_at_published_fixes(name):
-    """No version with a known vulnerability, or a known fault for us, can be installed."""
+    """No version with a known vulnerability, or a fault that affects Tokenkeeper, is allowed."""
     bound = tuple(map(int, lower_bounds()[name].split(".")))
     assert bound >= PUBLISHED_FIXES[name]

@@ -139,7 +139,7 @@ class Promises(RuleBasedStateMachine):
             assert self.still(had) is None, "an error, though a valid token was held"
             assert self.server.mood != "grants" or self.server.requests == before
         else:
-            assert self.server.works(token), "a dead token"
+            assert self.server.works(token), "an expired token"
             if had is not None and self.background:
                 assert self.server.requests == before, "a wait, though a valid token was held"
             if self.server.mood == "grants":

@@ -101,7 +101,7 @@ class TestServerThatGrantsTheRefusedToken:
         for _ in refused[:-1]:
             token = keeper.renew_refused("api", token)
         for _ in range(5):
-            with pytest.raises(TokenRejectedError, match="refused token again") as caught:
+            with pytest.raises(TokenRejectedError, match="the same token again") as caught:
                 keeper.renew_refused("api", token)
         assert caught.value.provider_name == "api"
         assert not caught.value.transient
@@ -122,12 +122,12 @@ class TestServerThatGrantsTheRefusedToken:
         health = keeper.health()
         assert health["status"] == "degraded"
         assert health["providers"]["api"]["refused_by_api"] == 1
-        assert "refused token again" in health["providers"]["api"]["last_error"]
+        assert "the same token again" in health["providers"]["api"]["last_error"]
         events = told()
         kinds = [type(event).__name__ for event in events]
         assert kinds[1:] == ["TokenRefused", "RenewalFailed", "ServedStale", "TokenRejected"]
         failed = next(event for event in events if isinstance(event, RenewalFailed))
-        assert "refused token again" in failed.reason
+        assert "the same token again" in failed.reason
         assert events[-1].pause_seconds == 30.0
 
     def test_an_hour(self, keeper, source, clock):
@@ -213,7 +213,7 @@ class TestApiThatRefusesEverything:
         made = source.requests
         assert made == 1 + QUICK_RENEWALS
         for _ in range(1000):
-            with pytest.raises(TokenRejectedError, match="just granted") as caught:
+            with pytest.raises(TokenRejectedError, match="newly granted") as caught:
                 keeper.renew_refused("api", token)
         assert caught.value.retry_after == 30.0
         assert keeper.get_token("api") == token

@@ -1,5 +1,6 @@
 """What is worth a retry, and how long the waits are."""
 
+import pickle
 import threading
 from itertools import pairwise
 
@@ -100,6 +101,29 @@ def test_policy_is_a_value():
     assert RetryPolicy(attempts=2) == RetryPolicy(attempts=2)
     with pytest.raises(AttributeError):
         RetryPolicy().attempts = 3
+
+
+def test_a_policy_can_be_pickled():
+    """Spawned processes get an equal policy."""
+    policy = RetryPolicy(attempts=2, total_seconds=5)
+    assert pickle.loads(pickle.dumps(policy)) == policy
+
+
+@pytest.mark.parametrize(
+    ("attempts", "error", "jitter", "wait"),
+    [
+        (1, None, 1.0, 0.5),
+        (1, refusal(status_code=503), 0.0, 0.0),
+        (3, refusal(status_code=503), 0.5, 1.0),
+        (9, ConnectionResetError(), 1.0, 10.0),
+        (10**6, TimeoutError(), 1.0, 10.0),
+        (1, refusal(status_code=429, retry_after=7), 0.0, 7.0),
+        (1, refusal(status_code=429, retry_after=61), 1.0, 60.0),
+    ],
+)
+def test_wait_while_a_caller_waits(attempts, error, jitter, wait):
+    """The wait doubles up to its limit, is scaled by jitter, and yields to Retry-After."""
+    assert RetryPolicy().wait_seconds(attempts, error, jitter) == wait
 
 
 class Attempts:

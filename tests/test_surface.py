@@ -1,6 +1,7 @@
 """The public surface, what it costs to import, and who may import whom."""
 
 import ast
+import graphlib
 import os
 import subprocess
 import sys
@@ -44,7 +45,7 @@ PUBLIC = {
     "set_default_keeper",
 }
 
-# The floors of the house, the lowest first. A room imports from its own floor or from below.
+# The floors of the house, lowest first. A room imports from its own floor or from below.
 FLOORS = [
     {"_version", "oauth.error_codes", "oauth.phrases", "oauth.verdict"},
     {"clock", "events", "exceptions"},
@@ -65,7 +66,7 @@ OWN_FLOOR = {"oauth.error_codes", "oauth.phrases", "oauth.verdict"}
 """Modules of ``oauth`` below the rest of it: the exceptions use the table of error codes."""
 
 ON_DEMAND = {("keeper", "integrations")}
-"""Who looks up all the same, inside a method: ``keeper.auth()`` is what users look for first."""
+"""The one import that runs up, inside a method: ``keeper.auth()`` is what users look for first."""
 
 
 def test_public_names_are_pinned():
@@ -125,6 +126,24 @@ def test_azure_loads_msal_at_first_use():
     assert "msal" not in loaded_after(code)
 
 
+FIRST_TOKEN = """
+from tokenkeeper import RetryPolicy, TokenKeeper
+from tokenkeeper.testing import LoopbackAuthorizationServer
+retry = RetryPolicy(initial_wait_seconds=0)
+with LoopbackAuthorizationServer() as server, TokenKeeper(retry=retry) as keeper:
+    keeper.add_provider(server.provider("api"))
+    {}
+    keeper.get_token("api")
+"""
+
+
+def test_a_token_without_a_failure_loads_no_tenacity():
+    """The engine for retries is loaded after a first attempt that failed, and not before."""
+    assert "tenacity" not in loaded_after(FIRST_TOKEN.format(""))
+    fails_once = "server.refuse('temporarily_unavailable')"
+    assert "tenacity" in loaded_after(FIRST_TOKEN.format(fails_once))
+
+
 def imports_of(path: Path) -> set[str]:
     """Return the rooms of the house that *path* imports, type checking apart."""
     tree = ast.parse(path.read_text())
@@ -160,6 +179,44 @@ def test_arrows_run_downward():
             if (room, imported) in ON_DEMAND:
                 continue
             assert floor_of[imported] <= floor_of[room], f"{path.name} imports {imported}"
+
+
+def modules_imported_by(path: Path) -> set[str]:
+    """Return the modules of the package that *path* imports as it is loaded."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{each.name}" for each in node.names)]
+        found.update(name for name in names if name in MODULES)
+    return found
+
+
+MODULES = {
+    ".".join(("tokenkeeper", *path.relative_to(PACKAGE).with_suffix("").parts)): path
+    for path in PACKAGE.rglob("*.py")
+    if path.name != "__init__.py"
+}
+
+
+def test_no_circles():
+    """No module imports itself, not even through others."""
+    imports = {name: modules_imported_by(path) for name, path in MODULES.items()}
+    sorter = graphlib.TopologicalSorter(imports)
+    sorter.prepare()  # names a circle, if there is one
+
+
+def test_sizes():
+    """The slow path stays readable: short files, short functions."""
+    for path in (PACKAGE / "_renewal").glob("*.py"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, path.name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                assert lines <= 50, f"{path.name}: {node.name} has {lines} lines"
 
 
 def test_every_room_has_a_floor():

@@ -123,7 +123,7 @@ class TestRefused:
         """A server that grants the very token again is asked twice, and then it is an error."""
         source.acquire_token = lambda grant=source.acquire_token: _same(source, grant)
         refused = keeper.get_token("api")
-        with pytest.raises(TokenRejectedError, match="returned the refused token again"):
+        with pytest.raises(TokenRejectedError, match="granted the same token again"):
             keeper.renew_refused("api", refused)
         assert source.requests == 3
         assert keeper.get_token("api") == refused
@@ -221,7 +221,9 @@ class TestFailure:
     def test_no_token_at_all(self, keeper, source):
         """What a provider returns must be a token."""
         source.acquire_token = lambda: "a bare string"
-        with pytest.raises(TokenAcquisitionError, match="str, not OAuth2Token"):
+        with pytest.raises(
+            TokenAcquisitionError, match=r"returned str\. It must return an OAuth2Token"
+        ):
             keeper.get_token("api")
 
     def test_a_provider_that_asks_for_its_own_token(self, keeper, source):

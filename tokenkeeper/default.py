@@ -1,4 +1,4 @@
-"""The keeper of the process: one set of tokens for code that shares nothing else."""
+"""The process-wide default keeper: one set of tokens for code that shares nothing else."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _default_lock = threading.Lock()  # guards _default
 
 
 def get_default_keeper() -> TokenKeeper:
-    """Return the keeper of the process; made at first use, and anew if it was closed.
+    """Return the process-wide default keeper, created at first use and again once it was closed.
 
-    :func:`tokenkeeper.get_default_manager` is the async front of the same one. Thread-safe.
+    :func:`tokenkeeper.get_default_manager` is the async front of the same keeper. Thread-safe.
     """
     global _default
     notice_fork()
@@ -27,11 +27,11 @@ def get_default_keeper() -> TokenKeeper:
 
 
 def set_default_keeper(keeper: TokenKeeper | None) -> TokenKeeper | None:
-    """Make *keeper* the keeper of the process, and return the one before, if there was one.
+    """Make *keeper* the process-wide default; return the previous one, or ``None``.
 
-    Call it where the process starts, with a keeper that a configuration describes or that has
-    hooks. Who was given the one before goes on with it, and it stays open. ``None`` lets the next
-    :func:`get_default_keeper` make a new one. Thread-safe.
+    Call it where the process starts, with a keeper from a configuration or with hooks. The previous
+    keeper stays open, and code that holds it goes on with it. With ``None`` the next
+    :func:`get_default_keeper` creates a new one. Thread-safe.
 
     :raises InvalidConfigurationError: if *keeper* is not a keeper.
     """
@@ -45,7 +45,7 @@ def set_default_keeper(keeper: TokenKeeper | None) -> TokenKeeper | None:
 
 
 class _AfterFork:
-    """Gives a child a lock of its own; the default keeper itself is kept."""
+    """Gives a forked child a lock of its own; the default keeper itself is kept."""
 
     def after_fork_in_child(self) -> None:
         global _default_lock

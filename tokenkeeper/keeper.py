@@ -1,4 +1,4 @@
-"""The blocking core: the registry of providers and the read path."""
+"""The blocking front: providers, the read path, and what users call."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
@@ -72,26 +70,30 @@ class KeeperOptions(TypedDict, total=False):
 class TokenKeeper(NotPicklable):
     """Owns the access tokens of a process: ask by name, get a valid one at once.
 
-    Every method may be called from any thread. The first token of a provider is fetched when it
-    is first asked for. From then on it is renewed in the background ahead of its end, so that
-    callers wait only for the first token, after a real expiry, or when they ask to.
+    Thread-safe. A provider's first token is requested when it is first asked for. From then on it
+    is renewed in the background before it expires, so callers wait only for a first token, after a
+    real expiry, or when they ask to.
 
-    :param background: whether to renew on background threads. Without them the first caller
-        inside the buffer renews inline, and ``timeout`` can't cut short the request it makes.
-    :param max_workers: requests under way at once, at most.
-    :param cooldown_seconds: how long after a refusal, with no valid token left, callers get the
-        same error without another request. A failure that may pass cools down for 2 s at most,
-        or for as long as the server asked for (``Retry-After``).
-    :param retry: what to do about failures that may pass, where a provider has no policy.
-    :param clock: where the time comes from.
-    :param jitter: draws numbers from 0 to 1 that spread renewals.
-    :param hooks: who is told of what happens to tokens; see :mod:`tokenkeeper.events`.
+    :param background: whether to renew on background threads; they are used by default. Without
+        them, the first caller inside the buffer renews inline, and ``timeout`` can't interrupt the
+        request that it makes.
+    :param max_workers: how many token requests may be under way at once; 32 by default.
+    :param cooldown_seconds: how many seconds after a refusal, with no valid token left, callers get
+        the same error without another request; 30 by default. After a transient failure that is 2
+        seconds at most, or as long as the server asked for (``Retry-After``).
+    :param retry: the policy for transient failures, for providers that have none of their own; by
+        default :class:`~tokenkeeper.RetryPolicy` with its own defaults.
+    :param clock: the source of time; by default the system's clocks.
+    :param jitter: returns random numbers from 0 to 1, which spread renewals; ``random.random`` by
+        default.
+    :param hooks: callables that receive each event of :mod:`tokenkeeper.events`; none by default.
+    :raises InvalidConfigurationError: for an argument of the wrong type or value.
 
-    A keeper that is dropped without :meth:`close` is collected, and its threads end.
+    A keeper that is dropped without :meth:`close` is collected, and its threads stop.
     """
 
-    # Not for the memory: attributes are read faster this way. A __dict__ beside them leaves users
-    # free to subclass, and to patch a method in their tests.
+    # For speed, not memory: slots are read faster. The __dict__ beside them lets users subclass,
+    # and patch a method in their tests.
     __slots__ = (
         "__dict__",
         "__weakref__",
@@ -134,7 +136,7 @@ class TokenKeeper(NotPicklable):
         self._state = self._coordinator.state
         self._cached = self._state.cache.tokens
         self._background = self._coordinator.background
-        self._configuration: Configuration[Any] | None = None
+        self._configuration: Configuration | None = None
         renew_after_fork(self._coordinator)
         _keepers.add(self)
         weakref.finalize(self, _abandon, self._background).atexit = False
@@ -146,14 +148,16 @@ class TokenKeeper(NotPicklable):
     ) -> str:
         """Return a valid access token of the provider *provider_name*.
 
-        While there is a valid token this returns at once. Otherwise it waits for the one request
-        under way, and begins it if there is none.
+        While there is a valid token, this returns at once. Otherwise it waits for the one request
+        under way, and starts it if there is none.
 
-        :param force_refresh: return a token that was granted after this call began.
-        :param timeout: wait at most this many seconds. The request goes on for the others.
+        :param force_refresh: whether to return a token that was requested after this call began;
+            ``False`` by default.
+        :param timeout: how many seconds to wait at most; by default until the request has ended.
+            The request goes on for other callers.
         :raises UnknownProviderError: if no provider has that name.
-        :raises TokenAcquisitionError: if no token can be had; ``TokenRefreshError`` if there was
-            one before, ``TokenWaitTimeoutError`` if *timeout* ended first.
+        :raises TokenAcquisitionError: if no token can be obtained; ``TokenRefreshError`` if there
+            was one before, ``TokenWaitTimeoutError`` if *timeout* passed first.
         :raises KeeperClosedError: after :meth:`close`.
         """
         try:
@@ -168,7 +172,7 @@ class TokenKeeper(NotPicklable):
                 and (moment < background.trusted_until or background.ensure_running())
             ):
                 return cached.access_token
-        except (KeyError, TypeError):  # TypeError: a name that cannot be one, such as a list
+        except (KeyError, TypeError):  # TypeError: the name is unhashable, such as a list
             pass
         need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
         return self._wait_for(self._coordinator.ask(need), need).access_token
@@ -176,10 +180,10 @@ class TokenKeeper(NotPicklable):
     def get_oauth2_token(
         self, provider_name: str, force_refresh: bool = False, timeout: float | None = None
     ) -> OAuth2Token:
-        """Return what :meth:`get_token` does, with its end and its scope.
+        """Return the token of :meth:`get_token` with its expiry, scope and extra members.
 
-        For clients that hold on to a token for as long as it lives. Whoever asks each time, as is
-        meant, wants :meth:`get_token`. Raises what that raises.
+        For clients that keep a token until it expires. If you ask on every call, as recommended,
+        use :meth:`get_token`. Takes the same arguments and raises the same errors.
         """
         need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
         return self._wait_for(self._coordinator.ask(need), need).token
@@ -188,31 +192,33 @@ class TokenKeeper(NotPicklable):
     def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
     ) -> str:
-        """Return a valid access token in place of *refused_token*, which an API refused (401).
+        """Return a valid access token in place of *refused_token*, which an API rejected (401).
 
-        Naming the refused token makes a hundred workers that were refused at once cause one
-        renewal: who comes late gets what the first one caused. It never returns a token that was
-        refused.
+        Because each caller names the token that was rejected, a hundred workers that are rejected
+        at once cause one renewal, and late ones get its result. Never returns a rejected token.
 
-        :raises TokenRejectedError: if the API refuses freshly granted tokens as well, or the server
-            grants the refused one again. For a while refusals then cause no token request, and
+        :param timeout: as for :meth:`get_token`.
+        :raises TokenRejectedError: if the API rejects newly granted tokens as well, or the server
+            grants the rejected one again. For a while, rejections then cause no token request, and
             ``get_token`` goes on returning the token: other APIs may accept it.
 
-        Also raises what :meth:`get_token` raises.
+        Also raises the errors of :meth:`get_token`.
         """
         check_name(refused_token, "refused_token")
         need = self._coordinator.need(provider_name, refused=refused_token, timeout=timeout)
         return self._wait_for(self._coordinator.ask(need), need).access_token
 
     def refresh_all(self) -> dict[str, bool]:
-        """Renew every cached token, side by side, and say per name whether that worked."""
+        """Renew all cached tokens in parallel; return for each name whether that worked."""
         asked = self._coordinator.ask_for_all()
         return {need.provider_name: self._worked(need, answer) for need, answer in asked}
 
     def clear_token(self, provider_name: str | None = None) -> None:
-        """Forget the token of *provider_name*, or all of them, and what was refused.
+        """Forget the token of *provider_name*, or all tokens, together with past refusals.
 
-        A renewal under way still serves who waits for it; who comes later causes a new one.
+        A renewal under way still serves the callers that wait for it; later callers start another.
+
+        :param provider_name: the provider; all of them by default.
 
         :raises UnknownProviderError: if no provider has that name.
         """
@@ -222,9 +228,9 @@ class TokenKeeper(NotPicklable):
         """Return diagnostics of a cached token, without a secret; ``None`` if there is none.
 
         The keys: ``provider_name``, ``state`` ("fresh", "renewing" or "expired"), ``expires_at``
-        (ISO 8601, UTC), ``remaining_seconds``, ``is_expired`` (against the buffer),
-        ``renews_in_seconds``, ``token_type``, ``scope``, ``renewals``, ``failures`` (in a row, of
-        the renewals since the last that worked) and ``last_error``.
+        (ISO 8601, UTC), ``remaining_seconds``, ``is_expired`` (whether the buffer has begun),
+        ``renews_in_seconds``, ``token_type``, ``scope``, ``renewals``, ``failures`` (renewals that
+        failed in a row since the last success) and ``last_error``.
 
         :raises UnknownProviderError: if no provider has that name.
         """
@@ -233,28 +239,28 @@ class TokenKeeper(NotPicklable):
     def health(self) -> Health:
         """Return whether callers can be served, for a readiness probe; without a secret.
 
-        The key ``status`` is the worst of the providers': "ok", "degraded" (there is a valid
-        token, and its last renewal failed), "down" (there is no valid token, and the last request
-        failed); "closed" after :meth:`close`. ``providers`` has for each name its ``status``,
-        which may also be "idle" (no token, and no failure: nobody asked yet), ``state``,
-        ``remaining_seconds`` and ``renews_in_seconds`` as in :meth:`get_cached_token_info`,
-        ``failures``, ``last_error`` and ``last_failure_at`` (ISO 8601, UTC). While an API refuses
-        freshly granted tokens the provider is "degraded", and ``refused_by_api`` says how many it
-        refused in a row; at other times that key is missing. ``dropped_events`` is there once a
-        hook was so slow that it missed events, and says how many.
+        The key ``status`` is the worst status of all providers: "ok", "degraded" (the token is
+        valid, but its last renewal failed) or "down" (there is no valid token, and the last request
+        failed); "closed" after :meth:`close`. ``providers`` has, for each name, its ``status``,
+        which may also be "idle" (no token was requested yet), ``state``, ``remaining_seconds`` and
+        ``renews_in_seconds`` as in :meth:`get_cached_token_info`, ``failures``, ``last_error`` and
+        ``last_failure_at`` (ISO 8601, UTC). While an API rejects newly granted tokens, the provider
+        is "degraded" and ``refused_by_api`` is the number that it rejected in a row; at other times
+        that key is missing. ``dropped_events`` is the number of events that slow hooks missed; it
+        is missing while that is 0.
 
-        It asks no server and waits for nobody. A provider that is down stays so until somebody
-        asks for its token again, so a probe that keeps callers away should ask by itself:
-        ``get_token(name, timeout=1)`` at first.
+        Sends no request and does not wait. A provider that is down stays down until its token is
+        requested again. A probe that keeps callers away should therefore request it:
+        ``get_token(name, timeout=1)`` first.
         """
         return self._state.health()
 
     def add_hook(self, hook: EventHook) -> None:
-        """Have *hook* called with what happens to tokens from now on.
+        """Call *hook* with each event from now on.
 
         See :class:`~tokenkeeper.events.EventHook` for when, and on which thread.
 
-        :raises InvalidConfigurationError: if it can't be called.
+        :raises InvalidConfigurationError: if it is not callable.
         """
         self._state.notifier.add(checked_callable(hook, "hooks", "a function of one event"))
 
@@ -263,12 +269,12 @@ class TokenKeeper(NotPicklable):
     def add_provider(self, provider: BaseOAuth2Provider) -> None:
         """Register *provider* under its ``provider_name``.
 
-        :raises InvalidConfigurationError: if the name is taken, or *provider* is no provider.
+        :raises InvalidConfigurationError: if the name is taken, or *provider* is not a provider.
         """
         self._state.add(checked_provider(provider))
 
     def remove_provider(self, provider_name: str) -> None:
-        """Forget the provider *provider_name* and its token, and close it.
+        """Remove and close the provider *provider_name*, and forget its token.
 
         :raises UnknownProviderError: if no provider has that name.
         """
@@ -278,7 +284,7 @@ class TokenKeeper(NotPicklable):
         """Return the registered names, in the order of their registration."""
         return self._state.names()
 
-    # ---- at work in other libraries
+    # ---- in other libraries
 
     def auth(
         self,
@@ -287,10 +293,13 @@ class TokenKeeper(NotPicklable):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> KeeperAuth:
-        """Return an ``auth=`` for ``requests``: the token on every request, renewed where refused.
+        """Return an ``auth=`` for ``requests``: it sends the token, and renews it after a 401.
 
-        See :class:`tokenkeeper.integrations.requests.KeeperAuth`. Other libraries have a module of
-        their own beside that one.
+        :param allowed_hosts: the hosts that may get the token; by default any host over https.
+        :param timeout: how many seconds to wait for a token; see :meth:`get_token`.
+
+        See :class:`tokenkeeper.integrations.requests.KeeperAuth`. Each other library has a module
+        in :mod:`tokenkeeper.integrations`.
         """
         check_name(provider_name)
         from tokenkeeper.integrations.requests import KeeperAuth
@@ -305,40 +314,37 @@ class TokenKeeper(NotPicklable):
     ) -> Self:
         """Return a keeper with the providers of a YAML file, or of a mapping with its content.
 
-        :param source: the file's path, or the mapping; the key ``oauth2`` holds a block, or a
+        :param source: the file's path, or the mapping; the key ``oauth2`` holds one block, or a
             list of blocks.
-        :param options: what the keeper itself takes.
-        :raises InvalidConfigurationError: naming all that is wrong; its ``problems`` are one line
-            for each mistake, with file, line and key.
+        :param options: arguments of the keeper itself.
+        :raises InvalidConfigurationError: names every mistake; its ``problems`` are one line for
+            each, with file, line and key.
 
         Needs the extra ``yaml``.
         """
-        from tokenkeeper.config.loading import load_configuration
+        from tokenkeeper.config.discovery import Discovery
 
-        return cls._configured(load_configuration(source), options)
+        return cls._configured(Configuration(Discovery.from_config(source).specs), options)
 
     @classmethod
     def from_env(cls, **options: Unpack[KeeperOptions]) -> Self:
         """Return a keeper with the providers that the environment describes.
 
-        With ``TOKENKEEPER_CONFIG`` set that is :meth:`from_config` for the file that it names.
+        If ``TOKENKEEPER_CONFIG`` is set, this is :meth:`from_config` for the file that it names.
         Otherwise ``AZURE_CLIENT_ID``, ``AZURE_CLIENT_SECRET`` and ``AZURE_TENANT_ID`` make the
         provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET`` and ``OAUTH2_TOKEN_URL``
         make the provider "oauth2". ``AZURE_CLIENT_SECRET_FILE`` and ``OAUTH2_CLIENT_SECRET_FILE``
-        name a file with the secret instead; ``AZURE_SCOPE`` and ``OAUTH2_SCOPE`` say what to ask
-        for, if need be.
+        name a file with the secret instead; ``AZURE_SCOPE`` and ``OAUTH2_SCOPE`` set the scope.
 
-        :raises InvalidConfigurationError: naming the variable that is missing, or wrong.
+        :param options: arguments of the keeper itself.
+        :raises InvalidConfigurationError: names the variable that is missing or wrong.
         """
-        from tokenkeeper.config.environment import CONFIG_VARIABLE, clients_from_environment
+        from tokenkeeper.config.discovery import Discovery
 
-        if os.environ.get(CONFIG_VARIABLE):
-            return cls.from_config(os.environ[CONFIG_VARIABLE], **options)
-        read = partial(clients_from_environment, os.environ, Path.cwd())
-        return cls._configured(Configuration(read), options)
+        return cls._configured(Configuration(Discovery.from_env().specs), options)
 
     @classmethod
-    def _configured(cls, configuration: Configuration[Any], options: KeeperOptions) -> Self:
+    def _configured(cls, configuration: Configuration, options: KeeperOptions) -> Self:
         keeper = cls(**options)
         keeper._configuration = configuration
         for provider in configuration.providers:
@@ -346,21 +352,22 @@ class TokenKeeper(NotPicklable):
         return keeper
 
     def reload(self) -> ReloadResult:
-        """Read the configuration again and take over what changed, with no gap in service.
+        """Read the configuration again and apply what changed, with no gap in service.
 
-        A provider that changed, by a rotated secret for one, is renewed at once in the background,
-        and the token at hand serves until then. One that was removed by hand, and is configured
-        still, comes back. A provider that the server refuses is read again without this call.
+        A provider that changed, for example by a rotated secret, is renewed at once in the
+        background; its current token serves until then. A provider that was removed by hand but is
+        still configured comes back. If a server rejects a client, its configuration is read again
+        without this call.
 
         :returns: the names that were ``added``, ``changed`` and ``removed``.
         :raises InvalidConfigurationError: if something is wrong, or a new name is taken by a
-            provider that was added by hand; then nothing is taken over. Also for a keeper that
-            was made neither by :meth:`from_config` nor by :meth:`from_env`.
+            provider that was added by hand; then nothing changes. Also for a keeper that was
+            created neither by :meth:`from_config` nor by :meth:`from_env`.
         :raises KeeperClosedError: after :meth:`close`.
         """
         if self._configuration is None:
             raise InvalidConfigurationError(
-                "this keeper was not made from a configuration: use TokenKeeper.from_config()"
+                "this keeper was not created from a configuration. Use TokenKeeper.from_config()."
             )
         notice_fork()  # the configuration has locks of its own
         return reload(self._coordinator, self._configuration, self.add_provider)
@@ -368,18 +375,18 @@ class TokenKeeper(NotPicklable):
     # ---- the end
 
     def close(self) -> None:
-        """Stop the background threads, close the providers' sessions, forget the tokens.
+        """Stop the background threads, close the providers, forget the tokens. Idempotent.
 
-        Who waits for a token gets :class:`~tokenkeeper.exceptions.KeeperClosedError`, and so does
-        every later call. A request that hangs is waited for one second, then left to its end.
+        Callers that wait for a token get :class:`~tokenkeeper.exceptions.KeeperClosedError`, and so
+        does every later call. A request that hangs is waited for one second, then abandoned.
         """
         handled_before = sys.exception()
         for provider in self._coordinator.close(timeout=1.0):
             try:
                 provider_loop.call(provider.close)
-            except Exception as error:  # noqa: BLE001 - the next provider is to be closed all the same
+            except Exception as error:  # noqa: BLE001 - the next provider must be closed too
                 if struck := interruption_in(error, handled_before):
-                    raise struck  # noqa: B904 - as it was thrown
+                    raise struck  # noqa: B904 - as it was raised
                 _log.exception("provider %r failed to close", provider.provider_name)
 
     @property
@@ -404,12 +411,12 @@ class TokenKeeper(NotPicklable):
     # ---- waiting
 
     def _wait_for(self, answer: CachedToken | Renewal, need: Need) -> CachedToken:
-        """Block until *wish* is granted, or raise why it is not."""
+        """Block until *need* is met, or raise why it can't be."""
         while not isinstance(answer, CachedToken):
             if provider_loop.on_provider_loop():
                 raise TokenAcquisitionError(
                     f"provider {need.provider_name!r}: an async def provider must not block its "
-                    "event loop: await OAuth2TokenManager.get_token() there",
+                    "event loop. Await OAuth2TokenManager.get_token() there.",
                     provider_name=need.provider_name,
                     transient=False,
                 )
@@ -429,7 +436,7 @@ class TokenKeeper(NotPicklable):
 def checked_keeper(keeper: object) -> TokenKeeper:
     """Return *keeper* if it is one.
 
-    :raises InvalidConfigurationError: naming what it is instead.
+    :raises InvalidConfigurationError: names what it is instead.
     """
     hint = ""
     if isinstance(keeper, str):
@@ -441,11 +448,11 @@ def checked_keeper(keeper: object) -> TokenKeeper:
 
 
 def checked_pair(keeper: object, provider_name: object, timeout: object = None) -> TokenKeeper:
-    """Return *keeper* if it is one, *provider_name* can be a name and *timeout* a timeout.
+    """Return *keeper* if it is one, and *provider_name* and *timeout* are valid too.
 
     The name is not looked up: its provider may be added later.
 
-    :raises InvalidConfigurationError: naming what one of them is instead.
+    :raises InvalidConfigurationError: names the argument that is not valid.
     """
     keeper = checked_keeper(keeper)
     check_name(provider_name)
@@ -453,11 +460,16 @@ def checked_pair(keeper: object, provider_name: object, timeout: object = None) 
     return keeper
 
 
+def would_reject(keeper: TokenKeeper, provider_name: str, token: str) -> bool:
+    """Return whether a refusal of *token* would cause no renewal now; for ``integrations``."""
+    return keeper._state.would_reject(provider_name, token)  # noqa: SLF001 - module and class are one
+
+
 _keepers: weakref.WeakSet[TokenKeeper] = weakref.WeakSet()
 
 
 def _abandon(background: Background) -> None:
-    # The garbage collector calls this anywhere, even inside a lock that leave() wants, and even
+    # The garbage collector calls this anywhere, even inside a lock that close() needs, and even
     # inside threading's own. Only a bare new thread is sure to hold none of them.
     with suppress(RuntimeError):  # the interpreter is ending, and its threads with it
         _thread.start_new_thread(background.close, (0.0,))
@@ -465,7 +477,7 @@ def _abandon(background: Background) -> None:
 
 @atexit.register
 def _go_inline() -> None:
-    # Threads that are told to go before the interpreter is torn down print nothing while it is.
-    # The keepers stay open: daemon threads of the application may use them to the last moment.
+    # Threads that stop before the interpreter is torn down print nothing while it is. The keepers
+    # stay open: daemon threads of the application may use them to the last moment.
     for keeper in list(_keepers):
         keeper._background.go_inline(timeout=0.2)  # noqa: SLF001 - module and class are one

@@ -30,17 +30,17 @@ __all__ = ["OAuth2TokenManager", "get_default_manager"]
 T = TypeVar("T")
 
 INLINE_THREADS = 64
-"""Threads at most, for each event loop, that renew for a keeper without a background."""
+"""How many threads an event loop may use to renew for a keeper without a background."""
 
 
 class OAuth2TokenManager(NotPicklable):
     """Asks a :class:`~tokenkeeper.TokenKeeper` for tokens without blocking an event loop.
 
     It holds no token itself, so one manager serves any number of event loops and threads, and
-    both fronts of a keeper hand out the same tokens. Tasks that wait park no thread, and a task
-    that is cancelled disturbs no other.
+    both fronts of a keeper return the same tokens. Tasks that wait block no thread, and cancelling
+    a task disturbs no other. Thread-safe.
 
-    :param keeper: the core to stand in front of; by default a new one of its own.
+    :param keeper: the keeper to ask; by default a new one.
     """
 
     __slots__ = (
@@ -72,7 +72,7 @@ class OAuth2TokenManager(NotPicklable):
     ) -> str:
         """Return a valid access token, as :meth:`TokenKeeper.get_token` does.
 
-        With a valid token at hand this does not yield to the event loop.
+        While there is a valid token, this does not yield to the event loop.
         """
         try:
             cached = self._cached[provider_name]
@@ -86,7 +86,7 @@ class OAuth2TokenManager(NotPicklable):
                 and (moment < background.trusted_until or background.ensure_running())
             ):
                 return cached.access_token
-        except (KeyError, TypeError):  # TypeError: a name that cannot be one, such as a list
+        except (KeyError, TypeError):  # TypeError: the name is unhashable, such as a list
             pass
         need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
         return (await self._wait_for(await self._ask(need), need)).access_token
@@ -94,7 +94,7 @@ class OAuth2TokenManager(NotPicklable):
     async def get_oauth2_token(
         self, provider_name: str, force_refresh: bool = False, timeout: float | None = None
     ) -> OAuth2Token:
-        """Return a token with its end and its scope: :meth:`TokenKeeper.get_oauth2_token`."""
+        """Return a token with its expiry and scope: :meth:`TokenKeeper.get_oauth2_token`."""
         need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
         return (await self._wait_for(await self._ask(need), need)).token
 
@@ -102,7 +102,7 @@ class OAuth2TokenManager(NotPicklable):
     async def renew_refused(
         self, provider_name: str, refused_token: str, timeout: float | None = None
     ) -> str:
-        """Return a token in the place of a refused one: :meth:`TokenKeeper.renew_refused`."""
+        """Return a token in place of a rejected one: :meth:`TokenKeeper.renew_refused`."""
         check_name(refused_token, "refused_token")
         need = self._coordinator.need(provider_name, refused=refused_token, timeout=timeout)
         return (await self._wait_for(await self._ask(need), need)).access_token
@@ -125,7 +125,7 @@ class OAuth2TokenManager(NotPicklable):
         return self._keeper.health()
 
     def add_hook(self, hook: EventHook) -> None:
-        """Have *hook* told of events: :meth:`TokenKeeper.add_hook`."""
+        """Call *hook* with each event from now on: :meth:`TokenKeeper.add_hook`."""
         self._keeper.add_hook(hook)
 
     def add_provider(self, provider: BaseOAuth2Provider) -> None:
@@ -181,11 +181,11 @@ class OAuth2TokenManager(NotPicklable):
         return await self._off_loop_if_inline(partial(self._coordinator.ask, need))
 
     async def _off_loop_if_inline(self, call: Callable[[], T]) -> T:
-        """Call what only notes down a renewal on the loop, and what flies one inline off it."""
+        """Call on the loop what only queues a renewal, and off it what may run one inline."""
         return call() if self._background.is_enabled else await _off_loop(call)
 
     async def _wait_for(self, answer: CachedToken | Renewal, need: Need) -> CachedToken:
-        """Suspend until *wish* is granted, or raise why it is not."""
+        """Suspend until *need* is met, or raise why it can't be."""
         while not isinstance(answer, CachedToken):
             with anyio.move_on_after(need.remaining_wait(self._clock)):
                 await answer.wait_async()
@@ -207,7 +207,7 @@ _limiter: RunVar[anyio.CapacityLimiter] = RunVar("tokenkeeper_limiter")
 
 
 def _own_limiter() -> anyio.CapacityLimiter:
-    # Whatever else the application does in threads must not keep tokens waiting, nor they it.
+    # Threads of the application must not keep tokens waiting, nor tokens them.
     try:
         return _limiter.get()
     except LookupError:
@@ -217,7 +217,7 @@ def _own_limiter() -> anyio.CapacityLimiter:
 
 
 async def _off_loop(call: Callable[[], T]) -> T:
-    """Call what blocks on a thread, which goes on if the task is cancelled."""
+    """Run a blocking *call* on a thread, which goes on if the task is cancelled."""
     began = False
 
     def run() -> T:
@@ -230,7 +230,7 @@ async def _off_loop(call: Callable[[], T]) -> T:
     except RuntimeError:
         if began:
             raise
-        return call()  # no thread to be had: better that the loop waits than that the caller fails
+        return call()  # no thread is available: better block the loop than fail the caller
 
 
 _default: OAuth2TokenManager | None = None
@@ -244,6 +244,6 @@ def get_default_manager() -> OAuth2TokenManager:
     global _default
     keeper = get_default_keeper()
     if _default is None or _default.keeper is not keeper:
-        # Two threads may each make one here; both stand in front of the same keeper.
+        # Two threads may each create one here; both ask the same keeper.
         _default = OAuth2TokenManager(keeper)
     return _default

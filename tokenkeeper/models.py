@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, overload
 
 from tokenkeeper._support.checks import (
     checked_endpoint,
     checked_parameters,
-    checked_scope,
     checked_text,
+    one_scope,
     shown_url,
 )
 from tokenkeeper._support.frozen import EMPTY, FrozenMapping
@@ -78,7 +78,8 @@ class OAuth2Token:
         if not isinstance(self.extra, Mapping):
             raise ValueError(f"extra must be a mapping, not {type(self.extra).__name__}")
         if not isinstance(self.extra, FrozenMapping):
-            object.__setattr__(self, "extra", FrozenMapping(self.extra))
+            extra = FrozenMapping(self.extra) if self.extra else EMPTY
+            object.__setattr__(self, "extra", extra)
 
     @property
     def expires_on(self) -> int:
@@ -118,7 +119,7 @@ def _as_utc(moment: object, name: str) -> datetime:
     return moment.astimezone(UTC)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class OAuth2Config:
     """A client's registration with an authorization server. Immutable; validated when created.
 
@@ -130,6 +131,7 @@ class OAuth2Config:
         loopback host. Required.
     :param scope: the scope to request (RFC 6749 §3.3), as a string separated by spaces or as a
         list; stored as the string. ``None``, the default, requests none.
+    :param scopes: an older name for *scope*.
     :param additional_params: further parameters of the token request, such as ``audience`` or
         ``resource`` (RFC 8707); ``None``, the default, sends none. Values are strings, integers,
         booleans (sent as ``true`` and ``false``) and lists of these (sent as a repeated parameter).
@@ -143,6 +145,7 @@ class OAuth2Config:
     token_url: str = ""
     scope: str | Iterable[str] | None = None
     additional_params: Mapping[str, Any] | None = field(default=None, repr=False)
+    scopes: InitVar[str | Iterable[str] | None] = field(default=None, kw_only=True)
 
     if TYPE_CHECKING:  # dataclasses can't express that token_url is required
 
@@ -155,6 +158,8 @@ class OAuth2Config:
             token_url: str,
             scope: str | Iterable[str] | None = None,
             additional_params: Mapping[str, Any] | None = None,
+            *,
+            scopes: str | Iterable[str] | None = None,
         ) -> None: ...
 
         @overload
@@ -170,13 +175,13 @@ class OAuth2Config:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None: ...
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, scopes: str | Iterable[str] | None) -> None:
         name = checked_text(self.provider_name, "provider_name")
         checked_text(self.client_id, "client_id", name)
         if self.client_secret is not None:
             checked_text(self.client_secret, "client_secret", name)
         checked_endpoint(self.token_url, "token_url", name)
-        object.__setattr__(self, "scope", checked_scope(self.scope, "scope", name))
+        object.__setattr__(self, "scope", one_scope(self.scope, scopes, name))
         parameters = checked_parameters(self.additional_params, "additional_params", name)
         object.__setattr__(self, "additional_params", parameters)
 

@@ -1,15 +1,14 @@
-"""What is worth a retry, and how long to wait before it. The only layer that retries."""
+"""Which errors are worth a retry, and how long to wait before it. The only layer that retries."""
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from tenacity import RetryCallState, Retrying, retry_if_exception
-from tenacity.wait import wait_random_exponential
-
+from tokenkeeper._runtime.fork import late_import
 from tokenkeeper._runtime.interruptions import is_interruption
 from tokenkeeper._support.arguments import check_number
 from tokenkeeper._support.network import network_reason
@@ -21,6 +20,8 @@ from tokenkeeper.exceptions import (
 
 if TYPE_CHECKING:
     import threading
+
+    from tenacity import RetryCallState
 
     from tokenkeeper.clock import Clock
 
@@ -38,19 +39,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How hard to try. A value: share it, compare it, hand one to each provider.
+    """How often to repeat a request that failed, and how long to wait. Immutable and picklable.
 
-    Waits grow exponentially with full jitter: the wait after attempt *n* is drawn evenly from 0
-    to ``initial_wait_seconds * 2**(n-1)``, at most ``max_wait_seconds``. A server's
-    ``Retry-After`` takes their place, up to ``max_retry_after_seconds``.
+    Only failures that may pass are repeated: connection errors, timeouts, and answers such as
+    HTTP 503. Waits grow exponentially with full jitter: the wait after request *n* is drawn evenly
+    from 0 to ``initial_wait_seconds * 2**(n-1)``, at most ``max_wait_seconds``. If the server sent
+    ``Retry-After``, that is the wait, up to ``max_retry_after_seconds``.
 
-    :param attempts: requests at most, the first one included.
-    :param initial_wait_seconds: the longest wait after the first attempt.
-    :param max_wait_seconds: the longest wait of all.
-    :param max_retry_after_seconds: the longest ``Retry-After`` that is honoured in full.
-    :param total_seconds: no retry begins later than this after the first attempt began.
-    :param background_wait_seconds: the longest wait between renewals that fail in the background.
-    :raises InvalidConfigurationError: for a number that can't work.
+    :param attempts: the most requests for one token, including the first; 4 by default.
+    :param initial_wait_seconds: the longest wait after the first request; 0.5 by default.
+    :param max_wait_seconds: the longest wait after any request; 10 by default.
+    :param max_retry_after_seconds: the longest ``Retry-After`` that is honoured in full; 60 by
+        default.
+    :param total_seconds: no retry starts later than this after the first request; 60 by default.
+    :param background_wait_seconds: the longest wait between renewals that fail in the background;
+        60 by default.
+    :raises InvalidConfigurationError: for a negative or infinite number, or less than one attempt.
     """
 
     attempts: int = 4
@@ -65,31 +69,37 @@ class RetryPolicy:
         for name in self.__slots__:
             check_number(getattr(self, name), name, least=0)
 
-    def wait_seconds(self, state: RetryCallState) -> float:
-        """Return the wait after the failed attempt that *state* tells of."""
-        error = state.outcome.exception() if state.outcome else None
-        return self.retry_after_seconds(error) or wait_random_exponential(
-            multiplier=self.initial_wait_seconds, max=self.max_wait_seconds
-        )(state)
+    def wait_seconds(self, attempts: int, error: BaseException | None, jitter: float) -> float:
+        """Return how long to wait before the next request while a caller waits for a token.
+
+        :param attempts: the requests made so far, at least 1.
+        :param error: the error of the last one.
+        :param jitter: a number from 0 to 1.
+        """
+        growing = self.initial_wait_seconds * 2.0 ** min(attempts - 1, 30)
+        own_wait = min(growing, self.max_wait_seconds) * jitter
+        return self.retry_after_seconds(error) or own_wait
 
     def retry_after_seconds(self, error: BaseException | None) -> float:
-        """Return how long the server asked to be left alone, up to the cap; 0 if it did not."""
+        """Return the server's ``Retry-After`` up to the cap, or 0 if *error* has none."""
         asked = error.retry_after if isinstance(error, TokenAcquisitionError) else None
         return min(asked, self.max_retry_after_seconds) if asked and asked > 0 else 0.0
 
     def background_wait(
         self, failures: int, error: BaseException, remaining: float, jitter: float
     ) -> float:
-        """Return how long the refresher waits after *failures* renewals failed in a row.
+        """Return how long to wait before the next renewal in the background.
 
-        :param remaining: the seconds that the token can still be used. While there are any, they
-            hold several more tries; a server that asked to be left alone is left alone.
+        :param failures: the renewals that failed in a row before this one.
+        :param error: the error of this one.
+        :param remaining: the seconds that the token can still be used. While it can, the wait
+            leaves time for several more renewals, unless the server sent ``Retry-After``.
         :param jitter: a number from 0 to 1.
         """
         if is_transient(error):
             growing = self.initial_wait_seconds * 2.0 ** min(failures, 30)
             wait = min(growing, self.background_wait_seconds)
-        else:  # nothing heals by asking again soon, and accounts get locked
+        else:  # asking again soon would change nothing, and might lock the account
             wait = self.background_wait_seconds
         wait *= (1 + jitter) / 2
         if remaining > 0:
@@ -101,35 +111,36 @@ DEFAULT_RETRY = RetryPolicy()
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether trying again, with nothing changed, may work.
+    """Return whether the same request may succeed later.
 
-    A :class:`~tokenkeeper.exceptions.TokenAcquisitionError` says so itself (``error.transient``).
-    Of other errors, connection errors and timeouts may pass; all else is final.
+    A :class:`~tokenkeeper.exceptions.TokenAcquisitionError` knows this itself
+    (``error.transient``). Connection errors and timeouts of other classes may pass. All other
+    errors are final.
     """
     if isinstance(error, TokenAcquisitionError):
         return error.transient
-    # A provider of one's own may well use requests, whose errors are not the built-in ones.
-    # Where it was never imported, none of its errors can have been raised.
+    # Custom providers may use requests, whose errors do not derive from the built-in ones. If it
+    # was never imported, it raised nothing.
     requests = sys.modules.get("requests.exceptions")
     kinds = (requests.ConnectionError, requests.Timeout) if requests else ()
     return isinstance(error, (ConnectionError, TimeoutError, *kinds))
 
 
 def as_oauth2_error(error: BaseException, provider_name: str) -> OAuth2Error:
-    """Return *error* as one of ours, naming the provider; the root stays as ``__cause__``.
+    """Return *error* as an :class:`OAuth2Error` that names the provider.
 
-    A foreign error's text is left out, as nobody knows what it holds; its type says enough, and
-    the root is there to be looked at.
+    An error of another class becomes the ``__cause__`` of a new one. Its text is left out, because
+    it may contain a secret.
     """
     if isinstance(error, OAuth2Error):
         if error.provider_name is None:
             error.provider_name = provider_name
         return error
     transient = is_transient(error) or is_interruption(error)
-    advice = "it may pass" if transient else "mend the provider"
+    advice = "This may pass." if transient else "Fix the provider."
     ours = TokenAcquisitionError(
-        f"provider {provider_name!r} raised {type(error).__name__}: {advice}; "
-        "__cause__ has the details",
+        f"provider {provider_name!r} raised {type(error).__name__}. {advice} "
+        "See __cause__ for details.",
         provider_name=provider_name,
         transient=transient,
         network_reason=network_reason(error),
@@ -146,15 +157,29 @@ def call_with_retries(
     closing: threading.Event,
     wanted_at: Callable[[float], bool],
 ) -> T:
-    """Call *attempt* until it works, is refused for good, or is not worth another try.
+    """Call *attempt* until it succeeds, fails for good, or another try is not worthwhile.
 
     :param closing: set when the keeper closes; ends a wait at once and allows no retry.
-    :param wanted_at: whether anyone will still wait for the result at a moment on *clock*. Where
-        nobody waits there is no hurry either: the refresher comes back later.
+    :param wanted_at: returns whether any caller will still wait for the result at a time on
+        *clock*. If none will, the renewal is left to the background.
     :raises KeeperClosedError: if *closing* was set during a wait.
-    :raises BaseException: what the last attempt raised; ``attempts`` is filled in on ours.
+    :raises BaseException: the error of the last attempt. If it is a ``TokenAcquisitionError``, its
+        ``attempts`` is set.
     """
     began = clock.monotonic()
+    try:
+        return attempt()
+    except Exception as error:
+        if isinstance(error, TokenAcquisitionError):
+            error.attempts = 1
+        if not is_transient(error):
+            raise
+        failed = [error]  # a list, which can be emptied: nothing here must keep the error alive
+
+    def attempt_again() -> T:
+        if failed:  # the engine counts from the first attempt, which has been made
+            raise failed.pop()
+        return attempt()
 
     def stop(state: RetryCallState) -> bool:
         resumes = clock.monotonic() + state.upcoming_sleep
@@ -169,20 +194,36 @@ def call_with_retries(
         if clock.wait(closing, seconds):
             raise KeeperClosedError("the keeper was closed while this token was fetched")
 
-    retrying = Retrying(
-        retry=retry_if_exception(is_transient),
-        wait=policy.wait_seconds,
+    return _retry(attempt_again, policy, stop, sleep)
+
+
+def _retry(
+    attempt: Callable[[], T],
+    policy: RetryPolicy,
+    stop: Callable[[RetryCallState], bool],
+    sleep: Callable[[float], None],
+) -> T:
+    # Most processes never see a failure that is worth a retry, so they never pay for this import.
+    tenacity = late_import("tenacity")
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        jitter = random.random()  # noqa: S311 - it spreads load, and protects nothing
+        return policy.wait_seconds(state.attempt_number, error, jitter)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(is_transient),
+        wait=wait,
         stop=stop,
         sleep=sleep,
         reraise=True,
     )
     try:
-        return retrying(attempt)
-    except OAuth2Error as error:
-        if isinstance(error, TokenAcquisitionError):
-            error.attempts = retrying.statistics["attempt_number"]
+        return cast("T", retrying(attempt))
+    except TokenAcquisitionError as error:
+        error.attempts = retrying.statistics["attempt_number"]
         raise
     finally:
-        # tenacity's notes on the last attempt refer to themselves, and through stop() to the old
-        # token, which would stay in memory until the collector comes by.
+        # tenacity's state of the last attempt refers to itself, and through stop() to the old
+        # token, which would stay in memory until the next garbage collection.
         retrying.iter_state.reset()

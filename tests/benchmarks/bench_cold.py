@@ -1,4 +1,4 @@
-"""What a keeper adds to one token request over loopback, beside bare ``requests``."""
+"""The cost of a keeper's token request over loopback, beside bare ``requests``."""
 
 import asyncio
 import base64
@@ -72,12 +72,12 @@ def run(quick):
             f"{times.median_ratio(name, ALONE):.2f}",
         )
     says = (
-        "The same request to the same server, which runs in a process of its own; the ratios are "
-        "medians of those within each round. `requests.post` makes a connection each time, "
-        "and so does a provider; a warm session keeps its own. Beyond that `get_token` hops to a "
-        "worker thread and back, holds a deadline, reads the answer strictly and publishes it; "
-        "`background=False` shows it without the hop. Loopback answers in less than a "
-        "millisecond; over a network the same microseconds vanish. The aim is 1.1 times "
+        "The same request to the same server, which runs in a separate process. The ratios are "
+        "medians of the ratios within each round. `requests.post` opens a connection each time, "
+        "and so does a provider; a warm session keeps its connection. In addition, `get_token` "
+        "hops to a worker thread and back, keeps a deadline, parses the answer strictly and "
+        "publishes the token; `background=False` has no hop. Loopback answers in less than a "
+        "millisecond; over a network these microseconds don't matter. The aim is 1.1 times "
         "`requests.post`."
     )
     return Section("A cold token over loopback", says, [table])

@@ -1,4 +1,4 @@
-"""How many token requests a crowd makes on one cold token, and how long its slowest waits."""
+"""The token requests of many callers of one missing token, and the wait of the slowest."""
 
 import statistics
 import threading
@@ -17,7 +17,7 @@ TAKES = 0.05
 def run(quick):
     rounds = 2 if quick else 7
     table = Table(
-        ("who asks at once", "token requests", "threads of ours", "slowest caller", "x the request")
+        ("callers at once", "token requests", "own threads", "slowest caller", "x the request")
     )
     section = Section("One cold token, many callers", "", [table])
     for name, parties in (
@@ -38,15 +38,15 @@ def run(quick):
         section.claim(not any(crowd.failed for crowd in crowds), f"{name}: a caller failed")
     section.says = (
         f"The token endpoint takes {short(TAKES)}; {rounds} rounds, the highest count and the "
-        "median of the slowest callers, each timed from its own call. Threads of ours are those "
-        "that the library started: the one that makes the request and the refresher, however many "
-        "wait. What a crowd adds to the request is the time that CPython takes to run it once."
+        "median of the slowest callers, each timed from its own call. Own threads are those that "
+        "the library started: the one that makes the request and the scheduler's, however many "
+        "callers wait. The time beyond the request is what CPython takes to run all callers once."
     )
     return section
 
 
 class _Crowd:
-    """One cold keeper, and all the callers in one process that ask it at once."""
+    """One keeper without a token, and callers in one process that need the token at once."""
 
     def __init__(self, threads=0, asyncio=(), trio=()):
         provider = PlayedServer(takes=TAKES)
@@ -92,6 +92,6 @@ class _Crowd:
             async with anyio.create_task_group() as tasks:
                 for _ in range(count):
                     tasks.start_soon(ask)
-                self._start.wait()  # blocks the loop: the tasks run as soon as all are there
+                self._start.wait()  # blocks the loop, so that all tasks start together
 
         anyio.run(main, backend=backend)

@@ -1,4 +1,4 @@
-"""What children get that are forked in the middle of a flight."""
+"""The first reads of children that are forked in the middle of a flight."""
 
 import json
 import os
@@ -43,23 +43,23 @@ def run(quick):
     alive = [report for report in reports if report]
     table = Table(("in each of 8 children", "best", "worst"))
     for name, key in (
-        ("first `get_token` of the token that was held", "first"),
-        ("first `get_token` of the token that was only under way", "cold"),
+        ("first `get_token` of the inherited token", "first"),
+        ("first `get_token` of the token that was being requested", "cold"),
         ("longest read until its own background had renewed", "longest"),
     ):
         figures = [report[key] for report in alive] or [float("nan")]
         table.add(name, short(min(figures)), short(max(figures)))
     says = (
-        f"The parent forks while two token requests of {short(TAKES)} are under way: the renewal "
-        "of a token that it holds, and the first fetch of another. A child has the held token at "
-        "once, starts the other fetch for itself, which takes as long as its request, and renews "
-        "on threads of its own before the held token ends: "
+        f"The parent forks while two token requests of {short(TAKES)} are in flight: the renewal "
+        "of a token that it has, and the first request for another. A child has the inherited "
+        "token immediately. It requests the other token itself, which takes as long as that "
+        "request, and renews the inherited token on threads of its own before it expires: "
         f"{sum(report['renewed'] for report in alive)} of {CHILDREN} did."
     )
     section = Section("Forks in the middle of a flight", says, [table])
     section.claim(len(alive) == CHILDREN, f"{CHILDREN - len(alive)} children hung or crashed")
-    section.claim(all(report["renewed"] for report in alive), "a child did not renew by itself")
-    section.claim(not any(report["dead"] for report in alive), "a child read a dead token")
+    section.claim(all(report["renewed"] for report in alive), "a child did not renew its token")
+    section.claim(not any(report["dead"] for report in alive), "a child read an expired token")
     section.claim(in_flight or quick, "the fork came too late to be in the middle of a flight")
     return section
 
@@ -77,7 +77,7 @@ def _fork(keeper, held):
 
 
 def _live(keeper, held):
-    """Be the child: read both tokens, then go on until the background has renewed the first."""
+    """Act as the child: read both tokens until the background has renewed the first."""
     first = _timed(keeper, "held")
     cold = _timed(keeper, "cold")
     longest = 0.0
@@ -97,14 +97,14 @@ def _live(keeper, held):
 
 
 def _background_renewals(held):
-    """Return the requests that this process made on other threads than the one that reads."""
+    """Return the requests that this process made on other threads than the reading one."""
     me, reads_here = os.getpid(), threading.current_thread().name
     return [
         thread for process, thread, _ in held.requests if process == me and thread != reads_here
     ]
 
 
-_dead = []  # tokens that a child was given after their end
+_dead = []  # tokens that a child got after their expiry
 
 
 def _timed(keeper, name):

@@ -1,4 +1,4 @@
-"""What importing costs, in fresh interpreters, beside ``import requests``."""
+"""The cost of imports, in fresh interpreters, beside ``import requests``."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def run(quick):
         try:
             loaded[statement] = fresh_import(statement)[1]
         except subprocess.CalledProcessError:
-            continue  # not there yet
+            continue  # not installed
         contenders[statement] = lambda statement=statement: fresh_import(statement)[0]
     rounds = Rounds(contenders, 5 if quick else 15)
     base = STATEMENTS[0]
@@ -50,8 +50,8 @@ def run(quick):
     section = Section(
         "Import",
         "Each in a fresh interpreter, in turn. The package loads its names on demand, so the aim "
-        "of a quarter of `import requests` is for the package itself; a first use pays for what it "
-        "uses, anyio first of all. msal is loaded by an `AzureADProvider` when it first fetches.",
+        "of a quarter of `import requests` is for the package itself. The first use of a name "
+        "loads what it needs. An `AzureADProvider` loads msal for its first token request.",
         [table],
     )
     section.claim(
@@ -61,7 +61,7 @@ def run(quick):
 
 
 def fresh_import(statement):
-    """Return what *statement* takes in a new interpreter, and the heavy ones that it loads."""
+    """Return the seconds of *statement* in a new interpreter, and the heavy modules it loads."""
     home = str(Path(tokenkeeper.__file__).parent.parent)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(statement=statement)],

@@ -1,4 +1,4 @@
-"""What ten thousand providers cost: registration, first fetch, a day of renewals, memory."""
+"""The cost of ten thousand providers: registration, first token, a day of renewals, memory."""
 
 import gc
 import math
@@ -31,7 +31,7 @@ def run(quick):
                 day.live_an_hour()
 
     times = Table(
-        ("providers", "registration", "first fetch", "renewals", "a renewal", "x at 100", "x log n")
+        ("providers", "registration", "first token", "renewals", "a renewal", "x at 100", "x log n")
     )
     base = days[SIZES[0]].renewal
     for size, day in days.items():
@@ -46,12 +46,12 @@ def run(quick):
         )
     says = (
         f"One-hour tokens on a stepped clock, {hours} simulated hours, without threads: the clock "
-        "is stepped to each due time, and the refresher's round is run there. Each size has a "
-        "process of its own, and they live their hours in turn. All is CPU time for one provider "
-        "or one renewal, a renewal the median of the hours that had any; "
-        f"{short(_own_cost_of_the_played_server())} of it are the played server's own. The last "
-        "column divides the growth by that of log n: the aim is 1 at most. Tokens are 1.2 KB "
-        "long, and their text is not counted: the bytes are what is held beside it."
+        "is stepped to each due time, and the scheduler's round is run there. Each size has its "
+        "own process, and the processes run their hours in turn. Times are CPU time for one "
+        "provider or one renewal; a renewal is the median over the hours that had any, and "
+        f"{short(_own_cost_of_the_played_server())} of it belong to the simulated server. The last "
+        "column divides the growth by the growth of log n; the aim is at most 1. Tokens are 1.2 KB "
+        "long, and the bytes don't include their text."
     )
     section = Section("Ten thousand providers", says, [times, _memory(SIZES[-1])])
     section.claim(
@@ -66,7 +66,7 @@ def _one_process(context):
 
 
 class _Day:
-    """One keeper with *size* providers, in a process of its own, and what its day takes."""
+    """One keeper with *size* providers, in its own process, and the time that its day takes."""
 
     def __init__(self, size, pool):
         self._pool = pool
@@ -85,11 +85,11 @@ class _Day:
         return statistics.median(spent / renewals for spent, renewals in self._hours if renewals)
 
 
-_life = []  # the keeper and its clock, in the process that they live in
+_life = []  # the keeper and its clock, in their process
 
 
 def _begin(size):
-    """Make a keeper; return what registration and first fetch take, for each provider."""
+    """Create a keeper; return the time of registration and of a first token, per provider."""
     clock = SteppedClock()
     keeper = TokenKeeper(background=False, clock=clock)
     _life[:] = keeper, clock
@@ -109,7 +109,7 @@ def _go_on():
 
 
 def _renew_for_an_hour(keeper, clock):
-    """Step from due time to due time; return the seconds spent renewing, and the renewals."""
+    """Step from due time to due time; return the seconds of renewing, and the renewals."""
     ends = clock.monotonic() + HOUR
     spent, count = 0.0, 0
     while (due := internals.next_due(keeper)) < ends:
@@ -123,7 +123,7 @@ def _renew_for_an_hour(keeper, clock):
 
 
 def _memory(size):
-    """Return the bytes held for each provider and token."""
+    """Return a table of the bytes for each provider and token."""
     table = Table((f"bytes for each of {size:,}", "held", "after 2 h of renewals"))
     clock = SteppedClock()
     with TokenKeeper(background=False, clock=clock) as keeper:
@@ -143,7 +143,7 @@ def _memory(size):
             _renew_for_an_hour(keeper, clock)
         renewed = _traced() - text
         tracemalloc.stop()
-    table.add("the provider object itself (the played one)", f"{objects / size:.0f}", "")
+    table.add("the provider object (of the simulated server)", f"{objects / size:.0f}", "")
     table.add("its registration", f"{(registered - objects) / size:.0f}", "")
     table.add(
         "a token, beside its text",
@@ -154,7 +154,7 @@ def _memory(size):
 
 
 class _Forgetful(PlayedServer):
-    """A played server that keeps no list of its requests, which would be counted as memory."""
+    """A server without a list of its requests, which would count as memory."""
 
     def acquire_token(self):
         token = super().acquire_token()

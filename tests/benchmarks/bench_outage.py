@@ -1,4 +1,4 @@
-"""What callers notice of a token endpoint that is down, and what it notices of a wrong secret."""
+"""What callers notice of an outage, and what the token endpoint notices of a wrong secret."""
 
 import threading
 import time
@@ -18,10 +18,10 @@ CALLS = 2_000
 def run(quick):
     section = Section(
         "An outage, and a wrong secret",
-        f"Tokens live {LIFETIME:g} s, and the endpoint answers 503 for {DOWN_FOR:g} s from the "
-        "moment that a renewal is due: the token at hand goes on being served. The wrong secret is "
-        f"answered 401 and asked for {CALLS:,} times: the first refusal is remembered, so that a "
-        "hot loop neither hammers nor locks an account.",
+        f"Tokens expire after {LIFETIME:g} s, and the endpoint answers 503 for {DOWN_FOR:g} s from "
+        "the moment when a renewal is due. Callers keep getting the current token. With the wrong "
+        f"secret the endpoint answers 401, and callers ask {CALLS:,} times. The first refusal is "
+        "remembered, so that a hot loop neither floods the endpoint nor locks an account.",
         [],
     )
     _outage(section)
@@ -54,9 +54,11 @@ def _outage(section):
     readers = blocking + waiting
     errors = sum(len(reader.errors) for reader in readers)
     dead = sum(reader.dead for reader in readers)
-    table = Table(("outage", "reads", "errors", "dead tokens", "longest wait", "tries in vain"))
+    table = Table(
+        ("outage", "reads", "errors", "expired tokens", "longest wait", "failed attempts")
+    )
     table.add(
-        f"{DOWN_FOR:g} s, less than what is left of the token",
+        f"{DOWN_FOR:g} s, shorter than the rest of the lifetime",
         f"{sum(reader.reads for reader in readers):,}",
         errors,
         dead,
@@ -65,7 +67,7 @@ def _outage(section):
     )
     section.tables.append(table)
     section.claim(errors == 0, f"{errors} reads failed in an outage")
-    section.claim(dead == 0, f"{dead} dead tokens were handed out in an outage")
+    section.claim(dead == 0, f"{dead} expired tokens were handed out in an outage")
     section.claim(tries > 0, "the outage met no renewal")
     section.claim(renewals > 0, "nothing was renewed after the outage")
 

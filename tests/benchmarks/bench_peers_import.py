@@ -1,4 +1,4 @@
-"""What importing each library costs, in fresh interpreters, beside ``import requests``."""
+"""The cost of importing each library, in fresh interpreters, beside ``import requests``."""
 
 from bench_import import fresh_import
 from measure import Rounds
@@ -16,7 +16,7 @@ REASON = (
 def run(quick):
     fleet = installed(BLOCKING)
     statements = [REQUESTS, "import tokenkeeper", *(peer.statement for peer in fleet)]
-    for statement in statements * WARM_UP:  # its files are in the cache of the machine now
+    for statement in statements * WARM_UP:  # so that the machine has the files in its cache
         fresh_import(statement)
     contenders = {each: lambda each=each: fresh_import(each)[0] for each in statements}
     times = Rounds(contenders, 3 if quick else 15)
@@ -32,8 +32,8 @@ def run(quick):
         )
     by_name = {peer.name: medians[peer.statement] for peer in fleet}
     says = (
-        "Each in a fresh interpreter, in turn, with the statement that a service needs to do "
-        "what the other tables measure. `import tokenkeeper` alone loads nothing yet."
+        "Each in a fresh interpreter, in turn, with the statement that a service needs for what "
+        "the other tables measure. `import tokenkeeper` alone loads no other library."
         + ahead("median import", by_name, fleet[0].name, REASON)
         + absent()
     )

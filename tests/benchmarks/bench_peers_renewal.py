@@ -1,4 +1,4 @@
-"""Who waits when a token has to be renewed: the slowest caller over five renewals."""
+"""The slowest caller while a token is renewed, over five renewals."""
 
 import statistics
 import threading
@@ -15,7 +15,7 @@ PAUSE = 0.002
 GUARD_SECONDS = 20.0
 
 REASON = (
-    "nobody waits for the network in either, so what is left is the scheduling of threads: the "
+    "no caller waits for the network in either, so the rest is the scheduling of threads: the "
     "slowest of thousands of calls is the one that had to wait for the GIL"
 )
 
@@ -64,9 +64,9 @@ def run(quick):
     section.says = (
         f"{CALLERS} threads read with a pause of {short(PAUSE)}, until the token has been renewed; "
         f"{renewals} renewals each, in turn, on an endpoint that takes {short(TAKES)}. The token "
-        "has a life that brings its renewal about two seconds after it came, by each library's "
-        "own rule. Callers that waited are those held for more than half of the request. Token "
-        "requests are the most that one renewal took."
+        "has a lifetime for which each library's own rule starts a renewal about two seconds "
+        "after the grant. Callers that waited are those that took more than half of the request's "
+        "time. Token requests are the most that one renewal took."
         + ahead("slowest caller", worst, ours, REASON)
     )
     section.says += absent()
@@ -83,21 +83,21 @@ def run(quick):
 
 
 class _Renewal:
-    """One object that has a token, and the threads that read it while it is renewed."""
+    """One object with a token, and the threads that read it while it is renewed."""
 
     def __init__(self, peer, endpoint):
         endpoint.play(TAKES, peer.lifetime)
         self._peer = peer
         self._subject = peer.build(endpoint.client)
         self._first = peer.token(self._subject)
-        endpoint.play(TAKES, peer.lifetime)  # the first request is no renewal
+        endpoint.play(TAKES, peer.lifetime)  # the first request is not a renewal
         self._ends = threading.Event()
         self._took = []
         self.failed = []
         threads = [threading.Thread(target=self._read) for _ in range(CALLERS)]
         for thread in threads:
             thread.start()
-        # Who sends a request of its own is let finish: a renewal is over when its last answer is.
+        # Callers that send their own request may finish: a renewal ends with its last answer.
         self.seen = self._ends.wait(GUARD_SECONDS)
         self._ends.set()
         for thread in threads:
@@ -109,7 +109,7 @@ class _Renewal:
         peer.close(self._subject)
 
     def _read(self):
-        """Read until a new token is there, for all; keep the slowest call."""
+        """Read until one of the threads gets a new token; note the slowest call."""
         slowest, new = 0.0, False
         while not new and not self._ends.is_set():
             began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What many providers cost: memory for each token, and the time of a build and of a read."""
+"""The cost of many providers: memory for each token, and the time of a build and of a read."""
 
 import gc
 import random
@@ -20,13 +20,13 @@ MOST_BYTES = 1.5e9
 FLEET = BLOCKING
 
 BUILD_REASON = (
-    "it asks on the caller's own thread, and with less in between; ours registers a provider, "
-    "asks by a worker, holds a deadline over the whole answer and plans the renewal"
+    "it makes the request on the caller's thread, with less in between. Tokenkeeper registers a "
+    "provider, uses a worker, keeps a deadline for the whole answer, and plans the renewal"
 )
-READ_REASON = "it does less for a read than we do"
+READ_REASON = "it does less for a read"
 MEMORY_REASON = (
-    "besides the token ours holds a schedule of renewals, a checked registration, and what a fork "
-    "and a cooldown need"
+    "besides the token, Tokenkeeper keeps a schedule of renewals, a checked registration, and what "
+    "a fork and a cooldown need"
 )
 
 
@@ -82,13 +82,13 @@ def _section(fleet, sizes, costs, held):
     left_out = [name for name in costs if sizes[-1] not in costs[name]]
     size = SIZES[1]
     says = (
-        "The CPU time for one provider, the best round (of 100,000 there is one, and two run at a "
-        "time); each row has processes of its own. The "
-        "first token is the making of the object and the fetch of its token by the library's own "
-        "means, except that `HTTPAdapter.send` of requests answers by itself: there is no "
-        "network. A read picks one provider of all by its name, in a random order: from the "
-        "keeper, or from a dictionary of the peer's objects. Bytes are those that tracemalloc "
-        "counts for all that an object holds, its token's text excepted."
+        "The CPU time for one provider in the best round (of 100,000 there is only one round, and "
+        "two run at a time). Each row has its own processes. "
+        "A first token includes the creation of the object and the library's own request for its "
+        "token, except that `HTTPAdapter.send` of requests is replaced: there is no network. A "
+        "read picks one of all providers by name, in random order, from the keeper or from a "
+        "dictionary of the peer's objects. Bytes are those that tracemalloc counts for everything "
+        "that belongs to an object, except its token's text."
     )
     if left_out:
         says += (
@@ -103,7 +103,7 @@ def _section(fleet, sizes, costs, held):
 
 
 def _too_much(size, cost, held):
-    """Say whether what *size* needs, by the figures at a smaller size, is out of bounds."""
+    """Return whether *size* providers would take too much, by the figures at a smaller size."""
     return cost[0] * size > LONGEST_SECONDS or (held + played_http.TOKEN_LENGTH) * size > MOST_BYTES
 
 
@@ -114,7 +114,7 @@ def _names(size):
 def _bytes_each(position):
     """Return the bytes of each provider and its token, beside the token's text."""
     peer = FLEET[position]
-    peer.close_fleet(peer.fleet(_names(20)))  # what is made once is made now
+    peer.close_fleet(peer.fleet(_names(20)))  # so that everything shared exists already
     names = _names(MEASURED_MEMORY)
     gc.collect()
     tracemalloc.start()

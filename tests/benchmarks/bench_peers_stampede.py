@@ -1,4 +1,4 @@
-"""64 threads that find no token, at once: what each library sends, and how long they wait."""
+"""64 threads need a first token at once: what each library sends, and how long they wait."""
 
 import statistics
 from collections import defaultdict
@@ -12,13 +12,13 @@ CALLERS = 64
 TAKES = 0.05
 
 REASON = (
-    "its one request is made on the first caller's own thread, under a lock. Ours is made by a "
-    "worker, so that a caller may give up at its deadline while the request goes on; the row "
-    "with `background=False` is without that hop"
+    "it makes its one request on the first caller's thread, under a lock. Tokenkeeper makes it on "
+    "a worker, so that a caller can give up at its deadline while the request continues; the row "
+    "with `background=False` has no such hop"
 )
 
 HERD_REASON = (
-    "its callers ask each for itself, and one that was late found the token of one that was early"
+    "each of its callers makes its own request, and late callers found the token of early ones"
 )
 
 
@@ -79,12 +79,12 @@ def run(quick):
     middle = {name: statistics.median(p50) for name, p50 in halves.items()}
     tail = {name: statistics.median(p99) for name, p99 in tails.items()}
     section.says = (
-        f"The endpoint takes {short(TAKES)}, speaks TLS, and runs in a process of its own; all "
-        "callers wait at a barrier, and each is timed from the moment that it opens. "
-        f"{rounds} rounds in turn, an object without token or connection in each; the highest "
-        "count of requests. Other requests are the discovery of msal and azure-identity. "
-        "A request beyond the first is one that nobody needed: here it costs time in the "
-        "handshake, at a real server it counts against a limit."
+        f"The endpoint takes {short(TAKES)}, speaks TLS, and runs in a separate process. All "
+        "callers wait at a barrier, and each is timed from the moment when it opens. "
+        f"{rounds} rounds in turn, each with an object without token or connection; the highest "
+        "number of requests counts. Other requests are the discovery of msal and azure-identity. "
+        "Every request after the first is unnecessary: here it costs time in the handshake, at a "
+        "real server it counts against a limit."
         + ahead("p50", middle, ours, reason)
         + ahead("p99", tail, ours, reason)
         + absent()

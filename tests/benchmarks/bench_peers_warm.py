@@ -1,4 +1,4 @@
-"""A read while there is a token, by 1, 8 and 32 threads: peers beside the least possible."""
+"""A read of a cached token by 1, 8 and 32 threads: peers beside the least possible."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ HOP = "an anyio hop to a thread"
 BATCH = 50
 MILLISECOND = 1e-3
 
-REASON = "it does less for a read than we do: it looks at no clock that counts the machine's sleep"
+REASON = "it does less for a read: it doesn't use a clock that counts the machine's sleep"
 
 
 def run(quick):
@@ -76,15 +76,15 @@ def _section(subjects, alone, crowds, rounds, seconds):
     ours = BLOCKING[0].name
     peers = [name for name in subjects if not subjects[name].awaited and name != LEAST]
     says = (
-        "The least is a plain class: method call, dictionary lookup, `time.monotonic()`, compare; "
-        "what is awaited stands against the same in an `async def`. One thread: CPU time, the "
-        "empty loop subtracted; the hop needs an event loop and another thread, so it is timed "
-        f"by the wall. 8 and 32 threads read for a fixed {seconds:g} s, and what counts is the "
-        "wall time for one read of all: with a fixed number of reads each thread would finish "
-        "inside one slice of the GIL, and a lock on the way would look free. A thread that awaits "
+        "The least is a plain class: a method call, a dictionary lookup, `time.monotonic()`, a "
+        "comparison. Awaited reads are compared with the same in an `async def`. One thread: CPU "
+        "time without the empty loop. The hop needs an event loop and another thread, so wall "
+        f"time is used for it. 8 and 32 threads read for a fixed {seconds:g} s, and the figure is "
+        "the wall time divided by all reads: with a fixed number of reads each thread would "
+        "finish within one slice of the GIL, and a lock would look free. A thread that awaits "
         "runs one coroutine without an event loop; only the hop has one. "
-        f"{rounds} rounds in turn; a median is that of the ratios within each round. The last "
-        "column says what many threads lose against one of the same library."
+        f"{rounds} rounds in turn; a median is the median of the ratios within each round. The "
+        "last column compares the throughput of many threads with that of one."
         + ahead("one thread", {n: ratios[n] for n in peers}, ours, REASON)
         + ahead("32 threads", {n: ratios_of_32[n] for n in peers}, ours, REASON)
         + absent()
@@ -104,7 +104,7 @@ def _section(subjects, alone, crowds, rounds, seconds):
 
 
 class _Reader:
-    """A statement, what it needs, and whether a coroutine has to run it."""
+    """A statement, the names that it needs, and whether a coroutine has to run it."""
 
     def __init__(self, statement, names, close=None, *, awaited=False, event_loop=False):
         self.statement, self.names = statement, names
@@ -114,13 +114,13 @@ class _Reader:
         self._source = _LOOP.format(kind=kind, statement=statement, batch=BATCH)
 
     def code(self):
-        """Return a function that reads until told to end; CPython specialises each by itself."""
+        """Return a function that reads for a time. CPython specializes each one separately."""
         names = {"clock": time.perf_counter, **self.names}
         exec(self._source, names)
         return names["loop"]
 
     def read_until(self, loop, ends):
-        """Return how many reads there were."""
+        """Run *loop* until *ends*; return the number of reads."""
         if self.event_loop:
             import anyio
 
@@ -147,7 +147,7 @@ _LOOP = """
 
 
 def _subjects():
-    """Return a reader for each contender; all hold their token."""
+    """Return a reader for each contender. All have a token."""
     from tokenkeeper import OAuth2TokenManager
 
     readers = {LEAST: _Reader("subject.get_token('api')", {"subject": Least()})}
@@ -180,7 +180,7 @@ def _nothing():
 
 
 def _reads_a_second(reader, count, seconds):
-    """Let *count* threads read for so long; return the reads of all in a second."""
+    """Let *count* threads read for *seconds*; return the reads of all threads per second."""
     start = threading.Barrier(count + 1)
     ends = 0.0
     totals = [0] * count

@@ -1,4 +1,4 @@
-"""Whether anybody notices renewals: short-lived tokens from a slow token endpoint."""
+"""Whether callers notice renewals: short-lived tokens from a slow token endpoint."""
 
 import math
 import threading
@@ -17,7 +17,7 @@ THREADS, TASKS = 8, 50
 
 
 class Reader:
-    """Reads as long as it is told to, and notes its longest wait and what was wrong."""
+    """Reads for a time, and notes its longest wait, expired tokens and errors."""
 
     def __init__(self):
         self.reads = self.dead = 0
@@ -79,7 +79,7 @@ def run(quick):
     earliest = deadlines(0.0, LIFETIME, provider.buffer_seconds, jitter=1.0).renew_at
     planned = 1 + math.ceil((seconds + TAKES) / earliest)
 
-    table = Table(("readers", "reads", "longest wait", "dead tokens", "errors"))
+    table = Table(("readers", "reads", "longest wait", "expired tokens", "errors"))
     for name, readers in (
         (f"{THREADS} threads", blocking),
         (f"{TASKS} asyncio tasks", waiting),
@@ -92,15 +92,15 @@ def run(quick):
             sum(len(reader.errors) for reader in readers),
         )
     says = (
-        f"Tokens that live {LIFETIME:g} s, counted from the arrival of the request, and a token "
-        f"endpoint that takes {short(TAKES)}, for {seconds:g} s: {requests} token requests, where "
-        f"the schedule plans {planned} at most. Readers pause between reads, 2 ms a thread and "
-        "20 ms a task, so that the GIL is not what is measured; a wait of some milliseconds is a "
-        "thread that had to wait for it all the same. The aim is 20 ms."
+        f"Tokens expire {LIFETIME:g} s after the arrival of the request, and the token endpoint "
+        f"takes {short(TAKES)}. In {seconds:g} s there were {requests} token requests; the "
+        f"schedule plans {planned} at most. Readers pause between reads, 2 ms a thread and 20 ms a "
+        "task, so that the GIL is not what is measured. A wait of some milliseconds is a thread "
+        "that had to wait for the GIL anyway. The aim is 20 ms."
     )
     section = Section("Short tokens, slow endpoint", says, [table])
     everybody = blocking + waiting
-    section.claim(not any(reader.dead for reader in everybody), "a dead token was handed out")
+    section.claim(not any(reader.dead for reader in everybody), "an expired token was handed out")
     section.claim(not any(reader.errors for reader in everybody), "a reader saw an error")
     section.claim(requests <= planned, f"{requests} requests, planned were {planned}")
     return section

@@ -1,4 +1,4 @@
-"""Whether many threads read as much together as one does alone."""
+"""The throughput of many threads that read, compared with one."""
 
 import statistics
 import threading
@@ -14,7 +14,7 @@ COUNTS = (1, 8, 32)
 
 
 class LockedLeast(Least):
-    """The least read behind a lock, as a warning."""
+    """The least read behind a lock, for comparison."""
 
     def __init__(self):
         super().__init__()
@@ -46,10 +46,10 @@ def run(quick):
         ratios = [statistics.median(reads[name, count]) / alone for count in COUNTS[1:]]
         table.add(name, *(f"{ratio:.2f}" for ratio in ratios))
     says = (
-        f"All threads read for a fixed {seconds:g} s, {rounds} rounds in turn, medians. With a "
-        "fixed number of reads each thread would finish inside one slice of the GIL, and the "
-        "lock would look free. Around 1.0 is the best that CPython with a GIL can do; more "
-        "than that tells of a busy machine, which gives many threads a larger share."
+        f"All threads read for a fixed {seconds:g} s; medians of {rounds} rounds in turn. With a "
+        "fixed number of reads each thread would finish within one slice of the GIL, and the "
+        "lock would look free. About 1.0 is the best that CPython with a GIL can do. A higher "
+        "figure means a busy machine, which gives many threads a larger share."
     )
     return Section("Threads that read at once", says, [table])
 

@@ -1,4 +1,4 @@
-"""What a read costs while there is a token, against the least that any such read can cost."""
+"""The cost of a read of a cached token, against the least that any such read can cost."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ CALL = "subject.get_token('api')"
 def run(quick):
     launches, rounds = (3, 8) if quick else (9, 15)
     halves = in_fresh_processes(_launch, launches, 10_000, rounds)
-    table = Table(("a read", "time, best", "x the least, best", "median", "launch by launch"))
+    table = Table(("a read", "time, best", "x the least, best", "median", "range over starts"))
     for half in zip(*halves, strict=True):
         whole = Rounds.together(half)
         base = next(iter(whole.took))
@@ -37,15 +37,15 @@ def run(quick):
                 f"{min(medians):.2f} to {max(medians):.2f}",
             )
     says = (
-        "The least is a plain class: method call, dictionary lookup, `time.monotonic()`, compare. "
-        "`time.monotonic()` stands still while a Linux machine sleeps, and a token does not, so "
-        "Tokenkeeper reads `CLOCK_BOOTTIME`; the second and third row differ in nothing but that "
-        "clock. The rest pays for a call that takes three parameters and looks at one of them. "
-        "A read inside the buffer leaves the fast path, looks whether the refresher runs, and "
-        "still takes no lock. The empty loop is subtracted everywhere; awaits run in one "
-        "coroutine without an event loop, on both sides alike. Where things lie in memory moves "
-        "these ratios from one launch of Python to the next, so there were "
-        f"{launches} launches of {rounds} rounds each. Aims: 1.2 blocking, 1.25 awaited."
+        "The least is a plain class: a method call, a dictionary lookup, `time.monotonic()`, a "
+        "comparison. `time.monotonic()` stops while a Linux machine sleeps, and a lifetime does "
+        "not, so Tokenkeeper reads `CLOCK_BOOTTIME`; the second and third row differ only in that "
+        "clock. The rest is the cost of a call with three parameters, one of which is examined. "
+        "A read inside the buffer leaves the fast path, checks whether the scheduler runs, and "
+        "takes no lock either. The empty loop is subtracted everywhere; awaits run in one "
+        "coroutine without an event loop, on both sides. The layout of memory changes these "
+        f"ratios from one start of Python to the next, so there were {launches} starts of {rounds} "
+        "rounds each. Aims: 1.2 blocking, 1.25 awaited."
     )
     return Section("A warm read", says, [table])
 

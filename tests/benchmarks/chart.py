@@ -1,8 +1,11 @@
-"""Charts of what the benchmarks found, drawn by matplotlib; without it there are none."""
+"""Charts of the benchmarks' results, drawn by matplotlib if it is installed."""
 
 from itertools import groupby
 
-OURS, THEIRS = "#0072B2", "#B8B8B8"  # apart in brightness, too, for who sees no colours
+OURS, THEIRS = (
+    "#0072B2",
+    "#B8B8B8",
+)  # they differ in brightness too, for readers who can't see the colours
 ROW_INCHES = 0.3
 WIDTH_INCHES = 9.0
 

@@ -1,13 +1,13 @@
-"""Threads that all call at the same moment, and what the calls took."""
+"""Threads that all call at the same moment, and how long their calls take."""
 
 import threading
 import time
 
 
 def call_at_once(count, call):
-    """Return when each of *count* threads had its answer, in seconds, and their errors.
+    """Return how many seconds each of *count* threads waited for its answer, and their errors.
 
-    All are timed from the moment that they are let go: who is kept from even asking waits, too.
+    All are timed from their common start, because a thread that can't even call waits too.
     """
     opened = []
     start = threading.Barrier(count, lambda: opened.append(time.perf_counter()))
@@ -30,5 +30,5 @@ def call_at_once(count, call):
 
 
 def percentile(ordered, percent):
-    """Return the least of the *ordered* that as many percent of them do not exceed."""
+    """Return the least of the *ordered* values that *percent* of them do not exceed."""
     return ordered[-(-len(ordered) * percent // 100) - 1]

@@ -1,6 +1,6 @@
-"""A token endpoint behind real TLS, in a process of its own: its work has its own GIL.
+"""A token endpoint behind real TLS, in a separate process, so that it has its own GIL.
 
-It takes any client, and grants tokens that live as long as the benchmark wants them to.
+It accepts any client, and grants tokens with the lifetime that a benchmark sets.
 """
 
 import json
@@ -22,12 +22,12 @@ PADDING = "x" * 1190
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a client goes; what msal wants to know is ``authority`` and ``ca_file``."""
+    """The registration of a client; msal needs ``authority`` and ``ca_file`` of it."""
 
     base: str
     ca_file: str
     client_id: str = "11111111-2222-3333-4444-555555555555"
-    client_secret: str = "the secret of nobody"
+    client_secret: str = "a secret that is not checked"
 
     @property
     def token_url(self):
@@ -39,26 +39,26 @@ class Endpoint:
 
 
 class RunningEndpoint:
-    """The handle of a server that runs elsewhere."""
+    """The handle of a server in another process."""
 
     def __init__(self, pipe, client):
         self._pipe = pipe
         self.client = client
 
     def play(self, takes, lifetime):
-        """Forget what came in so far; be as slow from now on as told."""
+        """Forget the requests so far; from now on answer after *takes* seconds."""
         self._pipe.send(("play", takes, lifetime))
         self._pipe.recv()
 
     def arrivals(self):
-        """Return when token requests came in, and how many other requests."""
+        """Return when token requests arrived, and how many other requests did."""
         self._pipe.send(("arrivals",))
         return self._pipe.recv()
 
 
 @contextmanager
 def token_endpoint():
-    """Run the server. Within, its CA is the one that counts, and no proxy does."""
+    """Run the server. Meanwhile its CA is trusted, and no proxy is used."""
     fresh = multiprocessing.get_context("spawn")
     ours, theirs = fresh.Pipe()
     before = dict(os.environ)
@@ -101,11 +101,11 @@ def _serve(pipe, ca_file):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 512  # a crowd must not wait for a second SYN
+    request_queue_size = 512  # many callers must not wait for a second SYN
 
     def __init__(self, context):
         super().__init__(("127.0.0.1", 0), _Handler)
-        # The handshake is done where the request is read: by the thread of the connection.
+        # The thread of the connection does the handshake, when it reads the request.
         self.socket = context.wrap_socket(
             self.socket, server_side=True, do_handshake_on_connect=False
         )
@@ -120,7 +120,7 @@ class _Server(ThreadingHTTPServer):
         return list(self.token_requests), len(self.others)
 
     def handle_error(self, request, client_address):
-        """A client that goes away is no error of the server."""
+        """Ignore clients that disconnect."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -132,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        """Answer what msal and azure-identity ask before they ask for a token."""
+        """Answer the discovery requests of msal and azure-identity."""
         self.server.others.append(time.monotonic())
         authority = f"{self.server.base}/{TENANT}"
         self._say(

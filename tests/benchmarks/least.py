@@ -1,6 +1,6 @@
 """The least that a read of a token can cost, as plain classes.
 
-All do the same: method call, dictionary lookup, look at a clock, compare.
+All do the same: a method call, a dictionary lookup, a reading of a clock, a comparison.
 """
 
 import time
@@ -27,7 +27,7 @@ class Least:
 
 
 class LeastByName(Least):
-    """The clock imported by name, which saves the look-up of an attribute."""
+    """With the clock imported by name, which saves an attribute lookup."""
 
     def get_token(self, name):
         token, stale_at = self._cached[name]
@@ -37,7 +37,7 @@ class LeastByName(Least):
 
 
 class LeastOnOurClock(Least):
-    """Likewise, but on the clock that goes on while the machine sleeps."""
+    """The same on the clock that counts the machine's sleep."""
 
     def get_token(self, name):
         token, stale_at = self._cached[name]

@@ -1,4 +1,4 @@
-"""The package's own authorization server, in a process of its own: the load has its own GIL."""
+"""The package's own authorization server in a separate process, so that it has its own GIL."""
 
 import multiprocessing
 from contextlib import contextmanager, suppress
@@ -9,7 +9,7 @@ from tokenkeeper.testing import LoopbackAuthorizationServer
 
 @contextmanager
 def loopback_server():
-    """Run a server; give a client's registration with it."""
+    """Run a server; yield the registration of a client."""
     fresh = multiprocessing.get_context("spawn")
     ours, theirs = fresh.Pipe()
     child = fresh.Process(target=_serve, args=(theirs,))

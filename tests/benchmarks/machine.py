@@ -1,4 +1,4 @@
-"""What the figures were taken on."""
+"""The machine and the versions that the figures were measured with."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ def description():
         f"{python}; tokenkeeper {tokenkeeper.__version__}, {libraries}",
         f"peers: {', '.join(f'{name} {_version(name)}' for name in PEERS)}",
         f"{_processor()}, {cores} cores; {system}",
-        f"load average {_load()} at the end; more than there are cores means a busy machine",
+        f"load average {_load()} at the end; a load above the number of cores means a busy machine",
     ]
 
 
@@ -51,4 +51,4 @@ def _processor():
                 return line.partition(":")[2].strip()
     except OSError:
         pass
-    return platform.processor() or "a processor that does not say its name"
+    return platform.processor() or "an unknown processor"

@@ -1,4 +1,4 @@
-"""Contenders timed side by side: in turn, in many rounds, so that noise hits all alike."""
+"""Timing of contenders side by side: in turn, in many rounds, so that noise hits all alike."""
 
 import gc
 import multiprocessing
@@ -9,7 +9,7 @@ from time import process_time
 
 
 class Rounds:
-    """What each contender took in each round, in seconds."""
+    """The seconds that each contender took in each round."""
 
     def __init__(self, contenders=(), rounds=0):
         names = list(contenders)
@@ -18,7 +18,7 @@ class Rounds:
         gc.disable()
         try:
             for number in range(rounds):
-                first = number % len(names)  # nobody always comes after the same one
+                first = number % len(names)  # so that none always follows the same one
                 for name in names[first:] + names[:first]:
                     self.took[name].append(contenders[name]())
         finally:
@@ -52,10 +52,10 @@ class Rounds:
 
 
 def in_fresh_processes(function, times, *arguments):
-    """Return what *function* returns in each of so many new processes.
+    """Return the results of *function* in *times* new processes.
 
-    Where code and data happen to lie in memory moves a ratio of nanoseconds by a tenth, and is
-    the same for all of a process.
+    The place of code and data in memory changes a ratio of nanoseconds by a tenth, and is the same
+    within a process.
     """
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as pool:
@@ -75,7 +75,7 @@ async def loop(number, clock):
 
 def calls(statement, number, **names):
     """Return a contender: the CPU seconds for one *statement*, without the loop around it."""
-    # Each has code of its own: CPython specialises code to the class that it meets there.
+    # Each has its own code, because CPython specializes code to the classes that it meets.
     timer = timeit.Timer(statement, timer=process_time, globals=names)
     empty = min(timeit.Timer("pass", timer=process_time).repeat(EMPTY_ROUNDS, number))
     return lambda: (timer.timeit(number) - empty) / number
@@ -84,7 +84,7 @@ def calls(statement, number, **names):
 def awaits(statement, number, **names):
     """Return a contender as :func:`calls` does, for a *statement* that awaits.
 
-    No event loop runs: one coroutine awaits again and again, and nothing ever suspends it.
+    No event loop runs: one coroutine awaits again and again, and is never suspended.
     """
     loop = _loop(statement, names)
     nothing = _loop("pass", {})

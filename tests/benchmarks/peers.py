@@ -12,11 +12,11 @@ import played_http
 SCOPES = ["https://api.example.com/.default"]
 API = "https://api.example.com/things"
 RENEWAL_SECONDS = 2
-"""A renewal is due about so long after a token has come."""
+"""A renewal is due about this long after a token was granted."""
 
 
 class Peer:
-    """One library, or one way to use it; the docstring of each tells readers which.
+    """One library, or one way to use it. The docstrings of subclasses are shown to readers.
 
     :cvar name: as it stands in the tables.
     :cvar package: its distribution.
@@ -33,39 +33,39 @@ class Peer:
         raise NotImplementedError
 
     def held(self, number):
-        """Return an object that holds a token of an hour; no network is asked."""
+        """Return an object with a token of an hour, without using the network."""
         played_http.play()
         subject = self.build(played_http.client(number))
         self.token(subject)
         return subject
 
     def names(self):
-        """Return what ``read`` needs beside its subject."""
+        """Return the names that ``read`` needs beside its subject."""
         return {}
 
     def fleet(self, names):
-        """Return the objects of so many providers, each with a token of an hour."""
+        """Return an object for each of *names*, each with a token of an hour."""
         return {name: self.held(number) for number, name in enumerate(names)}
 
     def read_of_fleet(self, indent):
-        """Return what reads the token of ``name`` among ``subjects``."""
+        """Return a statement that reads the token of ``name`` from ``subjects``."""
         return f"subject = subjects[name]\n{indent}{self.read}"
 
     def close_fleet(self, subjects):
-        """End what *subjects* run."""
+        """Close all *subjects*."""
         for subject in subjects.values():
             self.close(subject)
 
     def token(self, subject):
-        """Return the token, read in the way that ``read`` does."""
+        """Return the token, read as ``read`` does."""
         return eval(self._code, {"subject": subject, **self._names})
 
     def close(self, subject):
-        """End what *subject* runs."""
+        """Close *subject*."""
 
     @property
     def called(self):
-        """How the library was set up and called, in a line."""
+        """How the library was set up and called, in one line."""
         return " ".join(self.__doc__.split())
 
     @functools.cached_property
@@ -78,7 +78,7 @@ class Peer:
 
     @property
     def version(self):
-        """The installed version; empty if there is none."""
+        """The installed version; empty if it is not installed."""
         try:
             return version(self.package)
         except PackageNotFoundError:
@@ -116,7 +116,7 @@ class Tokenkeeper(Peer):
         )
 
     def fleet(self, names):
-        """Return one keeper: it is what holds them all."""
+        """Return one keeper, which has all providers."""
         from tokenkeeper import TokenKeeper
 
         played_http.play()
@@ -137,7 +137,7 @@ class Tokenkeeper(Peer):
 
 
 class TokenkeeperInline(Tokenkeeper):
-    """The same with `background=False`: the caller that comes first makes the request itself."""
+    """The same with `background=False`: the first caller makes the request itself."""
 
     name = "Tokenkeeper, `background=False`"
 
@@ -284,7 +284,7 @@ class Botocore(Peer):
 class Authlib(Peer):
     """One `OAuth2Session`; `ensure_active_token`, as each of its requests does.
 
-    It has no first fetch of its own: who finds no token calls `fetch_token`.
+    It doesn't fetch a first token: a caller without one calls `fetch_token`.
     """
 
     name = "Authlib"
@@ -351,7 +351,7 @@ class Databricks(Peer):
 class DatabricksInBackground(Databricks):
     """The same with `disable_async=False`, and a `stale_duration` of three minutes.
 
-    By default a renewal would begin after half of a life that is longer than 80 s.
+    By default a renewal would begin after half of a lifetime that is longer than 80 s.
     """
 
     name = "databricks-sdk, background refresh"
@@ -380,12 +380,12 @@ IN_BACKGROUND = (GoogleAuthInBackground(), DatabricksInBackground())
 
 
 def installed(peers):
-    """Return those of *peers* that are there."""
+    """Return the installed ones of *peers*."""
     return [peer for peer in peers if peer.version]
 
 
 def absent():
-    """Return the sentence on those that are not there."""
+    """Return a sentence about the peers that are not installed."""
     names = [peer.name for peer in BLOCKING if not peer.version]
     return f" Not installed, so not measured: {', '.join(names)}." if names else ""
 

@@ -1,7 +1,7 @@
-"""A provider that plays a token endpoint: slow, out of order, or with short-lived tokens.
+"""A provider that acts as a token endpoint: slow, failing, or with short-lived tokens.
 
-The mocks of ``tokenkeeper.testing`` have locks and gates, which a forked child would copy in any
-state, and which would count as part of a renewal here.
+The mocks of ``tokenkeeper.testing`` have locks and gates. A forked child would copy them in any
+state, and their cost would count as part of a renewal.
 """
 
 import os
@@ -17,9 +17,9 @@ PADDING = "x" * 1170
 
 
 class PlayedServer(BaseOAuth2Provider):
-    """Grants tokens that say when they end; takes its time; raises ``error`` if there is one.
+    """Grants tokens after a delay, or raises ``error`` if it is set.
 
-    Each token names the moment when it ends, so that whoever reads it can tell a dead one.
+    Each token contains its expiry, so that a reader can recognize an expired one.
     """
 
     def __init__(self, name="api", *, takes=0.0, lifetime=3600.0, clock=SYSTEM_CLOCK, **options):
@@ -28,13 +28,13 @@ class PlayedServer(BaseOAuth2Provider):
         self.lifetime = lifetime
         self.clock = clock
         self.error = None
-        self.requests = []  # of each the process, the thread and the moment
+        self.requests = []  # for each request its process, thread and time
 
     def acquire_token(self):
         came = self.clock.monotonic()
         thread = threading.current_thread().name
         self.requests.append((os.getpid(), thread, came))
-        # The life begins when the request comes in: the worst case for who waits for the answer.
+        # The lifetime begins when the request arrives, which is the worst case for a caller.
         ends = self.clock.time() + self.lifetime
         if self.takes:
             time.sleep(self.takes)
@@ -45,10 +45,10 @@ class PlayedServer(BaseOAuth2Provider):
 
 
 def is_dead(token, now):
-    """Say whether the server would refuse *token* at the moment *now* of the provider's clock."""
+    """Return whether *token* has expired at *now*, on the provider's clock."""
     return now >= ends_at(token)
 
 
 def ends_at(token):
-    """Return when *token* ends, on the provider's clock."""
+    """Return when *token* expires, on the provider's clock."""
     return float(token[: token.index(".", token.index(".") + 1)])

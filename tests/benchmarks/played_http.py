@@ -1,7 +1,7 @@
-"""HTTP without a network: in this process every request is answered at once, and by us.
+"""HTTP without a network: every request of this process is answered immediately, in the process.
 
-What lies above ``HTTPAdapter.send`` stays as it is: each library makes its sessions, its requests
-and its sense of the answers.
+Everything above ``HTTPAdapter.send`` is unchanged: each library makes its own sessions and
+requests, and parses the answers.
 """
 
 import json
@@ -11,12 +11,12 @@ from endpoint import PADDING, TENANT, Endpoint
 
 
 def client(number):
-    """Return the registration of one client of many, each at a server of its own."""
+    """Return the registration of client *number*. Each client has its own server."""
     return Endpoint(f"https://id-{number}.example.com", "/no/file", f"client-{number}")
 
 
 def play():
-    """Let no request leave this process from now on."""
+    """Answer all requests of this process from now on."""
     from requests.adapters import HTTPAdapter
 
     HTTPAdapter.send = _send
@@ -26,7 +26,7 @@ TOKEN_LENGTH = 20 + len(PADDING)
 
 
 def _send(self, request, **_):
-    """Be the token endpoint of each tenant, and its discovery document."""
+    """Answer as the token endpoint of each tenant, and with its discovery document."""
     import requests
     from urllib3 import HTTPResponse
 

@@ -1,4 +1,4 @@
-"""What a benchmark hands back, and how it is shown on a terminal and in Markdown."""
+"""The result of a benchmark, and how it is displayed on a terminal and in Markdown."""
 
 import textwrap
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Table:
-    """Rows of text under a head; all but the first column are figures."""
+    """Rows of text below a header; all columns but the first are figures."""
 
     head: tuple[str, ...]
     rows: list[tuple[str, ...]] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Table:
 
 @dataclass
 class Bars:
-    """One panel of a chart: a figure for each name, the smaller the better."""
+    """One panel of a chart: a figure for each name. Less is better."""
 
     chart: str
     title: str
@@ -41,9 +41,9 @@ class Bars:
 
 @dataclass
 class Section:
-    """One benchmark's outcome.
+    """The result of one benchmark.
 
-    ``broken`` lists the hard claims that did not hold. A slow machine breaks none of them.
+    ``broken`` lists the hard claims that did not hold. They don't depend on the machine's speed.
     """
 
     title: str
@@ -75,7 +75,7 @@ class Section:
 
 
 def short(seconds):
-    """Return *seconds* in the unit that suits a reader."""
+    """Return *seconds* in a readable unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
@@ -83,18 +83,18 @@ def short(seconds):
 
 
 LEVEL = 0.97
-"""A figure of more than this of ours is level with it: two runs of one program differ by more."""
+"""A figure above this part of ours counts as level with it: two runs of one program differ more."""
 
 
 def ahead(what, figures, ours, reason):
-    """Return the sentences on who needs less than *ours*, from the figures of this run.
+    """Return the sentences about peers that need less than *ours*, from the figures of this run.
 
-    :param reason: why, or a function that says it of a peer's name.
+    :param reason: the reason, or a function that returns the reason for a peer's name.
     """
     own = figures[ours]
     better = {}
     for name, value in sorted(figures.items(), key=lambda item: item[1]):
-        if value < own and not name.startswith(ours):  # ours in another setting is no peer
+        if value < own and not name.startswith(ours):  # ours in another setting is not a peer
             why = reason(name) if callable(reason) else reason
             better.setdefault(why, {})[name] = value / own
     if not better:

@@ -1,7 +1,7 @@
 """Run the benchmarks: ``python tests/benchmarks/run.py [--quick] [--markdown FILE] [NAME ...]``.
 
-Prints ratios that were taken side by side in one run. Ends with an error if a hard claim is
-broken (more requests than one, a dead token, an error that a caller saw), never for a timing.
+Prints ratios that were measured side by side in one run. Fails if a hard claim is broken (more
+than one request, an expired token, an error that reached a caller). Timings never make it fail.
 """
 
 import argparse
@@ -31,12 +31,12 @@ NAMES = (
     "many",
     "import",
 )
-"""One module each: ``bench_NAME.py``, with ``run(quick)``."""
+"""Each has a module ``bench_NAME.py`` with a function ``run(quick)``."""
 
 HEAD = """\
 # Benchmarks
 
-Ratios count, not times: what stands in one table was taken side by side in one run. This page is
+Compare ratios, not times: the rows of a table were measured side by side in one run. This page is
 written by
 
     {command}
@@ -46,21 +46,23 @@ written by
 
 
 def run_one(name, quick):
-    logging.getLogger("tokenkeeper").setLevel(logging.ERROR)  # outages are part of the play
+    logging.getLogger("tokenkeeper").setLevel(logging.ERROR)  # outages are intended
     return importlib.import_module(f"bench_{name}").run(quick)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter waits")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there, too")
+    parser.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="also write the tables to FILE"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
-        parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
+        parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
 
     sections = []
-    # A fresh process for each: no thread, no heap and no import of one is met by the next.
+    # A fresh process for each, so that threads, heap and imports don't affect the next one.
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as pool:
         for name in arguments.names or NAMES:
@@ -101,7 +103,10 @@ def how_called():
     from peers import BLOCKING, IN_BACKGROUND, INLINE
 
     lines = ["## How the peers were called", ""]
-    lines += ["Each as its documentation recommends for a service: one object that all share.", ""]
+    lines += [
+        "Each is used as its documentation recommends for a service, with one shared object.",
+        "",
+    ]
     lines += [
         f"- {peer.name} {peer.version or '(absent)'}: {peer.called}"
         for peer in (*BLOCKING, *IN_BACKGROUND, INLINE)

@@ -168,10 +168,8 @@ class TestConfigCheck:
         assert result.exit_code == 2
         lines = result.stderr.splitlines()
         assert len(lines) == 2
-        assert (
-            "line 7: oauth2[0].scoop is not a key of provider_type 'generic'. Did you mean 'scope'"
-            in lines[0]
-        )
+        assert "line 7: oauth2[0]: unknown key 'scoop' for provider_type 'generic'" in lines[0]
+        assert "Did you mean 'scope'?" in lines[0]
         assert "GONE_SECRET" in lines[1]
 
     def test_json(self, tokenkeeper, config):

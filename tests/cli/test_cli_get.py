@@ -13,7 +13,7 @@ from tokenkeeper import (
     __version__,
 )
 from tokenkeeper.cli.group import cli
-from tokenkeeper.config.environment import AZURE, OAUTH2, client_from_environment
+from tokenkeeper.config.environment import spec_from_environment
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 GENERIC_CLIENT = {
@@ -32,7 +32,7 @@ AZURE_CLIENT = {
 def run(monkeypatch):
     """Return what runs the command with these variables and no others of the two families."""
     others = ("OAUTH2_SCOPE", "TOKENKEEPER_CONFIG", "TOKENKEEPER_CACHE_DIR", "XDG_RUNTIME_DIR")
-    for variable in (*OAUTH2, *AZURE, *others):
+    for variable in (*GENERIC_CLIENT, *AZURE_CLIENT, *others):
         monkeypatch.delenv(variable, raising=False)
 
     def run(*arguments, **variables):
@@ -117,7 +117,9 @@ def test_without_a_client_both_families_are_named(run):
     """An environment that describes nobody is answered by all the variables there are."""
     result = run("get", "api", OAUTH2_SCOPE="read")
     assert result.exit_code == 2
-    assert all(variable in result.stderr for variable in (*OAUTH2, *AZURE, "OAUTH2_SCOPE"))
+    assert all(
+        variable in result.stderr for variable in (*GENERIC_CLIENT, *AZURE_CLIENT, "OAUTH2_SCOPE")
+    )
 
 
 def test_a_wrong_value_names_its_variable(run):
@@ -155,7 +157,7 @@ def test_a_name_that_can_not_be_is_a_usage_error(run):
 )
 def test_which_family_is_meant(name, environment, kind):
     """The family is the one that is described; the name decides where both are."""
-    provider = client_from_environment(name, environment).make_provider()
+    provider = spec_from_environment(name, environment).make_provider()
     assert type(provider) is kind
     assert provider.provider_name == name
 
@@ -164,14 +166,14 @@ def test_a_name_that_does_not_decide(run):
     """Where both families are described, a name that fits neither is an error that says so."""
     result = run("get", "api", **GENERIC_CLIENT, **AZURE_CLIENT)
     assert result.exit_code == 2
-    assert "get azure" in result.stderr
+    assert "Use the name oauth2 or azure" in result.stderr
 
 
 def test_a_name_that_decides_for_what_is_missing():
     """A family chosen by name has to be complete, however complete the other one is."""
     environment = {**GENERIC_CLIENT, "AZURE_TENANT_ID": "t"}
     with pytest.raises(InvalidConfigurationError, match="AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"):
-        client_from_environment("azure", environment)
+        spec_from_environment("azure", environment)
 
 
 def test_version(run):

@@ -12,7 +12,7 @@ import pytest
 from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, OAuth2Token
-from tokenkeeper.cli.shelf import Failure, Kept, Shelf
+from tokenkeeper.cli.store import Failure, Kept, Shelf
 from tokenkeeper.clock import SYSTEM_CLOCK, instant
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are no owners")
@@ -292,7 +292,7 @@ def test_the_name_has_no_secret(tmp_path):
             **changes,
         }
         with TokenKeeper.from_config({"oauth2": block}) as keeper:
-            return internals.provider(keeper).registration.identity
+            return internals.provider(keeper).spec.identity
 
     first = identity()
     assert "s3cret" not in first

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from tokenkeeper.cli import rows
-from tokenkeeper.cli.kept import KeptProvider
+from tokenkeeper.cli.stored_provider import KeptProvider
 from tokenkeeper.testing import MockProvider, SteppedClock
 
 WELL = {"last_error": None, "last_failure_at": None}

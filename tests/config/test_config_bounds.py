@@ -165,7 +165,7 @@ def test_a_mapping(make):
 
 
 @pytest.mark.parametrize("number", [10**400, -(10**400), 10**5000], ids=["400", "-400", "5000"])
-@pytest.mark.parametrize("key", ["total_timeout", "client_id", "refresh_buffer_seconds", "verify"])
+@pytest.mark.parametrize("key", ["total_timeout", "client_id", "buffer_seconds", "verify"])
 def test_numbers_of_a_mapping(key, number):
     """A number that no clock and no float can hold is an error in words."""
     block = {

@@ -13,7 +13,7 @@ from tokenkeeper import (
     OAuth2TokenManager,
     TokenKeeper,
 )
-from tokenkeeper.config.environment import clients_from_environment
+from tokenkeeper.config.discovery import Discovery
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 OAUTH2 = {
@@ -73,7 +73,7 @@ def test_a_secret_file(set_variables, open_directory, family):
         keeper = TokenKeeper.from_env()
     with keeper:
         (only,) = keeper.list_providers()
-        assert internals.provider(keeper, only).registration.secret == "mounted"
+        assert internals.provider(keeper, only).spec.secret == "mounted"
 
 
 @pytest.mark.parametrize(("family", "kind"), [(OAUTH2, "OAUTH2"), (AZURE, "AZURE")])
@@ -81,9 +81,9 @@ def test_a_secret_file(set_variables, open_directory, family):
 def test_what_to_ask_for(set_variables, family, kind, end):
     """A scope is taken for each family, under either name that the keys of a file have."""
     set_variables(**family, **{f"{kind}_{end}": "api://one/.default"})
-    (client,) = clients_from_environment(os.environ).values()
-    provider = client.make_provider()
-    asked = provider._scopes[0] if kind == "AZURE" else provider._config.scope
+    (spec,) = Discovery.from_env().specs().values()
+    provider = spec.make_provider()
+    asked = provider._scope if kind == "AZURE" else provider._config.scope
     assert asked == "api://one/.default"
 
 
@@ -131,25 +131,25 @@ def test_the_environment_needs_no_extra():
     [
         (
             {**OAUTH2, "OAUTH2_CLIENT_SECRET_FILE": "/nowhere"},
-            "OAUTH2_CLIENT_SECRET and OAUTH2_CLIENT_SECRET_FILE are both set: one must go",
+            "OAUTH2_CLIENT_SECRET and OAUTH2_CLIENT_SECRET_FILE are both set. Unset one of them",
         ),
         (
             {**OAUTH2, "OAUTH2_SCOPE": "a", "OAUTH2_SCOPES": "a b"},
-            "OAUTH2_SCOPE and OAUTH2_SCOPES are both set: one must go",
+            "OAUTH2_SCOPE and OAUTH2_SCOPES are both set. Unset one of them",
         ),
-        ({**AZURE, "AZURE_SCOPES": "a\\b"}, "it was read from AZURE_SCOPES"),
-        ({**OAUTH2, "OAUTH2_SCOPES": "a\\b"}, "it was read from OAUTH2_SCOPES"),
-        ({**AZURE, "AZURE_AUTHORITY_HOST": "a/b"}, "it was read from AZURE_AUTHORITY_HOST"),
-        ({**OAUTH2, "OAUTH2_CLIENT_SECRET": "a\nb"}, "it was read from OAUTH2_CLIENT_SECRET"),
+        ({**AZURE, "AZURE_SCOPES": "a\\b"}, "read from AZURE_SCOPES"),
+        ({**OAUTH2, "OAUTH2_SCOPES": "a\\b"}, "read from OAUTH2_SCOPES"),
+        ({**AZURE, "AZURE_AUTHORITY_HOST": "a/b"}, "read from AZURE_AUTHORITY_HOST"),
+        ({**OAUTH2, "OAUTH2_CLIENT_SECRET": "a\nb"}, "read from OAUTH2_CLIENT_SECRET"),
         (
             {**AZURE, "AZURE_CLIENT_SECRET": "", "AZURE_CLIENT_SECRET_FILE": "/nowhere"},
             "AZURE_CLIENT_SECRET_FILE can't be read: No such file or directory",
         ),
         ({"OAUTH2_CLIENT_SECRET_FILE": "/nowhere"}, "CLIENT_ID and OAUTH2_TOKEN_URL are not set"),
-        ({}, "no client is described by the environment: set OAUTH2_CLIENT_ID"),
+        ({}, "the environment does not describe a client. Set OAUTH2_CLIENT_ID"),
         ({"OAUTH2_CLIENT_ID": "worker"}, "OAUTH2_CLIENT_SECRET and OAUTH2_TOKEN_URL are not set"),
         ({**AZURE, "AZURE_TENANT_ID": " "}, "AZURE_TENANT_ID is not set"),
-        ({**OAUTH2, "OAUTH2_TOKEN_URL": "http://x.y"}, "it was read from OAUTH2_TOKEN_URL"),
+        ({**OAUTH2, "OAUTH2_TOKEN_URL": "http://x.y"}, "read from OAUTH2_TOKEN_URL"),
     ],
 )
 def test_what_is_missing(set_variables, variables, words):

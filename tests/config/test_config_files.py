@@ -16,7 +16,7 @@ from tokenkeeper import (
     RetryPolicy,
     TokenKeeper,
 )
-from tokenkeeper.config.files import warn_if_readable
+from tokenkeeper.config.files import readable_by_all
 
 
 def made_from(keeper, name):
@@ -47,9 +47,9 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
             client_id: 11111111-2222-3333-4444-555555555555
             client_secret_file: secret
             tenant_id: contoso.onmicrosoft.com
-            scopes: ["https://graph.microsoft.us/.default"]
+            scope: ["https://graph.microsoft.us/.default"]
             authority: login.microsoftonline.us
-            refresh_buffer_seconds: 120
+            buffer_seconds: 120
           - provider_name: api
             provider_type: generic
             client_id: worker
@@ -71,7 +71,7 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
         assert type(graph) is AzureADProvider
         assert graph._client_secret == "mounted"
         assert graph._authority == "https://login.microsoftonline.us"
-        assert graph._scopes == ["https://graph.microsoft.us/.default"]
+        assert graph._scope == "https://graph.microsoft.us/.default"
         assert internals.provider(keeper, "graph").buffer_seconds == 120
         assert api._config.scope == "read write"
         assert dict(api._config.additional_params) == {
@@ -85,7 +85,7 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
         registered = internals.provider(keeper)
         assert registered.retry == RetryPolicy(attempts=2, max_wait_seconds=3)
         # What the command line knows a token by, from one run to the next.
-        assert '"resource":["a","b"]' in registered.registration.block.model_dump_json()
+        assert '"resource":["a","b"]' in registered.spec.block.model_dump_json()
 
 
 def test_a_file_in_the_home_directory(write, environment, tmp_path):
@@ -247,10 +247,7 @@ def test_a_closed_directory(open_directory, tmp_path, modes, by_a_link, warned):
         place.symlink_to(secret)
     secret.chmod(modes[1])
     above.chmod(modes[0])
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        warn_if_readable(place)
-    assert bool(told) is warned
+    assert bool(list(readable_by_all(place))) is warned
 
 
 def test_without_the_extra():

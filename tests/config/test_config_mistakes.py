@@ -14,25 +14,25 @@ EXPECTED = """\
 6: oauth2[0].client_secret_file can't be read: No such file or directory
 7: oauth2[0].tenant_id must be a GUID or a domain
 8: oauth2[0].authority must be an https:// host without a path: the tenant is appended
-9: oauth2[1].client_secret is missing: give it, or client_secret_file
-11: oauth2[1].client_id must be a string: put it in quotes if it is meant as one
-12: oauth2[1].client_sercet is not a key of provider_type 'generic'. Did you mean 'client_secret'?
+9: oauth2[1].client_secret is missing. Set it, or client_secret_file
+11: oauth2[1].client_id must be a string. Put it in quotes
+12: oauth2[1]: unknown key 'client_sercet' for provider_type 'generic'. Did you mean 'client_secret'?
 13: oauth2[1].token_url must be https:// unless the host is loopback: it carries a secret
-15: oauth2[1].scopes can't be given along with scope
+15: oauth2[1].scopes can't be combined with scope, which is the same setting
 16: oauth2[1].read_timeout must be a valid number, unable to parse string as a number
 17: oauth2[1].connect_timeout must be a number
 18: oauth2[1].verify must be a string, not int
 19: oauth2[1].additional_params must not override the grant's own parameter 'grant_type': set grant_type itself
-20: oauth2[1].retry.atempts is not a key of retry. Did you mean 'attempts'?
+20: oauth2[1].retry: unknown key 'atempts' for retry. Did you mean 'attempts'?
 20: oauth2[1].retry.max_wait_seconds must be greater than or equal to 0
-21: oauth2[1].something_else is not a key of provider_type 'generic'
+21: oauth2[1]: unknown key 'something_else' for provider_type 'generic'
 22: oauth2[2].client_id is missing
-22: oauth2[2].client_secret is missing: give it, or client_secret_file
+22: oauth2[2].client_secret is missing. Set it, or client_secret_file
 22: oauth2[2].provider_name is missing
 22: oauth2[2].provider_type must be 'azure' or 'generic', or the path of a class, package.module:Class
 23: oauth2[3] must be a block of keys and values
-24: oauth2[4].provider_name 'api' is taken already
-32: oauth2[5].client_secret has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is a $
+24: oauth2[4]: duplicate provider_name 'api'
+32: oauth2[5].client_secret contains an invalid variable reference; write ${NAME}, ${NAME:-default}, or $$ for a literal $
 """  # noqa: E501
 
 
@@ -99,16 +99,16 @@ def test_a_name_that_is_taken(write):
         "token_url": "https://id.example.com/token",
     }
     assert mistakes({"oauth2": [block, block]}) == [
-        "configuration: oauth2[1].provider_name 'api' is taken already"
+        "configuration: oauth2[1]: duplicate provider_name 'api'"
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("", "tokens.yaml has no block 'oauth2' with anything in it"),
-        ("oauth: {}", "tokens.yaml has no block 'oauth2' with anything in it"),
-        ("- a", "tokens.yaml has no block 'oauth2' with anything in it"),
+        ("", "tokens.yaml has no providers under the key 'oauth2'"),
+        ("oauth: {}", "tokens.yaml has no providers under the key 'oauth2'"),
+        ("- a", "tokens.yaml has no providers under the key 'oauth2'"),
         ("oauth2: [", "tokens.yaml is not YAML (line 1): expected the node content"),
         ("oauth2:\n  a: *hunter2", "tokens.yaml is not YAML (line 2): found undefined alias ..."),
         ("oauth2: !!python/object:os.system {}", "tokens.yaml is not YAML (line 1): could not"),
@@ -160,14 +160,14 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         (
             {"provider_type": None, "provider_typ": "generic", "scope": {"read": None}},
             [
-                "provider_typ is not a key of a provider. Did you mean 'provider_type'?",
+                ": unknown key 'provider_typ' for a provider. Did you mean 'provider_type'?",
                 "provider_type is missing: it must be 'azure' or 'generic'",
                 "scope must be a string or a list of strings, not dict",
             ],
         ),
-        ({"tenant_id": "t"}, ["tenant_id is a key of provider_type 'azure' only"]),
+        ({"tenant_id": "t"}, [": key 'tenant_id' is only valid for provider_type 'azure'"]),
         ({"client_id": None}, ["client_id has no value"]),
-        ({"scopes": [None]}, ["scopes must contain only strings, not NoneType"]),
+        ({"scope": [None]}, ["scope must contain only strings, not NoneType"]),
         ({"retry": {"attempts": 0}}, ["retry.attempts must be greater than or equal to 1"]),
         (
             {"retry": {"total_seconds": float("inf")}},
@@ -175,8 +175,8 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         ),
         ({"total_timeout": 0}, ["total_timeout must be greater than 0"]),
         ({"read_timeout": 1e300}, ["read_timeout must be a number of seconds, more than 0"]),
-        ({"refresh_buffer_seconds": -1}, ["refresh_buffer_seconds must be greater than or equal"]),
-        ({"verify": "none.pem"}, ["verify names a file of CA certificates that is not there"]),
+        ({"buffer_seconds": -1}, ["buffer_seconds must be greater than or equal"]),
+        ({"verify": "none.pem"}, ["verify names a file of CA certificates that does not exist"]),
         ({"form_encode_credentials": "perhaps"}, ["form_encode_credentials must be true or false"]),
         (
             {"client_id": "a:b", "form_encode_credentials": "${NOT_SET:-false}"},
@@ -186,7 +186,10 @@ def test_a_secret_file_that_can_be_none(write, value, words):
             {"client_id": "${NOT_SET}${NOR_THIS}"},
             ["client_id needs the environment variable NOT_SET, which is not set and the env"],
         ),
-        ({"client_id": "${A:-${B:-c}}"}, ["client_id has a ${ that begins no ${NAME} or"]),
+        (
+            {"client_id": "${A:-${B:-c}}"},
+            ["client_id contains an invalid variable reference"],
+        ),
     ],
 )
 def test_single_mistakes(changes, problems):
@@ -202,7 +205,8 @@ def test_single_mistakes(changes, problems):
     found = mistakes({"oauth2": (block,)})
     assert len(found) == len(problems)
     for line, words in zip(found, problems, strict=True):
-        assert line.startswith(f"configuration: oauth2[0].{words}")
+        separator = "" if words.startswith(":") else "."
+        assert line.startswith(f"configuration: oauth2[0]{separator}{words}")
 
 
 BROKEN = """\
@@ -226,14 +230,14 @@ oauth2:
 """
 
 BROKEN_LINES = """\
-tokens.yaml, line 5: oauth2[0].client_id is there twice
+tokens.yaml, line 5: oauth2[0]: duplicate key 'client_id'
 tokens.yaml, line 7: oauth2[0].token_url must be https:// unless the host is loopback: it carries\
  a secret
 tokens.yaml, line 8: oauth2[1].client_id is missing
-tokens.yaml, line 8: oauth2[1].provider_name 'one' is taken already
+tokens.yaml, line 8: oauth2[1]: duplicate provider_name 'one'
 tokens.yaml, line 10: oauth2[1].client_secret needs the environment variable NOT_SET, which is not\
  set
-tokens.yaml, line 11: oauth2[1].retry.attempts is there twice
+tokens.yaml, line 11: oauth2[1].retry: duplicate key 'attempts'
 tokens.yaml, line 11: oauth2[1].retry.attempts must be greater than or equal to 1
 """
 

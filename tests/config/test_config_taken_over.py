@@ -188,7 +188,7 @@ def test_a_name_taken_by_hand(source, keeper):
     keeper.add_provider(Provider(Recipe("other", "by hand")))
     source.says(Recipe("api", "second"), Recipe("other"))
     for _ in range(2):
-        with pytest.raises(InvalidConfigurationError, match="'other' is taken"):
+        with pytest.raises(InvalidConfigurationError, match="duplicate provider name 'other'"):
             keeper.reload()
         assert keeper.get_token("api") == "first-1"
         assert keeper.get_token("other") == "by hand-1"

@@ -79,7 +79,7 @@ def test_timeouts(entra, block, kind, timeouts, words):
         ("azure", {"tenant_id": "unknown.example.com"}, "invalid_tenant"),
         ("azure", {"client_id": "an-application-that-is-gone"}, "unauthorized_client"),
         ("azure", {"client_secret": "${WRONG}"}, "invalid_client"),
-        ("azure", {"scopes": ["https://graph.microsoft.com/read"]}, "invalid_scope"),
+        ("azure", {"scope": ["https://graph.microsoft.com/read"]}, "invalid_scope"),
         ("generic", {"scope": "https://graph.microsoft.com/read"}, "invalid_scope"),
         ("generic", {"token_url": "/elsewhere"}, None),
     ],

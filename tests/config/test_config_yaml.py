@@ -81,7 +81,7 @@ def test_how_files_begin_and_end(write, bytes_):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("oauth2: {}\noauth2: {}", ", line 2: oauth2 is there twice"),
+        ("oauth2: {}\noauth2: {}", ", line 2: duplicate key 'oauth2'"),
         ("oauth2:\n  - &a [*a]", " is not YAML (line 2): an alias refers to itself"),
         ("oauth2:\n  n: !!int hunter2", " is not YAML (line 2): a value is no int"),
         ("oauth2:\n  n: 2024-99-99", " is not YAML (line 2): a value is no timestamp"),
@@ -91,9 +91,12 @@ def test_how_files_begin_and_end(write, bytes_):
         ("oauth2: " + 5000 * "[", " is nested too deeply"),
         (
             "oauth: {}",
-            " has no block 'oauth2' with anything in it: is it what stands under 'oauth'?",
+            " has no providers under the key 'oauth2'. Is the key 'oauth' meant?",
         ),
-        ("a: 1\nOAuth2: {}", " has no block 'oauth2' with anything in it: is it what stands under"),
+        (
+            "a: 1\nOAuth2: {}",
+            " has no providers under the key 'oauth2'. Is the key",
+        ),
     ],
 )
 def test_what_goes_wrong(write, text, words):
@@ -105,7 +108,7 @@ def test_a_key_that_is_no_string(write):
     """A key that YAML takes for a number is one that nobody knows, with its line."""
     with pytest.raises(InvalidConfigurationError) as raised:
         TokenKeeper.from_config(write("oauth2:\n  - provider_type: azure\n    1: x\n"))
-    assert "tokens.yaml, line 3: oauth2[0].1 is not a key of provider_type 'azure'" in (
+    assert "tokens.yaml, line 3: oauth2[0]: unknown key '1' for provider_type 'azure'" in (
         raised.value.problems
     )
 
@@ -114,7 +117,7 @@ def test_a_key_that_is_no_string(write):
 def test_what_is_no_configuration(source):
     """What is neither a path nor a mapping, such as a variable that is not set, is our error."""
     assert mistake(source).startswith(
-        "a configuration is the path of a file, or a mapping, and not"
+        "a configuration must be the path of a file or a mapping, not"
     )
 
 

@@ -1,14 +1,16 @@
-"""Every code block of the README, of the documentation and of docstrings, run as it is printed.
+"""Every code block of the README, the documentation and the docstrings works as printed.
 
-- Python with a ``def test_`` is a test file: pytest runs it, with our plugin.
-- Other Python runs in a fresh interpreter, where a warning is an error. The servers that it names
-  are stood in for by ``tests/servers/examples.py``.
-- Python in a docstring runs with the names that its readers have: the public ones, and a keeper.
-- YAML with a key ``oauth2`` is a configuration. Secrets below ``/run/secrets/`` are there.
-- Other YAML and TOML can be read. A language that is not named here needs a rule of its own.
-- Each ``tokenkeeper`` command, in a shell block or in a sentence, exists with its options; each
-  extra that is installed and each environment of tox is there. The commands of the migration page
-  are run, and so are those of the tutorial that need no server but ours.
+- A block below a link to a file of ``docs/examples`` is that file, word for word. The tests in
+  ``test_examples.py`` run it.
+- Python with a ``def test_`` is a test file: pytest runs it with our plugin.
+- Other Python runs in a fresh interpreter with warnings as errors. ``tests/servers/examples.py``
+  replaces the servers that it names.
+- Python in a docstring runs with the public names and a keeper.
+- YAML with a key ``oauth2`` is a valid configuration. Secrets below ``/run/secrets/`` exist.
+- Other YAML and TOML can be parsed. A new language needs a rule here.
+- Each ``tokenkeeper`` command, in a shell block or in a sentence, exists with its options. So do
+  the extras and the tox environments. The commands of the migration page run, and so do those of
+  the tutorial that need no server but ours.
 """
 
 import os
@@ -31,6 +33,7 @@ import yaml
 import tokenkeeper
 from tokenkeeper import TokenKeeper
 from tokenkeeper.cli.group import cli
+from tokenkeeper.testing import LoopbackAuthorizationServer
 from tokenkeeper.testing.__main__ import PORT, parser
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,13 +48,17 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DIRECTIVE = re.compile(r"^```\{[\w-]+\}\n.*?^```$", re.MULTILINE | re.DOTALL)
 
 
+LINK_TO_EXAMPLE = re.compile(r"\]\(\.\./(examples/[\w./-]+)\)[^\n]*\n\n\Z")
+
+
 @dataclass
 class Block:
-    """A block of code, and where it stands."""
+    """A block of code, its place, and the example file that it shows, if any."""
 
     place: str
     language: str
     code: str
+    file: str | None = None
 
     def __str__(self):
         return self.place
@@ -61,11 +68,17 @@ def line_of(text, position):
     return text.count("\n", 0, position) + 1
 
 
-BLOCKS = [
-    Block(f"{page.relative_to(ROOT)}:{line_of(text, match.start())}", *match.groups())
-    for page, text in PAGES.items()
-    for match in BLOCK.finditer(text)
-]
+def blocks_of(page, text):
+    """Yield the blocks of a page."""
+    for match in BLOCK.finditer(text):
+        link = LINK_TO_EXAMPLE.search(text, max(0, match.start() - 300), match.start())
+        place = f"{page.relative_to(ROOT)}:{line_of(text, match.start())}"
+        yield Block(place, *match.groups(), file=link and link[1])
+
+
+ALL_BLOCKS = [block for page, text in PAGES.items() for block in blocks_of(page, text)]
+EXAMPLES = [block for block in ALL_BLOCKS if block.file]
+BLOCKS = [block for block in ALL_BLOCKS if not block.file]
 
 
 def written_in(language):
@@ -73,9 +86,16 @@ def written_in(language):
     return pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == language], ids=str)
 
 
-def test_every_block_is_looked_at():
-    """Each block of each page is found, and has a language that there is a rule for."""
+@pytest.mark.parametrize("block", EXAMPLES, ids=str)
+def test_examples_are_shown_as_they_are(block):
+    """A block below a link to an example file has the text of that file."""
+    assert block.code == (ROOT / "docs" / block.file).read_text(encoding="utf-8")
+
+
+def test_every_block_is_covered():
+    """Each block of each page is found, and its language has a rule."""
     assert len(BLOCKS) > 20
+    assert len(EXAMPLES) > 20
     assert len(DOCSTRINGS) > 5
     assert {block.language for block in BLOCKS} <= {"python", "sh", "text", "toml", "yaml"}
     for page, text in PAGES.items():
@@ -99,9 +119,35 @@ def run(command, folder):
     return done.stdout
 
 
+README = ROOT / "README.md"
+README_BLOCKS = [block for block in BLOCKS if block.place.startswith("README")]
+
+
+def test_readme(tmp_path, monkeypatch):
+    """The first examples of the README print what it shows, with the variables that it names."""
+    sync, front, shown = README_BLOCKS[1:4]
+    exports = re.findall(r"(OAUTH2_\w+)=(?:'([^']*)'|(\S+))", PAGES[README])
+    with LoopbackAuthorizationServer() as server:
+        own_port = server.issuer.rpartition(":")[2]  # other tests may run on this machine
+        for name, quoted, plain in exports:
+            monkeypatch.setenv(name, (quoted or plain).replace(str(PORT), own_port))
+        printed = ""
+        for block in (sync, front):
+            code = ["-W", "error", "-c", block.code.replace(str(PORT), own_port)]
+            done = subprocess.run(
+                [sys.executable, *code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+            )
+            assert done.returncode == 0, done.stderr
+            printed += done.stdout
+    token = re.compile(r"(?<=Bearer )[\w-]{32}")
+    assert token.sub("", printed) == token.sub("", shown.code)
+
+
 @written_in("python")
 def test_python(block, tmp_path):
     """An example runs as it is printed."""
+    if block in README_BLOCKS:
+        return  # test_readme runs it, on the server that it names
     if "def test_" in block.code:
         (tmp_path / "test_example.py").write_text(block.code)
         plugins = ["-p", "tokenkeeper.testing.plugin", "-p", "no:cacheprovider"]

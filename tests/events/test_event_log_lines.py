@@ -74,8 +74,8 @@ class TestLogLines:
         keeper.close()
         assert sum(each.levelname == "WARNING" for each in caplog.records) == 1
         assert record.getMessage() == (
-            "provider 'api': an API refuses freshly granted tokens (4 in a row): for 30 s its "
-            "refusals cause no token request"
+            "provider 'api': an API rejects newly granted tokens (4 in a row). For 30 s, its "
+            "rejections cause no token request"
         )
         assert (record.event_name, record.tokens) == ("TokenRejected", 4)
         assert record.pause_seconds == 30.0

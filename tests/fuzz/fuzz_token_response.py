@@ -1,4 +1,4 @@
-"""Searches, guided by coverage, for bytes from a token endpoint that break its reader."""
+"""A coverage-guided search for answers of a token endpoint that break the parser."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ atheris.enabled_hooks.add("RegEx")
 
 
 def read_one(data):
-    """Read one answer; whatever else than a good token or a good error comes is a finding."""
+    """Parse one answer. Anything but a valid token or a valid error is a finding."""
     check(read_case(data))
 
 

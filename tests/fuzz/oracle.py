@@ -1,4 +1,4 @@
-"""What may come of any answer of a token endpoint, by the RFCs and not by the code under test."""
+"""The rules for the result of parsing any answer, taken from the RFCs and not from the code."""
 
 import json
 import math
@@ -23,12 +23,12 @@ SCOPE_CHAR = VSCHAR - {'"', "\\"}  # RFC 6749 §3.3, without the space
 
 
 def fits_header(text):
-    """Return whether *text* may stand behind ``Authorization: Bearer``."""
+    """Return whether *text* may follow ``Authorization: Bearer``."""
     return bool(text) and set(text) <= VSCHAR
 
 
 def is_scope(text):
-    """Say whether *text* is scope-tokens with spaces between them."""
+    """Return whether *text* consists of scope-tokens with spaces between them."""
     return bool(text) and text == text.strip(" ") and set(text) <= SCOPE_CHAR | {" "}
 
 
@@ -42,9 +42,9 @@ def read_case(data):
 
 
 def check(answer, expected=EXPECTED):
-    """Read *answer*; anything but a good token or a good error of ours is an AssertionError.
+    """Parse *answer*, and fail unless the result is a valid token or a valid error.
 
-    Returns the token, or ``None`` where it was refused.
+    Returns the token, or ``None`` for an error.
     """
     try:
         token = parse_token_response(answer, expected)
@@ -56,7 +56,7 @@ def check(answer, expected=EXPECTED):
 
 
 def check_error(error, answer, expected):
-    """An error is one line that names the provider and shows no secret, and is ours alone."""
+    """An error is one line that names the provider and shows no secret, and it has no cause."""
     assert type(error) is TokenAcquisitionError
     assert error.__cause__ is None
     assert error.__context__ is None
@@ -72,7 +72,7 @@ def check_error(error, answer, expected):
 
 
 def check_token(token, answer, expected):
-    """A token is in the body, fits into a header, and has an expiry counted from the request."""
+    """A token is in the body, fits into a header, and expires counted from the request."""
     assert 200 <= answer.status < 300
     assert fits_header(token.access_token)
     assert token.token_type.lower() == "bearer"
@@ -97,9 +97,9 @@ def check_token(token, answer, expected):
 
 
 def _pairs_in(answer):
-    """Return the members of a body that was taken, those that occur twice as well.
+    """Return the members of an accepted body, duplicates included.
 
-    ``None`` if it is nested too deeply for the one that asks.
+    ``None`` if it is nested too deeply for this function.
     """
     body = answer.body
     encoding = json.detect_encoding(body)
@@ -110,11 +110,11 @@ def _pairs_in(answer):
             pass
         except RecursionError:
             return None
-    raise AssertionError("a token out of a body that is not JSON")
+    raise AssertionError("a token from a body that is not JSON")
 
 
 def _tokens_in(answer):
-    """Yield what a body that was refused holds of tokens, if they are long enough to be told."""
+    """Yield the tokens in a rejected body that are too long to occur in a message by chance."""
     try:
         content = json.loads(answer.body.decode("utf-8-sig"))
     except (ValueError, RecursionError):

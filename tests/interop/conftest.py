@@ -1,4 +1,4 @@
-"""What all servers are tested with: keepers whose every token is presented to the API at once.
+"""Fixtures for all servers: keepers whose tokens are presented to the API immediately.
 
 Each server's own ``conftest.py`` has the fixture ``server``, whose ``call(token)`` does that.
 """
@@ -13,13 +13,13 @@ from tokenkeeper import GenericOAuth2Provider
 
 @pytest.fixture
 def kit():
-    """Return what crowds are made of."""
+    """Return the module with watched keepers and helpers for many callers."""
     return watched
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
-    """Let no proxy, CA or authority of the machine stand between us and loopback."""
+    """Remove the machine's settings for proxies, CAs and authorities."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -28,7 +28,7 @@ def plain_environment(monkeypatch):
 
 @pytest.fixture
 def make_provider(server):
-    """Make providers for a client: options of ``OAuth2Config`` first, the provider's by name."""
+    """Return a function that makes a provider for a client of the server."""
 
     def make(name="api", client_id="worker", *, config=None, **options):
         registration = server.config(name, client_id, **(config or {}))
@@ -39,7 +39,7 @@ def make_provider(server):
 
 @pytest.fixture
 def watch(server):
-    """Return what notes every refused token, and fails the test in the end if there was one."""
+    """Return a watch that fails the test at its end if the API rejected a token."""
     watch = watched.Watch(server)
     yield watch
     watch.assert_flawless()
@@ -47,7 +47,7 @@ def watch(server):
 
 @pytest.fixture
 def make_keeper(watch):
-    """Make watched keepers that are closed in the end."""
+    """Return a function that makes watched keepers, which are closed at the end."""
     with ExitStack() as stack:
 
         def make(*providers, **options):

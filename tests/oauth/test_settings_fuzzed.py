@@ -12,7 +12,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from tokenkeeper import AzureADProvider, InvalidConfigurationError, OAuth2Config, TokenKeeper
-from tokenkeeper.config.environment import client_from_environment
+from tokenkeeper.config.environment import spec_from_environment
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.transport import checked_seconds
 
@@ -180,7 +180,7 @@ def test_any_environment(name, environment, secret, which):
     """``tokenkeeper get`` creates a provider or reports what is wrong, without showing a secret."""
     if which:
         environment = {**environment, which: secret}
-    client, refused = made(client_from_environment, name, environment)
+    client, refused = made(spec_from_environment, name, environment)
     if refused:
         shown = str(refused) + repr(vars(refused))
     else:

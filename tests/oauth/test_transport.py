@@ -115,25 +115,6 @@ class TestSession:
         sessions.give_back(second)
         assert sessions.our_session() is second
 
-    def test_what_is_remembered_has_an_end(self, monkeypatch):
-        """Proxies are looked up once for each URL, and the cache is bounded."""
-        monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
-        monkeypatch.setattr(sessions, "MOST_SETTINGS", 3)
-        session = sessions._Session()
-
-        def settings(number):
-            url = f"https://id.example.com/{number}?never=looked-at"
-            return session.merge_environment_settings(url, {}, True, None, None)
-
-        first = settings(0)
-        assert first["proxies"]["https"] == "http://proxy.example.com:3128"
-        assert settings(0) is first
-        for number in range(10):
-            settings(number)
-            assert len(session._settings) <= 3
-        monkeypatch.delenv("HTTPS_PROXY")
-        assert "https" not in settings(0)["proxies"]
-
     def test_a_crowd_of_requests(self, make_transport, make_server, caplog):
         """Many concurrent requests to one host keep no connection, and log no warning."""
         count = 24

@@ -252,8 +252,8 @@ class TestConfiguration:
             ("tenant_id", "a/b"),
             ("tenant_id", "a b"),
             ("provider_name", ""),
-            ("scopes", ["a b"]),
-            ("scopes", 7),
+            ("scope", ["a b"]),
+            ("scope", 7),
             ("authority", "http://login.microsoftonline.com"),
             ("authority", "http://localhost:1"),
             ("authority", "https://login.microsoftonline.com/tenant"),
@@ -295,7 +295,7 @@ class TestConfiguration:
         """The authority is a login host; the default scope matches its cloud."""
         provider = AzureADProvider("graph", "id", SECRET, TENANT, authority=authority)
         assert repr(provider) == f"<AzureADProvider 'graph' at {where}/{TENANT}>"
-        assert provider._scopes == [scope]
+        assert provider._scope == scope
 
     def test_authority_by_the_environment(self, monkeypatch):
         """Without an argument AZURE_AUTHORITY_HOST applies."""
@@ -304,7 +304,7 @@ class TestConfiguration:
 
     def test_given_scopes(self, make, entra):
         """The given scopes are requested."""
-        make(scopes="api://mine/.default").acquire_token()
+        make(scope="api://mine/.default").acquire_token()
         assert entra.requests[0]["scope"] == "api://mine/.default"
 
     def test_known_clouds_only_are_looked_up(self, make, entra):

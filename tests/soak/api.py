@@ -1,4 +1,4 @@
-"""Presents tokens to the server's API, which says what it thinks of them."""
+"""Presents tokens to the server's API, which returns a verdict on each."""
 
 import http.client
 import json
@@ -9,12 +9,12 @@ TIMEOUT_SECONDS = 30.0
 LONGEST_QUEUE = 2000
 
 IN_ORDER = ("good", "ended on its way", "revoked")
-"""Whoever revokes a token at the server tells the keeper a moment later. From then on the judges
-watch for it, and until then nobody can know."""
+"""Verdicts that are no fault of the keeper. A revoked token is reported to the keeper a moment
+after its revocation; until then the keeper can't know. From then on the judges watch for it."""
 
 
 class Api:
-    """One connection. For one thread at a time."""
+    """One connection to the server, for one thread at a time."""
 
     def __init__(self, about):
         self._connection = http.client.HTTPConnection(
@@ -22,16 +22,16 @@ class Api:
         )
 
     def verdict(self, token, handed_out):
-        """Return what the server says of *token*, handed out at that moment."""
+        """Return the server's verdict on *token*, which was handed out at that moment."""
         headers = {"Authorization": f"Bearer {token}", "Handed-Out": f"{handed_out:.6f}"}
         return self._ask("GET", "/api", None, headers)["verdict"]
 
     def revoke(self, token):
-        """Have the server take *token* no more."""
+        """Revoke *token* at the server."""
         self._ask("POST", "/revoke", token)
 
     def books(self):
-        """Return all that the server has lived through."""
+        """Return everything that the server has counted."""
         return self._ask("GET", "/books")
 
     def _ask(self, method, path, body=None, headers=()):
@@ -43,10 +43,10 @@ class Api:
 
 
 class Presenter:
-    """A thread that presents what others hand it, so that nobody waits for the API.
+    """A thread that presents tokens, so that no caller waits for the API.
 
-    :ivar refused: the tokens that the server did not take, with its verdict.
-    :ivar left_out: how many were not presented because too many waited.
+    :ivar refused: the tokens that the server rejected, with its verdict.
+    :ivar left_out: how many were not presented because the queue was full.
     """
 
     def __init__(self, about):
@@ -76,6 +76,6 @@ class Presenter:
         self._api.close()
 
     def stop(self):
-        """Present what still waits, and end."""
+        """Present what is still in the queue, and stop."""
         self._queue.put(None)
         self._thread.join(TIMEOUT_SECONDS)

@@ -1,4 +1,4 @@
-"""What all callers of a process know of the tokens, and how each of them judges what it gets."""
+"""What the callers of a process know about the tokens, and how they judge what they get."""
 
 import math
 from typing import NamedTuple
@@ -10,9 +10,9 @@ from tokenkeeper import OAuth2Error
 
 
 class Known(NamedTuple):
-    """A token that somebody was handed.
+    """A token that a caller got.
 
-    :ivar usable_until: up to here the keeper has no reason to let anybody wait, unless the wall
+    :ivar usable_until: until then the keeper has no reason to make a caller wait, unless the wall
         clock is set forward after the token's request was sent.
     """
 
@@ -23,19 +23,20 @@ class Known(NamedTuple):
     clock: SteppedWall
 
     def was_usable(self, moment):
-        """Return whether the keeper had no reason to let anybody wait up to *moment*."""
+        """Return whether the keeper had no reason to make a caller wait up to *moment*."""
         return moment < self.usable_until and not self.clock.was_set_forward(
             self.sent - SLACK_SECONDS, moment
         )
 
 
 class Board:
-    """Which tokens were seen, and which must not be seen again. One for each process.
+    """The tokens that were seen, and those that must not be seen again. One for each process.
 
-    Everything is published by single assignments: it may be forked at any moment.
+    Everything is published in single assignments, because the process may fork at any moment.
 
     :param watches: by provider name.
-    :param present: called with a token and when it was handed out, for the server to validate.
+    :param present: called with a token and the time when it was handed out, to have the server
+        validate it.
     """
 
     def __init__(self, watches, present):
@@ -45,14 +46,14 @@ class Board:
         self.banned = {}  # token -> when it was refused or forgotten
 
     def ban(self, token):
-        """Say that whoever asks from now on must not get *token*."""
+        """Expect that no call that begins from now on returns *token*."""
         self.banned[token] = boot()
 
     def learn(self, name, token, truth):
-        """Make known that the keeper holds *token*."""
+        """Note that the keeper has *token*."""
         watch, usable = self.watches[name], -math.inf
         if watch.steady and token in watch.sent:
-            # It lives from the moment its request left, as far as its keeper can tell.
+            # To the keeper, its lifetime begins when its request was sent.
             usable = watch.sent[token] + use_seconds(watch.lifetime) - SLACK_SECONDS
         known = self.known.get(name)
         if known is None or known.usable_until < usable or known.ends < truth.ends:
@@ -61,9 +62,10 @@ class Board:
 
 
 class Judge:
-    """Judges call by call for one thread, which alone writes to *tally*.
+    """Judges each call of one thread, the only one that writes to *tally*.
 
-    :param sample: each so many-th token is presented to the server, and every new one.
+    :param sample: how many calls there are for each token that is presented to the server. New
+        tokens are always presented.
     """
 
     def __init__(self, board, tally, sample):
@@ -73,11 +75,11 @@ class Judge:
         self._calls = 0
 
     def knows(self, name):
-        """Return what is known of *name*'s token before a call."""
+        """Return the token of *name* that is known before a call."""
         return self._board.known.get(name)
 
     def took(self, known, began, ended):
-        """Note how long a call took, and whether there was a valid token all the time."""
+        """Note how long a call took; return whether a valid token existed all the time."""
         tally = self.tally
         tally.waits.note(ended - began)
         if known is None or not known.was_usable(ended):
@@ -86,21 +88,21 @@ class Judge:
         return True
 
     def got(self, name, known, token, began, ended):
-        """Judge a call that was handed *token*."""
+        """Judge a call that returned *token*."""
         self.took(known, began, ended)
         self._calls += 1
         is_news = known is None or token != known.token
         if is_news:
             truth = truth_of(token)
             if truth is None or truth.provider_name != name:
-                self.tally.accuse("a strange token", f"{name} got {token}")
+                self.tally.accuse("an unknown token", f"{name} got {token}")
                 return
             ends = truth.ends
             self._board.learn(name, token, truth)
         else:
             ends = known.ends
         if ends < began:
-            self.tally.accuse("a dead token", f"{token}, {began - ends:.3f} s after its end")
+            self.tally.accuse("an expired token", f"{token}, {began - ends:.3f} s after its expiry")
         elif ends < ended:
             self.tally.counts["in doubt"] += 1
         if self._board.banned and self._board.banned.get(token, began) < began:

@@ -1,4 +1,4 @@
-"""Forks while everything flies: children read, force, renew in their own background, and tell."""
+"""Forks at any moment: children read, force, renew in their own background, and report."""
 
 import asyncio
 import faulthandler
@@ -23,7 +23,7 @@ from soak.truth import boot, truth_of
 from tokenkeeper import OAuth2TokenManager
 
 GUARD_SECONDS = 45.0
-"""A child that lives longer hangs."""
+"""A child that lives longer is taken to hang."""
 
 THREADS, TASKS = 3, 20
 PAUSE_SECONDS = 0.02
@@ -32,9 +32,9 @@ PRESENTED = 40
 
 
 class Nursery(Loop):
-    """Forks a child now and then, and listens to what the earlier ones have to tell.
+    """Forks a child now and then, and collects the reports of earlier ones.
 
-    :param life_seconds: how long a child goes on reading.
+    :param life_seconds: how long a child reads.
     """
 
     def __init__(self, keeper, board, names, about, clock, *, every, life_seconds, seed):
@@ -63,12 +63,12 @@ class Nursery(Loop):
         self._listen(0.0)
 
     def finish(self):
-        """Wait for all children. A child that hangs ends itself."""
+        """Wait for all children. A child that hangs kills itself."""
         while self._alive:
             self._listen(GUARD_SECONDS)
 
     def _listen(self, timeout):
-        """Hear those out that have something to tell."""
+        """Read the reports of the children that have finished."""
         ready, _, _ = select.select([reader for *_, reader in self._alive], [], [], timeout)
         for child in [child for child in self._alive if child[2] in ready]:
             self._alive.remove(child)
@@ -77,17 +77,17 @@ class Nursery(Loop):
                 report = pipe.read()
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             try:
-                told = json.loads(report)
+                outcome = json.loads(report)
             except ValueError:
-                told = {"problem": f"it said {report[-2000:]!r}"}
-            if code != 0 or "problem" in told:
-                self.failures.append(f"child {number} ended with {code}: {told.get('problem')}")
+                outcome = {"problem": f"it wrote {report[-2000:]!r}"}
+            if code != 0 or "problem" in outcome:
+                self.failures.append(f"child {number} exited with {code}: {outcome.get('problem')}")
                 continue
             self.reported += 1
-            self.tally.add(told["tally"])
-            self.books.update(told["books"])
-            self.done.update(told["done"])
-            self.examples += [f"child {number}: {example}" for example in told["examples"]]
+            self.tally.add(outcome["tally"])
+            self.books.update(outcome["books"])
+            self.done.update(outcome["done"])
+            self.examples += [f"child {number}: {example}" for example in outcome["examples"]]
 
     # ---- in the child
 
@@ -96,13 +96,13 @@ class Nursery(Loop):
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(int(GUARD_SECONDS) + 10)
-            # Shows where it hangs, whatever state its locks are in.
+            # Shows where the child hangs, in whatever state its locks are.
             faulthandler.dump_traceback_later(GUARD_SECONDS, exit=True, file=sys.__stderr__)
             try:
-                told = _Child(self).life()
-            except Exception:  # noqa: BLE001 - whatever it is, the parent is told
-                told = {"problem": traceback.format_exc()}
-            report = json.dumps(told).encode()
+                outcome = _Child(self).life()
+            except Exception:  # noqa: BLE001 - whatever it is, it is reported to the parent
+                outcome = {"problem": traceback.format_exc()}
+            report = json.dumps(outcome).encode()
             while report:
                 report = report[os.write(writer, report) :]
             code = 0
@@ -137,7 +137,7 @@ class _Child:
         return Judge(self._board, self._tallies[-1], sample=50)
 
     def life(self):
-        """Live it, and return what to tell the parent."""
+        """Do everything that a child does, and return the report for the parent."""
         if self._number % 4 == 0:
             self._nursery._clock.step(-7200.0)
         self._read_all()
@@ -169,8 +169,8 @@ class _Child:
             for name, watch in self._board.watches.items()
             for example in watch.examples
         ]
-        told = {"tally": tally.as_dict(), "books": books, "done": self._done}
-        return {**told, "examples": examples}
+        outcome = {"tally": tally.as_dict(), "books": books, "done": self._done}
+        return {**outcome, "examples": examples}
 
     def _books(self):
         books = Counter()
@@ -182,12 +182,12 @@ class _Child:
         return books
 
     def _read_all(self):
-        """Read every token that the parent held, before anything else."""
+        """Read every token that the parent had, before anything else."""
         judge = self._judge()
         for name in self._nursery._names:
             known, began = judge.knows(name), boot()
             if known is None or began >= known.usable_until:
-                continue  # that one would have to be fetched
+                continue  # it would have to be requested
             try:
                 token = self._keeper.get_token(name)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is judged

@@ -7,9 +7,9 @@ REMEMBERED = 16
 
 
 class SteppedWall(SystemClock):
-    """The machine's clocks, with a wall clock that somebody sets.
+    """The machine's clocks, with a wall clock that can be set.
 
-    :ivar steps: how often.
+    :ivar steps: how often it was set.
     """
 
     def __init__(self):
@@ -22,7 +22,7 @@ class SteppedWall(SystemClock):
         return SYSTEM_CLOCK.time() + self.offset
 
     def step(self, seconds):
-        """Set the wall clock forward, or back."""
+        """Set the wall clock forward, or back if *seconds* is negative."""
         began = boot()
         self.offset += seconds
         moment = (began, boot())
@@ -32,13 +32,13 @@ class SteppedWall(SystemClock):
         self.steps += 1
 
     def was_stepped(self, since, until):
-        """Say whether it was set between these two moments."""
+        """Return whether the wall clock was set between these two moments."""
         return _any_between(self._moments, since, until)
 
     def was_set_forward(self, since, until):
-        """Return whether it was set forward between these two moments.
+        """Return whether the wall clock was set forward between these two moments.
 
-        That looks like a machine that was paused, so a keeper no longer trusts older tokens.
+        To a keeper that looks like a paused machine, so it no longer trusts older tokens.
         """
         return _any_between(self._forward, since, until)
 

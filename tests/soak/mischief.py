@@ -1,6 +1,6 @@
-"""What disturbs the peace: tokens forced, refused and forgotten, and a wall clock that jumps.
+"""Disturbances: tokens are forced, refused and cleared, and the wall clock jumps.
 
-A third thread only naps and looks at the clock, to see what the machine does to everybody.
+A control thread only sleeps and reads the clock, to measure how late the machine wakes threads.
 """
 
 import random
@@ -12,15 +12,15 @@ from soak.board import Judge
 from soak.tally import Tally, Waits
 from soak.truth import boot, truth_of
 
-PATIENCE_SECONDS = 2.5
-"""An outage may last longer, and there is more mischief to be done."""
+CALL_SECONDS = 2.5
+"""The timeout of a call. An outage may last longer, but the next disturbance should not wait."""
 
 HOUR = 3600.0
 BANNED_AT_MOST = 200
 
 
 class Loop:
-    """A thread that does ``act()`` again and again until it is told to stop."""
+    """A thread that calls ``act()`` again and again until it is stopped."""
 
     def __init__(self, name, pause):
         self.problem = None
@@ -39,17 +39,17 @@ class Loop:
             self.problem = f"{type(self).__name__}: {traceback.format_exc()}"
 
     def stop(self, guard_seconds):
-        """Let it finish what it does; say whether it did."""
+        """Let it finish its current action; return whether it did."""
         self._stop.set()
         self._thread.join(guard_seconds)
         return not self._thread.is_alive()
 
 
 class Mischief(Loop):
-    """Disturbs providers of its own; others read the first two as well.
+    """Disturbs its own providers; other readers use the first two as well.
 
-    :param names: two that stay registered, then two that come and go.
-    :param remake: makes the provider of a name anew.
+    :param names: two that stay registered, then two that are removed and added again.
+    :param remake: creates the provider of a name again.
     """
 
     def __init__(self, keeper, board, names, remake, api, *, seed, pause):
@@ -71,8 +71,8 @@ class Mischief(Loop):
         names = self._visiting if what == self._replace else self._staying
         if what != self._clear:
             self._name = self._chance.choice(names)
-        # Cleared is what was refused last: tokens that are refused one after the other, and no
-        # sooner granted, are not renewed for a while, and readers would be given a revoked one.
+        # The provider that is cleared is the one whose token was refused last. Otherwise refusals
+        # in a row would pause its renewals, and readers would get a revoked token.
         what(self._name)
         self._turns.append(what)
         if len(self._board.banned) > BANNED_AT_MOST:
@@ -80,7 +80,7 @@ class Mischief(Loop):
             self._board.banned = dict(latest)
 
     def _get(self, name, call):
-        """Judge what *call* returns, and return it; ``None`` for an error."""
+        """Judge the token that *call* returns, and return it; ``None`` for an error."""
         began = boot()
         try:
             token = call()
@@ -91,7 +91,7 @@ class Mischief(Loop):
         return token
 
     def _current(self, name):
-        return self._get(name, lambda: self._keeper.get_token(name, timeout=PATIENCE_SECONDS))
+        return self._get(name, lambda: self._keeper.get_token(name, timeout=CALL_SECONDS))
 
     def _force(self, name):
         self.done["forced"] += 1
@@ -99,14 +99,14 @@ class Mischief(Loop):
         self._board.watches[name].ask()
         token = self._get(
             name,
-            lambda: self._keeper.get_token(name, force_refresh=True, timeout=PATIENCE_SECONDS),
+            lambda: self._keeper.get_token(name, force_refresh=True, timeout=CALL_SECONDS),
         )
         truth = truth_of(token)
         if truth is not None and truth.granted < began:
             self.tally.accuse("a forced token older than the call", token)
 
     def _refuse(self, name):
-        """Play the API that refuses a token, and a caller that does as the README says."""
+        """Act as an API that rejects a token, and as a caller that reports it to the keeper."""
         token = self._current(name)
         if token is None:
             return
@@ -116,7 +116,7 @@ class Mischief(Loop):
         self.done["refused"] += 1
         self._board.watches[name].ask()
         fresh = self._get(
-            name, lambda: self._keeper.renew_refused(name, token, timeout=PATIENCE_SECONDS)
+            name, lambda: self._keeper.renew_refused(name, token, timeout=CALL_SECONDS)
         )
         self._board.ban(token)
         if fresh == token:
@@ -145,7 +145,7 @@ class Mischief(Loop):
 
 
 class ClockSteps(Loop):
-    """Steps the wall clock by an hour: forth, back, back, forth, and so on."""
+    """Sets the wall clock by an hour: forward, back, back, forward, and so on."""
 
     def __init__(self, clock, pause):
         super().__init__("clock", pause)
@@ -156,7 +156,7 @@ class ClockSteps(Loop):
 
 
 class Control(Loop):
-    """Naps, and looks how much too late it wakes up: nothing of the library is in that."""
+    """Sleeps, and measures how late it wakes up, which doesn't depend on the library."""
 
     NAP_SECONDS = 0.002
 

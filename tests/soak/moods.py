@@ -1,4 +1,4 @@
-"""When the server fails, and how: shares of single requests, and outages that come in turn."""
+"""When the server fails, and how: shares of single requests, and outages in turn."""
 
 import random
 from dataclasses import asdict, dataclass
@@ -17,22 +17,22 @@ GARBAGE = {
     "type mac": (200, "application/json", '{"access_token": "bad~4", "token_type": "mac"}'),
     "twice": (200, "application/json", '{"access_token": "bad~5", "access_token": "bad~6"}'),
     "a list": (200, "application/json", '["bad~7"]'),
-    "cut body": None,  # fewer bytes than the head promised, then the end
+    "cut body": None,  # fewer bytes than Content-Length, then the connection is closed
 }
-"""What is no token, whatever it looks like: none of it may ever be handed out."""
+"""Answers without a usable token. Nothing of them may ever be handed out."""
 
 SLOW_SECONDS = (0.1, 0.3)
-"""No fault, but plenty of time for a clock to be stepped or a process to be forked."""
+"""Not a fault, but enough time for the clock to be set or the process to be forked."""
 
 
 @dataclass(frozen=True)
 class Moods:
-    """The plan of all faults. A value: the server and its callers have the same one.
+    """The plan of all faults. An immutable value that the server and its callers share.
 
-    :param sites: outages come to one site after the other; each provider lives at one.
+    :param sites: outages hit one site after the other; each provider uses one of them.
     :param calm: seconds between outages, with single faults only.
-    :param short: seconds of an outage shorter than a token's life.
-    :param long: seconds of one that no token outlives.
+    :param short: seconds of an outage that is shorter than a token's lifetime.
+    :param long: seconds of an outage that is longer.
     """
 
     seed: int = 1
@@ -48,7 +48,7 @@ class Moods:
     as_dict = asdict
 
     def outage_at(self, site, elapsed):
-        """Return ``(which, length, mode)`` of the outage at *site*; ``None`` in calm times."""
+        """Return ``(which, length, mode)`` of the outage at *site*; ``None`` between outages."""
         cycle = 2 * self.calm + self.short + self.long
         turn, within = divmod(elapsed - site * cycle / self.sites, cycle)
         if turn < 0:
@@ -61,7 +61,7 @@ class Moods:
         return None
 
     def draws(self, site):
-        """Return what draws the kind of fault and the details of one request after the other."""
+        """Return a function that draws the kind and the details of the next request's fault."""
         chance = random.Random(f"{self.seed} {site}")
         names = tuple(GARBAGE)
 

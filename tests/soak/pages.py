@@ -6,30 +6,30 @@ RESOURCES = ("", "memory", "threads (ours)", "file descriptors", "objects")
 
 HEAD = """\
 {threads} threads, {tasks} asyncio tasks and {trio_tasks} trio tasks get tokens from one keeper for
-{seconds:.0f} seconds, and judge each. There are {providers} providers, {own} of them written with
-`async def`, with tokens of {lifetime:g} seconds. The authorization server is a process of its own;
-it answers {errors:.0%} of the requests with 5xx, stalls in {stalls:.0%}, sends garbage in
-{garbage:.0%}, and is out for {short:g} and for {long:g} seconds in turn, at one of its {sites}
-sites after the other. Meanwhile the wall clock jumps by an hour every {step_every:g} s, a child is
-forked every {fork_every:g} s and lives on with the tokens for a while, and a thread forces,
-refuses, clears and removes tokens of four further providers. This page is written by
+{seconds:.0f} seconds and check each. There are {providers} providers, {own} of them written with
+`async def`. Their tokens expire after {lifetime:g} seconds. The authorization server is a separate
+process. It answers {errors:.0%} of the requests with 5xx, stalls in {stalls:.0%}, sends garbage in
+{garbage:.0%}, and has outages of {short:g} and {long:g} seconds in turn, at one of its {sites}
+sites after the other. Meanwhile the wall clock is set by an hour every {step_every:g} s, a child
+is forked every {fork_every:g} s and uses the tokens for a while, and a thread forces, refuses,
+clears and removes tokens of four further providers. This page is written by
 """
 
 RULES = """\
-Each token says when it ends, on a clock that all processes of the machine share. A token is dead
-if it had ended before the call that returned it began. A valid token existed if somebody had been
-handed it before the call began, and it could be used to the end of the call. A request is needless
-if it overlaps another one of its provider in one process, or leaves before the token granted last
-is due, with nobody having asked for it; requests that fail fulfil no need and are not counted as
-extra ones. A wall clock that jumps forward looks like a machine that was paused, so a keeper
-renews what it holds; what follows from that is neither needless nor an error with a valid token.
-Clocks are read right before and after each call, and nothing is subtracted: what the machine takes
-from everybody stands beside it.
+Each token contains its expiry, on a clock that all processes of the machine share. A token counts
+as expired if it had expired before the call that returned it began. A valid token existed if a
+caller had got it before the call began, and it remained usable until the call returned. A request
+is needless if it overlaps another request of its provider in one process, or if it is sent before
+the previous token is due although no caller forced it. Failed requests fulfil no need and are not
+counted as extra. A wall clock that is set forward looks like a paused machine, so a keeper renews
+its tokens. The consequences of that count neither as needless nor as errors with a valid token.
+Clocks are read immediately before and after each call, and nothing is subtracted. The table also
+shows how long the machine itself held up the threads.
 """
 
 
 def as_text(report):
-    """Return it for a terminal."""
+    """Return the report for a terminal."""
     lines = []
     for title, rows in report.tables():
         width = max(len(what) for what, _ in rows)
@@ -44,7 +44,7 @@ def as_text(report):
 
 
 def as_markdown(report, sizes, command):
-    """Return it as a page."""
+    """Return the report as a page in Markdown."""
     from benchmarks.machine import description
 
     facts = {**vars(sizes), **sizes.moods.as_dict(), "providers": sizes.generic + sizes.own}

@@ -1,4 +1,4 @@
-"""The whole soak: server, keeper, crowd, mischief, children and a clock that jumps, at once."""
+"""The whole soak: server, keeper, callers, disturbances, forks and clock changes, all at once."""
 
 import gc
 import json
@@ -23,19 +23,19 @@ from soak.watch import Watch
 from tokenkeeper import TokenKeeper
 
 GUARD_SECONDS = 60.0
-"""What hangs for so long hangs for ever."""
+"""A thread that does not stop in this time is taken to hang."""
 
 DISTURBED = ("staying-0", "staying-1", "visiting-2", "visiting-3")
-"""Providers whose tokens are forced, refused and forgotten; the last two come and go."""
+"""Providers whose tokens are forced, refused and cleared. The last two are removed and added."""
 
 COOLDOWN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything. The defaults are those of the long run.
+    """The dimensions of a soak. The defaults are those of the long run.
 
-    :ivar warm_seconds: the crowd runs so long before the first look at memory and threads.
+    :ivar warm_seconds: how long callers run before memory and threads are measured first.
     """
 
     seconds: float = 600.0
@@ -58,14 +58,14 @@ class Sizes:
 
     @classmethod
     def short(cls, seed=1):
-        """Return what takes a quarter of a minute."""
+        """Return sizes for a run of about 15 seconds."""
         moods = Moods(seed=seed, calm=2.0, short=1.0, long=4.5)
         return cls(seconds=11.0, warm_seconds=3.0, child_seconds=1.5, step_every=1.5, moods=moods)
 
 
 @dataclass
 class Outcome:
-    """What happened, for the report to make sense of."""
+    """What happened: the input of the report."""
 
     sizes: Sizes
     seconds: float
@@ -73,7 +73,7 @@ class Outcome:
     mischief: Mischief
     nursery: Nursery
     watches: dict
-    quiet: list  # names of the providers that nobody disturbed
+    quiet: list  # names of the providers that were not disturbed
     control: Control
     clock: SteppedWall
     presenter: Presenter
@@ -85,7 +85,7 @@ class Outcome:
 
 
 class Play:
-    """One soak. ``run()`` plays it."""
+    """One soak."""
 
     def __init__(self, sizes, say=lambda text: None):
         self._sizes = sizes
@@ -93,7 +93,7 @@ class Play:
         self._resources = {}
 
     def run(self):
-        """Play it, and return the :class:`Outcome`."""
+        """Run the soak, and return its :class:`Outcome`."""
         sizes = self._sizes
         program = Path(__file__).with_name("server.py")
         moods = json.dumps(sizes.moods.as_dict())
@@ -127,7 +127,7 @@ class Play:
         readers = Readers(
             keeper,
             board,
-            # Now and then a token that others disturb: it may be gone, but never dead or refused.
+            # Now and then a disturbed token: it may be missing, but never expired or refused.
             quiet * 5 + list(DISTURBED[:2]),
             sizes,
             (sizes.thread_pause, sizes.task_pause),

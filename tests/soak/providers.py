@@ -1,4 +1,4 @@
-"""The providers that are soaked: the generic one over real HTTP, and an async one of one's own."""
+"""The providers of the soak: the generic one over real HTTP, and a custom async one."""
 
 import asyncio
 import json
@@ -19,14 +19,14 @@ from tokenkeeper import (
 from tokenkeeper.retry import RetryPolicy
 
 REQUEST_SECONDS = 0.5
-"""A token of three seconds leaves no time to wait longer for a server that stalls."""
+"""A lifetime of three seconds leaves no time to wait longer for a server that stalls."""
 
 EAGER = RetryPolicy(initial_wait_seconds=0.1, max_wait_seconds=0.4, background_wait_seconds=0.4)
-"""For tokens of three seconds. Every third provider has the policy for an hour's token instead."""
+"""For tokens of three seconds. Every third provider has the default policy instead."""
 
 
 class WatchedProvider(GenericOAuth2Provider):
-    """The generic provider, each of its requests watched."""
+    """The generic provider, with a watch on each of its requests."""
 
     def __init__(self, name, url, watch, **options):
         config = OAuth2Config(name, CLIENT_ID, CLIENT_SECRET, url, scope="read")
@@ -38,7 +38,7 @@ class WatchedProvider(GenericOAuth2Provider):
             **options,
         )
         self.watch = watch
-        self._began = threading.local()  # when this thread's attempt did, if it has made a request
+        self._began = threading.local()  # when this thread's attempt began, if it made a request
 
     def refresh_token(self, token):
         self._began.at = boot()
@@ -48,8 +48,8 @@ class WatchedProvider(GenericOAuth2Provider):
             self._began.at = None
 
     def _request(self, grant, scope):
-        # Where a refresh failed, the grant belongs to the same attempt, and the keeper counts the
-        # token's life from the beginning of that.
+        # After a failed refresh the grant belongs to the same attempt, and the keeper counts the
+        # token's lifetime from the beginning of that attempt.
         with self.watch.request(getattr(self._began, "at", None)) as granted:
             token = super()._request(grant, scope)
             granted(token.access_token)
@@ -57,9 +57,9 @@ class WatchedProvider(GenericOAuth2Provider):
 
 
 class OwnProvider(BaseOAuth2Provider):
-    """What a user may write with ``async def``: no lock, no retries, errors as they come.
+    """A provider as a user may write it with ``async def``: no lock, no retries, raw errors.
 
-    :param looks_late: whether it looks at the wall clock after the answer, not before the request.
+    :param looks_late: whether it reads the wall clock after the answer, not before the request.
     """
 
     def __init__(self, name, issuer, path, watch, *, clock, retry, looks_late):
@@ -80,7 +80,7 @@ class OwnProvider(BaseOAuth2Provider):
             answer = json.loads(content)
             token = answer["access_token"]
             if truth_of(token) is None:
-                raise ValueError("this is no token")
+                raise ValueError("this is not a token")
             granted(token)
             if self._looks_late:
                 wall = self._clock.time() - (boot() - before)
@@ -110,13 +110,13 @@ def _basic():
 
 
 def make_provider(number, server, watch, clock, *, own, sites):
-    """Return provider *number* of the crowd; no two neighbours are alike.
+    """Return provider *number*. Its options differ from those of its neighbours.
 
-    :param own: whether it is to be an async one.
+    :param own: whether to create the custom async provider.
     """
     name = f"{'own' if own else 'generic'}-{number:02}"
     if number % 4 == 1 and not own:
-        name += "-refreshed"  # the server goes by that
+        name += "-refreshed"  # tells the server to send refresh tokens
     return make_named(name, number, server, watch, clock, own=own, sites=sites)
 
 

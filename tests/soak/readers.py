@@ -1,4 +1,4 @@
-"""The crowd: threads and tasks that get a token, judge it, pause, and do it again."""
+"""The callers: threads and tasks that get a token, check it, pause, and start again."""
 
 import asyncio
 import random
@@ -13,15 +13,15 @@ from soak.truth import boot
 from tokenkeeper import OAuth2TokenManager
 
 HASTY = 0.01
-"""The share of calls with a timeout of their own, which is shorter than a request may take."""
+"""The share of calls with a timeout that is shorter than a request may take."""
 
 HASTY_SECONDS = 0.1
 
 
 class Readers:
-    """Callers of all kinds that go on until they are told to stop.
+    """Callers of all kinds, which run until they are stopped.
 
-    :param names: the providers that they ask for.
+    :param names: the providers whose tokens they get.
     :param sizes: how many: ``threads``, ``tasks`` on ``loops`` asyncio loops, ``trio_tasks``.
     :param pauses: the mean pause of a thread and of a task, in seconds.
     """
@@ -57,7 +57,7 @@ class Readers:
             thread.start()
 
     def stop(self, guard_seconds):
-        """Let each finish its call; return the names of those that hang."""
+        """Let each finish its call; return the names of the threads that hang."""
         self._stop.set()
         ends = time.monotonic() + guard_seconds
         for thread in self._threads:

@@ -1,4 +1,4 @@
-"""The outcome of a soak in figures, and which of the hard claims it broke."""
+"""The outcome of a soak in figures, and the hard claims that it broke."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -6,8 +6,8 @@ from dataclasses import asdict
 from soak.tally import total
 
 ACCUSATIONS = (
-    "a dead token",
-    "a strange token",
+    "an expired token",
+    "an unknown token",
     "a refused token",
     "a forced token older than the call",
     "a revoked token still good",
@@ -16,11 +16,11 @@ ACCUSATIONS = (
     "an error with a valid token",
     "a foreign error",
 )
-"""What callers must never meet."""
+"""What must never happen to a caller."""
 
 LEAST_IN_TIME = 0.25
-"""The share of tokens renewed while the one before could be used; outages are to blame for most
-of the others, and without a background there would be none."""
+"""The least share of tokens that are renewed while the previous one is usable. Most others are due
+to outages. Without a background there would be none."""
 
 GROWTH = 1.25
 GROWTH_BYTES = 24 << 20
@@ -33,7 +33,7 @@ LIBRARY_THREADS = 32 + 2
 class Report:
     """All figures of an :class:`~soak.play.Outcome`.
 
-    :ivar broken: the hard claims that did not hold; a slow machine breaks none.
+    :ivar broken: the hard claims that did not hold. They do not depend on the machine's speed.
     """
 
     def __init__(self, outcome):
@@ -55,7 +55,7 @@ class Report:
         self.broken = [what for holds, what in self._claims() if not holds]
 
     def _played(self):
-        """Return how often each fault met somebody, in classes."""
+        """Return how often each class of faults occurred."""
         played = Counter()
         for name, count in self._outcome.books["played"].items():
             played[name.partition(":")[0]] += count
@@ -79,7 +79,7 @@ class Report:
 
     @property
     def requests_per_need(self):
-        """Requests that fulfilled a need, and those that there was no need for, each need."""
+        """Requests for each need: 1 if none was needless."""
         extra = self.quiet["needless"] + self.quiet["overlapping"]
         extra += max(0, self.quiet["early"] - self.quiet["asked"])
         return (self.quiet["grants"] + extra) / max(1, self.quiet["grants"])
@@ -108,7 +108,7 @@ class Report:
         yield not outcome.problems, f"the soak itself failed: {outcome.problems}"
         yield not outcome.hanging, f"these hang: {outcome.hanging}"
         for name, count in self.played.items():
-            yield count > 0, f"this was never played: {name}"
+            yield count > 0, f"this never occurred: {name}"
         for tally in outcome.readers:
             yield tally.waits.count > 0, "a reader never made a call"
         yield from self._growth()
@@ -123,15 +123,15 @@ class Report:
         yield last.objects <= most, f"objects grew from {warm.objects} to {last.objects}"
         grown = last.descriptors - warm.descriptors
         yield grown <= GROWTH_DESCRIPTORS, f"{grown} more file descriptors"
-        # Others in the same process may have had some before.
+        # Other tests in the same process may have left some.
         threads = max(look.library_threads for look in looks.values()) - first.library_threads
         yield threads <= LIBRARY_THREADS, f"{threads} threads of the library"
         left = closed.threads - first.threads
-        yield left <= 1, f"{left} threads after the end, and only the event loop may stay"
+        yield left <= 1, f"{left} threads after the end; only the event loop's may remain"
         left = closed.descriptors - first.descriptors
         yield left <= 8, f"{left} file descriptors after the end"
 
-    # ---- in words
+    # ---- tables
 
     def tables(self):
         """Return ``(title, rows)`` for each table; a row is a text and a figure."""
@@ -141,35 +141,38 @@ class Report:
             "What callers saw",
             [
                 ("calls of `get_token`", f"{crowd.waits.count:,}"),
-                ("of these while a valid token existed all the time", f"{crowd.served.count:,}"),
-                ("**dead tokens handed out**", _none(self.everybody, "a dead token")),
+                ("... while a valid token existed all the time", f"{crowd.served.count:,}"),
+                ("**expired tokens handed out**", _none(self.everybody, "an expired token")),
                 (
-                    "in doubt: the token ended during the call",
+                    "in doubt: the token expired during the call",
                     str(self.everybody.counts["in doubt"]),
                 ),
                 (
-                    "refused, cleared or strange tokens handed out",
-                    _none(self.everybody, "a refused token", "a strange token"),
+                    "refused, cleared or unknown tokens handed out",
+                    _none(self.everybody, "a refused token", "an unknown token"),
                 ),
                 (
                     "**errors while a valid token existed**",
                     _none(self.everybody, "an error with a valid token"),
                 ),
-                ("errors while there was none, all of them ours", f"{crowd.errors.total():,}"),
+                (
+                    "errors while there was none, all of Tokenkeeper's classes",
+                    f"{crowd.errors.total():,}",
+                ),
                 ("**longest wait with a valid token**", _time(crowd.served.longest)),
                 (
-                    "longest time between two looks at the clock, same thread",
+                    "longest time between two adjacent readings of the clock",
                     _time(crowd.nothing.longest),
                 ),
                 (
-                    "longest oversleeping of a thread that only naps",
+                    "longest delay of a thread that only sleeps",
                     _time(outcome.control.waits.longest),
                 ),
                 ("p50, p99, p99.9 with a valid token", _quantiles(crowd.served)),
                 ("p50, p99, p99.9 of all calls", _quantiles(crowd.waits)),
                 ("tokens presented to the API", f"{sum(books['api'].values()):,}"),
-                ("... good, or ended on their way to it", _verdicts(books["api"])),
-                ("... refused", str(len(outcome.presenter.refused))),
+                ("... accepted, or expired on their way to it", _verdicts(books["api"])),
+                ("... rejected", str(len(outcome.presenter.refused))),
             ],
         )
         yield (
@@ -179,28 +182,28 @@ class Report:
                     "requests, all processes",
                     f"{self.quiet['requests'] + self.disturbed['requests']:,}",
                 ),
-                ("... that the server got", f"{sum(books['requests'].values()):,}"),
+                ("... that reached the server", f"{sum(books['requests'].values()):,}"),
                 ("tokens granted to the 20 providers", f"{self.quiet['grants']:,}"),
-                ("... while the token before could still be used", f"{self.quiet['in time']:,}"),
-                ("tokens asked for by force, in children", f"{self.quiet['asked']:,}"),
-                ("... granted before their time for that", f"{self.quiet['early']:,}"),
+                ("... while the previous token was usable", f"{self.quiet['in time']:,}"),
+                ("tokens forced in children", f"{self.quiet['asked']:,}"),
+                ("... before the previous token was due", f"{self.quiet['early']:,}"),
                 ("requests that overlapped another one", str(self.quiet["overlapping"])),
-                ("requests before their time that nobody asked for", str(self.quiet["needless"])),
+                ("requests before their time that were not forced", str(self.quiet["needless"])),
                 ("**requests per need**", f"{self.requests_per_need:.4f}"),
             ],
         )
         yield (
             "Children",
             [
-                ("forked while everything flew", f"{outcome.nursery.forked:,}"),
-                ("reported in the end", f"{outcome.nursery.reported:,}"),
+                ("forked", f"{outcome.nursery.forked:,}"),
+                ("reported", f"{outcome.nursery.reported:,}"),
                 ("failed", str(len(outcome.nursery.failures))),
                 ("calls", f"{children.waits.count:,}"),
                 ("longest wait with a valid token", _time(children.served.longest)),
                 *((what, f"{count:,}") for what, count in sorted(outcome.nursery.done.items())),
             ],
         )
-        yield "What was played", [(what, f"{count:,}") for what, count in self.played.items()]
+        yield "What happened", [(what, f"{count:,}") for what, count in self.played.items()]
 
     def resource_rows(self):
         """Return a row for each moment: name, memory, threads, descriptors, objects."""
@@ -214,7 +217,7 @@ class Report:
             )
 
     def as_dict(self):
-        """Return everything for JSON."""
+        """Return all figures for JSON."""
         outcome, nursery = self._outcome, self._outcome.nursery
         return {
             "broken": self.broken,

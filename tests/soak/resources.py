@@ -1,4 +1,4 @@
-"""What a process holds: memory, threads, file descriptors, objects."""
+"""The resources of a process: memory, threads, file descriptors, objects."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Resources(NamedTuple):
-    """Taken at one moment. ``rss`` is in bytes, -1 where the system does not tell."""
+    """Resources at one moment. ``rss`` is in bytes, or -1 if it is unknown."""
 
     rss: int
     threads: int

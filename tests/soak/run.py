@@ -1,7 +1,7 @@
 """Run the soak: ``python tests/soak/run.py [--minutes N] [--seed N] [--markdown FILE]``.
 
-Prints what happened. Ends with an error if a hard claim is broken: a dead token, an error while a
-valid token existed, a needless request, a child that failed, growth. Never for a timing.
+Prints what happened. Fails if a hard claim is broken: an expired token, an error while a valid
+token existed, a needless request, a failed child, growth. Timings never make it fail.
 """
 
 import argparse
@@ -21,13 +21,13 @@ def main():
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10.0, metavar="N")
-    parser.add_argument("--short", action="store_true", help="the form that the tests run")
+    parser.add_argument("--short", action="store_true", help="the short form, which the tests run")
     parser.add_argument("--seed", type=int, default=1, metavar="N")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the page there, too")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the page to FILE")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to FILE")
     arguments = parser.parse_args()
 
-    logging.getLogger("tokenkeeper").setLevel(logging.CRITICAL)  # outages are part of the play
+    logging.getLogger("tokenkeeper").setLevel(logging.CRITICAL)  # outages are intended
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     sizes = Sizes.short(arguments.seed) if arguments.short else Sizes()
     if not arguments.short:

@@ -1,7 +1,7 @@
-"""The authorization server and its API, a program of its own: ``python server.py MOODS LIFETIME``.
+"""The authorization server and its API, as a program: ``python server.py MOODS LIFETIME``.
 
-It prints one line of JSON when it serves and ends when its standard input does. ``GET /books``
-tells what it lived through.
+It prints one line of JSON when it is ready, and exits at the end of its standard input.
+``GET /books`` returns what it counted.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ _PAIR = ":".join(quote(part, safe="") for part in (CLIENT_ID, CLIENT_SECRET))
 _BASIC = "Basic " + b64encode(_PAIR.encode()).decode()
 
 LATE_SECONDS = 1.2
-"""A late answer comes after the client has given up."""
+"""A late answer arrives after the client has given up."""
 
 LONGEST_STALL_SECONDS = 5.0
 PROTECTED_SECONDS = 30.0
-"""How long a token is remembered after its end."""
+"""How long a token is remembered after its expiry."""
 
 
 class Server:
@@ -38,13 +38,13 @@ class Server:
         self.lifetime = lifetime
         self.began = boot()
         self.serial = 0
-        self.granted = {}  # token -> when it ends
-        self.revoked = {}  # token -> when that happened
+        self.granted = {}  # token -> when it expires
+        self.revoked = {}  # token -> when it was revoked
         self.draws = [moods.draws(site) for site in range(moods.sites)]
         self.requests = Counter()  # by provider
         self.grants = Counter()
         self.played = Counter()  # faults by name
-        self.outages = {}  # those that a request ran into -> their length
+        self.outages = {}  # an outage that a request met -> its length
         self.api = Counter()  # verdicts
 
     def books(self):
@@ -64,9 +64,9 @@ class Server:
             while await self._exchange(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # clients come and go, children in the middle of it
+            pass  # clients disconnect, and forked children exit during a request
         except asyncio.CancelledError:
-            pass  # the end
+            pass  # the server stops
         finally:
             writer.close()
 
@@ -89,7 +89,7 @@ class Server:
     # ---- the token endpoint
 
     async def _token(self, site, provider_name, headers, body, reader, writer):
-        now = boot()  # a token lives from here, whenever its answer leaves
+        now = boot()  # a lifetime begins here, whenever the answer is sent
         self.requests[provider_name] += 1
         form = parse_qs(body.decode())
         if not _is_client(form, headers) or "grant_type" not in form:
@@ -123,7 +123,7 @@ class Server:
         if self.serial % 1000 == 0:
             self._forget(now - PROTECTED_SECONDS)
         answer = {"access_token": truth.as_token(), "token_type": "Bearer"}
-        # Servers send it as a string, too; both mean the same.
+        # Some servers send a string, which means the same.
         answer["expires_in"] = self.lifetime if self.serial % 2 else str(self.lifetime)
         if provider_name.endswith("refreshed"):
             answer["refresh_token"] = f"refresh-{self.serial}"
@@ -144,7 +144,7 @@ class Server:
         return False
 
     async def _stall(self, reader, writer):
-        """Say nothing until the client has had enough."""
+        """Send nothing until the client gives up."""
         try:
             await asyncio.wait_for(reader.read(1), LONGEST_STALL_SECONDS)
         except TimeoutError:  # a forked child may hold a copy of the connection
@@ -173,8 +173,8 @@ class Server:
         elif ends < handed_out:
             verdict = "dead"
         else:
-            # It was alive when it was handed out. What a busy machine did to it on its way here
-            # is no keeper's fault.
+            # It was valid when it was handed out. If a busy machine delayed it on its way here,
+            # that is not the keeper's fault.
             verdict = "good" if boot() < ends else "ended on its way"
         self.api[verdict] += 1
         return (200 if verdict in ("good", "ended on its way") else 401), {"verdict": verdict}

@@ -1,16 +1,16 @@
-"""What callers lived through, counted in constant memory, and added up across processes."""
+"""Counts of what callers experienced, in constant memory, which add up across processes."""
 
 import math
 from collections import Counter
 
 _STEPS = 40
-"""Buckets a decade: a quantile is exact to 6 %."""
+"""Buckets for each power of ten: a quantile is exact to 6 %."""
 
 EXAMPLES = 5
 
 
 class Waits:
-    """How long calls took."""
+    """A histogram of how long calls took."""
 
     def __init__(self):
         self.buckets = Counter()
@@ -22,7 +22,7 @@ class Waits:
             self.longest = seconds
 
     def quantile(self, share):
-        """Return what *share* of all waits do not exceed, in seconds."""
+        """Return the seconds that *share* of all waits do not exceed."""
         wanted = share * self.count
         for bucket in sorted(self.buckets):
             wanted -= self.buckets[bucket]
@@ -45,14 +45,14 @@ class Waits:
 
 
 class Tally:
-    """One caller's books. Only one thread writes to it.
+    """The counts of one caller. Only one thread writes to them.
 
     :ivar waits: of all calls.
-    :ivar served: of those during which a valid token existed from the beginning to the end.
-    :ivar nothing: between two looks at the clock with nothing in between, once for each call:
-        what the machine and the GIL take from anybody.
-    :ivar counts: the rest, by name.
-    :ivar examples: the first few of what must not be, in words.
+    :ivar served: of the calls during which a valid token existed from beginning to end.
+    :ivar nothing: of two readings of the clock with nothing in between, once for each call. They
+        show the delays that the machine and the GIL cause.
+    :ivar counts: everything else, by name.
+    :ivar examples: the first few violations, in words.
     """
 
     def __init__(self):
@@ -64,7 +64,7 @@ class Tally:
         self.examples = []
 
     def accuse(self, what, words):
-        """Count something that must not be."""
+        """Count a violation."""
         self.counts[what] += 1
         if len(self.examples) < EXAMPLES:
             self.examples.append(f"{what}: {words}")

@@ -1,15 +1,15 @@
-"""Tokens that carry the truth about themselves, on a clock that all processes here share."""
+"""Tokens that contain their own expiry, on a clock that all processes here share."""
 
 from typing import NamedTuple
 
 from tokenkeeper.clock import SYSTEM_CLOCK
 
 boot = SYSTEM_CLOCK.monotonic
-"""Seconds since the machine started: the same for the server, its callers and their children."""
+"""Seconds since the machine booted: the same for the server, its callers and their children."""
 
 
 class Truth(NamedTuple):
-    """What the server meant. Whoever holds the token need not ask."""
+    """What the server granted. It is part of the token, so callers need not ask."""
 
     provider_name: str
     serial: int
@@ -17,12 +17,12 @@ class Truth(NamedTuple):
     ends: float
 
     def as_token(self):
-        """Return it in the letters that RFC 6750 allows."""
+        """Return the token's text, in characters that RFC 6750 allows."""
         return f"{self.provider_name}~{self.serial}~{self.granted:.6f}~{self.ends:.6f}"
 
 
 def truth_of(token):
-    """Return what *token* says of itself; ``None`` for what this server never granted."""
+    """Return what *token* contains; ``None`` if this server did not grant it."""
     try:
         name, serial, granted, ends = token.split("~")
         return Truth(name, int(serial), float(granted), float(ends))

@@ -1,4 +1,4 @@
-"""Watches the token requests of one provider in one process: at most one, and none without need."""
+"""Checks the token requests of one provider in one process: one at a time, none without need."""
 
 import math
 import threading
@@ -10,7 +10,7 @@ from tokenkeeper._runtime.fork import renew_after_fork
 
 
 def use_seconds(lifetime):
-    """Return how long a token is handed out, at most (``tokenkeeper/schedule.py``)."""
+    """Return how long a token is handed out at most (``tokenkeeper/schedule.py``)."""
     return lifetime - lifetime / 20 - 1.0
 
 
@@ -18,28 +18,28 @@ EARLIEST = 0.5
 """No token is renewed by schedule before this share of its use."""
 
 SLACK_SECONDS = 0.25
-"""On a busy machine so much time may pass between the library's look at the clock and ours."""
+"""On a busy machine this time may pass between the library's reading of the clock and ours."""
 
 REMEMBERED = 16
 
 NO_NEED = (-math.inf, -math.inf)
 
 BOOKS = ("requests", "grants", "in time", "asked", "early", "overlapping", "needless")
-"""What is counted. A grant is in time if the token before it can still be used, and early if that
-one was not due; it takes somebody who asks for each early grant."""
+"""The counts. A grant is in time if the previous token is still usable, and early if that token was
+not due. Each early grant must have been asked for."""
 
 
 class Watch:
-    """The books of one provider. The keeper makes one request at a time, so there is no lock.
+    """The counts of one provider. The keeper makes one request at a time, so there is no lock.
 
-    A request is *early* if it leaves before a token granted earlier is due by schedule. It is
-    *needless* if nobody asked for it either, by force, by a refusal, or by forgetting the token.
+    A request is *early* if it is sent before the previous token is due by schedule. It is
+    *needless* if it was not asked for either: by force, by a refusal, or by clearing the token.
 
-    :param steady: whether nobody has the token forgotten: what was handed out once is then held
-        for as long as it can be used.
-    :param clock: it says when somebody stepped the wall clock: a keeper may throw away the token
-        that was under way then, and after a step forward renews those that it holds.
-    :ivar examples: the first few requests that were not in order, in words.
+    :param steady: whether tokens are never cleared, so that the keeper has a token that was handed
+        out once for as long as it is usable.
+    :param clock: says when the wall clock was set. A keeper may drop a token that was being
+        requested then, and renews its tokens after the clock was set forward.
+    :ivar examples: the first few violations, in words.
     """
 
     def __init__(self, lifetime, clock, *, steady=True):
@@ -54,35 +54,35 @@ class Watch:
         renew_after_fork(self)
 
     def after_fork_in_child(self):
-        """Begin new books; what was granted before still counts."""
+        """Reset the counts; tokens granted before are remembered."""
         self._busy = threading.Lock()
         self._sealed = False
         self.books = dict.fromkeys(BOOKS, 0)
         self.examples = []
 
     def inherit(self, token):
-        """Say what a forked child holds: perhaps not yet what its parent was granted last."""
+        """Note the token of a forked child, which may be older than its parent's latest."""
         if token not in self.sent or self.sent[token] != self._need[0]:
             self._need = NO_NEED
 
     def ask(self):
-        """Say that somebody is about to ask for a new token, or to have the old one forgotten."""
+        """Note that a caller is about to force a new token, or to clear the old one."""
         self._asked_at = boot()
         self.books["asked"] += 1
 
     def seal(self):
-        """Let no further request through, so that the books are complete."""
+        """Refuse further requests, so that the counts are complete."""
         self._sealed = True
 
     @contextmanager
     def request(self, began=None):
-        """Watch one request; yields what takes down the token that it brought.
+        """Watch one request; yields a function that notes the token that it brought.
 
-        :param began: when its attempt did, if that made another request before.
+        :param began: when its attempt began, if that made another request before.
         """
         self.books["requests"] += 1
         if self._sealed:
-            raise ConnectionError("the books are closed")
+            raise ConnectionError("the counts are complete")
         alone = self._busy.acquire(blocking=False)
         sent = boot()
         self.books["overlapping"] += not alone
@@ -92,7 +92,7 @@ class Watch:
             self.clock.was_stepped(left - SLACK_SECONDS, back + SLACK_SECONDS)
             or self.clock.was_set_forward(left - SLACK_SECONDS, sent)
         ):
-            early = False  # that token was perhaps thrown away, or is no longer trusted
+            early = False  # the keeper may have dropped that token, or no longer trusts it
         needless = early and self._asked_at < left - SLACK_SECONDS
         self.books["needless"] += needless
         if (needless or not alone) and len(self.examples) < EXAMPLES:

@@ -26,7 +26,8 @@ def config(name, url=ISSUER + "/token"):
 
 keeper = TokenKeeper()  # a child that is forked has this very one, any other makes its own here
 keeper.add_provider(GenericOAuth2Provider(config(WARM)))
-keeper.add_provider(GenericOAuth2Provider(config(COLD)))
+# Its answer is held while workers start, which takes long on a busy machine.
+keeper.add_provider(GenericOAuth2Provider(config(COLD), read_timeout=100, total_timeout=120))
 
 
 def work(_):

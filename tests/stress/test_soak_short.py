@@ -1,4 +1,4 @@
-"""The soak in a quarter of a minute, and that its judges see what must not be."""
+"""The soak in about 15 seconds, and that its judges notice each violation."""
 
 import logging
 
@@ -54,25 +54,25 @@ def grant(watch, token):
 
 @pytest.mark.timeout(240)
 def test_a_short_soak_breaks_no_claim(quiet_log):
-    """Threads, tasks and children meet no dead token, needless error or request, in any fault."""
+    """No fault causes an expired token, a needless error or a needless request."""
     report = Report(Play(Sizes.short(seed=1)).run())
     assert not report.broken, report.examples
 
 
 def test_a_dead_token_is_seen(judge):
-    """A token that had ended before the call began is dead; one that ends during it in doubt."""
+    """A token that expired before the call began counts; one that expires during it is in doubt."""
     began = boot()
     judge.got("api", None, token_that(ends_in=-0.1), began, began)
-    assert judge.tally.counts == {"a dead token": 1}
+    assert judge.tally.counts == {"an expired token": 1}
     judge.got("api", None, token_that(ends_in=0.1), began, began + 0.2)
-    assert judge.tally.counts == {"a dead token": 1, "in doubt": 1}
+    assert judge.tally.counts == {"an expired token": 1, "in doubt": 1}
 
 
 def test_a_token_of_somebody_else_is_seen(judge):
-    """Another provider's token, or one that the server never meant, is a strange one."""
+    """A token of another provider, or one that the server did not grant, is noticed."""
     for token in (token_that(ends_in=1, name="other"), "bad~1"):
         judge.got("api", None, token, boot(), boot())
-    assert judge.tally.counts == {"a strange token": 2}
+    assert judge.tally.counts == {"an unknown token": 2}
 
 
 def test_a_refused_token_is_seen(judge, board):
@@ -85,7 +85,7 @@ def test_a_refused_token_is_seen(judge, board):
 
 
 def test_an_error_counts_only_while_a_valid_token_exists(judge, watch):
-    """An error is held against the keeper if a token known before could be used to the end."""
+    """An error counts if a token that was known before the call was usable until its end."""
     token = token_that(ends_in=LIFETIME)
     grant(watch, token)
     judge.got("api", None, token, boot(), boot())
@@ -98,14 +98,14 @@ def test_an_error_counts_only_while_a_valid_token_exists(judge, watch):
 
 
 def test_requests_that_overlap_are_seen(watch):
-    """Two requests of one provider at once are one too many."""
+    """Two requests of one provider at the same time are noticed."""
     with watch.request(), watch.request():
         pass
     assert watch.books["overlapping"] == 1
 
 
 def test_a_needless_request_is_seen(watch, monkeypatch):
-    """A request soon after a grant is needless, unless somebody asked or stepped the clock."""
+    """A request soon after a grant is needless, unless it was forced or the clock was set."""
     clock = SteppedClock()
     for module in ("soak.watch", "soak.clock"):
         monkeypatch.setattr(f"{module}.boot", clock.monotonic)
@@ -134,7 +134,7 @@ def test_a_needless_request_is_seen(watch, monkeypatch):
 
 
 def test_tallies_add_up():
-    """The tallies of threads and children make one, with the quantiles of all."""
+    """The tallies of threads and children add up to one, with the quantiles of all."""
     tallies = [Tally() for _ in range(2)]
     for tally, seconds in zip(tallies, (0.001, 0.1), strict=True):
         for _ in range(50):
@@ -149,7 +149,7 @@ def test_tallies_add_up():
 
 
 def test_the_outages_come_in_turn():
-    """Each site has short and long outages, of all kinds, with calm between them."""
+    """Each site has short and long outages of all kinds, with breaks between them."""
     moods = Sizes().moods
     for site in range(moods.sites):
         seen = {moods.outage_at(site, second / 10) for second in range(3000)} - {None}

@@ -1,6 +1,6 @@
-"""What type checkers make of the public surface. Checked by `tox -e types`, never run.
+"""The public types as type checkers see them. Checked by `tox -e types`, never run.
 
-An ignored error that does not come up is an error itself, in mypy and in pyright.
+An ignored error that does not occur is an error itself, in mypy and in pyright.
 """
 
 # pyright: strict, reportUnnecessaryTypeIgnoreComment=true, reportPrivateUsage=false
@@ -18,7 +18,7 @@ from tokenkeeper import (
     TokenKeeper,
 )
 
-# A misspelt name, in both ways of writing it.
+# A misspelt name is an error.
 from tokenkeeper import TokenKeper  # type: ignore[attr-defined] # noqa: F401 # isort: skip
 from tokenkeeper.providers import GenericProvider  # type: ignore[attr-defined] # noqa: F401 # isort: skip
 from tokenkeeper.testing import MokProvider  # type: ignore[attr-defined] # noqa: F401 # isort: skip
@@ -27,7 +27,7 @@ tokenkeeper.get_default_keper()  # type: ignore[attr-defined]
 
 
 def reports(keeper: TokenKeeper) -> None:
-    """Reports are typed dictionaries, key by key."""
+    """Diagnostics are typed dictionaries, key by key."""
     assert_type(keeper.get_token("api"), str)
     assert_type(keeper.health(), Health)
     assert_type(keeper.health()["status"], Literal["ok", "degraded", "down", "closed"])
@@ -45,7 +45,7 @@ async def the_async_front(manager: OAuth2TokenManager) -> None:
 
 
 def options() -> None:
-    """Options of from_config and from_env are checked like those of the keeper itself."""
+    """The options of from_config and from_env are checked like those of the keeper."""
     assert_type(TokenKeeper.from_env(max_workers=4), TokenKeeper)
     TokenKeeper.from_env(max_worker=4)  # type: ignore[call-arg]
     TokenKeeper.from_config("tokens.yaml", background="no")  # type: ignore[arg-type]
@@ -53,5 +53,5 @@ def options() -> None:
 
 
 def errors(error: TokenAcquisitionError) -> None:
-    """Whether a failure may pass is always known."""
+    """An error always says whether it is transient."""
     assert_type(error.transient, bool)

@@ -1,4 +1,4 @@
-"""One request to a provider, and whether what comes back is a live token."""
+"""One token request to a provider, and whether the token that it brings is still alive."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tokenkeeper.schedule import (
 __all__ = ["LONGEST_MOMENT_SECONDS", "moment", "request_token"]
 
 LONGEST_MOMENT_SECONDS = 2.0
-"""A server that answers well, and wants to be asked again within this time, only said that it is
-too early to ask."""
+"""A server that answers without an error, and wants to be asked again within this time, only said
+that it is too early to ask."""
 
 AFTER_EXPIRY_SECONDS = 0.1
-"""Where a server grants no other token until one has expired, it is asked so long after the expiry:
-the token began to live while the first request was on its way."""
+"""Where a server grants no other token until one has expired, it is asked this long after the
+expiry: the token began to live while the first request was on its way."""
 
 
 def request_token(
@@ -44,34 +44,20 @@ def request_token(
     jitter: Callable[[], float],
     refused: bool = False,
 ) -> CachedToken:
-    """Ask *provider* once for a token, in the place of *replaces* if there was one. Blocks.
+    """Ask *provider* once for a token in place of *replaces*, if there was one. Blocks.
 
-    :param sent: the keeper's count as the request leaves.
-    :param refused: whether an API refused the token that is replaced.
-    :raises TokenAcquisitionError: if what comes back is no token, or was dead when it came.
+    :param sent: the sequence number of this request.
+    :param refused: whether an API rejected the token that is replaced.
+    :raises TokenAcquisitionError: if what comes back is not a token, or is no longer usable.
     :raises Exception: what the provider raises.
     """
     before = instant(clock)
-    token = _ask(provider, replaces, before, refused=refused)
+    token = _granted_token(provider, _ask(provider, replaces, before, refused=refused))
     after = instant(clock)
-    name = provider.provider_name
-    if not isinstance(token, OAuth2Token):
-        raise TokenAcquisitionError(
-            f"provider {name!r} returned {type(token).__name__}, not OAuth2Token: mend it",
-            provider_name=name,
-            transient=False,
-        )
     lifetime = lifetime_seconds(token.expires_at.timestamp(), before, after)
-    same = _same_token(token, replaces, before.monotonic + lifetime, before, after)
+    same = _deadlines_if_same(token, replaces, before.monotonic + lifetime, before, after)
     if same is not None and after.monotonic >= same.dead_at:
-        wait = max(SOON_SECONDS, same.ends_at - after.monotonic + AFTER_EXPIRY_SECONDS)
-        raise TokenAcquisitionError(
-            f"provider {name!r}: the server granted the same token again, which is about to "
-            f"expire; another one is requested in {wait:.1f} s",
-            provider_name=name,
-            transient=True,
-            retry_after=wait,
-        )
+        raise _granted_again(provider.provider_name, same.ends_at - after.monotonic)
     times = same or deadlines(
         before.monotonic,
         lifetime,
@@ -79,22 +65,9 @@ def request_token(
         jitter(),
         _refresh_after(token, before, after),
     )
-    if after.monotonic < times.dead_at:
-        return CachedToken.of(token, times, sent, replaces, after.offset)
-    took = after.monotonic - before.monotonic
-    stepped = abs(after.wall - before.wall - took) > CLOCK_STEP_SECONDS
-    if stepped:
-        advice = "the clock was stepped meanwhile"
-    elif lifetime > 0:
-        advice = "the server is slow for so short a life: it may pass, or ask for a longer one"
-    else:
-        advice = "mend the provider, or the clock of this machine or of the server"
-    raise TokenAcquisitionError(
-        f"provider {name!r}: the token was dead when it arrived: it had {lifetime:.1f} s to live "
-        f"and the request took {took:.1f} s; {advice}",
-        provider_name=name,
-        transient=lifetime > 0 or stepped,
-    )
+    if after.monotonic >= times.dead_at:
+        raise _dead_on_arrival(provider.provider_name, lifetime, before, after)
+    return CachedToken.of(token, times, sent, replaces, after.offset)
 
 
 def _ask(
@@ -102,30 +75,41 @@ def _ask(
 ) -> object:
     """Call *provider*, once."""
     try:
-        with _naming_the_host(provider.provider_name):
+        with _threads_explained(provider.provider_name):
             if replaces is None:
                 return provider_loop.call(provider.acquire_token)
             method = provider.replace_refused_token if refused else provider.refresh_token
-            return provider_loop.call(method, _as_it_is(replaces, now, refused=refused))
+            return provider_loop.call(method, _for_provider(replaces, now, refused=refused))
     except RecursionError:
-        pass  # and raise out here: its traceback is a thousand frames long
+        pass  # and raise below: its traceback is a thousand frames long
     except TokenAcquisitionError as error:
-        # Less than a second is left, and callers may be waiting.
+        # The token has less than a second left, and callers may be waiting.
         if replaces is not None and moment(error) is not None:
             error.retry_after = SOON_SECONDS
         raise
     raise TokenAcquisitionError(
-        f"provider {provider.provider_name!r} called itself without end: check that "
-        "acquire_token and refresh_token do not call each other",
+        f"provider {provider.provider_name!r} called itself endlessly. Check that acquire_token "
+        "and refresh_token do not call each other.",
         provider_name=provider.provider_name,
         transient=False,
     )
 
 
-def _as_it_is(cached: CachedToken, now: Instant, *, refused: bool) -> OAuth2Token:
-    """Return the token of *held*, expired if nobody gets it any more, or an API refused it.
+def _granted_token(provider: BaseOAuth2Provider, answer: object) -> OAuth2Token:
+    if not isinstance(answer, OAuth2Token):
+        raise TokenAcquisitionError(
+            f"provider {provider.provider_name!r} returned {type(answer).__name__}. It must return "
+            "an OAuth2Token.",
+            provider_name=provider.provider_name,
+            transient=False,
+        )
+    return answer
 
-    A provider with a second way to a token takes it then. It can't tell by the wall clock alone.
+
+def _for_provider(cached: CachedToken, now: Instant, *, refused: bool) -> OAuth2Token:
+    """Return the token of *cached*, marked as expired if it is no longer served.
+
+    A provider that has a second way to a token takes it then. The wall clock alone can't tell.
     """
     token = cached.token
     if now.monotonic < cached.dead_at and not refused:
@@ -133,40 +117,57 @@ def _as_it_is(cached: CachedToken, now: Instant, *, refused: bool) -> OAuth2Toke
     return replace(token, expires_at=min(token.expires_at, datetime.fromtimestamp(now.wall, UTC)))
 
 
-_NO_THREAD = (
-    "can't start new thread",
-    "can't create new thread",  # as the interpreter ends
-    "thread is not supported for isolated subinterpreters",
-    "daemon threads are disabled",
-    "cannot schedule new futures",  # of an executor, as the interpreter ends
-)
-"""How Python says that there is no thread to be had."""
+# ---- tokens that can't be used
 
 
-@contextmanager
-def _naming_the_host(provider_name: str) -> Iterator[None]:
-    """Blame the host, not the provider, where the provider needs a thread and gets none."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith(_NO_THREAD):
-            raise
-        raise TokenAcquisitionError(
-            f"provider {provider_name!r} needs a thread, and this host starts none: {error}. Raise "
-            "the host's limit, or use a provider that makes its request on the calling thread",
-            provider_name=provider_name,
-            transient=threading.main_thread().is_alive(),  # else the interpreter ends
-        ) from error
+def _granted_again(name: str, remaining: float) -> TokenAcquisitionError:
+    """Return the error for a token that the server granted before, and that is about to expire."""
+    wait = max(SOON_SECONDS, remaining + AFTER_EXPIRY_SECONDS)
+    return TokenAcquisitionError(
+        f"provider {name!r}: the server granted the same token again, and it is about to expire. "
+        f"The next request follows in {wait:.1f} s.",
+        provider_name=name,
+        transient=True,
+        retry_after=wait,
+    )
+
+
+def _dead_on_arrival(
+    name: str, lifetime: float, before: Instant, after: Instant
+) -> TokenAcquisitionError:
+    """Return the error for a token that expired before it arrived."""
+    took = after.monotonic - before.monotonic
+    stepped = abs(after.wall - before.wall - took) > CLOCK_STEP_SECONDS
+    if lifetime > 0:
+        what = f"the token expired before it arrived: it was valid for {lifetime:.1f} s"
+    else:
+        what = "the token had already expired when it was granted"
+    if stepped:
+        advice = "The clock was set during the request, so another one may succeed."
+    elif lifetime > 0:
+        advice = "If this persists, have the server grant a longer lifetime."
+    else:
+        advice = "Check the clocks of this machine and of the server, or fix the provider."
+    return TokenAcquisitionError(
+        f"provider {name!r}: {what}, and the request took {took:.1f} s. {advice}",
+        provider_name=name,
+        transient=lifetime > 0 or stepped,
+    )
 
 
 def moment(error: TokenAcquisitionError) -> float | None:
     """Return how long to wait after an answer that only said that it is too early to ask."""
     wait = error.retry_after
-    answered_well = error.status_code in (None, 200) and error.error is None and is_transient(error)
-    return wait if answered_well and wait and wait <= LONGEST_MOMENT_SECONDS else None
+    is_refusal = error.status_code not in (None, 200) or error.error is not None
+    if is_refusal or not is_transient(error):
+        return None
+    return wait if wait and wait <= LONGEST_MOMENT_SECONDS else None
 
 
-def _same_token(
+# ---- the life of a token
+
+
+def _deadlines_if_same(
     token: OAuth2Token,
     replaces: CachedToken | None,
     ends_at: float,
@@ -180,7 +181,36 @@ def _same_token(
 
 
 def _refresh_after(token: OAuth2Token, before: Instant, after: Instant) -> float | None:
-    """Return after how many seconds the server wants *token* renewed, where it says so."""
+    """Return after how many seconds the server wants *token* renewed, if it says so."""
     if token.refresh_at is None:
         return None
     return lifetime_seconds(token.refresh_at.timestamp(), before, after)
+
+
+# ---- hosts without threads
+
+_NO_THREAD = (
+    "can't start new thread",
+    "can't create new thread",  # as the interpreter ends
+    "thread is not supported for isolated subinterpreters",
+    "daemon threads are disabled",
+    "cannot schedule new futures",  # of an executor, as the interpreter ends
+)
+"""How Python reports that it can't start a thread."""
+
+
+@contextmanager
+def _threads_explained(provider_name: str) -> Iterator[None]:
+    """Blame the host, not the provider, where the provider needs a thread and gets none."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith(_NO_THREAD):
+            raise
+        raise TokenAcquisitionError(
+            f"provider {provider_name!r} needs a thread, and this host starts none ({error}). "
+            "Raise the host's limit, or use a provider that makes its request on the calling "
+            "thread.",
+            provider_name=provider_name,
+            transient=threading.main_thread().is_alive(),  # otherwise the interpreter is ending
+        ) from error

@@ -29,23 +29,23 @@ __all__ = ["Notifier", "write_log_line"]
 _log = logging.getLogger("tokenkeeper.events")
 
 MAX_PENDING_EVENTS = 1000
-"""How many events wait for one hook at most. Beyond that the oldest are dropped, and counted: what
-a hook shows once it goes on should be recent."""
+"""How many events wait for one hook at most. Beyond that the oldest are dropped and counted: once
+a hook goes on, it should report recent events."""
 
 
 LOGGED_EVENTS = (TokenGranted, TokenDenied, TokenRejected)
-"""What :func:`write_log_line` has a line for."""
+"""The events that :func:`write_log_line` writes a line for."""
 
 
 class Notifier:
     """Delivers events to hooks and isolates their failures. Thread-safe.
 
     Events are queued where they happen and delivered later, without a lock. Each hook has a queue
-    and, while it is at work, a thread of its own: one that is slow or hangs holds up no caller, no
-    event loop, no renewal, no other hook and not the log.
+    and, while it works, a thread of its own: a hook that is slow or hangs delays no caller, no
+    event loop, no renewal, no other hook and no log line.
 
-    :param hand_over: has a call made on another thread; ``False`` where there is none to be had.
-        Then the hooks are called on the thread that reports the event.
+    :param hand_over: makes a call on another thread; returns ``False`` if there is none. Then the
+        hooks are called on the thread that reports the event.
     :raises InvalidConfigurationError: if one of *hooks* can't be called.
     """
 
@@ -59,13 +59,13 @@ class Notifier:
             self.add(hook)
 
     def add(self, hook: EventHook) -> None:
-        """Deliver events to *hook*, too, from now on.
+        """Deliver events to *hook* as well from now on.
 
         :raises InvalidConfigurationError: if it can't be called.
         """
         if not callable(hook):
             raise InvalidConfigurationError(
-                f"a hook must be callable with one event, and {type(hook).__name__} is not",
+                f"a hook must be callable with one event; {type(hook).__name__} is not.",
                 field="hooks",
             )
         self._queues.append(_Queue(hook))
@@ -76,7 +76,7 @@ class Notifier:
         return sum(queue.dropped for queue in (self._log_lines, *self._queues))
 
     def enqueue(self, *events: TokenEvent) -> None:
-        """Have *events* delivered by the next :meth:`deliver`, in the caller's context.
+        """Queue *events* for the next :meth:`deliver`, each in the caller's context.
 
         Called with the keeper's lock held, so they are queued in the order in which they happened.
         """
@@ -87,7 +87,7 @@ class Notifier:
                 queue.put(event)
 
     def deliver(self, *, log_here: bool = False) -> None:
-        """Have each hook called with what is pending for it; return before that is done.
+        """Have each hook called with its pending events; return before that is done.
 
         :param log_here: write log lines on this thread. It is the keeper's own, and no caller waits
             for it.
@@ -120,7 +120,7 @@ class _Queue:
         self.clear()
 
     def clear(self) -> None:
-        """Begin anew, with nothing pending."""
+        """Start over, with nothing pending."""
         self._pending: deque[tuple[Context, TokenEvent]] = deque()
         self._deliverer: dict[str, object] = {}
         self.dropped = 0
@@ -136,14 +136,14 @@ class _Queue:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether something is pending that nobody delivers.
+        """Whether events are pending that no thread delivers.
 
-        A deliverer that is about to leave looks once more after it has said so.
+        A deliverer that is about to leave looks once more after it has given up its place.
         """
         return bool(self._pending) and "now" not in self._deliverer
 
     def deliver(self, failures: type[BaseException] = Exception) -> None:
-        """Call the hook until nothing is pending, or leave that to the thread that does so now.
+        """Call the hook until nothing is pending, or leave that to the thread that does so already.
 
         :param failures: what the hook may raise without harm.
         """
@@ -158,7 +158,7 @@ class _Queue:
                     del self._deliverer["now"]
 
     def deliver_all_of_it(self) -> None:
-        """Do :meth:`deliver` on a thread of the keeper's, which no exception must end."""
+        """Do :meth:`deliver` on a thread of the keeper, which no exception may end."""
         self.deliver(BaseException)
 
     def _deliver_pending(self, failures: type[BaseException]) -> None:
@@ -175,7 +175,7 @@ class _Queue:
     # ---- a queue that is full
 
     def take_warning(self) -> Callable[[], None] | None:
-        """Return what logs that events were dropped, if that is due: at 1, 10, 100, 1000, ..."""
+        """Return a function that logs the dropped events, if due: at 1, 10, 100, 1000, ..."""
         dropped = self.dropped
         if dropped == 0 or dropped < 10 * self._warned_at:
             return None
@@ -190,11 +190,10 @@ class _Queue:
 
 
 def write_log_line(event: TokenEvent) -> None:
-    """Log one line for a token that came, or did not, and for each pause after refusals.
+    """Log one line for a token that was granted or not, and for each pause after rejections.
 
-    The event's fields are the record's, and JSON as they are: ``occurred_at`` is ISO 8601. Beside
-    those, a record's ``event_name`` is the name of the event's class; ``event`` would be the
-    message of the line to structlog.
+    The record has the event's fields as attributes, ready for JSON: ``occurred_at`` is ISO 8601.
+    Its ``event_name`` is the name of the event's class; structlog uses ``event`` for the message.
     """
     match event:
         case TokenGranted():
@@ -203,14 +202,14 @@ def write_log_line(event: TokenEvent) -> None:
         case TokenDenied():
             what = "not renewed" if isinstance(event, RenewalFailed) else "not acquired"
             level, line = logging.WARNING, f"token {what}: {event.reason}"
-            if event.provider_name not in line:  # the error of a provider of one's own, perhaps
+            if event.provider_name not in line:  # perhaps the error of a custom provider
                 line = f"provider {event.provider_name!r}: {line}"
         case TokenRejected():
             level = logging.WARNING
             line = (
-                f"provider {event.provider_name!r}: an API refuses freshly granted tokens "
-                f"({event.tokens} in a row): for {event.pause_seconds:.0f} s its refusals cause no "
-                "token request"
+                f"provider {event.provider_name!r}: an API rejects newly granted tokens "
+                f"({event.tokens} in a row). For {event.pause_seconds:.0f} s, its rejections cause "
+                "no token request"
             )
         case _:
             return

@@ -19,17 +19,17 @@ from tokenkeeper.retry import RetryPolicy
 __all__ = ["Registry", "checked_provider", "name_is_taken", "unknown_provider"]
 
 MOST_LISTED = 20
-"""Names in an error message. A service has a few; ten thousand would bury the rest."""
+"""How many names an error message lists. Ten thousand would bury the rest."""
 
 MOST_COMPARED = 1000
-"""Names that are searched for the nearest one."""
+"""How many names are searched for the nearest one."""
 
 _LIKE_A_TOKEN = re.compile(r"eyJ|.{65}|[\w+/=.~-]{32}", re.DOTALL)
-"""A text that may be a token, passed where a name belongs: no message may show it."""
+"""Matches text that may be a token passed as a name: no message may show it."""
 
 
 class Registry:
-    """Who is registered, until it is closed. Not thread-safe: its owner's lock guards it."""
+    """The registered providers, until it is closed. Not thread-safe: its owner's lock guards it."""
 
     def __init__(self) -> None:
         self._providers: dict[str, BaseOAuth2Provider] = {}
@@ -41,7 +41,7 @@ class Registry:
     def check_open(self) -> None:
         """Raise :class:`KeeperClosedError` once it is closed."""
         if self.closed:
-            raise KeeperClosedError("the keeper is closed: make a new one")
+            raise KeeperClosedError("the keeper is closed. Create a new one.")
 
     def add(self, provider: BaseOAuth2Provider) -> None:
         """Register *provider*.
@@ -52,7 +52,7 @@ class Registry:
         name = provider.provider_name
         if self._providers.get(name) is provider:
             raise InvalidConfigurationError(
-                f"this provider is registered as {name!r} already: add each provider once",
+                f"this provider is already registered as {name!r}. Add each provider once.",
                 provider_name=name,
                 field="provider_name",
             )
@@ -72,19 +72,19 @@ class Registry:
             raise unknown_provider(name, self._providers) from None
 
     def check_order(self, name: str, refused_token: str) -> None:
-        """Raise if the arguments of ``renew_refused`` can't be what they are for.
+        """Raise if the arguments of ``renew_refused`` are swapped or malformed.
 
-        :raises InvalidConfigurationError: without showing either.
+        :raises InvalidConfigurationError: shows neither of them.
         """
         check_name(name)
         if name not in self._providers and refused_token in self._providers:
             raise InvalidConfigurationError(
-                "the arguments are swapped: call renew_refused(provider_name, refused_token)",
+                "the arguments are swapped. Call renew_refused(provider_name, refused_token).",
                 field="refused_token",
             )
         if not refused_token or refused_token.lower().startswith("bearer "):
             raise InvalidConfigurationError(
-                "refused_token must be the token alone, without 'Bearer '", field="refused_token"
+                "refused_token must be the token alone, without 'Bearer '.", field="refused_token"
             )
 
     def remove(self, name: str) -> BaseOAuth2Provider:
@@ -104,7 +104,7 @@ class Registry:
         return list(self._providers.values())
 
     def close(self) -> list[BaseOAuth2Provider]:
-        """Take no more, and return those to be closed."""
+        """Accept no more providers; return those to close."""
         self.closed = True
         providers = list(self._providers.values())
         self._providers.clear()
@@ -114,7 +114,7 @@ class Registry:
 def name_is_taken(name: str) -> InvalidConfigurationError:
     """Return the error for a second provider of one name."""
     return InvalidConfigurationError(
-        f"provider name {name!r} is taken: remove_provider() it first, or choose another",
+        f"duplicate provider name {name!r}. Choose another, or call remove_provider() first.",
         provider_name=name,
         field="provider_name",
     )
@@ -127,8 +127,8 @@ def unknown_provider(name: str, known: Collection[str]) -> UnknownProviderError:
     """
     if _LIKE_A_TOKEN.search(name):
         return UnknownProviderError(
-            "no provider is registered under that name, which is not shown, as it may be a token: "
-            "pass the provider's name"
+            "no provider is registered under that name, which is not shown because it may be a "
+            "token. Pass the provider's name."
         )
     names = list(known)
     nearest = difflib.get_close_matches(name, names[:MOST_COMPARED], n=1)
@@ -139,7 +139,7 @@ def unknown_provider(name: str, known: Collection[str]) -> UnknownProviderError:
         more = f", and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
         advice = f"Registered: {listed}{more}."
     else:
-        advice = "None is registered: call add_provider() first."
+        advice = "No provider is registered yet. Call add_provider() first."
     return UnknownProviderError(
         f"no provider is registered as {name!r}. {advice}", provider_name=name
     )
@@ -155,8 +155,8 @@ def checked_provider(provider: object) -> BaseOAuth2Provider:
     provider = cast("BaseOAuth2Provider", provider)
     if not isinstance(getattr(provider, "provider_name", None), str):
         raise InvalidConfigurationError(
-            f"{type(provider).__name__} has no provider_name: its __init__ must call "
-            "super().__init__(provider_name)",
+            f"{type(provider).__name__} has no provider_name. Its __init__ must call "
+            "super().__init__(provider_name).",
             field="provider_name",
         )
     if provider.retry is not None:

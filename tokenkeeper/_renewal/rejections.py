@@ -1,13 +1,13 @@
-"""The brake on renewals that an API's refusals cause.
+"""The brake on renewals that are caused by an API that rejects tokens.
 
 An API that answers 401 to every token (a wrong audience, a clock that is off, a client that was
 revoked) would otherwise cost the authorization server one request for each call. A few renewals in
-a row are always allowed: tokens are revoked, and then all callers are refused at once. After those
-the pauses grow, and refusals within a pause cause no request.
+a row are always allowed: when tokens are revoked, all callers are rejected at once. After those,
+pauses begin and grow, and rejections within a pause cause no request.
 
 .. code-block:: text
 
-    refused     t1    t2    t3    t4, and each time within 30 s    t4    t5, within a minute ...
+    rejected    t1    t2    t3    t4, and each time within 30 s    t4    t5, within a minute ...
     renewed       t2    t3    t4                                     t5
 """
 
@@ -24,31 +24,31 @@ from tokenkeeper.exceptions import TokenRejectedError
 __all__ = ["Rejections", "Ruling"]
 
 QUICK_RENEWALS = 3
-"""Renewals in a row that refusals may cause without a pause."""
+"""How many renewals in a row rejections may cause without a pause."""
 
 SHORTEST_PAUSE_SECONDS = 30.0
-"""The first pause. Each further token that is refused doubles it."""
+"""The first pause. Each further token that is rejected doubles it."""
 
 LONGEST_PAUSE_SECONDS = 600.0
-"""No pause is longer: whoever fixed the API should not wait for long."""
+"""The longest pause, so that a fixed API is used again soon."""
 
 SETTLED_SECONDS = 240.0
-"""A token that was accepted for so long pays back one renewal, a younger one the square of its
-part: an API that is called every three minutes and always refuses must not cause 20 renewals an
+"""A token that was accepted for this long pays back one renewal, a younger one the square of its
+share: an API that is called every three minutes and always rejects must not cause 20 renewals an
 hour, and one that revokes tokens every five minutes may."""
 
 REMEMBERED_TOKENS = 8
-"""How many refused tokens are recognized. A server behind a load balancer may alternate."""
+"""How many rejected tokens are remembered. Servers behind a load balancer may alternate."""
 
 
 class Ruling(NamedTuple):
-    """What follows from a refusal.
+    """What follows from a rejection.
 
     :ivar renews: whether the token is to be renewed.
-    :ivar keeps: whether the token is served meanwhile. One that was refused in the middle of its
-        life is not. Where an API refuses whatever is granted, the token at least works elsewhere.
-    :ivar is_first: whether this is the first refusal of this token.
-    :ivar pause_begins: whether this is the first refusal within this pause.
+    :ivar keeps: whether the token is served meanwhile. It is not if the renewal may bring a better
+        one. If an API rejects every token, the current one may at least work elsewhere.
+    :ivar is_first: whether this is the first rejection of this token.
+    :ivar pause_begins: whether this is the first rejection within this pause.
     """
 
     renews: bool
@@ -59,16 +59,16 @@ class Ruling(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Streak:
-    """Tokens of one name that were refused one after the other. Times are the keeper's clock's.
+    """Tokens of one name that were rejected one after the other. Times are on the keeper's clock.
 
-    :ivar level: renewals that refusals caused, less those that accepted tokens paid back.
-    :ivar tokens: how many were refused in a row.
+    :ivar level: renewals that rejections caused, minus those that accepted tokens paid back.
+    :ivar tokens: how many were rejected in a row.
     :ivar granted_at: when the current token was granted.
-    :ivar refused_at: when the current token was last refused; ``None`` if it was not.
-    :ivar paused_until: until when refusals cause no renewal.
+    :ivar refused_at: when the current token was last rejected; ``None`` if it was not.
+    :ivar paused_until: until then, rejections cause no renewal.
     :ivar announced: whether the pause was reported.
-    :ivar insists: whether the server granted a refused token again.
-    :ivar digests: of the tokens that were refused lately; the tokens themselves may be collected.
+    :ivar insists: whether the server granted a rejected token again.
+    :ivar digests: of the tokens that were rejected lately; the tokens themselves are not kept.
     """
 
     level: float = 0.0
@@ -82,9 +82,9 @@ class _Streak:
 
 
 class Rejections:
-    """The streaks of refused tokens of each name. Not thread-safe: the keeper's lock guards it.
+    """The streaks of rejected tokens, by name. Not thread-safe: the keeper's lock guards it.
 
-    A streak is replaced in one assignment, so that a forked child finds it whole.
+    A streak is replaced in one assignment, so that a forked child finds a whole one.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -92,7 +92,7 @@ class Rejections:
         self._streaks: dict[str, _Streak] = {}
 
     def note(self, name: str, token: str) -> Ruling:
-        """Note that an API refused *token*, the current one of *name*; return what follows."""
+        """Note that an API rejected *token*, the current one of *name*; return what follows."""
         now = self._clock.monotonic()
         streak = self._streaks.get(name, _Streak())
         is_first = streak.refused_at is None
@@ -119,7 +119,7 @@ class Rejections:
             self._streaks[name] = replace(streak, granted_at=now, refused_at=None, insists=False)
 
     def granted_again(self, name: str) -> None:
-        """Note that a refused token was granted in place of a refused one: a pause begins."""
+        """Note that the server granted a rejected token again: a pause begins."""
         streak = self._streaks.get(name, _Streak())
         level = max(streak.level, float(QUICK_RENEWALS))
         now = self._clock.monotonic()
@@ -133,17 +133,17 @@ class Rejections:
         )
 
     def knows(self, name: str, token: str) -> bool:
-        """Return whether *token* is one of those that were refused lately."""
+        """Return whether *token* is one of those that were rejected lately."""
         streak = self._streaks.get(name)
         return streak is not None and _digest(token) in streak.digests
 
     def insists(self, name: str) -> bool:
-        """Return whether the server is known to grant the refused token again."""
+        """Return whether the server is known to grant the rejected token again."""
         streak = self._streaks.get(name)
         return streak is not None and streak.insists
 
     def is_rejecting(self, name: str) -> bool:
-        """Return whether an API refuses what is granted for *name* right now."""
+        """Return whether an API currently rejects the tokens granted for *name*."""
         streak = self._streaks.get(name)
         if streak is None or streak.refused_at is None or _is_quick(streak.level):
             return False
@@ -151,46 +151,47 @@ class Rejections:
         return self._clock.monotonic() < max(streak.paused_until, recently)
 
     def is_paused(self, name: str) -> bool:
-        """Return whether a refusal of the current token would cause no renewal now."""
+        """Return whether a rejection of the current token would cause no renewal now."""
         streak = self._streaks.get(name)
         if streak is None or _is_quick(streak.level):
             return False
         return self._clock.monotonic() < streak.paused_until
 
     def tokens(self, name: str) -> int:
-        """Return how many tokens of *name* were refused in a row."""
+        """Return how many tokens of *name* were rejected in a row."""
         streak = self._streaks.get(name)
         return 0 if streak is None else streak.tokens
 
     def pause_seconds(self, name: str) -> float:
-        """Return how long refusals go on causing no renewal."""
+        """Return for how many seconds rejections go on causing no renewal."""
         streak = self._streaks.get(name, _Streak())
         return max(0.0, streak.paused_until - self._clock.monotonic())
 
     def error(self, name: str) -> TokenRejectedError:
-        """Return what callers get whose token is refused and not renewed."""
+        """Return the error for callers whose token is rejected and not renewed."""
         pause = self.pause_seconds(name)
         if self.insists(name):
             what = (
-                "the API refused the token, and asking for another one returned the refused token "
-                "again: revoke it at the authorization server, or wait until it expires; where "
-                "credentials keep a cache of their own, clear that"
+                "the API rejected the token, and the authorization server granted the same token "
+                "again. Revoke it there, or wait until it expires. If the credentials keep a "
+                "cache of their own, clear it."
             )
         else:
             what = (
-                f"the API refuses tokens that were just granted ({self.tokens(name)} in a row): "
-                "check the token's audience and scope, this machine's clock, and whether the API "
-                "trusts this authorization server"
+                f"the API rejects newly granted tokens ({self.tokens(name)} in a row). Check the "
+                "token's audience and scope, this machine's clock, and whether the API trusts "
+                "this authorization server."
             )
         return TokenRejectedError(
-            f"provider {name!r}: {what}; for {math.ceil(pause)} s refusals cause no token request",
+            f"provider {name!r}: {what} For {math.ceil(pause)} s, rejections cause no token "
+            "request.",
             provider_name=name,
             transient=False,
             retry_after=pause,
         )
 
     def forget(self, name: str) -> None:
-        """Let the next refusals of *name* cause renewals at once."""
+        """Let the next rejections of *name* cause renewals at once."""
         self._streaks.pop(name, None)
 
 
@@ -208,7 +209,7 @@ def _with_token(streak: _Streak, token: str, now: float) -> _Streak:
 
 
 def _is_quick(level: float) -> bool:
-    """Return whether a renewal needs no pause before it; seconds between refusals count little."""
+    """Return whether a renewal needs no pause before it."""
     return round(level) < QUICK_RENEWALS
 
 

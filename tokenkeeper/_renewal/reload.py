@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
 
 from tokenkeeper._renewal.coordinator import Coordinator
 from tokenkeeper._renewal.registry import name_is_taken
@@ -20,14 +19,14 @@ __all__ = ["reload"]
 
 def reload(
     coordinator: Coordinator,
-    configuration: Configuration[Any],
+    configuration: Configuration,
     add: Callable[[BaseOAuth2Provider], None],
 ) -> ReloadResult:
-    """Read *configuration* again and take over what changed. One thread at a time does so.
+    """Read *configuration* again and apply what changed. One thread at a time does so.
 
     :param add: registers a provider.
     :returns: the names that were ``added``, ``changed`` and ``removed``.
-    :raises InvalidConfigurationError: if something is wrong; then nothing is taken over.
+    :raises InvalidConfigurationError: if something is wrong; then nothing changes.
     :raises KeeperClosedError: if the keeper was closed.
     """
     state = coordinator.state
@@ -40,7 +39,7 @@ def reload(
 
     with configuration.turn:
         changed = configuration.reload(check)
-        # Not by what this call changed: one before may have been interrupted half-way.
+        # Compare with what is registered: an earlier call may have been interrupted halfway.
         wanted, there = configuration.providers, state.providers()
         removed = []
         for each in there:
@@ -52,7 +51,7 @@ def reload(
         for provider in added:
             add(provider)
     for name in changed:
-        with suppress(UnknownProviderError):  # it was removed by hand meanwhile
+        with suppress(UnknownProviderError):  # it was removed meanwhile
             coordinator.reconsider(name)
     names = [each.provider_name for each in added]
     return {"added": names, "changed": changed, "removed": removed}

@@ -1,10 +1,10 @@
-"""Notices when the two clocks move apart: a paused machine, a restored snapshot, a set clock.
+"""Notices when the two clocks diverge: a paused machine, a restored snapshot, a changed clock.
 
-A suspended laptop counts its sleep on the monotonic clock. A virtual machine that was paused, a
-snapshot that is restored, and a frozen AWS Lambda sandbox do not: their monotonic clock goes on
-where it stopped, and only the wall clock shows the time that passed. A token must not look
-younger than it is, so the larger of the two times counts. The same sight meets a clock that
-somebody sets forward; that costs a renewal. A clock that is set back never prolongs anything.
+A suspended laptop counts its sleep on the monotonic clock. A paused virtual machine, a restored
+snapshot and a frozen AWS Lambda sandbox don't: their monotonic clock continues where it stopped,
+and only the wall clock shows the time that passed. A token must not look younger than it is, so the
+larger of the two times counts. A wall clock that is set forward looks the same and costs a renewal.
+A clock that is set back never extends a lifetime.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ CLOCK_STEP_SECONDS = 1.0
 
 
 class ClockStep(NamedTuple):
-    """What the clocks did since they were last seen.
+    """The change of the clocks since they were last compared.
 
-    :ivar offset: wall clock minus monotonic clock, now.
-    :ivar set_back: by how many seconds the monotonic clock went back. It never should; a process
-        that is restored on another machine sees it all the same.
+    :ivar offset: the wall clock minus the monotonic clock, now.
+    :ivar set_back: by how many seconds the monotonic clock went back. It never should, but it does
+        in a process that is restored on another machine.
     """
 
     offset: float
@@ -33,7 +33,7 @@ class ClockStep(NamedTuple):
 
 
 class ClockSteps:
-    """Both clocks of a keeper as they were last seen. Its owner's lock guards :meth:`take`."""
+    """Compares both clocks of a keeper. Its owner's lock guards :meth:`take`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -42,7 +42,7 @@ class ClockSteps:
         self._latest = now.monotonic
 
     def take(self) -> ClockStep | None:
-        """Return the step since the clocks were last seen, and take it as seen; ``None`` if none.
+        """Return the step since the last call, or ``None`` without one.
 
         Drift that is too small to be a step adds up until it is one.
         """
@@ -58,10 +58,10 @@ class ClockSteps:
         return ClockStep(now.offset, set_back)
 
     def monotonic(self) -> float:
-        """Return the monotonic clock, or infinity while there is a step to be taken.
+        """Return the monotonic clock, or infinity while there is a step to take.
 
-        This is what keepers without a refresher read tokens by. Infinity is past every deadline,
-        so the next reader comes to the slow path, which takes the step. Takes no lock.
+        Keepers without a background read tokens with this clock. Infinity is past every deadline,
+        so the next reader enters the slow path, which takes the step. No lock is taken.
         """
         now = self._clock.monotonic()
         apart = abs(self._clock.time() - now - self.offset)

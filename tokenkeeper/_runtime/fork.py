@@ -1,19 +1,19 @@
-"""What must be renewed in a forked child, and what a fork must wait for.
+"""What a forked child must create again, and what a fork must wait for.
 
-A fork copies one thread and the memory of all. Locks that other threads held stay locked in the
-child for ever, and sockets are shared with the parent. Objects with such parts register here and
-make them anew in the child. No lock is taken *before* a fork for their sake: whatever a child
-goes on using is published in single assignments, so there is no half-written state to wait for.
+A fork copies the memory of a process, but only one of its threads. Locks that other threads held
+stay locked in the child forever, and sockets are shared with the parent. Objects with such parts
+register here and replace those parts in the child. No lock is taken *before* a fork: everything
+that a child continues to use is published in single assignments, so it is always complete.
 
-Imports are the exception. A child forked while another thread imports a module waits for ever
-when it imports the same one, because the module's lock has an owner that no longer exists. An
-import that happens late, in a flight, goes through :func:`late_import`, and a fork waits for it.
-Where others import in our stead, :func:`forks_wait` does the same for a block of code. So it
-does for the moment in which another library, such as a metrics client, holds locks of its own.
+Imports are the exception. If a child is forked while another thread imports a module, it waits
+forever when it imports the same module, because the thread that holds the module's lock no longer
+exists. A late import, during a renewal, goes through :func:`late_import`, and a fork waits for it.
+:func:`forks_wait` does the same for any block of code: when another library imports a module, or
+when a library such as a metrics client holds locks of its own.
 
-Python's fork hooks do all this, and programs written in C may fork without them: uWSGI does by
+Python's fork hooks do all this, but programs written in C may fork without them; uWSGI does so by
 default. Code that is about to take a lock or to rely on a thread calls :func:`notice_fork`, which
-does then what the hooks would have done. Some programs run only half of the hooks; each half
+then does what the hooks would have done. Some programs run only one half of the hooks. Each half
 works without the other.
 """
 
@@ -34,20 +34,20 @@ _log = logging.getLogger("tokenkeeper.fork")
 
 
 class ForkAware(Protocol):
-    """An object with parts that a forked child must make anew."""
+    """An object with parts that a forked child must replace."""
 
     def after_fork_in_child(self) -> None:
-        """Make them anew. Called in the child, before anything else there uses the object."""
+        """Replace them. Called in the child, before anything else there uses the object."""
         ...
 
 
 class _Process:
-    """What is known of the process that this code runs in."""
+    """The state of the process that this code runs in."""
 
     def __init__(self) -> None:
-        self.importing = threading.RLock()  # held by forks_wait(), so that no fork falls into it
-        self.renewed_in = os.getpid()  # the process that everything here was made anew for
-        self.renewing_in = 0  # the process that a thread is doing so for
+        self.importing = threading.RLock()  # held by forks_wait(), so that forks wait for it
+        self.renewed_in = os.getpid()  # the process in which everything was last replaced
+        self.renewing_in = 0  # the process in which a thread is replacing everything
         self.turns: dict[int, threading.RLock] = {}  # one for each process, so none is inherited
 
 
@@ -61,7 +61,7 @@ def renew_after_fork(item: ForkAware) -> None:
 
 
 def renew(item: ForkAware) -> None:
-    """Call ``item.after_fork_in_child()``. An error is logged: the fork must go on."""
+    """Call ``item.after_fork_in_child()``. An error is logged, because the fork must succeed."""
     try:
         item.after_fork_in_child()
     except Exception:  # noqa: BLE001 - the other objects must be renewed all the same
@@ -69,16 +69,16 @@ def renew(item: ForkAware) -> None:
 
 
 def notice_fork() -> None:
-    """Renew everything if this process was forked without Python's fork hooks. Thread-safe.
+    """Do the work of the fork hooks if this process was forked without them. Thread-safe.
 
-    Otherwise this costs one ``os.getpid()``. Call it before taking a lock that other threads of
-    a parent may have held, and before relying on a thread.
+    Otherwise it costs one ``os.getpid()``. Call it before you take a lock that other threads of a
+    parent may have held, and before you rely on a thread.
     """
     pid = os.getpid()
     if pid == _process.renewed_in:
         return
-    # setdefault() is atomic. Other threads of this child wait until everything is renewed; the
-    # thread that renews may come by here again, and goes on.
+    # setdefault() is atomic. Other threads of this child wait until everything is replaced. The
+    # thread that does so may call this function again, and passes.
     with _process.turns.setdefault(pid, threading.RLock()):
         if pid not in (_process.renewed_in, _process.renewing_in):
             _finish_fork()
@@ -87,13 +87,13 @@ def notice_fork() -> None:
 
 
 def forks_wait() -> AbstractContextManager[object]:
-    """Return a context in which a fork in another thread waits until it is left."""
+    """Return a context manager. A fork in another thread waits until it exits."""
     notice_fork()
     return _process.importing
 
 
 def late_import(name: str) -> ModuleType:
-    """Import the module *name* such that a fork in another thread waits until it is done."""
+    """Import the module *name*. A fork in another thread waits until that is done."""
     with forks_wait():
         return importlib.import_module(name)
 
@@ -102,22 +102,23 @@ def _renew_everything() -> None:
     pid = os.getpid()
     _process.renewing_in = pid
     try:
-        # Not released but replaced: its holder may be a thread that stayed with the parent.
+        # It is replaced, not released: its holder may be a thread that stayed with the parent.
         _process.importing = threading.RLock()
         for item in list(_aware):
             renew(item)
         _process.renewed_in = pid
         _process.turns.clear()
     finally:
-        _process.renewing_in = 0  # interrupted halfway, the next thread begins again
+        _process.renewing_in = 0  # after an interruption the next thread starts over
 
 
 def _finish_fork() -> None:
-    """Call what the program should have called after its fork, if that can still be done.
+    """Call the function that the program should have called after its fork, if that still helps.
 
-    It runs the hooks of all modules, and makes the interpreter's own locks anew. Those may be in
-    the middle of a switch between threads of the parent: the first thread that is started here
-    might wait for one of these. But it takes all threads but the caller for the parent's.
+    It runs the hooks of all modules and replaces the interpreter's own locks. Those may be in the
+    middle of a switch between threads of the parent, so that the first thread that starts here
+    might wait for one of them forever. It can't be called once there are other threads in this
+    process, because it treats all threads but the caller as the parent's.
     """
     try:
         if len(os.listdir("/proc/self/task")) > 1:
@@ -133,11 +134,11 @@ def _before() -> None:
 
 
 def _after_in_parent() -> None:
-    with suppress(RuntimeError):  # a program that runs this half of the hooks alone
+    with suppress(RuntimeError):  # the program runs only this half of the hooks
         _process.importing.release()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork either
+if hasattr(os, "register_at_fork"):  # Windows has neither this function nor forks
     os.register_at_fork(
         before=_before, after_in_parent=_after_in_parent, after_in_child=_renew_everything
     )

@@ -1,4 +1,4 @@
-"""Whether gevent or eventlet patched this process in a way that waiting works in."""
+"""Checks that gevent or eventlet, if present, patched this process before it was too late."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def _is_patched_by_eventlet() -> bool:
 
 
 _OURS_IS_GEVENTS = queue.SimpleQueue.__module__.startswith("gevent")
-"""What the package waits on was taken from ``queue`` when it was imported."""
+"""Whether the queues that the package imported at its own import are gevent's."""
 _OURS_IS_EVENTLETS = _is_patched_by_eventlet()
 
 
 def check_gevent() -> None:
-    """Refuse a process in which threads and what they wait on are not of one kind.
+    """Refuse a process in which threads and the queues that they wait on are of different kinds.
 
-    With ``gevent.monkey.patch_all()`` or ``eventlet.monkey_patch()`` before anything else both are
-    greenlets', and all is well. After that a wait would block the hub, and with half of it patched
-    it would never end. So this is called wherever a thread or a wait begins: a process may be
-    patched at any time.
+    If ``gevent.monkey.patch_all()`` or ``eventlet.monkey_patch()`` is called before any other
+    import, both belong to greenlets, which works. If it is called later, a wait would block the
+    hub; if only one of the two is patched, a wait would never end. A process can be patched at any
+    time, so call this wherever a thread or a wait begins.
 
-    :raises InvalidConfigurationError: saying what to change.
+    :raises InvalidConfigurationError: with the call to change.
     """
     monkey = sys.modules.get("gevent.monkey")
     if monkey is not None:

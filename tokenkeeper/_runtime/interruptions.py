@@ -1,17 +1,17 @@
-"""Exceptions that a host throws into a thread, told from those that the called code raises.
+"""Distinguishes exceptions that a host throws into a thread from those that called code raises.
 
-A host stops its tasks by exceptions: Ctrl-C, Celery's soft time limit, a timeout of gevent, the
-``SIGALRM`` of RQ and of many decorators, ``PyThreadState_SetAsyncExc``. They may derive from
-anything, also from :class:`Exception` or :class:`TimeoutError`, so their class does not always
-tell. They say nothing about the token, and must reach the caller as they are. How they are told:
+A host stops its tasks with exceptions: Ctrl-C, Celery's soft time limit, a timeout of gevent, the
+``SIGALRM`` of RQ and of many decorators, ``PyThreadState_SetAsyncExc``. They may derive from any
+class, also from :class:`Exception` or :class:`TimeoutError`, so the class alone is not enough. They
+say nothing about the token, and must reach the caller unchanged. These are recognized:
 
 * anything that is not an :class:`Exception`;
 * a class of a known host;
-* one that passed through the handler of a signal;
-* one that was raised where nothing is called that could raise it, as an exception set for a thread
-  is raised by the interpreter itself: at the start of a function, at the end of a loop's round, or
-  after a call, there as an instance without arguments of a class written in Python;
-* one that gevent or eventlet threw into a waiting greenlet.
+* an exception that passed through a signal handler;
+* an exception at a point where no code runs that could raise it. The interpreter itself raises an
+  exception that was set for a thread: at the start of a function, at the end of a loop's round, or
+  after a call. After a call, it must be an instance without arguments of a class written in Python;
+* an exception that gevent or eventlet threw into a waiting greenlet.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _CALLS = {"CALL", "CALL_KW", "CALL_FUNCTION_EX", "PRECALL"}
 
 
 def is_interruption(error: BaseException | None) -> bool:
-    """Return whether *error* was thrown in by the host."""
+    """Return whether the host threw *error* into this thread."""
     if error is None:
         return False
     if not isinstance(error, Exception) or error.__dict__.get(_MARK):
@@ -60,7 +60,7 @@ def is_interruption(error: BaseException | None) -> bool:
 
 
 def remember_interruption(error: BaseException) -> None:
-    """Note on *error* that it was thrown in, if it was, before its traceback is taken away."""
+    """Mark *error* if the host threw it, before its traceback is removed."""
     if isinstance(error, Exception) and is_interruption(error):
         error.__dict__[_MARK] = True
 
@@ -68,12 +68,12 @@ def remember_interruption(error: BaseException) -> None:
 def interruption_in(
     error: BaseException, handled_before: BaseException | None = None
 ) -> BaseException | None:
-    """Return the host's exception that *error* is, or that it was made from; or ``None``.
+    """Return the host's exception in *error* or in the chain of its causes; ``None`` without one.
 
     A library may have wrapped it, as urllib3 does with a subclass of :class:`OSError`.
 
-    :param handled_before: what the caller was handling when its call began, ``sys.exception()``:
-        neither it nor what led to it is meant.
+    :param handled_before: the exception that was being handled when the call began
+        (``sys.exception()``). It and its causes are ignored.
     """
     seen = {id(handled_before)}
     queue = [error]
@@ -98,7 +98,7 @@ def _tracebacks(error: BaseException) -> Iterator[TracebackType]:
 
 
 def _signal_handlers() -> set[CodeType]:
-    """Return the code of the functions that handle signals now."""
+    """Return the code objects of the current signal handlers."""
     handlers = set()
     for number in signal.valid_signals():
         handler: Any = signal.getsignal(number)
@@ -106,7 +106,7 @@ def _signal_handlers() -> set[CodeType]:
             handler = handler.func
         handler = getattr(handler, "__func__", handler)  # of a bound method
         if not hasattr(handler, "__code__"):  # a callable object
-            handler = getattr(type(handler), "__call__", None)  # noqa: B004 - its code is wanted
+            handler = getattr(type(handler), "__call__", None)  # noqa: B004 - its code is needed
         code = getattr(handler, "__code__", None)
         if code is not None:
             handlers.add(code)
@@ -132,6 +132,6 @@ def _is_written_in_python(kind: type[BaseException]) -> bool:
     if not kind.__flags__ & _HEAP_TYPE:
         return False
     source = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    if source is None:  # a module that is built in, or what somebody types
+    if source is None:  # a built-in module, or an interactive session
         return kind.__module__ not in sys.builtin_module_names
     return str(source).endswith((".py", ".pyc"))

@@ -1,4 +1,4 @@
-"""Objects that belong to one process: copying returns the object itself, pickling is refused."""
+"""Objects that belong to one process: a copy is the object itself, and pickling is refused."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ __all__ = ["NotPicklable"]
 
 
 class NotPicklable:
-    """Base class of what holds locks, threads, connections, or secrets.
+    """Base class of objects that hold locks, threads, connections, or secrets.
 
-    ``copy.copy()`` and ``copy.deepcopy()`` return the object itself: an application's settings
-    that hold a keeper can be copied, and the copy shares the keeper. Pickling raises ``TypeError``,
-    unless a subclass has a ``__reduce__`` of its own.
+    ``copy.copy()`` and ``copy.deepcopy()`` return the object itself. An application can therefore
+    copy settings that contain a keeper; the copy shares it. Pickling raises ``TypeError``, unless a
+    subclass defines ``__reduce__``.
     """
 
     __slots__ = ()

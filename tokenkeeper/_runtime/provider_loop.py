@@ -1,11 +1,12 @@
 """The one event loop that the library owns, for providers written with ``async def``.
 
-All of them run there, whoever asks, so that what they keep (a client session, a lock) always
-meets the loop that it was made on. The loop starts at first use, on a daemon thread, once for the
-process; a forked child starts its own. asyncio is imported then: blocking code does without it.
+All of them run on it, for any caller, so that the objects they keep (a client session, a lock) are
+always used on the loop that they were created on. The loop starts at first use, on a daemon thread,
+once for the process; a forked child starts its own. asyncio is imported then, so blocking code
+doesn't load it.
 
-Where the host starts no thread, the caller's own thread runs the loop, for as long as the call
-takes. It is one loop there as well.
+If the host can't start threads, the caller's thread runs the loop for the duration of the call. It
+is a single loop as well.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ T = TypeVar("T")
 
 
 def call(method: Callable[..., T | Awaitable[T]], *arguments: Any) -> T:
-    """Call *method*, plain or ``async def``, and return what it returns in the end. Blocks."""
+    """Call *method*, plain or ``async def``, and return its final result. Blocks."""
     if inspect.iscoroutinefunction(method):
         return cast("T", _loop.run(partial(method, *arguments)))
     result = method(*arguments)
@@ -43,14 +44,14 @@ def call(method: Callable[..., T | Awaitable[T]], *arguments: Any) -> T:
 
 
 def on_provider_loop() -> bool:
-    """Say whether the caller is on the library's event loop, where blocking would hang it."""
+    """Return whether the caller is on the library's event loop, which must not be blocked."""
     return _loop.is_run_by_caller()
 
 
 class _Call(Generic[T]):
-    """A coroutine function to be run on the loop, and a thread that waits for its outcome.
+    """A coroutine function that runs on the loop, and the outcome that a thread waits for.
 
-    No lock is shared with the loop, or an exception that strikes the thread could leave it held.
+    It shares no lock with the loop: an exception that interrupts the thread could leave it held.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class _Call(Generic[T]):
         self._error: BaseException | None = None
 
     def begin(self) -> None:
-        """Begin it. Called by the loop."""
+        """Start the coroutine. Called on the loop."""
         import asyncio
 
         self._task = asyncio.ensure_future(self._run())
@@ -72,23 +73,23 @@ class _Call(Generic[T]):
         self._task.add_done_callback(self._tasks.discard)
 
     def cancel(self) -> None:
-        """Cancel it, as nobody waits any more. Called by the loop."""
+        """Cancel the coroutine, because its caller is gone. Called on the loop."""
         if self._task is not None:
             self._task.cancel()
 
     async def _run(self) -> None:
         try:
             self._result = await self._function()
-        except BaseException as error:  # noqa: BLE001 - the caller's; the loop serves others too
+        except BaseException as error:  # noqa: BLE001 - for the caller; the loop must continue
             self._error = error
         finally:
-            # So the task is freed on this thread: in the callbacks of its weak references CPython
-            # would swallow an exception that strikes the caller.
+            # This frees the task on the loop's thread. On the caller's thread, CPython would
+            # swallow an exception that is raised in the callbacks of the task's weak references.
             self._task = None
             self._done.set()
 
     def wait(self) -> T:
-        """Block until it has ended; return what it returned, or raise what it raised."""
+        """Block until the coroutine has ended; return its result or raise its exception."""
         from asyncio import CancelledError
 
         self._done.wait()
@@ -100,15 +101,15 @@ class _Call(Generic[T]):
                 raise error
             return cast("T", self._result)
         finally:
-            del error  # its traceback refers to this frame
+            del error  # its traceback refers to this frame, a reference cycle
 
 
 class _NoThreadError(RuntimeError):
-    """The host starts no thread, or none any more."""
+    """The host can't start a thread, or can't any more."""
 
 
 class _Start:
-    """What becomes of a thread that starts the loop."""
+    """The state of a thread that starts the loop."""
 
     def __init__(self) -> None:
         self.done = InterruptibleEvent()
@@ -118,27 +119,29 @@ class _Start:
 
 
 class _PortalLoop:
-    """Runs coroutine functions on a loop of its own. Thread-safe."""
+    """Runs coroutine functions on its own event loop. Thread-safe."""
 
     def __init__(self) -> None:
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
-        """Leave the loop to the parent, and its thread."""
-        self._lock = threading.Lock()  # guards the start; held until the loop runs
+        """Leave the loop and its thread to the parent."""
+        self._lock = threading.Lock()  # guards the start; held until the loop is running
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[None]] = set()  # of calls under way; the loop's thread alone
+        self._tasks: set[asyncio.Task[None]] = (
+            set()
+        )  # of current calls; used on the loop's thread only
         self._starting: _Start | None = None
         self._stop: Callable[[], None] | None = None
         self.thread: threading.Thread | None = None
-        self._here = threading.Lock()  # held while a caller's thread runs the loop below
-        self._here_ident: int | None = None  # of that thread
+        self._here = threading.Lock()  # held while a caller's thread runs its loop
+        self._here_ident: int | None = None  # the ident of that thread
         self._loop_here: asyncio.AbstractEventLoop | None = None
 
     def run(self, function: Callable[[], Awaitable[T]]) -> T:
-        """Run *function*, and block until it has ended.
+        """Run *function*, block until it has ended, and return its result.
 
-        :raises RuntimeError: on the loop's own thread.
+        :raises RuntimeError: if it is called on the loop's own thread.
         """
         notice_fork()
         if self.is_run_by_caller():
@@ -150,28 +153,28 @@ class _PortalLoop:
         call = _Call(function, self._tasks)
         context = copy_context()
         library = getattr(sys.modules.get("sniffio"), "current_async_library_cvar", None)
-        if library is not None:  # the caller may be on a loop of trio
+        if library is not None:  # the caller may be on trio's loop
             context.run(library.set, "asyncio")
         try:
             loop.call_soon_threadsafe(call.begin, context=context)
             return call.wait()
         except BaseException:
-            # It failed, and then this does nothing, or the caller was interrupted.
-            with suppress(RuntimeError):  # the loop has ended
+            # Either the coroutine failed, and this has no effect, or the caller was interrupted.
+            with suppress(RuntimeError):  # the loop has stopped
                 loop.call_soon_threadsafe(call.cancel)
             raise
 
     def start(self) -> asyncio.AbstractEventLoop:
-        """Return the loop, which runs.
+        """Start the loop unless it is running, and return it.
 
-        :raises RuntimeError: if this host starts no thread.
+        :raises RuntimeError: if this host can't start a thread.
         :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
         """
         with self._lock:
             if self._loop is None:
                 check_gevent()
-                with forks_wait():  # anyio imports its backend as the loop starts
-                    # A caller that was interrupted here may have begun to start it.
+                with forks_wait():  # anyio imports its backend when the loop starts
+                    # A caller that was interrupted here may have started the thread already.
                     starting = self._starting or self._begin_to_start()
                     starting.done.wait()
                 self._starting = None
@@ -196,7 +199,7 @@ class _PortalLoop:
         return starting
 
     def _run_here(self, function: Callable[[], Awaitable[T]]) -> T:
-        """Run *function* on the calling thread, even inside an event loop, which then waits."""
+        """Run *function* on the calling thread. It blocks an event loop that runs there."""
         import asyncio
 
         with self._here:
@@ -213,28 +216,28 @@ class _PortalLoop:
                 raise _cancelled() from None
             except BaseException:
                 if task is not None:
-                    task.cancel()  # the caller was interrupted; it ends when the loop runs next
+                    task.cancel()  # the caller was interrupted; the task ends in the next run
                 raise
             finally:
                 self._here_ident = None
 
     def is_run_by_caller(self) -> bool:
-        """Return whether the calling thread is the one that runs the loop."""
+        """Return whether the calling thread runs the loop."""
         me = threading.get_ident()
         return me == self._here_ident or (self.thread is not None and self.thread.ident == me)
 
     def stop(self, join_seconds: float) -> None:
-        """Stop the loop once its tasks have ended, and wait for that *join_seconds* at most."""
+        """Stop the loop once its tasks have ended, and wait for that at most *join_seconds*."""
         stop, loop, thread = self._stop, self._loop, self.thread
         if stop is not None and loop is not None and thread is not None and thread.is_alive():
             self._loop = None
-            # Without cancelling: what hangs ends with the process, and needs no last words.
+            # Tasks are not cancelled: a task that hangs ends with the process.
             loop.call_soon_threadsafe(stop)
             join(thread, join_seconds)
 
 
 def _cancelled() -> Exception:
-    """Return the error of a provider that was cancelled by something else than its caller."""
+    """Return the error for a provider that was cancelled, but not by its caller."""
     from concurrent.futures import CancelledError
 
     return CancelledError()
@@ -242,10 +245,10 @@ def _cancelled() -> Exception:
 
 @contextmanager
 def _outside_of_loops() -> Iterator[None]:
-    """Have asyncio and anyio forget the event loop that the calling thread runs in."""
+    """Hide the calling thread's event loop from asyncio and anyio."""
     from asyncio import events
 
-    running = events._get_running_loop()  # noqa: SLF001 - for who implements loops
+    running = events._get_running_loop()  # noqa: SLF001 - meant for implementations of event loops
     sniffio: Any = sys.modules.get("sniffio")
     library = sniffio and sniffio.thread_local.name
     token = sniffio and sniffio.current_async_library_cvar.set("asyncio")
@@ -284,11 +287,11 @@ def _serve(starting: _Start, tasks: set[asyncio.Task[None]]) -> None:
     except BaseException as error:
         if starting.done.is_set():
             raise
-        starting.error = error  # or whoever waits for the loop would wait for ever
+        starting.error = error  # otherwise the callers of start() would wait forever
         starting.done.set()
 
 
 _loop = _PortalLoop()
 renew_after_fork(_loop)
-# Plenty for a loop with nothing to do; one with something to do is left to end with the process.
+# An idle loop stops well within this time. A busy one ends with the process.
 atexit.register(_loop.stop, 0.2)

@@ -1,8 +1,8 @@
-"""A few daemon threads that do what they are handed, made when needed and gone when idle.
+"""A pool of daemon threads, which start when needed and end when idle.
 
-``concurrent.futures`` has a pool, but the interpreter waits for its threads at exit, and a server
-that hangs would hold up the end of the process. Bare locks and a ``SimpleQueue`` make it safe from
-exceptions that signal handlers raise; see flight.py.
+``concurrent.futures`` has a pool, but the interpreter waits for its threads at exit, so a server
+that hangs would delay the end of the process. Bare locks and a ``SimpleQueue`` make this pool safe
+from exceptions that signal handlers raise; see :mod:`tokenkeeper._runtime.waiting`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ IDLE_SECONDS = 10.0
 class Workers:
     """An elastic pool of daemon threads. Thread-safe.
 
-    The threads hold the pool and the job at hand, nothing else: whoever owns the pool can be
-    collected while they idle.
+    The threads refer to the pool and to their current job only, so the owner of the pool can be
+    collected while they are idle.
 
-    :param limit: threads at most. Jobs beyond that wait their turn.
-    :param name: of the threads.
+    :param limit: the most threads at once. Further jobs wait in a queue.
+    :param name: the name of the threads.
     """
 
     def __init__(self, limit: float, name: str = "tokenkeeper-worker") -> None:
         self._limit = limit
         self._name = name
-        self._calls: SimpleQueue[None] = SimpleQueue()  # one to the idle for each job
+        self._calls: SimpleQueue[None] = SimpleQueue()  # wakes an idle thread for each job
         self._lock = threading.Lock()  # guards all of the below
         self._urgent: deque[Callable[[], None]] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
@@ -46,17 +46,17 @@ class Workers:
         self._closed = False
 
     def submit(self, job: Callable[[], None], *, urgent: bool = True) -> None:
-        """Have *job* done soon; an *urgent* one before those that wait already.
+        """Run *job* soon, before the waiting jobs if it is *urgent*.
 
-        :raises RuntimeError: if there is no thread and none can be started; also if there are only
-            busy ones while the interpreter ends.
+        :raises RuntimeError: if there is no thread and none can be started; also if all threads
+            are busy while the interpreter exits.
         :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
         """
         check_gevent()
         with self._lock:
             if self._closed:
-                raise RuntimeError("the workers have been sent home")
-            # The call first: one without a job does no harm, but a job without one would lie there.
+                raise RuntimeError("the pool is closed")
+            # The call comes first: a call without a job is harmless, a job without one would wait.
             self._calls.put(None)
             queue = self._urgent if urgent else self._jobs
             queue.append(job)
@@ -65,14 +65,14 @@ class Workers:
                 self._hire(queue)
 
     def _hire(self, queue: deque[Callable[[], None]]) -> None:
-        """Start one more thread, or take back the last job of *queue*. Called with the lock."""
+        """Start one more thread, or remove the last job of *queue*. Called with the lock held."""
         thread: threading.Thread | None = None
         try:  # an isolated sub-interpreter refuses a daemon thread before it is started
             thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._threads.add(thread)
             thread.start()
-        except RuntimeError:  # no threads on this host, or none any more
-            # The others may all be busy, but they are not for ever, unless the interpreter ends.
+        except RuntimeError:  # this host can't start a thread, or can't any more
+            # Busy threads will take the job later, unless the interpreter exits.
             if not self._threads - {thread} or not threading.main_thread().is_alive():
                 queue.pop()
                 raise
@@ -84,9 +84,9 @@ class Workers:
         while job := self._next_job():
             try:
                 job()
-            except BaseException:  # noqa: BLE001 - the next job is not to blame
+            except BaseException:  # noqa: BLE001 - the next job must run anyway
                 _log.exception("a job of the keeper failed; please report this as a bug")
-            del job  # it holds a keeper, which must not live on while this thread idles
+            del job  # it refers to a keeper, which an idle thread must not keep alive
 
     def _next_job(self) -> Callable[[], None] | None:
         with self._lock:
@@ -97,7 +97,8 @@ class Workers:
                 self._calls.get(timeout=IDLE_SECONDS)
             except Empty:
                 called = False
-            # Whether to go is decided, and made known, in one step: submit() counts on the idle.
+            # The thread decides to leave and stops counting as idle in one step, because submit()
+            # relies on the number of idle threads.
             with self._lock:
                 if self._urgent or self._jobs:
                     self._idle -= 1
@@ -108,9 +109,9 @@ class Workers:
                     return None
 
     def close(self, timeout: float, *, finish: bool = False) -> None:
-        """End the threads; wait for them *timeout* seconds in total.
+        """Stop the threads; wait for them at most *timeout* seconds in total.
 
-        :param finish: do the jobs that have not begun; they are dropped otherwise.
+        :param finish: whether to run the jobs in the queue. By default they are dropped.
         """
         with self._lock:
             self._closed = True

@@ -23,6 +23,7 @@ __all__ = [
     "checked_words",
     "is_loopback",
     "names_a_secret",
+    "one_scope",
     "secrets_in_query",
     "shown_url",
 ]
@@ -47,6 +48,8 @@ _GRANT_PARAMETERS = frozenset(
         "scope",
     }
 )
+
+_NO_PARAMETERS: Mapping[str, Any] = MappingProxyType({})
 
 
 def checked_text(value: object, field_name: str, provider_name: str | None = None) -> str:
@@ -131,12 +134,25 @@ def checked_scope(value: object, field_name: str, provider_name: str | None = No
     return " ".join(str(scope) for scope in scopes if scope) or None
 
 
+def one_scope(scope: object, scopes: object, provider_name: str) -> str | None:
+    """Return the scope that was given, under its name or under its older name ``scopes``.
+
+    :raises InvalidConfigurationError: if both were given, or the value is invalid.
+    """
+    if scopes is None:
+        return checked_scope(scope, "scope", provider_name)
+    if scope is not None:
+        problem = "can't be combined with scope, which is another name for it"
+        raise _invalid(problem, "scopes", provider_name)
+    return checked_scope(scopes, "scopes", provider_name)
+
+
 def checked_parameters(
     value: object, field_name: str, provider_name: str | None = None
 ) -> Mapping[str, Any]:
     """Return *value*, parameters beside the grant's own, as an immutable mapping."""
     if value is None:
-        return MappingProxyType({})
+        return _NO_PARAMETERS
     if not isinstance(value, Mapping):
         raise _invalid("must be a mapping of names to values", field_name, provider_name)
     parameters: dict[str, Any] = {}

@@ -25,7 +25,7 @@ def clear(source: Source, name: str | None, *, as_json: bool) -> None:
     """
     with words_for_problems():
         shelf = source.shelf()
-        identity = None if name is None else source.registration(name).identity()
+        identity = None if name is None else source.select_valid([name])[0].spec.identity
         count = 0 if shelf is None else shelf.forget(identity)
     if shelf is None:
         click.echo(NOTHING_IS_KEPT, err=True)

@@ -15,8 +15,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from tokenkeeper._support.escaping import escaped, escaped_lines
-from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.source import Source
+from tokenkeeper.cli.stored_provider import KeptProvider
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
 __all__ = [
@@ -144,7 +144,7 @@ def complete_names(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            names = source.described().names
+            names = source.select().names
         except OAuth2Error:
             return []  # the command itself will say what is wrong
     # What is not a line of printable characters can't be typed either.

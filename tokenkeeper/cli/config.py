@@ -35,13 +35,13 @@ def check(ctx: click.Context, file: Path | None, *, as_json: bool) -> None:
     once, each with its line and key. Exits with 2 if there is one; a warning, such as of a secret
     in clear, is none.
     """
-    file = file or ctx.ensure_object(Source).path
+    source = Source(config=file) if file else ctx.ensure_object(Source)
+    file = source.discovery().path
     if file is None:
         raise click.UsageError("which file? Give FILE or --config, or set TOKENKEEPER_CONFIG")
-    source = Source(config=file)
     if not as_json:
         with words_for_problems():
-            names = [each.provider_name for each in source.registrations()]
+            names = [each.provider_name for each in source.select_valid()]
         what = f"{file.name} is right. It describes {', '.join(names) or 'no provider'}."
         click.echo(escaped(what), err=True)
         return
@@ -50,7 +50,7 @@ def check(ctx: click.Context, file: Path | None, *, as_json: bool) -> None:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            names = [each.provider_name for each in source.registrations()]
+            names = [each.provider_name for each in source.select_valid()]
         except InvalidConfigurationError as error:
             problems = error.problems or (str(error),)
     content = {

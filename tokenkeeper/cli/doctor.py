@@ -61,7 +61,7 @@ def doctor(
     screen = Silence() if as_json else Screen()
     examined: list[_Examined] = []
     with words_for_problems(), screen:
-        for patient in patients_from(ctx.ensure_object(Source).path, names, os.environ):
+        for patient in patients_from(ctx.ensure_object(Source).discovery().path, names, os.environ):
             screen.begin(patient)
             examined.append(_Examined(patient, strict))
             for report in examine(patient, timeout=timeout):

@@ -112,7 +112,8 @@ def get(
     with words_for_problems():
         # Not closed, which would wait for a request that hangs: it ends with the process, too.
         keeper = TokenKeeper()
-        provider = source.kept(source.registration(name), force=force)
+        (configured,) = source.select_valid([name])
+        provider = source.kept(configured, force=force)
         keeper.add_provider(provider)
         try:
             token = keeper.get_oauth2_token(name, timeout=timeout)

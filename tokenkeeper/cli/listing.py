@@ -23,13 +23,13 @@ def list_(source: Source, *, as_json: bool) -> None:
     Those that can't be made are told on standard error, and make the exit code 2.
     """
     with words_for_problems():
-        described = source.described()
-        found = [(each.provider_name, each.kind) for each in described.registered]
+        selection = source.select()
+        found = [(each.provider_name, each.spec.provider_type) for each in selection.providers]
         if as_json:
             click.echo(json.dumps([{"provider_name": name, "type": kind} for name, kind in found]))
         else:
             _write(found)
-        described.raise_if_wrong()
+        selection.raise_if_wrong()
 
 
 def _write(found: list[tuple[str, str]]) -> None:

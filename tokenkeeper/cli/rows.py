@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.kept import KeptProvider
+from tokenkeeper.cli.stored_provider import KeptProvider
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.schedule import state_at
 

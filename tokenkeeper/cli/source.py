@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import astuple, dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.kept import KeptProvider
-from tokenkeeper.cli.shelf import Shelf
+from tokenkeeper.cli.store import Shelf
+from tokenkeeper.cli.stored_provider import KeptProvider
 from tokenkeeper.config.configuration import Configuration
-from tokenkeeper.config.environment import (
-    CONFIG_VARIABLE,
-    Client,
-    client_from_environment,
-    clients_from_environment,
-)
-from tokenkeeper.config.loading import load_pieces
-from tokenkeeper.config.problems import in_lines
+from tokenkeeper.config.discovery import Discovery, warn_about
+from tokenkeeper.config.problems import Problem, as_error
 from tokenkeeper.config.reloadable import ReloadableProvider
+from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.config.trust import find_trusted, this_process
-from tokenkeeper.exceptions import (
-    ConfigurationWarning,
-    InvalidConfigurationError,
-    UnknownProviderError,
-)
-from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 
-if TYPE_CHECKING:
-    from tokenkeeper.config.registration import Piece, Registration
-
-__all__ = ["NOTHING_IS_KEPT", "Described", "Registered", "Source"]
+__all__ = ["NOTHING_IS_KEPT", "Selection", "Source"]
 
 CACHE_VARIABLE = "TOKENKEEPER_CACHE_DIR"
 
@@ -47,136 +31,89 @@ NOTHING_IS_KEPT = (
 
 
 @dataclass(frozen=True)
-class Registered:
-    """A provider, and all that its token requests depend on.
+class Selection:
+    """The providers that a command works on.
 
-    :ivar identity: returns a text that is equal for equal requests to one server, as they are
-        made now, with the secret in it; never shown.
-    """
-
-    provider: BaseOAuth2Provider
-    kind: str
-    identity: Callable[[], str] = field(repr=False)
-
-    @property
-    def provider_name(self) -> str:
-        """The name that callers ask for."""
-        return self.provider.provider_name
-
-
-@dataclass(frozen=True)
-class Described:
-    """What a file or the environment describes.
-
-    :ivar registered: the providers that can be made.
+    :ivar providers: those whose configuration is valid.
     :ivar problems: what is wrong with the others, by name.
     """
 
-    registered: list[Registered]
-    problems: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    providers: list[ReloadableProvider]
+    problems: Mapping[str, list[Problem]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
-        """All names, those of what can be made first."""
-        made = [each.provider_name for each in self.registered]
-        return list(dict.fromkeys([*made, *self.problems]))
+        """All names, those of valid providers first."""
+        valid = [each.provider_name for each in self.providers]
+        return list(dict.fromkeys([*valid, *self.problems]))
 
-    def mistake(self, names: Iterable[str] | None = None) -> InvalidConfigurationError | None:
-        """Return what is wrong with *names*, or with any, as one error."""
-        wrong = self.problems if names is None else names
-        problems = tuple(each for name in wrong for each in self.problems.get(name, ()))
-        if not problems:
-            return None
-        return InvalidConfigurationError(in_lines(problems), problems=problems)
+    def error(self) -> InvalidConfigurationError | None:
+        """Return everything that is wrong as one error, or ``None``."""
+        problems = [problem for each in self.problems.values() for problem in each]
+        return as_error(problems) if problems else None
 
-    def raise_if_wrong(self, names: Iterable[str] | None = None) -> None:
-        """Raise what is wrong with *names*, or with any."""
-        mistake = self.mistake(names)
-        if mistake is not None:
-            raise mistake
+    def raise_if_wrong(self) -> None:
+        """Raise everything that is wrong as one error.
+
+        :raises InvalidConfigurationError: if anything is.
+        """
+        error = self.error()
+        if error is not None:
+            raise error
 
 
 @dataclass(frozen=True)
 class Source:
-    """What the options of the command line, or else the environment, say.
+    """Where the options of the command line, or else the environment, say to look.
 
     :ivar config: the file that describes the providers.
-    :ivar cache: the directory where tokens are kept between two runs.
+    :ivar cache: the directory where tokens are stored between two runs.
     """
 
     config: Path | None = None
     cache: Path | None = None
 
-    @property
-    def path(self) -> Path | None:
-        """The file that counts; ``None`` if the variables of a client do."""
-        named = os.environ.get(CONFIG_VARIABLE)
-        return self.config or (Path(named) if named else None)
+    def discovery(self) -> Discovery:
+        """Return the discovery of the file, or else of the environment's clients."""
+        return Discovery(self.config) if self.config else Discovery.from_env()
 
-    def described(self) -> Described:
-        """Return what is described.
+    def select(self, names: Iterable[str] = ()) -> Selection:
+        """Return the providers called *names*, each once, or all if there are no names.
 
-        :raises InvalidConfigurationError: for what is wrong with all of it.
+        A client that the environment describes takes any name.
+
+        :raises UnknownProviderError: if the file describes no provider of a name.
+        :raises InvalidConfigurationError: if nothing can be read at all.
         """
-        path = self.path
-        if path is None:
-            clients = clients_from_environment(os.environ).values()
-            return Described([_from_environment(each) for each in clients])
-        problems: dict[str, tuple[str, ...]] = {}
+        discovery = self.discovery()
+        names = list(dict.fromkeys(names))
+        problems: dict[str, list[Problem]] = {}
 
-        def read() -> dict[str, Registration]:
+        def read() -> dict[str, ProviderSpec]:
             nonlocal problems
-            right, problems = _sorted(load_pieces(path, os.environ))
-            return right
+            found = discovery.find(names)
+            warn_about(found)
+            problems = {}
+            for each in found:
+                if each.problems:
+                    problems.setdefault(each.name, []).extend(each.problems)
+            # Of two providers with the same name, neither is valid.
+            valid = {each.name: each.spec for each in found if each.name not in problems}
+            return {name: spec for name in names or valid if (spec := valid.get(name))}
 
-        # What one provider lacks on this machine is no fault of the others'.
-        registered = [_from_file(each) for each in Configuration(read).providers]
-        return Described(registered, problems)
+        # A mistake in one provider does not affect the others.
+        providers = Configuration(read).providers
+        return Selection(providers, problems)
 
-    def registrations(self) -> list[Registered]:
-        """Return all that is described.
+    def select_valid(self, names: Iterable[str] = ()) -> list[ReloadableProvider]:
+        """Return what :meth:`select` returns, if all of it is valid.
 
-        :raises InvalidConfigurationError: naming all that is wrong.
+        :raises UnknownProviderError: if the file describes no provider of a name.
+        :raises InvalidConfigurationError: naming everything that is wrong.
         """
-        described = self.described()
-        described.raise_if_wrong()
-        return described.registered
-
-    def registration(self, name: str) -> Registered:
-        """Return the one called *name*, which is the user's to choose for an environment's.
-
-        :raises UnknownProviderError: if the file describes none of that name.
-        :raises InvalidConfigurationError: naming all that is wrong with it.
-        """
-        return self.chosen([name]).registered[0]
-
-    def chosen(self, names: Iterable[str]) -> Described:
-        """Return those called *names*, each once, or all if there are none.
-
-        :raises UnknownProviderError: if the file describes none of a name.
-        :raises InvalidConfigurationError: naming all that is wrong with those that are named.
-        """
-        wanted = list(dict.fromkeys(names))
-        if not wanted:
-            return self.described()
-        if self.path is None:
-            return Described(
-                [_from_environment(client_from_environment(n, os.environ)) for n in wanted]
-            )
-        described = self.described()
-        there = described.names
-        for name in wanted:
-            if name not in there:
-                nearest = difflib.get_close_matches(name, there, n=1)
-                advice = f" Did you mean {nearest[0]!r}?" if nearest else ""
-                raise UnknownProviderError(
-                    f"{escaped(self.path.name)} describes no provider {name!r}.{advice} "
-                    f"It has {', '.join(map(escaped, there)) or 'none'}",
-                    provider_name=name,
-                )
-        described.raise_if_wrong(wanted)
-        known = {each.provider_name: each for each in described.registered}
-        return Described([known[name] for name in wanted])
+        selection = self.select(names)
+        selection.raise_if_wrong()
+        return selection.providers
 
     def shelf(self) -> Shelf | None:
         """Return where tokens are kept; ``None`` if nothing is kept.
@@ -190,9 +127,9 @@ class Source:
         runtime = _runtime_directory()
         return None if runtime is None else Shelf(runtime / "tokenkeeper")
 
-    def kept(self, registered: Registered, *, force: bool = False) -> KeptProvider:
+    def kept(self, provider: ReloadableProvider, *, force: bool = False) -> KeptProvider:
         """Return a provider whose token outlives this run, as far as anything does."""
-        return KeptProvider(registered.provider, self.shelf(), registered.identity, force=force)
+        return KeptProvider(provider, self.shelf(), lambda: provider.spec.identity, force=force)
 
 
 def _runtime_directory() -> Path | None:
@@ -239,29 +176,3 @@ def _why_not_ours(directory: Path, status: os.stat_result) -> str | None:
     except OSError as error:
         return f"{escaped(directory)}: {error.strerror}"
     return None
-
-
-def _sorted(
-    pieces: list[Piece],
-) -> tuple[dict[str, Registration], dict[str, tuple[str, ...]]]:
-    """Return what can be made, and what is wrong with the others, each by name."""
-    problems: dict[str, tuple[str, ...]] = {}
-    for each in pieces:
-        if each.problems:
-            problems[each.name] = problems.get(each.name, ()) + each.problems
-    # Of two with one name nobody knows which is meant.
-    right = {e.name: e.registration for e in pieces if e.registration and e.name not in problems}
-    return right, problems
-
-
-def _from_file(provider: ReloadableProvider[Registration]) -> Registered:
-    kind = provider.registration.block.provider_type
-    return Registered(provider, kind, lambda: provider.registration.identity)
-
-
-def _from_environment(client: Client) -> Registered:
-    if not client.provider_name.strip():
-        raise InvalidConfigurationError("provider_name must not be blank", field="provider_name")
-    # The name is the user's to choose. A rotated secret leaves the client's tokens the client's.
-    identity = json.dumps(astuple(replace(client, provider_name="", secret="")))
-    return Registered(client.make_provider(), client.kind, lambda: identity)

@@ -16,8 +16,8 @@ from tokenkeeper.cli.common import (
     timeout_option,
     words_for_problems,
 )
-from tokenkeeper.cli.kept import KeptProvider
 from tokenkeeper.cli.source import NOTHING_IS_KEPT, Source
+from tokenkeeper.cli.stored_provider import KeptProvider
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import TokenAcquisitionError, TokenWaitTimeoutError
 from tokenkeeper.keeper import TokenKeeper
@@ -49,8 +49,10 @@ def status(
     with words_for_problems():
         # Not closed, which would wait for a request that hangs: it ends with the process, too.
         keeper = TokenKeeper()
-        described = source.chosen(names)
-        providers = [source.kept(each) for each in described.registered]
+        selection = source.select(names)
+        if names:
+            selection.raise_if_wrong()
+        providers = [source.kept(each) for each in selection.providers]
         for provider in providers:
             keeper.add_provider(provider)
         if not (fetch or source.shelf()):
@@ -64,7 +66,7 @@ def status(
         else:
             screen = console()
             screen.print(as_table(rows, screen.width))
-        described.raise_if_wrong()
+        selection.raise_if_wrong()
     if fetch and any(row.state in ("not held", "expired") for row in rows):
         ctx.exit(ExitCode.NO_TOKEN)
 

@@ -58,13 +58,13 @@ def watch(
     # nobody reads any more, as with `| head`.
     events: SimpleQueue[TokenEvent] = SimpleQueue()
     with words_for_problems():
-        described = source.chosen(names)
-        mistake = described.mistake()
-        if mistake is not None and not described.registered:
+        selection = source.select(names)
+        mistake = selection.error()
+        if mistake is not None and (names or not selection.providers):
             raise mistake
         if mistake is not None:
             tell(mistake)
-        providers = [source.kept(each) for each in described.registered]
+        providers = [source.kept(each) for each in selection.providers]
         with TokenKeeper(hooks=[events.put] if lines else []) as keeper:
             for provider in providers:
                 keeper.add_provider(provider)

@@ -1,104 +1,47 @@
-"""What a block of a configuration may say, key by key, and the provider that comes of it."""
+"""The keys that a block of a configuration accepts, and the provider that it describes."""
 
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    StrictBool,
-    StrictStr,
-    create_model,
-)
+from pydantic import BaseModel, ConfigDict, create_model
 
-from tokenkeeper._support.checks import (
-    checked_endpoint,
-    checked_host,
-    checked_parameters,
-    checked_scope,
-    checked_tenant,
-    checked_text,
-    checked_words,
-)
+from tokenkeeper.config.construction import construct
 from tokenkeeper.config.files import located
-from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.models import OAuth2Config
-from tokenkeeper.oauth.request_style import (
-    RequestFormat,
-    checked_accept,
-    checked_grant_type,
-    checked_headers,
+from tokenkeeper.config.keys import spelled
+from tokenkeeper.config.values import (
+    Accept,
+    AuthMethod,
+    Boolean,
+    Endpoint,
+    GrantType,
+    Headers,
+    Host,
+    Parameters,
+    Positive,
+    Scope,
+    Seconds,
+    Tenant,
+    Text,
+    Verify,
+    Whole,
+    Words,
 )
+from tokenkeeper.models import OAuth2Config
+from tokenkeeper.oauth.request_style import RequestFormat
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.providers.kinds import did_you_mean, parameters_of, place_of, provider_class
+from tokenkeeper.providers.kinds import parameters_of, provider_class
 from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["Azure", "Block", "Client", "Generic", "Retry"]
 
 
-def _by(check: Callable[[Any, str], Any]) -> Callable[[Any], Any]:
-    """Return a validator that says what *check* says, but for the name, which stands before it."""
-
-    def validate(value: Any) -> Any:
-        try:
-            return check(value, "it")
-        except InvalidConfigurationError as problem:
-            raise ValueError(str(problem).removeprefix("it ")) from None
-
-    return validate
-
-
-def _boolean(value: object) -> object:
-    """Return a boolean for what a variable was filled in for."""
-    texts = {"true": True, "false": False}
-    return texts.get(value.lower(), value) if isinstance(value, str) else value
-
-
-def _copied(value: Any) -> Any:
-    """Return *value* with mappings and lists of its own: who gets it may change them."""
-    if isinstance(value, Mapping):
-        return {key: _copied(each) for key, each in value.items()}
-    return [_copied(each) for each in value] if isinstance(value, (list, tuple)) else value
-
-
-def _plain(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    return dict(parameters or {})
-
-
-def _checked_verify(value: object, _: str) -> object:
-    value = _boolean(value)
-    return value if value is None or isinstance(value, bool) else checked_text(value, "it")
-
-
-def _no_boolean(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
-
-
-_Text = Annotated[StrictStr, AfterValidator(_by(checked_text))]
-_Endpoint = Annotated[StrictStr, AfterValidator(_by(checked_endpoint))]
-_Scope = Annotated[str | None, BeforeValidator(_by(checked_scope))]
-_Boolean = Annotated[StrictBool, BeforeValidator(_boolean)]
-_NUMBER = BeforeValidator(_no_boolean)
-_Seconds = Annotated[float, _NUMBER, Field(ge=0, allow_inf_nan=False)]
-_Timeout = Annotated[float, _NUMBER, Field(gt=0, allow_inf_nan=False)]
-
-
-_AuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
-
-
 class _Strict(BaseModel):
-    """A block that takes no keys but its own, and never shows its input."""
+    """A block that accepts only its own keys, and whose errors do not show values."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True
@@ -111,7 +54,7 @@ if TYPE_CHECKING:
         """The fields of ``RetryPolicy``."""
 
 else:
-    _kinds = {int: Annotated[int, _NUMBER, Field(ge=1)], float: _Seconds}
+    _kinds = {int: Whole, float: Seconds}
     _hints = typing.get_type_hints(RetryPolicy)
     Retry = create_model(
         "Retry",
@@ -121,14 +64,14 @@ else:
 
 
 class Block(_Strict):
-    """One provider, as ``oauth2:`` describes it. Immutable; equal blocks make equal providers."""
+    """The description of one provider. Immutable; equal blocks make equal providers."""
 
-    provider_name: _Text
+    provider_name: Text
     provider_type: str
-    client_secret: _Text | None = None
-    client_secret_file: _Text | None = None
-    refresh_buffer_seconds: _Seconds | None = None
-    verify: Annotated[Any, BeforeValidator(_by(_checked_verify))] = None
+    client_secret: Text | None = None
+    client_secret_file: Text | None = None
+    buffer_seconds: Seconds | None = spelled("buffer_seconds")
+    verify: Verify = None
     retry: Retry | None = None
 
     def __repr__(self) -> str:  # values may be secrets
@@ -137,45 +80,18 @@ class Block(_Strict):
     __str__ = __repr__
 
     def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
-        """Return the provider; *directory* is where its files are, unless they say otherwise."""
+        """Return a new provider. Relative paths begin at *directory*."""
         raise NotImplementedError
 
     def _made(self, arguments: dict[str, Any]) -> BaseOAuth2Provider:
-        """Return the provider that is made with *arguments*.
-
-        :raises InvalidConfigurationError: whatever its constructor raises.
-        """
-        kind = provider_class(self.provider_type)
-        takes = parameters_of(kind)
+        """Return a provider that is made with *arguments* and the keys of a custom class."""
         own = _copied(self.model_extra or {})
-        # Each provider has these two as attributes, whether or not its class takes them.
-        later = {name: arguments[name] for name in ("buffer_seconds", "retry") if name in arguments}
-        for name in later.keys() - {*takes.own}:
-            del arguments[name]
-        field = "provider_type"
-        try:
-            provider = kind(**arguments, **own)
-        except InvalidConfigurationError:
-            raise
-        except Exception as error:  # noqa: BLE001 - its text may hold a secret
-            problem = f"{kind.__name__} raised {type(error).__name__}{place_of(error)}"
-            unknown = [name for name in (*own, *arguments) if name not in takes.names]
-            if isinstance(error, TypeError) and unknown:
-                field = unknown[0]
-                near = did_you_mean(field, takes.names)
-                problem = f"{field} is not a parameter of {self.provider_type}{near}"
-        else:
-            for name, value in later.items():
-                setattr(provider, name, value)
-            if getattr(provider, "provider_name", None) == self.provider_name:
-                return provider
-            problem = f"{kind.__name__} must pass provider_name on to super().__init__()"
-        raise InvalidConfigurationError(problem, field=field)
+        return construct(self.provider_type, self.provider_name, arguments | own)
 
     def _options(self, directory: Path) -> dict[str, Any]:
         options: dict[str, Any] = {}
-        if self.refresh_buffer_seconds is not None:
-            options["buffer_seconds"] = self.refresh_buffer_seconds
+        if self.buffer_seconds is not None:
+            options["buffer_seconds"] = self.buffer_seconds
         if self.retry is not None:
             options["retry"] = RetryPolicy(**self.retry.model_dump(exclude_unset=True))
         if self.verify is not None:
@@ -185,17 +101,16 @@ class Block(_Strict):
 
 
 class Client(Block):
-    """A block whose provider is one of ours, or of a class that was derived from one."""
+    """A block for one of our own kinds, or for a class derived from one."""
 
     options: ClassVar[tuple[str, ...]] = ("connect_timeout", "read_timeout", "total_timeout")
-    """Keys that go to the provider as they are, where they are given."""
+    """Keys that become arguments of the same name."""
 
-    client_id: _Text
-    scope: _Scope = None
-    scopes: _Scope = None
-    connect_timeout: _Timeout | None = None
-    read_timeout: _Timeout | None = None
-    total_timeout: _Timeout | None = None
+    client_id: Text
+    scope: Scope = spelled("scope")
+    connect_timeout: Positive | None = None
+    read_timeout: Positive | None = None
+    total_timeout: Positive | None = None
 
     def _options(self, directory: Path) -> dict[str, Any]:
         given = {name: getattr(self, name) for name in self.options}
@@ -206,19 +121,22 @@ class Client(Block):
 class Azure(Client):
     """A block for ``AzureADProvider``."""
 
-    tenant_id: Annotated[StrictStr, AfterValidator(_by(checked_tenant))]
-    authority: Annotated[StrictStr, AfterValidator(_by(checked_host))] | None = None
+    tenant_id: Tenant
+    authority: Host | None = None
 
     options: ClassVar[tuple[str, ...]] = (*Client.options, "authority")
 
     def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
-        """Return the provider."""
+        """Return a new provider."""
+        takes = parameters_of(provider_class(self.provider_type)).names
+        # The constructor of a derived class may still have the older spelling.
+        scope = "scopes" if "scopes" in takes and "scope" not in takes else "scope"
         arguments = {
             "provider_name": self.provider_name,
             "client_id": self.client_id,
             "client_secret": secret,
             "tenant_id": self.tenant_id,
-            "scopes": self.scope or self.scopes,
+            scope: self.scope,
         }
         return self._made(arguments | self._options(directory))
 
@@ -226,22 +144,20 @@ class Azure(Client):
 class Generic(Client):
     """A block for ``GenericOAuth2Provider``."""
 
-    token_url: _Endpoint
-    additional_params: Annotated[
-        Any, BeforeValidator(_by(checked_parameters)), PlainSerializer(_plain)
-    ] = None
-    token_endpoint_auth_method: _AuthMethod | None = None
-    send_client_id: _Boolean | None = None
-    form_encode_credentials: _Boolean | None = None
-    grant_type: Annotated[StrictStr, AfterValidator(_by(checked_grant_type))] | None = None
+    token_url: Endpoint
+    additional_params: Parameters = None
+    token_endpoint_auth_method: AuthMethod | None = None
+    send_client_id: Boolean | None = None
+    form_encode_credentials: Boolean | None = None
+    grant_type: GrantType | None = None
     request_format: RequestFormat | None = None
-    accept: Annotated[StrictStr, AfterValidator(_by(checked_accept))] | None = None
-    headers: Annotated[Any, BeforeValidator(_by(checked_headers)), PlainSerializer(_plain)] = None
-    default_lifetime_seconds: _Timeout | None = None
-    lifetime_seconds: _Timeout | None = None
-    never_expires: _Boolean | None = None
-    accept_token_types: Annotated[Any, BeforeValidator(_by(checked_words))] = None
-    refresh_tokens: _Boolean | None = None
+    accept: Accept | None = None
+    headers: Headers = None
+    default_lifetime_seconds: Positive | None = None
+    lifetime_seconds: Positive | None = None
+    never_expires: Boolean | None = None
+    accept_token_types: Words = None
+    refresh_tokens: Boolean | None = None
 
     options: ClassVar[tuple[str, ...]] = (
         *Client.options,
@@ -260,13 +176,20 @@ class Generic(Client):
     )
 
     def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
-        """Return the provider."""
+        """Return a new provider."""
         config = OAuth2Config(
             self.provider_name,
             self.client_id,
             secret,
             self.token_url,
-            self.scope or self.scopes,
+            self.scope,
             self.additional_params,
         )
         return self._made({"config": config} | self._options(directory))
+
+
+def _copied(value: Any) -> Any:
+    """Return *value* with its own mappings and lists, which the provider may change."""
+    if isinstance(value, Mapping):
+        return {key: _copied(each) for key, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, (list, tuple)) else value

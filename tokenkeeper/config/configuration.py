@@ -6,11 +6,11 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Generic
 
 from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper._runtime.interruptions import interruption_in
-from tokenkeeper.config.reloadable import R, ReloadableProvider
+from tokenkeeper.config.reloadable import ReloadableProvider
+from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 
 __all__ = ["Configuration"]
@@ -18,19 +18,19 @@ __all__ = ["Configuration"]
 _log = logging.getLogger("tokenkeeper.config")
 
 
-class Configuration(Generic[R]):
+class Configuration:
     """Providers, and what they are made from as that is now. Thread-safe.
 
-    :param read: returns the registrations, by provider name, or raises what is wrong with them.
+    :param read: returns the specs by provider name, or raises what is wrong with them.
     :ivar turn: to be held by who brings a keeper in line with it, one at a time.
     :raises InvalidConfigurationError: naming everything that is wrong.
     """
 
     turn: threading.RLock
 
-    def __init__(self, read: Callable[[], Mapping[str, R]]) -> None:
+    def __init__(self, read: Callable[[], Mapping[str, ProviderSpec]]) -> None:
         self._read = read
-        self._providers: dict[str, ReloadableProvider[R]] = {}
+        self._providers: dict[str, ReloadableProvider] = {}
         self.after_fork_in_child()
         renew_after_fork(self)
         self.reload()
@@ -41,7 +41,7 @@ class Configuration(Generic[R]):
         self.turn = threading.RLock()
 
     @property
-    def providers(self) -> list[ReloadableProvider[R]]:
+    def providers(self) -> list[ReloadableProvider]:
         """What is configured now."""
         return list(self._providers.values())
 
@@ -58,13 +58,13 @@ class Configuration(Generic[R]):
             before = self._providers
             changed = [n for n, each in before.items() if n in now and each.take_over(now[n])]
             self._providers = {
-                name: before.get(name) or ReloadableProvider(registration, self._look_again)
-                for name, registration in now.items()
+                name: before.get(name) or ReloadableProvider(spec, self._look_again)
+                for name, spec in now.items()
             }
         return changed
 
-    def _look_again(self, provider: ReloadableProvider[R]) -> None:
-        """Have one provider take over its registration as it is now, if that can be told."""
+    def _look_again(self, provider: ReloadableProvider) -> None:
+        """Have one provider take over its current spec, if that can be told."""
         handled_before = sys.exception()
         try:
             with self._lock:

@@ -12,7 +12,7 @@ import yaml
 
 from tokenkeeper.config.bounds import DEEPEST, Parts, TooMuchError, check_nodes, weight_of
 from tokenkeeper.config.files import read_file
-from tokenkeeper.config.problems import KeyPath, Problems
+from tokenkeeper.config.problems import KeyPath, Problems, as_error
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = ["MOST_NODES", "SECTION", "Document", "read_document"]
@@ -47,7 +47,7 @@ class Document:
     name: str = ""
     lines: dict[KeyPath, int] = field(default_factory=dict)
     text: str = field(default="", repr=False)
-    twice: tuple[tuple[KeyPath, int], ...] = ()
+    duplicates: tuple[tuple[KeyPath, int], ...] = ()
 
 
 def read_document(path: Path, last: Document | None = None) -> Document:
@@ -71,7 +71,7 @@ def read_document(path: Path, last: Document | None = None) -> Document:
         what = str(error)
     problems = Problems(str(path))
     problems.add((), what)
-    raise problems.as_error()
+    raise as_error(problems)
 
 
 def _compose(text: str, path: Path) -> Document:

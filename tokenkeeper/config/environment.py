@@ -2,90 +2,148 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from tokenkeeper.config.files import located, read_secret, warn_if_readable
+from tokenkeeper.config.files import located, read_secret, readable_by_all
+from tokenkeeper.config.problems import Problem
+from tokenkeeper.config.spec import Discovered
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.generic import GenericOAuth2Provider
 
-__all__ = [
-    "CONFIG_VARIABLE",
-    "Client",
-    "client_from_environment",
-    "clients_from_environment",
-]
-
-CONFIG_VARIABLE = "TOKENKEEPER_CONFIG"
-"""Names a file, which then counts alone."""
-
-OAUTH2 = ("OAUTH2_CLIENT_ID", "OAUTH2_CLIENT_SECRET", "OAUTH2_TOKEN_URL")
-AZURE = ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID")
-_FAMILIES = {"azure": AZURE, "oauth2": OAUTH2}
-_FAMILY_OF_NAME = {**_FAMILIES, "generic": OAUTH2}
+__all__ = ["EnvironmentSpec", "discover_in_environment", "spec_from_environment"]
 
 
 @dataclass(frozen=True)
-class Client:
-    """What a provider is made from. Equal ones make equal providers.
+class _Family:
+    """The variables that describe one client. An empty variable counts as not set.
 
-    :ivar kind: "azure" or "generic".
+    :ivar prefix: how all of them begin.
+    :ivar where: the end of the variable with the tenant, or with the token endpoint.
+    :ivar more: the ends of further ones that only this family has.
+    """
+
+    provider_type: str
+    prefix: str
+    where: str
+    more: tuple[str, ...] = ()
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        ends = ("CLIENT_ID", "CLIENT_SECRET", self.where)
+        return tuple(f"{self.prefix}_{end}" for end in ends)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        ends = ("CLIENT_SECRET_FILE", "SCOPE", "SCOPES", *self.more)
+        return tuple(f"{self.prefix}_{end}" for end in ends)
+
+    def is_begun(self, present: Mapping[str, str]) -> bool:
+        """Return whether any of the required variables is set."""
+        return any(name in present for name in self.required)
+
+    def is_complete(self, present: Mapping[str, str]) -> bool:
+        """Return whether all required variables are set."""
+        return all(name in present for name in self.required)
+
+
+_OAUTH2 = _Family("generic", "OAUTH2", "TOKEN_URL")
+_AZURE = _Family("azure", "AZURE", "TENANT_ID", ("AUTHORITY_HOST",))
+_FAMILIES = {"azure": _AZURE, "oauth2": _OAUTH2}
+_FAMILY_OF_NAME = {**_FAMILIES, "generic": _OAUTH2}
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """A client from variables. Implements :class:`~tokenkeeper.config.spec.ProviderSpec`.
+
+    :ivar provider_type: "azure" or "generic".
     :ivar where: the tenant, or the token endpoint.
-    :ivar authority: of Entra ID, the login host.
+    :ivar authority: the login host of Entra ID.
     """
 
     provider_name: str
-    kind: str
+    provider_type: str
     client_id: str
     secret: str = field(repr=False)
     where: str
     scope: str | None = None
     authority: str | None = None
 
+    @property
+    def identity(self) -> str:
+        """A text that is equal for equal requests of one client to one server, without a secret.
+
+        It does not contain the name, which the user of a command chooses freely.
+        """
+        return json.dumps(
+            ["", self.provider_type, self.client_id, "", self.where, self.scope, self.authority]
+        )
+
+    @property
+    def secrets(self) -> Sequence[str]:
+        """The client secret."""
+        return [self.secret]
+
     def make_provider(self) -> BaseOAuth2Provider:
         """Return a new provider."""
         name, client_id, secret = self.provider_name, self.client_id, self.secret
-        if self.kind == "azure":
+        if self.provider_type == "azure":
             return AzureADProvider(
                 name, client_id, secret, self.where, self.scope, authority=self.authority
             )
         return GenericOAuth2Provider(OAuth2Config(name, client_id, secret, self.where, self.scope))
 
 
-def clients_from_environment(
-    environment: Mapping[str, str], directory: Path = Path()
-) -> dict[str, Client]:
-    """Return the clients ``azure`` and ``oauth2``, as far as *environment* describes them.
+def discover_in_environment(
+    environment: Mapping[str, str], directory: Path, names: Iterable[str] = ()
+) -> list[Discovered]:
+    """Return the clients that *environment* describes, valid or not.
 
-    One that is described in part counts for nothing beside one that is whole: platforms set some
-    of Azure's variables by themselves.
-
-    :param directory: where a secret's file is, unless its variable says otherwise.
-    :raises InvalidConfigurationError: if it describes none as a whole.
+    :param names: what they are to be called; by default ``azure`` and ``oauth2``, as far as they
+        are described. One that is incomplete is ignored if the other is complete, because platforms
+        set some of Azure's variables on their own.
     """
+    return [
+        _discovered(name, environment, directory) for name in list(names) or _names_in(environment)
+    ]
+
+
+def _discovered(name: str, environment: Mapping[str, str], directory: Path) -> Discovered:
     present = _present(environment)
-    whole = [n for n, family in _FAMILIES.items() if all(each in present for each in family)]
-    begun = [n for n, family in _FAMILIES.items() if any(each in present for each in family)]
-    names = whole or begun or ["oauth2"]
-    return {name: client_from_environment(name, environment, directory) for name in names}
+    try:
+        family = _family(name, present)
+        spec = spec_from_environment(name, environment, directory)
+    except InvalidConfigurationError as error:
+        problem = Problem(str(error), error.field)
+        every = [each for family in _FAMILIES.values() for each in family.required]
+        return Discovered(name, None, (problem,), variables=tuple(every))
+    file = present.get(f"{family.prefix}_CLIENT_SECRET_FILE")
+    return Discovered(
+        name,
+        spec,
+        warnings=tuple(readable_by_all(located(directory, file))) if file else (),
+        variables=(*family.required, *family.optional),
+        secret_file=file,
+    )
 
 
-def client_from_environment(
+def spec_from_environment(
     name: str, environment: Mapping[str, str], directory: Path = Path()
-) -> Client:
+) -> EnvironmentSpec:
     """Return the client that *environment* describes, for a provider called *name*.
 
-    :param directory: where a secret's file is, unless its variable says otherwise.
-    :raises InvalidConfigurationError: naming what is missing, or wrong.
+    :param directory: where the relative path of a secret's file begins.
+    :raises InvalidConfigurationError: naming the variables that are missing, or the invalid one.
     """
     present = _present(environment)
     family = _family(name, present)
-    missing = [variable for variable in family if variable not in present]
+    missing = [variable for variable in family.required if variable not in present]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise InvalidConfigurationError(
@@ -93,44 +151,40 @@ def client_from_environment(
             provider_name=name,
             field=missing[0],
         )
-    prefix, _, _ = family[0].partition("_")
-    secret_from = _one_of(present, family[1], f"{family[1]}_FILE")
-    scope_from = _one_of(present, f"{prefix}_SCOPE", f"{prefix}_SCOPES")
-    client = Client(
+    client_id, client_secret, where = family.required
+    secret_from = _one_of(present, client_secret, f"{client_secret}_FILE")
+    scope_from = _one_of(present, f"{family.prefix}_SCOPE", f"{family.prefix}_SCOPES")
+    spec = EnvironmentSpec(
         name,
-        "azure" if family is AZURE else "generic",
-        present[family[0]],
+        family.provider_type,
+        present[client_id],
         _secret(secret_from, present, directory),
-        present[family[2]],
+        present[where],
         present.get(scope_from),
-        present.get("AZURE_AUTHORITY_HOST") if family is AZURE else None,
+        present.get("AZURE_AUTHORITY_HOST") if family is _AZURE else None,
     )
     try:
-        client.make_provider()
+        spec.make_provider()
     except InvalidConfigurationError as problem:
         variable = {
             "client_secret": secret_from,
             "scope": scope_from,
-            "scopes": scope_from,
             "authority": "AZURE_AUTHORITY_HOST",
-        }.get(problem.field or "", f"{prefix}_{problem.field}".upper())
+        }.get(problem.field or "", f"{family.prefix}_{problem.field}".upper())
         if variable in present:
-            problem.args = (f"{problem}; it was read from {variable}",)
+            problem.args = (f"{problem} (read from {variable})",)
         raise
-    return client
+    return spec
 
 
 def _secret(variable: str, present: Mapping[str, str], directory: Path) -> str:
-    """Return the secret that *variable* holds, or the file that it names."""
+    """Return the secret that *variable* holds, or the content of the file that it names."""
     if not variable.endswith("_FILE"):
         return present[variable]
-    file = located(directory, present[variable])
     try:
-        secret = read_secret(file)
+        return read_secret(located(directory, present[variable]))
     except InvalidConfigurationError as problem:
         raise InvalidConfigurationError(f"{variable} {problem}", field=variable) from None
-    warn_if_readable(file)
-    return secret
 
 
 def _one_of(present: Mapping[str, str], one: str, other: str) -> str:
@@ -140,42 +194,54 @@ def _one_of(present: Mapping[str, str], one: str, other: str) -> str:
     """
     given = [name for name in (one, other) if present.get(name)]
     if len(given) == 2:
-        raise InvalidConfigurationError(f"{one} and {other} are both set: one must go", field=other)
+        raise InvalidConfigurationError(
+            f"{one} and {other} are both set. Unset one of them", field=other
+        )
     return given[0] if given else one
 
 
-def _family(name: str, present: Mapping[str, str]) -> tuple[str, ...]:
+def _names_in(environment: Mapping[str, str]) -> list[str]:
+    """Return the names of the clients that *environment* describes, at least one."""
+    present = _present(environment)
+    complete = [name for name, family in _FAMILIES.items() if family.is_complete(present)]
+    begun = [name for name, family in _FAMILIES.items() if family.is_begun(present)]
+    return complete or begun or ["oauth2"]
+
+
+def _family(name: str, present: Mapping[str, str]) -> _Family:
     """Return the variables that describe the client *name*."""
-    begun = [each for each in (OAUTH2, AZURE) if any(variable in present for variable in each)]
+    begun = [family for family in (_OAUTH2, _AZURE) if family.is_begun(present)]
     if not begun:
         raise InvalidConfigurationError(
-            "no client is described by the environment: set "
-            f"{_listed(OAUTH2)} (and OAUTH2_SCOPE, if need be), or {_listed(AZURE)}",
+            "the environment does not describe a client. Set "
+            f"{_listed(_OAUTH2.required)} (and OAUTH2_SCOPE if needed), or "
+            f"{_listed(_AZURE.required)}",
             provider_name=name,
         )
     if len(begun) == 1:
         return begun[0]
     if name in _FAMILY_OF_NAME:
         return _FAMILY_OF_NAME[name]
-    complete = [each for each in begun if all(variable in present for variable in each)]
+    complete = [family for family in begun if family.is_complete(present)]
     if len(complete) == 1:
         return complete[0]
     raise InvalidConfigurationError(
-        "both OAUTH2_* and AZURE_* variables are set: "
-        f"say `get oauth2` or `get azure`, as {name!r} could be either",
+        f"OAUTH2_* and AZURE_* variables are both set, and {name!r} could be either. "
+        "Use the name oauth2 or azure",
         provider_name=name,
     )
 
 
 def _present(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what is set. A secret that a file holds counts as set, and is empty here."""
+    """Return the variables that are set. A secret in a file counts as set, with an empty value."""
     present = {key: value for key, value in environment.items() if value.strip()}
-    for _, secret, _ in _FAMILIES.values():
+    for family in _FAMILIES.values():
+        secret = f"{family.prefix}_CLIENT_SECRET"
         if f"{secret}_FILE" in present:
             present.setdefault(secret, "")
     return present
 
 
-def _listed(words: Any) -> str:
+def _listed(words: Iterable[str]) -> str:
     *most, last = words
-    return f"{', '.join(most)} and {last}" if most else str(last)
+    return f"{', '.join(most)} and {last}" if most else last

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.trust import distrusted_file, find_trusted, this_process
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 
-__all__ = ["check_trusted", "located", "read_file", "read_secret", "warn", "warn_if_readable"]
+__all__ = ["check_trusted", "located", "read_file", "read_secret", "readable_by_all", "warn"]
 
 LONGEST = 1024 * 1024
 """Bytes. A configuration takes a few thousand, a secret fewer."""
@@ -88,11 +89,11 @@ def read_secret(path: Path) -> str:
         raise InvalidConfigurationError(f"names a file that can't be a secret: {error}") from None
 
 
-def warn_if_readable(file: Path) -> None:
-    """Warn of a file with a secret in it that every user can read."""
+def readable_by_all(file: Path) -> Iterator[str]:
+    """Yield a warning if every user can read *file*, which holds a secret."""
     if os.name == "posix" and _all_can_read(file):
         name = escaped(file.name)
-        warn(f"{name} holds a secret and is readable by every user: chmod o-r {name}")
+        yield f"{name} holds a secret and is readable by every user: chmod o-r {name}"
 
 
 def _all_can_read(file: Path) -> bool:

@@ -1,29 +1,31 @@
-"""Blocks for classes of somebody's own: keys beyond ours are arguments of the constructor."""
+"""Blocks for custom classes: keys other than ours are arguments of the constructor."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
 from tokenkeeper.config.blocks import Azure, Block, Generic
+from tokenkeeper.config.keys import keys_of, unknown_key
+from tokenkeeper.config.problems import KeyPath, Problems
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.generic import GenericOAuth2Provider
-from tokenkeeper.providers.kinds import did_you_mean, parameters_of, provider_class
+from tokenkeeper.providers.kinds import parameters_of, provider_class
 
-__all__ = ["OWN_BLOCKS", "Own", "block_for", "misfits"]
+__all__ = ["OWN_BLOCKS", "Own", "block_for", "check_arguments"]
 
 
 class Own(Block):
-    """A block for any class."""
+    """A block for any custom class."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
-        """Return the provider, made with all keys that are not ours."""
+        """Return the provider, made with all keys that are not ours as arguments."""
         arguments = {"provider_name": self.provider_name}
         if secret is not None:
             arguments["client_secret"] = secret
@@ -31,13 +33,13 @@ class Own(Block):
 
 
 class OwnGeneric(Generic):
-    """A block for a class that was derived from ``GenericOAuth2Provider``."""
+    """A block for a class derived from ``GenericOAuth2Provider``."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
 
 class OwnAzure(Azure):
-    """A block for a class that was derived from ``AzureADProvider``."""
+    """A block for a class derived from ``AzureADProvider``."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
@@ -52,7 +54,7 @@ _BASES: dict[type[Block], type] = {
 
 
 def block_for(kind: type[BaseOAuth2Provider]) -> type[Block]:
-    """Return how a block for a provider of the class *kind* is read."""
+    """Return the model of blocks whose provider is of the class *kind*."""
     names = parameters_of(kind).names
     if issubclass(kind, GenericOAuth2Provider) and "config" in names:
         return OwnGeneric
@@ -61,19 +63,23 @@ def block_for(kind: type[BaseOAuth2Provider]) -> type[Block]:
     return Own
 
 
-def misfits(model: type[Block], content: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each key of *content* that its class does not take, or needs, and what is wrong."""
-    path = content["provider_type"]
-    takes = parameters_of(provider_class(path))
+def check_arguments(
+    model: type[Block], content: Mapping[Any, Any], problems: Problems, path: KeyPath
+) -> bool:
+    """Return whether the class of *content* takes its keys, and note those that do not fit."""
+    kind = content["provider_type"]
+    takes = parameters_of(provider_class(kind))
     optional = {"client_secret", "verify"} if model is Own else set()  # if its class takes them
-    fields = model.model_fields.keys() - optional
-    settled = {*fields, *parameters_of(_BASES[model]).names}
-    own = [name for name in takes.names if name not in settled]
-    given = [str(key) for key in content if key not in fields]
-    for key in given:
-        if key not in own and not takes.takes_any:
-            yield key, f"is not a parameter of {path}{did_you_mean(key, [*own, *fields])}"
-    for key in takes.required:
-        by_file = key == "client_secret" and content.get("client_secret_file") is not None
-        if key in own and key not in given and not by_file:
-            yield key, "is missing"
+    keys = [key for key in keys_of(model) if key not in optional]
+    settled = {*keys, *parameters_of(_BASES[model]).names}
+    arguments = [name for name in takes.names if name not in settled]
+    given = [str(key) for key in content if key not in keys]
+    unknown = [key for key in given if key not in arguments and not takes.takes_any]
+    for key in unknown:
+        owner = f"provider_type {kind!r}"
+        problems.add_key((*path, key), unknown_key(key, owner, [*arguments, *keys]))
+    given += ["client_secret"] if content.get("client_secret_file") is not None else []
+    missing = [key for key in takes.required if key in arguments and key not in given]
+    for key in missing:
+        problems.add((*path, key), "is missing")
+    return not unknown and not missing

@@ -5,41 +5,26 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Generic, Protocol, TypeVar
 
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper._runtime.fork import late_import
+from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.error_codes import known_code
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy, is_transient
 
-__all__ = ["Recipe", "ReloadableProvider"]
+__all__ = ["ReloadableProvider"]
 
-
-class Recipe(Protocol):
-    """What a provider is made from. Immutable; equal ones make equal providers."""
-
-    @property
-    def provider_name(self) -> str:
-        """The name that callers ask for."""
-        ...
-
-    def make_provider(self) -> BaseOAuth2Provider:
-        """Return a new provider."""
-        ...
-
-
-R = TypeVar("R", bound=Recipe)
 
 _Answer = OAuth2Token | Awaitable[OAuth2Token]
 
 _log = logging.getLogger("tokenkeeper.config")
 
 
-class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
-    """Stands for the provider that its registration makes, and can take over another one.
+class ReloadableProvider(BaseOAuth2Provider):
+    """A provider that delegates to the one its spec makes, and can switch to another spec.
 
     Thread-safe: what is taken over is published in one assignment, and a request under way ends
     as it began. The provider may be of any kind, ``async def`` included.
@@ -50,27 +35,27 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
     """
 
     def __init__(
-        self, registration: R, look_again: Callable[[ReloadableProvider[R]], None]
+        self, spec: ProviderSpec, look_again: Callable[[ReloadableProvider], None]
     ) -> None:
-        super().__init__(registration.provider_name)
+        super().__init__(spec.provider_name)
         self._look_again = look_again
-        self._take(registration)
+        self._take(spec)
         self._granted_by = self._current[1]  # or made first: it has all that there is
 
     @property
-    def registration(self) -> R:
+    def spec(self) -> ProviderSpec:
         """What the provider behind this one was made from."""
         return self._current[0]
 
-    def take_over(self, registration: R) -> bool:
-        """Go on with *registration*; ``False`` if that is the same as before.
+    def take_over(self, spec: ProviderSpec) -> bool:
+        """Switch to *spec*, and return whether it differs from the one before.
 
         The provider before is closed. Blocks until an ``async def`` one is.
         """
-        if registration == self.registration:
+        if spec == self.spec:
             return False
         before = self._current[1]
-        self._take(registration)
+        self._take(spec)
         try:
             provider_loop.call(before.close)
         except Exception as error:  # noqa: BLE001 - the new one is in place
@@ -78,9 +63,9 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
             _log.warning("provider %r: closing the one before failed: %s", self.provider_name, what)
         return True
 
-    def _take(self, registration: R) -> None:
-        provider = registration.make_provider()
-        self._current = registration, provider
+    def _take(self, spec: ProviderSpec) -> None:
+        provider = spec.make_provider()
+        self._current = spec, provider
         self.buffer_seconds: float = provider.buffer_seconds
         self.retry: RetryPolicy | None = provider.retry
 
@@ -91,7 +76,7 @@ class ReloadableProvider(BaseOAuth2Provider, Generic[R]):
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask for a token to replace *token*.
 
-        The first one after another registration was taken over is asked for anew: a refresh token
+        The first one after another spec was taken over is asked for anew: a refresh token
         belongs to the client, the scope and the server of the one before.
         """
 

@@ -1,15 +1,15 @@
-"""Reads one block of a configuration, and says what is wrong with it."""
+"""Validates one block of a configuration, and describes every mistake in it."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from tokenkeeper.config.blocks import Azure, Block, Client, Generic, Retry
-from tokenkeeper.config.own_classes import OWN_BLOCKS, block_for, misfits
+from tokenkeeper.config.keys import OLD_KEYS, keys_of, unknown_key
+from tokenkeeper.config.own_classes import OWN_BLOCKS, block_for, check_arguments
 from tokenkeeper.config.problems import KeyPath, Problems
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.kinds import provider_class
@@ -19,8 +19,8 @@ __all__ = ["Block", "read_block"]
 _KINDS: dict[str, type[Block]] = {"azure": Azure, "generic": Generic}
 
 
-class _Undecided(Azure, Generic):
-    """A block whose ``provider_type`` says nothing: what is wrong beyond that."""
+class _AnyKind(Azure, Generic):
+    """A block with an invalid ``provider_type``, to find what else is wrong with it."""
 
     provider_type: Any = None
     tenant_id: Any = None
@@ -36,24 +36,21 @@ def read_block(content: object, problems: Problems, path: KeyPath) -> Block | No
     if model is None:
         return None
     _check_pairs(content, model, problems, path)
-    wrong = dict(misfits(model, content)) if model in OWN_BLOCKS else {}
-    for own, what in wrong.items():
-        problems.add((*path, own), what)
+    _check_secret(content, model, problems, path)
+    fits = model not in OWN_BLOCKS or check_arguments(model, content, problems, path)
     try:
         block = model.model_validate(dict(content))
     except ValidationError as error:
         for each in error.errors(include_url=False, include_input=False):
-            key = (*path, *map(str, each["loc"]))
-            if key not in problems:
-                problems.add(key, _words(each, content, model))
+            _note(each, content, model, problems, path)
         return None
-    return None if wrong or model is _Undecided else block
+    return block if fits and model is not _AnyKind else None
 
 
 def _model_of(content: Mapping[Any, Any], problems: Problems, path: KeyPath) -> type[Block] | None:
-    """Return how the block *content* is read, by its ``provider_type``.
+    """Return the model for the ``provider_type`` of *content*.
 
-    ``None`` for a class that can't be had: nobody knows what it takes.
+    ``None`` for a class that can't be imported, because its keys are unknown.
     """
     kind = content.get("provider_type")
     if isinstance(kind, str) and kind in _KINDS:
@@ -64,39 +61,55 @@ def _model_of(content: Mapping[Any, Any], problems: Problems, path: KeyPath) -> 
         what = str(problem).removeprefix("provider_type ")
         missing = "is missing: it " if kind is None else ""
         problems.add((*path, "provider_type"), missing + what)
-    return None if isinstance(kind, str) and ":" in kind else _Undecided
+    return None if isinstance(kind, str) and ":" in kind else _AnyKind
 
 
 def _check_pairs(
     content: Mapping[Any, Any], model: type[Block], problems: Problems, path: KeyPath
 ) -> None:
-    """Note keys that exclude each other, and a secret that is needed and not given."""
+    """Note keys that exclude each other."""
+    if all(content.get(key) is not None for key in ("client_secret", "client_secret_file")):
+        problems.add((*path, "client_secret_file"), "can't be combined with client_secret")
+    for old, new in OLD_KEYS.items():
+        if new in model.model_fields and old in content and new in content:
+            problems.add((*path, old), f"can't be combined with {new}, which is the same setting")
+
+
+def _check_secret(
+    content: Mapping[Any, Any], model: type[Block], problems: Problems, path: KeyPath
+) -> None:
+    """Note a secret that is needed and missing."""
     public = content.get("token_endpoint_auth_method") == "none"
-    pairs = [("client_secret", "client_secret_file", issubclass(model, Client) and not public)]
-    if issubclass(model, Client):
-        pairs.append(("scope", "scopes", False))
-    for one, other, needed in pairs:
-        given = [name for name in (one, other) if content.get(name) is not None]
-        if len(given) == 2:
-            problems.add((*path, other), f"can't be given along with {one}")
-        elif needed and not given:
-            problems.add((*path, one), f"is missing: give it, or {other}")
+    given = any(content.get(key) is not None for key in ("client_secret", "client_secret_file"))
+    if issubclass(model, Client) and not public and not given:
+        problems.add((*path, "client_secret"), "is missing. Set it, or client_secret_file")
 
 
-def _words(error: Any, content: Mapping[Any, Any], model: type[Block]) -> str:
-    """Return what is wrong with a value, which is not shown: it may be a secret."""
+def _note(
+    error: Any, content: Mapping[Any, Any], model: type[Block], problems: Problems, path: KeyPath
+) -> None:
+    """Note one mistake that pydantic found. Values are not shown, because they may be secrets."""
     *above, key = error["loc"]
-    if not above and key in content and content[key] is None:
-        return "has no value"
+    place = (*path, *map(str, error["loc"]))
+    if place in problems:
+        return
+    if error["type"] in ("extra_forbidden", "invalid_key"):
+        problems.add_key(place, _unknown(str(key), Retry if above else model))
+    elif not above and key in content and content[key] is None:
+        problems.add(place, "has no value")
+    else:
+        problems.add(place, _words(error))
+
+
+def _words(error: Any) -> str:
+    """Return what is wrong with a value, to follow its key in a sentence."""
     match error["type"]:
         case "missing":
             return "is missing"
-        case "extra_forbidden" | "invalid_key":
-            return _unknown(str(key), Retry if above else model)
         case "value_error":
             return str(error["ctx"]["error"])
         case "string_type":
-            return "must be a string: put it in quotes if it is meant as one"
+            return "must be a string. Put it in quotes"
         case "bool_type":
             return "must be true or false"
         case "model_type":
@@ -107,15 +120,9 @@ def _words(error: Any, content: Mapping[Any, Any], model: type[Block]) -> str:
 
 
 def _unknown(key: str, model: type[BaseModel]) -> str:
-    kind = next((name for name, each in _KINDS.items() if key in each.model_fields), None)
+    kind = next((name for name, each in _KINDS.items() if key in keys_of(each)), None)
     if kind and model is not Retry:
-        return f"is a key of provider_type {kind!r} only"
-    whose: dict[type[BaseModel], str] = {Retry: "retry", _Undecided: "a provider"}
-    whose |= {each: f"provider_type {name!r}" for name, each in _KINDS.items()}
-    nearest = difflib.get_close_matches(key, model.model_fields, n=1, cutoff=0.5)
-    advice = f". Did you mean {nearest[0]!r}?" if nearest else ""
-    return f"is not a key of {whose[model]}{advice}"
-
-
-def _listed(words: Iterable[str]) -> str:
-    return " or ".join(repr(word) for word in words)
+        return f"key {key!r} is only valid for provider_type {kind!r}"
+    owners: dict[type[BaseModel], str] = {Retry: "retry", _AnyKind: "a provider"}
+    owners |= {each: f"provider_type {name!r}" for name, each in _KINDS.items()}
+    return unknown_key(key, owners.get(model, "this provider_type"), keys_of(model))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenkeeper.config.problems import KeyPath, Problems
 
-__all__ = ["fill_in", "is_in_clear"]
+__all__ = ["fill_in", "is_in_clear", "variables_in"]
 
 _REFERENCE = re.compile(
     r"\$(?:(?P<dollar>\$)"
     r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>(?:(?!\$\{)[^}])*))?\}"
     r"|(?P<odd>\{))"
+)
+
+_INVALID = (
+    "contains an invalid variable reference; write ${NAME}, ${NAME:-default}, or $$ for a literal $"
 )
 
 
@@ -41,7 +45,7 @@ def fill_in(value: Any, environment: Mapping[str, str], problems: Problems, path
         if reference["dollar"]:
             return "$"
         if name is None:
-            problems.add(path, "has a ${ that begins no ${NAME} or ${NAME:-default}; $$ is a $")
+            problems.add(path, _INVALID)
             return ""
         found = environment.get(name, "")
         if not found and default is None:
@@ -53,6 +57,20 @@ def fill_in(value: Any, environment: Mapping[str, str], problems: Problems, path
         needed = [f"the environment variable {name}, which {why}" for name, why in missing.items()]
         problems.add(path, f"needs {' and '.join(needed)}")
     return text
+
+
+def variables_in(value: Any) -> Iterator[str]:
+    """Yield the name of each variable in the texts of *value*, once."""
+    yield from dict.fromkeys(_names_in(value))
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield from (each["name"] for each in _REFERENCE.finditer(value) if each["name"])
+        return
+    inside = value.values() if isinstance(value, Mapping) else value
+    for each in inside if isinstance(value, (Mapping, list, tuple)) else ():
+        yield from _names_in(each)
 
 
 def is_in_clear(value: object) -> bool:

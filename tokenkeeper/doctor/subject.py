@@ -101,7 +101,7 @@ def subject_of(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Sub
     :param secrets: what the provider was made from and nobody may see.
     """
     if isinstance(provider, ReloadableProvider):
-        provider = provider.registration.make_provider()
+        provider = provider.spec.make_provider()
     description = description_of(provider, secrets)
     # What follows is nobody else's business, and so no part of the providers' surface.
     if isinstance(provider, GenericOAuth2Provider):
@@ -130,7 +130,7 @@ def subject_of(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Sub
             ((f"{authority}/.well-known/openid-configuration", authority),),
             provider._http.transport._verify,  # noqa: SLF001
             "client_secret_post",
-            " ".join(provider._scopes),  # noqa: SLF001
+            provider._scope,  # noqa: SLF001
             description=description,
         )  # Entra ID names no scope, and refuses a request whose scope it can't grant
     return _custom(provider, description)

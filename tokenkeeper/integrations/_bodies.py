@@ -1,4 +1,4 @@
-"""Which bodies of requests can be sent a second time."""
+"""Rewinding the body of a request, so that it can be sent a second time."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ __all__ = ["position_of", "rewind"]
 
 
 def position_of(body: object) -> int | None:
-    """Return where *body* stands, for :func:`rewind`; ``None`` if it stands nowhere."""
+    """Return the current position in *body*, for :func:`rewind`; ``None`` if it has none."""
     try:
         return body.tell()  # type: ignore[attr-defined, no-any-return]
-    except (AttributeError, OSError, ValueError):  # the last one if it is closed
+    except (AttributeError, OSError, ValueError):  # ValueError: the file is closed
         return None
 
 
 def rewind(body: object, position: int | None) -> bool:
-    """Make *body* ready to be sent again; ``False`` if that can't be."""
+    """Rewind *body* to *position*; return whether it can be sent again."""
     if body is None or isinstance(body, (bytes, bytearray, str, Mapping)):
         return True
     if position is None:
         return False
     try:
         body.seek(position)  # type: ignore[attr-defined]
-    except (AttributeError, OSError, ValueError):  # the last one if it is closed
+    except (AttributeError, OSError, ValueError):  # ValueError: the file is closed
         return False
     return True

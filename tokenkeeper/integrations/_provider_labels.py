@@ -1,20 +1,20 @@
-"""Which providers have time series of their own: so many at most, and until they are removed."""
+"""Which providers have time series of their own: a limited number, until they are removed."""
 
 from __future__ import annotations
 
 __all__ = ["OTHER_PROVIDERS", "ProviderLabels"]
 
 OTHER_PROVIDERS = "_other"
-"""The label of all providers beyond the limit."""
+"""The common label of all providers beyond the limit."""
 
 
 class ProviderLabels:
-    """The names of providers that are labels by themselves. Thread-safe.
+    """The provider names that are used as labels. Thread-safe.
 
-    Names may come from a database, one for each customer. A time series costs memory here and in
-    whatever stores it, so their number has a limit.
+    Names may come from a database, with one for each customer. Each time series costs memory here
+    and in the metrics store, so their number is limited.
 
-    :param limit: how many names at most.
+    :param limit: how many names are used as labels at most.
     """
 
     def __init__(self, limit: int) -> None:
@@ -22,7 +22,7 @@ class ProviderLabels:
         self._names: set[str] = set()
 
     def is_new(self, name: str) -> bool:
-        """Return whether *name* has no label yet, and may have one."""
+        """Return whether *name* has no label yet, but would get one."""
         return name not in self._names and len(self._names) < self._limit
 
     def of(self, name: str) -> str:
@@ -32,5 +32,5 @@ class ProviderLabels:
         return name if name in self._names else OTHER_PROVIDERS
 
     def forget(self, name: str) -> None:
-        """Let another provider have the place of *name*."""
+        """Free the label of *name* for another provider."""
         self._names.discard(name)

@@ -1,4 +1,4 @@
-"""Why a token did not come, in few enough words to count by."""
+"""Why a token request failed, as one of a few labels for metrics."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _STATUSES = frozenset(HTTPStatus)
 
 
 def reason_of(event: TokenDenied, other: str = "other") -> str:
-    """Return one of a few reasons: a known code, a network failure, a status, or *other*.
+    """Return the reason: a known error code, a network failure, an HTTP status, or *other*.
 
-    A server may say anything, and each new word would be a new time series. So its codes count by
-    the names that ``docs/reference/errors.md`` lists, and odd statuses by their hundred.
+    A server may send any code, and each new label would be a new time series. So codes are mapped
+    to those that ``docs/reference/errors.md`` lists, and unknown statuses to their class, such as
+    ``http_5xx``.
     """
     if event.error and (code := known_code(event.error)):
         return code

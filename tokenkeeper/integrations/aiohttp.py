@@ -1,20 +1,21 @@
-"""``aiohttp``: a client middleware that puts the token on, and renews once where refused."""
+"""``aiohttp``: a client middleware that adds the token, and renews a refused one once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from types import MappingProxyType
 
 import aiohttp
 from yarl import URL
 
 from tokenkeeper._runtime.pickling import NotPicklable
-from tokenkeeper._support.hiding import Hidden
+from tokenkeeper.integrations._authorization import set_token
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
-from tokenkeeper.integrations._refusals import let_go_async, renewed_async, would_reject
-from tokenkeeper.keeper import TokenKeeper, checked_pair
-from tokenkeeper.manager import OAuth2TokenManager
+from tokenkeeper.integrations._tokens import AsyncProviderTokens
+from tokenkeeper.integrations._unauthorized import Refusal
+from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["KeeperMiddleware"]
 
@@ -27,21 +28,23 @@ class KeeperMiddleware(NotPicklable):
         middleware = KeeperMiddleware(keeper, "billing", allowed_hosts=["api.example.com"])
         async with aiohttp.ClientSession(middlewares=[middleware]) as session: ...
 
-    An answer of 401 names the token that was refused: however many requests meet it at once, one
-    renewal follows. The request is sent again, unless its body is a stream; the caller then gets
-    the 401 at once, and the next request has the new token. A second 401 is the caller's. Where the
-    API refuses freshly granted tokens, none is renewed for a while, and each 401 is the caller's.
-    Places that are not allowed get no token, and are called all the same. Any number of sessions
-    and event loops may share one.
+    When an API answers 401, the token that it refused is renewed, and the request is sent again
+    with the new one. However many requests are refused at once, one renewal follows. If the second
+    answer is a 401 as well, the caller gets it. A body that is a stream is not sent again: the
+    caller gets the 401 at once, and the next request has the new token. If the API refuses tokens
+    that were just granted, no others are requested for a while, and callers get each 401.
 
-    :param keeper: where tokens come from.
-    :param provider_name: whose.
-    :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
-        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default, by https,
-        on loopback by http as well. ``"http://api.internal"`` names one to call in clear. A
-        redirect takes the token along to hosts that are named here, and by default to the origin
-        of the first request alone.
-    :param timeout: seconds to wait for a token, at most.
+    Requests to hosts that are not in *allowed_hosts* are sent without a token. Any number of
+    sessions and event loops may share one middleware.
+
+    :param keeper: the keeper that has the tokens.
+    :param provider_name: the provider whose token to use.
+    :param allowed_hosts: the hosts that may get the token, such as ``"api.example.com"``,
+        ``".example.com"`` or ``"api.example.com:8443"``. By default every host that you call by
+        https, and loopback by http as well. ``"http://api.internal"`` allows plain http. A
+        redirect takes the token along to the hosts that are listed here; without a list, only
+        within the origin of the first request.
+    :param timeout: seconds to wait for a token at most; by default there is no limit.
     """
 
     def __init__(
@@ -52,21 +55,19 @@ class KeeperMiddleware(NotPicklable):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._manager = OAuth2TokenManager(checked_pair(keeper, provider_name, timeout))
-        self._provider_name = provider_name
+        self._tokens = AsyncProviderTokens(keeper, provider_name, timeout)
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
-        self._timeout = timeout
-        self._leads = _Leads()
+        self._redirects = _Redirects()
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        """Send *request*, twice if need be."""
+        """Send *request*, and send it again if its token is refused."""
         if self._hosts.are_named:
             if not self._hosts.allow(str(request.url)):
                 return await handler(request)
             return await self._authenticate(request, handler)
-        home = self._leads.arrived(request.url)
+        home = self._redirects.follow(request.url)
         if home is None:
             self._hosts.check(str(request.url))
             home = origin_of(str(request.url))
@@ -74,7 +75,7 @@ class KeeperMiddleware(NotPicklable):
             response = await self._authenticate(request, handler)
         else:
             response = await handler(request)
-        self._leads.leave(request.url, response, home)
+        self._redirects.note(request.url, response, home)
         return response
 
     async def _authenticate(
@@ -82,66 +83,66 @@ class KeeperMiddleware(NotPicklable):
     ) -> aiohttp.ClientResponse:
         if request.proxy is not None and request.url.scheme in ("http", "ws"):
             self._hosts.check_proxy(str(request.url))
-        token = Hidden(await self._manager.get_token(self._provider_name, timeout=self._timeout))
-        request.headers["Authorization"] = f"Bearer {token.text}"
+        token = await self._tokens.get()
+        set_token(request.headers, token)
         response = await handler(request)
         if response.status != 401:
             return response
-        rejected = would_reject(self._manager.keeper, self._provider_name, token)
-        if rejected or not _can_be_sent_again(request.body):
-            try:
-                await let_go_async(self._manager, self._provider_name, token)
-            except BaseException:  # such as a cancellation: nobody will see the answer
-                response.close()
-                raise
+        refusal = Refusal(
+            token,
+            can_be_resent=partial(_can_be_resent, request.body),
+            release=response.release,
+            close=response.close,
+        )
+        new = await self._tokens.replace(refusal)
+        if new is None:
             return response
-        response.release()
-        token = await renewed_async(self._manager, self._provider_name, token, self._timeout)
-        request.headers["Authorization"] = f"Bearer {token.text}"
+        set_token(request.headers, new)
         return await handler(request)
 
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-_led: ContextVar[Mapping[object, tuple[object, object]]] = ContextVar(
-    "led", default=MappingProxyType({})
+_targets: ContextVar[Mapping[object, tuple[object, object]]] = ContextVar(
+    "targets", default=MappingProxyType({})
 )
-"""By middleware: where the last answer led its task, and the origin that the token is for."""
+"""For each middleware, the origin that the last response redirected the task to, and the origin
+that the token is for."""
 
 
-class _Leads:
-    """Knows a request that follows a redirect from one of the caller's.
+class _Redirects:
+    """Recognizes a request that follows a redirect.
 
-    aiohttp calls a middleware for both alike, one after the other in the caller's task.
+    aiohttp calls a middleware for both requests alike, one after the other in the caller's task.
     """
 
-    def arrived(self, url: URL) -> object:
-        """Return the origin where the redirects that lead to *url* began; ``None`` without any."""
-        led = _led.get()
-        target, home = led.get(self, (None, None))
+    def follow(self, url: URL) -> object:
+        """Return the origin of the first request if redirects led to *url*, else ``None``."""
+        targets = _targets.get()
+        target, home = targets.get(self, (None, None))
         if target is None or target != origin_of(str(url)):
             return None
-        _led.set({other: lead for other, lead in led.items() if other is not self})
+        _targets.set({key: value for key, value in targets.items() if key is not self})
         return home
 
-    def leave(self, url: URL, response: aiohttp.ClientResponse, home: object) -> None:
-        """Note where *response* leads, if anywhere."""
+    def note(self, url: URL, response: aiohttp.ClientResponse, home: object) -> None:
+        """Note the origin that *response*, which *url* answered, redirects to, if any."""
         location = response.headers.get("Location") or response.headers.get("URI")
         if response.status in _REDIRECTS and location:
             try:
                 target = origin_of(str(url.join(URL(location))))
-            except ValueError:  # aiohttp will say what is wrong with it
+            except ValueError:  # aiohttp raises an error that explains it
                 return
-            _led.set({**_led.get(), self: (target, home)})
+            _targets.set({**_targets.get(), self: (target, home)})
 
 
-def _can_be_sent_again(body: object) -> bool:
-    """Say whether all of *body* is still there, or can be read again.
+def _can_be_resent(body: object) -> bool:
+    """Return whether all of *body* is in memory, or can be read again.
 
-    aiohttp knows by ``consumed``, but before 3.14.4 it calls an iterator that only when it has
-    ended, and a server may refuse earlier.
+    aiohttp's own ``consumed`` is not enough: before 3.14.4 it became true for an iterator only at
+    the end, and a server may refuse earlier.
     """
     if isinstance(body, aiohttp.MultipartWriter):
-        return all(_can_be_sent_again(part) for part, *_ in body)
+        return all(_can_be_resent(part) for part, *_ in body)
     is_iterator = isinstance(body, aiohttp.AsyncIterablePayload)
     return not is_iterator and not getattr(body, "consumed", False)

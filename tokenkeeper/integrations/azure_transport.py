@@ -1,4 +1,4 @@
-"""``azure-core``: transports of Azure clients that renew a refused token once.
+"""``azure-core``: transports for Azure clients that renew a refused token once.
 
 .. code-block:: python
 
@@ -11,7 +11,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from inspect import isawaitable
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -24,42 +25,35 @@ from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.integrations._authorization import HEADER, set_token, token_in
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
-from tokenkeeper.integrations._refusals import (
-    let_go,
-    let_go_async,
-    renewed,
-    renewed_async,
-    would_reject,
-)
-from tokenkeeper.keeper import TokenKeeper, checked_pair
-from tokenkeeper.manager import OAuth2TokenManager
+from tokenkeeper.integrations._tokens import AsyncProviderTokens, ProviderTokens
+from tokenkeeper.integrations._unauthorized import Refusal
+from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
 
 
-_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
-
-
 class RenewingTransport(NotPicklable, HttpTransport[Any, Any]):
-    """Sends the requests of a blocking client, and renews the token once where it is refused.
+    """Sends the requests of a blocking client, and renews a refused token once.
 
-    An answer of 401 names the token that was refused: however many requests meet it at once, one
-    renewal follows. The request is sent again if its body can be; if not the caller gets the 401
-    at once, and the next request has the new token. A second 401 is the caller's. Where the API
-    refuses freshly granted tokens, none is renewed for a while, and each 401 is the caller's.
-    Thread-safe if the transport below is.
+    When an API answers 401, the token that it refused is renewed, and the request is sent again
+    with the new one. However many requests are refused at once, one renewal follows. If the second
+    answer is a 401 as well, the caller gets it. A body that can be read only once is not sent
+    again: the caller gets the 401 at once, and the next request has the new token. If the API
+    refuses tokens that were just granted, no others are requested for a while, and callers get
+    each 401. Thread-safe if the wrapped transport is.
 
-    :param keeper: where tokens come from.
-    :param provider_name: whose; the same that the client's credential has.
-    :param transport: what sends; azure-core's ``RequestsTransport`` by default. It is opened and
-        closed with this one.
-    :param allowed_hosts: the hosts that the token is for, such as ``".blob.core.windows.net"`` or
-        ``"api.example.com:8443"``; any that the client calls by default, by https, on loopback by
-        http as well. By default a redirect to another origin leaves the token behind, whatever
-        the policies of the pipeline do.
-    :param timeout: seconds to wait for a token, at most.
+    :param keeper: the keeper that has the tokens.
+    :param provider_name: the provider that the client's credential uses.
+    :param transport: the transport that sends; azure-core's ``RequestsTransport`` by default. It
+        is opened and closed together with this one.
+    :param allowed_hosts: the hosts that may get the token, such as ``".blob.core.windows.net"`` or
+        ``"api.example.com:8443"``. By default every host that the client calls by https, and
+        loopback by http as well; a redirect to another origin then removes the token, whatever the
+        policies of the pipeline do.
+    :param timeout: seconds to wait for a token at most; by default there is no limit.
     """
 
     def __init__(
@@ -76,46 +70,42 @@ class RenewingTransport(NotPicklable, HttpTransport[Any, Any]):
 
             transport = RequestsTransport()
         self._transport = transport
-        self._keeper = checked_pair(keeper, provider_name, timeout)
-        self._provider_name = provider_name
+        self._tokens = ProviderTokens(keeper, provider_name, timeout)
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
-        self._timeout = timeout
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Send *request*.
+        """Send *request*, and send it again if its token is refused.
 
-        :raises azure.core.exceptions.ClientAuthenticationError: if there is no token in the place
-            of the one that was refused, or the host may not have it.
+        :raises azure.core.exceptions.ClientAuthenticationError: if there is no token to replace
+            the refused one, or the host may not get it.
         """
-        shown = _Shown.by(request, self._hosts)
+        carried = _Carried.by(request, self._hosts)
         response = self._transport.send(request, **options)
         _note_redirect(request, response)
-        if shown is None or response.status_code != 401:
+        if carried is None or response.status_code != 401:
             return response
-        rejected = would_reject(self._keeper, self._provider_name, shown.token)
-        if rejected or not shown.rewind(request):
-            let_go(self._keeper, self._provider_name, shown.token)
-            return response
-        _closing(response)
+        refusal = carried.refusal(request, response, close=partial(_close, response))
         try:
-            token = renewed(self._keeper, self._provider_name, shown.token, self._timeout)
+            token = self._tokens.replace(refusal)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        request.headers["Authorization"] = f"Bearer {token.text}"
+        if token is None:
+            return response
+        set_token(request.headers, token)
         response = self._transport.send(request, **options)
         _note_redirect(request, response)
         return response
 
     def open(self) -> None:
-        """Open the transport below."""
+        """Open the wrapped transport."""
         self._transport.open()
 
     def close(self) -> None:
-        """Close the transport below."""
+        """Close the wrapped transport."""
         self._transport.close()
 
     def sleep(self, duration: float) -> None:
-        """Sleep for *duration* seconds, as the transport below does."""
+        """Sleep for *duration* seconds, as the wrapped transport does."""
         self._transport.sleep(duration)
 
     def __enter__(self) -> Self:
@@ -132,11 +122,11 @@ class RenewingTransport(NotPicklable, HttpTransport[Any, Any]):
 
 
 class AsyncRenewingTransport(NotPicklable, AsyncHttpTransport[Any, Any]):
-    """The same for an async client, under asyncio and trio.
+    """Sends the requests of an async client, under asyncio and trio; renews a refused token once.
 
-    Its parameters are those of :class:`RenewingTransport`, but that the transport below is
-    azure-core's ``AioHttpTransport`` by default. That one needs aiohttp, and asyncio. It belongs to
-    the event loop that the transport below belongs to.
+    It does what :class:`RenewingTransport` does and has the same parameters. Its default for
+    *transport* is azure-core's ``AioHttpTransport``, which needs aiohttp and asyncio. It belongs
+    to the same event loop as the wrapped transport.
     """
 
     def __init__(
@@ -153,50 +143,39 @@ class AsyncRenewingTransport(NotPicklable, AsyncHttpTransport[Any, Any]):
 
             transport = AioHttpTransport()
         self._transport = transport
-        self._manager = OAuth2TokenManager(checked_pair(keeper, provider_name, timeout))
-        self._provider_name = provider_name
+        self._tokens = AsyncProviderTokens(keeper, provider_name, timeout)
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
-        self._timeout = timeout
 
     async def send(self, request: Any, **options: Any) -> Any:
         """Send *request*: :meth:`RenewingTransport.send`."""
-        shown = _Shown.by(request, self._hosts)
+        carried = _Carried.by(request, self._hosts)
         response = await self._transport.send(request, **options)
         _note_redirect(request, response)
-        if shown is None or response.status_code != 401:
+        if carried is None or response.status_code != 401:
             return response
-        rejected = would_reject(self._manager.keeper, self._provider_name, shown.token)
-        if rejected or not shown.rewind(request):
-            try:
-                await let_go_async(self._manager, self._provider_name, shown.token)
-            except BaseException:  # such as a cancellation: nobody will see the answer
-                with CancelScope(shield=True):
-                    await _done(_closing(response))
-                raise
-            return response
-        await _done(_closing(response))
+        refusal = carried.refusal(request, response, close=partial(_close_shielded, response))
         try:
-            token = await renewed_async(
-                self._manager, self._provider_name, shown.token, self._timeout
-            )
+            token = await self._tokens.replace(refusal)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error), response=response) from error
-        request.headers["Authorization"] = f"Bearer {token.text}"
+        if token is None:
+            return response
+        set_token(request.headers, token)
         response = await self._transport.send(request, **options)
         _note_redirect(request, response)
         return response
 
     async def open(self) -> None:
-        """Open the transport below."""
-        await _done(self._transport.open())
+        """Open the wrapped transport."""
+        await _awaited(self._transport.open())
 
     async def close(self) -> None:
-        """Close the transport below."""
-        await _done(self._transport.close())
+        """Close the wrapped transport."""
+        await _awaited(self._transport.close())
 
     async def sleep(self, duration: float) -> None:
-        """Sleep for *duration* seconds, as the transport below does."""
-        await _done(self._transport.sleep(duration))
+        """Sleep for *duration* seconds, as the wrapped transport does."""
+        await _awaited(self._transport.sleep(duration))
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -211,54 +190,72 @@ class AsyncRenewingTransport(NotPicklable, AsyncHttpTransport[Any, Any]):
         await self.close()
 
 
-class _Shown(NamedTuple):
-    """The token that a request shows, and where its body stood before it was sent."""
+class _Carried(NamedTuple):
+    """The token that a request carries, and the position in its body before it is sent."""
 
     token: Hidden[str]
     position: int | None
 
     @classmethod
-    def by(cls, request: Any, hosts: AllowedHosts) -> _Shown | None:
-        """Look at *request*; ``None`` if it shows no token, as after a redirect elsewhere."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme != "Bearer":
+    def by(cls, request: Any, hosts: AllowedHosts) -> _Carried | None:
+        """Look at *request*; return ``None`` if it carries no token.
+
+        The token is removed if redirects have led the request to another origin.
+
+        :raises azure.core.exceptions.ClientAuthenticationError: if the host may not get it.
+        """
+        token = token_in(request.headers)
+        if token is None:
             return None
         home = _homes.get(request)
         if home is not None and not hosts.are_named and origin_of(request.url) != home:
-            del request.headers["Authorization"]
+            del request.headers[HEADER]
             return None
         try:
             hosts.check(request.url)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
-        return cls(Hidden(token), position_of(request.data))
+        return cls(token, position_of(request.data))
 
-    def rewind(self, request: Any) -> bool:
-        """Make the body of *request* ready to be sent again; ``False`` if that can't be."""
-        return not request.files and rewind(request.data, self.position)
+    def refusal(self, request: Any, response: Any, close: Callable[[], object]) -> Refusal:
+        """Describe *response* for the 401 flow."""
+        return Refusal(
+            self.token,
+            can_be_resent=lambda: not request.files and rewind(request.data, self.position),
+            release=partial(_close, response),
+            close=close,
+        )
 
+
+_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 _homes: WeakKeyDictionary[Any, object] = WeakKeyDictionary()
-"""Of requests that were redirected: the origin that they were for at first."""
+"""The origin that each redirected request was for at first."""
 
 
 def _note_redirect(request: Any, response: Any) -> None:
-    """Note where *request* came from, if *response* leads it elsewhere.
+    """Note the origin of *request* if *response* redirects it.
 
-    azure-core sends the same object again, with another URL in it. So do its retries, which may
-    turn to another host of the same service; those keep the token.
+    azure-core follows a redirect by sending the same object with another URL. Its retries do so
+    too, to reach another host of the same service, and those keep the token.
     """
     if response.status_code in _REDIRECTS and request not in _homes:
         _homes[request] = origin_of(request.url)
 
 
-async def _done(result: Any) -> None:
-    """Await *result* if that can be: not all that is async in azure-core is so all through."""
+async def _awaited(result: Any) -> None:
+    """Await *result* if it is awaitable: some methods of async transports are plain functions."""
     if isawaitable(result):
         await result
 
 
-def _closing(response: Any) -> Any:
-    """Let go of the connection of *response*; return what is to be awaited, if anything is."""
+def _close(response: Any) -> Any:
+    """Free the connection of *response*; return an awaitable if that takes one."""
     close = getattr(response, "close", None) or response.internal_response.close
     return close()
+
+
+async def _close_shielded(response: Any) -> None:
+    """Free the connection of *response*, although the caller was cancelled."""
+    with CancelScope(shield=True):
+        await _awaited(_close(response))

@@ -1,4 +1,4 @@
-"""``google-auth``: any of its credentials as a provider."""
+"""``google-auth``: a provider whose tokens come from any of its credentials."""
 
 from __future__ import annotations
 
@@ -39,34 +39,34 @@ if TYPE_CHECKING:
 __all__ = ["GoogleCredentialsProvider"]
 
 DEFAULT_LIFETIME = timedelta(hours=1)
-"""What a token of Google's lives, where the credentials do not say."""
+"""The lifetime of a token if the credentials don't have its expiry."""
 
-_HELD = ("_client_secret", "client_secret", "_refresh_token", "refresh_token", "token")
-"""Where credentials of google-auth hold what no message may show."""
+_SECRET_ATTRIBUTES = ("_client_secret", "client_secret", "_refresh_token", "refresh_token", "token")
+"""Attributes of google-auth's credentials that no message may show."""
 
 
 class GoogleCredentialsProvider(BaseOAuth2Provider):
-    """Gets tokens from credentials of ``google-auth``; each renewal really asks for one.
+    """Gets tokens from credentials of ``google-auth``. Each renewal makes a token request.
 
-    Its requests keep the rules of the other providers: no redirects, no ``~/.netrc``, a total
-    time, a longest answer, and no plain http off this machine but to a metadata server. Not so
-    the requests that credentials make in a way of their own: ID tokens by impersonation, a
-    metadata server by mTLS, the programs of executable-sourced credentials.
+    Its requests follow the rules of the other providers: no redirects, no ``~/.netrc``, a limit
+    for the total time and for the size of a response, and no plain http except to this machine or
+    a metadata server. This does not cover requests that credentials make on their own: ID tokens
+    by impersonation, a metadata server by mTLS, the programs of executable-sourced credentials.
 
     Thread-safe as far as the credentials are.
 
-    :param credentials: from ``google.auth.default(scopes=[...])`` or any of its classes, those for
-        ID tokens included. They are the provider's from here on: nobody else should refresh them.
-    :param connect_timeout: seconds to wait for a connection, and for its TLS.
-    :param read_timeout: seconds to wait for each piece of an answer.
-    :param total_timeout: seconds for each request.
-    :param verify: a file or directory of CA certificates; by default ``REQUESTS_CA_BUNDLE`` and
-        the usual ones.
+    :param credentials: from ``google.auth.default(scopes=[...])``, or of any of its classes,
+        including those for ID tokens. Only this provider should refresh them from now on.
+    :param connect_timeout: seconds to wait for a connection, including TLS; 5 by default.
+    :param read_timeout: seconds to wait for each part of a response; 10 by default.
+    :param total_timeout: seconds for each request; 30 by default.
+    :param verify: a file or directory of CA certificates; by default ``REQUESTS_CA_BUNDLE``, or
+        those of requests.
     :param session: a ``requests.Session`` whose settings to use; it is neither changed nor closed.
-    :param clock: where the time comes from; in tests the keeper's.
+    :param clock: the clock; in tests the keeper's.
     :param options: what ``BaseOAuth2Provider`` takes.
-    :raises InvalidConfigurationError: for credentials of ``google.auth.aio``. The blocking ones
-        serve blocking and async callers. Also for a timeout or a *verify* that can't work.
+    :raises InvalidConfigurationError: for credentials of ``google.auth.aio`` (use blocking ones,
+        which serve async callers too), or for a timeout or a *verify* that can't work.
     """
 
     def __init__(
@@ -85,8 +85,8 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         super().__init__(provider_name, **options)
         if iscoroutinefunction(credentials.refresh):
             raise InvalidConfigurationError(
-                f"provider {provider_name!r}: credentials must be blocking ones of google-auth, "
-                "not of google.auth.aio: they serve async callers as well",
+                f"provider {provider_name!r}: credentials must not be of google.auth.aio. Use the "
+                "blocking ones of google-auth, which serve async callers as well.",
                 provider_name=provider_name,
                 field="credentials",
             )
@@ -104,7 +104,7 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:
-        """Have the credentials refresh themselves."""
+        """Refresh the credentials, and return their token."""
         credentials = self._credentials
         request = _GuardedRequest(self._transport, self._clock, self.provider_name, credentials)
         before = sys.exception()
@@ -114,25 +114,25 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
             raise
         except google.auth.exceptions.GoogleAuthError as error:
             failure = self._failed(error)
-        except Exception as error:  # noqa: BLE001 - an answer that google-auth can't read, for one
+        except Exception as error:  # noqa: BLE001 - such as for a response that it can't parse
             if (thrown := interruption_in(error, before)) is not None:
                 raise thrown from None
             failure = self._failed_with(
-                f"google-auth failed with {type(error).__name__}: check the credentials, and that "
-                "the token endpoint is Google's",
+                f"google-auth failed with {type(error).__name__}. Check the credentials, and that "
+                "the token endpoint is Google's.",
                 error,
                 transient=isinstance(error, (ConnectionError, TimeoutError)),
             )
         else:
             return self._granted()
-        # Out here, or the original would be its context: beside its words that one may carry all
-        # that the server said, tokens included, and a traceback prints it.
+        # Raised outside the handlers, so that the original error is not its context: that one may
+        # contain the whole response, with tokens, and a traceback would print it.
         raise failure
 
     def _granted(self) -> OAuth2Token:
         credentials = self._credentials
-        ends = credentials.expiry  # without a zone, and UTC
-        expires_at = ends.replace(tzinfo=UTC) if ends else self._now() + DEFAULT_LIFETIME
+        expiry = credentials.expiry  # naive, in UTC
+        expires_at = expiry.replace(tzinfo=UTC) if expiry else self._now() + DEFAULT_LIFETIME
         scopes = getattr(credentials, "scopes", None)
         return OAuth2Token(
             str(credentials.token or ""), "Bearer", expires_at, " ".join(scopes or ()) or None
@@ -142,9 +142,9 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
     def _failed(self, error: google.auth.exceptions.GoogleAuthError) -> TokenAcquisitionError:
-        words = error.args[0] if error.args else type(error).__name__
+        message = error.args[0] if error.args else type(error).__name__
         return self._failed_with(
-            f"google-auth could not get a token: {sanitize(words, _secrets(self._credentials))}",
+            f"google-auth could not get a token: {sanitize(message, _secrets(self._credentials))}",
             error,
             transient=bool(error.retryable) or isinstance(error, TransportError),
         )
@@ -165,10 +165,10 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
 
 
 class _GuardedRequest(google.auth.transport.Request):
-    """Makes the requests of google-auth by our transport, for one renewal.
+    """Makes google-auth's requests with our transport, for one renewal.
 
-    Errors of the network, redirects and statuses that may pass are raised as errors of ours:
-    google-auth would ask again by itself, and the keeper's policy is to decide that.
+    It raises our errors for network failures, redirects and temporary statuses. google-auth would
+    retry those itself, but retries are up to the keeper's policy.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class _GuardedRequest(google.auth.transport.Request):
         timeout: float | None = None,
         **_: Any,
     ) -> _Answer:
-        """Make one request. The timeouts are the provider's own."""
+        """Make a request, with the timeouts of the provider."""
         sent_at = self._clock.time()
         answer = self._transport.request(
             method, url, provider_name=self._provider_name, data=body, headers=headers
@@ -201,7 +201,7 @@ class _GuardedRequest(google.auth.transport.Request):
 
 
 class _Answer(google.auth.transport.Response):
-    """A response as google-auth expects one."""
+    """A response with the attributes that google-auth reads."""
 
     def __init__(self, answer: HttpAnswer) -> None:
         self._answer = answer
@@ -212,15 +212,15 @@ class _Answer(google.auth.transport.Response):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        return _AnyCase(self._answer.headers)
+        return _CaseInsensitive(self._answer.headers)
 
     @property
     def data(self) -> bytes:
         return self._answer.body
 
 
-class _AnyCase(dict[str, str]):
-    """Headers by their names in any case; ours are in lower case."""
+class _CaseInsensitive(dict[str, str]):
+    """Headers that are found by a name in any case. The keys are in lower case."""
 
     def __getitem__(self, name: str) -> str:
         return super().__getitem__(name.lower())
@@ -233,8 +233,8 @@ class _AnyCase(dict[str, str]):
 
 
 def _secrets(credentials: object) -> list[str]:
-    """Return what *credentials*, and those that they stand on, hold."""
-    found = [getattr(credentials, name, None) for name in _HELD]
+    """Return the secrets of *credentials*, and of their source credentials."""
+    found = [getattr(credentials, name, None) for name in _SECRET_ATTRIBUTES]
     source = getattr(credentials, "_source_credentials", None)
     below = _secrets(source) if source is not None else []
     return [each for each in found if isinstance(each, str)] + below

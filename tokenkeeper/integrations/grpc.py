@@ -1,6 +1,6 @@
-"""``grpc``: a plugin that puts the token on each call, and an interceptor that renews it once.
+"""``grpc``: a plugin that adds the token to each call, and an interceptor that renews it once.
 
-For ``grpc.aio`` the plugin is the same; its interceptors are in
+``grpc.aio`` uses the same plugin. Its interceptors are in
 :mod:`tokenkeeper.integrations.grpc_aio`.
 
 .. code-block:: python
@@ -22,10 +22,14 @@ import grpc
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
-from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
-from tokenkeeper.integrations._grpc_calls import Answers, Deadline, Later, was_refused
-from tokenkeeper.integrations._refusals import let_go
-from tokenkeeper.keeper import TokenKeeper, checked_pair
+from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.integrations._authorization import header_value
+from tokenkeeper.integrations._grpc_calls import Deadline, is_refusal
+from tokenkeeper.integrations._grpc_future import RenewingFuture
+from tokenkeeper.integrations._grpc_stream import RenewingStream
+from tokenkeeper.integrations._tokens import ProviderTokens
+from tokenkeeper.integrations._unauthorized import Refusal
+from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["KeeperPlugin", "RenewingInterceptor"]
 
@@ -42,30 +46,29 @@ else:
 
 
 class KeeperPlugin(NotPicklable, grpc.AuthMetadataPlugin):
-    """Puts ``authorization: Bearer`` on calls. Thread-safe.
+    """Adds ``authorization: Bearer`` to calls. Thread-safe.
 
-    gRPC calls it on a thread of its own, and for secure channels only, so a token never leaves
-    for a server that was not verified. A call for which there is no token ends with
-    ``UNAVAILABLE``, and the details say why.
+    gRPC calls it on a thread of its own, and for secure channels only, so a token is never sent to
+    an unverified server. A call for which there is no token ends with ``UNAVAILABLE``, and its
+    details explain why.
 
-    :param keeper: where tokens come from.
-    :param provider_name: whose.
+    :param keeper: the keeper that has the tokens.
+    :param provider_name: the provider whose token to use.
     """
 
     def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
-        self._keeper = checked_pair(keeper, provider_name)
-        self._provider_name = provider_name
+        self._tokens = ProviderTokens(keeper, provider_name)
 
     def __call__(
         self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
     ) -> None:
-        """Hand the token to gRPC."""
+        """Pass the token to gRPC."""
         try:
-            token = self._keeper.get_token(self._provider_name)
-        except Exception as error:  # noqa: BLE001 - gRPC is to hear of it, whatever it is
+            token = self._tokens.get()
+        except Exception as error:  # noqa: BLE001 - gRPC reports any error to the caller
             callback((), error)
         else:
-            callback((("authorization", f"Bearer {token}"),), None)
+            callback((("authorization", header_value(token)),), None)
 
 
 class RenewingInterceptor(
@@ -75,68 +78,67 @@ class RenewingInterceptor(
     _StreamUnary,
     _StreamStream,
 ):
-    """Renews once where a server says ``UNAUTHENTICATED``, and makes the call again. Thread-safe.
+    """Renews a token that a server refuses with ``UNAUTHENTICATED``, once. Thread-safe.
 
-    A hundred calls that are refused at once cause one renewal. A second refusal is the caller's.
-    A call is made again if it has one request, and no answer has come of it. A stream of requests
-    can't be taken back: its refusal is the caller's, and the next call has the new token.
+    The call is then made again, if it has one request and no response has arrived. However many
+    calls are refused at once, one renewal follows. If the second attempt is refused as well, the
+    caller gets that refusal. A stream of requests can't be sent again: the caller gets the refusal
+    at once, and the next call has the new token.
 
-    A call ends when its ``timeout`` does, the wait for a token and the second try included. One by
-    ``future()`` waits for the first token of all, and for nothing else.
+    The ``timeout`` of a call covers both attempts and the wait for a token. A call by ``future()``
+    blocks only while the provider has no token at all.
 
-    :param keeper: where tokens come from.
-    :param provider_name: whose; the same that the plugin has.
+    :param keeper: the keeper that has the tokens.
+    :param provider_name: the provider whose token the plugin adds.
     """
 
     def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
-        self._keeper = checked_pair(keeper, provider_name)
-        self._provider_name = provider_name
+        self._tokens = ProviderTokens(keeper, provider_name)
 
-    # The token of a call is looked up here before the plugin does that. If the plugin has a newer
-    # one by then, the one named here was renewed already, and naming it again changes nothing.
+    # The token of a call is looked up here before the plugin looks it up. If the plugin gets a
+    # newer one, the older one was renewed already, and reporting it again changes nothing.
 
     def intercept_unary_unary(
         self, continuation: Callable[..., Any], client_call_details: Any, request: Any
     ) -> Any:
-        """Make a call with one answer."""
+        """Make a call with one response."""
         deadline = Deadline.of(client_call_details)
         token = self._token(deadline)
-        call = continuation(deadline.now(), request)
-        if token is None or (call.done() and not was_refused(call)):
+        call = continuation(deadline.details_now(), request)
+        if token is None or (call.done() and not is_refusal(call.code())):
             return call
-        # It may be one by future(), which must not wait. One that waits can't be told from it.
-        return Later(
+        # It may be a call by future(), which must not block. gRPC does not tell them apart.
+        return RenewingFuture(
             call,
-            renew=partial(self._renew, token, deadline),
-            again=lambda: continuation(deadline.now(), request),
+            partial(self._handle_refusal, token, deadline, can_be_resent=True),
+            lambda: continuation(deadline.details_now(), request),
         )
 
     def intercept_unary_stream(
         self, continuation: Callable[..., Any], client_call_details: Any, request: Any
     ) -> Any:
-        """Make a call with many answers."""
+        """Make a call with many responses."""
         deadline = Deadline.of(client_call_details)
         token = self._token(deadline)
-        return Answers(
-            continuation(deadline.now(), request),
-            let_go=partial(self._let_go, token),
-            renew=partial(self._renew, token, deadline),
-            again=lambda: continuation(deadline.now(), request),
+        return RenewingStream(
+            continuation(deadline.details_now(), request),
+            lambda repeatable: self._handle_refusal(token, deadline, can_be_resent=repeatable),
+            lambda: continuation(deadline.details_now(), request),
         )
 
     def intercept_stream_unary(
         self, continuation: Callable[..., Any], client_call_details: Any, request_iterator: Any
     ) -> Any:
-        """Make a call with many requests and one answer."""
+        """Make a call with many requests and one response."""
         deadline = Deadline.of(client_call_details)
         token = self._token(deadline)
-        call = continuation(deadline.now(), request_iterator)
+        call = continuation(deadline.details_now(), request_iterator)
 
-        def ended(done: Any) -> None:
-            if was_refused(done):
-                self._let_go(token)
+        def on_end(ended: Any) -> None:
+            if is_refusal(ended.code()):
+                self._handle_refusal(token, deadline, can_be_resent=False)
 
-        call.add_done_callback(ended)
+        call.add_done_callback(on_end)
         return call
 
     def intercept_stream_stream(
@@ -145,34 +147,29 @@ class RenewingInterceptor(
         """Make a call with many of both."""
         deadline = Deadline.of(client_call_details)
         token = self._token(deadline)
-        return Answers(
-            continuation(deadline.now(), request_iterator),
-            let_go=partial(self._let_go, token),
-            renew=partial(self._renew, token, deadline),
-            again=None,
+        return RenewingStream(
+            continuation(deadline.details_now(), request_iterator),
+            lambda repeatable: self._handle_refusal(token, deadline, can_be_resent=repeatable),
+            call_again=None,
         )
 
-    # Where the keeper has no token, the plugin meets the same error and hands it to gRPC. The
-    # caller then has an error of gRPC's, as for all else that may befall a call.
+    # Without a token, the call is made all the same: the plugin gets the same error and passes it
+    # to gRPC, so that the caller gets an error of gRPC's, as for anything else that fails.
 
     def _token(self, deadline: Deadline) -> Hidden[str] | None:
         try:
-            return Hidden(self._keeper.get_token(self._provider_name, timeout=deadline.left()))
+            return self._tokens.within(deadline.remaining()).get()
         except OAuth2Error:
             return None
 
-    def _renew(self, token: Hidden[str] | None, deadline: Deadline) -> bool:
-        """Have *token* renewed; return whether the call may be made again."""
-        if token is not None:
-            name = self._provider_name
-            try:
-                self._keeper.renew_refused(name, token.text, timeout=deadline.left())
-            except TokenRejectedError:
-                return False  # the server would refuse the call again
-            except OAuth2Error:
-                pass  # the plugin meets the same error
-        return True
-
-    def _let_go(self, token: Hidden[str] | None) -> None:
-        if token is not None:
-            let_go(self._keeper, self._provider_name, token)
+    def _handle_refusal(
+        self, token: Hidden[str] | None, deadline: Deadline, *, can_be_resent: bool
+    ) -> bool:
+        """Run the 401 flow; return whether to make the call again."""
+        if token is None:
+            return can_be_resent
+        try:
+            tokens = self._tokens.within(deadline.remaining())
+            return tokens.replace(Refusal(token, lambda: can_be_resent)) is not None
+        except OAuth2Error:
+            return True

@@ -20,88 +20,80 @@ import grpc.aio
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
-from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
-from tokenkeeper.integrations._grpc_calls import Deadline
-from tokenkeeper.integrations._refusals import let_go_async
-from tokenkeeper.keeper import TokenKeeper, checked_pair
-from tokenkeeper.manager import OAuth2TokenManager
+from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.integrations._grpc_calls import Deadline, is_refusal
+from tokenkeeper.integrations._tokens import AsyncProviderTokens
+from tokenkeeper.integrations._unauthorized import Refusal
+from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["renewing_interceptors"]
 
-_NOTHING = object()
+_NO_RESPONSE = object()
 
 
 def renewing_interceptors(
     keeper: TokenKeeper, provider_name: str
 ) -> list[grpc.aio.ClientInterceptor]:
-    """Return the ``interceptors=`` of a channel: one for each kind of call, as gRPC wants it.
+    """Return the ``interceptors=`` of a channel: one for each kind of call, as gRPC requires.
 
     They do what :class:`tokenkeeper.integrations.grpc.RenewingInterceptor` does. A call with one
-    request is made again if no answer has come of it; one with a stream of requests is not, and
-    the next call has the new token. A call with one request and many answers begins for the
-    caller when the first answer is there. A call ends when its ``timeout`` does, the wait for a
-    token and the second try included.
+    request is made again if no response has arrived. A call with a stream of requests is not, and
+    the next call has the new token. A call with one request and many responses starts for its
+    caller when the first response has arrived. The ``timeout`` of a call covers both attempts and
+    the wait for a token.
 
-    gRPC may report a stream of requests that was refused while one was written as ``INTERNAL``
-    (its issue 36066). Nobody can tell that this was a refusal, and the token is kept.
+    If a stream of requests is refused while a request is being written, gRPC may report that as
+    ``INTERNAL`` (its issue 36066). It can't be recognized as a refusal, and the token is kept.
 
-    :param keeper: where tokens come from.
-    :param provider_name: whose; the same that the plugin has.
+    :param keeper: the keeper that has the tokens.
+    :param provider_name: the provider whose token the plugin adds.
 
-    Made anew for each channel, they belong to the event loop of that channel.
+    Make new ones for each channel: they belong to the event loop of their channel.
     """
-    manager = OAuth2TokenManager(checked_pair(keeper, provider_name))
+    tokens = AsyncProviderTokens(keeper, provider_name)
     kinds = (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)
-    return [kind(manager, provider_name) for kind in kinds]  # type: ignore[misc]
+    return [kind(tokens) for kind in kinds]  # type: ignore[misc]
 
 
 class _Renewing(NotPicklable):
-    """What the four have in common: the token, and what to do once it was refused.
+    """What the four interceptors share: the token of a call, and the 401 flow.
 
-    Where the keeper has no token, the plugin meets the same error and hands it to gRPC.
+    Without a token, the call is made all the same: the plugin gets the same error and passes it
+    to gRPC.
     """
 
-    def __init__(self, manager: OAuth2TokenManager, provider_name: str) -> None:
-        self._manager = manager
-        self._provider_name = provider_name
+    def __init__(self, tokens: AsyncProviderTokens) -> None:
+        self._tokens = tokens
 
     async def _token(self, deadline: Deadline) -> Hidden[str] | None:
         try:
-            name = self._provider_name
-            return Hidden(await self._manager.get_token(name, timeout=deadline.left()))
+            return await self._tokens.within(deadline.remaining()).get()
         except OAuth2Error:
             return None
 
-    async def _renew(self, token: Hidden[str], deadline: Deadline) -> bool:
-        """Have *token* renewed; return whether the call may be made again."""
-        name = self._provider_name
+    async def _handle_refusal(
+        self, token: Hidden[str] | None, deadline: Deadline, *, can_be_resent: bool
+    ) -> bool:
+        """Run the 401 flow; return whether to make the call again."""
+        if token is None:
+            return False
         try:
-            await self._manager.renew_refused(name, token.text, timeout=deadline.left())
-        except TokenRejectedError:
-            return False  # the server would refuse the call again
+            tokens = self._tokens.within(deadline.remaining())
+            return await tokens.replace(Refusal(token, lambda: can_be_resent)) is not None
         except OAuth2Error:
-            pass  # the plugin meets the same error
-        return True
-
-    async def _let_go(self, token: Hidden[str] | None) -> None:
-        if token is not None:
-            await let_go_async(self._manager, self._provider_name, token)
+            return True
 
     async def _watched(
-        self, answers: AsyncIterable[Any], token: Hidden[str] | None
+        self, responses: AsyncIterable[Any], token: Hidden[str] | None, deadline: Deadline
     ) -> AsyncIterator[Any]:
-        """Hand on *answers*, which are the caller's, their refusal included."""
+        """Yield *responses* of a call that can't be made again; start a renewal if refused."""
         try:
-            async for answer in answers:
-                yield answer
+            async for response in responses:
+                yield response
         except grpc.aio.AioRpcError as error:
-            if _is_refusal(error.code()):
-                await self._let_go(token)
+            if is_refusal(error.code()):
+                await self._handle_refusal(token, deadline, can_be_resent=False)
             raise
-
-
-def _is_refusal(code: grpc.StatusCode) -> bool:
-    return code is grpc.StatusCode.UNAUTHENTICATED
 
 
 class _UnaryUnary(_Renewing, grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
@@ -110,17 +102,15 @@ class _UnaryUnary(_Renewing, grpc.aio.UnaryUnaryClientInterceptor):  # type: ign
     ) -> Any:
         deadline = Deadline.of(client_call_details)
         token = await self._token(deadline)
-        call = await continuation(deadline.now(), request)
+        call = await continuation(deadline.details_now(), request)
         try:
             code = await call.code()
         except asyncio.CancelledError:
-            call.cancel()  # its caller has no other way to
+            call.cancel()  # the caller has no access to it yet
             raise
-        if token is None or not _is_refusal(code):
-            return call
-        if not await self._renew(token, deadline):
-            return call
-        return await continuation(deadline.now(), request)
+        if is_refusal(code) and await self._handle_refusal(token, deadline, can_be_resent=True):
+            return await continuation(deadline.details_now(), request)
+        return call
 
 
 class _UnaryStream(_Renewing, grpc.aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
@@ -129,45 +119,47 @@ class _UnaryStream(_Renewing, grpc.aio.UnaryStreamClientInterceptor):  # type: i
     ) -> Any:
         deadline = Deadline.of(client_call_details)
         token = await self._token(deadline)
-        call = await continuation(deadline.now(), request)
-        answers = aiter(call)
+        call = await continuation(deadline.details_now(), request)
+        responses = aiter(call)
         try:
-            first = await anext(answers, _NOTHING)
+            first = await anext(responses, _NO_RESPONSE)
         except grpc.aio.AioRpcError as error:
-            if token is None or not _is_refusal(error.code()):
+            if not is_refusal(error.code()):
                 raise
-            if not await self._renew(token, deadline):
+            if not await self._handle_refusal(token, deadline, can_be_resent=True):
                 raise
-            return await continuation(deadline.now(), request)
-        return call if first is _NOTHING else _chained(first, self._watched(answers, token))
+            return await continuation(deadline.details_now(), request)
+        if first is _NO_RESPONSE:
+            return call
+        return _chained(first, self._watched(responses, token, deadline))
 
 
 async def _chained(first: Any, others: AsyncIterator[Any]) -> AsyncIterator[Any]:
     yield first
-    async for answer in others:
-        yield answer
+    async for response in others:
+        yield response
 
 
 class _StreamUnary(_Renewing, grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[type-arg]
-    def __init__(self, manager: OAuth2TokenManager, provider_name: str) -> None:
-        super().__init__(manager, provider_name)
-        self._watching: set[asyncio.Task[None]] = set()  # a loop itself holds tasks but weakly
+    def __init__(self, tokens: AsyncProviderTokens) -> None:
+        super().__init__(tokens)
+        self._watchers: set[asyncio.Task[None]] = set()  # the loop has only weak references
 
     async def intercept_stream_unary(
         self, continuation: Any, client_call_details: Any, request_iterator: Any
     ) -> Any:
         deadline = Deadline.of(client_call_details)
         token = await self._token(deadline)
-        call = await continuation(deadline.now(), request_iterator)
-        # Whoever writes the requests waits for this method, so it can't wait for the answer.
-        task = asyncio.get_running_loop().create_task(self._watch(call, token))
-        self._watching.add(task)
-        task.add_done_callback(self._watching.discard)
+        call = await continuation(deadline.details_now(), request_iterator)
+        # The caller can write requests only after this method returns, so another task waits.
+        task = asyncio.get_running_loop().create_task(self._watch(call, token, deadline))
+        self._watchers.add(task)
+        task.add_done_callback(self._watchers.discard)
         return call
 
-    async def _watch(self, call: Any, token: Hidden[str] | None) -> None:
-        if _is_refusal(await call.code()):
-            await self._let_go(token)
+    async def _watch(self, call: Any, token: Hidden[str] | None, deadline: Deadline) -> None:
+        if is_refusal(await call.code()):
+            await self._handle_refusal(token, deadline, can_be_resent=False)
 
 
 class _StreamStream(_Renewing, grpc.aio.StreamStreamClientInterceptor):  # type: ignore[type-arg]
@@ -176,5 +168,5 @@ class _StreamStream(_Renewing, grpc.aio.StreamStreamClientInterceptor):  # type:
     ) -> Any:
         deadline = Deadline.of(client_call_details)
         token = await self._token(deadline)
-        call = await continuation(deadline.now(), request_iterator)
-        return self._watched(call, token)
+        call = await continuation(deadline.details_now(), request_iterator)
+        return self._watched(call, token, deadline)

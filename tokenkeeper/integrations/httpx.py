@@ -1,24 +1,20 @@
-"""``httpx``: one ``auth=`` for blocking and async clients, which renews once where refused."""
+"""``httpx``: an ``auth=`` for blocking and async clients that renews a refused token once."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from functools import partial
 from typing import Any
 
 import httpx
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
+from tokenkeeper.integrations._authorization import carries, set_token
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import (
-    let_go,
-    let_go_async,
-    renewed,
-    renewed_async,
-    would_reject,
-)
-from tokenkeeper.keeper import TokenKeeper, checked_pair
-from tokenkeeper.manager import OAuth2TokenManager
+from tokenkeeper.integrations._tokens import AsyncProviderTokens, ProviderTokens
+from tokenkeeper.integrations._unauthorized import Refusal
+from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["KeeperAuth"]
 
@@ -26,20 +22,21 @@ __all__ = ["KeeperAuth"]
 class KeeperAuth(NotPicklable, httpx.Auth):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1).
 
-    May be shared by any number of clients, threads and event loops. An answer of 401 names the
-    token that was refused: however many requests meet it at once, one renewal follows. The
-    request is sent again, unless its body is a stream; the caller then gets the 401 at once, and
-    the next request has the new token. A second 401 is the caller's. Where the API refuses freshly
-    granted tokens, none is renewed for a while, and each 401 is the caller's.
+    Any number of clients, threads and event loops may share it. When an API answers 401, the token
+    that it refused is renewed, and the request is sent again with the new one. However many
+    requests are refused at once, one renewal follows. If the second answer is a 401 as well, the
+    caller gets it. A body that is a stream is not sent again: the caller gets the 401 at once, and
+    the next request has the new token. If the API refuses tokens that were just granted, no others
+    are requested for a while, and callers get each 401.
 
-    :param keeper: where tokens come from.
-    :param provider_name: whose.
-    :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
-        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default, by https,
-        on loopback by http as well. ``"http://api.internal"`` names one to call in clear. A
-        redirect to another host, scheme or port never takes the token along, but for the one from
-        http up to https on the usual ports of the same host.
-    :param timeout: seconds to wait for a token, at most.
+    :param keeper: the keeper that has the tokens.
+    :param provider_name: the provider whose token to use.
+    :param allowed_hosts: the hosts that may get the token, such as ``"api.example.com"``,
+        ``".example.com"`` or ``"api.example.com:8443"``. By default every host that you call by
+        https, and loopback by http as well. ``"http://api.internal"`` allows plain http. A
+        redirect to another host, scheme or port never takes the token along, except from http up
+        to https on the usual ports of the same host.
+    :param timeout: seconds to wait for a token at most; by default there is no limit.
     """
 
     def __init__(
@@ -50,75 +47,66 @@ class KeeperAuth(NotPicklable, httpx.Auth):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._keeper = checked_pair(keeper, provider_name, timeout)
-        self._manager = OAuth2TokenManager(keeper)
-        self._provider_name = provider_name
+        self._tokens = ProviderTokens(keeper, provider_name, timeout)
+        self._async_tokens = AsyncProviderTokens(keeper, provider_name, timeout)
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
-        self._timeout = timeout
 
     def sync_auth_flow(
         self, request: httpx.Request
     ) -> Generator[httpx.Request, httpx.Response, None]:
         """Authenticate *request* for a blocking client."""
         self._hosts.check(str(request.url))
-        token = Hidden(self._keeper.get_token(self._provider_name, timeout=self._timeout))
-        response = yield _signed(request, token)
-        if _was_refused(response, token):
-            refused = response.request  # the last one, if there were redirects
-            rejected = would_reject(self._keeper, self._provider_name, token)
-            if rejected or not _can_be_sent_again(refused):
-                let_go(self._keeper, self._provider_name, token)
-                return
-            try:
-                response.read()  # so that nobody waits for its connection while we wait
-            except httpx.HTTPError:
-                let_go(self._keeper, self._provider_name, token)
-                raise
-            again = renewed(self._keeper, self._provider_name, token, self._timeout)
-            yield _signed(refused, again)
+        token = self._tokens.get()
+        response = yield _with_token(request, token)
+        if _is_refusal(response, token):
+            new = self._tokens.replace(_refusal(response, token, release=response.read))
+            if new is not None:
+                yield _with_token(response.request, new)
 
     async def async_auth_flow(
         self, request: httpx.Request
     ) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Authenticate *request* for an async client, under asyncio or trio."""
         self._hosts.check(str(request.url))
-        token = Hidden(await self._manager.get_token(self._provider_name, timeout=self._timeout))
-        response = yield _signed(request, token)
-        if _was_refused(response, token):
-            refused = response.request
-            rejected = would_reject(self._keeper, self._provider_name, token)
-            if rejected or not _can_be_sent_again(refused):
-                await let_go_async(self._manager, self._provider_name, token)
-                return
-            try:
-                await response.aread()
-            except httpx.HTTPError:
-                await let_go_async(self._manager, self._provider_name, token)
-                raise
-            again = await renewed_async(self._manager, self._provider_name, token, self._timeout)
-            yield _signed(refused, again)
+        token = await self._async_tokens.get()
+        response = yield _with_token(request, token)
+        if _is_refusal(response, token):
+            refusal = _refusal(response, token, release=response.aread)
+            new = await self._async_tokens.replace(refusal)
+            if new is not None:
+                yield _with_token(response.request, new)
 
 
-def _signed(request: httpx.Request, token: Hidden[str]) -> httpx.Request:
-    request.headers["Authorization"] = f"Bearer {token.text}"
+def _with_token(request: httpx.Request, token: Hidden[str]) -> httpx.Request:
+    set_token(request.headers, token)
     return request
 
 
-def _was_refused(response: httpx.Response, token: Hidden[str]) -> bool:
-    """Say whether a server that was shown *token* refused it.
+def _is_refusal(response: httpx.Response, token: Hidden[str]) -> bool:
+    """Return whether a server refused *token*.
 
-    httpx takes the header off where a redirect leads to another origin, and what is said there
-    says nothing about the token.
+    After a redirect to another origin the request has no token, and a 401 says nothing about it.
     """
-    shown = response.request.headers.get("Authorization") == f"Bearer {token.text}"
-    return response.status_code == 401 and shown
+    return response.status_code == 401 and carries(response.request.headers, token)
 
 
-def _can_be_sent_again(request: httpx.Request) -> bool:
-    """Say whether the body is still there, or can be read again."""
+def _refusal(
+    response: httpx.Response, token: Hidden[str], release: Callable[[], object]
+) -> Refusal:
+    """Describe *response* for the 401 flow. httpx closes it if an error interrupts the flow.
+
+    :param release: reads the response to its end, which frees the connection.
+    """
+    # After redirects within the origin, response.request is the last request.
+    can_be_resent = partial(_can_be_resent, response.request)
+    return Refusal(token, can_be_resent=can_be_resent, release=release)
+
+
+def _can_be_resent(request: httpx.Request) -> bool:
+    """Return whether the body of *request* is in memory, or can be read again."""
     if isinstance(request.stream, httpx.ByteStream):
         return True
-    # Only a multipart form has fields, and httpx takes their files back to the beginning.
+    # Only a multipart form has fields, and httpx rewinds their files.
     fields = getattr(request.stream, "fields", None)
     return fields is not None and all(
         _can_be_read_again(getattr(field, "file", b"")) for field in fields
@@ -130,5 +118,5 @@ def _can_be_read_again(file: Any) -> bool:
         return True
     try:
         return bool(file.seekable())
-    except (AttributeError, ValueError):  # the last one if it is closed
+    except (AttributeError, ValueError):  # ValueError: the file is closed
         return False

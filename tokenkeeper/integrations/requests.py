@@ -1,10 +1,11 @@
-"""``requests``: an ``auth=`` that puts the token on, and renews once where an API refuses it."""
+"""``requests``: an ``auth=`` that adds the token to each request, and renews a refused one once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import requests
@@ -13,10 +14,12 @@ import requests.auth
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.integrations._authorization import carries, set_token
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._refusals import let_go, renewed, would_reject
-from tokenkeeper.keeper import TokenKeeper, checked_pair
+from tokenkeeper.integrations._tokens import ProviderTokens
+from tokenkeeper.integrations._unauthorized import Refusal
+from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["KeeperAuth"]
 
@@ -24,20 +27,21 @@ __all__ = ["KeeperAuth"]
 class KeeperAuth(NotPicklable, requests.auth.AuthBase):
     """Authenticates requests with the token of a provider (RFC 6750 §2.1). Thread-safe.
 
-    An answer of 401 names the token that was refused: however many requests meet it at once, one
-    renewal follows. The request is sent again if its body can be; a second 401 is the caller's.
-    A body that can be read but once, such as a generator's, is not sent again: the caller gets the
-    401 at once, and the next request has the new token. Where the API refuses freshly granted
-    tokens, none is renewed for a while, and each 401 is the caller's.
+    When an API answers 401, the token that it refused is renewed, and the request is sent again
+    with the new one. However many requests are refused at once, one renewal follows. If the second
+    answer is a 401 as well, the caller gets it. A body that can be read only once, such as a
+    generator's, is not sent again: the caller gets the 401 at once, and the next request has the
+    new token. If the API refuses tokens that were just granted, no others are requested for a
+    while, and callers get each 401.
 
-    :param keeper: where tokens come from.
-    :param provider_name: whose.
-    :param allowed_hosts: the hosts that the token is for, such as ``"api.example.com"``,
-        ``".example.com"`` or ``"api.example.com:8443"``; any that you call by default, by https,
-        on loopback by http as well. ``"http://api.internal"`` names one to call in clear. A
-        redirect to another host, scheme or port never takes the token along, but for the one from
-        http up to https on the usual ports of the same host.
-    :param timeout: seconds to wait for a token, at most.
+    :param keeper: the keeper that has the tokens.
+    :param provider_name: the provider whose token to use.
+    :param allowed_hosts: the hosts that may get the token, such as ``"api.example.com"``,
+        ``".example.com"`` or ``"api.example.com:8443"``. By default every host that you call by
+        https, and loopback by http as well. ``"http://api.internal"`` allows plain http. A
+        redirect to another host, scheme or port never takes the token along, except from http up
+        to https on the usual ports of the same host.
+    :param timeout: seconds to wait for a token at most; by default there is no limit.
     """
 
     def __init__(
@@ -48,75 +52,75 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._keeper = checked_pair(keeper, provider_name, timeout)
-        self._provider_name = provider_name
+        self._tokens = ProviderTokens(keeper, provider_name, timeout)
         self._hosts = AllowedHosts(provider_name, allowed_hosts)
-        self._timeout = timeout
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Put the token on.
+        """Add the token to *request*.
 
-        :raises OAuth2Error: if there is none, or the host may not have it.
+        :raises OAuth2Error: if there is no token, or the host may not get it.
         """
         self._hosts.check(request.url or "")
-        token = Hidden(self._keeper.get_token(self._provider_name, timeout=self._timeout))
-        request.headers["Authorization"] = f"Bearer {token.text}"
-        whose = self._keeper, self._provider_name
-        answer = _Answer(*whose, self._timeout, token, position_of(request.body))
-        request.register_hook("response", answer.arrived)  # type: ignore[no-untyped-call]
+        token = self._tokens.get()
+        set_token(request.headers, token)
+        responses = _Responses(self._tokens, token, position_of(request.body))
+        request.register_hook("response", responses.handle)  # type: ignore[no-untyped-call]
         return request
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, KeeperAuth) and vars(self) == vars(other)
 
     def __hash__(self) -> int:
-        return hash((id(self._keeper), self._provider_name))
+        return hash(self._tokens)
 
 
-class _Answer:
-    """Waits for the answer to one request, and to those that redirects make of it."""
+class _Responses:
+    """Handles the response to one request, and those to the requests that redirects make of it."""
 
-    def __init__(
-        self,
-        keeper: TokenKeeper,
-        provider_name: str,
-        timeout: float | None,
-        token: Hidden[str],
-        position: int | None,
-    ) -> None:
-        self._keeper = keeper
-        self._provider_name = provider_name
-        self._timeout = timeout
+    def __init__(self, tokens: ProviderTokens, token: Hidden[str], position: int | None) -> None:
+        self._tokens = tokens
         self._token = token
         self._position = position
-        self._sent_again: requests.PreparedRequest | None = None
+        self._resent: requests.PreparedRequest | None = None
 
-    def arrived(self, response: requests.Response, **options: Any) -> requests.Response:
-        """Return the answer, or where the token was refused that to the request sent again."""
+    def handle(self, response: requests.Response, **options: Any) -> requests.Response:
+        """Return *response*, or the one to the same request with a new token."""
         request = response.request
-        # The hook travels along with redirects, and the header only to the same origin.
-        carried = request.headers.get("Authorization") == f"Bearer {self._token.text}"
-        if request is self._sent_again:  # by the caller: what we send again meets no hook
-            self._sent_again = None
-        # A redirect is a request of its own: one that follows a renewal is refused for good.
-        refused_twice = self._sent_again is not None
-        if response.status_code != 401 or not carried or refused_twice:
+        if request is self._resent:  # the caller sends it once more; what we resend has no hook
+            self._resent = None
+        # A redirect after a renewal may lead to a second 401. That one is the caller's.
+        was_renewed = self._resent is not None
+        # requests calls this hook after a redirect too, but keeps the token within the origin.
+        is_refusal = response.status_code == 401 and carries(request.headers, self._token)
+        if was_renewed or not is_refusal:
             return response
-        whose = self._keeper, self._provider_name
-        if would_reject(*whose, self._token) or not rewind(request.body, self._position):
-            let_go(*whose, self._token)
+        refusal = Refusal(
+            self._token,
+            can_be_resent=partial(rewind, request.body, self._position),
+            release=partial(_release, response, is_streamed=bool(options.get("stream"))),
+            close=response.close,
+        )
+        token = self._tokens.replace(refusal)
+        if token is None:
             return response
-        if not options.get("stream"):  # what else it says counts for nothing
-            with suppress(requests.RequestException):
-                _ = response.content  # read to the end, the connection can be used again
-        response.close()
-        self._token = renewed(*whose, self._token, self._timeout)
-        self._sent_again = request
-        response.request = request.copy()
-        # Changed in place: requests makes what follows a redirect of this one, hooks and all.
-        request.headers["Authorization"] = f"Bearer {self._token.text}"
-        began = SYSTEM_CLOCK.monotonic()
-        second = response.connection.send(request, **options)
-        second.elapsed = timedelta(seconds=SYSTEM_CLOCK.monotonic() - began)
-        second.history.append(response)
-        return second
+        self._token = token
+        return self._send_again(response, options)
+
+    def _send_again(self, refused: requests.Response, options: Any) -> requests.Response:
+        request = self._resent = refused.request
+        refused.request = request.copy()
+        # Changed in place: requests makes the next request of a redirect from this one.
+        set_token(request.headers, self._token)
+        sent_at = SYSTEM_CLOCK.monotonic()
+        response = refused.connection.send(request, **options)
+        response.elapsed = timedelta(seconds=SYSTEM_CLOCK.monotonic() - sent_at)
+        response.history.append(refused)
+        return response
+
+
+def _release(response: requests.Response, *, is_streamed: bool) -> None:
+    """Free the connection of *response*."""
+    if not is_streamed:  # a streamed body may have no end
+        with suppress(requests.RequestException):
+            _ = response.content  # once it is read to the end, the connection can be used again
+    response.close()

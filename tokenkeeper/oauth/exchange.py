@@ -48,6 +48,8 @@ class Expected:
         ``Bearer``.
     :param warned: the kinds of warnings given so far. A provider passes the same set each time,
         so that each kind is logged once.
+    :param omitted: receives the names of the members ``expires_in`` and ``scope`` that the answer
+        left out.
     :param grant: the grant in use, by its ``grant_type``: advice depends on it.
     :param auth_advice: what to try where the server refuses the client, in a sentence; "" if its
         method of authentication leaves no doubt.
@@ -62,6 +64,7 @@ class Expected:
     never_expires: bool = False
     accept_token_types: tuple[str, ...] = ()
     warned: set[str] = field(default_factory=set, compare=False)
+    omitted: set[str] = field(default_factory=set, compare=False)
     grant: str | None = None
     auth_advice: str = ""
 

@@ -57,6 +57,7 @@ _OURS = {
     "transfer-encoding": "it is set by the library",
     "upgrade": "it is set by the library",
 }
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _SHOWN = frozenset({"user-agent"})  # any other value may be a secret
 
 
@@ -72,7 +73,7 @@ class RequestStyle:
 
     request_format: RequestFormat = "form"
     accept: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS, repr=False)
 
     def encode(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of ``HttpTransport.request`` that send *parameters*.
@@ -150,7 +151,7 @@ def checked_headers(value: object, field_name: str = "headers") -> Mapping[str, 
         not show the value, which may be a secret.
     """
     if value is None:
-        return MappingProxyType({})
+        return _NO_HEADERS
     if not isinstance(value, Mapping):
         problem = f"{field_name} must be a mapping of names to values"
         raise InvalidConfigurationError(problem, field=field_name)

@@ -7,9 +7,8 @@ answer may be long, nor for longer than the request may take.
 from __future__ import annotations
 
 import copy
-import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -19,26 +18,31 @@ import requests.adapters
 import urllib3
 import urllib3.exceptions
 from requests.cookies import RequestsCookieJar, merge_cookies
+from requests.structures import CaseInsensitiveDict
 
 from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper.oauth.deadline import Budget, bind, current_budget
+from tokenkeeper.oauth.environment import current_environment
 from tokenkeeper.oauth.network_errors import TooLongError
+from tokenkeeper.oauth.prepared import prepared_request
+from tokenkeeper.oauth.request_style import USER_AGENT
 
 __all__ = ["borrowed", "give_back", "our_session", "read"]
 
 LONGEST_BODY = 1024 * 1024
 """Bytes, after decoding. A token takes a few thousand; what is longer is an attack or a mistake."""
 
-MOST_SETTINGS = 1000
-"""URLs whose proxy is remembered. A service has a few; who makes and drops thousands leaks none."""
-
 MOST_IDLE_SESSIONS = 32
 """As many as a keeper has workers."""
 
 _PIECE = 64 * 1024
 
-_PROXIES = [f"{which}_proxy" for which in ("http", "https", "all", "no")]
-_VARIABLES = (*_PROXIES, *map(str.upper, _PROXIES), "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_HEADERS = {
+    "User-Agent": USER_AGENT,
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",
+    "Connection": "keep-alive",
+}
 
 _BOUNDED_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 """What zlib unpacks in small pieces. No other encoding was asked for, nor two at once."""
@@ -157,7 +161,7 @@ def _no_target(resp: requests.Response) -> None:
 
 
 class _Session(requests.Session):
-    """Goes nowhere but where it is sent, and keeps nothing of it: no cookie, no connection."""
+    """Sends each request to its URL and nowhere else, and keeps no cookie and no connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,23 +169,36 @@ class _Session(requests.Session):
         for scheme in ("https://", "http://"):
             self.mount(scheme, DeadlineAdapter())
         self.get_redirect_target = _no_target  # type: ignore[method-assign]
-        self._settings: dict[object, Any] = {}  # entries are made whole, so without a lock
+
+    def request(  # type: ignore[override]  # as much of it as our own requests need
+        self,
+        method: str,
+        url: str,
+        *,
+        auth: Callable[[requests.PreparedRequest], requests.PreparedRequest],
+        headers: Mapping[str, str],
+        data: Mapping[str, Any] | bytes | str | None = None,
+        params: Mapping[str, Any] | None = None,
+        verify: bool | str | None = None,
+        **options: Any,
+    ) -> requests.Response:
+        """Send a request."""
+        all_headers = CaseInsensitiveDict({**_HEADERS, **headers})
+        request = prepared_request(method, url, params=params, data=data, headers=all_headers)
+        settings = self.merge_environment_settings(url, None, None, verify, None)
+        return self.send(auth(request), **settings, **options)
 
     def merge_environment_settings(
         self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
     ) -> Any:
-        """Return the proxy and the CA for *url*, from the environment as it is.
-
-        requests looks through the whole of it, twice for each request; so here once for each state.
-        """
-        state = [os.environ.get(name) for name in _VARIABLES]
-        key = (url.partition("?")[0], verify, *state)
-        settings = self._settings.get(key)
+        """Return the proxies and the CA that the environment sets for *url*."""
+        environment = current_environment()
+        key = environment.bypasses_proxies(url), verify
+        settings = environment.settings.get(key)
         if settings is None:
-            settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
-            if len(self._settings) >= MOST_SETTINGS:
-                self._settings = {}
-            self._settings[key] = settings
+            found = super().merge_environment_settings(url, {}, None, verify, None)
+            settings = {name: found[name] for name in ("proxies", "verify", "cert")}
+            environment.settings[key] = settings
         return settings
 
 

@@ -24,7 +24,6 @@ class Reading(TypedDict, total=False):
     lifetime_seconds: float | None
     never_expires: bool
     accept_token_types: tuple[str, ...]
-    warned: set[str]
 
 
 def request_token(
@@ -36,6 +35,8 @@ def request_token(
     scope: str | None,
     clock: Clock,
     style: RequestStyle = PLAIN,
+    warned: set[str] | None = None,
+    omitted: set[str] | None = None,
     **reading: Unpack[Reading],
 ) -> OAuth2Token:
     """Send one token request to *config*'s token endpoint and return the token.
@@ -43,6 +44,8 @@ def request_token(
     :param grant: the parameters of the grant; empty ones are left out.
     :param scope: the scope that a response without one grants (RFC 6749 §5.1, §6).
     :param style: the format of the request; by default a form, as in the RFC.
+    :param warned: the kinds of warnings logged so far, to which new ones are added.
+    :param omitted: receives the names of optional members that the response leaves out.
     :raises TokenAcquisitionError: if no token is granted.
     """
     extra = config.additional_params or {}
@@ -67,6 +70,8 @@ def request_token(
         scope,
         secrets,
         **reading,
+        warned=set() if warned is None else warned,
+        omitted=set() if omitted is None else omitted,
         grant=grant.get("grant_type"),
         auth_advice=encoding_advice(client),
     )

@@ -68,6 +68,7 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
 
 def _granted(answer: HttpAnswer, content: JsonObject, expected: Expected) -> OAuth2Token:
     access_token = _access_token(content, expected)
+    _note_omitted(content, expected.omitted)
     token_type = read_token_type(content, expected)
     now = Now(expected.sent_at, as_timestamp(answer.headers.get("date")))
     lifetime = read_lifetime(content, access_token, expected, now)
@@ -86,6 +87,15 @@ def _granted(answer: HttpAnswer, content: JsonObject, expected: Expected) -> OAu
             else None
         ),
     )
+
+
+def _note_omitted(content: JsonObject, omitted: set[str]) -> None:
+    """Update *omitted*, the names of members that the response leaves to the client."""
+    for name in ("expires_in", "scope"):
+        if content.get(name) is None:
+            omitted.add(name)
+        else:
+            omitted.discard(name)
 
 
 def _is_error(content: JsonObject) -> bool:

@@ -43,7 +43,8 @@ def read_token_type(content: JsonObject, expected: Expected) -> str:
             return kind
     for kind in kinds:
         if is_bearer(kind):
-            return kind if kind.lower() == "bearer" else BEARER
+            own_spelling = kind.lower() == "bearer" and kind != BEARER
+            return kind if own_spelling else BEARER  # one string for all tokens
     if not kinds:
         return BEARER
     shown = sanitize(kinds[-1], expected.secrets, limit=50)

@@ -82,6 +82,11 @@ class HttpTransport:
         self._callers_session = session
         self._clock = clock
 
+    @property
+    def verify(self) -> bool | str | None:
+        """The CA certificates that servers are checked against, as requests takes them."""
+        return self._verify
+
     @without_frames
     def request(
         self,
@@ -117,7 +122,7 @@ class HttpTransport:
                     method,
                     url,
                     data=data,
-                    headers={**_naming_us(headers, session), "Accept-Encoding": "identity"},
+                    headers=_all_headers(headers, self._callers_session),
                     params=params,
                     auth=_Authorization(authorization),
                     timeout=(connect_timeout, self._read_timeout),
@@ -151,10 +156,14 @@ class HttpTransport:
         return f"total_timeout of {self._total_timeout:g} s"
 
 
-def _naming_us(headers: Mapping[str, str] | None, session: requests.Session) -> dict[str, str]:
-    """Return *headers* with our ``User-Agent``, unless they or a caller's session have one."""
-    given = dict(headers or {})
-    own = session.headers.get("User-Agent") not in (None, _DEFAULT_USER_AGENT)
+def _all_headers(
+    headers: Mapping[str, str] | None, callers_session: requests.Session | None
+) -> dict[str, str]:
+    """Return *headers*, with our ``User-Agent`` if neither they nor the session have one."""
+    given = {**(headers or {}), "Accept-Encoding": "identity"}
+    if callers_session is None:  # our own session adds it
+        return given
+    own = callers_session.headers.get("User-Agent") not in (None, _DEFAULT_USER_AGENT)
     if own or any(name.lower() == "user-agent" for name in given):
         return given
     return {"User-Agent": USER_AGENT, **given}

@@ -20,9 +20,9 @@ from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper._support.checks import (
     checked_endpoint,
     checked_host,
-    checked_scope,
     checked_tenant,
     checked_text,
+    one_scope,
 )
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
@@ -65,8 +65,9 @@ class AzureADProvider(BaseOAuth2Provider):
     :param client_id: the application (client) ID.
     :param client_secret: the secret's value, not its id.
     :param tenant_id: the tenant's GUID or one of its domains.
-    :param scopes: the scope to request, a string or a list, usually one that ends in ``/.default``;
-        by default the one of Microsoft Graph in the same cloud.
+    :param scope: the scope to request (RFC 6749 §3.3), a string or a list, usually one that ends in
+        ``/.default``; by default the one of Microsoft Graph in the same cloud.
+    :param scopes: an older name for *scope*.
     :param authority: the login host, with or without ``https://``; the tenant is appended. By
         default the variable ``AZURE_AUTHORITY_HOST``, or else the public cloud. For a host that is
         not a Microsoft cloud, instance discovery is off.
@@ -90,8 +91,9 @@ class AzureADProvider(BaseOAuth2Provider):
         client_id: str,
         client_secret: str,
         tenant_id: str,
-        scopes: str | Iterable[str] | None = None,
+        scope: str | Iterable[str] | None = None,
         *,
+        scopes: str | Iterable[str] | None = None,
         authority: str | None = None,
         connect_timeout: float = 5.0,
         read_timeout: float = 10.0,
@@ -112,8 +114,7 @@ class AzureADProvider(BaseOAuth2Provider):
         self._authority = checked_host(authority, "authority", name)
         host = urlsplit(self._authority).hostname or ""
         graph = _GRAPH_OF.get(host, "https://graph.microsoft.com")
-        scope = checked_scope(scopes, "scopes", name) or f"{graph}/.default"
-        self._scopes = scope.split(" ")
+        self._scope = one_scope(scope, scopes, name) or f"{graph}/.default"
         with naming(name):
             transport = HttpTransport(
                 connect_timeout=connect_timeout,
@@ -124,7 +125,7 @@ class AzureADProvider(BaseOAuth2Provider):
                 clock=clock,
             )
         client = client_auth("client_secret_post", client_id, client_secret)
-        self._http = _MsalHttp(transport, clock, name, scope, client.secrets())
+        self._http = _MsalHttp(transport, clock, name, self._scope, client.secrets())
         self.after_fork_in_child()
         renew_after_fork(self)
 
@@ -143,7 +144,7 @@ class AzureADProvider(BaseOAuth2Provider):
                     self._app = self._make_app()
                 app = self._app
             self._http.granted.token = None
-            app.acquire_token_for_client(scopes=self._scopes)
+            app.acquire_token_for_client(scopes=self._scope.split(" "))
             token: OAuth2Token | None = self._http.granted.token
         except OAuth2Error:
             raise
@@ -197,9 +198,13 @@ class AzureADProvider(BaseOAuth2Provider):
         return {
             **super().describe(),
             "authority": self._authority,
+            "issuer": f"{self._authority}/{self._tenant_id}/v2.0",
             "tenant_id": self._tenant_id,
             "client_id": self._client_id,
-            "scope": " ".join(self._scopes),
+            "scope": self._scope,
+            "grant_type": "client_credentials",
+            "token_endpoint_auth_method": "client_secret_post",
+            "verify": self._http.transport.verify,
         }
 
     def __repr__(self) -> str:

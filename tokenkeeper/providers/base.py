@@ -89,11 +89,11 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         return None
 
     def describe(self) -> Mapping[str, object]:
-        """Return what ``tokenkeeper doctor`` may show of this provider; by default its type.
+        """Return what ``tokenkeeper doctor`` may show of this provider; by default its ``type``.
 
-        Names and values of your choice, without a secret. The doctor uses some of them: it
-        examines the network up to the host of ``token_url``, and compares the ``scope`` with the
-        one that was granted. Nothing is asked of any server here.
+        Any names and values, without a secret, and without a request. The doctor uses those of
+        :class:`~tokenkeeper.providers.kinds.Description`: for example, it examines the network up
+        to the host of ``token_url``, and compares ``scope`` with the scope that was granted.
         """
         return {"type": f"{type(self).__module__}:{type(self).__qualname__}"}
 

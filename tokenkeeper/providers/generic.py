@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from tokenkeeper._support.checks import checked_switch, checked_words, shown_url
 from tokenkeeper._support.hiding import without_frames
+from tokenkeeper._support.sharing import Shared
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
@@ -75,6 +76,10 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     :raises InvalidConfigurationError: for an option that can't work.
     """
 
+    # Few servers cause a warning or omit a member, so few providers have these sets.
+    _warned: set[str] | None = None
+    _omitted: set[str] | None = None
+
     def __init__(
         self,
         config: OAuth2Config,
@@ -107,9 +112,10 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config = config
         self._clock = clock
-        self._received = _Received()
         with naming(config.provider_name):
-            self._refresh_tokens = checked_switch(refresh_tokens, "refresh_tokens")
+            self._received = (
+                _Received() if checked_switch(refresh_tokens, "refresh_tokens") else None
+            )
             self._client = client_auth(
                 token_endpoint_auth_method,
                 config.client_id,
@@ -118,29 +124,12 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
                 send_client_id=checked_switch(send_client_id, "send_client_id"),
             )
             self._grant_type = checked_grant_type(grant_type)
-            self._style = RequestStyle(
-                checked_request_format(request_format),
-                checked_accept(accept),
-                checked_headers(headers),
+            self._style = _style(request_format, accept, headers)
+            self._reading = _reading(
+                default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
-            self._reading: Reading = {
-                "default_lifetime": checked_seconds(
-                    default_lifetime_seconds, "default_lifetime_seconds"
-                ),
-                "lifetime_seconds": None
-                if lifetime_seconds is None
-                else checked_seconds(lifetime_seconds, "lifetime_seconds"),
-                "never_expires": checked_switch(never_expires, "never_expires"),
-                "accept_token_types": checked_words(accept_token_types, "accept_token_types"),
-                "warned": set(),
-            }
-            self._transport = HttpTransport(
-                connect_timeout=connect_timeout,
-                read_timeout=read_timeout,
-                total_timeout=total_timeout,
-                verify=verify,
-                session=session,
-                clock=clock,
+            self._transport = _transport(
+                connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
 
     @without_frames
@@ -161,7 +150,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         """
         if is_reacquiring(self):  # a subclass's acquire_token calls this one
             return GenericOAuth2Provider.acquire_token(self)
-        if self._refresh_tokens and token.refresh_token and self._received.may_spend(token):
+        received = self._received
+        if received and token.refresh_token and received.may_spend(token):
             renewed = self._refresh(token, token.refresh_token)
             if renewed is not None:
                 return renewed
@@ -182,22 +172,33 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def after_fork_in_child(self) -> None:
         """Leave the refresh tokens that were received so far to the parent."""
-        self._received.after_fork_in_child()
+        if self._received is not None:
+            self._received.after_fork_in_child()
 
     def _request(self, grant: dict[str, str], scope: str | None) -> OAuth2Token:
-        token = request_token(
-            self._transport,
-            self._config,
-            self._client,
-            grant,
-            scope=scope or None,
-            clock=self._clock,
-            style=self._style,
-            **self._reading,
-        )
-        if not self._refresh_tokens:
-            return replace(token, refresh_token=None)  # what is not used can't be stolen
-        self._received.note(token)
+        warned, omitted = self._warned or set(), self._omitted or set()
+        try:
+            token = request_token(
+                self._transport,
+                self._config,
+                self._client,
+                grant,
+                scope=scope or None,
+                clock=self._clock,
+                style=self._style,
+                warned=warned,
+                omitted=omitted,
+                **self._reading,
+            )
+        finally:
+            if warned:
+                self._warned = warned
+            if omitted:
+                self._omitted = omitted
+        if self._received is not None:
+            self._received.note(token)
+        elif token.refresh_token is not None:
+            token = replace(token, refresh_token=None)  # a token that is not kept can't be stolen
         return token
 
     def describe(self) -> Mapping[str, object]:
@@ -211,12 +212,70 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             "token_endpoint_auth_method": self._client.method,
             "request_format": self._style.request_format,
             "headers": sorted(self._style.headers),
-            "refresh_tokens": self._refresh_tokens,
+            "refresh_tokens": self._received is not None,
+            "verify": self._transport.verify,
+            "default_lifetime_seconds": self._reading["default_lifetime"],
+            "lifetime_seconds": self._reading["lifetime_seconds"],
+            "never_expires": self._reading["never_expires"],
+            "omitted": sorted(self._omitted or ()),
         }
 
     def __repr__(self) -> str:
         where = shown_url(self._config.token_url)
         return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
+
+
+_styles: Shared[RequestStyle] = Shared()
+_readings: Shared[Reading] = Shared()
+_transports: Shared[HttpTransport] = Shared()
+
+
+def _style(request_format: object, accept: object, headers: object) -> RequestStyle:
+    style = RequestStyle(
+        checked_request_format(request_format), checked_accept(accept), checked_headers(headers)
+    )
+    if style.headers:
+        return style
+    return _styles.one((style.request_format, style.accept), style)
+
+
+def _reading(
+    default_lifetime_seconds: object,
+    lifetime_seconds: object,
+    never_expires: object,
+    accept_token_types: object,
+) -> Reading:
+    reading: Reading = {
+        "default_lifetime": checked_seconds(default_lifetime_seconds, "default_lifetime_seconds"),
+        "lifetime_seconds": None
+        if lifetime_seconds is None
+        else checked_seconds(lifetime_seconds, "lifetime_seconds"),
+        "never_expires": checked_switch(never_expires, "never_expires"),
+        "accept_token_types": checked_words(accept_token_types, "accept_token_types"),
+    }
+    return _readings.one(tuple(reading.values()), reading)
+
+
+def _transport(
+    connect_timeout: float,
+    read_timeout: float,
+    total_timeout: float,
+    verify: bool | str | os.PathLike[str] | None,
+    session: requests.Session | None,
+    clock: Clock,
+) -> HttpTransport:
+    transport = HttpTransport(
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        total_timeout=total_timeout,
+        verify=verify,
+        session=session,
+        clock=clock,
+    )
+    if session is not None or clock is not SYSTEM_CLOCK:  # which must be collected some day
+        return transport
+    verify = verify if verify is None or isinstance(verify, bool) else os.fspath(verify)
+    return _transports.one((connect_timeout, read_timeout, total_timeout, verify), transport)
 
 
 class _Received:

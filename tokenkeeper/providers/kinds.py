@@ -11,11 +11,11 @@ import difflib
 import inspect
 import re
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal, TypedDict, cast
 
 from tokenkeeper._runtime.fork import late_import
 from tokenkeeper.exceptions import InvalidConfigurationError
@@ -24,8 +24,12 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 __all__ = [
     "ENTRY_POINTS",
     "OURS",
+    "Description",
+    "Kind",
     "Parameters",
     "did_you_mean",
+    "kind_of",
+    "nearest_to",
     "parameters_of",
     "place_of",
     "provider_class",
@@ -34,10 +38,74 @@ __all__ = [
 ENTRY_POINTS = "tokenkeeper.providers"
 """The group of entry points in which packages name their classes."""
 
-OURS = {
+OURS: Mapping[str, str] = {
     "azure": "tokenkeeper.providers.azure:AzureADProvider",
     "generic": "tokenkeeper.providers.generic:GenericOAuth2Provider",
 }
+
+
+class Description(TypedDict, total=False):
+    """The entries of ``provider.describe()`` that have a meaning. None of them is a secret.
+
+    A custom provider may leave out any of them, and add others.
+    """
+
+    type: str
+    """The class, as ``package.module:Class``."""
+
+    token_url: str
+    """The token endpoint, without its query."""
+
+    authority: str
+    """The login host of Microsoft Entra ID, in place of ``token_url``."""
+
+    issuer: str
+    """The server's issuer identifier, if it is known (RFC 8414)."""
+
+    tenant_id: str
+    client_id: str
+
+    scope: str | None
+    """What is asked for, separated by spaces."""
+
+    grant_type: str
+
+    token_endpoint_auth_method: str
+    """By its name in RFC 7591 §2."""
+
+    request_format: str
+
+    headers: Sequence[str]
+    """The names of further headers."""
+
+    refresh_tokens: bool
+
+    verify: bool | str | None
+    """The CA certificates: a path, ``None`` for the usual ones, ``False`` for no check."""
+
+    default_lifetime_seconds: float
+    """How long a token is assumed to live if the server does not say."""
+
+    lifetime_seconds: float | None
+    """How long every token lives, whatever the server says; ``None`` if the server decides."""
+
+    never_expires: bool
+
+    omitted: Sequence[str]
+    """Which of ``expires_in`` and ``scope`` the server left out of its last answer."""
+
+
+Kind = Literal["azure", "generic", "custom"]
+
+
+def kind_of(provider: BaseOAuth2Provider) -> Kind:
+    """Return which kind *provider* is, also for a class that was derived from one of ours."""
+    paths = {f"{each.__module__}:{each.__qualname__}" for each in type(provider).__mro__}
+    for kind, path in OURS.items():
+        if path in paths:
+            return cast("Kind", kind)
+    return "custom"
+
 
 _PATH = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 
@@ -153,10 +221,15 @@ def _takes_any(constructor: Any) -> bool:
     return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
 
 
+def nearest_to(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of *names* that *name* may be a misspelling of."""
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)), None)
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return a sentence that suggests the nearest of *names*; "" if none is near."""
-    nearest = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f". Did you mean {nearest[0]!r}?" if nearest else ""
+    nearest = nearest_to(name, names)
+    return f". Did you mean {nearest!r}?" if nearest else ""
 
 
 def _unfit(problem: str) -> InvalidConfigurationError:

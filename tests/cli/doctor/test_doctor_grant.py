@@ -127,7 +127,7 @@ class TestGrant:
         describe()
         code, seen = examine()
         assert code == Step.CREDENTIALS
-        assert "dead when it arrived" in seen["credentials"].text
+        assert "expired before it arrived" in seen["credentials"].text
 
     def test_a_narrowed_scope(self, describe, examine, server):
         """A scope that was not granted fails the last step and is named."""

@@ -139,4 +139,4 @@ class TestVariables:
         result = run("--config", configure(server.token_url), "doctor", "apis")
         assert result.exit_code == 2
         assert result.stdout == ""
-        assert "no provider 'apis', but: 'api'" in result.stderr
+        assert "no provider 'apis'. Did you mean 'api'? It has api" in result.stderr

@@ -87,7 +87,7 @@ async def test_async_bodies_and_hosts(api, elsewhere, async_client):
     assert (await send_async(async_client, api.url, "PUT", files=files)).status_code == 401
     assert (await send_async(async_client, api.url)).json()["token"] == "token-4"
     other = elsewhere.url.replace("127.0.0.1", "localhost")
-    with pytest.raises(ClientAuthenticationError, match="not for 'localhost:"):
+    with pytest.raises(ClientAuthenticationError, match="must not be sent to 'localhost:"):
         await send_async(async_client, api.url + "/to/" + other)
     assert elsewhere.seen == []
 

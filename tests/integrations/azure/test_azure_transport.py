@@ -80,9 +80,9 @@ def test_hosts_that_are_not_allowed(api, elsewhere, keeper):
     other = elsewhere.url.replace("127.0.0.1", "localhost")
     with client_of(keeper, api, allowed_hosts=[api.place]) as client:
         assert send(client, api.url).status_code == 200
-        with pytest.raises(ClientAuthenticationError, match="its token is not for 'localhost:"):
+        with pytest.raises(ClientAuthenticationError, match="must not be sent to 'localhost:"):
             send(client, api.url + "/to/" + other)
-        with pytest.raises(ClientAuthenticationError, match="its token is not for 'localhost:"):
+        with pytest.raises(ClientAuthenticationError, match="must not be sent to 'localhost:"):
             send(client, other)
     assert elsewhere.seen == []
 

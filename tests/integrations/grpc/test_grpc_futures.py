@@ -7,7 +7,7 @@ import grpc
 import pytest
 from integrations.grpc.things import GET, GUARD_SECONDS, LIST, with_tokens_of
 
-from tokenkeeper.integrations import _grpc_calls
+from tokenkeeper.integrations import _grpc_future
 from tokenkeeper.integrations.grpc import RenewingInterceptor
 
 
@@ -170,7 +170,7 @@ def test_a_future_without_a_thread(api, channel, monkeypatch):
     get(b"", timeout=GUARD_SECONDS)
     api.valid.clear()
     monkeypatch.setattr(
-        _grpc_calls,
+        _grpc_future,
         "threading",
         SimpleNamespace(Thread=no_thread, Event=threading.Event, Lock=threading.Lock),
     )

@@ -73,7 +73,7 @@ def test_one_request_alone(api, auth):
 def test_hosts_that_are_not_allowed(api, keeper):
     """A call to a host that the token is not for is refused before anything is sent."""
     auth = KeeperAuth(keeper, "api", allowed_hosts=["api.example.com"])
-    with pytest.raises(InvalidConfigurationError, match=r"not for '127\.0\.0\.1:"):
+    with pytest.raises(InvalidConfigurationError, match=r"must not be sent to '127\.0\.0\.1:"):
         httpx.get(api.url, auth=auth)
     assert api.seen == []
 

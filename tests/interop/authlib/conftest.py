@@ -1,4 +1,4 @@
-"""Authlib's server on Flask, started for each test alone."""
+"""Authlib's server on Flask, started for each test."""
 
 import pytest
 from servers.authlib_on_flask import AuthlibOnFlask
@@ -6,6 +6,6 @@ from servers.authlib_on_flask import AuthlibOnFlask
 
 @pytest.fixture
 def server():
-    """Return Authlib's server, started for this test alone."""
+    """Return Authlib's server, started for this test."""
     with AuthlibOnFlask() as server:
         yield server

@@ -1,4 +1,4 @@
-"""Client credentials at Authlib's server: secrets of all kinds by both methods, and scopes."""
+"""Client credentials at Authlib's server: all kinds of secrets by both methods, and scopes."""
 
 import pytest
 from servers.authlib_on_flask import AuthlibOnFlask
@@ -23,7 +23,7 @@ SECRETS = {
 
 @pytest.fixture(scope="module")
 def server():
-    """Return one server for all: what these tests ask of it leaves nothing behind."""
+    """Return one server for all tests, which leave nothing behind in it."""
     with AuthlibOnFlask() as server:
         yield server
 
@@ -31,7 +31,7 @@ def server():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 def test_a_secret_of_any_kind(server, make_keeper, make_provider, method, secret):
-    """Whatever a secret is made of, it arrives as it is by either method."""
+    """A secret of any characters arrives unchanged by either method."""
     server.add_client("client", secret, token_endpoint_auth_method=method)
     provider = make_provider("api", "client", token_endpoint_auth_method=method)
     asked_before = server.stats("client")["token_requests"]
@@ -41,7 +41,7 @@ def test_a_secret_of_any_kind(server, make_keeper, make_provider, method, secret
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_identifier_of_any_kind(server, make_keeper, make_provider, method):
-    """The client identifier is encoded as the secret is; a colon in it does not split the two."""
+    """The identifier is encoded like the secret; a colon in it does not separate the two."""
     server.add_client("urn:cliént 1%41+/", "a:b", token_endpoint_auth_method=method)
     provider = make_provider("api", "urn:cliént 1%41+/", token_endpoint_auth_method=method)
     token = make_keeper(provider).get_token("api")
@@ -50,7 +50,7 @@ def test_an_identifier_of_any_kind(server, make_keeper, make_provider, method):
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 def test_a_secret_that_is_not_form_encoded(server, make_keeper, make_provider, secret):
-    """Authlib decodes the parts of HTTP Basic: raw ones it takes unless a %XX is in them."""
+    """Authlib decodes the parts of HTTP Basic; raw parts work unless they contain a %XX."""
     server.add_client("client", secret)
     keeper = make_keeper(make_provider("api", "client", form_encode_credentials=False))
     if secret in (SECRETS["percent and digits"], SECRETS["everything"]):
@@ -66,7 +66,7 @@ def test_a_secret_that_is_not_form_encoded(server, make_keeper, make_provider, s
 def test_the_method_that_the_client_is_not_registered_for(
     server, make_keeper, make_provider, method
 ):
-    """A right secret by the wrong method is refused, and the error says whose."""
+    """A correct secret by the wrong method is refused, and the error names the provider."""
     server.add_client("client", token_endpoint_auth_method=method)
     (other,) = set(METHODS) - {method}
     keeper = make_keeper(make_provider("api", "client", token_endpoint_auth_method=other))
@@ -88,7 +88,7 @@ def test_the_method_that_the_client_is_not_registered_for(
     ],
 )
 def test_scopes(server, make_keeper, make_provider, asked, granted):
-    """The scope that is shown is the one that the server granted, not the one asked for."""
+    """The scope in the diagnostics is the granted one, not the requested one."""
     keeper = make_keeper(make_provider(config={"scope": asked}))
     token = keeper.get_token("api")
     assert keeper.get_cached_token_info("api")["scope"] == granted
@@ -96,7 +96,7 @@ def test_scopes(server, make_keeper, make_provider, asked, granted):
 
 
 def test_a_renewal_narrows_the_scope(server, make_keeper, make_provider):
-    """Where a renewal is granted less than the token before, what is shown changes with it."""
+    """A renewal with a narrower scope changes the scope in the diagnostics."""
     server.add_client("client", scope="read write")
     keeper = make_keeper(make_provider("api", "client", config={"scope": "read write"}))
     keeper.get_token("api")
@@ -108,7 +108,7 @@ def test_a_renewal_narrows_the_scope(server, make_keeper, make_provider):
 
 
 def test_parameters_that_the_server_does_not_know(server, make_keeper, make_provider):
-    """Additional parameters do no harm to the grant."""
+    """Unknown additional parameters don't prevent the grant."""
     parameters = {"audience": "https://api.example.com/ä?x=1&y=2", "resource": ["urn:a", "urn:b"]}
     keeper = make_keeper(make_provider(config={"additional_params": parameters}))
     assert server.call(keeper.get_token("api"))[0] == 200

@@ -1,4 +1,4 @@
-"""Crowds, forked children and a restarted server: one request each, and never a dead token."""
+"""Many callers, forked children and a restarted server: one request each, valid tokens only."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
 
 
 def test_a_cold_crowd_of_threads(kit, server, make_keeper, make_provider):
-    """64 threads that want the first token are one request to the server."""
+    """64 threads that need the first token cause one request."""
     server.add_client("client", delay_seconds=0.2)
     keeper = make_keeper(make_provider("api", "client"))
     tokens = kit.at_once(*[lambda: keeper.get_token("api")] * 64)
@@ -22,7 +22,7 @@ def test_a_cold_crowd_of_threads(kit, server, make_keeper, make_provider):
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_cold_crowd_of_tasks(kit, server, make_keeper, make_provider, backend):
-    """So are 500 tasks."""
+    """So do 500 tasks."""
     server.add_client("client", delay_seconds=0.2)
     manager = kit.WatchedManager(make_keeper(make_provider("api", "client")))
     tokens = kit.tasks_at_once(backend, 500, lambda: manager.get_token("api"))
@@ -31,7 +31,7 @@ def test_a_cold_crowd_of_tasks(kit, server, make_keeper, make_provider, backend)
 
 
 def test_a_crowd_for_many_clients(kit, server, make_keeper, make_provider):
-    """Each of ten clients asks once, and nobody gets another's token."""
+    """Each of ten clients causes one request, and no caller gets another client's token."""
     names = [f"client-{number}" for number in range(10)]
     for name in names:
         server.add_client(name, delay_seconds=0.1)
@@ -46,7 +46,7 @@ def test_a_crowd_for_many_clients(kit, server, make_keeper, make_provider):
 
 
 def test_a_crowd_that_insists(kit, server, make_keeper, make_provider):
-    """``force_refresh`` by many at once never has two requests under way."""
+    """``force_refresh`` by many callers at once never has two requests in flight."""
     server.add_client("client", delay_seconds=0.05)
     keeper = make_keeper(make_provider("api", "client"))
     before = keeper.get_token("api")
@@ -59,7 +59,7 @@ def test_a_crowd_that_insists(kit, server, make_keeper, make_provider):
 
 @needs_fork
 def test_forked_children(kit, server, make_provider, watch):
-    """Each child keeps the warm token, and asks for the cold one and for new ones itself."""
+    """Each child keeps the inherited token, and requests missing and forced ones itself."""
     for name in ("warm", "cold"):
         server.add_client(name, delay_seconds=0.05)
     with TokenKeeper() as keeper:
@@ -86,7 +86,7 @@ def test_forked_children(kit, server, make_provider, watch):
 
 @needs_fork
 def test_children_forked_in_the_middle_of_a_request(kit, server, make_provider):
-    """The request is the parent's; each child makes one of its own."""
+    """The request belongs to the parent; each child makes its own."""
     server.add_client("client", delay_seconds=0.3)
     with TokenKeeper() as keeper:
         keeper.add_provider(make_provider("api", "client"))
@@ -106,7 +106,7 @@ def test_children_forked_in_the_middle_of_a_request(kit, server, make_provider):
 
 @pytest.fixture
 def port():
-    """Return a port that stays ours while nobody listens on it."""
+    """Return a port that stays reserved while no server listens on it."""
     with socket.socket() as bound:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(("127.0.0.1", 0))
@@ -114,7 +114,7 @@ def port():
 
 
 def test_a_server_that_was_restarted(kit, port):
-    """The token at hand serves while nobody listens; connections kept from before do no harm."""
+    """The current token is served while the server is down, and is renewed after a 401."""
     with TokenKeeper() as keeper:
         with AuthlibOnFlask(port=port) as before:
             keeper.add_provider(GenericOAuth2Provider(before.config("api")))
@@ -122,7 +122,7 @@ def test_a_server_that_was_restarted(kit, port):
             assert before.call(token)[0] == 200
         assert set(kit.at_once(*[lambda: keeper.get_token("api")] * 16)) == {token}
         with AuthlibOnFlask(port=port) as after:
-            # It forgot all tokens with its memory: the API says so, and one renewal mends it.
+            # It lost all tokens: the API rejects the old one, and one renewal fixes that.
             assert keeper.get_token("api") == token
             assert after.call(token)[0] == 401
             renewed = kit.at_once(*[lambda: keeper.renew_refused("api", token)] * 16)
@@ -132,7 +132,7 @@ def test_a_server_that_was_restarted(kit, port):
 
 
 def test_a_server_that_comes_back_while_callers_wait(kit, port):
-    """Who wants a first token while nobody listens gets it when the server is back."""
+    """Callers that wait for a first token get it when the server is back."""
     with TokenKeeper() as keeper:
         with AuthlibOnFlask(port=port) as before:
             keeper.add_provider(GenericOAuth2Provider(before.config("api")))

@@ -1,4 +1,4 @@
-"""Refresh tokens of Authlib's server that are good once: rotation, and what a lost one costs."""
+"""One-time refresh tokens of Authlib's server: rotation, and the cost of a lost one."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -27,7 +27,7 @@ def rotating(server, make_keeper, make_provider):
 
 
 def test_many_renewals_in_a_row(server, rotating):
-    """Each renewal is bought with the refresh token of the one before."""
+    """Each renewal uses the refresh token of the previous one."""
     tokens = [rotating.get_token("api")]
     tokens += [rotating.get_token("api", force_refresh=True) for _ in range(50)]
     assert len(set(tokens)) == 51
@@ -39,7 +39,7 @@ def test_many_renewals_in_a_row(server, rotating):
 
 
 def test_a_crowd_that_insists(kit, server, rotating):
-    """Threads and tasks that insist all at once never use a refresh token twice."""
+    """Threads and tasks that force renewals at once never use a refresh token twice."""
     rotating.get_token("api")
     manager = kit.WatchedManager(rotating)
 
@@ -60,7 +60,7 @@ def test_a_crowd_that_insists(kit, server, rotating):
 
 
 def test_refresh_all_by_many(kit, server, make_keeper, make_provider):
-    """``refresh_all`` from many threads renews each client by rotation, and harms no family."""
+    """``refresh_all`` from many threads renews each client by rotation, and revokes no family."""
     names = [f"client-{number}" for number in range(5)]
     for name in names:
         server.add_client(name, refresh_tokens=True, grant_types=BOTH)
@@ -76,7 +76,7 @@ def test_refresh_all_by_many(kit, server, make_keeper, make_provider):
 
 
 def test_a_revoked_access_token(kit, server, rotating, watch):
-    """Fifty callers that were refused spend one refresh token."""
+    """Fifty callers with a rejected token spend one refresh token."""
     token = rotating.get_token("api")
     server.revoke_access_tokens("client")
     watch.revoked.add(token)
@@ -87,7 +87,7 @@ def test_a_revoked_access_token(kit, server, rotating, watch):
 
 
 def test_a_refresh_token_that_died(kit, server, rotating):
-    """It is given up for a new grant, by one caller for all; the new family works."""
+    """A revoked refresh token is replaced by one new grant for all callers."""
     rotating.get_token("api")
     server.revoke_refresh_tokens("client")
     tokens = kit.at_once(*[lambda: rotating.get_token("api", force_refresh=True)] * 16)
@@ -100,7 +100,7 @@ def test_a_refresh_token_that_died(kit, server, rotating):
 
 
 def test_a_refresh_token_that_somebody_else_used(server, rotating, watch):
-    """The second use, ours, ends the whole family; a new grant is had all the same."""
+    """A second use of a refresh token revokes the family, and a new grant replaces it."""
     token = rotating.get_token("api")
     stolen = internals.cached(rotating).token.refresh_token
     form = {"grant_type": "refresh_token", "refresh_token": stolen}
@@ -116,7 +116,7 @@ def test_a_refresh_token_that_somebody_else_used(server, rotating, watch):
 
 @pytest.mark.parametrize("asked", ["read delete", "delete read write", None])
 def test_a_scope_that_was_narrowed(server, make_keeper, make_provider, asked):
-    """A renewal asks for the scope that was granted; the wider one would be refused (§6)."""
+    """A renewal requests the granted scope; the server would refuse the wider one (§6)."""
     server.add_client("client", refresh_tokens=True, grant_types=BOTH)
     keeper = make_keeper(
         make_provider("api", "client", config={"scope": asked}, refresh_tokens=True)
@@ -131,7 +131,7 @@ def test_a_scope_that_was_narrowed(server, make_keeper, make_provider, asked):
 
 
 def test_by_default_they_are_ignored(server, make_keeper, make_provider):
-    """A provider that did not opt in renews by client credentials, and keeps no refresh token."""
+    """By default a provider renews by client credentials, and keeps no refresh token."""
     server.add_client("client", refresh_tokens=True, grant_types=BOTH)
     keeper = make_keeper(make_provider("api", "client"))
     keeper.get_token("api")
@@ -142,7 +142,7 @@ def test_by_default_they_are_ignored(server, make_keeper, make_provider):
 
 
 def test_a_cleared_token(server, rotating):
-    """Its refresh token is forgotten with it: the next token is a new grant."""
+    """A cleared token's refresh token is forgotten: the next token is a new grant."""
     rotating.get_token("api")
     rotating.clear_token("api")
     rotating.get_token("api")
@@ -160,7 +160,7 @@ def test_a_cleared_token(server, rotating):
 def test_a_refresh_token_that_the_server_does_not_take(
     server, make_keeper, make_provider, why, registration
 ):
-    """A server that gives refresh tokens and refuses them is asked by client credentials."""
+    """If the server refuses its own refresh tokens, client credentials are used."""
     server.add_client("client", refresh_tokens=True, **registration)
     keeper = make_keeper(make_provider("api", "client", refresh_tokens=True))
     before = keeper.get_token("api")
@@ -170,7 +170,7 @@ def test_a_refresh_token_that_the_server_does_not_take(
 
 
 def test_a_server_without_the_refresh_grant(kit):
-    """The same where the server has no such grant at all (``unsupported_grant_type``)."""
+    """The same if the server doesn't support the grant at all (``unsupported_grant_type``)."""
     with AuthlibOnFlask(without=["refresh_token"]) as server:
         server.add_client("client", refresh_tokens=True, grant_types=BOTH)
         with kit.WatchedKeeper(kit.Watch(server)) as keeper:
@@ -182,7 +182,7 @@ def test_a_server_without_the_refresh_grant(kit):
 
 
 class UserProvider(BaseOAuth2Provider):
-    """What an application may write for itself: tokens of a user, by the password grant."""
+    """A custom provider as an application may write it: a user's tokens by the password grant."""
 
     def __init__(self, server, name, client_id, password):
         super().__init__(name)
@@ -233,7 +233,7 @@ class AsyncUserProvider(UserProvider):
 
 @pytest.mark.parametrize("kind", [UserProvider, AsyncUserProvider])
 def test_a_provider_of_ones_own(kit, server, make_keeper, kind):
-    """It needs no lock: the keeper never lets two renewals use one refresh token."""
+    """A custom provider needs no lock: no two renewals use the same refresh token."""
     server.add_client("client", refresh_tokens=True, grant_types=["password", "refresh_token"])
     keeper = make_keeper(kind(server, "alice", "client", "alice-password"))
     assert server.call(keeper.get_token("alice"))[1]["user"] == "alice"
@@ -252,7 +252,7 @@ def test_a_provider_of_ones_own(kit, server, make_keeper, kind):
 
 
 def test_a_wrong_password(kit, server, make_keeper):
-    """What the provider raises reaches each of a crowd, after one request, with its name."""
+    """All callers get the provider's error, with its name, after one request."""
     server.add_client("client", grant_types=["password"], delay_seconds=0.1)
     keeper = make_keeper(UserProvider(server, "alice", "client", "not-hers"))
     errors = kit.at_once(*[lambda: keeper.get_token("alice")] * 16)

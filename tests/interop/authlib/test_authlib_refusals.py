@@ -1,4 +1,4 @@
-"""What Authlib's server refuses: the right error, once for a crowd, and no secret in it."""
+"""Refusals of Authlib's server: the right error, one request for many callers, no secret shown."""
 
 import logging
 import pickle
@@ -21,7 +21,7 @@ METHODS = ["client_secret_basic", "client_secret_post"]
 
 
 class Case:
-    """A client that is refused, and what it is told."""
+    """A client that is refused, and the expected error."""
 
     def __init__(self, error, status, client_id="client", secret=SECRET, scope="read", **client):
         self.error = error
@@ -37,7 +37,7 @@ class Case:
 
 
 def cases(method):
-    # Authlib tells a client by its status what it tried: 401 for HTTP Basic (RFC 6749 §5.2).
+    # Authlib's status depends on the method: 401 for HTTP Basic (RFC 6749 §5.2).
     unknown = 401 if method == "client_secret_basic" else 400
     return {
         "wrong secret": Case("invalid_client", 401, secret="wr0ng: " + SECRET),
@@ -66,7 +66,7 @@ def assert_nothing_leaks(error, secret, caplog):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("which", cases(METHODS[0]))
 def test_a_refusal(kit, server, make_keeper, caplog, method, which):
-    """It says what the server said, comes after one request for a crowd, and shows no secret."""
+    """The error quotes the server, follows one request of many callers, and shows no secret."""
     caplog.set_level(logging.DEBUG)
     case = cases(method)[which]
     case.client["token_endpoint_auth_method"] = method
@@ -91,7 +91,7 @@ def test_a_refusal(kit, server, make_keeper, caplog, method, which):
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_crowd_of_tasks(kit, server, make_keeper, make_provider, backend):
-    """500 tasks that are refused are one request as well."""
+    """500 tasks that are refused cause one request as well."""
     server.add_client("client", delay_seconds=0.1)
     keeper = make_keeper(make_provider("api", "client", config={"client_secret": "wrong"}))
     manager = OAuth2TokenManager(keeper)
@@ -115,7 +115,7 @@ def test_a_hot_loop_with_a_wrong_secret(server, make_keeper, make_provider):
 
 
 def test_a_secret_that_is_put_right_at_the_server(server, make_keeper, make_provider):
-    """A call that insists goes through the cooldown, and ends it for the others."""
+    """A forced renewal ignores the cooldown, and ends it for the others."""
     server.add_client("client", "new")
     server.clients["client"] = "right"
     keeper = make_keeper(make_provider("api", "client"), cooldown_seconds=600)
@@ -130,7 +130,7 @@ def test_a_secret_that_is_put_right_at_the_server(server, make_keeper, make_prov
 
 
 def test_a_secret_that_changes_while_a_token_is_valid(server, make_keeper, make_provider, caplog):
-    """The token at hand goes on serving; who insists on a new one learns that it can't be had."""
+    """The current token is still served; a forced renewal raises the server's refusal."""
     server.add_client("client", "before")
     keeper = make_keeper(make_provider("api", "client"))
     token = keeper.get_token("api")
@@ -146,7 +146,7 @@ def test_a_secret_that_changes_while_a_token_is_valid(server, make_keeper, make_
 
 
 def test_a_grant_that_the_server_does_not_have(kit, caplog):
-    """``unsupported_grant_type`` is told apart from a grant that only this client may not use."""
+    """``unsupported_grant_type`` differs from a grant that only this client may not use."""
     with (
         AuthlibOnFlask(without=["client_credentials"]) as server,
         TokenKeeper() as keeper,
@@ -160,8 +160,8 @@ def test_a_grant_that_the_server_does_not_have(kit, caplog):
         assert server.stats("worker")["token_requests"] == 1
 
 
-def test_a_url_that_is_no_token_endpoint(server, make_keeper):
-    """A page of the same server that is none is an error that says so, after one request."""
+def test_a_url_that_is_not_a_token_endpoint(server, make_keeper):
+    """Another page of the same server is an error that says so, after one request."""
     config = server.config("api", token_url=server.issuer + "/nowhere")
     keeper = make_keeper(GenericOAuth2Provider(config))
     with pytest.raises(TokenAcquisitionError) as raised:

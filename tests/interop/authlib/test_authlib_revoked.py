@@ -1,4 +1,4 @@
-"""Tokens that Authlib's server revokes behind our back: one renewal, and the call succeeds."""
+"""Tokens that Authlib's server revokes without notice: one renewal, and the call succeeds."""
 
 import threading
 
@@ -13,7 +13,7 @@ CROWD = 50
 
 @pytest.fixture
 def revoked(server, make_keeper, make_provider, watch):
-    """Return a keeper, and its token, which was revoked without a word to us."""
+    """Return a keeper, and its token, which was revoked without notice."""
     server.add_client("client", delay_seconds=0.2)
     keeper = make_keeper(make_provider("api", "client"))
     token = keeper.get_token("api")
@@ -30,7 +30,7 @@ def assert_one_renewal(server, token, results):
 
 
 def test_threads_that_are_refused_at_once(kit, server, revoked):
-    """Fifty threads learn of it at the same time, and cause one renewal."""
+    """Fifty threads that are rejected at the same time cause one renewal."""
     keeper, token = revoked
     refused = threading.Barrier(CROWD)
 
@@ -45,7 +45,7 @@ def test_threads_that_are_refused_at_once(kit, server, revoked):
 
 
 def test_threads_that_are_refused_one_after_the_other(kit, server, revoked):
-    """Who learns of it after the renewal gets what the first one caused."""
+    """Threads that are rejected after the renewal get its token."""
     keeper, token = revoked
     first = keeper.renew_refused("api", token)
     late = kit.at_once(*[lambda: keeper.renew_refused("api", token)] * CROWD)
@@ -55,7 +55,7 @@ def test_threads_that_are_refused_one_after_the_other(kit, server, revoked):
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_tasks_that_are_refused_at_once(kit, server, revoked, backend):
-    """The same for tasks."""
+    """Fifty tasks that are rejected at the same time cause one renewal."""
     keeper, token = revoked
     manager = kit.WatchedManager(keeper)
 
@@ -69,7 +69,7 @@ def test_tasks_that_are_refused_at_once(kit, server, revoked, backend):
 
 
 def test_both_kinds_at_once(kit, server, revoked):
-    """Threads and the tasks of two event loops share the one renewal."""
+    """Threads and the tasks of two event loops share one renewal."""
     keeper, token = revoked
     manager = kit.WatchedManager(keeper)
 
@@ -83,7 +83,7 @@ def test_both_kinds_at_once(kit, server, revoked):
 
 
 def test_a_token_given_back_by_the_client(server, make_keeper, make_provider, watch):
-    """Authlib's revocation (RFC 7009) ends a token too, as its introspection (RFC 7662) says."""
+    """A token that the client revoked (RFC 7009) is inactive (RFC 7662), and is renewed."""
     keeper = make_keeper(make_provider())
     token = keeper.get_token("api")
 
@@ -105,7 +105,7 @@ def test_a_token_given_back_by_the_client(server, make_keeper, make_provider, wa
 
 
 def test_revoked_again_and_again(kit, server, make_keeper, make_provider, watch):
-    """Each time costs one renewal, however many were at work; a few in a row cause no pause."""
+    """Each revocation costs one renewal for all callers; a few in a row cause no pause."""
     keeper = make_keeper(make_provider())
     for round_ in range(3):
         token = keeper.get_token("api")
@@ -117,7 +117,7 @@ def test_revoked_again_and_again(kit, server, make_keeper, make_provider, watch)
 
 
 def test_a_revoked_token_at_a_server_that_grants_none(server, make_keeper, make_provider, watch):
-    """A refused token is not handed out again, even where no other can be had."""
+    """A rejected token is not handed out again, even if the server grants no other."""
     server.add_client("client", "before")
     keeper = make_keeper(make_provider("api", "client"))
     token = keeper.get_token("api")

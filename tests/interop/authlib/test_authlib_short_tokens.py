@@ -1,4 +1,4 @@
-"""Tokens of two seconds at Authlib's server, renewed in the background while everyone works."""
+"""Two-second tokens of Authlib's server, renewed in the background while callers use them."""
 
 import time
 
@@ -8,10 +8,10 @@ EARLIEST_SECONDS = (LIFETIME - LIFETIME / 20 - 1) / 2  # see tokenkeeper/schedul
 
 
 def test_two_second_tokens(kit, server, make_keeper, make_provider, watch):
-    """No call is refused, and nobody waits for a renewal while there is a valid token.
+    """The API rejects no token, and no caller waits for a renewal while a token is valid.
 
     One client renews by client credentials. The other gets a refresh token with each token, and
-    uses it for the next renewal, once.
+    uses it once, for the next renewal.
     """
     options = {"lifetime_seconds": LIFETIME, "delay_seconds": 0.15}
     server.add_client("plain", **options)
@@ -26,16 +26,16 @@ def test_two_second_tokens(kit, server, make_keeper, make_provider, watch):
 
     kit.work(keeper, SECONDS)
 
-    # Here, as nobody presents what is renewed after the work.
+    # Counted here, because tokens that are renewed after the work are not presented.
     renewals = {name: keeper.get_cached_token_info(name)["renewals"] for name in names}
     worked_with = sum(renewals.values())
 
-    # A machine that is busy elsewhere may stall us for as long as a token lives. That proves
-    # nothing, may cost a request more, and must not be what happens most of the time.
+    # A busy machine may stall the test for as long as a token is valid. That proves nothing and may
+    # cost one more request, but it must not be the usual case.
     stalls = len(set(watch.starved))
 
     def quiet_stats(name):
-        """Return the counts of a moment when no renewal is under way."""
+        """Return the counts at a moment without a renewal in flight."""
 
         def quiet():
             renewals[name] = keeper.get_cached_token_info(name)["renewals"]
@@ -51,14 +51,14 @@ def test_two_second_tokens(kit, server, make_keeper, make_provider, watch):
         assert stats["most_at_once"] == 1
         assert stats["families_revoked"] == 0
     assert server.stats("rotating")["grants_by_client_credentials"] == 1
-    # The last token of each client may have come too late, and so may one in each stall.
+    # The last token of each client may have been too late, and one in each stall.
     assert len(set(watch.taken)) >= worked_with - stalls - len(watch.late)
     assert stalls <= sum(renewals.values()) / 4
     assert len(watch.late) <= len(watch.taken) / 4
 
 
 def test_one_slow_answer(kit, server, make_keeper, make_provider):
-    """An answer that takes longer than its token lives costs a retry, not a cooldown."""
+    """An answer that arrives after its token's expiry costs a retry, not a cooldown."""
     server.add_client("client", lifetime_seconds=LIFETIME, delay_seconds=LIFETIME + 0.2)
     keeper = make_keeper(make_provider("api", "client"), cooldown_seconds=600)
 

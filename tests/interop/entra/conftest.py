@@ -1,4 +1,4 @@
-"""The stand-in for Entra ID, with a CA of its own for each."""
+"""Stand-ins for Entra ID, each with its own CA."""
 
 from contextlib import ExitStack
 
@@ -8,31 +8,31 @@ from servers.entra import CLIENT_ID, SECRET, TENANT, Entra
 from tokenkeeper import AzureADProvider, RetryPolicy
 
 QUICK = RetryPolicy(initial_wait_seconds=0.05, max_wait_seconds=0.2)
-"""Retries soon, so that tests end soon."""
+"""Short waits between retries, so that tests are fast."""
 
 
 @pytest.fixture
 def make_entra(tmp_path):
-    """Start stand-ins with certificates of any kind, each with a CA of its own."""
+    """Return a function that starts stand-ins with any certificate, each with its own CA."""
     with ExitStack() as stack:
         yield lambda **options: stack.enter_context(Entra(tmp_path, **options))
 
 
 @pytest.fixture
 def entra(make_entra):
-    """Return a stand-in that serves."""
+    """Return a running stand-in."""
     return make_entra()
 
 
 @pytest.fixture
 def server(entra):
-    """Return the same for those who call it a server."""
+    """Return the stand-in under the name that the shared fixtures use."""
     return entra
 
 
 @pytest.fixture
 def make_provider(entra):
-    """Make providers that ask the stand-in, called "graph"."""
+    """Return a function that makes providers for the stand-in, by default named "graph"."""
 
     def make(name="graph", **changes):
         options = {
@@ -50,5 +50,5 @@ def make_provider(entra):
 
 @pytest.fixture
 def keeper(make_keeper, make_provider):
-    """Return a watched keeper with the provider "graph", cold."""
+    """Return a watched keeper with the provider "graph", without a token."""
     return make_keeper(make_provider(), cooldown_seconds=600)

@@ -1,4 +1,4 @@
-"""Crowds that ask for tokens of Entra: one request for one need, from threads and both loops."""
+"""Many callers of Entra tokens: one request for one need, from threads and both event loops."""
 
 import itertools
 
@@ -10,7 +10,7 @@ TASKS = 64
 
 @pytest.fixture
 def hold_until_all_wait(kit, entra, watch):
-    """Return what keeps the answer back until that many callers wait for it."""
+    """Return a function that holds the answer back until a number of callers wait for it."""
 
     def job(count):
         entra.gate.clear()
@@ -26,7 +26,7 @@ def hold_until_all_wait(kit, entra, watch):
 
 
 def test_a_cold_crowd_of_both_kinds(kit, entra, keeper, hold_until_all_wait):
-    """64 threads, asyncio and trio on a cold token are one discovery and one request."""
+    """Threads, asyncio and trio without a token cause one discovery and one request."""
     manager = kit.WatchedManager(keeper)
 
     def loop(backend):
@@ -47,7 +47,7 @@ def test_a_cold_crowd_of_both_kinds(kit, entra, keeper, hold_until_all_wait):
 
 
 def test_a_cold_crowd_that_is_refused(kit, entra, make_keeper, make_provider, hold_until_all_wait):
-    """They share a refusal as well, each with an exception object of its own."""
+    """Callers share a refusal as well, each with an exception object of its own."""
     keeper = make_keeper(make_provider(client_secret="wr0ng"), cooldown_seconds=600)
     _, *errors = kit.at_once(
         hold_until_all_wait(THREADS), *[lambda: keeper.get_token("graph")] * THREADS
@@ -58,7 +58,7 @@ def test_a_cold_crowd_that_is_refused(kit, entra, make_keeper, make_provider, ho
 
 
 def test_each_renewal_is_a_request(entra, keeper):
-    """``force_refresh`` gets a new token each time: no cache of msal answers for Entra."""
+    """``force_refresh`` gets a new token each time, and none from a cache of msal."""
     tokens = [keeper.get_token("graph", force_refresh=True) for _ in range(5)]
     assert len(set(tokens)) == 5
     assert keeper.get_token("graph") == tokens[-1]
@@ -68,7 +68,7 @@ def test_each_renewal_is_a_request(entra, keeper):
 
 
 def test_a_crowd_that_insists(kit, entra, keeper):
-    """``force_refresh`` by many at once never has two requests under way."""
+    """``force_refresh`` by many callers at once never has two requests in flight."""
     before = keeper.get_token("graph")
     tokens = kit.at_once(*[lambda: keeper.get_token("graph", force_refresh=True)] * 32)
     assert before not in tokens
@@ -88,9 +88,9 @@ def test_a_crowd_whose_token_was_refused(kit, entra, keeper, watch):
 
 
 def test_two_providers_at_one_tenant(kit, entra, make_keeper, make_provider):
-    """Two providers for two scopes share nothing, and each asks once."""
+    """Two providers for two scopes share nothing, and each makes one request."""
     names = {"graph": "https://graph.microsoft.com/.default", "vault": "https://vault/.default"}
-    keeper = make_keeper(*(make_provider(name, scopes=scope) for name, scope in names.items()))
+    keeper = make_keeper(*(make_provider(name, scope=scope) for name, scope in names.items()))
     tokens = kit.at_once(*[lambda name=name: keeper.get_token(name) for name in [*names] * 16])
     assert len(set(tokens)) == 2
     assert sorted(request.form["scope"] for request in entra.requests) == sorted(names.values())

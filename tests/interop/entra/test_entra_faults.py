@@ -1,4 +1,4 @@
-"""What stands between us and Entra fails: what may pass is tried again, on the wire."""
+"""Faults on the way to Entra: transient ones are retried, with requests on the wire."""
 
 import time
 from email.utils import formatdate
@@ -31,7 +31,7 @@ PASSING = {
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_fault_that_passes(entra, keeper, fault):
-    """The retry leaves the machine, msal's throttle or not, and the caller gets its token."""
+    """The retry is sent in spite of msal's throttle, and the caller gets its token."""
     entra.script.extend([fault] * 2)
     keeper.get_token("graph")
     assert len(entra.requests) == 3
@@ -41,7 +41,7 @@ def test_a_fault_that_passes(entra, keeper, fault):
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_fault_of_a_kept_connection(entra, keeper, fault):
-    """The same where the connection had served before."""
+    """A fault of a later request is retried as well."""
     before = keeper.get_token("graph")
     entra.script.append(fault)
     assert keeper.get_token("graph", force_refresh=True) != before
@@ -50,7 +50,7 @@ def test_a_fault_of_a_kept_connection(entra, keeper, fault):
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_fault_that_stays(entra, make_keeper, make_provider, fault):
-    """The attempts end, and the error says how many there were and what to look at."""
+    """The number of attempts is limited, and the error states it."""
     entra.outage = fault
     keeper = make_keeper(make_provider(), cooldown_seconds=600)
     with pytest.raises(TokenAcquisitionError, match="'graph'") as raised:
@@ -63,7 +63,7 @@ def test_a_fault_that_stays(entra, make_keeper, make_provider, fault):
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_retry_after(entra, keeper, status):
-    """A server that asks to be left alone for a second is left alone, and asked again then."""
+    """After a Retry-After of one second the server is asked again, and not before."""
     entra.script.append(Answer(status, {"error": "throttled"}, {"Retry-After": "1"}))
     keeper.get_token("graph")
     first, second = (request.monotonic for request in entra.requests)
@@ -71,7 +71,7 @@ def test_retry_after(entra, keeper, status):
 
 
 def test_retry_after_a_date(entra, keeper):
-    """It may name the moment, too."""
+    """A Retry-After may be a date."""
     moment = int(time.time()) + 2
     headers = {"Retry-After": formatdate(moment, usegmt=True)}
     entra.script.append(Answer(429, {"error": "throttled"}, headers))
@@ -80,7 +80,7 @@ def test_retry_after_a_date(entra, keeper):
 
 
 def test_retry_after_that_is_too_long(entra, make_keeper, make_provider):
-    """Who asks for more than callers may wait is not asked again, nor during the cooldown."""
+    """A Retry-After beyond the limit is not waited for, and no request is sent meanwhile."""
     entra.script.append(Answer(429, {"error": "throttled"}, {"Retry-After": "3600"}))
     keeper = make_keeper(make_provider(), cooldown_seconds=0)
     for _ in range(5):
@@ -93,7 +93,7 @@ def test_retry_after_that_is_too_long(entra, make_keeper, make_provider):
 
 
 def test_a_page_instead_of_json(entra, make_keeper, make_provider):
-    """A login page is told as one, after one request, and not quoted."""
+    """A login page is reported as a web page, after one request, and not quoted."""
     entra.script.append(HTML)
     keeper = make_keeper(make_provider(), cooldown_seconds=600)
     for _ in range(5):
@@ -107,13 +107,13 @@ def test_a_page_instead_of_json(entra, make_keeper, make_provider):
 
 @pytest.mark.parametrize("fault", [HTML, HTML_503, PASSING["429"], cut(100)])
 def test_a_renewal_that_fails_while_a_token_is_valid(entra, keeper, fault):
-    """Who insists gets the error, all others the token at hand, and the next renewal works."""
+    """A forced renewal raises the error, other callers get the current token."""
     token = keeper.get_token("graph")
     entra.outage = fault
     with pytest.raises(TokenRefreshError):
         keeper.get_token("graph", force_refresh=True)
     assert [keeper.get_token("graph") for _ in range(10)] == [token] * 10
-    # The refresher tries again by itself, so there may be more by now.
+    # The scheduler retries in the background, so there may be more by now.
     assert keeper.get_cached_token_info("graph")["failures"] >= 1
     entra.outage = None
     renewed = keeper.get_token("graph", force_refresh=True)
@@ -135,7 +135,7 @@ DISCOVERY_PASSING = {
 
 @pytest.mark.parametrize("fault", DISCOVERY_PASSING.values(), ids=DISCOVERY_PASSING)
 def test_discovery_that_fails_for_a_moment(entra, keeper, fault):
-    """Discovery is tried again as a request is, and then not any more."""
+    """Discovery is retried like a request, and not repeated once it succeeded."""
     entra.discovery_script.extend([fault] * 2)
     keeper.get_token("graph")
     keeper.get_token("graph", force_refresh=True)
@@ -156,7 +156,7 @@ DISCOVERY_ODD = {
 
 @pytest.mark.parametrize("oddity", DISCOVERY_ODD.values(), ids=DISCOVERY_ODD)
 def test_odd_metadata(entra, keeper, oddity):
-    """What is no metadata is a final error that sends no secret, and is forgotten once healed."""
+    """Bad metadata is a final error before a secret is sent, and a later attempt may succeed."""
     entra.discovery_script.append(oddity)
     for _ in range(5):
         with pytest.raises(TokenAcquisitionError, match="'graph'") as raised:
@@ -167,8 +167,8 @@ def test_odd_metadata(entra, keeper, oddity):
     assert (entra.discoveries, len(entra.requests)) == (2, 1)
 
 
-def test_an_authority_that_can_not_be_reached(make_entra, kit, make_provider):
-    """A provider is made while nobody listens; asking is an error that passes."""
+def test_an_unreachable_authority(make_entra, kit, make_provider):
+    """A provider can be created while its authority is down; requests fail as transient."""
     down = make_entra(listens=False)
     with kit.WatchedKeeper(kit.Watch(down), cooldown_seconds=0) as keeper:
         keeper.add_provider(make_provider(authority=down.authority, verify=down.ca_file))
@@ -184,7 +184,7 @@ def test_an_authority_that_can_not_be_reached(make_entra, kit, make_provider):
 
 
 def test_an_authority_that_comes_back_while_callers_wait(make_entra, kit, make_provider):
-    """Who wants a first token while nobody listens gets it when somebody does."""
+    """Callers that wait for a first token get it when the authority is back."""
     down = make_entra(listens=False)
     with kit.WatchedKeeper(kit.Watch(down)) as keeper:
         retry = RetryPolicy(attempts=1000, initial_wait_seconds=0.05, max_wait_seconds=0.1)

@@ -1,4 +1,4 @@
-"""Forked children: each has connections and an msal of its own, and asks Entra for itself."""
+"""Forked children: each has its own connections and msal, and makes its own requests."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ CHILDREN = 4
 
 
 def test_children_of_a_warm_keeper(kit, entra, make_keeper, make_provider):
-    """They keep the warm token, and ask for the cold one and for new ones themselves."""
+    """Children keep the inherited token, and request missing and forced ones themselves."""
     keeper = make_keeper(make_provider("warm"), make_provider("cold"))
     warm = keeper.get_token("warm")
 
@@ -30,7 +30,7 @@ def test_children_of_a_warm_keeper(kit, entra, make_keeper, make_provider):
     assert keeper.get_token("warm") == warm
     assert keeper.get_token("warm", force_refresh=True) != warm
     assert len(entra.requests) == 1 + 2 * CHILDREN + 1
-    # Two providers in each child, and one in the parent that has asked.
+    # Two providers in each child, and in the parent the one that was used.
     assert entra.discoveries == 1 + 2 * CHILDREN
     assert entra.refused_calls == []
 
@@ -39,7 +39,7 @@ def test_children_of_a_warm_keeper(kit, entra, make_keeper, make_provider):
 def test_children_forked_in_the_middle_of_a_request(
     kit, entra, make_keeper, make_provider, warmed_up
 ):
-    """The request is the parent's; each child makes one of its own, with msal at work or not."""
+    """The request belongs to the parent; each child makes its own, also before msal is loaded."""
     keeper = make_keeper(make_provider())
     if warmed_up:
         keeper.get_token("graph")
@@ -64,7 +64,7 @@ def test_children_forked_in_the_middle_of_a_request(
 
 
 def test_children_forked_in_the_middle_of_discovery(kit, entra, make_keeper, make_provider):
-    """A fork while msal makes its application, under the provider's lock, leaves no lock held."""
+    """A fork while msal creates its application, under the provider's lock, leaves no lock held."""
     keeper = make_keeper(make_provider())
     entered, go_on = threading.Event(), threading.Event()
 

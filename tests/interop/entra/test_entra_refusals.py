@@ -1,4 +1,4 @@
-"""What Entra refuses: the right advice, once per cooldown, no secret, and nothing replayed."""
+"""Refusals of Entra: the right advice, one request per cooldown, no secret, nothing replayed."""
 
 import logging
 import pickle
@@ -15,7 +15,7 @@ WRONG_SECRET = "wr0ng~Secret/+%41 ä"
 
 @dataclass
 class Case:
-    """Settings that Entra refuses, and what is to be said of them."""
+    """Settings that Entra refuses, and the expected error."""
 
     error: str
     number: int
@@ -45,14 +45,14 @@ CASES = {
         "invalid_tenant", 90002, 400, "Check tenant_id", {"tenant_id": "other.example"}, 0
     ),
     "scope that is no URI": Case(
-        "invalid_scope", 70011, 400, "it must end in /.default", {"scopes": "User.Read"}
+        "invalid_scope", 70011, 400, "it must end in /.default", {"scope": "User.Read"}
     ),
     "scope of a user": Case(
         "invalid_scope",
         1002012,
         400,
         "it must end in /.default",
-        {"scopes": "https://graph.microsoft.com/User.Read"},
+        {"scope": "https://graph.microsoft.com/User.Read"},
     ),
     "unknown application": Case(
         "unauthorized_client",
@@ -66,7 +66,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_refusal(entra, make_keeper, make_provider, caplog, case):
-    """It names the provider and says what to do, shows no secret, and costs one request."""
+    """The error names the provider and says what to do, after one request, without a secret."""
     caplog.set_level(logging.DEBUG)
     if case.script:
         entra.script.append(case.script)
@@ -93,7 +93,7 @@ def test_a_refusal(entra, make_keeper, make_provider, caplog, case):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_refusal_after_its_cooldown(kit, entra, make_keeper, make_provider, case):
-    """When the cooldown has ended the next call asks Entra again; msal replays nothing."""
+    """After the cooldown the next call asks Entra again; msal replays nothing."""
     if case.script:
         entra.script.extend([case.script] * 2)
     keeper = make_keeper(make_provider(**case.changes), cooldown_seconds=0)
@@ -106,7 +106,7 @@ def test_a_refusal_after_its_cooldown(kit, entra, make_keeper, make_provider, ca
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_crowd_of_tasks(kit, entra, make_keeper, make_provider, backend):
-    """Tasks that are refused, together or one after the other, are one request as well."""
+    """Tasks that are refused, together or one after the other, cause one request."""
     keeper = make_keeper(make_provider(client_secret=WRONG_SECRET), cooldown_seconds=600)
     manager = OAuth2TokenManager(keeper)
     errors = kit.tasks_at_once(backend, 200, lambda: manager.get_token("graph"))
@@ -118,7 +118,7 @@ def test_a_crowd_of_tasks(kit, entra, make_keeper, make_provider, backend):
 
 @pytest.mark.parametrize("status", [400, 401])
 def test_a_refusal_that_heals_at_once(entra, keeper, status):
-    """Where msal would replay a 400 for a minute, a call that insists gets its token."""
+    """A forced renewal gets a token after a 400 that msal would replay for a minute."""
     entra.script.append(refusal(status, "unauthorized_client", 700016, "No such application."))
     with pytest.raises(TokenAcquisitionError, match="700016"):
         keeper.get_token("graph")
@@ -128,7 +128,7 @@ def test_a_refusal_that_heals_at_once(entra, keeper, status):
 
 
 def test_a_refusal_that_heals_after_its_cooldown(entra, make_keeper, make_provider):
-    """So does a call that does not insist, once the cooldown has ended."""
+    """So does a plain call after the cooldown."""
     entra.script.append(refusal(400, "unauthorized_client", 700016, "No such application."))
     keeper = make_keeper(make_provider(), cooldown_seconds=0)
     with pytest.raises(TokenAcquisitionError, match="700016"):
@@ -138,7 +138,7 @@ def test_a_refusal_that_heals_after_its_cooldown(entra, make_keeper, make_provid
 
 
 def test_a_secret_that_changes_while_a_token_is_valid(entra, keeper):
-    """The token at hand goes on serving; who insists on a new one learns why there is none."""
+    """The current token is still served; a forced renewal raises the refusal."""
     token = keeper.get_token("graph")
     entra.clients[CLIENT_ID] = "another"
     with pytest.raises(TokenRefreshError, match="7000215") as raised:

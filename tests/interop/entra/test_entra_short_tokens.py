@@ -13,12 +13,12 @@ LIFETIME = 3
 SECONDS = 10
 EARLIEST_SECONDS = (LIFETIME - LIFETIME / 20 - 1) / 2  # see tokenkeeper/schedule.py
 THREADS, TASKS = 4, 8
-PAUSE_SECONDS = 0.05  # so that the crowd does not take the machine from the server
+PAUSE_SECONDS = 0.05  # so that the callers leave the server some processor time
 
 
 @pytest.fixture
 def readers(kit, watch):
-    """Return what lets threads, and tasks of both loops, ask and call until it is told to stop."""
+    """Return a function that lists jobs which read tokens in threads and on both event loops."""
 
     def run(keeper, at_work):
         manager = kit.WatchedManager(keeper)
@@ -43,7 +43,7 @@ def readers(kit, watch):
 
 
 def test_short_tokens(kit, entra, make_keeper, make_provider, watch, readers):
-    """No call is refused, nobody waits for a renewal, and each renewal is one request."""
+    """The API rejects no token, no caller waits for a renewal, and each renewal is one request."""
     entra.lifetime_seconds = LIFETIME
     watch.margin_seconds = LIFETIME / 20
     keeper = make_keeper(make_provider())
@@ -53,8 +53,8 @@ def test_short_tokens(kit, entra, make_keeper, make_provider, watch, readers):
     assert kit.at_once(*jobs) == [None] * len(jobs)
     watch.assert_flawless()
 
-    # A machine that stalls us for as long as a token lives proves nothing. It may cost a request
-    # whose token was dead on arrival, and must not be what happens most of the time.
+    # A stall for as long as a token is valid proves nothing. It may cost a request whose token has
+    # expired on arrival, but it must not be the usual case.
     stalls = len(set(watch.starved))
 
     def renewals():
@@ -84,7 +84,7 @@ FAULTS = {
 def test_renewals_that_fail_while_a_token_is_valid(
     kit, entra, make_keeper, make_provider, watch, readers, fault
 ):
-    """No caller notices two renewals that fail, and the third one puts an end to it."""
+    """No caller notices two failed renewals, and the third one succeeds."""
     entra.lifetime_seconds = 5
     watch.margin_seconds = entra.lifetime_seconds / 20
     keeper = make_keeper(make_provider())
@@ -98,10 +98,10 @@ def test_renewals_that_fail_while_a_token_is_valid(
         return states[-1]["renewals"] == 0 and time.monotonic() < ends
 
     jobs = readers(keeper, at_work)
-    assert kit.at_once(*jobs) == [None] * len(jobs)  # so none raised anything
+    assert kit.at_once(*jobs) == [None] * len(jobs)  # no job raised an exception
     watch.assert_flawless()
     if watch.starved:
-        pytest.skip("the machine stalled for as long as a token lives")
+        pytest.skip("the machine stalled for as long as a token is valid")
     assert max(state["failures"] for state in states) == 2
     assert len(entra.requests) >= 4
     assert keeper.get_token("graph") != before
@@ -109,7 +109,7 @@ def test_renewals_that_fail_while_a_token_is_valid(
 
 
 def test_an_outage_that_outlives_the_token(kit, entra, make_keeper, make_provider, watch):
-    """Then there is a clear error; and when Entra is back there is a token without ado."""
+    """After the token's expiry there is a clear error, and after the outage a new token."""
     entra.lifetime_seconds = 2
     watch.margin_seconds = entra.lifetime_seconds / 20
     keeper = make_keeper(make_provider(), cooldown_seconds=0.1)
@@ -123,7 +123,7 @@ def test_an_outage_that_outlives_the_token(kit, entra, make_keeper, make_provide
             return error
         return None
 
-    error = kit.until(ask, "the end of the token")
+    error = kit.until(ask, "the expiry of the token")
     assert type(error) is TokenRefreshError
     assert error.status_code == 503
     assert "'graph'" in str(error)
@@ -142,8 +142,8 @@ def test_an_outage_that_outlives_the_token(kit, entra, make_keeper, make_provide
     assert keeper.get_cached_token_info("graph")["last_error"] is None
 
 
-def test_a_server_that_is_asked_to_be_left_alone(kit, entra, make_keeper, make_provider, watch):
-    """A renewal in the background heeds Retry-After as well, and readers are served meanwhile."""
+def test_a_retry_after_in_the_background(kit, entra, make_keeper, make_provider, watch):
+    """A background renewal waits for Retry-After, and callers get the current token meanwhile."""
     entra.lifetime_seconds = 5
     watch.margin_seconds = entra.lifetime_seconds / 20
     keeper = make_keeper(make_provider())

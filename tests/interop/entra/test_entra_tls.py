@@ -1,4 +1,4 @@
-"""TLS to Entra's host: private CAs by either way, and certificates that are not accepted."""
+"""TLS to Entra's host: private CAs in both ways, and certificates that are not accepted."""
 
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ CERTIFICATES = {
 
 
 def assert_final(server, keeper, said, advice):
-    """Fail unless the certificate is refused once, for good, before a secret was sent."""
+    """Fail unless the certificate is a final error, after one connection and before a secret."""
     for _ in range(5):
         with pytest.raises(TokenAcquisitionError) as raised:
             keeper.get_token("graph")
@@ -32,21 +32,21 @@ def assert_final(server, keeper, said, advice):
 
 
 def test_a_wrong_ca(entra, make_entra, make_keeper, make_provider):
-    """A server whose CA is not trusted is a final error that says how to trust it."""
+    """An untrusted CA is a final error that says how to trust it."""
     other = make_entra(listens=False)
     keeper = make_keeper(make_provider(verify=other.ca_file), cooldown_seconds=600)
     assert_final(entra, keeper, "unable to get local issuer", "Set verify or REQUESTS_CA_BUNDLE")
 
 
 def test_no_ca(entra, make_keeper, make_provider):
-    """Without a CA of one's own the machine's count, and none of them signed for the server."""
+    """Without ``verify`` the machine's CAs count, and none of them signed the certificate."""
     keeper = make_keeper(make_provider(verify=None), cooldown_seconds=600)
     assert_final(entra, keeper, "unable to get local issuer", "Set verify or REQUESTS_CA_BUNDLE")
 
 
 @pytest.mark.parametrize(("certificate", "said", "advice"), CERTIFICATES.values(), ids=CERTIFICATES)
 def test_a_wrong_certificate(make_entra, make_provider, certificate, said, advice):
-    """So is a certificate by the right CA for another host, or one that has expired."""
+    """A certificate for another host, or an expired one, is a final error."""
     server = make_entra(**certificate)
     with TokenKeeper(cooldown_seconds=600) as keeper:
         keeper.add_provider(make_provider(authority=server.authority, verify=server.ca_file))
@@ -55,29 +55,29 @@ def test_a_wrong_certificate(make_entra, make_provider, certificate, said, advic
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_a_ca_by_the_environment(entra, make_keeper, make_provider, monkeypatch, variable):
-    """Without ``verify`` the variables of requests count."""
+    """Without ``verify`` the environment variables of requests count."""
     monkeypatch.setenv(variable, entra.ca_file)
     make_keeper(make_provider(verify=None)).get_token("graph")
     assert (entra.discoveries, len(entra.requests), entra.calls) == (1, 1, 1)
 
 
 def test_a_ca_by_argument(entra, make_entra, make_keeper, make_provider, monkeypatch):
-    """With ``verify`` the environment does not."""
+    """With ``verify`` the environment variables don't count."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", make_entra(listens=False).ca_file)
     make_keeper(make_provider()).get_token("graph")
     assert len(entra.requests) == 1
 
 
 def test_a_wrong_ca_by_the_environment(entra, make_entra, make_keeper, make_provider, monkeypatch):
-    """A bundle without the server's CA is refused as any wrong one is."""
+    """A bundle without the server's CA is a final error."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", make_entra(listens=False).ca_file)
     keeper = make_keeper(make_provider(verify=None), cooldown_seconds=600)
     assert_final(entra, keeper, "unable to get local issuer", "Set verify or REQUESTS_CA_BUNDLE")
 
 
 @pytest.mark.parametrize("content", [None, "", "no certificate"])
-def test_a_file_that_is_no_ca(entra, make_keeper, make_provider, tmp_path, content):
-    """A file that is not there, or holds no certificate, is told as that, and nobody is asked."""
+def test_a_file_that_is_not_a_ca(entra, make_keeper, make_provider, tmp_path, content):
+    """A missing file, or one without a certificate, is an error before any request."""
     file = tmp_path / "mine.pem"
     if content is not None:
         file.write_text(content)
@@ -89,7 +89,7 @@ def test_a_file_that_is_no_ca(entra, make_keeper, make_provider, tmp_path, conte
 
 
 def test_a_ca_file_that_is_lost(entra, make_keeper, make_provider, tmp_path):
-    """Where the CA file is lost later, the token at hand goes on serving."""
+    """If the CA file is deleted later, the current token is still served."""
     file = tmp_path / "mine.pem"
     with open(entra.ca_file) as ca:
         file.write_text(ca.read())

@@ -1,4 +1,4 @@
-"""oidc-provider on Node: certified, and written by people who know the RFCs."""
+"""oidc-provider on Node, a certified implementation of OpenID Connect."""
 
 import pytest
 from servers.oidc import OidcProvider
@@ -6,7 +6,7 @@ from servers.oidc import OidcProvider
 
 @pytest.fixture(scope="module")
 def oidc():
-    """Return one server for all tests of a module: each has clients of its own."""
+    """Return one server for all tests of a module; each test has its own clients."""
     with OidcProvider() as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Client credentials at oidc-provider: secrets of all kinds by both methods, and resources."""
+"""Client credentials at oidc-provider: all kinds of secrets by both methods, and resources."""
 
 import itertools
 
@@ -24,14 +24,14 @@ numbers = itertools.count(1)
 
 @pytest.fixture
 def client_id():
-    """Return a name that no other test uses."""
+    """Return a client id that no other test uses."""
     return f"client-{next(numbers)}"
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 def test_a_secret_of_any_kind(server, client_id, make_keeper, make_provider, method, secret):
-    """Whatever a secret is made of, it arrives as it is by either method."""
+    """A secret of any characters arrives unchanged by either method."""
     server.add_client(client_id, secret, token_endpoint_auth_method=method)
     keeper = make_keeper(make_provider("api", client_id, token_endpoint_auth_method=method))
     assert server.call(keeper.get_token("api"))[0] == 200
@@ -40,7 +40,7 @@ def test_a_secret_of_any_kind(server, client_id, make_keeper, make_provider, met
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_identifier_of_any_kind(server, client_id, make_keeper, make_provider, method):
-    """The identifier is encoded as the secret is; a colon in it does not split the two."""
+    """The identifier is encoded like the secret; a colon in it does not separate the two."""
     client_id = f"urn:{client_id} 1%41+/"
     server.add_client(client_id, "a:b", token_endpoint_auth_method=method)
     keeper = make_keeper(make_provider("api", client_id, token_endpoint_auth_method=method))
@@ -48,7 +48,7 @@ def test_an_identifier_of_any_kind(server, client_id, make_keeper, make_provider
 
 
 def test_a_secret_that_is_not_form_encoded(server, client_id, make_keeper, make_provider):
-    """HTTP Basic is read here as RFC 6749 has it: a raw plus is a space."""
+    """The server follows RFC 6749 in HTTP Basic: it reads a raw plus as a space."""
     server.add_client(client_id, "a+b")
     keeper = make_keeper(make_provider("api", client_id, form_encode_credentials=False))
     with pytest.raises(TokenAcquisitionError) as raised:
@@ -58,9 +58,9 @@ def test_a_secret_that_is_not_form_encoded(server, client_id, make_keeper, make_
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_secret_beyond_ascii(server, client_id, make_keeper, make_provider, method):
-    """The server holds to RFC 6749 appendix A.2, and says so: no such secret exists for it.
+    """A secret that RFC 6749 appendix A.2 forbids is an error that shows no part of it.
 
-    Authlib's takes them; here it is the error that counts, which shows no part of the secret.
+    Authlib's server accepts such secrets; this one rejects them.
     """
     server.add_client(client_id, "gehüt€t 秘密", token_endpoint_auth_method=method)
     keeper = make_keeper(make_provider("api", client_id, token_endpoint_auth_method=method))
@@ -76,7 +76,7 @@ def test_a_secret_beyond_ascii(server, client_id, make_keeper, make_provider, me
 def test_the_method_is_the_clients_to_choose(
     server, client_id, make_keeper, make_provider, registered, used
 ):
-    """The server takes either method from whoever has a secret."""
+    """The server accepts either method from any client with a secret."""
     server.add_client(client_id, token_endpoint_auth_method=registered)
     keeper = make_keeper(make_provider("api", client_id, token_endpoint_auth_method=used))
     assert server.call(keeper.get_token("api"))[0] == 200
@@ -87,7 +87,7 @@ def test_the_method_is_the_clients_to_choose(
     [("read", "read"), ("read write", "read write"), (["write", "read"], "write read")],
 )
 def test_scopes(server, make_keeper, make_provider, asked, granted):
-    """The scope that is shown is the one that the server granted."""
+    """The scope in the diagnostics is the one that the server granted."""
     keeper = make_keeper(make_provider(config={"scope": asked}))
     token = keeper.get_token("api")
     assert keeper.get_cached_token_info("api")["scope"] == granted
@@ -105,7 +105,7 @@ def test_scopes(server, make_keeper, make_provider, asked, granted):
 def test_resource_indicators(
     server, make_keeper, make_provider, resource, asked, granted, audience
 ):
-    """A resource (RFC 8707) makes a token for it alone: opaque, or a JWT; the scope is narrowed."""
+    """A token for a resource (RFC 8707) is opaque or a JWT, and may have a narrowed scope."""
     config = {"scope": asked, "additional_params": {"resource": resource}}
     keeper = make_keeper(make_provider(config=config))
     token = keeper.get_token("api")
@@ -115,7 +115,7 @@ def test_resource_indicators(
 
 
 def test_one_provider_for_each_resource(server, make_keeper, make_provider):
-    """Two resources are two providers, and neither gets the other's token."""
+    """Two resources need two providers, and neither gets the other's token."""
     keeper = make_keeper(
         *(
             make_provider(name, config={"additional_params": {"resource": name}})
@@ -127,8 +127,8 @@ def test_one_provider_for_each_resource(server, make_keeper, make_provider):
 
 
 @pytest.mark.parametrize("resource", ["urn:unknown", ("urn:orders", INVOICES)])
-def test_resources_that_can_not_be_had(make_keeper, make_provider, resource):
-    """An unknown resource, and two at once, are refused with the RFC's word for it."""
+def test_resources_that_are_refused(make_keeper, make_provider, resource):
+    """An unknown resource, and two at once, are refused with the RFC's error code."""
     keeper = make_keeper(make_provider(config={"additional_params": {"resource": resource}}))
     with pytest.raises(TokenAcquisitionError, match="'api'") as raised:
         keeper.get_token("api")

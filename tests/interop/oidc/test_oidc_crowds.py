@@ -1,4 +1,4 @@
-"""Crowds of every kind at oidc-provider: one request, also after a token was revoked."""
+"""Many callers of every kind at oidc-provider: one request, also after a token was revoked."""
 
 import threading
 
@@ -9,14 +9,14 @@ from kit import internals
 
 @pytest.fixture
 def client_id(server, request):
-    """Register a client that waits for the slow server, and return its name."""
+    """Register a client with slow answers, and return its name."""
     client_id = request.node.name
     server.add_client(client_id, delay_seconds=0.2)
     return client_id
 
 
 def test_a_cold_crowd(kit, server, client_id, make_keeper, make_provider):
-    """64 threads, and 100 tasks on each of two event loops, are one request together."""
+    """64 threads, and 100 tasks on each of two event loops, cause one request together."""
     keeper = make_keeper(make_provider("api", client_id))
     manager = kit.WatchedManager(keeper)
 
@@ -30,7 +30,7 @@ def test_a_cold_crowd(kit, server, client_id, make_keeper, make_provider):
 
 
 def test_a_crowd_that_insists(kit, server, client_id, make_keeper, make_provider):
-    """``force_refresh`` by many at once never has two requests under way."""
+    """``force_refresh`` by many callers at once never has two requests in flight."""
     keeper = make_keeper(make_provider("api", client_id))
     before = keeper.get_token("api")
     tokens = kit.at_once(*[lambda: keeper.get_token("api", force_refresh=True)] * 16)
@@ -42,7 +42,7 @@ def test_a_crowd_that_insists(kit, server, client_id, make_keeper, make_provider
 
 @pytest.mark.parametrize("resource", [None, "https://invoices.example.com/"])
 def test_a_revoked_token(kit, server, client_id, make_keeper, make_provider, watch, resource):
-    """All that the API refused at once cause one renewal, and each call succeeds with it."""
+    """All callers that the API rejects at once cause one renewal, and succeed with its token."""
     parameters = {"resource": resource} if resource else None
     config = {"additional_params": parameters}
     keeper = make_keeper(make_provider("api", client_id, config=config))
@@ -73,7 +73,7 @@ def test_a_revoked_token(kit, server, client_id, make_keeper, make_provider, wat
 
 
 def test_forked_children(kit, server, client_id, make_keeper, make_provider, watch):
-    """Each child keeps the token that it was forked with, and gets the next by itself."""
+    """Each child keeps the token that it inherited, and requests the next one itself."""
     keeper = make_keeper(make_provider("api", client_id))
     token = keeper.get_token("api")
 

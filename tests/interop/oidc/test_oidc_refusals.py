@@ -1,4 +1,4 @@
-"""What oidc-provider refuses: the right error, once for a crowd, and no secret in it."""
+"""Refusals of oidc-provider: the right error, one request for many callers, no secret shown."""
 
 import pickle
 import traceback
@@ -22,7 +22,7 @@ METHODS = ["client_secret_basic", "client_secret_post"]
     ],
 )
 def test_a_refusal(kit, server, make_keeper, make_provider, method, what, error, status):
-    """It says what the server said, comes after one request for a crowd, and shows no secret."""
+    """The error quotes the server, follows one request of many callers, and shows no secret."""
     client_id = f"{what} by {method}"
     config = {"client_secret": SECRET}
     if what != "unknown client":
@@ -52,6 +52,6 @@ def test_a_refusal(kit, server, make_keeper, make_provider, method, what, error,
 
 
 def test_a_scope_that_the_server_does_not_know(server, make_keeper, make_provider):
-    """The server leaves out what it does not know: it grants no scope, and does not say so."""
+    """The server ignores a scope that it does not know, and does not report that."""
     keeper = make_keeper(make_provider(config={"scope": "fly"}))
     assert server.call(keeper.get_token("api"))[1]["scope"] is None

@@ -1,14 +1,14 @@
-"""Two-second tokens of oidc-provider, renewed for a minute while everyone works."""
+"""Two-second tokens of oidc-provider, renewed for a minute while callers use them."""
 
 LIFETIME = 2
 SECONDS = 60
 
 
 def test_two_second_tokens(kit, server, make_keeper, make_provider, watch):
-    """No call is refused, and nobody waits for a renewal while there is a valid token.
+    """The API rejects no token, and no caller waits for a renewal while a token is valid.
 
-    This server counts in whole seconds: a token that it says lives for two may end after one and
-    a moment. One client's tokens are looked up, the other's say all by themselves.
+    This server counts whole seconds: a token that it grants for two may expire soon after one. One
+    client's tokens are opaque, the other's are JWTs.
     """
     server.add_client("opaque", lifetime_seconds=LIFETIME, delay_seconds=0.1)
     server.add_client("jwt", lifetime_seconds=LIFETIME)
@@ -24,8 +24,8 @@ def test_two_second_tokens(kit, server, make_keeper, make_provider, watch):
 
     kit.work(keeper, SECONDS)
 
-    # A machine that is busy elsewhere may stall us for as long as a token lives. That proves
-    # nothing, may cost a request more, and must not be what happens most of the time.
+    # A busy machine may stall the test for as long as a token is valid. That proves nothing and may
+    # cost one more request, but it must not be the usual case.
     stalls = len(set(watch.starved))
     for name in names:
 

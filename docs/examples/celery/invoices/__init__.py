@@ -1,0 +1,1 @@
+"""Fetches invoices from the billing API, in Celery tasks."""

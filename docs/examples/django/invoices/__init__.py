@@ -1,0 +1,1 @@
+"""Shows invoices from the billing API."""

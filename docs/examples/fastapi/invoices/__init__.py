@@ -1,0 +1,1 @@
+"""Serves invoices from the billing API."""

@@ -1,0 +1,107 @@
+"""The tables of the reference pages agree with the code: names, defaults, methods, events."""
+
+import inspect
+import re
+from ast import literal_eval
+from pathlib import Path
+
+import pytest
+
+import tokenkeeper.events
+import tokenkeeper.testing
+
+REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference"
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in REFERENCE.glob("*.md")}
+TABLE = re.compile(
+    r"^Options of `(\w+)`:\n\n\| option \| default \| meaning \|\n\| --- .*\n((?:\| .*\n)+)", re.M
+)
+ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", re.M)
+TABLES = {name: ROW.findall(rows) for text in PAGES.values() for name, rows in TABLE.findall(text)}
+HIDDEN: dict[str, set[str]] = {}  # old spellings, which are accepted and not recommended
+
+
+def class_named(name):
+    return getattr(tokenkeeper, name, None) or getattr(tokenkeeper.testing, name)
+
+
+def parameters_of(cls):
+    """Return the parameters of a class, by name."""
+    if cls is tokenkeeper.OAuth2Config:  # its overloads say that token_url is required
+        fields = dict(inspect.signature(cls).parameters)
+        fields["token_url"] = fields["token_url"].replace(default=inspect.Parameter.empty)
+        return fields
+    return dict(inspect.signature(cls).parameters)
+
+
+def test_tables_are_found():
+    """The classes that users configure each have a table."""
+    assert set(TABLES) >= {
+        "AzureADProvider",
+        "BaseOAuth2Provider",
+        "GenericOAuth2Provider",
+        "LoopbackAuthorizationServer",
+        "OAuth2Config",
+        "OAuth2Token",
+        "RetryPolicy",
+        "TokenKeeper",
+    }
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_options(name):
+    """A table has every parameter of its class, in order, with its default and in words."""
+    parameters = parameters_of(class_named(name))
+    rows = TABLES[name]
+    hidden = HIDDEN.get(name, set())
+    assert [row[0] for row in rows] == [each for each in parameters if each not in hidden]
+    for option, default, meaning in rows:
+        actual = parameters[option].default
+        if default == "required":
+            assert actual is inspect.Parameter.empty, option
+        elif default.startswith("`"):
+            assert written(default.strip("`")) == actual, option
+        else:  # in words: nothing that a user would type
+            assert not isinstance(actual, int | float | str | None), option
+        assert len(meaning.split()) > 2, option
+
+
+def written(default):
+    """Return the value that a table shows as code."""
+    known = {
+        "RetryPolicy()": tokenkeeper.RetryPolicy(),
+        "random.random": __import__("random").random,
+    }
+    return known[default] if default in known else literal_eval(default)
+
+
+@pytest.mark.parametrize("name", ["TokenKeeper", "OAuth2TokenManager"])
+def test_methods(name):
+    """The table of a class has each of its public methods."""
+    table = PAGES["keeper.md"].partition(f"| method of `{name}` |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(\w+)", table))
+    public = {each for each in vars(class_named(name)) if not each.startswith("_")}
+    assert public <= named, public - named
+
+
+def test_methods_of_your_own_provider():
+    """The table of methods to write has each that a provider may have."""
+    table = PAGES["providers.md"].partition("| method |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"^\| `(\w+)\(", table, re.M))
+    methods = vars(tokenkeeper.BaseOAuth2Provider).items()
+    assert named == {n for n, value in methods if callable(value) and not n.startswith("_")}
+
+
+def test_events():
+    """The table of events has each event, and the table of attributes each attribute."""
+    page = PAGES["events.md"].partition("```{eval-rst}")[0]
+    named = set(re.findall(r"`(\w+)`", page))
+    events = [getattr(tokenkeeper.events, name) for name in tokenkeeper.events.__all__]
+    classes = [event for event in events if issubclass(event, tokenkeeper.events.TokenEvent)]
+    assert {event.__name__ for event in classes} <= named
+    assert {field for event in classes for field in event.__dataclass_fields__} <= named
+
+
+def test_testing():
+    """The table of the testing page has each public name."""
+    named = set(re.findall(r"`(\w+)", PAGES["testing.md"].partition("```{eval-rst}")[0]))
+    assert set(tokenkeeper.testing.__all__) <= named

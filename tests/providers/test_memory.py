@@ -1,0 +1,74 @@
+"""What a service with a thousand providers holds in memory for each."""
+
+import gc
+import tracemalloc
+
+import pytest
+import requests
+
+from tokenkeeper import GenericOAuth2Provider, OAuth2Config
+from tokenkeeper._support import sharing
+from tokenkeeper._support.sharing import Shared
+from tokenkeeper.testing import SteppedClock
+
+URL = "https://id.example.com/token"
+MOST_BYTES = 600
+
+
+def provider(number=0, **options):
+    return GenericOAuth2Provider(OAuth2Config(f"api-{number}", f"me-{number}", "x", URL), **options)
+
+
+def test_a_provider_is_small():
+    """A provider with the usual options takes little memory, its configuration included."""
+    keep = [provider()]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        keep += [provider(number) for number in range(500)]
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held / 500 < MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"verify": "/some/ca.pem"},
+        {"read_timeout": 3, "accept": "text/plain", "accept_token_types": ["N_A"]},
+        {"never_expires": True, "request_format": "json"},
+    ],
+    ids=str,
+)
+def test_equal_options_are_held_once(options):
+    """Providers with equal options share what follows from them, and from no others."""
+    first, second, other = provider(1, **options), provider(2, **options), provider(3, verify=False)
+    assert first._transport is second._transport is not other._transport
+    assert first._reading is second._reading
+    assert first._style is second._style
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: {"session": requests.Session()}, lambda: {"clock": SteppedClock()}]
+)
+def test_what_a_caller_hands_in_is_not_kept(make):
+    """A transport with a caller's session or clock is nobody else's."""
+    options = make()
+    assert provider(1, **options)._transport is not provider(2, **options)._transport
+
+
+def test_headers_are_not_shared():
+    """A header's value may be a secret, so it lives as long as its provider."""
+    options = {"headers": {"X-API-Key": "secret"}}
+    assert provider(1, **options)._style is not provider(2, **options)._style
+
+
+def test_few_values_are_shared(monkeypatch):
+    """Beyond a limit, values are used and not kept."""
+    monkeypatch.setattr(sharing, "MOST_VALUES", 2)
+    shared = Shared()
+    assert [shared.one(key, value) for key, value in ("aA", "bB", "cC")] == ["A", "B", "C"]
+    assert [shared.one(key, "new") for key in "abc"] == ["A", "B", "new"]

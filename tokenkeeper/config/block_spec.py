@@ -1,0 +1,105 @@
+"""The specification of a provider that a block of a configuration describes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from tokenkeeper._support.checks import names_a_secret
+from tokenkeeper.config.blocks import Azure, Block, Generic
+from tokenkeeper.config.keys import keys_of
+from tokenkeeper.providers.base import BaseOAuth2Provider
+
+__all__ = ["KNOWN_KEYS", "BlockSpec", "is_secret_argument", "is_secret_header"]
+
+KNOWN_KEYS = frozenset({*keys_of(Azure), *keys_of(Generic)})
+"""The keys of our own kinds. Others are arguments of a custom class."""
+
+_SECRET_HEADER = re.compile(r"auth|cookie|session|signature", re.IGNORECASE)
+_NOT_A_SECRET = re.compile(r"_(?:file|path|url|uri|endpoint|method|id|name|type|seconds)s?$")
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """A valid block and its secret. Implements :class:`~tokenkeeper.config.spec.ProviderSpec`.
+
+    :ivar directory: where relative paths in the block begin.
+    """
+
+    block: Block
+    secret: str | None = field(repr=False)
+    directory: Path
+
+    @property
+    def provider_name(self) -> str:
+        """The name that callers ask for."""
+        return self.block.provider_name
+
+    @property
+    def provider_type(self) -> str:
+        """The ``provider_type`` of the block."""
+        return self.block.provider_type
+
+    @cached_property
+    def identity(self) -> str:
+        """A text that is equal for equal requests of one client to one server, without a secret.
+
+        A rotated secret does not change it: the client's tokens stay the client's.
+        """
+        content = self.block.model_dump(
+            mode="json", exclude={"client_secret", "client_secret_file"}
+        )
+        if isinstance(url := content.get("token_url"), str):
+            content["token_url"] = _without_secrets_in_query(url)
+        members = {
+            name: _without_secrets(each)
+            for name, each in content.items()
+            if not is_secret_argument(name)
+        }
+        return json.dumps(members, default=str)
+
+    @property
+    def secrets(self) -> list[str]:
+        """The client secret, and arguments of a custom class that are secrets by their names."""
+        own = self.block.model_extra or {}
+        named = [value for name, value in own.items() if names_a_secret(name)]
+        return [each for each in (self.secret, *named) if isinstance(each, str) and each]
+
+    def make_provider(self) -> BaseOAuth2Provider:
+        """Return a new provider."""
+        return self.block.make_provider(self.secret, self.directory)
+
+
+def is_secret_argument(name: str) -> bool:
+    """Return whether *name* is an argument of a custom class whose value is a secret."""
+    return name not in KNOWN_KEYS and names_a_secret(name) and not _NOT_A_SECRET.search(name)
+
+
+def is_secret_header(name: str) -> bool:
+    """Return whether the value of the header *name* may be a credential."""
+    return _SECRET_HEADER.search(name) is not None
+
+
+def _without_secrets(value: Any) -> Any:
+    """Return *value* without nested members whose names say that they are secrets."""
+    if isinstance(value, Mapping):
+        return {
+            name: _without_secrets(each)
+            for name, each in value.items()
+            if not names_a_secret(str(name)) and not is_secret_header(str(name))
+        }
+    if isinstance(value, (list, tuple)):
+        return [_without_secrets(each) for each in value]
+    return value
+
+
+def _without_secrets_in_query(url: str) -> str:
+    before, _, query = url.partition("?")
+    kept = [each for each in parse_qsl(query, True) if not names_a_secret(each[0])]
+    return f"{before}?{urlencode(kept)}" if kept else before

@@ -1,0 +1,148 @@
+"""Which providers a YAML file, a mapping or the environment describes. The only place that knows.
+
+The keeper, the command line and the doctor all ask here. PyYAML and pydantic are loaded only for a
+file or a mapping.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokenkeeper._support.escaping import escaped
+from tokenkeeper.config.environment import discover_in_environment
+from tokenkeeper.config.files import located, warn
+from tokenkeeper.config.problems import as_error
+from tokenkeeper.config.spec import Discovered, ProviderSpec
+from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderError
+
+if TYPE_CHECKING:
+    from tokenkeeper.config.document import Document
+
+__all__ = ["CONFIG_VARIABLE", "Discovery", "warn_about"]
+
+CONFIG_VARIABLE = "TOKENKEEPER_CONFIG"
+"""The variable that names a file. If it is set, the variables of single clients do not count."""
+
+
+class Discovery:
+    """Finds the providers that *source* describes, anew at each call. Not thread-safe.
+
+    Relative paths begin at the working directory of the moment when this is made.
+
+    :param source: the path of a YAML file, a mapping with the content of one, or ``None`` for the
+        clients that ``AZURE_*`` and ``OAUTH2_*`` variables describe.
+    :param environment: the variables; ``os.environ`` by default.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Mapping[str, Any] | None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._source = source
+        self._environment = environment
+        self._directory = Path.cwd()
+        self._last: Document | None = None
+
+    @classmethod
+    def from_config(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Discovery:
+        """Return the discovery of what the file or mapping *source* describes.
+
+        :raises InvalidConfigurationError: if *source* is neither a path nor a mapping.
+        """
+        is_path = isinstance(source, (str, os.PathLike)) and os.fspath(source)
+        if not is_path and not isinstance(source, Mapping):
+            given = repr(source) if source in ("", None) else type(source).__name__
+            raise InvalidConfigurationError(
+                f"a configuration must be the path of a file or a mapping, not {given}"
+            )
+        return cls(source)
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Discovery:
+        """Return the discovery of what *environment* describes, by a file or by itself."""
+        return cls(environment.get(CONFIG_VARIABLE) or None, environment)
+
+    @property
+    def path(self) -> Path | None:
+        """The file; ``None`` for a mapping or the environment."""
+        return Path(self._source) if isinstance(self._source, (str, os.PathLike)) else None
+
+    def find(self, names: Iterable[str] = ()) -> list[Discovered]:
+        """Return each provider that is described, valid or not, without emitting warnings.
+
+        :param names: the providers to return; all by default. A client that the environment
+            describes takes any name.
+        :raises UnknownProviderError: if a file or mapping describes no provider of a name.
+        :raises InvalidConfigurationError: if a file can't be read, or describes nothing, or the
+            extra to read it is not installed.
+        """
+        wanted = list(dict.fromkeys(names))
+        if self._source is None:
+            return discover_in_environment(self._environment, self._directory, wanted)
+        found = self._read_blocks()
+        return self._named(found, wanted) if wanted else found
+
+    def specs(self) -> dict[str, ProviderSpec]:
+        """Return the specification of each provider by name, and emit all warnings.
+
+        :raises InvalidConfigurationError: naming everything that is wrong.
+        """
+        found = self.find()
+        try:
+            warn_about(found)
+        finally:  # mistakes are more important, in case warnings are errors
+            problems = [problem for each in found for problem in each.problems]
+            if problems:
+                raise as_error(problems)
+        return {each.spec.provider_name: each.spec for each in found if each.spec}
+
+    def _read_blocks(self) -> list[Discovered]:
+        with _advice_on_missing_extra():
+            from tokenkeeper.config.document import Document, read_document
+            from tokenkeeper.config.reading import read_blocks
+        if isinstance(self._source, Mapping):
+            return read_blocks(Document(self._source, self._directory), self._environment)
+        path = located(self._directory, os.fspath(self._source or ""))
+        self._last = read_document(path, self._last)
+        return read_blocks(self._last, self._environment)
+
+    def _named(self, found: list[Discovered], names: list[str]) -> list[Discovered]:
+        """Return those of *found* whose name is in *names*, in the order of the file."""
+        known = list(dict.fromkeys(each.name for each in found))
+        for name in names:
+            if name not in known:
+                nearest = difflib.get_close_matches(name, known, n=1)
+                advice = f" Did you mean {nearest[0]!r}?" if nearest else ""
+                raise UnknownProviderError(
+                    f"{escaped(self.path.name if self.path else 'the configuration')} describes "
+                    f"no provider {name!r}.{advice} It has "
+                    f"{', '.join(map(escaped, known)) or 'none'}",
+                    provider_name=name,
+                )
+        return [each for each in found if each.name in names]
+
+
+def warn_about(found: Iterable[Discovered]) -> None:
+    """Emit the warnings of *found*, as ``ConfigurationWarning``."""
+    for each in found:
+        for text in each.warnings:
+            warn(text)
+
+
+@contextmanager
+def _advice_on_missing_extra() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        if missing.name not in ("yaml", "pydantic"):
+            raise
+        raise InvalidConfigurationError(
+            "a configuration needs an extra that is not installed: "
+            'pip install "tokenkeeper-oauth2[yaml]"'
+        ) from None

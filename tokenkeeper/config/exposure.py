@@ -1,0 +1,74 @@
+"""Secrets in a configuration that other users may see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenkeeper._support.checks import names_a_secret, secrets_in_query
+from tokenkeeper.config.block_spec import KNOWN_KEYS, is_secret_argument, is_secret_header
+from tokenkeeper.config.document import Document
+from tokenkeeper.config.files import located, readable_by_all
+from tokenkeeper.config.problems import KeyPath, Problems
+from tokenkeeper.config.variables import is_in_clear
+from tokenkeeper.providers.kinds import OURS
+
+__all__ = ["exposures_in", "readable_document"]
+
+
+def exposures_in(
+    content: object, filled: object, path: KeyPath, document: Document
+) -> Iterator[str]:
+    """Yield a warning for each secret of one block that is written in clear or can be read.
+
+    :param content: the block before its variables are filled in.
+    :param filled: the block afterwards.
+    """
+    if not isinstance(filled, Mapping) or not isinstance(content, Mapping):
+        return
+    yield from _written_in_clear(content, path, document)
+    file = filled.get("client_secret_file")
+    if isinstance(file, str) and file.strip():
+        yield from readable_by_all(located(document.directory, file))
+
+
+def readable_document(document: Document, blocks: Mapping[KeyPath, object]) -> Iterator[str]:
+    """Yield a warning if the file itself holds a secret of *blocks* and every user can read it."""
+    in_clear = (
+        each
+        for path, content in blocks.items()
+        if isinstance(content, Mapping)
+        for each in _written_in_clear(content, path, document)
+    )
+    if next(in_clear, None) is not None:
+        yield from readable_by_all(Path(document.name))
+
+
+def _written_in_clear(
+    content: Mapping[str, Any], path: KeyPath, document: Document
+) -> Iterator[str]:
+    if not document.name:
+        return  # a mapping: its secrets come from the program
+    places = Problems(document.name, document.lines)
+    for key, remedy in _secrets_in(content):
+        yield f"{places.where((*path, *key))} is written in clear: take it from {remedy}"
+
+
+def _secrets_in(block: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the keys of the secrets that the file itself contains, and a better source."""
+    variable = "a variable, ${NAME}"
+    if is_in_clear(block.get("client_secret")):
+        yield ("client_secret",), f"{variable}, or from a file, client_secret_file"
+    own = [] if block.get("provider_type") in OURS else [*block.keys() - KNOWN_KEYS]
+    for key in sorted(map(str, own)):
+        if is_secret_argument(key) and is_in_clear(block.get(key)):
+            yield (key,), variable
+    for key in ("additional_params", "headers", *sorted(map(str, own))):
+        members = block.get(key)
+        for name, value in members.items() if isinstance(members, Mapping) else ():
+            secret = names_a_secret(str(name)) or (key == "headers" and is_secret_header(str(name)))
+            if secret and is_in_clear(value):
+                yield (key, str(name)), variable
+    if any(map(is_in_clear, secrets_in_query(str(block.get("token_url", ""))))):
+        yield ("token_url",), variable

@@ -1,0 +1,95 @@
+"""The kinds of values in a block, and how each is validated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, StrictBool, StrictStr
+
+from tokenkeeper._support.checks import (
+    checked_endpoint,
+    checked_host,
+    checked_parameters,
+    checked_scope,
+    checked_tenant,
+    checked_text,
+    checked_words,
+)
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.oauth.request_style import checked_accept, checked_grant_type, checked_headers
+
+__all__ = [
+    "Accept",
+    "AuthMethod",
+    "Boolean",
+    "Endpoint",
+    "GrantType",
+    "Headers",
+    "Host",
+    "Parameters",
+    "Positive",
+    "Scope",
+    "Seconds",
+    "Tenant",
+    "Text",
+    "Verify",
+    "Whole",
+    "Words",
+]
+
+
+def _by(check: Callable[[Any, str], Any]) -> Callable[[Any], Any]:
+    """Return a validator that calls *check*, whose messages lose the name of the value.
+
+    Messages about a configuration begin with the place of the value.
+    """
+
+    def validate(value: Any) -> Any:
+        try:
+            return check(value, "it")
+        except InvalidConfigurationError as problem:
+            raise ValueError(str(problem).removeprefix("it ")) from None
+
+    return validate
+
+
+def _boolean(value: object) -> object:
+    """Return a boolean for a text that a variable was filled in for."""
+    texts = {"true": True, "false": False}
+    return texts.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _plain(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    return dict(parameters or {})
+
+
+def _checked_verify(value: object, _: str) -> object:
+    value = _boolean(value)
+    return value if value is None or isinstance(value, bool) else checked_text(value, "it")
+
+
+def _no_boolean(value: object) -> object:
+    if isinstance(value, bool):  # which Python takes for a number
+        raise ValueError("must be a number")
+    return value
+
+
+_NUMBER = BeforeValidator(_no_boolean)
+
+Text = Annotated[StrictStr, AfterValidator(_by(checked_text))]
+Endpoint = Annotated[StrictStr, AfterValidator(_by(checked_endpoint))]
+Tenant = Annotated[StrictStr, AfterValidator(_by(checked_tenant))]
+Host = Annotated[StrictStr, AfterValidator(_by(checked_host))]
+Scope = Annotated[str | None, BeforeValidator(_by(checked_scope))]
+Boolean = Annotated[StrictBool, BeforeValidator(_boolean)]
+Verify = Annotated[Any, BeforeValidator(_by(_checked_verify))]
+Whole = Annotated[int, _NUMBER, Field(ge=1)]
+Seconds = Annotated[float, _NUMBER, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, _NUMBER, Field(gt=0, allow_inf_nan=False)]
+Parameters = Annotated[Any, BeforeValidator(_by(checked_parameters)), PlainSerializer(_plain)]
+Headers = Annotated[Any, BeforeValidator(_by(checked_headers)), PlainSerializer(_plain)]
+Words = Annotated[Any, BeforeValidator(_by(checked_words))]
+Accept = Annotated[StrictStr, AfterValidator(_by(checked_accept))]
+GrantType = Annotated[StrictStr, AfterValidator(_by(checked_grant_type))]
+AuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]

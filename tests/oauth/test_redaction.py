@@ -200,3 +200,16 @@ def test_the_limits_are_as_they_say():
     secret = "hunter2-and-more"
     text = "[" * (redaction.LONGEST_TEXT - 3) + secret
     assert "hunt" not in sanitize(text, [secret], limit=100_000)
+
+
+@pytest.mark.parametrize("escape", ["%u{:04x}", "\\x{:02x}"])
+def test_other_escapes(escape):
+    """The escapes of old JavaScript, and of bytes in most languages, are decoded too."""
+    secret = "correct-horse-7"
+    echoed = "".join(escape.format(ord(each)) for each in secret)
+    assert sanitize(f"bad secret: {echoed}", [secret]) == f"bad secret: {redaction.HIDDEN}"
+
+
+def test_an_empty_secret():
+    """An empty secret hides nothing, and does not stop others from being hidden."""
+    assert sanitize("wrong hunter-2", ["", "hunter-2"]) == f"wrong {redaction.HIDDEN}"

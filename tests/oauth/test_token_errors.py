@@ -178,6 +178,35 @@ class TestFinalOrTransient:
         error = refused({"status": status, "error": phrase, "path": "/token"}, status)
         assert (error.error, error.transient) == (None, transient)
 
+    @pytest.mark.parametrize("status", [503, "503"])
+    def test_a_status_as_the_code(self, status):
+        """A status as the error code of a 200 counts as the actual status."""
+        error = refused({"error": status}, 200)
+        assert error.transient is True
+        assert error.error is None
+
+    def test_the_first_known_number_decides(self):
+        """The first number of Entra ID that is in the table decides."""
+        words = "AADSTS99999: see AADSTS7000222 and AADSTS90002"
+        error = refused({"error": "invalid_client", "error_description": words}, 503)
+        assert error.transient is False
+        assert "Create a new one" in str(error)
+
+    def test_numbers_of_entra_in_a_list(self):
+        """A number in error_codes decides; other values in that list are ignored."""
+        error = refused({"error": "invalid_client", "error_codes": ["x", True, 7000222]}, 401)
+        assert "Create a new one" in str(error)
+
+    @pytest.mark.parametrize(
+        ("wait", "seconds"),
+        [(7, 7.0), ("7.5", 7.5), (True, None), ("soon", None), (-1, None), ([7], None)],
+    )
+    def test_a_wait_in_the_body(self, wait, seconds):
+        """A retry_after in the body is a number of seconds, as a number or as text."""
+        error = refused({"error": "made_up", "retry_after": wait}, 400)
+        assert error.retry_after == seconds
+        assert error.transient is (seconds is not None)
+
     def test_a_status_within_a_success(self):
         """A status in the body of a 200 counts as the actual one."""
         assert refused({"status": 503, "error": "Service Unavailable"}).transient is True
@@ -361,6 +390,18 @@ class TestServersWords:
         assert says in str(error)
         assert "abcdefgh" not in str(error)
         assert "eyJ" not in str(error)
+
+    def test_a_form_with_too_many_fields(self):
+        """A form with more than 50 fields is not read as one."""
+        error = refused("error=invalid_client&" * 51, 400)
+        assert error.error is None
+        assert "plain text" in str(error)
+
+    def test_text_with_a_token(self):
+        """Text that may be a truncated grant is not shown at all."""
+        error = refused("truncated: access_token: abc def", 200)
+        assert "truncated" not in str(error)
+        assert "the response is plain text, not JSON" in str(error)
 
     def test_an_excerpt_is_short(self):
         """The beginning of a long text is shown."""

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth import json_object
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.token_response import parse_token_response
 
@@ -339,6 +341,15 @@ class TestUnusable:
         error = refused({"data": {"access_token": "abc"}, "accessToken": "def\n", "a\nb": 1})
         assert "its members are data, accessToken, a?b" in str(error)
         assert "abc" not in str(error)
+
+    def test_a_caller_with_a_full_stack(self, monkeypatch):
+        """JSON that can't be parsed as the caller's stack is full is our error."""
+
+        def overflow(*_, **__):
+            raise RecursionError
+
+        monkeypatch.setattr(json_object, "json", SimpleNamespace(loads=overflow))
+        assert "not JSON" in str(refused('{"access_token": "abc"'))
 
     @pytest.mark.parametrize(
         "body",

@@ -32,9 +32,13 @@ class TestFailures:
                 server.read_request(sock),
                 sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
             ),
+            lambda server, sock: (
+                server.read_request(sock),
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b"),
+            ),
             lambda server, sock: (server.read_request(sock), sock.sendall(b"garbage\r\n\r\n")),
         ],
-        ids=["before", "body", "garbage"],
+        ids=["before", "body", "headers", "garbage"],
     )
     def test_broken_off(self, transport, make_server, script):
         """An interrupted or malformed response is transient."""
@@ -183,6 +187,12 @@ class TestProxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         transport = make_transport(read_timeout=5, total_timeout=0.3)
         assert transport.failure(url="https://id.example.com/token").transient is True
+
+    @pytest.mark.parametrize("url", ["http://intranet.example/keys", "http://[::1/keys"])
+    def test_plain_http_without_a_secret(self, transport, url):
+        """Plain http is refused without a secret too, unless a metadata server is meant."""
+        with pytest.raises(TokenAcquisitionError, match=r"plain http\. Use https"):
+            transport.request("GET", url, provider_name="api")
 
     def test_plain_http_never_leaves_this_machine(self, transport, make_server, monkeypatch):
         """An unencrypted request never leaves this machine, with or without a proxy."""

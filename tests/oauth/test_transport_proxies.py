@@ -1,4 +1,4 @@
-"""SOCKS proxies: the total timeout and the limit on responses apply there too."""
+"""Proxies: tokens come through, and the total timeout and the limit on responses apply."""
 
 import contextlib
 import gzip
@@ -7,6 +7,8 @@ import threading
 
 import pytest
 import requests
+import requests.adapters
+import socks
 import trustme
 from servers.tls import context_of
 
@@ -45,20 +47,34 @@ def greet(sock, method=b"\x00"):
 def tunnel(server, sock):
     """Act as a SOCKS proxy that forwards everything."""
     port = greet(sock)
+    server.clients.append(sock.getpeername()[0])
     with socket.create_connection(("127.0.0.1", port)) as far:
         sock.sendall(TUNNELLED)
+        forward(sock, far)
 
-        def copy(source, target):
-            with contextlib.suppress(OSError):
-                while piece := source.recv(65536):
-                    target.sendall(piece)
-            with contextlib.suppress(OSError):
-                target.shutdown(socket.SHUT_RDWR)
 
-        back = threading.Thread(target=copy, args=(far, sock))
-        back.start()
-        copy(sock, far)
-        back.join(20)
+def connect(server, sock):
+    """Act as an HTTP proxy that forwards everything (RFC 9110 §9.3.6)."""
+    port = int(server.read_request(sock).split()[1].rpartition(b":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as far:
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        forward(sock, far)
+
+
+def forward(near, far):
+    """Copy everything in both directions, until both sides have closed."""
+
+    def copy(source, target):
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                target.sendall(piece)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    back = threading.Thread(target=copy, args=(far, near))
+    back.start()
+    copy(near, far)
+    back.join(20)
 
 
 def drip(content):
@@ -96,6 +112,7 @@ def through(request, monkeypatch, make_server, make_transport):
 
     def make(script, **options):
         proxy = make_server(script)
+        proxy.clients = []
         url = f"socks5h://127.0.0.1:{proxy.port}"
         if request.param == "ours":
             monkeypatch.setenv("HTTPS_PROXY", url)
@@ -162,3 +179,59 @@ def test_a_proxy_that_refuses(through):
 
     transport, _ = through(refuse)
     assert "proxy" in str(transport.failure(url="https://id.example.com/token"))
+
+
+def test_tokens_through_an_http_proxy(make_transport, secure, make_server, monkeypatch):
+    """Each request through an HTTP proxy has its own connection and gets its response."""
+    server = secure(make_server.reply(b"first"), make_server.reply(b"second"))
+    proxy = make_server(connect, connect)
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+    transport = make_transport(verify=secure.ca_file)
+    assert [transport.post(server).body for _ in range(2)] == [b"first", b"second"]
+    assert proxy.connections == 2
+
+
+def test_an_unknown_proxy(make_transport, monkeypatch):
+    """A SOCKS proxy whose name can't be resolved is a transient error."""
+
+    def resolve(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setenv("HTTPS_PROXY", "socks5h://proxy.example.invalid:1080")
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    error = make_transport().failure(url="https://id.example.com/token")
+    assert error.network_reason == "dns"
+    assert error.transient is True
+
+
+def test_an_interrupted_connection(make_transport, monkeypatch):
+    """An interrupt while a SOCKS connection is made is raised, and the socket is closed."""
+    used = []
+
+    def interrupt(sock, address):
+        used.append(sock)
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:9")
+    monkeypatch.setattr(socks.socksocket, "connect", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        make_transport().post(url="https://id.example.com/token")
+    assert [sock.fileno() for sock in used] == [-1]
+
+
+def test_the_source_address_of_an_adapter(make_transport, make_server, secure):
+    """A SOCKS connection of a caller's adapter keeps the adapter's source address."""
+
+    class Bound(requests.adapters.HTTPAdapter):
+        def proxy_manager_for(self, proxy, **options):
+            return super().proxy_manager_for(proxy, source_address=("127.0.0.2", 0), **options)
+
+    server = secure(make_server.reply(b"yes"))
+    proxy = make_server(tunnel)
+    proxy.clients = []
+    session = requests.Session()
+    session.mount("https://", Bound())
+    session.proxies["https"] = f"socks5h://127.0.0.1:{proxy.port}"
+    transport = make_transport(session=session, verify=secure.ca_file)
+    assert transport.post(server).body == b"yes"
+    assert proxy.clients == ["127.0.0.2"]

@@ -4,7 +4,6 @@ import base64
 import binascii
 import html
 import json
-import time
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -179,11 +178,11 @@ def test_any_text(text, secrets):
     ],
     ids=range(9),
 )
-def test_bounded_time(text):
-    """The work is bounded for any text."""
-    began = time.process_time()
-    sanitize(text, ["a" * 100_000, "%25" * 1000, "\\" * 1000])
-    assert time.process_time() - began < 60
+def test_bounded_work(text):
+    """Only the beginning of a long text is examined, however it is encoded."""
+    secrets = ["a" * 100_000, "%25" * 1000, "\\" * 1000]
+    beginning = text[: redaction.LONGEST_TEXT]
+    assert sanitize(text, secrets) == sanitize(beginning, secrets)
 
 
 def test_the_binary_is_no_secret():

@@ -607,9 +607,8 @@ class TestSecrets:
     def test_hostile_bodies(self, body):
         """The error is one short line, whatever the body."""
         body = body.encode(errors="surrogatepass") if isinstance(body, str) else body
-        began = time.process_time()
+        # A pattern that backtracks without bound would run into the timeout of every test.
         assert len(str(refused(body, 500))) < 700
-        assert time.process_time() - began < 60  # no pattern may backtrack without bound
 
 
 class TestHeaders:

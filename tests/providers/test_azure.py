@@ -3,10 +3,10 @@
 import logging
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from kit.crowds import crowd
 
 from tokenkeeper import (
     AzureADProvider,
@@ -84,11 +84,8 @@ class TestAsking:
         """With msal each thread sends its own request; a keeper sends one for all."""
         with TokenKeeper() as keeper:
             keeper.add_provider(provider)
-            threads = [threading.Thread(target=keeper.get_token, args=["graph"]) for _ in range(32)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(20)
+            tokens = crowd(32, lambda: keeper.get_token("graph")).join()
+            assert tokens == ["entra-1"] * 32
             assert len(entra.requests) == 1
             assert keeper.get_token("graph", force_refresh=True) == "entra-2"
 
@@ -104,10 +101,8 @@ class TestAsking:
             return result
 
         monkeypatch.setattr(provider._app, "acquire_token_for_client", ask_and_meet)
-        with ThreadPoolExecutor(2) as threads:
-            futures = [threads.submit(provider.acquire_token) for _ in range(2)]
-        tokens = {future.result().access_token for future in futures}
-        assert tokens == {"entra-2", "entra-3"}
+        tokens = crowd(2, provider.acquire_token).join()
+        assert {token.access_token for token in tokens} == {"entra-2", "entra-3"}
 
     def test_nothing_before_it_is_needed(self, make, entra):
         """Creating a provider sends no request, even if the authority is unreachable."""

@@ -77,7 +77,7 @@ def test_generic():
 
 
 def test_what_the_server_left_out():
-    """After a request a description says which members were assumed, according to the last response."""
+    """A description lists the members that were assumed, according to the last response."""
     with LoopbackAuthorizationServer() as server:
         provider = GenericOAuth2Provider(server.config("api"))
         provider.acquire_token()

@@ -40,6 +40,9 @@ __all__ = [
     "TokenRenewed",
 ]
 
+# A class without fields of its own inherits all that dataclass() makes. Making it again for each
+# would take longer than the import of any other module.
+
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
@@ -67,14 +70,16 @@ class TokenGranted(TokenEvent):
     remaining_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
 class TokenAcquired(TokenGranted):
     """A first token was granted."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class TokenRenewed(TokenGranted):
     """A token was granted to replace another."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +105,16 @@ class TokenDenied(TokenEvent):
     network_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class AcquisitionFailed(TokenDenied):
     """No token was granted, and there was none before."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class RenewalFailed(TokenDenied):
     """A token could not be renewed."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +137,10 @@ class CooledDown(TokenEvent):
     cooldown_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
 class TokenRefused(TokenEvent):
     """An API refused a token, although it had not expired."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +158,20 @@ class TokenRejected(TokenEvent):
     pause_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
 class TokenCleared(TokenEvent):
     """A token was removed from the cache: it was cleared, or its provider was removed."""
 
+    __slots__ = ()
 
-@dataclass(frozen=True, slots=True)
+
 class ProviderRemoved(TokenEvent):
     """A provider was removed, by ``remove_provider()`` or ``reload()``, and its token with it.
 
     It follows the :class:`TokenCleared` of its token. No event of that provider follows it, unless
     the name is registered again. ``close()`` does not report removals.
     """
+
+    __slots__ = ()
 
 
 class EventHook(Protocol):

@@ -18,11 +18,10 @@ from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.coordinator import Coordinator
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.registry import checked_provider
-from tokenkeeper._renewal.reload import reload
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper._runtime.background import Background
-from tokenkeeper._runtime.fork import notice_fork, renew_after_fork
+from tokenkeeper._runtime.fork import forks_wait, renew_after_fork
 from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import (
@@ -37,7 +36,6 @@ from tokenkeeper._support.arguments import (
 )
 from tokenkeeper._support.hiding import without_arguments
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
@@ -48,6 +46,7 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
+    from tokenkeeper.config.configuration import Configuration
     from tokenkeeper.integrations.requests import KeeperAuth
 
 __all__ = ["KeeperOptions", "TokenKeeper", "checked_keeper", "checked_pair"]
@@ -322,6 +321,7 @@ class TokenKeeper(NotPicklable):
 
         Needs the extra ``yaml``.
         """
+        from tokenkeeper.config.configuration import Configuration
         from tokenkeeper.config.discovery import Discovery
 
         return cls._configured(Configuration(Discovery.from_config(source).specs), options)
@@ -339,6 +339,7 @@ class TokenKeeper(NotPicklable):
         :param options: arguments of the keeper itself.
         :raises InvalidConfigurationError: names the variable that is missing or wrong.
         """
+        from tokenkeeper.config.configuration import Configuration
         from tokenkeeper.config.discovery import Discovery
 
         return cls._configured(Configuration(Discovery.from_env().specs), options)
@@ -369,7 +370,8 @@ class TokenKeeper(NotPicklable):
             raise InvalidConfigurationError(
                 "this keeper was not created from a configuration. Use TokenKeeper.from_config()."
             )
-        notice_fork()  # the configuration has locks of its own
+        with forks_wait():  # this notices a fork: the configuration has locks of its own
+            from tokenkeeper._renewal.reload import reload
         return reload(self._coordinator, self._configuration, self.add_provider)
 
     # ---- the end

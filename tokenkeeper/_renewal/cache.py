@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -20,8 +19,7 @@ from tokenkeeper.retry import RetryPolicy, is_interruption, is_transient
 __all__ = ["FailureOutcome", "FailureStreak", "TokenCache"]
 
 
-@dataclass(frozen=True, slots=True)
-class FailureStreak:
+class FailureStreak(NamedTuple):
     """Requests for one token that failed in a row.
 
     :ivar failures: how many, since the last success.

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tokenkeeper.clock import Clock
@@ -57,8 +56,7 @@ class Ruling(NamedTuple):
     pause_begins: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Streak:
+class _Streak(NamedTuple):
     """Tokens of one name that were rejected one after the other. Times are on the keeper's clock.
 
     :ivar level: renewals that rejections caused, minus those that accepted tokens paid back.
@@ -98,16 +96,16 @@ class Rejections:
         is_first = streak.refused_at is None
         if is_first:
             streak = _with_token(streak, token, now)
-        streak = replace(streak, refused_at=now)
+        streak = streak._replace(refused_at=now)
         is_quick = _is_quick(streak.level)
         renews = is_quick or now >= streak.paused_until
         pause_begins = not (renews or streak.announced)
         if renews:
             level = streak.level + 1
             paused_until = now + _pause_seconds(level)
-            streak = replace(streak, level=level, paused_until=paused_until, announced=False)
+            streak = streak._replace(level=level, paused_until=paused_until, announced=False)
         elif pause_begins:
-            streak = replace(streak, announced=True)
+            streak = streak._replace(announced=True)
         self._streaks[name] = streak
         return Ruling(renews, not is_quick, is_first, pause_begins)
 
@@ -116,15 +114,14 @@ class Rejections:
         streak = self._streaks.get(name)
         if streak is not None and _digest(token) not in streak.digests:
             now = self._clock.monotonic()
-            self._streaks[name] = replace(streak, granted_at=now, refused_at=None, insists=False)
+            self._streaks[name] = streak._replace(granted_at=now, refused_at=None, insists=False)
 
     def granted_again(self, name: str) -> None:
         """Note that the server granted a rejected token again: a pause begins."""
         streak = self._streaks.get(name, _Streak())
         level = max(streak.level, float(QUICK_RENEWALS))
         now = self._clock.monotonic()
-        self._streaks[name] = replace(
-            streak,
+        self._streaks[name] = streak._replace(
             level=level,
             refused_at=now,
             paused_until=now + _pause_seconds(level),
@@ -205,7 +202,7 @@ def _with_token(streak: _Streak, token: str, now: float) -> _Streak:
     digest = _digest(token)
     others = [each for each in streak.digests if each != digest]
     digests = (*others[1 - REMEMBERED_TOKENS :], digest)
-    return replace(streak, level=level, tokens=streak.tokens + 1, digests=digests)
+    return streak._replace(level=level, tokens=streak.tokens + 1, digests=digests)
 
 
 def _is_quick(level: float) -> bool:

@@ -10,7 +10,7 @@ __all__ = ["Challenge", "read_challenge"]
 LONGEST_HEADER = 4000
 """Characters of the header that are read."""
 
-_PARAMETER = re.compile(r"\b([\w-]{1,40})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]+))")
+_PARAMETER = r"\b([\w-]{1,40})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]+))"
 
 
 class Challenge(NamedTuple):
@@ -35,7 +35,7 @@ def read_challenge(header: str) -> Challenge | None:
         return None
     parameters = {
         name.lower(): re.sub(r"\\(.)", r"\1", quoted or bare)
-        for name, quoted, bare in reversed(_PARAMETER.findall(header))
+        for name, quoted, bare in reversed(re.findall(_PARAMETER, header))
     }
     return Challenge(
         header.split()[0].rstrip(","),

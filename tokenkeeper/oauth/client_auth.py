@@ -45,7 +45,7 @@ class ClientAuth(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ClientSecretBasic:
     """``client_secret_basic``: the client password in HTTP Basic (RFC 6749 §2.3.1).
 
@@ -81,7 +81,7 @@ class ClientSecretBasic:
         return _basic(self.client_id, self.client_secret, self.form_encode)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ClientSecretPost:
     """``client_secret_post``: the client password in the request's body (RFC 6749 §2.3.1)."""
 
@@ -102,7 +102,7 @@ class ClientSecretPost:
         return _secrets(self.client_id, self.client_secret)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PublicClient:
     """``none``: a public client, identified by its ``client_id`` only (RFC 6749 §3.2.1)."""
 

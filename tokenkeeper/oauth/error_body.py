@@ -7,7 +7,7 @@ pages, a ``WWW-Authenticate`` header (RFC 6750 §3), or nothing.
 
 from __future__ import annotations
 
-import html
+import codecs
 import json
 import re
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from tokenkeeper.oauth.challenges import read_challenge
+from tokenkeeper.oauth.entities import unescape_entities
 from tokenkeeper.oauth.error_members import LONGEST_VALUE, normalized, read_error_members
 from tokenkeeper.oauth.exchange import HttpAnswer
 
@@ -35,7 +36,7 @@ class BodyFormat(Enum):
     BINARY = "not JSON, and not UTF-8 text"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class ErrorResponse:
     """The content of an error response, as the server sent it. Sanitize it before showing it.
 
@@ -75,7 +76,7 @@ def read_error(answer: HttpAnswer) -> ErrorResponse:
 
 def _text(body: bytes) -> str:
     try:
-        return body.decode("utf-8-sig")
+        return body.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError:
         # Not by the charset that the header names: Python may have to import its codec, and a
         # late import may never return in a forked child (see fork.py).
@@ -156,30 +157,29 @@ def _form(text: str) -> dict[str, Any]:
     return dict(pairs) if known else {}
 
 
-_TAG = re.compile(r"<(?:\w+:)?(\w+)(?:\s[^<>]*)?>([^<>]+)</")
-_TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,300})", re.I)
+_TAG = r"<(?:\w+:)?(\w+)(?:\s[^<>]*)?>([^<>]+)</"
+_TITLE = r"<title[^>]{0,200}>([^<]{1,300})"
 
 
 def _from_markup(text: str, content_type: str) -> ErrorResponse:
     lower = text[:2000].lower()
     if "html" in content_type or "<html" in lower or "<!doctype html" in lower:
-        title = _TITLE.search(text)
-        words = _excerpt(html.unescape(title[1])) if title else ""
+        title = re.search(_TITLE, text, re.I)
+        words = _excerpt(unescape_entities(title[1])) if title else ""
         return ErrorResponse(BodyFormat.WEB_PAGE, words=words)
     if not re.match(r"\s*<(?:\?xml|!--|\w+[\s:>/])", text):
         return ErrorResponse(BodyFormat.WEB_PAGE)
-    members = {name: html.unescape(value).strip() for name, value in reversed(_TAG.findall(text))}
+    elements = reversed(re.findall(_TAG, text))
+    members = {name: unescape_entities(value).strip() for name, value in elements}
     if not members:
         return ErrorResponse(BodyFormat.WEB_PAGE)
     return _from_object(members, BodyFormat.XML)
 
 
-_NAMED_SECRET = re.compile(
-    r"(\w*(?:token|secret|passw|assertion|credential)\w*[\"']?\s*[=:]\s*)\S+", re.I
-)
-_SCHEME = re.compile(r"\b(bearer|basic|dpop|token)\s+\S{6,}", re.I)
-_GRANT = re.compile(r"(access|refresh|id)_?token[\"']?\s*[:=]", re.I)
-_LONG_WORD = re.compile(r"(?=\S*\d)\S{20,}|\S{32,}")
+_NAMED_VALUE = r"(?i)(\w*(?:token|secret|passw|assertion|credential)\w*[\"']?\s*[=:]\s*)\S+"
+_SCHEME = r"(?i)\b(bearer|basic|dpop|token)\s+\S{6,}"
+_GRANT = r"(?i)(access|refresh|id)_?token[\"']?\s*[:=]"
+_LONG_WORD = r"(?=\S*\d)\S{20,}|\S{32,}"
 
 
 def _excerpt(text: str) -> str:
@@ -188,13 +188,14 @@ def _excerpt(text: str) -> str:
     Long words and values that are secrets by their names are hidden. The result is empty if *text*
     may be a token response that was truncated or corrupted.
     """
-    if _GRANT.search(text):
+    if re.search(_GRANT, text):
         return ""
     text = " ".join(text[:400].split())
     if len(text.split()) < 2 and len(text) > 30:
         return ""  # a lone word of that length may be the token itself
-    text = _NAMED_SECRET.sub(r"\1[hidden]", text)
-    return _LONG_WORD.sub("[hidden]", _SCHEME.sub(r"\1 [hidden]", text))[:160]
+    text = re.sub(_NAMED_VALUE, r"\1[hidden]", text)
+    text = re.sub(_SCHEME, r"\1 [hidden]", text)
+    return re.sub(_LONG_WORD, "[hidden]", text)[:160]
 
 
 def _is_text(text: str) -> bool:

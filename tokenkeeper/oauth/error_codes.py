@@ -204,7 +204,7 @@ STATUSES = {
 }
 """By HTTP status, which decides only where the body says nothing."""
 
-_SUFFIX = re.compile(r"(?:exception|error|fault)$")
+_SUFFIX = r"(?:exception|error|fault)$"
 _SPELLINGS = {name.replace("_", ""): (name, name) for name in CODES} | {
     alias.replace("_", ""): (alias, name)
     for name, more in ALIASES.items()
@@ -231,7 +231,7 @@ def spelling_of(raw: str) -> str | None:
 
 def _look_up(raw: str) -> tuple[str, str] | tuple[None, None]:
     squeezed = re.sub(r"[^a-z0-9]", "", last_part(raw[:200]).lower())
-    for form in (squeezed, _SUFFIX.sub("", squeezed)):
+    for form in (squeezed, re.sub(_SUFFIX, "", squeezed)):
         for bare in (form, form.removeprefix("oauth2").removeprefix("oauth")):
             if bare in _SPELLINGS:
                 return _SPELLINGS[bare]

@@ -77,7 +77,7 @@ _WAIT_KEYS = ("retryafter", "retryafterseconds")
 _PHRASES = frozenset(status.phrase for status in HTTPStatus)
 
 
-@dataclass
+@dataclass(slots=True, eq=False, repr=False)
 class ErrorMembers:
     """What the members of an error response say, as the server sent it.
 

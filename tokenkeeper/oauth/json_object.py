@@ -7,19 +7,14 @@ are checked by the code that reads them.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
-import encodings.utf_8_sig  # decode() imports these late; see fork.py
-import encodings.utf_16
-import encodings.utf_16_be
-import encodings.utf_16_le
-import encodings.utf_32
-import encodings.utf_32_be
-import encodings.utf_32_le  # noqa: F401
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.oauth.exchange import HttpAnswer
 
 __all__ = ["JsonObject", "UnusableResponseError", "read_json", "read_object"]
@@ -27,10 +22,10 @@ __all__ = ["JsonObject", "UnusableResponseError", "read_json", "read_object"]
 MAX_DEPTH = 32
 """How deeply values may be nested; a deeper one is read as ``null``."""
 
-_PIECES = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_PIECES = r'(?s)"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]'
 """Brackets and whole strings: a bracket inside a string does not nest."""
 
-_WIDE = re.compile(r"charset\s*=\s*\"?(utf-?(?:16|32)(?:-?[bl]e)?)\b", re.IGNORECASE)
+_WIDE = r"(?i)charset\s*=\s*\"?(utf-?(?:16|32)(?:-?[bl]e)?)\b"
 
 
 class UnusableResponseError(Exception):
@@ -85,13 +80,15 @@ def read_json(text: str) -> Any:
 def _texts(answer: HttpAnswer) -> Iterator[str]:
     """Yield the decodings of the body, the likeliest first (RFC 8259 §8.1 requires UTF-8)."""
     try:
-        yield answer.body.decode("utf-8-sig")
+        yield answer.body.removeprefix(codecs.BOM_UTF8).decode()
         is_utf_8 = True
     except UnicodeDecodeError:
         is_utf_8 = False
-    if wide := _WIDE.search(answer.headers.get("content-type", "")):
+    if wide := re.search(_WIDE, answer.headers.get("content-type", "")):
         with contextlib.suppress(UnicodeDecodeError):
-            yield answer.body.decode(wide[1])
+            with forks_wait():  # Python may have to import the codec
+                text = answer.body.decode(wide[1])
+            yield text
     if not is_utf_8:
         # Every other encoding agrees with this one on ASCII, and a token is ASCII.
         yield answer.body.decode("latin-1")
@@ -103,7 +100,7 @@ def _without_depths(text: str) -> str:
         return text
     kept: list[str] = []
     depth, start = 0, 0
-    for piece in _PIECES.finditer(text):
+    for piece in re.finditer(_PIECES, text):
         if piece[0] in ("[", "{"):
             depth += 1
             if depth == MAX_DEPTH + 1:

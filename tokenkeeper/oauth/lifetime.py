@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tokenkeeper.oauth.exchange import Expected
@@ -29,14 +28,29 @@ DOUBTFUL_SECONDS = 30 * 86400.0
 NEVER_SECONDS = 86400.0
 """How long a token that never expires is used before it is renewed."""
 
-_WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-. ]+")
-_EXPIRY = re.compile(
+
+class _Names(NamedTuple):
+    """Names of members.
+
+    :ivar pattern: matches them in snake case.
+    :ivar hints: parts of them. Names without one of these are not compared with the pattern.
+    """
+
+    pattern: str
+    hints: tuple[str, ...]
+
+
+_WORD_BOUNDARY = r"(?<=[a-z0-9])(?=[A-Z])|[-. ]+"
+_EXPIRY = _Names(
     r"(?:(?:access_?)?token_?)?(?:expires?|expiry|expiration|exp)"
     r"(?:_?(?P<how>in|after|at|on|date|time|date_?time|timestamp|ts|epoch))?"
     r"(?:_(?:in_)?(?P<unit>(?!utc|date|time)[a-z]+))?(?:_(?:utc|date|time|timestamp))?"
-    r"|valid_?(?:until|to)|not_?after"
+    r"|valid_?(?:until|to)|not_?after",
+    ("exp", "valid", "after"),
 )
-_REFRESH = re.compile(r"(?:refresh|renew)_?(?P<how>in|after|at|on)(?:_(?P<unit>[a-z]+))?")
+_REFRESH = _Names(
+    r"(?:refresh|renew)_?(?P<how>in|after|at|on)(?:_(?P<unit>[a-z]+))?", ("refresh", "renew")
+)
 _DURATIONS = ("in", "after")
 
 
@@ -44,8 +58,7 @@ class ExpiredTokenError(Exception):
     """The token had already expired when it was granted. The text names the member."""
 
 
-@dataclass(frozen=True)
-class Now:
+class Now(NamedTuple):
     """The current time when the response arrived, in seconds since the epoch.
 
     :param ours: by our clock.
@@ -123,11 +136,11 @@ def _in_token(access_token: str, now: Now) -> list[_Candidate]:
     return candidates
 
 
-def _in_members(content: JsonObject, names: re.Pattern[str], now: Now) -> list[_Candidate]:
+def _in_members(content: JsonObject, names: _Names, now: Now) -> list[_Candidate]:
     """Return a candidate for each readable member of *content* with one of *names*."""
     candidates = []
     for name in content:
-        found = names.fullmatch(_WORD_BOUNDARY.sub("_", name).strip("_").lower())
+        found = _match(name, names)
         if found is None:
             continue
         parts = found.groupdict()
@@ -141,6 +154,13 @@ def _in_members(content: JsonObject, names: re.Pattern[str], now: Now) -> list[_
             if candidate is not None:
                 candidates.append(candidate)
     return candidates
+
+
+def _match(name: str, names: _Names) -> re.Match[str] | None:
+    lower = name.lower()
+    if not any(hint in lower for hint in names.hints):
+        return None
+    return re.fullmatch(names.pattern, re.sub(_WORD_BOUNDARY, "_", name).strip("_").lower())
 
 
 def _duration(name: str, value: Any, unit: float, now: Now) -> _Candidate | None:

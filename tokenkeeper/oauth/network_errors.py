@@ -124,10 +124,9 @@ _HANDSHAKE_TIMEOUT = "The handshake operation timed out"
 """OpenSSL's text. urllib3 reports it as a read timeout, but the connect timeout applied."""
 
 # The alert of TLS 1.3 (RFC 8446 §6.2), what older servers send, and OpenSSL's own texts.
-_WANTS_CERTIFICATE = re.compile(
+_WANTS_CERTIFICATE = (
     r"certificate[_ ]required|alert[_ ]bad[_ ]certificate|no[_ ]certificate[_ ]returned"
-    r"|did not return a certificate",
-    re.I,
+    r"|did not return a certificate"
 )
 
 
@@ -192,7 +191,7 @@ def _diagnose_tls(chain: list[BaseException], text: str) -> _Diagnosis:
         return _Diagnosis(problem, _certificate_advice(reason), False, "tls")
     if getattr(_find(chain, ssl.SSLError), "library", None) in ("X509", "PEM"):
         return _EMPTY_CA_FILE
-    return _CLIENT_CERTIFICATE if _WANTS_CERTIFICATE.search(text) else _TLS_FAILED
+    return _CLIENT_CERTIFICATE if re.search(_WANTS_CERTIFICATE, text, re.I) else _TLS_FAILED
 
 
 def _certificate_advice(reason: str) -> str:

@@ -8,13 +8,14 @@ a sentence of our own, a hidden word would reveal what the secret is.
 from __future__ import annotations
 
 import base64
-import html
 import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._support.hiding import HIDDEN
+from tokenkeeper.oauth.entities import unescape_entities
 
 __all__ = ["HIDDEN", "sanitize"]
 
@@ -38,21 +39,17 @@ DEPTH = 3
 
 # C0, DEL and C1, line and paragraph separators, marks that change the reading direction, zero-width
 # characters and lone surrogates: they forge log lines, or hide text.
-_UNSAFE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
-)
+_UNSAFE = r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
 # Text that begins like a JSON Web Token may be one, even a truncated one.
-_JWT = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*)*")
-_SPACE = re.compile(r"\s+")
+_JWT = r"eyJ[\w-]{8,}(?:\.[\w-]*)*"
 # A run of percent-encoded bytes; %u0041; an HTML entity; a run of \u0041; \x41; \" and its like.
-_ESCAPE = re.compile(
+_ESCAPE = (
     r"(?P<bytes>(?:%[0-9a-fA-F]{2})+)"
     r"|%u(?P<old>[0-9a-fA-F]{4})"
     r"|(?P<entity>&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});)"
     r"|(?P<units>(?:\\u[0-9a-fA-F]{4})+)"
     r"|\\x(?P<byte>[0-9a-fA-F]{2})"
-    r"|\\(?P<plain>.)",
-    re.DOTALL,
+    r"|\\(?P<plain>(?s:.))"
 )
 
 
@@ -70,7 +67,7 @@ def sanitize(text: object, secrets: Iterable[str] = (), *, limit: int = 300) -> 
     cut = whole[:LONGEST_TEXT]
     hidden = _hidden_positions(cut, _Pieces(secrets))
     line = "".join(_shown(cut, hidden))
-    line = _SPACE.sub(" ", line).strip()
+    line = re.sub(r"\s+", " ", line).strip()
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
@@ -86,12 +83,12 @@ class _View(NamedTuple):
 
     def decoded(self) -> _View:
         """Return the view with each escape decoded, or this same view if there are none."""
-        if not _ESCAPE.search(self.text):
+        if not re.search(_ESCAPE, self.text):
             return self
         text: list[str] = []
         positions: list[tuple[int, int]] = []
         done = 0
-        for found in _ESCAPE.finditer(self.text):
+        for found in re.finditer(_ESCAPE, self.text):
             text.append(self.text[done : found.start()])
             positions += self.positions[done : found.start()]
             for character, first, last in _decoded(found):
@@ -128,12 +125,14 @@ def _decoded(found: re.Match[str]) -> Iterator[tuple[str, int, int]]:
     elif found["units"]:
         units = bytes.fromhex(found["units"].replace("\\u", ""))
         first = 0
-        for character in units.decode("utf-16-be", "surrogatepass"):
+        with forks_wait():  # Python may have to import the codec
+            decoded = units.decode("utf-16-be", "surrogatepass")
+        for character in decoded:
             last = first + (2 if ord(character) > 0xFFFF else 1)
             yield character, start + 6 * first, start + 6 * last
             first = last
     elif found["entity"]:
-        for character in html.unescape(found["entity"]):
+        for character in unescape_entities(found["entity"]):
             yield character, start, end
     elif code := found["old"] or found["byte"]:
         yield chr(int(code, 16)), start, end
@@ -212,7 +211,7 @@ def _in_base64(octets: bytes) -> Iterator[str]:
 def _hidden_positions(text: str, pieces: _Pieces) -> list[bool]:
     """Return for each character of *text* whether it must be hidden."""
     hidden = [False] * len(text)
-    for jwt in _JWT.finditer(text):
+    for jwt in re.finditer(_JWT, text):
         hidden[jwt.start() : jwt.end()] = [True] * (jwt.end() - jwt.start())
     if not pieces.by_length:
         return hidden
@@ -246,7 +245,7 @@ def _shown(text: str, hidden: list[bool]) -> Iterator[str]:
 
 def _printable(text: str) -> str:
     """Return *text* with a question mark for each character that is not printable or a space."""
-    text = _UNSAFE.sub("?", text)
+    text = re.sub(_UNSAFE, "?", text)
     if text.isprintable():
         return text
     # What remains are unassigned and private-use characters, which terminals treat differently.

@@ -61,7 +61,7 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _SHOWN = frozenset({"user-agent"})  # any other value may be a secret
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RequestStyle:
     """How the parameters of a token request are sent, and with which headers. Immutable.
 

@@ -10,9 +10,9 @@ from typing import Any
 
 __all__ = ["as_duration", "as_number", "as_timestamp", "is_local_date", "seconds_in"]
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?")
-_ENORMOUS = re.compile(r"([+-]?)(?=[0-9])0*+([0-9]*+)(?:\.[0-9]*)?")
-_WITH_UNIT = re.compile(r"(?:PT)?([0-9]{1,30}(?:\.[0-9]{1,30})?) ?([a-z]{1,12})", re.IGNORECASE)
+_NUMBER = r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?"
+_ENORMOUS = r"([+-]?)(?=[0-9])0*+([0-9]*+)(?:\.[0-9]*)?"
+_WITH_UNIT = r"(?i:(?:PT)?([0-9]{1,30}(?:\.[0-9]{1,30})?) ?([a-z]{1,12}))"
 _SECONDS_IN = (
     dict.fromkeys(("ms", "msec", "milli", "millisecond"), 0.001)
     | dict.fromkeys(("s", "sec", "second"), 1.0)
@@ -20,13 +20,12 @@ _SECONDS_IN = (
     | dict.fromkeys(("h", "hr", "hour"), 3600.0)
     | dict.fromkeys(("d", "day"), 86400.0)
 )
-_US_DATE = re.compile(
-    r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4}),? "
+_US_DATE = (
+    r"(?ai:(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4}),? "
     r"(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d) ?(?P<half>[AP]M)?"
-    r" ?(?P<zone>(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)|Z|UTC|GMT)?",
-    re.IGNORECASE | re.ASCII,
+    r" ?(?P<zone>(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)|Z|UTC|GMT)?)"
 )
-_DOTNET_DATE = re.compile(r"/Date\((?P<number>[0-9]{1,15})(?:[+-][0-9]{4})?\)/")
+_DOTNET_DATE = r"/Date\((?P<number>[0-9]{1,15})(?:[+-][0-9]{4})?\)/"
 
 _LONGEST_TEXT = 100
 _FIRST_EPOCH = 5e8
@@ -45,9 +44,9 @@ def as_number(value: Any) -> float | None:
     if not isinstance(value, str):
         return None
     text = value.strip()
-    if _NUMBER.fullmatch(text):
+    if re.fullmatch(_NUMBER, text):
         return float(text)
-    if text and (enormous := _ENORMOUS.fullmatch(text)):
+    if text and (enormous := re.fullmatch(_ENORMOUS, text)):
         sign, digits = enormous.groups()
         return float(f"{sign}{digits or 0}") if len(digits) < 300 else float(f"{sign}inf")
     return None
@@ -66,7 +65,7 @@ def as_duration(value: Any) -> float | None:
     """
     number = as_number(value)
     if number is None and isinstance(value, str) and len(value) <= _LONGEST_TEXT:
-        found = _WITH_UNIT.fullmatch(value.strip())
+        found = re.fullmatch(_WITH_UNIT, value.strip())
         unit = seconds_in(found[2]) if found else None
         if found and unit:
             return float(found[1]) * unit
@@ -117,7 +116,7 @@ def _iso_date(text: str) -> datetime | None:
 
 
 def _us_date(text: str) -> datetime | None:
-    found = _US_DATE.fullmatch(text)
+    found = re.fullmatch(_US_DATE, text)
     if not found:
         return None
     hour = int(found["hour"])
@@ -137,5 +136,5 @@ def _us_date(text: str) -> datetime | None:
 
 
 def _dotnet_date(text: str) -> datetime | None:
-    found = _DOTNET_DATE.fullmatch(text)
+    found = re.fullmatch(_DOTNET_DATE, text)
     return datetime.fromtimestamp(int(found["number"]) / 1000, UTC) if found else None

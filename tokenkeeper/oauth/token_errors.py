@@ -24,7 +24,7 @@ __all__ = ["refusal", "retry_after"]
 CLOCK_SKEW_SECONDS = 300.0
 """A difference between the server's clock and ours that is worth mentioning."""
 
-_NUMBER = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?")
+_NUMBER = r"[0-9]{1,30}(?:\.[0-9]{1,30})?"
 
 
 def refusal(answer: HttpAnswer, expected: Expected, problem: str = "") -> TokenAcquisitionError:
@@ -69,7 +69,7 @@ def retry_after(value: str | None, now: float) -> float | None:
     if value is None:
         return None
     value = value.strip(" \t")  # the only white space in a header (RFC 9110 §5.6.3)
-    if _NUMBER.fullmatch(value):
+    if re.fullmatch(_NUMBER, value):
         return float(value)
     moment = _http_date(value)
     return max(0.0, moment - now) if moment is not None else None
@@ -195,8 +195,8 @@ def _client_advice(verdict: Verdict, answer: HttpAnswer, expected: Expected) -> 
     Client and server may encode the secret of HTTP Basic differently.
     """
     is_refused = verdict.code == "invalid_client" or (answer.status == 401 and verdict.code is None)
-    if is_refused and expected.auth_advice:
-        return f"{verdict.advice} {expected.auth_advice}"
+    if is_refused and (advice := expected.auth_advice()):
+        return f"{verdict.advice} {advice}"
     return verdict.advice
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, TypedDict, Unpack
 
 from tokenkeeper._support.checks import names_a_secret, secrets_in_query
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import ClientAuth, encoding_advice
+from tokenkeeper.oauth.exchange import Expected, LateSecrets
 from tokenkeeper.oauth.granted_scope import warn_if_narrowed
 from tokenkeeper.oauth.request_style import PLAIN, RequestStyle
-from tokenkeeper.oauth.token_response import Expected, parse_token_response
+from tokenkeeper.oauth.token_response import parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 
 __all__ = ["Reading", "request_token"]
@@ -44,18 +46,11 @@ def request_token(
     :param grant: the parameters of the grant; empty ones are left out.
     :param scope: the scope that a response without one grants (RFC 6749 §5.1, §6).
     :param style: the format of the request; by default a form, as in the RFC.
-    :param warned: the kinds of warnings logged so far, to which new ones are added.
-    :param omitted: receives the names of optional members that the response leaves out.
+    :param warned: the kinds of warnings logged so far; new ones are added.
+    :param omitted: receives the names of optional members that the response left out.
     :raises TokenAcquisitionError: if no token is granted.
     """
     extra = config.additional_params or {}
-    secrets = [
-        *client.secrets(),
-        *filter(None, [config.client_secret, grant.get("refresh_token")]),
-        *_secrets(extra),
-        *secrets_in_query(config.token_url),
-        *style.secrets(),
-    ]
     sent_at = clock.time()
     answer = transport.request(
         "POST",
@@ -68,19 +63,32 @@ def request_token(
         config.provider_name,
         sent_at,
         scope,
-        secrets,
+        LateSecrets(partial(_secrets, config, client, grant, style)),
         **reading,
         warned=set() if warned is None else warned,
         omitted=set() if omitted is None else omitted,
         grant=grant.get("grant_type"),
-        auth_advice=encoding_advice(client),
+        auth_advice=partial(encoding_advice, client),
     )
     token = parse_token_response(answer, expected)
     warn_if_narrowed(token, grant.get("scope"), expected)
     return token
 
 
-def _secrets(parameters: Mapping[str, Any]) -> Iterator[str]:
+def _secrets(
+    config: OAuth2Config, client: ClientAuth, grant: Mapping[str, str], style: RequestStyle
+) -> list[str]:
+    """Return the texts in a token request that no message may show."""
+    return [
+        *client.secrets(),
+        *filter(None, [config.client_secret, grant.get("refresh_token")]),
+        *_secret_parameters(config.additional_params or {}),
+        *secrets_in_query(config.token_url),
+        *style.secrets(),
+    ]
+
+
+def _secret_parameters(parameters: Mapping[str, Any]) -> Iterator[str]:
     """Yield the values that are secrets by name; others may be shown, to help find a mistake."""
     for name, value in parameters.items():
         if names_a_secret(name) and not isinstance(value, bool):

@@ -58,7 +58,7 @@ _ADMIN_CONSENT = (
     "The server requires a user's consent, which a client on its own can't give. Have an "
     "administrator grant it for the application."
 )
-_AADSTS = re.compile(r"AADSTS(\d+)")
+_AADSTS = r"AADSTS(\d+)"
 
 
 def judge(
@@ -104,7 +104,7 @@ def status_verdict(status: int | None, codes: Iterable[str] = ()) -> Verdict:
 def _from_content(codes: list[str], words: str, grant: str | None) -> Verdict | None:
     """Return the verdict that codes and description give, or ``None`` if they give none."""
     known = next(filter(None, map(known_code, codes)), None)
-    for number in _AADSTS.findall(" ".join([*codes, words])):
+    for number in re.findall(_AADSTS, " ".join([*codes, words])):
         if number in BY_AADSTS:
             return Verdict(*BY_AADSTS[number], known or f"AADSTS{number}")
     in_words = code_in(words)

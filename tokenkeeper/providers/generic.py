@@ -76,9 +76,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     :raises InvalidConfigurationError: for an option that can't work.
     """
 
-    # Few servers cause a warning or omit a member, so few providers have these sets.
-    _warned: set[str] | None = None
-    _omitted: set[str] | None = None
+    _warned: set[str] | None = None  # few servers cause a warning, so few providers need a set
+    _omitted: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -176,7 +175,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             self._received.after_fork_in_child()
 
     def _request(self, grant: dict[str, str], scope: str | None) -> OAuth2Token:
-        warned, omitted = self._warned or set(), self._omitted or set()
+        warned, omitted = self._warned or set(), set(self._omitted)
         try:
             token = request_token(
                 self._transport,
@@ -193,8 +192,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         finally:
             if warned:
                 self._warned = warned
-            if omitted:
-                self._omitted = omitted
+        self._omitted = _omissions.one(frozenset(omitted), tuple(sorted(omitted)))
         if self._received is not None:
             self._received.note(token)
         elif token.refresh_token is not None:
@@ -217,7 +215,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             "default_lifetime_seconds": self._reading["default_lifetime"],
             "lifetime_seconds": self._reading["lifetime_seconds"],
             "never_expires": self._reading["never_expires"],
-            "omitted": sorted(self._omitted or ()),
+            "omitted": list(self._omitted),
         }
 
     def __repr__(self) -> str:
@@ -228,6 +226,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 _styles: Shared[RequestStyle] = Shared()
 _readings: Shared[Reading] = Shared()
 _transports: Shared[HttpTransport] = Shared()
+_omissions: Shared[tuple[str, ...]] = Shared()
 
 
 def _style(request_format: object, accept: object, headers: object) -> RequestStyle:

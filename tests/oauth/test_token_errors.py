@@ -377,7 +377,7 @@ class TestServersWords:
             (b"\x00\x01\x02", "not JSON"),
             ("abcdefghijklmnopqrstuvwxyz0123456789", "plain text, not JSON."),
             ("abcdefgh", "plain text, not JSON."),
-            ('"abcdefgh"', "is a JSON str"),
+            ('"abcdefgh"', "is a JSON string"),
             ("eyJhbGciOiJub25lIn0.e30.", "plain text, not JSON"),
             ("token abcdefgh0123456789abcdefgh", "plain text, not JSON"),
             ("token: abcdefgh", "plain text, not JSON"),

@@ -283,10 +283,12 @@ class TestUnusable:
             ('{"a":' * 100_000, "not JSON"),
             ('{"access_token": "abc"} and more', "not JSON"),
             (b"\xff\xfe{\x00}\x00", "not UTF-8"),
-            ("[]", "list"),
-            ('[{"access_token": "abc"}]', "list"),
-            ("7", "int"),
-            ("null", "NoneType"),
+            ("[]", "is a JSON array, not an object"),
+            ('[{"access_token": "abc"}]', "is a JSON array, not an object"),
+            ("7", "is a JSON number, not an object"),
+            ("NaN", "is a JSON number, not an object"),
+            ("true", "is a JSON boolean, not an object"),
+            ("null", "is JSON null, not an object"),
             ("<html>login</html>", "web page"),
             ("  <!DOCTYPE html>", "web page"),
         ],
@@ -339,7 +341,7 @@ class TestUnusable:
     def test_the_members_are_named_where_there_is_no_access_token(self):
         """A response without access_token is refused; the message lists its members."""
         error = refused({"data": {"access_token": "abc"}, "accessToken": "def\n", "a\nb": 1})
-        assert "its members are data, accessToken, a?b" in str(error)
+        assert "only these members: data, accessToken, a?b" in str(error)
         assert "abc" not in str(error)
 
     def test_a_caller_with_a_full_stack(self, monkeypatch):

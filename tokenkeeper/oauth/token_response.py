@@ -108,7 +108,7 @@ def _access_token(content: JsonObject, expected: Expected) -> str:
     values = [value for value in content.every("access_token") if value is not None]
     if not values:
         names = sanitize(", ".join(content), expected.secrets, limit=100)
-        members = f"; its members are {names}" if names else ", and no other members"
+        members = f", only these members: {names}" if names else ", and no other members"
         raise UnusableResponseError(f"has no access_token{members}")
     token = values[0]
     if any(value != token for value in values):

@@ -196,6 +196,7 @@ class TestFinalOrTransient:
         """A number in error_codes decides; other values in that list are ignored."""
         error = refused({"error": "invalid_client", "error_codes": ["x", True, 7000222]}, 401)
         assert "Create a new one" in str(error)
+        assert "AADSTSTrue" not in str(error)
 
     @pytest.mark.parametrize(
         ("wait", "seconds"),

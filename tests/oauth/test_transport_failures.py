@@ -34,7 +34,7 @@ class TestFailures:
             ),
             lambda server, sock: (
                 server.read_request(sock),
-                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b"),
+                sock.sendall(b"HTTP/1.1 200 OK\r\nX-A: b"),
             ),
             lambda server, sock: (server.read_request(sock), sock.sendall(b"garbage\r\n\r\n")),
         ],

@@ -1,7 +1,8 @@
-"""A provider that does as it is told, and keepers on a clock that is stepped by hand."""
+"""Fixtures: a provider that a test controls, and keepers on a stepped clock."""
 
 import os
 import signal
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -13,17 +14,46 @@ from kit.providers import Source
 from tokenkeeper import TokenKeeper
 from tokenkeeper.testing import SteppedClock
 
-if "CI" not in os.environ:  # there Hypothesis has a profile of its own: no deadline, no chance
+HERE = Path(__file__).parent
+
+if "CI" not in os.environ:  # with CI set, Hypothesis has its own profile without a deadline
     hypothesis.settings.register_profile("here", deadline=None)
     hypothesis.settings.load_profile("here")
 
 
-@pytest.fixture(autouse=True, scope="session")
-def programs_heed_signals():
-    """Let Ctrl-C and its like reach the programs that are started, wherever the tests run.
+NOT_FAST = {"benchmarks", "docs", "fuzz", "interop", "soak", "stress", "typed"}
+"""Folders without a test of the fast set."""
 
-    What a shell starts in the background ignores Ctrl-C, what nohup starts a terminal's end, and
-    so would all that comes of that.
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at its options
+def pytest_cmdline_main(config):
+    """Run the fast set, on every core, if the command names no test, folder or marker.
+
+    ``pytest tests`` runs everything, and ``pytest path::test`` that test, slow or not.
+    """
+    option = config.option
+    is_worker = hasattr(config, "workerinput")  # of pytest-xdist, with the same command line
+    names_tests = config.args_source is pytest.Config.ArgsSource.ARGS
+    option.only_fast = not names_tests and not option.markexpr
+    if option.only_fast:
+        option.markexpr = "not slow"
+        wants_one = is_worker or option.usepdb or option.collectonly
+        if not wants_one and getattr(option, "numprocesses", 0) is None:
+            option.numprocesses = "auto"
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Don't even import what the fast set leaves out."""
+    is_left_out = collection_path.parent == HERE and collection_path.name in NOT_FAST
+    return True if is_left_out and config.option.only_fast else None
+
+
+@pytest.fixture(autouse=True, scope="session")
+def default_signal_handlers():
+    """Restore the default handlers of signals that the tests' own parent ignores.
+
+    A shell ignores Ctrl-C for its background jobs, and nohup ignores the end of the terminal. The
+    programs that tests start would inherit that.
     """
     own = {
         "SIGINT": signal.default_int_handler,
@@ -44,7 +74,7 @@ def clock():
 
 @pytest.fixture
 def make_source(clock):
-    """Return a maker of sources on the clock of the test."""
+    """Return a function that makes sources on the clock of the test."""
 
     def make(name="api", **options):
         return Source(name, clock=clock, **options)
@@ -60,9 +90,9 @@ def source(make_source):
 
 @pytest.fixture
 def keeper(clock, source):
-    """Return a keeper with the source, which renews in the background when told to look.
+    """Return a keeper with the source, whose scheduler has no thread.
 
-    Its refresher has no thread: ``look(keeper)`` plays it.
+    ``look(keeper)`` does what the thread would do.
     """
     keeper = TokenKeeper(clock=clock, jitter=lambda: 0.0)
     internals.take_over_scheduler(keeper)

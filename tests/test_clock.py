@@ -17,20 +17,20 @@ def test_wall_clock():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has this clock")
 def test_monotonic_counts_sleep():
-    """On Linux deadlines use the clock that keeps counting while the machine sleeps."""
+    """On Linux, deadlines use the clock that counts sleep."""
     here = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert here <= SYSTEM_CLOCK.monotonic() <= here + 5
 
 
 @pytest.mark.parametrize("platform", ["win32", "freebsd14"])
 def test_elsewhere_the_plain_monotonic_clock_serves(platform, monkeypatch):
-    """On other platforms time.monotonic() is used."""
+    """On platforms without such a clock, time.monotonic() is used."""
     monkeypatch.setattr(sys, "platform", platform)
     assert clock_module._sleep_counting_clock() is time.monotonic
 
 
 def test_wait_says_whether_the_event_is_set():
-    """A wait returns whether the event is set."""
+    """A wait returns whether the event is set or the timeout passed."""
     event = threading.Event()
     assert SYSTEM_CLOCK.wait(event, 0) is False
     event.set()

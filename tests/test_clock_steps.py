@@ -1,4 +1,4 @@
-"""What a keeper does when the wall clock and the monotonic clock move apart."""
+"""A keeper whose wall clock and monotonic clock diverge."""
 
 from datetime import datetime
 
@@ -12,10 +12,10 @@ from tokenkeeper.clock import Instant, instant
 from tokenkeeper.testing import SteppedClock
 
 BUFFER_BEGINS, DEAD, ENDS = 3300.0, 3590.0, 3600.0
-"""In the life of a token of an hour, without jitter."""
+"""The deadlines of a one-hour token, without jitter."""
 
 STEPS = {
-    # name: (wall, monotonic, seconds that then pass on both, token, state that is shown meanwhile)
+    # name: (wall, monotonic, seconds that then pass on both, token, state shown meanwhile)
     "nothing": (0, 0, 0, "api-1", "fresh"),
     "a pause of two hours": (7200, 0, 0, "api-2", "expired"),
     "a pause of thirty years": (1e9, 0, 0, "api-2", "expired"),
@@ -45,12 +45,12 @@ def _step(clock, wall, monotonic):
     clock.step_monotonic(monotonic)
 
 
-class TestTheRefresher:
-    """It looks whenever it wakes."""
+class TestTheScheduler:
+    """The scheduler checks the clocks whenever it wakes up."""
 
     @ROWS
     def test_steps(self, keeper, source, clock, look, wall, monotonic, then, token, state):
-        """What is left of a token counts by the clock that shows more time gone."""
+        """The remaining lifetime is calculated from the clock on which more time passed."""
         keeper.get_token("api")
         _step(clock, wall, monotonic)
         look(keeper)
@@ -61,8 +61,10 @@ class TestTheRefresher:
             look(keeper)
         assert source.requests == int(token[-1])
 
-    def test_readers_of_a_dead_token_wait_for_one_renewal(self, keeper, source, clock, in_thread):
-        """Nobody gets a token that ended while the machine was paused."""
+    def test_readers_of_an_expired_token_wait_for_one_renewal(
+        self, keeper, source, clock, in_thread
+    ):
+        """No caller gets a token that expired while the machine was paused."""
         keeper.get_token("api")
         source.gate.clear()
         assert source.entered.acquire(timeout=10)
@@ -77,7 +79,7 @@ class TestTheRefresher:
         assert source.requests == 2
 
     def test_readers_in_the_buffer_do_not_wait(self, keeper, source, clock):
-        """A token that a pause brought into its buffer serves while its renewal hangs."""
+        """A token that a pause moved into its buffer is served while its renewal hangs."""
         keeper.get_token("api")
         clock.step_wall(BUFFER_BEGINS + 1)
         internals.look_at_clocks(keeper)
@@ -89,7 +91,7 @@ class TestTheRefresher:
     def test_a_clock_that_was_set_costs_one_renewal_at_most(
         self, keeper, source, clock, look, step
     ):
-        """The renewed token goes by the new time, however often somebody looks."""
+        """The renewed token has deadlines on the new time, and is not renewed again."""
         keeper.get_token("api")
         clock.step_wall(step)
         for _ in range(100):
@@ -98,7 +100,7 @@ class TestTheRefresher:
         assert source.requests == (2 if step == 7200 else 1)
 
     def test_a_clock_that_gains_slowly(self, keeper, source, clock, look):
-        """Drift that is never a step adds up: 20 minutes in an hour are not lost."""
+        """Drift without a step adds up: 20 minutes in an hour are noticed."""
         keeper.get_token("api")
         for _ in range(550):
             clock.step(5)
@@ -108,7 +110,7 @@ class TestTheRefresher:
         assert source.requests == 2
 
     def test_a_pause_after_the_clock_was_set_back(self, keeper, clock, look):
-        """Time that passes unseen counts from where the clock was set back to."""
+        """A pause after the clock was set back counts from the new time."""
         keeper.get_token("api")
         clock.step_wall(-86400)
         look(keeper)
@@ -117,7 +119,7 @@ class TestTheRefresher:
         assert keeper.get_token("api") == "api-2"
 
     def test_many_tokens_are_not_renewed_in_one_instant(self, clock, make_source):
-        """Renewals that a step makes due are spread by jitter; a reader's is made at once."""
+        """Renewals that a step makes due are spread by jitter, except for waiting callers."""
         draws = iter([0.0] * 100 + [n / 100 for n in range(100)])
         with TokenKeeper(clock=clock, jitter=lambda: next(draws, 0.0)) as keeper:
             internals.take_over_scheduler(keeper)
@@ -136,8 +138,8 @@ class TestTheRefresher:
         assert all(len(names) <= 21 for names in due)
         assert sum(map(len, due)) == 100
 
-    def test_a_token_that_lands_after_the_step(self, keeper, source, clock):
-        """A step that is noticed between a grant and its landing counts for that token, too."""
+    def test_a_token_that_is_published_after_the_step(self, keeper, source, clock):
+        """A step between a grant and its publication counts for that token too."""
         steps = [7200]
 
         def step(flight, cached):
@@ -149,7 +151,7 @@ class TestTheRefresher:
             assert keeper.get_token("api") == "api-2"
 
     def test_a_token_granted_after_the_step(self, keeper, make_source, clock, look):
-        """A step that is noticed after a grant does not touch what was granted after it."""
+        """A step does not affect tokens that are granted after it."""
         keeper.get_token("api")
         other = make_source("other")
         keeper.add_provider(other)
@@ -159,7 +161,7 @@ class TestTheRefresher:
         assert keeper.get_token("other") == "other-1"
 
     def test_a_refused_token_stays_refused(self, keeper, clock, look):
-        """No step makes anything of a token that an API rejected."""
+        """A step never makes a rejected token usable."""
         keeper.get_token("api")
         internals.mark_refused(keeper)
         for wall in (7200, -7200):
@@ -168,7 +170,7 @@ class TestTheRefresher:
             assert internals.cached(keeper).is_refused
 
     def test_an_outage_after_a_pause(self, keeper, source, clock, look):
-        """While the server is down after a pause the token that ended is not handed out."""
+        """If the server is down after a pause, the expired token is not handed out."""
         keeper.get_token("api")
         source.error = TokenAcquisitionError("down", status_code=503)
         clock.step_wall(7200)
@@ -184,11 +186,11 @@ def _fetched(source, keeper):
 
 
 class TestTheSlowPath:
-    """It looks at once."""
+    """The slow path checks the clocks immediately."""
 
     @ROWS
     def test_steps(self, keeper, clock, wall, monotonic, then, token, state):
-        """Callers that come to the slow path need no refresher to have looked."""
+        """Callers on the slow path need no check by the scheduler."""
         keeper.get_token("api")
         _step(clock, wall, monotonic)
         if then:
@@ -198,18 +200,18 @@ class TestTheSlowPath:
         assert got == ("api-1" if state == "renewing" else token)
 
     def test_a_refusal_is_not_undone(self, keeper, clock):
-        """A refused token is replaced, whatever the clocks did meanwhile."""
+        """A rejected token is replaced, whatever the clocks did meanwhile."""
         token = keeper.get_token("api")
         clock.step_wall(-7200)
         assert keeper.renew_refused("api", token) == "api-2"
 
 
 class TestDuringARequest:
-    """The machine is paused, or its clock is set, while the answer is on its way."""
+    """The machine is paused, or its clock is set, during a request."""
 
     @pytest.fixture
     def paused(self, source, clock):
-        """Have the next answer arrive after a pause, and be dated only then."""
+        """Delay the next answer by a pause, and date it after the pause."""
 
         def paused(seconds, *, dated_before=False):
             acquire, pauses = source.acquire_token, [seconds]
@@ -229,7 +231,7 @@ class TestDuringARequest:
         ("seconds", "left"), [(0, 3600), (0.9, 3600), (30, 3570), (1000, 2600), (-1000, 2600)]
     )
     def test_a_pause_is_taken_off(self, keeper, clock, paused, seconds, left, dated_before):
-        """A token is not believed for longer than its life after the request was sent."""
+        """A token's lifetime counts from the moment when its request was sent."""
         paused(seconds, dated_before=dated_before)
         assert keeper.get_token("api") == "api-1"
         remaining = internals.cached(keeper).ends_at - clock.monotonic()
@@ -238,14 +240,14 @@ class TestDuringARequest:
     @pytest.mark.parametrize("dated_before", [True, False])
     @pytest.mark.parametrize("seconds", [3600, 7200, 1e9])
     def test_a_token_that_expired_on_the_way(self, keeper, source, paused, seconds, dated_before):
-        """It is not handed out: another one is fetched."""
+        """A token that expired on the way is not handed out, and another one is requested."""
         paused(seconds, dated_before=dated_before)
         assert keeper.get_token("api") == "api-2"
         assert source.requests == 2
 
     @pytest.mark.parametrize("seconds", [1.5, 30, 3000])
     def test_the_same_token_again(self, keeper, source, clock, paused, seconds):
-        """A server that grants the same token again prolongs nothing, whenever the pause was."""
+        """A server that grants the same token again extends nothing, whenever the pause was."""
         token = source.acquire_token()
         source.acquire_token = lambda: token
         assert keeper.get_token("api") == token.access_token
@@ -255,11 +257,11 @@ class TestDuringARequest:
 
 
 class TestInline:
-    """A keeper without a refresher, as on AWS Lambda: each reader looks at both clocks."""
+    """A keeper without a background, as on AWS Lambda: each reader checks both clocks."""
 
     @ROWS
     def test_steps(self, source, clock, wall, monotonic, then, token, state):
-        """No pause is too short-lived to be noticed before a token is handed out."""
+        """Every pause is noticed before a token is handed out."""
         with TokenKeeper(background=False, clock=clock, jitter=lambda: 0.0) as keeper:
             keeper.add_provider(source)
             keeper.get_token("api")
@@ -272,7 +274,7 @@ class TestInline:
         assert source.requests == int(token[-1])
 
     def test_the_slow_path_is_taken_once(self, source, clock):
-        """After a step that spoils no token, readers are as fast as before."""
+        """After a step that affects no token, readers are as fast as before."""
         with TokenKeeper(background=False, clock=clock) as keeper:
             keeper.add_provider(source)
             keeper.get_token("api")
@@ -284,11 +286,11 @@ class TestInline:
 
 
 class TestInAForkedChild:
-    """The first look there is at the fork."""
+    """A forked child checks the clocks at the fork."""
 
     @ROWS
     def test_steps(self, keeper, source, clock, wall, monotonic, then, token, state):
-        """A child's first reader gets no token that a pause has spoiled."""
+        """A child's first reader gets no token that expired during a pause."""
         keeper.get_token("api")
         _step(clock, wall, monotonic)
         internals.after_fork_in_child(keeper)
@@ -297,12 +299,14 @@ class TestInAForkedChild:
         assert keeper.get_token("api") == ("api-1" if state == "renewing" else token)
 
 
-class TestWhatIsShown:
-    """info and health."""
+class TestDiagnostics:
+    """get_cached_token_info() and health()."""
 
     @ROWS
-    def test_the_expiry_never_moves(self, keeper, clock, look, wall, monotonic, then, token, state):
-        """The expiry that is shown is the token's own, before and after anybody looks."""
+    def test_the_expiry_never_changes(
+        self, keeper, clock, look, wall, monotonic, then, token, state
+    ):
+        """The expiry that is shown is the token's own, before and after a check."""
         own = keeper.get_oauth2_token("api").expires_at
         _step(clock, wall, monotonic)
         clock.step(then)
@@ -313,7 +317,7 @@ class TestWhatIsShown:
             internals.look_at_clocks(keeper)
 
     def test_a_pause_is_shown_before_it_is_noticed(self, keeper, clock):
-        """Both show what is left by the clock that shows more time gone, and change nothing."""
+        """Both use the clock on which more time passed, and change nothing."""
         keeper.get_token("api")
         held = internals.cached(keeper)
         clock.step_wall(BUFFER_BEGINS + 1)
@@ -326,11 +330,11 @@ class TestWhatIsShown:
         assert internals.cached(keeper) is held
 
 
-class TestTheWatch:
-    """The clocks as they were last seen."""
+class TestClockSteps:
+    """ClockSteps itself."""
 
     def test_nothing_to_take(self):
-        """Clocks that go on together took no step, and a step is taken once."""
+        """Clocks that advance together took no step, and a step is taken once."""
         clock = SteppedClock()
         steps = ClockSteps(clock)
         clock.step(86400)
@@ -340,7 +344,7 @@ class TestTheWatch:
         assert steps.take() is None
 
     def test_set_back(self):
-        """A monotonic clock that went back is a step, also where the other one went along."""
+        """A monotonic clock that went back is a step, even if the wall clock went back as well."""
         clock = SteppedClock()
         steps = ClockSteps(clock)
         _step(clock, -5, -5)
@@ -348,7 +352,7 @@ class TestTheWatch:
         assert steps.take() is None
 
     def test_both_clocks_are_read_close_together(self):
-        """A thread that lost the processor between two readings reads again."""
+        """A thread that was interrupted between two readings reads both clocks again."""
 
         class Slow(SteppedClock):
             readings = 0

@@ -49,7 +49,7 @@ def test_paths_exist(name):
     places += [ROOT / "tokenkeeper" / room for room in rooms]
     for path in in_backticks(read(name)):
         if re.fullmatch(r"\.?[\w-]+(/[\w.-]+)*(/|\.py|\.md|\.cfg|\.txt)", path):
-            path = path.replace("/NAME", "")
+            path = path.replace("/NAME.py", "/").replace("/NAME", "")
             if path == "NNNN-what-was-decided.md" or path.startswith("changes/123"):
                 continue
             known = [place for place in places if (place / path).exists()]

@@ -1,4 +1,4 @@
-"""What a forked child makes anew."""
+"""The parts that a forked child replaces."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
 
 
 class Item:
-    """Counts the forks that it came through."""
+    """Counts the forks in which it was the child's."""
 
     forks = 0
 
@@ -23,7 +23,7 @@ class Item:
 
 
 def test_items_are_renewed_in_the_child_only(exit_code_of):
-    """Each registered item is told in the child, and not in the parent."""
+    """Each registered item is notified in the child, and not in the parent."""
     item = Item()
     fork.renew_after_fork(item)
     assert exit_code_of(lambda: item.forks) == 1
@@ -31,7 +31,7 @@ def test_items_are_renewed_in_the_child_only(exit_code_of):
 
 
 def test_items_are_held_weakly():
-    """An item that nobody else holds is forgotten."""
+    """An item without other references is forgotten."""
     before = internals.objects_told_of_forks()
     item = Item()
     fork.renew_after_fork(item)
@@ -46,7 +46,7 @@ def test_late_import():
 
 
 def test_a_fork_waits_for_a_late_import(monkeypatch, exit_code_of):
-    """A child is never born in the middle of an import, whose lock would have no owner there."""
+    """A fork waits for an import in another thread, whose lock would have no owner in the child."""
     importing, go_on, forked = threading.Event(), threading.Event(), threading.Event()
 
     class Finder:

@@ -1,4 +1,4 @@
-"""Processes that gevent or eventlet patched too late, refused wherever a thread would begin."""
+"""Processes that gevent or eventlet patched too late are refused wherever a thread would start."""
 
 import sys
 import types
@@ -38,13 +38,13 @@ LATE = {
 
 @pytest.fixture(params=LATE)
 def patch_late(request, monkeypatch):
-    """Return what patches the process, and what its refusal says."""
+    """Return a function that patches the process, and the expected refusal."""
     patch, words = LATE[request.param]
     return lambda: patch(monkeypatch), words
 
 
 def test_a_keeper(patch_late):
-    """No keeper is made."""
+    """No keeper can be created."""
     patch, words = patch_late
     patch()
     with pytest.raises(InvalidConfigurationError, match=words):
@@ -62,7 +62,7 @@ def test_a_keeper(patch_late):
     ],
 )
 def test_a_wait(patch_late, clock, make_source, background, ask):
-    """Nobody begins to wait; a token that is fresh is handed out."""
+    """No wait begins, and a fresh token is still returned."""
     patch, words = patch_late
     with TokenKeeper(clock=clock, background=background) as keeper:
         keeper.add_provider(make_source())
@@ -74,8 +74,8 @@ def test_a_wait(patch_late, clock, make_source, background, ask):
             ask(keeper)
 
 
-def test_the_refresher_of_a_warm_keeper(patch_late, clock, make_source):
-    """Inside the buffer no refresher is started, as in a worker that inherits a warm keeper."""
+def test_the_scheduler_of_a_warm_keeper(patch_late, clock, make_source):
+    """Inside the buffer no scheduler is started, as in a worker that inherits a warm keeper."""
     patch, words = patch_late
     with TokenKeeper(clock=clock) as keeper:
         keeper.add_provider(source := make_source())
@@ -90,7 +90,7 @@ def test_the_refresher_of_a_warm_keeper(patch_late, clock, make_source):
 
 
 def test_a_renewal_in_the_background(patch_late, clock, make_source, caplog):
-    """A refresher that runs already starts no worker; the flight lands, and the log says why."""
+    """A running scheduler starts no worker; the renewal fails, and the log says why."""
     patch, words = patch_late
     with TokenKeeper(clock=clock) as keeper:
         keeper.add_provider(make_source())
@@ -105,7 +105,7 @@ def test_a_renewal_in_the_background(patch_late, clock, make_source, caplog):
 
 
 def test_threads(patch_late, clock):
-    """Neither a refresher, nor a worker, nor the library's loop is started."""
+    """Neither the scheduler, nor a worker, nor the library's event loop is started."""
     patch, words = patch_late
     patch()
     workers, scheduler = Workers(1), Scheduler(clock, lambda key: None)
@@ -141,8 +141,8 @@ test_tasks = pytest.mark.anyio(test_tasks)
         lambda patch: eventlet(patch, "socket", "time"),
     ],
 )
-def test_patches_that_do_no_harm(monkeypatch, patch, clock, make_source):
-    """A library that is only imported, or patches neither threads nor queues, is left alone."""
+def test_harmless_patches(monkeypatch, patch, clock, make_source):
+    """A library that is only imported, or patches neither threads nor queues, is accepted."""
     patch(monkeypatch)
     with TokenKeeper(clock=clock) as keeper:
         keeper.add_provider(make_source())

@@ -1,4 +1,4 @@
-"""Exceptions that a host throws into a thread, told from those of the called code."""
+"""Exceptions that a host throws into a thread are distinguished from those of the called code."""
 
 import ctypes
 import functools
@@ -22,15 +22,15 @@ class SoftLimitError(Exception):
 
 
 class SlowTaskError(TimeoutError):
-    """One that derives from an error of the network."""
+    """A host's exception that derives from a network error."""
 
 
 class BadValueError(ValueError):
-    """One that derives from what anybody raises."""
+    """A host's exception that derives from a common built-in one."""
 
 
 class HardLimitError(BaseException):
-    """One that derives from nothing that anybody catches."""
+    """A host's exception that derives from a class that no code catches."""
 
 
 KINDS = [SoftLimitError, SlowTaskError, BadValueError, HardLimitError]
@@ -76,7 +76,7 @@ def handler_functions(kind):
 
 @pytest.fixture
 def on_signal():
-    """Install a handler, and put back the one before."""
+    """Install a signal handler, and restore the previous one."""
     before = signal.getsignal(signal.SIGUSR1)
     yield functools.partial(signal.signal, signal.SIGUSR1)
     signal.signal(signal.SIGUSR1, before)
@@ -86,7 +86,7 @@ def on_signal():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", handler_functions(SoftLimitError))
 def test_what_a_signal_handler_raises(on_signal, kind, how):
-    """Whatever it derives from, and whatever kind of function the handler is."""
+    """An exception of a signal handler is recognized, whatever its class and the handler."""
     on_signal(handler_functions(kind)[how])
     error = raised_by(lambda: signal.raise_signal(signal.SIGUSR1))
     assert type(error) is kind
@@ -96,7 +96,7 @@ def test_what_a_signal_handler_raises(on_signal, kind, how):
 @needs_signals
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_library_made_of_it(on_signal, kind):
-    """One that a library wrapped is found behind the library's error."""
+    """An interruption that a library wrapped is found behind the library's error."""
     on_signal(handler_functions(kind)["a function"])
 
     def library():
@@ -111,7 +111,7 @@ def test_what_a_library_made_of_it(on_signal, kind):
 
 @needs_signals
 def test_what_was_handled_before_does_not_count(on_signal):
-    """An error of a call made while such an exception is handled is the call's own."""
+    """An error of a call during the handling of an interruption is the call's own error."""
     on_signal(handler_functions(SoftLimitError)["a function"])
     try:
         signal.raise_signal(signal.SIGUSR1)
@@ -125,7 +125,7 @@ def test_what_was_handled_before_does_not_count(on_signal):
 
 @needs_signals
 def test_frames_that_are_forgotten(on_signal):
-    """It is still known once its traceback was taken away, and it is the same object."""
+    """An interruption is still recognized after its traceback was removed, as the same object."""
     on_signal(handler_functions(SlowTaskError)["a function"])
     error = raised_by(without_frames(lambda: signal.raise_signal(signal.SIGUSR1)))
     assert type(error) is SlowTaskError
@@ -168,7 +168,7 @@ def waits():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("busy", [rounds, calls, functions, comprehensions, waits])
 def test_what_is_set_for_a_thread(kind, busy):
-    """``PyThreadState_SetAsyncExc`` throws a class, and the interpreter raises it anywhere."""
+    """An exception that ``PyThreadState_SetAsyncExc`` sets is recognized wherever it is raised."""
     struck = []
     began = threading.Event()
 
@@ -200,7 +200,7 @@ def test_what_is_set_for_a_thread(kind, busy):
     ],
 )
 def test_classes_of_known_hosts(module, name):
-    """A host's class is known, and so is one that derives from it, wherever it was raised."""
+    """A known host's class is recognized, and so is a derived one, wherever it was raised."""
     known = type(name, (Exception,), {"__module__": module, "__qualname__": name})
 
     class Derived(known):
@@ -235,11 +235,11 @@ OWN_ERRORS = {
 
 @pytest.mark.parametrize("own", OWN_ERRORS)
 def test_what_the_called_code_raises(own):
-    """Errors of the called code are its own."""
+    """Errors of the called code are not interruptions."""
     assert not is_interruption(raised_by(OWN_ERRORS[own]))
 
 
 def test_nothing():
-    """No error is no interruption."""
+    """``None`` is not an interruption."""
     assert not is_interruption(None)
     assert not is_interruption(SoftLimitError("never raised"))

@@ -15,7 +15,7 @@ async def where():
 
 
 def test_plain_functions_run_where_they_are_called():
-    """A plain function is called as it is."""
+    """A plain function is called directly."""
     assert provider_loop.call(threading.get_ident) == threading.get_ident()
     assert provider_loop.call(divmod, 7, 2) == (3, 1)
 
@@ -41,7 +41,7 @@ def test_awaitables_are_finished_on_the_loop():
 
 
 def test_errors_come_back():
-    """What a coroutine raises is raised to the caller."""
+    """An exception of a coroutine is raised to the caller."""
 
     async def fail():
         raise LookupError("gone")
@@ -50,8 +50,8 @@ def test_errors_come_back():
         provider_loop.call(fail)
 
 
-def test_knows_its_own_thread():
-    """The loop's thread is told from others."""
+def test_recognizes_its_own_thread():
+    """The loop's own thread is recognized."""
 
     async def inside():
         return provider_loop.on_provider_loop()
@@ -61,7 +61,7 @@ def test_knows_its_own_thread():
 
 
 def test_a_loop_that_does_not_start(monkeypatch):
-    """Who waits for it is told why, and the next one tries again."""
+    """Callers that wait for the loop get the error, and the next call starts it again."""
     loop = internals.new_provider_loop()
     with monkeypatch.context() as patch:
         patch.setattr(anyio, "run", lambda *args, **options: 1 / 0)
@@ -72,7 +72,7 @@ def test_a_loop_that_does_not_start(monkeypatch):
 
 
 def test_stop_ends_the_thread():
-    """A loop that is stopped with nothing to do leaves no thread behind."""
+    """An idle loop that is stopped leaves no thread behind."""
     loop = internals.new_provider_loop()
     loop.stop(1.0)
     loop.run(where)
@@ -80,8 +80,8 @@ def test_stop_ends_the_thread():
     assert not loop.thread.is_alive()
 
 
-def test_stop_does_not_wait_for_what_hangs():
-    """A coroutine that hangs is left alone, and holds up nobody."""
+def test_stop_does_not_wait_for_a_coroutine_that_hangs():
+    """A coroutine that hangs does not delay the stop."""
     loop = internals.new_provider_loop()
     entered, go_on = threading.Event(), anyio.Event()
 

@@ -16,7 +16,7 @@ from tokenkeeper import _pyinstaller
 
 PACKAGE = Path(tokenkeeper.__file__).parent
 
-SEEN = {"cli", "demo", "doctor", "integrations", "testing", "_pyinstaller", "__main__.py"}
+SEEN = {"cli", "doctor", "integrations", "testing", "_pyinstaller", "__main__.py"}
 """What a program imports by a statement, which PyInstaller sees."""
 
 

@@ -24,7 +24,7 @@ def scheduler(clock):
 
 
 def test_takes_what_is_due_in_order(clock, scheduler):
-    """Keys come out when they are due, the earliest first, and once."""
+    """Keys are returned when they are due, the earliest first, and once."""
     now = clock.monotonic()
     for name, after in (("c", 3), ("a", 1), ("b", 2), ("d", 4)):
         scheduler.schedule(name, now + after)
@@ -35,7 +35,7 @@ def test_takes_what_is_due_in_order(clock, scheduler):
 
 
 def test_due_to_the_tick(clock, scheduler):
-    """A key is due at its very moment, and not one tick before."""
+    """A key is due exactly at its time, and not one tick before."""
     due_at = clock.monotonic() + 10
     scheduler.schedule("a", due_at)
     clock.step(math.nextafter(due_at, 0) - clock.monotonic())
@@ -44,8 +44,8 @@ def test_due_to_the_tick(clock, scheduler):
     assert scheduler.take_due() == ["a"]
 
 
-def test_the_last_word_counts(clock, scheduler):
-    """A key scheduled again is due at the new time only, and a forgotten one never."""
+def test_the_latest_time_counts(clock, scheduler):
+    """A key that is scheduled again is due at the new time only, and a removed one never."""
     now = clock.monotonic()
     scheduler.schedule("a", now + 1)
     scheduler.schedule("a", now + 5)
@@ -59,7 +59,7 @@ def test_the_last_word_counts(clock, scheduler):
 
 
 def test_the_heap_does_not_grow_with_what_was_rescheduled(clock, scheduler):
-    """Entries that no longer count are swept away."""
+    """Outdated entries are removed from the heap."""
     now = clock.monotonic()
     draw = random.Random(7)
     for _ in range(10_000):
@@ -70,7 +70,7 @@ def test_the_heap_does_not_grow_with_what_was_rescheduled(clock, scheduler):
 
 
 def test_thread_renews_what_becomes_due(clock):
-    """Once started, the thread hands out keys as the clock reaches them."""
+    """Once started, the thread passes on keys as the clock reaches them."""
     renewed = threading.Semaphore(0)
     names = []
 
@@ -83,7 +83,7 @@ def test_thread_renews_what_becomes_due(clock):
     scheduler.start()
     scheduler.start()
     assert scheduler.is_running
-    while not clock.waiting:  # it naps until the late one, or a minute
+    while not clock.waiting:  # it waits until the later one, or a minute
         threading.Event().wait(0.001)
     scheduler.schedule("soon", clock.monotonic() + 10)
     clock.step(10)
@@ -96,7 +96,7 @@ def test_thread_renews_what_becomes_due(clock):
 
 
 def test_thread_survives_a_bug(clock, caplog):
-    """A renewal that raises is logged, and the next one is made all the same."""
+    """A renewal that raises is logged, and the next one is made anyway."""
     renewed = threading.Event()
 
     def renew(name):
@@ -115,7 +115,7 @@ def test_thread_survives_a_bug(clock, caplog):
 
 
 def test_close_ends_the_thread_and_the_start(clock, scheduler):
-    """A closed refresher has no thread, and gets none again."""
+    """A closed scheduler has no thread, and can't be started again."""
     scheduler.start()
     thread = scheduler._thread
     scheduler.close(timeout=10)
@@ -125,15 +125,15 @@ def test_close_ends_the_thread_and_the_start(clock, scheduler):
     scheduler.close(timeout=10)
 
 
-def test_without_a_thread_nobody_is_woken(clock, scheduler):
-    """Callers that renew inline do not touch the event that wakes the refresher's thread."""
+def test_without_a_thread_the_event_is_not_used(clock, scheduler):
+    """Callers that renew inline don't use the event that wakes the scheduler's thread."""
     scheduler.schedule("a", clock.monotonic())
     assert not scheduler._changed.is_set()
     assert scheduler.take_due() == ["a"]
 
 
 class Observed(SteppedClock):
-    """A clock that notes each nap as it begins: how long, and whether it is over already."""
+    """A clock that records each wait as it begins: its length, and whether it is over already."""
 
     def __init__(self):
         super().__init__()
@@ -147,8 +147,8 @@ class Observed(SteppedClock):
         return self.naps.get(timeout=10)
 
 
-class TestNaps:
-    """How long the thread sleeps, and what wakes it."""
+class TestWaits:
+    """How long the thread waits, and what wakes it."""
 
     @pytest.fixture
     def clock(self):
@@ -165,7 +165,7 @@ class TestNaps:
         scheduler.close(timeout=5)
 
     def test_again_after_each_wake(self, clock, scheduler, renewed):
-        """The thread goes back to sleep after every wake: no nap is over before it began."""
+        """The thread waits again after each wake-up, and no wait is over before it began."""
         start = clock.monotonic()
         scheduler.schedule("late", start + 4.5)
         scheduler.start()
@@ -187,7 +187,7 @@ class TestNaps:
     @pytest.mark.parametrize("first", [3.0, LONGEST_NAP_SECONDS, 1000.0])
     @pytest.mark.parametrize("earlier", [0.5, 0.001])
     def test_ends_for_what_is_due_a_little_earlier(self, clock, scheduler, renewed, first, earlier):
-        """A key that is due half a second before the end of a nap, or less, ends it."""
+        """A key that becomes due half a second or less before the end of a wait ends it."""
         start = clock.monotonic()
         scheduler.schedule("first", start + first)
         scheduler.start()
@@ -208,8 +208,8 @@ class TestNaps:
         clock.step(2.5)
         assert renewed.get(timeout=10) == "a"
 
-    def test_is_not_begun_if_something_came_meanwhile(self, clock, scheduler, renewed):
-        """What is scheduled between the look at the schedule and the nap ends the nap at once."""
+    def test_scheduled_before_the_wait(self, clock, scheduler, renewed):
+        """A key that is scheduled between calculation and wait ends the wait immediately."""
         start = clock.monotonic()
         scheduler.schedule("late", start + 4.0)
         reckon, others = scheduler._nap_seconds, ["soon"]
@@ -227,8 +227,8 @@ class TestNaps:
         clock.step(1.0)
         assert renewed.get(timeout=10) == "soon"
 
-    def test_what_comes_while_it_is_reckoned(self, clock, scheduler, renewed):
-        """What another thread schedules while the nap is reckoned is renewed in time."""
+    def test_scheduled_during_the_calculation(self, clock, scheduler, renewed):
+        """A key that another thread schedules during the calculation is renewed in time."""
         start = clock.monotonic()
         scheduler.schedule("first", start + 2.0)
         scheduler.schedule("late", start + 6.0)
@@ -243,7 +243,7 @@ class TestNaps:
                 if mine and next(looks, "") == "a nap until late":
                     other = threading.Thread(target=scheduler.schedule, args=("soon", start + 3))
                     other.start()
-                    other.join(0.2)  # it waits for the lock, unless there is none
+                    other.join(0.2)  # it waits for the lock, unless the code has none
                     others.append(other)
                 return entry
 
@@ -259,7 +259,7 @@ class TestNaps:
         assert renewed.get(timeout=10) == "soon"
 
     def test_five_seconds_at_most(self, clock, scheduler):
-        """With something due later the thread looks at the clocks every five seconds."""
+        """While something is scheduled the thread checks the clocks every five seconds."""
         looks = queue.SimpleQueue()
         scheduler._look = lambda: looks.put(clock.monotonic())
         start = clock.monotonic()
@@ -272,7 +272,7 @@ class TestNaps:
 
     @pytest.mark.parametrize("key", [None, "forgotten", "renewed"])
     def test_without_end_while_nothing_is_scheduled(self, clock, scheduler, renewed, key):
-        """A thread with nothing to wait for costs nothing, and wakes for what comes."""
+        """A thread without anything scheduled waits, and wakes up for a new key."""
         if key is not None:
             scheduler.schedule(key, clock.monotonic() + (0 if key == "renewed" else 100))
         if key == "forgotten":
@@ -283,7 +283,7 @@ class TestNaps:
         assert clock.next_nap() == (3, False)
 
     def test_a_look_that_fails(self, clock, scheduler, renewed, caplog):
-        """A bug in looking at the clocks is logged, and renewals go on."""
+        """A bug in checking the clocks is logged, and renewals continue."""
         scheduler._look = lambda: 1 / 0
         scheduler.schedule("a", clock.monotonic())
         scheduler.start()

@@ -59,7 +59,7 @@ FLOORS = [
     {"keeper", "default", "manager"},
     {"integrations"},
     {"testing"},
-    {"doctor", "cli", "demo", "__main__", "_pyinstaller"},
+    {"doctor", "cli", "__main__", "_pyinstaller"},
 ]
 
 OWN_FLOOR = {"oauth.error_codes", "oauth.phrases", "oauth.verdict"}

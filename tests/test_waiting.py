@@ -1,4 +1,4 @@
-"""Callers who want what is not at hand: a new token, another one, one in time, or any."""
+"""Callers that need a new token, another one, one in time, or any."""
 
 import pytest
 from kit import internals
@@ -28,13 +28,13 @@ class TestForce:
     """force_refresh=True."""
 
     def test_fetches_though_the_token_is_fresh(self, keeper, source):
-        """A forced renewal asks the server; the readers after it get what it brought."""
+        """A forced renewal asks the server; later readers get its token."""
         keeper.get_token("api")
         assert keeper.get_token("api", force_refresh=True) == "api-2"
         assert keeper.get_token("api") == "api-2"
 
     def test_does_not_take_what_was_asked_for_earlier(self, keeper, source, in_thread):
-        """A request that left before the call is waited for, and then a new one is made."""
+        """A request that was sent before the call is waited for, and then a new one is made."""
         keeper.get_token("api")
         source.gate.clear()
         first, first_got = in_thread(keeper.get_token, "api", True)
@@ -48,7 +48,7 @@ class TestForce:
         assert internals.wait_for(keeper, flight, need).access_token == "api-3"
 
     def test_an_earlier_failure_is_not_its_own(self, keeper, source, in_thread):
-        """A request that left before the call and fails is no answer either."""
+        """A request that was sent before the call and fails does not fail the call."""
         keeper.get_token("api")
         source.gate.clear()
         source.error = WRONG_SECRET
@@ -64,7 +64,7 @@ class TestForce:
         assert internals.wait_for(keeper, flight, need).access_token == "api-3"
 
     def test_failure_leaves_the_token(self, keeper, source):
-        """A forced renewal that fails is its caller's error, and nobody else's."""
+        """A forced renewal that fails is an error for its caller only."""
         keeper.get_token("api")
         source.error = WRONG_SECRET
         with pytest.raises(TokenRefreshError, match="wrong secret"):
@@ -81,7 +81,7 @@ class TestForce:
         assert keeper.get_token("api") == "api-2"
 
     def test_ends_the_cooldown(self, keeper, source, clock):
-        """Once a token was granted the refusal before it stands no more."""
+        """A granted token ends the cooldown of an earlier refusal."""
         source.error = WRONG_SECRET
         with pytest.raises(TokenAcquisitionError):
             keeper.get_token("api")
@@ -95,14 +95,14 @@ class TestForce:
 class TestRefused:
     """An API answered 401."""
 
-    def test_a_crowd_makes_one_renewal(self, keeper, source):
-        """Whoever names the same refused token shares one renewal."""
+    def test_many_callers_cause_one_renewal(self, keeper, source):
+        """Callers that report the same rejected token share one renewal."""
         refused = keeper.get_token("api")
         assert {keeper.renew_refused("api", refused) for _ in range(100)} == {"api-2"}
         assert source.requests == 2
 
-    def test_a_refused_token_is_dead(self, keeper, source):
-        """Nobody gets a refused token again, though its life is not over."""
+    def test_a_refused_token_is_not_used_again(self, keeper, source):
+        """A rejected token is not handed out again before its expiry."""
         refused = keeper.get_token("api")
         source.error = WRONG_SECRET
         with pytest.raises(TokenRefreshError):
@@ -112,15 +112,15 @@ class TestRefused:
         assert keeper.get_cached_token_info("api")["state"] == "expired"
         assert source.requests == 2
 
-    def test_a_token_of_old_causes_nothing(self, keeper, source):
-        """Who was refused with a token that is replaced already gets the new one."""
+    def test_an_old_token_causes_no_request(self, keeper, source):
+        """A caller that reports a token which is already replaced gets the new one."""
         old = keeper.get_token("api")
         keeper.get_token("api", force_refresh=True)
         assert keeper.renew_refused("api", old) == "api-2"
         assert source.requests == 2
 
     def test_a_server_that_grants_the_same_again(self, keeper, source):
-        """A server that grants the very token again is asked twice, and then it is an error."""
+        """A server that grants the rejected token again is asked twice, and then it is an error."""
         source.acquire_token = lambda grant=source.acquire_token: _same(source, grant)
         refused = keeper.get_token("api")
         with pytest.raises(TokenRejectedError, match="granted the same token again"):
@@ -130,10 +130,10 @@ class TestRefused:
 
 
 class TestFailure:
-    """There is no valid token, and the server says no."""
+    """There is no valid token, and the server refuses."""
 
     def test_cooldown(self, keeper, source, clock):
-        """A refusal stands for a while and costs one request, however often it is asked for."""
+        """A refusal lasts for the cooldown and costs one request, however many callers ask."""
         source.error = WRONG_SECRET
         seen = []
         for _ in range(2000):
@@ -150,7 +150,7 @@ class TestFailure:
         clock.step(0.002)
         assert keeper.get_token("api") == "api-2"
 
-    def test_what_may_pass_is_retried(self, keeper, source):
+    def test_transient_failures_are_retried(self, keeper, source):
         """A caller without a token gets one as soon as the server is back."""
         failures = [OUTAGE, OUTAGE, None]
         acquire = source.acquire_token
@@ -163,7 +163,7 @@ class TestFailure:
         assert keeper.get_token("api") == "api-3"
 
     def test_retries_end(self, keeper, source):
-        """After the policy's attempts the error comes, with their number on it."""
+        """After the policy's attempts an error is raised, with their number."""
         source.error = OUTAGE
         source.retry = RetryPolicy(attempts=3)
         with pytest.raises(TokenAcquisitionError) as caught:
@@ -171,7 +171,7 @@ class TestFailure:
         assert (caught.value.attempts, source.requests) == (3, 3)
 
     def test_an_error_after_expiry_is_a_refresh_error(self, keeper, source, clock):
-        """Where a token was held before, the error says that it could not be renewed."""
+        """An error for a token that is to be replaced is a TokenRefreshError."""
         keeper.get_token("api")
         source.error = WRONG_SECRET
         clock.step(4000)
@@ -179,8 +179,8 @@ class TestFailure:
             keeper.get_token("api")
         assert caught.value.error == "invalid_client"
 
-    def test_the_background_heals_what_may_pass(self, keeper, source, clock, look):
-        """After an outage longer than the token the refresher fetches without being asked."""
+    def test_the_background_recovers_from_an_outage(self, keeper, source, clock, look):
+        """After an outage longer than the lifetime, a token is requested in the background."""
         keeper.get_token("api")
         source.error = OUTAGE
         clock.step(4000)
@@ -193,8 +193,8 @@ class TestFailure:
         made = source.requests
         assert keeper.get_token("api") == f"api-{made}"
 
-    def test_the_background_leaves_a_refusal_alone(self, keeper, source, clock, look):
-        """Without a valid token a refused secret is not tried again until somebody asks."""
+    def test_the_background_does_not_repeat_a_refusal(self, keeper, source, clock, look):
+        """A refused secret is not tried again in the background while there is no valid token."""
         keeper.get_token("api")
         source.error = WRONG_SECRET
         clock.step(4000)
@@ -205,7 +205,7 @@ class TestFailure:
         assert source.requests == made
 
     def test_a_foreign_error_is_wrapped(self, keeper, source):
-        """A bug in a provider comes out as one of our errors, with the root as its cause."""
+        """A bug in a provider is raised as a TokenAcquisitionError, with its cause."""
         source.error = ZeroDivisionError("at line 7")
         with pytest.raises(TokenAcquisitionError, match="ZeroDivisionError") as caught:
             keeper.get_token("api")
@@ -213,13 +213,13 @@ class TestFailure:
         assert caught.value.provider_name == "api"
 
     def test_a_configuration_error_comes_out_as_it_is(self, keeper, source):
-        """A provider may find at first use that its configuration can't work."""
+        """A provider may raise a configuration error at its first use."""
         source.error = InvalidConfigurationError("no such tenant", field="tenant_id")
         with pytest.raises(InvalidConfigurationError, match="no such tenant"):
             keeper.get_token("api")
 
     def test_no_token_at_all(self, keeper, source):
-        """What a provider returns must be a token."""
+        """A provider must return a token."""
         source.acquire_token = lambda: "a bare string"
         with pytest.raises(
             TokenAcquisitionError, match=r"returned str\. It must return an OAuth2Token"
@@ -227,7 +227,7 @@ class TestFailure:
             keeper.get_token("api")
 
     def test_a_provider_that_asks_for_its_own_token(self, keeper, source):
-        """A provider that needs its own token to fetch it gets an error, not a deadlock."""
+        """A provider that needs its own token to request it gets an error, not a deadlock."""
         source.acquire_token = lambda: keeper.get_token("api")
         with pytest.raises(TokenAcquisitionError, match="its own token"):
             keeper.get_token("api")
@@ -248,7 +248,7 @@ class TestFailure:
 class TestTimeout:
     """A caller's own timeout."""
 
-    def test_the_caller_leaves_and_the_flight_goes_on(self, keeper, source):
+    def test_the_request_continues_after_the_timeout(self, keeper, source):
         """A caller whose timeout ends gets a clear error; the next one gets the token."""
         source.gate.clear()
         with pytest.raises(TokenWaitTimeoutError, match="within the timeout") as caught:
@@ -270,12 +270,12 @@ class TestTimeout:
         assert got == ["api-1"]
 
     def test_no_wait_no_timeout(self, keeper):
-        """With a valid token at hand the timeout does not matter."""
+        """With a valid token the timeout does not matter."""
         keeper.get_token("api")
         assert keeper.get_token("api", False, 0) == "api-1"
 
     def test_no_retry_beyond_the_deadline(self, keeper, source):
-        """A caller gets the real error at once if no retry would end in time."""
+        """A caller gets the real error immediately if no retry would end in time."""
         source.error = TokenAcquisitionError("busy", status_code=429, retry_after=50)
         with pytest.raises(TokenAcquisitionError, match="busy"):
             keeper.get_token("api", timeout=40)

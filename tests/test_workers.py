@@ -20,7 +20,7 @@ def workers():
 
 
 def test_jobs_run_side_by_side(workers):
-    """As many jobs as the limit are under way at once."""
+    """As many jobs as the limit allows run at once."""
     together = threading.Barrier(4)
     for _ in range(3):
         workers.submit(lambda: together.wait(10))
@@ -28,7 +28,7 @@ def test_jobs_run_side_by_side(workers):
 
 
 def test_jobs_beyond_the_limit_wait_their_turn(workers):
-    """No more threads than the limit, and every job is done."""
+    """There are no more threads than the limit, and every job is run."""
     gate, done, all_done = threading.Event(), [], threading.Event()
     entered = threading.Semaphore(0)
 
@@ -55,7 +55,7 @@ def test_jobs_beyond_the_limit_wait_their_turn(workers):
 
 
 def test_urgent_jobs_come_first():
-    """A thread that becomes free does what is urgent, in order, and then the rest, in order."""
+    """A free thread runs the urgent jobs first, and then the others, each in their order."""
     workers, gate, entered = Workers(limit=1), threading.Event(), threading.Event()
     done, all_done = [], threading.Event()
     workers.submit(lambda: (entered.set(), gate.wait(10)))
@@ -70,7 +70,7 @@ def test_urgent_jobs_come_first():
 
 
 def _thread_of_a_job(workers):
-    """Return the thread that a job is done on, once it waits for the next one or has left."""
+    """Return the thread that ran a job, once it waits for the next one or has ended."""
     threads = queue.SimpleQueue()
     workers.submit(lambda: threads.put(threading.current_thread()))
     thread = threads.get(timeout=10)
@@ -83,18 +83,18 @@ def _thread_of_a_job(workers):
 
 
 def test_an_idle_thread_is_used_again(workers):
-    """One job after the other is done on one thread."""
+    """One job after the other is run on one thread."""
     assert len({_thread_of_a_job(workers) for _ in range(5)}) == 1
 
 
 def test_threads_leave_when_idle(workers, monkeypatch):
-    """A thread stays for as long as it may idle, then ends, and another one does the next job."""
+    """A thread ends after its idle time, and another one runs the next job."""
     idles = []
 
     class Calls(queue.SimpleQueue):
         def get(self, timeout):
             idles.append(timeout)
-            if len(idles) == 3:  # nobody called in time
+            if len(idles) == 3:  # no job arrived in time
                 raise queue.Empty
             return super().get(timeout=10)
 
@@ -109,11 +109,11 @@ def test_threads_leave_when_idle(workers, monkeypatch):
     another = _thread_of_a_job(workers)
     assert another is not first
     assert workers._threads == {another}
-    workers.close(timeout=5)  # while its thread and close() have the same queue
+    workers.close(timeout=5)  # while the thread and close() use the same queue
 
 
-def test_a_job_that_comes_as_the_thread_gives_up(workers, monkeypatch):
-    """A thread that waited in vain looks once more: a job that came meanwhile is not left lying."""
+def test_a_job_that_arrives_as_the_thread_leaves(workers, monkeypatch):
+    """A thread whose wait ended looks once more, so a job that arrived meanwhile is run."""
     done, late = threading.Event(), [lambda: done.set()]
 
     class Calls(queue.SimpleQueue):
@@ -130,8 +130,8 @@ def test_a_job_that_comes_as_the_thread_gives_up(workers, monkeypatch):
     workers.close(timeout=5)
 
 
-def test_a_job_that_raises_harms_no_other(workers, caplog):
-    """A failed job is logged, whatever it raised, and the next one is done."""
+def test_a_failed_job_affects_no_other(workers, caplog):
+    """A failed job is logged, whatever it raised, and the next one is run."""
     done = threading.Event()
 
     def leave():
@@ -145,7 +145,7 @@ def test_a_job_that_raises_harms_no_other(workers, caplog):
 
 
 def test_an_idle_thread_holds_no_job():
-    """What a job held can be collected while its thread waits for the next one."""
+    """The objects of a job can be collected while its thread waits for the next one."""
 
     class Big:
         pass
@@ -167,7 +167,7 @@ def test_an_idle_thread_holds_no_job():
 
 @pytest.mark.parametrize("finish", [False, True])
 def test_closed_workers_take_no_job(finish):
-    """After close nothing is taken on; jobs not begun are dropped, or done if that is asked for."""
+    """A closed pool takes no jobs; jobs in the queue are dropped, or run if requested."""
     workers, gate, entered, done = Workers(limit=1), threading.Event(), threading.Event(), []
     workers.submit(lambda: (entered.set(), gate.wait(10)))
     assert entered.wait(10)
@@ -184,7 +184,7 @@ def test_closed_workers_take_no_job(finish):
 
 
 def test_close_ends_idle_threads_at_once(workers):
-    """A thread that idles is gone when close() returns, long before it would have left."""
+    """An idle thread has ended when close() returns, long before its idle time."""
     thread = _thread_of_a_job(workers)
     workers.close(timeout=8)
     assert not thread.is_alive()
@@ -203,7 +203,7 @@ def test_close_from_a_worker(workers):
 
 
 def test_a_host_without_threads(workers, monkeypatch):
-    """Where no thread can be started the job is refused, and not kept."""
+    """If no thread can be started, the job is refused and not kept."""
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
@@ -215,7 +215,7 @@ def test_a_host_without_threads(workers, monkeypatch):
 
 
 def test_a_host_that_runs_out_of_threads(workers, monkeypatch):
-    """Where no further thread can be started the job waits for one that is there."""
+    """If no further thread can be started, the job waits for an existing one."""
     gate, entered, done = threading.Event(), threading.Event(), threading.Event()
     workers.submit(lambda: (entered.set(), gate.wait(10)))
     assert entered.wait(10)

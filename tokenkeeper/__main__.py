@@ -1,4 +1,4 @@
-"""Where the command ``tokenkeeper`` begins, whether or not its extra is installed."""
+"""The entry point of the command ``tokenkeeper``, which works without its extra."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import io
 import sys
 from contextlib import suppress
 
-from tokenkeeper.cli.endings import end_at_once_by_signals
+from tokenkeeper.cli.endings import exit_on_signals
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line. For the main thread of a process that does nothing else after it."""
-    end_at_once_by_signals()
+    """Run the command line, in the main thread of a process that does nothing else afterwards."""
+    exit_on_signals()
     try:
         _escape_unencodable()
         from tokenkeeper.cli.group import cli
@@ -27,17 +27,17 @@ def main() -> None:
             'pip install "tokenkeeper-oauth2[cli]"\n'
         )
         raise SystemExit(2) from None
-    except OSError as error:  # a full disk behind standard output, or standard error, say
+    except OSError as error:  # for example, standard output is a file on a full disk
         with suppress(OSError, AttributeError):
             sys.stderr.write(f"Error: {error}\n")
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, AttributeError):
-                stream.close()  # or what is left in it would fail once more at the very end
+                stream.close()  # so that its buffer does not fail again at exit
         raise SystemExit(1) from None
 
 
 def _escape_unencodable() -> None:
-    """Have a name that this locale can't write escaped, instead of failing."""
+    """Escape characters that the locale can't encode, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -1,4 +1,4 @@
-"""The command in this process and as one of its own, with a server and a configuration file."""
+"""The command, in this process and in a new one, with a server and a configuration file."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def server():
 
 @pytest.fixture
 def cache(tmp_path):
-    """Return a directory for kept tokens."""
+    """Return a directory for stored tokens."""
     directory = tmp_path / "cache"
     directory.mkdir(mode=0o700)
     return directory
@@ -47,7 +47,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def age(cache):
-    """Return what makes the kept tokens older."""
+    """Return a function that makes the stored tokens older."""
 
     def age(seconds):
         for file in cache.glob("*.json"):
@@ -70,7 +70,7 @@ def config(tmp_path, server):
 
 @pytest.fixture
 def environment(monkeypatch, server, config, cache):
-    """Return the variables of the command, which are set: the file, the cache, the secrets."""
+    """Set the variables of the command: the file, the cache and the secrets."""
     for name in list(os.environ):
         if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_", "XDG_RUNTIME", "COLUMNS")):
             monkeypatch.delenv(name)
@@ -87,7 +87,7 @@ def environment(monkeypatch, server, config, cache):
 
 @pytest.fixture
 def tokenkeeper(environment):
-    """Run the command in this process."""
+    """Return a function that runs the command in this process."""
 
     def run(*arguments):
         result = CliRunner().invoke(cli, arguments)
@@ -99,7 +99,7 @@ def tokenkeeper(environment):
 
 @pytest.fixture
 def start(environment):
-    """Start the command as a process of its own."""
+    """Return a function that starts the command in a new process."""
     started = []
 
     def start(*arguments, **options):
@@ -117,7 +117,7 @@ def start(environment):
 
 @pytest.fixture
 def main():
-    """Return what the console script calls; signals are what they were afterwards."""
+    """Return the function of the console script, and restore signal handlers afterwards."""
     names = [each for each in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, each)]
     before = {number: signal.getsignal(number) for number in map(signal.Signals.__getitem__, names)}
     yield __main__.main

@@ -1,4 +1,4 @@
-"""Completion in the shells themselves, with the scripts that the command prints for them."""
+"""Completion in real shells, with the scripts that the command prints for them."""
 
 import json
 import os
@@ -9,6 +9,8 @@ import subprocess
 import sys
 
 import pytest
+
+pytestmark = pytest.mark.slow
 
 CASES = pytest.mark.parametrize(
     ("typed", "completed"),
@@ -53,7 +55,7 @@ ZSH = r"""
 
 @pytest.fixture
 def shell(environment, tmp_path):
-    """Run a script in a shell that knows the command; return what it prints."""
+    """Return a function that runs a script in a shell and returns its output."""
     command = tmp_path / "bin" / "tokenkeeper"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tokenkeeper "$@"\n')
@@ -74,21 +76,21 @@ def shell(environment, tmp_path):
 
 @CASES
 def test_bash(shell, typed, completed):
-    """With the script that is printed, bash completes commands, options and provider names."""
+    """Bash completes commands, options and provider names."""
     # -c takes what follows the script as $0, $1, ...
     assert shell("bash", "--norc", "-c", BASH, "bash", *typed).split() == completed
 
 
 @CASES
 def test_fish(shell, typed, completed):
-    """So does fish, which says what each stands for."""
-    told = shell("fish", "--no-config", "-c", FISH, *typed)
-    assert [line.split("\t")[0] for line in told.splitlines()] == completed
+    """Fish completes them and shows their descriptions."""
+    output = shell("fish", "--no-config", "-c", FISH, *typed)
+    assert [line.split("\t")[0] for line in output.splitlines()] == completed
 
 
 @CASES
 def test_zsh(shell, typed, completed):
-    """So does zsh."""
+    """Zsh completes them."""
     assert shell("zsh", "-f", "-c", ZSH, "zsh", *typed).split() == completed
 
 
@@ -114,10 +116,10 @@ NAMES = [
 
 
 @pytest.fixture
-def strange(config, tmp_path):
-    """Describe providers with names that a shell would make something of; return the names."""
+def unusual_names(config, tmp_path):
+    """Describe providers whose names contain shell syntax; return the names."""
     names = [name.replace("MARK", str(tmp_path / "mark")) for name in NAMES]
-    names += ["p \x1b[31m", "p\nq"]  # which nobody can type
+    names += ["p \x1b[31m", "p\nq"]  # names that can't be typed
     config.write_text(
         "oauth2:\n"
         + "".join(
@@ -136,16 +138,16 @@ EVALUATED = """
 """
 
 
-def test_bash_quotes(shell, strange, tmp_path):
-    """What bash puts on the command line is one word for each name, and nothing in it is run."""
+def test_bash_quotes(shell, unusual_names, tmp_path):
+    """Bash inserts one word for each name, and nothing in it is executed."""
     printed = shell("bash", "--norc", "-c", BASH + EVALUATED, "bash", "get", "p").splitlines()
-    assert printed[-len(strange) :] == strange
+    assert printed[-len(unusual_names) :] == unusual_names
     assert not (tmp_path / "mark").exists()
 
 
 @pytest.fixture
 def interactive(shell, config, tmp_path):
-    """Return what types into a bash on a terminal, and returns the name that `get` was given."""
+    """Return a function that types into bash and returns the name that `get` received."""
 
     def interactive(name, typed, completed):
         lines = config.read_text().splitlines(keepends=True)
@@ -179,22 +181,22 @@ def interactive(shell, config, tmp_path):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 8, 14])
-def test_bash_on_a_terminal(interactive, strange, tmp_path, number):
-    """A name that was completed with Tab is handed on as it is, and nothing in it is run."""
-    name = strange[number]
+def test_bash_on_a_terminal(interactive, unusual_names, tmp_path, number):
+    """A name that was completed with Tab arrives unchanged, and nothing in it is executed."""
+    name = unusual_names[number]
     assert interactive(name, "tokenkeeper get p", b"' ") == name
     assert not (tmp_path / "mark").exists()
 
 
 @pytest.mark.parametrize("quotation", ["'", '"'])
-def test_bash_in_a_quotation(interactive, strange, tmp_path, quotation):
-    """In a quotation that was begun, a name that would end it is not offered: a bell rings."""
-    assert interactive(strange[1], f"tokenkeeper get {quotation}p", b"\x07") == "p"
+def test_bash_in_a_quotation(interactive, unusual_names, tmp_path, quotation):
+    """Inside an open quotation, a name that would end it is not offered."""
+    assert interactive(unusual_names[1], f"tokenkeeper get {quotation}p", b"\x07") == "p"
     assert not (tmp_path / "mark").exists()
 
 
 def _until(end, wanted):
-    """Read what a terminal shows until there is *wanted*."""
+    """Read the output of a terminal until it contains *wanted*."""
     seen = b""
     while True:
         ready, _, _ = select.select([end], [], [], 60 if wanted else 0.2)

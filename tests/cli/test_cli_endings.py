@@ -1,4 +1,4 @@
-"""Processes of the command as a shell has them: pipes, terminals and Ctrl-C."""
+"""Processes of the command as a shell runs them: pipes, terminals and Ctrl-C."""
 
 import os
 import signal
@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and terminals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and terminals"),
+]
 
 CURSOR_SHOWN, CURSOR_HIDDEN = b"\x1b[?25h", b"\x1b[?25l"
 
 
 @pytest.fixture
 def terminal(start, environment):
-    """Start the command on a terminal of its own; return the process and the other end."""
+    """Start the command on its own terminal; return the process and the other end."""
     ends = []
 
     def run(*arguments, kind="xterm"):
@@ -33,7 +36,7 @@ def terminal(start, environment):
 
 
 def shown(end, until=None):
-    """Read what a terminal shows, to its end or until there is *until*."""
+    """Read the output of a terminal until it closes, or until it contains *until*."""
     seen = b""
     while until is None or until not in seen:
         try:
@@ -60,17 +63,17 @@ def shown(end, until=None):
     ids=lambda arguments: arguments[0],
 )
 def test_nobody_reads(start, arguments):
-    """A pipe that nobody reads ends the command at its first line, without a word."""
+    """A closed pipe ends the command at its first line, without a message."""
     reader, writer = os.pipe()
     os.close(reader)
     process = start(*arguments, stdout=writer)
     os.close(writer)
-    _, told = process.communicate(timeout=100)
-    assert (process.returncode, told) == (1, "")
+    _, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (1, "")
 
 
 def test_nobody_reads_any_more(start, server):
-    """`watch | head -1` ends with the next event, which comes on no thread of the reader's."""
+    """`watch | head -1` ends with the next event."""
     server.lifetime_seconds = 2
     process = start("watch", "--json", "billing")
     assert "TokenAcquired" in process.stdout.readline()
@@ -81,7 +84,7 @@ def test_nobody_reads_any_more(start, server):
 
 @pytest.mark.parametrize("arguments", [("get", "billing"), ("status", "--fetch")])
 def test_ctrl_c_at_a_server_that_hangs(start, server, arguments):
-    """Ctrl-C ends the wait, with what shells expect of an interrupted program and no word."""
+    """Ctrl-C ends the wait with the usual exit code and without a message."""
     with server.outage("stall"):
         process = start(*arguments)
         while server.stats().token_requests == 0:
@@ -93,7 +96,7 @@ def test_ctrl_c_at_a_server_that_hangs(start, server, arguments):
 
 
 def test_watch_on_a_terminal(terminal):
-    """On a terminal it is a table, and the cursor is there again at the end."""
+    """`watch` shows a table on a terminal, and the cursor is visible at the end."""
     process, end = terminal("watch", "--seconds", "0.6", "billing")
     seen = shown(end)
     assert process.communicate(timeout=60) == (None, "")
@@ -104,7 +107,7 @@ def test_watch_on_a_terminal(terminal):
 
 
 def test_ctrl_c_on_a_terminal(terminal):
-    """Ctrl-C leaves the table, a cursor, and nothing else."""
+    """Ctrl-C leaves the table and a visible cursor, and nothing else."""
     process, end = terminal("watch", "billing")
     shown(end, until=b"fresh")
     process.send_signal(signal.SIGINT)
@@ -117,7 +120,7 @@ def test_ctrl_c_on_a_terminal(terminal):
 
 
 def test_ctrl_c_at_the_doctor(terminal, server):
-    """While a step takes its time a terminal shows which, and Ctrl-C leaves a cursor there too."""
+    """The doctor shows the current step on a terminal, and Ctrl-C leaves a visible cursor."""
     with server.outage("stall"):
         process, end = terminal("doctor", "billing", "--timeout", "60")
         shown(end, until=b"token request ...")
@@ -134,7 +137,7 @@ def test_ctrl_c_at_the_doctor(terminal, server):
     ids=["watch", "demo"],
 )
 def test_a_kill_on_a_terminal(terminal, arguments, until):
-    """SIGTERM leaves a cursor as well, and says nothing."""
+    """SIGTERM leaves a visible cursor and no message."""
     process, end = terminal(*arguments)
     shown(end, until=until)
     process.terminate()
@@ -182,7 +185,7 @@ __main__.main()
 )
 @pytest.mark.parametrize(("name", "code"), SIGNALS.items())
 def test_signals(name, code, where):
-    """A signal ends the command without a word wherever it comes, where exceptions are lost too."""
+    """A signal ends the command silently wherever it arrives, even where exceptions are lost."""
     program = SIGNALLED.replace("NAME", name).replace("WHERE", where)
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -191,7 +194,7 @@ def test_signals(name, code, where):
 
 @pytest.mark.parametrize("name", SIGNALS)
 def test_an_ignored_signal(name):
-    """What nohup, or a shell for its background, has had ignored is ignored."""
+    """A signal that nohup or a shell ignores stays ignored."""
     program = SIGNALLED.replace("NAME", name).replace("WHERE", "signalled()")
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -205,7 +208,7 @@ def test_an_ignored_signal(name):
 
 @pytest.mark.parametrize("kind", ["dumb", "xterm"])
 def test_ctrl_c_on_an_odd_terminal(terminal, server, kind):
-    """A terminal that can't hide its cursor is not told to show it."""
+    """A terminal that can't hide its cursor receives no code to show it."""
     with server.outage("stall"):
         process, end = terminal("get", "billing", kind=kind)
         while server.stats().token_requests == 0:
@@ -216,7 +219,7 @@ def test_ctrl_c_on_an_odd_terminal(terminal, server, kind):
 
 
 def test_a_kill_on_a_halted_terminal(terminal):
-    """A terminal that was halted with Ctrl-S keeps nobody from dying."""
+    """A terminal that was stopped with Ctrl-S does not prevent the exit."""
     process, end = terminal("watch", "billing")
     shown(end, until=b"fresh")
     os.write(end, b"\x13")
@@ -238,17 +241,17 @@ def test_a_kill_at_a_server_that_hangs(start, server):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("arguments", [("get", "billing"), ("status",), ("doctor", "billing")])
 def test_a_full_disk(start, arguments):
-    """What can't be written is an error in one line, and the exit code 1."""
+    """Output that can't be written is a one-line error, with exit code 1."""
     with open("/dev/full", "w") as full:
         process = start(*arguments, stdout=full)
-        _, told = process.communicate(timeout=100)
-    assert (process.returncode, told) == (1, "Error: [Errno 28] No space left on device\n")
+        _, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (1, "Error: [Errno 28] No space left on device\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize("arguments", [("config", "check"), ("get", "nobody"), ("clear",)])
 def test_words_on_a_full_disk(start, environment, arguments):
-    """Words that can't be written are an error as well, of which nobody is left to be told."""
+    """Messages that can't be written are an error as well."""
     environment.delenv("PYTHONUNBUFFERED", raising=False)
     with open("/dev/full", "w") as full:
         process = start(*arguments, stderr=full)
@@ -267,7 +270,7 @@ def test_words_on_a_full_disk(start, environment, arguments):
     ],
 )
 def test_no_standard_output_at_all(environment, arguments):
-    """A command whose standard output is closed does its work without a word."""
+    """With standard output closed, the command does its work silently."""
     command = [sys.executable, "-m", "tokenkeeper", *arguments]
     done = subprocess.run(
         ["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, timeout=100
@@ -277,17 +280,17 @@ def test_no_standard_output_at_all(environment, arguments):
 
 @pytest.mark.parametrize("arguments", [("list",), ("status",), ("doctor",)])
 def test_letters_that_the_locale_has_not(start, environment, config, arguments):
-    """A name that can't be written in this locale is escaped, and nothing fails for it."""
+    """A name that the locale can't encode is escaped, without a failure."""
     config.write_text(config.read_text().replace("wrong", "日本"), encoding="utf-8")
     environment.setenv("PYTHONIOENCODING", "latin-1")
     process = start(*arguments)
-    printed, told = process.communicate(timeout=100)
-    assert "Traceback" not in told
+    printed, errors = process.communicate(timeout=100)
+    assert "Traceback" not in errors
     assert r"\u65e5\u672c" in printed
 
 
 def test_watch_on_a_dumb_terminal(terminal):
-    """A terminal that can't go back gets lines."""
+    """A terminal without cursor movement gets lines."""
     process, end = terminal("watch", "--seconds", "0.6", "billing", kind="dumb")
     seen = shown(end)
     assert process.wait(timeout=60) == 0
@@ -296,7 +299,7 @@ def test_watch_on_a_dumb_terminal(terminal):
 
 
 def test_colours_in_a_pipe(start, environment):
-    """Who wants colours in a log, as in CI, gets lines all the same, and no moving cursor."""
+    """With forced colors, a log gets lines without cursor movements."""
     environment.setenv("FORCE_COLOR", "1")
     process = start("watch", "--seconds", "0.6", "billing")
     lines, _ = process.communicate(timeout=100)

@@ -1,4 +1,4 @@
-"""Names, keys and paths on a terminal and in a log: what commands one is escaped, everywhere."""
+"""Names, keys and paths with control characters are escaped on terminals and in logs."""
 
 import json
 import logging
@@ -69,7 +69,7 @@ COMMANDS = [
 
 
 def shown(result):
-    """Return what a command wrote, which must be fit for a terminal."""
+    """Return the output of a command, which must be safe for a terminal."""
     for text in (result.stdout, result.stderr):
         assert not RAW.search(text), repr(RAW.search(text))
         assert not re.search("^(Error: )?forged", text, re.MULTILINE)
@@ -77,7 +77,7 @@ def shown(result):
 
 
 def test_escaped():
-    """A character that is not seen is shown by its escape, and a letter as it is."""
+    """An invisible character is shown by its escape, and a letter unchanged."""
     assert escaped("a\x1b[31m\nb") == r"a\x1b[31m\nb"
     assert escaped("\u202e\ue000\udc80") == r"\u202e\ue000\udc80"
     assert escaped("日本 é ß 'quoted' \\") == "日本 é ß 'quoted' \\"
@@ -86,7 +86,7 @@ def test_escaped():
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_names_and_keys(tokenkeeper, config, server, arguments):
-    """No command hands on what a provider's name or a key would do to a terminal."""
+    """No command prints a control character of a provider's name or a key."""
     shy = "a\u200bb\u202ec"  # which a name may have
     for name, key in ((ALL, "scope"), ("fine", ALL), (shy, "total_timeout")):
         config.write_text(
@@ -101,7 +101,7 @@ def test_names_and_keys(tokenkeeper, config, server, arguments):
     "arguments", [each for each in COMMANDS if "--json" not in each], ids=" ".join
 )
 def test_paths(tokenkeeper, config, environment, tmp_path, arguments):
-    """Nor what the name of a file would."""
+    """Nor one of a file's name."""
     strange = tmp_path / ALL
     strange.mkdir()
     file = strange / f"{ALL}.yaml"
@@ -142,7 +142,7 @@ def test_paths(tokenkeeper, config, environment, tmp_path, arguments):
     ids=" ".join,
 )
 def test_arguments(tokenkeeper, arguments):
-    """Nor what an argument would, also where click says what is wrong with it."""
+    """Nor one of an argument, also in click's messages."""
     result = tokenkeeper(*(each.replace("TEXT", ALL) for each in arguments))
     assert result.exit_code == 2
     shown(result)
@@ -150,7 +150,7 @@ def test_arguments(tokenkeeper, arguments):
 
 @pytest.mark.parametrize("text", UNRULY.values(), ids=UNRULY)
 def test_errors_and_logs(write_file, caplog, text):
-    """Messages of errors and lines of the log are lines, whatever keys and errors hold."""
+    """Error messages and log records are single lines, whatever keys and errors contain."""
     path = write_file(f"oauth2:\n  {json.dumps(text)}: 1\n")
     with pytest.raises(InvalidConfigurationError) as raised:
         TokenKeeper.from_config(path)
@@ -181,7 +181,7 @@ def write_file(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such names")
 def test_a_name_that_is_not_text(tokenkeeper, tmp_path):
-    """A path with bytes that are no letters in this locale is shown with them escaped."""
+    """A path with undecodable bytes is shown with these escaped."""
     path = os.fsencode(tmp_path) + b"/\xff.yaml"
     with open(path, "wb") as file:
         file.write(b"oauth2: {a: 1}")

@@ -30,7 +30,7 @@ AZURE_CLIENT = {
 
 @pytest.fixture
 def run(monkeypatch):
-    """Return what runs the command with these variables and no others of the two families."""
+    """Return a function that runs the command with only the given variables of both families."""
     others = ("OAUTH2_SCOPE", "TOKENKEEPER_CONFIG", "TOKENKEEPER_CACHE_DIR", "XDG_RUNTIME_DIR")
     for variable in (*GENERIC_CLIENT, *AZURE_CLIENT, *others):
         monkeypatch.delenv(variable, raising=False)
@@ -48,7 +48,7 @@ def server():
         yield server
 
 
-def described(server, **changes):
+def client(server, **changes):
     """Return the variables that describe the server's client."""
     return {
         "OAUTH2_CLIENT_ID": server.client_id,
@@ -59,8 +59,8 @@ def described(server, **changes):
 
 
 def test_the_token_alone_is_printed(run, server):
-    """Standard output holds the token and nothing else, so it can be used in a script."""
-    result = run("get", "api", **described(server))
+    """Standard output contains only the token, so scripts can use it."""
+    result = run("get", "api", **client(server))
     assert result.exit_code == 0
     assert result.stderr == ""
     (token,) = result.stdout.splitlines()
@@ -69,14 +69,14 @@ def test_the_token_alone_is_printed(run, server):
 
 def test_the_scope_is_asked_for(run, server):
     """The scope of the environment reaches the server."""
-    result = run("get", "api", **described(server, OAUTH2_SCOPE="admin"))
+    result = run("get", "api", **client(server, OAUTH2_SCOPE="admin"))
     assert result.exit_code == 1
     assert "invalid_scope" in result.stderr
 
 
 def test_no_token_is_one_line(run, server):
-    """A refusal is one line without a secret on standard error, and the status 1."""
-    result = run("get", "api", **described(server, OAUTH2_CLIENT_SECRET="hunter2"))
+    """A rejection is one line on standard error, without a secret, and exit code 1."""
+    result = run("get", "api", **client(server, OAUTH2_CLIENT_SECRET="hunter2"))
     assert result.exit_code == 1
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
@@ -85,26 +85,26 @@ def test_no_token_is_one_line(run, server):
 
 
 def test_nothing_is_waited_for_after_the_wait(run, server, monkeypatch):
-    """Once the time is up, the request that hangs and its thread are left to themselves."""
+    """After the timeout, a hanging request does not delay the exit."""
     joined = []
     monkeypatch.setattr(threading.Thread, "join", lambda self, _=None: joined.append(self.name))
     with server.outage("stall"):
         for command in (("get", "api"), ("status", "--fetch")):
-            result = run(*command, "--timeout", "0.1", **described(server))
+            result = run(*command, "--timeout", "0.1", **client(server))
             assert (result.exit_code, joined) == (1, [])
 
 
 def test_the_wait_is_bounded(run, server):
-    """A server that says nothing costs at most the timeout."""
+    """A silent server costs at most the timeout."""
     with server.outage("stall"):
-        result = run("get", "api", "--timeout", "0.1", **described(server))
+        result = run("get", "api", "--timeout", "0.1", **client(server))
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "0.1" in result.stderr or "timeout" in result.stderr
 
 
 def test_missing_variables_are_all_named(run):
-    """What is missing is named at once, and an empty variable is missing."""
+    """All missing variables are named at once; an empty one is missing."""
     result = run("get", "api", OAUTH2_CLIENT_ID="an-id", OAUTH2_CLIENT_SECRET=" ")
     assert result.exit_code == 2
     assert "OAUTH2_CLIENT_SECRET and OAUTH2_TOKEN_URL are not set" in result.stderr
@@ -114,7 +114,7 @@ def test_missing_variables_are_all_named(run):
 
 
 def test_without_a_client_both_families_are_named(run):
-    """An environment that describes nobody is answered by all the variables there are."""
+    """An environment without a client is reported with all required variables."""
     result = run("get", "api", OAUTH2_SCOPE="read")
     assert result.exit_code == 2
     assert all(
@@ -123,7 +123,7 @@ def test_without_a_client_both_families_are_named(run):
 
 
 def test_a_wrong_value_names_its_variable(run):
-    """What can't work is answered by the name of the variable, and never by a secret."""
+    """An invalid value is reported by its variable, never by a secret."""
     result = run("get", "api", **{**GENERIC_CLIENT, "OAUTH2_TOKEN_URL": "http://id.example.com"})
     assert result.exit_code == 2
     assert "OAUTH2_TOKEN_URL" in result.stderr
@@ -135,7 +135,7 @@ def test_a_wrong_value_names_its_variable(run):
 
 
 def test_a_name_that_can_not_be_is_a_usage_error(run):
-    """A name with nothing in it is refused before anything is sent, and blames no variable."""
+    """A blank name is rejected before any request, without blaming a variable."""
     result = run("get", " ", **GENERIC_CLIENT)
     assert result.exit_code == 2
     assert "provider_name" in result.stderr
@@ -156,33 +156,33 @@ def test_a_name_that_can_not_be_is_a_usage_error(run):
     ],
 )
 def test_which_family_is_meant(name, environment, kind):
-    """The family is the one that is described; the name decides where both are."""
+    """The family that is set is used; if both are, the name decides."""
     provider = spec_from_environment(name, environment).make_provider()
     assert type(provider) is kind
     assert provider.provider_name == name
 
 
 def test_a_name_that_does_not_decide(run):
-    """Where both families are described, a name that fits neither is an error that says so."""
+    """If both families are set, a name that fits neither is an error."""
     result = run("get", "api", **GENERIC_CLIENT, **AZURE_CLIENT)
     assert result.exit_code == 2
     assert "Use the name oauth2 or azure" in result.stderr
 
 
 def test_a_name_that_decides_for_what_is_missing():
-    """A family chosen by name has to be complete, however complete the other one is."""
+    """A family that the name selects must be complete, even if the other one is."""
     environment = {**GENERIC_CLIENT, "AZURE_TENANT_ID": "t"}
     with pytest.raises(InvalidConfigurationError, match="AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"):
         spec_from_environment("azure", environment)
 
 
 def test_version(run):
-    """The command knows its version."""
+    """--version prints the version."""
     assert __version__ in run("--version").stdout
 
 
 def test_the_entry_point_runs_the_command(main, monkeypatch, capsys):
-    """The console script hands over to the command line."""
+    """The console script runs the command line."""
     monkeypatch.setattr(sys, "argv", ["tokenkeeper", "--help"])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -191,20 +191,20 @@ def test_the_entry_point_runs_the_command(main, monkeypatch, capsys):
 
 
 def test_without_its_extra_it_says_what_to_install(main, monkeypatch, capsys):
-    """Where click is missing, one line on standard error says what to install."""
+    """Without click, one line on standard error names the extra to install."""
     monkeypatch.setitem(sys.modules, "click", None)
     monkeypatch.delitem(sys.modules, "tokenkeeper.cli.group")
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert 'pip install "tokenkeeper-oauth2[cli]"' in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert 'pip install "tokenkeeper-oauth2[cli]"' in output.err
 
 
 def test_other_modules_that_are_missing_are_not_hidden(main, monkeypatch):
-    """A broken installation is not taken for a missing extra."""
+    """Other missing modules are not reported as a missing extra."""
     monkeypatch.setitem(sys.modules, "tokenkeeper.cli.group", None)
     with pytest.raises(ModuleNotFoundError, match=r"tokenkeeper\.cli\.group"):
         main()

@@ -1,4 +1,4 @@
-"""A signal ends the command wherever its main thread waits, also just before it begins to."""
+"""A signal ends the command wherever its main thread waits, also just before the wait begins."""
 
 import os
 import random
@@ -10,7 +10,10 @@ from contextlib import suppress
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals"),
+]
 
 RUNS = int(os.environ.get("TOKENKEEPER_INTERRUPTED_RUNS", "3"))
 """How often each command is interrupted. For a long look: 500, which takes an hour."""
@@ -43,7 +46,7 @@ __main__.main()
 
 @pytest.fixture
 def ended():
-    """Return what runs a program that waits: its exit code, and how long it took to end."""
+    """Return a function that runs a waiting program: its exit code, and how long it took."""
     children = []
 
     def ended(wait, name="SIGINT"):
@@ -87,7 +90,7 @@ def ended():
     ],
 )
 def test_no_wait_is_deaf(ended, wait):
-    """Whatever the main thread waits for, a signal that does not interrupt it ends the command."""
+    """A signal that does not interrupt the main thread's wait ends the command anyway."""
     code, took = ended(wait)
     assert code == 130
     assert took < 0.2 + 5  # at once, on a machine that is busy
@@ -110,7 +113,7 @@ def test_other_signals(ended, name, code):
     ids=lambda arguments: arguments[0],
 )
 def test_interrupted_at_any_moment(start, server, arguments):
-    """At a server that hangs, Ctrl-C ends each command in time, whenever it comes."""
+    """While a server hangs, Ctrl-C ends each command in time, whenever it arrives."""
     chance = random.Random(arguments[0])
     late = []
     for run in range(RUNS):
@@ -123,13 +126,13 @@ def test_interrupted_at_any_moment(start, server, arguments):
             process.send_signal(signal.SIGINT)
             began = time.monotonic()
             try:
-                told = process.communicate(timeout=20)
+                output = process.communicate(timeout=20)
             except subprocess.TimeoutExpired:
                 late.append((run, "never"))
                 process.kill()
                 continue
             took = time.monotonic() - began
-        assert process.returncode == 130, told
+        assert process.returncode == 130, output
         if took > AT_ONCE_SECONDS + 1.5 * (RUNS < 100):  # beside other tests, on a busy machine
             late.append((run, round(took, 2)))
     assert late == []

@@ -1,4 +1,4 @@
-"""Options that commands share: the file and the cache, before the command or after it."""
+"""Options that commands share: the file and the cache, before or after the command."""
 
 import json
 
@@ -25,38 +25,38 @@ def other(tmp_path, server):
     ids=lambda command: command[0],
 )
 def test_a_file_named_after_the_command(tokenkeeper, other, command):
-    """The file may be named after the command, and then counts before one named elsewhere."""
+    """A file after the command overrides all others."""
     result = tokenkeeper(*command, "--config", other, "--json")
     assert result.exit_code == 0, result.output
     assert "billing" not in result.output
 
 
 def test_the_last_one_counts(tokenkeeper, other, config):
-    """Of a file before the command and one after it the latter counts."""
+    """Of two files, the one after the command is used."""
     assert tokenkeeper("--config", str(config), "list", "--config", other).stdout == (
         "other  generic\n"
     )
 
 
 def test_a_cache_named_after_the_command(tokenkeeper, cache, tmp_path):
-    """So it is with the place where tokens are kept, and the file named before still counts."""
+    """A cache after the command is used too, together with a file before it."""
     elsewhere = str(tmp_path / "elsewhere")
     assert tokenkeeper("get", "billing", "--cache", elsewhere).exit_code == 0
     assert not list(cache.iterdir())
-    told = tokenkeeper("--cache", elsewhere, "status", "--json", "billing").stdout
-    assert json.loads(told)[0]["state"] == "fresh"
-    assert tokenkeeper("clear", "--cache", elsewhere).stderr == "1 token forgotten.\n"
+    output = tokenkeeper("--cache", elsewhere, "status", "--json", "billing").stdout
+    assert json.loads(output)[0]["state"] == "fresh"
+    assert tokenkeeper("clear", "--cache", elsewhere).stderr == "1 token deleted.\n"
 
 
 def test_the_file_to_check(tokenkeeper, environment, other, config):
-    """Without FILE, `config check` looks at the file that counts, and wants one."""
+    """Without FILE, `config check` checks the current file, and needs one."""
     assert "other" in tokenkeeper("config", "check", "--config", other).stderr
     assert "other" in tokenkeeper("--config", other, "config", "check").stderr
     assert "billing" in tokenkeeper("config", "check").stderr
     environment.delenv("TOKENKEEPER_CONFIG")
     result = tokenkeeper("config", "check")
     assert result.exit_code == 2
-    assert "which file?" in result.stderr
+    assert "no file to check" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_the_file_to_check(tokenkeeper, environment, other, config):
     ],
 )
 def test_names_are_completed_from_the_file_that_was_typed(environment, other, config, typed):
-    """A shell completes the names of the file on the command line, wherever it stands."""
+    """Names are completed from the file on the command line, wherever the option is."""
     complete = ShellComplete(cli, {}, "tokenkeeper", "_TOKENKEEPER_COMPLETE")
     words = [word.replace("FILE", other).replace("BOTH", str(config)) for word in typed]
     assert [each.value for each in complete.get_completions(words, "o")] == ["other"]
@@ -89,7 +89,7 @@ def test_names_are_completed_from_the_file_that_was_typed(environment, other, co
 )
 @pytest.mark.parametrize("seconds", ["nan", "-1", "soon"])
 def test_seconds_that_are_none(tokenkeeper, command, seconds):
-    """What is no length of time is refused before anything is done."""
+    """An invalid number of seconds is rejected before anything is done."""
     result = tokenkeeper(*command, seconds)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Invalid value for" in result.stderr

@@ -1,4 +1,4 @@
-"""What somebody else put into the directory of the kept tokens is never printed, nor waited for."""
+"""Files that another user planted in the token directory are never printed, and cause no wait."""
 
 import os
 import re
@@ -12,7 +12,7 @@ import pytest
 from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, OAuth2Token
-from tokenkeeper.cli.store import Failure, Kept, Shelf
+from tokenkeeper.cli.store import Failure, StoredToken, TokenDirectory
 from tokenkeeper.clock import SYSTEM_CLOCK, instant
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are no owners")
@@ -20,19 +20,19 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are no owners"
 IDENTITY = "a client"
 
 
-def kept(text="planted"):
-    """Return a token that would be handed out."""
+def valid_token(text="planted"):
+    """Return a token that would be used."""
     expires_at = datetime.fromtimestamp(SYSTEM_CLOCK.time(), UTC) + timedelta(hours=1)
-    return Kept(OAuth2Token(text, "Bearer", expires_at), instant(SYSTEM_CLOCK))
+    return StoredToken(OAuth2Token(text, "Bearer", expires_at), instant(SYSTEM_CLOCK))
 
 
 @pytest.fixture
-def shelf(tmp_path):
-    """Return a directory with a token and the note of a failure in it."""
-    shelf = Shelf(tmp_path / "kept")
-    shelf.write(IDENTITY, kept("ours"))
-    shelf.note(IDENTITY, Failure("down", datetime.now(UTC)))
-    return shelf
+def store(tmp_path):
+    """Return a token directory with a token and a stored failure."""
+    store = TokenDirectory(tmp_path / "store")
+    store.write(IDENTITY, valid_token("ours"))
+    store.note(IDENTITY, Failure("down", datetime.now(UTC)))
+    return store
 
 
 def link(place):
@@ -94,12 +94,12 @@ PLANTED = {
 
 @pytest.mark.parametrize("ending", ["json", "failure"])
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
-def test_planted_files(shelf, plant, ending):
-    """A file that is not a regular one of ours alone counts for nothing, and is not waited for."""
-    place = shelf.file(IDENTITY).with_suffix(f".{ending}")
-    assert (shelf.read(IDENTITY), shelf.failure(IDENTITY)) != (None, None)
+def test_planted_files(store, plant, ending):
+    """A file that is not a regular one of our own is ignored, without a wait."""
+    place = store.file(IDENTITY).with_suffix(f".{ending}")
+    assert (store.read(IDENTITY), store.failure(IDENTITY)) != (None, None)
     plant(place)
-    read = shelf.read if ending == "json" else shelf.failure
+    read = store.read if ending == "json" else store.failure
     outcome = []
     reading = threading.Thread(target=lambda: outcome.append(read(IDENTITY)), daemon=True)
     reading.start()
@@ -109,24 +109,24 @@ def test_planted_files(shelf, plant, ending):
 
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
 def test_planted_keys(tmp_path, plant):
-    """A key of the names that is not ours alone is replaced."""
-    first = Shelf(tmp_path / "kept")
-    first.write(IDENTITY, kept())
+    """A name key that is not exclusively ours is replaced."""
+    first = TokenDirectory(tmp_path / "store")
+    first.write(IDENTITY, valid_token())
     if plant is directory:
         pytest.skip("a directory can't be replaced by a file")
     plant(first.directory / "key")
-    second = Shelf(tmp_path / "kept")
+    second = TokenDirectory(tmp_path / "store")
     assert second.file(IDENTITY) != first.file(IDENTITY)
     assert (second.directory / "key").stat().st_size == 32
-    assert Shelf(tmp_path / "kept").file(IDENTITY) == second.file(IDENTITY)
+    assert TokenDirectory(tmp_path / "store").file(IDENTITY) == second.file(IDENTITY)
 
 
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
-def test_planted_locks(shelf, plant):
-    """A lock that is not ours alone is an error, and is not waited for."""
-    with shelf.lock(IDENTITY):
+def test_planted_locks(store, plant):
+    """A lock that is not exclusively ours is an error, without a wait."""
+    with store.lock(IDENTITY):
         pass
-    place = shelf.file(IDENTITY).with_suffix(".lock")
+    place = store.file(IDENTITY).with_suffix(".lock")
     place.touch(0o600)
     if plant is too_long:
         pytest.skip("what a lock holds is nothing to us")
@@ -135,7 +135,7 @@ def test_planted_locks(shelf, plant):
 
     def lock():
         try:
-            with shelf.lock(IDENTITY):
+            with store.lock(IDENTITY):
                 pass
         except InvalidConfigurationError as error:
             errors.append(str(error))
@@ -144,35 +144,35 @@ def test_planted_locks(shelf, plant):
     locking.start()
     locking.join(20)
     assert len(errors) == 1
-    assert "can't keep tokens" in errors[0]
+    assert "can't store tokens" in errors[0]
 
 
-def test_a_planted_file_is_replaced(shelf):
-    """The next token takes the place of what was planted, wherever that led."""
-    place = shelf.file(IDENTITY)
+def test_a_planted_file_is_replaced(store):
+    """The next token replaces a planted file, wherever that led."""
+    place = store.file(IDENTITY)
     link(place)
-    shelf.write(IDENTITY, kept("new"))
+    store.write(IDENTITY, valid_token("new"))
     assert not place.is_symlink()
-    assert shelf.read(IDENTITY).token.access_token == "new"
-    assert "ours" in (shelf.directory.parent / "elsewhere").read_text()
+    assert store.read(IDENTITY).token.access_token == "new"
+    assert "ours" in (store.directory.parent / "elsewhere").read_text()
 
 
 def test_names_without_a_key(tmp_path):
-    """Two directories have two names for one client, so a name can't be guessed."""
-    names = {Shelf(tmp_path / each).file(IDENTITY).name for each in ("one", "two")}
+    """Two directories use different names for one client, so names can't be guessed."""
+    names = {TokenDirectory(tmp_path / each).file(IDENTITY).name for each in ("one", "two")}
     assert len(names) == 2
 
 
 def test_processes_agree_on_a_key(tmp_path):
-    """Shelves that are made at the same moment know a client by one name."""
-    (tmp_path / "kept").mkdir(mode=0o700)
+    """Directories that are opened at the same moment use the same key."""
+    (tmp_path / "store").mkdir(mode=0o700)
     barrier = threading.Barrier(8)
     names = []
 
     def name():
-        shelf = Shelf(tmp_path / "kept")
+        store = TokenDirectory(tmp_path / "store")
         barrier.wait(20)
-        names.append(shelf.file(IDENTITY).name)
+        names.append(store.file(IDENTITY).name)
 
     threads = [threading.Thread(target=name) for _ in range(8)]
     for each in threads:
@@ -185,39 +185,39 @@ def test_processes_agree_on_a_key(tmp_path):
 
 @pytest.mark.parametrize("mode", [0o777, 0o757])
 def test_a_place_that_others_may_write(tmp_path, mode):
-    """A directory that others could replace is refused, with the command that helps."""
+    """A directory that others can replace is rejected with the command that fixes it."""
     above = tmp_path / "above"
     above.mkdir()
-    Shelf(above / "kept").write(IDENTITY, kept())
+    TokenDirectory(above / "store").write(IDENTITY, valid_token())
     above.chmod(mode)
     with pytest.raises(InvalidConfigurationError, match=rf"chmod o-w {above}$") as refused:
-        Shelf(above / "kept")
+        TokenDirectory(above / "store")
     assert refused.value.field == "cache"
 
 
 def test_a_place_that_is_opened_later(tmp_path):
-    """Each operation looks at the way again: nothing is read once others may write there."""
+    """Each operation checks the path again, and reads nothing once others can write there."""
     above = tmp_path / "above"
     above.mkdir()
-    shelf = Shelf(above / "kept")
-    shelf.write(IDENTITY, kept())
+    store = TokenDirectory(above / "store")
+    store.write(IDENTITY, valid_token())
     above.chmod(0o777)
-    assert shelf.read(IDENTITY) is None
+    assert store.read(IDENTITY) is None
     with pytest.raises(InvalidConfigurationError, match="chmod o-w"):
-        shelf.write(IDENTITY, kept())
+        store.write(IDENTITY, valid_token())
 
 
 def test_a_directory_of_our_own_in_tmp():
-    """In a sticky directory one of our own can be used."""
+    """Our own directory in a sticky one can be used."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        shelf = Shelf(Path(name) / "kept")
-        shelf.write(IDENTITY, kept())
-        assert shelf.read(IDENTITY) is not None
+        store = TokenDirectory(Path(name) / "store")
+        store.write(IDENTITY, valid_token())
+        assert store.read(IDENTITY) is not None
 
 
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
 def test_the_command(tokenkeeper, cache, server, plant):
-    """`get` prints a token of the server's in place of what was planted, in any case."""
+    """`get` prints a token of the server instead of a planted one."""
     first = tokenkeeper("get", "billing").stdout
     (place,) = cache.glob("*.json")
     place.write_text(place.read_text().replace(first.strip(), "planted"))
@@ -229,24 +229,25 @@ def test_the_command(tokenkeeper, cache, server, plant):
         assert result.stdout not in ("", first)
 
 
+@pytest.mark.slow
 def test_a_planted_directory(start, environment, tmp_path, server):
-    """A token in a directory whose parent others may write is never printed."""
+    """A token in a directory whose parent others can write is never printed."""
     above = tmp_path / "above"
     above.mkdir()
-    environment.setenv("TOKENKEEPER_CACHE_DIR", str(above / "kept"))
+    environment.setenv("TOKENKEEPER_CACHE_DIR", str(above / "store"))
     process = start("get", "billing")
     first, _ = process.communicate(timeout=100)
-    for place in (above / "kept").glob("*.json"):
+    for place in (above / "store").glob("*.json"):
         place.write_text(place.read_text().replace(first.strip(), "planted"))
     above.chmod(0o777)
     process = start("get", "billing")
-    printed, told = process.communicate(timeout=100)
+    printed, errors = process.communicate(timeout=100)
     assert (process.returncode, printed) == (2, "")
-    assert f"chmod o-w {above}" in told
+    assert f"chmod o-w {above}" in errors
 
 
 def test_no_token_on_a_command_line():
-    """Nothing that we print or publish puts a token on a command line, which every user can see."""
+    """No example or message puts a token on a command line, which every user can see."""
     root = Path(__file__).parents[2]
     texts = {
         place: place.read_text(encoding="utf-8")
@@ -260,8 +261,9 @@ def test_no_token_on_a_command_line():
     assert {place.name for place in piped} >= {"command-line.md", "tutorial.md", "get.py"}
 
 
+@pytest.mark.slow
 def test_curl_reads_the_header_from_standard_input(start, server, tmp_path):
-    """What the documentation pipes into curl keeps the token out of the list of processes."""
+    """The documented pipe into curl keeps the token out of the process list."""
     try:
         subprocess.run(["curl", "--version"], check=True, capture_output=True)
     except (FileNotFoundError, subprocess.CalledProcessError):
@@ -278,7 +280,7 @@ def test_curl_reads_the_header_from_standard_input(start, server, tmp_path):
 
 
 def test_the_name_has_no_secret(tmp_path):
-    """Registrations that differ in secrets alone, wherever those are, are one client."""
+    """Providers that differ only in secrets have the same identity."""
     from tokenkeeper import TokenKeeper
 
     def identity(**changes):

@@ -1,4 +1,4 @@
-"""``tokenkeeper status``: the kept tokens on any screen, and why there are none."""
+"""``tokenkeeper status``: stored tokens on any screen, and the reasons of failures."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import pytest
 
 
 def test_nothing_is_asked(tokenkeeper, server):
-    """Without --fetch no server is asked, and what is not there is no failure."""
+    """Without --fetch no request is sent, and a missing token is not a failure."""
     result = tokenkeeper("status")
     assert result.exit_code == 0
     assert result.stdout.count("not held") == 2
@@ -15,12 +15,12 @@ def test_nothing_is_asked(tokenkeeper, server):
 
 
 def test_a_name_twice(tokenkeeper):
-    """Who is named twice is shown once."""
+    """A name that is given twice is shown once."""
     assert tokenkeeper("status", "billing", "billing").stdout.count("billing") == 1
 
 
 def test_due(tokenkeeper, age):
-    """A token inside its buffer shows as one that is to be renewed, and a dead one as none."""
+    """A token inside its buffer is shown as renewing, an expired one as not held."""
     tokenkeeper("get", "billing")
     age(3400)
     (billing,) = json.loads(tokenkeeper("status", "--json", "billing").stdout)
@@ -30,7 +30,7 @@ def test_due(tokenkeeper, age):
 
 
 def test_kept(tokenkeeper):
-    """A kept token shows with what is left of it."""
+    """A stored token is shown with its remaining time."""
     token = tokenkeeper("get", "billing").stdout.strip()
     result = tokenkeeper("status")
     line = next(line for line in result.stdout.splitlines() if line.startswith("billing"))
@@ -41,7 +41,7 @@ def test_kept(tokenkeeper):
 
 
 def test_fetch(tokenkeeper):
-    """With --fetch the tokens are asked for; one that can't be had shows why, and fails."""
+    """With --fetch, missing tokens are requested, and a failure shows its reason."""
     result = tokenkeeper("status", "--fetch")
     assert result.exit_code == 1
     assert "fresh" in result.stdout
@@ -50,7 +50,7 @@ def test_fetch(tokenkeeper):
 
 
 def test_json(tokenkeeper):
-    """The same for programs."""
+    """The rows are printed as JSON."""
     billing, wrong = json.loads(tokenkeeper("status", "--fetch", "--json").stdout)
     assert (billing["provider_name"], billing["state"]) == ("billing", "fresh")
     assert 3590 < billing["remaining_seconds"] <= billing["lifetime_seconds"] <= 3601
@@ -59,31 +59,31 @@ def test_json(tokenkeeper):
 
 
 def test_a_failure_of_another_run(tokenkeeper, server, age):
-    """Why there was no token is told until there is one, or until it is cleared."""
+    """A failure is shown until a request succeeds, or until it is cleared."""
 
-    def told():
+    def failures():
         billing, wrong = json.loads(tokenkeeper("status", "--json").stdout)
         return billing["last_error"], wrong["last_error"]
 
     tokenkeeper("get", "wrong")
-    assert told()[0] is None
-    assert "invalid_client" in told()[1]
+    assert failures()[0] is None
+    assert "invalid_client" in failures()[1]
     assert "last failure, " in tokenkeeper("status").stdout
     tokenkeeper("get", "billing")
     age(3400)
     with server.outage("503"):
         assert tokenkeeper("get", "billing").exit_code == 0
-        assert "HTTP 503" in told()[0]
+        assert "HTTP 503" in failures()[0]
         fetched = json.loads(tokenkeeper("status", "--fetch", "--json").stdout)
-        assert (fetched[0]["state"], fetched[0]["last_error"]) == ("renewing", told()[0])
+        assert (fetched[0]["state"], fetched[0]["last_error"]) == ("renewing", failures()[0])
     assert tokenkeeper("get", "billing").exit_code == 0
-    assert told()[0] is None
+    assert failures()[0] is None
     tokenkeeper("clear", "wrong")
-    assert told() == (None, None)
+    assert failures() == (None, None)
 
 
 def test_fetch_from_a_server_that_hangs(tokenkeeper, environment, server):
-    """Who has no answer in time shows that as the failure, even if nothing is kept."""
+    """A timeout is shown as the failure, even without stored tokens."""
     environment.delenv("TOKENKEEPER_CACHE_DIR")
     with server.outage("stall"):
         result = tokenkeeper("status", "--fetch", "--json", "--timeout", "0.2", "billing")
@@ -94,7 +94,7 @@ def test_fetch_from_a_server_that_hangs(tokenkeeper, environment, server):
 
 @pytest.mark.parametrize("width", [40, 80])
 def test_width(tokenkeeper, environment, config, width):
-    """The table fits the screen, and what is on it is whole, whatever the names."""
+    """The table fits the screen and truncates nothing, whatever the names are."""
     name = "a-name-of-somebody-who-is-not-sparing-with-the-letters"
     config.write_text(config.read_text().replace("billing", name))
     environment.setenv("COLUMNS", str(width))
@@ -108,7 +108,7 @@ def test_width(tokenkeeper, environment, config, width):
 
 
 def test_a_pipe(tokenkeeper, environment, config):
-    """Where nobody looks, each provider is one line, and so is each failure."""
+    """In a pipe, each provider is one line, and so is each failure."""
     config.write_text(config.read_text().replace("billing", "billing" * 12))
     environment.delenv("COLUMNS", raising=False)
     lines = tokenkeeper("status", "--fetch").stdout.splitlines()
@@ -118,7 +118,7 @@ def test_a_pipe(tokenkeeper, environment, config):
 
 @pytest.mark.parametrize("name", ["[/]", "[bold]x[/bold]", ":smile:"])
 def test_a_name_with_signs(tokenkeeper, config, name):
-    """A name is shown as it is, whatever its signs mean to others."""
+    """Markup in a name is shown unchanged."""
     config.write_text(config.read_text().replace("name: billing", f"name: '{name}'"))
     result = tokenkeeper("status", name)
     assert result.exit_code == 0

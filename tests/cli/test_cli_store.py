@@ -1,4 +1,4 @@
-"""Tokens that are kept between two runs: for whom, for how long, and how safely."""
+"""Tokens that are stored between runs: for which client, how long, and how safely."""
 
 import errno
 import json
@@ -16,8 +16,8 @@ from tokenkeeper import (
     OAuth2Token,
     TokenAcquisitionError,
 )
-from tokenkeeper.cli.store import Kept, Shelf
-from tokenkeeper.cli.stored_provider import KeptProvider
+from tokenkeeper.cli.store import StoredToken, TokenDirectory
+from tokenkeeper.cli.stored_provider import StoredTokenProvider
 from tokenkeeper.clock import instant
 from tokenkeeper.testing import MockProvider, SteppedClock
 
@@ -33,16 +33,16 @@ def source(clock):
 
 
 @pytest.fixture
-def shelf(tmp_path):
-    return Shelf(tmp_path / "kept")
+def store(tmp_path):
+    return TokenDirectory(tmp_path / "store")
 
 
 @pytest.fixture
-def run(shelf, source, clock):
-    """Return a provider as each run of the command makes one."""
+def run(store, source, clock):
+    """Return a function that makes the provider as each run of the command does."""
 
     def run(identity="an identity", **options):
-        return KeptProvider(source, shelf, lambda: identity, clock=clock, **options)
+        return StoredTokenProvider(source, store, lambda: identity, clock=clock, **options)
 
     return run
 
@@ -60,7 +60,7 @@ class TestReuse:
         assert source.calls == 2
 
     def test_in_the_buffer_while_the_server_is_down(self, run, source, clock):
-        """A renewal that fails is nobody's error while the kept token works."""
+        """A failed renewal is not an error while the stored token is valid."""
         first = run().acquire_token()
         clock.step(3400)
         source.script.append(TokenAcquisitionError("down", status_code=503))
@@ -71,14 +71,14 @@ class TestReuse:
             run().acquire_token()
 
     def test_forced(self, run, source):
-        """Force asks the server, and what it grants is kept."""
+        """Force asks the server, and the new token is stored."""
         first = run().acquire_token()
         second = run(force=True).acquire_token()
         assert second != first
         assert run().acquire_token() == second
 
     def test_refresh(self, run, source):
-        """A renewal takes what another process put there, and asks if it is the same."""
+        """A renewal uses a token that another process stored, and requests one otherwise."""
         one, other = run(), run()
         token = one.acquire_token()
         renewed = one.refresh_token(token)
@@ -94,71 +94,72 @@ class TestReuse:
         assert source.calls == 2
 
     def test_another_boot(self, run, source):
-        """A clock that began anew costs a request."""
+        """A restarted clock costs a request."""
         token = run().acquire_token()
         rebooted = SteppedClock(wall=token.expires_at.timestamp() - 3590, monotonic=5.0)
         assert (
-            KeptProvider(source, run()._shelf, lambda: "an identity", clock=rebooted).peek() is None
+            StoredTokenProvider(source, run()._store, lambda: "an identity", clock=rebooted).peek()
+            is None
         )
 
-    def test_while_another_process_asks(self, run, shelf):
-        """A fresh token is had at once, however long another process holds the lock."""
+    def test_while_another_process_asks(self, run, store):
+        """A fresh token is returned at once while another process holds the lock."""
         first = run().acquire_token()
-        with ThreadPoolExecutor(1) as pool, shelf.lock("an identity"):
+        with ThreadPoolExecutor(1) as pool, store.lock("an identity"):
             assert pool.submit(run().acquire_token).result(timeout=30) == first
 
     def test_it_ends_while_the_server_is_asked(self, run, source, clock):
-        """A token that could be used before a long request, and not after it, is not handed out."""
+        """A token that expires during a long request is not returned."""
         run().acquire_token()
         clock.step(3580)
         source.acquire_token = lambda: clock.step(30) or _raise(TokenAcquisitionError("down"))
         with pytest.raises(TokenAcquisitionError, match="down"):
             run().acquire_token()
 
-    def test_a_registration_that_changes_meanwhile(self, source, shelf, clock):
-        """What a rotated secret was granted is kept for that one, not for the one before."""
+    def test_a_registration_that_changes_meanwhile(self, source, store, clock):
+        """A token is stored for the identity that it was granted to, even after a reload."""
         secrets = ["old"]
-        provider = KeptProvider(source, shelf, lambda: secrets[-1], clock=clock)
+        provider = StoredTokenProvider(source, store, lambda: secrets[-1], clock=clock)
         acquire = source.acquire_token
         source.acquire_token = lambda: secrets.append("new") or acquire()
         token = provider.acquire_token()
-        assert shelf.read("old") is None
-        assert shelf.read("new").token == token
+        assert store.read("old") is None
+        assert store.read("new").token == token
 
     def test_identities_do_not_share(self, run, source):
-        """A token is only for who would make the same request."""
+        """A token is only used for the same request of the same client."""
         run().acquire_token()
         assert run("another identity").peek() is None
 
     def test_without_a_shelf(self, source, clock):
-        """Without a directory each run asks."""
+        """Without a directory each run requests a token."""
         for _ in range(2):
-            KeptProvider(source, None, lambda: "an identity", clock=clock).acquire_token()
+            StoredTokenProvider(source, None, lambda: "an identity", clock=clock).acquire_token()
         assert source.calls == 2
 
 
 class TestFiles:
-    """Files of kept tokens."""
+    """Files of stored tokens."""
 
-    def test_only_the_owner_can_read_them(self, run, shelf):
-        """Directory and files are the owner's alone."""
+    def test_only_the_owner_can_read_them(self, run, store):
+        """Only the owner can read the directory and its files."""
         run().acquire_token()
-        assert shelf.directory.stat().st_mode & 0o777 == 0o700
-        files = list(shelf.directory.iterdir())
+        assert store.directory.stat().st_mode & 0o777 == 0o700
+        files = list(store.directory.iterdir())
         assert len(files) == 3  # and the lock, and the key of the names
         assert all(file.stat().st_mode & 0o077 == 0 for file in files)
 
-    def test_no_refresh_token_and_no_secret(self, shelf, clock):
-        """A refresh token does not outlive the run, and names of files tell nothing."""
-        ends = datetime.fromtimestamp(clock.time(), UTC) + timedelta(hours=1)
-        token = OAuth2Token("abc", "Bearer", ends, "read", refresh_token="precious")
-        shelf.write("an identity with hunter2", Kept(token, instant(clock)))
-        (file,) = shelf.directory.glob("*.json")
+    def test_no_refresh_token_and_no_secret(self, store, clock):
+        """Files contain no refresh token, and their names reveal nothing."""
+        expiry = datetime.fromtimestamp(clock.time(), UTC) + timedelta(hours=1)
+        token = OAuth2Token("abc", "Bearer", expiry, "read", refresh_token="precious")
+        store.write("an identity with hunter2", StoredToken(token, instant(clock)))
+        (file,) = store.directory.glob("*.json")
         assert "precious" not in file.read_text()
         assert "hunter2" not in file.name + file.read_text()
-        kept = shelf.read("an identity with hunter2")
-        assert kept.token.access_token == "abc"
-        assert "abc" not in repr(kept)
+        stored = store.read("an identity with hunter2")
+        assert stored.token.access_token == "abc"
+        assert "abc" not in repr(stored)
 
     @pytest.mark.parametrize(
         "content",
@@ -175,10 +176,10 @@ class TestFiles:
             b"[" * 200_000,
         ],
     )
-    def test_garbage(self, run, source, shelf, content):
-        """A file that is no kept token counts for nothing and is written anew."""
+    def test_garbage(self, run, source, store, content):
+        """An invalid file is ignored and replaced."""
         run().acquire_token()
-        shelf.file("an identity").write_bytes(content)
+        store.file("an identity").write_bytes(content)
         token = run().acquire_token()
         assert source.calls == 2
         assert run().acquire_token() == token
@@ -195,107 +196,111 @@ class TestFiles:
             ("extra", 1),
         ],
     )
-    def test_odd_values(self, run, source, shelf, key, value):
-        """So does one with a value that can't be."""
+    def test_odd_values(self, run, source, store, key, value):
+        """A file with an invalid value is ignored as well."""
         run().acquire_token()
-        file = shelf.file("an identity")
+        file = store.file("an identity")
         file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
         run().acquire_token()
         assert source.calls == 2
 
     @pytest.mark.parametrize("mode", [0o755, 0o750, 0o701, 0o770])
     def test_a_directory_that_others_may_use(self, tmp_path, mode):
-        """Others may neither look into the directory nor write there, or it is refused."""
+        """A directory that others can read or write is rejected."""
         directory = tmp_path / "open"
         directory.mkdir()
         directory.chmod(mode)
         with pytest.raises(InvalidConfigurationError, match="chmod 700") as caught:
-            Shelf(directory)
+            TokenDirectory(directory)
         assert caught.value.field == "cache"
 
     def test_a_directory_that_is_everybodys(self, tmp_path):
-        """Nobody is told to take /tmp from the others."""
+        """The advice for /tmp is a new directory, not a change of its mode."""
         tmp_path.chmod(0o1777)
         with pytest.raises(InvalidConfigurationError, match="mkdir -m 700") as caught:
-            Shelf(tmp_path)
+            TokenDirectory(tmp_path)
         assert "chmod" not in str(caught.value)
 
     def test_no_directory(self, tmp_path):
-        """A link, a file or a place that is not there is refused in words."""
+        """A link, a file or a missing parent is rejected with a clear message."""
         (tmp_path / "real").mkdir(mode=0o700)
         (tmp_path / "link").symlink_to(tmp_path / "real")
         (tmp_path / "file").write_text("")
-        for name in ("link", "file", "gone/kept"):
-            with pytest.raises(InvalidConfigurationError, match="can't keep tokens"):
-                Shelf(tmp_path / name)
+        for name in ("link", "file", "gone/store"):
+            with pytest.raises(InvalidConfigurationError, match="can't store tokens"):
+                TokenDirectory(tmp_path / name)
 
-    def test_a_full_disk(self, run, shelf, monkeypatch):
-        """A token that can't be kept is handed out all the same, with a warning."""
+    def test_a_full_disk(self, run, store, monkeypatch):
+        """A token that can't be stored is returned with a warning."""
 
         def write(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(Shelf, "write", write)
-        with pytest.warns(ConfigurationWarning, match="not kept for the next run: No space"):
+        monkeypatch.setattr(TokenDirectory, "write", write)
+        with pytest.warns(
+            ConfigurationWarning, match="could not be stored for the next run: No space"
+        ):
             assert run().acquire_token().access_token == "api-token-1"
 
-    def test_no_lock(self, run, source, shelf):
-        """Where there can be no lock nothing is asked, and the error names the directory."""
-        shelf.file("an identity").with_suffix(".lock").mkdir()
-        with pytest.raises(InvalidConfigurationError, match="can't keep tokens: Is a directory"):
+    def test_no_lock(self, run, source, store):
+        """Without a lock no request is made, and the error names the directory."""
+        store.file("an identity").with_suffix(".lock").mkdir()
+        with pytest.raises(InvalidConfigurationError, match="can't store tokens: Is a directory"):
             run().acquire_token()
         assert source.calls == 0
 
-    def test_a_failure(self, run, source, shelf):
-        """Why there was no token is kept for the owner alone, until there is one."""
+    def test_a_failure(self, run, source, store):
+        """The reason of a failure is stored, for the owner only, until a request succeeds."""
         source.script.append(TokenAcquisitionError("down", status_code=503))
         with pytest.raises(TokenAcquisitionError):
             run().acquire_token()
         assert run().last_failure().error == "down"
         assert run("another identity").last_failure() is None
-        assert all(file.stat().st_mode & 0o077 == 0 for file in shelf.directory.iterdir())
+        assert all(file.stat().st_mode & 0o077 == 0 for file in store.directory.iterdir())
         run().acquire_token()
         assert run().last_failure() is None
 
     @pytest.mark.parametrize(
         "content", [b"", b"[]", b"null", b"{}", b"\xff", b'{"error": "e", "failed_at": 7}']
     )
-    def test_a_failure_that_can_not_be_read(self, run, shelf, content):
-        """A note that is damaged counts for nothing."""
-        shelf.file("an identity").with_suffix(".failure").write_bytes(content)
+    def test_a_failure_that_can_not_be_read(self, run, store, content):
+        """A damaged failure file is ignored."""
+        store.file("an identity").with_suffix(".failure").write_bytes(content)
         assert run().last_failure() is None
 
-    def test_a_failure_on_a_full_disk(self, run, source, shelf, monkeypatch):
-        """Where it can't be noted, the failure itself is what the caller sees."""
-        monkeypatch.setattr(Shelf, "note", lambda *_: _raise(OSError(errno.ENOSPC, "full")))
+    def test_a_failure_on_a_full_disk(self, run, source, store, monkeypatch):
+        """If a failure can't be stored, it is raised as usual."""
+        monkeypatch.setattr(
+            TokenDirectory, "note", lambda *_: _raise(OSError(errno.ENOSPC, "full"))
+        )
         source.script.append(TokenAcquisitionError("down", status_code=503))
         with pytest.raises(TokenAcquisitionError, match="down"):
             run().acquire_token()
 
-    def test_halves_are_cleared(self, run, shelf):
-        """Clearing all removes what a killed process left behind, which is not counted."""
+    def test_halves_are_cleared(self, run, store):
+        """Clearing everything also removes unfinished files, which are not counted."""
         run().acquire_token()
-        half = shelf.directory / "abc.new"
+        half = store.directory / "abc.new"
         half.write_text("half a token")
-        assert shelf.forget("an identity") == 1
+        assert store.forget("an identity") == 1
         assert half.exists()
-        assert shelf.forget() == 0
+        assert store.forget() == 0
         assert not half.exists()
 
-    def test_what_can_not_be_cleared(self, shelf):
-        """What the directory does not let go of is an error in words."""
-        shelf.file("an identity").mkdir()
-        with pytest.raises(InvalidConfigurationError, match="can't keep tokens"):
-            shelf.forget()
+    def test_what_can_not_be_cleared(self, store):
+        """A file that can't be removed is a clear error."""
+        store.file("an identity").mkdir()
+        with pytest.raises(InvalidConfigurationError, match="can't store tokens"):
+            store.forget()
 
-    def test_a_write_that_fails_leaves_nothing(self, shelf, clock, monkeypatch):
-        """What could not be written whole is not there at all."""
-        ends = datetime.fromtimestamp(clock.time(), UTC) + timedelta(hours=1)
-        kept = Kept(OAuth2Token("abc", "Bearer", ends), instant(clock))
-        monkeypatch.setattr(Kept, "to_json", lambda self: 1 / 0)
+    def test_a_write_that_fails_leaves_nothing(self, store, clock, monkeypatch):
+        """A failed write leaves no file."""
+        expiry = datetime.fromtimestamp(clock.time(), UTC) + timedelta(hours=1)
+        stored = StoredToken(OAuth2Token("abc", "Bearer", expiry), instant(clock))
+        monkeypatch.setattr(StoredToken, "to_json", lambda self: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            shelf.write("an identity", kept)
-        assert [file.name for file in shelf.directory.iterdir()] == ["key"]
+            store.write("an identity", stored)
+        assert [file.name for file in store.directory.iterdir()] == ["key"]
 
 
 REPORTS_ITS_WAIT = """
@@ -317,12 +322,13 @@ filelock.FileLock.acquire = report_and_acquire
 """
 
 
+@pytest.mark.slow
 def test_many_processes_make_one_request(start, tokenkeeper, cache, server, tmp_path, environment):
-    """Eight commands that meet at the lock cause one token request and print one token."""
+    """Eight commands that meet at the lock make one request and print the same token."""
     tokenkeeper("get", "billing")
     (lock,) = cache.glob("*.lock")
-    for kept in cache.glob("*.json"):
-        kept.unlink()
+    for stored in cache.glob("*.json"):
+        stored.unlink()
     waiting, startup = tmp_path / "waiting", tmp_path / "startup"
     waiting.mkdir()
     startup.mkdir()
@@ -333,18 +339,18 @@ def test_many_processes_make_one_request(start, tokenkeeper, cache, server, tmp_
         processes = [start("get", "billing") for _ in range(8)]
         ends = time.monotonic() + 100
         while {int(each.name) for each in waiting.iterdir()} != {each.pid for each in processes}:
-            assert time.monotonic() < ends, "they do not come to the lock"
+            assert time.monotonic() < ends, "they do not reach the lock"
             assert all(each.poll() is None for each in processes), "one did not wait"
             time.sleep(0.01)
-        assert server.stats().token_requests == 1, "one asked without the lock"
-    told = [process.communicate(timeout=100) for process in processes]
-    assert {words for _, words in told} == {""}
-    assert len({token for token, _ in told}) == 1
+        assert server.stats().token_requests == 1, "one sent a request without the lock"
+    outputs = [process.communicate(timeout=100) for process in processes]
+    assert {messages for _, messages in outputs} == {""}
+    assert len({token for token, _ in outputs}) == 1
     assert server.stats().token_requests == 2
 
 
 def test_another_secret_is_the_same_client(tokenkeeper, environment, server):
-    """A rotated secret goes on with the client's token; --force finds out that one is wrong."""
+    """A rotated secret keeps the client's token; --force finds out that a secret is wrong."""
     first = tokenkeeper("get", "billing").stdout
     environment.setenv("BILLING_SECRET", "hunter2")
     assert tokenkeeper("get", "billing").stdout == first
@@ -361,7 +367,7 @@ def test_another_secret_is_the_same_client(tokenkeeper, environment, server):
     ],
 )
 def test_another_request_is_another_token(tokenkeeper, config, server, old, new):
-    """A changed registration never gets the token of the one before."""
+    """A changed configuration never gets the token of the previous one."""
     tokenkeeper("get", "billing")
     old, new = old.format(token_url=server.token_url), new.replace("{token_url}", server.token_url)
     text = config.read_text()
@@ -372,7 +378,7 @@ def test_another_request_is_another_token(tokenkeeper, config, server, old, new)
 
 
 def test_the_runtime_directory(tokenkeeper, environment, tmp_path, server):
-    """Without being told where, tokens are kept in the user's runtime directory."""
+    """By default tokens are stored in the user's runtime directory."""
     environment.delenv("TOKENKEEPER_CACHE_DIR")
     environment.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     for _ in range(2):
@@ -387,7 +393,7 @@ def _raise(error):
 
 @pytest.mark.parametrize("runtime", ["", "relative", "/nowhere/at/all", __file__])
 def test_a_runtime_directory_that_is_none(tokenkeeper, environment, tmp_path, server, runtime):
-    """A variable that names no directory, or not from the root, is as good as none."""
+    """A relative path, or one that is not a directory, is ignored."""
     environment.chdir(tmp_path)
     (tmp_path / "relative").mkdir()
     environment.delenv("TOKENKEEPER_CACHE_DIR")
@@ -400,7 +406,7 @@ def test_a_runtime_directory_that_is_none(tokenkeeper, environment, tmp_path, se
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no owners")
 def test_the_runtime_directory_of_another_user(tokenkeeper, environment, tmp_path):
-    """After sudo or su that kept the variable, nothing is made in the other user's directory."""
+    """After sudo or su, nothing is created in the other user's runtime directory."""
     runtime = tmp_path / "run"
     runtime.mkdir()
     environment.delenv("TOKENKEEPER_CACHE_DIR")
@@ -413,13 +419,13 @@ def test_the_runtime_directory_of_another_user(tokenkeeper, environment, tmp_pat
 @pytest.mark.skipif(os.name != "posix", reason="there are no owners")
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o722])
 def test_an_open_runtime_directory(tokenkeeper, environment, tmp_path, server, mode):
-    """Nothing is kept in a runtime directory that others may write, and one line says so."""
+    """A runtime directory that others can write is not used, with one warning."""
     runtime = tmp_path / "run"
     runtime.mkdir()
     runtime.chmod(mode)
     environment.delenv("TOKENKEEPER_CACHE_DIR")
     environment.setenv("XDG_RUNTIME_DIR", str(runtime))
-    environment.setattr("tokenkeeper.cli.source._said", set())
+    environment.setattr("tokenkeeper.cli.source._reported", set())
     result = tokenkeeper("status", "--fetch")
     assert result.stderr.count("XDG_RUNTIME_DIR is not used") == 1
     assert f"chmod 700 {runtime}" in result.stderr
@@ -428,7 +434,7 @@ def test_an_open_runtime_directory(tokenkeeper, environment, tmp_path, server, m
 
 
 def test_a_cache_that_others_may_read(tokenkeeper, cache):
-    """The command refuses to keep tokens there, with the exit code of a wrong configuration."""
+    """A cache that others can read is rejected with the exit code of a configuration error."""
     os.chmod(cache, 0o755)
     result = tokenkeeper("get", "billing")
     assert (result.exit_code, result.stdout) == (2, "")

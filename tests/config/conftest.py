@@ -1,4 +1,4 @@
-"""A directory for configuration files, and an environment without anybody's variables."""
+"""Files and an environment for the tests of configurations."""
 
 import os
 import tempfile
@@ -19,7 +19,7 @@ oauth2:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """Set the one variable that the examples here use, and no other that counts."""
+    """Set the one variable that the examples use, and unset all others that matter."""
     for name in list(os.environ):
         if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_")):
             monkeypatch.delenv(name)
@@ -42,7 +42,7 @@ def write(tmp_path):
 
 @pytest.fixture
 def open_directory():
-    """Return a directory that every user can look into, as those above it. pytest's own can't."""
+    """Return a directory that every user can enter, unlike pytest's own."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         directory = Path(name)
         directory.chmod(0o755)

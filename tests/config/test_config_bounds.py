@@ -1,4 +1,4 @@
-"""Files that are small and stand for a lot: refused with their line, before they take minutes."""
+"""Small files that expand to something huge: rejected with their line, before they take minutes."""
 
 import time
 
@@ -76,9 +76,10 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", CASES.values(), ids=CASES)
 def test_bounds(write, text):
-    """What stands for too much, or can't be read, is one clear error with file and line."""
+    """A file that is too large or can't be read is one clear error with file and line."""
     path = write(text)
     began = time.process_time()
     with pytest.raises(InvalidConfigurationError) as raised:
@@ -95,27 +96,27 @@ def test_bounds(write, text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (CASES["lists"], "is too large (line 6): a value stands for more than 50000 others"),
-        (CASES["a long text"], "is too large (line 2): a value stands for more than 50000 others"),
-        (CASES["merges at the top"], "is too large (line 6): a value stands for more than"),
+        (CASES["lists"], "is too large (line 6): a value expands to more than 50000 others"),
+        (CASES["a long text"], "is too large (line 2): a value expands to more than 50000 others"),
+        (CASES["merges at the top"], "is too large (line 6): a value expands to more than"),
         (CASES["many values"], "is too large (line 1): more than 20000 values"),
         (CASES["deep lists"], "is nested too deeply (line 1): more than 50 levels"),
         (CASES["deep blocks"], "is nested too deeply (line 51): more than 50 levels"),
         (CASES["a deep chain"], "is nested too deeply (line 249): more than 50 levels"),
         (CASES["a block that merges itself"], "is not YAML (line 1): an alias refers to itself"),
         (CASES["a long number"], "is not YAML (line 1): a number has more than 100 characters"),
-        (CASES["a key that is a list"], "is not YAML (line 1): a key must be a text"),
+        (CASES["a key that is a list"], "is not YAML (line 1): a key must be a string"),
     ],
 )
 def test_words(write, text, words):
-    """The error says which bound it is, and the line."""
+    """The error names the limit and the line."""
     with pytest.raises(InvalidConfigurationError) as raised:
         TokenKeeper.from_config(write(text))
     assert str(raised.value).startswith(f"tokens.yaml {words}")
 
 
 def test_what_others_have(write):
-    """What aliases stand for under a key that is not ours is not looked at."""
+    """Aliases under other keys than ours are not expanded."""
     text, last = bomb(10, 9)
     block = (
         "oauth2: {provider_name: a, provider_type: generic, client_id: b, client_secret_file: s,"
@@ -127,7 +128,7 @@ def test_what_others_have(write):
 
 
 def test_a_large_configuration(write):
-    """Hundreds of providers that share most of their keys are read."""
+    """Hundreds of providers that share most of their keys are accepted."""
     shared = "s: &s {provider_type: generic, client_secret: '${API_SECRET}', client_id: c}\n"
     blocks = "".join(
         f"  - {{<<: *s, provider_name: p{n}, token_url: 'https://id.example.com/{n}'}}\n"
@@ -159,7 +160,7 @@ def deep():
 
 @pytest.mark.parametrize("make", [selfish, wide, deep])
 def test_a_mapping(make):
-    """A mapping that contains itself, or stands for too much, is an error in words as well."""
+    """A mapping that contains itself or is too large is a clear error as well."""
     with pytest.raises(InvalidConfigurationError, match=r"^configuration: oauth2 can't be read: "):
         TokenKeeper.from_config({"oauth2": make()})
 
@@ -167,7 +168,7 @@ def test_a_mapping(make):
 @pytest.mark.parametrize("number", [10**400, -(10**400), 10**5000], ids=["400", "-400", "5000"])
 @pytest.mark.parametrize("key", ["total_timeout", "client_id", "buffer_seconds", "verify"])
 def test_numbers_of_a_mapping(key, number):
-    """A number that no clock and no float can hold is an error in words."""
+    """A number that is too large for a clock or a float is a clear error."""
     block = {
         "provider_name": "api",
         "provider_type": "generic",

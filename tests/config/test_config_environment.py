@@ -1,4 +1,4 @@
-"""Keepers made from what the environment describes."""
+"""Keepers that are configured by the environment."""
 
 import os
 import subprocess
@@ -44,7 +44,7 @@ def set_variables(environment):
     [(OAUTH2, ["oauth2"]), (AZURE, ["azure"]), ({**OAUTH2, **AZURE}, ["azure", "oauth2"])],
 )
 def test_families(set_variables, variables, names):
-    """Each family of variables is a provider of its name."""
+    """Each family of variables makes the provider of its name."""
     set_variables(**variables)
     with TokenKeeper.from_env(max_workers=2) as keeper:
         assert keeper.list_providers() == names
@@ -52,7 +52,7 @@ def test_families(set_variables, variables, names):
 
 
 def test_what_a_platform_sets_by_itself(set_variables):
-    """Some of Azure's variables do not stand in the way of another client that is whole."""
+    """Some of Azure's variables do not prevent a complete other client."""
     set_variables(**OAUTH2, AZURE_CLIENT_ID="set", AZURE_TENANT_ID="by the platform")
     with TokenKeeper.from_env() as keeper:
         assert keeper.list_providers() == ["oauth2"]
@@ -60,7 +60,7 @@ def test_what_a_platform_sets_by_itself(set_variables):
 
 @pytest.mark.parametrize("family", [OAUTH2, AZURE])
 def test_a_secret_file(set_variables, open_directory, family):
-    """A variable that ends in _FILE names a file with the secret, as images for Docker take it."""
+    """A variable that ends in _FILE names a file that contains the secret."""
     variables = {**family}
     (name,) = [each for each in variables if "SECRET" in each]
     secret = open_directory / "secret"
@@ -79,7 +79,7 @@ def test_a_secret_file(set_variables, open_directory, family):
 @pytest.mark.parametrize(("family", "kind"), [(OAUTH2, "OAUTH2"), (AZURE, "AZURE")])
 @pytest.mark.parametrize("end", ["SCOPE", "SCOPES"])
 def test_what_to_ask_for(set_variables, family, kind, end):
-    """A scope is taken for each family, under either name that the keys of a file have."""
+    """Each family accepts a scope, under either spelling."""
     set_variables(**family, **{f"{kind}_{end}": "api://one/.default"})
     (spec,) = Discovery.from_env().specs().values()
     provider = spec.make_provider()
@@ -88,7 +88,7 @@ def test_what_to_ask_for(set_variables, family, kind, end):
 
 
 def test_a_rotated_secret_file(set_variables, environment, tmp_path):
-    """A refusal reads the file again, and so does ``reload()``, which looks at variables too."""
+    """A rejection reads the file again; ``reload()`` also reads the variables again."""
     secret = tmp_path / "secret"
     with LoopbackAuthorizationServer() as server:
         secret.write_text(server.client_secret)
@@ -114,7 +114,7 @@ def test_a_rotated_secret_file(set_variables, environment, tmp_path):
 
 
 def test_the_environment_needs_no_extra():
-    """Neither PyYAML nor pydantic is loaded for it."""
+    """Neither PyYAML nor pydantic is loaded for the environment."""
     code = (
         "import sys; sys.modules['yaml'] = sys.modules['pydantic'] = None\n"
         "from tokenkeeper import TokenKeeper\n"
@@ -153,14 +153,14 @@ def test_the_environment_needs_no_extra():
     ],
 )
 def test_what_is_missing(set_variables, variables, words):
-    """What is missing, or wrong, is named."""
+    """The error names the variable that is missing or invalid."""
     set_variables(**variables)
     with pytest.raises(InvalidConfigurationError, match=words):
         TokenKeeper.from_env()
 
 
 def test_a_file_counts_alone(set_variables, write):
-    """Where ``TOKENKEEPER_CONFIG`` names a file, nothing else counts."""
+    """If ``TOKENKEEPER_CONFIG`` names a file, other variables are ignored."""
     set_variables(**OAUTH2, TOKENKEEPER_CONFIG=str(write()))
     with TokenKeeper.from_env() as keeper:
         assert keeper.list_providers() == ["api"]

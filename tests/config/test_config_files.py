@@ -1,4 +1,4 @@
-"""What a configuration may say, and the providers that come of it."""
+"""What a configuration can contain, and the providers that it makes."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from tokenkeeper.config.files import readable_by_all
 
 
 def made_from(keeper, name):
-    """Return the provider behind the one that is registered."""
+    """Return the provider behind the registered one."""
     return internals.configured_provider(keeper, name)
 
 
@@ -34,7 +34,7 @@ def test_one_block(write):
 
 
 def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
-    """A list is a provider each, with all that the providers can be told."""
+    """A list makes one provider per block, with every option that providers have."""
     environment.setenv("READ", "7.5")
     (tmp_path / "secret").write_text("mounted\n")
     (tmp_path / "secret").chmod(0o600)
@@ -89,7 +89,7 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
 
 
 def test_a_file_in_the_home_directory(write, environment, tmp_path):
-    """A path may begin with ``~``, as people write it."""
+    """A path can begin with ``~``."""
     write()
     environment.setenv("HOME", str(tmp_path))
     environment.setenv("USERPROFILE", str(tmp_path))
@@ -98,7 +98,7 @@ def test_a_file_in_the_home_directory(write, environment, tmp_path):
 
 
 def test_a_mapping_does_as_well():
-    """A mapping is read as a file with the same content; nothing warns of a secret in it."""
+    """A mapping works like a file with the same content, but secrets in it cause no warning."""
     block = {
         "provider_name": "api",
         "provider_type": "generic",
@@ -113,7 +113,7 @@ def test_a_mapping_does_as_well():
 
 @pytest.mark.anyio
 async def test_the_async_front(write, anyio_backend):
-    """The async front is made from a configuration as the core is, and reads it again."""
+    """A manager is made from a configuration, and reloads it, as a keeper does."""
     async with OAuth2TokenManager.from_config(write()) as manager:
         assert manager.list_providers() == ["api"]
         assert await manager.reload() == {"added": [], "changed": [], "removed": []}
@@ -134,7 +134,7 @@ async def test_the_async_front(write, anyio_backend):
     ],
 )
 def test_variables(write, environment, text, value):
-    """``${NAME}``, ``${NAME:-default}`` and ``$$`` are replaced; another dollar sign is one."""
+    """``${NAME}``, ``${NAME:-default}`` and ``$$`` are replaced; other dollar signs are literal."""
     environment.setenv("EMPTY", "")
     block = {
         "provider_name": "api",
@@ -149,7 +149,7 @@ def test_variables(write, environment, text, value):
 
 @pytest.mark.parametrize("secret", ["hunter2", "${NAME:-hunter2}", "hunter2${API_SECRET}", "$$"])
 def test_a_secret_in_clear(write, secret):
-    """A secret that stands in the file itself draws a warning that says where, and not what."""
+    """A secret in the file causes a warning with its place but without its value."""
     path = write(f"""\
         oauth2:
           provider_name: api
@@ -178,7 +178,7 @@ def test_a_secret_in_clear(write, secret):
     ],
 )
 def test_other_secrets_in_clear(write, lines, key):
-    """So does one that goes along with the request, as its name tells; one from a variable not."""
+    """So does a secret parameter, recognized by its name, unless it comes from a variable."""
     url = "" if "token_url" in lines else "token_url: https://id.example.com/token"
     path = write(f"""\
         oauth2:
@@ -201,7 +201,7 @@ def test_other_secrets_in_clear(write, lines, key):
     "name", ["secret", "${DIRECTORY}/secret", "${NOT_SET:-./secret}", "~/secret"]
 )
 def test_files_that_others_can_read(write, environment, open_directory, name):
-    """A file with a secret in it that every user can read draws a warning, and no other file."""
+    """Only a file with a secret that every user can read causes a warning."""
     environment.setenv("DIRECTORY", str(open_directory))
     environment.setenv("HOME", str(open_directory))
     environment.setenv("USERPROFILE", str(open_directory))
@@ -218,7 +218,7 @@ def test_files_that_others_can_read(write, environment, open_directory, name):
         mode=0o644,
         directory=open_directory,
     )
-    with pytest.warns(ConfigurationWarning, match="^secret holds a secret and") as warned:
+    with pytest.warns(ConfigurationWarning, match="^secret contains a secret and") as warned:
         TokenKeeper.from_config(path).close()
     assert len(warned) == 1
 
@@ -236,7 +236,7 @@ def test_files_that_others_can_read(write, environment, open_directory, name):
     ],
 )
 def test_a_closed_directory(open_directory, tmp_path, modes, by_a_link, warned):
-    """A directory that is closed to others closes the file in it, wherever a link to it is."""
+    """A private directory protects the files in it, also if a link leads there."""
     above = open_directory / "above"
     (above / "below").mkdir(parents=True)
     secret = above / "below" / "secret"
@@ -251,7 +251,7 @@ def test_a_closed_directory(open_directory, tmp_path, modes, by_a_link, warned):
 
 
 def test_without_the_extra():
-    """Where PyYAML or pydantic is missing, the error says what to install."""
+    """Without PyYAML or pydantic, the error names the extra to install."""
     for missing in ("yaml", "pydantic"):
         code = (
             f"import sys; sys.modules[{missing!r}] = None\n"
@@ -264,13 +264,13 @@ def test_without_the_extra():
 
 
 def test_nothing_heavy_is_loaded_without_need():
-    """A keeper that is made by hand loads neither PyYAML nor pydantic."""
+    """A keeper without a configuration loads neither PyYAML nor pydantic."""
     code = "import sys; from tokenkeeper import TokenKeeper; TokenKeeper(); print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"yaml", "pydantic"} & set(run.stdout.split())
 
 
 def test_a_keeper_made_by_hand_has_nothing_to_read_again():
-    """``reload()`` says so."""
+    """``reload()`` of a keeper without a configuration is a clear error."""
     with TokenKeeper() as keeper, pytest.raises(InvalidConfigurationError, match="from_config"):
         keeper.reload()

@@ -1,4 +1,4 @@
-"""Every mistake in a configuration, in one go, with its place and what was expected."""
+"""All mistakes in a configuration at once, each with its place and what was expected."""
 
 import json
 import warnings
@@ -49,7 +49,7 @@ def mistakes(source):
 
 
 def test_all_in_one_go(write):
-    """Each mistake has its line and key, and says what was expected; unset variables are named."""
+    """Each mistake is reported with line, key and what was expected."""
     path = write("""\
         oauth2:
           - provider_name: graph
@@ -90,7 +90,7 @@ def test_all_in_one_go(write):
 
 
 def test_a_name_that_is_taken(write):
-    """Of two providers with one name the second is the mistake."""
+    """The second of two providers with the same name is the mistake."""
     block = {
         "provider_name": "api",
         "provider_type": "generic",
@@ -115,13 +115,13 @@ def test_a_name_that_is_taken(write):
     ],
 )
 def test_files_that_say_nothing(write, text, problem):
-    """What is no YAML, or has no block for us, is said without a word of what is in it."""
+    """A file that is not YAML, or has no block for us, is reported without its content."""
     (found,) = mistakes(write(text))
     assert found.startswith(problem)
 
 
 def test_files_that_can_not_be_read(write, tmp_path):
-    """A missing file is named, and so is one in another encoding."""
+    """A file that is missing or has another encoding is named."""
     assert mistakes(tmp_path / "none.yaml") == [
         "none.yaml can't be read: No such file or directory"
     ]
@@ -134,13 +134,16 @@ def test_files_that_can_not_be_read(write, tmp_path):
     [
         ("", "names an empty file"),
         (" \n", "names an empty file"),
-        ("two\nlines\n", "names a file that can't be a secret: it contains a control character"),
-        ("s" * 1024**2 + "s", "can't be read: it has more than 1048576 bytes"),
+        (
+            "two\nlines\n",
+            "names a file that does not contain a valid secret: it contains a control character",
+        ),
+        ("s" * 1024**2 + "s", "can't be read: it is larger than 1048576 bytes"),
     ],
     ids=["empty", "blank", "two lines", "long"],
 )
 def test_a_secret_file_that_can_be_none(write, value, words):
-    """A secret file that is empty, has several lines or no end is refused with its place."""
+    """A secret file that is empty, too long or has several lines is reported with its place."""
     write(value, name="secret")
     path = write("""\
         oauth2:
@@ -193,7 +196,7 @@ def test_a_secret_file_that_can_be_none(write, value, words):
     ],
 )
 def test_single_mistakes(changes, problems):
-    """What is wrong has its key, and the words say what was expected."""
+    """Each mistake is reported with its key and what was expected."""
     block = {
         "provider_name": "api",
         "provider_type": "generic",
@@ -243,23 +246,23 @@ tokens.yaml, line 11: oauth2[1].retry.attempts must be greater than or equal to 
 
 
 def test_duplicates_and_warnings_beside_mistakes(write):
-    """Keys and names that are there twice, and warnings, are told whatever else is wrong."""
+    """Duplicate keys, duplicate names and warnings are reported beside other mistakes."""
     with pytest.warns(ConfigurationWarning) as warned:
         found = mistakes(write(BROKEN))
     assert found == BROKEN_LINES.splitlines()
-    told = [str(each.message).partition(":")[0] for each in warned]
-    assert told == ["tokens.yaml, line 6", "tokens.yaml, line 12", "tokens.yaml, line 16"]
+    places = [str(each.message).partition(":")[0] for each in warned]
+    assert places == ["tokens.yaml, line 6", "tokens.yaml, line 12", "tokens.yaml, line 16"]
 
 
 def test_a_mistake_counts_for_more_than_a_warning(write):
-    """Where warnings are errors, mistakes are raised all the same."""
+    """Mistakes are raised even if warnings are errors."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert mistakes(write(BROKEN)) == BROKEN_LINES.splitlines()
 
 
 def test_the_command_tells_them_one_a_line(write):
-    """`config check` prints a line for each mistake and each warning, in the file's order."""
+    """`config check` prints each mistake and each warning on a line, in the file's order."""
     path = str(write(BROKEN))
     result = CliRunner().invoke(cli, ["config", "check", path])
     lines = result.stderr.splitlines()

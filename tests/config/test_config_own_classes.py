@@ -1,4 +1,4 @@
-"""A class of one's own behind ``provider_type``: by its path, or by the name of an entry point."""
+"""A custom class as ``provider_type``: by its path, or by the name of an entry point."""
 
 import importlib.metadata
 import json
@@ -144,7 +144,7 @@ a_function = lambda **options: None
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """Put a module with classes on the path, under a name that no other test has."""
+    """Put a module with classes on the path, under a name that no other test uses."""
     name = f"own_classes_{abs(hash(tmp_path))}"
     (tmp_path / f"{name}.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -175,7 +175,7 @@ def problem(path):
 
 
 def test_its_constructor_takes_the_keys(own, block):
-    """Keys that are not ours are arguments; ours have the meaning that they have for ours."""
+    """Unknown keys are passed as arguments; known keys keep their meaning."""
     path = block(
         "Vault",
         path="secret/api",
@@ -192,7 +192,7 @@ def test_its_constructor_takes_the_keys(own, block):
 
 
 def test_a_constructor_that_takes_little(block, write):
-    """Buffer and retries count for a class that does not take them, and so does a secret file."""
+    """Buffer, retry policy and secret file work for a class that does not accept them."""
     write("s3cret\n", name="secret")
     path = block("Narrow", client_secret_file="secret", buffer_seconds=60)
     with TokenKeeper.from_config(path) as keeper:
@@ -201,7 +201,7 @@ def test_a_constructor_that_takes_little(block, write):
 
 
 def test_a_constructor_that_takes_anything(block):
-    """All keys that are not ours reach it, whatever they are called."""
+    """A class with ``**options`` receives every unknown key."""
     path = block("Greedy", buffer_seconds=60, verify=False, region="eu", number=3)
     with TokenKeeper.from_config(path) as keeper:
         assert sorted(keeper.get_token("mine").split("-")) == ["3", "False", "eu"]
@@ -227,7 +227,7 @@ def test_an_entry_point(own, write, monkeypatch, value):
 
 
 def test_a_class_derived_from_the_generic_one(block):
-    """It is configured as that is, and has its own options beside."""
+    """A class derived from the generic one accepts its keys, and its own options."""
     path = block(
         "Traced",
         client_id="me",
@@ -243,7 +243,7 @@ def test_a_class_derived_from_the_generic_one(block):
 
 
 def test_a_class_derived_from_the_azure_one(block):
-    """It is configured as that is."""
+    """A class derived from the Azure one accepts its keys."""
     path = block(
         "Cloud", client_id="me", client_secret="${API_SECRET}", tenant_id="contoso.example"
     )
@@ -286,7 +286,7 @@ PUBLIC = {"client_id": "a", "token_url": "https://a/b", "token_endpoint_auth_met
     ],
 )
 def test_mistakes(block, write, kind, options, words):
-    """What does not fit is said with its place, and no argument is shown."""
+    """A mistake is reported with its place and without the value of an argument."""
     write("s3cret", name="b")
     path = block(kind, **{"provider_name": "mine", **options})
     message = problem(path)
@@ -306,7 +306,7 @@ def test_mistakes(block, write, kind, options, words):
     ],
 )
 def test_a_module_that_can_not_be_imported(tmp_path, write, monkeypatch, content, words):
-    """Why is said in words, with file and line and without the error's own text."""
+    """The reason is reported with file and line, but without the text of the error."""
     if content is not None:
         (tmp_path / "broken_module.py").write_text(content)
     monkeypatch.syspath_prepend(tmp_path)
@@ -321,7 +321,7 @@ def test_a_module_that_can_not_be_imported(tmp_path, write, monkeypatch, content
 
 @pytest.mark.parametrize("kind", ["saml", "a b:C", "a:", ":C", "../a:C", "a-b:C", "", "Generic", 5])
 def test_what_is_no_path(write, kind):
-    """What is neither a kind nor a path is refused with what can be."""
+    """An invalid kind is rejected with the valid ones."""
     path = write(f"oauth2: {{provider_name: mine, provider_type: {json.dumps(kind)}}}")
     message = problem(path)
     assert "provider_type must be 'azure' or 'generic', or the path of a class" in message
@@ -329,7 +329,7 @@ def test_what_is_no_path(write, kind):
 
 
 def test_secrets_in_the_file(block):
-    """An argument that is a secret by its name, or a secret header, draws a warning."""
+    """An argument whose name says that it is a secret, or a secret header, causes a warning."""
     with pytest.warns(ConfigurationWarning, match=r"oauth2\.api_key is written in clear"):
         TokenKeeper.from_config(block("Vault", path="a", api_key="abc")).close()
     with pytest.warns(ConfigurationWarning, match=r"oauth2\.headers\.Cookie is written in clear"):
@@ -345,7 +345,7 @@ def test_secrets_in_the_file(block):
 
 
 def test_nothing_shows_an_argument(block):
-    """Neither the repr of a registration nor its identity has a secret argument of the class."""
+    """Neither the repr of a spec nor its identity contains a secret argument of the class."""
     with TokenKeeper.from_config(block("Vault", path="a", api_key="${API_SECRET}")) as keeper:
         spec = internals.provider(keeper, "mine").spec
     assert "from-the-environment" not in f"{spec!r} {spec.block!s}"
@@ -354,7 +354,7 @@ def test_nothing_shows_an_argument(block):
 
 
 class TestReload:
-    """A provider of any kind behind a configuration that changes."""
+    """Any kind of provider with a configuration that changes."""
 
     @pytest.fixture
     def path(self, block, write):
@@ -363,7 +363,7 @@ class TestReload:
 
     @pytest.mark.parametrize("method", ["acquire", "refresh"])
     def test_a_refusal_that_is_raised_later(self, path, write, own, method):
-        """What an ``async def`` raises is looked at as well: the secret is read again."""
+        """An error of an ``async def`` provider makes the secret be read again, too."""
         if method == "refresh":
             write("right", name="secret")
         with TokenKeeper.from_config(path) as keeper:
@@ -381,21 +381,21 @@ class TestReload:
             assert events[0].endswith("tokenkeeper-loop")
 
     def test_a_refusal_that_says_when_to_ask_again(self, path, write):
-        """A client that is refused for now may have a new secret all the same."""
+        """A rejection with ``retry_after`` makes the secret be read again, too."""
         write("late", name="secret")
         with TokenKeeper.from_config(path) as keeper:
             write("right", name="secret")
             assert keeper.get_token("mine", timeout=10) == "right"
 
     def test_a_refusal_without_a_change(self, path):
-        """If nothing changed, the refusal stays what it is."""
+        """If nothing changed, the rejection is raised unchanged."""
         with TokenKeeper.from_config(path) as keeper:
             with pytest.raises(TokenAcquisitionError) as caught:
                 keeper.get_token("mine")
             assert caught.value.error == "invalid_client"
 
     def test_reload(self, path, write, own):
-        """``reload()`` closes what was there before, on the loop that it was made on."""
+        """``reload()`` closes the previous provider on the loop where it was made."""
         write("right", name="secret")
         with TokenKeeper.from_config(path) as keeper:
             keeper.get_token("mine")
@@ -405,14 +405,14 @@ class TestReload:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
     def test_a_fork(self, path, write, own, exit_code_of):
-        """A forked child has the provider renew itself."""
+        """After a fork, the child's provider is notified."""
         write("right", name="secret")
         with TokenKeeper.from_config(path) as keeper:
             keeper.get_token("mine")
             assert exit_code_of(lambda: 0 if "forked" in sys.modules[own].events else 1) == 0
 
     def test_the_look_is_off_the_loop(self, path, monkeypatch):
-        """Files are not read on the event loop, where they would hold up other providers."""
+        """Files are not read on the event loop, where they would delay other providers."""
         with TokenKeeper.from_config(path) as keeper:
             front = internals.provider(keeper, "mine")
             threads, look = [], front._look_again
@@ -423,7 +423,7 @@ class TestReload:
 
 
 class TestCommandLine:
-    """The commands work with a class of one's own."""
+    """The commands work with a custom class."""
 
     @pytest.fixture(autouse=True)
     def cache(self, monkeypatch):
@@ -439,7 +439,7 @@ class TestCommandLine:
         assert json.loads(shown.stdout)[0]["state"] == "fresh"
 
     def test_doctor(self, block):
-        """``doctor`` shows what it says of itself, and skips what only our kinds know."""
+        """``doctor`` shows its description, and skips steps that only our own kinds support."""
         path = block("Vault", path="a", api_key="${API_SECRET}")
         found = CliRunner().invoke(cli, ["doctor", "--json", "--config", str(path)])
         assert found.exit_code == 0, found.output
@@ -457,7 +457,7 @@ class TestCommandLine:
 
 
 def test_a_way_past_its_cache(block):
-    """A class that comes from a configuration is told of refusals as any other."""
+    """A class from a configuration is asked to replace refused tokens like any other."""
     with TokenKeeper.from_config(block("Cached")) as keeper:
         assert keeper.get_token("mine") == "cached"
         assert keeper.get_token("mine", force_refresh=True) == "cached"

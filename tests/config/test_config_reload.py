@@ -1,4 +1,4 @@
-"""A configuration that changes while its providers work: taken over with no gap in service."""
+"""A configuration that changes while its providers are in use, without an interruption."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def server():
 
 @pytest.fixture
 def secret_file(tmp_path):
-    """Return a mounted secret, which is the right one."""
+    """Return a secret file with the right secret."""
 
     def rotate(secret):
         path = tmp_path / "secret"
@@ -35,7 +35,7 @@ def secret_file(tmp_path):
 
 @pytest.fixture
 def file(write, server):
-    """Write a configuration for the server; options go into the block."""
+    """Write a configuration for the server; *options* are added to the block."""
 
     def file(**options):
         config = server.config("api")
@@ -55,7 +55,7 @@ def file(write, server):
 
 @contextmanager
 def readers(keeper, name):
-    """Have threads ask for a token all the while; none may get an error."""
+    """Make threads ask for a token all the time; none may get an error."""
     stop = threading.Event()
 
     def read():
@@ -73,7 +73,7 @@ def readers(keeper, name):
 
 
 def until(condition):
-    """Wait for what a background renewal brings about."""
+    """Wait for the effect of a background renewal."""
     for _ in range(GUARD_SECONDS * 100):
         if condition():
             return
@@ -82,7 +82,7 @@ def until(condition):
 
 
 def test_a_rotated_secret(server, secret_file, file):
-    """After ``reload()`` the new secret is used at once; the token at hand serves meanwhile."""
+    """``reload()`` uses the new secret at once, and the current token until then."""
     secret_file(server.client_secret)
     with TokenKeeper.from_config(file()) as keeper:
         token = keeper.get_token("api")
@@ -97,7 +97,7 @@ def test_a_rotated_secret(server, secret_file, file):
 
 
 def test_a_refusal_looks_for_a_rotated_secret(server, secret_file, file):
-    """A client that is refused reads its secret again, and the caller gets a token, no error."""
+    """After a rejection the secret is read again, so the caller gets a token and no error."""
     secret_file(server.client_secret)
     with TokenKeeper.from_config(file()) as keeper:
         server.add_client(server.client_id, "rotated", ["read"])
@@ -108,9 +108,10 @@ def test_a_refusal_looks_for_a_rotated_secret(server, secret_file, file):
         assert server.stats().token_requests == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Kubernetes mounts volumes with symbolic links")
 def test_a_mounted_volume(server, tmp_path):
-    """A volume of Kubernetes, swapped as a whole, is taken over while a crowd reads on."""
+    """A Kubernetes volume that is swapped atomically is picked up while many threads read."""
     volume = tmp_path / "volume"
 
     def mount(version, secret, scope):
@@ -142,7 +143,7 @@ def test_a_mounted_volume(server, tmp_path):
 
 
 def test_a_mapping_stays_where_it_was_read(server, secret_file, tmp_path, environment):
-    """The files of a mapping are those of the directory in which the keeper was made."""
+    """Relative paths of a mapping begin at the directory where the keeper was made."""
     secret_file(server.client_secret)
     environment.chdir(tmp_path)
     block = {
@@ -159,7 +160,7 @@ def test_a_mapping_stays_where_it_was_read(server, secret_file, tmp_path, enviro
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_fork_in_the_middle(server, secret_file, file):
-    """A child that is forked while another thread reads a configuration can read it itself."""
+    """A child that was forked while another thread read the configuration can read it."""
     secret_file(server.client_secret)
     with TokenKeeper.from_config(file()) as keeper:
         configuration = internals.configuration(keeper)
@@ -188,7 +189,7 @@ def test_a_fork_in_the_middle(server, secret_file, file):
 
 
 def test_a_refusal_of_a_secret_that_is_still_the_same(server, secret_file, file):
-    """A secret that did not change is not tried twice; a later rotation ends the cooldown."""
+    """An unchanged secret is not tried twice; a later rotation ends the cooldown."""
     secret_file("wrong")
     with TokenKeeper.from_config(file(), cooldown_seconds=600) as keeper:
         for _ in range(3):
@@ -201,17 +202,17 @@ def test_a_refusal_of_a_secret_that_is_still_the_same(server, secret_file, file)
 
 
 def test_a_refusal_while_the_file_is_broken(server, secret_file, file, write, caplog):
-    """A file that can't be read in that moment leaves the refusal as it is, and is logged."""
+    """If the file can't be read, the rejection is raised, and the mistake is logged."""
     secret_file("wrong")
     with TokenKeeper.from_config(file()) as keeper:
         write("oauth2: [")
         with pytest.raises(TokenAcquisitionError, match="invalid_client"):
             keeper.get_token("api")
-        assert "the configuration was not read again: tokens.yaml is not YAML" in caplog.text
+        assert "the configuration could not be read again: tokens.yaml is not YAML" in caplog.text
 
 
 def test_a_broken_file_changes_nothing(server, secret_file, file, write):
-    """``reload()`` of a file with a mistake says so, and all goes on as before."""
+    """``reload()`` of an invalid file raises, and everything continues as before."""
     secret_file(server.client_secret)
     with TokenKeeper.from_config(file()) as keeper:
         token = keeper.get_token("api")
@@ -223,7 +224,7 @@ def test_a_broken_file_changes_nothing(server, secret_file, file, write):
 
 
 def test_a_refresh_token_of_the_client_before(server, secret_file, file):
-    """After a change the next token is asked for anew: a refresh would have the old scope."""
+    """After a change the next token is a new grant, because a refresh would keep the old scope."""
     secret_file(server.client_secret)
     server.refresh_tokens = True
     server.add_client(server.client_id, server.client_secret, ["read", "write"])
@@ -242,7 +243,7 @@ def test_a_refresh_token_of_the_client_before(server, secret_file, file):
 
 
 def test_blocks_that_come_and_go(server, secret_file, write):
-    """New blocks are registered, changed ones renewed, and those that went are removed."""
+    """New blocks are registered, changed ones renewed, and missing ones removed."""
     client = f"""
     provider_type: generic
     client_id: {server.client_id}
@@ -268,8 +269,9 @@ def test_blocks_that_come_and_go(server, secret_file, write):
             keeper.get_token("one")
 
 
+@pytest.mark.slow
 def test_a_crowd_reads_through_a_reload(server, secret_file, file):
-    """While configurations are read again and again, no reader waits for more than a look-up."""
+    """While configurations are reloaded all the time, no reader waits."""
     secret_file(server.client_secret)
     with TokenKeeper.from_config(file()) as keeper:
         keeper.get_token("api")
@@ -281,7 +283,7 @@ def test_a_crowd_reads_through_a_reload(server, secret_file, file):
 
 
 def test_a_renewal_without_a_background(server, secret_file, file):
-    """Without threads the next reader renews inline what was changed."""
+    """Without background threads, the next reader renews a changed provider inline."""
     secret_file(server.client_secret)
     with TokenKeeper.from_config(file(), background=False) as keeper:
         token = keeper.get_token("api")

@@ -1,4 +1,4 @@
-"""Files that others may write: which are refused, and with which command."""
+"""Files that other users can write: which are rejected, and with which command."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ PROCESS = Writer(WE, frozenset({OURS, ALSO_OURS}))
 
 @pytest.fixture
 def top():
-    """Return a directory of root's that every user can look into, as those above it."""
+    """Return a directory of root's that every user can enter."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         directory = Path(name)
         directory.chmod(0o755)
@@ -33,7 +33,7 @@ def top():
 
 @pytest.fixture
 def build(top):
-    """Return what makes a tree: names with mode, owner and group, or with the target of a link."""
+    """Return a function that builds a tree from names with modes and owners, or link targets."""
 
     def build(tree):
         for name, (_, uid, gid) in tree.items():
@@ -211,7 +211,7 @@ REFUSED = {
 
 
 def place_of(tree):
-    """Return the file that a tree is about: "f", in "app" where there is one."""
+    """Return the file that a tree is about: "f", in "app" if that exists."""
     tops = {name.partition("/")[0].partition(" ->")[0] for name in tree}
     if "app" in tops:
         return "app/f"
@@ -221,7 +221,7 @@ def place_of(tree):
 @needs_root
 @pytest.mark.parametrize("tree", FINE.values(), ids=FINE)
 def test_what_is_trusted(build, monkeypatch, tree):
-    """A file that only we, our groups and root may write is read, wherever links lead."""
+    """A file that only we, our groups and root can write is read, wherever links lead."""
     monkeypatch.setattr("tokenkeeper.config.files.this_process", lambda: PROCESS)
     assert read_file(build(tree) / place_of(tree)) == "oauth2: {}"
 
@@ -229,20 +229,20 @@ def test_what_is_trusted(build, monkeypatch, tree):
 @needs_root
 @pytest.mark.parametrize(("tree", "commands"), REFUSED.values(), ids=REFUSED)
 def test_what_is_not_trusted(build, monkeypatch, tree, commands):
-    """A file that somebody else may write or replace is refused, with the command that helps."""
+    """A file that another user can write or replace is rejected with the command that fixes it."""
     monkeypatch.setattr("tokenkeeper.config.files.this_process", lambda: PROCESS)
     top = build(tree)
     name = place_of(tree)
     with pytest.raises(InvalidConfigurationError, match=r"^can't be trusted: ") as refused:
         read_file(top / name)
     wanted = " && ".join(commands).replace("TOP", str(top))
-    assert str(refused.value).partition(". Correct it: ")[2] == wanted
+    assert str(refused.value).partition(". Run: ")[2] == wanted
 
 
 @needs_root
 @pytest.mark.parametrize(("tree", "commands"), REFUSED.values(), ids=REFUSED)
 def test_the_commands_help(build, monkeypatch, tree, commands):
-    """Once the commands that the errors name were run, the file is read."""
+    """After running the commands in the errors, the file is read."""
     monkeypatch.setattr("tokenkeeper.config.files.this_process", lambda: PROCESS)
     top = build(tree)
     name = place_of(tree)
@@ -251,25 +251,25 @@ def test_the_commands_help(build, monkeypatch, tree, commands):
             assert read_file(top / name) == "oauth2: {}"
             return
         except InvalidConfigurationError as refused:
-            command = str(refused).partition(". Correct it: ")[2]
+            command = str(refused).partition(". Run: ")[2]
             subprocess.run(["sh", "-c", command], check=True)
     pytest.fail("the commands did not help")
 
 
 def test_all_directories_are_named_at_once(tmp_path):
-    """Each directory on the way that others may write is in the error, in the order of the way."""
+    """The error names all directories on the path that others can write, from the root down."""
     for name in ("a", "a/b", "a/b/c"):
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(0o777)
     (tmp_path / "a/b/c/f").write_text("text")
     with pytest.raises(InvalidConfigurationError) as refused:
         read_file(tmp_path / "a/b/c/f")
-    command = str(refused.value).partition(". Correct it: ")[2]
+    command = str(refused.value).partition(". Run: ")[2]
     assert command.split(" && ") == [f"chmod o-w {tmp_path}/{e}" for e in ("a", "a/b", "a/b/c")]
 
 
 def test_a_relative_path(tmp_path, monkeypatch):
-    """The directories above the working directory count as well."""
+    """The directories above the working directory are checked as well."""
     (tmp_path / "open" / "app").mkdir(parents=True)
     (tmp_path / "open").chmod(0o777)
     (tmp_path / "open" / "app" / "f").write_text("text")
@@ -280,7 +280,7 @@ def test_a_relative_path(tmp_path, monkeypatch):
 
 
 def test_links_without_end(tmp_path):
-    """A link that leads to itself is an error in the system's words."""
+    """A link to itself is reported with the system's message."""
     (tmp_path / "f").symlink_to("f")
     with pytest.raises(InvalidConfigurationError, match="Too many levels of symbolic links"):
         read_file(tmp_path / "f")
@@ -303,7 +303,7 @@ oauth2:
 
 @pytest.fixture
 def opened(write, tmp_path):
-    """Return a directory that every user may write, with a file "f" in it."""
+    """Return a directory that every user can write, with a file "f" in it."""
     directory = tmp_path / "open"
     directory.mkdir()
     write("hunter2", name="f", directory=directory)
@@ -319,20 +319,20 @@ def refusal(make):
 
 
 def test_every_file_of_a_configuration(write, environment, opened, tmp_path):
-    """The file itself, a secret's file, a variable's file and the CA certificates are checked."""
-    command = f"Correct it: chmod o-w {opened}"
+    """The file, secret files, a variable's file and the CA certificates are checked."""
+    command = f"Run: chmod o-w {opened}"
     inside = write(BLOCK.format(secret="client_secret: ${API_SECRET}"), directory=opened)
     assert refusal(lambda: TokenKeeper.from_config(inside)).endswith(command)
     environment.setenv("TOKENKEEPER_CONFIG", str(inside))
     assert refusal(TokenKeeper.from_env).startswith("tokens.yaml can't be trusted: every user")
     environment.delenv("TOKENKEEPER_CONFIG")
     by_file = write(BLOCK.format(secret=f"client_secret_file: {opened}/f"))
-    told = refusal(lambda: TokenKeeper.from_config(by_file))
-    assert told.startswith("tokens.yaml, line 5: oauth2.client_secret_file can't be trusted")
+    message = refusal(lambda: TokenKeeper.from_config(by_file))
+    assert message.startswith("tokens.yaml, line 5: oauth2.client_secret_file can't be trusted")
     for verify in (opened, opened / "f"):
         ca = write(BLOCK.format(secret=f"client_secret: ${{API_SECRET}}\n  verify: {verify}"))
-        told = refusal(lambda ca=ca: TokenKeeper.from_config(ca))
-        assert told.startswith("tokens.yaml, line 6: oauth2.verify can't be trusted")
+        message = refusal(lambda ca=ca: TokenKeeper.from_config(ca))
+        assert message.startswith("tokens.yaml, line 6: oauth2.verify can't be trusted")
     environment.setenv("OAUTH2_CLIENT_ID", "worker")
     environment.setenv("OAUTH2_TOKEN_URL", "https://id.example.com/token")
     environment.setenv("OAUTH2_CLIENT_SECRET_FILE", str(opened / "f"))
@@ -340,7 +340,7 @@ def test_every_file_of_a_configuration(write, environment, opened, tmp_path):
 
 
 def test_a_directory_that_is_opened_later(write):
-    """What was read before stays in use, and a reload refuses the file."""
+    """A reload rejects a file that others can write by now; the previous content stays in use."""
     path = write()
     with TokenKeeper.from_config(path) as keeper:
         path.chmod(0o622)
@@ -350,7 +350,7 @@ def test_a_directory_that_is_opened_later(write):
 
 
 def test_ca_certificates_of_the_system():
-    """The places where systems have their certificates are trusted, links and all."""
+    """The usual locations of CA certificates are trusted, including links."""
     for name in ("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/certs"):
         if os.path.exists(name):
             check_trusted(Path(name))
@@ -359,7 +359,7 @@ def test_ca_certificates_of_the_system():
 @needs_root
 @pytest.mark.parametrize("mode", [0o440, 0o1777])
 def test_another_user_reads_a_mounted_secret(top, mode):
-    """A service that is not root goes on using a secret that Kubernetes mounted."""
+    """A service that is not root can use a secret that Kubernetes mounted."""
     run = top / "run"
     data = run / "..2026_11_28"
     data.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a block says counts on the wire, for both kinds; and so does what is corrected in it."""
+"""Settings of a block as they appear on the wire, for both kinds, and their corrections."""
 
 import pytest
 import yaml
@@ -45,7 +45,7 @@ def block(write, entra):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_retries(entra, block, kind):
-    """A block's retries are made, and no more."""
+    """A block's number of retries is made, and no more."""
     entra.outage = Answer(503)
     retry = {"attempts": 3, "initial_wait_seconds": 0.01}
     with TokenKeeper.from_config(block(kind, retry=retry)) as keeper:
@@ -65,7 +65,7 @@ def test_retries(entra, block, kind):
     ],
 )
 def test_timeouts(entra, block, kind, timeouts, words):
-    """A block's timeouts end a request that a server leaves without an answer."""
+    """A block's timeouts end a request to a server that does not answer."""
     entra.gate.clear()
     path = block(kind, retry={"attempts": 1}, **timeouts)
     with TokenKeeper.from_config(path) as keeper, pytest.raises(TokenAcquisitionError) as raised:
@@ -85,7 +85,7 @@ def test_timeouts(entra, block, kind, timeouts, words):
     ],
 )
 def test_what_is_corrected(entra, block, environment, kind, mistake, error):
-    """Whatever the server refused is taken over as soon as it was corrected, without a call."""
+    """A corrected setting is used at the next request, without a reload."""
     environment.setenv("WRONG", "wrong")
     if "token_url" in mistake:
         mistake = {"token_url": entra.authority + mistake["token_url"]}

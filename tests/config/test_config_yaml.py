@@ -1,4 +1,4 @@
-"""YAML as people write it: merge keys, sections of others, and what goes wrong in a hurry."""
+"""YAML in practice: merge keys, other sections, and common mistakes."""
 
 import os
 import threading
@@ -19,7 +19,7 @@ defaults: &defaults
 
 
 def mistake(source):
-    """Return the one mistake of a configuration."""
+    """Return the only mistake of a configuration."""
     with pytest.raises(InvalidConfigurationError) as raised:
         TokenKeeper.from_config(source)
     assert "hunter2" not in str(raised.value)
@@ -28,7 +28,7 @@ def mistake(source):
 
 
 def client_ids(path):
-    """Return the identifier of each client."""
+    """Return the client identifiers by provider name."""
     with TokenKeeper.from_config(path) as keeper:
         names = keeper.list_providers()
         made = [internals.configured_provider(keeper, name) for name in names]
@@ -36,7 +36,7 @@ def client_ids(path):
 
 
 def test_merge_keys(write):
-    """Blocks share what they have in common, and say otherwise where they differ."""
+    """Blocks share settings with merge keys and can override them."""
     path = write(f"""{SHARED}
 oauth2:
   - {{<<: *defaults, provider_name: one}}
@@ -46,7 +46,7 @@ oauth2:
 
 
 def test_a_mistake_in_what_is_shared(write):
-    """A mistake in what two blocks share is found in both, at the line where it stands."""
+    """A mistake in a shared part is reported for its block, with its own line."""
     text = SHARED.replace("https:", "ftp:") + "oauth2:\n  - {<<: *defaults, provider_name: one}\n"
     assert mistake(write(text)).startswith("tokens.yaml, line 5: oauth2[0].token_url must be")
 
@@ -63,14 +63,14 @@ def test_a_mistake_in_what_is_shared(write):
     ],
 )
 def test_what_is_not_ours(write, others):
-    """What stands under other keys is left alone, whatever it is."""
+    """Other top-level keys are ignored, whatever they contain."""
     block = SHARED.replace("defaults: &defaults", "oauth2:\n  provider_name: api")
     assert client_ids(write(f"{others}\n{block}")) == {"api": "shared"}
 
 
 @pytest.mark.parametrize("bytes_", [b"\xef\xbb\xbf%s", b"%s...\n", b"---\n%s"])
 def test_how_files_begin_and_end(write, bytes_):
-    """The marks that editors and YAML put before and behind do no harm, nor do other line ends."""
+    """A BOM, document markers and other line ends are accepted."""
     text = SHARED.replace("defaults: &defaults", "oauth2:\n  provider_name: api").encode()
     path = write()
     for line_end in (b"\n", b"\r\n"):
@@ -83,10 +83,10 @@ def test_how_files_begin_and_end(write, bytes_):
     [
         ("oauth2: {}\noauth2: {}", ", line 2: duplicate key 'oauth2'"),
         ("oauth2:\n  - &a [*a]", " is not YAML (line 2): an alias refers to itself"),
-        ("oauth2:\n  n: !!int hunter2", " is not YAML (line 2): a value is no int"),
-        ("oauth2:\n  n: 2024-99-99", " is not YAML (line 2): a value is no timestamp"),
+        ("oauth2:\n  n: !!int hunter2", " is not YAML (line 2): a value is not a valid int"),
+        ("oauth2:\n  n: 2024-99-99", " is not YAML (line 2): a value is not a valid timestamp"),
         ("oauth2:\n\tn: 1", r" is not YAML (line 2): found character '\t' that cannot start"),
-        ("oauth2: {}\n---\na: 1", " is not YAML (line 2): it holds a second document (---)"),
+        ("oauth2: {}\n---\na: 1", " is not YAML (line 2): it contains a second document (---)"),
         ("oauth2:\n  n: a\x07", " is not YAML (line 2): a character can't be printed"),
         ("oauth2: " + 5000 * "[", " is nested too deeply"),
         (
@@ -100,12 +100,12 @@ def test_how_files_begin_and_end(write, bytes_):
     ],
 )
 def test_what_goes_wrong(write, text, words):
-    """It is said in words, with its line, and without what stands there."""
+    """The message has the line, but not the content."""
     assert mistake(write(text)).startswith(f"tokens.yaml{words}")
 
 
 def test_a_key_that_is_no_string(write):
-    """A key that YAML takes for a number is one that nobody knows, with its line."""
+    """A key that YAML reads as a number is an unknown key, with its line."""
     with pytest.raises(InvalidConfigurationError) as raised:
         TokenKeeper.from_config(write("oauth2:\n  - provider_type: azure\n    1: x\n"))
     assert "tokens.yaml, line 3: oauth2[0]: unknown key '1' for provider_type 'azure'" in (
@@ -115,7 +115,7 @@ def test_a_key_that_is_no_string(write):
 
 @pytest.mark.parametrize("source", [None, "", 5, ["a list"], b"bytes"])
 def test_what_is_no_configuration(source):
-    """What is neither a path nor a mapping, such as a variable that is not set, is our error."""
+    """A source that is neither a path nor a mapping, such as an unset variable, is our error."""
     assert mistake(source).startswith(
         "a configuration must be the path of a file or a mapping, not"
     )
@@ -123,7 +123,7 @@ def test_what_is_no_configuration(source):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe(tmp_path, write):
-    """A pipe, as a file or as a secret, is refused at once: nobody waits for its writer."""
+    """A pipe is rejected at once, as a file and as a secret, without waiting for its writer."""
     os.mkfifo(tmp_path / "pipe")
     found = []
 
@@ -143,13 +143,13 @@ def test_a_pipe(tmp_path, write):
     thread.start()
     thread.join(30)
     assert found == [
-        "pipe can't be read: it is no regular file",
-        "tokens.yaml, line 5: oauth2.client_secret_file can't be read: it is no regular file",
+        "pipe can't be read: it is not a regular file",
+        "tokens.yaml, line 5: oauth2.client_secret_file can't be read: it is not a regular file",
     ]
 
 
 def test_a_file_that_is_still_the_same(write):
-    """What is read again is worked through again only if it changed."""
+    """An unchanged file is not parsed again."""
     path = write()
     before = read_document(path)
     assert read_document(path, before) is before

@@ -1,4 +1,4 @@
-"""The built site as a browser shows it: pictures load and are painted, and every page fits."""
+"""The built site in a browser: pictures are painted, pages fit, the search finds status codes."""
 
 import functools
 import http.server
@@ -9,11 +9,12 @@ import re
 import shutil
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
-# Opens the pages one after the other, on a wide screen and on a phone. Writes down the pictures
-# that did not load, and the pages that have to be moved sideways to be read.
+# Opens the pages one after the other, on a wide screen and on a phone. Reports the pictures that
+# did not load, and the pages that need horizontal scrolling.
 PROBE = """<!doctype html><body><script>
 const pages = PAGES, broken = [], wide = [];
 const opened = (page, width) => new Promise((resolve) => {
@@ -35,13 +36,14 @@ const opened = (page, width) => new Promise((resolve) => {
 });
 (async () => {
   for (const page of pages) for (const width of [1400, 400]) await opened(page, width);
-  fetch("/said", {method: "POST", body: JSON.stringify({opened: pages.length, broken, wide})});
+  fetch("/report", {method: "POST", body: JSON.stringify({opened: pages.length, broken, wide})});
 })();
 </script></body>"""
 
-SPOILT = """<!doctype html><img src="nowhere.png">
-<p style="width: 600px">wide</p><script>nothing()</script>"""
+BROKEN = """<!doctype html><img src="missing.png">
+<p style="width: 600px">wide</p><script>missing()</script>"""
 
+DOCS = Path(__file__).parent.parent.parent / "docs"
 OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run"
     " --disable-sync --disable-background-networking --disable-component-update"
@@ -50,43 +52,43 @@ OPTIONS = (
 
 
 class Listener(http.server.SimpleHTTPRequestHandler):
-    """Serves files, and puts what is posted to it into its server's queue."""
+    """Serves files, and puts posted reports into its server's queue."""
 
     def do_POST(self):
-        self.server.said.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.server.reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(204)
         self.end_headers()
 
     def log_message(self, *args):
-        """Say nothing of a request."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def chromium(tmp_path):
-    """Return the words that start Chromium. Where all is to be tested, it has to be there.
+    """Return the command that starts Chromium. In CI a missing Chromium is a failure.
 
-    ``TOKENKEEPER_CHROMIUM=none`` says that it can't be.
+    ``TOKENKEEPER_CHROMIUM=none`` marks a machine that can't have it.
     """
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if found is None:
         must = os.environ.get("CI") or os.environ.get("TOKENKEEPER_INTEROP") == "all"
         must = must and os.environ.get("TOKENKEEPER_CHROMIUM") != "none"
-        (pytest.fail if must else pytest.skip)("no Chromium: nobody looked at the pages")
+        (pytest.fail if must else pytest.skip)("Chromium is not installed")
     return [found, *OPTIONS.split(), f"--user-data-dir={tmp_path / 'profile'}"]
 
 
 @pytest.fixture
 def copy(site, tmp_path):
-    """Return a copy of the site that a test may add to."""
+    """Return a copy of the site that a test may change."""
     return shutil.copytree(site, tmp_path / "site")
 
 
 @pytest.fixture
 def server(copy):
-    """Return a server of the copy, on loopback."""
+    """Return a server for the copy, on loopback."""
     handler = functools.partial(Listener, directory=copy)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.said = queue.Queue()
+        server.reports = queue.Queue()
         server.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -95,14 +97,14 @@ def server(copy):
         thread.join()
 
 
-@pytest.mark.parametrize("spoilt", [False, True])
-def test_every_page_shows(chromium, copy, server, tmp_path, spoilt):
-    """Each page shows its pictures, fits on screen and phone and logs no error, or it is found."""
+@pytest.mark.parametrize("broken_page", [False, True])
+def test_every_page(chromium, copy, server, tmp_path, broken_page):
+    """Each page loads its pictures, fits screen and phone, and logs no error."""
     pages = sorted(str(path.relative_to(copy)) for path in copy.rglob("*.html"))
-    pages = [page for page in pages if not page.startswith("_static")]
-    if spoilt:
-        pages = ["spoilt.html"]
-        (copy / "spoilt.html").write_text(SPOILT)
+    pages = [page for page in pages if not page.startswith(("_static", "_modules"))]
+    if broken_page:
+        pages = ["broken.html"]
+        (copy / "broken.html").write_text(BROKEN)
     (copy / "probe.html").write_text(PROBE.replace("PAGES", json.dumps(pages)))
     log = tmp_path / "log"
     with (
@@ -112,46 +114,84 @@ def test_every_page_shows(chromium, copy, server, tmp_path, spoilt):
         ) as browser,
     ):
         try:
-            said = server.said.get(timeout=90)
+            report = server.reports.get(timeout=90)
         finally:
             browser.terminate()
-    broken = ["spoilt.html: nowhere.png"] * 2 if spoilt else []
-    wide = ["spoilt.html at 400"] if spoilt else []
-    assert said == {"opened": len(pages), "broken": broken, "wide": wide}
+    broken = ["broken.html: missing.png"] * 2 if broken_page else []
+    wide = ["broken.html at 400"] if broken_page else []
+    assert report == {"opened": len(pages), "broken": broken, "wide": wide}
     errors = [line for line in log.read_text(errors="replace").splitlines() if "CONSOLE" in line]
-    assert bool(errors) == spoilt, errors
+    assert bool(errors) == broken_page, errors
 
 
-def painted(picture, image):
-    """Return the colours of *picture*'s larger areas."""
-    if picture.suffix == ".svg":
-        fills = re.findall(r'<rect [^>]*fill="#(\w{6})"', picture.read_text())
-        return {tuple(bytes.fromhex(fill)) for fill in fills}
-    with image.open(picture) as opened:
-        areas = sorted(opened.convert("RGB").getcolors(1 << 24), reverse=True)
-    return {colour for _, colour in areas[:3]}
+def screenshot(chromium, url, height, file):
+    """Return the colours of a page's larger areas, each with its size in pixels."""
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed: tox -e docs")
+    command = [*chromium, f"--window-size=1400,{height}", f"--screenshot={file}", url]
+    subprocess.run(command, capture_output=True, check=True, timeout=90)
+    with image.open(file) as opened:
+        areas = opened.convert("RGB").getcolors(1 << 24)
+    return {colour: count for count, colour in areas if count > 500}
 
 
+def themed(page, theme):
+    """Fix the theme of a page, which depends on the visitor's system otherwise."""
+    text = page.read_text(encoding="utf-8")
+    automatic = 'localStorage.getItem("theme") || "auto"'
+    assert automatic in text
+    page.write_text(text.replace(automatic, f'"{theme}"'), encoding="utf-8")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize(
-    ("page", "height", "gone"),
+    ("page", "diagram"),
     [
-        ("explanation/life-of-a-token.html", 3000, False),
-        ("explanation/life-of-a-token.html", 3000, True),
-        ("benchmarks.html", 14000, False),
+        ("index.html", "parts.svg"),
+        ("explanation/life-of-a-token.html", "life.svg"),
+        ("explanation/threads-and-forks.html", "forks.svg"),
     ],
 )
-def test_pictures_are_on_the_screenshot(chromium, copy, server, tmp_path, page, height, gone):
-    """A screenshot of a page has the colours of its pictures, and lacks them without these."""
+def test_diagrams_are_painted(chromium, copy, server, tmp_path, page, diagram, theme):
+    """A screenshot shows the areas of a diagram, in light and in dark mode."""
+    drawing = (DOCS / "pictures" / diagram).read_text(encoding="utf-8")
+    fills = re.findall(r'<rect [^>]*fill="#(\w{6})"', drawing)
+    assert fills
+    themed(copy / page, theme)
+    seen = screenshot(chromium, f"{server.url}/{page}", 3000, tmp_path / "shot.png")
+    assert {tuple(bytes.fromhex(fill)) for fill in fills} <= set(seen)
+    background = max(seen, key=seen.get)
+    assert (sum(background) > 600) == (theme == "light")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_charts_are_painted(chromium, copy, server, tmp_path, gone):
+    """A screenshot of the benchmarks has the colours of its charts."""
     image = pytest.importorskip("PIL.Image", reason="Pillow is not installed: tox -e docs")
-    names = re.findall(r'<img [^>]*src="[./]*(_images/[^"]+)"', (copy / page).read_text())
+    names = re.findall(
+        r'<img [^>]*src="[./]*(_images/[^"]+)"', (copy / "benchmarks.html").read_text()
+    )
     assert names
-    wanted = set().union(*(painted(copy / name, image) for name in names))
+    wanted = set()
+    for name in names:
+        with image.open(copy / name) as opened:
+            areas = sorted(opened.convert("RGB").getcolors(1 << 24), reverse=True)
+        wanted |= {colour for _, colour in areas[:3]}
     if gone:
         shutil.rmtree(copy / "_images")
-    shot = tmp_path / "shot.png"
-    command = [*chromium, f"--window-size=1400,{height}", f"--screenshot={shot}"]
-    subprocess.run([*command, f"{server.url}/{page}"], capture_output=True, check=True, timeout=90)
-    with image.open(shot) as opened:
-        areas = opened.convert("RGB").getcolors(1 << 24)
-    seen = {colour for count, colour in areas if count > 500}
-    assert (wanted <= seen) != gone, wanted - seen
+    seen = screenshot(chromium, f"{server.url}/benchmarks.html", 14000, tmp_path / "shot.png")
+    assert (wanted <= set(seen)) != gone, wanted - set(seen)
+
+
+@pytest.mark.parametrize("code", ["401", "503"])
+def test_search(chromium, server, code):
+    """A search for an HTTP status finds the page on errors."""
+    command = [*chromium, "--virtual-time-budget=20000", "--dump-dom"]
+    shown = subprocess.run(
+        [*command, f"{server.url}/search.html?q={code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=90,
+    ).stdout
+    results = shown.partition('id="search-results"')[2]
+    assert 'href="reference/errors.html"' in results

@@ -1,4 +1,4 @@
-"""A keeper that is watched."""
+"""Fixtures: a keeper with a hook that keeps its events."""
 
 import pytest
 from events.watching import Watcher
@@ -6,7 +6,7 @@ from events.watching import Watcher
 
 @pytest.fixture
 def watcher(keeper):
-    """Return a hook of the keeper."""
+    """Return the keeper's watching hook."""
     watcher = Watcher()
     keeper.add_hook(watcher)
     return watcher

@@ -1,4 +1,4 @@
-"""To whom a request for a token, and the events that tell of it, belong."""
+"""The context in which token requests and their events run."""
 
 import contextvars
 import queue
@@ -13,7 +13,7 @@ from tokenkeeper.testing import StaticProvider
 
 
 class TestContext:
-    """Whose context variables, and so whose trace, a request and its events belong to."""
+    """Whose context variables, and therefore whose trace, a request and its events have."""
 
     @pytest.fixture
     def request_id(self):
@@ -21,13 +21,13 @@ class TestContext:
 
     @pytest.fixture
     def seen(self, keeper, request_id):
-        """Return what the hooks are told, and whose it is."""
+        """Return the events that hooks get, with the context variable's value."""
         seen = queue.SimpleQueue()
         keeper.add_hook(lambda event: seen.put((type(event), request_id.get())))
         return seen
 
     def test_of_a_caller(self, keeper, source, request_id, seen):
-        """The first token belongs to the caller who began to fetch it, also on a worker."""
+        """The first token belongs to the caller that started the request, also on a worker."""
         acquire, fetched_for = source.acquire_token, []
 
         def acquire_token():
@@ -40,9 +40,9 @@ class TestContext:
         assert fetched_for == ["r1"]
 
     def test_of_a_renewal(self, keeper, clock, look, request_id, seen, monkeypatch):
-        """A renewal belongs to nobody, even if its thread was started by a caller of old."""
+        """A renewal has no caller's context, even if a caller started its thread earlier."""
 
-        class Inheriting(threading.Thread):  # as OpenTelemetry's instrumentation makes all of them
+        class Inheriting(threading.Thread):  # as with OpenTelemetry's instrumentation
             def start(self):
                 self.context = contextvars.copy_context()
                 super().start()
@@ -59,7 +59,7 @@ class TestContext:
 
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_without_the_event_loop(self, keeper, clock, backend):
-        """A provider that runs a loop of its own is not taken to be in that of the caller."""
+        """A provider that runs its own event loop does not see the caller's."""
 
         class RunsALoop(BaseOAuth2Provider):
             def acquire_token(self):

@@ -1,4 +1,4 @@
-"""What stands in the log of a token's life, and what must not."""
+"""The log lines of a token's life, and what they must not contain."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ OUTAGE = TokenAcquisitionError("down", status_code=503)
 
 
 class WarningsAsTheyCome(logging.Handler):
-    """Lets a test wait for a line that a thread of the keeper writes."""
+    """Lets a test wait for a line that a thread of the keeper logs."""
 
     def __init__(self):
         super().__init__(logging.WARNING)
@@ -26,14 +26,14 @@ class WarningsAsTheyCome(logging.Handler):
 
 
 class TestLogLines:
-    """The log is told as a hook is, and its records carry the event's fields."""
+    """The log gets the same events as hooks, and its records have the events' fields."""
 
     @pytest.fixture(autouse=True)
     def level(self, caplog):
         caplog.set_level(logging.DEBUG, "tokenkeeper")
 
     def test_a_token_that_came(self, keeper, clock, caplog):
-        """An acquisition is a line with its figures."""
+        """An acquisition is logged with its figures."""
         keeper.get_token("api")
         keeper.close()
         (record,) = caplog.records
@@ -46,7 +46,7 @@ class TestLogLines:
         assert record.occurred_at == at(clock).isoformat()
 
     def test_a_token_that_did_not_come(self, keeper, source, caplog):
-        """A failure is a warning, with the server's code in a field; a cooldown is no line."""
+        """A failure is a warning, with the server's code in a field; a cooldown is not logged."""
         source.error = WRONG_SECRET
         with pytest.raises(TokenAcquisitionError):
             keeper.get_token("api")
@@ -61,7 +61,7 @@ class TestLogLines:
         )
 
     def test_a_pause_after_refusals(self, keeper, caplog):
-        """A pause is one warning, however often the token is refused within it."""
+        """A pause is one warning, however often tokens are rejected during it."""
         warnings = WarningsAsTheyCome()
         logging.getLogger().addHandler(warnings)
         try:
@@ -81,7 +81,7 @@ class TestLogLines:
         assert record.pause_seconds == 30.0
 
     def test_the_provider_is_named_once(self, keeper, source, caplog):
-        """An error that names its provider is logged as it is."""
+        """An error that names its provider is logged unchanged."""
         source.error = TokenAcquisitionError("provider 'api': down", status_code=503)
         with pytest.raises(TokenAcquisitionError):
             keeper.get_token("api")
@@ -89,7 +89,7 @@ class TestLogLines:
         assert caplog.messages == ["token not acquired: provider 'api': down"]
 
     def test_a_renewal_that_failed(self, keeper, source, clock, look, caplog):
-        """A failed renewal says so, and how long the token at hand lives."""
+        """A failed renewal is logged with the remaining lifetime of the current token."""
         keeper.get_token("api")
         source.error = OUTAGE
         clock.step(3241)
@@ -100,27 +100,27 @@ class TestLogLines:
         assert record.remaining_seconds == 359.0
 
     def test_no_secret(self, keeper, caplog):
-        """No field of a record holds the token."""
+        """No field of a record contains the token."""
         token = keeper.get_token("api")
         keeper.close()
         (record,) = caplog.records
         assert token not in json.dumps(vars(record))
 
     def test_no_secret_of_an_error(self, keeper, source, caplog):
-        """The text of a foreign error, which may hold a token, is in no event and no record."""
+        """The text of another library's error, which may contain a token, is never logged."""
         watcher = Watcher()
         keeper.add_hook(watcher)
         source.error = ValueError("no JSON: access_token=s3cr3t")
         with pytest.raises(TokenAcquisitionError):
             keeper.get_token("api")
-        told = watcher.next()
+        reported = watcher.next()
         keeper.close()
         (record,) = caplog.records
         assert record.exc_info is None
-        assert "s3cr3t" not in json.dumps(vars(record)) + repr(told) + str(told.reason)
+        assert "s3cr3t" not in json.dumps(vars(record)) + repr(reported) + str(reported.reason)
 
     def test_an_hour_of_outage(self, keeper, source, clock, look, caplog):
-        """An hour in which the server is down is some hundred lines, not thousands."""
+        """An hour of outage is some hundred lines, not thousands."""
         keeper.get_token("api")
         source.error = OUTAGE
         clock.step(3241)
@@ -141,7 +141,7 @@ class TestLogLines:
         assert len(caplog.records) == 1
 
     def test_nothing_is_made_for_nobody(self, keeper, caplog):
-        """With the level set higher, no line is written."""
+        """With a higher log level, no line is written."""
         caplog.set_level(logging.ERROR, "tokenkeeper")
         keeper.get_token("api")
         keeper.close()

@@ -1,4 +1,4 @@
-"""The records that hooks are given."""
+"""The event records that hooks get."""
 
 import dataclasses
 import pickle
@@ -23,7 +23,7 @@ from tokenkeeper.events import (
 
 
 class TestRecords:
-    """They are values."""
+    """Records are values."""
 
     def every_kind(self):
         now = datetime(2026, 1, 2, tzinfo=UTC)
@@ -36,14 +36,14 @@ class TestRecords:
         yield from (kind("api", now) for kind in (TokenRefused, TokenCleared, ProviderRemoved))
 
     def test_every_kind_is_there(self):
-        """The module names each kind, and each is an event."""
+        """The module lists each kind, and each is an event."""
         kinds = {type(event).__name__ for event in self.every_kind()}
         families = {"TokenEvent", "TokenGranted", "TokenDenied", "EventHook"}
         assert kinds | families == set(events.__all__)
         assert all(isinstance(event, TokenEvent) for event in self.every_kind())
 
     def test_frozen(self):
-        """A record can't be changed, is equal to its like, and travels."""
+        """A record is immutable, comparable and picklable."""
         for event in self.every_kind():
             with pytest.raises(dataclasses.FrozenInstanceError):
                 event.provider_name = "other"

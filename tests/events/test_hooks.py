@@ -1,4 +1,4 @@
-"""Who is told of a token's life, and what a hook may do when it is told."""
+"""Which hooks get events, and what a hook may do."""
 
 import asyncio
 import queue
@@ -11,20 +11,20 @@ from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenKeep
 from tokenkeeper.events import TokenAcquired, TokenCleared, TokenRefused
 
 
-class TestWhoIsTold:
-    """Hooks are given to a keeper, or added."""
+class TestHooks:
+    """Hooks are passed to a keeper, or added later."""
 
     def test_from_the_start(self, clock, source):
-        """Hooks are given with the keeper, in their order."""
-        told = []
-        hooks = [lambda _: told.append("first"), lambda _: told.append("second")]
+        """Hooks are passed with the keeper, and called in their order."""
+        reported = []
+        hooks = [lambda _: reported.append("first"), lambda _: reported.append("second")]
         with TokenKeeper(clock=clock, hooks=hooks, background=False) as keeper:
             keeper.add_provider(source)
             keeper.get_token("api")
-        assert told == ["first", "second"]
+        assert reported == ["first", "second"]
 
     def test_through_the_facade(self, keeper, source):
-        """The async front takes hooks and tells the same."""
+        """The async front takes hooks and reports the same events."""
         watcher = Watcher()
         manager = OAuth2TokenManager(keeper)
         manager.add_hook(watcher)
@@ -32,23 +32,23 @@ class TestWhoIsTold:
         assert isinstance(watcher.next(), TokenAcquired)
 
     def test_callers_have_their_token_first(self, keeper, source):
-        """A hook that hangs keeps no caller waiting for the token that it is told of."""
-        told, go_on = threading.Event(), threading.Event()
+        """A hook that hangs delays no caller that waits for the reported token."""
+        reported, go_on = threading.Event(), threading.Event()
 
         def hang(_):
-            told.set()
+            reported.set()
             go_on.wait(60)
 
         keeper.add_hook(hang)
         try:
             assert keeper.get_token("api", timeout=20) == "api-1"
-            assert told.wait(20)
+            assert reported.wait(20)
         finally:
             go_on.set()
 
     @pytest.mark.parametrize("hook", [None, "a name", 3])
     def test_no_hook(self, keeper, hook):
-        """What can't be called is refused when it is given."""
+        """An object that can't be called is rejected when it is passed."""
         with pytest.raises(InvalidConfigurationError, match="must be callable") as caught:
             keeper.add_hook(hook)
         assert caught.value.field == "hooks"
@@ -58,7 +58,7 @@ class TestWhoIsTold:
 
 @pytest.mark.parametrize("background", [True, False])
 def test_a_hook_may_ask_for_tokens(clock, source, background):
-    """A hook that hears of a rejected token and asks for a new one gets it."""
+    """A hook may request a new token when a token was rejected."""
     got = queue.SimpleQueue()
 
     def ask(event):
@@ -68,27 +68,27 @@ def test_a_hook_may_ask_for_tokens(clock, source, background):
     with TokenKeeper(clock=clock, hooks=[ask], background=background) as keeper:
         keeper.add_provider(source)
         assert keeper.renew_refused("api", keeper.get_token("api")) == "api-2"
-        assert got.get(timeout=20) == "api-2"  # before the keeper closes: then there is none
+        assert got.get(timeout=20) == "api-2"  # before the keeper closes
 
 
 def test_a_hook_may_cause_events(clock, source):
-    """What a hook itself brings about is told to it afterwards, and not in the middle."""
-    told = []
+    """An event that a hook causes is delivered to it afterwards, not during its call."""
+    reported = []
 
     def clear(event):
-        told.append(f"{type(event).__name__} begins")
+        reported.append(f"{type(event).__name__} begins")
         if isinstance(event, TokenAcquired):
             keeper.clear_token()
-        told.append("ends")
+        reported.append("ends")
 
     with TokenKeeper(clock=clock, hooks=[clear], background=False) as keeper:
         keeper.add_provider(source)
         keeper.get_token("api")
-    assert told == ["TokenAcquired begins", "ends", "TokenCleared begins", "ends"]
+    assert reported == ["TokenAcquired begins", "ends", "TokenCleared begins", "ends"]
 
 
-def test_an_interrupted_hook_is_told_again(clock, source):
-    """Ctrl-C inside a hook goes to who is interrupted; token and later events are unharmed."""
+def test_an_interrupted_hook_gets_later_events(clock, source):
+    """Ctrl-C inside a hook reaches the interrupted caller; token and later events are unharmed."""
     watcher = Watcher()
 
     def interrupted(event):

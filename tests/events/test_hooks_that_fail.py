@@ -1,4 +1,4 @@
-"""Hooks that raise, and hooks that hang, harm nobody."""
+"""Hooks that raise and hooks that hang affect nothing else."""
 
 import math
 import os
@@ -24,23 +24,23 @@ WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", sta
 
 
 class Hanging:
-    """A hook that hangs at its first events until it may go on."""
+    """A hook that hangs at its first events until it is released."""
 
     def __init__(self, events=math.inf):
         self.events = events
         self.entered, self.go_on = threading.Event(), threading.Event()
-        self.told = queue.SimpleQueue()
+        self.reported = queue.SimpleQueue()
 
     def __call__(self, event):
         self.entered.set()
         if self.events > 0:
             self.events -= 1
             assert self.go_on.wait(60), "nobody let it go on"
-        self.told.put(event)
+        self.reported.put(event)
 
 
 class TestHooksThatRaise:
-    """They harm nothing."""
+    """Hooks that raise affect nothing else."""
 
     @pytest.fixture
     def broken(self, keeper):
@@ -49,8 +49,8 @@ class TestHooksThatRaise:
 
         keeper.add_hook(broken)
 
-    def test_tokens_come_all_the_same(self, keeper, source, clock, look, broken, caplog):
-        """Acquiring, renewing, failing, refusing and clearing go on, and each fault is logged."""
+    def test_tokens_are_renewed_anyway(self, keeper, source, clock, look, broken, caplog):
+        """Tokens are acquired, renewed, refused and cleared as usual, and each error is logged."""
         watcher = Watcher()
         keeper.add_hook(watcher)
         assert keeper.get_token("api") == "api-1"
@@ -72,13 +72,13 @@ class TestHooksThatRaise:
         assert caplog.text.count("a hook's own fault") >= 6
 
     def test_refused_in_the_middle(self, keeper, broken):
-        """A caller that was refused still gets its renewal."""
+        """A caller whose token was rejected still gets a renewal."""
         refused = keeper.get_token("api")
         assert keeper.renew_refused("api", refused) == "api-2"
 
 
 class TestHooksThatHang:
-    """They keep one thread, and miss what happens meanwhile until they go on."""
+    """Hooks that hang keep one thread, and get later events once they continue."""
 
     @pytest.fixture
     def hook(self, keeper):
@@ -87,8 +87,8 @@ class TestHooksThatHang:
         yield hook
         hook.go_on.set()
 
-    def test_the_other_threads_go_on(self, clock, source):
-        """A hook that hangs for ever takes no second worker, and tokens go on being renewed."""
+    def test_other_threads_continue(self, clock, source):
+        """A hook that hangs forever occupies no second worker, and renewals continue."""
         hook = Hanging()
         with TokenKeeper(clock=clock, hooks=[hook], max_workers=2) as keeper:
             keeper.add_provider(source)
@@ -99,17 +99,17 @@ class TestHooksThatHang:
             finally:
                 hook.go_on.set()
 
-    def test_the_other_hooks_are_told(self, keeper, hook, watcher):
-        """Each hook has a line of its own: who comes after the one that hangs is told."""
+    def test_other_hooks_get_events(self, keeper, hook, watcher):
+        """Each hook has its own queue: hooks after the one that hangs get their events."""
         keeper.get_token("api")
         assert hook.entered.wait(20)
-        for _ in range(2):  # the thread that tells the watcher of the first one hangs
+        for _ in range(2):  # the thread that delivers to the first hook hangs
             keeper.get_token("api", force_refresh=True)
-        told = [watcher.next() for _ in range(3)]
-        assert [type(event) for event in told] == [TokenAcquired, TokenRenewed, TokenRenewed]
+        reported = [watcher.next() for _ in range(3)]
+        assert [type(event) for event in reported] == [TokenAcquired, TokenRenewed, TokenRenewed]
 
     def test_in_their_order(self, keeper, hook, watcher, source):
-        """What a slow hook is told late comes in the order in which it happened."""
+        """Events that a slow hook gets late are in the order in which they happened."""
         hook.events = 1
         source.error = WRONG_SECRET
         with pytest.raises(TokenAcquisitionError):
@@ -118,27 +118,27 @@ class TestHooksThatHang:
         source.error = None
         keeper.get_token("api", force_refresh=True)
         hook.go_on.set()
-        assert [type(hook.told.get(timeout=20)) for _ in range(3)] == [
+        assert [type(hook.reported.get(timeout=20)) for _ in range(3)] == [
             AcquisitionFailed,
             CooledDown,
             TokenAcquired,
         ]
-        told = [watcher.next() for _ in range(3)]
-        assert [type(event) for event in told] == [AcquisitionFailed, CooledDown, TokenAcquired]
+        reported = [watcher.next() for _ in range(3)]
+        assert [type(event) for event in reported] == [AcquisitionFailed, CooledDown, TokenAcquired]
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
     def test_in_a_forked_child(self, keeper, hook, exit_code_of):
-        """A child tells its own events, though a thread that it has not is in the hook."""
+        """A child delivers its own events, although a thread of the parent is inside the hook."""
         keeper.get_token("api")
         assert hook.entered.wait(20)
-        keeper.clear_token()  # lined up: the parent's to tell
+        keeper.clear_token()  # enqueued: the parent delivers it
         keeper.get_token("api")
 
         def child():
             hook.go_on.set()
-            hook.told = queue.SimpleQueue()
+            hook.reported = queue.SimpleQueue()
             keeper.clear_token()
-            told = hook.told.get(timeout=20)
-            return 0 if isinstance(told, TokenCleared) and hook.told.empty() else 1
+            reported = hook.reported.get(timeout=20)
+            return 0 if isinstance(reported, TokenCleared) and hook.reported.empty() else 1
 
         assert exit_code_of(child) == 0

@@ -1,11 +1,11 @@
-"""What the tests of events watch with."""
+"""A hook for the tests of events."""
 
 import queue
 from datetime import UTC, datetime
 
 
 class Watcher(queue.SimpleQueue):
-    """A hook that keeps what it is told."""
+    """A hook that keeps its events."""
 
     def __call__(self, event):
         self.put(event)

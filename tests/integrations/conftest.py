@@ -1,4 +1,4 @@
-"""An API on loopback that takes some tokens and refuses others, and a keeper with tokens for it."""
+"""An API on loopback that accepts some tokens and refuses others, and a keeper with its tokens."""
 
 import itertools
 import json
@@ -18,17 +18,17 @@ GUARD_SECONDS = 30
 
 
 class Api(ThreadingHTTPServer):
-    """Says what it got to whoever shows a valid token.
+    """Answers requests that carry a valid token with what it received.
 
-    ``/to/URL`` leads elsewhere whoever asks, ``/then/URL`` those who show a valid token.
+    ``/to/URL`` redirects every request, ``/then/URL`` those with a valid token.
 
-    :ivar valid: the tokens that it takes; what is in *once* it takes one time.
+    :ivar valid: the tokens that it accepts; it accepts those in *once* one time.
     :ivar seen: path, token and body of each request.
     :ivar refusal: the body of a 401, and *challenge* its ``WWW-Authenticate``.
-    :ivar cookies: whether each answer sets one, named by its number and with its status.
+    :ivar cookies: whether each response sets a cookie, named by its number and with its status.
     :ivar revoke_at: the number of the request at which all tokens are revoked.
-    :ivar faults: what becomes of the next answers: "drop" it, "cut" it in the middle, refuse
-        "early", before the body was read; or ``None``.
+    :ivar faults: for each of the next responses: "drop" it, "cut" it in the middle, refuse "early",
+        before the body is read; or ``None``.
     """
 
     daemon_threads = True
@@ -52,7 +52,7 @@ class Api(ThreadingHTTPServer):
 
     @property
     def place(self):
-        """What ``allowed_hosts`` calls it."""
+        """The API as an item of ``allowed_hosts``."""
         return f"127.0.0.1:{self.server_port}"
 
     @property
@@ -60,13 +60,13 @@ class Api(ThreadingHTTPServer):
         return [token for _, token, _ in self.seen]
 
     def note(self, path, token, body):
-        """Note that a request came."""
+        """Record a request."""
         self.seen.append((path, token, body))
         if next(self._numbers) == self.revoke_at:
             self.valid.clear()
 
     def handle_error(self, request, client_address):
-        """A client that went away is no error of the server."""
+        """Ignore clients that close their connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -134,13 +134,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Minting(BaseOAuth2Provider):
-    """Mints tokens that the API takes.
+    """Grants tokens that the API accepts.
 
-    :ivar good: whether the API takes what is minted.
-    :ivar asking: set when it is asked.
-    :ivar open: cleared, nothing comes out.
-    :ivar failure: what is raised in the place of a token.
-    :ivar takes: how many seconds a token takes.
+    :ivar good: whether the API accepts the tokens.
+    :ivar asking: set when a token is requested.
+    :ivar open: while it is cleared, requests block.
+    :ivar failure: the error to raise instead of granting a token.
+    :ivar takes: how many seconds a request takes.
     """
 
     def __init__(self, api):
@@ -156,7 +156,7 @@ class Minting(BaseOAuth2Provider):
         self.open.set()
 
     def shut(self):
-        """Let nothing out, and forget that it was asked."""
+        """Block requests from now on, and clear ``asking``."""
         self.open.clear()
         self.asking.clear()
 
@@ -176,7 +176,7 @@ class Minting(BaseOAuth2Provider):
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
-    """Let no proxy of the machine stand between us and loopback."""
+    """Remove the machine's proxy settings."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -184,7 +184,7 @@ def plain_environment(monkeypatch):
 
 @pytest.fixture
 def make_api():
-    """Start APIs that end with the test."""
+    """Return a function that starts APIs, which stop at the end of the test."""
     started = []
 
     def make():
@@ -203,19 +203,19 @@ def make_api():
 
 @pytest.fixture
 def api(make_api):
-    """Return the API that the tokens are for."""
+    """Return the API that accepts the tokens."""
     return make_api()
 
 
 @pytest.fixture
 def elsewhere(make_api):
-    """Return an API of somebody else."""
+    """Return another API, which must not get the tokens."""
     return make_api()
 
 
 @pytest.fixture
 def provider(api):
-    """Return what mints the tokens."""
+    """Return the provider of the tokens."""
     return Minting(api)
 
 
@@ -229,7 +229,7 @@ def keeper(provider):
 
 @pytest.fixture
 def crowd():
-    """Return what runs a job in many threads at once and returns what each returned or raised."""
+    """Return a function that runs a job in many threads and returns results and exceptions."""
 
     def crowd(count, job):
         start = threading.Barrier(count)
@@ -247,7 +247,7 @@ def crowd():
 
 @pytest.fixture
 def crowd_of_tasks():
-    """Return what runs a job in many tasks at once and returns what each returned."""
+    """Return a function that runs a job in many tasks and returns their results."""
 
     async def crowd_of_tasks(count, job):
         answers = []
@@ -265,7 +265,7 @@ def crowd_of_tasks():
 
 @pytest.fixture
 def cancel_in_a_renewal(provider):
-    """Return what runs a job until it asks for a token, and cancels it then."""
+    """Return a function that runs a job, and cancels it once it asks for a token."""
 
     async def cancel_in_a_renewal(job, *arguments):
         provider.shut()
@@ -280,10 +280,10 @@ def cancel_in_a_renewal(provider):
 
 @pytest.fixture
 def fork_while(exit_code_of):
-    """Return what forks while a function is in the middle of something, and says when that was.
+    """Return a function that forks in the middle of another function.
 
-    The function is called with an event to set, and one to wait for, in the middle; it returns
-    whether the fork had to wait until it was done.
+    The other function gets an event to set and one to wait for. The result is whether the fork
+    waited until that function had finished.
     """
 
     def fork_while(function):

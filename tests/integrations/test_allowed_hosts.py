@@ -1,4 +1,4 @@
-"""Which places ``allowed_hosts`` stands for."""
+"""Which URLs ``allowed_hosts`` allows."""
 
 import pytest
 
@@ -46,14 +46,14 @@ NOT_ALLOWED = [
 
 @pytest.mark.parametrize(("host", "url"), ALLOWED)
 def test_allowed(host, url):
-    """A host stands for its usual port and https, and for more where that is written."""
+    """A host allows https on the default port, and other ports or schemes if they are given."""
     assert AllowedHosts("api", [host]).allow(url)
     AllowedHosts("api", host).check(url)
 
 
 @pytest.mark.parametrize(("host", "url"), NOT_ALLOWED)
 def test_not_allowed(host, url):
-    """Another host, another port and a way in clear are not what was meant."""
+    """Other hosts, other ports and plain http are not allowed."""
     hosts = AllowedHosts("api", [host])
     assert not hosts.allow(url)
     with pytest.raises(InvalidConfigurationError, match="'api': its token must not be sent to"):
@@ -61,7 +61,7 @@ def test_not_allowed(host, url):
 
 
 def test_all_and_none():
-    """Where nothing is said all is allowed that nobody can read; where no host is named, none."""
+    """Without a list every encrypted or local URL is allowed; with an empty list none is."""
     assert AllowedHosts("api", None).allow("https://api.example.com")
     assert AllowedHosts("api", None).allow("http://127.0.0.1:8000")
     assert not AllowedHosts("api", None).allow("http://api.example.com")
@@ -71,7 +71,7 @@ def test_all_and_none():
 
 @pytest.mark.parametrize(("_", "url"), NOT_ALLOWED[:-4])
 def test_the_advice(_, url):
-    """The error names what would have to be added."""
+    """The error names the host to add to the list."""
     with pytest.raises(InvalidConfigurationError) as raised:
         AllowedHosts("api", []).check(url)
     assert raised.value.field == "allowed_hosts"
@@ -98,14 +98,14 @@ def test_the_advice(_, url):
         None,
     ],
 )
-def test_what_is_no_host(host):
-    """What can never match is refused where it was written, not where it is missed."""
+def test_not_a_host(host):
+    """An item that can never match is an error when the list is read."""
     with pytest.raises(InvalidConfigurationError, match=r"allowed_hosts contains .* is not a host"):
         AllowedHosts("api", [host])
 
 
 def test_a_password_is_not_shown():
-    """Credentials in a host are no part of the message."""
+    """Credentials in a host are not shown in the message."""
     with pytest.raises(
         InvalidConfigurationError, match=r"'api\.example\.com', which is not a host"
     ) as raised:

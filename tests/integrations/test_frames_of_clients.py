@@ -1,4 +1,4 @@
-"""What an error tracker records of our frames where a client of an API gets no new token."""
+"""What an error tracker records of our frames when an API's client gets no new token."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ SCOPE = "https://storage.azure.com/.default"
 
 
 class Once(BaseOAuth2Provider):
-    """Grants a token once, and then refuses."""
+    """Grants one token, and then fails."""
 
     def acquire_token(self):
         return OAuth2Token(TOKEN, "Bearer", datetime(2040, 1, 1, tzinfo=UTC))
@@ -41,7 +41,7 @@ class Once(BaseOAuth2Provider):
 
 @pytest.fixture
 def once():
-    """Return a keeper that will have no second token."""
+    """Return a keeper that gets no second token."""
     with TokenKeeper() as keeper:
         keeper.add_provider(Once("api"))
         yield keeper
@@ -103,7 +103,7 @@ CLIENTS = {
 
 @pytest.mark.parametrize("call", CLIENTS.values(), ids=CLIENTS)
 def test_a_refused_token_is_in_no_frame_of_ours(api, once, call):
-    """The API refuses the token, there is no other: no frame of ours shows the one it refused."""
+    """When an API refuses the only token, none of our frames shows it."""
     with pytest.raises(Exception, match="no") as raised:
         call(once, api.url)
     assert [token for _, token, _ in api.seen] == [TOKEN]
@@ -112,7 +112,7 @@ def test_a_refused_token_is_in_no_frame_of_ours(api, once, call):
 
 
 class Answer:
-    """What a credential answers, if it answers badly."""
+    """A malformed answer of a credential."""
 
     token = TOKEN
     expires_on = "soon"
@@ -135,8 +135,8 @@ class AsyncCredential:
         return Answer()
 
 
-def test_what_a_credential_answered_is_in_no_frame_of_ours():
-    """An answer that can't be read is not recorded either, by a blocking credential or an async."""
+def test_a_credential_s_answer_is_in_no_frame_of_ours():
+    """A credential's answer that can't be parsed is not recorded either."""
     for credential in (Credential(), AsyncCredential()):
         provider = CredentialProvider("api", credential, SCOPE)
 

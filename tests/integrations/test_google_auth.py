@@ -32,7 +32,7 @@ def server():
 
 
 def test_credentials_as_a_provider(server):
-    """Each renewal refreshes the credentials; what they can't do is an error of ours."""
+    """Each renewal refreshes the credentials; a failure is an error of ours."""
     import requests
 
     first = requests.post(
@@ -60,7 +60,7 @@ def test_credentials_as_a_provider(server):
 
 
 def test_credentials_that_are_refused(server):
-    """The error names the provider, and says what google-auth said."""
+    """The error has the provider's name and google-auth's message."""
     credentials = google.oauth2.credentials.Credentials(
         None,
         refresh_token="unknown",
@@ -76,11 +76,11 @@ def test_credentials_that_are_refused(server):
 
 
 class Endpoint(ThreadingHTTPServer):
-    """A token endpoint as Google's, which answers by script.
+    """A token endpoint like Google's with scripted answers.
 
     :ivar answer: the next status and body.
-    :ivar forms: what was asked.
-    :ivar clients: the ports that were asked from.
+    :ivar forms: the forms of the requests.
+    :ivar clients: the ports that the requests came from.
     """
 
     daemon_threads = True
@@ -126,7 +126,7 @@ def endpoint():
 
 @pytest.fixture
 def user(endpoint):
-    """Return the credentials of a user, as ``gcloud auth application-default login`` leaves."""
+    """Return a user's credentials, as ``gcloud auth application-default login`` writes them."""
     return google.oauth2.credentials.Credentials(
         None,
         refresh_token="1//refresh secret",
@@ -158,7 +158,7 @@ def account(endpoint, private_key):
 
 @pytest.fixture
 def keeper_of():
-    """Return what makes a keeper with credentials, without retries."""
+    """Return a function that makes a keeper with credentials, without retries."""
     made = []
 
     def keeper_of(credentials):
@@ -173,7 +173,7 @@ def keeper_of():
 
 
 def test_a_service_account(endpoint, account, keeper_of):
-    """A service account signs for each token, with the scopes that it was given."""
+    """A service account signs an assertion for each token, with its scopes."""
     credentials = google.oauth2.service_account.Credentials.from_service_account_info(
         account, scopes=["read", "write"]
     )
@@ -184,7 +184,7 @@ def test_a_service_account(endpoint, account, keeper_of):
 
 
 def test_an_account_without_scopes(endpoint, account, keeper_of):
-    """What Google says of a missing scope is in the error."""
+    """Google's message about a missing scope is in the error."""
     endpoint.answer = (400, {"error": "invalid_scope", "error_description": "Invalid scope."})
     credentials = google.oauth2.service_account.Credentials.from_service_account_info(account)
     with pytest.raises(TokenAcquisitionError, match="invalid_scope: Invalid scope") as raised:
@@ -193,7 +193,7 @@ def test_an_account_without_scopes(endpoint, account, keeper_of):
 
 
 def test_id_tokens(endpoint, account, keeper_of):
-    """Credentials for ID tokens, as Cloud Run wants them, serve too; a token's own end counts."""
+    """Credentials for ID tokens, as for Cloud Run, work too, with the token's own expiry."""
 
     def part(content):
         return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
@@ -209,7 +209,7 @@ def test_id_tokens(endpoint, account, keeper_of):
 
 
 def test_no_end(endpoint, user, keeper_of):
-    """A token of which nobody says when it ends has an hour."""
+    """A token without an expiry is valid for an hour."""
     endpoint.answer = (200, {"access_token": "ya29.secret"})
     keeper = keeper_of(user)
     keeper.get_token("google")
@@ -225,7 +225,7 @@ def test_no_end(endpoint, user, keeper_of):
     ],
 )
 def test_no_secret_in_an_error(endpoint, user, keeper_of, status, said):
-    """Neither what a server says beside its words nor what it echoes is shown."""
+    """An error shows neither the rest of a response nor a secret that it echoes."""
     endpoint.answer = (status, said)
     with pytest.raises(TokenAcquisitionError, match="google-auth could not get a token") as raised:
         keeper_of(user).get_token("google")
@@ -234,7 +234,7 @@ def test_no_secret_in_an_error(endpoint, user, keeper_of, status, said):
 
 
 def test_no_server(endpoint, user, keeper_of):
-    """A server that can't be reached may be there again later."""
+    """A server that can't be reached is a temporary failure."""
     user._token_uri = "http://127.0.0.1:1/token"
     with pytest.raises(TokenAcquisitionError) as raised:
         keeper_of(user).get_token("google")
@@ -242,7 +242,7 @@ def test_no_server(endpoint, user, keeper_of):
 
 
 def test_no_connection_is_kept(endpoint, user, keeper_of):
-    """Each renewal has a connection of its own, so none is shared with a forked child."""
+    """Each renewal opens its own connection, so none is shared with a forked child."""
     keeper = keeper_of(user)
     for _ in range(3):
         keeper.get_token("google", force_refresh=True)
@@ -250,7 +250,7 @@ def test_no_connection_is_kept(endpoint, user, keeper_of):
 
 
 def test_async_credentials():
-    """Credentials that are for async code alone are refused, in words that say which to take."""
+    """Credentials for async code only are rejected, and the error names the others."""
     credentials = google.auth.aio.credentials.StaticCredentials("token")
     with pytest.raises(InvalidConfigurationError, match="blocking ones") as raised:
         GoogleCredentialsProvider("google", credentials)

@@ -19,7 +19,7 @@ from tokenkeeper.testing import EventRecorder, MockProvider, SteppedClock
 
 
 class Signals:
-    """A hook with an SDK behind it that keeps all in memory."""
+    """A hook with an SDK that keeps metrics and spans in memory."""
 
     def __init__(self, clock):
         self.reader = InMemoryMetricReader()
@@ -30,7 +30,7 @@ class Signals:
         self.hook = OpenTelemetryHook(self.meters, self.tracers, clock, max_providers=3)
 
     def data_points(self, name):
-        """Return what the SDK has of a metric."""
+        """Return the SDK's data points of a metric."""
         data = self.reader.get_metrics_data()
         return [
             point
@@ -70,7 +70,7 @@ def signals(clock):
 
 @pytest.fixture
 def keeper(signals, clock):
-    """Return a keeper whose hooks have run when a call returns."""
+    """Return a keeper that runs its hooks before a call returns."""
     with TokenKeeper(hooks=[signals.hook], clock=clock, background=False) as keeper:
         yield keeper
 
@@ -83,7 +83,7 @@ def provider(keeper, clock):
 
 
 def test_spans(keeper, provider, signals, clock):
-    """Each acquisition is a span from its first request to its end, retries included."""
+    """Each acquisition is a span from the first request to the outcome, retries included."""
     provider.script.append(TokenAcquisitionError("down", status_code=503, retry_after=7))
     before = clock.time()
     keeper.get_token("api")
@@ -106,7 +106,7 @@ def test_spans(keeper, provider, signals, clock):
     [("invalid_client", 401, "invalid_client"), (None, 403, "http_403"), (None, None, "_OTHER")],
 )
 def test_a_span_that_failed(keeper, provider, signals, error, status, kind):
-    """A failure is a span with an error, its type by OpenTelemetry's rules, and its words."""
+    """A failure is a span with an error, its type by OpenTelemetry's rules, and its message."""
     provider.script.append(TokenAcquisitionError("no", error=error, status_code=status))
     with pytest.raises(TokenAcquisitionError):
         keeper.get_token("api")
@@ -117,21 +117,21 @@ def test_a_span_that_failed(keeper, provider, signals, error, status, kind):
 
 @pytest.mark.parametrize("background", [True, False])
 def test_a_caller_s_own_span(signals, background):
-    """The span of the caller who waits is the parent of what it waits for."""
+    """The span of a waiting caller is the parent of the acquisition's span."""
     clock = SteppedClock(auto_step="retries")
-    told = EventRecorder()
-    hooks = [signals.hook, told]
+    events = EventRecorder()
+    hooks = [signals.hook, events]
     with TokenKeeper(hooks=hooks, clock=clock, background=background) as keeper:
         keeper.add_provider(MockProvider("api", clock=clock))
         with signals.tracers.get_tracer("test").start_as_current_span("caller") as caller:
             keeper.get_token("api")
-        told.wait_for(TokenAcquired)
+        events.wait_for(TokenAcquired)
     (acquired,) = [span for span in signals.spans if span.name == "acquire token"]
     assert acquired.parent.span_id == caller.get_span_context().span_id
 
 
 def test_metrics(keeper, provider, signals, clock):
-    """Acquisitions, requests and what befalls tokens are counted."""
+    """Acquisitions, requests, refused and cleared tokens are counted."""
     keeper.get_token("api")
     keeper.renew_refused("api", keeper.get_token("api"))
     assert signals.points("acquisition.duration") == {("acquire", "api"): 1, ("api", "renew"): 1}
@@ -145,7 +145,7 @@ def test_metrics(keeper, provider, signals, clock):
 
 
 def test_failures(keeper, provider, signals, clock):
-    """Renewals that fail are told by type, and what follows is counted."""
+    """Failed renewals are counted by type, with their consequences."""
     down = TokenAcquisitionError("down", status_code=503)
     keeper.get_token("api")
     provider.script.extend([down, down])
@@ -161,7 +161,7 @@ def test_failures(keeper, provider, signals, clock):
 
 
 def test_a_refused_token_has_no_life_left(keeper, provider, signals):
-    """While a refused token can't be replaced, its lifetime does not count."""
+    """While a refused token can't be renewed, its own lifetime is not reported."""
     token = keeper.get_token("api")
     provider.script.append(TokenAcquisitionError("no", error="invalid_client", status_code=401))
     with pytest.raises(TokenAcquisitionError):
@@ -170,7 +170,7 @@ def test_a_refused_token_has_no_life_left(keeper, provider, signals):
 
 
 def test_buckets_are_seconds(keeper, provider, signals):
-    """The histogram asks for buckets that tell a fast server from a slow one."""
+    """The histogram's buckets distinguish fast servers from slow ones."""
     keeper.get_token("api")
     (point,) = signals.data_points("acquisition.duration")
     assert point.explicit_bounds[0] < 0.1
@@ -179,7 +179,7 @@ def test_buckets_are_seconds(keeper, provider, signals):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_a_fork_waits_for_the_sdk(signals, monkeypatch, fork_while):
-    """No child is born while the SDK's locks are held: they would be held in it for ever."""
+    """A fork waits while the SDK's locks are held: the child would never get them released."""
 
     def count(entered, go_on):
         def add(*_):
@@ -193,14 +193,14 @@ def test_a_fork_waits_for_the_sdk(signals, monkeypatch, fork_while):
 
 
 def test_without_an_sdk(clock):
-    """With the API alone the hook does nothing, and harms nothing."""
+    """Without an SDK the hook does nothing."""
     with TokenKeeper(hooks=[OpenTelemetryHook()], clock=clock, background=False) as keeper:
         keeper.add_provider(MockProvider("api", clock=clock))
         assert keeper.get_token("api")
 
 
 def test_a_removed_provider_has_no_life_left_to_report(keeper, provider, signals):
-    """The remaining lifetime of a provider that was removed is reported no longer."""
+    """The remaining lifetime of a removed provider is no longer reported."""
     keeper.get_token("api")
     assert signals.points("token.remaining_lifetime")
     keeper.remove_provider("api")

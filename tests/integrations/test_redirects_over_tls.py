@@ -1,4 +1,4 @@
-"""Redirects between real servers over TLS, by every client: who sees the token, who does not."""
+"""Redirects between real servers over TLS, with every client: which servers get the token."""
 
 import asyncio
 import io
@@ -39,9 +39,9 @@ TIMEOUT = 30
 
 
 class Call(NamedTuple):
-    """What a client is to do: POST to *url*, with a token that is for *origin* alone.
+    """A call for a client to make: POST to *url*, with a token for *origin* only.
 
-    That is said by ``allowed_hosts`` if it is *named*, and left to the default if not.
+    The origin is in ``allowed_hosts`` if it is *named*, and otherwise left to the default.
     """
 
     keeper: object
@@ -59,7 +59,7 @@ class Call(NamedTuple):
         return ssl.create_default_context(cafile=self.ca_file)
 
 
-# Each client returns the status that its caller sees at last.
+# Each client returns the status that its caller gets.
 
 
 def by_requests(call):
@@ -140,13 +140,13 @@ WARY = {
     "httpx-trio": partial(by_async_httpx, "trio"),
     "aiohttp": by_aiohttp,
 }
-"""Those that leave the token behind by what they know of redirects themselves."""
+"""Clients that drop the token themselves, because they know about redirects."""
 AZURE = {
     "azure": by_azure,
     "azure-aiohttp": partial(by_async_azure, "asyncio"),
     "azure-trio": partial(by_async_azure, "trio"),
 }
-"""Those that are told by a policy of azure-core's, if there is one in their pipeline."""
+"""Clients that depend on a policy of azure-core, if their pipeline has it."""
 
 
 def each_of(known):
@@ -195,7 +195,7 @@ LEAVES = [
 
 @pytest.fixture
 def led(api, elsewhere, keeper, ca_file):
-    """Return what makes a client's call to one place that leads to another."""
+    """Return a function that makes a client's call to a place that redirects to another."""
     ports = {"api": api.server_port, "elsewhere": elsewhere.server_port}
 
     def led(client, first, second, *, named=True):
@@ -207,7 +207,7 @@ def led(api, elsewhere, keeper, ca_file):
 
 @pytest.fixture
 def hops(api, elsewhere):
-    """Return what lists the requests that came: where they led, their tokens, their bodies."""
+    """Return a function that lists the received requests: their target, token and body."""
 
     def hops():
         return [(path[:4], *rest) for path, *rest in api.seen + elsewhere.seen]
@@ -222,7 +222,7 @@ ARRIVED = ("/end", None, b"x")
 @each_of(WARY)
 @pytest.mark.parametrize(("first", "second"), LEAVES)
 def test_a_redirect_away(led, hops, provider, client, first, second):
-    """The token stays behind, and the 401 from beyond is the caller's: nothing is renewed."""
+    """The token is dropped, the caller gets the 401 of the other server, and nothing is renewed."""
     assert led(client, first, second) == 401
     assert hops() == [ASKED, ARRIVED]
     assert provider.asked == 1
@@ -231,7 +231,7 @@ def test_a_redirect_away(led, hops, provider, client, first, second):
 @each_of(AZURE)
 @pytest.mark.parametrize(("first", "second"), LEAVES)
 def test_a_redirect_away_of_azure_core(led, hops, provider, client, first, second):
-    """What azure-core takes for the same place, as it looks at no scheme, is not called at all."""
+    """A place that azure-core takes for the same one, because it ignores schemes, is not called."""
     if first.partition(":")[2] != second.partition(":")[2]:
         assert led(partial(client, True), first, second) == 401
         assert hops() == [ASKED, ARRIVED]
@@ -245,7 +245,7 @@ def test_a_redirect_away_of_azure_core(led, hops, provider, client, first, secon
 @each_of(AZURE)
 @pytest.mark.parametrize(("first", "second"), LEAVES)
 def test_a_pipeline_that_cleans_nothing(led, hops, provider, client, first, second):
-    """Where no policy takes the token off, the place that it would go to is not called."""
+    """If no policy removes the token, a place that may not get it is not called."""
     with pytest.raises(ClientAuthenticationError, match="its token must not be sent to"):
         led(partial(client, False), first, second)
     assert hops() == [ASKED]
@@ -258,7 +258,7 @@ UNCLEANED = {name: partial(call, False) for name, call in AZURE.items()}
 @each_of(WARY | UNCLEANED)
 @pytest.mark.parametrize(("first", "second"), LEAVES)
 def test_a_redirect_away_by_default(led, hops, provider, client, first, second):
-    """Without allowed_hosts the token is for the origin that was asked first, with any client."""
+    """Without allowed_hosts only the origin of the first request gets the token."""
     assert led(client, first, second, named=False) == 401
     assert hops() == [ASKED, ARRIVED]
     assert provider.asked == 1
@@ -266,7 +266,7 @@ def test_a_redirect_away_by_default(led, hops, provider, client, first, second):
 
 @each_of(WARY | UNCLEANED)
 def test_a_redirect_away_and_on_by_default(led, hops, elsewhere, client):
-    """A server beyond that leads on gets no token on the way."""
+    """Another server in the middle of a chain of redirects gets no token."""
     beyond = f"https://localhost:{elsewhere.server_port}"
     led(client, HERE, f"{beyond}/to/{beyond}", named=False)
     assert [token for _, token, _ in hops()] == ["token-1", None, None]
@@ -274,7 +274,7 @@ def test_a_redirect_away_and_on_by_default(led, hops, elsewhere, client):
 
 @each_of(WARY | UNCLEANED)
 def test_a_second_call_has_the_token(led, hops, elsewhere, client):
-    """What a redirect did does not outlive the call."""
+    """A redirect does not affect the next call."""
     elsewhere.valid.add("token-1")
     led(client, HERE, "https://localhost:{elsewhere}", named=False)
     led(client, "https://localhost:{elsewhere}", "https://localhost:{elsewhere}", named=False)
@@ -284,12 +284,12 @@ def test_a_second_call_has_the_token(led, hops, elsewhere, client):
 @each_of(WARY | UNCLEANED)
 @pytest.mark.parametrize("named", [True, False], ids=["named", "default"])
 def test_plain_http_off_this_machine(keeper, ca_file, monkeypatch, client, named):
-    """No token goes to another machine in clear: the call fails before anything is looked up."""
+    """No token is sent to another machine by plain http: the call fails before a name lookup."""
     looked_up = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: looked_up.append(host))
     call = Call(keeper, ca_file, "http://api.example.com/v1", "https://api.example.com", named)
     if client is by_aiohttp and named:
-        return  # it is called without a token
+        return  # called without a token
     with pytest.raises(
         (InvalidConfigurationError, ClientAuthenticationError),
         match=r"not be sent to 'http://api\.example\.com'\. Anyone .* use https",
@@ -299,7 +299,7 @@ def test_plain_http_off_this_machine(keeper, ca_file, monkeypatch, client, named
 
 
 def test_plain_http_that_is_named():
-    """A host that is listed with its scheme is called in clear."""
+    """A host that is listed with its scheme gets the token by plain http."""
     place = "http://intranet.example:8080"
     assert AllowedHosts("api", [place]).allow(f"{place}/v1")
     assert not AllowedHosts("api", [place]).allow("http://intranet.example/v1")
@@ -311,7 +311,7 @@ def test_plain_http_that_is_named():
 def test_no_proxy_on_this_machine(
     api, elsewhere, keeper, ca_file, monkeypatch, client, variable, host
 ):
-    """A token for this machine, which would go in clear, does not go by way of a proxy."""
+    """A token for this machine by plain http is not sent through a proxy."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, f"http://127.0.0.1:{elsewhere.server_port}")
@@ -327,7 +327,7 @@ def test_no_proxy_on_this_machine(
 
 
 def test_no_proxy_of_aiohttp(api, elsewhere, keeper, ca_file):
-    """Aiohttp has its proxy by the call, and gets no token for it either."""
+    """The same holds for a proxy that is passed to a call of aiohttp."""
 
     async def main():
         async with aiohttp.ClientSession(middlewares=[KeeperMiddleware(keeper, "api")]) as session:
@@ -341,7 +341,7 @@ def test_no_proxy_of_aiohttp(api, elsewhere, keeper, ca_file):
 @each_of(WARY | {name: partial(call, True) for name, call in AZURE.items()})
 @pytest.mark.parametrize("place", [HERE, "http://localhost:{api}"], ids=["https", "http"])
 def test_a_redirect_on_the_same_host(led, hops, api, keeper, provider, client, place):
-    """The token goes along with a redirect to the same place, and is renewed once if need be."""
+    """A redirect within the origin keeps the token, which is renewed once if refused."""
     keeper.get_token("api")
     api.valid.clear()
     assert led(client, place, place) == 200
@@ -350,7 +350,7 @@ def test_a_redirect_on_the_same_host(led, hops, api, keeper, provider, client, p
 
 
 class _Scripted(requests.adapters.BaseAdapter):
-    """Leads from http to https, and notes who asked."""
+    """Redirects from http to https, and records the requests."""
 
     def __init__(self, seen):
         super().__init__()
@@ -395,7 +395,7 @@ def _up_by_httpx(auth, url, seen):
     ],
 )
 def test_a_redirect_up_to_https(keeper, go, kind):
-    """On the usual ports, which tests can't have, both libraries hold that for the same place."""
+    """A redirect from http to https keeps the token on the default ports only."""
     for port, shown in [("", "Bearer token-1"), (":8080", None)]:
         seen = []
         auth = kind(keeper, "api", allowed_hosts=[f"http://api.example.com{port}"])
@@ -408,7 +408,7 @@ def test_a_redirect_up_to_https(keeper, go, kind):
 
 @each_of(AZURE)
 def test_a_url_that_readers_take_differently(api, elsewhere, keeper, ca_file, client):
-    """A host in front of a backslash is where some clients go, whatever stands behind it."""
+    """A URL with a backslash after the host is rejected, because clients disagree on its host."""
     origin = f"https://localhost:{api.server_port}"
     url = f"https://127.0.0.1:{elsewhere.server_port}\\@localhost:{api.server_port}/end"
     with pytest.raises(ClientAuthenticationError, match="its token must not be sent to"):

@@ -1,4 +1,4 @@
-"""An API that refuses every token: callers of each client library get its own answer."""
+"""An API that refuses every token: with each client library, callers get its own answer."""
 
 import asyncio
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from azure.core import AsyncPipelineClient
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy
 from integrations.azure.pipelines import SCOPE, below_for, client_of, send, send_async
-from integrations.grpc.things import GET, GUARD_SECONDS, LIST, served, with_tokens_of
+from integrations.grpc.server import GET, GUARD_SECONDS, LIST, served, with_tokens_of
 
 from tokenkeeper import TokenKeeper
 from tokenkeeper._renewal.rejections import QUICK_RENEWALS
@@ -129,7 +129,7 @@ def by_grpc_aio(keeper, api, kind=GET):
 
 
 def refusal(error):
-    """Return an error of gRPC's as an answer of HTTP."""
+    """Return the status and body that correspond to a gRPC error."""
     is_refusal = error.code() is grpc.StatusCode.UNAUTHENTICATED
     return 401 if is_refusal else error.code(), error.details().encode()
 
@@ -153,9 +153,10 @@ CLIENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CLIENTS)
 def test_tokens_that_are_refused_one_after_the_other(api, provider, keeper, call):
-    """Each caller gets the API's answer, the token endpoint a few requests, the API one a call."""
+    """Callers get the API's own answer, and the token endpoint only a few requests."""
     provider.good = False
     provider.takes = 0
     for _ in range(CALLS):
@@ -169,7 +170,7 @@ def test_tokens_that_are_refused_one_after_the_other(api, provider, keeper, call
 
 @pytest.mark.parametrize("call", CLIENTS)
 def test_a_refused_token_that_is_granted_again(api, call):
-    """The same where the server grants no other token, from the first call on."""
+    """The same holds from the first call on if the server grants no other token."""
     clock = SteppedClock(auto_step="retries")
     with TokenKeeper(clock=clock) as keeper:
         provider = StaticProvider("api", "token-1", clock=clock)
@@ -183,7 +184,7 @@ def test_a_refused_token_that_is_granted_again(api, call):
 
 @pytest.mark.parametrize("call", [pytest.param(by_azure, id="azure")])
 def test_endless_claims_challenges(api, provider, keeper, call):
-    """An API that challenges each new token for claims costs the token endpoint little more."""
+    """An API that challenges each new token for claims causes few token requests."""
     api.challenge = 'Bearer error="insufficient_claims", claims="e30="'
     provider.good = False
     provider.takes = 0

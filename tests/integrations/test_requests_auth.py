@@ -20,7 +20,7 @@ from tokenkeeper.integrations.requests import KeeperAuth
 
 @pytest.fixture
 def session(keeper):
-    """Return a session whose every request carries the token."""
+    """Return a session whose requests carry the token."""
     with requests.Session() as session:
         session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=200))
         session.auth = keeper.auth("api")
@@ -34,7 +34,7 @@ def test_the_header(api, session):
 
 
 def test_a_revoked_token(api, provider, session):
-    """A 401 renews once and sends the request again; the caller sees the answer to the second."""
+    """A 401 renews the token and sends the request again; the caller gets the second response."""
     session.get(api.url)
     api.valid.clear()
     answer = session.post(api.url + "/x", data={"a": "b"})
@@ -45,15 +45,16 @@ def test_a_revoked_token(api, provider, session):
 
 
 def test_a_second_refusal(api, provider, session):
-    """A token that is refused as well is the caller's to know: it gets the second 401."""
+    """If the new token is refused too, the caller gets the second 401."""
     provider.good = False
     answer = session.get(api.url)
     assert answer.status_code == 401
     assert api.tokens == ["token-1", "token-2"]
 
 
+@pytest.mark.slow
 def test_a_token_revoked_in_the_middle(api, provider, session, crowd):
-    """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
+    """A token is revoked while 200 threads use it: all of them go on, with one renewal."""
     session.get(api.url)
     api.revoke_at = 300
     answers = crowd(200, lambda: [session.get(api.url).json()["token"] for _ in range(3)])
@@ -62,7 +63,7 @@ def test_a_token_revoked_in_the_middle(api, provider, session, crowd):
 
 
 def test_a_crowd_that_is_refused(api, provider, session, crowd):
-    """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
+    """200 concurrent calls that are all refused succeed, with one renewal."""
     session.get(api.url)
     refused = threading.Barrier(200)
     api.valid.clear()
@@ -76,7 +77,7 @@ def test_a_crowd_that_is_refused(api, provider, session, crowd):
 
 
 def test_a_body_that_can_be_rewound(api, session):
-    """A file is sent again from where it was."""
+    """A file is sent again from its position."""
     session.get(api.url)
     api.valid.clear()
     file = io.BytesIO(b"skipped sent")
@@ -86,15 +87,15 @@ def test_a_body_that_can_be_rewound(api, session):
 
 
 def test_a_refusal_in_the_middle_of_a_body(api, session):
-    """A body that the server did not wait for is sent again whole."""
+    """A body that the server did not wait for is sent again completely."""
     big = b"0123456789abcdef" * 2**18
     api.faults = ["early"]
     assert session.put(api.url, data=io.BytesIO(big)).ok
-    assert ("/", "token-2", big) in api.seen  # the refused one may be read to its end later
+    assert ("/", "token-2", big) in api.seen  # the refused one may be read completely later
 
 
 def test_a_body_that_is_used_up(api, session):
-    """A generator is not sent again: the caller gets the 401, and the next call a new token."""
+    """A generator is not sent again: the caller gets the 401, and the next call has a new token."""
     session.get(api.url)
     api.valid.clear()
     assert session.put(api.url, data=(part for part in [b"a", b"b"])).status_code == 401
@@ -102,7 +103,7 @@ def test_a_body_that_is_used_up(api, session):
 
 
 def test_a_redirect_on_the_same_host(api, session):
-    """The token goes along with a redirect, and may be renewed at its end."""
+    """A redirect keeps the token, which may be renewed at its target."""
     session.get(api.url)
     api.valid.clear()
     answer = session.get(api.url + "/to//end")
@@ -110,13 +111,13 @@ def test_a_redirect_on_the_same_host(api, session):
 
 
 def test_a_redirect_after_a_renewal(api, provider, session):
-    """What follows the second request shows the new token, and is refused for good if that is."""
+    """A redirect after a renewal carries the new token; a 401 at its target is final."""
     session.get(api.url)
     api.valid.clear()
     answer = session.post(api.url + "/then//end", data="x")
     assert answer.json() == {"path": "/end", "token": "token-2", "body": ""}
     assert api.tokens == ["token-1", "token-1", "token-2", "token-2"]
-    # The second request is taken, and what it leads to is not.
+    # The second request is accepted, but not the one that it redirects to.
     api.once.add("token-3")
     api.valid.clear()
     provider.good = False
@@ -125,7 +126,7 @@ def test_a_redirect_after_a_renewal(api, provider, session):
 
 
 def test_a_refusal_at_the_end_of_a_redirect(api, provider, session):
-    """Only the request that was refused is sent again: what the others did is done."""
+    """Only the request that was refused is sent again, not those that redirected to it."""
     session.get(api.url)
     api.once.add("token-1")
     api.valid.clear()
@@ -136,7 +137,7 @@ def test_a_refusal_at_the_end_of_a_redirect(api, provider, session):
 
 
 def test_a_redirect_there_and_back(api, elsewhere, session):
-    """A token that was left behind does not come back by a redirect."""
+    """A token that a redirect dropped does not return by another redirect."""
     back = api.url + "/to/" + elsewhere.url + "/to/" + api.url + "/end"
     assert session.get(back).status_code == 401
     assert elsewhere.tokens == [None]
@@ -144,7 +145,7 @@ def test_a_redirect_there_and_back(api, elsewhere, session):
 
 
 def test_a_redirect_to_another_scheme(api, keeper):
-    """A redirect from https down to http leaves the token behind."""
+    """A redirect from https to http drops the token."""
     auth = keeper.auth("api")
     request = requests.Request("GET", "https://localhost/", auth=auth).prepare()
     assert "Authorization" in request.headers
@@ -158,7 +159,7 @@ def test_a_redirect_to_another_scheme(api, keeper):
 
 
 def test_hooks_of_the_caller(api, session):
-    """The caller's own hooks see the answer that counts, all of them, and when it took its time."""
+    """All of the caller's hooks see the final response, with its elapsed time."""
     session.get(api.url)
     api.valid.clear()
     seen = []
@@ -174,7 +175,7 @@ def test_hooks_of_the_caller(api, session):
 
 
 def test_a_prepared_request(api, provider, session):
-    """One that is sent again and again is renewed each time that its token is refused."""
+    """A prepared request is renewed each time that its token is refused."""
     request = session.prepare_request(requests.Request("GET", api.url))
     for number in (1, 2, 3):
         assert session.send(request).json()["token"] == f"token-{number}"
@@ -183,13 +184,13 @@ def test_a_prepared_request(api, provider, session):
 
 
 def test_a_header_of_the_caller(api, session):
-    """``auth=`` goes before a header of the caller's, as all of requests' own do."""
+    """``auth=`` replaces a header of the caller's, as requests' own do."""
     answer = session.get(api.url, headers={"Authorization": "Bearer mine"})
     assert answer.json()["token"] == "token-1"
 
 
 def test_netrc(api, session, tmp_path, monkeypatch):
-    """A password for the host in ``~/.netrc`` does not take the token's place."""
+    """A password for the host in ``~/.netrc`` does not replace the token."""
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password secret\n")
     monkeypatch.setenv("NETRC", str(netrc))
@@ -197,7 +198,7 @@ def test_netrc(api, session, tmp_path, monkeypatch):
 
 
 def test_cookies(api, session):
-    """What an answer sets is kept, that of the refusal included."""
+    """Cookies of all responses are kept, including those of the refusal."""
     session.get(api.url)
     api.valid.clear()
     api.cookies = True
@@ -205,8 +206,8 @@ def test_cookies(api, session):
     assert session.cookies.get_dict() == {"c1": "401", "c2": "200"}
 
 
-def test_a_redirect_to_somebody_else(api, elsewhere, provider, session):
-    """The token stays here; that the other one wants one too renews nothing."""
+def test_a_redirect_to_another_server(api, elsewhere, provider, session):
+    """A redirect to another origin drops the token, and a 401 there renews nothing."""
     answer = session.get(api.url + "/to/" + elsewhere.url + "/end")
     assert answer.status_code == 401
     assert elsewhere.tokens == [None]
@@ -214,7 +215,7 @@ def test_a_redirect_to_somebody_else(api, elsewhere, provider, session):
 
 
 def test_hosts_that_are_not_allowed(api, keeper, elsewhere):
-    """A call to a host that the token is not for is refused before anything is sent."""
+    """A call to a host that is not allowed raises an error before anything is sent."""
     auth = KeeperAuth(keeper, "api", allowed_hosts=["api.example.com", ".example.org"])
     with pytest.raises(InvalidConfigurationError, match=r"must not be sent to '127\.0\.0\.1:"):
         requests.get(api.url, auth=auth, timeout=30)
@@ -224,7 +225,7 @@ def test_hosts_that_are_not_allowed(api, keeper, elsewhere):
 
 
 def test_a_connection_that_breaks(api, session):
-    """What requests raises comes through, and the next call works."""
+    """Errors of requests reach the caller, and the next call works."""
     session.get(api.url)
     api.faults = ["drop"]
     with pytest.raises(requests.ConnectionError):
@@ -234,7 +235,7 @@ def test_a_connection_that_breaks(api, session):
 
 @pytest.mark.parametrize("retries", [0, 3])
 def test_a_connection_that_breaks_before_the_second_request(api, provider, session, retries):
-    """The token is new all the same; the retries of urllib3, where there are any, send again."""
+    """The token is renewed all the same; urllib3's retries, if any, send the request again."""
     retry = Retry(retries, allowed_methods=None)
     session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retry))
     session.get(api.url)
@@ -249,7 +250,7 @@ def test_a_connection_that_breaks_before_the_second_request(api, provider, sessi
 
 
 def test_answers_that_break_off(api, provider, session):
-    """What is left of a refusal does no harm; that of an answer is the caller's to know."""
+    """A refusal that breaks off does no harm; a response that breaks off is the caller's error."""
     session.get(api.url)
     api.valid.clear()
     api.faults = ["cut"]
@@ -262,7 +263,7 @@ def test_answers_that_break_off(api, provider, session):
 
 
 def test_streamed_answers(api, session):
-    """A refused streamed answer gives its connection back, and the second one streams."""
+    """A refused streamed response frees its connection, and the second one is streamed."""
     session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=1, pool_block=True))
     session.get(api.url)
     api.valid.clear()
@@ -277,7 +278,7 @@ def test_streamed_answers(api, session):
 
 
 def test_a_body_that_is_used_up_waits_for_nothing(api, provider, session):
-    """Whose request can't be sent again is told at once, not when there is a new token."""
+    """A caller whose request can't be sent again gets the 401 without waiting for the renewal."""
     session.get(api.url)
     api.valid.clear()
     provider.open.clear()
@@ -289,9 +290,9 @@ def test_a_body_that_is_used_up_waits_for_nothing(api, provider, session):
 
 
 def test_no_token(api, keeper, provider, session):
-    """Where no token is to be had, the keeper's own error says why, and nothing is sent."""
+    """Without a token, the keeper's own error is raised, and nothing is sent."""
     provider.failure = TokenAcquisitionError("the server is down", transient=False)
-    for _ in range(2):  # asked, and told again during the cooldown
+    for _ in range(2):  # a request, and then the cooldown
         with pytest.raises(TokenAcquisitionError, match="the server is down"):
             session.get(api.url)
     with pytest.raises(UnknownProviderError, match="'other'"):
@@ -304,7 +305,7 @@ def test_no_token(api, keeper, provider, session):
 
 
 def test_no_new_token(api, keeper, provider, session):
-    """A refused token for which there is no new one ends in the keeper's error as well."""
+    """If a refused token can't be renewed, the keeper's own error is raised too."""
     session.get(api.url)
     api.valid.clear()
     provider.failure = TokenAcquisitionError("the server is down", transient=False)
@@ -313,7 +314,7 @@ def test_no_new_token(api, keeper, provider, session):
 
 
 def test_a_timeout_in_a_renewal(api, keeper, provider):
-    """``timeout=`` bounds the wait for a token; the renewal goes on, and serves the next call."""
+    """``timeout=`` limits the wait for a token; the renewal goes on and serves the next call."""
     auth = KeeperAuth(keeper, "api", timeout=0)
     keeper.get_token("api")
     api.valid.clear()
@@ -325,7 +326,7 @@ def test_a_timeout_in_a_renewal(api, keeper, provider):
 
 
 def test_equal_auths(keeper):
-    """Two that do the same are equal, as requests' own are."""
+    """Two authentications with the same settings are equal, as requests' own are."""
     assert keeper.auth("api") == keeper.auth("api")
     assert keeper.auth("api") != keeper.auth("other")
     assert keeper.auth("api") != keeper.auth("api", allowed_hosts=["api.example.com"])

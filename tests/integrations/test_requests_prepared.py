@@ -1,4 +1,4 @@
-"""One prepared request of requests, sent more than once."""
+"""A prepared request that is sent more than once."""
 
 import pytest
 import requests
@@ -6,7 +6,7 @@ import requests
 
 @pytest.fixture
 def send(keeper):
-    """Return what sends one and the same request, each time it is called."""
+    """Return a function that sends the same request at each call."""
     with requests.Session() as session:
 
         def prepared(url):
@@ -18,7 +18,7 @@ def send(keeper):
 
 
 def test_each_sending_is_renewed(api, provider, send):
-    """What became of one sending says nothing about the next."""
+    """Each time that it is sent is handled on its own."""
     again = send(api.url)
     for _ in range(3):
         assert again().ok
@@ -27,7 +27,7 @@ def test_each_sending_is_renewed(api, provider, send):
 
 
 def test_a_redirect_of_a_later_sending(api, provider, send):
-    """A redirect that is refused is renewed, though an earlier sending was renewed itself."""
+    """A refused redirect renews the token, even if an earlier time it was sent did so too."""
     again = send(api.url + "/then//end")
     assert again().ok
     api.valid.clear()

@@ -27,7 +27,7 @@ PAUSED = (
     "the API refused the token, as it did with others that had just been granted. "
     "None is requested for now; the caller gets the refusal."
 )
-UNCHANGED = "the API refused the token, and renewing it brought no other one."
+UNCHANGED = "the API refused the token, and no other one was granted."
 
 
 class Recorder:

@@ -39,7 +39,7 @@ def make_provider(server):
 
 @pytest.fixture
 def watch(server):
-    """Return a watch that fails the test at its end if the API rejected a token."""
+    """Return a watch that fails the test if the API rejected a token."""
     watch = watched.Watch(server)
     yield watch
     watch.assert_flawless()

@@ -163,6 +163,7 @@ def test_any_text(text, secrets):
     assert sanitize(text, secrets).isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

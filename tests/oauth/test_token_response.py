@@ -377,6 +377,7 @@ JSON = st.recursive(
 MEMBERS = ["access_token", "token_type", "expires_in", "scope", "refresh_token", "error"]
 
 
+@pytest.mark.slow
 @given(
     body=st.one_of(
         st.binary(max_size=200),

@@ -23,6 +23,7 @@ class TestLimits:
         assert "longer than 1 MiB" in str(error)
         assert error.transient is False
 
+    @pytest.mark.slow
     def test_a_bomb(self, transport, make_server):
         """A small body that decompresses into a huge one is refused early."""
         bomb = gzip.compress(bytes(200_000_000), compresslevel=9)

@@ -9,8 +9,8 @@ TIMEOUT_SECONDS = 30.0
 LONGEST_QUEUE = 2000
 
 IN_ORDER = ("good", "ended on its way", "revoked")
-"""Verdicts that are no fault of the keeper. A revoked token is reported to the keeper a moment
-after its revocation; until then the keeper can't know. From then on the judges watch for it."""
+"""Verdicts that the keeper is not to blame for. It hears of a revocation a moment later, and can't
+know before. From then on the judges watch for the token."""
 
 
 class Api:

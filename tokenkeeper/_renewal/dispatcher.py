@@ -70,7 +70,7 @@ class Dispatcher:
         except InvalidConfigurationError as refused:  # this process may start no thread
             struck = refused
         error = as_oauth2_error(struck, renewal.provider.provider_name)
-        self._settle(renewal, Outcome(error=error, interruption=interruption_in(struck)))
+        self._settle(renewal, Outcome(error, interruption_in(struck)))
 
     def _run(self, renewal: Renewal, *, inline: bool = False) -> None:
         if renewal.claim():
@@ -84,7 +84,7 @@ class Dispatcher:
         renewal.started_at = self._clock.monotonic()
         try:
             outcome = self._runner.run(renewal, inline=inline)
-            if outcome.token is not None and self._must_ask_again(renewal, outcome.token):
+            if self._must_ask_again(renewal, outcome):
                 outcome = self._runner.run(renewal, inline=inline, after_seconds=ASK_AGAIN_SECONDS)
             self._settle(renewal, outcome)
         except BaseException as error:  # noqa: BLE001 - whatever struck, callers must not wait on
@@ -93,14 +93,14 @@ class Dispatcher:
         if outcome.interruption is not None:  # the host stops this thread: as it was raised
             raise outcome.interruption
 
-    def _must_ask_again(self, renewal: Renewal, token: CachedToken) -> bool:
-        """Return whether an API rejected *token* before, and one more request may bring another."""
-        name = renewal.provider.provider_name
+    def _must_ask_again(self, renewal: Renewal, outcome: Outcome) -> bool:
+        """Return whether an API rejected the token before, and the server may grant another."""
+        token, name = outcome.result, renewal.provider.provider_name
+        if isinstance(token, OAuth2Error):
+            return False
         with self._state.lock:
-            if renewal.asked_again or not self._was_rejected_before(renewal, token):
-                return False
-            renewal.asked_again = True
-            return not self._cache.rejections.insists(name)
+            was_rejected = self._was_rejected_before(renewal, token)
+            return was_rejected and not self._cache.rejections.insists(name)
 
     def _was_rejected_before(self, renewal: Renewal, token: CachedToken) -> bool:
         name = renewal.provider.provider_name
@@ -109,10 +109,10 @@ class Dispatcher:
     def _settle(self, renewal: Renewal, outcome: Outcome) -> None:
         """Note how *renewal* ended, and wake its waiters."""
         renewal.interrupted = outcome.interruption is not None
-        if outcome.token is not None:
-            self._succeed(renewal, outcome.token)
-        elif outcome.error is not None:
-            self._fail(renewal, outcome.error)
+        if isinstance(outcome.result, OAuth2Error):
+            self._fail(renewal, outcome.result)
+        else:
+            self._succeed(renewal, outcome.result)
 
     def _succeed(self, renewal: Renewal, token: CachedToken) -> None:
         """Publish *token*, which *renewal* brought, and hand it to the waiters."""

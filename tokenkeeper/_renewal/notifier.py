@@ -154,7 +154,8 @@ class _Queue:
                     return
                 self._deliver_pending(failures)
             finally:
-                if self._deliverer.get("now") is me:
+                # Not so if an exception struck before the claim, or a fork emptied the queue.
+                if self._deliverer.get("now") is me:  # pragma: no branch
                     del self._deliverer["now"]
 
     def deliver_all_of_it(self) -> None:

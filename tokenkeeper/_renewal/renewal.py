@@ -31,7 +31,6 @@ class Renewal(Flight[CachedToken]):
     :ivar replaces: the token that it renews; ``None`` for a first one.
     :ivar context: the context to run it in: that of the caller who started it, if one did.
     :ivar after_rejection: whether an API rejected the token that it replaces.
-    :ivar asked_again: whether the server was asked again because it granted a rejected token.
     :ivar attempts: the requests made so far.
     :ivar started_at: when it began to run, on the keeper's monotonic clock.
     """
@@ -49,7 +48,6 @@ class Renewal(Flight[CachedToken]):
         self.replaces = replaces
         self.context = context
         self.after_rejection = after_rejection
-        self.asked_again = False
         self.attempts = 0
         self.started_at: float = 0.0
 

@@ -24,14 +24,14 @@ _running_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_renewal", de
 
 
 class Outcome(NamedTuple):
-    """How a renewal ended: with a token or an error.
+    """How a renewal ended.
 
+    :ivar result: the token, or the error for the callers that wait.
     :ivar interruption: the exception by which the host stopped the thread, which says nothing about
-        the token. It is to be raised on that thread, and *error* is what the others get.
+        the token. It is to be raised on that thread.
     """
 
-    token: CachedToken | None = None
-    error: OAuth2Error | None = None
+    result: CachedToken | OAuth2Error
     interruption: BaseException | None = None
 
     @classmethod
@@ -57,7 +57,7 @@ class Outcome(NamedTuple):
         elif not isinstance(error, Exception):
             struck = error
         name = renewal.provider.provider_name
-        return cls(error=as_oauth2_error(struck or error, name), interruption=struck)
+        return cls(as_oauth2_error(struck or error, name), struck)
 
 
 class Runner:

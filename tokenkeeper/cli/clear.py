@@ -1,4 +1,4 @@
-"""``tokenkeeper clear``: forget the tokens that are kept between two runs."""
+"""``tokenkeeper clear``: delete stored tokens."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 
 import click
 
-from tokenkeeper.cli.common import complete_names, json_option, source_options, words_for_problems
-from tokenkeeper.cli.source import NOTHING_IS_KEPT, Source
+from tokenkeeper.cli.common import complete_names, json_option, report_problems, source_options
+from tokenkeeper.cli.source import NOT_STORED, Source
 
 __all__ = ["clear"]
 
@@ -18,18 +18,18 @@ __all__ = ["clear"]
 @source_options
 @click.pass_obj
 def clear(source: Source, name: str | None, *, as_json: bool) -> None:
-    """Forget the kept token of NAME, or all of them.
+    """Delete the stored token of NAME, or all of them.
 
-    The server is not told: a token that was copied elsewhere lives on to its end. Services have
-    tokens of their own, in their memory, which this does not touch.
+    This does not revoke tokens: a copy elsewhere stays valid until it expires. Services keep their
+    own tokens in memory, which are not affected.
     """
-    with words_for_problems():
-        shelf = source.shelf()
+    with report_problems():
+        store = source.store()
         identity = None if name is None else source.select_valid([name])[0].spec.identity
-        count = 0 if shelf is None else shelf.forget(identity)
-    if shelf is None:
-        click.echo(NOTHING_IS_KEPT, err=True)
+        count = 0 if store is None else store.forget(identity)
+    if store is None:
+        click.echo(NOT_STORED, err=True)
     if as_json:
         click.echo(json.dumps({"cleared": count}))
-    elif shelf is not None:
-        click.echo(f"{count} token{'' if count == 1 else 's'} forgotten.", err=True)
+    elif store is not None:
+        click.echo(f"{count} token{'' if count == 1 else 's'} deleted.", err=True)

@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, options, errors in one line."""
+"""Exit codes, options and error messages that the commands share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from click.shell_completion import CompletionItem
 
 from tokenkeeper._support.escaping import escaped, escaped_lines
 from tokenkeeper.cli.source import Source
-from tokenkeeper.cli.stored_provider import KeptProvider
+from tokenkeeper.cli.stored_provider import StoredTokenProvider
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
 __all__ = [
@@ -24,23 +24,23 @@ __all__ = [
     "Seconds",
     "complete_names",
     "json_option",
-    "late",
+    "note_timeout",
+    "report_problem",
+    "report_problems",
     "source_options",
-    "tell",
     "timeout_option",
-    "words_for_problems",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ExitCode(IntEnum):
-    """What the shell gets to see."""
+    """The exit codes of all commands but the doctor."""
 
     OK = 0
     NO_TOKEN = 1
     CONFIGURATION = 2  # click's own code for a wrong call, too
-    INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+    INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 
 json_option: Callable[[F], F] = click.option(
@@ -49,14 +49,16 @@ json_option: Callable[[F], F] = click.option(
 
 
 class Seconds(click.FloatRange):
-    """A range of seconds. Not a number lies in any, as far as comparisons go, and is refused."""
+    """A range of seconds. NaN is rejected."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Return *value* as a number."""
         seconds = float(super().convert(value, param, ctx))
-        return self.fail(f"{value} is no number.", param, ctx) if math.isnan(seconds) else seconds
+        return (
+            self.fail(f"{value} is not a number.", param, ctx) if math.isnan(seconds) else seconds
+        )
 
 
 timeout_option: Callable[[F], F] = click.option(
@@ -69,22 +71,22 @@ timeout_option: Callable[[F], F] = click.option(
 
 
 def _take(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
-    """Have *value* count for this context and those below it, which shells complete in as well."""
+    """Set *value* for this context and those below it, where shells complete words as well."""
     if value is not None:
         source = ctx.find_object(Source) or Source()
         ctx.obj = replace(source, **{str(parameter.name): value})
 
 
 def source_options(command: F) -> F:
-    """Let a command take --config and --cache; one after the command counts before another."""
+    """Add --config and --cache to a command. After the command they override those before it."""
     for option in (
         click.option(
             "--cache",
             type=click.Path(file_okay=False, path_type=Path),
             callback=_take,
             expose_value=False,
-            help="Where tokens are kept between two runs; by default TOKENKEEPER_CACHE_DIR, or a "
-            "directory in XDG_RUNTIME_DIR, or else nowhere.",
+            help="The directory that stores tokens between runs; by default TOKENKEEPER_CACHE_DIR, "
+            "or a directory in XDG_RUNTIME_DIR. Without any of them, tokens are not stored.",
         ),
         click.option(
             "--config",
@@ -98,16 +100,16 @@ def source_options(command: F) -> F:
     return command
 
 
-def late(provider: KeptProvider, timeout: float) -> str:
-    """Note that *provider* has no token in time, and return that in words."""
-    words = f"provider {provider.provider_name!r}: no token within {timeout:g} s (--timeout)"
-    provider.note_failure(words)
-    return words
+def note_timeout(provider: StoredTokenProvider, timeout: float) -> str:
+    """Store that *provider* has no token in time, and return the message."""
+    message = f"provider {provider.provider_name!r}: no token within {timeout:g} s (--timeout)"
+    provider.note_failure(message)
+    return message
 
 
 @contextmanager
-def words_for_problems() -> Iterator[None]:
-    """Turn our errors and warnings into lines on standard error, and errors into exit codes."""
+def report_problems() -> Iterator[None]:
+    """Report errors and warnings on standard error, and turn errors into exit codes."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", ConfigurationWarning)
         warnings.showwarning = _show_warning
@@ -127,8 +129,8 @@ class _ConfigurationProblem(click.ClickException):
         return cls("\n  ".join(map(escaped, problem.problems)) or escaped_lines(problem))
 
 
-def tell(problem: InvalidConfigurationError) -> None:
-    """Write what is wrong to standard error, and go on."""
+def report_problem(problem: InvalidConfigurationError) -> None:
+    """Report *problem* on standard error, and continue."""
     _ConfigurationProblem.of(problem).show()
 
 
@@ -146,7 +148,7 @@ def complete_names(
         try:
             names = source.select().names
         except OAuth2Error:
-            return []  # the command itself will say what is wrong
-    # What is not a line of printable characters can't be typed either.
+            return []  # the command itself will report it
+    # A name with other characters can't be typed anyway.
     fitting = [name for name in names if name.startswith(incomplete) and name.isprintable()]
     return [CompletionItem(name) for name in fitting]

@@ -1,7 +1,7 @@
-"""``tokenkeeper completion``: what a shell needs to complete commands and provider names.
+"""``tokenkeeper completion``: scripts that complete commands and provider names in a shell.
 
-The scripts of click, for bash and fish, put what completes a word on the command line as it is,
-where the shell then runs a ``$(...)`` in a provider's name. Here names are quoted.
+Click's scripts for bash and fish insert completions unquoted, so the shell would run a ``$(...)``
+in a provider's name. These scripts quote them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BASH = r"""
             dir) compopt -o dirnames ;;
             file) compopt -o default ;;
             plain)
-                # In a quotation that was begun, quotation marks of our own would end it.
+                # Inside an open quotation, quotation marks would end it.
                 case ${COMP_WORDS[COMP_CWORD]} in
                     [\"\']*) [[ $value == \'* ]] && continue ;;
                 esac
@@ -69,23 +69,23 @@ complete --no-files --command %(prog_name)s --arguments "(%(complete_func)s)"
 
 
 class _Bash(BashComplete):
-    """Quotes each word: bash inserts it as it is."""
+    """Quotes each word, because bash inserts it unchanged."""
 
     source_template = _BASH
 
     def format_completion(self, item: CompletionItem[Any]) -> str:
-        """Return a line for the script."""
+        """Return a line that the script reads."""
         value = shlex.quote(item.value) if item.type == "plain" else item.value
         return f"{item.type},{value}"
 
 
 class _Fish(FishComplete):
-    """Leaves a comma in a word; fish quotes what it inserts."""
+    """Keeps commas in a word. Fish quotes what it inserts."""
 
     source_template = _FISH
 
 
-# zsh quotes what it inserts as well, and the script of click takes each word from a line.
+# Zsh quotes what it inserts as well, and click's script reads one word per line.
 _KINDS: dict[str, type[ShellComplete]] = {"bash": _Bash, "zsh": ZshComplete, "fish": _Fish}
 
 for _kind in (_Bash, _Fish):
@@ -103,7 +103,7 @@ def completion(ctx: click.Context, shell: str, *, as_json: bool) -> None:
     bash:  eval "$(tokenkeeper completion bash)"           in ~/.bashrc
     zsh:   eval "$(tokenkeeper completion zsh)"            in ~/.zshrc
     fish:  tokenkeeper completion fish | source            in ~/.config/fish/config.fish
-    """  # noqa: D301 - click wants the character
+    """  # noqa: D301 - click needs the character
     command = ctx.find_root().command
     script = _KINDS[shell](command, {}, "tokenkeeper", "_TOKENKEEPER_COMPLETE").source()
     click.echo(json.dumps({"shell": shell, "script": script}) if as_json else script)

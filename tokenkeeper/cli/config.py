@@ -1,4 +1,4 @@
-"""``tokenkeeper config check``: whether a configuration file is right."""
+"""``tokenkeeper config check``: whether a configuration file is valid."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.common import ExitCode, json_option, source_options, words_for_problems
+from tokenkeeper.cli.common import ExitCode, json_option, report_problems, source_options
 from tokenkeeper.cli.source import Source
 from tokenkeeper.exceptions import InvalidConfigurationError
 
@@ -18,7 +18,7 @@ __all__ = ["check", "config"]
 
 @click.group()
 def config() -> None:
-    """Look at configuration files."""
+    """Check configuration files."""
 
 
 @config.command()
@@ -29,21 +29,21 @@ def config() -> None:
 @source_options
 @click.pass_context
 def check(ctx: click.Context, file: Path | None, *, as_json: bool) -> None:
-    """Check FILE, with the variables and secret files that it names. Asks no server.
+    """Check FILE, and the variables and secret files that it uses. Sends no request.
 
-    Without FILE it is the one that --config or TOKENKEEPER_CONFIG names. All mistakes are told at
-    once, each with its line and key. Exits with 2 if there is one; a warning, such as of a secret
-    in clear, is none.
+    FILE is by default the one that --config or TOKENKEEPER_CONFIG names. Reports all mistakes at
+    once, each with its line and key, and then exits with 2. A warning, such as one about a secret
+    in clear, does not change the exit code.
     """
     source = Source(config=file) if file else ctx.ensure_object(Source)
     file = source.discovery().path
     if file is None:
-        raise click.UsageError("which file? Give FILE or --config, or set TOKENKEEPER_CONFIG")
+        raise click.UsageError("no file to check. Give FILE or --config, or set TOKENKEEPER_CONFIG")
     if not as_json:
-        with words_for_problems():
+        with report_problems():
             names = [each.provider_name for each in source.select_valid()]
-        what = f"{file.name} is right. It describes {', '.join(names) or 'no provider'}."
-        click.echo(escaped(what), err=True)
+        message = f"{file.name} is valid. It describes {', '.join(names) or 'no provider'}."
+        click.echo(escaped(message), err=True)
         return
     problems: tuple[str, ...] = ()
     names = []

@@ -1,4 +1,4 @@
-"""``tokenkeeper doctor``: what keeps a provider from its tokens, step by step."""
+"""``tokenkeeper doctor``: why a provider gets no token, step by step."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tokenkeeper.cli.common import (
     Seconds,
     complete_names,
     json_option,
+    report_problems,
     source_options,
-    words_for_problems,
 )
 from tokenkeeper.cli.source import Source
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
 
 if TYPE_CHECKING:
-    from tokenkeeper.doctor.sources import Patient
+    from tokenkeeper.doctor.targets import Target
 
 __all__ = ["doctor"]
 
@@ -33,7 +33,7 @@ _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".j
 )
 
 
-@click.command(epilog=_EPILOG, short_help="Say step by step what keeps tokens away.")
+@click.command(epilog=_EPILOG, short_help="Find out step by step why there is no token.")
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_names)
 @click.option(
     "--timeout",
@@ -42,33 +42,33 @@ _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".j
     show_default=True,
     help="Seconds for each step.",
 )
-@click.option("--strict", is_flag=True, help="Count a warning as a failure in the exit code.")
+@click.option("--strict", is_flag=True, help="Treat a warning as a failure in the exit code.")
 @json_option
 @source_options
 @click.pass_context
 def doctor(
     ctx: click.Context, names: tuple[str, ...], timeout: float, strict: bool, as_json: bool
 ) -> None:
-    """Look at each provider, or the named ones, and say what keeps it from its tokens.
+    """Examine each provider, or the named ones, and report why it gets no token.
 
-    Makes one token request for each, without retries. Prints no secret and no token.
+    Makes one token request per provider, without retries. Prints no secret and no token.
     """
     # Not at the top: other commands need neither rich nor cryptography.
-    from tokenkeeper.cli.doctor_screen import Screen, Silence
-    from tokenkeeper.doctor.examination import examine
-    from tokenkeeper.doctor.sources import patients_from
+    from tokenkeeper.cli.doctor_screen import NoScreen, Screen
+    from tokenkeeper.doctor.examine import examine
+    from tokenkeeper.doctor.targets import find_targets
 
-    screen = Silence() if as_json else Screen()
+    screen = NoScreen() if as_json else Screen()
     examined: list[_Examined] = []
-    with words_for_problems(), screen:
-        for patient in patients_from(ctx.ensure_object(Source).discovery().path, names, os.environ):
-            screen.begin(patient)
-            examined.append(_Examined(patient, strict))
-            for report in examine(patient, timeout=timeout):
+    with report_problems(), screen:
+        for target in find_targets(ctx.ensure_object(Source).discovery().path, names, os.environ):
+            screen.begin(target)
+            examined.append(_Examined(target, strict))
+            for report in examine(target, timeout=timeout):
                 screen.show(report)
                 examined[-1].reports.append(report)
-            screen.end(patient, examined[-1].reports)
-        screen.conclude([(each.patient.name, first_failed(each.reports)) for each in examined])
+            screen.end(target, examined[-1].reports)
+        screen.conclude([(each.target.name, first_failed(each.reports)) for each in examined])
     code = next((each.exit_code for each in examined if each.exit_code), int(ExitCode.OK))
     if as_json:
         providers = [each.as_dict() for each in examined]
@@ -78,9 +78,9 @@ def doctor(
 
 @dataclass
 class _Examined:
-    """What was found of one provider."""
+    """A provider and its reports so far."""
 
-    patient: Patient
+    target: Target
     strict: bool
     reports: list[Report] = field(default_factory=list)
 
@@ -90,12 +90,12 @@ class _Examined:
         return next((int(each.step) for each in self.reports if each.level in bad), 0)
 
     def as_dict(self) -> dict[str, Any]:
-        subject = self.patient.subject
+        facts = self.target.facts
         return {
-            "provider": self.patient.name,
-            "type": subject.kind if subject else None,
-            "url": subject.shown_url if subject else None,
-            "description": dict(subject.description) if subject else None,
+            "provider": self.target.name,
+            "type": facts.kind if facts else None,
+            "url": facts.shown_url if facts else None,
+            "description": dict(facts.description) if facts else None,
             "exit_code": self.exit_code,
             "steps": [each.as_dict() for each in self.reports],
         }

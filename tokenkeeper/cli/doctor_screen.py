@@ -1,4 +1,4 @@
-"""What ``tokenkeeper doctor`` looks like on a screen."""
+"""The output of ``tokenkeeper doctor`` for people."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rich.text import Text
 
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.screen import can_go_back, console
-from tokenkeeper.doctor.description import worth_showing
+from tokenkeeper.doctor.description import unusual_entries
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
-from tokenkeeper.doctor.sources import Patient
+from tokenkeeper.doctor.targets import Target
 
-__all__ = ["Screen", "Silence"]
+__all__ = ["NoScreen", "Screen"]
 
 _STYLES = {
     Level.OK: "green",
@@ -25,48 +25,48 @@ _STYLES = {
 }
 
 
-class Silence:
-    """What programs get to see on the way: nothing."""
+class NoScreen:
+    """Shows nothing, for JSON output."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the screen as it was found."""
+        """Restore the screen."""
 
-    def begin(self, patient: Patient) -> None:
-        """Head what is found of *patient*."""
+    def begin(self, target: Target) -> None:
+        """Begin the examination of *target*."""
 
     def show(self, report: Report) -> None:
-        """Write what a step found."""
+        """Show the report of a step."""
 
-    def end(self, patient: Patient, reports: list[Report]) -> None:
-        """Sum it up."""
+    def end(self, target: Target, reports: list[Report]) -> None:
+        """End the examination of *target*, after all *reports*."""
 
     def conclude(self, verdicts: list[tuple[str, Step | None]]) -> None:
-        """Sum up all: names, each with the step that failed, if one did."""
+        """Summarize all providers: each name with the step that failed, if one did."""
 
 
-class Screen(Silence):
-    """Writes each finding as soon as it is there, and below on a terminal what is looked at now."""
+class Screen(NoScreen):
+    """Writes each report at once. On a terminal the last line shows the current step."""
 
     def __init__(self) -> None:
         self._console = console()
         self._now = self._console.status("")
-        self._skipped: list[tuple[str, str]] = []  # steps, each with the reason
+        self._skipped: list[tuple[str, str]] = []  # names of steps, each with the reason
 
     def __exit__(self, *_: object) -> None:
-        """Give a terminal its cursor back."""
+        """Restore the terminal's cursor."""
         self._now.stop()
 
-    def begin(self, patient: Patient) -> None:
+    def begin(self, target: Target) -> None:
         """Write name, kind and URL."""
-        subject = patient.subject
-        words = [subject.kind, *filter(None, [subject.shown_url])] if subject else []
+        facts = target.facts
+        words = [facts.kind, *filter(None, [facts.shown_url])] if facts else []
         rest = "".join(f"  {escaped(each)}" for each in words)
-        self._print(Text.assemble((escaped(patient.name), "bold"), rest))
-        if subject:
-            self._describe(worth_showing(subject.description, custom=subject.kind == "custom"))
+        self._print(Text.assemble((escaped(target.name), "bold"), rest))
+        if facts:
+            self._describe(unusual_entries(facts.description, custom=facts.kind == "custom"))
         if can_go_back(self._console):
             self._now.start()
 
@@ -76,9 +76,9 @@ class Screen(Silence):
             self._print(Text(escaped(f"  {name}: {text}"), "dim"))
 
     def show(self, report: Report) -> None:
-        """Write the findings in a line each, and what to do about each below it."""
-        coming = next((each.label for each in Step if each > report.step), "")
-        self._now.update(f"{coming} ...")
+        """Write a line for each finding, and the advice below it."""
+        following = next((each.label for each in Step if each > report.step), "")
+        self._now.update(f"{following} ...")
         skipped = _skipped(report)
         if self._skipped and self._skipped[0][1] != skipped:
             self._show_skipped()
@@ -93,26 +93,26 @@ class Screen(Silence):
                 self._row("", "", f"-> {finding.advice}")
             label = ""
 
-    def end(self, patient: Patient, reports: list[Report]) -> None:
+    def end(self, target: Target, reports: list[Report]) -> None:
         """Write the verdict."""
         self._show_skipped()
         self._now.stop()
         failed = first_failed(reports)
         warned = [each.step.label for each in reports if each.level is Level.WARNING]
         warnings = f", with warnings: {', '.join(warned)}" if warned else ""
-        verdict = (f"{failed.label} failed", "bold red") if failed else ("fit", "green")
-        self._print(Text.assemble((escaped(patient.name), "bold"), ": ", verdict, warnings, "\n"))
+        verdict = (f"{failed.label} failed", "bold red") if failed else ("ok", "green")
+        self._print(Text.assemble((escaped(target.name), "bold"), ": ", verdict, warnings, "\n"))
 
     def conclude(self, verdicts: list[tuple[str, Step | None]]) -> None:
-        """Write who failed, where there are several and one might be missed."""
+        """Write how many providers are ok, if there are several, and which failed."""
         if len(verdicts) < 2:
             return
         wrong = [f"{escaped(name)} ({step.label})" for name, step in verdicts if step]
         failed = f"; failed: {', '.join(wrong)}" if wrong else ""
-        self._print(Text(f"{len(verdicts) - len(wrong)} of {len(verdicts)} fit{failed}"))
+        self._print(Text(f"{len(verdicts) - len(wrong)} of {len(verdicts)} ok{failed}"))
 
     def _show_skipped(self) -> None:
-        """Write the steps that were skipped for one reason in a row of their own."""
+        """Write the steps that were skipped for the same reason in one row."""
         if not self._skipped:
             return
         (label, text), *more = self._skipped
@@ -126,16 +126,16 @@ class Screen(Silence):
         row = Table.grid(padding=(0, 1))
         row.add_column(width=9)
         row.add_column(width=14)
-        row.add_column(overflow="fold")  # the end of a URL counts
+        row.add_column(overflow="fold")  # do not truncate URLs
         row.add_row(status, label, Text(escaped(text)))
         self._print(row)
 
-    def _print(self, what: Text | Table) -> None:
-        self._console.print(what)
+    def _print(self, renderable: Text | Table) -> None:
+        self._console.print(renderable)
 
 
 def _skipped(report: Report) -> str | None:
-    """Return why a step was skipped, if that is all that is said of it."""
+    """Return why a step was skipped, if the report says nothing else."""
     if report.level is not Level.SKIPPED or len(report.findings) != 1:
         return None
     return report.findings[0].text

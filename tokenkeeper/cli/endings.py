@@ -1,4 +1,4 @@
-"""How signals end the command: at once, wherever its main thread is, and without a word."""
+"""Signal handling: a signal ends the command at once and silently, whatever it is doing."""
 
 from __future__ import annotations
 
@@ -10,45 +10,46 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["end_at_once_by_signals", "signals_of_your_own"]
+__all__ = ["exit_on_signals", "own_signal_handlers"]
 
-_SHOWN_CURSOR = b"\x1b[?25h"
+_SHOW_CURSOR = b"\x1b[?25h"
 
 _ending = threading.RLock()  # held by the thread that ends the process
 
 
-def end_at_once_by_signals() -> None:
-    """Let Ctrl-C and its like end the process at once, and without a word.
+def exit_on_signals() -> None:
+    """Make Ctrl-C and similar signals end the process at once, without a message.
 
-    An exception would not do: it is raised in whatever code runs at that moment, also in the code
-    that ends the interpreter, and a callback of a C extension replaces or swallows it. What a kill
-    leaves half done, every part of the command copes with anyway, because nothing can catch
-    SIGKILL.
+    An exception would not be enough. It is raised in whatever code is running, including the code
+    that shuts the interpreter down, and a callback of a C extension may replace or swallow it. All
+    parts of the command have to survive SIGKILL anyway, so no cleanup is lost.
 
-    A handler in Python is not enough either: the main thread runs it between two instructions,
-    and so not while it waits for a lock, a name or a handshake. A signal that arrives just before
-    such a wait begins does not even interrupt it. So the handler in C also writes to a pipe, and a
-    thread of its own reads it. The first of the two to come ends the process.
+    A handler in Python is not enough either. The main thread runs it between two instructions, so
+    not while it waits for a lock, a name lookup or a handshake, and a signal just before such a
+    wait does not interrupt it. So the handler in C also writes to a pipe, which a separate thread
+    reads. Whichever runs first ends the process.
     """
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
-        # A shell has what runs in the background ignore Ctrl-C, and nohup has it ignore SIGHUP.
+        # Shells make background jobs ignore Ctrl-C, and nohup makes them ignore SIGHUP.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
     if os.name == "posix":
-        with suppress(RuntimeError, OSError):  # no thread, no descriptor: the handlers remain
+        with suppress(RuntimeError, OSError):  # the handlers remain
             _watch_for_signals()
 
 
 def _watch_for_signals() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    threading.Thread(target=_heed, args=(reader,), name="tokenkeeper-signals", daemon=True).start()
+    threading.Thread(
+        target=_read_signals, args=(reader,), name="tokenkeeper-signals", daemon=True
+    ).start()
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
 
-def _heed(reader: int) -> None:
-    """End the process as soon as the pipe says that a signal came which is to end it."""
+def _read_signals(reader: int) -> None:
+    """End the process as soon as a signal that should do so arrives in the pipe."""
     while numbers := os.read(reader, 64):
         for number in numbers:
             if signal.getsignal(number) is _end:
@@ -56,8 +57,8 @@ def _heed(reader: int) -> None:
 
 
 @contextmanager
-def signals_of_your_own() -> Iterator[None]:
-    """Leave signals to the handlers that the main thread sets meanwhile; for loops that poll."""
+def own_signal_handlers() -> Iterator[None]:
+    """Let the main thread's own handlers receive signals for a while, in loops that poll."""
     before = signal.set_wakeup_fd(-1)
     try:
         yield
@@ -66,14 +67,14 @@ def signals_of_your_own() -> Iterator[None]:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """End the process, and give a terminal its cursor back."""
-    if not _ending.acquire(timeout=1):  # the other thread ends the process long before
+    """End the process, and show the cursor of a terminal again."""
+    if not _ending.acquire(timeout=1):  # the other thread is already ending the process
         os._exit(128 + number)
     with suppress(OSError):  # the terminal may be gone
         terminals = [each for each in (1, 2) if os.isatty(each)]
-        # A terminal that was halted with Ctrl-S takes nothing, and is not waited for.
-        takes = select.select([], terminals[:1], [], 0)[1]
+        # A terminal that was stopped with Ctrl-S does not accept output. Don't wait for it.
+        writable = select.select([], terminals[:1], [], 0)[1]
         can_hide = os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
-        for terminal in takes:
-            os.write(terminal, (_SHOWN_CURSOR if can_hide else b"") + b"\n")
-    os._exit(128 + number)  # also where the default would not end it: as the first process
+        for terminal in writable:
+            os.write(terminal, (_SHOW_CURSOR if can_hide else b"") + b"\n")
+    os._exit(128 + number)  # even as process 1, where the default action would not end it

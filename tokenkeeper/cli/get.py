@@ -12,10 +12,10 @@ import click
 from tokenkeeper.cli.common import (
     complete_names,
     json_option,
-    late,
+    note_timeout,
+    report_problems,
     source_options,
     timeout_option,
-    words_for_problems,
 )
 from tokenkeeper.cli.source import Source
 from tokenkeeper.exceptions import TokenWaitTimeoutError
@@ -47,12 +47,10 @@ def _variable_for(name: str) -> str:
 def _checked_variable(
     _ctx: click.Context, _parameter: click.Parameter, variable: str | None
 ) -> str | None:
-    # It is handed to a shell's eval.
+    # The output is passed to a shell's eval.
     if variable is None or re.fullmatch(r"[A-Z_]\w*", variable, re.ASCII | re.IGNORECASE):
         return variable
-    raise click.BadParameter(
-        "a variable's name has letters, digits and underscores, no digit first"
-    )
+    raise click.BadParameter("use letters, digits and underscores, and don't begin with a digit")
 
 
 _FORMATS: dict[str, Callable[[OAuth2Token, str], str]] = {
@@ -65,7 +63,7 @@ _FORMATS: dict[str, Callable[[OAuth2Token, str], str]] = {
 
 @click.command()
 @click.argument("name", shell_complete=complete_names)
-@click.option("--force", is_flag=True, help="Ask the server, even if a fresh token is kept.")
+@click.option("--force", is_flag=True, help="Ask the server, even if a fresh token is stored.")
 @click.option(
     "--format",
     "style",
@@ -95,32 +93,32 @@ def get(
 ) -> None:
     """Print a token of the provider NAME.
 
-    It is one of the configuration file's. Without a file the environment describes one client,
-    either by OAUTH2_CLIENT_ID, OAUTH2_CLIENT_SECRET, OAUTH2_TOKEN_URL and, if need be,
-    OAUTH2_SCOPE, or by AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID and, if need be,
-    AZURE_SCOPE. A secret may be in a file, named by OAUTH2_CLIENT_SECRET_FILE or
-    AZURE_CLIENT_SECRET_FILE. Where both are set, the NAME "azure" or "oauth2" chooses; otherwise
-    NAME is yours to choose.
+    The configuration file describes the provider. Without a file, the environment does, by
+    OAUTH2_CLIENT_ID, OAUTH2_CLIENT_SECRET, OAUTH2_TOKEN_URL and, if needed, OAUTH2_SCOPE, or by
+    AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID and, if needed, AZURE_SCOPE.
+    OAUTH2_CLIENT_SECRET_FILE or AZURE_CLIENT_SECRET_FILE names a file that contains the secret.
+    If both families are set, the NAME "oauth2" or "azure" selects one; otherwise NAME can be
+    anything.
 
     \b
     tokenkeeper get billing --format header | curl -H @- https://api.example.com/
     eval "$(tokenkeeper get billing --format env)"
-    """  # noqa: D301 - click wants the character
+    """  # noqa: D301 - click needs the character
     style = "json" if as_json else style
     if variable is not None and style != "env":
-        raise click.UsageError("--variable is for --format env")
-    with words_for_problems():
-        # Not closed, which would wait for a request that hangs: it ends with the process, too.
+        raise click.UsageError("--variable needs --format env")
+    with report_problems():
+        # Not closed, because that would wait for a hanging request. The process ends it anyway.
         keeper = TokenKeeper()
         (configured,) = source.select_valid([name])
-        provider = source.kept(configured, force=force)
+        provider = source.stored(configured, force=force)
         keeper.add_provider(provider)
         try:
             token = keeper.get_oauth2_token(name, timeout=timeout)
         except TokenWaitTimeoutError:
-            words = late(provider, timeout)
-            kept = None if force else provider.peek()
-            if kept is None:
-                raise click.ClickException(words) from None
-            token = kept.token  # due for renewal, with a server that hangs: it works all the same
+            message = note_timeout(provider, timeout)
+            stored = None if force else provider.peek()
+            if stored is None:
+                raise click.ClickException(message) from None
+            token = stored.token  # still valid, although its renewal hangs
         click.echo(_FORMATS[style](token, variable or _variable_for(name)))

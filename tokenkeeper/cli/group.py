@@ -15,7 +15,7 @@ from tokenkeeper.cli.clear import clear
 from tokenkeeper.cli.common import source_options
 from tokenkeeper.cli.completion import completion
 from tokenkeeper.cli.config import check, config
-from tokenkeeper.cli.demo import demo
+from tokenkeeper.cli.demo.command import demo
 from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
 from tokenkeeper.cli.listing import list_
@@ -25,37 +25,37 @@ from tokenkeeper.cli.watch import watch
 
 __all__ = ["cli"]
 
-# What the log would say, the commands say in words of their own.
+# The commands report what the log would contain.
 logging.getLogger("tokenkeeper").addHandler(logging.NullHandler())
 
 
 _CODES = """\b
 Exit codes:
-  0    all is well
-  1    no token could be had, or the output could not be written
-  2    the configuration, or the call, is wrong
+  0    success
+  1    no token could be obtained, or the output could not be written
+  2    the configuration, or the command line, is invalid
 {}  130  interrupted by Ctrl-C; 129, 143: ended by SIGHUP, SIGTERM
 """
 
-EXIT_CODES = _CODES.format("  10+  `doctor` found something: its help has the list\n")
+EXIT_CODES = _CODES.format("  10+  `doctor` found a problem; see its help\n")
 
 
 class _Escaping(click.Group):
-    """Escapes what click says of a wrong call: it quotes arguments and paths as they are."""
+    """Escapes click's messages about an invalid command line, which quote arguments unchanged."""
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
-        """Read what stands before the command."""
-        with _escaped_words():
+        """Parse the options before the command."""
+        with _escaped_messages():
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
-        with _escaped_words():
+        with _escaped_messages():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _escaped_words() -> Iterator[None]:
+def _escaped_messages() -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
@@ -74,7 +74,7 @@ def _escaped_words() -> Iterator[None]:
 def cli(ctx: click.Context) -> None:
     """Tokenkeeper owns a service's OAuth2 access tokens and hands out valid ones by name.
 
-    Tokens go to standard output, words to standard error.
+    Tokens go to standard output, messages to standard error.
     """
     ctx.ensure_object(Source)
 

@@ -1,4 +1,4 @@
-"""``tokenkeeper list``: the providers that are described."""
+"""``tokenkeeper list``: the configured providers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import click
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.common import json_option, source_options, words_for_problems
+from tokenkeeper.cli.common import json_option, report_problems, source_options
 from tokenkeeper.cli.source import Source
 
 __all__ = ["list_"]
@@ -18,11 +18,12 @@ __all__ = ["list_"]
 @source_options
 @click.pass_obj
 def list_(source: Source, *, as_json: bool) -> None:
-    """List the providers, each with its type. Asks no server.
+    """List the providers with their types. Sends no request.
 
-    Those that can't be made are told on standard error, and make the exit code 2.
+    Providers whose configuration is invalid are reported on standard error, and make the exit
+    code 2.
     """
-    with words_for_problems():
+    with report_problems():
         selection = source.select()
         found = [(each.provider_name, each.spec.provider_type) for each in selection.providers]
         if as_json:
@@ -33,7 +34,7 @@ def list_(source: Source, *, as_json: bool) -> None:
 
 
 def _write(found: list[tuple[str, str]]) -> None:
-    # Not at the top: `get` in a script's loop needs no rich.
+    # Not at the top, because `get` in a loop of a script does not need rich.
     from rich.cells import cell_len, set_cell_size
 
     found = [(escaped(name), kind) for name, kind in found]

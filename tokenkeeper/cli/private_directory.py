@@ -18,10 +18,10 @@ from tokenkeeper.exceptions import InvalidConfigurationError
 __all__ = ["PrivateDirectory"]
 
 LONGEST = 1024 * 1024
-"""Bytes of a file here. A token takes a few thousand."""
+"""The most bytes that a file may have. A token needs a few thousand."""
 
 _HAS_OWNERS = os.name == "posix"
-# A link is not followed, a pipe is not waited for, and a terminal does not become ours.
+# Don't follow a link, don't wait for a pipe, and don't take over a terminal.
 _FLAGS = sum(
     getattr(os, name, 0)
     for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_BINARY")
@@ -29,12 +29,11 @@ _FLAGS = sum(
 
 
 class PrivateDirectory:
-    """Opens files by the descriptor of a directory that was checked, and checks each of them.
+    """Opens files relative to the descriptor of a checked directory, and checks each of them.
 
-    Nothing is taken on trust from one operation to the next: each opens the directory anew, by a
-    way that nobody else can change.
+    Each operation opens and checks the directory again, along a path that no other user can change.
 
-    :raises InvalidConfigurationError: if others may use it, or if it can't be made.
+    :raises InvalidConfigurationError: if others can use the directory, or it can't be made.
     """
 
     def __init__(self, path: Path) -> None:
@@ -51,14 +50,14 @@ class PrivateDirectory:
             if error.field is not None:
                 raise
             raise InvalidConfigurationError(
-                f"{escaped(path)} can't keep tokens: its place {error}", field="cache"
+                f"{escaped(path)} can't store tokens: its location {error}", field="cache"
             ) from None
 
     def read(self, name: str) -> bytes | None:
-        """Return what the file *name* holds.
+        """Return the content of the file *name*.
 
-        ``None`` if there is none, or one that is not ours alone: a link, a device, a pipe, another
-        user's, one that others may read or write, or one that is too long to be ours.
+        ``None`` if there is no such file, or it is not exclusively ours: a link, a device, a pipe,
+        another user's file, one that others can read or write, or one that is too long.
         """
         with suppress(OSError, InvalidConfigurationError), self._opened() as at:
             handle = os.open(self._at(name, at), os.O_RDONLY | _FLAGS, dir_fd=at)
@@ -68,7 +67,7 @@ class PrivateDirectory:
         return None
 
     def write(self, name: str, content: bytes) -> None:
-        """Write the file *name* as a whole: readers see the old one or the new one.
+        """Write the file *name* atomically: readers see the old content or the new content.
 
         :raises OSError: if it can't be written.
         """
@@ -76,7 +75,7 @@ class PrivateDirectory:
             os.replace(new, self._at(name, at), src_dir_fd=at, dst_dir_fd=at)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write the file *name* unless there is one; say whether it was written.
+        """Write the file *name* unless it exists, and return whether it was written.
 
         :raises OSError: if it can't be written.
         """
@@ -84,7 +83,7 @@ class PrivateDirectory:
             place = self._at(name, at)
             try:
                 if at is None:
-                    os.rename(new, place)  # Windows refuses to replace a file so
+                    os.rename(new, place)  # on Windows this does not replace a file
                 else:
                     os.link(new, place, src_dir_fd=at, dst_dir_fd=at)
             except FileExistsError:
@@ -92,19 +91,19 @@ class PrivateDirectory:
             return True
 
     def touch(self, name: str) -> None:
-        """See to it that there is a file *name* that is ours alone.
+        """Create the file *name* unless it exists, and check that it is exclusively ours.
 
-        :raises OSError: if that can't be.
+        :raises OSError: if it can't be created, or is not.
         """
         with self._opened() as at:
             flags = os.O_RDWR | os.O_CREAT | _FLAGS
             handle = os.open(self._at(name, at), flags, 0o600, dir_fd=at)
             with open(handle, "rb"):
                 if not _is_ours(os.fstat(handle)):
-                    raise PermissionError(0, f"{name} is not a file of yours alone")
+                    raise PermissionError(0, f"{name} is not your private file")
 
     def remove(self, name: str) -> bool:
-        """Remove the file *name*; say whether there was one.
+        """Remove the file *name*, and return whether it existed.
 
         :raises OSError: if it can't be removed.
         """
@@ -121,14 +120,14 @@ class PrivateDirectory:
             return os.listdir(self.path if at is None else at)
 
     def unfit(self, error: OSError) -> InvalidConfigurationError:
-        """Return *error* as what is said of the directory."""
+        """Return *error* as an error about the directory."""
         return InvalidConfigurationError(
-            f"{escaped(self.path)} can't keep tokens: {error.strerror}", field="cache"
+            f"{escaped(self.path)} can't store tokens: {error.strerror}", field="cache"
         )
 
     @contextmanager
     def _opened(self) -> Iterator[int | None]:
-        """Yield a descriptor of the directory; ``None`` where there is no such thing."""
+        """Yield a descriptor of the directory; ``None`` on systems without them."""
         if not _HAS_OWNERS:
             yield None
             return
@@ -149,19 +148,19 @@ class PrivateDirectory:
             raise self._not_private(status.st_mode)
 
     def _not_private(self, mode: int) -> InvalidConfigurationError:
-        # /tmp and its like are everybody's, and are to stay so.
+        # A shared directory such as /tmp must stay shared.
         place = str(self.path)
         shared = mode & stat.S_ISVTX
         remedy = f"mkdir -m 700 {place}/NAME" if shared else f"chmod 700 {shlex.quote(place)}"
         return InvalidConfigurationError(
-            f"{escaped(place)} can't keep tokens: it must be a directory of yours that nobody "
-            f"else may look into ({escaped(remedy)})",
+            f"{escaped(place)} can't store tokens: it must be a directory that only you can read. "
+            f"Run: {escaped(remedy)}",
             field="cache",
         )
 
     @contextmanager
     def _new_file(self, content: bytes, at: int | None) -> Iterator[Any]:
-        """Yield where a new file with *content* is; afterwards it is gone, or elsewhere."""
+        """Yield the path of a new file with *content*, and remove it unless it was moved."""
         new = self._at(f"{secrets.token_hex(16)}.new", at)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
         handle = os.open(new, flags, 0o600, dir_fd=at)
@@ -178,7 +177,7 @@ class PrivateDirectory:
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    """Return whether a file is a regular one, and nobody else's in any way."""
+    """Return whether a file is a regular one that no other user can read or write."""
     if not stat.S_ISREG(status.st_mode):
         return False
     if not _HAS_OWNERS:

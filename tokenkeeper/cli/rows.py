@@ -1,4 +1,4 @@
-"""What ``status`` and ``watch`` show of a provider: a row, as a table or as JSON."""
+"""The rows that ``status`` and ``watch`` show: one for each provider."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.stored_provider import KeptProvider
+from tokenkeeper.cli.stored_provider import StoredTokenProvider
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.schedule import state_at
 
@@ -28,12 +28,12 @@ _STYLE = {"fresh": "green", "renewing": "yellow", "expired": "red", "not held": 
 
 @dataclass(frozen=True)
 class Row:
-    """One provider at one moment.
+    """The state of one provider.
 
-    :ivar state: "fresh", "renewing" or "expired", as of a keeper; "not held".
-    :ivar renews_in_seconds: ``None`` where there is nothing to renew.
-    :ivar last_error: why the last request brought no token; ``None`` if it brought one.
-    :ivar last_failure_at: when that was, in ISO 8601.
+    :ivar state: "fresh", "renewing" or "expired" as a keeper reports it, or "not held".
+    :ivar renews_in_seconds: ``None`` without a valid token.
+    :ivar last_error: why the last request failed; ``None`` if it succeeded.
+    :ivar last_failure_at: when it failed, in ISO 8601.
     """
 
     provider_name: str
@@ -46,22 +46,23 @@ class Row:
 
 
 def row_of(
-    provider: KeptProvider, health: Mapping[str, Any], renews_in: float | None = None
+    provider: StoredTokenProvider, health: Mapping[str, Any], renews_in: float | None = None
 ) -> Row:
-    """Return the row of *provider*, with the trouble that a keeper's ``health()`` has with it.
+    """Return the row of *provider*.
 
-    :param renews_in: seconds to the renewal by a keeper that is there to stay. One that takes over
-        a token in the middle of its life counts from there; by default it is the whole life.
+    :param health: its entry in the keeper's ``health()``.
+    :param renews_in: the seconds until a running keeper renews the token, which depend on when the
+        keeper took it over. By default they are counted from the token's whole lifetime.
     """
     name = provider.provider_name
-    kept = provider.current or provider.peek()
+    stored = provider.current or provider.peek()
     error, failed_at = health["last_error"], health["last_failure_at"]
     if error is None and (noted := provider.last_failure()):
         error, failed_at = noted.error, noted.failed_at.isoformat()
-    if kept is None:
+    if stored is None:
         return Row(name, "not held", last_error=error, last_failure_at=failed_at)
     now = SYSTEM_CLOCK.monotonic()
-    times = kept.deadlines(provider.buffer_seconds)
+    times = stored.deadlines(provider.buffer_seconds)
     state = state_at(now, times.stale_at, times.dead_at)
     if renews_in is None:
         renews_in = max(0.0, times.renew_at - now)
@@ -69,17 +70,17 @@ def row_of(
         name,
         state,
         max(0.0, times.ends_at - now),
-        kept.lifetime_seconds,
-        None if state == "expired" else renews_in,  # whoever needs it asks, sooner than a keeper
+        stored.lifetime_seconds,
+        None if state == "expired" else renews_in,  # the next caller requests one
         error,
         failed_at,
     )
 
 
 def as_table(rows: Iterable[Row], width: int) -> Group:
-    """Return a table for the screen, and below it what failed, which is too long for a column.
+    """Return a table for the screen, with the errors below it because they are long.
 
-    :param width: of the screen; the bar is left out where it would take the names' place.
+    :param width: the width of the screen; a narrow one has no column with bars.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     failures = []
@@ -97,7 +98,7 @@ def as_table(rows: Iterable[Row], width: int) -> Group:
             share = row.remaining_seconds / row.lifetime_seconds
             bar = ProgressBar(1.0, share, width=_BAR, complete_style=style, finished_style=style)
         table.add_row(
-            Text(escaped(row.provider_name)),  # a plain text might have markup in it
+            Text(escaped(row.provider_name)),  # a str could contain markup
             Text(row.state, style),
             _duration(row.remaining_seconds),
             *([bar] if has_bars else []),

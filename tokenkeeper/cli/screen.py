@@ -1,4 +1,4 @@
-"""Where the commands write what is laid out for people."""
+"""The console for output that people read."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from rich.console import Console
 
 __all__ = ["can_go_back", "console"]
 
-_NO_END = 10_000
+_UNLIMITED_WIDTH = 10_000
 
 
 def console() -> Console:
-    """Return standard output: lines are broken for people only, a log is searched by the line."""
+    """Return standard output, which wraps lines on a terminal only: logs stay searchable."""
     found = Console(highlight=False)
     if not found.file.isatty() and "COLUMNS" not in os.environ:
-        found.width = _NO_END
+        found.width = _UNLIMITED_WIDTH
     return found
 
 
 def can_go_back(screen: Console) -> bool:
-    """Say whether what is written can be changed: not in a pipe, though it may want colours."""
+    """Return whether output can be overwritten. In a pipe it can't, even if colors are forced."""
     return screen.is_terminal and screen.file.isatty() and not screen.is_dumb_terminal

@@ -1,4 +1,4 @@
-"""Where the commands find their providers, and where they keep tokens between two runs."""
+"""Where the commands find providers, and where they store tokens between runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.store import Shelf
-from tokenkeeper.cli.stored_provider import KeptProvider
+from tokenkeeper.cli.store import TokenDirectory
+from tokenkeeper.cli.stored_provider import StoredTokenProvider
 from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.config.discovery import Discovery, warn_about
 from tokenkeeper.config.problems import Problem, as_error
@@ -20,13 +20,13 @@ from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.config.trust import find_trusted, this_process
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 
-__all__ = ["NOTHING_IS_KEPT", "Selection", "Source"]
+__all__ = ["NOT_STORED", "Selection", "Source"]
 
 CACHE_VARIABLE = "TOKENKEEPER_CACHE_DIR"
 
-NOTHING_IS_KEPT = (
-    "Nothing is kept between two runs: XDG_RUNTIME_DIR names no directory of yours, and neither "
-    f"--cache nor {CACHE_VARIABLE} names one."
+NOT_STORED = (
+    "Tokens are not stored between runs: XDG_RUNTIME_DIR is not set to a directory of yours. "
+    f"Set --cache or {CACHE_VARIABLE}."
 )
 
 
@@ -115,28 +115,30 @@ class Source:
         selection.raise_if_wrong()
         return selection.providers
 
-    def shelf(self) -> Shelf | None:
-        """Return where tokens are kept; ``None`` if nothing is kept.
+    def store(self) -> TokenDirectory | None:
+        """Return the directory of stored tokens; ``None`` if tokens are not stored.
 
-        :raises InvalidConfigurationError: for a directory that others may look into.
+        :raises InvalidConfigurationError: if others can read the directory.
         """
-        told = self.cache or os.environ.get(CACHE_VARIABLE)
-        if told:
-            return Shelf(Path(told))
-        # Per user, in memory and gone at log-out; nothing goes to a disk without being told to.
+        chosen = self.cache or os.environ.get(CACHE_VARIABLE)
+        if chosen:
+            return TokenDirectory(Path(chosen))
+        # In memory, per user and gone at log-out. Tokens go to a disk only if the user asks.
         runtime = _runtime_directory()
-        return None if runtime is None else Shelf(runtime / "tokenkeeper")
+        return None if runtime is None else TokenDirectory(runtime / "tokenkeeper")
 
-    def kept(self, provider: ReloadableProvider, *, force: bool = False) -> KeptProvider:
-        """Return a provider whose token outlives this run, as far as anything does."""
-        return KeptProvider(provider, self.shelf(), lambda: provider.spec.identity, force=force)
+    def stored(self, provider: ReloadableProvider, *, force: bool = False) -> StoredTokenProvider:
+        """Return *provider* with tokens that are stored between runs, if there is a store."""
+        return StoredTokenProvider(
+            provider, self.store(), lambda: provider.spec.identity, force=force
+        )
 
 
 def _runtime_directory() -> Path | None:
-    """Return the user's own directory in memory, if there is one."""
+    """Return the user's own directory in memory, if it exists."""
     directory = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     if not directory.is_absolute():
-        return None  # to be ignored, says the XDG Base Directory Specification
+        return None  # the XDG Base Directory Specification says to ignore it
     try:
         status = directory.stat()
     except OSError:
@@ -146,29 +148,29 @@ def _runtime_directory() -> Path | None:
     problem = _why_not_ours(directory, status)
     if problem is None:
         return directory
-    if problem not in _said:
-        _said.add(problem)
+    if problem not in _reported:
+        _reported.add(problem)
         warnings.warn(
-            f"XDG_RUNTIME_DIR is not used, so nothing is kept between two runs: {problem}",
+            f"XDG_RUNTIME_DIR is not used, so tokens are not stored between runs: {problem}",
             ConfigurationWarning,
             stacklevel=2,
         )
     return None
 
 
-_said: set[str] = set()  # once in each run, however many providers there are
+_reported: set[str] = set()  # once per run, however many providers there are
 
 
 def _why_not_ours(directory: Path, status: os.stat_result) -> str | None:
-    """Return why tokens can't be kept in *directory*, if so."""
+    """Return why tokens can't be stored in *directory*, or ``None`` if they can."""
     process = this_process()
     if process is None:
         return None
-    # `sudo -E` and `su` leave the variable of another user, and some hosts share one among all.
+    # `sudo -E` and `su` leave the variable of another user, and on some hosts all users share one.
     if status.st_uid != process.uid:
         return f"{escaped(directory)} belongs to another user"
     if status.st_mode & 0o022:
-        return f"others may write {escaped(directory)}: chmod 700 {escaped(directory)}"
+        return f"other users can write to {escaped(directory)}. Run: chmod 700 {escaped(directory)}"
     try:
         find_trusted(directory, process)
     except InvalidConfigurationError as error:

@@ -1,8 +1,8 @@
-"""What is kept between two runs of the command: tokens, and why there is none.
+"""Tokens, and the reasons of failures, that the command stores between runs.
 
-One file for each registration, that only its owner can read, without a refresh token: who steals
-it has an hour, not a month. A file counts only while both clocks agree on its age, so a reboot,
-another machine or a stepped clock costs a request, and never a dead token.
+Each provider has one file that only its owner can read. It contains no refresh token, so a stolen
+file is useful for an hour, not for a month. A stored token is used only while both clocks agree on
+its age, so a reboot, another machine or a changed clock costs a request, never an expired token.
 """
 
 from __future__ import annotations
@@ -25,60 +25,61 @@ from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.schedule import Deadlines, deadlines
 
-__all__ = ["Failure", "Kept", "Shelf"]
+__all__ = ["Failure", "StoredToken", "TokenDirectory"]
 
 CLOCKS_AGREE_SECONDS = 1.0
-"""Clocks that differ by more on a token's age: one of them was stepped, or started anew."""
+"""If the clocks differ by more on a token's age, one of them was changed or restarted."""
 
 KEY_NAME = "key"
-"""The file with the key of the names."""
+"""The file with the key that hashes the names."""
 
 KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A token, and when it was asked for on both clocks."""
+class StoredToken:
+    """A token, and when it was requested on both clocks."""
 
     token: OAuth2Token = field(repr=False)
-    asked: Instant
+    requested: Instant
 
     @property
     def lifetime_seconds(self) -> float:
-        """How long it lives in all."""
-        return self.token.expires_at.timestamp() - self.asked.wall
+        """Its whole lifetime."""
+        return self.token.expires_at.timestamp() - self.requested.wall
 
     def deadlines(self, buffer_seconds: float) -> Deadlines:
-        """Return its times on the monotonic clock."""
-        return deadlines(self.asked.monotonic, self.lifetime_seconds, buffer_seconds, 0.0)
+        """Return its deadlines on the monotonic clock."""
+        return deadlines(self.requested.monotonic, self.lifetime_seconds, buffer_seconds, 0.0)
 
     def is_sound(self, now: Instant) -> bool:
-        """Say whether both clocks agree on its age at *now*."""
-        by_wall, by_other = now.wall - self.asked.wall, now.monotonic - self.asked.monotonic
-        return by_other >= 0 and abs(by_wall - by_other) <= CLOCKS_AGREE_SECONDS
+        """Return whether both clocks agree on its age at *now*."""
+        by_wall = now.wall - self.requested.wall
+        by_monotonic = now.monotonic - self.requested.monotonic
+        return by_monotonic >= 0 and abs(by_wall - by_monotonic) <= CLOCKS_AGREE_SECONDS
 
     def to_json(self) -> str:
-        """Return it for a file, without a refresh token."""
+        """Return the content of its file, without a refresh token."""
         content = {
             "access_token": self.token.access_token,
             "token_type": self.token.token_type,
             "expires_at": self.token.expires_at.isoformat(),
             "scope": self.token.scope,
-            "asked": self.asked,
+            "asked": self.requested,
         }
         return json.dumps(content)
 
     @classmethod
-    def from_json(cls, text: str) -> Kept:
+    def from_json(cls, text: str) -> StoredToken:
         """Return what :meth:`to_json` wrote.
 
         :raises ValueError: for anything else.
         """
         try:
             content = json.loads(text)
-            asked = Instant(*(float(reading) for reading in content.pop("asked")))
+            requested = Instant(*(float(reading) for reading in content.pop("asked")))
             content["expires_at"] = datetime.fromisoformat(content["expires_at"])
-            return cls(OAuth2Token(**content), asked)
+            return cls(OAuth2Token(**content), requested)
         except (
             AttributeError,
             KeyError,
@@ -87,24 +88,24 @@ class Kept:
             RecursionError,
             OAuth2Error,
         ) as error:
-            raise ValueError("this is no kept token") from error
+            raise ValueError("not a stored token") from error
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the last request brought no token, in words without a secret, and when that was."""
+    """Why the last request failed, without a secret, and when."""
 
     error: str
     failed_at: datetime
 
 
-class Shelf:
-    """A directory for kept tokens, which only its owner may look into.
+class TokenDirectory:
+    """A directory of stored tokens that only its owner can read.
 
-    Files are named by a keyed hash, whose key is in the directory as well: a name tells nothing of
-    the client to whoever sees it elsewhere, in a backup's list or a log.
+    Files are named by a keyed hash, and the key is in the directory as well. So a name that shows
+    up elsewhere, in the list of a backup or in a log, reveals nothing about the client.
 
-    :raises InvalidConfigurationError: if others may look into it, or if it can't be made.
+    :raises InvalidConfigurationError: if others can read the directory, or it can't be made.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -112,27 +113,27 @@ class Shelf:
         self.directory = directory
 
     def file(self, identity: str) -> Path:
-        """Return where the token for *identity* is."""
+        """Return the path of the token file of *identity*."""
         return self.directory / self._name(identity, "json")
 
-    def read(self, identity: str) -> Kept | None:
-        """Return what is kept for *identity*, whether or not it has expired."""
+    def read(self, identity: str) -> StoredToken | None:
+        """Return the stored token of *identity*, expired or not."""
         try:
             content = self._files.read(self._name(identity, "json"))
-            return None if content is None else Kept.from_json(content.decode())
+            return None if content is None else StoredToken.from_json(content.decode())
         except ValueError:
             return None
 
-    def write(self, identity: str, kept: Kept) -> None:
-        """Keep a token, in place of the one before. Readers see the old one or the new one.
+    def write(self, identity: str, token: StoredToken) -> None:
+        """Store a token in place of the one before. Readers see the old one or the new one.
 
         :raises OSError: if it can't be written.
         """
-        self._files.write(self._name(identity, "json"), kept.to_json().encode())
+        self._files.write(self._name(identity, "json"), token.to_json().encode())
         self._files.remove(self._name(identity, "failure"))
 
     def note(self, identity: str, failure: Failure) -> None:
-        """Note why there was no token, until there is one again.
+        """Store why a request failed, until one succeeds.
 
         :raises OSError: if it can't be written.
         """
@@ -140,7 +141,7 @@ class Shelf:
         self._files.write(self._name(identity, "failure"), json.dumps(content).encode())
 
     def failure(self, identity: str) -> Failure | None:
-        """Return why the last request for *identity* brought no token, if it brought none."""
+        """Return why the last request for *identity* failed, or ``None`` if it succeeded."""
         try:
             content = json.loads(self._files.read(self._name(identity, "failure")) or b"null")
             return Failure(str(content["error"]), datetime.fromisoformat(content["failed_at"]))
@@ -148,13 +149,13 @@ class Shelf:
             return None
 
     def forget(self, identity: str | None = None) -> int:
-        """Remove what is kept for *identity*, or all; return how many tokens that were.
+        """Remove what is stored for *identity*, or everything, and return how many tokens it was.
 
-        :raises InvalidConfigurationError: if the directory does not let go of one.
+        :raises InvalidConfigurationError: if a file can't be removed.
         """
         try:
             if identity is None:
-                # A process that was killed while it wrote left its token under another name.
+                # A process that is killed while it writes leaves its token under another name.
                 endings = (".json", ".failure", ".new")
                 names = [name for name in self._files.names() if name.endswith(endings)]
             else:
@@ -166,14 +167,14 @@ class Shelf:
 
     @contextmanager
     def lock(self, identity: str) -> Iterator[None]:
-        """Let one process at a time ask for the token of *identity*.
+        """Let one process at a time request the token of *identity*.
 
-        :raises InvalidConfigurationError: if the directory takes no lock.
+        :raises InvalidConfigurationError: if there can be no lock in the directory.
         """
         name = self._name(identity, "lock")
         lock = FileLock(self.directory / name, mode=0o600)
         try:
-            self._files.touch(name)  # FileLock opens what is there, whatever that is
+            self._files.touch(name)  # FileLock opens any file that it finds
             lock.acquire()
         except OSError as error:
             raise self._files.unfit(error) from None
@@ -187,13 +188,13 @@ class Shelf:
 
     @cached_property
     def _key(self) -> bytes:
-        """The key of the names: the directory's, or one that is forgotten where it takes none."""
+        """The key that hashes the names: the stored one, or a temporary one."""
         new = secrets.token_bytes(KEY_BYTES)
         with suppress(OSError):
             self._files.create(KEY_NAME, new)
-        kept = self._files.read(KEY_NAME)
-        if kept is None or len(kept) != KEY_BYTES:
-            kept = new
+        stored = self._files.read(KEY_NAME)
+        if stored is None or len(stored) != KEY_BYTES:
+            stored = new
             with suppress(OSError):
                 self._files.write(KEY_NAME, new)
-        return kept
+        return stored

@@ -1,4 +1,4 @@
-"""``tokenkeeper watch``: a keeper at work, on the screen or as lines."""
+"""``tokenkeeper watch``: a running keeper, as a table or as lines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tokenkeeper.cli.common import (
     Seconds,
     complete_names,
     json_option,
+    report_problem,
+    report_problems,
     source_options,
-    tell,
-    words_for_problems,
 )
 from tokenkeeper.cli.source import Source
 from tokenkeeper.clock import SYSTEM_CLOCK
@@ -29,22 +29,23 @@ from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["watch"]
 
-LOOKS_PER_SECOND = 2
+POLLS_PER_SECOND = 2
 
 
-@click.command(short_help="Get the tokens, and watch them being renewed.")
+@click.command(short_help="Get tokens and watch their renewals.")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
-@click.option("--seconds", type=Seconds(min=0), help="How long; by default until Ctrl-C.")
+@click.option("--seconds", type=Seconds(min=0), help="Seconds to watch; until Ctrl-C by default.")
 @json_option
 @source_options
 @click.pass_context
 def watch(
     ctx: click.Context, names: tuple[str, ...], *, seconds: float | None, as_json: bool
 ) -> None:
-    """Get the tokens of all providers, or of those named, and watch them being renewed.
+    """Get the tokens of all providers, or of the named ones, and watch their renewals.
 
-    On a terminal it is a table that changes; elsewhere, and with --json, a line for each event.
-    A provider that can't be made is told on standard error first, and makes the exit code 2.
+    Shows a live table on a terminal; elsewhere, and with --json, prints a line for each event. A
+    provider whose configuration is invalid is reported on standard error first, and makes the
+    exit code 2.
     """
     from rich.live import Live
 
@@ -54,46 +55,49 @@ def watch(
     source: Source = ctx.obj
     screen = console()
     lines = as_json or not can_go_back(screen)
-    # Events come on the keeper's threads, and are written on this one: here it is noticed where
-    # nobody reads any more, as with `| head`.
+    # Events arrive on the keeper's threads. They are written on this one, which has to notice when
+    # standard output is closed, as with `| head`.
     events: SimpleQueue[TokenEvent] = SimpleQueue()
-    with words_for_problems():
+    with report_problems():
         selection = source.select(names)
         mistake = selection.error()
         if mistake is not None and (names or not selection.providers):
             raise mistake
         if mistake is not None:
-            tell(mistake)
-        providers = [source.kept(each) for each in selection.providers]
+            report_problem(mistake)
+        providers = [source.stored(each) for each in selection.providers]
         with TokenKeeper(hooks=[events.put] if lines else []) as keeper:
             for provider in providers:
                 keeper.add_provider(provider)
             if lines:
-                _look(keeper, seconds, lambda: _write_lines(events, as_json))
+                _poll(keeper, seconds, lambda: _write_lines(events, as_json))
             else:
-                with Live(console=screen, refresh_per_second=LOOKS_PER_SECOND) as live:
+                with Live(console=screen, refresh_per_second=POLLS_PER_SECOND) as live:
 
                     def show() -> None:
                         health = keeper.health()["providers"]
-                        told = [(each, health[each.provider_name]) for each in providers]
-                        rows = [row_of(e, said, said["renews_in_seconds"]) for e, said in told]
+                        rows = [
+                            row_of(each, entry, entry["renews_in_seconds"])
+                            for each in providers
+                            for entry in [health[each.provider_name]]
+                        ]
                         live.update(as_table(rows, screen.width))
 
-                    _look(keeper, seconds, show)
+                    _poll(keeper, seconds, show)
     ctx.exit(ExitCode.OK if mistake is None else ExitCode.CONFIGURATION)
 
 
-def _look(keeper: TokenKeeper, seconds: float | None, show: Callable[[], None]) -> None:
-    """Ask for each token again and again, without waiting for any."""
-    ends_at = None if seconds is None else SYSTEM_CLOCK.monotonic() + seconds
+def _poll(keeper: TokenKeeper, seconds: float | None, show: Callable[[], None]) -> None:
+    """Ask for every token several times a second, without waiting."""
+    deadline = None if seconds is None else SYSTEM_CLOCK.monotonic() + seconds
     never = threading.Event()
-    while ends_at is None or SYSTEM_CLOCK.monotonic() < ends_at:
+    while deadline is None or SYSTEM_CLOCK.monotonic() < deadline:
         for name in keeper.list_providers():
             try:
                 keeper.get_token(name, timeout=0)
             except TokenAcquisitionError:
-                continue  # it is on its way, or it is shown why not
-        SYSTEM_CLOCK.wait(never, 1 / LOOKS_PER_SECOND)
+                continue  # a request is in flight, or its failure is shown
+        SYSTEM_CLOCK.wait(never, 1 / POLLS_PER_SECOND)
         show()
 
 

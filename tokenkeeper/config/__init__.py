@@ -1,1 +1,1 @@
-"""From a YAML file, a mapping or the environment to providers (extra "yaml" for the first two)."""
+"""Configurations: a YAML file, a mapping or the environment (extra "yaml" for the first two)."""

@@ -1,7 +1,7 @@
-"""How large a configuration may be once its aliases are filled in.
+"""Limits on the size of a configuration with its aliases expanded.
 
-A few hundred bytes of YAML can stand for billions of values, and a value can contain itself.
-Everything that walks through a configuration would then take hours, under a lock.
+A few hundred bytes of YAML can expand to billions of values, and a value can contain itself.
+Processing such a configuration would take hours, under a lock.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ __all__ = [
 ]
 
 MOST_VALUES = 50_000
-"""Values and keys in all, each alias counted as often as it is used. A provider has about twenty.
-A long text counts as one for each hundred characters."""
+"""All values and keys, with each alias counted as often as it is used. A provider has about twenty.
+A long text counts as one value for each hundred characters."""
 
 DEEPEST = 50
 """Levels of nesting. A provider has four."""
@@ -29,14 +29,14 @@ DEEPEST = 50
 _CHARACTERS = 100
 
 Parts = tuple[int, Iterable[Any]]
-"""What a value counts for by itself, and the values in it."""
+"""How many values a value counts as without its contents, and its contents."""
 
 
 class TooMuchError(Exception):
-    """A configuration is too large, or without end.
+    """A configuration is too large, or contains itself.
 
-    :ivar what: which of these.
-    :ivar why: the details.
+    :ivar what: what is wrong, to follow the file's name in a sentence.
+    :ivar why: the limit.
     :ivar value: the value at fault.
     """
 
@@ -48,15 +48,16 @@ class TooMuchError(Exception):
 
 
 def check_nodes(node: Any, parts: Callable[[Any], Parts]) -> None:
-    """Check what *node* stands for, in time that depends on what is written down alone.
+    """Check the expanded size of *node*, in time that depends on its written size only.
 
-    :raises TooMuchError: saying what is wrong with it.
+    :param parts: returns the parts of a value.
+    :raises TooMuchError: if it is too large.
     """
     measures: dict[int, tuple[int, int]] = {}
     above: set[int] = set()
 
     def measure(value: Any, depth: int) -> tuple[int, int]:
-        """Return how many values *value* stands for, and how many levels."""
+        """Return how many values *value* expands to, and how many levels."""
         identity = id(value)
         if identity in above:
             raise TooMuchError("is not YAML", "an alias refers to itself", value)
@@ -75,7 +76,7 @@ def check_nodes(node: Any, parts: Callable[[Any], Parts]) -> None:
         if depth + known[1] > DEEPEST:
             raise TooMuchError("is nested too deeply", f"more than {DEEPEST} levels", value)
         if known[0] > MOST_VALUES:
-            why = f"a value stands for more than {MOST_VALUES} others"
+            why = f"a value expands to more than {MOST_VALUES} others"
             raise TooMuchError("is too large", why, value)
         return known
 
@@ -83,12 +84,12 @@ def check_nodes(node: Any, parts: Callable[[Any], Parts]) -> None:
 
 
 def check_values(value: object) -> None:
-    """Check a configuration that is given as a mapping, as :func:`check_nodes` does."""
+    """Check a configuration that is a mapping, as :func:`check_nodes` does."""
     check_nodes(value, _parts_of_value)
 
 
 def weight_of(text: str) -> int:
-    """Return what *text* counts for."""
+    """Return how many values *text* counts as."""
     return 1 + len(text) // _CHARACTERS
 
 

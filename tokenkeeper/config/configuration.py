@@ -1,4 +1,4 @@
-"""A configuration that providers come from, and that can be read again while they work."""
+"""A configuration and its providers, which can be reloaded while they are in use."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _log = logging.getLogger("tokenkeeper.config")
 
 
 class Configuration:
-    """Providers, and what they are made from as that is now. Thread-safe.
+    """The providers of a configuration, and their current specs. Thread-safe.
 
-    :param read: returns the specs by provider name, or raises what is wrong with them.
-    :ivar turn: to be held by who brings a keeper in line with it, one at a time.
+    :param read: returns the specs by provider name, or raises ``InvalidConfigurationError``.
+    :ivar turn: the lock to hold while a keeper is updated, so that reloads take turns.
     :raises InvalidConfigurationError: naming everything that is wrong.
     """
 
@@ -36,20 +36,21 @@ class Configuration:
         self.reload()
 
     def after_fork_in_child(self) -> None:
-        """Make locks of the child's own."""
-        self._lock = threading.Lock()  # what was read last is what is taken over last
+        """Replace the locks, which another thread of the parent may hold."""
+        # Guards reading and switching, so that what was read last also takes effect last.
+        self._lock = threading.Lock()
         self.turn = threading.RLock()
 
     @property
     def providers(self) -> list[ReloadableProvider]:
-        """What is configured now."""
+        """The providers that are currently configured."""
         return list(self._providers.values())
 
     def reload(self, check: Callable[[Iterable[str]], None] | None = None) -> list[str]:
-        """Read again, have the providers take over what changed, and return their names.
+        """Read again, switch the providers to changed specs, and return the names of these.
 
-        :param check: is given all names before, and raises if that can't be.
-        :raises InvalidConfigurationError: if something is wrong; then nothing is taken over.
+        :param check: is called with all names before, and raises if they can't be used.
+        :raises InvalidConfigurationError: if anything is wrong. Then nothing changes.
         """
         with self._lock:
             now = self._read()
@@ -64,7 +65,7 @@ class Configuration:
         return changed
 
     def _look_again(self, provider: ReloadableProvider) -> None:
-        """Have one provider take over its current spec, if that can be told."""
+        """Read again and switch *provider* to its current spec. Mistakes are only logged."""
         handled_before = sys.exception()
         try:
             with self._lock:
@@ -73,9 +74,11 @@ class Configuration:
                     provider.take_over(now)
         except (InvalidConfigurationError, ConfigurationWarning) as problem:
             lines = getattr(problem, "problems", None) or [problem]
-            _log.warning("the configuration was not read again: %s", "; ".join(map(str, lines)))
-        except Exception as problem:  # noqa: BLE001 - the caller is to see why the server refused
+            _log.warning(
+                "the configuration could not be read again: %s", "; ".join(map(str, lines))
+            )
+        except Exception as problem:  # noqa: BLE001 - the caller needs the server's error
             if struck := interruption_in(problem, handled_before):
-                raise struck  # noqa: B904 - as it was thrown
-            what = type(problem).__name__  # whose text may hold anything
-            _log.warning("the configuration was not read again: %s", what)
+                raise struck  # noqa: B904 - unchanged
+            what = type(problem).__name__  # whose text may contain a secret
+            _log.warning("the configuration could not be read again: %s", what)

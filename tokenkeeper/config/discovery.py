@@ -1,6 +1,6 @@
-"""Which providers a YAML file, a mapping or the environment describes. The only place that knows.
+"""Finds the providers that a YAML file, a mapping or the environment describes.
 
-The keeper, the command line and the doctor all ask here. PyYAML and pydantic are loaded only for a
+The keeper, the command line and the doctor all use it. PyYAML and pydantic are loaded only for a
 file or a mapping.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["CONFIG_VARIABLE", "Discovery", "warn_about"]
 
 CONFIG_VARIABLE = "TOKENKEEPER_CONFIG"
-"""The variable that names a file. If it is set, the variables of single clients do not count."""
+"""The variable that names a file. If it is set, the variables of clients are ignored."""
 
 
 class Discovery:
-    """Finds the providers that *source* describes, anew at each call. Not thread-safe.
+    """Finds the providers that *source* describes, again at each call. Not thread-safe.
 
-    Relative paths begin at the working directory of the moment when this is made.
+    Relative paths begin at the working directory at the time when this is made.
 
     :param source: the path of a YAML file, a mapping with the content of one, or ``None`` for the
         clients that ``AZURE_*`` and ``OAUTH2_*`` variables describe.
@@ -46,7 +46,7 @@ class Discovery:
     ) -> None:
         self._source = source
         self._environment = environment
-        self._directory = Path.cwd()
+        self._directory = _working_directory()
         self._last: Document | None = None
 
     @classmethod
@@ -65,7 +65,7 @@ class Discovery:
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Discovery:
-        """Return the discovery of what *environment* describes, by a file or by itself."""
+        """Return the discovery of the file that *environment* names, or else of its clients."""
         return cls(environment.get(CONFIG_VARIABLE) or None, environment)
 
     @property
@@ -126,6 +126,12 @@ class Discovery:
                     provider_name=name,
                 )
         return [each for each in found if each.name in names]
+
+
+def _working_directory() -> Path:
+    with suppress(OSError):  # it was removed, and absolute paths work all the same
+        return Path.cwd()
+    return Path()
 
 
 def warn_about(found: Iterable[Discovered]) -> None:

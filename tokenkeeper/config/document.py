@@ -1,4 +1,4 @@
-"""A YAML file as plain values, and the line that each of them stands in."""
+"""Reads a YAML file as plain values, and the line of each."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["MOST_NODES", "SECTION", "Document", "read_document"]
 SECTION = "oauth2"
 
 MOST_NODES = 20_000
-"""Values and keys in a file, those of others as well. More would take seconds to read."""
+"""All values and keys in a file, including other sections. More would take seconds to read."""
 
 LONGEST_NUMBER = 100
-"""Characters of a number. Python refuses some that are longer, and takes minutes for others."""
+"""Characters of a number. Python rejects some longer ones, and takes minutes for others."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 _QUOTED = re.compile(r"'(?!\\.')[^']{2,}'|\"[^\"]{2,}\"")
@@ -31,15 +31,15 @@ _QUOTED = re.compile(r"'(?!\\.')[^']{2,}'|\"[^\"]{2,}\"")
 
 @dataclass(frozen=True)
 class Document:
-    """What a configuration says, before variables are filled in.
+    """The content of a configuration before variables are filled in.
 
-    :ivar content: of a file the keys at the top, and what stands under ours. What stands under
-        others is theirs, and not looked at.
-    :ivar directory: where its files are, unless they say otherwise.
+    :ivar content: the top-level keys of a file, with the value of ours. Other sections are not
+        read.
+    :ivar directory: where relative paths in it begin.
     :ivar name: the file's path; empty for a mapping.
-    :ivar lines: by key path, counted from 1; empty for a mapping.
-    :ivar text: the file's.
-    :ivar twice: where a key is that its block has already, and that key's line.
+    :ivar lines: the lines by key path, counted from 1; empty for a mapping.
+    :ivar text: the text of the file.
+    :ivar duplicates: each key that its block already has, and the line of the second one.
     """
 
     content: Any
@@ -51,11 +51,11 @@ class Document:
 
 
 def read_document(path: Path, last: Document | None = None) -> Document:
-    """Read a YAML file, by the safe loader.
+    """Read a YAML file with the safe loader.
 
-    :param last: what came of it the time before. It is returned if the text is still the same:
-        a server may refuse many providers at once, and each looks into the file.
-    :raises InvalidConfigurationError: if it can't be read, is no YAML, or has a key twice.
+    :param last: the result of the previous read. It is returned if the text is the same, because a
+        server may reject many providers at once, and each of them reads the file again.
+    :raises InvalidConfigurationError: if it can't be read, or is not valid YAML.
     """
     text = ""
     try:
@@ -83,7 +83,7 @@ def _compose(text: str, path: Path) -> Document:
         for key, value in top.value:
             if key.value == SECTION or key.tag == _MERGE:
                 check_nodes(value, _parts)
-        twice = tuple(_twice_in(top))  # before anything is constructed, which does the merging
+        duplicates = tuple(_duplicates_in(top))  # before constructing, which merges keys
         loader.flatten_mapping(top)
         keys = [key for key, _ in top.value if isinstance(key, yaml.ScalarNode)]
         content: dict[Any, Any] = {key.value: None for key in keys}
@@ -93,13 +93,13 @@ def _compose(text: str, path: Path) -> Document:
                 check_nodes(value, _parts)
                 content[SECTION] = loader.construct_document(value)
                 lines = {(SECTION,): _line(key), **dict(_lines(value, (SECTION,)))}
-        return Document(content, path.parent, str(path), lines, text, twice)
+        return Document(content, path.parent, str(path), lines, text, duplicates)
     finally:
         loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
-    """Bounds what it reads, and says where a value is that is not what its tag says."""
+    """Limits what it reads, and reports the line of a value that does not fit its tag."""
 
     _count = 0
     _depth = 0
@@ -122,22 +122,22 @@ class _Loader(yaml.SafeLoader):
         """Return the value of *node*."""
         kind = node.tag.rpartition(":")[2]
         if kind in ("int", "float") and len(node.value) > LONGEST_NUMBER:
-            what = f"a number has more than {LONGEST_NUMBER} characters: put a text in quotes"
+            what = f"a number has more than {LONGEST_NUMBER} characters; put text in quotes"
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
         try:
             return super().construct_object(node, deep)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            what = f"a value is no {kind}"
+            what = f"a value is not a valid {kind}"
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from None
 
 
 def _parts(node: yaml.Node) -> Parts:
-    """Return what a node counts for, and what is in it."""
+    """Return how many values a node counts as, and its contents."""
     if isinstance(node, yaml.MappingNode):
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 mark = key.start_mark
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a text", mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a string", mark)
         keys = sum(weight_of(key.value) for key, _ in node.value)
         return 1 + keys, [value for _, value in node.value]
     if isinstance(node, yaml.SequenceNode):
@@ -145,18 +145,18 @@ def _parts(node: yaml.Node) -> Parts:
     return weight_of(node.value), ()
 
 
-def _twice_in(top: yaml.MappingNode) -> Iterator[tuple[KeyPath, int]]:
-    """Yield each key that is there twice, where it is ours. Merged keys (``<<``) are no second."""
+def _duplicates_in(top: yaml.MappingNode) -> Iterator[tuple[KeyPath, int]]:
+    """Yield the duplicate keys of our section. Merged keys (``<<``) are not duplicates."""
     keys = [key for key, _ in top.value if key.value == SECTION]
     for key in keys[1:]:
         yield (SECTION,), _line(key)
     for key, value in top.value:
         if key.value == SECTION:
-            yield from _twice(value, (SECTION,))
+            yield from _duplicates(value, (SECTION,))
 
 
-def _twice(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
-    """Yield the path of every key below *node* that its mapping has already, and its line."""
+def _duplicates(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
+    """Yield the path and line of each duplicate key below *node*."""
     seen: set[Hashable] = set()
     for step, key, value in _entries(node):
         identity = key and (key.tag, str(key.value))
@@ -164,11 +164,11 @@ def _twice(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
             yield (*path, step), _line(key)
         if identity:
             seen.add(identity)
-        yield from _twice(value, (*path, step))
+        yield from _duplicates(value, (*path, step))
 
 
 def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
-    """Yield the path of every key and item below *node*, and its line; of two the last counts."""
+    """Yield the path and line of every key and item below *node*."""
     for step, key, value in _entries(node):
         yield (*path, step), _line(key or value)
         yield from _lines(value, (*path, step))
@@ -189,13 +189,13 @@ def _line(node: yaml.Node | None) -> int:
 
 
 def _words(error: yaml.YAMLError, text: str) -> str:
-    """Return what is wrong and where, without the text around it: that may be a secret."""
+    """Return what is wrong and where, without quoting the file, which may contain secrets."""
     if isinstance(error, yaml.reader.ReaderError):
         return f" (line {text.count(chr(10), 0, error.position) + 1}): a character can't be printed"
     if not isinstance(error, yaml.MarkedYAMLError):
         return ""
     line = f" (line {error.problem_mark.line + 1})" if error.problem_mark else ""
-    problem = error.problem or "it can not be parsed"
+    problem = error.problem or "it can't be parsed"
     if problem == "but found another document":
-        problem = "it holds a second document (---)"
+        problem = "it contains a second document (---)"
     return f"{line}: {_QUOTED.sub('...', problem)}"

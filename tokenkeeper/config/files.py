@@ -1,4 +1,4 @@
-"""Files that are read while a service works: without a wait, and no more than is reasonable."""
+"""Reads files while a service runs: without waiting, and with a limit on their size."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationErr
 __all__ = ["check_trusted", "located", "read_file", "read_secret", "readable_by_all", "warn"]
 
 LONGEST = 1024 * 1024
-"""Bytes. A configuration takes a few thousand, a secret fewer."""
+"""The most bytes of a file. A configuration needs a few thousand, a secret fewer."""
 
 
 def located(directory: Path, name: str) -> Path:
-    """Return the file that is called *name* in *directory*; ``~`` is the user's home."""
+    """Return the path of the file *name* in *directory*; ``~`` is the user's home."""
     return directory / os.path.expanduser(name)
 
 
 def read_file(path: Path) -> str:
-    """Return the text of *path*, without the mark (BOM) that some editors begin one with.
+    """Return the text of *path*, without a byte order mark.
 
-    A pipe, which would wait for its writer and could not be read again, is refused. So is a file
-    that others may write, itself or by a directory above it.
+    Rejects a pipe, because reading it would wait for its writer, and a file that other users can
+    write, directly or by replacing a directory above it.
 
-    :raises InvalidConfigurationError: saying why it can't be read, without its name.
+    :raises InvalidConfigurationError: with the reason why it can't be read, without its name.
     """
     writer = this_process()
     try:
@@ -39,7 +39,7 @@ def read_file(path: Path) -> str:
         with open(place, "rb", opener=_opened) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise InvalidConfigurationError("can't be read: it is no regular file")
+                raise InvalidConfigurationError("can't be read: it is not a regular file")
             refused = distrusted_file(place, status, writer)
             if refused is not None:
                 raise refused
@@ -48,9 +48,9 @@ def read_file(path: Path) -> str:
         why = error.strerror or type(error).__name__
         raise InvalidConfigurationError(f"can't be read: {why}") from None
     except ValueError:
-        raise InvalidConfigurationError("can't be read: no file can be called that") from None
+        raise InvalidConfigurationError("can't be read: its name is invalid") from None
     if len(content) > LONGEST:
-        raise InvalidConfigurationError(f"can't be read: it has more than {LONGEST} bytes")
+        raise InvalidConfigurationError(f"can't be read: it is larger than {LONGEST} bytes")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -58,11 +58,11 @@ def read_file(path: Path) -> str:
 
 
 def check_trusted(path: Path) -> None:
-    """Check a file or directory of CA certificates, which others may not write either.
+    """Check that other users can't write the file or directory *path* of CA certificates.
 
-    Whoever can add a CA can pose as the server, and be sent the secret.
+    A user who can add a CA can impersonate the server and receive the secret.
 
-    :raises InvalidConfigurationError: if it can't be trusted, or can't be looked at.
+    :raises InvalidConfigurationError: if it can't be trusted, or can't be read.
     """
     writer = this_process()
     try:
@@ -76,9 +76,9 @@ def check_trusted(path: Path) -> None:
 
 
 def read_secret(path: Path) -> str:
-    """Return the secret that *path* holds, without the line end that editors put there.
+    """Return the secret in the file *path*, without the line end that editors add.
 
-    :raises InvalidConfigurationError: saying why there is none, without the name of the file.
+    :raises InvalidConfigurationError: with the reason why it can't be used, without its name.
     """
     secret = read_file(path).rstrip("\r\n")
     if not secret.strip():
@@ -86,28 +86,30 @@ def read_secret(path: Path) -> str:
     try:
         return checked_text(secret, "it")
     except InvalidConfigurationError as error:
-        raise InvalidConfigurationError(f"names a file that can't be a secret: {error}") from None
+        raise InvalidConfigurationError(
+            f"names a file that does not contain a valid secret: {error}"
+        ) from None
 
 
 def readable_by_all(file: Path) -> Iterator[str]:
-    """Yield a warning if every user can read *file*, which holds a secret."""
+    """Yield a warning if every user can read *file*, which contains a secret."""
     if os.name == "posix" and _all_can_read(file):
         name = escaped(file.name)
-        yield f"{name} holds a secret and is readable by every user: chmod o-r {name}"
+        yield f"{name} contains a secret and is readable by every user. Run: chmod o-r {name}"
 
 
 def _all_can_read(file: Path) -> bool:
-    """Say whether every user can: what is in a directory that is closed to them, they can't."""
-    with suppress(OSError, ValueError):  # it was replaced meanwhile, or can't be at all
-        place = Path(os.path.realpath(file))  # the directories of a link to it keep nobody out
+    """Return whether every user can read *file*, considering the directories above it."""
+    with suppress(OSError, ValueError):  # it was replaced meanwhile, or does not exist
+        place = Path(os.path.realpath(file))  # the directories above a link do not protect it
         open_to_all = bool(place.stat().st_mode & stat.S_IROTH)
         return open_to_all and all(each.stat().st_mode & stat.S_IXOTH for each in place.parents)
     return False
 
 
 def warn(what: str) -> None:
-    """Warn of a secret that others may see."""
-    # One place for all of them, so that "once for each place" means once for each text.
+    """Emit a warning about a secret that other users can see."""
+    # All warnings come from this line, so that Python's default filter shows each text once.
     warnings.warn(what, ConfigurationWarning, stacklevel=2)
 
 

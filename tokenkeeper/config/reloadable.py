@@ -1,4 +1,4 @@
-"""A provider that looks whether its configuration has changed when the server refuses it."""
+"""A provider that reads its configuration again when the server rejects its request."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _log = logging.getLogger("tokenkeeper.config")
 class ReloadableProvider(BaseOAuth2Provider):
     """A provider that delegates to the one its spec makes, and can switch to another spec.
 
-    Thread-safe: what is taken over is published in one assignment, and a request under way ends
-    as it began. The provider may be of any kind, ``async def`` included.
+    Thread-safe: a switch is one assignment, and a request in flight ends with the provider that it
+    began with. The provider can be of any kind, ``async def`` included.
 
-    :param look_again: called with this provider when the server refuses it, whatever it says: a
-        secret, a scope or an endpoint may have been corrected. It has the provider take over what
-        changed, and raises nothing. It may block, and so is never called on an event loop.
+    :param look_again: called with this provider when the server rejects a request for good, because
+        a secret, a scope or an endpoint may have been corrected. It switches the provider to its
+        current spec and raises nothing. It may block, so it is never called on an event loop.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class ReloadableProvider(BaseOAuth2Provider):
         super().__init__(spec.provider_name)
         self._look_again = look_again
         self._take(spec)
-        self._granted_by = self._current[1]  # or made first: it has all that there is
+        self._granted_by = self._current[1]  # or was made first, before any token was granted
 
     @property
     def spec(self) -> ProviderSpec:
-        """What the provider behind this one was made from."""
+        """The spec of the current provider."""
         return self._current[0]
 
     def take_over(self, spec: ProviderSpec) -> bool:
         """Switch to *spec*, and return whether it differs from the one before.
 
-        The provider before is closed. Blocks until an ``async def`` one is.
+        The previous provider is closed. If that is an ``async def`` method, this waits for it.
         """
         if spec == self.spec:
             return False
@@ -58,9 +58,11 @@ class ReloadableProvider(BaseOAuth2Provider):
         self._take(spec)
         try:
             provider_loop.call(before.close)
-        except Exception as error:  # noqa: BLE001 - the new one is in place
+        except Exception as error:  # noqa: BLE001 - the new provider is already in use
             what = type(error).__name__
-            _log.warning("provider %r: closing the one before failed: %s", self.provider_name, what)
+            _log.warning(
+                "provider %r: closing the previous one failed: %s", self.provider_name, what
+            )
         return True
 
     def _take(self, spec: ProviderSpec) -> None:
@@ -76,8 +78,8 @@ class ReloadableProvider(BaseOAuth2Provider):
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask for a token to replace *token*.
 
-        The first one after another spec was taken over is asked for anew: a refresh token
-        belongs to the client, the scope and the server of the one before.
+        The first request after a switch is a new grant, because a refresh token belongs to the
+        client, the scope and the server of the previous spec.
         """
 
         def request(provider: BaseOAuth2Provider) -> _Answer:
@@ -88,7 +90,7 @@ class ReloadableProvider(BaseOAuth2Provider):
         return self._ask(request)
 
     def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
-        """Ask for a token in place of *token*, which an API refused, as :meth:`refresh_token`."""
+        """Ask for a token in place of *token*, which an API refused, like :meth:`refresh_token`."""
 
         def request(provider: BaseOAuth2Provider) -> _Answer:
             if provider is self._granted_by:
@@ -120,7 +122,7 @@ class ReloadableProvider(BaseOAuth2Provider):
         provider: BaseOAuth2Provider,
         request: Callable[[BaseOAuth2Provider], _Answer],
     ) -> OAuth2Token:
-        """Do for an answer that is awaited what :meth:`_ask` does for one that is there."""
+        """Do the same as :meth:`_ask` for an awaitable answer."""
         try:
             token = await answer
         except TokenAcquisitionError as refused:
@@ -128,7 +130,7 @@ class ReloadableProvider(BaseOAuth2Provider):
                 raise
             try:
                 await late_import("asyncio").to_thread(self._look_again, self)
-            except RuntimeError:  # this host has no thread to give
+            except RuntimeError:  # no thread could be started
                 self._look_again(self)
             if self._current[1] is provider:
                 raise
@@ -139,7 +141,7 @@ class ReloadableProvider(BaseOAuth2Provider):
         return await again if inspect.isawaitable(again) else again
 
     def _ask_once(self, request: Callable[[BaseOAuth2Provider], _Answer]) -> _Answer:
-        """Ask the provider that was taken over."""
+        """Ask the current provider, without a further look at the configuration."""
         provider = self._current[1]
         answer = request(provider)
         if inspect.isawaitable(answer):
@@ -155,15 +157,15 @@ class ReloadableProvider(BaseOAuth2Provider):
         return token
 
     def close(self) -> Awaitable[None] | None:
-        """Close the provider behind this one."""
+        """Close the current provider."""
         return self._current[1].close()
 
     def after_fork_in_child(self) -> None:
-        """Have the provider behind this one renew itself."""
+        """Notify the current provider of the fork."""
         self._current[1].after_fork_in_child()
 
     def describe(self) -> Mapping[str, object]:
-        """Return what the provider behind this one says of itself."""
+        """Return the description of the current provider."""
         return self._current[1].describe()
 
     def __repr__(self) -> str:
@@ -171,8 +173,8 @@ class ReloadableProvider(BaseOAuth2Provider):
 
 
 def _may_be_corrected(refused: TokenAcquisitionError) -> bool:
-    """Return whether a change of the configuration may be the answer to *refused*.
+    """Return whether a changed configuration may resolve *refused*.
 
-    A client that is refused may have a new secret, also where the server says when to ask again.
+    A rejected client may have a new secret, even if the server says when to ask again.
     """
     return not is_transient(refused) or known_code(refused.error or "") == "invalid_client"

@@ -1,7 +1,7 @@
-"""Which files may be trusted: those that nobody else can write or replace, as ssh has it.
+"""Decides which files to trust: like ssh, those that no other user can write or replace.
 
-Whoever can write a configuration can send the client secret to a server of his own. So can
-whoever can rename one of the directories above it and put another one there.
+A user who can write a configuration can send the client secret to another server. So can a user
+who can replace one of the directories above it.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from tokenkeeper.exceptions import InvalidConfigurationError
 __all__ = ["Writer", "distrusted_file", "find_trusted", "this_process"]
 
 MOST_LINKS = 40
-"""Symbolic links that one path may lead through, as in Linux."""
+"""The most symbolic links on one path, as in Linux."""
 
 ROOT = 0
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Who may write: a user, and the groups that he is in."""
+    """A user and its groups, which are trusted to write."""
 
     uid: int
     groups: frozenset[int]
 
 
 def this_process() -> Writer | None:
-    """Return who this process is; ``None`` where files have no owners, as on Windows."""
+    """Return the user of this process; ``None`` on systems without owners, such as Windows."""
     if os.name != "posix":
         return None
     return Writer(os.geteuid(), frozenset({os.getegid(), *os.getgroups()}))
 
 
 def find_trusted(path: Path, writer: Writer | None) -> Path:
-    """Return where *path* really is, without a link in it.
+    """Return *path* with its links resolved.
 
-    Checks every directory on the way there, those of each link and of its target, from the root
-    down. Nobody else can change what lies below one that was found in order, so the check still
-    holds when the file is opened; the file itself is then for :func:`distrusted_file`.
+    Checks every directory on the path from the root down, including those of each link and of its
+    target. Other users can't change anything below a trusted directory, so the check still holds
+    when the file is opened. :func:`distrusted_file` checks the file itself.
 
-    :raises InvalidConfigurationError: naming the directories that others may write, and how to
-        correct that; without the name of the file.
-    :raises OSError: if there is no such file.
+    :raises InvalidConfigurationError: naming the directories that other users can write, and the
+        commands that fix it, without the name of the file.
+    :raises OSError: if the file does not exist.
     """
     if writer is None:
         return path
@@ -57,7 +57,7 @@ def find_trusted(path: Path, writer: Writer | None) -> Path:
     place = ""
     for place, status in _steps(path):
         if stat.S_ISLNK(status.st_mode):
-            fault = _foreign(place, status, writer)  # the mode of a link says nothing
+            fault = _foreign(place, status, writer)  # the mode of a link has no meaning
         elif stat.S_ISDIR(status.st_mode):
             fault = _fault(place, status, writer)
         else:
@@ -72,14 +72,14 @@ def find_trusted(path: Path, writer: Writer | None) -> Path:
 def distrusted_file(
     place: Path, status: os.stat_result, writer: Writer | None
 ) -> InvalidConfigurationError | None:
-    """Return why the file *place*, which was opened and has *status*, can't be trusted."""
+    """Return why the open file *place* with *status* can't be trusted, or ``None``."""
     fault = writer and _fault(str(place), status, writer)
     return _refusal([fault]) if fault else None
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """Why a file or directory can't be trusted, and the command that corrects it."""
+    """Why a file or directory can't be trusted, and the command that fixes it."""
 
     what: str
     command: str
@@ -91,14 +91,14 @@ def _fault(place: str, status: os.stat_result, writer: Writer) -> _Fault | None:
         return foreign
     shared = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     if shared:
-        return None  # there nobody can rename or remove what is ours, or root's
+        return None  # other users can't replace our files, or root's, there
     by_all = status.st_mode & stat.S_IWOTH
     by_group = status.st_mode & stat.S_IWGRP and status.st_gid not in writer.groups
     if not by_all and not by_group:
         return None
     who = "every user" if by_all else f"the group {_name_of_group(status.st_gid)}"
     letters = ("g" if by_group else "") + ("o" if by_all else "")
-    return _Fault(f"{who} may write {escaped(place)}", f"chmod {letters}-w {_quoted(place)}")
+    return _Fault(f"{who} can write {escaped(place)}", f"chmod {letters}-w {_quoted(place)}")
 
 
 def _foreign(place: str, status: os.stat_result, writer: Writer) -> _Fault | None:
@@ -113,14 +113,14 @@ def _refusal(faults: list[_Fault]) -> InvalidConfigurationError:
     what = ", and ".join(fault.what for fault in faults)
     commands = " && ".join(fault.command for fault in faults)
     return InvalidConfigurationError(
-        f"can't be trusted: {what}, and could change what is read. Correct it: {commands}"
+        f"can't be trusted: {what}, and could change its content. Run: {commands}"
     )
 
 
 def _steps(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield everything that the way to *path* leads through, from the root down, and *path*.
+    """Yield every directory and link on the way to *path*, from the root down, and *path*.
 
-    A link is followed by what its target leads through.
+    After a link come the directories of its target.
     """
     whole = os.path.join(os.getcwd(), path)
     place, links = "/", 0
@@ -141,7 +141,7 @@ def _steps(path: Path) -> Iterator[tuple[str, os.stat_result]]:
             continue
         links += 1
         if links > MOST_LINKS:
-            os.stat(path)  # which says so in words of the system
+            os.stat(path)  # raises the system's error
             return
         target = os.readlink(step)
         if target.startswith("/"):
@@ -171,7 +171,7 @@ def _name_of_group(gid: int) -> str:
 
 
 def _quoted(place: str) -> str:
-    """Return *place* as a shell takes it."""
+    """Return *place* quoted for a shell."""
     return shlex.quote(place) if place.isprintable() else f"$'{_ansi_c(place)}'"
 
 

@@ -1,4 +1,4 @@
-"""``${NAME}``, ``${NAME:-default}`` and ``$$`` in the texts of a configuration."""
+"""Variables in a configuration: ``${NAME}``, ``${NAME:-default}`` and ``$$``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _INVALID = (
 
 
 def fill_in(value: Any, environment: Mapping[str, str], problems: Problems, path: KeyPath) -> Any:
-    """Return *value* with the variables in all of its texts filled in.
+    """Return *value* with the variables in all of its strings filled in.
 
-    ``${NAME}`` is the variable, ``${NAME:-default}`` the default where the variable is not set or
-    empty, as in a shell, and ``$$`` a dollar sign. Any other dollar sign stands for itself.
+    As in a shell, ``${NAME}`` is the variable, and ``${NAME:-default}`` the default if the variable
+    is not set or empty. ``$$`` is a dollar sign, and any other dollar sign is literal.
     """
     if isinstance(value, Mapping):
         return {
@@ -60,7 +60,7 @@ def fill_in(value: Any, environment: Mapping[str, str], problems: Problems, path
 
 
 def variables_in(value: Any) -> Iterator[str]:
-    """Yield the name of each variable in the texts of *value*, once."""
+    """Yield the name of each variable in the strings of *value*, once."""
     yield from dict.fromkeys(_names_in(value))
 
 
@@ -74,7 +74,7 @@ def _names_in(value: Any) -> Iterator[str]:
 
 
 def is_in_clear(value: object) -> bool:
-    """Say whether a text carries content of its own, and is not made of variables alone."""
+    """Return whether *value* has content of its own besides variables without a default."""
     if isinstance(value, (list, tuple)):
         return any(map(is_in_clear, value))
     if not isinstance(value, str):

@@ -1,1 +1,1 @@
-"""Looks at a provider step by step, and says in words what keeps it from its tokens."""
+"""Examines a provider step by step and reports why it gets no token, and what to do about it."""

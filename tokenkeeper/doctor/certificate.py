@@ -1,4 +1,4 @@
-"""A server's certificate, as far as people want to know it."""
+"""The parts of a server's certificate that a finding shows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["Certificate", "read_certificate"]
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate says of itself, whether or not it is to be believed.
+    """The claims of a certificate, verified or not.
 
-    :ivar hosts: the names and addresses that it is for (RFC 5280 §4.2.1.6).
+    :ivar hosts: the host names and addresses that it is valid for (RFC 5280 §4.2.1.6).
     """
 
     subject: str
@@ -29,7 +29,7 @@ class Certificate:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The same for JSON."""
+        """The claims as JSON can hold them."""
         return {
             "subject": self.subject,
             "issuer": self.issuer,
@@ -39,21 +39,21 @@ class Certificate:
         }
 
     def seconds_left(self, now: float) -> float:
-        """Return how long it is still valid; negative once it has ended."""
+        """Return the remaining validity in seconds; negative once it has expired."""
         return self.not_after.timestamp() - now
 
 
 def read_certificate(der: bytes | None) -> Certificate | None:
-    """Return what *der* says; ``None`` if it can't be read."""
+    """Return the certificate in *der*, or ``None`` if it cannot be read."""
     try:
         parsed = x509.load_der_x509_certificate(der or b"")
         hosts = _hosts(parsed)
         subject, issuer = _name(parsed.subject), _name(parsed.issuer)
-    except ValueError:  # what a server sends need be no certificate
+    except ValueError:  # a server may send anything
         return None
     return Certificate(
-        subject or ", ".join(hosts[:1]) or "nobody",
-        issuer or "nobody",
+        subject or ", ".join(hosts[:1]) or "(no name)",
+        issuer or "(no name)",
         parsed.not_valid_before_utc,
         parsed.not_valid_after_utc,
         hosts,
@@ -73,7 +73,7 @@ def _hosts(parsed: x509.Certificate) -> tuple[str, ...]:
 
 
 def _name(name: x509.Name) -> str:
-    """Return the common name and the organisation, or whatever there is."""
+    """Return the common name and the organisation, or the whole name if it has neither."""
     parts = [
         str(attribute.value)
         for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)

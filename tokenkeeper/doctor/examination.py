@@ -1,60 +1,60 @@
-"""The steps of an examination in their order; what depends on a failed one is skipped."""
+"""The state of one examination, which each step reads and adds to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.doctor.findings import Report, Step, skipped
-from tokenkeeper.doctor.grant import look_at_credentials, look_at_lifetime, look_at_scope
-from tokenkeeper.doctor.metadata import look_at_clock, look_at_metadata
-from tokenkeeper.doctor.network import look_at_dns, look_at_proxy, look_at_tcp
-from tokenkeeper.doctor.sources import Patient
-from tokenkeeper.doctor.tls import look_at_tls
-from tokenkeeper.doctor.visit import Visit
+from tokenkeeper.doctor.provider_facts import ProviderFacts
+from tokenkeeper.doctor.route import Route
+from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.exchange import HttpAnswer
 
-__all__ = ["examine"]
-
-_LOOKS: dict[Step, Callable[[Visit], Report]] = {
-    Step.PROXY: look_at_proxy,
-    Step.DNS: look_at_dns,
-    Step.TCP: look_at_tcp,
-    Step.TLS: look_at_tls,
-    Step.CLOCK: look_at_clock,
-    Step.METADATA: look_at_metadata,
-    Step.CREDENTIALS: look_at_credentials,
-    Step.LIFETIME: look_at_lifetime,
-    Step.SCOPE: look_at_scope,
-}
-
-_ON_THE_WAY = (Step.PROXY, Step.DNS, Step.TCP, Step.TLS, Step.CLOCK, Step.METADATA)
-"""What only a provider whose server is known can be asked."""
+__all__ = ["Examination", "MetadataResponse"]
 
 
-def examine(patient: Patient, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Iterator[Report]:
-    """Yield what each step finds, as it is found. One token request is made, at the most.
+@dataclass(frozen=True)
+class MetadataResponse:
+    """The server's response to a request for its metadata.
 
-    :param timeout: seconds for each step.
+    :ivar issuer: the issuer whose metadata was requested.
+    :ivar asked_at: the wall clock in the middle of the request.
     """
-    yield patient.variables
-    subject = patient.subject
-    if subject is None:
-        yield from _skip_after(Step.VARIABLES)
-        return
-    visit = Visit(subject, timeout, clock)
-    for step, look in _LOOKS.items():
-        if subject.url is None and step in _ON_THE_WAY:
-            yield Report(step, (skipped(f"{type(subject.provider).__name__} keeps it to itself"),))
-            continue
-        report = look(visit)
-        yield report
-        if report.failed:
-            yield from _skip_after(step)
-            return
+
+    url: str
+    issuer: str
+    answer: HttpAnswer
+    asked_at: float
 
 
-def _skip_after(failed: Step) -> Iterator[Report]:
-    """Yield the reports of the steps that could not be made, as *failed* did."""
-    for step in Step:
-        if step > failed:
-            yield Report(step, (skipped(f"not tried, as {failed.label} failed"),))
+@dataclass
+class Examination:
+    """The examination of one provider. Used by one thread.
+
+    :ivar timeout: the most seconds for each step.
+    :ivar address: the address that accepted a connection, of the server or of the proxy.
+    :ivar responses: the server's responses to requests for its metadata.
+    :ivar unanswered: why there was no response; ``None`` if there was one.
+    :ivar token: the token that was granted.
+    :ivar lifetime: the lifetime of that token, in seconds.
+    """
+
+    facts: ProviderFacts
+    timeout: float = 10.0
+    clock: Clock = SYSTEM_CLOCK
+    route: Route = field(default_factory=lambda: Route(None, None, False, None, None, ""))
+    addresses: list[str] = field(default_factory=list)
+    address: str = ""
+    responses: list[MetadataResponse] = field(default_factory=list)
+    unanswered: str | None = None
+    token: OAuth2Token | None = None
+    lifetime: float = 0.0
+
+    @property
+    def first_stop(self) -> tuple[str, int]:
+        """The host and port to connect to: those of the proxy, if there is one."""
+        if self.route.proxy is None:
+            return self.facts.host, self.facts.port
+        parts = urlsplit(self.route.proxy)
+        return parts.hostname or "", parts.port or 80

@@ -1,4 +1,4 @@
-"""What an examination finds: steps, and findings in words. No rendering, no I/O."""
+"""The vocabulary of a report: steps, levels and findings. No rendering, no I/O."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = [
 
 
 class Step(IntEnum):
-    """A step of the examination, in order; its number is the exit code of one that failed."""
+    """The steps of an examination, in order. The number is the exit code if the step fails."""
 
-    VARIABLES = 2  # what every command ends with where the configuration is at fault
+    VARIABLES = 2  # the exit code of every command for a wrong configuration
     PROXY = 11
     DNS = 12
     TCP = 13
@@ -37,12 +37,12 @@ class Step(IntEnum):
 
     @property
     def label(self) -> str:
-        """How people call it."""
+        """The name in the output for people."""
         return _LABELS.get(self) or self.name.lower()
 
     @property
     def question(self) -> str:
-        """What the step asks."""
+        """The question that the step answers."""
         return _QUESTIONS[self]
 
 
@@ -54,21 +54,21 @@ _LABELS = {
 }
 
 _QUESTIONS = {
-    Step.VARIABLES: "Is the configuration whole, and are its variables and secret files there?",
-    Step.PROXY: "Is there a proxy on the way, and can it be used?",
-    Step.DNS: "Does the host's name have addresses?",
+    Step.VARIABLES: "Is the configuration valid, and do its variables and secret files exist?",
+    Step.PROXY: "Is there a proxy, and can it be used?",
+    Step.DNS: "Does the host name resolve?",
     Step.TCP: "Does one of the addresses accept a connection?",
-    Step.TLS: "Is the server's certificate valid, for this host and for our CAs?",
+    Step.TLS: "Is the server's certificate valid for this host and issued by a trusted CA?",
     Step.CLOCK: "Do this machine and the server agree on the time?",
-    Step.METADATA: "Does the server's metadata fit the configuration?",
+    Step.METADATA: "Does the server's metadata match the configuration?",
     Step.CREDENTIALS: "Does the server grant a token?",
-    Step.LIFETIME: "Does the token live long enough to be renewed in peace?",
-    Step.SCOPE: "Was every scope granted that was asked for?",
+    Step.LIFETIME: "Does the token live long enough to be renewed in time?",
+    Step.SCOPE: "Was every requested scope granted?",
 }
 
 
 class Level(Enum):
-    """How good or bad a finding is, the best first."""
+    """How serious a finding is, the least serious first."""
 
     OK = "ok"
     NOTE = "note"
@@ -79,10 +79,10 @@ class Level(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One thing that a step found.
 
-    :ivar text: what, in a line without a secret.
-    :ivar advice: what to do about it, where something is to be done.
+    :ivar text: what it found, in a line without a secret.
+    :ivar advice: what to do about it; ``None`` if nothing has to be done.
     """
 
     level: Level
@@ -91,17 +91,17 @@ class Finding:
 
 
 def ok(text: str) -> Finding:
-    """Return a finding that all is well."""
+    """Return a finding that something works."""
     return Finding(Level.OK, text)
 
 
 def note(text: str, advice: str | None = None) -> Finding:
-    """Return a finding that is worth knowing."""
+    """Return a finding that is good to know."""
     return Finding(Level.NOTE, text, advice)
 
 
 def warning(text: str, advice: str | None = None) -> Finding:
-    """Return a finding of something that works today."""
+    """Return a finding of something that works, but may cause trouble."""
     return Finding(Level.WARNING, text, advice)
 
 
@@ -111,15 +111,15 @@ def failure(text: str, advice: str | None = None) -> Finding:
 
 
 def skipped(text: str) -> Finding:
-    """Return a finding that there was nothing to look at, and why."""
+    """Return a finding that a step was skipped, and why."""
     return Finding(Level.SKIPPED, text)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one step found.
+    """The findings of one step.
 
-    :ivar facts: the same for programs: names and values that JSON can hold.
+    :ivar facts: the findings for programs: names and values that JSON can hold.
     """
 
     step: Step
@@ -128,17 +128,17 @@ class Report:
 
     @property
     def level(self) -> Level:
-        """The worst of the findings."""
+        """The level of the most serious finding."""
         order = list(Level)
         return max((each.level for each in self.findings), key=order.index)
 
     @property
     def failed(self) -> bool:
-        """Whether what depends on this step can't work."""
+        """Whether the step failed, so that later steps cannot work."""
         return self.level is Level.FAILED
 
     def as_dict(self) -> dict[str, Any]:
-        """Return all of it as JSON can hold it."""
+        """Return the report as JSON can hold it."""
         return {
             "step": self.step.name.lower(),
             "status": self.level.value,
@@ -151,5 +151,5 @@ class Report:
 
 
 def first_failed(reports: Iterable[Report]) -> Step | None:
-    """Return the step that keeps a provider from its tokens."""
+    """Return the first step that failed, if one did."""
     return next((each.step for each in reports if each.failed), None)

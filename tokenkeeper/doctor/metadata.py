@@ -1,210 +1,217 @@
-"""The server's metadata (RFC 8414, OpenID Connect Discovery), and its clock on the way."""
+"""The server's metadata (RFC 8414, OpenID Connect Discovery), and the server's clock."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from tokenkeeper.doctor.answers import as_json
-from tokenkeeper.doctor.bounded import within
+from tokenkeeper.doctor.examination import Examination, MetadataResponse
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, skipped, warning
-from tokenkeeper.doctor.visit import Fetched, Visit
+from tokenkeeper.doctor.json_body import json_object
+from tokenkeeper.doctor.time_limit import within
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.error_body import read_error
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.oauth.verdict import judge
 
-__all__ = ["SKEW_SECONDS", "look_at_clock", "look_at_metadata"]
+__all__ = ["SKEW_SECONDS", "check_clock", "check_metadata"]
 
 SKEW_SECONDS = 30.0
-"""From here on clocks differ by enough for a warning."""
+"""A larger difference between the clocks is a warning."""
 
-_LONGEST_DATE = 100
-_AGE = re.compile("[0-9]{1,10}")  # 2**31 stands for all that is more (RFC 9111 §1.2.2)
+_MAX_DATE_LENGTH = 100
+_AGE = re.compile("[0-9]{1,10}")  # 2**31 is the largest (RFC 9111 §1.2.2)
 
 
-def look_at_clock(visit: Visit) -> Report:
-    """Ask the server for its metadata, and compare the ``Date`` of its answer with our time."""
-    began = visit.clock.monotonic()
+def check_clock(examination: Examination) -> Report:
+    """Request the server's metadata, and compare the ``Date`` of the response with our time."""
+    clock, timeout = examination.clock, examination.timeout
+    began = clock.monotonic()
     try:
-        # The resolver, which the transport asks as well, knows no limit.
-        within(visit.timeout, lambda: _ask(visit))
+        # The transport limits the request, but not the name resolver.
+        within(timeout, lambda: _request_metadata(examination))
     except TimeoutError:
-        visit.unanswered = f"no answer within {visit.timeout:g} s"
-    except TokenAcquisitionError as unanswered:
-        if visit.clock.monotonic() - began < visit.timeout:
-            visit.unanswered = str(unanswered).removeprefix(f"provider {visit.subject.name!r}: ")
-        else:  # ours, not one of the provider's
-            visit.unanswered = f"no answer within {visit.timeout:g} s"
-    skews = [skew for each in visit.fetched if (skew := _skew(each)) is not None]
+        examination.unanswered = f"no response within {timeout:g} s"
+    except TokenAcquisitionError as error:
+        if clock.monotonic() - began < timeout:
+            prefix = f"provider {examination.facts.name!r}: "
+            examination.unanswered = str(error).removeprefix(prefix)
+        else:  # the timeout of the step, which the error calls by the name of a setting
+            examination.unanswered = f"no response within {timeout:g} s"
+    skews = [skew for each in examination.responses if (skew := _skew(each)) is not None]
     if not skews:
-        why = "the server gave no answer" if visit.unanswered else "the server sends no Date"
+        no_answer = examination.unanswered is not None
+        why = "the server did not respond" if no_answer else "the server sends no Date header"
         return Report(Step.CLOCK, (skipped(why),), {"skew_seconds": None})
     skew = skews[0]
-    facts = {"skew_seconds": round(skew, 1)}
+    measured = {"skew_seconds": round(skew, 1)}
     if abs(skew) <= SKEW_SECONDS:
         finding = ok(f"within {max(1, round(abs(skew)))} s of the server's")
-        return Report(Step.CLOCK, (finding,), facts)
-    late = "behind" if skew > 0 else "ahead of"
+        return Report(Step.CLOCK, (finding,), measured)
+    position = "behind" if skew > 0 else "ahead of"
     finding = warning(
-        f"this machine's clock is {abs(skew):.0f} s {late} the server's",
-        "set it (NTP). Tokens are safe, as their lives are counted on a clock of our own; "
-        "signed assertions and whoever checks a JWT are not",
+        f"this machine's clock is {abs(skew):.0f} s {position} the server's",
+        "set this machine's clock (NTP). Cached tokens are not affected, as a monotonic clock "
+        "measures their lifetime; signed assertions and the validation of JWTs are",
     )
-    return Report(Step.CLOCK, (finding,), facts)
+    return Report(Step.CLOCK, (finding,), measured)
 
 
-def look_at_metadata(visit: Visit) -> Report:
-    """Compare what the server says of itself with what is configured."""
-    needed = visit.subject.kind == "azure"  # msal goes by it; elsewhere it is a help, no more
+def check_metadata(examination: Examination) -> Report:
+    """Compare the server's metadata with the configuration."""
+    required = examination.facts.kind == "azure"  # msal needs it; elsewhere it is optional
     documents = [
-        (each, said)
-        for each in visit.fetched
-        if (said := _content(each)) is not None and _is_meant(visit, each, said)
+        (each, content)
+        for each in examination.responses
+        if (content := _metadata(each)) is not None and _is_relevant(examination, each, content)
     ]
-    if not documents and visit.unanswered is not None:
-        finding = failure(visit.unanswered) if needed else note(visit.unanswered)
+    if not documents and examination.unanswered is not None:
+        problem = examination.unanswered
+        finding = failure(problem) if required else note(problem)
         return Report(Step.METADATA, (finding,), {"url": None})
     if not documents:
-        return Report(Step.METADATA, (_none(visit, needed),), {"url": None})
-    fetched, content = next(
-        ((each, said) for each, said in documents if _names_our_endpoint(visit, said)),
+        return Report(Step.METADATA, (_not_found(examination, required),), {"url": None})
+    response, content = next(
+        ((each, content) for each, content in documents if _names_endpoint(examination, content)),
         documents[0],
     )
-    findings = [ok(f"at {fetched.url}"), *_judge(visit, fetched, content)]
-    facts = {
-        "url": fetched.url,
+    findings = [ok(f"at {response.url}"), *_compare(examination, response, content)]
+    measured = {
+        "url": response.url,
         "issuer": content.get("issuer"),
         "token_endpoint": content.get("token_endpoint"),
     }
-    return Report(Step.METADATA, tuple(findings), facts)
+    return Report(Step.METADATA, tuple(findings), measured)
 
 
-def _ask(visit: Visit) -> None:
-    """Fetch the places where the metadata may be, until one names our token endpoint."""
-    ends_at = visit.clock.monotonic() + visit.timeout
-    for url, issuer in visit.subject.metadata_urls:
-        left = ends_at - visit.clock.monotonic()
+def _request_metadata(examination: Examination) -> None:
+    """Request each place where the metadata may be, until one names our token endpoint."""
+    clock, facts = examination.clock, examination.facts
+    ends_at = clock.monotonic() + examination.timeout
+    for url, issuer in facts.metadata_urls:
+        left = ends_at - clock.monotonic()
         if left <= 0:
             return
         transport = HttpTransport(
             connect_timeout=left,
             read_timeout=left,
             total_timeout=left,
-            verify=visit.subject.verify,
-            clock=visit.clock,
+            verify=facts.verify,
+            clock=clock,
         )
-        before = visit.clock.time()
+        before = clock.time()
         answer = transport.request(
             "GET",
             url,
-            provider_name=visit.subject.name,
+            provider_name=facts.name,
             headers={"Accept": "application/json", "Cache-Control": "no-cache"},
         )
-        fetched = Fetched(url, issuer, answer, (before + visit.clock.time()) / 2)
-        visit.fetched.append(fetched)
-        content = _content(fetched)
-        if content is not None and _names_our_endpoint(visit, content):
+        response = MetadataResponse(url, issuer, answer, (before + clock.time()) / 2)
+        examination.responses.append(response)
+        content = _metadata(response)
+        if content is not None and _names_endpoint(examination, content):
             return
 
 
-def _skew(fetched: Fetched) -> float | None:
-    """Return by how much the server's clock is ahead of ours, in seconds.
+def _skew(response: MetadataResponse) -> float | None:
+    """Return how many seconds the server's clock is ahead of ours.
 
-    A ``Date`` is cut to whole seconds, so the middle of its second is meant. An answer from a
-    cache says how old it is (RFC 9111 §5.1).
+    A ``Date`` is truncated to whole seconds, so the middle of its second is the best estimate. A
+    response from a cache has an ``Age`` (RFC 9111 §5.1).
     """
-    headers = fetched.answer.headers
+    headers = response.answer.headers
     try:
-        moment = parsedate_to_datetime(headers.get("date", "")[:_LONGEST_DATE])
+        moment = parsedate_to_datetime(headers.get("date", "")[:_MAX_DATE_LENGTH])
         theirs = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() + 0.5
     except (ArithmeticError, LookupError, TypeError, ValueError):
         return None
     age = headers.get("age", "").strip()
-    seconds = int(age) if _AGE.fullmatch(age) else 0  # what is longer is not an age
-    return theirs + seconds - fetched.asked_at
+    seconds = int(age) if _AGE.fullmatch(age) else 0
+    return theirs + seconds - response.asked_at
 
 
-def _content(fetched: Fetched) -> Mapping[str, Any] | None:
-    """Return the metadata, if that is what the answer holds."""
-    content = as_json(fetched.answer)
-    if not fetched.answer.ok or not isinstance(content.get("token_endpoint"), str):
+def _metadata(response: MetadataResponse) -> Mapping[str, Any] | None:
+    """Return the metadata in the body, if there is any."""
+    content = json_object(response.answer)
+    if not response.answer.ok or not isinstance(content.get("token_endpoint"), str):
         return None
     return content
 
 
-def _names_our_endpoint(visit: Visit, content: Mapping[str, Any]) -> bool:
+def _names_endpoint(examination: Examination, content: Mapping[str, Any]) -> bool:
     theirs = content["token_endpoint"].partition("?")[0]
-    return visit.subject.kind == "azure" or theirs == visit.subject.shown_url
+    return examination.facts.kind == "azure" or theirs == examination.facts.shown_url
 
 
-def _names_its_issuer(fetched: Fetched, content: Mapping[str, Any]) -> bool:
-    return str(content.get("issuer")).rstrip("/") == fetched.issuer.rstrip("/")
+def _names_its_issuer(response: MetadataResponse, content: Mapping[str, Any]) -> bool:
+    return str(content.get("issuer")).rstrip("/") == response.issuer.rstrip("/")
 
 
-def _is_meant(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> bool:
-    """Say whether a document that was guessed at is about our server.
+def _is_relevant(
+    examination: Examination, response: MetadataResponse, content: Mapping[str, Any]
+) -> bool:
+    """Return whether a document, whose URL may have been guessed, describes our server.
 
-    One that names neither our token endpoint nor the issuer that it was looked for under is about
-    another server on the same host, and would give false alarms.
+    A document that names neither our token endpoint nor the issuer of its URL describes another
+    server on the same host, and would cause false warnings.
     """
-    return _names_our_endpoint(visit, content) or _names_its_issuer(fetched, content)
+    return _names_endpoint(examination, content) or _names_its_issuer(response, content)
 
 
-def _none(visit: Visit, needed: bool) -> Finding:
-    if not needed:
-        return note("the server publishes none where it can be guessed; the token endpoint counts")
-    (fetched,) = visit.fetched
-    said = read_error(fetched.answer)
-    words = f": {sanitize(said.words)}" if said.words else ""
-    verdict = judge(said.codes, said.words, fetched.answer.status)
+def _not_found(examination: Examination, required: bool) -> Finding:
+    if not required:
+        return note("none found; the token endpoint works without it")
+    (response,) = examination.responses
+    status = response.answer.status
+    error = read_error(response.answer)
+    words = f": {sanitize(error.words)}" if error.words else ""
+    verdict = judge(error.codes, error.words, status)
     advice = verdict.advice if verdict.code else "check authority and tenant_id"
-    return failure(f"none at {fetched.url} (HTTP {fetched.answer.status}){words}", advice)
+    return failure(f"none at {response.url} (HTTP {status}){words}", advice)
 
 
-def _judge(visit: Visit, fetched: Fetched, content: Mapping[str, Any]) -> list[Finding]:
-    subject = visit.subject
-    findings = []
+def _compare(
+    examination: Examination, response: MetadataResponse, content: Mapping[str, Any]
+) -> Iterator[Finding]:
+    facts = examination.facts
     theirs = sanitize(content["token_endpoint"].partition("?")[0])
-    if _names_our_endpoint(visit, content):
-        findings.append(ok(f"token endpoint {theirs}"))
+    if _names_endpoint(examination, content):
+        yield ok(f"token endpoint {theirs}")
     else:
-        findings.append(
-            warning(
-                f"the token endpoint is {theirs}, and {subject.shown_url} is configured",
-                "check token_url, unless the server is known to have both",
-            )
+        yield warning(
+            f"the token endpoint in the metadata is {theirs}, the configured one {facts.shown_url}",
+            "check token_url, unless the server is known to have both",
         )
-    if subject.kind != "azure" and not _names_its_issuer(fetched, content):
-        findings.append(
-            warning(
-                f"the issuer calls itself {sanitize(content.get('issuer'))}, "
-                f"and not {fetched.issuer}",
-                "have its operator correct it: clients that go by RFC 8414 §3.3 refuse it",
-            )
+    if facts.kind != "azure" and not _names_its_issuer(response, content):
+        yield warning(
+            f"the issuer in the metadata is {sanitize(content.get('issuer'))}, "
+            f"not {response.issuer}",
+            "ask the server's operator to correct it: clients that follow RFC 8414 §3.3 reject it",
         )
-    for key, wanted, advice in (
-        (
-            "token_endpoint_auth_methods_supported",
-            subject.auth_method,
-            "set token_endpoint_auth_method to one of them",
-        ),
-        (
-            "grant_types_supported",
-            subject.grant_type,
-            "have the grant permitted at the server",
-        ),
-    ):
-        listed = content.get(key)
-        if wanted is None or not isinstance(listed, list):
-            continue
-        if wanted in listed:
-            findings.append(ok(f"{wanted} is supported"))
-        else:
-            what = sanitize(", ".join(map(str, listed))) or "none"
-            findings.append(warning(f"{wanted} is not among {key}: {what}", advice))
-    return findings
+    yield from _compare_list(
+        content,
+        "token_endpoint_auth_methods_supported",
+        facts.auth_method,
+        "set token_endpoint_auth_method to a supported method",
+    )
+    yield from _compare_list(
+        content, "grant_types_supported", facts.grant_type, "permit the grant type at the server"
+    )
+
+
+def _compare_list(
+    content: Mapping[str, Any], key: str, wanted: str | None, advice: str
+) -> Iterator[Finding]:
+    """Yield whether the list *key* of the metadata contains *wanted*, if both are known."""
+    listed = content.get(key)
+    if wanted is None or not isinstance(listed, list):
+        return
+    if wanted in listed:
+        yield ok(f"{wanted} is supported")
+    else:
+        names = sanitize(", ".join(map(str, listed))) or "nothing"
+        yield warning(f"{wanted} is not supported: {key} lists {names}", advice)

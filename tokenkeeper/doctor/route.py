@@ -1,4 +1,4 @@
-"""The way to a server as requests sees it: a proxy or none, and the CAs that count."""
+"""How requests reaches a server: through which proxy, and with which CA certificates."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Route", "find_route"]
 
 @dataclass(frozen=True)
 class Route:
-    """How requests gets from here to a URL.
+    """How requests reaches a URL.
 
-    :ivar proxy: the proxy's URL without credentials; ``None`` for none.
-    :ivar named_by: the variable that names the proxy, where one does.
-    :ivar bypassed: a proxy that is set, and that NO_PROXY keeps us from.
-    :ivar credentials: for the proxy: user and password.
-    :ivar ca_bundle: a file or directory of CA certificates; ``None`` where nothing is verified.
-    :ivar ca_named_by: what chose them.
+    :ivar proxy: the proxy's URL without credentials; ``None`` for a direct connection.
+    :ivar named_by: the environment variable that names the proxy, if one does.
+    :ivar bypassed: whether NO_PROXY excludes the host from a proxy that is set.
+    :ivar credentials: user and password for the proxy.
+    :ivar ca_bundle: a file or directory of CA certificates; ``None`` if nothing is verified.
+    :ivar ca_named_by: the setting or variable that names the CA certificates.
     """
 
     proxy: str | None
@@ -37,32 +37,33 @@ class Route:
 
     @property
     def tunnels(self) -> bool:
-        """Whether the way leads through a proxy that CONNECT can be asked of in clear."""
+        """Whether there is a proxy that takes CONNECT requests in clear text."""
         return self.proxy is not None and urlsplit(self.proxy).scheme == "http"
 
 
 def find_route(url: str, verify: bool | str | None) -> Route:
-    """Return how a request to *url* goes.
+    """Return how requests reaches *url*.
 
-    :raises ValueError: for a proxy whose URL can't be read; without its words, which quote it.
+    :raises ValueError: if the proxy's URL is invalid. The message names its variable, as
+        the URL may contain a password.
     """
     with requests.Session() as session:
         settings = session.merge_environment_settings(url, {}, None, verify, None)
-    # What is not encrypted goes straight to this machine, whatever the environment says.
+    # Plain http is for loopback only, and never sent through a proxy.
     proxies = {} if urlsplit(url).scheme == "http" else settings["proxies"]
     proxy = requests.utils.select_proxy(url, proxies)
     ca, chosen_by = _authorities(settings["verify"], verify)
     if not proxy:
         bypassed = bool(requests.utils.select_proxy(url, getproxies()))
         return Route(None, None, bypassed, None, ca, chosen_by)
-    named_by = _variable_that_says(proxy, urlsplit(url).scheme)
+    named_by = _variable_with(proxy, urlsplit(url).scheme)
     try:
         parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError(named_by or "the proxy") from None
+        raise ValueError(named_by or "the proxy setting") from None
     if not host:
-        raise ValueError(named_by or "the proxy")
+        raise ValueError(named_by or "the proxy setting")
     shown = f"[{host}]" if ":" in host else host
     default = 443 if parts.scheme == "https" else 1080 if "socks" in parts.scheme else 80
     credentials = requests.utils.get_auth_from_url(parts.geturl())
@@ -76,7 +77,7 @@ def find_route(url: str, verify: bool | str | None) -> Route:
     )
 
 
-def _variable_that_says(proxy: str, scheme: str) -> str | None:
+def _variable_with(proxy: str, scheme: str) -> str | None:
     names = [f"{scheme}_proxy", "all_proxy"]
     candidates = [form for name in names for form in (name, name.upper())]
     return next((name for name in candidates if os.environ.get(name) == proxy), None)
@@ -86,7 +87,7 @@ def _authorities(effective: object, own: bool | str | None) -> tuple[str | None,
     if effective is False:
         return None, "verify"
     if not isinstance(effective, str):
-        return requests.utils.DEFAULT_CA_BUNDLE_PATH, "certifi's, the usual ones"
+        return requests.utils.DEFAULT_CA_BUNDLE_PATH, "certifi, the default"
     if isinstance(own, str):
         return effective, "verify"
     names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")

@@ -1,7 +1,7 @@
-"""Connections that are opened in time, in total, also through a proxy and by TLS.
+"""Connections that are opened within a total time, through a proxy and with TLS as well.
 
-A timeout of a socket bounds each single read. A server, or a proxy, that sends a byte now and
-then holds up whoever relies on that for as long as it likes.
+The timeout of a socket limits each single read. A server or proxy that sends a byte now and then
+never exceeds it.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from tokenkeeper.clock import Clock
 
 __all__ = ["Deadline", "NoTunnelError", "open_tunnel", "shake_hands"]
 
-LONGEST_ANSWER = 64 * 1024
-"""Bytes of a proxy's answer to CONNECT; it takes a few hundred."""
+MAX_RESPONSE_BYTES = 64 * 1024
+"""The most bytes to read of a proxy's response to CONNECT; it has a few hundred."""
 
 
 class Deadline:
-    """The end of what may take so many seconds in all."""
+    """The end of a number of seconds, which may be spent on several operations."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
         self._ends_at = clock.monotonic() + seconds
 
     def left(self) -> float:
-        """Return the seconds that are left.
+        """Return the remaining seconds.
 
         :raises TimeoutError: if there are none.
         """
         left = self._ends_at - self._clock.monotonic()
         if left <= 0:
-            raise TimeoutError("the time is over")
+            raise TimeoutError("the time limit was exceeded")
         return left
 
 
 class NoTunnelError(Exception):
-    """The proxy did not let us through.
+    """The proxy did not connect us to the server.
 
-    :ivar status: its answer's; ``None`` if it gave none that can be read.
+    :ivar status: the status of its response; ``None`` if there was no valid response.
     """
 
     def __init__(self, status: int | None = None) -> None:
@@ -57,10 +57,10 @@ def open_tunnel(
     credentials: tuple[str, str] | None,
     deadline: Deadline,
 ) -> None:
-    """Have the proxy behind *plain* connect us to a server (CONNECT, RFC 9110 §9.3.6).
+    """Ask the proxy behind *plain* to connect us to a server (CONNECT, RFC 9110 §9.3.6).
 
     :raises NoTunnelError: if it does not.
-    :raises TimeoutError: if that takes too long.
+    :raises TimeoutError: if *deadline* passes.
     """
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
@@ -80,9 +80,9 @@ def open_tunnel(
 
 
 def _head(plain: socket.socket, deadline: Deadline) -> bytes:
-    """Return the status line and the headers of an answer, or what there is of them."""
+    """Return the status line and headers of the response, complete or not."""
     head = bytearray()
-    while len(head) <= LONGEST_ANSWER:
+    while len(head) <= MAX_RESPONSE_BYTES:
         plain.settimeout(deadline.left())
         piece = plain.recv(4096)
         head += piece
@@ -90,7 +90,7 @@ def _head(plain: socket.socket, deadline: Deadline) -> bytes:
             return bytes(head)
         if not piece:
             break
-    # Cut short, or without end: what it says counts, unless that is that we are let through.
+    # Incomplete, or too long. A refusal counts all the same; a permission does not.
     return b"" if head.split(b" ")[1:2] == [b"200"] else bytes(head)
 
 
@@ -102,9 +102,9 @@ def _status(head: bytes) -> int | None:
 def shake_hands(
     plain: socket.socket, context: ssl.SSLContext, host: str, deadline: Deadline
 ) -> ssl.SSLSocket:
-    """Return *plain* with TLS on it, after a handshake that ends in time.
+    """Return *plain* wrapped in TLS, after a handshake.
 
-    :raises OSError: if there is none; ``ssl.SSLError`` is one.
+    :raises OSError: if the handshake fails (``ssl.SSLError``), or *deadline* passes.
     """
     plain.settimeout(None)
     connection = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)

@@ -42,7 +42,7 @@ PAUSED = (
     "provider %r: the API refused the token, as it did with others that had just been granted. "
     "None is requested for now; the caller gets the refusal."
 )
-UNCHANGED = "provider %r: the API refused the token, and renewing it brought no other one."
+UNCHANGED = "provider %r: the API refused the token, and no other one was granted."
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def _start_renewal(tokens: Tokens, refusal: Refusal) -> Generator[Step, Any, Non
     try:
         yield partial(tokens.renew, refusal.token, 0)
     except OAuth2Error:
-        pass  # that the wait is over at once, or an error that the next request will get
+        pass  # TokenWaitTimeoutError, or an error that the next request gets as well
     except BaseException:  # such as a cancellation
         yield refusal.close
         raise

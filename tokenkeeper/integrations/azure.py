@@ -1,6 +1,7 @@
 """``azure-core``: credentials that give Azure clients the tokens of a keeper.
 
-The other way round, :class:`CredentialProvider` gives a keeper the tokens of any Azure credential.
+The other way round, :class:`~tokenkeeper.integrations.azure_provider.CredentialProvider`
+gives a keeper the tokens of any Azure credential.
 """
 
 from __future__ import annotations

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from tokenkeeper._runtime.fork import late_import
+from tokenkeeper._runtime.fork import forks_wait
 
 __all__ = ["unescape_entities"]
 
 
 def unescape_entities(text: str) -> str:
     """Return *text* with HTML entities such as ``&amp;`` decoded."""
-    return str(late_import("html").unescape(text)) if "&" in text else text
+    if "&" not in text:
+        return text
+    with forks_wait():
+        import html
+    return html.unescape(text)

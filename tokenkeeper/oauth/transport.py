@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import encodings.idna  # the socket module imports both late: this one for any host,
-import encodings.punycode  # noqa: F401 - and this one for a host in other letters
-import netrc  # noqa: F401 - requests imports it in its first request; see fork.py on late imports
+import encodings.punycode  # noqa: F401 - and this one for a host in other letters; see fork.py
 import os
 import sys
 import threading

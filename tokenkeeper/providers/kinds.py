@@ -1,8 +1,8 @@
-"""Which kinds of providers a configuration may name, and what their classes are made with.
+"""The kinds of providers: their names, their classes, and how they describe themselves.
 
 A kind is one of ours, the name of an entry point in the group ``tokenkeeper.providers``, or the
-path of a class, ``package.module:Class``. To name a class is to have its module imported, so a
-configuration is trusted as the program itself is.
+path of a class, ``package.module:Class``. The module of a class is imported, so a configuration
+has to be as trustworthy as the program.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 ENTRY_POINTS = "tokenkeeper.providers"
-"""The group of entry points in which packages name their classes."""
+"""The group of entry points with the provider classes of packages."""
 
 OURS: Mapping[str, str] = {
     "azure": "tokenkeeper.providers.azure:AzureADProvider",
@@ -111,9 +111,9 @@ _PATH = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 
 
 def provider_class(kind: object) -> type[BaseOAuth2Provider]:
-    """Return the class that *kind* names. Its module is imported, if it was not.
+    """Import and return the class that *kind* names.
 
-    :raises InvalidConfigurationError: if there is none, or it can't be used, with what to do.
+    :raises InvalidConfigurationError: if it does not exist or can't be used, with what to do.
     """
     path = OURS.get(kind) if isinstance(kind, str) else None
     if path is None:
@@ -135,7 +135,7 @@ def provider_class(kind: object) -> type[BaseOAuth2Provider]:
 
 
 def _from_packages(kind: object) -> str:
-    """Return the path of the class that an installed package calls *kind*."""
+    """Return the path of the class that an entry point calls *kind*."""
     offered = {each.name: each.value for each in entry_points(group=ENTRY_POINTS)}
     if isinstance(kind, str) and kind in offered:
         path = offered[kind].partition("[")[0].replace(" ", "")
@@ -159,7 +159,7 @@ def _imported(name: str) -> Any:
             )
         else:
             problem = f"names the module {name}, which needs {missing.name}: install it"
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - its text may hold anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - its text may contain a secret
         problem = (
             f"names the module {name}, which can't be imported: {type(error).__name__}"
             f"{place_of(error)}"
@@ -168,23 +168,23 @@ def _imported(name: str) -> Any:
 
 
 def place_of(error: BaseException) -> str:
-    """Return where *error* was raised, as `` in FILE, line N``; its text is nobody's business."""
+    """Return where *error* was raised, as `` in FILE, line N``, without its text."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" in {PurePath(error.filename).name}, line {error.lineno}"
-    _, *frames = traceback.extract_tb(error.__traceback__)  # the first is ours, which caught it
+    _, *frames = traceback.extract_tb(error.__traceback__)  # the first frame is ours
     frames = [each for each in frames if not each.filename.startswith("<frozen")]
     return f" in {PurePath(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
 
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a class is made with, by keyword.
+    """The parameters of a class, by keyword.
 
-    :ivar names: of all parameters that are known.
-    :ivar own: those of its own constructor. If that ends with ``**options``, which are taken to go
-        to the constructor of its base, the others are in *names*.
-    :ivar required: those of its own constructor without a default.
-    :ivar takes_any: whether other names may be given too, as far as its own constructor shows.
+    :ivar names: all known parameters, including those of the base class if the constructor ends
+        with ``**options``.
+    :ivar own: the parameters of the class's own constructor.
+    :ivar required: the own parameters without a default.
+    :ivar takes_any: whether the own constructor ends with ``**options``.
     """
 
     names: tuple[str, ...]
@@ -194,7 +194,7 @@ class Parameters:
 
 
 def parameters_of(kind: type) -> Parameters:
-    """Return what the class *kind* is made with."""
+    """Return the parameters of the class *kind*."""
     constructors = [each.__dict__["__init__"] for each in kind.__mro__ if "__init__" in vars(each)]
     names: dict[str, None] = {}
     for constructor in constructors:

@@ -5,26 +5,34 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.models import OAuth2Token
 
-if TYPE_CHECKING:
-    from tokenkeeper.models import OAuth2Token
-    from tokenkeeper.providers.base import BaseOAuth2Provider
+__all__ = ["Acquiring", "is_reacquiring", "reacquire"]
 
-__all__ = ["is_reacquiring", "reacquire"]
+
+class Acquiring(Protocol):
+    """What this module needs of a provider."""
+
+    provider_name: str
+
+    def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Return a new token."""
+        ...
+
 
 _reacquiring: ContextVar[frozenset[int]] = ContextVar("tokenkeeper_reacquiring")
 """The ``id`` of each provider whose ``refresh_token`` is waiting for its ``acquire_token``."""
 
 
-def is_reacquiring(provider: BaseOAuth2Provider) -> bool:
+def is_reacquiring(provider: Acquiring) -> bool:
     """Return whether :func:`reacquire` is running for *provider* in this context."""
     return id(provider) in _reacquiring.get(frozenset())
 
 
-def reacquire(provider: BaseOAuth2Provider) -> OAuth2Token | Awaitable[OAuth2Token]:
+def reacquire(provider: Acquiring) -> OAuth2Token | Awaitable[OAuth2Token]:
     """Return the result of ``provider.acquire_token()``, for the provider's ``refresh_token``.
 
     :raises TokenAcquisitionError: if ``acquire_token`` in turn called ``refresh_token``.

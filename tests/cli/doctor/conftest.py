@@ -1,4 +1,4 @@
-"""What runs the doctor on a client of a small server, and sees to it that it shows no secret."""
+"""Fixtures that run the doctor on a client of a small server, and check that it shows no secret."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tokenkeeper.doctor.findings import Step
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
-    """Let no variable of the machine play a part."""
+    """Remove the machine's variables that could change a result."""
     for name in list(os.environ):
         if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_", "COLUMNS")) or (
             name.lower().endswith(("_proxy", "ca_bundle"))
@@ -27,14 +27,14 @@ def environment(monkeypatch):
 
 @pytest.fixture
 def server():
-    """Return a server that is well, and publishes no metadata."""
+    """Return a working server without metadata."""
     with AilingServer() as server:
         yield server
 
 
 @pytest.fixture
 def describe(environment, server):
-    """Return what describes a client by the environment, by default one of the server."""
+    """Return a function that describes a client in the environment, by default of the server."""
 
     def describe(token_url=server.token_url, secret=SECRET, scope="read"):
         environment.setenv("OAUTH2_CLIENT_ID", "an-id")
@@ -47,7 +47,7 @@ def describe(environment, server):
 
 @pytest.fixture
 def configure(environment, tmp_path):
-    """Return what describes a client by a file, which it returns; *settings* are further ones."""
+    """Return a function that writes a file for a client and returns its path."""
 
     def configure(token_url, settings=""):
         file = tmp_path / "tokens.yaml"
@@ -63,7 +63,7 @@ def configure(environment, tmp_path):
 
 @pytest.fixture
 def authority(tmp_path, environment):
-    """Return a CA that this machine knows, by REQUESTS_CA_BUNDLE."""
+    """Return a CA that this machine trusts, through REQUESTS_CA_BUNDLE."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     environment.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
@@ -72,7 +72,7 @@ def authority(tmp_path, environment):
 
 @pytest.fixture
 def context_of(authority):
-    """Make the TLS context of a server whose certificate is of the CA, unless another is given."""
+    """Return a function that makes a TLS context with a certificate, by default of the CA."""
 
     def context_of(host="127.0.0.1", issued_by=authority, **validity):
         return tls.context_of(issued_by, host, **validity)
@@ -82,7 +82,7 @@ def context_of(authority):
 
 @pytest.fixture
 def secure(context_of, describe):
-    """Start a server with such a certificate, and describe a client of it."""
+    """Return a function that starts a server with such a certificate and describes its client."""
     with ExitStack() as stack:
 
         def secure(*arguments, name="127.0.0.1", **options):
@@ -96,7 +96,7 @@ def secure(context_of, describe):
 
 @pytest.fixture
 def run():
-    """Return what runs the command; no output of it may show a secret or a token."""
+    """Return a function that runs the command, whose output may show no secret or token."""
 
     def run(*arguments):
         result = CliRunner().invoke(cli, arguments)
@@ -110,7 +110,7 @@ def run():
 
 @pytest.fixture
 def examine(run):
-    """Return what examines the one provider: exit code, and findings by step."""
+    """Return a function that examines the one provider: exit code, and findings by step."""
 
     def examine(*arguments):
         result = run("doctor", "--json", *arguments)
@@ -118,13 +118,13 @@ def examine(run):
         (provider,) = document["providers"]
         assert document["exit_code"] == provider["exit_code"] == result.exit_code
         assert [step["step"] for step in provider["steps"]] == [s.name.lower() for s in Step]
-        return result.exit_code, Examination(provider["steps"])
+        return result.exit_code, Steps(provider["steps"])
 
     return examine
 
 
 class Seen:
-    """One step as JSON has it."""
+    """One step of the JSON output."""
 
     def __init__(self, step):
         self.status = step["status"]
@@ -133,14 +133,14 @@ class Seen:
         self.advice = "; ".join(each["advice"] or "" for each in step["findings"])
 
 
-class Examination(dict):
-    """All steps, by name."""
+class Steps(dict):
+    """All steps of the JSON output, by name."""
 
     def __init__(self, steps):
         super().__init__({step["step"]: Seen(step) for step in steps})
 
     def skipped_after(self, failed):
-        """Say whether each step behind *failed* was skipped for it."""
+        """Return whether each step after *failed* was skipped for it."""
         later = [self[each.name.lower()] for each in Step if each > failed]
         words = f"not tried, as {failed.label} failed"
         return all(each.status == "skipped" and each.text == words for each in later)

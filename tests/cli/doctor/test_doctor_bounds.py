@@ -1,4 +1,4 @@
-"""Whatever servers, proxies and the resolver do, the doctor ends in time and in words."""
+"""Whatever servers, proxies and the resolver do, the doctor ends in time with a finding."""
 
 import socket
 import threading
@@ -8,19 +8,19 @@ from contextlib import suppress
 import pytest
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenAcquisitionError
+from tokenkeeper.doctor.examination import Examination
 from tokenkeeper.doctor.findings import Step
-from tokenkeeper.doctor.network import look_at_dns
-from tokenkeeper.doctor.subject import Subject, subject_of
-from tokenkeeper.doctor.visit import Visit
+from tokenkeeper.doctor.network import check_dns
+from tokenkeeper.doctor.provider_facts import ProviderFacts, read_facts
 from tokenkeeper.testing import MockProvider
 
 ENOUGH_SECONDS = 15
-"""For an examination of which one step takes its second, on a machine that is busy."""
+"""For an examination in which one step takes its second, on a busy machine."""
 
 
 @pytest.fixture
 def in_time(examine):
-    """Return what examines with a second for each step, and sees to it that it keeps to that."""
+    """Return a function that examines with a second for each step, and checks the total time."""
 
     def in_time():
         began = time.monotonic()
@@ -51,7 +51,7 @@ def in_time(examine):
     ],
 )
 def test_odd_dates(describe, in_time, server, headers, skew):
-    """A date or an age that can't be is left out, and the clock step goes on."""
+    """An impossible date or age is ignored, and the clock step succeeds."""
     server.headers = headers
     if "Date" in headers:
         server.skew = None
@@ -92,7 +92,7 @@ def test_odd_dates(describe, in_time, server, headers, skew):
 )
 @pytest.mark.parametrize("status", [200, 401, 503])
 def test_odd_headers(describe, in_time, server, headers, status):
-    """No header of a server's is more than a finding."""
+    """No header of a server can cause more than a finding."""
     server.headers = headers
     server.publish()
     server.granted = (status, server.granted)
@@ -103,7 +103,7 @@ def test_odd_headers(describe, in_time, server, headers, status):
 
 
 class Dripping:
-    """A server that sends *head*, and then *piece* again and again, every *pause* seconds."""
+    """A server that sends *head*, then *piece* every *pause* seconds, without end."""
 
     def __init__(self, head, piece, pause):
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -147,20 +147,20 @@ OK_LINE = b"HTTP/1.1 200 Connection established\r\n"
 @pytest.mark.parametrize(
     ("head", "piece", "pause", "words"),
     [
-        (OK_LINE, b"X-Header: x\r\n", 0, "broke off the connection"),
-        (OK_LINE, b"x" * 4096, 0, "broke off the connection"),
-        (b"", b"H" * 512, 0, "broke off the connection"),
+        (OK_LINE, b"X-Header: x\r\n", 0, "the proxy closed the connection"),
+        (OK_LINE, b"x" * 4096, 0, "the proxy closed the connection"),
+        (b"", b"H" * 512, 0, "the proxy closed the connection"),
         (OK_LINE, b"X: x\r\n", 0.1, "no handshake within 1 s"),
         (b"", b"H", 0.1, "no handshake within 1 s"),
         (b"HTTP/1.1 503 Busy\r\n", b"X: x\r\n", 0, "HTTP 503"),
-        (b"HTTP/1.1 " + b"9" * 5000 + b" OK\r\n\r\n", b"", 60, "broke off the connection"),
+        (b"HTTP/1.1 " + b"9" * 5000 + b" OK\r\n\r\n", b"", 60, "the proxy closed the connection"),
         (b"HTTP/1.1 403 \x1b[31m\r\n\r\n", b"", 60, "HTTP 403"),
-        (b"\x00\x01\x02\r\n\r\n", b"", 60, "broke off the connection"),
+        (b"\x00\x01\x02\r\n\r\n", b"", 60, "the proxy closed the connection"),
         (OK_LINE + b"\r\n", b"", 60, "no handshake within 1 s"),
     ],
 )
 def test_proxies_without_end(describe, in_time, environment, head, piece, pause, words):
-    """A proxy that sends headers without end, or a byte now and then, is a finding in time."""
+    """A proxy that sends endless headers, or a byte now and then, is a finding in time."""
     with Dripping(head, piece, pause) as proxy:
         environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         describe("https://id.inside.invalid/token")
@@ -171,7 +171,7 @@ def test_proxies_without_end(describe, in_time, environment, head, piece, pause,
 
 @pytest.mark.parametrize(("head", "piece"), [(b"\x16\x03\x03\x00\x7a", b"\x02"), (b"", b"")])
 def test_a_handshake_without_end(describe, in_time, head, piece):
-    """So is a server that goes on with its handshake a byte at a time."""
+    """A server that sends its handshake a byte at a time is a finding in time."""
     with Dripping(head, piece, 0.1) as server:
         describe(f"https://127.0.0.1:{server.port}/token")
         code, seen = in_time()
@@ -187,17 +187,17 @@ def test_a_handshake_without_end(describe, in_time, head, piece):
     ],
 )
 def test_answers_without_end(describe, in_time, head, piece):
-    """So is one that goes on with its answers."""
+    """A server whose response never ends is a finding in time."""
     with Dripping(head, piece, 0.1) as server:
         describe(f"http://127.0.0.1:{server.port}/token")
         code, seen = in_time()
     assert code == Step.CREDENTIALS
-    assert "no answer within 1 s" in seen["metadata"].text
+    assert "no response within 1 s" in seen["metadata"].text
 
 
 @pytest.mark.parametrize("hangs_at", [1, 2])
 def test_a_resolver_that_hangs(describe, in_time, environment, server, hangs_at):
-    """The resolver of names has no longer than the step, also where the transport asks it."""
+    """The resolver has no more time than the step, also when the transport asks it."""
     asked = []
     released = threading.Event()
     resolve = socket.getaddrinfo
@@ -222,7 +222,7 @@ def test_a_resolver_that_hangs(describe, in_time, environment, server, hangs_at)
 
 NAMES = {
     "fa\u00df.example": "xn--fa-hia.example",  # IDNA 2003 made it fass.example
-    "\u03bd\u03af\u03ba\u03bf\u03c2.example": "xn--kxawhkp.example",  # and that with another end
+    "\u03bd\u03af\u03ba\u03bf\u03c2.example": "xn--kxawhkp.example",  # and the last letter another
     "B\u00dcCHER.example": "xn--bcher-kva.example",
     "b\u00fccher\u3002example": None,
     "\u200dx.example": None,
@@ -234,8 +234,8 @@ NAMES = {
 
 
 @pytest.mark.parametrize(("written", "asked"), NAMES.items())
-def test_names_in_other_letters(monkeypatch, written, asked):
-    """The doctor looks up a host as the request does, by IDNA 2008."""
+def test_internationalized_names(monkeypatch, written, asked):
+    """The doctor looks up the same name as the token request, by IDNA 2008."""
     seen = []
 
     def resolve(host, *_):
@@ -246,7 +246,7 @@ def test_names_in_other_letters(monkeypatch, written, asked):
     provider = GenericOAuth2Provider(
         OAuth2Config("api", "id", "secret", f"https://{written}/token"), verify=False
     )
-    assert look_at_dns(Visit(subject_of(provider), 5.0)).failed
+    assert check_dns(Examination(read_facts(provider), 5.0)).failed
     looked_up, seen = seen, []
     with pytest.raises(TokenAcquisitionError):
         provider.acquire_token()
@@ -255,8 +255,8 @@ def test_names_in_other_letters(monkeypatch, written, asked):
 
 
 @pytest.mark.parametrize("url", ["https://" + "a" * 64 + ".example/", "https://*.example/"])
-def test_names_that_can_not_be(url):
-    """A name that no resolver takes is a finding, or left to it."""
-    subject = Subject(MockProvider("api"), "generic", url)
-    report = look_at_dns(Visit(subject, 5.0))
+def test_invalid_names(url):
+    """A name that no resolver accepts is a finding."""
+    facts = ProviderFacts(MockProvider("api"), "generic", url)
+    report = check_dns(Examination(facts, 5.0))
     assert report.failed

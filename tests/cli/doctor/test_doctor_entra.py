@@ -1,4 +1,4 @@
-"""``tokenkeeper doctor`` on Azure's provider, at a stand-in for Entra ID."""
+"""``tokenkeeper doctor`` on the Azure provider, with a stand-in for Entra ID."""
 
 import json
 
@@ -10,11 +10,11 @@ from tokenkeeper.doctor.findings import Step
 
 
 class TestEntra:
-    """Azure's provider at a stand-in for Entra ID."""
+    """The Azure provider with a stand-in for Entra ID."""
 
     @pytest.fixture
     def entra(self, environment, tmp_path):
-        """Return a running stand-in, and describe its client."""
+        """Return a running stand-in, with its client described in the environment."""
         with Entra(tmp_path) as entra:
             environment.setenv("AZURE_CLIENT_ID", CLIENT_ID)
             environment.setenv("AZURE_CLIENT_SECRET", ENTRA_SECRET)
@@ -24,7 +24,7 @@ class TestEntra:
             yield entra
 
     def test_a_good_one(self, entra, examine):
-        """Entra's metadata are found at the authority, and the token is had by way of msal."""
+        """Entra's metadata is found at the authority, and msal gets the token."""
         code, seen = examine()
         assert code == 0, seen
         assert f"{entra.authority}/{TENANT}/v2.0/.well-known" in seen["metadata"].text
@@ -34,7 +34,7 @@ class TestEntra:
         assert len(entra.requests) == 1
 
     def test_an_unknown_tenant(self, entra, examine, environment):
-        """A tenant that is not there fails the metadata, with what Entra's number means."""
+        """An unknown tenant fails the metadata step, with the meaning of Entra's error number."""
         environment.setenv("AZURE_TENANT_ID", "nobody.example")
         code, seen = examine()
         assert code == Step.METADATA
@@ -44,16 +44,16 @@ class TestEntra:
         assert not entra.requests
 
     def test_a_wrong_secret(self, entra, run, environment):
-        """A wrong secret is told by Entra's number, and asked for once."""
+        """A wrong secret is recognized by Entra's error number, after one request."""
         environment.setenv("AZURE_CLIENT_SECRET", "its-id-instead")
         result = run("doctor", "--json")
         assert result.exit_code == Step.CREDENTIALS
         assert "its-id-instead" not in result.output
         (provider,) = json.loads(result.stdout)["providers"]
-        told = next(s for s in provider["steps"] if s["step"] == "credentials")
-        assert "Set the secret's value, not its id" in told["findings"][0]["text"]
+        step = next(s for s in provider["steps"] if s["step"] == "credentials")
+        assert "Set the secret's value, not its id" in step["findings"][0]["text"]
         assert len(entra.requests) == 1
 
-    def test_the_scope_needs_no_word_of_the_server(self, entra, run):
-        """An answer of Entra's names no scope, which means the one that was asked for."""
+    def test_a_scope_that_entra_does_not_name(self, entra, run):
+        """Entra's response names no scope, which means that the requested one was granted."""
         assert "all granted" in run("doctor", "azure").stdout

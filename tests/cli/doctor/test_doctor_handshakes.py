@@ -1,4 +1,4 @@
-"""``tokenkeeper doctor`` on TLS handshakes, but for the certificates."""
+"""``tokenkeeper doctor`` on TLS handshakes that fail for other reasons than the certificate."""
 
 import socket
 import ssl
@@ -10,18 +10,18 @@ from tokenkeeper.doctor.findings import Step
 
 
 class TestHandshakes:
-    """Where there is no certificate to look at."""
+    """Handshakes that do not get to a certificate."""
 
     def test_a_port_without_tls(self, describe, examine, server):
-        """A port that speaks plain HTTP is told from one whose certificate is bad."""
+        """A port that speaks plain HTTP is not mistaken for one with a bad certificate."""
         describe(server.token_url.replace("http:", "https:"))
         code, seen = examine()
         assert code == Step.TLS
         assert seen["tls"].text == f"port {server.server_port} of 127.0.0.1 does not speak TLS"
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-    def test_a_protocol_of_yore(self, secure, examine):
-        """A server that knows old versions of TLS alone is told so."""
+    def test_old_protocol_versions(self, secure, examine):
+        """A server that supports only old versions of TLS is reported."""
         server = secure()
         server._context.set_ciphers("ALL:@SECLEVEL=0")
         server._context.minimum_version = ssl.TLSVersion.TLSv1
@@ -30,8 +30,8 @@ class TestHandshakes:
         assert code == Step.TLS
         assert "no version of TLS in common" in seen["tls"].text
 
-    def test_a_server_that_says_nothing(self, describe, examine):
-        """A handshake that nobody answers is given up after the timeout."""
+    def test_a_silent_server(self, describe, examine):
+        """A handshake without an answer ends after the timeout."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             describe(f"https://127.0.0.1:{listener.getsockname()[1]}/token")
             code, seen = examine("--timeout", "0.2")
@@ -39,7 +39,7 @@ class TestHandshakes:
         assert "no handshake within 0.2 s" in seen["tls"].text
 
     def test_an_address_that_refuses(self, secure, examine, environment):
-        """The handshake goes to the address that accepted, and not to the first one."""
+        """The handshake uses the address that accepted a connection, not the first address."""
         port = secure("localhost", name="localhost").server_port
         found = [
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
@@ -56,8 +56,8 @@ class TestHandshakes:
         assert seen["tcp"].status == "warning"
         assert seen["tls"].facts["hosts"] == ["localhost"]
 
-    def test_ciphers_that_nobody_shares(self, secure, examine):
-        """A server that wants ciphers we do not have is told so."""
+    def test_no_cipher_in_common(self, secure, examine):
+        """A server that supports none of our ciphers is reported."""
         server = secure()
         server._context.maximum_version = ssl.TLSVersion.TLSv1_2
         server._context.set_ciphers("AES128-SHA")
@@ -65,8 +65,8 @@ class TestHandshakes:
         assert code == Step.TLS
         assert "no parameters of TLS in common" in seen["tls"].text
 
-    def test_a_server_that_hangs_up(self, describe, examine):
-        """A connection that ends in the handshake points at what stands between."""
+    def test_a_server_that_closes_the_connection(self, describe, examine):
+        """A connection that is closed during the handshake points at a firewall or proxy."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             describe(f"https://127.0.0.1:{listener.getsockname()[1]}/token")
 
@@ -81,4 +81,4 @@ class TestHandshakes:
             code, seen = examine()
             thread.join(20)
         assert code == Step.TLS
-        assert seen["tls"].text == "the connection was closed in the handshake"
+        assert seen["tls"].text == "the connection was closed during the handshake"

@@ -1,18 +1,18 @@
-"""``tokenkeeper doctor`` on what a server says of itself."""
+"""``tokenkeeper doctor`` on the server's metadata."""
 
 import pytest
 from servers.ailing import SECRET
 
 
 class TestMetadata:
-    """What the server says of itself."""
+    """The server's metadata."""
 
     def test_none(self, describe, examine, server):
-        """A server without metadata is asked where they may be, and that is no fault."""
+        """Metadata is looked for in each likely place, and need not exist."""
         describe()
         code, seen = examine()
         assert code == 0
-        assert "publishes none" in seen["metadata"].text
+        assert "none found" in seen["metadata"].text
         assert server.seen[:-1] == [
             ("GET", "/.well-known/oauth-authorization-server/oauth"),
             ("GET", "/oauth/.well-known/openid-configuration"),
@@ -21,7 +21,7 @@ class TestMetadata:
         ]
 
     def test_an_issuer_with_a_path(self, describe, examine, server):
-        """The issuer is found in the token endpoint's path."""
+        """An issuer is found in the path of the token endpoint."""
         url = server.origin + "/tenants/main/token"
         server.publish(
             "/tenants/main/.well-known/openid-configuration",
@@ -38,24 +38,28 @@ class TestMetadata:
         [
             (
                 {"token_endpoint": "https://x.example/t"},
-                "https://x.example/t, and http",
+                "https://x.example/t, the configured one http",
                 "token_url",
             ),
             (
                 {"token_endpoint_auth_methods_supported": ["private_key_jwt"]},
-                "client_secret_basic is not among token_endpoint_auth_methods_supported: private",
+                "is not supported: token_endpoint_auth_methods_supported lists private_key_jwt",
                 "token_endpoint_auth_method",
             ),
             (
                 {"grant_types_supported": ["authorization_code"]},
-                "client_credentials is not among grant_types_supported: authorization_code",
-                "permitted",
+                "is not supported: grant_types_supported lists authorization_code",
+                "permit the grant type",
             ),
-            ({"issuer": "https://other.example"}, "calls itself https://other.example", "§3.3"),
+            (
+                {"issuer": "https://other.example"},
+                "issuer in the metadata is https://other.example",
+                "§3.3",
+            ),
         ],
     )
-    def test_what_does_not_fit(self, describe, examine, server, changes, text, advice):
-        """Metadata that does not fit the configuration draw a warning; the grant decides."""
+    def test_metadata_that_does_not_match(self, describe, examine, server, changes, text, advice):
+        """Metadata that does not match the configuration is a warning, not a failure."""
         server.publish(**changes)
         describe()
         code, seen = examine()
@@ -65,22 +69,22 @@ class TestMetadata:
         assert advice in seen["metadata"].advice
 
     @pytest.mark.parametrize("body", [b"<html>", b"[]", b"[" * 9999, {"token_endpoint": 7}])
-    def test_what_is_no_metadata(self, describe, examine, server, body):
-        """A page that is no metadata counts as none."""
+    def test_a_page_without_metadata(self, describe, examine, server, body):
+        """A page that is not metadata does not count."""
         server.documents["/.well-known/oauth-authorization-server"] = body
         describe()
         code, seen = examine()
         assert code == 0
-        assert "publishes none" in seen["metadata"].text
+        assert "none found" in seen["metadata"].text
 
     def test_metadata_of_another_server(self, describe, examine, server):
-        """Metadata of somebody else at the same host are not held against the configuration."""
+        """Metadata of another server on the same host is not compared with the configuration."""
         server.publish(issuer="https://other.example", token_endpoint="https://other.example/t")
         describe()
         _, seen = examine()
-        assert "publishes none" in seen["metadata"].text
+        assert "none found" in seen["metadata"].text
 
-    def test_a_query_is_kept_to_ourselves(self, describe, run, server):
-        """The query of a token endpoint may hold a key, and is not shown."""
+    def test_a_query_is_not_shown(self, describe, run, server):
+        """The query of a token endpoint may contain a key, and is not shown."""
         describe(server.token_url + "?code=" + SECRET)
         assert server.token_url in run("doctor").stdout  # run() looks for the secret

@@ -1,4 +1,4 @@
-"""``tokenkeeper doctor`` on the way to a server, DNS and TCP, and on the server's time."""
+"""``tokenkeeper doctor`` on DNS, TCP and the server's clock."""
 
 import socket
 import threading
@@ -9,7 +9,7 @@ from tokenkeeper.doctor.findings import Step
 
 
 class TestNetwork:
-    """The way to the server."""
+    """DNS and TCP."""
 
     def test_a_name_that_does_not_resolve(self, describe, examine):
         """A host without an address fails DNS."""
@@ -20,15 +20,15 @@ class TestNetwork:
         assert "spelling" in seen["dns"].advice
         assert seen.skipped_after(Step.DNS)
 
-    def test_a_name_that_can_not_be(self, describe, examine):
-        """A host that is no name at all fails DNS too."""
+    def test_an_invalid_name(self, describe, examine):
+        """A host that is not a valid name fails DNS."""
         describe(f"https://{'a' * 70}.example/token")
         code, seen = examine()
         assert code == Step.DNS
-        assert "can't be looked up" in seen["dns"].text
+        assert "not a valid host name" in seen["dns"].text
 
-    def test_a_resolver_that_says_nothing(self, describe, examine, environment):
-        """A resolver that hangs costs the timeout and no more."""
+    def test_a_silent_resolver(self, describe, examine, environment):
+        """A resolver that hangs ends after the timeout."""
         describe("https://id.invalid/token")
         gate = threading.Event()
         environment.setattr(socket, "getaddrinfo", lambda *_: gate.wait(20))
@@ -37,7 +37,7 @@ class TestNetwork:
         assert code == Step.DNS
         assert "did not answer within 0.05 s" in seen["dns"].text
 
-    def test_a_port_where_nobody_listens(self, describe, examine):
+    def test_a_closed_port(self, describe, examine):
         """A refused connection fails TCP and names the port."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
@@ -47,8 +47,8 @@ class TestNetwork:
         assert seen["tcp"].text == f"127.0.0.1:{port}: the connection was refused"
         assert seen.skipped_after(Step.TCP)
 
-    def test_a_resolver_that_fails_for_now(self, describe, examine, environment):
-        """A resolver that can't answer now is told from a name that is not there."""
+    def test_a_temporary_failure_of_the_resolver(self, describe, examine, environment):
+        """A temporary failure of the resolver is not mistaken for an unknown name."""
         describe("https://id.invalid/token")
 
         def fail(*_):
@@ -59,8 +59,8 @@ class TestNetwork:
         assert code == Step.DNS
         assert "the resolver failed" in seen["dns"].text
 
-    def test_an_address_that_says_nothing(self, describe, examine, environment):
-        """An address that lets the time go by fails TCP."""
+    def test_a_silent_address(self, describe, examine, environment):
+        """An address that does not answer in time fails TCP."""
         describe("https://127.0.0.1/token")
 
         def late(*_, timeout):
@@ -72,7 +72,7 @@ class TestNetwork:
         assert seen["tcp"].text == "127.0.0.1:443: no answer within 3.0 s"
 
     def test_every_address_is_tried(self, describe, examine, environment, server):
-        """An address that refuses is told beside the one that accepts, and is a warning."""
+        """An address that refuses, beside one that accepts, is a warning."""
         describe(server.token_url.replace("127.0.0.1", "localhost"))
         found = [
             (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", server.server_port, 0, 0)),
@@ -90,17 +90,17 @@ class TestNetwork:
         assert seen["tcp"].status == "warning"
         assert f"[::1]:{ours}: " in seen["tcp"].text
         assert f"127.0.0.1:{ours} accepts connections" in seen["tcp"].text
-        assert seen["tls"].text == "none: plain http, which is allowed on loopback"
+        assert seen["tls"].text == "not used: plain http, which is allowed on loopback"
 
 
 class TestClock:
-    """The server's time and ours."""
+    """The server's clock and ours."""
 
     @pytest.mark.parametrize(
         ("skew", "words"), [(90, "s behind the server's"), (-90, "s ahead of the server's")]
     )
     def test_clocks_that_differ(self, describe, examine, server, skew, words):
-        """A clock that is off by more than half a minute draws a warning with the direction."""
+        """A difference of more than half a minute is a warning that says which clock is ahead."""
         server.skew = skew
         describe()
         code, seen = examine()
@@ -110,16 +110,16 @@ class TestClock:
         assert seen["clock"].facts["skew_seconds"] == pytest.approx(skew, abs=5)
 
     def test_an_answer_from_a_cache(self, describe, examine, server):
-        """The age of a cached answer is no skew."""
+        """The age of a cached response is not mistaken for a difference of the clocks."""
         server.skew = -3600
         server.headers = {"Age": "3600"}
         describe()
         assert examine()[1]["clock"].status == "ok"
 
     def test_no_date(self, describe, examine, server):
-        """A server that says no time is no fault."""
+        """A response without a Date skips the clock step."""
         server.skew = None
         describe()
         code, seen = examine()
         assert code == 0
-        assert seen["clock"].text == "the server sends no Date"
+        assert seen["clock"].text == "the server sends no Date header"

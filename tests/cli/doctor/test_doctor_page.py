@@ -1,4 +1,4 @@
-"""The page on the doctor, and the help, beside the code that they speak of."""
+"""The how-to page on the doctor, compared with the code."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "doctor.md"
 
 
 def test_the_page_has_every_exit_code():
-    """The table names each step with its code, in order."""
+    """The table of the page lists each step with its exit code, in order."""
     page = PAGE.read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| (\w[\w ]*\w) \|", page, re.MULTILINE)
     assert rows[0][0] == "0"
@@ -17,7 +17,7 @@ def test_the_page_has_every_exit_code():
 
 
 def test_the_example_shows_every_step(run, server, describe):
-    """The example's lines begin as those of the command do."""
+    """The example on the page has the same steps as the output of the command."""
     server.publish()
     describe()
     line = re.compile(r"^  [a-z]+ +(\w+(?: request)?) {2,}", re.MULTILINE)

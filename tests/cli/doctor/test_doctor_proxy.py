@@ -1,4 +1,4 @@
-"""``tokenkeeper doctor`` on the way through an HTTP proxy."""
+"""``tokenkeeper doctor`` through an HTTP proxy."""
 
 from contextlib import ExitStack
 
@@ -10,11 +10,11 @@ from tokenkeeper.doctor.route import find_route
 
 
 class TestProxy:
-    """By way of an HTTP proxy."""
+    """Requests through an HTTP proxy."""
 
     @pytest.fixture
     def behind(self, context_of, describe, environment):
-        """Put a server behind a proxy, under a name that only the proxy can resolve."""
+        """Return a function that puts a server behind a proxy, which alone can resolve its name."""
         with ExitStack() as stack:
 
             def behind(credentials=None, forbids=False, shown=""):
@@ -29,7 +29,7 @@ class TestProxy:
             yield behind
 
     def test_a_good_one(self, behind, examine):
-        """DNS and TCP are tried to the proxy, TLS and all the rest through it."""
+        """DNS and TCP are tried with the proxy itself, TLS and all later steps through it."""
         proxy = behind()
         code, seen = examine()
         assert code == 0, seen
@@ -41,7 +41,7 @@ class TestProxy:
         assert {each.partition(":")[0] for each in proxy.asked} == {"id.inside.invalid"}
 
     def test_credentials(self, behind, examine):
-        """A proxy gets its credentials, which are shown to nobody."""
+        """A proxy gets its credentials, which are not shown."""
         behind(f"me:{SECRET}", shown=f"me:{SECRET}@")
         code, seen = examine()
         assert code == 0
@@ -49,30 +49,30 @@ class TestProxy:
         assert SECRET not in repr(find_route("https://id.inside.invalid", None))
 
     def test_credentials_that_are_missing(self, behind, examine):
-        """A proxy that wants credentials is told as such."""
+        """A proxy that requires credentials is reported."""
         behind(f"me:{SECRET}")
         code, seen = examine()
         assert code == Step.TLS
-        assert seen["tls"].text == "the proxy wants credentials"
+        assert seen["tls"].text == "the proxy requires credentials"
 
     def test_one_that_forbids_the_host(self, behind, examine):
-        """A proxy that does not let us through is told with its status."""
+        """A proxy that rejects the host is reported with its status."""
         behind(forbids=True)
         code, seen = examine()
         assert code == Step.TLS
-        assert "does not let us through to the server (HTTP 403)" in seen["tls"].text
+        assert "rejected the connection to the server (HTTP 403)" in seen["tls"].text
 
     def test_a_refused_certificate_behind_it(self, behind, examine, environment):
-        """The certificate of a server behind a proxy is read all the same."""
+        """The certificate of a server behind a proxy is read if it is rejected."""
         behind()
         environment.delenv("REQUESTS_CA_BUNDLE")
         code, seen = examine()
         assert code == Step.TLS
-        assert "issued by a CA that we do not know" in seen["tls"].text
+        assert "issued by an unknown CA" in seen["tls"].text
         assert "for id.inside.invalid" in seen["tls"].text
 
-    def test_one_that_hosts_are_kept_from(self, secure, examine, environment):
-        """A host that NO_PROXY names is reached directly, and that is told."""
+    def test_a_host_without_proxy(self, secure, examine, environment):
+        """A host in NO_PROXY is reached directly, and the finding says so."""
         secure()
         environment.setenv("HTTPS_PROXY", "http://proxy.invalid:3128")
         environment.setenv("NO_PROXY", "127.0.0.1")
@@ -80,35 +80,35 @@ class TestProxy:
         assert code == 0
         assert seen["proxy"].text == "none: NO_PROXY names 127.0.0.1"
 
-    def test_one_that_is_not_there(self, describe, examine, environment):
-        """A proxy that does not resolve fails DNS under its own name."""
+    def test_an_unknown_proxy(self, describe, examine, environment):
+        """A proxy whose name does not resolve fails DNS."""
         describe("https://id.example.com/token")
         environment.setenv("https_proxy", "proxy.invalid:3128")
         code, seen = examine()
         assert code == Step.DNS
         assert seen["proxy"].text == "http://proxy.invalid:3128, from https_proxy"
-        assert seen["dns"].text.startswith("proxy.invalid: the proxy's name")
+        assert seen["dns"].text.startswith("proxy.invalid: the name of the proxy")
 
     @pytest.mark.parametrize("proxy", ["http://proxy:port", f"http://{SECRET}@:1", "http://[::1"])
-    def test_one_that_can_not_be_read(self, describe, examine, environment, proxy):
-        """A proxy whose URL can't be read fails, and its variable is named instead of it."""
+    def test_an_invalid_url(self, describe, examine, environment, proxy):
+        """A proxy with an invalid URL fails; its variable is named, and the URL is not shown."""
         describe("https://id.example.com/token")
         environment.setenv("HTTPS_PROXY", proxy)
         code, seen = examine()
         assert code == Step.PROXY
-        assert "HTTPS_PROXY can't be read" in seen["proxy"].text
+        assert "HTTPS_PROXY is not a valid URL of a proxy" in seen["proxy"].text
 
     def test_one_by_tls(self, describe, examine, environment, server):
-        """Through a proxy that is spoken to by TLS, the handshake is left to the requests."""
+        """Through a proxy that uses TLS itself, the handshake is left to later requests."""
         describe("https://id.example.com/token")
         environment.setenv("HTTPS_PROXY", f"https://127.0.0.1:{server.server_port}")
         code, seen = examine()
-        assert "left to the request for the metadata" in seen["tls"].text
+        assert "the request for the metadata does" in seen["tls"].text
         assert "proxy" in seen["metadata"].text
         assert code == Step.CREDENTIALS
 
     def test_one_that_needs_a_library(self, describe, examine, environment):
-        """A SOCKS proxy without the library that requests needs for it fails at once."""
+        """A SOCKS proxy fails if the library that requests needs for it is missing."""
         describe("https://id.example.com/token")
         environment.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:1080")
         environment.setattr("tokenkeeper.doctor.network.find_spec", lambda name: None)

@@ -1,4 +1,4 @@
-"""``tokenkeeper doctor`` on certificates of all kinds, and on the CAs that count."""
+"""``tokenkeeper doctor`` on the server's certificate, and on the CAs that verify it."""
 
 import os
 import ssl
@@ -16,10 +16,10 @@ def in_days(days):
 
 
 class TestCertificates:
-    """What a server shows of itself."""
+    """The server's certificate."""
 
     def test_a_good_one(self, secure, examine, authority):
-        """A good certificate is told with dates, names, issuer, protocol and the CAs that count."""
+        """A good certificate is shown with dates, names, issuer, protocol and the CAs in use."""
         secure(not_after=in_days(100.1))
         code, seen = examine()
         assert code == 0
@@ -36,76 +36,76 @@ class TestCertificates:
         ("days", "status", "left"),
         [(0.4, "warning", "9 hours"), (13.9, "warning", "13 days"), (14.1, "ok", "14 days")],
     )
-    def test_one_that_ends_soon(self, secure, examine, days, status, left):
-        """A certificate that ends within 14 days draws a warning; the last days count in hours."""
+    def test_one_that_expires_soon(self, secure, examine, days, status, left):
+        """A certificate that expires within 14 days is a warning; few days are shown in hours."""
         secure(not_after=in_days(days))
         code, seen = examine()
         assert code == 0
         assert seen["tls"].status == status
         assert f" UTC, {left} left" in seen["tls"].text
 
-    def test_one_that_ended(self, secure, examine):
-        """An expired certificate fails TLS, and the day is told."""
+    def test_an_expired_one(self, secure, examine):
+        """An expired certificate fails TLS, with the day of its expiry."""
         secure(not_after=datetime(2024, 5, 6, 7, 8, tzinfo=UTC))
         code, seen = examine()
         assert code == Step.TLS
-        assert "ended on 2024-05-06 07:08 UTC" in seen["tls"].text
+        assert "expired on 2024-05-06 07:08 UTC" in seen["tls"].text
         assert seen["tls"].facts["not_after"] == "2024-05-06T07:08:00+00:00"
         assert seen.skipped_after(Step.TLS)
 
-    def test_one_above_it_that_ended(self, secure, examine, authority, monkeypatch):
-        """An intermediate that expired is told from the server's own, which is in its time."""
+    def test_an_expired_intermediate(self, secure, examine, authority, monkeypatch):
+        """An expired intermediate is not mistaken for the server's own certificate."""
         with monkeypatch.context() as past:
             past.setattr(trustme, "DEFAULT_EXPIRY", datetime(2024, 5, 6, tzinfo=UTC))
             middle = authority.create_child_ca()
         secure(issued_by=middle, not_after=in_days(100))
         code, seen = examine()
         assert code == Step.TLS
-        assert "own certificate is in its time" in seen["tls"].text
-        assert "it was issued by has ended" in seen["tls"].text
-        assert "renew what it sends along" in seen["tls"].advice
+        assert "own certificate is valid now" in seen["tls"].text
+        assert "a certificate of its issuers has expired" in seen["tls"].text
+        assert "renew the certificates that it sends" in seen["tls"].advice
 
-    def test_one_that_begins_later(self, secure, examine):
-        """A certificate that is not valid yet fails TLS, and the day is told."""
+    def test_one_that_is_not_valid_yet(self, secure, examine):
+        """A certificate that is not valid yet fails TLS, with the day it becomes valid."""
         secure(
             not_before=datetime(2150, 1, 2, tzinfo=UTC), not_after=datetime(2151, 1, 1, tzinfo=UTC)
         )
         code, seen = examine()
         assert code == Step.TLS
-        assert "begins on 2150-01-02" in seen["tls"].text
+        assert "becomes valid on 2150-01-02" in seen["tls"].text
 
     @pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
     def test_one_of_another_host(self, secure, examine, name):
-        """A certificate of another host fails TLS, and both hosts are told."""
+        """A certificate of another host fails TLS, and both hosts are named."""
         secure("other.example", name=name)
         code, seen = examine()
         assert code == Step.TLS
-        assert f"the certificate is not for {name}" in seen["tls"].text
+        assert f"the certificate is not valid for {name}" in seen["tls"].text
         assert "for other.example" in seen["tls"].text
         assert "check the host" in seen["tls"].advice
 
     def test_one_of_an_unknown_ca(self, secure, examine):
-        """A certificate of a CA that nobody knows fails TLS, and names issuer and bundle."""
+        """A certificate of an unknown CA fails TLS, with the issuer and the CA file in use."""
         secure(issued_by=trustme.CA(organization_name="Strangers"))
         code, seen = examine()
         assert code == Step.TLS
-        assert "issued by a CA that we do not know" in seen["tls"].text
+        assert "issued by an unknown CA" in seen["tls"].text
         assert "Strangers" in seen["tls"].text
         assert os.environ["REQUESTS_CA_BUNDLE"] in seen["tls"].advice
 
     @pytest.mark.parametrize("der", [None, b"", b"junk"])
-    def test_one_that_is_none(self, der):
-        """Bytes that are no certificate are no reason to fail."""
+    def test_bytes_without_a_certificate(self, der):
+        """Bytes that are not a certificate raise no error."""
         assert read_certificate(der) is None
 
-    def test_one_whose_fields_say_more_than_names(self):
-        """What a certificate says of itself is shown as one tame line."""
+    def test_control_characters_in_names(self):
+        """Control characters in a certificate's names are replaced."""
         wild = trustme.CA(organization_name="Evil\x1b[31m\nCorp")
         certificate = read_certificate(ssl.PEM_cert_to_DER_cert(wild.cert_pem.bytes().decode()))
         assert "Evil?[31m?Corp" in certificate.subject
 
     def test_one_without_its_intermediate(self, secure, examine, authority):
-        """A server that leaves out an intermediate is told as such a possibility."""
+        """A missing intermediate is named as a possible cause."""
         middle = authority.create_child_ca()
         leaf = middle.issue_cert("127.0.0.1")
         server = secure()
@@ -118,7 +118,7 @@ class TestCertificates:
         assert "left out an intermediate" in seen["tls"].advice
 
     def test_a_self_signed_one(self, secure, examine, tmp_path):
-        """A certificate that nobody signed is told as self-signed."""
+        """A self-signed certificate is reported as such."""
         server = secure()
         alone = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -128,10 +128,10 @@ class TestCertificates:
         server._context = context
         code, seen = examine()
         assert code == Step.TLS
-        assert "is self-signed, and not among our CAs" in seen["tls"].text
+        assert "is self-signed and not trusted" in seen["tls"].text
 
     def test_the_cas_of_a_provider(self, secure, run, configure, environment, tmp_path):
-        """A provider's own CAs count before the environment's, and are told."""
+        """The CAs of a provider take precedence over those of the environment, and are named."""
         file = configure(secure().token_url, "verify: ca.pem")
         environment.setenv("REQUESTS_CA_BUNDLE", os.devnull)
         result = run("--config", file, "doctor")
@@ -139,19 +139,19 @@ class TestCertificates:
         assert f"verified by {tmp_path / 'ca.pem'} (verify)" in result.stdout
 
     @pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
-    def test_no_verification_draws_a_warning(self, secure, run, configure):
-        """A provider that verifies nothing works, and is warned."""
+    def test_no_verification_is_a_warning(self, secure, run, configure):
+        """A provider that verifies no certificate works, with a warning."""
         server = secure("other.example", not_after=in_days(-3))
         result = run("--config", configure(server.token_url, "verify: false"), "doctor")
         assert result.exit_code == 0
         assert "the certificate is not verified" in result.stdout
-        assert "ended 3 days ago" in result.stdout
+        assert "expired 3 days ago" in result.stdout
 
     @pytest.mark.parametrize(
-        ("content", "words"), [(None, "is not there"), (b"no PEM", "holds no CA certificate")]
+        ("content", "words"), [(None, "does not exist"), (b"no PEM", "contains no CA certificate")]
     )
-    def test_a_bundle_that_is_none(self, secure, examine, environment, tmp_path, content, words):
-        """A bundle without a CA fails TLS, and the variable that names it is told."""
+    def test_an_invalid_bundle(self, secure, examine, environment, tmp_path, content, words):
+        """A bundle without a CA fails TLS, and the variable that names it is shown."""
         secure()
         bundle = tmp_path / "bundle.pem"
         if content is not None:

@@ -1,4 +1,4 @@
-"""``tokenkeeper doctor`` on what providers are made from: the environment and files."""
+"""``tokenkeeper doctor`` on the configuration, in the environment and in files."""
 
 import json
 
@@ -9,10 +9,10 @@ from tokenkeeper.doctor.findings import Step
 
 
 class TestVariables:
-    """What the provider is made from."""
+    """The first step: the configuration with its variables and secret files."""
 
-    def test_what_is_missing_in_the_environment(self, describe, examine, environment):
-        """A missing variable fails the first step, and those that are set are told."""
+    def test_a_missing_variable(self, describe, examine, environment):
+        """A missing variable fails the first step, which also lists those that are set."""
         describe()
         environment.delenv("OAUTH2_TOKEN_URL")
         code, seen = examine()
@@ -22,14 +22,14 @@ class TestVariables:
         assert seen.skipped_after(Step.VARIABLES)
 
     def test_an_empty_environment(self, examine):
-        """Where nothing is described, all that could be set is named."""
+        """If no client is described, all variables that could be set are named."""
         code, seen = examine()
         assert code == 2
         assert "AZURE_TENANT_ID" in seen["variables"].text
         assert "OAUTH2_TOKEN_URL" in seen["variables"].text
 
-    def test_one_name_of_two_is_not_described(self, describe, run, environment):
-        """The second name is looked at though the first one failed, and the first one counts."""
+    def test_one_of_two_names_is_not_described(self, describe, run, environment):
+        """The second name is examined although the first failed, which decides the exit code."""
         describe()
         environment.setenv("AZURE_CLIENT_ID", "an-id")
         result = run("doctor", "--json", "azure", "oauth2")
@@ -39,7 +39,7 @@ class TestVariables:
         assert result.exit_code == 2
 
     def test_a_file_with_its_variables(self, examine, environment, server, tmp_path):
-        """Each variable and secret file of a provider is told, and a default that counts."""
+        """Each variable and secret file of a provider is listed, and each default in use."""
         (tmp_path / "secret").write_text(SECRET)
         (tmp_path / "secret").chmod(0o600)
         (tmp_path / "tokens.yaml").write_text(
@@ -56,12 +56,12 @@ class TestVariables:
         code, seen = examine("api")
         assert code == 0
         assert seen["variables"].text == (
-            "tokens.yaml read; API_ID is set; API_URL is not set: its default counts; "
+            "tokens.yaml read; API_ID is set; API_URL is not set: its default is used; "
             "secret file secret read"
         )
 
     def test_a_broken_file(self, examine, environment, tmp_path):
-        """Each mistake of a file is a finding of the step that failed."""
+        """Each mistake in a file is a finding of the first step."""
         (tmp_path / "tokens.yaml").write_text(
             "oauth2:\n"
             "  provider_name: api\n"
@@ -79,8 +79,8 @@ class TestVariables:
         assert "client_secret_file can't be read" in seen["variables"].text
         assert "token_url must be https://" in seen["variables"].text
 
-    def test_a_secret_in_clear_draws_a_warning(self, run, server, tmp_path):
-        """What the configuration warns of, the doctor tells, and --strict makes a failure of."""
+    def test_a_secret_in_clear_is_a_warning(self, run, server, tmp_path):
+        """A warning of the configuration is a finding, and a failure with --strict."""
         file = tmp_path / "tokens.yaml"
         file.write_text(
             "oauth2:\n"
@@ -99,7 +99,7 @@ class TestVariables:
 
     @pytest.fixture
     def three(self, environment, server, tmp_path):
-        """Write a file with three providers: no DNS, a refused client, and one that is well."""
+        """Write a file with three providers: an unknown host, a refused client, and a good one."""
         block = (
             "  - {{provider_name: {}, provider_type: generic, client_id: i,"
             " client_secret: '${{SECRET}}', token_url: '{}'}}\n"
@@ -116,7 +116,7 @@ class TestVariables:
         environment.setenv("TOKENKEEPER_CONFIG", str(tmp_path / "tokens.yaml"))
 
     def test_several_providers(self, three, run):
-        """All are looked at, and the exit code is of the first one that failed."""
+        """All providers are examined, and the first that fails decides the exit code."""
         result = run("doctor", "--json")
         providers = json.loads(result.stdout)["providers"]
         codes = {each["provider"]: each["exit_code"] for each in providers}
@@ -124,18 +124,18 @@ class TestVariables:
         assert result.exit_code == Step.DNS
 
     def test_some_of_several_providers(self, three, run):
-        """Those that are named are looked at, in the order of the file, and no others."""
+        """Only the named providers are examined, in the order of the file."""
         result = run("doctor", "well", "refused")
         assert [line for line in result.stdout.splitlines() if ": " in line and line[0] != " "] == [
             "refused: token request failed",
-            "well: fit",
-            "1 of 2 fit; failed: refused (token request)",
+            "well: ok",
+            "1 of 2 ok; failed: refused (token request)",
         ]
-        assert " of 1 fit" not in run("doctor", "well").stdout
+        assert " of 1 ok" not in run("doctor", "well").stdout
         assert result.exit_code == Step.CREDENTIALS
 
     def test_a_name_that_the_file_does_not_have(self, run, server, configure):
-        """An unknown name is one line on standard error that has the known ones."""
+        """An unknown name is one line on standard error that lists the known names."""
         result = run("--config", configure(server.token_url), "doctor", "apis")
         assert result.exit_code == 2
         assert result.stdout == ""

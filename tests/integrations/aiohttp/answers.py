@@ -1,8 +1,8 @@
-"""What an API said to a request of aiohttp's."""
+"""The API's answer to a request of aiohttp."""
 
 
 async def said(request):
-    """Return what the API said to a request."""
+    """Return the API's answer to a request."""
     async with request as answer:
         return await answer.json(content_type=None)
 

@@ -1,4 +1,4 @@
-"""What aiohttp sends a second time, and what becomes of answers and broken connections."""
+"""Which bodies aiohttp sends again, responses, and broken connections."""
 
 import os
 
@@ -8,7 +8,7 @@ from integrations.aiohttp.answers import said, status
 
 
 def test_a_body_that_is_used_up(api, in_session):
-    """An async generator is not sent again: the caller gets the 401, and the next call a token."""
+    """An async generator is not sent again: the caller gets the 401, the next call a new token."""
 
     async def stream():
         yield b"a"
@@ -27,7 +27,7 @@ def test_a_body_that_is_used_up(api, in_session):
 
 @pytest.mark.parametrize("kind", ["file", "form"])
 def test_a_body_that_can_be_rewound(api, in_session, tmp_path, kind):
-    """A file is sent again from where it was, alone and in a form."""
+    """A file is sent again from its position, alone and in a form."""
     (tmp_path / "file").write_bytes(b"skipped whole")
 
     async def body(session):
@@ -44,7 +44,7 @@ def test_a_body_that_can_be_rewound(api, in_session, tmp_path, kind):
 
 
 def test_a_refusal_in_the_middle_of_a_body(api, in_session, tmp_path):
-    """A file that the server did not wait for is sent again whole."""
+    """A file that the server did not wait for is sent again completely."""
     big = b"0123456789abcdef" * 2**18
     (tmp_path / "file").write_bytes(big)
 
@@ -54,11 +54,11 @@ def test_a_refusal_in_the_middle_of_a_body(api, in_session, tmp_path):
             return await status(session.put(api.url, data=file))
 
     assert in_session(body) == 200
-    assert ("/", "token-2", big) in api.seen  # the refused one may be read to its end later
+    assert ("/", "token-2", big) in api.seen  # the refused one may be read completely later
 
 
 def test_a_file_that_is_used_up(api, in_session):
-    """What is read from a pipe is not sent again."""
+    """Data from a pipe is not sent again."""
 
     async def body(session):
         await said(session.get(api.url))
@@ -74,7 +74,7 @@ def test_a_file_that_is_used_up(api, in_session):
 
 
 def test_a_body_that_is_used_up_waits_for_nothing(api, provider, in_session):
-    """Whose request can't be sent again is told at once, not when there is a new token."""
+    """A caller whose request can't be sent again gets the 401 without waiting for the renewal."""
 
     async def stream():
         yield b"a"
@@ -92,7 +92,7 @@ def test_a_body_that_is_used_up_waits_for_nothing(api, provider, in_session):
 
 
 def test_streamed_answers(api, in_session):
-    """A refused answer gives its connection back, however long it is; the caller's is whole."""
+    """A refused response of any length frees its connection; the caller gets a complete one."""
     api.refusal = b"no" * 2**20
 
     async def stream():
@@ -112,7 +112,7 @@ def test_streamed_answers(api, in_session):
 
 
 def test_a_connection_that_breaks(api, in_session):
-    """What aiohttp raises comes through, and the next call works."""
+    """Errors of aiohttp reach the caller, and the next call works."""
 
     async def body(session):
         async with session.post(api.url):
@@ -126,7 +126,7 @@ def test_a_connection_that_breaks(api, in_session):
 
 
 def test_a_connection_that_breaks_before_the_second_request(api, provider, in_session):
-    """The token is new all the same, and the caller may call again."""
+    """The token is renewed all the same, and the next call works."""
 
     async def body(session):
         await said(session.get(api.url))
@@ -142,7 +142,7 @@ def test_a_connection_that_breaks_before_the_second_request(api, provider, in_se
 
 
 def test_answers_that_break_off(api, provider, in_session):
-    """What is left of a refusal does no harm; that of an answer is the caller's to know."""
+    """A refusal that breaks off does no harm; a response that breaks off is the caller's error."""
 
     async def body(session):
         await said(session.get(api.url))

@@ -19,7 +19,7 @@ from tokenkeeper.integrations.aiohttp import KeeperMiddleware
 
 
 def test_a_revoked_token(api, provider, in_session):
-    """A 401 renews once and sends the request again."""
+    """A 401 renews the token and sends the request again."""
 
     async def body(session):
         async with session.get(api.url) as first:
@@ -33,7 +33,7 @@ def test_a_revoked_token(api, provider, in_session):
 
 
 def test_a_second_refusal(api, provider, in_session):
-    """The second 401 is the caller's."""
+    """The caller gets a second 401."""
     provider.good = False
 
     async def body(session):
@@ -45,7 +45,7 @@ def test_a_second_refusal(api, provider, in_session):
 
 
 def test_a_crowd_of_tasks(api, provider, in_session):
-    """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
+    """200 concurrent calls that are all refused succeed, with one renewal."""
 
     async def body(session):
         async def call():
@@ -61,7 +61,7 @@ def test_a_crowd_of_tasks(api, provider, in_session):
 
 
 def test_a_token_revoked_in_the_middle(api, provider, in_session):
-    """While 200 tasks are at it the token is revoked: each goes on, with one renewal for all."""
+    """A token is revoked while 200 tasks use it: all of them go on, with one renewal."""
 
     async def body(session):
         async def call():
@@ -77,7 +77,7 @@ def test_a_token_revoked_in_the_middle(api, provider, in_session):
 
 
 def test_a_websocket(keeper, provider):
-    """A websocket is opened with the token, and with a new one where that was refused."""
+    """A websocket is opened with the token, or with a new one if that is refused."""
     valid, seen = set(), []
 
     async def serve(request):
@@ -108,7 +108,7 @@ def test_a_websocket(keeper, provider):
 
 @pytest.mark.parametrize("by_whom", ["the caller", "aiohttp"])
 def test_a_task_that_is_cancelled_in_a_renewal(api, provider, in_session, by_whom):
-    """It gives its connection back, and the renewal goes on for the others."""
+    """A cancelled task frees its connection, and the renewal goes on for the others."""
 
     async def body(session):
         await said(session.get(api.url))
@@ -131,7 +131,7 @@ def test_a_task_that_is_cancelled_in_a_renewal(api, provider, in_session, by_who
 
 
 def test_a_timeout_in_a_renewal(api, keeper, provider, in_session):
-    """``timeout=`` bounds the wait for a token."""
+    """``timeout=`` limits the wait for a token."""
     keeper.get_token("api")
     api.valid.clear()
     provider.open.clear()
@@ -145,11 +145,11 @@ def test_a_timeout_in_a_renewal(api, keeper, provider, in_session):
 
 
 def test_no_token(api, keeper, provider, in_session):
-    """Where no token is to be had, the keeper's own error says why, and nothing is sent."""
+    """Without a token, the keeper's own error is raised, and nothing is sent."""
     provider.failure = TokenAcquisitionError("the server is down", transient=False)
 
     async def body(session):
-        for _ in range(2):  # asked, and told again during the cooldown
+        for _ in range(2):  # a request, and then the cooldown
             with pytest.raises(TokenAcquisitionError, match="the server is down"):
                 await session.get(api.url)
         other = KeeperMiddleware(keeper, "other", allowed_hosts=[api.place])
@@ -165,7 +165,7 @@ def test_no_token(api, keeper, provider, in_session):
 
 
 def test_no_new_token(api, provider, in_session):
-    """A refused token for which there is no new one ends in the keeper's error as well."""
+    """If a refused token can't be renewed, the keeper's own error is raised too."""
 
     async def body(session):
         await said(session.get(api.url))

@@ -1,10 +1,10 @@
-"""Which redirects a token goes along with under aiohttp."""
+"""Which redirects of aiohttp keep the token."""
 
 from integrations.aiohttp.answers import said
 
 
 def test_redirects_on_the_same_host(api, in_session):
-    """The token goes along, and each request that is refused is sent again, and no other."""
+    """A redirect keeps the token, and only the requests that are refused are sent again."""
 
     async def body(session):
         await said(session.get(api.url))
@@ -23,7 +23,7 @@ def test_redirects_on_the_same_host(api, in_session):
 
 
 def test_a_redirect_there_and_back(api, elsewhere, in_session):
-    """What comes back by a redirect goes where the token is for, and has it."""
+    """A redirect back to the first origin carries the token again."""
 
     async def body(session):
         back = api.url + "/to/" + elsewhere.url + "/to/" + api.url + "/end"
@@ -33,8 +33,8 @@ def test_a_redirect_there_and_back(api, elsewhere, in_session):
     assert elsewhere.tokens == [None]
 
 
-def test_a_redirect_to_somebody_else(api, elsewhere, provider, in_session):
-    """Another port is another place: it gets no token, and renews nothing."""
+def test_a_redirect_to_another_server(api, elsewhere, provider, in_session):
+    """A redirect to another port drops the token, and renews nothing."""
 
     async def body(session):
         async with session.get(f"{api.url}/to/{elsewhere.url}/end") as answer:

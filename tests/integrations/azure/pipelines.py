@@ -1,4 +1,4 @@
-"""Azure clients with the renewing transport, and what sends a request by one."""
+"""Azure clients with the renewing transport, and functions that send a request."""
 
 from azure.core import PipelineClient
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RedirectPolicy
@@ -27,7 +27,7 @@ def send(client, url, method="GET", stream=False, **options):
 
 
 def below_for(loop, **options):
-    """Return what sends under *loop*."""
+    """Return the transport to wrap under *loop*."""
     return TrioRequestsTransport(**options) if loop == "trio" else AioHttpTransport(**options)
 
 

@@ -19,7 +19,7 @@ from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport
 
 @pytest.mark.anyio
 async def test_async_a_revoked_token(api, provider, async_client):
-    """A 401 renews once and sends the request again; a second refusal is the caller's."""
+    """A 401 renews the token and sends the request again; the caller gets a second refusal."""
     await send_async(async_client, api.url)
     api.valid.clear()
     answer = await send_async(async_client, api.url, "POST", content=b"x")
@@ -32,9 +32,10 @@ async def test_async_a_revoked_token(api, provider, async_client):
     assert provider.minted == 3
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_async_crowd(api, provider, async_client, crowd_of_tasks):
-    """Of 200 tasks at once, all refused, each succeeds, with one renewal for all."""
+    """200 concurrent tasks that are all refused succeed, with one renewal."""
 
     async def call():
         return (await send_async(async_client, api.url)).json()["token"]
@@ -45,9 +46,10 @@ async def test_async_crowd(api, provider, async_client, crowd_of_tasks):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_async_token_revoked_in_the_middle(api, provider, async_client, crowd_of_tasks):
-    """While 200 tasks are at it the token is revoked: each goes on, with one renewal for all."""
+    """A token is revoked while 200 tasks use it: all of them go on, with one renewal."""
 
     async def three():
         return [(await send_async(async_client, api.url)).json()["token"] for _ in range(3)]
@@ -64,7 +66,7 @@ async def test_async_token_revoked_in_the_middle(api, provider, async_client, cr
 async def test_a_task_that_is_cancelled_in_a_renewal(
     api, provider, async_client, cancel_in_a_renewal
 ):
-    """The renewal goes on for the others."""
+    """The renewal goes on for other callers."""
     await send_async(async_client, api.url)
     api.valid.clear()
     await cancel_in_a_renewal(send_async, async_client, api.url)
@@ -74,7 +76,7 @@ async def test_a_task_that_is_cancelled_in_a_renewal(
 
 @pytest.mark.anyio
 async def test_async_bodies_and_hosts(api, elsewhere, async_client):
-    """A streamed answer, a body that is used up, and a redirect elsewhere are treated alike."""
+    """Streamed responses, consumed bodies and redirects are handled as in blocking clients."""
     await send_async(async_client, api.url)
     api.valid.clear()
     async with await send_async(async_client, api.url, stream=True) as answer:
@@ -93,7 +95,7 @@ async def test_async_bodies_and_hosts(api, elsewhere, async_client):
 
 
 def test_an_async_streamed_answer(api, keeper):
-    """A refused streamed answer gives its connection back to aiohttp, however long it is."""
+    """A refused streamed response of any length frees its connection."""
     api.refusal = b"no" * 2**20
 
     async def stream():
@@ -115,7 +117,7 @@ def test_an_async_streamed_answer(api, keeper):
 
 @pytest.mark.anyio
 async def test_async_no_new_token(api, keeper, anyio_backend):
-    """Where nothing can be had in the place of a refused token, the error says why."""
+    """If a refused token can't be renewed, the error explains why."""
     transport = AsyncRenewingTransport(keeper, "api", below_for(anyio_backend))
     request = HttpRequest("GET", api.url, headers={"Authorization": "Bearer old"})
     async with transport:

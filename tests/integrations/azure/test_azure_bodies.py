@@ -1,4 +1,4 @@
-"""What blocking Azure clients send a second time, and what becomes of broken connections."""
+"""Which bodies blocking Azure clients send again, and broken connections."""
 
 import io
 
@@ -16,7 +16,7 @@ from tokenkeeper.integrations.azure_transport import RenewingTransport
 
 
 def test_a_body_that_can_be_rewound(api, client):
-    """A file is sent again from where it was."""
+    """A file is sent again from its position."""
     send(client, api.url)
     api.valid.clear()
     file = io.BytesIO(b"skipped sent")
@@ -34,7 +34,7 @@ def test_a_form(api, client):
 
 @pytest.mark.parametrize("kind", ["generator", "files", "closed"])
 def test_a_body_that_is_used_up(api, client, kind):
-    """What can be read but once is not sent again, and the next request has the new token."""
+    """A body that can be read only once is not sent again; the next request has the new token."""
     send(client, api.url)
     api.valid.clear()
 
@@ -55,7 +55,7 @@ def test_a_body_that_is_used_up(api, client, kind):
 
 
 def test_a_body_that_is_used_up_waits_for_nothing(api, provider, client):
-    """Whose request can't be sent again is told at once, not when there is a new token."""
+    """A caller whose request can't be sent again gets the 401 without waiting for the renewal."""
     send(client, api.url)
     api.valid.clear()
     provider.open.clear()
@@ -66,7 +66,7 @@ def test_a_body_that_is_used_up_waits_for_nothing(api, provider, client):
 
 
 def test_a_streamed_answer(api, keeper):
-    """A refused streamed answer gives its connection back, and the second one streams."""
+    """A refused streamed response frees its connection, and the second one is streamed."""
     with requests.Session() as session:
         session.mount("http://", HTTPAdapter(pool_connections=1, pool_maxsize=1, pool_block=True))
         below = RequestsTransport(session=session, session_owner=False)
@@ -78,7 +78,7 @@ def test_a_streamed_answer(api, keeper):
 
 
 def test_a_connection_that_breaks(api, client):
-    """What azure-core raises comes through, and the next call works."""
+    """Errors of azure-core reach the caller, and the next call works."""
     send(client, api.url)
     api.faults = ["drop"]
     with pytest.raises((ServiceRequestError, ServiceResponseError)):
@@ -88,7 +88,7 @@ def test_a_connection_that_breaks(api, client):
 
 @pytest.mark.parametrize("retries", [0, 3])
 def test_a_connection_that_breaks_before_the_second_request(api, provider, keeper, retries):
-    """The token is new all the same; the SDK's own retries, where there are any, send again."""
+    """The token is renewed all the same; the SDK's retries, if any, send the request again."""
     policies = [
         RetryPolicy(retry_total=retries, retry_backoff_factor=0),
         BearerTokenCredentialPolicy(KeeperCredential(keeper, "api"), SCOPE),
@@ -107,7 +107,7 @@ def test_a_connection_that_breaks_before_the_second_request(api, provider, keepe
 
 
 def test_answers_that_break_off(api, provider, client):
-    """What is left of a refusal does no harm; that of an answer is the caller's to know."""
+    """A refusal that breaks off does no harm; a response that breaks off is the caller's error."""
     send(client, api.url)
     api.valid.clear()
     api.faults = ["cut"]

@@ -1,4 +1,4 @@
-"""Wrapped credentials that keep a cache of their own, and say when to renew."""
+"""Credentials with a cache of their own, and with a time to renew."""
 
 import time
 from datetime import timedelta
@@ -20,7 +20,7 @@ SCOPE = "https://storage.azure.com/.default"
 
 @pytest.fixture
 def keeper():
-    """Return a keeper that waits in no real time."""
+    """Return a keeper whose waits take no real time."""
     with TokenKeeper(clock=SteppedClock(time.time(), auto_step="retries")) as keeper:
         yield keeper
 
@@ -28,7 +28,7 @@ def keeper():
 class Caching:
     """Returns one token until it is challenged.
 
-    :param refuses: what it says to a challenge that it can't answer.
+    :param refuses: its error for a challenge that it can't answer.
     """
 
     def __init__(self, refuses=None):
@@ -45,7 +45,7 @@ class Caching:
 
 
 class ByKeyword(Caching):
-    """As azure-core has it."""
+    """azure-core's protocol."""
 
     def get_token(self, *scopes, claims=None, **options):
         return AccessToken(*self.answer(claims))
@@ -59,25 +59,25 @@ class ByKeywords(Caching):
 
 
 class ByOptions(Caching):
-    """Of the newer kind."""
+    """azure-core's newer protocol."""
 
     def get_token_info(self, *scopes, options=None):
         return AccessTokenInfo(*self.answer((options or {}).get("claims")))
 
 
 class ByBoth(ByKeyword, ByOptions):
-    """Of both kinds, as those of azure-identity."""
+    """Both protocols, as azure-identity's credentials."""
 
 
 class AsyncByKeyword(Caching):
-    """As azure-core has it, for tasks."""
+    """azure-core's async protocol."""
 
     async def get_token(self, *scopes, claims=None):
         return AccessToken(*self.answer(claims))
 
 
 class AsyncByOptions(Caching):
-    """Of the newer kind, for tasks."""
+    """azure-core's newer async protocol."""
 
     async def get_token_info(self, *scopes, options=None):
         return AccessTokenInfo(*self.answer((options or {}).get("claims")))
@@ -87,14 +87,14 @@ KINDS = [ByKeyword, ByKeywords, ByOptions, ByBoth, AsyncByKeyword, AsyncByOption
 
 
 class Bare(Caching):
-    """Can't be told anything."""
+    """A credential without keyword parameters."""
 
     def get_token(self, *scopes):
         return AccessToken(*self.answer(None))
 
 
 class AsyncBare(Caching):
-    """The same for tasks."""
+    """An async credential without keyword parameters."""
 
     async def get_token(self, *scopes):
         return AccessToken(*self.answer(None))
@@ -123,8 +123,8 @@ CHAINED = ClientAuthenticationError("Attempted: this doesn't support claims chal
         *((kind, refuses, 5) for kind in KINDS for refuses in (UNAVAILABLE, CHAINED)),
     ],
 )
-def test_a_cache_that_can_not_be_passed(keeper, kind, refuses, asked):
-    """Where there is no way past the cache the error says that the refused token came again."""
+def test_a_cache_that_can_not_be_bypassed(keeper, kind, refuses, asked):
+    """If the cache can't be bypassed, the error explains that the refused token came again."""
     credential = kind(refuses)
     keeper.add_provider(CredentialProvider("storage", credential, SCOPE))
     token = keeper.get_token("storage")
@@ -148,7 +148,7 @@ def test_another_failure_is_its_own(keeper, kind):
 
 @pytest.mark.parametrize("kind", [ClientSecretCredential, AsyncClientSecretCredential])
 def test_azure_identity(tmp_path, keeper, kind):
-    """A credential of azure-identity asks Entra again, past its cache."""
+    """A credential of azure-identity asks Entra again, bypassing its cache."""
     with Entra(tmp_path) as entra:
         credential = kind(
             TENANT,
@@ -174,7 +174,7 @@ def test_azure_identity(tmp_path, keeper, kind):
     ("refresh_on", "after"), [(None, None), (0, None), (1800, 1800), ("1800", 1800)]
 )
 def test_refresh_on(refresh_on, after):
-    """When a credential wants its token renewed is passed on."""
+    """The time at which a credential wants its token renewed is used."""
     now = int(time.time())
     moment = type(refresh_on)(now + int(refresh_on)) if refresh_on else refresh_on
 

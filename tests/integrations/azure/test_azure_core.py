@@ -55,7 +55,7 @@ def test_a_client_of_azure(api, keeper):
 
 
 def test_the_credential(keeper, provider):
-    """It is what azure-core asks for, says when the token ends, and minds a claims challenge."""
+    """The credential has azure-core's protocol, and handles claims challenges."""
     credential = KeeperCredential(keeper, "api")
     assert isinstance(credential, TokenCredential)
     assert isinstance(credential, SupportsTokenInfo)
@@ -68,14 +68,14 @@ def test_the_credential(keeper, provider):
 
 
 def test_no_token(keeper):
-    """Where there is no token the error is one that Azure clients know, with ours behind it."""
+    """Without a token, the error is one of azure-core's, caused by ours."""
     with pytest.raises(ClientAuthenticationError, match="'other'") as raised:
         KeeperCredential(keeper, "other").get_token(SCOPE)
     assert isinstance(raised.value.__cause__, OAuth2Error)
 
 
 def test_a_closed_keeper(keeper):
-    """A closed keeper is such an error as well, at once and without a request."""
+    """A closed keeper raises such an error too, at once and without a request."""
     keeper.close()
     with pytest.raises(ClientAuthenticationError, match="closed") as raised:
         KeeperCredential(keeper, "api").get_token(SCOPE)
@@ -84,7 +84,7 @@ def test_a_closed_keeper(keeper):
 
 @pytest.mark.anyio
 async def test_a_timeout(keeper, provider, anyio_backend):
-    """``timeout=`` bounds the wait for a token, of threads and tasks."""
+    """``timeout=`` limits the wait for a token, of threads and tasks."""
     provider.open.clear()
     with pytest.raises(ClientAuthenticationError) as raised:
         KeeperCredential(keeper, "api", timeout=0).get_token(SCOPE)
@@ -95,8 +95,8 @@ async def test_a_timeout(keeper, provider, anyio_backend):
     assert (await AsyncKeeperCredential(keeper, "api").get_token(SCOPE)).token == "token-1"
 
 
-def test_what_a_client_says_beside_its_scopes(keeper):
-    """A tenant, and that claims challenges are understood, change nothing."""
+def test_options_are_ignored(keeper):
+    """The options for a tenant and for claims challenges change nothing."""
     credential = KeeperCredential(keeper, "api")
     assert credential.get_token(SCOPE, tenant_id="other", enable_cae=True).token == "token-1"
     options = {"tenant_id": "other", "enable_cae": True}
@@ -104,7 +104,7 @@ def test_what_a_client_says_beside_its_scopes(keeper):
 
 
 def test_a_claims_challenge(api, keeper, provider):
-    """A pipeline that is challenged for claims goes on with a new token."""
+    """A pipeline that gets a claims challenge continues with a new token."""
     policy = BearerTokenCredentialPolicy(KeeperCredential(keeper, "api"), SCOPE, enable_cae=True)
     claims = base64.b64encode(b'{"access_token": {"nbf": {"value": "1"}}}').decode()
     api.challenge = f'Bearer error="insufficient_claims", claims="{claims}"'
@@ -123,7 +123,7 @@ def test_a_claims_challenge(api, keeper, provider):
 
 @pytest.mark.anyio
 async def test_the_async_credential(keeper, anyio_backend):
-    """It does the same for tasks, under asyncio and trio."""
+    """The async credential works the same, under asyncio and trio."""
     assert isinstance(AsyncKeeperCredential(keeper, "api"), AsyncSupportsTokenInfo)
     async with AsyncKeeperCredential(keeper, "api") as credential:
         assert (await credential.get_token(SCOPE)).token == "token-1"
@@ -133,7 +133,7 @@ async def test_the_async_credential(keeper, anyio_backend):
 
 
 class Credential:
-    """A credential as a user may have it."""
+    """A minimal credential."""
 
     def __init__(self):
         self.asked = []
@@ -144,7 +144,7 @@ class Credential:
 
 
 class AsyncCredential(Credential):
-    """The same with ``async def``."""
+    """An async one."""
 
     async def get_token(self, *scopes, **options):
         return super().get_token(*scopes, **options)
@@ -166,7 +166,7 @@ def test_a_credential_as_a_provider(kind):
 
 @pytest.mark.parametrize("as_sent", [int, float, str])
 def test_a_credential_of_the_newer_kind(as_sent):
-    """A credential may have no more than ``get_token_info``, and write the end as it likes."""
+    """A credential may have only ``get_token_info``, and any numeric type of expiry."""
 
     class Newer:
         def get_token_info(self, *scopes, options=None):
@@ -186,7 +186,7 @@ def entra(tmp_path):
 
 @pytest.fixture
 def ask(entra):
-    """Ask a keeper for a token by azure-identity's own credential."""
+    """Get a token from a keeper with azure-identity's own credential."""
 
     def ask(secret=SECRET, **options):
         credential = ClientSecretCredential(
@@ -206,12 +206,12 @@ def ask(entra):
 
 
 def test_a_credential_of_azure_identity(ask):
-    """A credential of azure-identity serves, over real TLS."""
+    """A credential of azure-identity works, over real TLS."""
     assert ask().startswith("entra-")
 
 
 def test_a_refused_secret(ask):
-    """The error says what Entra called it, is final, and shows no secret that was echoed."""
+    """The error has Entra's code, is final, and shows no secret that was echoed."""
     with pytest.raises(TokenAcquisitionError, match=r"'storage'.*AADSTS7000215") as raised:
         ask(secret="wr0ng~Secret")
     assert raised.value.attempts == 1
@@ -220,7 +220,7 @@ def test_a_refused_secret(ask):
 
 
 def test_an_ailing_server(ask, entra):
-    """What may pass is tried again: an answer of 503, and a connection that is lost."""
+    """Temporary failures are retried: a 503, and a lost connection."""
     entra.outage = refusal(503, "temporarily_unavailable", 90033, "Come back later.")
     with pytest.raises(TokenAcquisitionError, match="HTTP 503") as raised:
         ask(retry=RetryPolicy(attempts=2, initial_wait_seconds=0))
@@ -247,8 +247,8 @@ def unavailable(cause=None):
         (HttpResponseError(response=SimpleNamespace(status_code=429, reason="slow")), True),
     ],
 )
-async def test_what_a_credential_raises(error, transient, anyio_backend):
-    """An error says what kind it was, and if it may pass; blocking or async, it is one of ours."""
+async def test_errors_of_a_credential(error, transient, anyio_backend):
+    """An error of a blocking or async credential becomes one of ours, transient or not."""
 
     class Failing:
         def get_token(self, *scopes):

@@ -19,7 +19,7 @@ SCOPE = "https://storage.azure.com/.default"
 
 
 class Credential:
-    """A credential of one's own, whose class makes it."""
+    """A credential that is made by calling its class."""
 
     made = closed = children = 0
 
@@ -37,7 +37,7 @@ class Credential:
 
 
 class AsyncCredential(Credential):
-    """The same with ``async def``."""
+    """An async one."""
 
     async def get_token(self, *scopes, **options):
         return super().get_token(*scopes, **options)
@@ -55,7 +55,7 @@ def counts():
 @pytest.mark.parametrize("kind", [Credential, AsyncCredential])
 @pytest.mark.parametrize("wrap", [lambda kind: kind, lambda kind: lambda: kind()])
 def test_a_function_that_makes_one(exit_code_of, kind, wrap):
-    """It is called at first use and once more in a child; what it made is closed at the end."""
+    """The function is called at first use and again in a child; its credentials are closed."""
     with TokenKeeper() as keeper:
         keeper.add_provider(CredentialProvider("storage", wrap(kind), SCOPE))
         assert kind.made == 0
@@ -73,7 +73,7 @@ def test_a_function_that_makes_one(exit_code_of, kind, wrap):
 
 
 def test_a_credential_of_ones_own_is_renewed(exit_code_of):
-    """One that can renew itself in a child is asked to; it is never closed here."""
+    """A credential with ``after_fork_in_child()`` has it called in a child, and is never closed."""
     credential = Credential()
     with TokenKeeper() as keeper:
         keeper.add_provider(CredentialProvider("storage", credential, SCOPE))
@@ -89,7 +89,7 @@ def test_a_credential_of_ones_own_is_renewed(exit_code_of):
 
 @pytest.mark.parametrize("kind", [ClientSecretCredential, AsyncClientSecretCredential])
 def test_a_credential_of_azure_identity(tmp_path, exit_code_of, kind):
-    """Made by a function it serves parent and child; used before the fork, it is refused there."""
+    """A credential from a function works in a child; one that was used before the fork fails."""
     with Entra(tmp_path) as entra, TokenKeeper() as keeper:
 
         def make():
@@ -125,8 +125,8 @@ def test_a_credential_of_azure_identity(tmp_path, exit_code_of, kind):
 
 
 @pytest.mark.parametrize("odd", [None, "credential", 5, object()])
-def test_what_is_no_credential(odd):
-    """Anything else is refused at once."""
+def test_not_a_credential(odd):
+    """Any other object is rejected at once."""
     with pytest.raises(InvalidConfigurationError, match="credential must be") as raised:
         CredentialProvider("storage", odd, SCOPE)
     assert raised.value.field == "credential"

@@ -18,14 +18,14 @@ from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, Ren
 
 @pytest.fixture
 def authority(api):
-    """Return who signed the certificate that the API now shows."""
+    """Return the CA of the API's certificate."""
     authority = trustme.CA()
     api.socket = context_of(authority, "localhost").wrap_socket(api.socket, server_side=True)
     return authority
 
 
 def test_a_client_of_storage(api, keeper, provider, authority, tmp_path):
-    """Azure's own client for blobs goes on after a revocation, and shows the new token then."""
+    """Azure's own client for blobs continues after a revocation, with the new token."""
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     below = RequestsTransport(connection_verify=str(tmp_path / "ca.pem"))
     with BlobServiceClient(
@@ -43,7 +43,7 @@ def test_a_client_of_storage(api, keeper, provider, authority, tmp_path):
 
 
 def test_an_async_client_of_storage(api, keeper, provider, authority, tmp_path):
-    """Azure's own async client for blobs goes on after a revocation, by default with aiohttp."""
+    """Azure's own async client for blobs continues after a revocation, by default with aiohttp."""
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     trust = {"connection_verify": str(tmp_path / "ca.pem")}
 
@@ -81,7 +81,7 @@ def test_a_redirect_elsewhere(api, make_api, keeper, provider, authority, tmp_pa
 
     class Unquoting(api.RequestHandlerClass):
         def do_DELETE(self):  # noqa: N802
-            self.path = unquote(self.path)  # in which a blob's name was encoded
+            self.path = unquote(self.path)  # a blob's name is encoded in it
             super().do_DELETE()
 
     api.RequestHandlerClass = Unquoting
@@ -94,7 +94,7 @@ def test_a_redirect_elsewhere(api, make_api, keeper, provider, authority, tmp_pa
         ) as blobs,
         pytest.raises(AzureError),
     ):
-        # The API leads away whoever asks for a path that begins so.
+        # The API redirects paths with this prefix.
         blobs.get_blob_client("to", f"{place}/blob").delete_blob()
     assert [token for _, token, _ in api.seen] == ["token-1"]
     assert [token for _, token, _ in elsewhere.seen] == [None]

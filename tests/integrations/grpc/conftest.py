@@ -2,21 +2,21 @@
 
 import grpc
 import pytest
-from integrations.grpc.things import CALLS, GUARD_SECONDS, served, with_tokens_of
+from integrations.grpc.server import CALLS, GUARD_SECONDS, served, with_tokens_of
 
 from tokenkeeper.integrations.grpc import RenewingInterceptor
 
 
 @pytest.fixture
 def things(api):
-    """Return the server's handler, its address and what a channel needs to trust it."""
+    """Return the server's handler, its address and the credentials that trust it."""
     with served(api) as server:
         yield server
 
 
 @pytest.fixture
 def without_renewal(things, keeper):
-    """Return a channel that has the plugin alone."""
+    """Return a channel with the plugin, but no interceptor."""
     _, address, trusted = things
     with grpc.secure_channel(address, with_tokens_of(keeper, trusted)) as channel:
         yield channel

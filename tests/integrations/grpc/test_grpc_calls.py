@@ -1,23 +1,23 @@
-"""Blocking gRPC calls with one request and one answer, to a server that refuses some tokens."""
+"""Blocking gRPC calls with one request and one response, to a server that refuses some tokens."""
 
 from contextvars import ContextVar
 from types import SimpleNamespace
 
 import grpc
 import pytest
-from integrations.grpc.things import CALLS, GET, GUARD_SECONDS
+from integrations.grpc.server import CALLS, GET, GUARD_SECONDS
 
 from tokenkeeper.integrations.grpc import RenewingInterceptor
 
 
 @pytest.fixture
 def get(channel):
-    """Return what makes a call with one request and one answer."""
+    """Return a function that makes a call with one request and one response."""
     return lambda: channel.unary_unary(GET)(b"", timeout=GUARD_SECONDS).decode()
 
 
 def test_a_revoked_token(api, provider, get):
-    """A call that is refused renews once, and is made again."""
+    """A refused call renews the token once, and is made again."""
     assert get() == "token-1"
     api.valid.clear()
     assert get() == "token-2"
@@ -25,7 +25,7 @@ def test_a_revoked_token(api, provider, get):
 
 
 def test_a_second_refusal(api, provider, get):
-    """A second refusal is the caller's."""
+    """The caller gets a second refusal."""
     provider.good = False
     with pytest.raises(grpc.RpcError) as raised:
         get()
@@ -34,16 +34,17 @@ def test_a_second_refusal(api, provider, get):
 
 
 def test_a_crowd(api, provider, get, crowd):
-    """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
+    """200 concurrent calls that are all refused succeed, with one renewal."""
     get()
     api.valid.clear()
     assert set(crowd(200, get)) == {"token-2"}
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unary", "future", "answers"])
 def test_a_token_revoked_in_the_middle(api, provider, channel, crowd, kind):
-    """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
+    """A token is revoked while 200 threads use it: all of them go on, with one renewal."""
 
     def ask():
         answer = CALLS[kind](channel, timeout=GUARD_SECONDS)
@@ -56,8 +57,8 @@ def test_a_token_revoked_in_the_middle(api, provider, channel, crowd, kind):
     assert provider.minted == 2
 
 
-def test_what_a_call_was_made_with(api, provider, things, one_request):
-    """The second try has the caller's metadata, and only the time that is left."""
+def test_the_options_of_the_second_attempt(api, provider, things, one_request):
+    """The second attempt has the caller's metadata, and only the remaining time."""
     one_request()
     api.valid.clear()
     provider.takes = 0.3
@@ -68,7 +69,7 @@ def test_what_a_call_was_made_with(api, provider, things, one_request):
 
 
 def test_details_that_another_made(keeper, things, without_renewal):
-    """An interceptor of the caller's may have made the details, with no more than it needs."""
+    """The call details may be another interceptor's object with few attributes."""
     wanted = SimpleNamespace(metadata=[("x-mine", "1")])
 
     class Mine(grpc.UnaryUnaryClientInterceptor):
@@ -82,7 +83,7 @@ def test_details_that_another_made(keeper, things, without_renewal):
 
 
 def test_with_call(api, channel):
-    """The call that is returned is the one that counts."""
+    """The returned call is the second attempt."""
     get = channel.unary_unary(GET)
     get(b"", timeout=GUARD_SECONDS)
     api.valid.clear()
@@ -94,7 +95,7 @@ def test_with_call(api, channel):
 
 @pytest.mark.parametrize("kind", ["unary", "future"])
 def test_interceptors_that_come_after(api, keeper, without_renewal, kind):
-    """They see both tries, in the context of the call."""
+    """Interceptors after this one see both attempts, in the context of the call."""
     variable, seen = ContextVar("variable"), []
 
     class After(grpc.UnaryUnaryClientInterceptor):

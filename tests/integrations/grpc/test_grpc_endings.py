@@ -2,16 +2,16 @@
 
 import grpc
 import pytest
-from integrations.grpc.things import GET, GUARD_SECONDS, LIST, with_tokens_of
+from integrations.grpc.server import GET, GUARD_SECONDS, LIST, with_tokens_of
 
 from tokenkeeper import TokenAcquisitionError
 from tokenkeeper.integrations.grpc import RenewingInterceptor
 
 
 def test_no_token(api, keeper, provider, call):
-    """A call for which there is no token ends as gRPC has it, and the details say why."""
+    """A call without a token ends with gRPC's own error, and its details explain why."""
     provider.failure = TokenAcquisitionError("the server is down", transient=False)
-    for _ in range(2):  # asked, and told again during the cooldown
+    for _ in range(2):  # a request, and then the cooldown
         with pytest.raises(grpc.RpcError) as raised:
             call()
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -26,7 +26,7 @@ def test_no_token(api, keeper, provider, call):
 
 
 def test_an_unknown_provider(api, keeper, things):
-    """The same goes for a name that nobody registered."""
+    """The same goes for an unknown provider name."""
     _, address, trusted = things
     with grpc.secure_channel(address, with_tokens_of(keeper, trusted, "other")) as channel:
         channel = grpc.intercept_channel(channel, RenewingInterceptor(keeper, "other"))
@@ -37,7 +37,7 @@ def test_an_unknown_provider(api, keeper, things):
 
 
 def test_no_new_token(api, provider, one_request):
-    """A refused call for which there is no new token ends in the same way."""
+    """A refused call that gets no new token ends in the same way."""
     one_request()
     api.valid.clear()
     provider.failure = TokenAcquisitionError("the server is down", transient=False)
@@ -49,7 +49,7 @@ def test_no_new_token(api, provider, one_request):
 
 
 def test_a_deadline_before_the_first_token(api, provider, call):
-    """A call ends when its time is over, though its token is still to come."""
+    """A call ends at its deadline, even if it still waits for its first token."""
     provider.shut()
     with pytest.raises(grpc.RpcError) as raised:
         call(timeout=0.1)
@@ -59,7 +59,7 @@ def test_a_deadline_before_the_first_token(api, provider, call):
 
 
 def test_a_deadline_in_a_renewal(api, provider, one_request):
-    """A call ends when its time is over, though the new token is still to come."""
+    """A call ends at its deadline, even if it still waits for a renewal."""
     one_request()
     api.valid.clear()
     provider.shut()
@@ -73,7 +73,7 @@ def test_a_deadline_in_a_renewal(api, provider, one_request):
 
 @pytest.mark.parametrize("method", [GET, LIST])
 def test_another_failure(api, provider, channel, things, method):
-    """A call that fails for another reason is not made again, and renews nothing."""
+    """A call that fails for another reason is not made again, and nothing is renewed."""
     things[0].refusal = grpc.StatusCode.PERMISSION_DENIED
     provider.good = False
     make = channel.unary_unary if method is GET else channel.unary_stream
@@ -84,7 +84,7 @@ def test_another_failure(api, provider, channel, things, method):
 
 
 def test_a_server_that_goes_away(api, provider, things, one_request):
-    """A lost connection is the caller's to know, and renews nothing."""
+    """A lost connection is reported to the caller, and nothing is renewed."""
     one_request()
     things[0].server.stop(None).wait(GUARD_SECONDS)
     with pytest.raises(grpc.RpcError) as raised:

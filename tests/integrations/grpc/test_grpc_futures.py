@@ -1,32 +1,32 @@
-"""gRPC calls by ``future()``, which wait for nothing, and may be cancelled at any time."""
+"""gRPC calls by ``future()``, which do not block, and may be cancelled at any time."""
 
 import threading
 from types import SimpleNamespace
 
 import grpc
 import pytest
-from integrations.grpc.things import GET, GUARD_SECONDS, LIST, with_tokens_of
+from integrations.grpc.server import GET, GUARD_SECONDS, LIST, with_tokens_of
 
 from tokenkeeper.integrations import _grpc_future
 from tokenkeeper.integrations.grpc import RenewingInterceptor
 
 
 def test_a_future(api, provider, channel):
-    """A call by ``future()`` waits for nothing, and knows of the call that counts alone."""
+    """A call by ``future()`` does not block, and reports the attempt that counts."""
     get = channel.unary_unary(GET)
     get(b"", timeout=GUARD_SECONDS)
     api.valid.clear()
     provider.shut()
-    told, done = [], threading.Event()
+    called, done = [], threading.Event()
     future = get.future(b"", timeout=GUARD_SECONDS)
-    future.add_done_callback(told.append)
+    future.add_done_callback(called.append)
     assert future.add_callback(done.set)
     with pytest.raises(grpc.FutureTimeoutError):
         future.result(0)
     assert (future.done(), future.running(), future.is_active()) == (False, True, True)
     provider.open.set()
     assert done.wait(GUARD_SECONDS)
-    assert told == [future]
+    assert called == [future]
     assert (future.done(), future.running(), future.is_active()) == (True, False, False)
     assert future.result() == b"token-2"
     assert (future.exception(), future.traceback()) == (None, None)
@@ -35,13 +35,13 @@ def test_a_future(api, provider, channel):
     assert future.trailing_metadata() is not None
     assert future.time_remaining() <= GUARD_SECONDS
     assert (future.cancel(), future.cancelled()) == (False, False)
-    future.add_done_callback(told.append)
-    assert told == [future, future]
+    future.add_done_callback(called.append)
+    assert called == [future, future]
     assert not future.add_callback(done.clear)
 
 
 def test_a_future_refused_before_it_was_handed_over(api, keeper, provider, without_renewal):
-    """A call by ``future()`` waits for no renewal either if its refusal is there at once."""
+    """A call by ``future()`` does not block either if it is refused at once."""
     keeper.get_token("api")
     api.valid.clear()
     provider.shut()
@@ -60,7 +60,7 @@ def test_a_future_refused_before_it_was_handed_over(api, keeper, provider, witho
 
 @pytest.mark.parametrize("kind", ["future", "answers"])
 def test_a_call_cancelled_as_it_is_made_again(api, keeper, things, without_renewal, kind):
-    """One that is cancelled at the very last moment ends at once."""
+    """A call that is cancelled at the last moment ends at once."""
     keeper.get_token("api")
     api.valid.clear()
     interceptor, made, twice = RenewingInterceptor(keeper, "api"), [], threading.Event()
@@ -69,7 +69,7 @@ def test_a_call_cancelled_as_it_is_made_again(api, keeper, things, without_renew
 
     def continuation(details, request):
         if made:  # the second time
-            things[0].open.clear()  # or it might be answered before it is cancelled
+            things[0].open.clear()  # so that it is cancelled before it is answered
             call.cancel()
         made.append(make(request, timeout=GUARD_SECONDS))
         if len(made) == 2:
@@ -92,7 +92,7 @@ def test_a_call_cancelled_as_it_is_made_again(api, keeper, things, without_renew
 
 
 def test_a_crowd_of_futures(api, provider, channel):
-    """Of 200 calls under way at once, all refused, each succeeds, with one renewal for all."""
+    """200 concurrent calls that are all refused succeed, with one renewal."""
     get = channel.unary_unary(GET)
     get(b"", timeout=GUARD_SECONDS)
     api.valid.clear()
@@ -102,7 +102,7 @@ def test_a_crowd_of_futures(api, provider, channel):
 
 
 def test_a_future_refused_twice(api, provider, channel):
-    """The second refusal is the caller's."""
+    """The caller gets a second refusal."""
     provider.good = False
     future = channel.unary_unary(GET).future(b"", timeout=GUARD_SECONDS)
     assert future.exception(GUARD_SECONDS).code() is grpc.StatusCode.UNAUTHENTICATED
@@ -126,7 +126,7 @@ def test_a_future_cancelled_at_once(api, provider, channel, things):
 
 
 def test_a_future_cancelled_in_a_renewal(api, keeper, provider, channel):
-    """A refused call that nobody wants any more is not made again."""
+    """A refused call that was cancelled is not made again."""
     get = channel.unary_unary(GET)
     get(b"", timeout=GUARD_SECONDS)
     api.valid.clear()
@@ -146,7 +146,7 @@ def test_a_future_cancelled_in_a_renewal(api, keeper, provider, channel):
 
 
 def test_a_future_of_a_channel_that_is_closed(api, keeper, provider, things):
-    """A call that can't be made again ends in its refusal."""
+    """A call that can't be made again ends with its refusal."""
     _, address, trusted = things
     with grpc.secure_channel(address, with_tokens_of(keeper, trusted)) as channel:
         renewing = grpc.intercept_channel(channel, RenewingInterceptor(keeper, "api"))
@@ -161,7 +161,7 @@ def test_a_future_of_a_channel_that_is_closed(api, keeper, provider, things):
 
 
 def test_a_future_without_a_thread(api, channel, monkeypatch):
-    """Where no thread is to be had the refusal is the caller's."""
+    """If no thread can be started, the caller gets the refusal."""
 
     def no_thread(**options):
         raise RuntimeError("can't start new thread")

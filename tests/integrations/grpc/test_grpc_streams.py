@@ -1,15 +1,15 @@
-"""Blocking gRPC calls with many answers, many requests, or many of both."""
+"""Blocking gRPC calls with many responses, many requests, or many of both."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
-from integrations.grpc.things import CHAT, GUARD_SECONDS, LIST, PUT
+from integrations.grpc.server import CHAT, GUARD_SECONDS, LIST, PUT
 
 
 def test_many_answers(api, provider, channel):
-    """A call with many answers is made again, and its status is that of the call that counts."""
+    """A call with many responses is made again, and its status is that of the second attempt."""
     ask = channel.unary_stream(LIST)
     assert list(ask(b"ab", timeout=GUARD_SECONDS)) == [b"token-1 a", b"token-1 b"]
     api.valid.clear()
@@ -20,7 +20,7 @@ def test_many_answers(api, provider, channel):
 
 
 def test_many_answers_refused_twice(api, provider, channel):
-    """The second refusal of a call with many answers is the caller's."""
+    """The caller of a call with many responses gets a second refusal."""
     provider.good = False
     with pytest.raises(grpc.RpcError) as raised:
         list(channel.unary_stream(LIST)(b"ab", timeout=GUARD_SECONDS))
@@ -29,7 +29,7 @@ def test_many_answers_refused_twice(api, provider, channel):
 
 
 def test_refused_after_an_answer(api, keeper, provider, channel, things):
-    """A call of which an answer has come is not made again, and the next one has a new token."""
+    """A call with a response is not made again, and the next call has a new token."""
     things[0].late = True
     ask = channel.unary_stream(LIST)
     list(ask(b"a", timeout=GUARD_SECONDS))
@@ -43,7 +43,7 @@ def test_refused_after_an_answer(api, keeper, provider, channel, things):
 
 
 def test_answers_that_are_cancelled(api, provider, channel):
-    """A call with many answers that its caller ends stays ended."""
+    """A call with many responses stays cancelled."""
     call = channel.unary_stream(LIST)(b"ab", timeout=GUARD_SECONDS)
     assert next(call) == b"token-1 a"
     assert call.cancel()
@@ -54,7 +54,7 @@ def test_answers_that_are_cancelled(api, provider, channel):
 
 
 def test_answers_that_are_cancelled_in_a_renewal(api, provider, channel):
-    """A refused call that nobody wants any more is not made again."""
+    """A refused call that was cancelled is not made again."""
     ask = channel.unary_stream(LIST)
     list(ask(b"a", timeout=GUARD_SECONDS))
     api.valid.clear()
@@ -70,7 +70,7 @@ def test_answers_that_are_cancelled_in_a_renewal(api, provider, channel):
 
 
 def test_a_crowd_with_many_answers(api, provider, channel, crowd):
-    """Of 50 such calls at once, all refused, each succeeds, with one renewal for all."""
+    """50 concurrent calls that are all refused succeed, with one renewal."""
     ask = channel.unary_stream(LIST)
     list(ask(b"a", timeout=GUARD_SECONDS))
     api.valid.clear()
@@ -100,8 +100,8 @@ def test_many_requests(api, provider, channel, by_future):
 
 
 @pytest.mark.parametrize("method", [PUT, CHAT])
-def test_a_refusal_is_told_before_the_renewal(api, provider, channel, method):
-    """Whose call can't be made again need not wait until there is a new token."""
+def test_a_refusal_is_reported_before_the_renewal(api, provider, channel, method):
+    """A caller whose call can't be made again does not wait for the renewal."""
     make = channel.stream_unary if method is PUT else channel.stream_stream
     list(make(method)(iter([b"a"]), timeout=GUARD_SECONDS))
     api.valid.clear()
@@ -114,7 +114,7 @@ def test_a_refusal_is_told_before_the_renewal(api, provider, channel, method):
 
 
 def test_requests_that_wait_for_their_caller(channel):
-    """A call by ``future()`` does not wait for requests that its caller has yet to write."""
+    """A call by ``future()`` does not wait for requests that its caller has not written yet."""
     written = threading.Event()
 
     def requests():
@@ -127,7 +127,7 @@ def test_requests_that_wait_for_their_caller(channel):
 
 
 def test_many_of_both(api, provider, channel):
-    """A refused stream of requests and answers is not begun again; the next has the new token."""
+    """A refused stream in both directions is not started again; the next call has the new token."""
     chat = channel.stream_stream(CHAT)
     assert list(chat(iter([b"a", b"b"]), timeout=GUARD_SECONDS)) == [b"token-1 a", b"token-1 b"]
     api.valid.clear()
@@ -139,12 +139,12 @@ def test_many_of_both(api, provider, channel):
 
 
 def test_a_crowd_with_many_requests(api, provider, channel, crowd):
-    """Of 50 streams none that is refused is begun again, and one renewal is for all."""
+    """None of 50 refused streams is started again, and one renewal serves all."""
     chat = channel.stream_stream(CHAT)
     list(chat(iter([b"a"]), timeout=GUARD_SECONDS))
     api.valid.clear()
     ends = crowd(50, lambda: list(chat(iter([b"a"]), timeout=GUARD_SECONDS)))
-    refused = [end for end in ends if end != [b"token-2 a"]]  # those that came first
+    refused = [end for end in ends if end != [b"token-2 a"]]  # the early ones
     assert {error.code() for error in refused} == {grpc.StatusCode.UNAUTHENTICATED}
     assert list(chat(iter([b"a"]), timeout=GUARD_SECONDS)) == [b"token-2 a"]
     assert provider.minted == 2

@@ -15,7 +15,7 @@ def auth(keeper):
 
 @pytest.fixture
 async def async_client(auth, anyio_backend):
-    """Return an async client whose every request carries the token, for asyncio and trio."""
+    """Return an async client whose requests carry the token, for asyncio and trio."""
     async with httpx.AsyncClient(
         auth=auth, follow_redirects=True, timeout=30, limits=CROWD
     ) as client:
@@ -24,6 +24,6 @@ async def async_client(auth, anyio_backend):
 
 @pytest.fixture
 def client(auth):
-    """Return a blocking client whose every request carries the token."""
+    """Return a blocking client whose requests carry the token."""
     with httpx.Client(auth=auth, follow_redirects=True, timeout=30, limits=CROWD) as client:
         yield client

@@ -15,7 +15,7 @@ from tokenkeeper.integrations.httpx import KeeperAuth
 
 
 def test_a_revoked_token(api, provider, client):
-    """A 401 renews once and sends the request again."""
+    """A 401 renews the token and sends the request again."""
     assert client.get(api.url).json()["token"] == "token-1"
     api.valid.clear()
     answer = client.post(api.url + "/x", json={"a": 1})
@@ -24,14 +24,15 @@ def test_a_revoked_token(api, provider, client):
 
 
 def test_a_second_refusal(api, provider, client):
-    """The second 401 is the caller's."""
+    """The caller gets a second 401."""
     provider.good = False
     assert client.get(api.url).status_code == 401
     assert api.tokens == ["token-1", "token-2"]
 
 
+@pytest.mark.slow
 def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
-    """While 200 callers are at it the token is revoked: each goes on, with one renewal for all."""
+    """A token is revoked while 200 threads use it: all of them go on, with one renewal."""
     client.get(api.url)
     api.revoke_at = 300
     answers = crowd(200, lambda: [client.get(api.url).json()["token"] for _ in range(3)])
@@ -39,8 +40,9 @@ def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 def test_a_crowd_of_threads(api, provider, client, crowd):
-    """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
+    """200 concurrent calls that are all refused succeed, with one renewal."""
     client.get(api.url)
     api.valid.clear()
     assert set(crowd(200, lambda: client.get(api.url).json()["token"])) == {"token-2"}
@@ -48,7 +50,7 @@ def test_a_crowd_of_threads(api, provider, client, crowd):
 
 
 def test_hooks_of_the_caller(api, client):
-    """The caller's own hooks see each request and each answer, as httpx has it."""
+    """The caller's hooks see both requests and both responses."""
     client.get(api.url)
     api.valid.clear()
     seen = []
@@ -62,7 +64,7 @@ def test_hooks_of_the_caller(api, client):
 
 
 def test_one_request_alone(api, auth):
-    """``auth=`` may be one request's, beside a header of the caller's."""
+    """``auth=`` can be used for a single request, and replaces the caller's header."""
     with httpx.Client() as client:
         assert client.get(api.url, auth=auth).json()["token"] == "token-1"
         header = {"Authorization": "Bearer mine"}
@@ -71,7 +73,7 @@ def test_one_request_alone(api, auth):
 
 
 def test_hosts_that_are_not_allowed(api, keeper):
-    """A call to a host that the token is not for is refused before anything is sent."""
+    """A call to a host that is not allowed raises an error before anything is sent."""
     auth = KeeperAuth(keeper, "api", allowed_hosts=["api.example.com"])
     with pytest.raises(InvalidConfigurationError, match=r"must not be sent to '127\.0\.0\.1:"):
         httpx.get(api.url, auth=auth)
@@ -79,9 +81,9 @@ def test_hosts_that_are_not_allowed(api, keeper):
 
 
 def test_no_token(api, keeper, provider, client):
-    """Where no token is to be had, the keeper's own error says why, and nothing is sent."""
+    """Without a token, the keeper's own error is raised, and nothing is sent."""
     provider.failure = TokenAcquisitionError("the server is down", transient=False)
-    for _ in range(2):  # asked, and told again during the cooldown
+    for _ in range(2):  # a request, and then the cooldown
         with pytest.raises(TokenAcquisitionError, match="the server is down"):
             client.get(api.url)
     with pytest.raises(UnknownProviderError, match="'other'"):
@@ -94,7 +96,7 @@ def test_no_token(api, keeper, provider, client):
 
 
 def test_no_new_token(api, provider, client):
-    """A refused token for which there is no new one ends in the keeper's error as well."""
+    """If a refused token can't be renewed, the keeper's own error is raised too."""
     client.get(api.url)
     api.valid.clear()
     provider.failure = TokenAcquisitionError("the server is down", transient=False)
@@ -103,7 +105,7 @@ def test_no_new_token(api, provider, client):
 
 
 def test_a_timeout_in_a_renewal(api, keeper, provider, client):
-    """``timeout=`` bounds the wait for a token; the renewal goes on, and serves the next call."""
+    """``timeout=`` limits the wait for a token; the renewal goes on and serves the next call."""
     client.get(api.url)
     api.valid.clear()
     provider.open.clear()

@@ -1,4 +1,4 @@
-"""What httpx sends a second time, and what becomes of answers and broken connections."""
+"""Which bodies httpx sends again, streamed responses, and broken connections."""
 
 import io
 
@@ -9,7 +9,7 @@ ONE = httpx.Limits(max_connections=1)
 
 
 def test_a_body_that_is_used_up(api, client):
-    """What a generator gave is not sent again: the caller gets the 401, and the next a token."""
+    """A generator is not sent again: the caller gets the 401, and the next call has a token."""
     client.get(api.url)
     api.valid.clear()
     assert client.put(api.url, content=(part for part in [b"a", b"b"])).status_code == 401
@@ -17,7 +17,7 @@ def test_a_body_that_is_used_up(api, client):
 
 
 def test_a_body_that_is_used_up_waits_for_nothing(api, provider, client):
-    """Whose request can't be sent again is told at once, not when there is a new token."""
+    """A caller whose request can't be sent again gets the 401 without waiting for the renewal."""
     client.get(api.url)
     api.valid.clear()
     provider.open.clear()
@@ -29,11 +29,11 @@ def test_a_body_that_is_used_up_waits_for_nothing(api, provider, client):
 
 @pytest.mark.anyio
 async def test_a_refusal_in_the_middle_of_a_body(api, client, async_client):
-    """A body that the server did not wait for is sent again whole."""
+    """A body that the server did not wait for is sent again completely."""
     big = b"0123456789abcdef" * 2**18
     api.faults = ["early"]
     assert client.put(api.url, content=big).is_success
-    assert ("/", "token-2", big) in api.seen  # the refused one may be read to its end later
+    assert ("/", "token-2", big) in api.seen  # the refused one may be read completely later
     api.faults = ["early"]
     assert (await async_client.put(api.url, content=big)).is_success
     assert ("/", "token-3", big) in api.seen
@@ -50,7 +50,7 @@ def test_a_form_with_a_file(api, client, kind):
 
 
 class Pipe(io.BytesIO):
-    """A file that can be read but once."""
+    """A file that can be read only once."""
 
     def seekable(self):
         return False
@@ -60,7 +60,7 @@ class Pipe(io.BytesIO):
 
 
 class Bare:
-    """What can be read, and nothing else."""
+    """An object that can only be read."""
 
     def read(self, size=-1):
         return b""
@@ -68,7 +68,7 @@ class Bare:
 
 @pytest.mark.parametrize("file", [Pipe(b"whole"), Bare()])
 def test_a_form_with_a_file_that_is_used_up(api, client, file):
-    """What is left of such a form would be sent without a word, so it is not sent."""
+    """A form with a file that can't be read again is not sent again: its file would be missing."""
     client.get(api.url)
     api.valid.clear()
     assert client.post(api.url, files={"f": file}).status_code == 401
@@ -76,7 +76,7 @@ def test_a_form_with_a_file_that_is_used_up(api, client, file):
 
 
 def test_streamed_answers(api, auth):
-    """A refused streamed answer gives its connection back, and the second one streams."""
+    """A refused streamed response frees its connection, and the second one is streamed."""
     api.refusal = b"no" * 2**20
     with httpx.Client(auth=auth, timeout=30, limits=ONE) as client:
         client.get(api.url)
@@ -90,7 +90,7 @@ def test_streamed_answers(api, auth):
 
 
 def test_a_connection_that_breaks(api, client):
-    """What httpx raises comes through, and the next call works."""
+    """Errors of httpx reach the caller, and the next call works."""
     client.get(api.url)
     api.faults = ["drop"]
     with pytest.raises(httpx.RemoteProtocolError):
@@ -100,8 +100,8 @@ def test_a_connection_that_breaks(api, client):
 
 @pytest.mark.parametrize("retries", [0, 3])
 def test_a_connection_that_breaks_before_the_second_request(api, provider, auth, retries):
-    """The token is new all the same, and the caller may call again."""
-    transport = httpx.HTTPTransport(retries=retries)  # of connecting, and nothing else
+    """The token is renewed all the same, and the next call works."""
+    transport = httpx.HTTPTransport(retries=retries)  # applies to connecting only
     with httpx.Client(auth=auth, timeout=30, transport=transport) as client:
         client.get(api.url)
         api.valid.clear()
@@ -114,7 +114,7 @@ def test_a_connection_that_breaks_before_the_second_request(api, provider, auth,
 
 
 def test_answers_that_break_off(api, provider, client):
-    """The caller hears of it, and the token is new all the same."""
+    """The caller gets the error, and the token is renewed all the same."""
     client.get(api.url)
     api.valid.clear()
     api.faults = ["cut"]

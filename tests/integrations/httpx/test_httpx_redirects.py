@@ -1,10 +1,10 @@
-"""Where a token goes along with a redirect of httpx's, and where it stays behind."""
+"""Which redirects of httpx keep the token."""
 
 import httpx
 
 
 def test_a_redirect_on_the_same_host(api, client):
-    """The token goes along with a redirect, and may be renewed at its end."""
+    """A redirect keeps the token, which may be renewed at its target."""
     client.get(api.url)
     api.valid.clear()
     assert client.get(api.url + "/to//end").json() == {
@@ -15,7 +15,7 @@ def test_a_redirect_on_the_same_host(api, client):
 
 
 def test_a_redirect_after_a_renewal(api, client):
-    """What follows the second request shows the new token."""
+    """A redirect after a renewal carries the new token."""
     client.get(api.url)
     api.valid.clear()
     answer = client.post(api.url + "/then//end", content=b"x")
@@ -24,7 +24,7 @@ def test_a_redirect_after_a_renewal(api, client):
 
 
 def test_a_refusal_at_the_end_of_a_redirect(api, provider, client):
-    """Only the request that was refused is sent again: what the others did is done."""
+    """Only the request that was refused is sent again, not those that redirected to it."""
     client.get(api.url)
     api.once.add("token-1")
     api.valid.clear()
@@ -35,7 +35,7 @@ def test_a_refusal_at_the_end_of_a_redirect(api, provider, client):
 
 
 def test_a_body_that_a_redirect_took_along(api, client):
-    """A body is sent again from where a redirect led, whatever kept it."""
+    """A body that a redirect kept is sent again, whatever its type."""
     client.get(api.url)
     api.once |= {"token-1"}
     api.valid.clear()
@@ -44,7 +44,7 @@ def test_a_body_that_a_redirect_took_along(api, client):
 
 
 def test_a_redirect_there_and_back(api, elsewhere, client):
-    """A token that was left behind does not come back by a redirect."""
+    """A token that a redirect dropped does not return by another redirect."""
     back = api.url + "/to/" + elsewhere.url + "/to/" + api.url + "/end"
     assert client.get(back).status_code == 401
     assert elsewhere.tokens == [None]
@@ -52,7 +52,7 @@ def test_a_redirect_there_and_back(api, elsewhere, client):
 
 
 def test_a_redirect_to_another_scheme(api, auth):
-    """A redirect from https down to http leaves the token behind."""
+    """A redirect from https to http drops the token."""
     seen = []
 
     def answer(request):
@@ -65,8 +65,8 @@ def test_a_redirect_to_another_scheme(api, auth):
     assert seen == [("https://localhost/", "Bearer token-1"), ("http://localhost/", None)]
 
 
-def test_a_redirect_to_somebody_else(api, elsewhere, provider, client):
-    """The token stays here; that the other one wants one too renews nothing."""
+def test_a_redirect_to_another_server(api, elsewhere, provider, client):
+    """A redirect to another origin drops the token, and a 401 there renews nothing."""
     assert client.get(api.url + "/to/" + elsewhere.url + "/end").status_code == 401
     assert elsewhere.tokens == [None]
     assert provider.minted == 1

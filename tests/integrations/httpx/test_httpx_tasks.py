@@ -10,9 +10,10 @@ from tokenkeeper import KeeperClosedError, TokenAcquisitionError
 ONE = httpx.Limits(max_connections=1)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_crowd_of_tasks(api, provider, async_client, crowd_of_tasks):
-    """Of 200 tasks at once, all refused, each succeeds, with one renewal for all."""
+    """200 concurrent tasks that are all refused succeed, with one renewal."""
 
     async def call():
         return (await async_client.get(api.url)).json()["token"]
@@ -23,9 +24,10 @@ async def test_a_crowd_of_tasks(api, provider, async_client, crowd_of_tasks):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_token_of_tasks_revoked_in_the_middle(api, provider, async_client, crowd_of_tasks):
-    """While 200 tasks are at it the token is revoked: each goes on, with one renewal for all."""
+    """A token is revoked while 200 tasks use it: all of them go on, with one renewal."""
 
     async def three():
         return [(await async_client.get(api.url)).json()["token"] for _ in range(3)]
@@ -40,7 +42,7 @@ async def test_a_token_of_tasks_revoked_in_the_middle(api, provider, async_clien
 
 @pytest.mark.anyio
 async def test_an_async_stream_is_not_sent_again(api, async_client):
-    """A body from an async iterator is used up: the caller gets the 401, and the next a token."""
+    """An async iterator is not sent again: the caller gets the 401, the next call a new token."""
 
     async def body():
         yield b"a"
@@ -54,7 +56,7 @@ async def test_an_async_stream_is_not_sent_again(api, async_client):
 
 @pytest.mark.anyio
 async def test_async_requests(api, provider, elsewhere, async_client):
-    """Tasks meet refusals, redirects and broken connections as threads do."""
+    """Refusals, redirects and broken connections are handled as in threads."""
     assert (await async_client.get(api.url)).json()["token"] == "token-1"
     api.valid.clear()
     answer = await async_client.post(api.url + "/then//end", json={"a": 1})
@@ -74,7 +76,7 @@ async def test_async_requests(api, provider, elsewhere, async_client):
 
 @pytest.mark.anyio
 async def test_async_bodies(api, async_client):
-    """A form with a file is sent again; streamed answers are those to the second request."""
+    """A form with a file is sent again; a streamed response is that of the second request."""
     await async_client.get(api.url)
     api.valid.clear()
     answer = await async_client.post(api.url, files={"f": io.BytesIO(b"whole")})
@@ -88,7 +90,7 @@ async def test_async_bodies(api, async_client):
 async def test_a_task_that_is_cancelled_in_a_renewal(
     api, auth, provider, anyio_backend, cancel_in_a_renewal
 ):
-    """It gives its connection back, and the renewal goes on for the others."""
+    """A cancelled task frees its connection, and the renewal goes on for the others."""
     async with httpx.AsyncClient(auth=auth, timeout=30, limits=ONE) as client:
         await client.get(api.url)
         api.valid.clear()

@@ -1,4 +1,4 @@
-"""The dashboard and the alert rules: every metric that they name is there, and alerts fire."""
+"""The dashboard and the alert rules use metrics that exist, and alerts fire."""
 
 import json
 import re
@@ -59,8 +59,8 @@ def names_in(text):
     return set(re.findall(r"\btokenkeeper_\w+", text))
 
 
-def test_the_dashboard_shows_what_there_is(dashboard, page):
-    """Each expression of the dashboard names a metric that a page has, and none is left out."""
+def test_the_dashboard_shows_all_metrics(dashboard, page):
+    """The dashboard shows all metrics of a page, and no others."""
     shown = set().union(*map(names_in, expressions(dashboard)))
     there = {name for name in names_in(page) if not name.endswith(("_created", "_sum", "_count"))}
     families = {name.removesuffix("_bucket") for name in there}
@@ -68,8 +68,8 @@ def test_the_dashboard_shows_what_there_is(dashboard, page):
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def test_alerts_name_what_there_is(page):
-    """Each rule names metrics that a page has, and says how bad it is and what to do."""
+def test_alerts_use_metrics_that_exist(page):
+    """Each rule uses metrics that exist, and has a severity and instructions."""
     (group,) = yaml.safe_load((METRICS / "alerts.yaml").read_text())["groups"]
     for rule in group["rules"]:
         assert names_in(rule["expr"])
@@ -90,7 +90,7 @@ def test_alerts_fire():
 
 @needs_promtool
 def test_the_page_is_as_prometheus_wants_it(page):
-    """Names, types and help of the metrics keep to Prometheus's conventions."""
+    """Names, types and help texts of the metrics follow Prometheus's conventions."""
     page = "\n".join(line for line in page.splitlines() if "_created" not in line) + "\n"
     done = subprocess.run(
         ["promtool", "check", "metrics"], input=page, capture_output=True, text=True, timeout=60

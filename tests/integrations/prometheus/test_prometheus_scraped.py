@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a keeper, and its alerts wake whoever is on call."""
+"""A real Prometheus scrapes a keeper, and its alerts fire."""
 
 import re
 import shutil
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def until(look, what):
-    """Return what *look* finds, once it finds something."""
+    """Return the first true result of *look*."""
     ends = time.monotonic() + GUARD_SECONDS
     while not (found := look()):
         assert time.monotonic() < ends, f"it never came: {what()}"
@@ -40,7 +40,7 @@ def registry():
 
 @pytest.fixture
 def page(registry):
-    """Return where the registry can be scraped."""
+    """Return the address of the registry's page."""
     server, thread = prometheus_client.start_http_server(0, "127.0.0.1", registry)
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -50,7 +50,7 @@ def page(registry):
 
 @pytest.fixture
 def prometheus(page, tmp_path):
-    """Return what asks a Prometheus that scrapes the page each second and has our rules."""
+    """Return a function that queries a Prometheus with our rules, which scrapes the page."""
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(ALERTS)],
@@ -83,8 +83,8 @@ def prometheus(page, tmp_path):
             process.wait()
 
 
-def test_a_wrong_secret_wakes_somebody(registry, prometheus):
-    """The first refusal of a secret is an alert, with words; a client that is well is none."""
+def test_a_wrong_secret_fires_an_alert(registry, prometheus):
+    """A rejected secret fires an alert at once, and a client that works fires none."""
     with (
         LoopbackAuthorizationServer() as server,
         TokenKeeper(hooks=[PrometheusHook(registry)]) as keeper,

@@ -5,14 +5,14 @@ import asyncio
 import grpc
 import grpc.aio
 import pytest
-from integrations.grpc.things import with_tokens_of
+from integrations.grpc.server import with_tokens_of
 
 from tokenkeeper.integrations.grpc_aio import renewing_interceptors
 
 
 @pytest.fixture
 def anyio_backend():
-    """Run under asyncio, the only loop that gRPC knows."""
+    """Run under asyncio, the only event loop that gRPC supports."""
     return "asyncio"
 
 
@@ -30,7 +30,7 @@ async def channel(things, keeper):
 
 @pytest.fixture
 async def unwritten():
-    """Return requests of which none comes: gRPC may mistake a refusal while it writes one."""
+    """Return a stream without requests: while gRPC writes one, it may misreport a refusal."""
     ended = asyncio.Event()
 
     async def requests():

@@ -5,13 +5,13 @@ import asyncio
 import grpc
 import grpc.aio
 import pytest
-from integrations.grpc.things import CHAT, GET, GUARD_SECONDS, LIST, PUT, everything
+from integrations.grpc.server import CHAT, GET, GUARD_SECONDS, LIST, PUT, everything
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_one_of_both(api, provider, channel):
-    """A call that is refused renews once, and is made again."""
+    """A refused call renews the token once, and is made again."""
     get = channel.unary_unary(GET)
     assert await get(b"", timeout=GUARD_SECONDS) == b"token-1"
     api.valid.clear()
@@ -20,7 +20,7 @@ async def test_one_of_both(api, provider, channel):
 
 
 async def test_a_second_refusal(api, provider, channel):
-    """A second refusal is the caller's."""
+    """The caller gets a second refusal."""
     provider.good = False
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await channel.unary_unary(GET)(b"", timeout=GUARD_SECONDS)
@@ -31,7 +31,7 @@ async def test_a_second_refusal(api, provider, channel):
 
 
 async def test_a_crowd(api, provider, channel):
-    """Of 200 calls at once, all refused, each succeeds, with one renewal for all."""
+    """200 concurrent calls that are all refused succeed, with one renewal."""
     get, ask = channel.unary_unary(GET), channel.unary_stream(LIST)
     await get(b"", timeout=GUARD_SECONDS)
     api.valid.clear()
@@ -42,9 +42,10 @@ async def test_a_crowd(api, provider, channel):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [GET, LIST])
 async def test_a_token_revoked_in_the_middle(api, provider, channel, method):
-    """While 200 tasks are at it the token is revoked: each goes on, with one renewal for all."""
+    """A token is revoked while 200 tasks use it: all of them go on, with one renewal."""
 
     async def ask():
         if method is GET:
@@ -63,7 +64,7 @@ async def test_a_token_revoked_in_the_middle(api, provider, channel, method):
 
 
 async def test_many_answers(api, provider, channel):
-    """A call with many answers is made again, and its status is that of the call that counts."""
+    """A call with many responses is made again, and its status is that of the second attempt."""
     ask = channel.unary_stream(LIST)
     assert await everything(ask(b"ab", timeout=GUARD_SECONDS)) == [b"token-1 a", b"token-1 b"]
     api.valid.clear()
@@ -77,14 +78,14 @@ async def test_many_answers(api, provider, channel):
 
 
 async def test_no_answers(channel):
-    """A call with many answers may have none."""
+    """A call with many responses may have none."""
     call = channel.unary_stream(LIST)(b"", timeout=GUARD_SECONDS)
     assert await everything(call) == []
     assert await call.code() is grpc.StatusCode.OK
 
 
 async def test_refused_after_an_answer(api, provider, channel, things):
-    """A call of which an answer has come is not made again, and the next one has a new token."""
+    """A call with a response is not made again, and the next call has a new token."""
     things[0].late = True
     ask = channel.unary_stream(LIST)
     await everything(ask(b"a", timeout=GUARD_SECONDS))
@@ -116,13 +117,13 @@ async def test_many_requests(api, provider, channel, unwritten):
     assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
     async with asyncio.timeout(GUARD_SECONDS):
         while provider.minted == 1:
-            await asyncio.sleep(0)  # the refusal is seen beside its caller
+            await asyncio.sleep(0)  # the refusal is handled in another task
     assert await put() == b"token-2 ab"
     assert provider.minted == 2
 
 
-async def test_a_refusal_is_told_before_the_renewal(api, provider, channel, unwritten):
-    """Whose call can't be made again need not wait until there is a new token."""
+async def test_a_refusal_is_reported_before_the_renewal(api, provider, channel, unwritten):
+    """A caller whose call can't be made again does not wait for the renewal."""
     chat = channel.stream_stream(CHAT)
     await everything(chat(iter([b"a"]), timeout=GUARD_SECONDS))
     api.valid.clear()
@@ -135,7 +136,7 @@ async def test_a_refusal_is_told_before_the_renewal(api, provider, channel, unwr
 
 
 async def test_many_of_both(api, provider, channel, unwritten):
-    """A refused stream of requests and answers is not begun again; the next has the new token."""
+    """A refused stream in both directions is not started again; the next call has the new token."""
     chat = channel.stream_stream(CHAT)
     call = chat(timeout=GUARD_SECONDS)
     await call.write(b"a")
@@ -152,13 +153,13 @@ async def test_many_of_both(api, provider, channel, unwritten):
 
 
 async def test_a_crowd_with_many_requests(api, provider, channel, unwritten):
-    """Of 50 streams that are refused none is begun again, and one renewal is for all."""
+    """None of 50 refused streams is started again, and one renewal serves all."""
     chat = channel.stream_stream(CHAT)
     await everything(chat(iter([b"a"]), timeout=GUARD_SECONDS))
     api.valid.clear()
     provider.shut()
     calls = [everything(chat(unwritten(), timeout=GUARD_SECONDS)) for _ in range(50)]
-    # A task of its own for each: those that come late wait for the renewal.
+    # One task for each, because late ones wait for the renewal.
     tasks = [asyncio.create_task(call) for call in calls]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     provider.open.set()

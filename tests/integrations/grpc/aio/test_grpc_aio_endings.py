@@ -1,11 +1,11 @@
-"""How ``grpc.aio`` calls of each kind end: by time, by their task, for want of a token."""
+"""How ``grpc.aio`` calls of each kind end: by timeout, by cancellation, without a token."""
 
 import asyncio
 
 import grpc
 import grpc.aio
 import pytest
-from integrations.grpc.things import CHAT, GET, GUARD_SECONDS, LIST, PUT, everything, with_tokens_of
+from integrations.grpc.server import CHAT, GET, GUARD_SECONDS, LIST, PUT, everything, with_tokens_of
 
 from tokenkeeper import TokenAcquisitionError
 from tokenkeeper.integrations.grpc_aio import renewing_interceptors
@@ -35,7 +35,7 @@ one_request = pytest.mark.parametrize("kind", [unary, answers])
 
 @pytest.fixture
 def ends(channel):
-    """Make a call and return the error in which it ends."""
+    """Make a call and return the error that it ends with."""
 
     async def ends(kind, timeout=GUARD_SECONDS, channel=channel):
         with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -47,9 +47,9 @@ def ends(channel):
 
 @every_kind
 async def test_no_token(api, keeper, provider, ends, kind):
-    """A call for which there is no token ends as gRPC has it, and the details say why."""
+    """A call without a token ends with gRPC's own error, and its details explain why."""
     provider.failure = TokenAcquisitionError("the server is down", transient=False)
-    for _ in range(2):  # asked, and told again during the cooldown
+    for _ in range(2):  # a request, and then the cooldown
         error = await ends(kind)
         assert error.code() is grpc.StatusCode.UNAVAILABLE
         assert "the server is down" in error.details()
@@ -62,7 +62,7 @@ async def test_no_token(api, keeper, provider, ends, kind):
 
 
 async def test_an_unknown_provider(keeper, things, ends):
-    """The same goes for a name that nobody registered."""
+    """The same goes for an unknown provider name."""
     _, address, trusted = things
     async with grpc.aio.secure_channel(
         address,
@@ -76,7 +76,7 @@ async def test_an_unknown_provider(keeper, things, ends):
 
 @one_request
 async def test_no_new_token(api, provider, channel, ends, kind):
-    """A refused call for which there is no new token ends in the same way."""
+    """A refused call that gets no new token ends in the same way."""
     await kind(channel, timeout=GUARD_SECONDS)
     api.valid.clear()
     provider.failure = TokenAcquisitionError("the server is down", transient=False)
@@ -88,7 +88,7 @@ async def test_no_new_token(api, provider, channel, ends, kind):
 
 @every_kind
 async def test_a_deadline_before_the_first_token(api, provider, ends, kind):
-    """A call ends when its time is over, though its token is still to come."""
+    """A call ends at its deadline, even if it still waits for its first token."""
     provider.shut()
     assert (await ends(kind, timeout=0.1)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert api.seen == []
@@ -97,7 +97,7 @@ async def test_a_deadline_before_the_first_token(api, provider, ends, kind):
 
 @one_request
 async def test_a_deadline_in_a_renewal(api, provider, channel, ends, kind):
-    """A call ends when its time is over, though the new token is still to come."""
+    """A call ends at its deadline, even if it still waits for a renewal."""
     await kind(channel, timeout=GUARD_SECONDS)
     api.valid.clear()
     provider.shut()
@@ -108,8 +108,8 @@ async def test_a_deadline_in_a_renewal(api, provider, channel, ends, kind):
 
 
 @one_request
-async def test_what_a_call_was_made_with(api, provider, channel, things, kind):
-    """The second try has the caller's metadata, and only the time that is left."""
+async def test_the_options_of_the_second_attempt(api, provider, channel, things, kind):
+    """The second attempt has the caller's metadata, and only the remaining time."""
     await kind(channel, timeout=GUARD_SECONDS)
     api.valid.clear()
     provider.takes = 0.3
@@ -121,7 +121,7 @@ async def test_what_a_call_was_made_with(api, provider, channel, things, kind):
 
 @every_kind
 async def test_a_call_that_is_cancelled(provider, channel, things, kind):
-    """A call whose task is cancelled ends at the server too, and renews nothing."""
+    """A call whose task is cancelled ends at the server too, and nothing is renewed."""
     things[0].open.clear()
     task = asyncio.create_task(kind(channel, timeout=GUARD_SECONDS))
     assert await asyncio.to_thread(things[0].called.wait, GUARD_SECONDS)
@@ -135,7 +135,7 @@ async def test_a_call_that_is_cancelled(provider, channel, things, kind):
 
 @one_request
 async def test_a_call_that_is_cancelled_in_a_renewal(api, provider, channel, kind):
-    """A refused call that nobody wants any more is not made again; the renewal goes on."""
+    """A refused call that was cancelled is not made again; the renewal goes on."""
     await kind(channel, timeout=GUARD_SECONDS)
     api.valid.clear()
     provider.shut()
@@ -150,7 +150,7 @@ async def test_a_call_that_is_cancelled_in_a_renewal(api, provider, channel, kin
 
 
 async def test_another_failure(api, provider, channel, things):
-    """A call that fails for another reason is not made again, and renews nothing."""
+    """A call that fails for another reason is not made again, and nothing is renewed."""
     things[0].refusal = grpc.StatusCode.PERMISSION_DENIED
     provider.good = False
     with pytest.raises(grpc.aio.AioRpcError) as raised:
@@ -163,7 +163,7 @@ async def test_another_failure(api, provider, channel, things):
 
 @one_request
 async def test_a_server_that_goes_away(provider, channel, things, ends, kind):
-    """A lost connection is the caller's to know, and renews nothing."""
+    """A lost connection is reported to the caller, and nothing is renewed."""
     await kind(channel, timeout=GUARD_SECONDS)
     things[0].server.stop(None).wait(GUARD_SECONDS)
     assert (await ends(kind)).code() is grpc.StatusCode.UNAVAILABLE

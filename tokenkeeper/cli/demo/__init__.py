@@ -1,0 +1,1 @@
+"""The demo: one keeper and a naive client under the same load, while the token endpoint is down."""

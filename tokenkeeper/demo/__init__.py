@@ -1,1 +1,0 @@
-"""The demo: many callers, tokens that live for seconds, and a token endpoint that goes down."""

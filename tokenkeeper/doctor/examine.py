@@ -1,0 +1,61 @@
+"""The steps of an examination in their order. Steps that depend on a failed one are skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.doctor.examination import Examination
+from tokenkeeper.doctor.findings import Report, Step, skipped
+from tokenkeeper.doctor.metadata import check_clock, check_metadata
+from tokenkeeper.doctor.network import check_dns, check_proxy, check_tcp
+from tokenkeeper.doctor.targets import Target
+from tokenkeeper.doctor.tls import check_tls
+from tokenkeeper.doctor.token_request import check_credentials, check_lifetime, check_scope
+
+__all__ = ["examine"]
+
+_CHECKS: dict[Step, Callable[[Examination], Report]] = {
+    Step.PROXY: check_proxy,
+    Step.DNS: check_dns,
+    Step.TCP: check_tcp,
+    Step.TLS: check_tls,
+    Step.CLOCK: check_clock,
+    Step.METADATA: check_metadata,
+    Step.CREDENTIALS: check_credentials,
+    Step.LIFETIME: check_lifetime,
+    Step.SCOPE: check_scope,
+}
+
+_NEED_URL = (Step.PROXY, Step.DNS, Step.TCP, Step.TLS, Step.CLOCK, Step.METADATA)
+"""The steps that need the URL of the server."""
+
+
+def examine(target: Target, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Iterator[Report]:
+    """Yield the report of each step as soon as it is made. Makes at most one token request.
+
+    :param timeout: seconds for each step.
+    """
+    yield target.variables
+    facts = target.facts
+    if facts is None:
+        yield from _skip_after(Step.VARIABLES)
+        return
+    examination = Examination(facts, timeout, clock)
+    for step, check in _CHECKS.items():
+        if facts.url is None and step in _NEED_URL:
+            name = type(facts.provider).__name__
+            yield Report(step, (skipped(f"{name}.describe() names no token_url"),))
+            continue
+        report = check(examination)
+        yield report
+        if report.failed:
+            yield from _skip_after(step)
+            return
+
+
+def _skip_after(failed: Step) -> Iterator[Report]:
+    """Yield a report for each step after *failed*, which were not tried."""
+    for step in Step:
+        if step > failed:
+            yield Report(step, (skipped(f"not tried, as {failed.label} failed"),))

@@ -1,0 +1,164 @@
+"""What the doctor knows about a provider: where it sends its requests, and what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from tokenkeeper._support.checks import checked_endpoint
+from tokenkeeper.doctor.description import read_description, shown_description
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.kinds import Kind, kind_of
+
+__all__ = ["ProviderFacts", "read_facts"]
+
+_DEEPEST_ISSUER = 4
+"""The most segments in the path of a guessed issuer. Keycloak and Okta have two."""
+
+
+@dataclass(frozen=True)
+class ProviderFacts:
+    """What ``provider.describe()`` says about one provider.
+
+    :ivar url: the token endpoint, or Entra's authority; ``None`` if it is not described.
+    :ivar metadata_urls: where the server's metadata may be, each with the issuer it belongs to.
+    :ivar verify: as for :class:`~tokenkeeper.oauth.transport.HttpTransport`.
+    :ivar auth_method: by its name in RFC 7591 §2; ``None`` if it is not described.
+    :ivar grant_type: ``None`` if it is not described.
+    :ivar description: the whole description, safe to show.
+    :ivar default_lifetime: the assumed lifetime in seconds if the server does not send one;
+        ``None`` if none is assumed.
+    """
+
+    provider: BaseOAuth2Provider
+    kind: Kind
+    url: str | None = None
+    metadata_urls: tuple[tuple[str, str], ...] = ()
+    verify: bool | str | None = None
+    auth_method: str | None = None
+    scope: str | None = None
+    grant_type: str | None = "client_credentials"
+    description: Mapping[str, Any] = field(default_factory=dict)
+    default_lifetime: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that callers ask for."""
+        return self.provider.provider_name
+
+    @property
+    def shown_url(self) -> str | None:
+        """The URL without its query, which may contain a secret."""
+        return self.url and self.url.partition("?")[0]
+
+    @cached_property
+    def requested_url(self) -> str:
+        """The URL as requests sends it, with an internationalized host encoded by IDNA 2008."""
+        url = self.url or ""
+        with suppress(requests.RequestException, ValueError):
+            return requests.Request("POST", url).prepare().url or url
+        return url  # the token request will report what is wrong
+
+    @property
+    def host(self) -> str:
+        """The host of :attr:`url`, as it is looked up."""
+        return urlsplit(self.requested_url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """The port of :attr:`url`."""
+        parts = urlsplit(self.requested_url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    @property
+    def secure(self) -> bool:
+        """Whether requests to the server use TLS. They may not on loopback."""
+        return (self.url or "").startswith("https:")
+
+    def omitted(self) -> frozenset[str]:
+        """Return which of ``expires_in`` and ``scope`` the last token response left out."""
+        names = read_description(self.provider).get("omitted")
+        return frozenset(map(str, names)) if isinstance(names, (list, tuple)) else frozenset()
+
+
+def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> ProviderFacts:
+    """Return what *provider* describes. No request is made.
+
+    :param secrets: the secrets that the provider was made from, to be hidden.
+    """
+    kind = kind_of(provider)
+    entries = read_description(provider)
+    entries.pop("omitted", None)  # there was no response yet
+    description = shown_description(entries, secrets)
+    if kind == "custom":
+        entries = description  # any of its entries may contain a secret
+    texts = {name: value for name, value in entries.items() if isinstance(value, str)}
+    url = _checked_url(texts.get("authority" if kind == "azure" else "token_url"))
+    verify = entries.get("verify")
+    return ProviderFacts(
+        provider,
+        kind,
+        url,
+        tuple(_metadata_urls(kind, url, texts)),
+        verify if isinstance(verify, (bool, str)) else None,
+        texts.get("token_endpoint_auth_method"),
+        texts.get("scope") or None,
+        texts.get("grant_type"),
+        description,
+        _default_lifetime(entries),
+    )
+
+
+def _checked_url(url: str | None) -> str | None:
+    try:
+        return checked_endpoint(url, "token_url")
+    except InvalidConfigurationError:  # a custom class may describe anything
+        return None
+
+
+def _default_lifetime(entries: Mapping[str, Any]) -> float | None:
+    """Return the lifetime that is assumed if the server sends none."""
+    if entries.get("lifetime_seconds") is not None or entries.get("never_expires"):
+        return None  # configured, whatever the server sends
+    seconds = entries.get("default_lifetime_seconds")
+    return float(seconds) if isinstance(seconds, (int, float)) else None
+
+
+def _metadata_urls(
+    kind: Kind, url: str | None, texts: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield where the server's metadata may be, each place with its issuer."""
+    if kind == "azure" and (issuer := texts.get("issuer")):
+        yield f"{issuer}/.well-known/openid-configuration", issuer
+    elif issuer := _checked_url(texts.get("issuer")):
+        yield from _well_known(issuer.rstrip("/"))
+    elif url:
+        yield from _guessed(url)
+
+
+def _well_known(issuer: str) -> Iterator[tuple[str, str]]:
+    """Yield the two places of the metadata of *issuer*."""
+    parts = urlsplit(issuer)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    yield f"{origin}/.well-known/oauth-authorization-server{parts.path}", issuer  # RFC 8414 §3
+    yield f"{issuer}/.well-known/openid-configuration", issuer  # OpenID Connect Discovery §4
+
+
+def _guessed(token_url: str) -> Iterator[tuple[str, str]]:
+    """Yield where the metadata of the server of *token_url* may be, the likeliest issuer first.
+
+    The issuer is not known. It is the server's root, or the beginning of the endpoint's path:
+    Keycloak has ``/realms/NAME``, Okta ``/oauth2/NAME``. A longer path is more specific.
+    """
+    parts = urlsplit(token_url)
+    segments = [each for each in parts.path.split("/") if each][:-1][:_DEEPEST_ISSUER]
+    for length in range(len(segments), -1, -1):
+        path = "".join(f"/{each}" for each in segments[:length])
+        yield from _well_known(f"{parts.scheme}://{parts.netloc}{path}")

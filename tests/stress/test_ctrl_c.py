@@ -1,4 +1,4 @@
-"""Ctrl-C at the moment that a main thread begins to wait for a token ends the wait in time."""
+"""Ctrl-C at the moment when a main thread begins to wait for a token ends the wait soon."""
 
 import os
 import signal
@@ -117,7 +117,7 @@ CASES = ["in_background", "inline_beside_another_thread", "async_inline", "befor
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_blocked_get_token(make_script, case):
-    """However the moment is met, the exception comes within half a second."""
+    """Whatever the moment, the exception is raised within half a second."""
     text = HEAD + BODY.replace("CASE", case).replace("TIMES", str(TIMES))
     code, output, errors = make_script(text).result()
     assert (code, output) == (0, "0 late []\n"), errors

@@ -1,4 +1,4 @@
-"""Forks at any moment: each child has its tokens at once and renews them by itself."""
+"""Forks at any moment: each child has its tokens immediately and renews them itself."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
 
 
 class Ahead(SystemClock):
-    """The machine's clocks, which each process may put ahead: load makes no token end early."""
+    """The machine's clocks, which each process may set ahead, independently of the load."""
 
     seconds = 0.0
 
@@ -26,11 +26,11 @@ class Ahead(SystemClock):
 
 
 INTO_THE_BUFFER = 3400.0
-"""Seconds, of the hour that tokens live."""
+"""Seconds of the hour for which tokens are granted."""
 
 
 def wait_for_own_renewal(keeper, source, token):
-    """Read until the background renewed *token*; no read waits, none gets a dead token."""
+    """Read until the background renewed *token*; no read waits or gets an expired token."""
     ends = time.monotonic() + 20
     while (current := keeper.get_token("warm")) == token:
         assert source.clock.monotonic() < source.granted[token][1]
@@ -42,7 +42,7 @@ def wait_for_own_renewal(keeper, source, token):
 
 
 def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
-    """Each has its warm token at once, fetches the cold one, and renews in its own background."""
+    """Each child has its inherited token, requests the other, and renews in its own background."""
     clock = Ahead()
     warm, cold = kit.Source("warm", clock=clock), kit.AsyncSource("cold", clock=clock)
     stuck = kit.Source("stuck", clock=clock)
@@ -53,7 +53,7 @@ def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
     waiting = kit.Crowd(lambda: keeper.get_token("stuck"), lambda: keeper.get_token("cold"))
     assert stuck.entered.wait(kit.GUARD_SECONDS)
     assert cold.entered.wait(kit.GUARD_SECONDS)
-    warm.hold()  # in the parent alone: a child that waited for the parent would wait for ever
+    warm.hold()  # in the parent only: a child that waited for the parent would wait forever
 
     def live():
         at_once = keeper.get_token("warm")
@@ -77,7 +77,7 @@ def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
 
 
 def test_a_child_of_a_child(kit, make_keeper):
-    """Tokens are handed down through the generations, and each of them can renew."""
+    """Tokens are inherited through the generations, and each of them can renew."""
     clock = Ahead()
     warm, stuck = kit.Source("warm", clock=clock), kit.Source("stuck", clock=clock)
     keeper = make_keeper(warm, stuck, clock=clock)
@@ -98,7 +98,7 @@ def test_a_child_of_a_child(kit, make_keeper):
 
 
 def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
-    """Fifty children forked in the thick of it get warm and cold tokens; the parent goes on."""
+    """Fifty children that are forked under load get tokens, and the parent continues."""
     warm, busy = kit.Source("warm"), kit.Source("busy")
     cold, late = kit.Source("cold"), kit.AsyncSource("late")
     keeper = make_keeper(warm, busy, cold, late)
@@ -149,7 +149,7 @@ def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
 
 
 def test_a_child_forgets_who_waited_in_the_parent(kit, make_keeper):
-    """Close in a child wakes nobody in the parent, and the parent's end nobody in the child."""
+    """close() in a child wakes no caller in the parent, and the parent's no caller in the child."""
     source = kit.Source()
     keeper = make_keeper(source)
     source.hold()
@@ -170,7 +170,7 @@ def test_a_child_forgets_who_waited_in_the_parent(kit, make_keeper):
 
 
 def test_a_cooldown_is_not_inherited_locked(kit, make_keeper):
-    """A child starts with a clean slate: what the parent was refused it may ask for once."""
+    """A child starts without the parent's refusals, and may make one request itself."""
     source = kit.Source()
     source.error = TokenAcquisitionError("no", error="invalid_client")
     keeper = make_keeper(source)

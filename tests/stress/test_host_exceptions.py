@@ -1,4 +1,4 @@
-"""What a host throws into a caller that renews inline reaches it as it is, and breaks nothing."""
+"""A host's exception in a caller that renews inline reaches the caller unchanged."""
 
 import asyncio
 import ctypes
@@ -24,22 +24,22 @@ class SoftLimitError(Exception):
 
 
 class SlowTaskError(TimeoutError):
-    """One that derives from an error that is tried again, as many a decorator's does."""
+    """One that derives from an error that is retried, as that of many decorators."""
 
 
 class BadValueError(ValueError):
-    """One that derives from what libraries raise and catch."""
+    """One that derives from a class that libraries raise and catch."""
 
 
 class HardLimitError(BaseException):
-    """One that derives from nothing that anybody catches."""
+    """One that derives from a class that no code catches."""
 
 
 KINDS = [SoftLimitError, SlowTaskError, BadValueError, HardLimitError]
 
 
 def by_signal(kind, thread):
-    """Send a signal, whose handler raises, as Celery's workers and many decorators do."""
+    """Send a signal whose handler raises, as Celery's workers and many decorators do."""
     signal.pthread_kill(thread, signal.SIGUSR1)
 
 
@@ -55,7 +55,7 @@ def kind(request):
 
 @pytest.fixture(params=[by_signal, by_name])
 def strike(request, kind):
-    """Return what strikes the main thread soon after *entered* is set."""
+    """Return a function that interrupts the main thread soon after *entered* is set."""
 
     def handler(number, frame):
         raise kind("limit")
@@ -95,7 +95,7 @@ def struck(kind):
 
 
 def assert_unharmed(kit, keeper, name="api"):
-    """Another thread gets a token, and nothing is held against the provider."""
+    """Another thread gets a token, and the interruption doesn't count as a failure."""
     health = keeper.health()["providers"][name]
     assert health["failures"] == 0
     assert health["status"] in ("idle", "ok")
@@ -104,7 +104,7 @@ def assert_unharmed(kit, keeper, name="api"):
 
 
 def nap(entered):
-    """Be busy for a long time, in short pieces, as an exception set for a thread waits for one."""
+    """Be busy for a long time in short steps, between which an exception can be raised."""
     entered.set()
     ends = time.monotonic() + 20
     while time.monotonic() < ends:
@@ -114,7 +114,7 @@ def nap(entered):
 
 @pytest.fixture
 def napping(kit):
-    """Return a source whose first request takes long; it says when that has begun."""
+    """Return a source whose first request takes long, and that reports when it has begun."""
 
     class Napping(kit.Source):
         began = threading.Event()
@@ -129,7 +129,7 @@ def napping(kit):
 
 
 def test_in_a_provider(kit, make_keeper, napping, strike, struck):
-    """A caller that flies the request itself is stopped in it; the others get theirs."""
+    """A caller is interrupted in its own request; the others get their tokens."""
     keeper = make_keeper(napping, background=False)
     strike(napping.began)
     struck(lambda: keeper.get_token("api"))
@@ -137,7 +137,7 @@ def test_in_a_provider(kit, make_keeper, napping, strike, struck):
 
 
 def test_in_a_provider_that_wraps_what_it_catches(kit, make_keeper, napping, strike, struck):
-    """A provider that turns every error into one of its own swallows no limit."""
+    """A provider that turns every error into one of its own can't hide the interruption."""
     acquire = napping.acquire_token
 
     def wrapping():
@@ -154,7 +154,7 @@ def test_in_a_provider_that_wraps_what_it_catches(kit, make_keeper, napping, str
 
 
 def test_others_wait_meanwhile(kit, make_keeper, napping, strike, struck):
-    """Callers that waited for the request that was stopped make another one."""
+    """Callers that waited for the interrupted request make another one."""
     keeper = make_keeper(napping, background=False)
 
     def wait():
@@ -176,7 +176,7 @@ def test_others_wait_meanwhile(kit, make_keeper, napping, strike, struck):
 
 
 def test_in_an_async_provider(kit, make_keeper, strike, struck):
-    """A caller that waits for a coroutine is stopped; the coroutine is cancelled."""
+    """A caller that waits for a coroutine is interrupted, and the coroutine is cancelled."""
     began, ended = threading.Event(), threading.Event()
 
     class Slow(kit.Source):
@@ -197,7 +197,7 @@ def test_in_an_async_provider(kit, make_keeper, strike, struck):
 
 
 def test_on_the_wire(kit, make_keeper, strike, struck):
-    """A caller that waits for a server is stopped; the next one is served."""
+    """A caller that waits for a server is interrupted, and the next one gets a token."""
     with LoopbackAuthorizationServer() as server, socket.create_server(("127.0.0.1", 0)) as silent:
         entered, accepted = threading.Event(), []
 
@@ -212,7 +212,7 @@ def test_on_the_wire(kit, make_keeper, strike, struck):
         port = silent.getsockname()[1]
         mute = OAuth2Config("mute", "id", "secret", f"http://127.0.0.1:{port}/token")
         keeper = make_keeper(
-            # An exception that is set for a thread waits until the system call is over.
+            # An exception that is set for a thread waits until the system call has returned.
             GenericOAuth2Provider(mute, read_timeout=0.5, retry=RetryPolicy(attempts=40)),
             GenericOAuth2Provider(server.config("api")),
             background=False,
@@ -228,7 +228,7 @@ def test_on_the_wire(kit, make_keeper, strike, struck):
 
 
 def test_in_the_wait_before_a_retry(kit, make_keeper, strike, struck):
-    """A caller that waits to try again is stopped, and closing waits for nobody."""
+    """A caller that waits for a retry is interrupted, and close() waits for no thread."""
     source = kit.Source()
     source.error = ConnectionError("down")
     retry = RetryPolicy(attempts=3, initial_wait_seconds=20, max_wait_seconds=20)
@@ -249,7 +249,7 @@ def test_in_the_wait_before_a_retry(kit, make_keeper, strike, struck):
 
 
 def test_in_a_hook(kit, make_keeper, strike, struck):
-    """A caller that calls a hook is stopped in it; the token is there, and so is the next event."""
+    """A caller that runs a hook is interrupted in it; the token and the next event are there."""
     entered, events = threading.Event(), []
 
     def hook(event):
@@ -266,7 +266,7 @@ def test_in_a_hook(kit, make_keeper, strike, struck):
 
 
 def test_in_close(kit, make_keeper, strike, struck):
-    """A limit that strikes in a provider's close() reaches the caller."""
+    """An interruption in a provider's close() reaches the caller."""
     entered = threading.Event()
     source = kit.Source()
     source.close = lambda: nap(entered)
@@ -278,7 +278,7 @@ def test_in_close(kit, make_keeper, strike, struck):
 
 
 def test_while_another_one_is_handled(make_keeper, kit, kind, strike):
-    """A task that cleans up after its limit sees the errors of its own calls."""
+    """A task that cleans up after its time limit gets the errors of its own calls."""
     entered = threading.Event()
     source = kit.Source()
     source.error = TokenAcquisitionError("refused", transient=False)

@@ -1,4 +1,4 @@
-"""The end of the interpreter: nothing hangs and nothing is printed, whatever is under way."""
+"""The interpreter's exit: nothing hangs and nothing is printed, whatever is in progress."""
 
 import pytest
 

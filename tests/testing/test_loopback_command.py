@@ -74,7 +74,7 @@ def test_a_port_that_is_taken(serve):
         port = other.issuer.rpartition(":")[2]
         process, file = serve("--port", port)
         _, said = process.communicate(timeout=60)
-    told = f"Port {port} is taken: end what listens there, or name another by --port.\n"
+    told = f"Port {port} is in use. Stop the program that uses it, or pass another --port.\n"
     assert (process.returncode, said) == (1, told)
     assert file.read_text() == ""
 
@@ -94,4 +94,4 @@ def test_options_that_make_no_sense(option, capsys):
         parser().parse_args([option])
     assert ended.value.code == 2
     name, _, value = option.partition("=")
-    assert f"argument {name}: {value!r} is no number" in capsys.readouterr().err
+    assert f"argument {name}: {value!r} is not a number" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What users test with: a clock, providers and an authorization server that do as they are told."""
+"""Tools for users' tests: a clock, providers and an authorization server that a test controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m tokenkeeper.testing``: the loopback authorization server, for a shell."""
+"""``python -m tokenkeeper.testing``: the loopback authorization server in a shell."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["PORT", "main", "parser"]
 
 PORT = 6749
-"""Where it listens by default, so that a file can name it; after RFC 6749."""
+"""The default port. It is fixed, so that a file can name it, and taken from RFC 6749."""
 
 VARIABLE = "BILLING_SECRET"
-"""What the printed configuration takes the secret from: one in clear would draw warnings."""
+"""The variable for the secret in the printed configuration; a plain secret would cause warnings."""
 
 
 def main() -> None:
-    """Serve until a signal ends the process. Standard output gets a configuration of a client."""
+    """Serve until a signal ends the process. Prints a client's configuration to standard output."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     arguments = parser()
     options = arguments.parse_args()
-    # Not at the top: it takes its time, and Ctrl-C may come meanwhile.
+    # Not at the top, because the import takes a while and Ctrl-C may arrive meanwhile.
     from tokenkeeper.testing.server import LoopbackAuthorizationServer
 
     server = LoopbackAuthorizationServer(lifetime_seconds=options.lifetime, port=options.port)
@@ -40,7 +40,7 @@ def main() -> None:
         server.start()
     except OSError as problem:
         arguments.exit(1, _refused(options.port, problem))
-    print(_configuration(server), end="", flush=True)  # noqa: T201 - what it is for
+    print(_configuration(server), end="", flush=True)  # noqa: T201 - the purpose of the command
     print(_words(server), end="", flush=True, file=sys.stderr)  # noqa: T201
     while True:  # Windows sees a signal only between two waits
         threading.Event().wait(1.0)
@@ -80,20 +80,20 @@ oauth2:
 def _words(server: LoopbackAuthorizationServer) -> str:
     return (
         f"Tokens of {server.issuer} live for {server.lifetime_seconds:g} s. Ctrl-C ends it.\n"
-        f"Its API, which wants one: {server.api_url}\n"
+        f"Its API, which requires one: {server.api_url}\n"
         f"The secret, for the other shell: export {VARIABLE}={shlex.quote(server.client_secret)}\n"
     )
 
 
 def _refused(port: int, problem: OSError) -> str:
     if problem.errno == errno.EADDRINUSE:
-        return f"Port {port} is taken: end what listens there, or name another by --port.\n"
+        return f"Port {port} is in use. Stop the program that uses it, or pass another --port.\n"
     return f"Can't listen on port {port} of 127.0.0.1: {problem.strerror}\n"
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
     return int(text)
 
 
@@ -102,11 +102,11 @@ def _lifetime(text: str) -> float:
         seconds = float(text)
         if 0 < seconds < math.inf:
             return seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    os._exit(128 + number)  # at once: there is nothing to put away
+    os._exit(128 + number)  # immediately, because there is nothing to clean up
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A clock that is stepped by hand."""
+"""A clock that a test steps."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from tokenkeeper._runtime.scheduler import THREAD_NAME
 __all__ = ["SteppedClock"]
 
 POLL_SECONDS = 0.002
-"""A thread can't wait for an event and for the clock at once, so it looks this often, really."""
+"""How often a wait checks the clock, in real time. A thread can't wait for an event and for the
+clock at once."""
 
 
 class SteppedClock:
-    """A :class:`~tokenkeeper.clock.Clock` on which time passes only when it is told to.
+    """A :class:`~tokenkeeper.clock.Clock` on which time passes only when a test steps it.
 
     .. code-block:: python
 
@@ -23,17 +24,17 @@ class SteppedClock:
         ...
         clock.step(3600)  # an hour later
 
-    Keepers, servers and providers that are to agree on the time share one. A step lets all of its
-    time pass at once: what was due in between is done after it, on the keeper's own threads and in
-    real time, so a test waits for it by an event. A wait for 10 s is over when 10 s were stepped,
-    and not before. Thread-safe.
+    Share one clock among the keepers, servers and providers of a test. A step lets all of its time
+    pass at once. Everything that became due is then done on the keeper's own threads and in real
+    time, so a test waits for it with an event. A wait for 10 s ends when the clock was stepped by
+    10 s, and not before. Thread-safe.
 
-    :param wall: what the wall clock shows at first, in seconds since the epoch.
-    :param monotonic: what the other clock shows at first.
-    :param auto_step: let a wait step the clock by itself and return at once. For tests with one
-        thread, where nobody else could step it. With a keeper that renews in the background use
-        ``"retries"``, or time would run away as its refresher waits again and again: then only
-        the waits before a retry step the clock.
+    :param wall: the initial wall clock, in seconds since the epoch.
+    :param monotonic: the initial monotonic clock, in seconds.
+    :param auto_step: whether a wait steps the clock and returns immediately; ``False`` by default.
+        For tests with one thread, in which no other thread could step it. With a keeper that
+        renews in the background use ``"retries"``: only waits before a retry step the clock then.
+        Otherwise the background thread would step it endlessly.
     """
 
     def __init__(
@@ -54,21 +55,21 @@ class SteppedClock:
         return self._wall
 
     def monotonic(self) -> float:
-        """Return the clock that never goes back."""
+        """Return the monotonic clock."""
         return self._monotonic
 
     @property
     def waiting(self) -> int:
-        """How many threads wait on this clock right now."""
+        """The number of threads that currently wait on this clock."""
         return self._waiting
 
     def step(self, seconds: float) -> None:
         """Let *seconds* pass on both clocks.
 
-        :raises ValueError: for a negative number; see :meth:`step_wall`.
+        :raises ValueError: for a negative number; use :meth:`step_wall` to set the wall clock back.
         """
         if seconds < 0:
-            raise ValueError("time does not go back; step_wall() steps the wall clock alone")
+            raise ValueError("time can't go back. Use step_wall() to set the wall clock back")
         with self._lock:
             self._wall += seconds
             self._monotonic += seconds
@@ -79,7 +80,7 @@ class SteppedClock:
             self._wall += seconds
 
     def step_monotonic(self, seconds: float) -> None:
-        """Move the other clock alone; even back, as for a process restored on another machine.
+        """Step only the monotonic clock, also back, as in a process restored on another machine.
 
         ``step_wall(7200)`` is what a process sees after a virtual machine was paused for two hours.
         """
@@ -90,7 +91,7 @@ class SteppedClock:
         """Wait until *event* is set or *timeout* has passed on this clock."""
         if event.is_set():
             return True
-        if timeout is not None and self._steps_by_itself():
+        if timeout is not None and self._is_auto_stepped():
             self.step(timeout)
             return event.is_set()
         ends = None if timeout is None else self._monotonic + timeout
@@ -105,7 +106,7 @@ class SteppedClock:
             with self._lock:
                 self._waiting -= 1
 
-    def _steps_by_itself(self) -> bool:
+    def _is_auto_stepped(self) -> bool:
         if self._auto_step == "retries":
             return threading.current_thread().name != THREAD_NAME
         return self._auto_step

@@ -1,4 +1,4 @@
-"""The clock of the test that runs now, for whatever was made without one."""
+"""The clock of the running test, for objects that were created without a clock."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["CURRENT_CLOCK", "CurrentClock"]
 
 
 class CurrentClock:
-    """The stepped clock of the test, while there is one; else the machine's.
+    """The stepped clock of the running test if it has one, otherwise the machine's clock.
 
-    It looks at each call, so a server that outlives a test goes by the clock of each in turn.
+    It is determined at each call, so a server that outlives a test uses the clock of each in turn.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class CurrentClock:
         return self._clock.time()
 
     def monotonic(self) -> float:
-        """Return its clock that never goes back."""
+        """Return its monotonic clock."""
         return self._clock.monotonic()
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
@@ -34,7 +34,7 @@ class CurrentClock:
 
     @contextmanager
     def set_to(self, clock: Clock) -> Iterator[None]:
-        """Go by *clock* until the block ends."""
+        """Use *clock* until the block ends."""
         before, self._clock = self._clock, clock
         try:
             yield

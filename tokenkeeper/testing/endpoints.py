@@ -1,4 +1,4 @@
-"""What each URL of the loopback authorization server answers; no sockets here."""
+"""The answers of each URL of the loopback authorization server, without sockets."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Request:
 class Endpoints:
     """The endpoints over one set of grants. Thread-safe.
 
-    :ivar lifetime_seconds: how long the tokens live that are granted from now on.
-    :ivar refresh_tokens: whether a refresh token comes with them.
+    :ivar lifetime_seconds: the lifetime of the tokens that are granted from now on.
+    :ivar refresh_tokens: whether they are granted with a refresh token.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class Endpoints:
             self.recorder.api_call("missing")
             challenge = 'Bearer realm="loopback"'
             return Answer(401, {"error": "no token was sent"}, {"WWW-Authenticate": challenge})
-        told_to = "refused as told" if next(self._api_refusals, self) is None else None
-        problem = told_to or self.grants.problem(token.strip())
+        on_request = "refused as told" if next(self._api_refusals, self) is None else None
+        problem = on_request or self.grants.problem(token.strip())
         self.recorder.api_call(problem)
         if problem is None:
             return Answer(200, {"path": path})
@@ -130,7 +130,7 @@ class Endpoints:
 
 
 def _form(request: Request, pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return the parameters of a form (RFC 6749 §3.2: none twice, empty ones count as absent)."""
+    """Return the parameters of a form. Duplicates are errors, empty ones absent (RFC 6749 §3.2)."""
     content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if content_type != _FORM:
         raise RefusedGrantError("invalid_request", f"the body must be {_FORM}")

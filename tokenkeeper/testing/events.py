@@ -1,4 +1,4 @@
-"""A hook that keeps what it is told, for tests that wait for what happens in the background."""
+"""A hook that keeps its events, for tests that wait for something in the background."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["EventRecorder"]
 E = TypeVar("E", bound=TokenEvent)
 
 GUARD_SECONDS = 30.0
-"""An event that does not come within this time comes never: a test must not hang."""
+"""The default timeout of a wait for an event, so that a test can't hang."""
 
 
 class EventRecorder:
-    """Keeps all events in their order. Thread-safe.
+    """A hook that keeps all events in their order. Thread-safe.
 
     .. code-block:: python
 
@@ -27,32 +27,32 @@ class EventRecorder:
     """
 
     def __init__(self) -> None:
-        self._told = threading.Condition()  # guards the two below
+        self._changed = threading.Condition()  # guards the two below
         self._events: list[TokenEvent] = []
         self._seen = 0
 
     def __call__(self, event: TokenEvent, /) -> None:
         """Keep *event*."""
-        with self._told:
+        with self._changed:
             self._events.append(event)
-            self._told.notify_all()
+            self._changed.notify_all()
 
     @property
     def events(self) -> list[TokenEvent]:
-        """All of them so far."""
-        with self._told:
+        """All events so far."""
+        with self._changed:
             return list(self._events)
 
     def wait_for(
         self, kind: type[E], provider_name: str | None = None, timeout: float = GUARD_SECONDS
     ) -> E:
-        """Return the next event of *kind*, and wait for it if need be.
+        """Return the next event of *kind*, and wait for it if necessary.
 
-        "Next" counts from the one that this returned last, so each event is returned once.
+        "Next" means after the event that the previous call returned, so each is returned once.
 
-        :param provider_name: only of this provider.
+        :param provider_name: a provider, to ignore the events of others; by default any.
         :param timeout: seconds of real time; 30 by default.
-        :raises TimeoutError: if none came, naming what came instead.
+        :raises TimeoutError: if there was none in time. The message names the events so far.
         """
         found: list[E] = []
 
@@ -64,8 +64,8 @@ class EventRecorder:
                     found.append(event)
             return bool(found)
 
-        with self._told:
-            if self._told.wait_for(look, timeout):
+        with self._changed:
+            if self._changed.wait_for(look, timeout):
                 return found[0]
-            came = ", ".join(type(event).__name__ for event in self._events) or "nothing"
-        raise TimeoutError(f"no {kind.__name__} within {timeout:g} s; so far came: {came}")
+            names = ", ".join(type(event).__name__ for event in self._events) or "none"
+        raise TimeoutError(f"no {kind.__name__} within {timeout:g} s; events so far: {names}")

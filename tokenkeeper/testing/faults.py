@@ -1,4 +1,4 @@
-"""What can be made to go wrong at a token endpoint under test."""
+"""Faults of a token endpoint under test."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import Any, Literal, get_args
 __all__ = ["Answer", "Faults", "Outage"]
 
 Outage = Literal["503", "reset", "stall"]
-"""How a token endpoint is down: it says so, it resets connections, or it does not answer."""
+"""How a token endpoint is down: it answers 503, it resets connections, or it does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, as raw as it has to be.
+    """One HTTP answer.
 
-    :param status: the HTTP status.
-    :param body: bytes as they are, a string as UTF-8, anything else as JSON.
-    :param headers: to be sent; ``Content-Length`` and, for JSON, ``Content-Type`` are added.
-    :param drip_seconds: how long to wait after each byte of the body.
+    :param status: the HTTP status; 200 by default.
+    :param body: bytes, which are sent unchanged; a string, sent as UTF-8; or anything else, sent as
+        JSON. Empty by default.
+    :param headers: headers to send. ``Content-Length`` and, for JSON, ``Content-Type`` are added.
+    :param drip_seconds: seconds to wait after each byte of the body; 0 by default.
     """
 
     status: int = 200
@@ -31,7 +32,7 @@ class Answer:
     drip_seconds: float = 0.0
 
     def encoded(self) -> tuple[dict[str, str], bytes]:
-        """Return headers and body as they go over the wire."""
+        """Return headers and body as they are sent."""
         headers = dict(self.headers)
         if isinstance(self.body, bytes):
             body = self.body
@@ -45,10 +46,10 @@ class Answer:
 
 
 class Faults:
-    """The moods of a token endpoint. Thread-safe; a change counts from the next request on.
+    """The faults of a token endpoint. Thread-safe. A change affects requests from then on.
 
     :ivar latency_seconds: how long an answer takes.
-    :ivar stopping: set when the server stops; ends every wait.
+    :ivar stopping: set when the server stops, which ends every wait.
     """
 
     def __init__(self, latency_seconds: float = 0.0) -> None:
@@ -56,7 +57,7 @@ class Faults:
         self.stopping: threading.Event = threading.Event()
         self._script: deque[Answer] = deque()
         self._outage: tuple[Outage, float | None] | None = None
-        self._mended = threading.Event()
+        self._recovered = threading.Event()
 
     @property
     def outage(self) -> Outage | None:
@@ -65,32 +66,32 @@ class Faults:
         return outage and outage[0]
 
     def go_down(self, mode: Outage, retry_after: float | None) -> None:
-        """Begin an outage."""
+        """Start an outage."""
         if mode not in get_args(Outage):
             raise ValueError(f"mode must be one of {', '.join(get_args(Outage))}, not {mode!r}")
-        self.come_back()  # who is stalled by an outage before this one is let go
-        self._mended = threading.Event()
+        self.come_back()  # so that requests which an earlier outage stalls can end
+        self._recovered = threading.Event()
         self._outage = mode, retry_after
 
     def come_back(self) -> None:
         """End the outage."""
         self._outage = None
-        self._mended.set()
+        self._recovered.set()
 
     def stop(self) -> None:
         """End every wait, now and from now on."""
         self.stopping.set()
-        self._mended.set()
+        self._recovered.set()
 
     def script(self, *answers: Answer) -> None:
-        """Give *answers*, one for each request, before the endpoint is itself again."""
+        """Give *answers* to the next requests, one each, before the endpoint works again."""
         self._script.extend(answers)
 
     def strike(self) -> Answer | Literal["reset"] | None:
-        """Wait as long as an answer takes; return what to answer instead of the truth."""
+        """Wait as long as an answer takes; return the scripted answer, if there is one."""
         if self.latency_seconds > 0:
             self.stopping.wait(self.latency_seconds)
-        mended = self._mended  # before the outage, so that it is not that of a later one
+        recovered = self._recovered  # before the outage, so that it can't belong to a later one
         outage = self._outage
         if outage is not None:
             mode, retry_after = outage
@@ -98,7 +99,7 @@ class Faults:
                 asked = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
                 return Answer(503, "the token endpoint is down for a while", asked)
             if mode == "stall":
-                mended.wait()
+                recovered.wait()
             return "reset"
         try:
             return self._script.popleft()

@@ -1,4 +1,4 @@
-"""What an authorization server knows: its clients, and the tokens it granted."""
+"""The state of an authorization server: its clients, and the tokens that it granted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Client:
 
 @dataclass(slots=True)
 class _Family:
-    """What one grant led to: refresh tokens one after the other, and their access tokens."""
+    """The refresh tokens and access tokens that originate from one grant."""
 
     client_id: str
     scopes: tuple[str, ...]
@@ -53,19 +53,19 @@ class _Granted:
 
 
 class Grants:
-    """Grants tokens to the clients it knows, and judges them. Thread-safe.
+    """Grants tokens to registered clients, and checks them. Thread-safe.
 
-    Time is its own clock's monotonic one: a token ends its lifetime after it was granted here,
+    Lifetimes are measured on the monotonic clock: a token expires its lifetime after the grant,
     whatever the wall clock did meanwhile.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = threading.Lock()  # guards all that follows
+        self._lock = threading.Lock()  # guards everything below
         self._clients: dict[str, _Client] = {}
-        self._granted: dict[str, _Granted] = {}  # by access token; dead ones are remembered
-        self._refresh: dict[str, _Family] = {}  # by refresh token that can be used
-        self._used: dict[str, _Family] = {}  # by refresh token that was used
+        self._granted: dict[str, _Granted] = {}  # by access token, also expired ones
+        self._refresh: dict[str, _Family] = {}  # by unused refresh token
+        self._used: dict[str, _Family] = {}  # by used refresh token
 
     def register(self, client_id: str, client_secret: str, scopes: Iterable[str]) -> None:
         """Register a client, or change one."""
@@ -74,14 +74,14 @@ class Grants:
 
     @property
     def scopes(self) -> list[str]:
-        """The scopes that any client may ask for."""
+        """All scopes that any client may request."""
         with self._lock:
             return sorted({scope for each in self._clients.values() for scope in each.scopes})
 
     def authenticate(self, authorization: str | None, form: Mapping[str, str]) -> str:
-        """Return the ``client_id`` of who sent this (RFC 6749 §2.3.1).
+        """Return the ``client_id`` of the client that sent the request (RFC 6749 §2.3.1).
 
-        :raises RefusedGrantError: if nobody known did.
+        :raises RefusedGrantError: if the client is unknown, or its secret is wrong.
         """
         if authorization is not None:
             if "client_secret" in form:
@@ -106,8 +106,8 @@ class Grants:
     ) -> dict[str, Any]:
         """Return the answer to an authenticated token request (RFC 6749 §5.1).
 
-        :param refresh: whether a refresh token comes with the access token.
-        :raises RefusedGrantError: for what can't be granted.
+        :param refresh: whether to grant a refresh token with the access token.
+        :raises RefusedGrantError: if the request can't be granted.
         """
         grant_type = form.get("grant_type")
         with self._lock:
@@ -141,7 +141,7 @@ class Grants:
         return answer
 
     def _family_of(self, client_id: str, form: Mapping[str, str]) -> _Family:
-        """Return whose refresh token this is; its second use kills the family.
+        """Return the family of the request's refresh token; a second use revokes the family.
 
         Called with the lock held.
         """
@@ -167,7 +167,7 @@ class Grants:
         return "expired" if self._clock.monotonic() >= granted.ends_at else None
 
     def describe(self, access_token: str) -> dict[str, Any]:
-        """Return what introspection says of *access_token* (RFC 7662 §2.2)."""
+        """Return the introspection response for *access_token* (RFC 7662 §2.2)."""
         if self.problem(access_token) is not None:
             return {"active": False}
         with self._lock:
@@ -182,7 +182,7 @@ class Grants:
         }
 
     def revoke(self, token: str) -> bool:
-        """Revoke the grant behind an access or refresh token; say if there was one."""
+        """Revoke the grant of an access or refresh token; return whether there was one."""
         with self._lock:
             granted = self._granted.get(token)
             family = granted.family if granted else self._refresh.get(token)
@@ -213,7 +213,7 @@ def _basic(authorization: str) -> tuple[str, str]:
 
 
 def _narrowed(asked: str | None, allowed: Iterable[str]) -> str:
-    """Return the scope *asked* for, or all that is *allowed* where none was."""
+    """Return the scope *asked* for, or everything that is *allowed* by default."""
     scopes = list(allowed)
     wanted = asked.split() if asked else scopes
     if not set(wanted) <= set(scopes):

@@ -1,4 +1,4 @@
-"""What an authorization server under test has seen."""
+"""The counts of an authorization server under test."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Recorder", "ServerStats"]
 
 @dataclass(frozen=True, slots=True)
 class ServerStats:
-    """What the server has seen up to one moment. A snapshot, not a view.
+    """The server's counts at one moment. A snapshot, not a view.
 
     :ivar token_requests: requests that reached the token endpoint, refused ones included.
     :ivar token_requests_by_grant: the same by ``grant_type``.
     :ivar token_requests_at: when each arrived, in seconds on the server's monotonic clock.
-    :ivar max_concurrent_token_requests: how many were under way at once, at most.
-    :ivar tokens_granted: access tokens handed out.
+    :ivar max_concurrent_token_requests: the most requests that were in progress at once.
+    :ivar tokens_granted: access tokens that were granted.
     :ivar api_accepted: calls of the protected API with a valid token.
     :ivar api_refused: calls with another answer, by reason: ``"missing"`` (no token sent),
         ``"unknown"``, ``"expired"``, ``"revoked"`` or ``"refused as told"``.
@@ -37,21 +37,21 @@ class ServerStats:
 
     @property
     def api_refusals(self) -> int:
-        """How many calls of the API were refused, for whatever reason."""
+        """How many calls of the API were refused, for any reason."""
         return sum(self.api_refused.values())
 
     @property
     def api_dead(self) -> int:
-        """How many calls of the API came with a token that had ended or was revoked."""
+        """How many calls of the API had an expired or revoked token."""
         return self.api_refused.get("expired", 0) + self.api_refused.get("revoked", 0)
 
 
 class Recorder:
-    """Counts what happens. Thread-safe."""
+    """Counts requests and tokens. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = threading.Lock()  # guards all that follows
+        self._lock = threading.Lock()  # guards everything below
         self._by_grant: Counter[str] = Counter()
         self._times: list[float] = []
         self._under_way = 0
@@ -62,7 +62,7 @@ class Recorder:
 
     @contextmanager
     def token_request(self, grant_type: str) -> Iterator[None]:
-        """Count a token request, which is under way until the block ends."""
+        """Count a token request, which is in progress until the block ends."""
         with self._lock:
             self._times.append(self._clock.monotonic())
             self._by_grant[grant_type] += 1
@@ -75,12 +75,12 @@ class Recorder:
                 self._under_way -= 1
 
     def granted(self) -> None:
-        """Count an access token handed out."""
+        """Count an access token that was granted."""
         with self._lock:
             self._granted += 1
 
     def api_call(self, refused: str | None) -> None:
-        """Count a call of the API, accepted or refused for a reason."""
+        """Count a call of the API; *refused* is the reason if it was refused."""
         with self._lock:
             if refused is None:
                 self._accepted += 1

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over loopback sockets for the server under test: keep-alive, threads, an end."""
+"""HTTP/1.1 over loopback sockets for the server under test: keep-alive, threads, clean shutdown."""
 
 from __future__ import annotations
 
@@ -25,14 +25,15 @@ _NO_LINGER = struct.pack("ii", 1, 0)  # close() then resets the connection
 class Wire(ThreadingHTTPServer):
     """Listens on a port of 127.0.0.1, with one thread for each connection.
 
-    :param answer: called from many threads at once with each request.
-    :param stopping: ends the drip of an answer when it is set.
-    :param port: where to listen; 0 is a free one.
-    :raises OSError: if that port can't be had.
+    :param answer: called with each request, from many threads at once.
+    :param stopping: ends an answer that is sent byte by byte when it is set.
+    :param port: the port to listen on; 0 for any free one.
+    :raises OSError: if that port is not available.
     """
 
-    # A port that another server listens on is refused. Windows would share it by the first of
-    # these, some 3.14 by the second; elsewhere the first is for a port that was just left.
+    # A port that another server uses must be an error. Windows would share it because of the first
+    # of these, some versions of Python 3.14 because of the second. Elsewhere the first allows a
+    # port that was closed a moment ago.
     allow_reuse_address: bool = os.name == "posix"
     allow_reuse_port: bool = False
     daemon_threads = True
@@ -49,17 +50,17 @@ class Wire(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
         self._closed = threading.Condition()  # guards _open
         super().__init__(("127.0.0.1", port), _Handler)
-        # It looks that often, in seconds, whether it is to stop.
+        # It checks this often, in seconds, whether it should stop.
         self._thread = threading.Thread(
             target=self.serve_forever, args=(0.02,), name="loopback-server", daemon=True
         )
 
     def start(self) -> None:
-        """Begin to accept connections."""
+        """Start accepting connections."""
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """Stop listening, end every connection, and wait at most *timeout* seconds for that."""
+        """Stop listening, close every connection, and wait at most *timeout* seconds for that."""
         if not self._thread.is_alive():  # in a forked child: the connections are the parent's
             self.server_close()
             return
@@ -73,7 +74,7 @@ class Wire(ThreadingHTTPServer):
             self._closed.wait_for(lambda: not self._open, timeout)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Note down a connection, then serve it on a thread of its own."""
+        """Remember a connection, then serve it on its own thread."""
         with self._closed:
             self._open.add(request)
         super().process_request(request, client_address)
@@ -81,7 +82,7 @@ class Wire(ThreadingHTTPServer):
     def shutdown_request(self, request: Any) -> None:
         """Close a connection that was served."""
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER):
-            self.close_request(request)  # without a polite word: that is the reset
+            self.close_request(request)  # without a shutdown, which resets the connection
         else:
             super().shutdown_request(request)
         with self._closed:
@@ -89,7 +90,7 @@ class Wire(ThreadingHTTPServer):
             self._closed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that went away."""
+        """Report errors, except those of clients that disconnected."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -99,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Wire
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base calls it so
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base's name
         """Print nothing."""
 
     def _exchange(self) -> None:
@@ -127,7 +128,7 @@ class _Handler(BaseHTTPRequestHandler):
         lines = [f"HTTP/1.1 {answer.status} {phrase}", *(f"{k}: {v}" for k, v in headers.items())]
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         if answer.drip_seconds <= 0:
-            self.wfile.write(head + body)  # in one piece, as TCP_NODELAY is on
+            self.wfile.write(head + body)  # in one piece, because TCP_NODELAY is set
             return
         self.wfile.write(head)
         for byte in body:

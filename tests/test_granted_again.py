@@ -159,6 +159,7 @@ SERVERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize("background", [True, False], ids=["background", "inline"])
 @pytest.mark.parametrize("lifetime", [15.0, 60.0, 3600.0])

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -228,8 +229,8 @@ class PromisesInline(Promises):
     background = False
 
 
-TestPromises = Promises.TestCase
-TestPromisesInline = PromisesInline.TestCase
+TestPromises = pytest.mark.slow(Promises.TestCase)
+TestPromisesInline = pytest.mark.slow(PromisesInline.TestCase)
 TestPromises.settings = TestPromisesInline.settings = settings(
     max_examples=100, stateful_step_count=40, deadline=None
 )

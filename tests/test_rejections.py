@@ -130,6 +130,7 @@ class TestServerThatGrantsTheRefusedToken:
         assert "the same token again" in failed.reason
         assert events[-1].pause_seconds == 30.0
 
+    @pytest.mark.slow
     def test_an_hour(self, keeper, source, clock):
         """A server that grants one token for an hour gets a handful of requests in that time."""
         grants(source, itertools.repeat("a"))
@@ -219,6 +220,7 @@ class TestApiThatRefusesEverything:
         assert keeper.get_token("api") == token
         assert source.requests == made
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("lives", [3600.0, 900.0])
     def test_eight_threads_and_an_hour(self, keeper, source, clock, lives):
         """They cost the token endpoint fewer than 20 requests beside those for expired tokens."""
@@ -253,6 +255,7 @@ class TestApiThatRefusesEverything:
         assert 1 <= len(pauses) < 20
         assert pauses[0].pause_seconds == pytest.approx(30.0, abs=5.0)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("every", [1, 29, 31, 61, 119, 149, 179, 184, 239, 241, 299, 601])
     def test_one_call_now_and_then(self, keeper, source, clock, every):
         """At any rate of API calls, an hour of rejections costs fewer than 20 requests.

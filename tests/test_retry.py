@@ -1,6 +1,7 @@
 """Which failures are retried, and how long the waits are."""
 
 import pickle
+import sys
 import threading
 from itertools import pairwise
 
@@ -227,6 +228,15 @@ def test_stops_before_the_caller_s_deadline(clock):
         run(attempts, wanted_until=clock.monotonic() + 4.9)
     attempts = Attempts(clock, refusal(status_code=429, retry_after=5), "token")
     assert run(attempts, wanted_until=clock.monotonic() + 5.1) == "token"
+
+
+def test_without_the_engine(clock, monkeypatch):
+    """If tenacity can't be loaded, callers get the error of the first attempt."""
+    monkeypatch.setitem(sys.modules, "tenacity", None)
+    attempts = Attempts(clock, refusal(status_code=503), "late")
+    with pytest.raises(TokenAcquisitionError) as caught:
+        run(attempts)
+    assert (caught.value.status_code, caught.value.attempts) == (503, 1)
 
 
 def test_closing_ends_a_wait(clock):

@@ -61,7 +61,7 @@ def test_secrets_in_every_header(method):
 def test_what_is_not_utf_8(method, field):
     """A byte that is not UTF-8, as os.environ gives it, is refused without showing the rest."""
     values = {"client_id": "me", "client_secret": "secret"} | {field: "hunter2\udcff"}
-    with pytest.raises(InvalidConfigurationError, match=f"{field} holds a byte") as caught:
+    with pytest.raises(InvalidConfigurationError, match=f"{field} contains a byte") as caught:
         client_auth(method, **values)
     assert caught.value.field == field
     assert "hunter2" not in str(caught.value)

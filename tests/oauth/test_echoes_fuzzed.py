@@ -26,6 +26,8 @@ from tokenkeeper import (
 )
 from tokenkeeper.oauth.redaction import sanitize
 
+pytestmark = pytest.mark.slow
+
 ONCE = RetryPolicy(attempts=1)
 
 

@@ -60,6 +60,7 @@ MEMBERS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(
     members=st.lists(st.tuples(st.sampled_from([*MEMBERS, "more"]), JSON_TEXT), max_size=5),
@@ -75,6 +76,7 @@ def test_any_json(members, base, encoding, content_type, status, cut):
     check(HttpAnswer(status, {"content-type": content_type}, body))
 
 
+@pytest.mark.slow
 @given(
     opening=st.sampled_from(['{"a":', "[", '[{"access_token":', '{"access_token": "a", "b": [']),
     depth=st.integers(1, 50_000),
@@ -84,6 +86,7 @@ def test_any_depth(opening, depth):
     check(HttpAnswer(200, {}, (opening * depth).encode()))
 
 
+@pytest.mark.slow
 @given(
     value=st.sampled_from(["[", '{"access_token":', '[{"a": "]}", "b":']),
     depth=st.integers(1, 20_000),
@@ -148,6 +151,7 @@ def as_jwt(claims):
     return b".".join(encoded).replace(b"=", b"").decode()
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(
     members=st.dictionaries(
@@ -193,6 +197,7 @@ FORMS = {  # RFC 9110 §5.6.7: what is sent now, and two forms that recipients m
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(
     st.one_of(

@@ -164,6 +164,7 @@ def test_any_text(text, secrets):
     assert sanitize(text, secrets).isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -16,6 +16,7 @@ SECRETS = st.text("abcXYZ019 .~-_%+/&<>\"'\\äß漢", min_size=6, max_size=40).m
 )
 
 
+@pytest.mark.slow
 @given(secret=SECRETS, before=st.text(max_size=300), after=st.text(max_size=300))
 def test_no_secret_survives(secret, before, after):
     """Wherever a secret stands, and wherever the text is cut, it can't be read."""

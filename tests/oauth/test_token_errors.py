@@ -8,10 +8,10 @@ from email.utils import format_datetime
 import pytest
 
 from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.oauth.error_codes import BY_AADSTS, CODES
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.token_errors import retry_after
 from tokenkeeper.oauth.token_response import parse_token_response
-from tokenkeeper.oauth.verdict import BY_AADSTS, CODES
 
 SENT = datetime(2030, 1, 1, tzinfo=UTC)
 EXPECTED = Expected("api", SENT.timestamp(), scope="read", secrets=["hunter2"])
@@ -268,8 +268,8 @@ class TestServersWords:
             ('BEARER ERROR="made_up"', "made_up"),
             ('Basic realm="x", Bearer error="made_up"', "made_up"),
             ('Bearer error_description="a \\"quoted\\" word"', 'a "quoted" word'),
-            ('Basic realm="Kong"', "asks for Basic authentication for 'Kong'"),
-            ("Negotiate", "asks for Negotiate"),
+            ('Basic realm="Kong"', "requires Basic authentication for 'Kong'"),
+            ("Negotiate", "requires Negotiate"),
         ],
     )
     def test_a_challenge_is_read_where_the_body_says_nothing(self, header, words):
@@ -340,11 +340,11 @@ class TestServersWords:
     @pytest.mark.parametrize(
         ("body", "says"),
         [
-            ("", "the answer is empty"),
-            (" \n", "the answer is empty"),
+            ("", "the response is empty"),
+            (" \n", "the response is empty"),
             ("access_token=abcdefgh&expires_in=3600&token_type=bearer", "form-encoded, not JSON"),
             ("out of order", 'plain text, not JSON: "out of order"'),
-            ('{"access_token": "abcdefgh', "malformed, or cut short"),
+            ('{"access_token": "abcdefgh', "malformed or truncated"),
             (b"\x00\x01\x02", "not JSON"),
             ("abcdefghijklmnopqrstuvwxyz0123456789", "plain text, not JSON."),
             ("abcdefgh", "plain text, not JSON."),
@@ -377,8 +377,8 @@ class TestAdvice:
         assert (error.error, error.error_description) == ("invalid_client", "who are you?")
         assert str(error) == (
             "provider 'api': token request failed (HTTP 401): invalid_client "
-            '("who are you?"). Check client_id and client_secret: wrong, expired, or sent the '
-            "wrong way."
+            '("who are you?"). Check client_id and client_secret. The secret may be '
+            "wrong, expired, or sent by the wrong token_endpoint_auth_method."
         )
 
     def test_a_server_that_fails(self):
@@ -422,7 +422,7 @@ class TestAdvice:
             (403, "permissions"),
             (404, "URL"),
             (415, "request_format"),
-            (429, "too often"),
+            (429, "too many requests"),
             (500, "persists"),
             (503, "persists"),
         ],
@@ -468,7 +468,7 @@ class TestAdvice:
     )
     def test_advice_on_the_client_s_authentication(self, body, status, shown):
         """What to try about the way the client is authenticated is said where that was refused."""
-        expected = Expected("api", SENT.timestamp(), auth_advice="Try this.")
+        expected = Expected("api", SENT.timestamp(), auth_advice=lambda: "Try this.")
         assert ("Try this." in str(refused(body, status, expected))) is shown
 
     @pytest.mark.parametrize(
@@ -483,7 +483,7 @@ class TestAdvice:
     )
     def test_a_server_that_wants_a_certificate(self, body):
         """A server that wants a certificate of the client is called that."""
-        assert "wants a TLS client certificate" in str(refused(body, 400))
+        assert "requires a TLS client certificate" in str(refused(body, 400))
 
 
 class TestSecrets:

@@ -23,6 +23,7 @@ class TestLimits:
         assert "longer than 1 MiB" in str(error)
         assert error.transient is False
 
+    @pytest.mark.slow
     def test_a_bomb(self, transport, make_server):
         """A small body that decodes into a huge one is given up early."""
         bomb = gzip.compress(bytes(200_000_000), compresslevel=9)
@@ -43,7 +44,7 @@ class TestLimits:
         """A server that sends a byte now and then is given up when the total time is over."""
         transport = make_transport(read_timeout=5, total_timeout=0.3)
         error = transport.failure(make_server(make_server.drip(content)))
-        assert "in time (0.3 s at most: total_timeout)" in str(error)
+        assert "timed out (total_timeout of 0.3 s)" in str(error)
         assert error.transient is True
 
     def test_a_drip_to_a_session_of_one_s_own(self, make_transport, make_server):
@@ -52,13 +53,13 @@ class TestLimits:
             transport = make_transport(read_timeout=5, total_timeout=0.3, session=session)
             content = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000
             error = transport.failure(make_server(make_server.drip(content)))
-        assert "in time" in str(error)
+        assert "the response timed out" in str(error)
 
     def test_silence(self, make_transport, make_server):
         """A server that says nothing is given up after the read timeout."""
         transport = make_transport(read_timeout=0.1)
         server = make_server(lambda server, sock: server.stopping.wait(10))
         error = transport.failure(server)
-        assert "in time (nothing for 0.1 s: read_timeout)" in str(error)
+        assert "timed out (read_timeout of 0.1 s)" in str(error)
         assert isinstance(error.__cause__, TimeoutError)
         server.stopping.set()

@@ -108,7 +108,7 @@ class TestTLS:
         error = make_transport(verify=ca_file).failure(url=url)
         assert error.network_reason == "tls"
         if version is ssl.TLSVersion.TLSv1_3:
-            assert "TLS: certificate required" in str(error)
+            assert "TLS: client certificate required" in str(error)
             assert error.transient is False
 
     @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ class TestTLS:
 
         monkeypatch.setattr(socket.socket, "connect", connect)
         error = transport.failure(url="https://127.0.0.1/token")
-        assert "TLS: certificate required" in str(error)
+        assert "TLS: client certificate required" in str(error)
         assert error.transient is False
 
     def test_a_ca_file_that_is_not_there(self, make_transport):
         """A CA file that is not there is final, and named as the fault."""
         error = make_transport(verify="/no/such/file").failure(url="https://127.0.0.1:1/token")
-        assert "CA certificates" in str(error)
+        assert "CA certificate file was not found" in str(error)
         assert error.transient is False
 
     @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ class TestTLS:
         path = tmp_path / "odd.pem"
         path.write_bytes(content)
         error = make_transport(verify=path).failure(secure())
-        assert "file of CA certificates holds none" in str(error)
+        assert "CA certificate file contains no certificates" in str(error)
         assert error.transient is False
 
     @pytest.mark.parametrize("verify", ["", " ", 0, [], b"ca.pem", 7])

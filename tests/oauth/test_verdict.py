@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from tokenkeeper.exceptions import TokenAcquisitionError, TokenRefreshError, TokenWaitTimeoutError
-from tokenkeeper.oauth.verdict import ALIASES, BY_AADSTS, CODES, STATUSES, known_code, spelling_of
+from tokenkeeper.oauth.error_codes import (
+    ALIASES,
+    BY_AADSTS,
+    CODES,
+    STATUSES,
+    known_code,
+    spelling_of,
+)
 from tokenkeeper.retry import is_transient
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"

@@ -236,7 +236,7 @@ class TestFailures:
         monkeypatch.setattr(provider, "_app", Odd())
         assert "AttributeError" in str(failure(provider))
         monkeypatch.setattr(Odd, "acquire_token_for_client", lambda self, scopes: {})
-        assert "asked for none" in str(failure(provider))
+        assert "did not send a request" in str(failure(provider))
 
 
 class TestConfiguration:

@@ -1,4 +1,4 @@
-"""``python -m tokenkeeper.testing``: a server in a shell, as a separate process."""
+"""``python -m tokenkeeper.testing``: a server for the shell, as a process of its own."""
 
 import os
 import shlex
@@ -35,7 +35,7 @@ def serve(tmp_path):
 
 
 def words_of(process):
-    """Return the three lines that the command prints when ready, the last one as shell words."""
+    """Return the three lines that the command says once it serves, the last one as shell words."""
     lives, api, secret = (process.stderr.readline() for _ in range(3))
     return lives, api.split()[-1], shlex.split(secret)
 
@@ -44,7 +44,7 @@ def test_a_keeper_from_what_it_prints(serve, monkeypatch):
     """Its output is a configuration without a warning, whose tokens its API accepts."""
     process, file = serve("--port", "0", "--lifetime", "90")
     lives, api, secret = words_of(process)
-    assert "live for 90 s" in lives
+    assert "valid for 90 s" in lives
     assert secret[-2] == "export"
     monkeypatch.setenv(*secret[-1].split("="))
     with TokenKeeper.from_config(file) as keeper:
@@ -57,30 +57,30 @@ def test_a_keeper_from_what_it_prints(serve, monkeypatch):
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_it(serve, number, code):
-    """Ctrl-C and SIGTERM end it silently with the usual exit codes, even with connected clients."""
+    """Ctrl-C and SIGTERM end it as shells expect it, without a word, whoever is connected."""
     process, file = serve("--port", "0")
     words_of(process)
     token_url = yaml.safe_load(file.read_text())["oauth2"]["token_url"]
     with requests.Session() as session:
-        assert session.get(token_url, timeout=10).status_code == 405  # the connection stays open
+        assert session.get(token_url, timeout=10).status_code == 405  # and the connection stays
         process.send_signal(number)
         assert process.communicate(timeout=60) == (None, "")
     assert process.returncode == code
 
 
 def test_a_port_that_is_taken(serve):
-    """A port that is in use is reported in one line, with the exit code 1 and no other output."""
+    """Where another listens it says so in one line, prints nothing, and ends with 1."""
     with LoopbackAuthorizationServer() as other:
         port = other.issuer.rpartition(":")[2]
         process, file = serve("--port", port)
         _, said = process.communicate(timeout=60)
-    expected = f"Port {port} is in use. Stop the program that uses it, or pass another --port.\n"
-    assert (process.returncode, said) == (1, expected)
+    told = f"Port {port} is in use. Stop its program, or choose another with --port.\n"
+    assert (process.returncode, said) == (1, told)
     assert file.read_text() == ""
 
 
 def test_a_fixed_port_by_default():
-    """By default it listens on a fixed port, and its tokens expire after an hour."""
+    """Without options its port is one that a file can name, and its tokens live for an hour."""
     assert vars(parser().parse_args([])) == {"port": PORT, "lifetime": 3600}
 
 
@@ -89,9 +89,9 @@ def test_a_fixed_port_by_default():
     ["--port=x", "--port=-1", "--port=65536", "--lifetime=x", "--lifetime=0", "--lifetime=nan"],
 )
 def test_options_that_make_no_sense(option, capsys):
-    """An invalid number is refused with the exit code 2 and the option's name."""
+    """A number that can't be is refused with the exit code 2, by its option's name."""
     with pytest.raises(SystemExit) as ended:
         parser().parse_args([option])
     assert ended.value.code == 2
     name, _, value = option.partition("=")
-    assert f"argument {name}: {value!r} is not a number" in capsys.readouterr().err
+    assert f"argument {name}: {value!r} is not a " in capsys.readouterr().err

@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 USERS_APPLICATION = '''
     """A client of an API: the user's own code."""
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import encodings.idna  # the socket module imports both late: this one for any host,
-import encodings.punycode  # noqa: F401 - and this one for a host in other letters
-import netrc  # noqa: F401 - requests imports it in its first request; see fork.py on late imports
+import encodings.punycode  # noqa: F401 - and this one for a host in other letters; see fork.py
 import os
 import sys
 import threading
@@ -23,7 +22,7 @@ from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
 from tokenkeeper.oauth.exchange import HttpAnswer
-from tokenkeeper.oauth.failures import explain
+from tokenkeeper.oauth.network_errors import explain
 from tokenkeeper.oauth.request_style import USER_AGENT
 from tokenkeeper.oauth.sessions import borrowed, give_back, our_session, read
 
@@ -152,8 +151,8 @@ class HttpTransport:
 
     def _limit(self, budget: Budget, seconds: float, name: str) -> str:
         if budget.remaining() > 0.001:  # a socket may wake up a moment early
-            return f"nothing for {seconds:g} s: {name}"
-        return f"{self._total_timeout:g} s at most: total_timeout"
+            return f"{name} of {seconds:g} s"
+        return f"total_timeout of {self._total_timeout:g} s"
 
 
 def _all_headers(
@@ -223,9 +222,9 @@ def _check_way(url: str, provider_name: str, *, link_local: bool) -> None:
         host = ""
     if is_loopback(host) or (link_local and (host in METADATA_HOSTS or is_link_local(host))):
         return
-    problem = "it was not asked, as anybody on the way can read a request by plain http. Use https"
     raise TokenAcquisitionError(
-        f"provider {provider_name!r}: no answer from {host}: {problem}.",
+        f"provider {provider_name!r}: request to {host} was not sent: anyone on the network could "
+        "read it over plain http. Use https.",
         provider_name=provider_name,
         transient=False,
     )
@@ -233,11 +232,11 @@ def _check_way(url: str, provider_name: str, *, link_local: bool) -> None:
 
 def _off_this_machine(url: str, peer: str, provider_name: str) -> TokenAcquisitionError:
     problem = (
-        f"the name led to {peer}, which is not this machine, and the request is not encrypted; "
-        "nothing was sent. Correct the hosts file or the resolver, or use https"
+        f"the name resolved to {peer}, which is not this machine, and the request is not "
+        "encrypted. Correct the hosts file or the resolver, or use https"
     )
     return TokenAcquisitionError(
-        f"provider {provider_name!r}: no answer from {urlsplit(url).hostname}: {problem}.",
+        f"provider {provider_name!r}: request to {urlsplit(url).hostname} was not sent: {problem}.",
         provider_name=provider_name,
         network_reason="dns",
         transient=False,

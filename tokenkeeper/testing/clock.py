@@ -1,4 +1,4 @@
-"""A clock that a test steps."""
+"""A clock that tests step by hand."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from tokenkeeper._runtime.scheduler import THREAD_NAME
 __all__ = ["SteppedClock"]
 
 POLL_SECONDS = 0.002
-"""How often a wait checks the clock, in real time. A thread can't wait for an event and for the
-clock at once."""
+"""How often a waiting thread looks, in real seconds: it can't wait for an event and a clock."""
 
 
 class SteppedClock:
-    """A :class:`~tokenkeeper.clock.Clock` on which time passes only when a test steps it.
+    """A :class:`~tokenkeeper.clock.Clock` on which time passes only in :meth:`step`.
 
     .. code-block:: python
 
@@ -24,17 +23,17 @@ class SteppedClock:
         ...
         clock.step(3600)  # an hour later
 
-    Share one clock among the keepers, servers and providers of a test. A step lets all of its time
-    pass at once. Everything that became due is then done on the keeper's own threads and in real
-    time, so a test waits for it with an event. A wait for 10 s ends when the clock was stepped by
-    10 s, and not before. Thread-safe.
+    Keepers, servers and providers that must agree on the time share one. A step passes all of its
+    time at once. What became due happens afterwards, on the keeper's own threads and in real time,
+    so a test waits for an event. A wait for 10 s ends when 10 s were stepped, and not before.
+    Thread-safe.
 
-    :param wall: the initial wall clock, in seconds since the epoch.
-    :param monotonic: the initial monotonic clock, in seconds.
-    :param auto_step: whether a wait steps the clock and returns immediately; ``False`` by default.
-        For tests with one thread, in which no other thread could step it. With a keeper that
-        renews in the background use ``"retries"``: only waits before a retry step the clock then.
-        Otherwise the background thread would step it endlessly.
+    :param wall: the initial wall clock, in seconds since the epoch; a moment in 2030 by default.
+    :param monotonic: the initial monotonic clock, in seconds; 1,000 by default.
+    :param auto_step: whether a wait steps the clock and returns at once; ``False`` by default. Use
+        ``True`` in tests with one thread, where no other could step it. Use ``"retries"`` for a
+        keeper that renews in the background: then only waits before a retry step the clock. With
+        ``True`` its scheduler would wait again and again, and time would run away.
     """
 
     def __init__(
@@ -51,25 +50,25 @@ class SteppedClock:
         self._waiting = 0
 
     def time(self) -> float:
-        """Return the wall clock."""
+        """Return the wall clock, in seconds since the epoch."""
         return self._wall
 
     def monotonic(self) -> float:
-        """Return the monotonic clock."""
+        """Return the monotonic clock, in seconds."""
         return self._monotonic
 
     @property
     def waiting(self) -> int:
-        """The number of threads that currently wait on this clock."""
+        """How many threads are waiting on this clock."""
         return self._waiting
 
     def step(self, seconds: float) -> None:
         """Let *seconds* pass on both clocks.
 
-        :raises ValueError: for a negative number; use :meth:`step_wall` to set the wall clock back.
+        :raises ValueError: for a negative number; see :meth:`step_wall`.
         """
         if seconds < 0:
-            raise ValueError("time can't go back. Use step_wall() to set the wall clock back")
+            raise ValueError("time can't go back. Use step_wall() to set the wall clock.")
         with self._lock:
             self._wall += seconds
             self._monotonic += seconds
@@ -80,18 +79,18 @@ class SteppedClock:
             self._wall += seconds
 
     def step_monotonic(self, seconds: float) -> None:
-        """Step only the monotonic clock, also back, as in a process restored on another machine.
+        """Step the monotonic clock alone, even back, as when a process is restored elsewhere.
 
-        ``step_wall(7200)`` is what a process sees after a virtual machine was paused for two hours.
+        ``step_wall(7200)`` is what a process sees after its machine was paused for two hours.
         """
         with self._lock:
             self._monotonic += seconds
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
-        """Wait until *event* is set or *timeout* has passed on this clock."""
+        """Wait until *event* is set or *timeout* has passed; return whether it is set."""
         if event.is_set():
             return True
-        if timeout is not None and self._is_auto_stepped():
+        if timeout is not None and self._steps_by_itself():
             self.step(timeout)
             return event.is_set()
         ends = None if timeout is None else self._monotonic + timeout
@@ -106,7 +105,7 @@ class SteppedClock:
             with self._lock:
                 self._waiting -= 1
 
-    def _is_auto_stepped(self) -> bool:
+    def _steps_by_itself(self) -> bool:
         if self._auto_step == "retries":
             return threading.current_thread().name != THREAD_NAME
         return self._auto_step

@@ -1,4 +1,4 @@
-"""The clock of the running test, for objects that were created without a clock."""
+"""The clock of the current test, for objects that were created without one."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ __all__ = ["CURRENT_CLOCK", "CurrentClock"]
 
 
 class CurrentClock:
-    """The stepped clock of the running test if it has one, otherwise the machine's clock.
+    """The stepped clock of the current test, if it has one; otherwise the system's clock.
 
-    It is determined at each call, so a server that outlives a test uses the clock of each in turn.
+    It looks on each call, so a server that outlives a test follows the clock of each test.
     """
 
     def __init__(self) -> None:
         self._clock: Clock = SYSTEM_CLOCK
 
     def time(self) -> float:
-        """Return its wall clock."""
+        """Return the wall clock."""
         return self._clock.time()
 
     def monotonic(self) -> float:
-        """Return its monotonic clock."""
+        """Return the monotonic clock."""
         return self._clock.monotonic()
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
-        """Wait on it."""
+        """Wait on that clock."""
         return self._clock.wait(event, timeout)
 
     @contextmanager

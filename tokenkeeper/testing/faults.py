@@ -1,4 +1,4 @@
-"""Faults of a token endpoint under test."""
+"""Faults that a test can cause at a token endpoint."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from typing import Any, Literal, get_args
 __all__ = ["Answer", "Faults", "Outage"]
 
 Outage = Literal["503", "reset", "stall"]
-"""How a token endpoint is down: it answers 503, it resets connections, or it does not answer."""
+"""How a token endpoint is down: it answers 503, resets connections, or does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer.
+    """One HTTP response, which may be as malformed as a test needs.
 
-    :param status: the HTTP status; 200 by default.
-    :param body: bytes, which are sent unchanged; a string, sent as UTF-8; or anything else, sent as
-        JSON. Empty by default.
-    :param headers: headers to send. ``Content-Length`` and, for JSON, ``Content-Type`` are added.
-    :param drip_seconds: seconds to wait after each byte of the body; 0 by default.
+    :param status: the HTTP status.
+    :param body: bytes are sent unchanged, a string as UTF-8, anything else as JSON.
+    :param headers: the headers; ``Content-Length`` and, for JSON, ``Content-Type`` are added.
+    :param drip_seconds: how long to wait after each byte of the body.
     """
 
     status: int = 200
@@ -32,7 +31,7 @@ class Answer:
     drip_seconds: float = 0.0
 
     def encoded(self) -> tuple[dict[str, str], bytes]:
-        """Return headers and body as they are sent."""
+        """Return the headers and the body to send."""
         headers = dict(self.headers)
         if isinstance(self.body, bytes):
             body = self.body
@@ -46,10 +45,10 @@ class Answer:
 
 
 class Faults:
-    """The faults of a token endpoint. Thread-safe. A change affects requests from then on.
+    """The faults of a token endpoint. Thread-safe; a change applies from the next request on.
 
     :ivar latency_seconds: how long an answer takes.
-    :ivar stopping: set when the server stops, which ends every wait.
+    :ivar stopping: set when the server stops; ends every wait.
     """
 
     def __init__(self, latency_seconds: float = 0.0) -> None:
@@ -57,7 +56,7 @@ class Faults:
         self.stopping: threading.Event = threading.Event()
         self._script: deque[Answer] = deque()
         self._outage: tuple[Outage, float | None] | None = None
-        self._recovered = threading.Event()
+        self._restored = threading.Event()
 
     @property
     def outage(self) -> Outage | None:
@@ -66,32 +65,34 @@ class Faults:
         return outage and outage[0]
 
     def go_down(self, mode: Outage, retry_after: float | None) -> None:
-        """Start an outage."""
+        """Begin an outage."""
         if mode not in get_args(Outage):
             raise ValueError(f"mode must be one of {', '.join(get_args(Outage))}, not {mode!r}")
-        self.come_back()  # so that requests which an earlier outage stalls can end
-        self._recovered = threading.Event()
+        self.come_back()  # requests that an earlier outage stalls go on
+        self._restored = threading.Event()
         self._outage = mode, retry_after
 
     def come_back(self) -> None:
         """End the outage."""
         self._outage = None
-        self._recovered.set()
+        self._restored.set()
 
     def stop(self) -> None:
         """End every wait, now and from now on."""
         self.stopping.set()
-        self._recovered.set()
+        self._restored.set()
 
     def script(self, *answers: Answer) -> None:
-        """Give *answers* to the next requests, one each, before the endpoint works again."""
+        """Give *answers*, one for each request, before the endpoint behaves normally again."""
         self._script.extend(answers)
 
     def strike(self) -> Answer | Literal["reset"] | None:
-        """Wait as long as an answer takes; return the scripted answer, if there is one."""
+        """Wait for the latency; return the scripted answer or the outage's, if there is one."""
         if self.latency_seconds > 0:
             self.stopping.wait(self.latency_seconds)
-        recovered = self._recovered  # before the outage, so that it can't belong to a later one
+        restored = (
+            self._restored
+        )  # read before the outage, so that it does not belong to a later one
         outage = self._outage
         if outage is not None:
             mode, retry_after = outage
@@ -99,7 +100,7 @@ class Faults:
                 asked = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
                 return Answer(503, "the token endpoint is down for a while", asked)
             if mode == "stall":
-                recovered.wait()
+                restored.wait()
             return "reset"
         try:
             return self._script.popleft()

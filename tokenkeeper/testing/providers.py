@@ -1,4 +1,4 @@
-"""Providers that a test controls, for tests of code that uses a keeper."""
+"""Scripted providers, for tests of code that uses a keeper."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["AsyncMockProvider", "MockProvider", "Outcome", "StaticProvider"]
 
 Outcome = BaseException | OAuth2Token | str | float
-"""The outcome of a call: an error, a token, a token's text, or a token's lifetime in seconds."""
+"""The outcome of a call: an error, a token, a token's text, or a token's lifetime."""
 
 GATE_SECONDS = 30.0
-"""A call that is held for longer than this fails, so that a test can't hang."""
+"""How long a call can be held, so that a test fails instead of hanging."""
 
 _POLL_SECONDS = 0.002
 
 
 class _Scripted(BaseOAuth2Provider):
-    """The base of the mocks: the script, the gate and the counts. Thread-safe."""
+    """The common part of the mocks: script, gate and counts. Thread-safe."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class _Scripted(BaseOAuth2Provider):
 
     @property
     def calls(self) -> int:
-        """How often ``acquire_token`` and ``refresh_token`` were called."""
+        """How often a token was requested, by either method."""
         return self.acquire_calls + self.refresh_calls
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold every call inside the provider until the block ends or :meth:`release`."""
+        """Hold every call inside the provider until the block ends or :meth:`release` is called."""
         self.entered.clear()
         self._gate.clear()
         try:
@@ -74,7 +74,7 @@ class _Scripted(BaseOAuth2Provider):
             self.release()
 
     def release(self) -> None:
-        """Let the held calls continue."""
+        """Let the held calls go on."""
         self._gate.set()
 
     def _enter(self, replaced: OAuth2Token | None) -> int:
@@ -104,37 +104,36 @@ class _Scripted(BaseOAuth2Provider):
 
 
 class MockProvider(_Scripted):
-    """Grants ``NAME-token-1``, ``NAME-token-2``, ..., or what its script says. Thread-safe.
+    """Grants ``NAME-token-1``, ``NAME-token-2``, ... or follows a script. Thread-safe.
 
-    :param lifetime_seconds: the lifetime of its tokens, an hour by default. It may be assigned.
+    :param lifetime_seconds: the lifetime of its tokens, an hour by default; may be assigned to.
     :param script: the outcomes of the next calls, in order: an exception is raised, a number is the
-        lifetime of a token, a string is the text of a token, an ``OAuth2Token`` is returned
-        unchanged. After that, tokens are granted as usual. ``provider.script`` may be extended.
-    :param scope: the granted scope of the tokens; none by default.
-    :param clock: the clock of the keeper under test. By default that of the fixture
-        ``stepped_clock`` if the test uses it, otherwise the machine's.
+        lifetime of a token, a string its text, and an ``OAuth2Token`` is returned unchanged. After
+        the last, tokens go on as before. ``provider.script`` may be appended to.
+    :param scope: the scope of the tokens; none by default.
+    :param clock: the clock of the keeper under test; by default that of the test.
 
     :ivar acquire_calls: how often ``acquire_token`` was called; ``refresh_calls`` and
-        ``close_calls`` likewise. ``calls`` is the sum of the first two.
+        ``close_calls`` likewise, ``calls`` for the first two.
     :ivar refreshed: the tokens that ``refresh_token`` was called with.
-    :ivar entered: an event that each call sets when it begins; ``hold()`` clears it.
+    :ivar entered: an event that each call sets as it begins; ``hold()`` clears it.
     """
 
     def acquire_token(self) -> OAuth2Token:
-        """Return the next token of the script."""
+        """Return the next token, or raise the next error."""
         return self._answer(self._enter(None))
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
-        """Return the next token of the script."""
+        """Return the next token, or raise the next error."""
         return self._answer(self._enter(token))
 
     def _answer(self, number: int) -> OAuth2Token:
         if not self._gate.wait(GATE_SECONDS):
-            raise RuntimeError("the held calls were not released")
+            raise RuntimeError("the held call was not released in time")
         return self._outcome(number)
 
     def close(self) -> None:
-        """Count."""
+        """Count the call."""
         self.close_calls += 1
 
 
@@ -142,33 +141,32 @@ class AsyncMockProvider(_Scripted):
     """A :class:`MockProvider` whose methods are ``async def``, with the same parameters."""
 
     async def acquire_token(self) -> OAuth2Token:
-        """Return the next token of the script."""
+        """Return the next token, or raise the next error."""
         return await self._answer(self._enter(None))
 
     async def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
-        """Return the next token of the script."""
+        """Return the next token, or raise the next error."""
         return await self._answer(self._enter(token))
 
     async def _answer(self, number: int) -> OAuth2Token:
-        # A thread opens the gate and a task waits at it. Polling is simpler than a hop.
+        # A thread opens the gate at which a task waits. For a test, polling is simpler than a hop.
         with anyio.move_on_after(GATE_SECONDS):
             while not self._gate.is_set():
                 await anyio.sleep(_POLL_SECONDS)
             return self._outcome(number)
-        raise RuntimeError("the held calls were not released")
+        raise RuntimeError("the held call was not released in time")
 
     async def close(self) -> None:
-        """Count."""
+        """Count the call."""
         self.close_calls += 1
 
 
 class StaticProvider(BaseOAuth2Provider):
-    """Grants the same text each time, with a full lifetime. Thread-safe.
+    """Grants the same access token each time, with its full lifetime. Thread-safe.
 
-    :param access_token: the token's text.
-    :param lifetime_seconds: the lifetime from each grant; an hour by default.
-    :param clock: the clock of the keeper under test. By default that of the fixture
-        ``stepped_clock`` if the test uses it, otherwise the machine's.
+    :param access_token: the text of the token.
+    :param lifetime_seconds: its lifetime, an hour by default.
+    :param clock: the clock of the keeper under test; by default that of the test.
     """
 
     def __init__(

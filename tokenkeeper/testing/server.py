@@ -21,7 +21,7 @@ from tokenkeeper.testing.wire import Wire
 __all__ = ["LoopbackAuthorizationServer"]
 
 STOP_SECONDS = 2.0
-"""How long stop() waits at most for connections to end."""
+"""How long stop() waits for connections to end."""
 
 
 class LoopbackAuthorizationServer:
@@ -37,19 +37,17 @@ class LoopbackAuthorizationServer:
 
     It offers the grants ``client_credentials`` and ``refresh_token`` (RFC 6749 §4.4, §6) to
     clients that use ``client_secret_basic`` or ``client_secret_post``, introspection (RFC 7662),
-    metadata (RFC 8414) and, under ``/api/``, a resource that requires a token (RFC 6750). A refresh
-    token works once. Its second use revokes all tokens of the same grant.
+    metadata (RFC 8414) and, under ``/api/``, a protected resource (RFC 6750). A refresh token
+    works once; its second use revokes all tokens of the same grant. Thread-safe.
 
-    Every method may be called from any thread while requests are in progress.
-
-    :param lifetime_seconds: the lifetime of tokens, an hour by default. It may be assigned.
-    :param latency_seconds: how long the token endpoint takes, in real time; 0 by default. It may be
-        assigned.
-    :param refresh_tokens: whether each access token is granted with a refresh token; ``False`` by
-        default. It may be assigned.
-    :param clock: the server's clock, for the expiry of tokens and the dates of answers. By default
-        that of the fixture ``stepped_clock`` if the test uses it, otherwise the machine's.
-    :param port: the port to listen on; by default any free port.
+    :param lifetime_seconds: the lifetime of tokens, an hour by default; may be assigned to.
+    :param latency_seconds: how long the token endpoint takes to answer, in real time; 0 by default;
+        may be assigned to.
+    :param refresh_tokens: whether to grant refresh tokens too; ``False`` by default; may be
+        assigned to.
+    :param clock: the server's clock, by which tokens expire and answers are dated; by default that
+        of the test.
+    :param port: the port to listen on; by default a free one.
 
     One client is registered from the start: ``client_id`` and ``client_secret``, with the scopes
     ``read`` and ``write``.
@@ -79,13 +77,13 @@ class LoopbackAuthorizationServer:
     # ---- from start to stop
 
     def start(self) -> None:
-        """Start listening. A server can be started once.
+        """Start to listen. A server can be started once.
 
         :raises RuntimeError: if it was started before.
-        :raises OSError: if its port is not available, for example because another server uses it.
+        :raises OSError: if the port is not available, for example because it is in use.
         """
         if self._wire is not None:
-            raise RuntimeError("the server was started before. Create a new one")
+            raise RuntimeError("the server was started before. Create a new one.")
         self._wire = Wire(self._answer, self._faults.stopping, self._port)
         self._wire.start()
 
@@ -114,13 +112,13 @@ class LoopbackAuthorizationServer:
         date = formatdate(self._clock.time(), usegmt=True)  # RFC 9110 §6.6.1
         return replace(answer, headers={"Date": date, **answer.headers})
 
-    # ---- where it is
+    # ---- addresses
 
     @property
     def issuer(self) -> str:
         """The server's URL, without a trailing slash.
 
-        :raises RuntimeError: if the server has not been started.
+        :raises RuntimeError: before the server is started.
         """
         if self._wire is None:
             raise RuntimeError("the server has no address before it is started")
@@ -128,17 +126,17 @@ class LoopbackAuthorizationServer:
 
     @property
     def token_url(self) -> str:
-        """The URL of the token endpoint."""
+        """The token endpoint."""
         return f"{self.issuer}/token"
 
     @property
     def introspection_url(self) -> str:
-        """The URL of the introspection endpoint."""
+        """The introspection endpoint."""
         return f"{self.issuer}/introspect"
 
     @property
     def api_url(self) -> str:
-        """The URL of a protected resource; everything under ``/api/`` is one."""
+        """A protected resource; every path under ``/api/`` is one."""
         return f"{self.issuer}/api/things"
 
     def config(self, provider_name: str = "demo", **changes: Any) -> OAuth2Config:
@@ -154,9 +152,9 @@ class LoopbackAuthorizationServer:
     def provider(self, provider_name: str = "demo", **options: Any) -> GenericOAuth2Provider:
         """Return a provider for the server's first client, on the server's clock.
 
-        It renews by refresh tokens if ``refresh_tokens`` of this server is ``True``.
+        It renews by refresh tokens if this server grants them.
 
-        :param options: parameters of :class:`~tokenkeeper.GenericOAuth2Provider`.
+        :param options: arguments of :class:`~tokenkeeper.GenericOAuth2Provider`.
         """
         options.setdefault("clock", self._clock)
         options.setdefault("refresh_tokens", True)
@@ -165,14 +163,14 @@ class LoopbackAuthorizationServer:
     def add_client(
         self, client_id: str, client_secret: str, scopes: Iterable[str] = ("read",)
     ) -> None:
-        """Register a client, or change one."""
+        """Register a client, or replace one."""
         self._endpoints.grants.register(client_id, client_secret, scopes)
 
-    # ---- behaviour
+    # ---- faults
 
     @property
     def lifetime_seconds(self) -> float:
-        """The lifetime of the tokens that are granted from now on."""
+        """The lifetime of tokens granted from now on."""
         return self._endpoints.lifetime_seconds
 
     @lifetime_seconds.setter
@@ -181,7 +179,7 @@ class LoopbackAuthorizationServer:
 
     @property
     def latency_seconds(self) -> float:
-        """How long the token endpoint takes for requests from now on."""
+        """How many seconds the token endpoint takes to answer from now on."""
         return self._faults.latency_seconds
 
     @latency_seconds.setter
@@ -190,7 +188,7 @@ class LoopbackAuthorizationServer:
 
     @property
     def refresh_tokens(self) -> bool:
-        """Whether tokens are granted with a refresh token, which works once, from now on."""
+        """Whether tokens granted from now on come with a refresh token, which works once."""
         return self._endpoints.refresh_tokens
 
     @refresh_tokens.setter
@@ -203,11 +201,11 @@ class LoopbackAuthorizationServer:
         return self._faults.outage
 
     def go_down(self, mode: Outage = "503", *, retry_after: float | None = None) -> None:
-        """Take the token endpoint down. The API continues to work.
+        """Take the token endpoint down; the API goes on.
 
-        :param mode: "503", the default, answers with that status; "reset" resets the connection;
-            "stall" doesn't answer until the outage ends, and then resets the connection.
-        :param retry_after: the ``Retry-After`` of a 503, in seconds; none by default.
+        :param mode: "503" answers with that status, "reset" resets the connection, and "stall" does
+            not answer until the outage ends, and then resets the connection.
+        :param retry_after: the seconds in the ``Retry-After`` of a 503; none by default.
         """
         self._faults.go_down(mode, retry_after)
 
@@ -225,30 +223,34 @@ class LoopbackAuthorizationServer:
             self.come_back()
 
     def script(self, *answers: Answer) -> None:
-        """Give *answers* to the next token requests, one each, whatever they are."""
+        """Have the token endpoint give *answers*, one for each request."""
         self._faults.script(*answers)
 
     def refuse(
-        self, error: str = "invalid_client", description: str = "by request", *, times: int = 1
+        self,
+        error: str = "invalid_client",
+        description: str = "refused by the test",
+        *,
+        times: int = 1,
     ) -> None:
-        """Refuse the next token requests (RFC 6749 §5.2).
+        """Have the token endpoint refuse the next requests (RFC 6749 §5.2).
 
-        :param error: the error code; "invalid_client" is sent with status 401, others with 400.
-        :param description: the ``error_description``.
-        :param times: the number of requests; 1 by default.
+        :param error: the error code; "invalid_client" has status 401, others 400.
+        :param description: the error description.
+        :param times: how many requests to refuse; 1 by default.
         """
         status = 401 if error == "invalid_client" else 400
         body = {"error": error, "error_description": description}
         self.script(*[Answer(status, body)] * times)
 
     def refuse_api_calls(self, times: int = 1) -> None:
-        """Answer the next *times* calls of the API with 401, even with valid tokens."""
+        """Have the API answer the next calls with 401, even if their tokens are valid."""
         self._endpoints.refuse_api_calls(times)
 
     # ---- tokens
 
     def revoke(self, token: str) -> bool:
-        """Revoke a token and all others of its grant; return whether it was known."""
+        """Revoke a token and all tokens of its grant; return whether it was known."""
         return self._endpoints.grants.revoke(token)
 
     def revoke_all(self) -> None:
@@ -256,5 +258,5 @@ class LoopbackAuthorizationServer:
         self._endpoints.grants.revoke_all()
 
     def stats(self) -> ServerStats:
-        """Return the server's counts so far."""
+        """Return what the server has seen so far."""
         return self._endpoints.recorder.snapshot()

@@ -1,4 +1,4 @@
-"""The counts of an authorization server under test."""
+"""Statistics of the loopback authorization server."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Recorder", "ServerStats"]
 
 @dataclass(frozen=True, slots=True)
 class ServerStats:
-    """The server's counts at one moment. A snapshot, not a view.
+    """The counts of a server at one moment. A snapshot, not a view.
 
     :ivar token_requests: requests that reached the token endpoint, refused ones included.
     :ivar token_requests_by_grant: the same by ``grant_type``.
     :ivar token_requests_at: when each arrived, in seconds on the server's monotonic clock.
-    :ivar max_concurrent_token_requests: the most requests that were in progress at once.
-    :ivar tokens_granted: access tokens that were granted.
+    :ivar max_concurrent_token_requests: the most that were under way at once.
+    :ivar tokens_granted: the number of access tokens granted.
     :ivar api_accepted: calls of the protected API with a valid token.
     :ivar api_refused: calls with another answer, by reason: ``"missing"`` (no token sent),
         ``"unknown"``, ``"expired"``, ``"revoked"`` or ``"refused as told"``.
@@ -47,11 +47,11 @@ class ServerStats:
 
 
 class Recorder:
-    """Counts requests and tokens. Thread-safe."""
+    """Counts requests. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._lock = threading.Lock()  # guards everything below
+        self._lock = threading.Lock()  # guards all that follows
         self._by_grant: Counter[str] = Counter()
         self._times: list[float] = []
         self._under_way = 0
@@ -62,7 +62,7 @@ class Recorder:
 
     @contextmanager
     def token_request(self, grant_type: str) -> Iterator[None]:
-        """Count a token request, which is in progress until the block ends."""
+        """Count a token request, which is under way until the block ends."""
         with self._lock:
             self._times.append(self._clock.monotonic())
             self._by_grant[grant_type] += 1
@@ -80,7 +80,7 @@ class Recorder:
             self._granted += 1
 
     def api_call(self, refused: str | None) -> None:
-        """Count a call of the API; *refused* is the reason if it was refused."""
+        """Count a call of the API, accepted or refused for a reason."""
         with self._lock:
             if refused is None:
                 self._accepted += 1
@@ -88,7 +88,7 @@ class Recorder:
                 self._refused[refused] += 1
 
     def snapshot(self) -> ServerStats:
-        """Return all counts as of now."""
+        """Return the current counts."""
         with self._lock:
             return ServerStats(
                 token_requests=len(self._times),

@@ -32,6 +32,7 @@ def complete():
     return subprocess.run(long, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_the_demo_through_its_entry_point(complete):
     """A run with an outage succeeds, and prints one JSON object and nothing else."""
     ended = complete

@@ -8,11 +8,11 @@ from servers import fault_proxy as faults
 
 from tokenkeeper import TokenAcquisitionError
 
-BROKE_OFF = "the connection broke off"
-TOO_LATE = "did not come in time"
+BROKE_OFF = "the connection was interrupted"
+TOO_LATE = "timed out"
 
 MAY_PASS = {
-    "reset at once": (faults.RESET_AT_ONCE, "broke off|no connection"),
+    "reset at once": (faults.RESET_AT_ONCE, "interrupted|could not connect"),
     "close at once": (faults.CLOSE_AT_ONCE, BROKE_OFF),
     "stall at once": (faults.STALL_AT_ONCE, TOO_LATE),
     "reset before the answer": (faults.RESET_BEFORE, BROKE_OFF),
@@ -37,7 +37,7 @@ FINAL = {
     "say less than comes": (faults.TOO_SHORT, "not JSON"),
     "corrupt JSON": (faults.JSON_BYTE, "has no access_token"),
     "corrupt JSON's brace": (faults.JSON_BRACE, "not JSON"),
-    "corrupt the token": (faults.TOKEN_BYTE, "does not fit into a header"),
+    "corrupt the token": (faults.TOKEN_BYTE, "can't be sent in a header"),
 }
 HARMLESS = {
     "reset after the answer": faults.RESET_AFTER,

@@ -8,11 +8,11 @@ from servers.tls import context_of
 from tokenkeeper import TokenAcquisitionError
 
 MAY_PASS = {
-    "close at once": (faults.CLOSE_AT_ONCE, "no answer"),
-    "reset in the handshake": (faults.RESET_AFTER_HELLO, "the connection broke off"),
+    "close at once": (faults.CLOSE_AT_ONCE, "request to"),
+    "reset in the handshake": (faults.RESET_AFTER_HELLO, "the connection was interrupted"),
     "close in the handshake": (faults.CLOSE_AFTER_HELLO, "TLS failed"),
     "garbage": (faults.GARBAGE, "TLS failed"),
-    "stall": (faults.STALL_AT_ONCE, "did not come in time"),
+    "stall": (faults.STALL_AT_ONCE, "timed out"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Fixtures and helpers of the stress tests."""
+"""Fixtures of the stress tests: keepers that are closed at the end, and programs."""
 
 import itertools
 import sys
@@ -48,7 +48,7 @@ def kit():
 
 @pytest.fixture
 def make_keeper():
-    """Return a function that makes keepers, which are closed after the test."""
+    """Return a function that makes keepers, which are closed at the end."""
     made = []
 
     def make(*providers, **options):

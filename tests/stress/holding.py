@@ -1,4 +1,4 @@
-"""A token endpoint in a process of its own that delays its answers, and its controls."""
+"""A token endpoint in a separate process that holds answers back, and its controls."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from tokenkeeper import GenericOAuth2Provider, OAuth2Config
 
 
 class Held(Launched):
-    """The running server, and the commands that tests send to it."""
+    """The running server, and what tests tell it to do."""
 
     def __init__(self):
         super().__init__(sys.executable, str(Path(__file__).with_name("holding_server.py")))
@@ -21,11 +21,11 @@ class Held(Launched):
         """Return the provider of the client called *name*."""
         return GenericOAuth2Provider(OAuth2Config(name, name, "secret", f"{self.issuer}/token"))
 
-    def command(self, command, client):
+    def tell(self, command, client):
         """Send *command* to the server."""
         self._open(f"/{command}/{client}", data=b"")
 
-    def accepts(self, token):
+    def takes(self, token):
         """Return whether the API accepts *token*."""
         try:
             self._open("/api", headers={"Authorization": f"Bearer {token}"})
@@ -40,7 +40,7 @@ class Held(Launched):
         return self._open("/seen")["requests"]
 
     def holds(self, client):
-        """Return whether a request of *client* is waiting for its answer."""
+        """Return whether a request of *client* is on the wire."""
         return self._open("/seen")["held"].get(client, 0) > 0
 
     def _open(self, path, **options):

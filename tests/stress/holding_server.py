@@ -1,13 +1,12 @@
-"""A token endpoint and an API in a process of their own, with answers delayed on request.
+"""A token endpoint and an API, as a program, which holds answers back on request.
 
-It prints its issuer as one line of JSON, and exits when its standard input is closed.
+It prints one line of JSON about itself and exits at the end of its standard input.
 
-- ``POST /token`` grants a token, and counts the request of the client (from HTTP Basic).
+- ``POST /token`` grants, and counts the request for its client (of HTTP Basic).
 - ``GET /api`` accepts the tokens that were granted.
-- ``POST /hold/CLIENT`` delays the answer to the client's next request; ``/hold-all/CLIENT`` all
-  answers.
-- ``POST /release/CLIENT`` sends the delayed answers.
-- ``GET /seen`` returns the number of requests and of delayed answers, by client.
+- ``POST /hold/CLIENT`` holds the answer to the client's next request; ``/hold-all/CLIENT`` all.
+- ``POST /release/CLIENT`` sends the answers that are held back.
+- ``GET /seen`` returns for each client how many requests arrived and how many are held.
 """
 
 import base64
@@ -16,10 +15,10 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-changed = threading.Condition()  # guards the variables below
-requests = {}  # client -> requests so far
-held = {}  # client -> answers that are delayed now
-to_hold = {}  # client -> how many of the next answers to delay
+changed = threading.Condition()  # guards the attributes below
+came = {}  # client -> requests so far
+held = {}  # client -> requests held back now
+to_hold = {}  # client -> how many of the next requests to hold
 granted = set()
 
 
@@ -74,12 +73,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves each connection in a thread of its own."""
+    """A server with one thread for each connection."""
 
     request_queue_size = 256
 
     def handle_error(self, request, client_address):
-        """Print nothing: the tests stop clients in the middle of a request on purpose."""
+        """Ignore clients that end in the middle of a request, which is what this server is for."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ctrl-C just as the main thread begins to wait for a token interrupts the wait in time."""
+"""Ctrl-C at the moment when a main thread begins to wait for a token ends the wait soon."""
 
 import os
 import signal
@@ -117,7 +117,7 @@ CASES = ["in_background", "inline_beside_another_thread", "async_inline", "befor
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_blocked_get_token(make_script, case):
-    """KeyboardInterrupt is raised within half a second, whenever the signal arrives."""
+    """Whatever the moment, the exception is raised within half a second."""
     text = HEAD + BODY.replace("CASE", case).replace("TIMES", str(TIMES))
     code, output, errors = make_script(text).result()
     assert (code, output) == (0, "0 late []\n"), errors

@@ -1,4 +1,4 @@
-"""Keepers that are not closed are collected, their threads end, and nothing is left of them."""
+"""Keepers that are dropped without close() are collected, and their threads end."""
 
 import gc
 import itertools
@@ -21,10 +21,10 @@ from tokenkeeper import (
 
 @pytest.fixture
 def own_threads(kit):
-    """Return a function that lists the library's threads that the test started.
+    """Return a function that lists the library's threads that started since.
 
-    The function collects garbage first: a worker that has just completed a request still refers
-    to the keeper, which may be part of a reference cycle.
+    It collects garbage first, each time: a worker that has just completed a flight still refers to
+    the keeper, which may be part of a cycle.
     """
     before = kit.library_threads()
 
@@ -36,9 +36,9 @@ def own_threads(kit):
 
 
 def collected(reference):
-    """Collect garbage, and return whether the referent is gone.
+    """Collect garbage; return whether the referent was collected.
 
-    Once may be too early: a worker that has just completed a request still refers to it.
+    Once may be too early: a worker that has just completed a flight still refers to it.
     """
     gc.collect()
     return reference() is None
@@ -52,7 +52,7 @@ def keeper_with(*sources):
 
 
 def test_a_keeper_whose_threads_idle(kit, own_threads):
-    """A dropped keeper is collected while its threads run, and they end."""
+    """A keeper is collected although its threads run, and they end."""
     keeper = keeper_with(kit.Source())
     keeper.get_token("api")
     gone = weakref.ref(keeper)
@@ -63,7 +63,7 @@ def test_a_keeper_whose_threads_idle(kit, own_threads):
 
 
 def test_a_keeper_in_a_cycle(kit, own_threads):
-    """A keeper in a reference cycle with its manager and its providers is collected."""
+    """So is a keeper in a reference cycle, with its facade and its providers."""
     source = kit.Source()
     keeper = keeper_with(source)
     source.manager = OAuth2TokenManager(keeper)
@@ -75,7 +75,7 @@ def test_a_keeper_in_a_cycle(kit, own_threads):
 
 
 def test_a_keeper_in_the_middle_of_a_flight(kit, own_threads):
-    """A keeper is collected while a worker waits for a server; the worker ends after the answer."""
+    """A keeper is collected while a worker waits for a server, and the worker ends afterwards."""
     source = kit.Source()
     keeper = keeper_with(source)
     source.hold()
@@ -114,7 +114,7 @@ def keeper_with_one_use(keeper):
 
 
 def left_of_keepers():
-    """Return the sizes of all process-wide collections of the library."""
+    """Return the sizes of the library's process-wide collections."""
     gc.collect()
     return (
         internals.objects_told_of_forks(),
@@ -125,7 +125,7 @@ def left_of_keepers():
 
 
 def test_200_keepers(kit, own_threads):
-    """Two hundred keepers that were made and dropped leave no thread and no object behind."""
+    """Two hundred dropped keepers leave no thread and nothing else behind."""
     warm_up = keeper_with(kit.Source())
     warm_up.get_token("api")
     warm_up.close()
@@ -149,7 +149,7 @@ def test_200_keepers(kit, own_threads):
 
 
 class Plain(BaseOAuth2Provider):
-    """A provider that records nothing, so its memory does not grow."""
+    """Records nothing, because records would grow."""
 
     def acquire_token(self):
         return OAuth2Token("token", "Bearer", datetime.now(UTC) + timedelta(hours=1))
@@ -179,4 +179,4 @@ def test_cycles_of_add_and_remove(kit, make_keeper, background, cycles):
     growth = sys.getallocatedblocks() - before
     assert set(internals.sizes(keeper).values()) == {0}
     assert internals.scheduled_entries(keeper) <= 16
-    assert growth < cycles // 10  # less than one object for each cycle
+    assert growth < cycles // 10  # more would be left behind by each cycle

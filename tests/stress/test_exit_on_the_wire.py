@@ -242,7 +242,7 @@ def held():
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_ends_in_silence(make_script, held, ending):
-    """The program exits long before the request could end, with its exit code and no output."""
+    """The program exits long before the request could end, with its own exit code and no output."""
     code, lines = ENDINGS[ending]
     text = HEAD + "\n".join(line.removeprefix(" " * 8) for line in lines.split("\n"))
     clients, scripts = [], []
@@ -254,5 +254,5 @@ def test_ends_in_silence(make_script, held, ending):
         scripts.append(make_script(f"{facts}\n{text}", "-X", "dev"))
     assert [script.result() for script in scripts] == [(code, "", "")] * 2
     for client in clients:
-        assert held.holds(client)  # the request was in flight until now
-        held.command("release", client)
+        assert held.holds(client)  # it is on the wire until this moment
+        held.tell("release", client)

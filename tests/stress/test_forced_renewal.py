@@ -1,4 +1,4 @@
-"""Many callers at once that need another token than the current one."""
+"""Many callers that want another token than the current one."""
 
 import random
 
@@ -20,7 +20,7 @@ def keeper(make_keeper, source):
 
 
 def test_force_refresh_from_50_threads(kit, keeper, source):
-    """Callers that come after a request was sent share the next one."""
+    """Callers that arrive after a request was sent share the next one."""
     old = keeper.get_token("api")
     source.hold()
 
@@ -33,7 +33,7 @@ def test_force_refresh_from_50_threads(kit, keeper, source):
     others = kit.crowd(49, force)
     kit.until(lambda: kit.threads_waiting(keeper) == 50)
     readers = kit.crowd(20, lambda: {keeper.get_token("api") for _ in range(1000)})
-    assert readers.join() == [{old}] * 20  # while the request is held
+    assert readers.join() == [{old}] * 20  # while the gate is closed
     source.gate.set()
     for came, token in first.join() + others.join():
         assert source.granted[token][0] > came
@@ -42,7 +42,7 @@ def test_force_refresh_from_50_threads(kit, keeper, source):
 
 
 def test_force_refresh_from_anywhere_at_any_time(kit, keeper, source):
-    """Each result was granted after its call began, and no two requests overlap."""
+    """A forced token was granted after its call began, and no two requests overlap."""
     manager = OAuth2TokenManager(keeper)
     draw = random.Random(5)
     keeper.get_token("api")
@@ -75,12 +75,12 @@ def test_force_refresh_from_anywhere_at_any_time(kit, keeper, source):
     for results in kit.Crowd(*[force] * 16, *loops).join():
         for came, token in results:
             assert source.granted[token][0] > came
-    # A cleared request and its successor may overlap; apart from that, there is one at a time.
+    # A cleared flight and its successor may overlap; apart from that, one at a time.
     assert source.requests <= 1 + 16 * 20 + 2 * 200
 
 
 def test_never_two_requests_at_once(kit, keeper, source):
-    """Fifty threads that force three renewals each never cause two requests at once."""
+    """Fifty threads that force three renewals each never have two requests in flight."""
 
     def force():
         for _ in range(3):
@@ -94,7 +94,7 @@ def test_never_two_requests_at_once(kit, keeper, source):
 
 
 def test_100_threads_refused_at_once(kit, make_keeper):
-    """A hundred workers that report the same rejected token cause one renewal, every time."""
+    """A hundred workers that report the same rejected token cause one renewal, each time."""
     clock = SteppedClock()
     source = kit.Source(clock=clock)
     keeper = make_keeper(source, clock=clock)
@@ -110,7 +110,7 @@ def test_100_threads_refused_at_once(kit, make_keeper):
 
 
 def test_refused_during_a_renewal(kit, keeper, source):
-    """Callers that report a rejection during a renewal wait for it and cause no other."""
+    """Rejections that are reported during a renewal wait for it and cause no other."""
     refused = keeper.get_token("api")
     source.hold()
     manager = OAuth2TokenManager(keeper)
@@ -127,7 +127,7 @@ def test_refused_during_a_renewal(kit, keeper, source):
 
 
 def test_a_refused_token_is_not_read_again(kit, keeper, source):
-    """From the first report on no reader gets the rejected token, even if it is still valid."""
+    """After the first report no reader gets the rejected token, however long it is valid."""
     refused = keeper.get_token("api")
     source.hold()
     first = kit.Crowd(lambda: keeper.renew_refused("api", refused))
@@ -141,7 +141,7 @@ def test_a_refused_token_is_not_read_again(kit, keeper, source):
 
 
 def test_refresh_all_from_many_threads(make_keeper, kit):
-    """refresh_all() renews all providers at the same time, each with one request at once."""
+    """refresh_all renews all providers side by side, with one request at a time for each."""
     sources = [kit.Source(f"api {number}") for number in range(10)]
     keeper = make_keeper(*sources)
     for source in sources:

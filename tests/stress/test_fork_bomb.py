@@ -17,7 +17,7 @@ def launched():
 
 
 def test_fifty_children_in_mid_flight(kit, make_keeper, launched):
-    """Each child has the cached token, fetches the other one once, and affects no other process."""
+    """Each child has its token immediately, and requests the other once for all its threads."""
     names = ["bomb-warm", "bomb-cold"]
     keeper = make_keeper(*map(launched.provider, names))
     warm = keeper.get_token("bomb-warm")
@@ -48,12 +48,12 @@ def test_fifty_children_in_mid_flight(kit, make_keeper, launched):
 
 
 def test_children_that_fork_in_mid_flight_themselves(kit, make_keeper, launched):
-    """Three generations, each with a request in flight, complete with one request for each need."""
+    """Three generations, each with a request on the wire: all complete, one for each need."""
     names = [f"generation-{number}" for number in range(4)]
     keeper = make_keeper(*map(launched.provider, names))
 
-    def work(generation):
-        """Return the tokens of this generation and of all below it."""
+    def live(generation):
+        """Return the tokens of this generation and of all later ones."""
         inherited = [keeper.get_token(name) for name in names[:generation]]
         if generation == len(names) - 1:
             return [inherited]
@@ -68,14 +68,14 @@ def test_children_that_fork_in_mid_flight_themselves(kit, make_keeper, launched)
     tokens = work(0)
     assert [len(each) for each in tokens] == [1, 2, 3, 3]
     flat = [token for each in tokens for token in each]
-    assert len(set(flat)) < len(flat)  # children inherit tokens fetched before the fork
-    assert all(map(launched.accepts, flat))
-    requests = launched.requests
-    assert requests == {**requests, "generation-0": 2, "generation-1": 2, "generation-2": 2}
+    assert len(set(flat)) < len(flat)  # tokens from before a fork are inherited
+    assert all(map(launched.takes, flat))
+    came = launched.came
+    assert came == {**came, "generation-0": 2, "generation-1": 2, "generation-2": 2}
 
 
 def test_each_of_many_children_forks_again(kit, make_keeper, launched):
-    """Ten children that fork in mid-flight and their children make one request each."""
+    """Ten children fork one child each during the parent's request: one request a process."""
     keeper = make_keeper(launched.provider("twice"))
     launched.command("hold", "twice")
     waiting = kit.crowd(4, lambda: keeper.get_token("twice"))

@@ -1,4 +1,4 @@
-"""Forks at any moment: each child has its tokens at once and renews them on its own."""
+"""Forks at any moment: each child has its tokens immediately and renews them itself."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
 
 
 class Ahead(SystemClock):
-    """The machine's clocks, which each process can set ahead, so load does not expire tokens."""
+    """The machine's clocks, which each process may set ahead, independently of the load."""
 
     seconds = 0.0
 
@@ -26,11 +26,11 @@ class Ahead(SystemClock):
 
 
 INTO_THE_BUFFER = 3400.0
-"""Seconds by which the clocks are set ahead. Tokens are valid for an hour."""
+"""Seconds of the hour for which tokens are granted."""
 
 
 def wait_for_own_renewal(keeper, source, token):
-    """Read until the background has renewed *token*; no read waits or gets an expired token."""
+    """Read until the background renewed *token*; no read waits or gets an expired token."""
     ends = time.monotonic() + 20
     while (current := keeper.get_token("warm")) == token:
         assert source.clock.monotonic() < source.granted[token][1]
@@ -42,7 +42,7 @@ def wait_for_own_renewal(keeper, source, token):
 
 
 def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
-    """Each child has the cached token, fetches the other one, and renews in its own background."""
+    """Each child has its inherited token, requests the other, and renews in its own background."""
     clock = Ahead()
     warm, cold = kit.Source("warm", clock=clock), kit.AsyncSource("cold", clock=clock)
     stuck = kit.Source("stuck", clock=clock)
@@ -53,7 +53,7 @@ def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
     waiting = kit.Crowd(lambda: keeper.get_token("stuck"), lambda: keeper.get_token("cold"))
     assert stuck.entered.wait(kit.GUARD_SECONDS)
     assert cold.entered.wait(kit.GUARD_SECONDS)
-    warm.hold()  # held in the parent only: a child that waited for the parent would hang
+    warm.hold()  # in the parent only: a child that waited for the parent would wait forever
 
     def work():
         at_once = keeper.get_token("warm")
@@ -77,7 +77,7 @@ def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
 
 
 def test_a_child_of_a_child(kit, make_keeper):
-    """Each generation inherits the tokens, and can renew them."""
+    """Tokens are inherited through the generations, and each of them can renew."""
     clock = Ahead()
     warm, stuck = kit.Source("warm", clock=clock), kit.Source("stuck", clock=clock)
     keeper = make_keeper(warm, stuck, clock=clock)
@@ -97,8 +97,8 @@ def test_a_child_of_a_child(kit, make_keeper):
     assert len(set(kit.Child(lambda: work_and_fork(2)).result())) == 3
 
 
-def test_forks_under_load(kit, make_keeper):
-    """Fifty children forked under load get cached and new tokens; the parent continues."""
+def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
+    """Fifty children that are forked under load get tokens, and the parent continues."""
     warm, busy = kit.Source("warm"), kit.Source("busy")
     cold, late = kit.Source("cold"), kit.AsyncSource("late")
     keeper = make_keeper(warm, busy, cold, late)
@@ -149,7 +149,7 @@ def test_forks_under_load(kit, make_keeper):
 
 
 def test_a_child_forgets_who_waited_in_the_parent(kit, make_keeper):
-    """close() in a child ends no wait in the parent, and the parent's close() none in the child."""
+    """close() in a child wakes no caller in the parent, and the parent's no caller in the child."""
     source = kit.Source()
     keeper = make_keeper(source)
     source.hold()
@@ -170,7 +170,7 @@ def test_a_child_forgets_who_waited_in_the_parent(kit, make_keeper):
 
 
 def test_a_cooldown_is_not_inherited_locked(kit, make_keeper):
-    """A child does not inherit a cooldown: it may send one request of its own."""
+    """A child starts without the parent's refusals, and may make one request itself."""
     source = kit.Source()
     source.error = TokenAcquisitionError("no", error="invalid_client")
     keeper = make_keeper(source)

@@ -1,4 +1,4 @@
-"""Forks beside and inside an event loop: the child starts a loop of its own."""
+"""Forks beside and inside an event loop: the child starts its own loop."""
 
 import os
 import threading
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
 
 
 def test_async_providers_get_a_loop_of_their_own(kit, make_keeper):
-    """A child of a process with a running loop starts one loop for all its providers."""
+    """A child of a process with a running loop starts another one, once for all its providers."""
     sources = [kit.AsyncSource("first"), kit.AsyncSource("second")]
     keeper = make_keeper(*sources)
     for source in sources:
@@ -35,7 +35,7 @@ def test_async_providers_get_a_loop_of_their_own(kit, make_keeper):
 
 
 def test_a_fork_inside_an_event_loop(kit, make_keeper):
-    """A child forked from a task, while others wait, gets tokens from both fronts."""
+    """A child forked from a task, while others wait for a flight, gets tokens both ways."""
     warm, stuck = kit.Source("warm"), kit.Source("stuck")
     keeper = make_keeper(warm, stuck)
     manager = OAuth2TokenManager(keeper)

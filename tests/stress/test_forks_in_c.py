@@ -1,4 +1,4 @@
-"""Forks in C, as uWSGI makes them: Python's fork hooks do not run, or only some of them."""
+"""Forks in C, which run none of Python's fork hooks, or only half of them, as with uWSGI."""
 
 import ctypes
 import os
@@ -192,7 +192,7 @@ NO_WARNING = ("-W", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("how", FORKS)
 def test_a_child(make_script, how, job):
-    """However a child was forked, it keeps its tokens, renews them itself, and never hangs."""
+    """However a child was forked, it keeps its tokens, renews them itself, and doesn't hang."""
     text = HEAD + FORKS[how] + f"\ndef job():{JOBS[job]}" + TAIL
     code, output, errors = make_script(text, *NO_WARNING).result()
     assert (code, output, errors) == (0, "worked\n", "")
@@ -224,7 +224,7 @@ os._exit(0)  # the locks are held here
 
 
 def test_locks_of_the_parent(make_script):
-    """A lock that a thread of the parent held at a fork in C delays no thread of the child."""
+    """A lock that a thread of the parent held at a fork in C blocks no caller in the child."""
     text = (
         HEAD
         + "import tokenkeeper._runtime.fork\nfrom kit import internals\n"

@@ -1,4 +1,4 @@
-"""Forks while another thread holds a lock: the child never waits for a lock without an owner."""
+"""Forks while another thread holds a lock: the child does not need it, or the fork waits."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
     "which", ["coordinator", "scheduler", "workers", "provider loop", "default keeper"]
 )
 def test_a_lock_held_by_another_thread(kit, make_keeper, which):
-    """A child forked while another thread holds a lock of the library does not wait for it."""
+    """A child that is forked while another thread holds a lock of the library doesn't hang."""
     warm, cold, late = kit.Source("warm"), kit.Source("cold"), kit.AsyncSource("late")
     keeper = make_keeper(warm, cold, late)
     token = keeper.get_token("warm")
@@ -41,7 +41,7 @@ def test_a_lock_held_by_another_thread(kit, make_keeper, which):
 
 
 def test_a_fork_waits_for_a_late_import(kit, make_keeper):
-    """A fork waits until a late import is complete; the child can import and fetch."""
+    """A fork waits for a late import; the child imports the module and requests its token."""
     source = kit.Source()
     keeper = make_keeper(source)
     inside, go_on, forked = threading.Event(), threading.Event(), threading.Event()
@@ -66,7 +66,7 @@ def test_a_fork_waits_for_a_late_import(kit, make_keeper):
 
 
 def test_a_fork_waits_for_a_loop_that_starts(kit, make_keeper, monkeypatch):
-    """A fork while the first loop imports its backend waits for it; the child starts its own."""
+    """A fork waits while the first loop imports its backend; the child starts its own loop."""
     keeper = make_keeper(kit.AsyncSource())
     loop = internals.new_provider_loop()
     inside, go_on, forked = threading.Event(), threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""A real server that grants one token until it has expired, under many readers."""
+"""A real server that grants one token until it has expired, with many readers."""
 
 import json
 import math
@@ -16,7 +16,7 @@ READERS = 8
 
 
 class Server(ThreadingHTTPServer):
-    """Grants ``token-1`` with its remaining whole seconds, down to 0, and then ``token-2``."""
+    """Grants ``token-1`` with its remaining whole seconds, finally 0, then ``token-2``."""
 
     daemon_threads = True
 
@@ -63,7 +63,7 @@ def server():
 
 
 def test_readers_all_the_time(kit, make_keeper, server):
-    """No read fails, none gets an expired token, waits are short, and requests are few."""
+    """No read fails or gets an expired token, waits are short, and requests are few."""
     url = f"http://127.0.0.1:{server.server_port}/token"
     keeper = make_keeper(GenericOAuth2Provider(OAuth2Config("api", "client", "secret", url)))
     until = time.monotonic() + RUN_SECONDS

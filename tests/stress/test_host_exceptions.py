@@ -1,4 +1,4 @@
-"""A host's exception in a caller that renews inline reaches it unchanged, and breaks nothing."""
+"""A host's exception in a caller that renews inline reaches the caller unchanged."""
 
 import asyncio
 import ctypes
@@ -24,15 +24,15 @@ class SoftLimitError(Exception):
 
 
 class SlowTaskError(TimeoutError):
-    """A host's exception that derives from a retried error, as that of many a decorator."""
+    """One that derives from an error that is retried, as that of many decorators."""
 
 
 class BadValueError(ValueError):
-    """A host's exception that derives from an error that libraries raise and catch."""
+    """One that derives from a class that libraries raise and catch."""
 
 
 class HardLimitError(BaseException):
-    """A host's exception that derives from a class that no code catches."""
+    """One that derives from a class that no code catches."""
 
 
 KINDS = [SoftLimitError, SlowTaskError, BadValueError, HardLimitError]
@@ -54,7 +54,7 @@ def kind(request):
 
 
 @pytest.fixture(params=[by_signal, by_name])
-def interrupt(request, kind):
+def strike(request, kind):
     """Return a function that interrupts the main thread soon after *entered* is set."""
 
     def handler(number, frame):
@@ -95,7 +95,7 @@ def interrupted(kind):
 
 
 def assert_unharmed(kit, keeper, name="api"):
-    """Check that another thread gets a token, and that the provider has no recorded failure."""
+    """Another thread gets a token, and the interruption doesn't count as a failure."""
     health = keeper.health()["providers"][name]
     assert health["failures"] == 0
     assert health["status"] in ("idle", "ok")
@@ -104,7 +104,7 @@ def assert_unharmed(kit, keeper, name="api"):
 
 
 def nap(entered):
-    """Sleep in short pieces: an exception set for a thread is raised only between two of them."""
+    """Be busy for a long time in short steps, between which an exception can be raised."""
     entered.set()
     ends = time.monotonic() + 20
     while time.monotonic() < ends:
@@ -114,7 +114,7 @@ def nap(entered):
 
 @pytest.fixture
 def napping(kit):
-    """Return a source whose first request takes long and sets an event when it begins."""
+    """Return a source whose first request takes long, and that reports when it has begun."""
 
     class Napping(kit.Source):
         began = threading.Event()
@@ -128,18 +128,16 @@ def napping(kit):
     return Napping()
 
 
-def test_in_a_provider(kit, make_keeper, napping, interrupt, interrupted):
-    """A caller that sends the request itself is interrupted; the others get their token."""
+def test_in_a_provider(kit, make_keeper, napping, strike, struck):
+    """A caller is interrupted in its own request; the others get their tokens."""
     keeper = make_keeper(napping, background=False)
     interrupt(napping.began)
     interrupted(lambda: keeper.get_token("api"))
     assert_unharmed(kit, keeper)
 
 
-def test_in_a_provider_that_wraps_what_it_catches(
-    kit, make_keeper, napping, interrupt, interrupted
-):
-    """A provider that wraps every error does not hide the host's exception."""
+def test_in_a_provider_that_wraps_what_it_catches(kit, make_keeper, napping, strike, struck):
+    """A provider that turns every error into one of its own can't hide the interruption."""
     acquire = napping.acquire_token
 
     def wrapping():
@@ -155,8 +153,8 @@ def test_in_a_provider_that_wraps_what_it_catches(
     assert_unharmed(kit, keeper)
 
 
-def test_others_wait_meanwhile(kit, make_keeper, napping, interrupt, interrupted):
-    """Callers that waited for the interrupted request send another one."""
+def test_others_wait_meanwhile(kit, make_keeper, napping, strike, struck):
+    """Callers that waited for the interrupted request make another one."""
     keeper = make_keeper(napping, background=False)
 
     def wait():
@@ -177,7 +175,7 @@ def test_others_wait_meanwhile(kit, make_keeper, napping, interrupt, interrupted
     assert set(crowd.join()) == set(napping.granted)
 
 
-def test_in_an_async_provider(kit, make_keeper, interrupt, interrupted):
+def test_in_an_async_provider(kit, make_keeper, strike, struck):
     """A caller that waits for a coroutine is interrupted, and the coroutine is cancelled."""
     began, ended = threading.Event(), threading.Event()
 
@@ -198,8 +196,8 @@ def test_in_an_async_provider(kit, make_keeper, interrupt, interrupted):
     assert_unharmed(kit, keeper)
 
 
-def test_on_the_wire(kit, make_keeper, interrupt, interrupted):
-    """A caller that waits for a server is interrupted; the next one gets a token."""
+def test_on_the_wire(kit, make_keeper, strike, struck):
+    """A caller that waits for a server is interrupted, and the next one gets a token."""
     with LoopbackAuthorizationServer() as server, socket.create_server(("127.0.0.1", 0)) as silent:
         entered, accepted = threading.Event(), []
 
@@ -214,7 +212,7 @@ def test_on_the_wire(kit, make_keeper, interrupt, interrupted):
         port = silent.getsockname()[1]
         mute = OAuth2Config("mute", "id", "secret", f"http://127.0.0.1:{port}/token")
         keeper = make_keeper(
-            # An exception that is set for a thread is raised only after the system call.
+            # An exception that is set for a thread waits until the system call has returned.
             GenericOAuth2Provider(mute, read_timeout=0.5, retry=RetryPolicy(attempts=40)),
             GenericOAuth2Provider(server.config("api")),
             background=False,
@@ -229,8 +227,8 @@ def test_on_the_wire(kit, make_keeper, interrupt, interrupted):
         assert_unharmed(kit, keeper)
 
 
-def test_in_the_wait_before_a_retry(kit, make_keeper, interrupt, interrupted):
-    """A caller that waits to retry is interrupted, and close() returns at once."""
+def test_in_the_wait_before_a_retry(kit, make_keeper, strike, struck):
+    """A caller that waits for a retry is interrupted, and close() waits for no thread."""
     source = kit.Source()
     source.error = ConnectionError("down")
     retry = RetryPolicy(attempts=3, initial_wait_seconds=20, max_wait_seconds=20)
@@ -250,8 +248,8 @@ def test_in_the_wait_before_a_retry(kit, make_keeper, interrupt, interrupted):
     kit.crowd(1, keeper.close).join()
 
 
-def test_in_a_hook(kit, make_keeper, interrupt, interrupted):
-    """A caller is interrupted in a hook; the token is cached, and the next event is delivered."""
+def test_in_a_hook(kit, make_keeper, strike, struck):
+    """A caller that runs a hook is interrupted in it; the token and the next event are there."""
     entered, events = threading.Event(), []
 
     def hook(event):
@@ -267,8 +265,8 @@ def test_in_a_hook(kit, make_keeper, interrupt, interrupted):
     assert len(events) == 2
 
 
-def test_in_close(kit, make_keeper, interrupt, interrupted):
-    """An exception of the host in a provider's close() reaches the caller."""
+def test_in_close(kit, make_keeper, strike, struck):
+    """An interruption in a provider's close() reaches the caller."""
     entered = threading.Event()
     source = kit.Source()
     source.close = lambda: nap(entered)
@@ -279,8 +277,8 @@ def test_in_close(kit, make_keeper, interrupt, interrupted):
     assert keeper.is_closed
 
 
-def test_while_another_one_is_handled(make_keeper, kit, kind, interrupt):
-    """A task that cleans up after the exception sees the errors of its own calls."""
+def test_while_another_one_is_handled(make_keeper, kit, kind, strike):
+    """A task that cleans up after its time limit gets the errors of its own calls."""
     entered = threading.Event()
     source = kit.Source()
     source.error = TokenAcquisitionError("refused", transient=False)

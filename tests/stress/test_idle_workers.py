@@ -1,4 +1,4 @@
-"""Idle workers that end at the moment when a new job arrives."""
+"""Workers that leave because they are idle, just when there is a new job."""
 
 import threading
 
@@ -9,14 +9,14 @@ from tokenkeeper._runtime.workers import Workers
 
 
 @pytest.fixture(autouse=True)
-def short_idle_time(monkeypatch):
-    """Make workers end as soon as they are idle."""
+def short_patience(monkeypatch):
+    """Let workers leave as soon as they are idle."""
     monkeypatch.setattr(workers_module, "IDLE_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("limit", [1, 3])
 def test_no_job_is_left_lying(kit, limit):
-    """Each job is run by a worker, one at a time or several at once."""
+    """Each job finds a worker, although others leave, one job at a time or several."""
     workers = Workers(limit)
 
     def hand_in():

@@ -1,4 +1,4 @@
-"""The interpreter exits without a hang or output, whatever is in progress."""
+"""The interpreter's exit: nothing hangs and nothing is printed, whatever is in progress."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Exceptions of signal handlers in the main thread: other callers are not affected."""
+"""Exceptions that a signal raises in the main thread affect no other caller."""
 
 import signal
 
@@ -80,8 +80,8 @@ assert tokens == ["token 1"] * 4, tokens
 assert keeper.get_token("api") == "token 1"
 """
 
-# A signal may arrive between any two lines of the library. Here it arrives before each of them
-# once, until a call returns without an interruption.
+# A signal may interrupt any line of the library. Here it interrupts each of them once: the test
+# goes on until a call is not interrupted.
 STRUCK_EVERYWHERE = """
 import linecache, os, tokenkeeper
 home = os.path.dirname(tokenkeeper.__file__)
@@ -210,15 +210,15 @@ print("interrupted")
 
 
 def test_an_interrupted_wait(make_script):
-    """After Ctrl-C in the caller that started a request, the others still get their token."""
+    """Ctrl-C in the caller that started a flight leaves the others their token."""
     assert make_script(HEAD + INTERRUPTED_WAIT).result() == (0, "interrupted\n", "")
 
 
 def test_struck_before_every_line(make_script):
-    """Before whichever line an exception interrupts a caller, the others get their tokens."""
+    """Whichever line of the library is interrupted, the other callers get their tokens."""
     assert make_script(HEAD + STRUCK_EVERYWHERE).result() == (0, "interrupted\n", "")
 
 
 def test_struck_at_any_moment(make_script):
-    """Two hundred real signals, each at another moment, interrupt no other caller."""
+    """Two hundred real signals at different moments stop no other caller."""
     assert make_script(HEAD + HAMMERED).result() == (0, "interrupted\n", "")

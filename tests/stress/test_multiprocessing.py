@@ -130,7 +130,7 @@ def seen_by_server():
         return json.load(answer)
 """
 
-# What can be pickled: a configuration, a token and an error, but not a keeper.
+# What can be pickled: a configuration, a token and an error, but no keeper.
 TRAVEL = """
     with context.Pool(2, initializer=start_worker, initargs=(config(COLD),)) as pool:
         seen = pool.map(work_with_own, range(10), chunksize=1)
@@ -172,7 +172,7 @@ METHODS = [
     for method in ("fork", "forkserver", "spawn")
     if method in multiprocessing.get_all_start_methods()
 ]
-# Since Python 3.12 a fork of a process with threads warns; these tests do it on purpose.
+# Since Python 3.12 a fork of a process with threads warns; it is tested here.
 NO_WARNING = ("-W", "ignore:This process:DeprecationWarning")
 
 numbers = itertools.count()
@@ -191,7 +191,7 @@ def dedented(text):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_one_request_for_each_process(make_script, held, method, program):
-    """A forked worker has the parent's token; each requests a missing one once; nothing hangs."""
+    """A forked worker has the parent's token; each requests once what it lacks; nothing hangs."""
     name = f"mp-{next(numbers)}"
     facts = f"ISSUER, NAME, METHOD = {held.issuer!r}, {name!r}, {method!r}\n"
     text = facts + CONTROLS + HEAD + dedented(PROGRAMS[program]) + MAIN
@@ -214,7 +214,7 @@ def test_one_request_for_each_process(make_script, held, method, program):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_travels(make_script, held, method):
-    """Configurations and errors are passed to workers; a keeper only where nothing is pickled."""
+    """Configurations and errors reach workers; a keeper does so only by a fork."""
     name = f"travel-{next(numbers)}"
     facts = f"ISSUER, NAME, METHOD = {held.issuer!r}, {name!r}, {method!r}\n"
     script = make_script(facts + HEAD + TRAVEL, *NO_WARNING)

@@ -56,6 +56,6 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_process_pools(make_script, method):
-    """The workers of each kind of pool get tokens, and the pool ends cleanly."""
+    """Pools of every kind get tokens in their workers and shut down normally."""
     script = make_script(POOL.replace("METHOD", repr(method)), "-W", "ignore::DeprecationWarning")
     assert script.result() == (0, "worked\n", "")

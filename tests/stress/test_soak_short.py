@@ -125,7 +125,7 @@ def test_a_needless_request_is_seen(watch, monkeypatch):
     clock.step(1.0)
     grant(watch, "due")
     assert (watch.books["early"], watch.books["needless"]) == (2, 1)
-    for seconds, needless in ((3600, 1), (-3600, 2)):  # forward, as if the machine was paused
+    for seconds, needless in ((3600, 1), (-3600, 2)):  # forward, as if the machine had been paused
         clock.step(0.3)
         watch.clock.step(seconds)
         clock.step(0.3)

@@ -21,11 +21,11 @@ class Held(Launched):
         """Return the provider of the client called *name*."""
         return GenericOAuth2Provider(OAuth2Config(name, name, "secret", f"{self.issuer}/token"))
 
-    def tell(self, command, client):
+    def command(self, command, client):
         """Send *command* to the server."""
         self._open(f"/{command}/{client}", data=b"")
 
-    def takes(self, token):
+    def accepts(self, token):
         """Return whether the API accepts *token*."""
         try:
             self._open("/api", headers={"Authorization": f"Bearer {token}"})

@@ -6,7 +6,7 @@ It prints one line of JSON about itself and exits at the end of its standard inp
 - ``GET /api`` accepts the tokens that were granted.
 - ``POST /hold/CLIENT`` holds the answer to the client's next request; ``/hold-all/CLIENT`` all.
 - ``POST /release/CLIENT`` sends the answers that are held back.
-- ``GET /seen`` returns for each client how many requests arrived and how many are held.
+- ``GET /seen`` returns the number of requests and of held answers, by client.
 """
 
 import base64
@@ -16,7 +16,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 changed = threading.Condition()  # guards the attributes below
-came = {}  # client -> requests so far
+requests = {}  # client -> requests so far
 held = {}  # client -> requests held back now
 to_hold = {}  # client -> how many of the next requests to hold
 granted = set()

@@ -52,7 +52,7 @@ def test_children_that_fork_in_mid_flight_themselves(kit, make_keeper, launched)
     names = [f"generation-{number}" for number in range(4)]
     keeper = make_keeper(*map(launched.provider, names))
 
-    def live(generation):
+    def work(generation):
         """Return the tokens of this generation and of all later ones."""
         inherited = [keeper.get_token(name) for name in names[:generation]]
         if generation == len(names) - 1:
@@ -69,9 +69,9 @@ def test_children_that_fork_in_mid_flight_themselves(kit, make_keeper, launched)
     assert [len(each) for each in tokens] == [1, 2, 3, 3]
     flat = [token for each in tokens for token in each]
     assert len(set(flat)) < len(flat)  # tokens from before a fork are inherited
-    assert all(map(launched.takes, flat))
-    came = launched.came
-    assert came == {**came, "generation-0": 2, "generation-1": 2, "generation-2": 2}
+    assert all(map(launched.accepts, flat))
+    requests = launched.requests
+    assert requests == {**requests, "generation-0": 2, "generation-1": 2, "generation-2": 2}
 
 
 def test_each_of_many_children_forks_again(kit, make_keeper, launched):

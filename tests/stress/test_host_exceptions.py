@@ -54,7 +54,7 @@ def kind(request):
 
 
 @pytest.fixture(params=[by_signal, by_name])
-def strike(request, kind):
+def interrupt(request, kind):
     """Return a function that interrupts the main thread soon after *entered* is set."""
 
     def handler(number, frame):
@@ -128,7 +128,7 @@ def napping(kit):
     return Napping()
 
 
-def test_in_a_provider(kit, make_keeper, napping, strike, struck):
+def test_in_a_provider(kit, make_keeper, napping, interrupt, interrupted):
     """A caller is interrupted in its own request; the others get their tokens."""
     keeper = make_keeper(napping, background=False)
     interrupt(napping.began)
@@ -136,7 +136,9 @@ def test_in_a_provider(kit, make_keeper, napping, strike, struck):
     assert_unharmed(kit, keeper)
 
 
-def test_in_a_provider_that_wraps_what_it_catches(kit, make_keeper, napping, strike, struck):
+def test_in_a_provider_that_wraps_what_it_catches(
+    kit, make_keeper, napping, interrupt, interrupted
+):
     """A provider that turns every error into one of its own can't hide the interruption."""
     acquire = napping.acquire_token
 
@@ -153,7 +155,7 @@ def test_in_a_provider_that_wraps_what_it_catches(kit, make_keeper, napping, str
     assert_unharmed(kit, keeper)
 
 
-def test_others_wait_meanwhile(kit, make_keeper, napping, strike, struck):
+def test_others_wait_meanwhile(kit, make_keeper, napping, interrupt, interrupted):
     """Callers that waited for the interrupted request make another one."""
     keeper = make_keeper(napping, background=False)
 
@@ -175,7 +177,7 @@ def test_others_wait_meanwhile(kit, make_keeper, napping, strike, struck):
     assert set(crowd.join()) == set(napping.granted)
 
 
-def test_in_an_async_provider(kit, make_keeper, strike, struck):
+def test_in_an_async_provider(kit, make_keeper, interrupt, interrupted):
     """A caller that waits for a coroutine is interrupted, and the coroutine is cancelled."""
     began, ended = threading.Event(), threading.Event()
 
@@ -196,7 +198,7 @@ def test_in_an_async_provider(kit, make_keeper, strike, struck):
     assert_unharmed(kit, keeper)
 
 
-def test_on_the_wire(kit, make_keeper, strike, struck):
+def test_on_the_wire(kit, make_keeper, interrupt, interrupted):
     """A caller that waits for a server is interrupted, and the next one gets a token."""
     with LoopbackAuthorizationServer() as server, socket.create_server(("127.0.0.1", 0)) as silent:
         entered, accepted = threading.Event(), []
@@ -227,7 +229,7 @@ def test_on_the_wire(kit, make_keeper, strike, struck):
         assert_unharmed(kit, keeper)
 
 
-def test_in_the_wait_before_a_retry(kit, make_keeper, strike, struck):
+def test_in_the_wait_before_a_retry(kit, make_keeper, interrupt, interrupted):
     """A caller that waits for a retry is interrupted, and close() waits for no thread."""
     source = kit.Source()
     source.error = ConnectionError("down")
@@ -248,7 +250,7 @@ def test_in_the_wait_before_a_retry(kit, make_keeper, strike, struck):
     kit.crowd(1, keeper.close).join()
 
 
-def test_in_a_hook(kit, make_keeper, strike, struck):
+def test_in_a_hook(kit, make_keeper, interrupt, interrupted):
     """A caller that runs a hook is interrupted in it; the token and the next event are there."""
     entered, events = threading.Event(), []
 
@@ -265,7 +267,7 @@ def test_in_a_hook(kit, make_keeper, strike, struck):
     assert len(events) == 2
 
 
-def test_in_close(kit, make_keeper, strike, struck):
+def test_in_close(kit, make_keeper, interrupt, interrupted):
     """An interruption in a provider's close() reaches the caller."""
     entered = threading.Event()
     source = kit.Source()
@@ -277,7 +279,7 @@ def test_in_close(kit, make_keeper, strike, struck):
     assert keeper.is_closed
 
 
-def test_while_another_one_is_handled(make_keeper, kit, kind, strike):
+def test_while_another_one_is_handled(make_keeper, kit, kind, interrupt):
     """A task that cleans up after its time limit gets the errors of its own calls."""
     entered = threading.Event()
     source = kit.Source()

@@ -82,11 +82,11 @@ assert keeper.get_token("api") == "token 1"
 
 # A signal may interrupt any line of the library. Here it interrupts each of them once: the test
 # goes on until a call is not interrupted.
-STRUCK_EVERYWHERE = """
+INTERRUPTED_EVERYWHERE = """
 import linecache, os, tokenkeeper
 home = os.path.dirname(tokenkeeper.__file__)
 
-def is_struck(call, which):
+def is_interrupted(call, which):
     line_number = 0
 
     def watch(frame, event, argument):
@@ -145,7 +145,7 @@ for background in (True, False):
             keeper.add_provider(source)
             if call is not cold:
                 keeper.get_token("api")
-            interrupted = is_struck(call, which)
+            interrupted = is_interrupted(call, which)
             tokens = []
             for force in (False, True):
                 other = start(lambda: tokens.append(keeper.get_token("api", force)))
@@ -158,7 +158,7 @@ for background in (True, False):
 print("interrupted")
 """
 
-HAMMERED = """
+INTERRUPTED_REPEATEDLY = """
 import random
 keeper = TokenKeeper()
 keeper.add_provider(source)
@@ -216,9 +216,9 @@ def test_an_interrupted_wait(make_script):
 
 def test_struck_before_every_line(make_script):
     """Whichever line of the library is interrupted, the other callers get their tokens."""
-    assert make_script(HEAD + STRUCK_EVERYWHERE).result() == (0, "interrupted\n", "")
+    assert make_script(HEAD + INTERRUPTED_EVERYWHERE).result() == (0, "interrupted\n", "")
 
 
 def test_struck_at_any_moment(make_script):
     """Two hundred real signals at different moments stop no other caller."""
-    assert make_script(HEAD + HAMMERED).result() == (0, "interrupted\n", "")
+    assert make_script(HEAD + INTERRUPTED_REPEATEDLY).result() == (0, "interrupted\n", "")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -13,9 +14,44 @@ from kit.providers import Source
 from tokenkeeper import TokenKeeper
 from tokenkeeper.testing import SteppedClock
 
+HERE = Path(__file__).parent
+
 if "CI" not in os.environ:  # with CI set, Hypothesis has its own profile without a deadline
     hypothesis.settings.register_profile("here", deadline=None)
     hypothesis.settings.load_profile("here")
+
+
+NOT_FAST = {"benchmarks", "docs", "fuzz", "interop", "soak", "stress", "typed"}
+"""Folders without a test of the fast set."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at its options
+def pytest_cmdline_main(config):
+    """Run the fast set, on every core, if the command names no test, folder or marker.
+
+    ``pytest tests`` runs everything, and ``pytest path::test`` that test, slow or not.
+    """
+    option = config.option
+    is_worker = hasattr(config, "workerinput")  # of pytest-xdist, with the same command line
+    names_tests = config.args_source is pytest.Config.ArgsSource.ARGS
+    option.only_fast = not names_tests and not option.markexpr
+    if option.only_fast:
+        option.markexpr = "not slow"
+        wants_one = is_worker or option.usepdb or option.collectonly
+        if not wants_one and getattr(option, "numprocesses", 0) is None:
+            option.numprocesses = "auto"
+
+
+def pytest_itemcollected(item):
+    """Mark everything in these folders as slow, so that ``pytest -m slow`` runs it."""
+    if HERE in item.path.parents and item.path.relative_to(HERE).parts[0] in NOT_FAST:
+        item.add_marker("slow")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Don't even import what the fast set leaves out."""
+    is_left_out = collection_path.parent == HERE and collection_path.name in NOT_FAST
+    return True if is_left_out and config.option.only_fast else None
 
 
 @pytest.fixture(autouse=True, scope="session")

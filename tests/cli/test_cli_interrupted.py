@@ -10,7 +10,10 @@ from contextlib import suppress
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals"),
+]
 
 RUNS = int(os.environ.get("TOKENKEEPER_INTERRUPTED_RUNS", "3"))
 """How often each command is interrupted. For a long look: 500, which takes an hour."""
@@ -123,13 +126,13 @@ def test_interrupted_at_any_moment(start, server, arguments):
             process.send_signal(signal.SIGINT)
             began = time.monotonic()
             try:
-                told = process.communicate(timeout=20)
+                output = process.communicate(timeout=20)
             except subprocess.TimeoutExpired:
                 late.append((run, "never"))
                 process.kill()
                 continue
             took = time.monotonic() - began
-        assert process.returncode == 130, told
+        assert process.returncode == 130, output
         if took > AT_ONCE_SECONDS + 1.5 * (RUNS < 100):  # beside other tests, on a busy machine
             late.append((run, round(took, 2)))
     assert late == []

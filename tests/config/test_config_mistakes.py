@@ -250,8 +250,8 @@ def test_duplicates_and_warnings_beside_mistakes(write):
     with pytest.warns(ConfigurationWarning) as warned:
         found = mistakes(write(BROKEN))
     assert found == BROKEN_LINES.splitlines()
-    told = [str(each.message).partition(":")[0] for each in warned]
-    assert told == ["tokens.yaml, line 6", "tokens.yaml, line 12", "tokens.yaml, line 16"]
+    places = [str(each.message).partition(":")[0] for each in warned]
+    assert places == ["tokens.yaml, line 6", "tokens.yaml, line 12", "tokens.yaml, line 16"]
 
 
 def test_a_mistake_counts_for_more_than_a_warning(write):

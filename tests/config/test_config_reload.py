@@ -108,6 +108,7 @@ def test_a_refusal_looks_for_a_rotated_secret(server, secret_file, file):
         assert server.stats().token_requests == 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Kubernetes mounts volumes with symbolic links")
 def test_a_mounted_volume(server, tmp_path):
     """A Kubernetes volume that is swapped atomically is picked up while many threads read."""
@@ -207,7 +208,7 @@ def test_a_refusal_while_the_file_is_broken(server, secret_file, file, write, ca
         write("oauth2: [")
         with pytest.raises(TokenAcquisitionError, match="invalid_client"):
             keeper.get_token("api")
-        assert "the configuration was not read again: tokens.yaml is not YAML" in caplog.text
+        assert "the configuration could not be read again: tokens.yaml is not YAML" in caplog.text
 
 
 def test_a_broken_file_changes_nothing(server, secret_file, file, write):
@@ -268,6 +269,7 @@ def test_blocks_that_come_and_go(server, secret_file, write):
             keeper.get_token("one")
 
 
+@pytest.mark.slow
 def test_a_crowd_reads_through_a_reload(server, secret_file, file):
     """While configurations are reloaded all the time, no reader waits."""
     secret_file(server.client_secret)

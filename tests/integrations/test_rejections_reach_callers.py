@@ -153,6 +153,7 @@ CLIENTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CLIENTS)
 def test_tokens_that_are_refused_one_after_the_other(api, provider, keeper, call):
     """Callers get the API's own answer, and the token endpoint only a few requests."""

@@ -52,6 +52,7 @@ def test_a_second_refusal(api, provider, session):
     assert api.tokens == ["token-1", "token-2"]
 
 
+@pytest.mark.slow
 def test_a_token_revoked_in_the_middle(api, provider, session, crowd):
     """A token is revoked while 200 threads use it: all of them go on, with one renewal."""
     session.get(api.url)

@@ -32,6 +32,7 @@ async def test_async_a_revoked_token(api, provider, async_client):
     assert provider.minted == 3
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_async_crowd(api, provider, async_client, crowd_of_tasks):
     """200 concurrent tasks that are all refused succeed, with one renewal."""
@@ -45,6 +46,7 @@ async def test_async_crowd(api, provider, async_client, crowd_of_tasks):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_async_token_revoked_in_the_middle(api, provider, async_client, crowd_of_tasks):
     """A token is revoked while 200 tasks use it: all of them go on, with one renewal."""

@@ -39,6 +39,7 @@ def test_a_client_keeps_no_token(keeper, provider, api, client):
     assert send(client, api.url).json()["token"] == "token-2"
 
 
+@pytest.mark.slow
 def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
     """A token is revoked while 200 threads use it: all of them go on, with one renewal."""
     send(client, api.url)

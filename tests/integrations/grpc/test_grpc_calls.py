@@ -41,6 +41,7 @@ def test_a_crowd(api, provider, get, crowd):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unary", "future", "answers"])
 def test_a_token_revoked_in_the_middle(api, provider, channel, crowd, kind):
     """A token is revoked while 200 threads use it: all of them go on, with one renewal."""

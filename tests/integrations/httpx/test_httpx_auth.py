@@ -30,6 +30,7 @@ def test_a_second_refusal(api, provider, client):
     assert api.tokens == ["token-1", "token-2"]
 
 
+@pytest.mark.slow
 def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
     """A token is revoked while 200 threads use it: all of them go on, with one renewal."""
     client.get(api.url)
@@ -39,6 +40,7 @@ def test_a_token_revoked_in_the_middle(api, provider, client, crowd):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 def test_a_crowd_of_threads(api, provider, client, crowd):
     """200 concurrent calls that are all refused succeed, with one renewal."""
     client.get(api.url)

@@ -10,6 +10,7 @@ from tokenkeeper import KeeperClosedError, TokenAcquisitionError
 ONE = httpx.Limits(max_connections=1)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_crowd_of_tasks(api, provider, async_client, crowd_of_tasks):
     """200 concurrent tasks that are all refused succeed, with one renewal."""
@@ -23,6 +24,7 @@ async def test_a_crowd_of_tasks(api, provider, async_client, crowd_of_tasks):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_a_token_of_tasks_revoked_in_the_middle(api, provider, async_client, crowd_of_tasks):
     """A token is revoked while 200 tasks use it: all of them go on, with one renewal."""

@@ -42,6 +42,7 @@ async def test_a_crowd(api, provider, channel):
     assert provider.minted == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [GET, LIST])
 async def test_a_token_revoked_in_the_middle(api, provider, channel, method):
     """A token is revoked while 200 tasks use it: all of them go on, with one renewal."""

@@ -1,9 +1,9 @@
-"""HTTP as a secret may travel by it: no redirects, no cookies, no netrc, and an end in time."""
+"""Sends single HTTP requests with secrets: no redirects, cookies or netrc, within a time limit."""
 
 from __future__ import annotations
 
-import encodings.idna  # the socket module imports both late: this one for any host,
-import encodings.punycode  # noqa: F401 - and this one for a host in other letters; see fork.py
+import encodings.idna  # the socket module imports both late, this one for any host
+import encodings.punycode  # noqa: F401 - and this one for a non-ASCII host; see fork.py
 import os
 import sys
 from collections.abc import Mapping

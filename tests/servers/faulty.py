@@ -14,7 +14,7 @@ TOKEN = "the-token-of-the-test"
 GUARD_SECONDS = 20.0
 
 
-class AilingServer(ThreadingHTTPServer):
+class FaultyServer(ThreadingHTTPServer):
     """Answers each path with what it is told to; the token endpoint is ``/oauth/token``.
 
     :param context: a server's TLS context; without one it speaks plain HTTP.

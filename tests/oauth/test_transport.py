@@ -149,10 +149,12 @@ from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.providers.generic import GenericOAuth2Provider
 
+urls = sys.argv[1], sys.argv[1], "https://b\\u00fccher.invalid/token"
+providers = [GenericOAuth2Provider(OAuth2Config("api", "me", "secret", url)) for url in urls]
 before = set(sys.modules)
-for url in (sys.argv[1], sys.argv[1], "https://b\\u00fccher.invalid/token"):
+for provider in providers:
     try:
-        GenericOAuth2Provider(OAuth2Config("api", "me", "secret", url)).acquire_token()
+        provider.acquire_token()
     except TokenAcquisitionError:
         pass
 print(sorted(set(sys.modules) - before))

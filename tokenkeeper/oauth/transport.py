@@ -99,10 +99,10 @@ class HttpTransport:
     ) -> HttpAnswer:
         """Make one request and read its answer, whatever its status.
 
-        A secret goes by https, or to this machine. A request without one may go to a link-local
-        address as well, where clouds have their metadata servers.
+        A secret is sent over https, or to this machine. A request without one may also be sent to a
+        link-local address, where clouds have their metadata servers.
 
-        :raises TokenAcquisitionError: if there is no answer, saying why and what to do.
+        :raises TokenAcquisitionError: if there is no response. The message says why and what to do.
         """
         carries_nothing = data is None and authorization is None and not _authorizes(headers)
         _check_way(url, provider_name, link_local=carries_nothing)

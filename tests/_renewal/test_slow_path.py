@@ -16,7 +16,7 @@ from tokenkeeper.testing import SteppedClock
 NOW = SteppedClock().time()
 
 
-class InterruptedBySignalError(Exception):
+class SignalError(Exception):
     """An exception of a signal handler, like that of a task queue's time limit."""
 
 
@@ -25,7 +25,7 @@ def interrupt():
     """Return a function that raises an exception in the main thread from a signal handler."""
 
     def handler(number, frame):
-        raise InterruptedBySignalError
+        raise SignalError
 
     before = signal.signal(signal.SIGINT, handler)
     yield lambda: signal.raise_signal(signal.SIGINT)
@@ -47,7 +47,7 @@ class TestInterruptions:
         """It reaches the caller unchanged, without a retry, and the next caller succeeds."""
         with (
             mock.patch.object(source, "acquire_token", interrupt),
-            pytest.raises(InterruptedBySignalError),
+            pytest.raises(SignalError),
         ):
             inline.get_token("api")
         assert inline.get_token("api") == "api-1"

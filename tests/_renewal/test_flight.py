@@ -169,7 +169,7 @@ def test_landing_twice_from_two_threads_is_one_landing(fails):
     """If two threads complete a flight at once, the first outcome counts."""
     flight, start, seen = Meeting(), threading.Barrier(2), []
 
-    def land(outcome):
+    def complete(outcome):
         start.wait(10)
         if fails:
             flight.fail(TokenAcquisitionError(outcome))
@@ -177,7 +177,7 @@ def test_landing_twice_from_two_threads_is_one_landing(fails):
             flight.succeed(outcome)
         seen.append(flight.written)
 
-    threads = [threading.Thread(target=land, args=(name,)) for name in ("first", "second")]
+    threads = [threading.Thread(target=complete, args=(name,)) for name in ("first", "second")]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -194,9 +194,9 @@ class LandsAtTheDoor(Flight):
 
     def __enter__(self):
         self._lock = threading.Lock()
-        landing = threading.Thread(target=self.succeed, args=("token",))
-        landing.start()
-        landing.join(10)
+        completing = threading.Thread(target=self.succeed, args=("token",))
+        completing.start()
+        completing.join(10)
         self._lock.acquire()
 
     def __exit__(self, *_):

@@ -181,7 +181,7 @@ def test_nor_under_the_manager():
 
 
 def test_a_cause_keeps_its_frames():
-    """What a provider of one's own raised can still be debugged."""
+    """An error of a custom provider can still be debugged."""
 
     class Broken(Failing):
         def refresh_token(self, _):

@@ -126,7 +126,7 @@ def held(sent=0.0, lifetime=15.0):
         (14.1, 8.0, 8.0, (12.3125, 12.3125, 13.75, 15.0)),
         (15.9, 8.0, 8.0, (12.9875, 12.9875, 14.65, 15.9)),
         (9.1, 8.0, 12.0, (13.3125, 13.3125, 13.75, 15.0)),
-        # near its end there is nothing left to plan ahead
+        # near its expiry no time is left to plan ahead
         (15.0, 13.0, 13.0, (13.75, 13.75, 13.75, 15.0)),
         (15.0, 14.5, 14.5, (13.75, 13.75, 13.75, 15.0)),
         # an expiry that was moved ahead, and one that was moved back

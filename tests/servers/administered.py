@@ -5,7 +5,7 @@ import urllib3
 from servers.launch import Launched
 from tokenkeeper import OAuth2Config
 
-SECONDS = 30.0  # who does not answer in this time never will
+SECONDS = 30.0  # a server that does not answer in this time hangs
 SECRET = "a-secret-that-nothing-shows"
 
 
@@ -22,11 +22,11 @@ class Administered(Launched):
 
     @property
     def token_endpoint(self):
-        """Where tokens are asked for."""
+        """The URL of the token endpoint."""
         return self.about["token_endpoint"]
 
     def add_client(self, client_id, client_secret=SECRET, **registration):
-        """Register a client, or register it anew."""
+        """Register a client, or replace one."""
         client = {"client_id": client_id, "client_secret": client_secret, **registration}
         self.admin("POST", "clients", client)
         self.clients[client_id] = client_secret
@@ -46,18 +46,18 @@ class Administered(Launched):
         return OAuth2Config(name, client_id, **fields)
 
     def call(self, token):
-        """Call the API with *token*; return the status and what it said."""
+        """Call the API with *token*; return the status and the answer."""
         headers = {"Authorization": f"Bearer {token}"}
         answer = self.http.request("GET", self.issuer + "/resource", headers=headers)
         return answer.status, answer.json()
 
     def stop(self):
-        """End it, and the connections to it."""
+        """Stop it, and close the connections to it."""
         super().stop()
         self.http.clear()
 
     def admin(self, method, what, body=None):
-        """Have it do *what*, and return what it said."""
+        """Send the order *what*, and return the answer."""
         answer = self.http.request(method, f"{self.issuer}/admin/{what}", json=body)
         assert answer.status == 200, answer.data
         return answer.json()

@@ -1,4 +1,4 @@
-"""A small authorization server with the ailments that a doctor looks for, and a CONNECT proxy."""
+"""A small authorization server with the faults that the doctor finds, and a CONNECT proxy."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ GUARD_SECONDS = 20.0
 
 
 class AilingServer(ThreadingHTTPServer):
-    """Answers each path with what it is told to; the token endpoint is ``/oauth/token``.
+    """Answers each path with a scripted document; the token endpoint is ``/oauth/token``.
 
     :param context: a server's TLS context; without one it speaks plain HTTP.
 
@@ -62,7 +62,7 @@ class AilingServer(ThreadingHTTPServer):
             super().finish_request(connection, client_address)
 
     def handle_error(self, request, client_address):
-        """A client that refuses the certificate is no error of the server."""
+        """Ignore clients that reject the certificate."""
 
     def __exit__(self, *exc_info):
         self.shutdown()

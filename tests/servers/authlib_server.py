@@ -1,9 +1,9 @@
 """A program that serves Authlib's authorization server on Flask, with an API behind it.
 
 Grants, client authentication, scopes, introspection, revocation and the check of a bearer token
-are Authlib's. What is written here is what Authlib leaves to whoever uses it: where clients and
-tokens are kept, what a scope beyond the client's does (it is dropped), and what a refresh token
-that is used twice does (it takes its whole family with it). Under ``/admin`` the tests play.
+are Authlib's. This program adds what Authlib leaves to its users: the storage of clients and
+tokens, a scope beyond the client's (it is dropped), and a refresh token that is used twice (its
+whole family is revoked). The tests control it under ``/admin``.
 """
 
 import argparse
@@ -156,7 +156,7 @@ require_oauth.register_token_validator(Validator())
 
 @app.post("/oauth/token")
 def token():
-    # Whoever it says that it is; whether it is is Authlib's to find out.
+    # Only the claimed identity; Authlib authenticates the client.
     client_id = extract_basic_authorization(request.headers)[0] or request.form.get("client_id")
     client = store.clients.get(client_id)
     store.begin(client_id)

@@ -24,7 +24,7 @@ CLIENT_ID = "a1b2c3d4-0000-4000-8000-00000000c0de"
 SECRET = "s3cr3t~Value.1"
 
 GUARD_SECONDS = 30.0
-"""What hangs for so long hangs for ever."""
+"""How long a test waits before it fails."""
 
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
@@ -94,7 +94,7 @@ class Entra(ThreadingHTTPServer):
     """One tenant with one application, served on threads of this process.
 
     :param certified: the host that the certificate is for.
-    :param not_after: when the certificate ends.
+    :param not_after: when the certificate expires.
     :param listens: whether to serve from the start; else :meth:`listen` does.
 
     :ivar script: what the next token requests are answered, in order: an :class:`Answer`, or a
@@ -147,7 +147,7 @@ class Entra(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self):
-        """Serve no more, and end the connections that were kept."""
+        """Stop serving, and close the open connections."""
         self.gate.set()
         if self._thread is not None:
             self.shutdown()
@@ -156,18 +156,18 @@ class Entra(ThreadingHTTPServer):
         with self._lock:
             kept = list(self._sockets)
         for connection in kept:
-            with suppress(OSError):  # it may have ended by itself
+            with suppress(OSError):  # it may have ended already
                 connection.shutdown(socket.SHUT_RDWR)
 
     def __exit__(self, *exc_info):
         self.stop()
 
     def correlations(self):
-        """Return how many token requests came for each call of msal."""
+        """Return how many token requests there were for each call of msal."""
         return Counter(request.correlation for request in self.requests)
 
     def call(self, token):
-        """Call the API with *token*; return the status and what it said."""
+        """Call the API with *token*; return the status and the answer."""
         connection = http.client.HTTPSConnection(
             "localhost", self.server_port, context=self._client_context, timeout=GUARD_SECONDS
         )
@@ -259,7 +259,7 @@ class Entra(ThreadingHTTPServer):
     # ---- connections
 
     def finish_request(self, request, client_address):
-        """Speak TLS on the connection's own thread, so that one that hangs holds nobody up."""
+        """Do the handshake on the connection's own thread, so that it can't block others."""
         with self._lock:
             self.connections += 1
         request.settimeout(GUARD_SECONDS)
@@ -273,7 +273,7 @@ class Entra(ThreadingHTTPServer):
                     self._sockets.discard(connection)
 
     def handle_error(self, request, client_address):
-        """A client that refuses the certificate, or goes away, is no error of the server."""
+        """Ignore clients that reject the certificate or disconnect."""
 
 
 def _scripted(script, own):

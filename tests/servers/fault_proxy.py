@@ -1,4 +1,4 @@
-"""A proxy on loopback that stands before a real server and breaks what passes, as it is told."""
+"""A proxy on loopback in front of a real server, which breaks connections and answers."""
 
 import contextlib
 import select
@@ -17,7 +17,7 @@ POLL_SECONDS = 0.01  # a thread can't wait for a socket and for an order at once
 class Fault(NamedTuple):
     """What goes wrong with one connection as it is opened, or with one request.
 
-    :ivar strike: does it to a :class:`Visit`; gets the server's answer too if it breaks a request.
+    :ivar strike: does it to a :class:`Link`; gets the server's answer too if it breaks a request.
     """
 
     name: str
@@ -29,10 +29,10 @@ class Fault(NamedTuple):
 
 
 class OverError(Exception):
-    """The connection was closed, by whomever."""
+    """The connection was closed, by either side."""
 
 
-class Visit:
+class Link:
     """One connection of a client's, and the one to the server that belongs to it."""
 
     def __init__(self, proxy, sock):
@@ -80,17 +80,17 @@ class Visit:
         self.sock.sendall(data)
 
     def close(self):
-        """Say goodbye as TCP wants it: FIN."""
+        """Close the connection normally, with FIN."""
         self.sock.close()
         raise OverError
 
     def reset(self):
-        """Break off: RST, and nothing that was not yet sent."""
+        """Reset the connection, and drop everything that was not sent yet."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def stall(self):
-        """Say nothing more until the client goes; what it sends goes nowhere."""
+        """Send nothing more until the client disconnects, and ignore what it sends."""
         self.await_bytes()
         while self.sock.recv(65536):
             pass
@@ -158,7 +158,7 @@ class FaultProxy:
         self._plan = deque()
         self._always = None
         self._visits = {}  # each with its thread
-        self._holder = _bound(0)  # keeps the port ours while nobody listens
+        self._holder = _bound(0)  # keeps the port reserved while the proxy does not listen
         self.port = self._holder.getsockname()[1]
         self._listener = None
         self.listen()
@@ -221,7 +221,7 @@ class FaultProxy:
         thread.start()
 
     def drop_idle(self, how):
-        """Close all connections that wait for a request: *how* is ``Visit.close`` or ``.reset``."""
+        """Close all connections that wait for a request: *how* is ``Link.close`` or ``.reset``."""
         with self._lock:
             idle = [(visit, thread) for visit, thread in self._visits.items() if visit.idle]
         for visit, _ in idle:
@@ -245,7 +245,7 @@ class FaultProxy:
             except TimeoutError:
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            visit = Visit(self, sock)
+            visit = Link(self, sock)
             thread = threading.Thread(target=self._receive, args=(visit,), daemon=True)
             with self._lock:
                 self.connections += 1
@@ -314,12 +314,12 @@ def certificate(context):
     return Fault("certificate", strike, at_connection=True)
 
 
-RESET_AT_ONCE = Fault("reset_at_once", Visit.reset, at_connection=True)
-CLOSE_AT_ONCE = Fault("close_at_once", Visit.close, at_connection=True)
-STALL_AT_ONCE = Fault("stall_at_once", Visit.stall, at_connection=True)
+RESET_AT_ONCE = Fault("reset_at_once", Link.reset, at_connection=True)
+CLOSE_AT_ONCE = Fault("close_at_once", Link.close, at_connection=True)
+STALL_AT_ONCE = Fault("stall_at_once", Link.stall, at_connection=True)
 GARBAGE = Fault("garbage", _garbage, at_connection=True)
-RESET_AFTER_HELLO = Fault("reset_after_hello", _after_hello(Visit.reset), at_connection=True)
-CLOSE_AFTER_HELLO = Fault("close_after_hello", _after_hello(Visit.close), at_connection=True)
+RESET_AFTER_HELLO = Fault("reset_after_hello", _after_hello(Link.reset), at_connection=True)
+CLOSE_AFTER_HELLO = Fault("close_after_hello", _after_hello(Link.close), at_connection=True)
 
 # ---- faults of answers
 
@@ -414,19 +414,19 @@ def _half(answer):
     return head + body[: len(body) // 2]
 
 
-RESET_BEFORE = cut("reset_before", Visit.reset, "nothing")
-RESET_IN_HEAD = cut("reset_in_head", Visit.reset, "head")
-RESET_IN_BODY = cut("reset_in_body", Visit.reset, "body")
-RESET_AFTER = cut("reset_after", Visit.reset, "all")
-CLOSE_BEFORE = cut("close_before", Visit.close, "nothing")
-CLOSE_AFTER = cut("close_after", Visit.close, "all")
-TRUNCATE_HEAD = cut("truncate_head", Visit.close, "head")
-TRUNCATE_BODY = cut("truncate_body", Visit.close, "body")
-TRUNCATE_UNTOLD = changed("truncate_untold", _half, Visit.close)
-STALL_BEFORE = cut("stall_before", Visit.stall, "nothing")
-STALL_IN_HEAD = cut("stall_in_head", Visit.stall, "head")
-STALL_IN_BODY = cut("stall_in_body", Visit.stall, "body")
-GO_DEAF = cut("go_deaf", Visit.stall, "all")
+RESET_BEFORE = cut("reset_before", Link.reset, "nothing")
+RESET_IN_HEAD = cut("reset_in_head", Link.reset, "head")
+RESET_IN_BODY = cut("reset_in_body", Link.reset, "body")
+RESET_AFTER = cut("reset_after", Link.reset, "all")
+CLOSE_BEFORE = cut("close_before", Link.close, "nothing")
+CLOSE_AFTER = cut("close_after", Link.close, "all")
+TRUNCATE_HEAD = cut("truncate_head", Link.close, "head")
+TRUNCATE_BODY = cut("truncate_body", Link.close, "body")
+TRUNCATE_UNTOLD = changed("truncate_untold", _half, Link.close)
+STALL_BEFORE = cut("stall_before", Link.stall, "nothing")
+STALL_IN_HEAD = cut("stall_in_head", Link.stall, "head")
+STALL_IN_BODY = cut("stall_in_body", Link.stall, "body")
+GO_DEAF = cut("go_deaf", Link.stall, "all")
 DUPLICATE = changed("duplicate", lambda answer: answer * 2)
 DUPLICATE_LATER = Fault("duplicate_later", _twice_with_a_pause)
 TOO_SHORT = changed("too_short", lambda answer: with_length(answer, -7))

@@ -15,9 +15,9 @@ def context_of(authority, *hosts, **validity):
 
 
 def teach_tls(server, context):
-    """Have *server* speak TLS to who begins with it, and plain HTTP to all others, on one port.
+    """Let *server* speak both TLS and plain HTTP on one port.
 
-    Each connection is told apart on its own thread. To be called before the first one.
+    Each connection is recognized on its own thread. Call this before the first connection.
     """
     serve = server.finish_request
 

@@ -1,4 +1,4 @@
-"""Keepers whose every token is presented to an API at once, and what crowds are made of."""
+"""Keepers whose tokens are presented to an API immediately, and helpers for many callers."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from tokenkeeper import OAuth2TokenManager, TokenKeeper
 from tokenkeeper._renewal.cached_token import CachedToken
 
 GUARD_SECONDS = 30.0
-"""What hangs for so long hangs for ever."""
+"""How long a test waits before it fails."""
 
 _held_before = ContextVar("held_before", default=None)
 
@@ -205,7 +205,7 @@ def in_child(job):
         try:
             signal.alarm(int(GUARD_SECONDS))
             report = job()
-        except BaseException:  # noqa: BLE001 - whatever it is, the parent is told
+        except BaseException:  # noqa: BLE001 - whatever it is, it is reported
             report = traceback.format_exc()
         finally:
             os.write(writer, json.dumps(report).encode() + b"\n")

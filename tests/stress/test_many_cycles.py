@@ -55,7 +55,7 @@ def resources():
 
 
 def grew(before):
-    """Return what has grown since *before*, apart from small fluctuations.
+    """Return the growth since *before*, apart from small fluctuations.
 
     The interpreter keeps some memory, and a few idle workers stay for a while.
     """

@@ -85,7 +85,7 @@ def test_a_refused_token_is_seen(judge, board):
 
 
 def test_an_error_counts_only_while_a_valid_token_exists(judge, watch):
-    """An error counts if a token that was known before the call was usable until its end."""
+    """An error counts if a token that was known before the call was usable throughout the call."""
     token = token_that(ends_in=LIFETIME)
     grant(watch, token)
     judge.got("api", None, token, boot(), boot())

@@ -121,7 +121,7 @@ def test_storm(kit, make_client, proxy):
     try:
         while len(proxy.struck) < FAULTS and time.monotonic() < ends and not reader.crashed:
             time.sleep(0.02)
-            proxy.drop_idle(faults.Visit.close)  # faults of connections need new connections
+            proxy.drop_idle(faults.Link.close)  # faults of connections need new connections
             for client in clients[:2]:  # the others are renewed in the background only
                 client.keeper.refresh_all()
     finally:

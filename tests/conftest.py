@@ -42,6 +42,12 @@ def pytest_cmdline_main(config):
             option.numprocesses = "auto"
 
 
+def pytest_itemcollected(item):
+    """Mark everything in these folders as slow, so that ``pytest -m slow`` runs it."""
+    if HERE in item.path.parents and item.path.relative_to(HERE).parts[0] in NOT_FAST:
+        item.add_marker("slow")
+
+
 def pytest_ignore_collect(collection_path, config):
     """Don't even import what the fast set leaves out."""
     is_left_out = collection_path.parent == HERE and collection_path.name in NOT_FAST

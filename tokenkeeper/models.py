@@ -200,51 +200,68 @@ class OAuth2Config:
 
 
 class TokenInfo(TypedDict):
-    """Diagnostics of one cached token: :meth:`TokenKeeper.get_cached_token_info`."""
+    """Diagnostics of one cached token, from :meth:`TokenKeeper.get_cached_token_info`."""
 
     provider_name: str
+    """The name of the token's provider."""
     state: Literal["fresh", "renewing", "expired"]
+    """``fresh``, ``renewing`` (inside its buffer, but still served) or ``expired`` (not served)."""
     expires_at: str
-    """ISO 8601, UTC."""
+    """When the token expires, according to the server: ISO 8601, UTC."""
     remaining_seconds: float
+    """The time until the expiry; 0 once it has passed, or an API has refused the token."""
     is_expired: bool
     """Whether the token is inside its buffer, or past it."""
     renews_in_seconds: float
+    """The time until its renewal in the background; 0 if that is due."""
     token_type: str
+    """The type of the token, usually ``Bearer`` (RFC 6749 §7.1)."""
     scope: str | None
+    """The granted scope, separated by spaces; ``None`` if it is unknown."""
     renewals: int
+    """How often the token was renewed since the first one was acquired."""
     failures: int
-    """Renewals that failed in a row since the last success."""
+    """How many renewals failed in a row since the last success."""
     last_error: str | None
+    """The message of the last of these failures; ``None`` if there was none."""
 
 
 class ProviderHealth(TypedDict):
-    """The part of :class:`Health` that is about one provider."""
+    """The state of one provider in :class:`Health`."""
 
     status: Literal["ok", "degraded", "down", "idle"]
+    """``ok``, ``degraded`` (the token is valid, but renewals fail or an API refuses new tokens),
+    ``down`` (no valid token, and the last request failed) or ``idle`` (no valid token, and no
+    request has failed)."""
     state: Literal["fresh", "renewing", "expired"] | None
+    """As in :class:`TokenInfo`; ``None`` if no token is cached."""
     remaining_seconds: float | None
+    """As in :class:`TokenInfo`; ``None`` if no token is cached."""
     renews_in_seconds: float | None
+    """As in :class:`TokenInfo`; ``None`` if no token is cached."""
     failures: int
+    """How many acquisitions and renewals failed in a row since the last success."""
     last_error: str | None
+    """The message of the last failure, or of the refusal by an API; ``None`` if there is none."""
     last_failure_at: str | None
-    """ISO 8601, UTC."""
+    """When the last failure occurred: ISO 8601, UTC; ``None`` if there was none."""
     refused_by_api: NotRequired[int]
-    """How many tokens in a row an API refused, while it refuses freshly granted ones."""
+    """How many tokens in a row an API refused; only present while it refuses newly granted ones."""
 
 
 class Health(TypedDict):
-    """Whether callers can be served: :meth:`TokenKeeper.health`."""
+    """Whether callers can be served, from :meth:`TokenKeeper.health`."""
 
     status: Literal["ok", "degraded", "down", "closed"]
-    """The worst of the providers'."""
+    """The worst status of all providers; ``closed`` after ``close()``."""
     providers: dict[str, ProviderHealth]
+    """The state of each provider, by name."""
     dropped_events: NotRequired[int]
-    """How many events hooks never got, because they were too slow; left out while it is 0."""
+    """How many events were dropped because hooks were too slow; only present if there are any."""
 
 
 class ReloadResult(TypedDict):
-    """The names of the providers that :meth:`TokenKeeper.reload` took over."""
+    """The providers that :meth:`TokenKeeper.reload` added, changed and removed, by name."""
 
     added: list[str]
     changed: list[str]

@@ -21,11 +21,11 @@ class Held(Launched):
         """Return the provider of the client called *name*."""
         return GenericOAuth2Provider(OAuth2Config(name, name, "secret", f"{self.issuer}/token"))
 
-    def tell(self, command, client):
+    def command(self, command, client):
         """Send *command* to the server."""
         self._open(f"/{command}/{client}", data=b"")
 
-    def takes(self, token):
+    def accepts(self, token):
         """Return whether the API accepts *token*."""
         try:
             self._open("/api", headers={"Authorization": f"Bearer {token}"})
@@ -35,9 +35,9 @@ class Held(Launched):
         return True
 
     @property
-    def came(self):
-        """The number of token requests of each client."""
-        return self._open("/seen")["came"]
+    def requests(self):
+        """The number of token requests, by client."""
+        return self._open("/seen")["requests"]
 
     def holds(self, client):
         """Return whether a request of *client* is on the wire."""

@@ -6,7 +6,7 @@ It prints one line of JSON about itself and exits at the end of its standard inp
 - ``GET /api`` accepts the tokens that were granted.
 - ``POST /hold/CLIENT`` holds the answer to the client's next request; ``/hold-all/CLIENT`` all.
 - ``POST /release/CLIENT`` sends the answers that are held back.
-- ``GET /seen`` returns for each client how many requests arrived and how many are held.
+- ``GET /seen`` returns the number of requests and of held answers, by client.
 """
 
 import base64
@@ -16,7 +16,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 changed = threading.Condition()  # guards the attributes below
-came = {}  # client -> requests so far
+requests = {}  # client -> requests so far
 held = {}  # client -> requests held back now
 to_hold = {}  # client -> how many of the next requests to hold
 granted = set()
@@ -30,7 +30,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/seen":
             with changed:
-                self.answer(200, {"came": came, "held": held})
+                self.answer(200, {"requests": requests, "held": held})
             return
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.answer(200 if token in granted else 401, {})
@@ -52,8 +52,8 @@ class Handler(BaseHTTPRequestHandler):
         credentials = self.headers["Authorization"].removeprefix("Basic ")
         client = base64.b64decode(credentials).decode().partition(":")[0]
         with changed:
-            came[client] = came.get(client, 0) + 1
-            token = f"{client}-{came[client]}"
+            requests[client] = requests.get(client, 0) + 1
+            token = f"{client}-{requests[client]}"
             if to_hold.get(client, 0) > 0:
                 to_hold[client] -= 1
                 held[client] = held.get(client, 0) + 1

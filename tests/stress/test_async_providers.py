@@ -81,7 +81,7 @@ def test_the_task_that_asked_is_cancelled(kit, make_keeper):
 
 
 def test_a_provider_that_awaits_another(kit, make_keeper):
-    """A provider may await another's token on the library's loop, but not block that loop."""
+    """A provider may await another one's token on the library's loop, but not block the loop."""
     base, blocked = kit.AsyncSource("base"), kit.AsyncSource("blocked")
     keeper = make_keeper(base, blocked)
     manager = OAuth2TokenManager(keeper)

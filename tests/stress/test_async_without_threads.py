@@ -52,7 +52,7 @@ def make_async(kit):
 
 @pytest.mark.usefixtures("no_threads")
 def test_blocking_callers(kit, make_keeper):
-    """The coroutine runs on the caller's thread, always on the same loop."""
+    """Coroutines run on the caller's thread, always on the same loop."""
     source = make_async(kit)
     keeper = make_keeper(source)
     tokens = {keeper.get_token("api", force_refresh=True) for _ in range(3)}
@@ -137,7 +137,7 @@ def test_other_errors_are_the_providers(kit, make_keeper):
 
 LIMITED = """
 import asyncio, os, resource, sys, threading
-# That user may not read where these are, so they are imported before.
+# The other user may not be able to read these modules' files, so they are imported before.
 import anyio._backends._asyncio, anyio.from_thread, anyio.to_thread, tokenkeeper.manager
 from datetime import UTC, datetime, timedelta
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token, OAuth2TokenManager, TokenKeeper
@@ -226,7 +226,7 @@ def test_an_isolated_interpreter(make_script):
 ENDING = """
 import asyncio, atexit
 
-# The library's own handler is registered later, and so called sooner.
+# The library registers its handler later, so it is called earlier.
 atexit.register(lambda: print(keeper.get_token("api", force_refresh=True), flush=True))
 
 from datetime import UTC, datetime, timedelta

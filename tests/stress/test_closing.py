@@ -21,7 +21,7 @@ def keeper(make_keeper, source):
 
 
 def tasks_in(backend, manager, count):
-    """Have *count* tasks ask for the token; return what each got."""
+    """Request the token in *count* tasks; return the result of each."""
 
     async def main():
         results = []

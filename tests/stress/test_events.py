@@ -35,7 +35,7 @@ HELD_BEFORE = {
 
 
 def check_life(events):
-    """Raise unless *events* of one provider can have happened in this order."""
+    """Raise an error unless *events* of one provider can have happened in this order."""
     held, before = False, None
     for event in events:
         kind = type(event)

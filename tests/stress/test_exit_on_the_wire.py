@@ -1,4 +1,4 @@
-"""The end of the interpreter while a request is on the wire to a server that does not answer."""
+"""The interpreter exits while a request waits for a server that does not answer."""
 
 import itertools
 import signal
@@ -21,7 +21,7 @@ from tokenkeeper import (
 
 FOREVER = 3600
 
-# With -X dev asyncio tells of callbacks that took long, which a busy machine's do.
+# With -X dev asyncio logs slow callbacks, and on a busy machine there are some.
 logging.getLogger("asyncio").addFilter(
     lambda record: not record.getMessage().startswith("Executing ")
 )
@@ -248,7 +248,7 @@ def test_ends_in_silence(make_script, held, ending):
     clients, scripts = [], []
     for provider in ("generic", "Own"):
         client = f"exit-{next(numbers)}"
-        held.tell("hold-all", client)
+        held.command("hold-all", client)
         clients.append(client)
         facts = f"ISSUER, CLIENT, provider = {held.issuer!r}, {client!r}, {provider!r}"
         scripts.append(make_script(f"{facts}\n{text}", "-X", "dev"))

@@ -55,14 +55,14 @@ def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
     assert cold.entered.wait(kit.GUARD_SECONDS)
     warm.hold()  # in the parent only: a child that waited for the parent would wait forever
 
-    def live():
+    def work():
         at_once = keeper.get_token("warm")
         clock.seconds = INTO_THE_BUFFER
         others = [keeper.get_token("stuck"), keeper.get_token("cold")]
         renewed = wait_for_own_renewal(keeper, warm, at_once)
         return [at_once, others, renewed, os.getpid()]
 
-    children = [kit.Child(live) for _ in range(8)]
+    children = [kit.Child(work) for _ in range(8)]
     reports = [child.result() for child in children]
     assert [report[0] for report in reports] == [token] * 8
     assert len({report[2] for report in reports}) == 8
@@ -83,18 +83,18 @@ def test_a_child_of_a_child(kit, make_keeper):
     keeper = make_keeper(warm, stuck, clock=clock)
     token = keeper.get_token("warm")
 
-    def live_and_fork(generations):
+    def work_and_fork(generations):
         flight = kit.Crowd(lambda: stuck.hold() or keeper.get_token("stuck"))
         assert stuck.entered.wait(kit.GUARD_SECONDS)
         assert keeper.get_token("warm") == token
-        below = kit.Child(lambda: live_and_fork(generations - 1)) if generations else None
+        below = kit.Child(lambda: work_and_fork(generations - 1)) if generations else None
         clock.seconds = INTO_THE_BUFFER
         stuck.gate.set()
         flight.join()
         renewed = wait_for_own_renewal(keeper, warm, token)
         return [renewed, *(below.result() if below else [])]
 
-    assert len(set(kit.Child(lambda: live_and_fork(2)).result())) == 3
+    assert len(set(kit.Child(lambda: work_and_fork(2)).result())) == 3
 
 
 def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
@@ -105,7 +105,7 @@ def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
     token = keeper.get_token("warm")
     done = threading.Event()
 
-    def hammer(what):
+    def load(what):
         while not done.is_set():
             what()
         return "done"
@@ -122,9 +122,9 @@ def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
             keeper.get_token(source.provider_name, force_refresh=True)
 
     jobs = [ask, ask, ask, clear, refresh, refresh, keeper.list_providers, ask]
-    hammers = kit.Crowd(*(lambda job=job: hammer(job) for job in jobs))
+    loads = kit.Crowd(*(lambda job=job: load(job) for job in jobs))
 
-    def live():
+    def work():
         assert keeper.get_token("warm") == token
         for name in ("cold", "busy", "late"):
             assert keeper.get_token(name)
@@ -137,11 +137,11 @@ def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
 
     try:
         for _ in range(10):
-            children = [kit.Child(live) for _ in range(5)]
+            children = [kit.Child(work) for _ in range(5)]
             assert [child.result() for child in children] == ["lived"] * 5
     finally:
         done.set()
-    assert hammers.join() == ["done"] * 8
+    assert loads.join() == ["done"] * 8
     assert warm.requests == 1
     assert cold.requests == 0
     assert busy.requests > 1
@@ -156,14 +156,14 @@ def test_a_child_forgets_who_waited_in_the_parent(kit, make_keeper):
     waiting = kit.crowd(4, lambda: keeper.get_token("api"))
     kit.until(lambda: kit.threads_waiting(keeper) == 4)
 
-    def live():
+    def work():
         assert not internals.flights(keeper)
         keeper.close()
         with pytest.raises(KeeperClosedError):
             keeper.get_token("api")
         return True
 
-    assert kit.Child(live).result()
+    assert kit.Child(work).result()
     assert kit.threads_waiting(keeper) == 4
     source.gate.set()
     assert set(waiting.join()) == set(source.granted)
@@ -179,8 +179,8 @@ def test_a_cooldown_is_not_inherited_locked(kit, make_keeper):
             keeper.get_token("api")
     assert source.requests == 1
 
-    def live():
+    def work():
         source.error = None
         return keeper.get_token("api").startswith(f"api-{os.getpid()}-")
 
-    assert kit.Child(live).result()
+    assert kit.Child(work).result()

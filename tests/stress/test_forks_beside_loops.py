@@ -20,7 +20,7 @@ def test_async_providers_get_a_loop_of_their_own(kit, make_keeper):
         keeper.get_token(source.provider_name)
     loop_of_the_parent = internals.provider_loop()
 
-    def live():
+    def work():
         for source in sources:
             source.places.clear()
         for source in sources * 2:
@@ -29,7 +29,7 @@ def test_async_providers_get_a_loop_of_their_own(kit, make_keeper):
         names = [thread.name for thread in threading.enumerate()]
         return [names.count("tokenkeeper-loop"), len(sources[0].places | sources[1].places)]
 
-    assert kit.Child(live).result() == [1, 1]
+    assert kit.Child(work).result() == [1, 1]
     assert internals.provider_loop() is loop_of_the_parent
     assert keeper.get_token("first", force_refresh=True)
 
@@ -43,7 +43,7 @@ def test_a_fork_inside_an_event_loop(kit, make_keeper):
     stuck.hold()
     children = []
 
-    def live():
+    def work():
         assert keeper.get_token("warm") == token
         assert keeper.get_token("stuck")
         in_a_new_thread = kit.crowd(
@@ -58,7 +58,7 @@ def test_a_fork_inside_an_event_loop(kit, make_keeper):
             with anyio.fail_after(kit.GUARD_SECONDS):
                 while kit.tasks_waiting(keeper, "stuck") < 10:
                     await anyio.sleep(0.001)
-            children.append(kit.Child(live))
+            children.append(kit.Child(work))
             stuck.gate.set()
 
     for backend in ("asyncio", "trio"):

@@ -52,14 +52,14 @@ class AsyncSource(Source):
 
 
 def in_child(job):
-    # CPython's own locks are not made anew before the child comes to the library: a fork in C that
-    # meets another thread on its way to the interpreter's lock leaves it locked. So all are idle.
+    # CPython does not replace its own locks before the child uses the library, and a fork in C
+    # while another thread takes the interpreter's lock leaves it locked. So all threads are idle.
     time.sleep(0.3)
     pid = FORK()
     if pid == 0:
         code = 70
         try:
-            signal.alarm(20)  # it kills a child that hangs
+            signal.alarm(20)  # kills a child that hangs
             job()
             code = 0
         except BaseException as error:
@@ -166,7 +166,7 @@ JOBS = {
     clock.seconds = 3400
     renewed_in_background("warm", warm_token)
 
-    def live():  # only here is the token expired: the child would renew it as well
+    def live():  # the token expires only here, or the child would renew it too
         clock.seconds = 7400
         is_mine(keeper.get_token("warm", timeout=15))
 

@@ -23,7 +23,7 @@ def test_a_lock_held_by_another_thread(kit, make_keeper, which):
     token = keeper.get_token("warm")
     default_module.get_default_keeper()
 
-    def live():
+    def work():
         assert keeper.get_token("warm") == token
         assert keeper.get_token("cold")
         assert keeper.get_token("late")
@@ -35,7 +35,7 @@ def test_a_lock_held_by_another_thread(kit, make_keeper, which):
         return True
 
     with kit.held_by_another_thread(internals.locks(keeper)[which]):
-        child = kit.Child(live)
+        child = kit.Child(work)
     assert child.result()
     default_module.get_default_keeper().close()
 

@@ -24,17 +24,17 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.lock = threading.Lock()
         self.requests = 0
-        self.ends = {}  # token -> when it expires
+        self.expiries = {}  # token -> when it expires
 
     def grant(self):
         with self.lock:
             self.requests += 1
             now = time.monotonic()
-            token = f"token-{len(self.ends)}"
-            if self.ends.get(token, 0.0) <= now:
-                token = f"token-{len(self.ends) + 1}"
-                self.ends[token] = now + LIFETIME_SECONDS
-            left = math.floor(self.ends[token] - now + 1e-3)
+            token = f"token-{len(self.expiries)}"
+            if self.expiries.get(token, 0.0) <= now:
+                token = f"token-{len(self.expiries) + 1}"
+                self.expiries[token] = now + LIFETIME_SECONDS
+            left = math.floor(self.expiries[token] - now + 1e-3)
         return {"access_token": token, "token_type": "Bearer", "expires_in": left}
 
 

@@ -27,7 +27,7 @@ def keeper(make_keeper, source, clock):
 
 @pytest.fixture
 def no_threads(monkeypatch):
-    """Forbid threads, as WebAssembly and some sandboxes do."""
+    """Make every start of a thread fail, as WebAssembly and some sandboxes do."""
 
     def refuse(self):
         raise RuntimeError("can't start new thread")

@@ -34,7 +34,7 @@ def test_no_job_is_left_lying(kit, limit):
 
 
 def test_no_token_is_left_waiting(kit, make_keeper):
-    """Each renewal finds a worker, although all leave in between."""
+    """Each renewal is run by a worker, although all of them end in between."""
     source = kit.Source()
     keeper = make_keeper(source)
 

@@ -55,7 +55,7 @@ def resources():
 
 
 def grew(before):
-    """Return the growth since *before*, apart from small fluctuations.
+    """Return the resources that have grown since *before*, apart from small fluctuations.
 
     The interpreter keeps some memory, and a few idle workers stay for a while.
     """
@@ -69,7 +69,7 @@ def grew(before):
 
 
 def check_growth(kit, cycle, times):
-    """Run *cycle*, a fifth of *times* to warm up, and fail if the rest leaves anything behind."""
+    """Run *cycle*, a fifth of *times* to warm up, and fail if the rest leaves something behind."""
     warm_up = times // 5
     for _ in range(warm_up):
         cycle()
@@ -81,7 +81,7 @@ def check_growth(kit, cycle, times):
 
 
 async def check_growth_async(cycle, times):
-    """Do the same with a coroutine function."""
+    """Do the same as check_growth with a coroutine function."""
     warm_up = times // 5
     for _ in range(warm_up):
         await cycle()

@@ -158,13 +158,13 @@ def test_children_forked_in_the_middle_of_a_request(kit, make_keeper, server):
     waiting = kit.crowd(4, lambda: keeper.get_token("cold"))
     kit.until(lambda: server.stats().token_requests == 2)
 
-    def live():
+    def work():
         assert keeper.get_token("warm") == token
         forced = {keeper.get_token("warm", force_refresh=True) for _ in range(3)}
         return [keeper.get_token("cold"), *forced]
 
     # The stall ends for earlier requests; the children ask the server as it is from now on.
-    children = [kit.Child(live) for _ in range(8)]
+    children = [kit.Child(work) for _ in range(8)]
     server.come_back()
     reports = [child.result() for child in children]
     tokens = [token for report in reports for token in report]

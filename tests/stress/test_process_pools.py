@@ -1,4 +1,4 @@
-"""Pools of processes by fork, spawn and forkserver, with the default keeper in each worker."""
+"""Process pools by fork, spawn and forkserver, with the default keeper in each worker."""
 
 import os
 

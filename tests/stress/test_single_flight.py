@@ -1,4 +1,4 @@
-"""One request for one need, however many threads, tasks and event loops ask."""
+"""Any number of threads, tasks and event loops that need one token share one request."""
 
 import asyncio
 import random

@@ -46,7 +46,7 @@ def pytest_runtest_call(item):
 def test_the_races_of(races, tmp_path):
     """All tests of the file pass in a process that switches threads at every opportunity."""
     (tmp_path / "tiny_switch_interval.py").write_text(PLUGIN, encoding="utf-8")
-    home = str(Path(tokenkeeper.__file__).parent.parent)  # the package under test, wherever it is
+    home = str(Path(tokenkeeper.__file__).parent.parent)  # of the package under test
     options = ["-q", "-p", "tiny_switch_interval", "-p", "no:cacheprovider"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "-k", SELECTION, str(HERE / races)],

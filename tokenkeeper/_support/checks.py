@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import threading
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +18,7 @@ __all__ = [
     "checked_host",
     "checked_parameters",
     "checked_scope",
+    "checked_seconds",
     "checked_switch",
     "checked_tenant",
     "checked_text",
@@ -103,6 +105,19 @@ def checked_endpoint(value: object, field_name: str, provider_name: str | None =
     else:
         return url
     raise _invalid(problem, field_name, provider_name)
+
+
+def checked_seconds(value: object, field: str) -> float:
+    """Return *value* if it is a number of seconds, more than 0 and not too large to wait."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0 < value <= threading.TIMEOUT_MAX
+    ):
+        raise InvalidConfigurationError(
+            f"{field} must be a number of seconds, more than 0", field=field
+        )
+    return float(value)
 
 
 def checked_switch(value: object, field_name: str, provider_name: str | None = None) -> bool:

@@ -25,6 +25,15 @@ MAX_DEPTH = 32
 _PIECES = r'(?s)"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]'
 """Brackets and whole strings: a bracket inside a string does not nest."""
 
+_KIND_OF = {
+    list: "a JSON array",
+    str: "a JSON string",
+    bool: "a JSON boolean",
+    int: "a JSON number",
+    float: "a JSON number",
+    type(None): "JSON null",
+}
+
 _WIDE = r"(?i)charset\s*=\s*\"?(utf-?(?:16|32)(?:-?[bl]e)?)\b"
 
 
@@ -59,7 +68,7 @@ def read_object(answer: HttpAnswer) -> JsonObject:
         except ValueError:
             continue
         if not isinstance(content, JsonObject):
-            raise UnusableResponseError(f"is a JSON {type(content).__name__}, not an object")
+            raise UnusableResponseError(f"is {_KIND_OF[type(content)]}, not an object")
         return content
     raise UnusableResponseError("is not JSON")
 

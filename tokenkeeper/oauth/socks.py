@@ -18,15 +18,14 @@ __all__ = ["SocksConnection"]
 
 
 class _BoundedSocket(socks.socksocket):  # type: ignore[misc]  # untyped
-    """A socket whose handshake with the proxy stays within the current thread's budget."""
+    """A socket whose handshake with the proxy stays within the current thread's budget.
+
+    PySocks reads the handshake through ``makefile``, which calls ``recv_into``.
+    """
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         self.settimeout(current_budget().next_read())
         return int(super().recv_into(*args, **kwargs))
-
-    def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        self.settimeout(current_budget().next_read())
-        return bytes(super().recv(*args, **kwargs))
 
 
 class SocksConnection(HTTPConnection):

@@ -107,7 +107,7 @@ def _judge(
 
 
 def _is_unusable_grant(answer: HttpAnswer, response: ErrorResponse, problem: str) -> bool:
-    """Return whether *answer* grants a token that can't be used: its other members are no error."""
+    """Return whether *answer* grants a token that can't be used; other members are not errors."""
     return answer.ok and response.has_token and bool(problem)
 
 

@@ -90,7 +90,7 @@ def _granted(answer: HttpAnswer, content: JsonObject, expected: Expected) -> OAu
 
 
 def _note_omitted(content: JsonObject, omitted: set[str]) -> None:
-    """Have *omitted* name the members that a client has to assume, as of this response."""
+    """Update *omitted*, the names of members that the response leaves to the client."""
     for name in ("expires_in", "scope"):
         if content.get(name) is None:
             omitted.add(name)
@@ -108,7 +108,7 @@ def _access_token(content: JsonObject, expected: Expected) -> str:
     values = [value for value in content.every("access_token") if value is not None]
     if not values:
         names = sanitize(", ".join(content), expected.secrets, limit=100)
-        members = f"; its members are {names}" if names else ", and no other members"
+        members = f", only these members: {names}" if names else ", and no other members"
         raise UnusableResponseError(f"has no access_token{members}")
     token = values[0]
     if any(value != token for value in values):

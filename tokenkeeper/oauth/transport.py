@@ -6,7 +6,6 @@ import encodings.idna  # the socket module imports both late: this one for any h
 import encodings.punycode  # noqa: F401 - and this one for a host in other letters; see fork.py
 import os
 import sys
-import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,7 +15,7 @@ import requests.auth
 
 from tokenkeeper._runtime.fork import notice_fork
 from tokenkeeper._runtime.interruptions import interruption_in, is_interruption
-from tokenkeeper._support.checks import is_loopback
+from tokenkeeper._support.checks import checked_seconds, is_loopback
 from tokenkeeper._support.hiding import Hidden, without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
@@ -26,7 +25,7 @@ from tokenkeeper.oauth.network_errors import explain
 from tokenkeeper.oauth.request_style import USER_AGENT
 from tokenkeeper.oauth.sessions import borrowed, give_back, our_session, read
 
-__all__ = ["HttpTransport", "checked_seconds", "is_thrown_in"]
+__all__ = ["HttpTransport", "is_thrown_in"]
 
 _LIBRARIES = frozenset(
     {"binascii", "builtins", "encodings", "google", "http", "idna", "msal", "requests", "responses"}
@@ -175,19 +174,6 @@ def is_thrown_in(error: BaseException) -> bool:
     :mod:`tokenkeeper._runtime.interruptions` knows.
     """
     return type(error).__module__.partition(".")[0] not in _LIBRARIES or is_interruption(error)
-
-
-def checked_seconds(value: object, field: str) -> float:
-    """Return *value* if it is a number of seconds, more than 0 and not beyond all waiting."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not 0 < value <= threading.TIMEOUT_MAX
-    ):
-        raise InvalidConfigurationError(
-            f"{field} must be a number of seconds, more than 0", field=field
-        )
-    return float(value)
 
 
 def _checked_verify(verify: object) -> bool | str | None:

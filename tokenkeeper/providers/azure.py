@@ -65,8 +65,9 @@ class AzureADProvider(BaseOAuth2Provider):
     :param client_id: the application (client) ID.
     :param client_secret: the secret's value, not its id.
     :param tenant_id: the tenant's GUID or one of its domains.
-    :param scope: the scope to request, a string or a list, usually one that ends in ``/.default``;
-        by default the one of Microsoft Graph in the same cloud. ``scopes`` is an older name for it.
+    :param scope: the scope to request (RFC 6749 §3.3), a string or a list, usually one that ends in
+        ``/.default``; by default the one of Microsoft Graph in the same cloud.
+    :param scopes: an older name for *scope*.
     :param authority: the login host, with or without ``https://``; the tenant is appended. By
         default the variable ``AZURE_AUTHORITY_HOST``, or else the public cloud. For a host that is
         not a Microsoft cloud, instance discovery is off.

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, cast
 
-from tokenkeeper._support.checks import checked_switch, checked_words, shown_url
+from tokenkeeper._runtime.fork import forks_wait
+from tokenkeeper._support.checks import checked_seconds, checked_switch, checked_words, shown_url
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper._support.sharing import Shared
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
+from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.request_style import (
     RequestStyle,
     checked_accept,
@@ -21,9 +23,6 @@ from tokenkeeper.oauth.request_style import (
     checked_headers,
     checked_request_format,
 )
-from tokenkeeper.oauth.token_request import Reading, request_token
-from tokenkeeper.oauth.token_response import DEFAULT_LIFETIME_SECONDS
-from tokenkeeper.oauth.transport import HttpTransport, checked_seconds
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.retry import is_transient
@@ -31,6 +30,8 @@ from tokenkeeper.retry import is_transient
 if TYPE_CHECKING:
     import requests
 
+    from tokenkeeper.oauth.token_request import Reading
+    from tokenkeeper.oauth.transport import HttpTransport
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["GenericOAuth2Provider"]
@@ -175,6 +176,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             self._received.after_fork_in_child()
 
     def _request(self, grant: dict[str, str], scope: str | None) -> OAuth2Token:
+        from tokenkeeper.oauth.token_request import request_token  # loaded with the provider
+
         warned, omitted = self._warned or set(), set(self._omitted)
         try:
             token = request_token(
@@ -263,6 +266,12 @@ def _transport(
     session: requests.Session | None,
     clock: Clock,
 ) -> HttpTransport:
+    # requests takes longer to import than all of Tokenkeeper. So it is loaded with the first
+    # provider, and not by programs that import this module and make none.
+    with forks_wait():
+        from tokenkeeper.oauth import token_request  # noqa: F401 - for the first request
+        from tokenkeeper.oauth.transport import HttpTransport
+
     transport = HttpTransport(
         connect_timeout=connect_timeout,
         read_timeout=read_timeout,

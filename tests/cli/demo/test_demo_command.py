@@ -50,6 +50,7 @@ def test_the_demo_through_its_entry_point(complete):
     assert needed <= seen["token_requests"] <= needed + 1  # the end may interrupt a renewal
 
 
+@pytest.mark.slow
 def test_the_naive_clients_have_the_same_load(complete):
     """The naive clients call the API as well, request a token each, and meet the same outage."""
     seen = json.loads(complete.stdout)

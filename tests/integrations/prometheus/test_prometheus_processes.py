@@ -146,6 +146,7 @@ CHILDREN_OF_A_WARM_MASTER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 @pytest.mark.parametrize(
     ("what", "expires_in"),

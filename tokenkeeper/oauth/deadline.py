@@ -1,4 +1,4 @@
-"""Connections that keep to a request's total time, and let nobody else see what they carry.
+"""Connections that keep to the total time of a request, and hide what they carry from logs.
 
 ``timeout=`` bounds each single read, so a server that sends a byte a second holds a caller for as
 long as it likes: in the body, and also in the status line and the headers, which no loop of ours
@@ -137,7 +137,9 @@ class _BoundedResponse(http.client.HTTPResponse):
             garbled = True
         else:
             garbled = False
-        if garbled:  # raised out here: the original, which quotes the answer, is no context of it
+        if (
+            garbled
+        ):  # raised here, so that the original, which quotes the answer, is not its context
             raise http.client.HTTPException("the headers can't be parsed")
 
 

@@ -15,7 +15,7 @@ DEFAULT_LIFETIME_SECONDS = 3600.0
 _log = logging.getLogger("tokenkeeper.oauth")
 
 
-# Not frozen, and without comparison: nobody would notice, and the import would take longer.
+# Not frozen, and without comparison: neither is needed, and the import would take longer.
 
 
 @dataclass(slots=True, eq=False, repr=False)

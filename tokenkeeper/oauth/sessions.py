@@ -87,7 +87,7 @@ class _BorrowedAdapter(requests.adapters.BaseAdapter):
 def _direct(request: requests.PreparedRequest, options: dict[str, Any]) -> dict[str, Any]:
     """Return *options* without a proxy for what is not encrypted.
 
-    That is allowed to go to this machine alone, where it meets nobody on the way.
+    That may only go to this machine, where no one can listen on the way.
     """
     if (request.url or "").lower().startswith("http:"):
         options["proxies"] = {}
@@ -207,7 +207,7 @@ class _OurSessions:
 
     A session makes one request at a time, as an exception that a host throws into a thread can
     leave a lock held: in the jar of cookies, or in a pool's queue of connections. Such a session
-    is not given back, and holds up nobody.
+    is not given back, and blocks no caller.
     """
 
     def __init__(self) -> None:

@@ -99,8 +99,8 @@ class HttpTransport:
     ) -> HttpAnswer:
         """Make one request and read its answer, whatever its status.
 
-        A secret goes by https, or to this machine. A request without one may go to a link-local
-        address as well, where clouds have their metadata servers.
+        A secret is sent only by https, or to this machine. A request without one may go to a
+        link-local address as well, where clouds have their metadata servers.
 
         :raises TokenAcquisitionError: if there is no answer, saying why and what to do.
         """

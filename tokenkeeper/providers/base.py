@@ -32,7 +32,7 @@ class BaseOAuth2Provider(NotPicklable, ABC):
     loop that the library owns, always the same one, so a client session made there stays there.
 
     :param provider_name: the name that callers ask for.
-    :param buffer_seconds: how long before its end a token is renewed; 300 by default.
+    :param buffer_seconds: seconds before its expiry at which a token is renewed; 300 by default.
     :param retry: what to do about failures that may pass; ``None`` for the keeper's policy.
     :raises InvalidConfigurationError: for a name or a buffer that can't work.
 

@@ -69,8 +69,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     :param connect_timeout: seconds to wait for a connection, and for its TLS.
     :param read_timeout: seconds to wait for each piece of the answer.
     :param total_timeout: seconds for a whole request, a server that drips included.
-    :param verify: a CA file of one's own; else ``REQUESTS_CA_BUNDLE`` and the usual ones count.
-    :param session: a ``requests.Session`` of one's own; it is not closed here.
+    :param verify: your own CA file; by default ``REQUESTS_CA_BUNDLE`` and the usual ones count.
+    :param session: your own ``requests.Session``; it is not closed here.
     :param clock: where the time comes from; in tests the keeper's.
     :param buffer_seconds: how long before its expiry a token is renewed; 300 by default.
     :param retry: what to do about failures that may pass; ``None`` for the keeper's policy.
@@ -140,13 +140,13 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
-        """Ask for a token to replace *token*: anew, or by its refresh token (RFC 6749 §6).
+        """Replace *token* by a new grant, or by its refresh token (RFC 6749 §6).
 
         A refresh token is used with ``refresh_tokens=True``, once, and only in the process that
         received it: two processes after a fork must not both spend it. The scope is left out of
         that request, which asks for the one that was granted: a server that had narrowed it
         refuses the wider one. If the server refuses for good, or if *token* has expired and the
-        request fails in any way, the token is asked for anew at once.
+        request fails in any way, a new grant is requested immediately.
         """
         if is_reacquiring(self):  # a subclass's acquire_token calls this one
             return GenericOAuth2Provider.acquire_token(self)
@@ -158,7 +158,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         return cast("OAuth2Token", reacquire(self))
 
     def _refresh(self, token: OAuth2Token, refresh_token: str) -> OAuth2Token | None:
-        """Return a token by *refresh_token*, or ``None`` to ask for one anew."""
+        """Return a token by *refresh_token*, or ``None`` if a new grant is needed."""
         grant = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         try:
             renewed = self._request(grant, token.scope)
@@ -291,7 +291,7 @@ class _Received:
 
     Parent and child of a fork have the same refresh token, and to many servers its second use is
     a theft that revokes all tokens of the client. So only the process that received it spends it.
-    The process id shows a fork that Python was not told of.
+    The process id reveals a fork that ran none of Python's hooks.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A proxy on loopback in front of a real server, which breaks connections and answers."""
+"""A proxy on loopback in front of a real server, which injects faults as planned."""
 
 import contextlib
 import select
@@ -10,42 +10,43 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-SECONDS = 30.0  # who does not answer in this time never will
-POLL_SECONDS = 0.01  # a thread can't wait for a socket and for an order at once
+SECONDS = 30.0  # after this time there will be no answer
+POLL_SECONDS = 0.01  # a thread can't wait for a socket and for a command at once
 
 
 class Fault(NamedTuple):
-    """What goes wrong with one connection as it is opened, or with one request.
+    """A fault of one new connection, or of one request.
 
-    :ivar strike: does it to a :class:`Link`; gets the server's answer too if it breaks a request.
+    :ivar apply: the function that causes it. Its arguments are the :class:`Connection` and, for a
+        fault of a request, the server's answer.
     """
 
     name: str
-    strike: Callable
+    apply: Callable
     at_connection: bool = False
 
     def __repr__(self):
         return self.name
 
 
-class OverError(Exception):
-    """The connection was closed, by either side."""
+class ClosedError(Exception):
+    """The connection was closed, by the proxy or the client."""
 
 
-class Link:
-    """One connection of a client's, and the one to the server that belongs to it."""
+class Connection:
+    """A client's connection, and the proxy's connection to the server for it."""
 
     def __init__(self, proxy, sock):
         self.proxy = proxy
         self.sock = sock
         self.server = None
         self.idle = False
-        self.order = None  # what to do with the connection while it is idle
+        self.command = None  # a function to call with the idle connection
 
     def run(self):
         try:
             self._serve()
-        except (OverError, OSError):
+        except (ClosedError, OSError):
             pass
         finally:
             self.sock.close()
@@ -55,23 +56,23 @@ class Link:
     def _serve(self):
         fault = self.proxy.next_fault(at_connection=True)
         if fault is not None:
-            self.proxy.note_try()
-            fault.strike(self)
-            raise OverError
+            self.proxy.count_attempt()
+            fault.apply(self)
+            raise ClosedError
         if self.proxy.tls is not None:
             self.shake_hands(self.proxy.tls)
         while True:
             request = self._read_request()
-            self.proxy.note_try()
+            self.proxy.count_attempt()
             fault = self.proxy.next_fault(at_connection=False)
             answer = self._ask(request)
             if fault is None:
                 self.send(answer)
             else:
-                fault.strike(self, answer)
+                fault.apply(self, answer)
 
     def shake_hands(self, context):
-        """Speak TLS from now on."""
+        """Start TLS on the connection."""
         self.sock.settimeout(SECONDS)
         self.sock = context.wrap_socket(self.sock, server_side=True)
         self.sock.settimeout(None)
@@ -80,29 +81,29 @@ class Link:
         self.sock.sendall(data)
 
     def close(self):
-        """Close the connection normally, with FIN."""
+        """Close the connection normally (FIN)."""
         self.sock.close()
-        raise OverError
+        raise ClosedError
 
     def reset(self):
-        """Reset the connection, and drop everything that was not sent yet."""
+        """Reset the connection (RST), and drop unsent data."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def stall(self):
-        """Send nothing more until the client disconnects, and ignore what it sends."""
+        """Send nothing more, and discard received data, until the client closes the connection."""
         self.await_bytes()
         while self.sock.recv(65536):
             pass
-        raise OverError
+        raise ClosedError
 
     def await_bytes(self):
-        """Wait for the client to send something, or to go, while the proxy lives."""
+        """Wait until the client sends data or closes the connection, or the proxy is stopped."""
         while not select.select([self.sock], [], [], POLL_SECONDS)[0]:
             if self.proxy.stopped:
-                raise OverError
-            if self.order is not None:
-                self.order(self)
+                raise ClosedError
+            if self.command is not None:
+                self.command(self)
 
     def _read_request(self):
         self.idle = True
@@ -118,7 +119,7 @@ class Link:
 
 
 def _read_message(sock):
-    """Read a request or an answer, which say with ``Content-Length`` where they end."""
+    """Read a request or an answer, whose length is in ``Content-Length``."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += _some(sock)
@@ -133,18 +134,18 @@ def _read_message(sock):
 def _some(sock):
     data = sock.recv(65536)
     if not data:
-        raise OverError
+        raise ClosedError
     return data
 
 
 class FaultProxy:
-    """Passes requests on to a server, one at a time on each connection, and breaks some.
+    """Forwards requests to a server, one at a time on each connection, with some faults.
 
-    :param server_port: where the server listens on loopback.
-    :param tls: a context to speak TLS with to clients; the server is spoken to without.
-    :ivar connections: how many were accepted.
-    :ivar tries: requests that came, and connections that were broken before one could.
-    :ivar struck: the names of the faults that struck, in order.
+    :param server_port: the server's port on loopback.
+    :param tls: the TLS context for clients; the connection to the server is plain.
+    :ivar connections: the number of accepted connections.
+    :ivar attempts: the number of requests, and of connections that failed before one.
+    :ivar applied: the names of the applied faults, in order.
     """
 
     def __init__(self, server_port, tls=None):
@@ -152,57 +153,57 @@ class FaultProxy:
         self.tls = tls
         self.stopped = False
         self.connections = 0
-        self.tries = 0
-        self.struck = []
-        self._lock = threading.Lock()  # guards the counts, the plan and the visits
+        self.attempts = 0
+        self.applied = []
+        self._lock = threading.Lock()  # guards the counts, the plan and the connections
         self._plan = deque()
         self._always = None
-        self._visits = {}  # each with its thread
-        self._holder = _bound(0)  # keeps the port reserved while the proxy does not listen
+        self._open = {}  # connection -> its thread
+        self._holder = _bound(0)  # reserves the port while the proxy does not listen
         self.port = self._holder.getsockname()[1]
         self._listener = None
         self.listen()
 
     def url(self, path="/oauth/token", host="127.0.0.1"):
-        """Return the URL of *path* by way of this proxy."""
+        """Return the URL of *path* through this proxy."""
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
 
-    # ---- what goes wrong
+    # ---- planned faults
 
     def plan(self, *faults):
-        """Have these strike, one after the other; then all is well."""
+        """Apply these faults to the next requests or connections, one each, in order."""
         with self._lock:
             self._plan.extend(faults)
 
     def always(self, fault):
-        """Have this one strike every time, once the plan has come to its end."""
+        """Apply this fault every time once all planned ones were applied."""
         with self._lock:
             self._always = fault
 
-    def heal(self):
-        """Have nothing strike any more."""
+    def clear(self):
+        """Remove all faults."""
         with self._lock:
             self._plan.clear()
             self._always = None
 
     def next_fault(self, *, at_connection):
-        """Return the fault that strikes now, or ``None``."""
+        """Return the fault to apply now, or ``None``."""
         with self._lock:
             fault = self._plan[0] if self._plan else self._always
             if fault is None or fault.at_connection != at_connection:
                 return None
             if self._plan:
                 self._plan.popleft()
-            self.struck.append(fault.name)
+            self.applied.append(fault.name)
             return fault
 
-    def note_try(self):
-        """Count a try of a client's."""
+    def count_attempt(self):
+        """Count an attempt of a client."""
         with self._lock:
-            self.tries += 1
+            self.attempts += 1
 
     def refuse(self):
-        """Accept no connection, until :meth:`listen`."""
+        """Refuse connections until :meth:`listen`."""
         listener, self._listener = self._listener, None
         if listener is not None:
             sock, thread, leave = listener
@@ -221,11 +222,13 @@ class FaultProxy:
         thread.start()
 
     def drop_idle(self, how):
-        """Close all connections that wait for a request: *how* is ``Link.close`` or ``.reset``."""
+        """Close all idle connections; *how* is ``Connection.close`` or ``.reset``."""
         with self._lock:
-            idle = [(visit, thread) for visit, thread in self._visits.items() if visit.idle]
-        for visit, _ in idle:
-            visit.order = how
+            idle = [
+                (connection, thread) for connection, thread in self._open.items() if connection.idle
+            ]
+        for connection, _ in idle:
+            connection.command = how
         for _, thread in idle:
             thread.join(SECONDS)
         return len(idle)
@@ -234,9 +237,9 @@ class FaultProxy:
 
     @property
     def open(self):
-        """How many connections of clients are open, as far as their ends have said."""
+        """The number of open connections, as far as the proxy knows."""
         with self._lock:
-            return len(self._visits)
+            return len(self._open)
 
     def _accept(self, listener, leave):
         while not leave.is_set():
@@ -245,30 +248,30 @@ class FaultProxy:
             except TimeoutError:
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            visit = Link(self, sock)
-            thread = threading.Thread(target=self._receive, args=(visit,), daemon=True)
+            connection = Connection(self, sock)
+            thread = threading.Thread(target=self._receive, args=(connection,), daemon=True)
             with self._lock:
                 self.connections += 1
-                self._visits[visit] = thread
+                self._open[connection] = thread
             thread.start()
 
-    def _receive(self, visit):
+    def _receive(self, connection):
         try:
-            visit.run()
+            connection.run()
         finally:
             with self._lock:
-                del self._visits[visit]
+                del self._open[connection]
 
     def stop(self):
-        """End it with all its connections, and wait for that."""
+        """Stop the proxy, and wait until all its connections are closed."""
         self.stopped = True
         self.refuse()
         self._holder.close()
         with self._lock:
-            visits = list(self._visits.items())
-        for visit, thread in visits:
+            connections = list(self._open.items())
+        for connection, thread in connections:
             with contextlib.suppress(OSError):
-                visit.sock.shutdown(socket.SHUT_RDWR)
+                connection.sock.shutdown(socket.SHUT_RDWR)
             thread.join(SECONDS)
 
     def __enter__(self):
@@ -288,91 +291,91 @@ def _bound(port):
 # ---- faults of connections
 
 
-def _garbage(visit):
-    visit.await_bytes()
-    visit.sock.recv(65536)
-    visit.send(b"\x15\x99\x99 this is no TLS at all\r\n")
-    visit.close()
+def _garbage(connection):
+    connection.await_bytes()
+    connection.sock.recv(65536)
+    connection.send(b"\x15\x99\x99 this is no TLS at all\r\n")
+    connection.close()
 
 
 def _after_hello(end):
-    def strike(visit):
-        visit.await_bytes()
-        visit.sock.recv(65536)  # the ClientHello: with it unread a close would be a reset
-        end(visit)
+    def apply(connection):
+        connection.await_bytes()
+        connection.sock.recv(65536)  # read the ClientHello, or the close would become a reset
+        end(connection)
 
-    return strike
+    return apply
 
 
 def certificate(context):
-    """Return the fault of a server that shows the certificate of *context*."""
+    """Return the fault of a server with the certificate of *context*."""
 
-    def strike(visit):
-        visit.shake_hands(context)
-        visit.stall()
+    def apply(connection):
+        connection.shake_hands(context)
+        connection.stall()
 
-    return Fault("certificate", strike, at_connection=True)
+    return Fault("certificate", apply, at_connection=True)
 
 
-RESET_AT_ONCE = Fault("reset_at_once", Link.reset, at_connection=True)
-CLOSE_AT_ONCE = Fault("close_at_once", Link.close, at_connection=True)
-STALL_AT_ONCE = Fault("stall_at_once", Link.stall, at_connection=True)
+RESET_AT_ONCE = Fault("reset_at_once", Connection.reset, at_connection=True)
+CLOSE_AT_ONCE = Fault("close_at_once", Connection.close, at_connection=True)
+STALL_AT_ONCE = Fault("stall_at_once", Connection.stall, at_connection=True)
 GARBAGE = Fault("garbage", _garbage, at_connection=True)
-RESET_AFTER_HELLO = Fault("reset_after_hello", _after_hello(Link.reset), at_connection=True)
-CLOSE_AFTER_HELLO = Fault("close_after_hello", _after_hello(Link.close), at_connection=True)
+RESET_AFTER_HELLO = Fault("reset_after_hello", _after_hello(Connection.reset), at_connection=True)
+CLOSE_AFTER_HELLO = Fault("close_after_hello", _after_hello(Connection.close), at_connection=True)
 
 # ---- faults of answers
 
 
 def head_and_body(answer):
-    """Return the two parts of *answer*; the first with the empty line at its end."""
+    """Return the head of *answer*, with its empty line, and the body."""
     head, line, body = answer.partition(b"\r\n\r\n")
     return head + line, body
 
 
 def cut(name, end, place):
-    """Return the fault that an answer is sent up to *place*, and then *end* happens.
+    """Return the fault of an answer that is sent up to *place*, followed by *end*.
 
-    :param place: "nothing", "head" for the first header, "body" for that of the body, "all".
+    :param place: "nothing", "head" (inside the first header), "body" (its middle) or "all".
     """
 
-    def strike(visit, answer):
+    def apply(connection, answer):
         head, body = head_and_body(answer)
         places = {"nothing": 0, "head": head.index(b"\r\n") + 7, "body": len(head) + len(body) // 2}
-        visit.send(answer[: places.get(place, len(answer))])
-        end(visit)
+        connection.send(answer[: places.get(place, len(answer))])
+        end(connection)
 
-    return Fault(name, strike)
+    return Fault(name, apply)
 
 
 def changed(name, change, end=None):
-    """Return the fault that *change* is done to the bytes of an answer, and then *end* happens."""
+    """Return the fault of an answer with bytes changed by *change*, followed by *end*."""
 
-    def strike(visit, answer):
-        visit.send(change(answer))
+    def apply(connection, answer):
+        connection.send(change(answer))
         if end is not None:
-            end(visit)
+            end(connection)
 
-    return Fault(name, strike)
+    return Fault(name, apply)
 
 
 def drip(pause_seconds):
-    """Return the fault of an answer that comes byte by byte."""
+    """Return the fault of an answer that is sent byte by byte."""
 
-    def strike(visit, answer):
+    def apply(connection, answer):
         for index in range(len(answer)):
-            if visit.proxy.stopped:
-                raise OverError
-            visit.send(answer[index : index + 1])
+            if connection.proxy.stopped:
+                raise ClosedError
+            connection.send(answer[index : index + 1])
             time.sleep(pause_seconds)
 
-    return Fault("drip", strike)
+    return Fault("drip", apply)
 
 
 def flipped(place, bits=0x80):
-    """Return the fault that one byte of an answer is another.
+    """Return the fault of an answer with one wrong byte.
 
-    :param place: its index, or a function that finds it in the answer.
+    :param place: the byte's index, or a function that finds it in the answer.
     """
 
     def change(answer):
@@ -383,7 +386,7 @@ def flipped(place, bits=0x80):
 
 
 def chunked(answer, size=None):
-    """Return *answer* in two chunks (RFC 9112 §7.1); *size* is said of the second one."""
+    """Return *answer* in two chunks (RFC 9112 §7.1); *size* replaces the size of the second."""
     head, body = head_and_body(with_length(answer, None))
     head = head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
     pieces = body[: len(body) // 2], body[len(body) // 2 :]
@@ -395,7 +398,7 @@ def chunked(answer, size=None):
 
 
 def with_length(answer, more):
-    """Return *answer* with a ``Content-Length`` that says *more* bytes than come, or with none."""
+    """Return *answer* with a ``Content-Length`` of *more* bytes than the body, or without one."""
     head, body = head_and_body(answer)
     lines = [line for line in head[:-4].split(b"\r\n") if line[:15].lower() != b"content-length:"]
     if more is not None:
@@ -403,10 +406,10 @@ def with_length(answer, more):
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-def _twice_with_a_pause(visit, answer):
-    visit.send(answer)
-    time.sleep(0.05)  # the client has read the first by now, or reads both: both must do
-    visit.send(answer)
+def _twice_with_a_pause(connection, answer):
+    connection.send(answer)
+    time.sleep(0.05)  # the client has read the first one by now, or reads both
+    connection.send(answer)
 
 
 def _half(answer):
@@ -414,19 +417,19 @@ def _half(answer):
     return head + body[: len(body) // 2]
 
 
-RESET_BEFORE = cut("reset_before", Link.reset, "nothing")
-RESET_IN_HEAD = cut("reset_in_head", Link.reset, "head")
-RESET_IN_BODY = cut("reset_in_body", Link.reset, "body")
-RESET_AFTER = cut("reset_after", Link.reset, "all")
-CLOSE_BEFORE = cut("close_before", Link.close, "nothing")
-CLOSE_AFTER = cut("close_after", Link.close, "all")
-TRUNCATE_HEAD = cut("truncate_head", Link.close, "head")
-TRUNCATE_BODY = cut("truncate_body", Link.close, "body")
-TRUNCATE_UNTOLD = changed("truncate_untold", _half, Link.close)
-STALL_BEFORE = cut("stall_before", Link.stall, "nothing")
-STALL_IN_HEAD = cut("stall_in_head", Link.stall, "head")
-STALL_IN_BODY = cut("stall_in_body", Link.stall, "body")
-GO_DEAF = cut("go_deaf", Link.stall, "all")
+RESET_BEFORE = cut("reset_before", Connection.reset, "nothing")
+RESET_IN_HEAD = cut("reset_in_head", Connection.reset, "head")
+RESET_IN_BODY = cut("reset_in_body", Connection.reset, "body")
+RESET_AFTER = cut("reset_after", Connection.reset, "all")
+CLOSE_BEFORE = cut("close_before", Connection.close, "nothing")
+CLOSE_AFTER = cut("close_after", Connection.close, "all")
+TRUNCATE_HEAD = cut("truncate_head", Connection.close, "head")
+TRUNCATE_BODY = cut("truncate_body", Connection.close, "body")
+TRUNCATE_WITHOUT_LENGTH = changed("truncate_without_length", _half, Connection.close)
+STALL_BEFORE = cut("stall_before", Connection.stall, "nothing")
+STALL_IN_HEAD = cut("stall_in_head", Connection.stall, "head")
+STALL_IN_BODY = cut("stall_in_body", Connection.stall, "body")
+GO_DEAF = cut("go_deaf", Connection.stall, "all")
 DUPLICATE = changed("duplicate", lambda answer: answer * 2)
 DUPLICATE_LATER = Fault("duplicate_later", _twice_with_a_pause)
 TOO_SHORT = changed("too_short", lambda answer: with_length(answer, -7))

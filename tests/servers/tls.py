@@ -1,4 +1,4 @@
-"""TLS on loopback: certificates of a CA that a test makes up, and servers that speak it."""
+"""TLS on loopback, with certificates of a CA that a test creates."""
 
 import socket
 import ssl
@@ -15,9 +15,9 @@ def context_of(authority, *hosts, **validity):
 
 
 def teach_tls(server, context):
-    """Let *server* speak both TLS and plain HTTP on one port.
+    """Let *server* accept TLS and plain HTTP on one port.
 
-    Each connection is recognized on its own thread. Call this before the first connection.
+    The first byte of a connection is checked on its own thread. Call this before the first one.
     """
     serve = server.finish_request
 

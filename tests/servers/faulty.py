@@ -1,4 +1,4 @@
-"""A small authorization server with the faults that the doctor finds, and a CONNECT proxy."""
+"""A small authorization server with faults that the doctor finds, and a CONNECT proxy."""
 
 import base64
 import json
@@ -14,15 +14,15 @@ TOKEN = "the-token-of-the-test"
 GUARD_SECONDS = 20.0
 
 
-class AilingServer(ThreadingHTTPServer):
-    """Answers each path with a scripted document; the token endpoint is ``/oauth/token``.
+class FaultyServer(ThreadingHTTPServer):
+    """Answers each path as configured; the token endpoint is ``/oauth/token``.
 
-    :param context: a server's TLS context; without one it speaks plain HTTP.
+    :param context: the TLS context; ``None`` for plain HTTP.
 
-    :ivar documents: by path: a JSON document, or a status and a document.
-    :ivar skew: seconds by which its ``Date`` is ahead; ``None`` for no ``Date`` at all.
-    :ivar headers: what each answer carries besides.
-    :ivar seen: method and path of each request, in order.
+    :ivar documents: a JSON document, or a status and a document, by path.
+    :ivar skew: the seconds by which its ``Date`` is ahead; ``None`` for no ``Date``.
+    :ivar headers: additional headers of each answer.
+    :ivar seen: the method and path of each request, in order.
     """
 
     daemon_threads = True
@@ -92,12 +92,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class ConnectProxy:
-    """A real HTTP proxy that knows CONNECT, and sends every host to one port of loopback.
+    """An HTTP proxy for CONNECT that connects every host to one port on loopback.
 
     :param target: the port; ``None`` for a proxy that forbids all hosts.
-    :param credentials: ``user:password`` that it wants.
+    :param credentials: the required ``user:password``; ``None`` for no authentication.
 
-    :ivar asked: the hosts that were asked for.
+    :ivar asked: the requested hosts.
     """
 
     def __init__(self, target, credentials=None):

@@ -18,11 +18,11 @@ RENEWAL_SECONDS = 2
 class Peer:
     """One library, or one way to use it. The docstrings of subclasses are shown to readers.
 
-    :cvar name: its name in the tables.
-    :cvar package: the name of its distribution.
+    :cvar name: as it is in the tables.
+    :cvar package: its distribution.
     :cvar statement: the import that a service needs.
-    :cvar read: a statement that reads a token of ``subject``, which is timed.
-    :cvar lifetime: the lifetime of a token that this library renews two seconds after the grant.
+    :cvar read: a statement that reads a token of ``subject``; timed as it stands.
+    :cvar lifetime: of a token whose renewal this library begins two seconds after it came.
     """
 
     name = package = statement = read = ""

@@ -38,7 +38,7 @@ def test_wait_says_whether_the_event_is_set():
 
 
 def test_instant_reads_both_clocks():
-    """An instant holds both clocks, read together."""
+    """An instant contains both clocks, read together."""
     now = instant(SYSTEM_CLOCK)
     assert now.wall == pytest.approx(time.time(), abs=5)
     assert now.monotonic <= SYSTEM_CLOCK.monotonic()

@@ -1,4 +1,4 @@
-"""The family of errors: who descends from whom, what they carry, how they travel."""
+"""The error classes: their tree, attributes and pickling."""
 
 import pickle
 import traceback
@@ -38,13 +38,13 @@ FAMILY = [kind for kind in NAMED if issubclass(kind, OAuth2Error)]
     ],
 )
 def test_tree(error, base):
-    """A handler for the base sees the error."""
+    """A handler for the base class catches the error."""
     assert issubclass(error, base)
 
 
 @pytest.mark.parametrize("kind", FAMILY)
 def test_message_and_pickle(kind):
-    """Every error reads as its message, and travels with all that it knows."""
+    """Every error prints its message, and keeps its attributes when pickled."""
     error = kind("do this", provider_name="api")
     error.extra = 7
     for same in (pickle.loads(pickle.dumps(error)), own_copy(error)):
@@ -56,12 +56,12 @@ def test_message_and_pickle(kind):
 
 @pytest.mark.parametrize("kind", FAMILY)
 def test_no_message(kind):
-    """An error made without a message reads as nothing, not as an index error."""
+    """An error without a message prints an empty string."""
     assert str(kind()) == ""
 
 
 def test_acquisition_error_knows():
-    """What an acquisition error knows is on it as attributes."""
+    """The details of an acquisition error are attributes."""
     error = TokenAcquisitionError(
         "no",
         provider_name="api",
@@ -82,7 +82,7 @@ def test_acquisition_error_knows():
 
 
 def test_own_copy_keeps_the_root_and_no_traceback():
-    """A copy has the cause of the original, and a traceback of its own."""
+    """A copy has the original's cause, and no traceback."""
     root = OSError("unplugged")
     try:
         raise TokenAcquisitionError("no") from root
@@ -94,7 +94,7 @@ def test_own_copy_keeps_the_root_and_no_traceback():
 
 
 def test_own_copy_of_a_stranger():
-    """A provider's own subclass is copied without calling its __init__."""
+    """A custom subclass is copied without calling its __init__."""
 
     class OddError(TokenAcquisitionError):
         def __init__(self, code, *, needed):
@@ -106,7 +106,7 @@ def test_own_copy_of_a_stranger():
 
 
 def test_as_refresh_error():
-    """An acquisition error becomes a refresh error with all that it knew; once is enough."""
+    """An acquisition error becomes a refresh error with the same attributes, once."""
     error = TokenAcquisitionError("no", provider_name="api", status_code=500)
     error.__cause__ = OSError("root")
     renamed = as_refresh_error(error)
@@ -117,6 +117,6 @@ def test_as_refresh_error():
 
 
 def test_unknown_provider_prints_like_the_others():
-    """The KeyError in the family does not print the repr of its message."""
+    """The error that is a KeyError does not print the repr of its message."""
     lines = traceback.format_exception_only(UnknownProviderError("no provider 'x'"))
     assert lines[-1].endswith("no provider 'x'\n")

@@ -1,4 +1,4 @@
-"""What a readiness probe gets to see."""
+"""The report for readiness probes."""
 
 import json
 
@@ -21,13 +21,13 @@ IDLE = {
 
 
 def test_nobody_asked_yet(keeper, source):
-    """A keeper is well before its first request, and a probe makes none."""
+    """A keeper is healthy before its first request, and a probe makes none."""
     assert keeper.health() == {"status": "ok", "providers": {"api": IDLE}}
     assert source.requests == 0
 
 
 def test_well(keeper):
-    """A valid token is well."""
+    """A provider with a valid token is healthy."""
     keeper.get_token("api")
     assert keeper.health() == {
         "status": "ok",
@@ -44,7 +44,7 @@ def test_well(keeper):
 
 
 def test_degraded(keeper, source, clock, look):
-    """A renewal that failed while a token is valid degrades, until one works."""
+    """A renewal that fails while a token is valid degrades the status, until one succeeds."""
     keeper.get_token("api")
     source.error = OUTAGE
     clock.step(3241)
@@ -75,7 +75,7 @@ def test_down(keeper, source, clock):
 
 
 def test_ended(keeper, clock):
-    """A token that ended while nobody looked is no failure."""
+    """A token that expired unused is not a failure."""
     keeper.get_token("api")
     clock.step(4000)
     api = keeper.health()["providers"]["api"]
@@ -83,7 +83,7 @@ def test_ended(keeper, clock):
 
 
 def test_refused(keeper, source):
-    """A token that an API refused, and that can't be replaced, has no life left to show."""
+    """A token that an API rejected, and that can't be replaced, has no remaining lifetime."""
     token = keeper.get_token("api")
     source.error = OUTAGE
     with pytest.raises(TokenAcquisitionError):
@@ -94,7 +94,7 @@ def test_refused(keeper, source):
 
 
 def test_the_worst_counts(keeper, make_source):
-    """One provider that is down makes the whole down; the others are told apart."""
+    """One provider that is down makes the whole status down; the others have their own."""
     bad = make_source("bad")
     bad.error = WRONG_SECRET
     keeper.add_provider(bad)
@@ -116,13 +116,13 @@ def test_cleared(keeper, source):
 
 
 def test_closed(keeper):
-    """A closed keeper says so instead of raising: a probe may come late."""
+    """A closed keeper reports that instead of raising, because a probe may be late."""
     keeper.close()
     assert keeper.health() == {"status": "closed", "providers": {}}
 
 
 def test_through_the_facade(keeper):
-    """Both fronts say the same, and it is JSON as it is."""
+    """Both fronts report the same, and the report is JSON-serializable."""
     keeper.get_token("api")
     assert OAuth2TokenManager(keeper).health() == keeper.health()
     assert json.loads(json.dumps(keeper.health())) == keeper.health()

@@ -1,4 +1,4 @@
-"""The keeper: whom it knows, what it forgets and renews, and the one of the process."""
+"""The keeper: its providers, clearing, renewing, and the process-wide default."""
 
 import math
 import threading
@@ -22,7 +22,7 @@ class TestForgetting:
     """clear_token and remove_provider."""
 
     def test_clear_one(self, keeper, make_source):
-        """A cleared token is fetched anew, and the others stay."""
+        """A cleared token is requested again, and the others stay."""
         keeper.add_provider(make_source("other"))
         keeper.get_token("api")
         keeper.get_token("other")
@@ -31,7 +31,7 @@ class TestForgetting:
         assert (keeper.get_token("api"), keeper.get_token("other")) == ("api-2", "other-1")
 
     def test_clear_all(self, keeper, make_source):
-        """Without a name all tokens go."""
+        """Without a name all tokens are cleared."""
         keeper.add_provider(make_source("other"))
         keeper.get_token("api")
         keeper.get_token("other")
@@ -39,7 +39,7 @@ class TestForgetting:
         assert (keeper.get_token("api"), keeper.get_token("other")) == ("api-2", "other-2")
 
     def test_clear_forgets_a_refusal(self, keeper, source):
-        """Clearing ends the cooldown: somebody has mended something."""
+        """Clearing ends the cooldown, because the cause may have been fixed."""
         source.error = WRONG_SECRET
         with pytest.raises(TokenAcquisitionError):
             keeper.get_token("api")
@@ -48,7 +48,7 @@ class TestForgetting:
         assert keeper.get_token("api") == "api-2"
 
     def test_clear_in_mid_flight(self, keeper, source, in_thread):
-        """What was under way serves who waited for it, and is not kept."""
+        """A request in flight during a clear serves the waiting callers, and is not cached."""
         source.gate.clear()
         thread, got = in_thread(keeper.get_token, "api")
         assert source.entered.acquire(timeout=10)
@@ -60,7 +60,7 @@ class TestForgetting:
         assert keeper.get_token("api") == "api-2"
 
     def test_a_failure_after_clear_is_not_kept(self, keeper, source, in_thread):
-        """A refusal that comes after its token was cleared does not stand."""
+        """A refusal that arrives after its token was cleared has no effect."""
         source.gate.clear()
         source.error = WRONG_SECRET
         thread, got = in_thread(keeper.get_token, "api")
@@ -83,7 +83,7 @@ class TestForgetting:
         assert keeper.get_token("api") == "api-1"
 
     def test_a_cleared_token_is_not_renewed(self, keeper, source, clock, look):
-        """The refresher forgets with the rest."""
+        """The scheduler forgets a removed provider."""
         keeper.get_token("api")
         keeper.clear_token("api")
         clock.step(3300)
@@ -96,7 +96,7 @@ class TestRefreshAll:
     """refresh_all."""
 
     def test_says_per_name_whether_it_worked(self, keeper, source, make_source):
-        """Every cached token is renewed, and a failure is one name's only."""
+        """Every cached token is renewed, and a failure affects one name only."""
         bad, odd, cold = make_source("bad"), make_source("odd"), make_source("cold")
         for each in (bad, odd, cold):
             keeper.add_provider(each)
@@ -110,7 +110,7 @@ class TestRefreshAll:
         assert keeper.get_token("bad") == "bad-1"
 
     def test_side_by_side(self, keeper, make_source):
-        """All renewals are under way at once."""
+        """All renewals are made at once."""
         sources = [make_source(f"s{n}") for n in range(5)]
         for each in sources:
             keeper.add_provider(each)
@@ -144,7 +144,7 @@ class TestRegistry:
 
     @pytest.mark.parametrize("nonsense", [None, "api", object()])
     def test_only_providers(self, keeper, nonsense):
-        """What is no provider is refused where it is added."""
+        """An object that is not a provider is refused by add_provider()."""
         with pytest.raises(InvalidConfigurationError, match="BaseOAuth2Provider"):
             keeper.add_provider(nonsense)
 
@@ -160,7 +160,7 @@ class TestRegistry:
         ],
     )
     def test_unknown_names(self, keeper, ask):
-        """An unknown name is a configuration error, a KeyError, and says what is known."""
+        """An unknown name is a configuration error, a KeyError, and lists the known names."""
         with pytest.raises(KeyError) as caught:
             ask(keeper)
         assert isinstance(caught.value, InvalidConfigurationError)
@@ -172,24 +172,24 @@ class TestRegistry:
         [("max_workers", 0), ("cooldown_seconds", -1), ("cooldown_seconds", math.nan)],
     )
     def test_options_that_can_not_work(self, field, value):
-        """An option that can't work is refused, naming it."""
+        """An option that can't work is refused, and the error names it."""
         with pytest.raises(InvalidConfigurationError, match=field):
             TokenKeeper(**{field: value})
 
     def test_repr(self, keeper):
-        """The repr says how many providers there are."""
+        """The repr has the number of providers."""
         assert repr(keeper) == "<TokenKeeper with 1 providers>"
 
 
 class TestDefault:
-    """The keeper of the process."""
+    """The process-wide default keeper."""
 
     @pytest.fixture(autouse=True)
     def no_default(self, monkeypatch):
         monkeypatch.setattr(default_module, "_default", None)
 
     def test_one_for_all(self, in_thread):
-        """Everybody gets the same keeper, from whatever thread."""
+        """All threads get the same keeper."""
         threads = [in_thread(get_default_keeper) for _ in range(8)]
         for thread, _ in threads:
             thread.join(10)
@@ -197,7 +197,7 @@ class TestDefault:
         get_default_keeper().close()
 
     def test_a_closed_one_is_replaced(self):
-        """After the default keeper was closed the next call makes a new one."""
+        """After the default keeper was closed, the next call creates a new one."""
         first = get_default_keeper()
         first.close()
         second = get_default_keeper()

@@ -1,4 +1,4 @@
-"""The end of a keeper, and of what it held: close, collection, exit."""
+"""The end of a keeper and of its objects: close, collection, exit."""
 
 import gc
 import threading
@@ -22,7 +22,7 @@ class TestClose:
     """The end of a keeper."""
 
     def test_after_close_every_call_raises(self, keeper, source, make_source):
-        """A closed keeper hands out nothing; closing twice is allowed."""
+        """A closed keeper returns no tokens; closing twice is allowed."""
         keeper.get_token("api")
         keeper.close()
         keeper.close()
@@ -43,7 +43,7 @@ class TestClose:
                 call()
 
     def test_who_waits_is_told(self, keeper, source, in_thread):
-        """Closing fails who waits for a token, and does not wait for the server."""
+        """Closing raises an error in waiting callers, and does not wait for the server."""
         source.gate.clear()
         waiters = [in_thread(keeper.get_token, "api") for _ in range(4)]
         assert source.entered.acquire(timeout=10)
@@ -56,7 +56,7 @@ class TestClose:
         closer.join(10)
 
     def test_a_request_that_has_not_begun_is_not_sent(self, keeper, source, monkeypatch):
-        """A worker that took its job before close() and comes to it afterwards sends nothing."""
+        """A worker that took its job before close() and starts it afterwards sends nothing."""
         took, go_on = threading.Event(), threading.Event()
         claim = Renewal.claim
 
@@ -78,7 +78,7 @@ class TestClose:
         assert source.requests == 0
 
     def test_a_wait_before_a_retry_ends_at_once(self, source, in_thread):
-        """Closing wakes a worker that waits to try again, and the caller that waits for it."""
+        """Closing wakes a worker that waits for a retry, and the caller that waits for it."""
 
         class Waits(SteppedClock):
             begun = threading.Event()
@@ -96,7 +96,7 @@ class TestClose:
         assert clock.begun.wait(10)
         (worker,) = internals.worker_threads(keeper)
         keeper.close()
-        assert not worker.is_alive()  # close() does not wait for longer than a second
+        assert not worker.is_alive()  # close() waits for a second at most
         thread.join(10)
         assert isinstance(got[0], KeeperClosedError)
         assert source.requests == 1
@@ -110,7 +110,7 @@ class TestClose:
             keeper.get_token("api")
 
     def test_a_provider_that_fails_to_close(self, clock, make_source, caplog):
-        """A provider that can't be closed is logged, and the others are closed."""
+        """An error in a provider's close() is logged, and the other providers are closed."""
         bad, good = make_source("bad"), make_source("good")
         bad.close = lambda: 1 / 0
         keeper = TokenKeeper(clock=clock)
@@ -131,7 +131,7 @@ class TestClose:
         assert set(threading.enumerate()) <= before
 
     def test_a_dropped_keeper_is_collected(self, source, clock):
-        """A keeper that nobody holds is collected, and its threads are told to go."""
+        """A dropped keeper is collected, and its threads end."""
         keeper = TokenKeeper(clock=clock)
         keeper.add_provider(source)
         keeper.get_token("api")
@@ -151,7 +151,7 @@ def _tokens_in_memory():
 
 
 def test_an_old_token_leaves_memory_at_once(clock, source):
-    """Nothing refers to a token that was replaced or cleared, so it needs no collector to go."""
+    """No cycle refers to a token that was replaced or cleared, so it is freed immediately."""
     with TokenKeeper(background=False, clock=clock) as keeper:
         keeper.add_provider(source)
         gc.collect()
@@ -168,7 +168,7 @@ def test_an_old_token_leaves_memory_at_once(clock, source):
 
 
 def test_at_exit_the_threads_end(source):
-    """At the end of the interpreter the threads end, and who still asks is served."""
+    """At the interpreter's exit the threads end, and callers still get tokens."""
     keeper = TokenKeeper()
     keeper.add_provider(source)
     keeper.get_token("api")

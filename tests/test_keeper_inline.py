@@ -1,4 +1,4 @@
-"""A keeper without threads: who asks for a token renews it."""
+"""A keeper without threads: callers renew tokens."""
 
 import threading
 
@@ -40,7 +40,7 @@ class TestInline:
         assert keeper.get_token("api") == "api-2"
 
     def test_the_others_take_the_current_token(self, keeper, source, clock, in_thread):
-        """While one caller renews inside the buffer, the others are not kept waiting."""
+        """While one caller renews inside the buffer, the others don't wait."""
         keeper.get_token("api")
         clock.step(3400)
         source.gate.clear()
@@ -53,7 +53,7 @@ class TestInline:
         assert got == ["api-2"]
 
     def test_a_failure_in_the_buffer_is_nobody_s_error(self, keeper, source, clock):
-        """A renewal that fails inside the buffer costs one attempt, and is not repeated at once."""
+        """A failed renewal inside the buffer costs one attempt, and is not repeated immediately."""
         keeper.get_token("api")
         source.error = OUTAGE
         clock.step(3400)
@@ -61,14 +61,14 @@ class TestInline:
         assert source.requests == 2
 
     def test_due_renewals_by_hand(self, keeper, source, clock):
-        """The refresher's round may be made by hand."""
+        """The scheduler's round may be run by the test."""
         keeper.get_token("api")
         clock.step(3241)
         internals.renew_due(keeper)
         assert keeper.get_token("api") == "api-2"
 
     def test_keyboard_interrupt(self, keeper, source):
-        """An interrupt goes to the caller, and leaves nothing in the air."""
+        """An interrupt reaches the caller, and leaves nothing in flight."""
         source.error = KeyboardInterrupt()
         with pytest.raises(KeyboardInterrupt):
             keeper.get_token("api")
@@ -77,7 +77,7 @@ class TestInline:
         assert keeper.get_token("api") == "api-2"
 
     def test_another_caller_is_interrupted(self, keeper, source):
-        """Who waited for a caller that was interrupted fetches the token itself."""
+        """A caller that waited for an interrupted one requests the token itself."""
         source.gate.clear()
         source.error = KeyboardInterrupt()
         flown = threading.Thread(target=_interrupted, args=(keeper,))
@@ -92,10 +92,10 @@ class TestInline:
 
 
 class TestNoThreads:
-    """A host that starts no thread."""
+    """A host that can't start threads."""
 
     def test_falls_back_to_inline(self, clock, make_source, monkeypatch, caplog):
-        """Where threads are refused tokens are renewed inline, and it is said once."""
+        """If threads are refused, tokens are renewed inline, and one warning says so."""
 
         def refuse(self):
             raise RuntimeError("can't start new thread")

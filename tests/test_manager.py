@@ -50,7 +50,7 @@ class TestReading:
     """get_token."""
 
     async def test_both_fronts_hand_out_the_same(self, manager, keeper, source):
-        """What one front fetched the other one serves."""
+        """A token that one front requested is served by the other."""
         assert await manager.get_token("api") == "api-1"
         assert keeper.get_token("api") == "api-1"
         assert await manager.get_token("api", force_refresh=True) == "api-2"
@@ -66,14 +66,14 @@ class TestReading:
         assert result.value.value == "api-1"
 
     async def test_inside_the_buffer_nobody_waits(self, manager, source, clock):
-        """Inside the buffer tasks get the token at once, whatever the server does."""
+        """Inside the buffer tasks get the token immediately, whatever the server does."""
         await manager.get_token("api")
         clock.step(3400)
         source.gate.clear()
         assert await manager.get_token("api") == "api-1"
 
     async def test_tasks_share_one_request(self, manager, source):
-        """Many tasks on a cold token make one request, and park no thread each."""
+        """Many tasks without a token make one request, and occupy no thread each."""
         source.gate.clear()
         got = []
         threads = threading.active_count()
@@ -87,7 +87,7 @@ class TestReading:
         assert source.requests == 1
 
     async def test_waiters_share_a_failure(self, manager, source):
-        """All waiters get the failure, each an exception of its own, for one request."""
+        """All waiting tasks get the failure of one request, each as an exception of its own."""
         source.error = WRONG_SECRET
         source.gate.clear()
         got = []
@@ -106,7 +106,7 @@ class TestReading:
             await manager.get_token("nope")
 
     async def test_refused_tokens(self, manager, source):
-        """A crowd of refusals makes one renewal."""
+        """Many tasks with a rejected token cause one renewal."""
         refused = await manager.get_token("api")
         got = []
         async with anyio.create_task_group() as tasks:
@@ -142,7 +142,7 @@ class TestCancelling:
         assert source.requests == 1
 
     async def test_what_was_fetched_is_kept(self, manager, source):
-        """A task that is cancelled loses nothing: its request's token is there for the next."""
+        """The request of a cancelled task continues, and its token serves the next one."""
         source.gate.clear()
         with anyio.move_on_after(0):
             await manager.get_token("api")
@@ -151,7 +151,7 @@ class TestCancelling:
         assert source.requests == 1
 
     async def test_timeout(self, manager, source):
-        """A task's own timeout is a clear error, and the request goes on."""
+        """A task's own timeout is a clear error, and the request continues."""
         source.gate.clear()
         with pytest.raises(TokenWaitTimeoutError):
             await manager.get_token("api", timeout=0)
@@ -174,7 +174,7 @@ class TestTheRest:
     """The other methods."""
 
     async def test_refresh_all(self, manager, keeper, source, make_source):
-        """Every cached token is renewed; per name it says whether that worked."""
+        """Every cached token is renewed, and the result names each provider."""
         bad = make_source("bad")
         manager.add_provider(bad)
         await manager.get_token("api")
@@ -183,7 +183,7 @@ class TestTheRest:
         assert await manager.refresh_all() == {"api": True, "bad": False}
 
     async def test_registry(self, manager, make_source):
-        """Registering, listing, clearing and removing are plain calls."""
+        """Adding, listing, clearing and removing are plain calls."""
         manager.add_provider(make_source("other"))
         assert manager.list_providers() == ["api", "other"]
         await manager.get_token("other")
@@ -206,7 +206,7 @@ class TestTheRest:
         await manager.close()
 
     async def test_closing_releases_tasks(self, manager, keeper, source):
-        """Tasks that wait are told that the keeper closes."""
+        """Waiting tasks get an error when the keeper closes."""
         source.gate.clear()
         got = []
 
@@ -223,7 +223,7 @@ class TestTheRest:
         assert got == ["told"] * 3
 
     async def test_a_keeper_of_its_own(self):
-        """Without a keeper a manager makes one."""
+        """Without a keeper a manager creates one."""
         async with OAuth2TokenManager() as manager:
             assert manager.list_providers() == []
 
@@ -254,7 +254,7 @@ class TestAsyncProviders:
         return Async("async")
 
     async def test_from_both_fronts(self, manager, keeper, async_source, seen):
-        """They serve both fronts, from the one loop of the library."""
+        """Async providers serve both fronts, on the one loop of the library."""
         keeper.add_provider(async_source)
         assert await manager.get_token("async") == "async-1"
         assert keeper.get_token("async") == "async-1"
@@ -285,7 +285,7 @@ class TestInline:
             yield OAuth2TokenManager(keeper)
 
     async def test_renews_off_the_loop(self, manager, source, clock):
-        """The event loop goes on while a caller's renewal is made."""
+        """The event loop continues while a caller's renewal is made."""
         source.gate.clear()
         got = []
         async with anyio.create_task_group() as tasks:
@@ -301,7 +301,7 @@ class TestInline:
         assert await manager.get_token("api") == "api-3"
 
     def test_a_host_without_threads(self, manager, monkeypatch, anyio_backend):
-        """Where no thread can be had the renewal is made on the loop."""
+        """If no thread can be started, the renewal is made on the loop."""
 
         def refuse(self):
             raise RuntimeError("can't start new thread")
@@ -310,12 +310,12 @@ class TestInline:
             monkeypatch.setattr(threading.Thread, "start", refuse)
             return await manager.get_token("api")
 
-        # In a run of its own: the test runner's trio needs threads to wait.
+        # In its own run, because the test runner's trio needs threads to wait.
         assert anyio.run(main, backend=anyio_backend) == "api-1"
 
 
 class TestDefault:
-    """The manager of the process."""
+    """The default manager."""
 
     @pytest.fixture(autouse=True)
     def no_default(self, monkeypatch):
@@ -332,7 +332,7 @@ class TestDefault:
         await get_default_manager().close()
 
     async def test_can_be_one_of_the_application(self):
-        """A keeper of the application's own can be the default one, and be given back."""
+        """An application's own keeper can be the default one, and be replaced again."""
         first, second = TokenKeeper(), TokenKeeper()
         assert set_default_keeper(first) is None
         assert get_default_manager().keeper is get_default_keeper() is first
@@ -345,7 +345,7 @@ class TestDefault:
         await get_default_manager().close()
 
     def test_must_be_a_keeper(self):
-        """A manager in the place of a keeper is refused with what to pass instead."""
+        """A manager in place of a keeper is refused, and the error says what to pass instead."""
         with pytest.raises(InvalidConfigurationError, match="attribute keeper"):
             set_default_keeper(get_default_manager())
         get_default_keeper().close()

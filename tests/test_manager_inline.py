@@ -26,7 +26,7 @@ def inline(clock, source):
 
 
 class Exhausted:
-    """All threads of anyio's default limiter, held by something else."""
+    """All threads of anyio's default limiter, occupied by other work."""
 
     def __init__(self, tasks):
         self._tasks = tasks
@@ -54,14 +54,14 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_the_default_limiter_is_exhausted(inline, call):
-    """Whatever else the application does in threads, tokens and the end do not wait for it."""
+    """Tokens and close() don't wait for other work in the application's threads."""
     async with anyio.create_task_group() as tasks, Exhausted(tasks):
         with anyio.fail_after(20):
             await CALLS[call](inline)
 
 
 async def test_a_call_that_is_cancelled(inline, source):
-    """A task that is cancelled is let go at once; its request's token is there for the next."""
+    """A task that is cancelled returns immediately; its request's token serves the next one."""
     source.gate.clear()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(inline.get_token, "api")
@@ -75,7 +75,7 @@ async def test_a_call_that_is_cancelled(inline, source):
 
 
 async def test_waiters_that_are_cancelled(inline, source):
-    """Of tasks that wait for one request some are cancelled; the others get the token."""
+    """Some of the tasks that wait for one request are cancelled; the others get the token."""
     source.gate.clear()
     tokens = []
 
@@ -99,7 +99,7 @@ async def test_waiters_that_are_cancelled(inline, source):
 
 @pytest.mark.parametrize("background", [True, False])
 async def test_cancelled_inside_the_block(clock, source, background):
-    """A block that is cancelled closes its keeper, and the providers of that, before it ends."""
+    """A block that is cancelled closes its keeper and the keeper's providers before it ends."""
     keeper = TokenKeeper(clock=clock, background=background)
     keeper.add_provider(source)
     with anyio.CancelScope() as scope:
@@ -113,7 +113,7 @@ async def test_cancelled_inside_the_block(clock, source, background):
 
 
 async def test_cancelled_while_it_waits_for_a_token(clock, source):
-    """The same in the middle of a request."""
+    """The same during a request."""
     keeper = TokenKeeper(clock=clock)
     keeper.add_provider(source)
     source.gate.clear()

@@ -193,7 +193,7 @@ CONFIG = OAuth2Config("api", "me", "s3cr3t", "https://id.example.com/token")
 @pytest.mark.parametrize(
     ("provider", "expected"),
     [
-        (Mild, "the class Mild (call it to make an instance)"),
+        (Mild, "the class Mild (call it to create an instance)"),
         (CONFIG, "must be a BaseOAuth2Provider, not OAuth2Config"),
         ({"provider_name": "api"}, "not dict"),
         ("api", "not str"),

@@ -1,4 +1,4 @@
-"""The two values: what they hold, refuse and hide."""
+"""OAuth2Token and OAuth2Config: contents, validation and reprs."""
 
 import copy
 import operator
@@ -28,14 +28,14 @@ class TestToken:
     """OAuth2Token."""
 
     def test_fields(self):
-        """A token holds what the server granted; the optional parts may be left out."""
+        """A token contains what the server granted; optional parts may be omitted."""
         token = OAuth2Token("abc", "Bearer", NOON)
         assert (token.access_token, token.token_type, token.expires_at) == ("abc", "Bearer", NOON)
         assert token.scope is None
         assert token.refresh_token is None
 
     def test_expires_at_is_held_as_utc(self):
-        """An end given in another zone is the same moment, held as UTC."""
+        """An expiry in another time zone is converted to UTC."""
         there = NOON.astimezone(timezone(timedelta(hours=9)))
         token = OAuth2Token("abc", "Bearer", there)
         assert token.expires_at == NOON
@@ -83,7 +83,7 @@ class TestToken:
         ],
     )
     def test_text_that_does_not_fit_into_a_header(self, text):
-        """Text that a header can't carry unchanged is refused, and the message does not show it."""
+        """Text that can't be sent unchanged in a header is refused, and not shown."""
         with pytest.raises(ValueError, match="access_token must") as caught:
             OAuth2Token(text, "Bearer", NOON)
         assert str(caught.value).isascii()
@@ -92,7 +92,7 @@ class TestToken:
     @pytest.mark.parametrize("field", ["expires_at", "refresh_at"])
     @pytest.mark.parametrize("moment", [NOON.replace(tzinfo=None), 1234567890, "2030-01-01"])
     def test_moments_are_aware(self, field, moment):
-        """A moment that is not an aware datetime is refused, by name."""
+        """A time that is not an aware datetime is refused by name."""
         with pytest.raises(ValueError, match=f"{field} must be an aware datetime"):
             OAuth2Token("abc", "Bearer", **({"expires_at": NOON} | {field: moment}))
 
@@ -114,20 +114,20 @@ class TestToken:
         assert OAuth2Token("abc", "Bearer", moment).expires_on == seconds
 
     def test_refresh_at_is_held_as_utc(self):
-        """The latest moment to renew is held as UTC; by default there is none."""
+        """refresh_at is stored as UTC; by default it is None."""
         there = NOON.astimezone(timezone(timedelta(hours=-3)))
         assert OAuth2Token("abc", "Bearer", NOON).refresh_at is None
         assert OAuth2Token("abc", "Bearer", NOON, refresh_at=there).refresh_at.tzinfo is UTC
 
     @pytest.mark.parametrize(("left", "expired"), [(299, True), (300, True), (302, False)])
     def test_is_expired_against_the_buffer(self, left, expired):
-        """A token counts as expired once no more than the buffer is left."""
+        """A token counts as expired once at most the buffer is left."""
         token = OAuth2Token("abc", "Bearer", datetime.now(UTC) + timedelta(seconds=left))
         assert token.is_expired() is expired
         assert token.is_expired(buffer_seconds=0) is False
 
     def test_remaining_lifetime(self):
-        """What is left is a timedelta, negative once the token has ended."""
+        """The remaining lifetime is a timedelta, negative once the token has expired."""
         ended = OAuth2Token("abc", "Bearer", datetime.now(UTC) - timedelta(seconds=5))
         assert timedelta(seconds=-10) < ended.remaining_lifetime <= timedelta(seconds=-5)
 
@@ -138,7 +138,7 @@ class TestToken:
             token.access_token = "other"
 
     def test_repr_shows_no_secret(self):
-        """Neither the tokens nor other members of the answer show in a repr."""
+        """The repr shows neither the tokens nor other members of the response."""
         extra = {"id_token": "id-secret", "user": {"key": "key-secret"}}
         token = OAuth2Token("at-secret", "Bearer", NOON, "read", "rt-secret", extra=extra)
         assert "secret" not in repr(token) + repr(token.extra) + repr(token.extra["user"])
@@ -146,7 +146,7 @@ class TestToken:
         assert "id_token" in repr(token.extra)
 
     def test_pickles(self):
-        """A token survives a pickle, as it may travel to another process."""
+        """A token can be pickled, to be sent to another process."""
         extra = {"user": {"roles": ["a", "b"]}}
         token = OAuth2Token("abc", "Bearer", NOON, "read", "rt", extra=extra, refresh_at=NOON)
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
@@ -163,7 +163,7 @@ class TestExtra:
         assert OAuth2Token("abc", "Bearer", NOON).extra == {}
 
     def test_what_was_handed_in_may_change(self):
-        """A later change to what was handed in does not reach the token."""
+        """A later change to the argument does not affect the token."""
         given = {"user": {"roles": ["a"]}}
         token = OAuth2Token("abc", "Bearer", NOON, extra=given)
         given["user"]["roles"].append("b")
@@ -186,7 +186,7 @@ class TestExtra:
         ],
     )
     def test_immutable_all_the_way_down(self, change):
-        """No part of it can be changed."""
+        """No nested value can be changed."""
         token = OAuth2Token("abc", "Bearer", NOON, extra={"user": {"roles": ["a"]}})
         with pytest.raises((TypeError, AttributeError)):
             change(token.extra)
@@ -199,7 +199,7 @@ class TestExtra:
             OAuth2Token("abc", "Bearer", NOON, extra=extra)
 
     def test_counts_for_equality(self):
-        """Tokens with other members are other tokens; equal ones have equal hashes."""
+        """Tokens with different members are not equal; equal tokens have equal hashes."""
         one, other = (OAuth2Token("abc", "Bearer", NOON, extra={"a": n}) for n in (1, 2))
         assert one != other
         assert hash(one) == hash(replace(other, extra={"a": 1}))
@@ -222,13 +222,13 @@ class TestConfig:
         ],
     )
     def test_scope(self, given, held):
-        """A scope is a string or a list, and held as RFC 6749 writes it."""
+        """A scope is a string or a list, and stored in the form of RFC 6749."""
         assert a_config(scope=given).scope == held
 
     @pytest.mark.parametrize("field", ["provider_name", "client_id", "client_secret", "token_url"])
     @pytest.mark.parametrize("value", ["", "  ", None, 7, "a\nb", "a\x00b", "a\u2028b", "a\udcff"])
     def test_needed_fields(self, field, value):
-        """An empty, missing or unprintable field is refused where it is made, by name."""
+        """An empty, missing or unprintable field is refused by name."""
         if (field, value) == ("client_secret", None):
             return  # a public client; see below
         with pytest.raises(InvalidConfigurationError, match=field) as caught:
@@ -236,7 +236,7 @@ class TestConfig:
         assert caught.value.field == field
 
     def test_a_client_without_a_secret(self):
-        """A public client leaves out its secret, or says None; the token URL is still needed."""
+        """A public client omits its secret or passes None; the token URL is still required."""
         public = OAuth2Config("api", "me", token_url="https://id.example.com/token")
         assert public.client_secret is None
         assert public == OAuth2Config("api", "me", None, "https://id.example.com/token")
@@ -270,7 +270,7 @@ class TestConfig:
         ],
     )
     def test_token_url_refused(self, url):
-        """A URL that a secret must not be sent to is refused, naming the field."""
+        """A URL that must not receive a secret is refused by name."""
         with pytest.raises(InvalidConfigurationError, match="token_url") as caught:
             a_config(token_url=url)
         assert caught.value.field == "token_url"
@@ -289,7 +289,7 @@ class TestConfig:
         ],
     )
     def test_token_url_taken(self, url):
-        """A URL is taken with https from anywhere, with http from a loopback host."""
+        """A URL may use https for any host, and http for a loopback host."""
         assert a_config(token_url=url).token_url == url
 
     @pytest.mark.parametrize("scope", ['re"ad', "re\\ad", ["a b"], "naïve", "a\tb", [7], 7, b"a"])
@@ -304,7 +304,7 @@ class TestConfig:
         ["grant_type", "client_id", "client_secret", "scope", "refresh_token", "client_assertion"],
     )
     def test_parameters_do_not_override_the_grant(self, name):
-        """A further parameter that the grant itself sends is a clear error."""
+        """An additional parameter can't override one of the grant's own."""
         with pytest.raises(InvalidConfigurationError, match=name):
             a_config(additional_params={name: "x"})
 
@@ -323,18 +323,18 @@ class TestConfig:
         ],
     )
     def test_parameters_refused(self, parameters):
-        """Further parameters are a mapping of names to strings, integers, booleans and lists."""
+        """Additional parameters must be strings, integers, booleans or lists, by name."""
         with pytest.raises(InvalidConfigurationError, match="additional_params"):
             a_config(additional_params=parameters)
 
     def test_parameters_of_any_plain_kind(self):
-        """Strings, integers and booleans are taken as they are, lists of them as tuples."""
+        """Strings, integers and booleans are kept unchanged, lists become tuples."""
         given = {"text": "a", "number": 3, "switch": False, "list": ["a", 1, True]}
         held = a_config(additional_params=given).additional_params
         assert held == given | {"list": ("a", 1, True)}
 
     def test_parameters_are_held_for_good(self):
-        """What was handed in may change afterwards; the configuration does not."""
+        """A later change to the argument does not affect the configuration."""
         given = {"audience": "api", "resource": ["https://a", "https://b"]}
         config = a_config(additional_params=given)
         given["audience"] = "other"
@@ -352,13 +352,13 @@ class TestConfig:
             a_config().client_secret = "other"
 
     def test_repr_shows_no_secret(self):
-        """Neither the secret nor the values of further parameters show in the repr."""
+        """The repr shows neither the secret nor the values of additional parameters."""
         config = a_config(additional_params={"password": "pw-" + SECRET})
         assert SECRET not in repr(config)
         assert "id.example.com" in repr(config)
         assert "hunter2" not in repr(a_config(token_url="https://id.example.com/t?key=hunter2"))
 
     def test_pickles(self):
-        """A configuration survives a pickle: spawned workers get it that way."""
+        """A configuration can be pickled, as spawned workers receive it that way."""
         config = a_config(scope="read", additional_params={"resource": ["https://a"]})
         assert pickle.loads(pickle.dumps(config)) == config

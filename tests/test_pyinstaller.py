@@ -1,4 +1,4 @@
-"""The hooks for PyInstaller: what is imported by a string is named in them."""
+"""The hooks for PyInstaller name every module that is imported by a string."""
 
 import ast
 import importlib.metadata
@@ -17,11 +17,11 @@ from tokenkeeper import _pyinstaller
 PACKAGE = Path(tokenkeeper.__file__).parent
 
 SEEN = {"cli", "doctor", "integrations", "testing", "_pyinstaller", "__main__.py"}
-"""What a program imports by a statement, which PyInstaller sees."""
+"""The imports by statements, which PyInstaller sees."""
 
 
 def collect_submodules(package, filter):  # noqa: A002 - as PyInstaller calls it
-    """Do what PyInstaller's function of this name does."""
+    """Do the same as PyInstaller's function of this name."""
     found = sys.modules.get(package) or __import__(package, fromlist=["x"])
     walked = pkgutil.walk_packages(found.__path__, f"{package}.")
     return [name for name in (package, *(each.name for each in walked)) if filter(name)]
@@ -29,7 +29,7 @@ def collect_submodules(package, filter):  # noqa: A002 - as PyInstaller calls it
 
 @pytest.fixture(autouse=True)
 def pyinstaller(monkeypatch):
-    """Stand in for PyInstaller, which is no library of ours."""
+    """Stand in for PyInstaller, which is not a dependency."""
     hooks = types.ModuleType("PyInstaller.utils.hooks")
     hooks.collect_submodules = collect_submodules
     for name in ("PyInstaller", "PyInstaller.utils"):
@@ -43,7 +43,7 @@ def hidden_imports(hook):
 
 
 def imported_by_strings(path):
-    """Return the modules that *path* imports by a string; ``None`` for one that is computed."""
+    """Return the modules that *path* imports by a string; ``None`` for a computed one."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call):
             continue
@@ -54,8 +54,8 @@ def imported_by_strings(path):
 
 
 def test_every_import_by_a_string():
-    """Each module that the package imports late is hidden from PyInstaller, and so is named."""
-    hidden = hidden_imports("tokenkeeper") | {"ctypes"}  # fork.py does without it
+    """Each module that the package imports late is invisible to PyInstaller, and so named."""
+    hidden = hidden_imports("tokenkeeper") | {"ctypes"}  # fork.py has none
     computed = set()
     for path in PACKAGE.rglob("*.py"):
         if path.relative_to(PACKAGE).parts[0] in SEEN:
@@ -65,7 +65,7 @@ def test_every_import_by_a_string():
                 computed.add(path.relative_to(PACKAGE).as_posix())
             else:
                 assert name in hidden, f"{path.name} imports {name}"
-    # The tables of these are looked through below.
+    # The tables of these modules are checked below.
     assert computed <= {
         "__init__.py",
         "providers/__init__.py",
@@ -75,7 +75,7 @@ def test_every_import_by_a_string():
 
 
 def test_every_public_name():
-    """The home of each public name is among them."""
+    """The module of each public name is among them."""
     hidden = hidden_imports("tokenkeeper")
     for package in (tokenkeeper, tokenkeeper.providers):
         for name in package.__all__:
@@ -84,7 +84,7 @@ def test_every_public_name():
 
 
 def test_testing():
-    """The modules behind ``tokenkeeper.testing`` are among those of its own hook."""
+    """The modules behind ``tokenkeeper.testing`` are named by their own hook."""
     import tokenkeeper.testing
 
     hidden = hidden_imports("tokenkeeper.testing")
@@ -94,7 +94,7 @@ def test_testing():
 
 
 def test_no_library_that_nobody_asked_for():
-    """Integrations, and with them their libraries, come along where a program imports them."""
+    """Integrations, with their libraries, are included only if a program imports them."""
     for name in hidden_imports("tokenkeeper"):
         assert not name.startswith(("tokenkeeper.integrations", "tokenkeeper.cli"))
 
@@ -111,7 +111,7 @@ def test_pyinstaller_finds_them():
 
 
 def test_hooks_are_in_the_package():
-    """Their files, whose names are no names of modules, are where the package is."""
+    """The hooks' files, whose names are not module names, are part of the package."""
     names = {path.name for path in Path(_pyinstaller.get_hook_dirs()[0]).glob("hook-*.py")}
     assert names == {"hook-tokenkeeper.py", "hook-tokenkeeper.testing.py"}
     assert subprocess.run([sys.executable, "-c", "import tokenkeeper._pyinstaller"]).returncode == 0

@@ -47,7 +47,7 @@ PUBLIC = {
 
 # The floors of the house, lowest first. A room imports from its own floor or from below.
 FLOORS = [
-    {"_version", "oauth.phrases", "oauth.verdict"},
+    {"_version", "oauth.error_codes", "oauth.phrases", "oauth.verdict"},
     {"clock", "events", "exceptions"},
     {"_runtime"},
     {"_support"},
@@ -62,7 +62,7 @@ FLOORS = [
     {"doctor", "cli", "__main__", "_pyinstaller"},
 ]
 
-OWN_FLOOR = {"oauth.phrases", "oauth.verdict"}
+OWN_FLOOR = {"oauth.error_codes", "oauth.phrases", "oauth.verdict"}
 """Modules of ``oauth`` below the rest of it: the exceptions use the table of error codes."""
 
 ON_DEMAND = {("keeper", "integrations")}

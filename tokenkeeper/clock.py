@@ -1,9 +1,9 @@
-"""The only place that asks what time it is.
+"""The only module that reads the time.
 
-Two clocks answer two questions. The wall clock says when a token ends in words that a server or
-a person understands, and anyone may set it back. Deadlines are therefore held on a clock that
-only goes forward *and goes on while the machine sleeps*: a laptop lid or a suspended virtual
-machine must not leave a token looking younger than it is.
+There are two clocks. The wall clock gives expiry times that servers and people understand, but
+anyone may set it. Deadlines therefore use a clock that never goes back *and keeps counting while
+the machine sleeps*: after a suspended laptop or virtual machine wakes up, a token must not look
+younger than it is.
 """
 
 from __future__ import annotations
@@ -20,23 +20,26 @@ __all__ = ["SYSTEM_CLOCK", "Clock", "Instant", "SystemClock", "instant", "utc"]
 
 
 class Clock(Protocol):
-    """What Tokenkeeper asks of a clock. Its methods are called from any thread."""
+    """The clock that Tokenkeeper uses. Its methods are called from any thread."""
 
     def time(self) -> float:
-        """Return the wall clock: seconds since the epoch, UTC. It may jump."""
+        """Return the wall clock's time in seconds since the epoch. It may jump."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that never goes back and counts sleep."""
+        """Return the seconds of a clock that never goes back and keeps counting during sleep."""
         ...
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
-        """Wait until *event* is set or *timeout* seconds have passed; say if it is set."""
+        """Wait until *event* is set or *timeout* seconds have passed; return whether it is set.
+
+        :param timeout: ``None`` to wait without a limit.
+        """
         ...
 
 
 class Instant(NamedTuple):
-    """Both clocks, read at one moment."""
+    """Both clocks, read at the same time."""
 
     wall: float
     monotonic: float
@@ -48,11 +51,11 @@ class Instant(NamedTuple):
 
 
 LONGEST_READING_SECONDS = 0.1
-"""A thread that loses the processor for longer between two readings reads both clocks again."""
+"""If reading both clocks takes longer, the thread was descheduled, and both are read again."""
 
 
 def instant(clock: Clock) -> Instant:
-    """Read both of *clock*'s clocks, as close together as the machine allows."""
+    """Return both of *clock*'s times, read as close together as possible."""
     before = clock.monotonic()
     for _ in range(3):
         wall, after = clock.time(), clock.monotonic()
@@ -63,12 +66,12 @@ def instant(clock: Clock) -> Instant:
 
 
 def utc(clock: Clock, seconds_from_now: float = 0.0) -> datetime:
-    """Return what *clock*'s wall clock shows, in words that a person understands."""
+    """Return *clock*'s wall-clock time as an aware ``datetime``, plus *seconds_from_now*."""
     return datetime.fromtimestamp(clock.time() + seconds_from_now, UTC)
 
 
 def _sleep_counting_clock() -> Callable[[], float]:
-    # time.monotonic() stands still while a Linux or macOS machine sleeps; these two do not.
+    # time.monotonic() stops while a Linux or macOS machine sleeps; these two do not.
     # A partial of the C function costs 12 ns more than time.monotonic(); a def would cost 40.
     identifier = {"linux": "CLOCK_BOOTTIME", "darwin": "CLOCK_MONOTONIC"}.get(sys.platform)
     if identifier is None:
@@ -83,7 +86,7 @@ class SystemClock:
     monotonic: Callable[[], float] = staticmethod(_sleep_counting_clock())
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
-        """Wait on *event* in real time. A longer wait than the system knows is cut to that."""
+        """Wait for *event* in real time, at most as long as the platform supports."""
         return event.wait(None if timeout is None else min(timeout, threading.TIMEOUT_MAX))
 
 

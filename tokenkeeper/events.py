@@ -1,19 +1,19 @@
-"""What happens to tokens, as records for whoever watches. None of them holds a secret.
+"""Events: what happened to a token. They contain no secrets.
 
 .. code-block:: text
 
     TokenEvent
-    ├── TokenGranted           a token came
-    │   ├── TokenAcquired      ... the first one
-    │   └── TokenRenewed       ... in the place of another
-    ├── TokenDenied            no token came
+    ├── TokenGranted           a token was granted
+    │   ├── TokenAcquired      ... for the first time
+    │   └── TokenRenewed       ... to replace another
+    ├── TokenDenied            no token was granted
     │   ├── AcquisitionFailed  ... and there was none before
-    │   └── RenewalFailed      ... in the place of another
-    ├── ServedStale            a renewal failed, and callers go on with the token at hand
-    ├── CooledDown             there is no valid token, and nobody asks for one for a while
-    ├── TokenRefused           an API refused a token, whatever its lifetime said
-    ├── TokenRejected          ... and refuses what is granted instead, so a pause begins
-    ├── TokenCleared           a token was forgotten
+    │   └── RenewalFailed      ... to replace another
+    ├── ServedStale            a renewal failed; callers continue to get the current token
+    ├── CooledDown             there is no valid token, and none is requested for a while
+    ├── TokenRefused           an API refused a token, although it had not expired
+    ├── TokenRejected          an API refuses freshly granted tokens; a pause begins
+    ├── TokenCleared           a token was removed from the cache
     └── ProviderRemoved        a provider was removed from its keeper
 """
 
@@ -46,10 +46,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class TokenEvent:
-    """Something happened to a token.
+    """The base class of all events.
 
-    :ivar provider_name: whose.
-    :ivar occurred_at: when, in UTC, by the wall clock.
+    :ivar provider_name: the name of the token's provider.
+    :ivar occurred_at: when it happened: an aware ``datetime`` in UTC, by the wall clock.
     """
 
     provider_name: str
@@ -58,11 +58,11 @@ class TokenEvent:
 
 @dataclass(frozen=True, slots=True)
 class TokenGranted(TokenEvent):
-    """A token came.
+    """A token was granted.
 
-    :ivar attempts: the requests that it took.
-    :ivar duration_seconds: from the first request to the answer of the last, waits included.
-    :ivar remaining_seconds: how long the token lives from now on.
+    :ivar attempts: how many requests it took.
+    :ivar duration_seconds: the time from the first request to the last response, including waits.
+    :ivar remaining_seconds: the time until the token expires.
     """
 
     attempts: int
@@ -71,29 +71,29 @@ class TokenGranted(TokenEvent):
 
 
 class TokenAcquired(TokenGranted):
-    """A first token came."""
+    """A first token was granted."""
 
     __slots__ = ()
 
 
 class TokenRenewed(TokenGranted):
-    """A token came in the place of another."""
+    """A token was granted to replace another."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenDenied(TokenEvent):
-    """No token came.
+    """No token was granted.
 
-    :ivar attempts: the requests that were made.
-    :ivar duration_seconds: from the first request to the last failure, waits included.
-    :ivar remaining_seconds: how long the token at hand still lives; 0 if none can be used.
-    :ivar error: the server's code (RFC 6749 §5.2), where it said one.
-    :ivar status_code: the HTTP status, where there was an answer.
-    :ivar reason: the error in words.
-    :ivar network_reason: why there was no answer, in one of a few words such as ``dns``, ``tls``,
-        ``timeout`` or ``connection_refused``; ``None`` where there was one.
+    :ivar attempts: how many requests were made.
+    :ivar duration_seconds: the time from the first request to the last failure, including waits.
+    :ivar remaining_seconds: the time until the current token expires; 0 if there is no valid one.
+    :ivar error: the server's error code (RFC 6749 §5.2); ``None`` if it did not send one.
+    :ivar status_code: the HTTP status; ``None`` if there was no response.
+    :ivar reason: the error's message.
+    :ivar network_reason: why there was no response, such as ``dns``, ``tls``, ``timeout`` or
+        ``connection_refused``; ``None`` if there was one.
     """
 
     attempts: int
@@ -106,7 +106,7 @@ class TokenDenied(TokenEvent):
 
 
 class AcquisitionFailed(TokenDenied):
-    """No token came, and there was none before."""
+    """No token was granted, and there was none before."""
 
     __slots__ = ()
 
@@ -119,9 +119,9 @@ class RenewalFailed(TokenDenied):
 
 @dataclass(frozen=True, slots=True)
 class ServedStale(TokenEvent):
-    """A renewal failed, and callers go on with the token at hand.
+    """A renewal failed; callers continue to get the current token.
 
-    :ivar remaining_seconds: how long it still lives.
+    :ivar remaining_seconds: the time until that token expires.
     """
 
     remaining_seconds: float
@@ -129,26 +129,26 @@ class ServedStale(TokenEvent):
 
 @dataclass(frozen=True, slots=True)
 class CooledDown(TokenEvent):
-    """There is no valid token, and callers get the last error without a request for a while.
+    """There is no valid token. For a while callers get the last error, without a new request.
 
-    :ivar cooldown_seconds: how long.
+    :ivar cooldown_seconds: how long the cooldown lasts.
     """
 
     cooldown_seconds: float
 
 
 class TokenRefused(TokenEvent):
-    """An API refused a token, whatever its lifetime said."""
+    """An API refused a token, although it had not expired."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRejected(TokenEvent):
-    """An API refuses freshly granted tokens: for a while its refusals cause no token request.
+    """An API refuses freshly granted tokens. For a while its refusals cause no token request.
 
     Reported once for each such pause, at its first refusal. Callers of ``renew_refused`` get
-    :class:`~tokenkeeper.exceptions.TokenRejectedError`, those of ``get_token`` the token.
+    :class:`~tokenkeeper.exceptions.TokenRejectedError`; callers of ``get_token`` get the token.
 
     :ivar tokens: how many tokens were refused in a row.
     :ivar pause_seconds: how long refusals cause no token request.
@@ -159,7 +159,7 @@ class TokenRejected(TokenEvent):
 
 
 class TokenCleared(TokenEvent):
-    """A token was forgotten: somebody cleared it, or removed its provider."""
+    """A token was removed from the cache: it was cleared, or its provider was removed."""
 
     __slots__ = ()
 
@@ -167,33 +167,35 @@ class TokenCleared(TokenEvent):
 class ProviderRemoved(TokenEvent):
     """A provider was removed, by ``remove_provider()`` or ``reload()``, and its token with it.
 
-    It comes after the :class:`TokenCleared` of its token. No event of that provider follows unless
-    the name is registered again. ``close()`` reports no removals.
+    It follows the :class:`TokenCleared` of its token. No event of that provider follows it, unless
+    the name is registered again. ``close()`` does not report removals.
     """
 
     __slots__ = ()
 
 
 class EventHook(Protocol):
-    """A callable that is given each event. A plain function with one parameter will do.
+    """A callable that receives each event. A plain function with one parameter is enough.
 
-    It is called soon after each event on a thread of the keeper's own, in the context
+    It is called soon after each event, on a thread of the keeper, in the context
     (:mod:`contextvars`) of the caller that caused the event. A keeper calls it with one event at a
-    time, in the order in which they happened; several keepers with one hook may call it at once.
-    Callers that wait for a token have it by then. What a hook raises is logged and harms nothing.
+    time, in the order in which they happened; several keepers that share a hook may call it
+    concurrently. Callers that wait for a token have it by then. An exception from a hook is logged
+    and has no other effect.
 
     A slow hook delays no caller, no event loop, no renewal and no other hook. Later events are
-    queued for it, 1,000 at most; beyond that the oldest are dropped, which is logged, and counted
-    in ``health()["dropped_events"]``. ``close()`` waits a second for what is queued.
+    queued for it, at most 1,000; beyond that the oldest are dropped, which is logged and counted in
+    ``health()["dropped_events"]``. ``close()`` waits one second for queued events.
 
-    A keeper without background threads (``background=False``, or a host that starts none) calls its
-    hooks on the thread that reports the event, once the caller's answer is decided. There a slow
-    hook does hold up that caller, beyond its ``timeout``.
+    A keeper without background threads (``background=False``, or a host that does not start any)
+    calls its hooks on the thread that reports the event, after the caller's result is decided.
+    There a slow hook delays that caller, even beyond its ``timeout``.
 
-    In a forked child a hook goes on unchanged, without the events that were pending at the fork: a
-    lock of its own that another thread held then stays locked there.
+    In a forked child a hook continues to be called, without the events that were pending at the
+    fork. If another thread held one of the hook's own locks at the fork, that lock stays locked in
+    the child.
     """
 
     def __call__(self, event: TokenEvent, /) -> None:
-        """Take note of *event*, with a timeout on whatever it waits for."""
+        """Process *event*. Set a timeout on everything that this waits for."""
         ...

@@ -1,18 +1,18 @@
-"""What can go wrong, sorted by what the caller does about it.
+"""The errors that Tokenkeeper raises, grouped by what the caller does about them.
 
 .. code-block:: text
 
     OAuth2Error
-    ├── InvalidConfigurationError         mend the configuration, then start again
-    │   └── UnknownProviderError          ... no provider of that name (also a KeyError)
-    ├── TokenAcquisitionError             no token could be had; the attributes say why
-    │   ├── TokenRefreshError             ... and the token held before could not be renewed
-    │   ├── TokenRejectedError            ... that the API accepts: it refuses freshly granted ones
-    │   └── TokenWaitTimeoutError         ... within the caller's timeout (also a TimeoutError)
+    ├── InvalidConfigurationError         fix the configuration, then start again
+    │   └── UnknownProviderError          no provider has that name (also a KeyError)
+    ├── TokenAcquisitionError             no token was granted; the attributes say why
+    │   ├── TokenRefreshError             the token held before could not be renewed
+    │   ├── TokenRejectedError            the API refuses freshly granted tokens
+    │   └── TokenWaitTimeoutError         the caller's own timeout expired (also a TimeoutError)
     └── KeeperClosedError                 the keeper was used after close()
 
-Every message is one line without a secret in it. Every error can be pickled and copied;
-``__cause__`` keeps the root as long as the error stays in its process.
+Every message is a single line without secrets. Every error can be pickled and copied; ``__cause__``
+is kept as long as the error stays in its process.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ __all__ = [
 
 
 class OAuth2Error(Exception):
-    """The root of every error that Tokenkeeper raises.
+    """The base class of every error that Tokenkeeper raises.
 
-    :ivar provider_name: the provider that the error is about, where there is one.
+    :ivar provider_name: the name of the provider that the error is about; ``None`` if it is not
+        about a single one.
     """
 
     provider_name: str | None
@@ -49,15 +50,15 @@ class OAuth2Error(Exception):
         self.provider_name = provider_name
 
     def __str__(self) -> str:
-        # KeyError, a base of one of the errors below, would print the repr of the message.
+        # KeyError, a base class of UnknownProviderError, would return the repr of the message.
         return str(self.args[0]) if self.args else ""
 
 
 class InvalidConfigurationError(OAuth2Error):
-    """A configuration that can't work, found where it was made.
+    """A configuration can't work. Raised where the configuration is made or read.
 
-    :ivar field: the name of the field to mend, where one is to blame.
-    :ivar problems: each mistake in a line of its own, where a whole file was looked at.
+    :ivar field: the name of the field to fix; ``None`` if no single one is to blame.
+    :ivar problems: one line for each mistake, if a whole file was checked; empty otherwise.
     """
 
     field: str | None
@@ -77,26 +78,34 @@ class InvalidConfigurationError(OAuth2Error):
 
 
 class UnknownProviderError(InvalidConfigurationError, KeyError):
-    """No provider is registered under the name that was asked for."""
+    """No provider is registered under the requested name. The message lists those that are."""
 
 
 class ConfigurationWarning(UserWarning):
-    """A configuration works, and shows a secret to somebody who should not see it."""
+    """A configuration works, but exposes a secret to other users of the machine."""
 
 
 class TokenAcquisitionError(OAuth2Error):
-    """No token could be had.
+    """No token was granted.
 
-    :ivar error: the server's error code (RFC 6749 §5.2), such as ``invalid_client``.
-    :ivar error_description: the server's own words, tamed and without secrets.
-    :ivar status_code: the HTTP status, where there was an answer.
-    :ivar attempts: how many requests were made before giving up.
-    :ivar retry_after: the seconds that the server asked to be left alone.
-    :ivar transient: whether trying again later, with nothing changed, may work. Always a bool:
-        where it is not given, ``error``, ``error_description``, ``retry_after`` and
-        ``status_code`` decide, as the reference on errors says.
-    :ivar network_reason: why there was no answer, in one of a few words such as ``dns``, ``tls``,
-        ``timeout`` or ``connection_refused``; ``None`` where there was one.
+    Providers raise it. Each parameter is also an attribute; all but *message* are ``None`` by
+    default.
+
+    :param message: what happened and what to do, in a single line without secrets; empty by
+        default.
+    :param provider_name: the name of the provider.
+    :param error: the server's error code (RFC 6749 §5.2), such as ``invalid_client``.
+    :param error_description: the server's own description (RFC 6749 §5.2), sanitized and without
+        secrets.
+    :param status_code: the HTTP status; ``None`` if there was no response.
+    :param attempts: how many requests were made before giving up.
+    :param retry_after: how many seconds the server asked to wait (RFC 9110 §10.2.3).
+    :param transient: whether the same request may succeed later. The attribute is always a bool:
+        if it is not given, ``error``, ``error_description``, ``retry_after`` and ``status_code``
+        decide, as described in the reference on errors.
+    :param network_reason: why there was no response: ``dns``, ``tls``, ``proxy``, ``timeout``,
+        ``connection_refused``, ``connection_broken``, ``unreachable`` or ``bad_answer``; ``None``
+        if there was one.
     """
 
     error: str | None
@@ -138,37 +147,37 @@ class TokenAcquisitionError(OAuth2Error):
 
 
 class TokenRefreshError(TokenAcquisitionError):
-    """A token that was held before could not be renewed."""
+    """A token that was held before could not be renewed. The attributes say why."""
 
 
 class TokenRejectedError(TokenAcquisitionError):
-    """An API refused a token that was just granted, so another one is not requested at once.
+    """An API refuses freshly granted tokens, so another one is not requested for a while.
 
-    Only :meth:`~tokenkeeper.TokenKeeper.renew_refused` raises it. ``get_token`` goes on returning
-    the token: other APIs may accept it.
+    Only :meth:`~tokenkeeper.TokenKeeper.renew_refused` raises it. ``get_token`` continues to return
+    the token, as other APIs may accept it.
 
-    :ivar retry_after: the seconds after which a refusal may cause a token request again.
+    :ivar retry_after: after how many seconds a refusal may cause a token request again.
     """
 
 
 class TokenWaitTimeoutError(TokenAcquisitionError, TimeoutError):
-    """The caller's own ``timeout`` ended first; the token request goes on for the others."""
+    """The caller's own ``timeout`` expired. The token request continues in the background."""
 
 
 class KeeperClosedError(OAuth2Error):
-    """The keeper was closed; a closed keeper hands out nothing."""
+    """The keeper was closed, before or during the call. A closed keeper returns no tokens."""
 
 
 _E = TypeVar("_E", bound=OAuth2Error)
 
 
 def own_copy(error: _E) -> _E:
-    """Return an equal error that one waiter may raise as its own.
+    """Return a copy of *error* for one waiter to raise.
 
-    An exception object collects the traceback of each place that raises it, so threads must not
-    share one. The copy has the same attributes and ``__cause__``, and no traceback yet.
+    An exception collects the traceback of each place that raises it, so threads must not share one.
+    The copy has the same attributes and ``__cause__``, and no traceback yet.
     """
-    # Not copy.copy(): a provider's own subclass may need more than a message to be made.
+    # Not copy.copy(): the constructor of a provider's own subclass may take other arguments.
     clone = type(error).__new__(type(error))
     clone.args = error.args
     clone.__dict__.update(error.__dict__)
@@ -177,10 +186,10 @@ def own_copy(error: _E) -> _E:
 
 
 def as_refresh_error(error: TokenAcquisitionError) -> TokenAcquisitionError:
-    """Return *error* as a :class:`TokenRefreshError`, with all its attributes.
+    """Return *error* as a :class:`TokenRefreshError` with the same attributes.
 
-    An error of a more specific class keeps it: code that catches a provider's own exception must
-    find it after a renewal as well.
+    An error of a more specific class is returned unchanged, so that code that catches a provider's
+    own exception also catches it after a renewal.
     """
     if type(error) is not TokenAcquisitionError:
         return error
@@ -192,7 +201,7 @@ def as_refresh_error(error: TokenAcquisitionError) -> TokenAcquisitionError:
 
 @contextmanager
 def naming(provider_name: str) -> Iterator[None]:
-    """Name the provider in configuration errors of parts that do not know whose they are."""
+    """Add the provider's name to configuration errors from code that does not know it."""
     try:
         yield
     except InvalidConfigurationError as error:

@@ -1,4 +1,4 @@
-"""The two values that travel through Tokenkeeper: a client's registration and a token."""
+"""The two values that Tokenkeeper passes around: a client's registration and a token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokenkeeper._support.checks import (
     one_scope,
     shown_url,
 )
-from tokenkeeper._support.frozen import NOTHING, FrozenMapping
+from tokenkeeper._support.frozen import EMPTY, FrozenMapping
 from tokenkeeper.clock import SYSTEM_CLOCK
 
 __all__ = [
@@ -30,34 +30,36 @@ __all__ = [
 ]
 
 DEFAULT_BUFFER_SECONDS = 300.0
-"""How long before its expiry a token is renewed, unless a provider says otherwise."""
+"""How long before its expiry a token is renewed, unless a provider sets another value."""
 
-_FITS_INTO_A_HEADER = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
-"""RFC 6749 appendix A.12, without the outer spaces that a header would lose (RFC 9110 §5.5)."""
+_HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+"""RFC 6749 appendix A.12, without outer spaces, which a header loses (RFC 9110 §5.5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class OAuth2Token:
-    """An access token as a server granted it (RFC 6749 §5.1). Immutable.
+    """An access token as granted by a server (RFC 6749 §5.1). Immutable.
 
-    :param access_token: the token itself, for ``Authorization: Bearer``: ASCII, printable, and
-        without spaces at either side, so that it fits into a header.
-    :param token_type: ``Bearer`` as a rule; see
-        :class:`~tokenkeeper.GenericOAuth2Provider` about other types.
-    :param expires_at: when the token expires; an aware ``datetime``, held as UTC.
-    :param scope: what was granted, separated by spaces; ``None`` if the server did not say.
-    :param refresh_token: what buys the next token, where the server gave one.
-    :param extra: the other members of the server's answer, such as ``instance_url`` or
-        ``id_token``; none by default. Held as an immutable copy: mappings stay mappings, lists
+    :param access_token: the token itself, for the ``Authorization: Bearer`` header (RFC 6750 §2.1):
+        printable ASCII, without outer spaces. ``repr`` does not show it.
+    :param token_type: usually ``Bearer`` (RFC 6749 §7.1);
+        :class:`~tokenkeeper.GenericOAuth2Provider` describes other types.
+    :param expires_at: when the token expires, as an aware ``datetime``; stored as UTC.
+    :param scope: the granted scope, separated by spaces (RFC 6749 §3.3); ``None``, the default, if
+        it is unknown.
+    :param refresh_token: the token to request the next one with (RFC 6749 §6); ``None``, the
+        default, if the server did not send one. ``repr`` does not show it.
+    :param extra: the other members of the server's response, such as ``instance_url`` or
+        ``id_token``; empty by default. Stored as an immutable copy: mappings stay mappings, lists
         become tuples. ``repr`` does not show it, as it may contain secrets.
-    :param refresh_at: the latest moment to renew the token, where the server named one
-        (``refresh_in``, ``refresh_on``); an aware ``datetime``, held as UTC. ``None``, the default,
-        leaves it to the expiry.
-    :raises ValueError: for an ``access_token`` that does not fit into a header, a naive
+    :param refresh_at: the latest time to renew the token, if the server set one (``refresh_in``,
+        ``refresh_on``), as an aware ``datetime``; stored as UTC. ``None``, the default, derives it
+        from the expiry.
+    :raises ValueError: for an ``access_token`` that can't be sent in a header, a naive
         ``expires_at`` or ``refresh_at``, or an ``extra`` that is not a mapping.
 
-    Its times are the wall clock's, for people and for tokens of one's own making. A keeper
-    decides by deadlines of its own, on a clock that no one can set back.
+    The properties use the wall clock; they are meant for display and for tokens that you create
+    yourself. A keeper uses its own deadlines, on a clock that can't be set back.
     """
 
     access_token: str = field(repr=False)
@@ -65,7 +67,7 @@ class OAuth2Token:
     expires_at: datetime
     scope: str | None = None
     refresh_token: str | None = field(default=None, repr=False)
-    extra: Mapping[str, Any] = field(default=NOTHING, repr=False, kw_only=True)
+    extra: Mapping[str, Any] = field(default=EMPTY, repr=False, kw_only=True)
     refresh_at: datetime | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
@@ -76,21 +78,24 @@ class OAuth2Token:
         if not isinstance(self.extra, Mapping):
             raise ValueError(f"extra must be a mapping, not {type(self.extra).__name__}")
         if not isinstance(self.extra, FrozenMapping):
-            extra = FrozenMapping(self.extra) if self.extra else NOTHING
+            extra = FrozenMapping(self.extra) if self.extra else EMPTY
             object.__setattr__(self, "extra", extra)
 
     @property
     def expires_on(self) -> int:
-        """When the token expires, in whole seconds since the epoch, rounded down."""
+        """The expiry in seconds since the epoch, rounded down."""
         return math.floor(self.expires_at.timestamp())
 
     @property
     def remaining_lifetime(self) -> timedelta:
-        """The time left by the wall clock; negative once the token has expired."""
+        """The time until the expiry, by the wall clock; negative once the token has expired."""
         return self.expires_at - datetime.fromtimestamp(SYSTEM_CLOCK.time(), UTC)
 
     def is_expired(self, buffer_seconds: float = DEFAULT_BUFFER_SECONDS) -> bool:
-        """Return whether at most *buffer_seconds*, by default 300, are left by the wall clock."""
+        """Return whether the token expires within *buffer_seconds*, by the wall clock.
+
+        :param buffer_seconds: 300 by default; 0 to ask whether the token has expired.
+        """
         return self.remaining_lifetime.total_seconds() <= buffer_seconds
 
 
@@ -99,37 +104,38 @@ def _check_access_token(token: object) -> None:
         raise ValueError(f"access_token must be a string, not {type(token).__name__}")
     if not token.strip():
         raise ValueError("access_token must not be empty")
-    if not _FITS_INTO_A_HEADER.fullmatch(token):
+    if not _HEADER_VALUE.fullmatch(token):
         raise ValueError(
-            "access_token must be printable ASCII without spaces at either side, so that it fits "
-            "into a header: check where it is read from"
+            "access_token must be printable ASCII without outer spaces, to be sent in a header. "
+            "Check where it is read from."
         )
 
 
 def _as_utc(moment: object, name: str) -> datetime:
     if not isinstance(moment, datetime) or moment.tzinfo is None:
         raise ValueError(
-            f"{name} must be an aware datetime, for example datetime.now(UTC) + timedelta(hours=1)"
+            f"{name} must be an aware datetime, such as datetime.now(UTC) + timedelta(hours=1)"
         )
     return moment.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class OAuth2Config:
-    """A client's registration with an authorization server. Immutable, checked when made.
+    """A client's registration with an authorization server. Immutable; validated when created.
 
-    :param provider_name: the name that callers ask for.
+    :param provider_name: the name to register the provider under, and to request tokens by.
     :param client_id: the client identifier (RFC 6749 §2.2).
     :param client_secret: the client password (RFC 6749 §2.3.1); ``None``, the default, for a
-        client that has none (``token_endpoint_auth_method="none"``).
-    :param token_url: the token endpoint: https, or http on a loopback host. Required.
-    :param scope: what to ask for, as one string separated by spaces or as a list; held as the
-        string, and as ``None`` where nothing is asked for.
+        public client (``token_endpoint_auth_method="none"``). ``repr`` does not show it.
+    :param token_url: the token endpoint (RFC 6749 §3.2): an https URL, or an http one on a
+        loopback host. Required.
+    :param scope: the scope to request (RFC 6749 §3.3), as a string separated by spaces or as a
+        list; stored as the string. ``None``, the default, requests none.
     :param scopes: an older name for *scope*.
     :param additional_params: further parameters of the token request, such as ``audience`` or
-        ``resource`` (RFC 8707; a list is sent as a repeated parameter). Values are strings,
-        integers, booleans (sent as ``true`` and ``false``) and lists of these. They can't override
-        the grant's own.
+        ``resource`` (RFC 8707); ``None``, the default, sends none. Values are strings, integers,
+        booleans (sent as ``true`` and ``false``) and lists of these (sent as a repeated parameter).
+        They can't override the grant's own parameters. ``repr`` does not show them.
     :raises InvalidConfigurationError: naming the field that can't work.
     """
 
@@ -141,7 +147,7 @@ class OAuth2Config:
     additional_params: Mapping[str, Any] | None = field(default=None, repr=False)
     scopes: InitVar[str | Iterable[str] | None] = field(default=None, kw_only=True)
 
-    if TYPE_CHECKING:  # a field after one with a default can't be required, but token_url is
+    if TYPE_CHECKING:  # dataclasses can't express that token_url is required
 
         @overload
         def __init__(
@@ -187,58 +193,75 @@ class OAuth2Config:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A mapping proxy can't be pickled, and pickling is how spawned workers get this.
+        # A mapping proxy can't be pickled, and spawned workers receive this object by pickling.
         parameters = dict(self.additional_params or {})
         fields = (self.client_id, self.client_secret, self.token_url, self.scope, parameters)
         return OAuth2Config, (self.provider_name, *fields)
 
 
 class TokenInfo(TypedDict):
-    """Diagnostics of one cached token: :meth:`TokenKeeper.get_cached_token_info`."""
+    """Diagnostics of one cached token, from :meth:`TokenKeeper.get_cached_token_info`."""
 
     provider_name: str
+    """The name of the token's provider."""
     state: Literal["fresh", "renewing", "expired"]
+    """``fresh``, ``renewing`` (inside its buffer, but still served) or ``expired`` (not served)."""
     expires_at: str
-    """ISO 8601, UTC."""
+    """When the token expires, according to the server: ISO 8601, UTC."""
     remaining_seconds: float
+    """The time until the expiry; 0 once it has passed, or an API has refused the token."""
     is_expired: bool
     """Whether the token is inside its buffer, or past it."""
     renews_in_seconds: float
+    """The time until its renewal in the background; 0 if that is due."""
     token_type: str
+    """The type of the token, usually ``Bearer`` (RFC 6749 §7.1)."""
     scope: str | None
+    """The granted scope, separated by spaces; ``None`` if it is unknown."""
     renewals: int
+    """How often the token was renewed since the first one was acquired."""
     failures: int
-    """Renewals that failed in a row since the last success."""
+    """How many renewals failed in a row since the last success."""
     last_error: str | None
+    """The message of the last of these failures; ``None`` if there was none."""
 
 
 class ProviderHealth(TypedDict):
-    """The part of :class:`Health` that is about one provider."""
+    """The state of one provider in :class:`Health`."""
 
     status: Literal["ok", "degraded", "down", "idle"]
+    """``ok``, ``degraded`` (the token is valid, but renewals fail or an API refuses new tokens),
+    ``down`` (no valid token, and the last request failed) or ``idle`` (no valid token, and no
+    request has failed)."""
     state: Literal["fresh", "renewing", "expired"] | None
+    """As in :class:`TokenInfo`; ``None`` if no token is cached."""
     remaining_seconds: float | None
+    """As in :class:`TokenInfo`; ``None`` if no token is cached."""
     renews_in_seconds: float | None
+    """As in :class:`TokenInfo`; ``None`` if no token is cached."""
     failures: int
+    """How many acquisitions and renewals failed in a row since the last success."""
     last_error: str | None
+    """The message of the last failure, or of the refusal by an API; ``None`` if there is none."""
     last_failure_at: str | None
-    """ISO 8601, UTC."""
+    """When the last failure occurred: ISO 8601, UTC; ``None`` if there was none."""
     refused_by_api: NotRequired[int]
-    """How many tokens in a row an API refused, while it refuses freshly granted ones."""
+    """How many tokens in a row an API refused; only present while it refuses newly granted ones."""
 
 
 class Health(TypedDict):
-    """Whether callers can be served: :meth:`TokenKeeper.health`."""
+    """Whether callers can be served, from :meth:`TokenKeeper.health`."""
 
     status: Literal["ok", "degraded", "down", "closed"]
-    """The worst of the providers'."""
+    """The worst status of all providers; ``closed`` after ``close()``."""
     providers: dict[str, ProviderHealth]
+    """The state of each provider, by name."""
     dropped_events: NotRequired[int]
-    """How many events hooks never got, because they were too slow; left out while it is 0."""
+    """How many events were dropped because hooks were too slow; only present if there are any."""
 
 
 class ReloadResult(TypedDict):
-    """The names of the providers that :meth:`TokenKeeper.reload` took over."""
+    """The providers that :meth:`TokenKeeper.reload` added, changed and removed, by name."""
 
     added: list[str]
     changed: list[str]

@@ -6,9 +6,9 @@ import random
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
-from tokenkeeper._runtime.fork import late_import
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._runtime.interruptions import is_interruption
 from tokenkeeper._support.arguments import check_number
 from tokenkeeper._support.network import network_reason
@@ -203,8 +203,12 @@ def _retry(
     stop: Callable[[RetryCallState], bool],
     sleep: Callable[[float], None],
 ) -> T:
-    # Most processes never see a failure that is worth a retry, so they never pay for this import.
-    tenacity = late_import("tenacity")
+    try:
+        # Most processes never see a failure that is worth a retry, so they don't pay for this.
+        with forks_wait():
+            import tenacity
+    except (ImportError, OSError):  # no file descriptor is left, or the interpreter is ending
+        return attempt()  # raises the error of the first attempt
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -219,7 +223,7 @@ def _retry(
         reraise=True,
     )
     try:
-        return cast("T", retrying(attempt))
+        return retrying(attempt)
     except TokenAcquisitionError as error:
         error.attempts = retrying.statistics["attempt_number"]
         raise

@@ -1,12 +1,12 @@
-"""The arithmetic of a token's life: from a lifetime to "renew at", "stale at", "dead at".
+"""Computes a token's deadlines from its lifetime: when it is renewed, when stale, when invalid.
 
-Nothing here does I/O, holds a lock or asks for the time; every function is a table of cases.
+Nothing here does I/O, holds a lock or reads a clock.
 
 .. code-block:: text
 
-    sent                    renew    stale                          dead     end
+    sent                    renew    stale                          dead     expiry
     |------------------------|--------|------------------------------|--------|
-                             <- lead -><- - - - - buffer - - - - - - - - - - - >
+                             <- lead -><- - - - - buffer - - - - - - - - - - ->
                                                                      <- margin >
 """
 
@@ -30,45 +30,45 @@ TokenState = Literal["fresh", "renewing", "expired"]
 """Where a token is in its life: see :func:`state_at`."""
 
 LEAD_SECONDS = 60.0
-"""How long before the buffer a renewal begins, so that it is done when the buffer does."""
+"""How long before the buffer a renewal starts, so that it is complete when the buffer begins."""
 
 SPREAD_SECONDS = 60.0
-"""How far jitter moves a renewal ahead, so that a fleet does not knock all at once."""
+"""How far jitter moves a renewal ahead, so that a fleet's requests do not all coincide."""
 
 MARGIN_SECONDS = 10.0
-"""How long before its end a token is dead to us: the way to the API takes time, clocks differ."""
+"""How long before its expiry a token is no longer used: requests take time, and clocks differ."""
 
 ROUNDING_SECONDS = 1.0
-"""How much earlier than it says a server may end a token: most count time in whole seconds, so one
-granted late in a second lost the most of it (``iat`` and ``exp``, RFC 7519 §4.1)."""
+"""How much earlier than stated a token may expire. Most servers count whole seconds, so a token
+granted late in a second loses most of that second (``iat`` and ``exp``, RFC 7519 §4.1)."""
 
 SAME_EXPIRY_SECONDS = 2 * ROUNDING_SECONDS
-"""Two answers that name one expiry differ by this much at most: each counts whole seconds."""
+"""How far two responses about the same expiry may differ: each is rounded to whole seconds."""
 
 LAST_MARGIN_SECONDS = ROUNDING_SECONDS + 0.25
-"""The margin of a token in place of which no other can be had: rounding, and the way to the API."""
+"""The margin of a token that can't be replaced yet: rounding, and the request to the API."""
 
 SOON_SECONDS = 0.35
-"""A server that grants a token again until it expires is asked no sooner than after this time."""
+"""The shortest wait before a server that repeats the same token is asked for a new one."""
 
-EARLIEST_USE = 0.1
-"""The part of its life for which a token is used at least, whatever the server says of renewals."""
+SHORTEST_USE = 0.1
+"""The fraction of its lifetime that a token is used for, even if the server wants it renewed."""
 
 LONGEST_LIFE_SECONDS = 10 * 365 * 86400.0
-"""A token that claims to live longer is renewed all the same; dates have an end."""
+"""A token with a longer lifetime is renewed after this time; ``datetime`` ends in the year 9999."""
 
 
 class Deadlines(NamedTuple):
-    """When something must happen to a token, in seconds on the keeper's monotonic clock."""
+    """A token's deadlines, in seconds on the keeper's monotonic clock."""
 
     renew_at: float
-    """From here on the refresher renews the token."""
+    """The token is renewed in the background from here on."""
     stale_at: float
-    """From here on the token is inside its buffer; readers still get it."""
+    """The token is inside its buffer from here on; callers still get it."""
     dead_at: float
-    """From here on nobody gets it."""
+    """Callers no longer get the token from here on."""
     ends_at: float
-    """Here the server ends it."""
+    """The server considers the token expired from here on."""
 
 
 def deadlines(
@@ -78,20 +78,23 @@ def deadlines(
     jitter: float,
     refresh_after: float | None = None,
 ) -> Deadlines:
-    """Return the deadlines of a token asked for at *sent_at* that lives *lifetime* seconds.
+    """Return the deadlines of a token that was requested at *sent_at*.
 
-    The margin of a short life is a twentieth of it, and what the server's rounding may take; what
-    is left is the token's use. Buffer, lead and spread shrink so that together they never take
-    more than about half of that: a token is always used for a while before it is renewed.
+    The margin of a short lifetime is a twentieth of it, plus the server's rounding. Buffer, lead
+    and spread shrink so that together they take at most about half of the rest: every token is used
+    for a while before it is renewed.
 
+    :param lifetime: the token's lifetime in seconds.
+    :param buffer_seconds: how long before its expiry the token must be renewed.
     :param jitter: a number from 0 to 1 that spreads renewals.
-    :param refresh_after: the seconds after which the server wants the token renewed, where it says
-        so. Renewal is planned no later than that, but not before a tenth of the life has passed.
+    :param refresh_after: after how many seconds the server wants the token renewed; ``None``, the
+        default, if it did not say. Renewal is planned no later than that, but not before a tenth of
+        the lifetime has passed.
     """
     rounding = min(ROUNDING_SECONDS, lifetime / 2)
     margin = min(MARGIN_SECONDS, lifetime / 20 + rounding)
     use = lifetime - margin
-    # A buffer of less than the margin must not call a dead token fresh.
+    # A buffer shorter than the margin must not make an unusable token fresh.
     buffer = min(max(0.0, buffer_seconds - margin), use / 3)
     lead = min(LEAD_SECONDS, use / 10)
     spread = min(SPREAD_SECONDS, use / 20) * jitter
@@ -100,37 +103,40 @@ def deadlines(
     stale_at = dead_at - buffer
     renew_at = stale_at - lead - spread
     if refresh_after is not None:
-        renew_at = min(renew_at, sent_at + max(refresh_after - spread, lifetime * EARLIEST_USE))
+        renew_at = min(renew_at, sent_at + max(refresh_after - spread, lifetime * SHORTEST_USE))
     return Deadlines(renew_at, stale_at, dead_at, ends_at)
 
 
 def deadlines_of_same_token(
     held: Deadlines, ends_at: float, sent_at: float, now: float
 ) -> Deadlines | None:
-    """Return the deadlines of a token that the server granted again with what is left of its life.
+    """Return the deadlines of a token that the server granted again with its remaining lifetime.
 
-    Some servers grant no other token until this one has expired. The margin is then only what
-    rounding may take, and the next renewal is planned when a quarter of the rest is left: often
-    enough for a server that grants another one near the end, a few requests in all.
+    Some servers grant no other token until the current one has expired. Then the margin covers only
+    rounding, and the next renewal is planned for when a quarter of the rest is left: often enough
+    for a server that grants another token near the expiry, with few requests in total.
 
-    :param held: the deadlines until now.
-    :param ends_at: the expiry by the new answer.
-    :param sent_at: when the request for it was sent.
-    :returns: ``None`` if the expiry is another one, and later: that is a new life, and planned
+    :param held: the deadlines so far.
+    :param ends_at: the expiry according to the new response.
+    :param sent_at: when the request was sent.
+    :param now: the current time.
+    :returns: ``None`` if the expiry is a later one: the token has a new lifetime, to be planned
         like any other.
     """
-    last_moment = held.ends_at + ROUNDING_SECONDS
-    if ends_at > last_moment or sent_at >= last_moment:
+    latest_expiry = held.ends_at + ROUNDING_SECONDS
+    if ends_at > latest_expiry or sent_at >= latest_expiry:
         return None
-    # The answer counts whole seconds, and took a while to come: it may be the same expiry.
+    # The response counts whole seconds and took time to arrive, so this may be the same expiry.
     is_same = ends_at >= held.ends_at - SAME_EXPIRY_SECONDS - (now - sent_at)
     if is_same and sent_at < held.renew_at:
-        return held  # somebody asked early, perhaps within the second of the first grant
-    if is_same:  # no answer is more than a second late, so the latest one counts
+        return held  # requested early, perhaps within the same second as the first grant
+    if is_same:  # no response is more than a second late, so the later expiry is right
         ends_at = max(ends_at, held.ends_at)
     dead_at = ends_at - LAST_MARGIN_SECONDS
     if is_same:
-        dead_at = max(dead_at, held.dead_at)  # as for a token of less than three seconds
+        dead_at = max(
+            dead_at, held.dead_at
+        )  # a token of less than three seconds has a smaller margin
     rest = (dead_at - now) / 4
     renew_at = dead_at - rest if rest >= SOON_SECONDS else dead_at
     return Deadlines(renew_at, renew_at, dead_at, ends_at)
@@ -144,13 +150,16 @@ def state_at(now: float, stale_at: float, dead_at: float) -> TokenState:
 
 
 def lifetime_seconds(expires_at: float, before: Instant, after: Instant) -> float:
-    """Return how long a token lives from *before*, the moment its request was sent.
+    """Return a token's lifetime in seconds from *before*, when its request was sent.
 
-    The provider gave the end as wall-clock time. If someone stepped that clock while the request
-    was under way, nobody knows which side of the step the provider saw; the shorter life of the
-    two is taken, and ten years at most. A step forward may be a pause of the machine with the
-    answer on its way, which the provider then dates too late; so it is taken off once more. That
-    may cost a renewal, never a dead token.
+    The provider gives the expiry as wall-clock time. If that clock was set during the request, it
+    is unknown whether the provider read it before or after; the shorter of the two lifetimes is
+    used, and at most ten years. A step forward may also be a suspend of the machine while the
+    response was on its way, in which case the provider dates the expiry too late; so the step is
+    subtracted once more. At worst this costs a renewal, but never serves an expired token.
+
+    :param expires_at: the expiry, in seconds since the epoch.
+    :param after: the time when the response had arrived.
     """
     seen_before = expires_at - before.wall
     seen_after = expires_at - after.wall + (after.monotonic - before.monotonic)

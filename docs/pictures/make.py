@@ -110,7 +110,8 @@ def main() -> None:
     if report.problems:
         sys.exit("not drawn: " + "; ".join(report.problems))
     for name, theme in THEMES.items():
-        Path(__file__).with_name(f"demo-{name}.svg").write_text(draw(report, name, theme))
+        picture = Path(__file__).with_name(f"demo-{name}.svg")
+        picture.write_text(draw(report, name, theme), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One renewal in flight, and everybody who waits for it."""
+"""One renewal in flight, and the callers that wait for it."""
 
 import asyncio
 import math
@@ -14,7 +14,7 @@ from tokenkeeper.exceptions import KeeperClosedError, TokenAcquisitionError
 
 
 def test_threads_wait_for_the_result():
-    """Threads that wait get the result once it lands."""
+    """Threads that wait get the result once the flight is complete."""
     flight, results, waiting = Flight(), [], threading.Barrier(9)
 
     def wait():
@@ -47,7 +47,7 @@ def test_each_waiter_raises_an_error_of_its_own():
 
 
 def test_a_wait_may_end_first():
-    """A thread that gives up is told so, and the flight goes on."""
+    """A thread's wait may time out, and the flight continues."""
     flight = Flight()
     assert flight.wait(0) is False
     flight.succeed("token")
@@ -55,7 +55,7 @@ def test_a_wait_may_end_first():
 
 
 def test_the_first_landing_counts():
-    """A flight that has landed stays as it landed."""
+    """The outcome of a completed flight does not change."""
     flight = Flight()
     flight.fail(KeeperClosedError("closed"))
     flight.succeed("token")
@@ -78,7 +78,7 @@ def test_wanted_as_long_as_somebody_waits():
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_tasks_share_one_event(backend):
-    """However many tasks wait on a loop, it is woken once; a late one does not wait at all."""
+    """Any number of tasks on a loop cause one wake-up, and a late task does not wait."""
     flight = Flight()
 
     async def main():
@@ -128,7 +128,7 @@ def test_loops_and_threads_wait_together():
 
 @pytest.mark.parametrize("run", [asyncio.run, trio.run])
 def test_a_loop_that_is_gone_holds_nobody_up(run):
-    """A loop that ended while its task waited is passed over."""
+    """A loop that ended while its task waited is skipped."""
     flight = Flight()
 
     async def give_up():
@@ -141,7 +141,7 @@ def test_a_loop_that_is_gone_holds_nobody_up(run):
 
 
 class Meeting(Flight):
-    """A flight whose outcome is looked at by two threads at once, if nothing keeps them apart."""
+    """A flight whose outcome two threads read at once, if nothing keeps them apart."""
 
     def __init__(self):
         self.both = threading.Barrier(2)
@@ -166,7 +166,7 @@ class Meeting(Flight):
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_landing_twice_from_two_threads_is_one_landing(fails):
-    """Of two that land a flight at once the first has its way, and the other changes nothing."""
+    """If two threads complete a flight at once, the first outcome counts."""
     flight, start, seen = Meeting(), threading.Barrier(2), []
 
     def land(outcome):
@@ -187,7 +187,7 @@ def test_landing_twice_from_two_threads_is_one_landing(fails):
 
 
 class LandsAtTheDoor(Flight):
-    """A flight that another thread lands right before a waiter is registered."""
+    """A flight that another thread completes right before a waiter is registered."""
 
     def wait_and_land(self):
         self._lock = self
@@ -204,10 +204,10 @@ class LandsAtTheDoor(Flight):
 
 
 class TestLandingBeforeTheRegistration:
-    """A flight may land between a waiter's first look and its registration."""
+    """A flight may complete between a waiter's first check and its registration."""
 
     def test_a_thread(self):
-        """It does not wait for a landing that is over."""
+        """A thread does not wait for a flight that is complete."""
         flight, waited = LandsAtTheDoor(), []
         flight.wait_and_land()
         waiter = threading.Thread(target=lambda: waited.append(flight.wait(None)), daemon=True)
@@ -219,7 +219,7 @@ class TestLandingBeforeTheRegistration:
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     @pytest.mark.parametrize("door", [1, 2])
     def test_a_task(self, backend, door):
-        """Nor does a task, whichever of its two steps the landing comes before."""
+        """Neither does a task, at both of its two steps."""
         flight = LandsAtTheDoor()
         enlist = flight._enlist
 
@@ -243,7 +243,7 @@ class TestLandingBeforeTheRegistration:
 
 @pytest.mark.parametrize("timeout", [1e12, threading.TIMEOUT_MAX * 2, 1e300, math.inf])
 def test_a_wait_longer_than_the_system_knows(timeout):
-    """A timeout of 30,000 years is one that does not end first."""
+    """A timeout of 30,000 years is accepted."""
     flight, waited, waiting = Flight(), [], threading.Event()
 
     def wait():

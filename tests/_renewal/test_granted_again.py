@@ -1,4 +1,4 @@
-"""Servers that grant the same token again, with what is left of it, until it has expired."""
+"""Servers that grant the same token again, with its remaining lifetime, until it has expired."""
 
 import math
 from datetime import UTC, datetime, timedelta
@@ -16,19 +16,19 @@ from tokenkeeper import (
 from tokenkeeper.testing import SteppedClock
 
 TICK_SECONDS = 0.05
-"""How often the API is called near the expiry of a token; elsewhere a tenth of that will do."""
+"""How often the API is called near the expiry of a token; elsewhere a tenth of that is enough."""
 
 EARLY_SECONDS = 1e-6
-"""A sum of ticks is a little more or less than what it should be."""
+"""The tolerance for sums of ticks."""
 
 
 class Server(BaseOAuth2Provider):
-    """Grants one token for all of its life, and counts what is left in whole seconds, or exactly.
+    """Grants one token until it expires, and states its remaining lifetime rounded or exactly.
 
-    :param early: it grants another one when less than this is left.
-    :param counts: rounds what is left of the life.
-    :param dates: rounds the moment of a grant.
-    :param older: how old the first token is, which others were granted before.
+    :param early: the remaining lifetime below which it grants another token.
+    :param counts: the function that rounds the remaining lifetime.
+    :param dates: the function that rounds the time of a grant.
+    :param older: the age of the first token, which other clients were granted before.
     :param takes: how long the first half of a request takes, and the second.
     """
 
@@ -70,7 +70,7 @@ class Server(BaseOAuth2Provider):
         else:
             left = self.counts(self.ends[self.text] - now)
         self.clock.step(self.takes)
-        if left <= 0:  # as our own provider does
+        if left <= 0:  # like our own provider
             raise TokenAcquisitionError(
                 "the token is about to expire", status_code=200, transient=True, retry_after=1.0
             )
@@ -79,11 +79,11 @@ class Server(BaseOAuth2Provider):
 
 
 class Reads:
-    """Reads a token at each tick, and notes what came of it.
+    """Reads a token at each tick, and records the results.
 
-    :ivar outage: the longest time from one read that got a token to the next, beyond the tick.
+    :ivar outage: the longest time between two successful reads, beyond the tick.
     :ivar failed: the errors.
-    :ivar dead: reads of a token that had expired by the server.
+    :ivar dead: reads of a token that had expired for the server.
     """
 
     def __init__(self, server, *, background=True):
@@ -101,7 +101,7 @@ class Reads:
             internals.take_over_scheduler(self.keeper)
 
     def run(self, seconds):
-        """Go on for *seconds*, and return self."""
+        """Read for *seconds*, and return self."""
         until = self.clock.time() + seconds
         self.latest = None
         while self.clock.time() < until:
@@ -139,7 +139,7 @@ def half_up(seconds):
 
 @pytest.fixture
 def clock():
-    """Return a clock that steps for whoever waits: one thread plays all parts."""
+    """Return a clock that waits step, because one thread plays all parts."""
     return SteppedClock(auto_step=True)
 
 

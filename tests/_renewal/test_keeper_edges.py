@@ -1,4 +1,4 @@
-"""Corners of the slow path, each of which a change could break without any other test failing."""
+"""Rare cases of the slow path, each of which no other test covers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ OUTAGE = TokenAcquisitionError("down", status_code=503, transient=True)
 
 
 def test_each_attempt_has_a_number_of_its_own(keeper, source):
-    """A caller that came between two attempts of a renewal is granted what the second brings."""
+    """A caller that arrives between two attempts of a renewal gets the token of the second."""
     keeper.get_token("api")
     numbers, needs = [], []
     grant = type(source).acquire_token
@@ -51,7 +51,7 @@ def test_each_attempt_has_a_number_of_its_own(keeper, source):
     ],
 )
 def test_a_short_cooldown_is_not_made_longer(cooldown_seconds, retry_after, stands_for):
-    """A failure that may pass cools down no longer than asked for, by the user or the server."""
+    """A transient failure's cooldown is no longer than the user or the server asks for."""
     cooldown = Cooldown(cooldown_seconds, RetryPolicy(), SteppedClock())
     error = TokenAcquisitionError("busy", transient=True, retry_after=retry_after)
     assert cooldown.note("api", error) == stands_for
@@ -59,7 +59,7 @@ def test_a_short_cooldown_is_not_made_longer(cooldown_seconds, retry_after, stan
 
 @pytest.mark.parametrize(("cooldown_seconds", "requests"), [(0, 10), (1, 5), (30, 3)])
 def test_cooldowns_of_a_failure_that_may_pass(source, clock, cooldown_seconds, requests):
-    """Callers half a second apart cause a request each, each second, or every two seconds."""
+    """Callers half a second apart cause a request every second, or every two seconds."""
     source.retry = RetryPolicy(attempts=1)
     source.error = OUTAGE
     with TokenKeeper(clock=clock, cooldown_seconds=cooldown_seconds) as keeper:
@@ -72,7 +72,7 @@ def test_cooldowns_of_a_failure_that_may_pass(source, clock, cooldown_seconds, r
 
 
 def test_a_reader_renews_after_going_inline(keeper, source, clock):
-    """Inside the buffer, once the threads are gone, the first reader renews by itself."""
+    """Inside the buffer, once the threads have ended, the first reader renews inline."""
     keeper.get_token("api")
     internals.release_scheduler(keeper)
     internals.go_inline(keeper)
@@ -85,7 +85,7 @@ def test_a_reader_renews_after_going_inline(keeper, source, clock):
 
 @pytest.mark.parametrize("ask", ["first", "forced", "refused"])
 def test_a_caller_that_returns_finds_all_in_place(source, clock, ask):
-    """As a caller gets its token, the token is cached and the refresher runs."""
+    """When a caller gets its token, the token is cached and the scheduler runs."""
     seen = []
 
     def state(keeper, cached):
@@ -120,13 +120,13 @@ def test_a_caller_that_returns_finds_all_in_place(source, clock, ask):
     [
         (0.0, -60.0, False),  # the provider's own mistake
         (-3600.0, 3600.0, True),  # the provider read the clock before it was set back ...
-        (3600.0, 3600.0, True),  # ... or forward, and the token seems to have ended
+        (3600.0, 3600.0, True),  # ... or forward, and the token seems to have expired
         (-7200.0, -60.0, True),
         (0.9, -60.0, False),
     ],
 )
 def test_a_clock_step_that_makes_the_lifetime_negative(make_source, step, ends, transient):
-    """A token that arrives dead because somebody set the clock meanwhile is a passing failure."""
+    """A token that arrives expired because the clock was set meanwhile is a transient failure."""
     clock = SteppedClock()
     source = make_source(lifetime=ends)
 
@@ -146,7 +146,7 @@ def test_a_clock_step_that_makes_the_lifetime_negative(make_source, step, ends, 
 
 @pytest.mark.parametrize("own", [True, False])
 def test_a_provider_s_own_policy_in_background_waits(make_source, clock, look, own):
-    """The refresher waits after a failure as the provider's policy says, where it has one."""
+    """After a failure the scheduler waits as the provider's own policy says."""
     policy = RetryPolicy(initial_wait_seconds=7.0, background_wait_seconds=7.0)
     other = RetryPolicy(initial_wait_seconds=3.0, background_wait_seconds=3.0)
     source = make_source(retry=policy if own else None)

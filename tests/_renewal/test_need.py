@@ -1,4 +1,4 @@
-"""What a caller wants, and what grants it."""
+"""The needs of callers, and which tokens meet them."""
 
 import math
 
@@ -26,18 +26,18 @@ def held(token="a", *, sent=5, dead_at=100.0):
     [
         (Need("api", 7), 99.9, True),
         (Need("api", 7), 100.0, False),
-        # only what was sent after the caller came
+        # only a token that was requested after the caller asked
         (Need("api", 7, force=True), 50.0, False),
         (Need("api", 4, force=True), 50.0, True),
         (Need("api", 4, force=True), 100.0, False),
-        # any but the refused one, granted again or not
+        # any but the rejected one, granted again or not
         (Need("api", 7, refused="a"), 50.0, False),
         (Need("api", 7, refused="b"), 50.0, True),
         (Need("api", 4, refused="a"), 50.0, False),
     ],
 )
 def test_granted_by(need, now, granted):
-    """A wish is granted by a live token that is new enough and not the refused one."""
+    """A need is met by a valid token that is new enough and not the rejected one."""
     assert need.is_met_by(held(), now) is granted
 
 
@@ -51,12 +51,12 @@ def test_granted_by(need, now, granted):
     ],
 )
 def test_refuses(need, refuses):
-    """The token that the API refused is refused, also where the server granted it again."""
+    """The token that the API rejected is rejected, even if the server granted it again."""
     assert need.refuses(held()) is refuses
 
 
 def test_patience():
-    """Patience ends at the deadline and is never negative; without a deadline it is endless."""
+    """The remaining wait ends at the deadline and is never negative; by default it is infinite."""
     clock = SteppedClock(monotonic=10.0)
     assert Need("api", 1).remaining_wait(clock) is None
     assert Need("api", 1, deadline=12.5).remaining_wait(clock) == 2.5

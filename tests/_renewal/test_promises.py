@@ -1,4 +1,4 @@
-"""The three promises, checked after every step of whatever may happen to a token."""
+"""The three promises, checked after every step of random histories."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -23,7 +23,7 @@ LONG_REQUEST_SECONDS = 1.5
 
 
 class Server(BaseOAuth2Provider):
-    """Grants tokens and knows, on a clock that nobody steps, when each of them really ends."""
+    """Grants tokens and knows their real expiry, on a clock that can't be set."""
 
     def __init__(self, clock):
         super().__init__("api")
@@ -31,7 +31,7 @@ class Server(BaseOAuth2Provider):
         self.mood = "grants"
         self.lifetime = 3600.0
         self.requests = 0
-        self.granted = {}  # token -> (true end, lifetime, true time of the grant)
+        self.granted = {}  # token -> (real expiry, lifetime, real time of the grant)
         self.revoked = set()
 
     def acquire_token(self):
@@ -46,14 +46,14 @@ class Server(BaseOAuth2Provider):
         if self.mood == "refuses":
             raise TokenAcquisitionError("401", status_code=401, error="invalid_client")
         token = f"token-{self.requests}"
-        # Granted as the request was sent: the least that a server can mean.
+        # The lifetime begins when the request was sent, which is the least that a server can mean.
         sent = self.clock.monotonic() - (LONG_REQUEST_SECONDS if "slow" in self.mood else 0.0)
         self.granted[token] = (sent + self.lifetime, self.lifetime, self.clock.monotonic())
         ends = datetime.fromtimestamp(wall, UTC) + timedelta(seconds=self.lifetime)
         return OAuth2Token(token, "Bearer", ends)
 
     def margin(self, token):
-        """Return what is really left of *token* beyond the margin that it must have."""
+        """Return the real remaining lifetime of *token* beyond the margin that it must have."""
         end, lifetime, _ = self.granted[token]
         return end - self.clock.monotonic() - min(MARGIN_SECONDS, lifetime / 20)
 
@@ -62,7 +62,7 @@ class Server(BaseOAuth2Provider):
 
 
 class Promises(RuleBasedStateMachine):
-    """A keeper, a server with moods, a clock that jumps, and callers that want this and that."""
+    """A keeper, a server in changing states, a clock that jumps, and callers of all kinds."""
 
     background = True
 
@@ -76,7 +76,7 @@ class Promises(RuleBasedStateMachine):
         self.pin_threads()
 
     def pin_threads(self):
-        """Let the rules play the refresher's thread."""
+        """Let the rules act as the scheduler's thread."""
         if self.background:
             internals.run_jobs_inline(self.keeper)
             internals.take_over_scheduler(self.keeper)
@@ -86,7 +86,7 @@ class Promises(RuleBasedStateMachine):
             internals.release_scheduler(self.keeper)
             self.keeper.close()
 
-    # ---- what happens
+    # ---- events
 
     @rule(seconds=st.sampled_from([0.001, 0.5, 1.0, 10.0, 60.0, 299.0, 900.0, 3600.0, 86400.0]))
     def time_passes(self, seconds):
@@ -110,7 +110,7 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def the_process_forks(self):
-        """Go on as the child: what it makes anew must not lose a token or a renewal."""
+        """Continue as the child, which must not lose a token or a renewal."""
         internals.after_fork_in_child(self.keeper)
         self.pin_threads()
 
@@ -119,16 +119,16 @@ class Promises(RuleBasedStateMachine):
         self.keeper.clear_token()
         assert self.keeper.get_cached_token_info("api") is None
 
-    # ---- what callers want
+    # ---- calls
 
     def held(self):
-        """Return the token held if it works, by the server's word."""
+        """Return the cached token if it is valid for the server."""
         held = internals.cached(self.keeper)
         alive = held is not None and self.clock.monotonic() < held.dead_at
         return held.access_token if alive and self.server.works(held.access_token) else None
 
     def still(self, had):
-        """Return *had* unless it ended during the one request that an inline renewal may cost."""
+        """Return *had* unless it expired during the one request that an inline renewal may cost."""
         return had if self.background or had == self.held() else None
 
     @rule()
@@ -172,13 +172,13 @@ class Promises(RuleBasedStateMachine):
     def an_api_refuses_the_token(self):
         refused, before = self.held(), self.server.requests
         self.server.revoked.add(refused)
-        for _ in range(3):  # a crowd with the same refused token
+        for _ in range(3):  # many callers with the same rejected token
             made = self.server.requests
             try:
                 token = self.keeper.renew_refused("api", refused)
             except TokenRejectedError:
                 assert self.server.requests == made, "a request within a pause"
-                self.server.revoked.discard(refused)  # it goes on being served to other APIs
+                self.server.revoked.discard(refused)  # it is still served to other APIs
                 return
             except TokenAcquisitionError:
                 assert self.server.mood != "grants"
@@ -200,7 +200,7 @@ class Promises(RuleBasedStateMachine):
         else:
             assert self.server.works(token)
 
-    # ---- what always holds
+    # ---- invariants
 
     @invariant()
     def what_is_held_is_whole(self):
@@ -224,7 +224,7 @@ class Promises(RuleBasedStateMachine):
 
 
 class PromisesInline(Promises):
-    """The same where nothing runs in the background."""
+    """The same without a background."""
 
     background = False
 

@@ -1,4 +1,4 @@
-"""Tokens whose server says when they are to be renewed."""
+"""Tokens whose server says when to renew them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ HOUR = 3600.0
 
 @pytest.fixture
 def say(source, clock):
-    """Have the server say when its tokens are to be renewed: seconds from each grant."""
+    """Let the server say when to renew its tokens: seconds from each grant."""
 
     def say(seconds):
         grant = type(source).acquire_token
@@ -30,7 +30,7 @@ def say(source, clock):
 
 
 def test_renewed_when_the_server_says(keeper, source, clock, look, say):
-    """The refresher renews at that moment; until its buffer begins the token stays fresh."""
+    """The scheduler renews at that time; until its buffer begins the token stays fresh."""
     source.lifetime = 24 * HOUR
     say(12 * HOUR)
     keeper.get_token("api")
@@ -48,7 +48,7 @@ def test_renewed_when_the_server_says(keeper, source, clock, look, say):
 
 
 def test_carried_through_a_long_outage(keeper, source, clock, look, say):
-    """An outage of eleven hours that begins as the renewal is due is no caller's error."""
+    """An outage of eleven hours that begins when the renewal is due causes no caller's error."""
     source.lifetime = 24 * HOUR
     say(12 * HOUR)
     keeper.get_token("api")
@@ -66,7 +66,7 @@ def test_carried_through_a_long_outage(keeper, source, clock, look, say):
 
 @pytest.mark.parametrize("seconds", [-1e6, -1, 0, 1, 359])
 def test_no_loop(keeper, source, clock, look, say, seconds):
-    """A server that always says "now", or names a moment in the past, causes no renewal loop."""
+    """A server that always says "now", or a time in the past, causes no renewal loop."""
     say(seconds)
     keeper.get_token("api")
     for _ in range(3600):
@@ -77,7 +77,7 @@ def test_no_loop(keeper, source, clock, look, say, seconds):
 
 
 def test_a_reader_is_not_slowed_down(keeper, clock, say):
-    """Past that moment and before its buffer the token is read without the slow path."""
+    """After that time and before its buffer the token is read without the slow path."""
     say(1800)
     keeper.get_token("api")
     clock.step(2000)

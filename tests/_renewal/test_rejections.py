@@ -1,4 +1,4 @@
-"""APIs that refuse what is granted, and servers that grant what was refused."""
+"""APIs that reject granted tokens, and servers that grant rejected tokens again."""
 
 import itertools
 import threading
@@ -23,7 +23,7 @@ WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", tra
 
 
 def grants(source, texts):
-    """Have *source* grant tokens with *texts*, one after the other, each with its whole life."""
+    """Let *source* grant tokens with *texts*, one after the other, each with its full lifetime."""
     texts = iter(texts)
     grant = type(source).acquire_token
 
@@ -35,7 +35,7 @@ def grants(source, texts):
 
 
 def told_by(keeper):
-    """Return what ends the token's life, and returns the events before that."""
+    """Return a function that expires the token, and returns the events before that."""
     recorder = EventRecorder()
     keeper.add_hook(recorder)
 
@@ -49,7 +49,7 @@ def told_by(keeper):
 
 @pytest.fixture
 def pause(keeper):
-    """Refuse tokens as they come until a pause begins; return the token that is kept."""
+    """Report each new token as rejected until a pause begins; return the token that is kept."""
 
     def pause():
         token = keeper.get_token("api")
@@ -63,7 +63,7 @@ def pause(keeper):
 
 
 class TestServerThatGrantsTheRefusedToken:
-    """The token is refused, and asking for another one brings it again."""
+    """A token is rejected, and the server grants the same one again."""
 
     @pytest.mark.parametrize(
         ("granted", "got"),
@@ -73,7 +73,7 @@ class TestServerThatGrantsTheRefusedToken:
         ],
     )
     def test_asked_once_more(self, keeper, source, clock, granted, got):
-        """A server that grants the refused token again is asked once more a second later."""
+        """A server that grants the rejected token again is asked once more a second later."""
         grants(source, granted)
         began = clock.monotonic()
         assert keeper.renew_refused("api", keeper.get_token("api")) == got
@@ -85,15 +85,15 @@ class TestServerThatGrantsTheRefusedToken:
         ("granted", "refused"),
         [
             (itertools.repeat("a"), ["a"]),
-            (itertools.cycle("ab"), ["a", "b"]),  # two nodes, each with a token of its own
+            (itertools.cycle("ab"), ["a", "b"]),  # two nodes, each with its own token
             (itertools.cycle("abc"), ["a", "b", "c"]),
         ],
     )
     @pytest.mark.parametrize("attempts", [1, 4])
     def test_an_error_then(self, keeper, source, granted, refused, attempts):
-        """If it does so again the caller of renew_refused gets a clear error, and no request more.
+        """If it does so again, renew_refused raises a clear error without another request.
 
-        The token goes on being served: the server says that it is valid.
+        The token is still served, because the server says that it is valid.
         """
         source.retry = RetryPolicy(attempts=attempts)
         grants(source, granted)
@@ -112,7 +112,7 @@ class TestServerThatGrantsTheRefusedToken:
         assert source.requests == len(refused) + 2
 
     def test_said_in_events_and_health(self, keeper, source):
-        """One event says that the renewal failed, one that a pause begins, and health degrades."""
+        """One event reports the failed renewal, one the pause, and health degrades."""
         told = told_by(keeper)
         grants(source, itertools.repeat("a"))
         token = keeper.get_token("api")
@@ -142,7 +142,7 @@ class TestServerThatGrantsTheRefusedToken:
         assert source.requests < 20
 
     def test_it_grants_another_one_at_last(self, keeper, source, clock):
-        """After the pause a refusal causes a request, and what it brings is returned."""
+        """After the pause a rejection causes a request, and its token is returned."""
         grants(source, ["a", "a", "a", "b", "c"])
         with pytest.raises(TokenRejectedError):
             keeper.renew_refused("api", keeper.get_token("api"))
@@ -155,7 +155,7 @@ class TestServerThatGrantsTheRefusedToken:
         assert keeper.health()["status"] == "ok"
 
     def test_whoever_waits_for_any_token_gets_it(self, keeper, source, in_thread):
-        """Callers of get_token that came meanwhile are served; the refusal is not their error."""
+        """Callers of get_token meanwhile get the token; the rejection is not their error."""
         grants(source, itertools.repeat("a"))
         keeper.get_token("api")
         assert source.entered.acquire(timeout=10)
@@ -170,7 +170,7 @@ class TestServerThatGrantsTheRefusedToken:
         assert reading_got == ["a"]
 
     def test_a_forced_renewal_takes_what_was_granted_since(self, keeper, source):
-        """force_refresh returns a token that was granted after the call began, refused or not."""
+        """force_refresh returns a token that was granted after the call began, rejected or not."""
         grants(source, itertools.repeat("a"))
         with pytest.raises(TokenRejectedError):
             keeper.renew_refused("api", keeper.get_token("api"))
@@ -179,7 +179,7 @@ class TestServerThatGrantsTheRefusedToken:
         assert source.requests == made + 1
 
     def test_closed_meanwhile(self, source, clock, in_thread):
-        """The wait before the second request ends as the keeper closes."""
+        """The wait before the second request ends when the keeper closes."""
         waits, woken = threading.Event(), threading.Event()
 
         class Waiting(type(clock)):
@@ -206,10 +206,10 @@ class TestServerThatGrantsTheRefusedToken:
 
 
 class TestApiThatRefusesEverything:
-    """Each token is another one, and refused all the same."""
+    """Each token is a new one, and the API rejects it."""
 
     def test_a_pause_begins(self, keeper, source, pause):
-        """After a few renewals in a row refusals cause no request, and the token is kept."""
+        """After a few renewals in a row rejections cause no request, and the token is kept."""
         token = pause()
         made = source.requests
         assert made == 1 + QUICK_RENEWALS
@@ -258,9 +258,9 @@ class TestApiThatRefusesEverything:
     @pytest.mark.slow
     @pytest.mark.parametrize("every", [1, 29, 31, 61, 119, 149, 179, 184, 239, 241, 299, 601])
     def test_one_call_now_and_then(self, keeper, source, clock, every):
-        """However seldom the API is called, an hour of it costs fewer than 20 requests.
+        """At any rate of API calls, an hour of rejections costs fewer than 20 requests.
 
-        Clients that send a refused request again do not report that the second token was refused.
+        Clients that repeat a rejected request don't report the rejection of the second token.
         """
         for _ in range(3600 // every):
             token = keeper.get_token("api")
@@ -272,7 +272,7 @@ class TestApiThatRefusesEverything:
         assert source.requests < 20
 
     def test_pauses_grow(self, keeper, source, clock, pause):
-        """Each token that is refused after a pause doubles the next one, up to ten minutes."""
+        """Each token that is rejected after a pause doubles the next pause, up to ten minutes."""
         token = pause()
         pauses = []
         for _ in range(8):
@@ -284,7 +284,7 @@ class TestApiThatRefusesEverything:
         assert pauses == [30, 60, 120, 240, 480, 600, 600, 600]
 
     def test_served_while_it_is_tried_again(self, keeper, source, clock, pause, in_thread):
-        """After a pause the token is renewed, and nobody waits who only wants a token."""
+        """After a pause the token is renewed, and callers of get_token don't wait."""
         token = pause()
         clock.step(30)
         while source.entered.acquire(blocking=False):
@@ -302,7 +302,7 @@ class TestApiThatRefusesEverything:
 
     @pytest.mark.parametrize("error", [OUTAGE, WRONG_SECRET])
     def test_the_server_fails_after_a_pause(self, keeper, source, clock, pause, error):
-        """A renewal that fails leaves the token, and the next pause has begun."""
+        """A failed renewal keeps the token, and the next pause has begun."""
         token = pause()
         clock.step(30)
         source.error = error
@@ -316,7 +316,7 @@ class TestApiThatRefusesEverything:
         assert source.requests == made
 
     def test_the_api_recovers(self, keeper, clock, pause):
-        """Health recovers by itself once the API refuses no more."""
+        """Health recovers once the API accepts tokens again."""
         pause()
         assert keeper.health()["status"] == "degraded"
         clock.step(31)
@@ -324,7 +324,7 @@ class TestApiThatRefusesEverything:
 
     @pytest.mark.parametrize("lived", [600, 3000])
     def test_a_token_that_was_accepted_ends_the_streak(self, keeper, source, clock, pause, lived):
-        """Once a token has lived on unrefused for ten minutes, all is as it was at first."""
+        """Once a token was accepted for ten minutes, the count of rejections starts again."""
         token = pause()
         clock.step(30)
         token = keeper.renew_refused("api", token)
@@ -344,14 +344,14 @@ class TestApiThatRefusesEverything:
         ids=["clear_token", "clear all", "reload"],
     )
     def test_somebody_fixed_something(self, keeper, pause, fix):
-        """Clearing the token, or a provider that changed, ends the pause."""
+        """Clearing the token, or a changed provider, ends the pause."""
         pause()
         fix(keeper)
         token = keeper.get_token("api")
         assert keeper.renew_refused("api", token) != token
 
     def test_names_do_not_share(self, keeper, make_source, pause):
-        """A pause of one name is no other's."""
+        """A pause of one provider does not affect another."""
         keeper.add_provider(make_source("other"))
         pause()
         assert keeper.renew_refused("other", keeper.get_token("other")) == "other-2"
@@ -362,11 +362,11 @@ class TestApiThatRefusesEverything:
 
 
 class TestRevocations:
-    """Legitimate ones are answered promptly."""
+    """Real revocations are answered immediately."""
 
     @pytest.mark.parametrize("seconds", [0, 1, 20, 100])
     def test_a_second_one_soon_after(self, keeper, clock, seconds):
-        """A token that is revoked shortly after it replaced a revoked one is renewed at once."""
+        """A token that is revoked soon after it replaced a revoked one is renewed immediately."""
         token = keeper.get_token("api")
         for _ in range(QUICK_RENEWALS):
             renewed = keeper.renew_refused("api", token)
@@ -376,7 +376,7 @@ class TestRevocations:
 
     @pytest.mark.parametrize("every", [250, 600, 3000])
     def test_again_and_again(self, keeper, clock, every):
-        """However often it happens, a token that served for some minutes is renewed at once."""
+        """A token that was used for some minutes is renewed immediately, repeatedly."""
         token = keeper.get_token("api")
         for _ in range(50):
             clock.step(every)
@@ -384,20 +384,20 @@ class TestRevocations:
             assert keeper.renew_refused("api", token) != token
 
     def test_a_crowd_counts_once(self, keeper, source):
-        """A hundred callers of one refused token are one refusal."""
+        """A hundred callers with one rejected token count as one rejection."""
         token = keeper.get_token("api")
         for _ in range(QUICK_RENEWALS):
             (token,) = {keeper.renew_refused("api", token) for _ in range(100)}
         assert source.requests == 1 + QUICK_RENEWALS
 
     def test_refused_tokens_are_not_kept(self, keeper):
-        """What is remembered of a refused token is a digest."""
+        """Only a digest of a rejected token is kept."""
         token = keeper.get_token("api")
         keeper.renew_refused("api", token)
         assert token not in repr(internals.remembered_rejections(keeper))
 
     def test_one_event_for_each_refused_token(self, keeper, pause):
-        """A token that is refused again and again is reported once, and a pause once."""
+        """A token that is reported repeatedly causes one event, and a pause one."""
         told = told_by(keeper)
         token = pause()
         for _ in range(10):
@@ -408,7 +408,7 @@ class TestRevocations:
         assert kinds.count(TokenRejected) == 1
 
     def test_an_unknown_time_of_grant(self, keeper, source):
-        """A refused token that no keeper of this process was granted causes one request."""
+        """A rejected token that this process did not receive causes one request."""
         assert keeper.renew_refused("api", "of another process") == "api-1"
         assert source.requests == 1
 
@@ -423,7 +423,7 @@ class TestInline:
             yield keeper
 
     def test_different_tokens(self, inline, source):
-        """The same brake holds where callers renew by themselves."""
+        """The same limit holds if callers renew inline."""
         token = inline.get_token("api")
         for _ in range(50):
             try:
@@ -433,7 +433,7 @@ class TestInline:
         assert source.requests == 1 + QUICK_RENEWALS
 
     def test_the_same_token(self, inline, source):
-        """So it does where the server grants the refused token again."""
+        """It also holds if the server grants the rejected token again."""
         grants(source, itertools.repeat("a"))
         for _ in range(50):
             token = inline.get_token("api")
@@ -442,7 +442,7 @@ class TestInline:
         assert source.requests == 3
 
     def test_a_forked_child_goes_on(self, keeper, source, pause, exit_code_of):
-        """A pause is inherited: the children of one fork do not begin anew, all at once."""
+        """A pause is inherited: the children of one fork don't all start again at once."""
         token = pause()
         made = source.requests
 
@@ -458,7 +458,7 @@ class TestInline:
 
 @pytest.mark.anyio
 async def test_through_the_facade(keeper, source):
-    """Tasks get the same error, and wait as threads do."""
+    """Tasks get the same error, and wait like threads."""
     manager = OAuth2TokenManager(keeper)
     grants(source, itertools.repeat("a"))
     token = await manager.get_token("api")

@@ -1,4 +1,4 @@
-"""What is said of a renewal that fails while the token is still valid."""
+"""The messages about a renewal that fails while the token is still valid."""
 
 import socket
 from contextlib import closing
@@ -14,13 +14,13 @@ ONCE = RetryPolicy(attempts=1)
 
 
 def refused_port():
-    """Return a port on which nobody listens."""
+    """Return a port on which no server listens."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         return listener.getsockname()[1]
 
 
 class Foreign(StaticProvider):
-    """Raises what a provider of somebody's own may raise."""
+    """Raises the errors that a custom provider may raise."""
 
     error = None
 
@@ -31,7 +31,7 @@ class Foreign(StaticProvider):
 
 
 def fail_by(server, how):
-    """Have the next token request fail, and return the reason that metrics are to name."""
+    """Let the next token request fail, and return the expected reason in metrics."""
     if how == "503":
         server.go_down("503")
         return None
@@ -47,7 +47,7 @@ def fail_by(server, how):
 
 @pytest.mark.parametrize("how", ["503", "reset", "stall", "invalid_client"])
 def test_a_valid_token_is_not_denied(how, caplog):
-    """No message says that there is no token while one is served, and each says what failed."""
+    """No message claims that there is no token while one is served, and each names the failure."""
     events = []
     clock = SteppedClock()
     with (
@@ -85,7 +85,7 @@ def test_a_valid_token_is_not_denied(how, caplog):
     ],
 )
 def test_a_provider_s_own_network_errors(error, reason):
-    """The errors of a provider of one's own are named as those of ours are."""
+    """The errors of a custom provider are named like those of our own."""
     events = []
     clock = SteppedClock()
     provider = Foreign("api", "a token", clock=clock)
@@ -102,7 +102,7 @@ def test_a_provider_s_own_network_errors(error, reason):
 
 
 def test_a_real_connection_that_is_refused():
-    """A port on which nobody listens is named, with the host, and what to check."""
+    """A refused connection is reported with host, port and what to check."""
     events = []
     config = OAuth2Config("api", "me", "secret", f"http://127.0.0.1:{refused_port()}/token")
     with TokenKeeper(background=False, retry=ONCE, hooks=[events.append]) as keeper:

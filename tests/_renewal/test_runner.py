@@ -1,4 +1,4 @@
-"""Flights whose callers are struck on the way: each lands, and is flown once."""
+"""Renewals whose callers are interrupted: each completes, and runs once."""
 
 import threading
 
@@ -11,7 +11,7 @@ from tokenkeeper._renewal.renewal import Renewal
 
 @pytest.fixture
 def struck(monkeypatch):
-    """Have the caller that flies first struck by an interrupt, right after it took the flight."""
+    """Interrupt the first caller right after it took the flight."""
     strikes = iter([KeyboardInterrupt()])
     claim = Renewal.claim
 
@@ -26,7 +26,7 @@ def struck(monkeypatch):
 
 @pytest.fixture
 def without_threads(monkeypatch):
-    """Have the host start no thread."""
+    """Let the host refuse threads."""
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
@@ -38,7 +38,7 @@ def without_threads(monkeypatch):
 def test_an_interrupt_where_there_are_no_threads(
     clock, source, struck, without_threads, background
 ):
-    """Who is interrupted while flying leaves nothing in the air for others to wait for."""
+    """A caller that is interrupted during its renewal leaves nothing in flight for others."""
     with TokenKeeper(background=background, clock=clock) as keeper:
         keeper.add_provider(source)
         with pytest.raises(KeyboardInterrupt):
@@ -48,7 +48,7 @@ def test_an_interrupt_where_there_are_no_threads(
 
 
 def test_a_caller_s_flight_comes_before_queued_renewals(clock, make_source):
-    """With all workers busy, what a caller waits for is fetched before what is due some time."""
+    """With all workers busy, a token that a caller waits for precedes tokens that are only due."""
     order = []
 
     def sourced(name):

@@ -1,4 +1,4 @@
-"""A token's life: fresh, renewing, expired, and what a fork or a clock does to it."""
+"""A token's life: fresh, renewing, expired, and the effects of forks and clock changes."""
 
 import logging
 import math
@@ -19,7 +19,7 @@ class TestFresh:
     """More than the buffer is left."""
 
     def test_first_token_is_fetched_once(self, keeper, source):
-        """The first call fetches, the next ones are served from memory."""
+        """The first call requests a token, the next ones are served from memory."""
         assert [keeper.get_token("api") for _ in range(3)] == ["api-1"] * 3
         assert source.requests == 1
 
@@ -36,7 +36,7 @@ class TestRenewing:
     """Inside the buffer."""
 
     def test_renewed_ahead_of_the_buffer(self, keeper, source, clock, look):
-        """The refresher renews before the buffer begins; readers find the new token."""
+        """The scheduler renews before the buffer begins; readers find the new token."""
         keeper.get_token("api")
         clock.step(3239.9)
         assert look(keeper) == []
@@ -46,7 +46,7 @@ class TestRenewing:
         assert source.refreshed == ["api-1"]
 
     def test_served_while_it_is_renewed(self, keeper, source, clock):
-        """Readers inside the buffer get the token at once, though its renewal hangs."""
+        """Readers inside the buffer get the token immediately, even if its renewal hangs."""
         keeper.get_token("api")
         clock.step(3400)
         source.gate.clear()
@@ -57,14 +57,14 @@ class TestRenewing:
         source.gate.set()
 
     def test_own_buffer(self, keeper, make_source, clock, look):
-        """A provider may want more time than others."""
+        """A provider may have a longer buffer than others."""
         keeper.add_provider(make_source("early", buffer_seconds=1000))
         keeper.get_token("early")
         clock.step(3600 - 1000 - 60)
         assert look(keeper) == ["early"]
 
-    def test_a_failure_is_nobody_s_error(self, keeper, source, clock, look, caplog):
-        """A renewal that fails is logged, counted and shown; readers get the token."""
+    def test_a_failure_is_not_raised(self, keeper, source, clock, look, caplog):
+        """A failed renewal is logged, counted and shown; readers get the token."""
         keeper.get_token("api")
         source.error = OUTAGE
         clock.step(3241)
@@ -72,11 +72,11 @@ class TestRenewing:
         assert keeper.get_token("api") == "api-1"
         info = keeper.get_cached_token_info("api")
         assert (info["failures"], info["last_error"]) == (1, "down")
-        keeper.close()  # callers do not wait for log lines; this does
+        keeper.close()  # callers don't wait for log lines; this does
         assert "down" in caplog.text
 
     def test_failures_are_forgotten_once_it_works(self, keeper, source, clock, look):
-        """A renewal that works clears what was noted."""
+        """A successful renewal clears the failure."""
         keeper.get_token("api")
         source.error = OUTAGE
         clock.step(3241)
@@ -88,7 +88,7 @@ class TestRenewing:
         assert (info["failures"], info["last_error"], info["renewals"]) == (0, None, 1)
 
     def test_tries_again_with_growing_waits(self, keeper, source, clock, look):
-        """Each failure makes the wait longer, and in the background nothing retries by itself."""
+        """Each failure makes the wait longer, and there is no retry in the background."""
         keeper.get_token("api")
         source.error = OUTAGE
         clock.step(3240)
@@ -101,7 +101,7 @@ class TestRenewing:
         assert waits == pytest.approx([0.25, 0.5, 1, 2, 4])  # half of 0.5 s, doubling: no jitter
 
     def test_an_outage_shorter_than_the_rest_is_not_noticed(self, keeper, source, clock, look):
-        """Callers notice nothing of an outage that ends before the token does."""
+        """Callers don't notice an outage that ends before the token expires."""
         keeper.get_token("api")
         clock.step(3240)
         source.error = OUTAGE
@@ -122,7 +122,7 @@ class TestExpired:
 
     @pytest.mark.parametrize(("at", "token"), [(-1, "api-1"), (0, "api-2")])
     def test_to_the_tick(self, keeper, clock, at, token):
-        """A token is handed out one tick before its margin begins, and not when it has begun."""
+        """A token is returned one tick before its margin begins, and not when it has begun."""
         keeper.get_token("api")
         dead_at = internals.cached(keeper).dead_at
         moment = dead_at if at == 0 else math.nextafter(dead_at, 0)
@@ -130,7 +130,7 @@ class TestExpired:
         assert keeper.get_token("api") == token
 
     def test_callers_wait_for_one_renewal(self, keeper, source, clock, in_thread):
-        """Whoever comes to an expired token waits for the one renewal in flight."""
+        """Callers with an expired token wait for the one renewal in flight."""
         keeper.get_token("api")
         clock.step(4000)
         source.gate.clear()
@@ -143,21 +143,21 @@ class TestExpired:
         assert source.requests == 2
 
     def test_short_lives_are_not_renewed_on_every_call(self, keeper, source, clock):
-        """A token that lives shorter than the buffer is used for half its life and more."""
+        """A token with a lifetime below the buffer is used for at least half of it."""
         source.lifetime = 60
         keeper.get_token("api")
         clock.step(33)
         assert [keeper.get_token("api") for _ in range(10)] == ["api-1"] * 10
 
     def test_dead_on_arrival(self, keeper, source, clock):
-        """A token that had ended when it came is an error, and is not cached."""
+        """A token that had expired on arrival is an error, and is not cached."""
         source.lifetime = -5
         with pytest.raises(TokenAcquisitionError, match="already expired"):
             keeper.get_token("api")
         assert keeper.get_cached_token_info("api") is None
 
     def test_one_answer_slower_than_the_token_lives(self, keeper, source, clock, monkeypatch):
-        """It may pass, so it is tried again, and nobody is kept from a token by a cooldown."""
+        """That error is transient, so it is retried, and no cooldown follows."""
         source.lifetime = 2.0
         grant, delays = source.acquire_token, [2.2]
 
@@ -181,7 +181,7 @@ class TestClocks:
 
     @pytest.mark.parametrize("step", [-1e6, -3600, -1, 1, 3600, 1e6])
     def test_a_reader_does_not_look_at_the_wall_clock(self, keeper, clock, step):
-        """The read path compares one clock; test_clock_steps.py has what looks at the other."""
+        """The read path compares one clock; test_clock_steps.py tests the other."""
         keeper.get_token("api")
         clock.step_wall(step)
         assert keeper.get_token("api") == "api-1"
@@ -190,10 +190,10 @@ class TestClocks:
 
 
 class TestFork:
-    """What a child goes on with; tests/stress forks for real."""
+    """The state of a child; tests/stress forks for real."""
 
     def test_renewals_are_planned_anew(self, keeper, source, make_source, clock, look):
-        """A child plans a renewal for each live token, before its buffer, and for no other."""
+        """A child plans a renewal for each valid token, before its buffer, and for no other."""
         keeper.add_provider(make_source("refused"))
         keeper.get_token("refused")
         internals.mark_refused(keeper, "refused")
@@ -208,7 +208,7 @@ class TestFork:
         assert keeper.get_token("refused") == "refused-2"
 
     def test_a_wait_after_failures_is_kept(self, keeper, source, clock, look):
-        """A child does not hurry a renewal that waits after failures."""
+        """A child does not advance a renewal that waits after failures."""
         keeper.get_token("api")
         source.error = WRONG_SECRET
         clock.step(3301)
@@ -222,7 +222,7 @@ class TestInfo:
     """get_cached_token_info."""
 
     def test_what_it_tells(self, keeper, clock):
-        """It tells a token's state and times, and no secret."""
+        """It reports a token's state and times, and no secret."""
         assert keeper.get_cached_token_info("api") is None
         keeper.get_token("api")
         clock.step(600)
@@ -261,16 +261,16 @@ class TestInfo:
 
 
 class TestLogging:
-    """One line for each acquisition and failure, and no secret in it."""
+    """One line for each acquisition and failure, without a secret."""
 
     def test_lines(self, keeper, source, clock, look, caplog):
-        """Fetching and renewing log a line each; reading logs none."""
+        """Acquiring and renewing log one line each; reading logs none."""
         with caplog.at_level(logging.DEBUG, logger="tokenkeeper"):
             for _ in range(10):
                 keeper.get_token("api")
             clock.step(3241)
             look(keeper)
-            keeper.close()  # callers do not wait for log lines; this does
+            keeper.close()  # callers don't wait for log lines; this does
         assert [record.getMessage() for record in caplog.records] == [
             "provider 'api': token acquired",
             "provider 'api': token renewed",
@@ -278,7 +278,7 @@ class TestLogging:
 
 
 def test_dates_are_utc(keeper, clock):
-    """Ends are shown in UTC."""
+    """The expiry is shown in UTC."""
     keeper.get_token("api")
     shown = datetime.fromisoformat(keeper.get_cached_token_info("api")["expires_at"])
     assert shown.tzinfo == UTC

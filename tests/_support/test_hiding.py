@@ -1,4 +1,4 @@
-"""No secret shows in what a program can print of itself: reprs, formats and frames."""
+"""No secret is visible in reprs, formats and frames."""
 
 import asyncio
 import dataclasses
@@ -97,14 +97,14 @@ HOLDERS = {
 
 @pytest.mark.parametrize("make", HOLDERS.values(), ids=HOLDERS)
 def test_what_holds_a_secret_does_not_show_it(make):
-    """Neither repr, str nor format of an object that holds a secret shows it."""
+    """Neither repr, str nor format of an object with a secret shows it."""
     holder = make()
     for shown in (repr(holder), str(holder), f"{holder}", f"{holder!a}", repr([holder])):
         assert not shows_a_canary(shown), shown
 
 
 def test_errors_keep_no_secret():
-    """Nothing in an error is a secret: it is pickled, logged and sent elsewhere."""
+    """An error contains no secret, as it is pickled, logged and sent elsewhere."""
     error = TokenAcquisitionError("no token", provider_name="api", error="invalid_client")
     assert not shows_a_canary(repr(vars(pickle.loads(pickle.dumps(error)))))
 
@@ -121,7 +121,7 @@ def test_errors_keep_no_secret():
     ],
 )
 def test_urls_are_shown_without_secrets(url, shown):
-    """Neither credentials nor the query of a URL are shown."""
+    """The credentials and the query of a URL are hidden."""
     assert shown_url(url) == shown
 
 
@@ -136,7 +136,7 @@ class Failing(BaseOAuth2Provider):
 
 
 def check_frames(error):
-    """Fail if a tracker would record a token out of our frames."""
+    """Fail if a tracker would record a token from our frames."""
     for written in what_a_tracker_records(error):
         assert not shows_a_canary(written), written[:80]
 
@@ -153,7 +153,7 @@ def check_frames(error):
     ids=["refused", "timeout", "unknown", "by name"],
 )
 def test_the_refused_token_is_in_no_frame_of_ours(background, call, kind):
-    """renew_refused is given a token: an error that leaves it leaves no frame with it behind."""
+    """An error from renew_refused has no frame with the token."""
     with TokenKeeper(background=background) as keeper:
         keeper.add_provider(Failing("api"))
         keeper.get_token("api")
@@ -166,7 +166,7 @@ def test_the_refused_token_is_in_no_frame_of_ours(background, call, kind):
 
 
 def test_nor_under_the_manager():
-    """The same for the async front."""
+    """The same for the manager."""
 
     async def main():
         with TokenKeeper() as keeper:
@@ -181,7 +181,7 @@ def test_nor_under_the_manager():
 
 
 def test_a_cause_keeps_its_frames():
-    """What a provider of one's own raised can still be debugged."""
+    """The cause from a custom provider keeps its frames, for debugging."""
 
     class Broken(Failing):
         def refresh_token(self, _):
@@ -197,7 +197,7 @@ def test_a_cause_keeps_its_frames():
 
 
 def test_a_refresh_token_is_in_no_frame_of_ours():
-    """A provider that is called directly with an old token leaves no frame with it behind."""
+    """An error from a provider called directly has no frame with the old token."""
     provider = GenericOAuth2Provider(OAuth2Config("api", "id", SECRET, "http://127.0.0.1:1/token"))
     with pytest.raises(TokenAcquisitionError) as raised:
         provider.refresh_token(old_token())
@@ -205,7 +205,7 @@ def test_a_refresh_token_is_in_no_frame_of_ours():
 
 
 def test_what_trackers_do_with_containers():
-    """The walk of these tests looks into containers, as trackers do."""
+    """These tests look into containers, as trackers do."""
     inside = [{"a": (TOKEN, {REFRESH})}, token(), Hidden(SECRET)]
     assert sum(map(shows_a_canary, written_down(inside))) == 2
     assert dataclasses.is_dataclass(inside[1])

@@ -1,4 +1,4 @@
-"""One word for why a server could not be reached, whatever library noticed."""
+"""The reason of a network error, whatever library raised it."""
 
 import errno
 import socket
@@ -16,19 +16,19 @@ from tokenkeeper.retry import as_oauth2_error
 
 
 def caused(error, cause):
-    """Return *error* as it is raised from *cause*."""
+    """Return *error*, raised from *cause*."""
     error.__cause__ = cause
     return error
 
 
 def within(error, context):
-    """Return *error* as it is raised while *context* is handled."""
+    """Return *error*, raised while *context* is handled."""
     error.__context__ = context
     return error
 
 
 def retried(error):
-    """Return *error* as requests hands it on."""
+    """Return *error* as requests wraps it."""
     return requests.ConnectionError(urllib3.exceptions.MaxRetryError(POOL, "/", error))
 
 
@@ -76,7 +76,7 @@ UNVERIFIED = ssl.SSLCertVerificationError(1, "certificate verify failed")
     ids=repr,
 )
 def test_reasons(error, reason):
-    """The reason is that of the innermost error which has one."""
+    """The reason is that of the innermost error that has one."""
     assert network_reason(error) == reason
     assert reason in (None, *NETWORK_REASONS)
     ours = as_oauth2_error(error, "api")
@@ -85,7 +85,7 @@ def test_reasons(error, reason):
 
 
 def test_errors_that_refer_to_each_other():
-    """A circle of causes ends."""
+    """A cycle of causes terminates."""
     first, second = ValueError(), ValueError()
     first.__cause__, second.__cause__ = second, first
     assert network_reason(first) is None

@@ -21,9 +21,9 @@ class TestGet:
         assert tokenkeeper("get", "billing", "--format", "header").stdout == (
             f"Authorization: Bearer {token}\n"
         )
-        told = json.loads(tokenkeeper("get", "billing", "--format", "json").stdout)
-        assert told.pop("expires_at").endswith("+00:00")
-        assert told == {"access_token": token, "token_type": "Bearer", "scope": "read"}
+        output = json.loads(tokenkeeper("get", "billing", "--format", "json").stdout)
+        assert output.pop("expires_at").endswith("+00:00")
+        assert output == {"access_token": token, "token_type": "Bearer", "scope": "read"}
         assert json.loads(tokenkeeper("get", "billing", "--json").stdout)["scope"] == "read"
         assert tokenkeeper("get", "billing", "--format", "env").stdout == (
             f"export BILLING_TOKEN={token}\n"
@@ -132,17 +132,17 @@ class TestWatch:
     def test_lines(self, start, server):
         """Without a terminal each event is a line; Ctrl-C ends the command cleanly."""
         process = start("watch", "--json")
-        told = [json.loads(process.stdout.readline()) for _ in range(3)]
+        output = [json.loads(process.stdout.readline()) for _ in range(3)]
         process.send_signal(signal.SIGINT)
         _, words = process.communicate(timeout=60)
         assert process.returncode == 130
         assert words == ""
-        assert {each["event"] for each in told} == {
+        assert {each["event"] for each in output} == {
             "TokenAcquired",
             "AcquisitionFailed",
             "CooledDown",
         }
-        assert {each["provider_name"] for each in told} == {"billing", "wrong"}
+        assert {each["provider_name"] for each in output} == {"billing", "wrong"}
 
     def test_words(self, tokenkeeper):
         """Text lines contain the same, and --seconds ends the command."""
@@ -180,10 +180,10 @@ class TestConfigCheck:
         config.write_text(text)
         config.chmod(0o600)
         result = tokenkeeper("config", "check", "--json", str(config))
-        told = json.loads(result.stdout)
-        assert (result.exit_code, told["providers"]) == (0, ["billing", "wrong"])
-        assert told["problems"] == []
-        assert "written in clear" in told["warnings"][0]
+        output = json.loads(result.stdout)
+        assert (result.exit_code, output["providers"]) == (0, ["billing", "wrong"])
+        assert output["problems"] == []
+        assert "written in clear" in output["warnings"][0]
         config.write_text(text.replace("provider_type: generic", "provider_type: gneric"))
         result = tokenkeeper("config", "check", "--json", str(config))
         assert result.exit_code == 2
@@ -207,8 +207,8 @@ class TestCompletion:
         result = tokenkeeper("completion", shell)
         assert result.exit_code == 0
         assert "_TOKENKEEPER_COMPLETE" in result.stdout
-        told = json.loads(tokenkeeper("completion", shell, "--json").stdout)
-        assert told == {"shell": shell, "script": result.stdout.removesuffix("\n")}
+        output = json.loads(tokenkeeper("completion", shell, "--json").stdout)
+        assert output == {"shell": shell, "script": result.stdout.removesuffix("\n")}
 
     def complete(self, words, position):
         """Request completions as the script for bash does."""
@@ -266,14 +266,14 @@ def test_nothing_is_kept(tokenkeeper, environment, server):
 
 def test_help(tokenkeeper):
     """The help names every command and the exit codes; each command has its own help."""
-    told = tokenkeeper("--help").stdout
-    assert "Exit codes:" in told
+    output = tokenkeeper("--help").stdout
+    assert "Exit codes:" in output
     for command in ("get", "list", "status", "watch", "clear", "doctor", "completion", "demo"):
-        assert command in told
+        assert command in output
         assert "--json" in tokenkeeper(command, "--help").stdout
         assert "Exit codes" in tokenkeeper(command, "--help").stdout
-    assert "config" in told
-    assert "..." not in told.partition("Commands:")[2]
+    assert "config" in output
+    assert "..." not in output.partition("Commands:")[2]
     check = tokenkeeper("config", "check", "--help").stdout
     assert "--json" in check
     assert "Exit codes" in check

@@ -84,8 +84,8 @@ def test_bash(shell, typed, completed):
 @CASES
 def test_fish(shell, typed, completed):
     """Fish completes them and shows their descriptions."""
-    told = shell("fish", "--no-config", "-c", FISH, *typed)
-    assert [line.split("\t")[0] for line in told.splitlines()] == completed
+    output = shell("fish", "--no-config", "-c", FISH, *typed)
+    assert [line.split("\t")[0] for line in output.splitlines()] == completed
 
 
 @CASES
@@ -116,10 +116,10 @@ NAMES = [
 
 
 @pytest.fixture
-def strange(config, tmp_path):
+def unusual_names(config, tmp_path):
     """Describe providers whose names contain shell syntax; return the names."""
     names = [name.replace("MARK", str(tmp_path / "mark")) for name in NAMES]
-    names += ["p \x1b[31m", "p\nq"]  # which nobody can type
+    names += ["p \x1b[31m", "p\nq"]  # names that can't be typed
     config.write_text(
         "oauth2:\n"
         + "".join(
@@ -138,10 +138,10 @@ EVALUATED = """
 """
 
 
-def test_bash_quotes(shell, strange, tmp_path):
+def test_bash_quotes(shell, unusual_names, tmp_path):
     """Bash inserts one word for each name, and nothing in it is executed."""
     printed = shell("bash", "--norc", "-c", BASH + EVALUATED, "bash", "get", "p").splitlines()
-    assert printed[-len(strange) :] == strange
+    assert printed[-len(unusual_names) :] == unusual_names
     assert not (tmp_path / "mark").exists()
 
 
@@ -181,17 +181,17 @@ def interactive(shell, config, tmp_path):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 8, 14])
-def test_bash_on_a_terminal(interactive, strange, tmp_path, number):
+def test_bash_on_a_terminal(interactive, unusual_names, tmp_path, number):
     """A name that was completed with Tab arrives unchanged, and nothing in it is executed."""
-    name = strange[number]
+    name = unusual_names[number]
     assert interactive(name, "tokenkeeper get p", b"' ") == name
     assert not (tmp_path / "mark").exists()
 
 
 @pytest.mark.parametrize("quotation", ["'", '"'])
-def test_bash_in_a_quotation(interactive, strange, tmp_path, quotation):
+def test_bash_in_a_quotation(interactive, unusual_names, tmp_path, quotation):
     """Inside an open quotation, a name that would end it is not offered."""
-    assert interactive(strange[1], f"tokenkeeper get {quotation}p", b"\x07") == "p"
+    assert interactive(unusual_names[1], f"tokenkeeper get {quotation}p", b"\x07") == "p"
     assert not (tmp_path / "mark").exists()
 
 

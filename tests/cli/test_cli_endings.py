@@ -36,7 +36,7 @@ def terminal(start, environment):
 
 
 def shown(end, until=None):
-    """Read the output of a terminal, to its end or until it contains *until*."""
+    """Read the output of a terminal until it closes, or until it contains *until*."""
     seen = b""
     while until is None or until not in seen:
         try:
@@ -68,8 +68,8 @@ def test_nobody_reads(start, arguments):
     os.close(reader)
     process = start(*arguments, stdout=writer)
     os.close(writer)
-    _, told = process.communicate(timeout=100)
-    assert (process.returncode, told) == (1, "")
+    _, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (1, "")
 
 
 def test_nobody_reads_any_more(start, server):
@@ -244,8 +244,8 @@ def test_a_full_disk(start, arguments):
     """Output that can't be written is a one-line error, with exit code 1."""
     with open("/dev/full", "w") as full:
         process = start(*arguments, stdout=full)
-        _, told = process.communicate(timeout=100)
-    assert (process.returncode, told) == (1, "Error: [Errno 28] No space left on device\n")
+        _, errors = process.communicate(timeout=100)
+    assert (process.returncode, errors) == (1, "Error: [Errno 28] No space left on device\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
@@ -284,8 +284,8 @@ def test_letters_that_the_locale_has_not(start, environment, config, arguments):
     config.write_text(config.read_text().replace("wrong", "日本"), encoding="utf-8")
     environment.setenv("PYTHONIOENCODING", "latin-1")
     process = start(*arguments)
-    printed, told = process.communicate(timeout=100)
-    assert "Traceback" not in told
+    printed, errors = process.communicate(timeout=100)
+    assert "Traceback" not in errors
     assert r"\u65e5\u672c" in printed
 
 

@@ -48,7 +48,7 @@ def server():
         yield server
 
 
-def described(server, **changes):
+def client(server, **changes):
     """Return the variables that describe the server's client."""
     return {
         "OAUTH2_CLIENT_ID": server.client_id,
@@ -60,7 +60,7 @@ def described(server, **changes):
 
 def test_the_token_alone_is_printed(run, server):
     """Standard output contains only the token, so scripts can use it."""
-    result = run("get", "api", **described(server))
+    result = run("get", "api", **client(server))
     assert result.exit_code == 0
     assert result.stderr == ""
     (token,) = result.stdout.splitlines()
@@ -69,14 +69,14 @@ def test_the_token_alone_is_printed(run, server):
 
 def test_the_scope_is_asked_for(run, server):
     """The scope of the environment reaches the server."""
-    result = run("get", "api", **described(server, OAUTH2_SCOPE="admin"))
+    result = run("get", "api", **client(server, OAUTH2_SCOPE="admin"))
     assert result.exit_code == 1
     assert "invalid_scope" in result.stderr
 
 
 def test_no_token_is_one_line(run, server):
     """A rejection is one line on standard error, without a secret, and exit code 1."""
-    result = run("get", "api", **described(server, OAUTH2_CLIENT_SECRET="hunter2"))
+    result = run("get", "api", **client(server, OAUTH2_CLIENT_SECRET="hunter2"))
     assert result.exit_code == 1
     assert result.stdout == ""
     assert len(result.stderr.splitlines()) == 1
@@ -90,14 +90,14 @@ def test_nothing_is_waited_for_after_the_wait(run, server, monkeypatch):
     monkeypatch.setattr(threading.Thread, "join", lambda self, _=None: joined.append(self.name))
     with server.outage("stall"):
         for command in (("get", "api"), ("status", "--fetch")):
-            result = run(*command, "--timeout", "0.1", **described(server))
+            result = run(*command, "--timeout", "0.1", **client(server))
             assert (result.exit_code, joined) == (1, [])
 
 
 def test_the_wait_is_bounded(run, server):
     """A silent server costs at most the timeout."""
     with server.outage("stall"):
-        result = run("get", "api", "--timeout", "0.1", **described(server))
+        result = run("get", "api", "--timeout", "0.1", **client(server))
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "0.1" in result.stderr or "timeout" in result.stderr
@@ -156,14 +156,14 @@ def test_a_name_that_can_not_be_is_a_usage_error(run):
     ],
 )
 def test_which_family_is_meant(name, environment, kind):
-    """The described family is used; if both are, the name decides."""
+    """The family that is set is used; if both are, the name decides."""
     provider = spec_from_environment(name, environment).make_provider()
     assert type(provider) is kind
     assert provider.provider_name == name
 
 
 def test_a_name_that_does_not_decide(run):
-    """If both families are described, a name that fits neither is an error."""
+    """If both families are set, a name that fits neither is an error."""
     result = run("get", "api", **GENERIC_CLIENT, **AZURE_CLIENT)
     assert result.exit_code == 2
     assert "Use the name oauth2 or azure" in result.stderr
@@ -197,10 +197,10 @@ def test_without_its_extra_it_says_what_to_install(main, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.count("\n") == 1
-    assert 'pip install "tokenkeeper-oauth2[cli]"' in told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.count("\n") == 1
+    assert 'pip install "tokenkeeper-oauth2[cli]"' in output.err
 
 
 def test_other_modules_that_are_missing_are_not_hidden(main, monkeypatch):

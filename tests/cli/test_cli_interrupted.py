@@ -126,13 +126,13 @@ def test_interrupted_at_any_moment(start, server, arguments):
             process.send_signal(signal.SIGINT)
             began = time.monotonic()
             try:
-                told = process.communicate(timeout=20)
+                output = process.communicate(timeout=20)
             except subprocess.TimeoutExpired:
                 late.append((run, "never"))
                 process.kill()
                 continue
             took = time.monotonic() - began
-        assert process.returncode == 130, told
+        assert process.returncode == 130, output
         if took > AT_ONCE_SECONDS + 1.5 * (RUNS < 100):  # beside other tests, on a busy machine
             late.append((run, round(took, 2)))
     assert late == []

@@ -43,8 +43,8 @@ def test_a_cache_named_after_the_command(tokenkeeper, cache, tmp_path):
     elsewhere = str(tmp_path / "elsewhere")
     assert tokenkeeper("get", "billing", "--cache", elsewhere).exit_code == 0
     assert not list(cache.iterdir())
-    told = tokenkeeper("--cache", elsewhere, "status", "--json", "billing").stdout
-    assert json.loads(told)[0]["state"] == "fresh"
+    output = tokenkeeper("--cache", elsewhere, "status", "--json", "billing").stdout
+    assert json.loads(output)[0]["state"] == "fresh"
     assert tokenkeeper("clear", "--cache", elsewhere).stderr == "1 token deleted.\n"
 
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are no owners"
 IDENTITY = "a client"
 
 
-def kept(text="planted"):
+def valid_token(text="planted"):
     """Return a token that would be used."""
     expires_at = datetime.fromtimestamp(SYSTEM_CLOCK.time(), UTC) + timedelta(hours=1)
     return StoredToken(OAuth2Token(text, "Bearer", expires_at), instant(SYSTEM_CLOCK))
@@ -29,8 +29,8 @@ def kept(text="planted"):
 @pytest.fixture
 def store(tmp_path):
     """Return a token directory with a token and a stored failure."""
-    store = TokenDirectory(tmp_path / "kept")
-    store.write(IDENTITY, kept("ours"))
+    store = TokenDirectory(tmp_path / "store")
+    store.write(IDENTITY, valid_token("ours"))
     store.note(IDENTITY, Failure("down", datetime.now(UTC)))
     return store
 
@@ -110,15 +110,15 @@ def test_planted_files(store, plant, ending):
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
 def test_planted_keys(tmp_path, plant):
     """A name key that is not exclusively ours is replaced."""
-    first = TokenDirectory(tmp_path / "kept")
-    first.write(IDENTITY, kept())
+    first = TokenDirectory(tmp_path / "store")
+    first.write(IDENTITY, valid_token())
     if plant is directory:
         pytest.skip("a directory can't be replaced by a file")
     plant(first.directory / "key")
-    second = TokenDirectory(tmp_path / "kept")
+    second = TokenDirectory(tmp_path / "store")
     assert second.file(IDENTITY) != first.file(IDENTITY)
     assert (second.directory / "key").stat().st_size == 32
-    assert TokenDirectory(tmp_path / "kept").file(IDENTITY) == second.file(IDENTITY)
+    assert TokenDirectory(tmp_path / "store").file(IDENTITY) == second.file(IDENTITY)
 
 
 @pytest.mark.parametrize("plant", PLANTED.values(), ids=PLANTED)
@@ -151,7 +151,7 @@ def test_a_planted_file_is_replaced(store):
     """The next token replaces a planted file, wherever that led."""
     place = store.file(IDENTITY)
     link(place)
-    store.write(IDENTITY, kept("new"))
+    store.write(IDENTITY, valid_token("new"))
     assert not place.is_symlink()
     assert store.read(IDENTITY).token.access_token == "new"
     assert "ours" in (store.directory.parent / "elsewhere").read_text()
@@ -165,12 +165,12 @@ def test_names_without_a_key(tmp_path):
 
 def test_processes_agree_on_a_key(tmp_path):
     """Directories that are opened at the same moment use the same key."""
-    (tmp_path / "kept").mkdir(mode=0o700)
+    (tmp_path / "store").mkdir(mode=0o700)
     barrier = threading.Barrier(8)
     names = []
 
     def name():
-        store = TokenDirectory(tmp_path / "kept")
+        store = TokenDirectory(tmp_path / "store")
         barrier.wait(20)
         names.append(store.file(IDENTITY).name)
 
@@ -188,10 +188,10 @@ def test_a_place_that_others_may_write(tmp_path, mode):
     """A directory that others can replace is rejected with the command that fixes it."""
     above = tmp_path / "above"
     above.mkdir()
-    TokenDirectory(above / "kept").write(IDENTITY, kept())
+    TokenDirectory(above / "store").write(IDENTITY, valid_token())
     above.chmod(mode)
     with pytest.raises(InvalidConfigurationError, match=rf"chmod o-w {above}$") as refused:
-        TokenDirectory(above / "kept")
+        TokenDirectory(above / "store")
     assert refused.value.field == "cache"
 
 
@@ -199,19 +199,19 @@ def test_a_place_that_is_opened_later(tmp_path):
     """Each operation checks the path again, and reads nothing once others can write there."""
     above = tmp_path / "above"
     above.mkdir()
-    store = TokenDirectory(above / "kept")
-    store.write(IDENTITY, kept())
+    store = TokenDirectory(above / "store")
+    store.write(IDENTITY, valid_token())
     above.chmod(0o777)
     assert store.read(IDENTITY) is None
     with pytest.raises(InvalidConfigurationError, match="chmod o-w"):
-        store.write(IDENTITY, kept())
+        store.write(IDENTITY, valid_token())
 
 
 def test_a_directory_of_our_own_in_tmp():
     """Our own directory in a sticky one can be used."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
-        store = TokenDirectory(Path(name) / "kept")
-        store.write(IDENTITY, kept())
+        store = TokenDirectory(Path(name) / "store")
+        store.write(IDENTITY, valid_token())
         assert store.read(IDENTITY) is not None
 
 
@@ -234,16 +234,16 @@ def test_a_planted_directory(start, environment, tmp_path, server):
     """A token in a directory whose parent others can write is never printed."""
     above = tmp_path / "above"
     above.mkdir()
-    environment.setenv("TOKENKEEPER_CACHE_DIR", str(above / "kept"))
+    environment.setenv("TOKENKEEPER_CACHE_DIR", str(above / "store"))
     process = start("get", "billing")
     first, _ = process.communicate(timeout=100)
-    for place in (above / "kept").glob("*.json"):
+    for place in (above / "store").glob("*.json"):
         place.write_text(place.read_text().replace(first.strip(), "planted"))
     above.chmod(0o777)
     process = start("get", "billing")
-    printed, told = process.communicate(timeout=100)
+    printed, errors = process.communicate(timeout=100)
     assert (process.returncode, printed) == (2, "")
-    assert f"chmod o-w {above}" in told
+    assert f"chmod o-w {above}" in errors
 
 
 def test_no_token_on_a_command_line():

@@ -57,6 +57,6 @@ def test_a_failure(provider, clock):
     screen = Console(file=StringIO(), width=80)
     screen.print(rows.as_table([row], 80))
     assert "last failure, 1 min 01 s ago: noted\n" in screen.file.getvalue()
-    said = {"last_error": "told", "last_failure_at": "2026-01-01T00:00:00+00:00"}
-    row = rows.row_of(provider, said)
-    assert (row.last_error, row.last_failure_at) == tuple(said.values())
+    health = {"last_error": "told", "last_failure_at": "2026-01-01T00:00:00+00:00"}
+    row = rows.row_of(provider, health)
+    assert (row.last_error, row.last_failure_at) == tuple(health.values())

@@ -61,25 +61,25 @@ def test_json(tokenkeeper):
 def test_a_failure_of_another_run(tokenkeeper, server, age):
     """A failure is shown until a request succeeds, or until it is cleared."""
 
-    def told():
+    def failures():
         billing, wrong = json.loads(tokenkeeper("status", "--json").stdout)
         return billing["last_error"], wrong["last_error"]
 
     tokenkeeper("get", "wrong")
-    assert told()[0] is None
-    assert "invalid_client" in told()[1]
+    assert failures()[0] is None
+    assert "invalid_client" in failures()[1]
     assert "last failure, " in tokenkeeper("status").stdout
     tokenkeeper("get", "billing")
     age(3400)
     with server.outage("503"):
         assert tokenkeeper("get", "billing").exit_code == 0
-        assert "HTTP 503" in told()[0]
+        assert "HTTP 503" in failures()[0]
         fetched = json.loads(tokenkeeper("status", "--fetch", "--json").stdout)
-        assert (fetched[0]["state"], fetched[0]["last_error"]) == ("renewing", told()[0])
+        assert (fetched[0]["state"], fetched[0]["last_error"]) == ("renewing", failures()[0])
     assert tokenkeeper("get", "billing").exit_code == 0
-    assert told()[0] is None
+    assert failures()[0] is None
     tokenkeeper("clear", "wrong")
-    assert told() == (None, None)
+    assert failures() == (None, None)
 
 
 def test_fetch_from_a_server_that_hangs(tokenkeeper, environment, server):

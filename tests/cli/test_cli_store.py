@@ -34,7 +34,7 @@ def source(clock):
 
 @pytest.fixture
 def store(tmp_path):
-    return TokenDirectory(tmp_path / "kept")
+    return TokenDirectory(tmp_path / "store")
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ class TestFiles:
         (tmp_path / "real").mkdir(mode=0o700)
         (tmp_path / "link").symlink_to(tmp_path / "real")
         (tmp_path / "file").write_text("")
-        for name in ("link", "file", "gone/kept"):
+        for name in ("link", "file", "gone/store"):
             with pytest.raises(InvalidConfigurationError, match="can't store tokens"):
                 TokenDirectory(tmp_path / name)
 

@@ -105,7 +105,7 @@ def test_bounds(write, text):
         (CASES["a deep chain"], "is nested too deeply (line 249): more than 50 levels"),
         (CASES["a block that merges itself"], "is not YAML (line 1): an alias refers to itself"),
         (CASES["a long number"], "is not YAML (line 1): a number has more than 100 characters"),
-        (CASES["a key that is a list"], "is not YAML (line 1): a key must be a text"),
+        (CASES["a key that is a list"], "is not YAML (line 1): a key must be a string"),
     ],
 )
 def test_words(write, text, words):

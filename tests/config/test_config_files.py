@@ -218,7 +218,7 @@ def test_files_that_others_can_read(write, environment, open_directory, name):
         mode=0o644,
         directory=open_directory,
     )
-    with pytest.warns(ConfigurationWarning, match="^secret holds a secret and") as warned:
+    with pytest.warns(ConfigurationWarning, match="^secret contains a secret and") as warned:
         TokenKeeper.from_config(path).close()
     assert len(warned) == 1
 

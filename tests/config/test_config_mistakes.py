@@ -170,7 +170,7 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         ),
         ({"tenant_id": "t"}, [": key 'tenant_id' is only valid for provider_type 'azure'"]),
         ({"client_id": None}, ["client_id has no value"]),
-        ({"scope": [None]}, ["scope must hold strings, not NoneType"]),
+        ({"scope": [None]}, ["scope must contain only strings, not NoneType"]),
         ({"retry": {"attempts": 0}}, ["retry.attempts must be greater than or equal to 1"]),
         (
             {"retry": {"total_seconds": float("inf")}},
@@ -183,7 +183,7 @@ def test_a_secret_file_that_can_be_none(write, value, words):
         ({"form_encode_credentials": "perhaps"}, ["form_encode_credentials must be true or false"]),
         (
             {"client_id": "a:b", "form_encode_credentials": "${NOT_SET:-false}"},
-            ["client_id must not contain a colon where it is not form-encoded"],
+            ["client_id must not contain a colon if it is not form-encoded"],
         ),
         (
             {"client_id": "${NOT_SET}${NOR_THIS}"},
@@ -250,8 +250,8 @@ def test_duplicates_and_warnings_beside_mistakes(write):
     with pytest.warns(ConfigurationWarning) as warned:
         found = mistakes(write(BROKEN))
     assert found == BROKEN_LINES.splitlines()
-    told = [str(each.message).partition(":")[0] for each in warned]
-    assert told == ["tokens.yaml, line 6", "tokens.yaml, line 12", "tokens.yaml, line 16"]
+    places = [str(each.message).partition(":")[0] for each in warned]
+    assert places == ["tokens.yaml, line 6", "tokens.yaml, line 12", "tokens.yaml, line 16"]
 
 
 def test_a_mistake_counts_for_more_than_a_warning(write):

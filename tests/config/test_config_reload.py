@@ -208,7 +208,7 @@ def test_a_refusal_while_the_file_is_broken(server, secret_file, file, write, ca
         write("oauth2: [")
         with pytest.raises(TokenAcquisitionError, match="invalid_client"):
             keeper.get_token("api")
-        assert "the configuration was not read again: tokens.yaml is not YAML" in caplog.text
+        assert "the configuration could not be read again: tokens.yaml is not YAML" in caplog.text
 
 
 def test_a_broken_file_changes_nothing(server, secret_file, file, write):

@@ -89,7 +89,7 @@ def test_mistakes(keys, problem):
 
 
 def test_the_identity_does_not_depend_on_the_spelling():
-    """Tokens that the command line stored stay valid when a key is spelled anew."""
+    """Tokens that the command line stored stay valid when the spelling of a key changes."""
 
     def identity(**keys):
         with TokenKeeper.from_config({"oauth2": BLOCKS["generic"] | keys}) as keeper:

@@ -25,23 +25,23 @@ GUARD_SECONDS = 30
 class Provider(BaseOAuth2Provider):
     """Grants tokens that name the spec it was made from, and waits at a gate."""
 
-    def __init__(self, recipe):
-        super().__init__(recipe.provider_name)
-        self.recipe = recipe
+    def __init__(self, spec):
+        super().__init__(spec.provider_name)
+        self.spec = spec
         self.count = 0
 
     def acquire_token(self):
-        self.recipe.entered.set()
-        assert self.recipe.gate.wait(GUARD_SECONDS)
-        if self.recipe.error is not None:
-            raise self.recipe.error
+        self.spec.entered.set()
+        assert self.spec.gate.wait(GUARD_SECONDS)
+        if self.spec.error is not None:
+            raise self.spec.error
         self.count += 1
         ends = datetime.now(UTC) + timedelta(hours=1)
-        return OAuth2Token(f"{self.recipe.secret}-{self.count}", "Bearer", ends)
+        return OAuth2Token(f"{self.spec.secret}-{self.count}", "Bearer", ends)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Spec:
     """A provider spec that decides where requests stop, and how they end."""
 
     provider_name: str
@@ -60,24 +60,24 @@ class Recipe:
 class Source:
     """Returns specs, or raises an error."""
 
-    def __init__(self, *recipes):
-        self.says(*recipes)
+    def __init__(self, *specs):
+        self.says(*specs)
         self.readings = 0
 
-    def says(self, *recipes):
-        self.recipes = {each.provider_name: each for each in recipes}
+    def says(self, *specs):
+        self.specs = {each.provider_name: each for each in specs}
         self.problem = None
 
     def read(self):
         self.readings += 1
         if self.problem is not None:
             raise self.problem
-        return self.recipes
+        return self.specs
 
 
 @pytest.fixture
 def source():
-    return Source(Recipe("api"))
+    return Source(Spec("api"))
 
 
 @pytest.fixture
@@ -106,16 +106,16 @@ def refusal(**attributes):
 )
 def test_whatever_the_server_refuses(source, keeper, error):
     """Every final rejection checks whether the configuration was corrected."""
-    source.says(Recipe("api", "wrong", error))
+    source.says(Spec("api", "wrong", error))
     keeper.reload()
-    source.says(Recipe("api", "right"))
+    source.says(Spec("api", "right"))
     assert keeper.get_token("api") == "right-1"
     assert keeper.reload() == {"added": [], "changed": [], "removed": []}
 
 
 def test_what_may_pass_is_no_refusal(source, keeper):
     """A server that is down does not make the configuration be read again."""
-    source.says(Recipe("api", "down", refusal(status_code=503)))
+    source.says(Spec("api", "down", refusal(status_code=503)))
     keeper.reload()
     readings = source.readings
     with pytest.raises(TokenAcquisitionError):
@@ -132,7 +132,7 @@ def test_what_may_pass_is_no_refusal(source, keeper):
 )
 def test_a_refusal_is_told_whatever_is_wrong_beside(source, keeper, problem, words, caplog):
     """Callers see the server's error, not the reason why the file could not be read."""
-    source.says(Recipe("api", "wrong", refusal(error="invalid_scope")))
+    source.says(Spec("api", "wrong", refusal(error="invalid_scope")))
     keeper.reload()
     source.problem = problem
     with pytest.raises(TokenAcquisitionError) as raised:
@@ -144,7 +144,7 @@ def test_a_refusal_is_told_whatever_is_wrong_beside(source, keeper, problem, wor
 
 def test_a_refusal_of_a_provider_that_is_gone(source, keeper, caplog):
     """A provider that is no longer described keeps its error."""
-    source.says(Recipe("api", "wrong", refusal(error="invalid_client")))
+    source.says(Spec("api", "wrong", refusal(error="invalid_client")))
     keeper.reload()
     source.says()
     with pytest.raises(TokenAcquisitionError, match="no"):
@@ -155,18 +155,18 @@ def test_a_refusal_of_a_provider_that_is_gone(source, keeper, caplog):
 @pytest.mark.parametrize("is_held", [False, True])
 def test_a_request_under_way(source, keeper, is_held):
     """A token that was requested before a reload serves its waiters, and no later caller."""
-    recipe = source.recipes["api"]
+    spec = source.specs["api"]
     if is_held:
         assert keeper.get_token("api") == "first-1"
-        recipe.entered.clear()
-    recipe.gate.clear()
+        spec.entered.clear()
+    spec.gate.clear()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(keeper.get_token, "api", force_refresh=is_held)
-        assert recipe.entered.wait(GUARD_SECONDS)
-        later = Recipe("api", "second")
+        assert spec.entered.wait(GUARD_SECONDS)
+        later = Spec("api", "second")
         source.says(later)
         assert keeper.reload()["changed"] == ["api"]
-        recipe.gate.set()
+        spec.gate.set()
         assert waiting.result(GUARD_SECONDS) == ("first-2" if is_held else "first-1")
     if is_held:
         assert later.entered.wait(GUARD_SECONDS)  # it is renewed without being asked
@@ -178,15 +178,15 @@ def test_a_request_under_way(source, keeper, is_held):
 def test_a_provider_removed_by_hand(source, keeper):
     """A configured provider that was removed comes back with the next reload."""
     keeper.remove_provider("api")
-    source.says(Recipe("api", "second"), Recipe("other"))
+    source.says(Spec("api", "second"), Spec("other"))
     assert keeper.reload() == {"added": ["api", "other"], "changed": ["api"], "removed": []}
     assert keeper.get_token("api") == "second-1"
 
 
 def test_a_name_taken_by_hand(source, keeper):
     """Nothing changes while a new name is taken; once it is free, everything does."""
-    keeper.add_provider(Provider(Recipe("other", "by hand")))
-    source.says(Recipe("api", "second"), Recipe("other"))
+    keeper.add_provider(Provider(Spec("other", "by hand")))
+    source.says(Spec("api", "second"), Spec("other"))
     for _ in range(2):
         with pytest.raises(InvalidConfigurationError, match="duplicate provider name 'other'"):
             keeper.reload()
@@ -199,9 +199,9 @@ def test_a_name_taken_by_hand(source, keeper):
 
 def test_what_was_added_by_hand_stays(source, keeper):
     """A provider that was added by hand is not changed by a reload, even in another's place."""
-    keeper.add_provider(Provider(Recipe("mine")))
+    keeper.add_provider(Provider(Spec("mine")))
     keeper.remove_provider("api")
-    keeper.add_provider(Provider(Recipe("api", "by hand")))
+    keeper.add_provider(Provider(Spec("api", "by hand")))
     source.says()
     assert keeper.reload() == {"added": [], "changed": [], "removed": []}
     assert keeper.list_providers() == ["mine", "api"]
@@ -219,7 +219,7 @@ def test_a_reload_that_broke_off(source):
             super().add_provider(provider)
 
     with Interrupted._configured(Configuration(source.read), {}) as keeper:
-        source.says(Recipe("one"), Recipe("two"))
+        source.says(Spec("one"), Spec("two"))
         keeper.is_interrupted = True
         with pytest.raises(KeyboardInterrupt):
             keeper.reload()
@@ -230,7 +230,7 @@ def test_a_reload_that_broke_off(source):
 
 def test_a_closed_keeper(source, keeper):
     """A closed keeper does not read its configuration, and raises ``KeeperClosedError``."""
-    source.says(Recipe("other"))
+    source.says(Spec("other"))
     keeper.close()
     with pytest.raises(KeeperClosedError):
         keeper.reload()
@@ -259,7 +259,7 @@ def test_reloads_take_turns(source):
 
     with Held._configured(Configuration(source.read), {}) as keeper, ThreadPoolExecutor(2) as pool:
         internals.configuration(keeper).turn = Turn()
-        source.says(Recipe("api"), Recipe("other"))
+        source.says(Spec("api"), Spec("other"))
         first = pool.submit(keeper.reload)
         assert entered.wait(GUARD_SECONDS)
         second = pool.submit(keeper.reload)
@@ -292,8 +292,8 @@ def test_many_reloads_at_once(source, keeper, busy):
     def reload(number):
         begin.wait(GUARD_SECONDS)
         for turn in range(20):
-            others = [Recipe(f"{number}-{turn % 3}"), Recipe(f"shared {turn % 2}")]
-            source.says(Recipe("api", f"{number} {turn}"), *others)
+            others = [Spec(f"{number}-{turn % 3}"), Spec(f"shared {turn % 2}")]
+            source.says(Spec("api", f"{number} {turn}"), *others)
             keeper.reload()
 
     with ThreadPoolExecutor(5) as pool:
@@ -303,7 +303,7 @@ def test_many_reloads_at_once(source, keeper, busy):
         stop.set()
         errors += [each.exception(GUARD_SECONDS) for each in readers]
     assert errors == [None] * 5
-    source.says(Recipe("api", "last"), Recipe("other"))
+    source.says(Spec("api", "last"), Spec("other"))
     keeper.reload()
     assert keeper.list_providers() == ["api", "other"]
     assert keeper.get_token("api", force_refresh=True).startswith("last")

@@ -236,7 +236,7 @@ def test_what_is_not_trusted(build, monkeypatch, tree, commands):
     with pytest.raises(InvalidConfigurationError, match=r"^can't be trusted: ") as refused:
         read_file(top / name)
     wanted = " && ".join(commands).replace("TOP", str(top))
-    assert str(refused.value).partition(". Correct it: ")[2] == wanted
+    assert str(refused.value).partition(". Run: ")[2] == wanted
 
 
 @needs_root
@@ -251,7 +251,7 @@ def test_the_commands_help(build, monkeypatch, tree, commands):
             assert read_file(top / name) == "oauth2: {}"
             return
         except InvalidConfigurationError as refused:
-            command = str(refused).partition(". Correct it: ")[2]
+            command = str(refused).partition(". Run: ")[2]
             subprocess.run(["sh", "-c", command], check=True)
     pytest.fail("the commands did not help")
 
@@ -264,7 +264,7 @@ def test_all_directories_are_named_at_once(tmp_path):
     (tmp_path / "a/b/c/f").write_text("text")
     with pytest.raises(InvalidConfigurationError) as refused:
         read_file(tmp_path / "a/b/c/f")
-    command = str(refused.value).partition(". Correct it: ")[2]
+    command = str(refused.value).partition(". Run: ")[2]
     assert command.split(" && ") == [f"chmod o-w {tmp_path}/{e}" for e in ("a", "a/b", "a/b/c")]
 
 
@@ -320,19 +320,19 @@ def refusal(make):
 
 def test_every_file_of_a_configuration(write, environment, opened, tmp_path):
     """The file, secret files, a variable's file and the CA certificates are checked."""
-    command = f"Correct it: chmod o-w {opened}"
+    command = f"Run: chmod o-w {opened}"
     inside = write(BLOCK.format(secret="client_secret: ${API_SECRET}"), directory=opened)
     assert refusal(lambda: TokenKeeper.from_config(inside)).endswith(command)
     environment.setenv("TOKENKEEPER_CONFIG", str(inside))
     assert refusal(TokenKeeper.from_env).startswith("tokens.yaml can't be trusted: every user")
     environment.delenv("TOKENKEEPER_CONFIG")
     by_file = write(BLOCK.format(secret=f"client_secret_file: {opened}/f"))
-    told = refusal(lambda: TokenKeeper.from_config(by_file))
-    assert told.startswith("tokens.yaml, line 5: oauth2.client_secret_file can't be trusted")
+    message = refusal(lambda: TokenKeeper.from_config(by_file))
+    assert message.startswith("tokens.yaml, line 5: oauth2.client_secret_file can't be trusted")
     for verify in (opened, opened / "f"):
         ca = write(BLOCK.format(secret=f"client_secret: ${{API_SECRET}}\n  verify: {verify}"))
-        told = refusal(lambda ca=ca: TokenKeeper.from_config(ca))
-        assert told.startswith("tokens.yaml, line 6: oauth2.verify can't be trusted")
+        message = refusal(lambda ca=ca: TokenKeeper.from_config(ca))
+        assert message.startswith("tokens.yaml, line 6: oauth2.verify can't be trusted")
     environment.setenv("OAUTH2_CLIENT_ID", "worker")
     environment.setenv("OAUTH2_TOKEN_URL", "https://id.example.com/token")
     environment.setenv("OAUTH2_CLIENT_SECRET_FILE", str(opened / "f"))

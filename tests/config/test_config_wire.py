@@ -60,8 +60,8 @@ def test_retries(entra, block, kind):
 @pytest.mark.parametrize(
     ("timeouts", "words"),
     [
-        ({"read_timeout": 0.25}, "nothing for 0.25 s: read_timeout"),
-        ({"total_timeout": 0.25}, "0.25 s at most: total_timeout"),
+        ({"read_timeout": 0.25}, "read_timeout of 0.25 s"),
+        ({"total_timeout": 0.25}, "total_timeout of 0.25 s"),
     ],
 )
 def test_timeouts(entra, block, kind, timeouts, words):

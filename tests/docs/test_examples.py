@@ -146,7 +146,7 @@ def test_celery_worker(project, environment, server, tmp_path, pool):
 
 
 def test_fastapi_on_uvicorn(project, environment, server, listening):
-    """A real server runs the FastAPI example, and takes over a changed configuration."""
+    """A real server runs the FastAPI example: the probe and a route, with one token request."""
     pytest.importorskip("uvicorn")
     folder = project("fastapi")
     command = ["uvicorn", "invoices.asgi:app", "--fd", str(listening.fileno())]

@@ -1,14 +1,17 @@
 """The tables of the reference pages agree with the code: names, defaults, methods, events."""
 
+import importlib
 import inspect
 import re
 from ast import literal_eval
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 
 import tokenkeeper.events
 import tokenkeeper.testing
+from tokenkeeper.schedule import deadlines
 
 REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference"
 PAGES = {path.name: path.read_text(encoding="utf-8") for path in REFERENCE.glob("*.md")}
@@ -17,7 +20,8 @@ TABLE = re.compile(
 )
 ROW = re.compile(r"^\| `(\w+)` \| (.+?) \| (.+) \|$", re.M)
 TABLES = {name: ROW.findall(rows) for text in PAGES.values() for name, rows in TABLE.findall(text)}
-HIDDEN: dict[str, set[str]] = {}  # old spellings, which are accepted and not recommended
+# Old spellings are accepted, but not recommended.
+HIDDEN = {"AzureADProvider": {"scopes"}, "OAuth2Config": {"scopes"}}
 
 
 def class_named(name):
@@ -105,3 +109,30 @@ def test_testing():
     """The table of the testing page has each public name."""
     named = set(re.findall(r"`(\w+)", PAGES["testing.md"].partition("```{eval-rst}")[0]))
     assert set(tokenkeeper.testing.__all__) <= named
+
+
+def test_what_idle_tokens_cost():
+    """The table of requests an hour follows from when tokens are renewed."""
+    section = PAGES["keeper.md"].partition("## What idle tokens cost")[2].partition("\n## ")[0]
+    units = {"day": 86400, "hour": 3600, "minute": 60, "minutes": 60}
+    rows = re.findall(r"^\| (\d+) (\w+) \| ([\d.]+)(?: to (\d+))? \|$", section, re.M)
+    assert len(rows) == 5
+    for number, unit, least, most in rows:
+        lifetime = int(number) * units[unit]
+        renewals = [deadlines(0.0, lifetime, 300.0, jitter).renew_at for jitter in (0.0, 1.0)]
+        slowest, fastest = (3600 / seconds for seconds in renewals)
+        digits = len(least.partition(".")[2])
+        assert float(least) == round(slowest, digits), lifetime
+        assert float(most or least) == round(fastest, digits), lifetime
+
+
+def test_libraries():
+    """The table of client libraries names what exists, and every extra for a library."""
+    table = PAGES["libraries.md"].partition("| library |")[2].partition("```{eval-rst}")[0]
+    for module, name in re.findall(r"`(\w+)\.(\w+)(?:\(\))?`", table):
+        if module not in ("keeper", "tokenkeeper"):
+            loaded = importlib.import_module(f"tokenkeeper.integrations.{module}")
+            assert hasattr(loaded, name), f"{module}.{name}"
+    extras = set(re.findall(r"\| `(\w+)` \|$", table, re.M))
+    assert extras == {"aiohttp", "azure", "grpc", "httpx", "opentelemetry", "prometheus"}
+    assert extras <= set(metadata("tokenkeeper-oauth2").get_all("Provides-Extra"))

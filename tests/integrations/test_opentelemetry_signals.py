@@ -119,13 +119,13 @@ def test_a_span_that_failed(keeper, provider, signals, error, status, kind):
 def test_a_caller_s_own_span(signals, background):
     """The span of a waiting caller is the parent of the acquisition's span."""
     clock = SteppedClock(auto_step="retries")
-    told = EventRecorder()
-    hooks = [signals.hook, told]
+    events = EventRecorder()
+    hooks = [signals.hook, events]
     with TokenKeeper(hooks=hooks, clock=clock, background=background) as keeper:
         keeper.add_provider(MockProvider("api", clock=clock))
         with signals.tracers.get_tracer("test").start_as_current_span("caller") as caller:
             keeper.get_token("api")
-        told.wait_for(TokenAcquired)
+        events.wait_for(TokenAcquired)
     (acquired,) = [span for span in signals.spans if span.name == "acquire token"]
     assert acquired.parent.span_id == caller.get_span_context().span_id
 

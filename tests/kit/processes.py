@@ -65,7 +65,7 @@ class Child:
             signal.alarm(int(GUARD_SECONDS))
             try:
                 report = [True, job()]
-            except Exception:  # noqa: BLE001 - whatever it is, the parent is told
+            except Exception:  # noqa: BLE001 - whatever it is, it is reported
                 report = [False, traceback.format_exc()]
             os.write(writer, json.dumps(report).encode() + b"\n")
             code = 0

@@ -1,4 +1,4 @@
-"""A server on loopback that says, byte by byte, what it is told to."""
+"""A loopback server that sends scripted bytes, and a transport to test against it."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ from tokenkeeper.oauth.transport import HttpTransport
 
 
 class Scripted:
-    """Answers each connection with the next script: a function of the connected socket."""
+    """Runs the next script, a function of the connected socket, for each connection."""
 
     def __init__(self, wrap=None):
         self._wrap = wrap or (lambda sock: sock)
@@ -21,7 +21,7 @@ class Scripted:
         self.scripts = []
         self.requests = []
         self.connections = 0
-        self.hung_up = threading.Semaphore(0)  # released for each connection that was closed
+        self.hung_up = threading.Semaphore(0)  # released once for each closed connection
         self.stopping = threading.Event()
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -43,7 +43,7 @@ class Scripted:
             self.hung_up.release()
 
     def read_request(self, sock):
-        """Read one request with its body and note it down; b"" if the client went away."""
+        """Read and record one request with its body; b"" if the client disconnected."""
         got = b""
         while b"\r\n\r\n" not in got:
             piece = sock.recv(65536)
@@ -69,7 +69,7 @@ class Scripted:
 
 
 def reply(body, *, status="200 OK", headers=(), times=1):
-    """Answer *times* requests on one connection."""
+    """Respond to *times* requests on one connection."""
 
     def script(server, sock):
         for _ in range(times):
@@ -82,7 +82,7 @@ def reply(body, *, status="200 OK", headers=(), times=1):
 
 
 def drip(content, *, pause=0.02):
-    """Send *content* a byte at a time, and go on until the client goes away."""
+    """Send *content* one byte at a time, until the client disconnects."""
 
     def script(server, sock):
         server.read_request(sock)
@@ -96,7 +96,7 @@ def drip(content, *, pause=0.02):
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
-    """Let no proxy and no CA of the machine play a part."""
+    """Remove the machine's proxies and CAs from the environment."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -104,7 +104,7 @@ def plain_environment(monkeypatch):
 
 @pytest.fixture
 def make_server():
-    """Return a maker of scripted servers."""
+    """Return a factory for scripted servers."""
     servers = []
 
     def make(*scripts, wrap=None):
@@ -120,21 +120,21 @@ def make_server():
 
 
 class Transport(HttpTransport):
-    """A transport with what the tests do with it."""
+    """A transport with shortcuts for tests."""
 
     def post(self, server=None, **request):
-        """Post a form to *server*, or to a URL."""
+        """Post a form to *server*, or to *url*."""
         url = request.pop("url", None) or server.url
         return self.request("POST", url, provider_name="api", data={"a": "b c"}, **request)
 
     def failure(self, server=None, **request):
-        """Do the same, which must fail, and return the error."""
+        """Do the same, expect it to fail, and return the error."""
         with pytest.raises(TokenAcquisitionError) as caught:
             self.post(server, **request)
         error = caught.value
-        assert str(error).startswith("provider 'api': no answer from ")
+        assert str(error).startswith("provider 'api': request to ")
         assert "\n" not in str(error)
-        assert error.__context__ is None  # its frames would hold the secret
+        assert error.__context__ is None  # its frames would contain the secret
         assert (
             error.network_reason in NETWORK_REASONS
             or "InvalidURL" in str(error)
@@ -145,11 +145,11 @@ class Transport(HttpTransport):
 
 @pytest.fixture
 def make_transport():
-    """Return a maker of transports."""
+    """Return a factory for transports."""
     return Transport
 
 
 @pytest.fixture
 def transport(make_transport):
-    """Return a transport as it is without options."""
+    """Return a transport with default options."""
     return make_transport()

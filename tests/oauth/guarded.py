@@ -1,4 +1,4 @@
-"""The providers that we ship, against one scripted server, for tables of rules and providers."""
+"""The providers that we ship, each with a scripted server, for tests of rules common to all."""
 
 import base64
 import json
@@ -34,11 +34,11 @@ _KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_by
 
 
 class Shipped:
-    """One of our providers, and how it is asked for a token."""
+    """One of our providers, and how to request a token from it."""
 
     scheme = "http"
     secrets = f"{SECRET} {REFRESH}"
-    """What it may be told again by a server."""
+    """Secrets that a server may echo."""
 
     def make(self, url, **options):
         raise NotImplementedError
@@ -47,7 +47,7 @@ class Shipped:
         return provider.acquire_token()
 
     def before(self, server, reply):
-        """Return what the server answers before the token request."""
+        """Return the server's scripts for the requests before the token request."""
         return []
 
 
@@ -63,7 +63,7 @@ class Generic(Shipped):
 
 
 class Azure(Shipped):
-    """Entra ID, at its token endpoint."""
+    """Entra ID's token endpoint."""
 
     scheme = "https"
 
@@ -82,7 +82,7 @@ class Azure(Shipped):
 
 
 class AzureDiscovery(Azure):
-    """The request before the token request has no secret, and keeps the rules all the same."""
+    """Entra ID's discovery request, which carries no secret but follows the same rules."""
 
     def before(self, server, reply):
         return []
@@ -101,7 +101,7 @@ class GoogleUser(Shipped):
 class GoogleAccount(Shipped):
     """A service account of google-auth."""
 
-    secrets = ""  # it has none but its key
+    secrets = ""  # its only secret is its key
 
     def make(self, url, **options):
         account = {"client_email": "me@example.com", "token_uri": url, "private_key": _KEY.decode()}
@@ -111,7 +111,7 @@ class GoogleAccount(Shipped):
 
 
 class Borrowing(Shipped):
-    """The same provider with a session of the caller's own, which would do as it likes."""
+    """The same provider with a caller's session whose settings would break the rules."""
 
     def __init__(self, shipped):
         self.shipped = shipped
@@ -142,26 +142,26 @@ SHIPPED = {
 
 
 def old_token():
-    """Return a token that has ended, with a refresh token."""
+    """Return an expired token with a refresh token."""
     return OAuth2Token(TOKEN, "Bearer", datetime(2020, 1, 1, tzinfo=UTC), None, REFRESH)
 
 
 def forms_of(secret):
-    """Yield how *secret* looks on the wire."""
+    """Yield the forms of *secret* on the wire."""
     yield from (secret, quote(secret, safe=""), quote(secret))
     for each in (secret, quote(secret, safe="")):
         yield base64.b64encode(f"id:{each}".encode()).decode()
 
 
 def shows_a_canary(text):
-    """Return whether a secret, a token or their encodings stand in *text*."""
+    """Return whether *text* contains a secret or a token, plain or encoded."""
     return any(form in text for each in (SECRET, REFRESH, TOKEN) for form in forms_of(each))
 
 
 def what_a_tracker_records(error):
-    """Yield the local variables of our frames, as an error tracker writes them down.
+    """Yield the local variables of our frames, as an error tracker records them.
 
-    The error's causes and contexts are looked at as well.
+    The error's causes and contexts are included.
     """
     seen, queue = set(), [error]
     while queue:
@@ -178,7 +178,7 @@ def what_a_tracker_records(error):
 
 
 def written_down(value):
-    """Yield what a tracker writes of *value*: it looks into containers."""
+    """Yield what a tracker records of *value*, including the items of containers."""
     if isinstance(value, str):
         yield str.__str__(value)
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""How a client proves who it is."""
+"""Client authentication."""
 
 import base64
 
@@ -15,26 +15,26 @@ def decoded(header):
 
 
 def test_basic_is_form_encoded():
-    """Both parts are form-encoded before they are joined, a space as %20."""
+    """Both parts are form-encoded before they are joined, with %20 for a space."""
     auth = client_auth("client_secret_basic", "my:id", "p %+/ä")
     assert decoded(auth.authorization()) == "my%3Aid:p%20%25%2B%2F%C3%A4"
     assert auth.parameters() == {}
 
 
 def test_basic_raw():
-    """A server that wants the parts as they are gets them so."""
+    """On request both parts are sent unencoded."""
     auth = client_auth("client_secret_basic", "id", "p %+/ä", form_encode=False)
     assert decoded(auth.authorization()) == "id:p %+/ä"
 
 
 def test_basic_raw_with_a_colon():
-    """An identifier with a colon can't be told from its secret, and is refused."""
+    """An unencoded identifier with a colon, which servers can't parse, is refused."""
     with pytest.raises(InvalidConfigurationError, match="colon"):
         client_auth("client_secret_basic", "my:id", "secret", form_encode=False)
 
 
 def test_post():
-    """In the body both parts go as parameters, and there is no header."""
+    """In the body both parts are sent as parameters, without a header."""
     auth = client_auth("client_secret_post", "id", "p %+/ä")
     assert auth.authorization() is None
     assert auth.parameters() == {"client_id": "id", "client_secret": "p %+/ä"}
@@ -42,7 +42,7 @@ def test_post():
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 def test_no_secret_in_the_repr(method):
-    """The secret shows in no repr, and is known as one."""
+    """The repr does not show the secret, and secrets() lists it."""
     auth = client_auth(method, "id", "hunter2")
     assert "hunter2" not in repr(auth)
     assert "hunter2" in auth.secrets()
@@ -50,7 +50,7 @@ def test_no_secret_in_the_repr(method):
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 def test_secrets_in_every_header(method):
-    """Whatever a server makes of the secret, the forms of HTTP Basic are among what is hidden."""
+    """The texts to hide include both forms of HTTP Basic, whatever the method."""
     secrets = client_auth(method, "me:too", "p +x").secrets()
     for pair in (b"me:too:p +x", b"me%3Atoo:p%20%2Bx"):
         assert base64.b64encode(pair).decode() in secrets
@@ -59,9 +59,9 @@ def test_secrets_in_every_header(method):
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 @pytest.mark.parametrize("field", ["client_id", "client_secret"])
 def test_what_is_not_utf_8(method, field):
-    """A byte that is not UTF-8, as os.environ gives it, is refused without showing the rest."""
+    """A byte that is not UTF-8 is refused without showing the rest of the value."""
     values = {"client_id": "me", "client_secret": "secret"} | {field: "hunter2\udcff"}
-    with pytest.raises(InvalidConfigurationError, match=f"{field} holds a byte") as caught:
+    with pytest.raises(InvalidConfigurationError, match=f"{field} contains a byte") as caught:
         client_auth(method, **values)
     assert caught.value.field == field
     assert "hunter2" not in str(caught.value)
@@ -69,7 +69,7 @@ def test_what_is_not_utf_8(method, field):
 
 
 def test_unknown_method():
-    """A method that is not there is refused, naming those that are."""
+    """An unknown method is refused; the message lists the supported ones."""
     with pytest.raises(InvalidConfigurationError, match="client_secret_post") as caught:
         client_auth("tls_client_auth", "id", "secret")
     assert caught.value.field == "token_endpoint_auth_method"

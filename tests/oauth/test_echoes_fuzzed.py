@@ -1,4 +1,4 @@
-"""Servers that echo what was sent, and whatever else they say: no secret shows anywhere."""
+"""Fuzzed servers that echo requests: no secret appears in errors, logs or reprs."""
 
 import base64
 import html
@@ -32,7 +32,7 @@ ONCE = RetryPolicy(attempts=1)
 
 
 class Played(requests.adapters.BaseAdapter):
-    """Answers requests by a function of the request; notes them."""
+    """Responds with a function of the request, and records the requests."""
 
     def __init__(self, answer):
         super().__init__()
@@ -60,7 +60,7 @@ class Played(requests.adapters.BaseAdapter):
 
 
 class Log(logging.Handler):
-    """Keeps all that is logged."""
+    """Records everything that is logged."""
 
     def __init__(self):
         super().__init__()
@@ -71,7 +71,7 @@ class Log(logging.Handler):
 
 
 def all_that_shows(provider):
-    """Ask *provider* by way of a keeper; return all that can be seen of it, and the token."""
+    """Request a token through a keeper; return everything that is visible, and the token."""
     log, logger = Log(), logging.getLogger("tokenkeeper")
     logger.addHandler(log)
     shown, token = [], None
@@ -109,9 +109,9 @@ SECRETS = st.text("abcXYZ019 .~-_%+/&<>\"'\\!*()=äß漢", min_size=8, max_size=
 
 
 def check_hidden(shown, secret):
-    """Fail if *secret* can be read in *shown*, as it is or encoded."""
+    """Fail if *shown* contains *secret*, plain or encoded."""
     for decode in (str, unquote, unquote_plus, html.unescape):
-        assert secret[:8] not in decode(shown)  # nor the half of it, where words are cut short
+        assert secret[:8] not in decode(shown)  # nor half of it, where text is truncated
     for encode in ENCODINGS:
         assert encode(secret) not in shown
 
@@ -125,7 +125,7 @@ def check_hidden(shown, secret):
     before=st.text(max_size=30) | st.integers(250, 310).map(lambda count: "x" * count),
 )
 def test_a_server_that_echoes_the_secret(secret, encode, method, status, place, before):
-    """Wherever and however it stands in an answer, errors, logs and reprs do not repeat it."""
+    """Errors, logs and reprs do not repeat a secret from a response, in any encoding."""
     words = before + encode(secret) + before
 
     def answer(request):
@@ -153,7 +153,7 @@ def test_a_server_that_echoes_the_secret(secret, encode, method, status, place, 
 
 @given(secret=SECRETS, encode=st.sampled_from(ENCODINGS), refresh=st.booleans())
 def test_tokens_are_not_shown_either(secret, encode, refresh):
-    """A refresh token that a server echoes, and an access token beside an error, are hidden."""
+    """An echoed refresh token, and an access token beside an error, are hidden."""
     secret = re.sub("[^\x21-\x7e]", "x", secret)
     granted = {"access_token": "abc", "refresh_token": secret}
     refused = {"error": "server_error", "error_description": f"bad: {encode(secret)}"}
@@ -182,12 +182,12 @@ def test_tokens_are_not_shown_either(secret, encode, refresh):
     ids=["encodeURIComponent", "JSON.stringify", "json_encode of PHP"],
 )
 def test_how_others_encode(encode):
-    """JavaScript and PHP leave other characters alone than Python does."""
+    """JavaScript and PHP leave other characters unencoded than Python does."""
     secret = 'pa/ss!w(rd)="é'
     assert sanitize(f"you sent {encode(secret)} to us", [secret]) == "you sent [hidden] to us"
 
 
-# ---- Entra ID, by way of msal
+# ---- Entra ID, through msal
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
@@ -228,7 +228,7 @@ BODY = st.binary(max_size=50) | st.one_of(JSON, DOCUMENTS).map(
     b"{}",
 )
 def test_any_answers_of_entra(document, status, body):
-    """Metadata and answers of any kind: a token or our error, and the secret goes by https."""
+    """Any response gives a token or our error, and the secret is sent over https only."""
     secret = "q/hunter2+hunter2"
 
     def answer(request):

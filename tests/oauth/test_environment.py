@@ -38,9 +38,9 @@ def by_requests(url=URL, verify=None):
 
 
 def test_nothing_is_looked_up_without_proxies(looked_up, monkeypatch):
-    """Where no variable names a proxy, all hosts share one answer."""
+    """Without a proxy variable all hosts share one result."""
     monkeypatch.setattr(environment, "_SYSTEM_HAS_PROXIES", False)
-    monkeypatch.setenv("CURL_CA_BUNDLE", "/no/proxy")  # makes what is remembered start anew
+    monkeypatch.setenv("CURL_CA_BUNDLE", "/no/proxy")  # starts with an empty cache
     assert settings()["proxies"] == {}
     assert settings("https://other.example.com/") is settings()
     assert not looked_up
@@ -56,7 +56,7 @@ def test_a_host_is_looked_up_once(looked_up, monkeypatch):
 
 
 def test_hosts_are_forgotten(looked_up, monkeypatch):
-    """A service that makes up hosts leaks no memory."""
+    """The cache of hosts is bounded."""
     monkeypatch.setattr(environment, "MOST_HOSTS", 3)
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
     for number in range(10):

@@ -1,4 +1,4 @@
-"""How long a token lives, by all that its answer says."""
+"""A token's lifetime, from everything that its response states."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ def jwt(**claims):
 
 
 def grant(members, *, date=None, sent=SENT, **expected):
-    """Return the token of an answer with *members*, which the server dated *date*."""
+    """Return the token of a response with *members* and the ``Date`` *date*."""
     if isinstance(members, dict):
         members = json.dumps({"access_token": "abc", "token_type": "Bearer"} | members)
     headers = {} if date is None else {"date": format_datetime(date, usegmt=True)}
@@ -36,12 +36,12 @@ def grant(members, *, date=None, sent=SENT, **expected):
 
 
 def lifetime(members, *, sent=SENT, **options):
-    """Return for how many seconds that token lives, counted from the request."""
+    """Return that token's lifetime in seconds, counted from the request."""
     return (grant(members, sent=sent, **options).expires_at - sent).total_seconds()
 
 
 def expired(members, **options):
-    """Return the error for an answer whose token has expired."""
+    """Return the error for a response whose token has already expired."""
     with pytest.raises(TokenAcquisitionError) as caught:
         lifetime(members, **options)
     error = caught.value
@@ -56,7 +56,7 @@ def expired(members, **options):
 
 
 class TestExpiresIn:
-    """The member that RFC 6749 knows."""
+    """expires_in, the member of RFC 6749."""
 
     @pytest.mark.parametrize(
         ("given", "seconds"),
@@ -92,17 +92,17 @@ class TestExpiresIn:
         ],
     )
     def test_forms(self, given, seconds):
-        """It comes as a number, as text, with a unit, or even as a moment; a year is the most."""
+        """It may be a number, text with a unit, or even a timestamp; the maximum is a year."""
         assert lifetime({"expires_in": given}) == pytest.approx(seconds, abs=1e-6)
 
     def test_thousands_of_digits(self):
-        """A number longer than Python likes to read is very large."""
+        """A number with more digits than Python parses counts as very large."""
         assert lifetime('{"access_token": "abc", "expires_in": ' + "9" * 5000 + "}") == YEAR
         assert lifetime('{"access_token": "abc", "expires_in": 1e999}') == YEAR
 
     @pytest.mark.parametrize("members", [{}, {"expires_in": None}, {"expires_in": ""}])
     def test_left_out(self, members, caplog):
-        """Where nothing is said, the default is taken: an hour, or what the provider knows."""
+        """Without a lifetime the default applies: an hour, or the provider's setting."""
         assert lifetime(members) == 3600
         assert lifetime(members, default_lifetime=600.0) == 600
         assert not caplog.records
@@ -124,7 +124,7 @@ class TestExpiresIn:
         ],
     )
     def test_unreadable(self, given, caplog):
-        """A lifetime that can't be read spoils no token: others count, and one warning says so."""
+        """An unreadable lifetime is ignored with one warning; other members count."""
         warned = set()
         assert lifetime({"expires_in": given}, warned=warned) == 3600
         assert lifetime({"expires_in": given, "expires_on": NOW + 60}, warned=warned) == 60
@@ -134,37 +134,37 @@ class TestExpiresIn:
 
     @pytest.mark.parametrize("number", ["NaN", "[NaN]", '"NaN"'])
     def test_not_a_number(self, number):
-        """What is not a number at all is not a lifetime either."""
+        """Something other than a number is not a lifetime."""
         assert lifetime(f'{{"access_token": "abc", "expires_in": {number}}}') == 3600
 
     @pytest.mark.parametrize(
         "given", [0, 0.0, -0.0, "0", " 0 ", "0" * 40, -1, "-1", -1.5, -(10**40), "-" + "9" * 40]
     )
     def test_over(self, given):
-        """A token without time left, as one served again may be, means: ask again in a moment."""
+        """A token that has already expired, such as a cached one, is a transient error."""
         assert "expires_in" in str(expired({"expires_in": given}))
 
     def test_infinite(self):
-        """Minus infinity is over, infinity is a long time."""
+        """Minus infinity has expired; infinity is a long lifetime."""
         expired('{"access_token": "abc", "expires_in": -Infinity}')
         assert lifetime('{"access_token": "abc", "expires_in": Infinity}') == YEAR
 
     def test_the_server_s_own_wait(self):
-        """Where the answer says how long to wait, that counts."""
+        """A Retry-After in the response sets the wait."""
         answer = HttpAnswer(200, {"retry-after": "3"}, b'{"access_token": "abc", "expires_in": 0}')
         with pytest.raises(TokenAcquisitionError) as caught:
             parse_token_response(answer, Expected("api", NOW))
         assert caught.value.retry_after == 3.0
 
     def test_twice(self):
-        """Of two, the shorter counts; of none that can be read, the default."""
+        """The shorter of two counts; without a readable one, the default."""
         assert lifetime('{"access_token": "abc", "expires_in": 600, "expires_in": 3600}') == 600
         assert lifetime('{"access_token": "abc", "expires_in": 3600, "expires_in": 600}') == 600
         assert lifetime('{"access_token": "abc", "expires_in": 600, "expires_in": "x"}') == 600
 
 
 class TestOtherMembers:
-    """What servers send in its place, or beside it."""
+    """Other members with a lifetime, instead of expires_in or beside it."""
 
     @pytest.mark.parametrize(
         "name",
@@ -177,7 +177,7 @@ class TestOtherMembers:
         ],
     )
     def test_seconds(self, name):
-        """A member for the expiry may have any of these names, and hold seconds from now."""
+        """A member with any of these names may contain seconds from now."""
         assert lifetime({name: 600}) == 600
         assert lifetime({name: "600"}) == 600
         assert lifetime({"expires_in": 3600, name: 600}) == 600
@@ -220,7 +220,7 @@ class TestOtherMembers:
         ],
     )
     def test_moments(self, name, value):
-        """A moment is read in the forms in which servers write it; without a zone it is UTC."""
+        """A timestamp is read in every format that servers use; without a time zone it is UTC."""
         assert lifetime({name: value}) == 600
         assert lifetime({name: value, "expires_in": 3600}) == 600
         assert lifetime({name: value, "expires_in": 60}) == 60
@@ -239,7 +239,7 @@ class TestOtherMembers:
         ],
     )
     def test_members_that_say_nothing(self, name, value):
-        """A 0, a date long ago and what can't be read are no expiry: the others count."""
+        """A 0, a date long ago and an unreadable value are ignored; other members count."""
         assert lifetime({name: value, "expires_in": 600}) == 600
         if name != "expires_in_sec":
             assert lifetime({name: value}) == 3600
@@ -254,7 +254,7 @@ class TestOtherMembers:
         ],
     )
     def test_members_of_something_else(self, name):
-        """The expiry of something else than the access token does not count."""
+        """The expiry of something other than the access token does not count."""
         for value in (60, NOW + 60):
             assert lifetime({name: value}) == 3600
             assert lifetime({name: value, "expires_in": 600}) == 600
@@ -263,17 +263,17 @@ class TestOtherMembers:
         "date", ["2029-12-31T19:10:00", "2029-12-31 19:10:00", "12/31/2029 07:10:00 PM"]
     )
     def test_a_local_time(self, date):
-        """A date without a zone that is past in UTC may be in another zone, and says nothing."""
+        """A past date without a time zone is ignored, as its zone is unknown."""
         assert lifetime({"expires_at": date, "expires_in": 600}, date=SENT) == 600
         assert lifetime({"expires_at": date}, date=SENT) == 3600
         expired({"expires_at": f"{date} +00:00", "expires_in": 600}, date=SENT)
 
     def test_a_name_without_end(self):
-        """A long name of a member does not make a long message."""
+        """A long member name does not make the message long."""
         assert len(str(expired({"-" * 100_000 + "expires_in": 0}))) < 500
 
     def test_over(self):
-        """A token that has expired by another member is asked for again as well."""
+        """A token that has expired according to another member is a transient error too."""
         assert "expiresIn" in str(expired({"expiresIn": 0}))
         assert "expire_seconds" in str(expired({"expire_seconds": 0}))
         assert "expires_in" in str(expired({"expires_in": 0, "expires_in_sec": 600}))
@@ -282,10 +282,10 @@ class TestOtherMembers:
 
 
 class TestJwt:
-    """An access token that says itself when it expires."""
+    """An access token that contains its own expiry."""
 
     def test_exp_is_the_lifetime_where_nothing_else_is_said(self):
-        """The claim counts as a member does."""
+        """The claim counts like a member."""
         assert lifetime({"access_token": jwt(exp=NOW + 600)}) == 600
         assert lifetime({"access_token": jwt(exp=NOW + 600.5)}) == 600.5
         assert lifetime({"access_token": jwt(exp=str(NOW + 600), iat=NOW)}) == 600
@@ -293,7 +293,7 @@ class TestJwt:
 
     @pytest.mark.parametrize(("said", "exp", "seconds"), [(3600, 600, 600), (60, 600, 60)])
     def test_the_shorter_counts(self, said, exp, seconds):
-        """The claim and the answer bound each other from above."""
+        """The shorter of the claim and the response's members applies."""
         assert lifetime({"expires_in": said, "access_token": jwt(exp=NOW + exp)}) == seconds
 
     @pytest.mark.parametrize(
@@ -309,16 +309,16 @@ class TestJwt:
         ],
     )
     def test_what_is_not_a_jwt_with_an_expiry(self, token):
-        """Whatever only looks like one is just a token."""
+        """A token that only resembles a JWT is treated as opaque."""
         assert lifetime({"access_token": token, "expires_in": 600}) == 600
 
     def test_claims_that_are_odd_elsewhere(self):
-        """A claim that is nested too deeply does not hide the expiry."""
+        """A deeply nested claim does not hide the expiry."""
         token = jwt(deep=json.loads("[" * 500 + "]" * 500), exp=NOW + 60)
         assert lifetime({"access_token": token, "expires_in": 600}) == 60
 
     def test_one_that_was_served_before(self):
-        """A cached JWT lives as long as it still has, not as long as it had in all."""
+        """The lifetime of a cached JWT is its remaining time, not its total."""
         token = jwt(iat=NOW - 3000, exp=NOW + 600)
         assert lifetime({"access_token": token, "expires_in": 3600}, date=SENT) == 600
         old = jwt(iat=NOW - 3700, exp=NOW - 100)
@@ -340,12 +340,12 @@ class TestMilliseconds:
         ],
     )
     def test_recognized(self, members, caplog):
-        """Where a second member or the token contradicts them they are recognized."""
+        """They are recognized if another member or the token contradicts them."""
         assert lifetime(members) == 3600
         assert not caplog.records
 
     def test_doubted(self, caplog):
-        """Beyond 30 days they are believed, and one warning names the option."""
+        """More than 30 days are accepted, with one warning that names the option."""
         warned = set()
         for _ in range(3):
             assert lifetime({"expires_in": 3_600_000}, warned=warned) == 3_600_000
@@ -356,12 +356,12 @@ class TestMilliseconds:
 
     @pytest.mark.parametrize(("days", "warnings"), [(29, 0), (30, 0), (31, 1), (10**9, 1)])
     def test_the_limit(self, days, warnings, caplog):
-        """Up to 30 days nothing is doubted."""
+        """Up to 30 days there is no warning."""
         lifetime({"expires_in": days * DAY})
         assert len(caplog.records) == warnings
 
     def test_the_longest(self):
-        """Nothing lives longer than a year."""
+        """A lifetime is at most a year."""
         assert LONGEST_LIFETIME_SECONDS == YEAR
         assert lifetime({"expires_in": 10 * YEAR}) == YEAR
         assert lifetime({"expires_at": "2099-01-01T00:00:00Z"}) == YEAR
@@ -369,7 +369,7 @@ class TestMilliseconds:
 
 
 class TestOptions:
-    """What a provider may know better."""
+    """The provider's options that override the response."""
 
     @pytest.mark.parametrize(
         "members",
@@ -386,7 +386,7 @@ class TestOptions:
         ],
     )
     def test_lifetime_seconds(self, members, caplog):
-        """It overrides all that the answer says, without a warning."""
+        """It overrides the whole response, without a warning."""
         assert lifetime(members, lifetime_seconds=600.0) == 600
         assert lifetime(members, lifetime_seconds=600.0, never_expires=True, date=SENT) == 600
         assert lifetime(members, lifetime_seconds=1e12) == YEAR
@@ -395,11 +395,11 @@ class TestOptions:
     @pytest.mark.parametrize("value", [0, -1, "0", "-1", None, "", "x"])
     @pytest.mark.parametrize("name", ["expires_in", "expiresIn", "expires_on", "expires"])
     def test_never_expires(self, name, value):
-        """Where 0, -1 or nothing means never, the token is renewed daily."""
+        """If 0, -1 or nothing means never, the token is renewed daily."""
         assert lifetime({name: value}, never_expires=True) == DAY
 
     def test_never_expires_believes_a_lifetime(self):
-        """A lifetime that is stated all the same counts."""
+        """A stated lifetime still counts."""
         assert lifetime({}, never_expires=True) == DAY
         assert lifetime({"expires_in": 600}, never_expires=True) == 600
         token = jwt(exp=NOW + 600)
@@ -407,7 +407,7 @@ class TestOptions:
 
 
 class TestClocks:
-    """Our clock, the server's, and which of them counts."""
+    """Our clock, the server's clock, and which of them decides."""
 
     @pytest.mark.parametrize("ahead", [-7200, -600, 0, 600, 3000, 7200, 10 * DAY])
     @pytest.mark.parametrize(
@@ -421,14 +421,14 @@ class TestClocks:
         ],
     )
     def test_the_server_s_clock_counts(self, members, ahead):
-        """A moment is compared with the date of the answer, whatever our clock shows."""
+        """A timestamp is compared with the response's Date, whatever our clock shows."""
         sent = SENT + timedelta(seconds=ahead)
         assert lifetime(members, sent=sent, date=SENT) == 600
 
     @pytest.mark.parametrize("ahead", [600, 7200, 10 * DAY])
     @pytest.mark.parametrize("member", ["expires_on", "exp"])
     def test_our_clock_alone_kills_no_token(self, member, ahead):
-        """Without a date, a moment that is past by our clock does not outweigh expires_in."""
+        """Without a Date, a timestamp that is past by our clock does not override expires_in."""
         members = {"expires_in": 600}
         members |= (
             {"expires_on": NOW + 600}
@@ -438,24 +438,24 @@ class TestClocks:
         assert lifetime(members, sent=SENT + timedelta(seconds=ahead)) == 600
 
     def test_a_clock_that_is_behind(self):
-        """Without a date, a JWT lives no longer than from its issue to its expiry."""
+        """Without a Date, a JWT's lifetime is at most from its issue to its expiry."""
         token = jwt(exp=NOW + 600, iat=NOW)
         assert lifetime({"access_token": token}, sent=SENT - timedelta(hours=2)) == 600
 
     def test_past_by_our_clock_and_nothing_else_said(self):
-        """A moment in the past is the only thing known, and the token has expired."""
+        """If a past timestamp is the only statement, the token has expired."""
         expired({"expires_on": NOW - 60})
         expired({"access_token": jwt(exp=NOW - 60, iat=NOW - 3660)})
 
     def test_a_proxy_with_a_wrong_date(self):
-        """A date that puts the expiry in the past is not believed against our clock."""
+        """A Date after the expiry is ignored if our clock contradicts it."""
         token = jwt(exp=NOW + 600, iat=NOW)
         late = SENT + timedelta(days=1)
         assert lifetime({"access_token": token, "expires_in": 600}, date=late) == 600
 
     @pytest.mark.parametrize("date", ["soon", "", "0", "Tue, 99 Jan 2030 00:00:00 GMT"])
     def test_a_date_that_is_none(self, date):
-        """A date that can't be read leaves our clock."""
+        """With an unreadable Date, our clock decides."""
         body = json.dumps({"access_token": "abc", "expires_on": NOW + 600}).encode()
         token = parse_token_response(HttpAnswer(200, {"date": date}, body), Expected("api", NOW))
         assert token.expires_on == NOW + 600
@@ -474,7 +474,7 @@ class TestRefresh:
         ],
     )
     def test_refresh_at(self, name, value):
-        """It becomes the token's refresh_at, and no lifetime."""
+        """It becomes the token's refresh_at, and is not a lifetime."""
         token = grant({"expires_in": 3600, name: value})
         assert token.refresh_at == SENT + timedelta(seconds=1800)
         assert token.expires_at == SENT + timedelta(seconds=3600)
@@ -488,16 +488,16 @@ class TestRefresh:
         ],
     )
     def test_none(self, members):
-        """One that can't be read, is over or after the expiry says nothing."""
+        """One that is unreadable, past, or after the expiry is ignored."""
         assert grant({"expires_in": 3600} | members).refresh_at is None
 
     def test_the_earliest_counts(self):
-        """Of two, the earlier counts."""
+        """The earlier of two counts."""
         token = grant({"expires_in": 3600, "refresh_in": 1800, "refresh_on": NOW + 600})
         assert token.refresh_at == SENT + timedelta(seconds=600)
 
     def test_by_the_server_s_clock(self):
-        """A moment is on the server's clock, and becomes one on ours."""
+        """A timestamp on the server's clock is converted to ours."""
         late = SENT + timedelta(hours=5)
         token = grant({"expires_in": 3600, "refresh_on": NOW + 1800}, date=SENT, sent=late)
         assert token.refresh_at == late + timedelta(seconds=1800)
@@ -656,7 +656,7 @@ VENDORS = {
 
 @pytest.mark.parametrize("vendor", VENDORS)
 def test_vendors(vendor, caplog):
-    """Answers in the shapes that vendors document are taken, with their true lifetime."""
+    """Responses in the formats that vendors document are read with their true lifetime."""
     body, seconds = VENDORS[vendor]
     answer = HttpAnswer(200, {}, json.dumps(body).encode())
     token = parse_token_response(answer, Expected("api", NOW))

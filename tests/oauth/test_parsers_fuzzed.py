@@ -1,4 +1,4 @@
-"""What token endpoints say, in ways that nobody thought of: good tokens or our errors."""
+"""Fuzzed responses of token endpoints: each gives a valid token or our error."""
 
 import base64
 import json
@@ -26,18 +26,18 @@ DATES = st.datetimes(datetime(2000, 1, 1), datetime(2059, 12, 31)).map(  # noqa:
     lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
 )
 
-# ---- answers of a token endpoint
+# ---- responses of a token endpoint
 
 
 @pytest.mark.parametrize("case", CORPUS, ids=lambda path: path.stem)
 def test_the_seeds_of_the_fuzzer(case):
-    """Each answer that the fuzzer starts from is read as the RFCs say."""
+    """Each seed of the fuzzer is read as the RFCs say."""
     token = check(read_case(case.read_bytes()))
     assert (token is not None) == case.stem.startswith("granted")
 
 
 def as_object(pairs):
-    """Write a JSON object; unlike a dictionary it may have a member twice."""
+    """Return a JSON object, which unlike a dictionary may have duplicate members."""
     return "{" + ", ".join(f'"{name}": {value}' for name, value in pairs) + "}"
 
 
@@ -71,7 +71,7 @@ MEMBERS = [
     cut=st.none() | st.integers(1, 30),
 )
 def test_any_json(members, base, encoding, content_type, status, cut):
-    """Odd values, members twice, other encodings, answers cut short: a good token or our error."""
+    """Odd values, duplicate members, encodings and truncation give a valid token or our error."""
     body = as_object(base + members).encode(encoding, "replace")[: cut and -cut]
     check(HttpAnswer(status, {"content-type": content_type}, body))
 
@@ -82,7 +82,7 @@ def test_any_json(members, base, encoding, content_type, status, cut):
     depth=st.integers(1, 50_000),
 )
 def test_any_depth(opening, depth):
-    """Nesting that Python's recursion can't follow is refused like other nonsense."""
+    """Nesting deeper than Python's recursion limit is refused like other invalid bodies."""
     check(HttpAnswer(200, {}, (opening * depth).encode()))
 
 
@@ -93,7 +93,7 @@ def test_any_depth(opening, depth):
     at=st.sampled_from(["before", "after"]),
 )
 def test_any_depth_beside_a_token(value, depth, at):
-    """A member that is nested too deeply does not spoil the token beside it."""
+    """A deeply nested member does not affect the token beside it."""
     closing = {"[": "]", '{"access_token":': "}", '[{"a": "]}", "b":': "}]"}[value]
     deep = f'"deep": {value * depth}0{closing * depth}'
     members = [deep, '"access_token": "abc"'] if at == "before" else ['"access_token": "abc"', deep]
@@ -112,7 +112,7 @@ def test_any_depth_beside_a_token(value, depth, at):
     status=st.integers(200, 299),
 )
 def test_all_that_rfc_6749_allows_is_taken(token, kind, seconds, scopes, refresh, more, status):
-    """Strict does not mean picky: no good answer is refused, whatever its characters."""
+    """Every response that RFC 6749 allows is accepted, whatever its characters."""
     body = {
         "access_token": token,
         "token_type": kind,
@@ -145,7 +145,7 @@ MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2040, 1, 1)).flatmap(  # n
 
 
 def as_jwt(claims):
-    """Write *claims* as an access token; nobody here checks the signature."""
+    """Return an access token with *claims*; its signature is not checked here."""
     parts = ({"alg": "RS256"}, claims, 0)
     encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts)
     return b".".join(encoded).replace(b"=", b"").decode()
@@ -168,7 +168,7 @@ def as_jwt(claims):
     date=st.none() | DATES | ANY_TEXT,
 )
 def test_any_lifetime(members, claims, date):
-    """Whatever the members and the token say of its life, it is between nothing and a year."""
+    """Any lifetime in the members and the token results in a lifetime of at most a year."""
     token = "abc" if claims is None else as_jwt(claims)
     body = json.dumps({"access_token": token, **members}).encode()
     date = format_datetime(date, usegmt=True) if isinstance(date, datetime) else date
@@ -182,7 +182,7 @@ def test_any_lifetime(members, claims, date):
     )
 )
 def test_any_text_as_an_access_token(text):
-    """It is taken if it may stand in a header, to the letter, and refused if not."""
+    """It is accepted unchanged if it can be sent in a header, and refused otherwise."""
     body = json.dumps({"access_token": text, "expires_in": 60}).encode()
     granted = check(HttpAnswer(200, {}, body))
     assert (granted is not None) == fits_header(text)
@@ -190,7 +190,7 @@ def test_any_text_as_an_access_token(text):
 
 # ---- Retry-After
 
-FORMS = {  # RFC 9110 §5.6.7: what is sent now, and two forms that recipients must understand
+FORMS = {  # RFC 9110 §5.6.7: the current format, and two that recipients must accept
     "IMF-fixdate": lambda moment: format_datetime(moment, usegmt=True),
     "rfc850-date": lambda moment: moment.strftime("%A, %d-%b-%y %H:%M:%S GMT"),
     "asctime-date": lambda moment: moment.strftime("%a %b ") + moment.strftime("%d %H:%M:%S %Y"),
@@ -209,24 +209,24 @@ FORMS = {  # RFC 9110 §5.6.7: what is sent now, and two forms that recipients m
         ).map(" ".join),
     )
 )
-@example("\x1f7")  # white space to strip(), and none to float()
+@example("\x1f7")  # white space to strip(), but not to float()
 def test_any_retry_after(value):
-    """Whatever the header says, it means some seconds or nothing."""
+    """Any header value means a number of seconds or None."""
     seconds = retry_after(value, SENT.timestamp())
     assert seconds is None or 0 <= seconds < math.inf
 
 
 @given(seconds=st.integers(0, 10**9), before=st.text(" \t"), after=st.text(" \t"))
 def test_delay_seconds(seconds, before, after):
-    """A number of seconds is taken as it is, with white space around it or without."""
+    """A number of seconds is read with or without white space around it."""
     assert retry_after(f"{before}{seconds}{after}", SENT.timestamp()) == seconds
 
 
 @given(moment=DATES, form=st.sampled_from(sorted(FORMS)))
 def test_http_dates(moment, form):
-    """All three forms of a date are understood; one in the past means no wait."""
+    """All three date formats are read; a date in the past means no wait."""
     wait = max(timedelta(0), moment - SENT).total_seconds()
     assert retry_after(FORMS[form](moment), SENT.timestamp()) == wait
 
 
-# ---- what a configuration is read from
+# ---- sources of a configuration

@@ -1,4 +1,4 @@
-"""Requests that are prepared without requests: they must be the same as its own."""
+"""Requests that are prepared without requests must equal its own."""
 
 import pytest
 import requests
@@ -46,7 +46,7 @@ def by_requests(method="POST", url="https://id.example.com/token", **parts):
     ids=str,
 )
 def test_the_same_as_by_requests(parts):
-    """Method, URL, headers and body are those that requests makes."""
+    """Method, URL, headers and body are the ones that requests would send."""
     ours, theirs = prepared(**parts), by_requests(**parts)
     assert (ours.method, ours.url, ours.body) == (theirs.method, theirs.url, theirs.body)
     assert ours.headers == theirs.headers

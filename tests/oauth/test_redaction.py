@@ -1,10 +1,9 @@
-"""Secrets that a server echoes are hidden however they are spelled, and our own words never."""
+"""Echoed secrets are hidden in every encoding; our own words never are."""
 
 import base64
 import binascii
 import html
 import json
-import time
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -91,7 +90,7 @@ def letters(text):
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
 def test_echoes(secret, echo):
-    """Whatever a server does to a secret, six characters of it are not in what is shown."""
+    """However a server encodes a secret, no six characters of it are shown."""
     said = echo(secret)
     shown = sanitize(f"<< {said} >>", [secret])
     assert "[hidden]" in shown
@@ -103,13 +102,13 @@ def test_echoes(secret, echo):
 
 @pytest.mark.parametrize("short", ["s3cr3t", "pa55word", "x9!", "k7", "tr0ub4dor"])
 def test_short_secrets(short):
-    """A short secret is hidden whole, and one of a few letters where it stands alone."""
+    """A short secret is hidden whole; a very short one only where it is a whole word."""
     assert sanitize(f"you sent {short}.", [short]) == "you sent [hidden]."
     assert sanitize(f"you sent {short.upper()}.", [short]) == "you sent [hidden]."
 
 
 def test_a_letter_is_hidden_only_alone():
-    """A secret of one letter does not make everything else unreadable."""
+    """A secret of one letter does not make the rest unreadable."""
     assert sanitize("a bad client sent 'a'", ["a"]) == "[hidden] bad client sent '[hidden]'"
 
 
@@ -118,12 +117,12 @@ def test_a_letter_is_hidden_only_alone():
     [("tr0ub4...", "[hidden]..."), ("...b4dor&3", "...b[hidden]"), ("correct", "correct")],
 )
 def test_pieces_of_short_secrets(cut, shown):
-    """Six characters at either end are enough, unless they are a plain word."""
+    """Six characters at either end are hidden, unless they are only letters."""
     assert sanitize(cut, ["tr0ub4dor&3", "correcthorse"]) == shown
 
 
 def test_other_words_stay():
-    """What has nothing to do with a secret is shown as it was said."""
+    """Text without a secret is shown unchanged."""
     said = "AADSTS7000215: Invalid client secret provided. Trace ID: 8a9b-11; 50% &amp; more \\o/"
     assert sanitize(said, ["hunter2-and-more", "Y2xpZW50OmFiYw=="]) == said
 
@@ -143,7 +142,7 @@ def test_other_words_stay():
     ],
 )
 def test_our_own_sentence_hides_no_word(make_server, secret, status, said):
-    """A secret that is a common word is no hole in a sentence of ours, which would tell it."""
+    """A secret that is a common word is not hidden in our own sentences, which would reveal it."""
 
     def message(secret):
         server = make_server(make_server.reply(json.dumps(said).encode(), status=status))
@@ -160,7 +159,7 @@ def test_our_own_sentence_hides_no_word(make_server, secret, status, said):
     st.lists(st.text(min_size=1, max_size=30), max_size=3),
 )
 def test_any_text(text, secrets):
-    """Broken escapes of all kinds are shown, and none of them is an error."""
+    """Broken escapes are shown, and raise nothing."""
     assert sanitize(text, secrets).isprintable()
 
 
@@ -180,15 +179,15 @@ def test_any_text(text, secrets):
     ],
     ids=range(9),
 )
-def test_bounded_time(text):
-    """Any text takes a moment, however long and however it is written."""
-    began = time.process_time()
-    sanitize(text, ["a" * 100_000, "%25" * 1000, "\\" * 1000])
-    assert time.process_time() - began < 60
+def test_bounded_work(text):
+    """Only the beginning of a long text is examined, however it is encoded."""
+    secrets = ["a" * 100_000, "%25" * 1000, "\\" * 1000]
+    beginning = text[: redaction.LONGEST_TEXT]
+    assert sanitize(text, secrets) == sanitize(beginning, secrets)
 
 
 def test_the_binary_is_no_secret():
-    """A secret that is no text in UTF-8 is looked for all the same."""
+    """A secret that is not valid UTF-8 is hidden too."""
     secret = b"caf\xe9-latin-1-secret".decode("latin-1")
     assert "secret" not in sanitize("caf%E9-latin-1-secret", [secret])
     assert binascii.hexlify(secret.encode()).decode() not in sanitize(
@@ -197,7 +196,20 @@ def test_the_binary_is_no_secret():
 
 
 def test_the_limits_are_as_they_say():
-    """A secret that begins where the text is no longer looked at is not shown by half."""
+    """A secret that crosses the limit of the examined text is not partly shown."""
     secret = "hunter2-and-more"
     text = "[" * (redaction.LONGEST_TEXT - 3) + secret
     assert "hunt" not in sanitize(text, [secret], limit=100_000)
+
+
+@pytest.mark.parametrize("escape", ["%u{:04x}", "\\x{:02x}"])
+def test_other_escapes(escape):
+    """The escapes of old JavaScript, and of bytes in most languages, are decoded too."""
+    secret = "correct-horse-7"
+    echoed = "".join(escape.format(ord(each)) for each in secret)
+    assert sanitize(f"bad secret: {echoed}", [secret]) == f"bad secret: {redaction.HIDDEN}"
+
+
+def test_an_empty_secret():
+    """An empty secret hides nothing, and does not stop others from being hidden."""
+    assert sanitize("wrong hunter-2", ["", "hunter-2"]) == f"wrong {redaction.HIDDEN}"

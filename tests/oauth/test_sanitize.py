@@ -1,4 +1,4 @@
-"""Other people's words, made fit for our messages."""
+"""Sanitizing text from servers for our messages."""
 
 import base64
 import html
@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tokenkeeper.oauth.redaction import sanitize
 
 SECRETS = st.text("abcXYZ019 .~-_%+/&<>\"'\\äß漢", min_size=6, max_size=40).map(
-    lambda text: "q" + text.strip() + "7"  # never a part of what stands in its place
+    lambda text: "q" + text.strip() + "7"  # never a part of the replacement
 )
 
 
 @pytest.mark.slow
 @given(secret=SECRETS, before=st.text(max_size=300), after=st.text(max_size=300))
 def test_no_secret_survives(secret, before, after):
-    """Wherever a secret stands, and wherever the text is cut, it can't be read."""
+    """A secret is hidden wherever it is, and wherever the text is truncated."""
     assert secret not in sanitize(before + secret + after, [secret]).replace("[hidden]", "")
 
 
@@ -38,7 +38,7 @@ def test_no_secret_survives(secret, before, after):
     ],
 )
 def test_encoded_secrets_are_hidden_too(encode):
-    """A server may echo a secret as it travelled, or as it writes its pages."""
+    """A secret is hidden in the encodings of requests and of web pages."""
     secret = 'p&ss <w"rd> +/%'
     shown = sanitize(f"you sent {encode(secret)} to us", [secret])
     assert shown == "you sent [hidden] to us"
@@ -50,18 +50,18 @@ def test_a_secret_cut_in_two_does_not_grow_together():
 
 
 def test_white_space_does_not_join_to_a_secret():
-    """A secret that appears when white space is joined is hidden too, and so is one with two."""
+    """A secret that appears when white space is collapsed is hidden."""
     assert sanitize("sent a  b", ["a b"]) == "sent [hidden]"
     assert sanitize("sent a  b", ["a  b"]) == "sent [hidden]"
 
 
 def test_half_a_secret_does_not_stay_at_the_end():
-    """Secrets are hidden before the text is cut."""
+    """Secrets are hidden before the text is truncated."""
     assert "hunter" not in sanitize("x" * 290 + "hunter2hunter2", ["hunter2hunter2"])
 
 
 def test_tokens_are_hidden():
-    """What looks like a JSON web token is hidden, whoever's it is."""
+    """Text that looks like a JSON Web Token is hidden."""
     shown = sanitize("bad token eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2ln here")
     assert shown == "bad token [hidden] here"
 
@@ -77,17 +77,17 @@ def test_tokens_are_hidden():
     ],
 )
 def test_one_line(text, shown):
-    """Line ends and characters that forge what is printed are replaced."""
+    """Line breaks and characters that forge output are replaced."""
     assert sanitize(text) == shown
 
 
 @given(st.text(max_size=50))
 def test_all_that_is_shown_can_be_seen(text):
-    """Whatever the characters, unassigned and private ones too, the line can be printed."""
+    """The line is printable, whatever the characters, including unassigned and private ones."""
     assert sanitize(text + "\ue000\U000e0041\u00a0end", ["\ue000"]).isprintable()
 
 
 def test_short():
-    """Long texts are cut."""
+    """A long text is truncated."""
     assert len(sanitize("x" * 10_000)) == 300
     assert sanitize("x" * 10_000, limit=10) == "xxxxxxx..."

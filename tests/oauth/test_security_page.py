@@ -1,4 +1,4 @@
-"""Every rule of docs/explanation/security.md, for every provider that we ship."""
+"""The rules of docs/explanation/security.md, for every provider that we ship."""
 
 import gzip
 import http.client
@@ -22,7 +22,7 @@ from servers.tls import context_of
 
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
 
-FOREIGN = "192.0.2.7"  # RFC 5737: it is nobody's
+FOREIGN = "192.0.2.7"  # RFC 5737: reserved for documentation
 BROTLI_BOMB = brotli.compress(bytes(50_000_000), quality=1)
 GZIP_BOMB = gzip.compress(bytes(50_000_000), compresslevel=1)
 
@@ -47,9 +47,9 @@ def shipped(request):
 
 @pytest.fixture
 def asked(shipped, make_server, authority, ca_file):
-    """Return what asks a provider at a server that answers by scripts.
+    """Return a function that requests a token from a scripted server.
 
-    It returns the server, and the error, or ``None`` if there was a token.
+    It returns the server and the error, or ``None`` if a token was granted.
     """
 
     def ask(*scripts, url=None, times=1, **options):
@@ -81,7 +81,7 @@ def grant(make_server):
 
 @pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
 def test_redirects(asked, make_server, status):
-    """A redirect is an error; nothing is sent where it leads, and its body is not waited for."""
+    """A redirect is an error; it is not followed, and its body is not read."""
     other = make_server()
 
     def endless(server, sock):
@@ -107,7 +107,7 @@ def test_netrc(asked, grant, tmp_path, monkeypatch):
 
 
 def test_cookies(make_server, asked):
-    """A cookie that a server sets is not sent back, nor left in the caller's session."""
+    """A cookie from the server is neither sent back nor left in the caller's session."""
     cookie = make_server.reply(json.dumps(GRANT).encode(), headers=["Set-Cookie: a=b; Path=/"])
     server, _ = asked(cookie, cookie, times=2)
     assert server.requests
@@ -115,13 +115,13 @@ def test_cookies(make_server, asked):
 
 
 def test_connections(asked, grant, make_server):
-    """A connection serves one request, also where the server would take more."""
+    """A connection is used for one request, even if the server would accept more."""
     server, _ = asked(make_server.reply(json.dumps(GRANT).encode(), times=2))
     assert server.connections == len(server.requests)
 
 
 def test_compression_is_not_asked_for(asked, grant):
-    """Nothing is to be unpacked."""
+    """Requests ask for an uncompressed response."""
     server, _ = asked(grant)
     for request in server.requests:
         assert request.lower().count(b"\r\naccept-encoding: identity\r\n") == 1
@@ -143,7 +143,7 @@ def test_compression_is_not_asked_for(asked, grant):
     ids=["status line", "headers", "continue", "body", "chunks", "redirect", "silence"],
 )
 def test_total_time(asked, make_server, content):
-    """Whatever drips, or does not come at all, is given up when the total time is over."""
+    """A slow or missing response is abandoned after the total timeout."""
 
     def script(server, sock):
         make_server.drip(content)(server, sock)
@@ -167,7 +167,7 @@ def test_total_time(asked, make_server, content):
     ids=["long", "gzip", "gzip twice", "brotli"],
 )
 def test_longest_answer(asked, make_server, body, headers):
-    """An answer that is longer than 1 MiB once unpacked is given up, and so is an odd packing."""
+    """A response of more than 1 MiB after decompression, or in an unknown encoding, is refused."""
     _, error = asked(make_server.reply(body, headers=headers))
     assert error is not None
     assert error.transient is False
@@ -175,16 +175,16 @@ def test_longest_answer(asked, make_server, body, headers):
 
 
 def test_a_503_is_asked_once(asked, make_server):
-    """How often a request is repeated is the keeper's affair, not a library's."""
+    """No library repeats a request; that is the keeper's task."""
     busy = make_server.reply(b"", status="503 Busy", headers=["Retry-After: 0"])
     server, error = asked(busy, busy, busy, busy)
     assert error.status_code == 503
     assert sum(b"HTTP/1.1" in request for request in server.requests) == server.connections
-    assert server.connections <= 2  # the discovery document before it, perhaps
+    assert server.connections <= 2  # for Entra ID, after the discovery document
 
 
 def test_plain_http_off_this_machine(asked, monkeypatch):
-    """No secret goes by plain http to another machine: nothing is even looked up."""
+    """No secret is sent over plain http to another machine; its name is not even resolved."""
     looked_up = []
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     with monkeypatch.context() as patched:
@@ -200,7 +200,7 @@ def test_plain_http_off_this_machine(asked, monkeypatch):
 def test_no_proxy_on_this_machine(
     shipped, asked, grant, make_server, monkeypatch, variable, scheme
 ):
-    """What is allowed to go in clear because it meets nobody goes through no proxy."""
+    """Unencrypted requests to this machine never go through a proxy."""
     if shipped.scheme == "https":
         pytest.skip("it is encrypted")
     proxy = make_server()
@@ -214,7 +214,7 @@ def test_no_proxy_on_this_machine(
 
 
 def test_a_loopback_name_that_leads_elsewhere(shipped, asked, make_server, monkeypatch):
-    """A name that should mean this machine and leads to another one is told the address only."""
+    """A loopback name that resolves to another machine gets no request."""
     if shipped.scheme == "https":
         pytest.skip("certificates tell")
     server = make_server()
@@ -243,7 +243,7 @@ def test_a_loopback_name_that_leads_elsewhere(shipped, asked, make_server, monke
     ids=["no head", "no blank line", "odd headers", "cut", "odd length"],
 )
 def test_no_log_has_an_answer(asked, caplog, capsys, monkeypatch, answer):
-    """Whatever comes, no library logs it, at no level, and http.client does not print it."""
+    """No library logs any response at any level, and http.client does not print it."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
 
@@ -258,7 +258,7 @@ def test_no_log_has_an_answer(asked, caplog, capsys, monkeypatch, answer):
 
 
 def test_no_log_has_a_good_answer(asked, grant, caplog, capsys, monkeypatch):
-    """Neither the secret that was sent nor the token that was granted is logged by anybody."""
+    """Neither the secret nor the granted token is logged."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
     asked(grant)
@@ -272,7 +272,7 @@ def test_no_log_has_a_good_answer(asked, grant, caplog, capsys, monkeypatch):
     ["refused", "redirect", "error", "cut", "garbled", "not json", "too long", "foreign"],
 )
 def test_what_an_error_tracker_records(shipped, asked, make_server, monkeypatch, fails):
-    """The local variables of our frames hold no secret, and nothing hangs on the error."""
+    """The local variables of our frames contain no secret, and the error has no context."""
     echo = json.dumps(
         {"error": "invalid_client", "error_description": f"no {shipped.secrets}", "token": TOKEN}
     ).encode()
@@ -298,7 +298,7 @@ def test_what_an_error_tracker_records(shipped, asked, make_server, monkeypatch,
 
 
 def test_the_callers_session_stays_as_it_was(make_server, grant):
-    """Connections, cookies and settings of a session that was handed in are not touched."""
+    """The connections, cookies and settings of a caller's session are not changed."""
     session = requests.Session()
     session.cookies["theirs"] = "kept"
     session.headers["X-Mine"] = "yes"
@@ -315,7 +315,7 @@ def test_the_callers_session_stays_as_it_was(make_server, grant):
 
 
 def test_hooks_of_a_session_see_a_bounded_answer(make_server):
-    """A response hook of the caller's session gets at most 1 MiB, and in time."""
+    """A response hook of the caller's session receives at most 1 MiB, within the total timeout."""
     seen = []
     session = requests.Session()
     session.hooks["response"].append(lambda response, **_: seen.append(len(response.content)))
@@ -329,11 +329,11 @@ def test_hooks_of_a_session_see_a_bounded_answer(make_server):
 
 
 def test_a_session_s_own_adapter_class(make_server):
-    """An adapter with options of its own, such as a TLS context, keeps them and the deadline."""
+    """A caller's adapter keeps its own options, such as a TLS context, and the deadline."""
 
     class Odd(requests.adapters.HTTPAdapter):
         def __init__(self, wanted):
-            self.wanted = wanted  # which a copy by way of pickle would lose
+            self.wanted = wanted  # a copy made by pickling would lose it
             super().__init__()
 
         def init_poolmanager(self, *args, **options):
@@ -351,8 +351,8 @@ def test_a_session_s_own_adapter_class(make_server):
     assert b"X-Odd: 0" in server.requests[0]
 
 
-def test_a_session_class_of_one_s_own(make_server, grant):
-    """A session that does something of its own goes on doing it, within the same bounds."""
+def test_a_custom_session_class(make_server, grant):
+    """A subclass of Session keeps its own behavior, within the same limits."""
 
     class Counting(requests.Session):
         def __init__(self):
@@ -388,7 +388,7 @@ def test_a_session_class_of_one_s_own(make_server, grant):
     ],
 )
 def test_metadata_servers(make_transport, monkeypatch, host, options, asked):
-    """A cloud's metadata server is asked by plain http, with no secret and by no proxy."""
+    """A cloud's metadata server is reached over plain http, without a secret or a proxy."""
     connected = []
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
 
@@ -405,7 +405,7 @@ def test_metadata_servers(make_transport, monkeypatch, host, options, asked):
 
 
 def test_a_metadata_server_that_is_elsewhere(make_transport, make_server, monkeypatch):
-    """The name of a metadata server that leads to a host on the network is not asked."""
+    """A metadata server's name that resolves to a host on the network gets no request."""
     server = make_server()
     monkeypatch.setattr(
         socket.socket, "getpeername", lambda _: (FOREIGN, server.port), raising=False
@@ -420,7 +420,7 @@ def test_a_metadata_server_that_is_elsewhere(make_transport, make_server, monkey
 
 
 def test_a_table_of_all():
-    """Each provider that asks a server is in the table, alone and with a session."""
+    """Every provider that sends requests is in the table, with and without a session."""
     kinds = {
         type(case.shipped if isinstance(case, Borrowing) else case) for case in SHIPPED.values()
     }

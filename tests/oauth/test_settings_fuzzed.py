@@ -1,4 +1,4 @@
-"""What a client is configured with, in ways that nobody thought of: it works or is our error."""
+"""Fuzzed settings: each works or raises our error."""
 
 import base64
 import math
@@ -18,12 +18,14 @@ from tokenkeeper.oauth.transport import checked_seconds
 
 ANY_TEXT = (
     st.text(st.characters(), max_size=40)
-    | st.text('aZ09 \t\n\0\x7f\x85\u2028\ud800\udcff"\\', max_size=8)  # what is forbidden somewhere
+    | st.text(
+        'aZ09 \t\n\0\x7f\x85\u2028\ud800\udcff"\\', max_size=8
+    )  # characters that are forbidden somewhere
 )
 NOT_TEXT = st.none() | st.integers() | st.floats() | st.binary() | st.lists(st.integers())
 VISIBLE = "".join(sorted(VSCHAR))
 SECRETS = st.text(VISIBLE + " äß漢", min_size=8, max_size=30).map(
-    lambda text: f"q{text}7"  # no word of a message
+    lambda text: f"q{text}7"  # not a word of any message
 )
 SCOPE_TOKENS = st.text(sorted(SCOPE_CHAR), min_size=1, max_size=12)
 PIECES_OF_URLS = [
@@ -56,7 +58,7 @@ URLS = st.builds(
 
 
 def made(make, *arguments, **options):
-    """Return what *make* makes and ``None``, or ``None`` and our error; all else is a failure."""
+    """Return the result of *make* and ``None``, or ``None`` and our error."""
     try:
         return make(*arguments, **options), None
     except InvalidConfigurationError as refused:
@@ -64,7 +66,7 @@ def made(make, *arguments, **options):
 
 
 def config(**changes):
-    """Return a configuration that is good but for *changes*."""
+    """Return a valid configuration with *changes*."""
     fields = {"client_id": "id", "client_secret": "secret", "token_url": "https://id.example/t"}
     return made(OAuth2Config, "api", **{**fields, **changes})
 
@@ -72,16 +74,16 @@ def config(**changes):
 @settings(max_examples=400)
 @given(URLS | ANY_TEXT | NOT_TEXT)
 def test_any_token_url(url):
-    """What is accepted is https or loopback, and so is what a client makes of it."""
+    """An accepted URL is https or loopback, and so is the URL that requests derives from it."""
     accepted, refused = config(token_url=url)
     if refused:
         assert refused.field == "token_url"
         return
     assert accepted.token_url == url
     try:
-        used = parse_url(url)  # requests goes by this
+        used = parse_url(url)  # the URL that requests uses
     except LocationParseError:
-        return  # and makes no request
+        return  # and sends no request
     assert used.auth is None
     assert used.fragment is None
     if used.scheme != "https":
@@ -97,7 +99,7 @@ def test_any_token_url(url):
 @example("correct/horse", "https://", "id.example.com")
 @example("pass℀word", "https://", "id.example.com")
 def test_no_url_shows_its_password(password, scheme, host):
-    """A URL with credentials is refused, and the refusal does not repeat them, nor a part."""
+    """A URL with credentials is refused, and the message does not repeat any part of them."""
     _, refused = config(token_url=f"{scheme}me:{password}@{host}/token")
     assert refused
     parts = [password]
@@ -108,7 +110,7 @@ def test_no_url_shows_its_password(password, scheme, host):
 
 @given(ANY_TEXT | st.lists(SCOPE_TOKENS | ANY_TEXT, max_size=4) | NOT_TEXT)
 def test_any_scope(scope):
-    """What is accepted is written as RFC 6749 §3.3 has it."""
+    """An accepted scope has the form of RFC 6749 §3.3."""
     accepted, refused = config(scope=scope)
     if refused:
         assert refused.field == "scope"
@@ -118,15 +120,15 @@ def test_any_scope(scope):
 
 @given(st.lists(SCOPE_TOKENS, min_size=1, max_size=5))
 def test_all_scopes_of_the_rfc_are_taken(scopes):
-    """A list and a string of good scope-tokens come to the same."""
+    """A list and a string of valid scope-tokens give the same scope."""
     held = [config(scope=given)[0].scope for given in (scopes, " ".join(scopes))]
     assert held == [" ".join(scopes)] * 2
 
 
 @given(client_id=ANY_TEXT | NOT_TEXT, secret=ANY_TEXT | SECRETS | NOT_TEXT, encode=st.booleans())
-@example("id", "\udcff secret", True)  # from a variable of the environment that is no UTF-8
+@example("id", "\udcff secret", True)  # from an environment variable that is not UTF-8
 def test_any_client_password(client_id, secret, encode):
-    """What is accepted is read back unharmed by a server that does as RFC 6749 §2.3.1 says."""
+    """A server that follows RFC 6749 §2.3.1 decodes every accepted password unchanged."""
     method = "client_secret_basic"
     auth, refused = made(client_auth, method, client_id, secret, form_encode=encode)
     if refused:
@@ -145,7 +147,7 @@ def test_any_client_password(client_id, secret, encode):
     | NOT_TEXT
 )
 def test_any_parameters(parameters):
-    """Further parameters are strings under names that the grant has no use for, or refused."""
+    """Additional parameters have allowed types and names, or are refused."""
     accepted, refused = config(additional_params=parameters)
     if refused:
         assert refused.field == "additional_params"
@@ -155,7 +157,7 @@ def test_any_parameters(parameters):
 
 @given(NOT_TEXT | ANY_TEXT | st.booleans() | st.integers(10**300, 10**400))
 def test_any_timeout(seconds):
-    """A number of seconds that a thread can wait, or our error."""
+    """A timeout is a number of seconds that a thread can wait, or our error."""
     accepted, refused = made(checked_seconds, seconds, "read_timeout")
     assert refused or 0 < accepted < math.inf
 
@@ -175,7 +177,7 @@ VALUES = ANY_TEXT | st.sampled_from(["", "id", "https://id.example/token", "cont
     which=st.sampled_from([None, "OAUTH2_CLIENT_SECRET", "AZURE_CLIENT_SECRET"]),
 )
 def test_any_environment(name, environment, secret, which):
-    """``tokenkeeper get`` makes a provider of it or says what is wrong, and shows no secret."""
+    """``tokenkeeper get`` creates a provider or reports what is wrong, without showing a secret."""
     if which:
         environment = {**environment, which: secret}
     client, refused = made(spec_from_environment, name, environment)
@@ -197,7 +199,7 @@ def test_any_environment(name, environment, secret, which):
 )
 @example("login.example?", "contoso.example")
 def test_any_authority(variable, authority, tenant):
-    """Entra ID is asked at an https host without a path, for a tenant that is one name."""
+    """An accepted authority is an https host without a path; a tenant is a single name."""
     with pytest.MonkeyPatch.context() as patch:
         if variable and "\0" not in authority and authority.isprintable():
             patch.setenv(variable, authority)

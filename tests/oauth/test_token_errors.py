@@ -1,4 +1,4 @@
-"""What a token endpoint says when it grants no token, and what is said of that."""
+"""Responses that grant no token, and the errors they become."""
 
 import json
 import time
@@ -8,10 +8,10 @@ from email.utils import format_datetime
 import pytest
 
 from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.oauth.error_codes import BY_AADSTS, CODES
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.token_errors import retry_after
 from tokenkeeper.oauth.token_response import parse_token_response
-from tokenkeeper.oauth.verdict import BY_AADSTS, CODES
 
 SENT = datetime(2030, 1, 1, tzinfo=UTC)
 EXPECTED = Expected("api", SENT.timestamp(), scope="read", secrets=["hunter2"])
@@ -19,7 +19,7 @@ GOOD = {"access_token": "abc.DEF-1~2+3/4==", "token_type": "Bearer", "expires_in
 
 
 def refused(body, status=200, expected=EXPECTED, **headers):
-    """Return the error that an answer becomes."""
+    """Return the error for a response."""
     if not isinstance(body, (bytes, str)):
         body = json.dumps(body)
     if isinstance(body, str):
@@ -35,12 +35,12 @@ def refused(body, status=200, expected=EXPECTED, **headers):
     assert error.status_code == status
     assert isinstance(error.transient, bool)
     assert error.__cause__ is None
-    assert error.__context__ is None  # a decoder's error would bring the whole body along
+    assert error.__context__ is None  # a decoder's error would contain the whole body
     return error
 
 
 FINAL = [
-    # RFC 6749 §5.2 and its neighbours
+    # RFC 6749 §5.2 and related RFCs
     {"error": "invalid_client"},
     {"error": "invalid_scope"},
     {"error": "invalid_grant"},
@@ -53,7 +53,7 @@ FINAL = [
     {"error": "interaction_required"},
     {"error": "login_required"},
     {"error": "invalid_token"},
-    # spelled otherwise
+    # other spellings
     {"error": "INVALID_CLIENT"},
     {"error": "invalid-client"},
     {"error": "invalidClient"},
@@ -61,7 +61,7 @@ FINAL = [
     {"error": " invalid_client "},
     {"error": "InvalidClientException"},
     {"error": "urn:example:errors:invalid_client"},
-    # elsewhere
+    # other places
     {"error": {"code": "invalid_client", "message": "no"}},
     {"error": {"type": "invalid_client"}},
     {"errors": [{"code": "invalid_client"}]},
@@ -80,7 +80,7 @@ FINAL = [
     {"error": "client_disabled"},
     {"error": "E1", "error_description": "AADSTS7000222: The secret has expired."},
     {"error": "E1", "error_codes": [7000215]},
-    # in words alone
+    # in prose only
     {"message": "Client authentication failed"},
     {"error_description": "Invalid client: client is invalid"},
     "Server error: missing client `grants`",
@@ -107,7 +107,7 @@ PASSING = [
     {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED"}},
     {"__type": "x", "code": "ThrottlingException", "message": "no"},
     {"fault": {"faultstring": "no", "detail": {"errorcode": "policies.ratelimit.QuotaViolation"}}},
-    # working on this very request already
+    # the server is already processing this request
     {"error": "invalid_request", "error_description": "token request is already being processed"},
     {"error": "invalid_grant", "error_description": "token request is already being processed"},
     {"error": "invalid_request", "error_description": "Your request is being processed."},
@@ -116,7 +116,7 @@ PASSING = [
     {"error": "conflict", "message": "Another request for this client is in progress"},
     {"error": "UNABLE_TO_LOCK_ROW"},
     {"error": "request_in_progress"},
-    # later, in words
+    # try again later, in prose
     {"error": "unknown_error", "error_description": "retry your request"},
     {"error": "invalid_request", "error_description": "please retry"},
     {"message": "Service temporarily unavailable"},
@@ -129,32 +129,32 @@ PASSING = [
 
 
 class TestFinalOrTransient:
-    """What was said decides, and the status only where nothing was said."""
+    """The server's code or description decides, and the status only without either."""
 
     @pytest.mark.parametrize("status", [200, 400, 401, 403, 429, 500, 503])
     @pytest.mark.parametrize("body", FINAL, ids=str)
     def test_final_at_any_status(self, body, status):
-        """An error of the client is final, whatever the status."""
+        """A client error is final, whatever the status."""
         assert refused(body, status).transient is False
 
     @pytest.mark.parametrize("status", [200, 400, 401, 403, 500, 503])
     @pytest.mark.parametrize("body", PASSING, ids=str)
     def test_transient_at_any_status(self, body, status):
-        """An error that passes is worth a retry, whatever the status."""
+        """A transient error is transient, whatever the status."""
         assert refused(body, status).transient is True
 
     @pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 503])
     @pytest.mark.parametrize("wait", ["0", "7", "Tue, 01 Jan 2030 00:02:00 GMT"])
     @pytest.mark.parametrize("body", ["", "{}", {"error": "invalid_client"}, "<html>", "down"])
     def test_retry_after_is_transient(self, body, wait, status):
-        """A server that says when to come back is asked again, whatever else it says."""
+        """A response with a Retry-After is transient, whatever else it says."""
         error = refused(body, status, retry_after=wait)
         assert error.transient is True
         assert error.retry_after is not None
 
     @pytest.mark.parametrize("wait", ["", "abc", "-1"])
     def test_retry_after_that_says_nothing(self, wait):
-        """A Retry-After that can't be read changes nothing."""
+        """An unreadable Retry-After changes nothing."""
         assert refused({"error": "invalid_client"}, 401, retry_after=wait).transient is False
 
     @pytest.mark.parametrize("body", ["", "{}", "[]", "oops", "<html>", {"error": 7}, {"x": "y"}])
@@ -166,7 +166,7 @@ class TestFinalOrTransient:
         ],
     )
     def test_the_status_decides_where_nothing_is_said(self, body, status, transient):
-        """Without a word in the body the status decides."""
+        """Without an explanation in the body, the status decides."""
         assert refused(body, status).transient is transient
 
     @pytest.mark.parametrize(
@@ -174,12 +174,42 @@ class TestFinalOrTransient:
         [(500, "Internal Server Error", True), (401, "Unauthorized", False)],
     )
     def test_a_status_phrase_is_not_a_code(self, status, phrase, transient):
-        """The phrase of a status, which Spring calls the error, says no more than the status."""
+        """A status phrase as the error, as Spring sends it, means no more than the status."""
         error = refused({"status": status, "error": phrase, "path": "/token"}, status)
         assert (error.error, error.transient) == (None, transient)
 
+    @pytest.mark.parametrize("status", [503, "503"])
+    def test_a_status_as_the_code(self, status):
+        """A status as the error code of a 200 counts as the actual status."""
+        error = refused({"error": status}, 200)
+        assert error.transient is True
+        assert error.error is None
+
+    def test_the_first_known_number_decides(self):
+        """The first number of Entra ID that is in the table decides."""
+        words = "AADSTS99999: see AADSTS7000222 and AADSTS90002"
+        error = refused({"error": "invalid_client", "error_description": words}, 503)
+        assert error.transient is False
+        assert "Create a new one" in str(error)
+
+    def test_numbers_of_entra_in_a_list(self):
+        """A number in error_codes decides; other values in that list are ignored."""
+        error = refused({"error": "invalid_client", "error_codes": ["x", True, 7000222]}, 401)
+        assert "Create a new one" in str(error)
+        assert "AADSTSTrue" not in str(error)
+
+    @pytest.mark.parametrize(
+        ("wait", "seconds"),
+        [(7, 7.0), ("7.5", 7.5), (True, None), ("soon", None), (-1, None), ([7], None)],
+    )
+    def test_a_wait_in_the_body(self, wait, seconds):
+        """A retry_after in the body is a number of seconds, as a number or as text."""
+        error = refused({"error": "made_up", "retry_after": wait}, 400)
+        assert error.retry_after == seconds
+        assert error.transient is (seconds is not None)
+
     def test_a_status_within_a_success(self):
-        """A status in the body of a 200 counts as the real one."""
+        """A status in the body of a 200 counts as the actual one."""
         assert refused({"status": 503, "error": "Service Unavailable"}).transient is True
 
     @pytest.mark.parametrize(
@@ -192,13 +222,13 @@ class TestFinalOrTransient:
         ],
     )
     def test_words_that_are_no_promise(self, description):
-        """A dead credential is dead, however passing the words sound."""
+        """An invalid credential is final, even if the description sounds transient."""
         body = {"error": "invalid_grant", "error_description": description}
         assert refused(body, 400).transient is False
 
     @pytest.mark.parametrize("secret", ["client", "invalid_client", "invalid", "i", "_"])
     def test_a_secret_that_is_part_of_the_code(self, secret):
-        """A secret that is a common word does not change what a code means."""
+        """A secret that is a common word does not change the meaning of a code."""
         expected = Expected("api", SENT.timestamp(), secrets=[secret])
         error = refused({"error": "invalid_client"}, 503, expected)
         assert (error.error, error.transient) == ("invalid_client", False)
@@ -207,7 +237,7 @@ class TestFinalOrTransient:
         assert refused({"error": "slow_down"}, 400, busy).transient is True
 
     def test_the_first_known_code_decides(self):
-        """Among several codes the server's own error goes first, and a known one before others."""
+        """Among several codes, ``error`` comes first, and known codes come before others."""
         assert refused({"error": "server_error", "suberror": "invalid_client"}, 400).transient
         assert refused({"error": "E17", "suberror": "slow_down"}, 400).transient
 
@@ -251,7 +281,7 @@ WORDS = [
 
 
 class TestServersWords:
-    """What the server says is shown, whatever form it has."""
+    """The server's own text is shown, whatever its format."""
 
     @pytest.mark.parametrize("status", [200, 400, 500])
     @pytest.mark.parametrize(("body", "words"), [row for row in WORDS if row[1]], ids=str)
@@ -268,18 +298,18 @@ class TestServersWords:
             ('BEARER ERROR="made_up"', "made_up"),
             ('Basic realm="x", Bearer error="made_up"', "made_up"),
             ('Bearer error_description="a \\"quoted\\" word"', 'a "quoted" word'),
-            ('Basic realm="Kong"', "asks for Basic authentication for 'Kong'"),
-            ("Negotiate", "asks for Negotiate"),
+            ('Basic realm="Kong"', "requires Basic authentication for 'Kong'"),
+            ("Negotiate", "requires Negotiate"),
         ],
     )
     def test_a_challenge_is_read_where_the_body_says_nothing(self, header, words):
-        """A WWW-Authenticate header says why, where the body does not."""
+        """A WWW-Authenticate header is used if the body explains nothing."""
         for body in ("", "{}", "<html>"):
             assert words in str(refused(body, 401, www_authenticate=header))
         assert words not in str(refused({"error": "x_y"}, 401, www_authenticate=header))
 
     def test_a_challenge_decides(self):
-        """The code of a header counts as one of the body does."""
+        """A code in the header counts like one in the body."""
         error = refused("", 503, www_authenticate='Bearer error="invalid_client"')
         assert (error.error, error.transient) == ("invalid_client", False)
 
@@ -294,7 +324,7 @@ class TestServersWords:
         ],
     )
     def test_a_web_page_is_called_one(self, body, content_type, status):
-        """A web page is called one at any status, and the status is still shown."""
+        """A web page is reported as one at any status, along with the status."""
         error = refused(body, status, content_type=content_type)
         assert "web page" in str(error)
         assert f"HTTP {status}" in str(error)
@@ -312,7 +342,7 @@ class TestServersWords:
         ],
     )
     def test_a_redirect_names_the_host(self, location, status):
-        """A redirect says where it points to, and shows nothing of the URL but the host."""
+        """A redirect names its host, and shows nothing else of the URL."""
         error = refused("", status, location=location)
         assert "redirects to sso.example." in str(error)
         assert "abc" not in str(error)
@@ -320,7 +350,7 @@ class TestServersWords:
 
     @pytest.mark.parametrize("location", ["/elsewhere", "", "https://[", "mailto:x", "\u2028"])
     def test_a_redirect_to_no_host(self, location):
-        """A redirect that names no host is one all the same."""
+        """A redirect without a host is reported too."""
         assert "redirects. " in str(refused("", 302, location=location))
 
     @pytest.mark.parametrize(
@@ -332,7 +362,7 @@ class TestServersWords:
         assert f"asks to wait {shown}." in str(refused("", status, retry_after=value))
 
     def test_seconds_of_the_body(self):
-        """A number of seconds in the body counts as the header does."""
+        """A number of seconds in the body counts like the header."""
         error = refused({"message": "You are being rate limited.", "retry_after": 64.5}, 429)
         assert error.retry_after == 64.5
         assert "asks to wait 64.5 s" in str(error)
@@ -340,15 +370,15 @@ class TestServersWords:
     @pytest.mark.parametrize(
         ("body", "says"),
         [
-            ("", "the answer is empty"),
-            (" \n", "the answer is empty"),
+            ("", "the response is empty"),
+            (" \n", "the response is empty"),
             ("access_token=abcdefgh&expires_in=3600&token_type=bearer", "form-encoded, not JSON"),
             ("out of order", 'plain text, not JSON: "out of order"'),
-            ('{"access_token": "abcdefgh', "malformed, or cut short"),
+            ('{"access_token": "abcdefgh', "malformed or truncated"),
             (b"\x00\x01\x02", "not JSON"),
             ("abcdefghijklmnopqrstuvwxyz0123456789", "plain text, not JSON."),
             ("abcdefgh", "plain text, not JSON."),
-            ('"abcdefgh"', "is a JSON str"),
+            ('"abcdefgh"', "is a JSON string"),
             ("eyJhbGciOiJub25lIn0.e30.", "plain text, not JSON"),
             ("token abcdefgh0123456789abcdefgh", "plain text, not JSON"),
             ("token: abcdefgh", "plain text, not JSON"),
@@ -362,13 +392,25 @@ class TestServersWords:
         assert "abcdefgh" not in str(error)
         assert "eyJ" not in str(error)
 
+    def test_a_form_with_too_many_fields(self):
+        """A form with more than 50 fields is not read as one."""
+        error = refused("error=invalid_client&" * 51, 400)
+        assert error.error is None
+        assert "plain text" in str(error)
+
+    def test_text_with_a_token(self):
+        """Text that may be a truncated grant is not shown at all."""
+        error = refused("truncated: access_token: abc def", 200)
+        assert "truncated" not in str(error)
+        assert "the response is plain text, not JSON" in str(error)
+
     def test_an_excerpt_is_short(self):
-        """Of a long text the beginning is shown."""
+        """The beginning of a long text is shown."""
         assert len(str(refused("word " * 1000, 500))) < 350
 
 
 class TestAdvice:
-    """What to do about it."""
+    """Advice in the message."""
 
     def test_what_it_says_is_on_the_error(self):
         """Code, description and status are attributes, and the message says what to do."""
@@ -377,23 +419,23 @@ class TestAdvice:
         assert (error.error, error.error_description) == ("invalid_client", "who are you?")
         assert str(error) == (
             "provider 'api': token request failed (HTTP 401): invalid_client "
-            '("who are you?"). Check client_id and client_secret: wrong, expired, or sent the '
-            "wrong way."
+            '("who are you?"). Check client_id and client_secret. The secret may be '
+            "wrong, expired, or sent by the wrong token_endpoint_auth_method."
         )
 
     def test_a_server_that_fails(self):
-        """An outage reads as one."""
+        """The message for an outage."""
         assert str(refused({}, 503)) == (
             "provider 'api': token request failed (HTTP 503). "
             "If this persists, contact the server's operator."
         )
 
     def test_an_error_in_a_success(self):
-        """An error is one whatever the status says, even beside a token."""
+        """An error in a 200 is an error, even beside a token."""
         assert refused(GOOD | {"error": "server_error"}).error == "server_error"
 
     def test_an_unusable_token_beside_other_words(self):
-        """What is wrong with a token is said, whatever other members could be taken for errors."""
+        """The message names the fault of the token, even if other members look like errors."""
         body = GOOD | {"access_token": "a b", "message": "ok", "status": "approved"}
         error = refused(body)
         assert "access_token" in str(error)
@@ -402,12 +444,12 @@ class TestAdvice:
 
     @pytest.mark.parametrize("code", sorted(CODES))
     def test_codes(self, code):
-        """Each known error code has its advice."""
+        """Each known error code has its own advice."""
         assert CODES[code].advice in str(refused({"error": code}, 400))
 
     @pytest.mark.parametrize("number", sorted(BY_AADSTS))
     def test_entra_numbers(self, number):
-        """Entra's own numbers say more than its error codes."""
+        """Entra ID's own numbers take precedence over its error codes."""
         description = f"AADSTS{number}: something. Trace ID: 1"
         body = {"error": "invalid_request", "error_description": description}
         error = refused(body, 400)
@@ -422,14 +464,14 @@ class TestAdvice:
             (403, "permissions"),
             (404, "URL"),
             (415, "request_format"),
-            (429, "too often"),
+            (429, "too many requests"),
             (500, "persists"),
             (503, "persists"),
         ],
     )
     @pytest.mark.parametrize("body", ["", "oops", "{}", '{"error": 7}', "[]"])
     def test_answers_that_say_nothing(self, status, says, body):
-        """Without a usable body the status decides what to do."""
+        """Without a usable body the status decides the advice."""
         error = refused(body, status)
         assert says in str(error)
         assert f"HTTP {status}" in str(error)
@@ -438,8 +480,8 @@ class TestAdvice:
     @pytest.mark.parametrize(
         "code", ["invalid_grant", "consent_required", "interaction_required", "login_required"]
     )
-    def test_a_client_is_not_told_to_sign_in(self, code):
-        """Where no person takes part, no advice tells one to sign in."""
+    def test_client_credentials_never_ask_to_sign_in(self, code):
+        """For client credentials the advice does not ask a user to sign in."""
         for grant in ("client_credentials", "refresh_token"):
             expected = Expected("api", SENT.timestamp(), grant=grant)
             said = str(refused({"error": code}, 400, expected)).lower()
@@ -448,7 +490,7 @@ class TestAdvice:
         assert "refresh token" not in str(refused({"error": code}, 400, client))
 
     def test_a_dead_refresh_token_is_called_one(self):
-        """A refused refresh token is what the error speaks of, where that was presented."""
+        """For a refresh token grant the advice is about the refresh token."""
         expected = Expected("api", SENT.timestamp(), grant="refresh_token")
         assert "The refresh token has expired" in str(
             refused({"error": "invalid_grant"}, 400, expected)
@@ -467,8 +509,8 @@ class TestAdvice:
         ],
     )
     def test_advice_on_the_client_s_authentication(self, body, status, shown):
-        """What to try about the way the client is authenticated is said where that was refused."""
-        expected = Expected("api", SENT.timestamp(), auth_advice="Try this.")
+        """Advice on client authentication is given if the client was refused."""
+        expected = Expected("api", SENT.timestamp(), auth_advice=lambda: "Try this.")
         assert ("Try this." in str(refused(body, status, expected))) is shown
 
     @pytest.mark.parametrize(
@@ -482,12 +524,12 @@ class TestAdvice:
         ],
     )
     def test_a_server_that_wants_a_certificate(self, body):
-        """A server that wants a certificate of the client is called that."""
-        assert "wants a TLS client certificate" in str(refused(body, 400))
+        """A server that requires a client certificate is reported as such."""
+        assert "requires a TLS client certificate" in str(refused(body, 400))
 
 
 class TestSecrets:
-    """Nothing secret gets into an error."""
+    """Errors contain no secrets."""
 
     @pytest.mark.parametrize(
         "body",
@@ -505,7 +547,7 @@ class TestSecrets:
         ],
     )
     def test_secrets_of_the_request(self, body):
-        """An echo of what the request carried is hidden, wherever it is."""
+        """Echoed secrets of the request are hidden, wherever they are."""
         error = refused(body, 400)
         assert "hunter2" not in str(error) + repr(error.__dict__)
 
@@ -519,7 +561,7 @@ class TestSecrets:
         ],
     )
     def test_secrets_in_headers(self, status, headers):
-        """The same in headers."""
+        """Echoed secrets in headers are hidden too."""
         error = refused("", status, **headers)
         assert "[hidden]" in str(error)
         assert "hunter2" not in str(error) + repr(error.__dict__)
@@ -527,13 +569,13 @@ class TestSecrets:
     @pytest.mark.parametrize("name", ["access_token", "refresh_token", "id_token", "client_secret"])
     @pytest.mark.parametrize("inside", [False, True])
     def test_secrets_of_the_answer(self, name, inside):
-        """A token beside an error that repeats it is hidden in the error."""
+        """A token beside an error that repeats it is hidden."""
         said = {"error": "x_y", "error_description": "not s3cr3t-t0ken", name: "s3cr3t-t0ken"}
         error = refused({"error": said} if inside else said, 400)
         assert "s3cr3t" not in str(error) + repr(error.__dict__)
 
     def test_unruly_words(self):
-        """Line ends and length are tamed."""
+        """Line breaks are replaced, and a long text is truncated."""
         error = refused({"error": "a\nb", "error_description": "x\r\n" * 1000}, 400)
         assert error.error == "a?b"
         assert len(error.error_description) <= 300
@@ -564,18 +606,17 @@ class TestSecrets:
         ids=range(18),
     )
     def test_hostile_bodies(self, body):
-        """Whatever the body, the error is one short line."""
+        """The error is one short line, whatever the body."""
         body = body.encode(errors="surrogatepass") if isinstance(body, str) else body
-        began = time.process_time()
+        # A pattern that backtracks without bound would run into the timeout of every test.
         assert len(str(refused(body, 500))) < 700
-        assert time.process_time() - began < 60  # no pattern may run away
 
 
 class TestHeaders:
-    """What the headers add."""
+    """Information from the headers."""
 
     def test_a_clock_that_is_off(self):
-        """A server whose clock is far from ours is mentioned, one that is near is not."""
+        """A large difference between the clocks is mentioned, a small one is not."""
         far = format_datetime(SENT + timedelta(hours=1), usegmt=True)
         assert "differs from ours by +3600 s" in str(refused({}, 400, date=far))
         near = format_datetime(SENT + timedelta(seconds=299), usegmt=True)
@@ -583,7 +624,7 @@ class TestHeaders:
         assert "differs" not in str(refused({}, 400, date="nonsense"))
 
     def test_retry_after(self):
-        """How long the server wants to be left alone is on the error."""
+        """The error has the server's Retry-After as an attribute."""
         assert refused("", 429, retry_after="7").retry_after == 7.0
         assert refused("", 429).retry_after is None
 
@@ -608,7 +649,7 @@ class TestHeaders:
     ],
 )
 def test_retry_after_forms(value, seconds):
-    """It comes as seconds or as a date; all else says nothing."""
+    """It is a number of seconds or a date; anything else is ignored."""
     assert retry_after(value, SENT.timestamp()) == seconds
 
 
@@ -624,6 +665,6 @@ def new_york(monkeypatch):
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone can't be set on Windows")
 @pytest.mark.parametrize("value", ["Tue Jan  1 00:02:00 2030", "Tue, 01 Jan 2030 00:02:00 -0000"])
 def test_dates_without_a_zone(new_york, value):
-    """A date that names no zone is UTC, wherever this machine is."""
+    """A date without a time zone is UTC, whatever the local time zone."""
     assert retry_after(value, SENT.timestamp()) == 120
     assert "differs" not in str(refused({}, 400, date=value))

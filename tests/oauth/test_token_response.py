@@ -1,9 +1,10 @@
-"""What a token endpoint may say, case by case."""
+"""Successful token responses, case by case."""
 
 import copy
 import json
 import pickle
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth import json_object
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.token_response import parse_token_response
 
@@ -37,15 +39,15 @@ def refused(body, status=200, **headers):
     assert "\n" not in str(error)
     assert error.status_code == status
     assert error.__cause__ is None
-    assert error.__context__ is None  # a decoder's error would bring the whole body along
+    assert error.__context__ is None  # a decoder's error would contain the whole body
     return error
 
 
 class TestGranted:
-    """Answers that are taken."""
+    """Responses that grant a token."""
 
     def test_all_members(self):
-        """A full answer becomes a token with all that was granted."""
+        """A complete response becomes a token with all its members."""
         token = parse(GOOD | {"scope": "read write", "refresh_token": "r-1", "more": [1]})
         assert token == OAuth2Token(
             GOOD["access_token"],
@@ -74,23 +76,23 @@ class TestGranted:
         ],
     )
     def test_any_visible_access_token(self, token):
-        """Any visible ASCII is an access token (RFC 6749 A.12), and is handed on to the letter."""
+        """Any visible ASCII is an access token (RFC 6749 A.12), and is kept unchanged."""
         assert parse(GOOD | {"access_token": token}).access_token == token
 
     def test_created(self):
-        """Any status of success will do."""
+        """Any 2xx status is accepted."""
         assert parse(GOOD, 201).access_token == GOOD["access_token"]
 
 
 class TestMembersThatAreNotNeeded:
-    """A member that is not needed, or can't be read, never spoils a good token."""
+    """A fault in another member never costs a token."""
 
     @pytest.mark.parametrize(
         "error",
         [None, "", " ", False, 0, 0.0, [], {}, "null", "None", "false", "0", "ok", "SUCCESS"],
     )
     def test_an_error_that_is_none(self, error):
-        """A member for an error that names none is not an error."""
+        """An empty error member is not an error."""
         token = parse(GOOD | {"error": error, "error_description": error})
         assert token.access_token == GOOD["access_token"]
 
@@ -98,11 +100,11 @@ class TestMembersThatAreNotNeeded:
         "error", ["server_error", "x", 7, True, {"code": 1}, ["denied"], "0x", "not ok"]
     )
     def test_an_error_beside_a_token(self, error):
-        """An error is one even beside a token, which is then not used."""
+        """An error beside a token is an error, and the token is not used."""
         assert GOOD["access_token"] not in str(refused(GOOD | {"error": error}))
 
     def test_an_error_that_occurs_twice(self):
-        """Of two errors the last one counts, as JSON parsers have it."""
+        """The last of two error members counts, as in JSON parsers."""
         body = '{"access_token": "abc", "error": null, "error": "server_error"}'
         assert refused(body).error == "server_error"
         assert parse('{"access_token": "abc", "error": "x", "error": null}').access_token == "abc"
@@ -137,7 +139,7 @@ class TestMembersThatAreNotNeeded:
         ],
     )
     def test_odd_scopes(self, given, scope):
-        """As much of the scope is shown as can be; where there is none, the one asked for."""
+        """The readable part of the scope is kept; without one, the requested scope."""
         assert parse(GOOD | {"scope": given}).scope == scope
 
     @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ class TestMembersThatAreNotNeeded:
     )
     @pytest.mark.parametrize("order", ["before", "after"])
     def test_faults_elsewhere(self, members, order):
-        """Duplicates, numbers that are none, odd text and deep nesting do not matter elsewhere."""
+        """Duplicates, NaN, odd text and deep nesting in other members are harmless."""
         good = '"access_token": "abc", "expires_in": 600'
         body = f"{{{members}, {good}}}" if order == "before" else f"{{{good}, {members}}}"
         token = parse(body)
@@ -194,7 +196,7 @@ class TestMembersThatAreNotNeeded:
     )
     @pytest.mark.parametrize("name", ["José", "漢字", "plain"])
     def test_a_charset_in_the_header(self, content_type, name):
-        """JSON in UTF-8 is read whatever type and charset the header names."""
+        """JSON in UTF-8 is read, whatever type and charset the header names."""
         body = json.dumps(GOOD | {"name": name}, ensure_ascii=False)
         token = parse(body, content_type=content_type)
         assert token.access_token == GOOD["access_token"]
@@ -214,7 +216,7 @@ class TestMembersThatAreNotNeeded:
         ],
     )
     def test_other_encodings(self, encoding, content_type):
-        """A body in another encoding than UTF-8 is read; a token is ASCII in all of them."""
+        """A body in another encoding than UTF-8 is read, as a token is ASCII in all of them."""
         body = json.dumps(GOOD | {"name": "José"}, ensure_ascii=False).encode(encoding)
         token = parse(body, content_type=content_type)
         assert token.access_token == GOOD["access_token"]
@@ -222,10 +224,10 @@ class TestMembersThatAreNotNeeded:
 
 
 class TestExtra:
-    """The other members of an answer."""
+    """The other members of a response."""
 
     def test_all_others_are_kept(self):
-        """What is not read elsewhere is in extra, immutable."""
+        """All other members are in extra, which is immutable."""
         more = {
             "instance_url": "https://eu1.example.com",
             "id_token": "eyJhbGciOiJub25lIn0.e30.",
@@ -244,7 +246,7 @@ class TestExtra:
         assert parse(GOOD).extra == {}
 
     def test_the_last_of_two_is_kept(self):
-        """Of a member that occurs twice extra has the last value, as JSON parsers have it."""
+        """The last value of a duplicate member is kept, as in JSON parsers."""
         assert parse('{"access_token": "abc", "a": 1, "a": 2}').extra == {"a": 2}
 
     @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ class TestExtra:
     )
     @pytest.mark.parametrize("name", ["id_token", "device_secret", "refresh_token", "session_key"])
     def test_redacted_in_errors(self, name, around):
-        """A secret among the members is not shown by the error of an answer that repeats it."""
+        """The error for a response that repeats a secret member does not show it."""
         secret = "S3cret-value-of-some-length"
         words = {"error": "denied", "error_description": f"{name} is {secret}"}
         body = words | around({name: secret})
@@ -269,7 +271,7 @@ class TestExtra:
 
 
 class TestUnusable:
-    """Answers of success that grant nothing."""
+    """2xx responses that grant no token."""
 
     @pytest.mark.parametrize(
         ("body", "says"),
@@ -281,26 +283,28 @@ class TestUnusable:
             ('{"a":' * 100_000, "not JSON"),
             ('{"access_token": "abc"} and more', "not JSON"),
             (b"\xff\xfe{\x00}\x00", "not UTF-8"),
-            ("[]", "list"),
-            ('[{"access_token": "abc"}]', "list"),
-            ("7", "int"),
-            ("null", "NoneType"),
+            ("[]", "is a JSON array, not an object"),
+            ('[{"access_token": "abc"}]', "is a JSON array, not an object"),
+            ("7", "is a JSON number, not an object"),
+            ("NaN", "is a JSON number, not an object"),
+            ("true", "is a JSON boolean, not an object"),
+            ("null", "is JSON null, not an object"),
             ("<html>login</html>", "web page"),
             ("  <!DOCTYPE html>", "web page"),
         ],
     )
     def test_bodies(self, body, says):
-        """A body that is not a JSON object is refused, saying what it is."""
+        """A body that is not a JSON object is refused; the message says what it is."""
         error = refused(body)
         assert says in str(error)
         assert error.transient is False
 
     def test_html_by_its_type(self):
-        """A web page is told by its content type as well."""
+        """A web page is recognized by its content type too."""
         assert "web page" in str(refused("please log in", content_type="Text/HTML; charset=utf-8"))
 
     def test_json_called_html(self):
-        """JSON is read whatever the server calls it, its error code with it."""
+        """JSON with an error code is read, even if the server calls it HTML."""
         assert refused({"error": "invalid_client"}, content_type="text/html").error == (
             "invalid_client"
         )
@@ -328,17 +332,26 @@ class TestUnusable:
         ],
     )
     def test_access_tokens(self, value, says):
-        """An access token that does not fit into a header is refused, and not shown."""
+        """An access token that can't be sent in a header is refused, and not shown."""
         error = refused(GOOD | {"access_token": value})
         assert says in str(error)
         assert error.transient is False
         assert "abc" not in str(error)
 
     def test_the_members_are_named_where_there_is_no_access_token(self):
-        """An answer in another shape is refused with the names of its members, without values."""
+        """A response without access_token is refused; the message lists its members."""
         error = refused({"data": {"access_token": "abc"}, "accessToken": "def\n", "a\nb": 1})
-        assert "only: data, accessToken, a?b" in str(error)
+        assert "only these members: data, accessToken, a?b" in str(error)
         assert "abc" not in str(error)
+
+    def test_a_caller_with_a_full_stack(self, monkeypatch):
+        """JSON that can't be parsed as the caller's stack is full is our error."""
+
+        def overflow(*_, **__):
+            raise RecursionError
+
+        monkeypatch.setattr(json_object, "json", SimpleNamespace(loads=overflow))
+        assert "not JSON" in str(refused('{"access_token": "abc"'))
 
     @pytest.mark.parametrize(
         "body",
@@ -350,9 +363,9 @@ class TestUnusable:
         ],
     )
     def test_two_access_tokens(self, body):
-        """Two access tokens that differ are refused: it is unclear which one counts."""
+        """Two different access tokens are refused, as either could be the right one."""
         error = refused(body)
-        assert "twice" in str(error)
+        assert "two different access_token members" in str(error)
         assert error.transient is False
 
 
@@ -382,7 +395,7 @@ MEMBERS = ["access_token", "token_type", "expires_in", "scope", "refresh_token",
     ),
 )
 def test_only_our_errors_come_out(body, status, headers):
-    """Whatever the bytes, there is a good token or one of our errors."""
+    """Any bytes give a valid token or one of our errors."""
     try:
         token = parse_token_response(HttpAnswer(status, headers, body), EXPECTED)
     except TokenAcquisitionError as error:
@@ -396,7 +409,7 @@ def test_only_our_errors_come_out(body, status, headers):
 
 
 def test_reprs_show_nothing():
-    """Neither an answer nor what is expected of it shows its contents."""
+    """The reprs of HttpAnswer and Expected do not show their contents."""
     answer = HttpAnswer(200, {}, b"hunter2")
     assert repr(answer) == "HttpAnswer(status=200, 7 bytes)"
     assert "hunter2" not in repr(EXPECTED)

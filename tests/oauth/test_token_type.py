@@ -1,4 +1,4 @@
-"""Which tokens are bearer tokens, whatever servers call them."""
+"""Which types of token count as bearer tokens."""
 
 import json
 
@@ -10,14 +10,14 @@ from tokenkeeper.oauth.token_response import parse_token_response
 
 
 def type_of(kind, **expected):
-    """Return the type of a token whose server says *kind*, or the error."""
+    """Return the type of a granted token with the ``token_type`` *kind*, or the error."""
     body = json.dumps({"access_token": "abc", "token_type": kind}).encode()
     return parse_token_response(HttpAnswer(200, {}, body), Expected("api", 1.9e9, **expected))
 
 
 @pytest.mark.parametrize("kind", ["bearer", "BEARER", "Bearer", "bEARER"])
 def test_any_case(kind):
-    """The word itself is taken in any case, and kept."""
+    """``bearer`` is accepted in any case, and kept."""
     assert type_of(kind).token_type == kind
 
 
@@ -34,12 +34,12 @@ def test_any_case(kind):
     ],
 )
 def test_bearer_in_fact(kind):
-    """Words of vendors, and no word at all, are for bearer tokens; the type is ``Bearer``."""
+    """Vendors' names, or none, mean bearer tokens; the type is then ``Bearer``."""
     assert type_of(kind).token_type.lower() == "bearer"
 
 
 def test_left_out():
-    """Servers that leave the type out grant bearer tokens."""
+    """A missing type means a bearer token."""
     answer = HttpAnswer(200, {}, b'{"access_token": "abc"}')
     assert parse_token_response(answer, Expected("api", 1.9e9)).token_type == "Bearer"
 
@@ -55,7 +55,7 @@ NOT_BEARER = [
 
 @pytest.mark.parametrize("kind", NOT_BEARER)
 def test_not_bearer(kind):
-    """A token that needs more than a bearer header is refused, with its type and what to do."""
+    """A token of another type is refused; the message has its type and what to do."""
     with pytest.raises(TokenAcquisitionError, match="token_type other than Bearer") as caught:
         type_of(kind)
     word = kind[0] if isinstance(kind, list) else kind.strip()
@@ -67,20 +67,20 @@ def test_not_bearer(kind):
 
 @pytest.mark.parametrize("kind", [each for each in NOT_BEARER if isinstance(each, str)])
 def test_accepted(kind):
-    """A type that the provider accepts is taken, in any case, and kept as the server writes it."""
+    """A type in accept_token_types is accepted in any case, and kept as the server writes it."""
     accepted = ("other", f" {kind.swapcase().strip()}")
     assert type_of(kind, accept_token_types=accepted).token_type == kind.strip()
 
 
 def test_accepting_one_accepts_no_other():
-    """A type that was not listed is refused, and bearer tokens are still taken."""
+    """A type that is not listed is refused, and bearer tokens are still accepted."""
     with pytest.raises(TokenAcquisitionError, match="DPoP"):
         type_of("DPoP", accept_token_types=("mac",))
     assert type_of("Bearer", accept_token_types=("mac",)).token_type == "Bearer"
 
 
-def test_the_word_is_tamed():
-    """A type that forges lines, is too long or repeats a secret is shown as other words are."""
+def test_the_type_is_sanitized():
+    """A type with line breaks, excess length or a secret is sanitized."""
     with pytest.raises(TokenAcquisitionError) as caught:
         type_of("mac hunter2\nroot: " + "x" * 500, secrets=["hunter2"])
     message = str(caught.value)
@@ -99,7 +99,7 @@ def test_the_word_is_tamed():
     ],
 )
 def test_twice(kinds, taken):
-    """A type that occurs twice spoils no token: it is a bearer token if either says so."""
+    """Of two types, either may make the token a bearer token."""
     members = ['"access_token": "abc"', *(f'"token_type": {json.dumps(kind)}' for kind in kinds)]
     answer = HttpAnswer(200, {}, f"{{{', '.join(members)}}}".encode())
     if taken is None:

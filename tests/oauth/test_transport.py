@@ -1,4 +1,4 @@
-"""What HTTP carries for a secret, and what it does not."""
+"""What a request sends, and what a session keeps."""
 
 import gzip
 import subprocess
@@ -16,10 +16,10 @@ from tokenkeeper.oauth.transport import HttpTransport
 
 
 class TestRequest:
-    """What is sent."""
+    """The request."""
 
     def test_form_and_headers(self, transport, make_server):
-        """The form is encoded, and the headers are those given."""
+        """The form is encoded, and the given headers are sent."""
         server = make_server(make_server.reply(b"yes", headers=["X-Some: thing"]))
         answer = transport.post(server, authorization="Basic abc", headers={"Accept": "x/y"})
         assert (answer.status, answer.body, answer.headers["x-some"]) == (200, b"yes", "thing")
@@ -43,7 +43,7 @@ class TestRequest:
         assert headers == ([b"Authorization: Basic mine"] if authorization else [])
 
     def test_cookies_are_not_kept(self, transport, make_server):
-        """A cookie that a server sets is not sent back."""
+        """A cookie from the server is not sent back."""
         server = make_server(make_server.reply(b"", headers=["Set-Cookie: a=b; Path=/"], times=2))
         transport.post(server)
         transport.post(server)
@@ -51,7 +51,7 @@ class TestRequest:
 
     @pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
     def test_redirects_are_not_followed(self, transport, make_server, status):
-        """A redirect is an answer, and nothing is sent where it leads."""
+        """A redirect is returned as a response, and not followed."""
         other = make_server()
         headers = [f"Location: {other.url}"]
         server = make_server(make_server.reply(b"", status=f"{status} Moved", headers=headers))
@@ -59,7 +59,7 @@ class TestRequest:
         assert other.requests == []
 
     def test_no_connection_is_used_twice(self, transport, make_server):
-        """What comes late on a connection is never read as the answer to the next request."""
+        """Late data on a connection is never read as the response to the next request."""
         server = make_server(make_server.reply(b"1", times=2), make_server.reply(b"2"))
         assert transport.post(server).body == b"1"
         assert server.hung_up.acquire(timeout=10)
@@ -67,7 +67,7 @@ class TestRequest:
         assert server.connections == 2
 
     def test_chunks(self, transport, make_server):
-        """A chunked body is put together."""
+        """A chunked body is joined."""
 
         def script(server, sock):
             server.read_request(sock)
@@ -80,17 +80,17 @@ class TestRequest:
         ("encode", "name"), [(gzip.compress, "gzip"), (zlib.compress, "deflate")]
     )
     def test_compressed(self, transport, make_server, encode, name):
-        """A compressed body is decoded."""
+        """A compressed body is decompressed."""
         body = encode(b"x" * 1000)
         server = make_server(make_server.reply(body, headers=[f"Content-Encoding: {name}"]))
         assert transport.post(server).body == b"x" * 1000
 
 
 class TestSession:
-    """Whose connections they are."""
+    """Sessions and their connections."""
 
-    def test_a_session_of_one_s_own_stays_open(self, make_transport, make_server):
-        """A session that was handed in is used and never closed."""
+    def test_a_callers_session_stays_open(self, make_transport, make_server):
+        """A caller's session is used and never closed."""
         with requests.Session() as session:
             session.headers["X-Mine"] = "yes"
             closed = []
@@ -102,21 +102,21 @@ class TestSession:
             del session.close
 
     def test_a_child_has_a_session_of_its_own(self):
-        """A forked child leaves the parent's session, with its locks, alone."""
+        """A forked child does not use the parent's session with its locks."""
         before = sessions.our_session()
         sessions.give_back(before)
         sessions._ours.after_fork_in_child()
         assert sessions.our_session() is not before
 
     def test_a_session_makes_one_request_at_a_time(self):
-        """A session that is in use, or was interrupted, serves nobody else; others serve again."""
+        """Only an idle session is reused, not one in use or interrupted."""
         first, second = sessions.our_session(), sessions.our_session()
         assert first is not second
         sessions.give_back(second)
         assert sessions.our_session() is second
 
     def test_a_crowd_of_requests(self, make_transport, make_server, caplog):
-        """However many are under way to one host, no connection is kept, and nobody complains."""
+        """Many concurrent requests to one host keep no connection, and log no warning."""
         count = 24
         server = make_server(*[make_server.reply(b"yes")] * count)
         start = threading.Barrier(count)
@@ -134,13 +134,13 @@ class TestSession:
     @pytest.mark.parametrize("field", ["connect_timeout", "read_timeout", "total_timeout"])
     @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 10**400, None, "5", True])
     def test_timeouts_that_can_not_work(self, field, value):
-        """A timeout that can't work is refused, naming it."""
+        """An invalid timeout is refused by name."""
         with pytest.raises(InvalidConfigurationError, match=field):
             HttpTransport(**{field: value})
 
 
 def test_nothing_is_imported_late(make_server):
-    """A first request imports nothing: a child forked meanwhile would wait for it for ever."""
+    """A first request imports nothing, as a child forked during an import would block forever."""
     token = b'{"access_token": "abc", "token_type": "Bearer"}'
     server = make_server(make_server.reply(token), make_server.reply(b"<html>"))
     program = """
@@ -149,10 +149,12 @@ from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.providers.generic import GenericOAuth2Provider
 
+urls = sys.argv[1], sys.argv[1], "https://b\\u00fccher.invalid/token"
+providers = [GenericOAuth2Provider(OAuth2Config("api", "me", "secret", url)) for url in urls]
 before = set(sys.modules)
-for url in (sys.argv[1], sys.argv[1], "https://b\\u00fccher.invalid/token"):
+for provider in providers:
     try:
-        GenericOAuth2Provider(OAuth2Config("api", "me", "secret", url)).acquire_token()
+        provider.acquire_token()
     except TokenAcquisitionError:
         pass
 print(sorted(set(sys.modules) - before))

@@ -1,4 +1,4 @@
-"""Connections that fail, and what is said of it."""
+"""Connection failures, and their errors."""
 
 import socket
 
@@ -9,10 +9,10 @@ from tokenkeeper.exceptions import TokenAcquisitionError
 
 
 class TestFailures:
-    """No answer at all."""
+    """Requests without a response."""
 
     def test_refused(self, transport):
-        """Nobody listens."""
+        """A refused connection is transient."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         error = transport.failure(url=f"http://127.0.0.1:{port}/token?code=hunter2")
@@ -32,18 +32,22 @@ class TestFailures:
                 server.read_request(sock),
                 sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
             ),
+            lambda server, sock: (
+                server.read_request(sock),
+                sock.sendall(b"HTTP/1.1 200 OK\r\nX-A: b"),
+            ),
             lambda server, sock: (server.read_request(sock), sock.sendall(b"garbage\r\n\r\n")),
         ],
-        ids=["before", "body", "garbage"],
+        ids=["before", "body", "headers", "garbage"],
     )
     def test_broken_off(self, transport, make_server, script):
-        """An answer that breaks off, or is none, may pass."""
+        """An interrupted or malformed response is transient."""
         error = transport.failure(make_server(script))
         assert error.network_reason == "connection_broken"
         assert error.transient is True
 
     def test_reset(self, transport, make_server):
-        """A connection that is reset says so."""
+        """A reset connection is transient."""
 
         def reset(server, sock):
             server.read_request(sock)
@@ -52,18 +56,18 @@ class TestFailures:
             )
 
         error = transport.failure(make_server(reset))
-        assert "broke off" in str(error)
+        assert "the connection was interrupted" in str(error)
         assert isinstance(error.__cause__, ConnectionError)
 
     def test_garbled(self, transport, make_server):
-        """A body that is not what its encoding says is final."""
+        """A body that does not match its encoding is final."""
         server = make_server(make_server.reply(b"no gzip", headers=["Content-Encoding: gzip"]))
         error = transport.failure(server)
         assert "decompressed" in str(error)
         assert error.network_reason == "bad_answer"
 
     def test_unknown_host(self, transport, monkeypatch):
-        """A name that does not resolve is told as such."""
+        """An unknown host name is reported as such."""
 
         def resolve(*_, **__):
             raise socket.gaierror(-2, "Name or service not known")
@@ -76,20 +80,20 @@ class TestFailures:
         assert isinstance(error.__cause__, socket.gaierror)
 
     def test_no_connection_in_time(self, make_transport, monkeypatch):
-        """A host that does not answer the knock is told as such."""
+        """A connection timeout is reported as such."""
 
         def connect(*_, **__):
             raise TimeoutError
 
         monkeypatch.setattr(socket.socket, "connect", connect)
         error = make_transport().failure(url="https://127.0.0.1/token")
-        assert "no connection in time" in str(error)
+        assert "the connection timed out" in str(error)
         assert error.network_reason == "timeout"
         assert error.transient is True
 
     @pytest.fixture
     def many_addresses(self, monkeypatch):
-        """Let a name have eight addresses, and note down which are tried for how long."""
+        """Give a name eight addresses, and record which are tried with which timeout."""
         resolve, tried = socket.getaddrinfo, []
 
         def eight(host, port, *options, **more):
@@ -107,7 +111,7 @@ class TestFailures:
         return tried
 
     def test_many_addresses_share_the_total_time(self, make_transport, many_addresses):
-        """A host none of whose addresses answers takes the total time once, not each."""
+        """The addresses of an unreachable host share the total timeout."""
         now = 0.0
 
         class Clock(type(SYSTEM_CLOCK)):
@@ -122,12 +126,12 @@ class TestFailures:
         self.on_connect = wait
         transport = make_transport(connect_timeout=2, total_timeout=5, clock=Clock())
         error = transport.failure(url="https://many.example/token")
-        assert "no connection in time" in str(error)
+        assert "the connection timed out" in str(error)
         assert error.transient is True
         assert many_addresses == [("127.0.0.1", 2), ("127.0.0.2", 2), ("127.0.0.3", 1)]
 
     def test_all_addresses_are_tried(self, make_transport, many_addresses):
-        """Where one address refuses the next is tried, and the last one's refusal is told."""
+        """If an address refuses, the next is tried; the last refusal is reported."""
 
         def refuse(sock):
             raise ConnectionRefusedError
@@ -138,7 +142,7 @@ class TestFailures:
         assert [address for address, _ in many_addresses] == [f"127.0.0.{n}" for n in range(1, 9)]
 
     def test_an_address_with_a_scope(self, make_transport, monkeypatch):
-        """A link-local address keeps its scope, which its text alone would lose."""
+        """A link-local address keeps its scope id, which its text does not contain."""
         tried = []
         found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 443, 0, 7))]
 
@@ -155,19 +159,19 @@ class TestFailures:
         "url", ["https://exa\u3002\u2100mple/", "https://" + "a" * 70 + ".de/"]
     )
     def test_impossible_urls(self, transport, url):
-        """A URL that can't be asked is one of our errors as well."""
+        """An unusable URL is one of our errors too."""
         assert transport.failure(url=url)
 
 
 class TestProxy:
-    """By way of a proxy."""
+    """Requests through a proxy."""
 
     @pytest.mark.parametrize(
         ("status", "says", "transient"),
         [("407 Proxy Authentication Required", "credentials", False), ("502 Bad", "failed", True)],
     )
     def test_refuses(self, transport, make_server, monkeypatch, status, says, transient):
-        """A proxy that refuses is told from the server behind it."""
+        """A proxy's refusal is distinguished from the server's."""
         proxy = make_server(make_server.reply(b"", status=status))
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         error = transport.failure(url="https://id.example.com/token")
@@ -178,14 +182,20 @@ class TestProxy:
         assert proxy.requests[0].startswith(b"CONNECT id.example.com:443")
 
     def test_drips(self, make_transport, make_server, monkeypatch):
-        """A proxy that drips its answer to CONNECT is given up in time."""
+        """A slow response to CONNECT is abandoned after the total timeout."""
         proxy = make_server(make_server.drip(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000))
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         transport = make_transport(read_timeout=5, total_timeout=0.3)
         assert transport.failure(url="https://id.example.com/token").transient is True
 
-    def test_plain_http_goes_to_nobody(self, transport, make_server, monkeypatch):
-        """A request that is not encrypted leaves this machine by no proxy, and not without one."""
+    @pytest.mark.parametrize("url", ["http://intranet.example/keys", "http://[::1/keys"])
+    def test_plain_http_without_a_secret(self, transport, url):
+        """Plain http is refused without a secret too, unless a metadata server is meant."""
+        with pytest.raises(TokenAcquisitionError, match=r"plain http\. Use https"):
+            transport.request("GET", url, provider_name="api")
+
+    def test_plain_http_never_leaves_this_machine(self, transport, make_server, monkeypatch):
+        """An unencrypted request never leaves this machine, with or without a proxy."""
         proxy = make_server(make_server.reply(b"by proxy"))
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "")

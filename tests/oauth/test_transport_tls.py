@@ -1,4 +1,4 @@
-"""TLS: whom a secret may be sent to."""
+"""TLS: which servers are trusted with a secret."""
 
 import os
 import socket
@@ -40,8 +40,8 @@ class TestTLS:
 
         return make
 
-    def test_a_ca_of_one_s_own(self, make_transport, secure, ca_file, make_server, monkeypatch):
-        """A CA file by argument counts, whatever the environment says."""
+    def test_a_custom_ca(self, make_transport, secure, ca_file, make_server, monkeypatch):
+        """A CA file as an argument overrides the environment."""
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.devnull)
         server = secure(*[make_server.reply(b"secure")] * 2)
         transport = make_transport(verify=ca_file)
@@ -49,12 +49,12 @@ class TestTLS:
 
     @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
     def test_a_ca_by_the_environment(self, transport, secure, ca_file, monkeypatch, variable):
-        """Without an argument the usual variables count."""
+        """Without an argument the usual variables apply."""
         monkeypatch.setenv(variable, ca_file)
         assert transport.post(secure()).status == 200
 
-    def test_a_ca_that_nobody_knows(self, transport, secure):
-        """A certificate that can't be verified is final, and says how to mend it."""
+    def test_an_unknown_ca(self, transport, secure):
+        """An unverifiable certificate is a final error that says how to fix it."""
         error = transport.failure(secure())
         assert "certificate was not accepted" in str(error)
         assert "verify or REQUESTS_CA_BUNDLE" in str(error)
@@ -63,19 +63,19 @@ class TestTLS:
         assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
 
     def test_another_host_s_certificate(self, make_transport, secure, ca_file):
-        """A certificate of another host says so."""
+        """A certificate of another host is reported as such."""
         error = make_transport(verify=ca_file).failure(secure(name="other.example"))
         assert "Check the host" in str(error)
         assert error.transient is False
 
     def test_an_expired_certificate(self, make_transport, secure, ca_file):
-        """An expired certificate may mean that our clock is off."""
+        """The error for an expired certificate mentions this machine's clock."""
         past = datetime(2020, 1, 1, tzinfo=UTC)
         error = make_transport(verify=ca_file).failure(secure(not_after=past))
         assert "this machine's clock" in str(error)
 
     def test_no_tls_at_all(self, transport, make_server):
-        """A port that does not speak TLS is told as such."""
+        """A port that does not speak TLS is reported as such."""
         server = make_server(lambda server, sock: sock.sendall(b"HTTP/1.1 400 Bad\r\n\r\n"))
         error = transport.failure(url=server.url.replace("http:", "https:"))
         assert "TLS failed" in str(error)
@@ -85,7 +85,7 @@ class TestTLS:
     def test_a_server_that_wants_a_certificate(
         self, make_transport, authority, make_server, ca_file, version
     ):
-        """A server that wants a certificate of the client is called that, and asked once."""
+        """A server that requires a client certificate is reported as such, and asked once."""
         context = context_of(authority, "127.0.0.1")
         authority.configure_trust(context)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -96,7 +96,7 @@ class TestTLS:
             try:
                 secured.do_handshake()
             except ssl.SSLError:
-                # The alert is under way. Read on, or a reset would overtake it.
+                # The alert has been sent. Read on, or a reset would overtake it.
                 with secured, suppress(OSError):
                     while socket.socket.recv(secured, 65536):
                         pass
@@ -108,7 +108,7 @@ class TestTLS:
         error = make_transport(verify=ca_file).failure(url=url)
         assert error.network_reason == "tls"
         if version is ssl.TLSVersion.TLSv1_3:
-            assert "TLS: certificate required" in str(error)
+            assert "TLS: client certificate required" in str(error)
             assert error.transient is False
 
     @pytest.mark.parametrize(
@@ -121,20 +121,20 @@ class TestTLS:
         ],
     )
     def test_alerts_of_a_server_that_wants_a_certificate(self, transport, monkeypatch, reason):
-        """Each way in which OpenSSL reports that is known."""
+        """Each of OpenSSL's texts for it is recognized."""
 
         def connect(*_, **__):
             raise ssl.SSLError(1, reason)
 
         monkeypatch.setattr(socket.socket, "connect", connect)
         error = transport.failure(url="https://127.0.0.1/token")
-        assert "TLS: certificate required" in str(error)
+        assert "TLS: client certificate required" in str(error)
         assert error.transient is False
 
     def test_a_ca_file_that_is_not_there(self, make_transport):
-        """A CA file that is not there is final, and named as the fault."""
+        """A missing CA file is a final error that names it."""
         error = make_transport(verify="/no/such/file").failure(url="https://127.0.0.1:1/token")
-        assert "CA certificates" in str(error)
+        assert "CA certificate file was not found" in str(error)
         assert error.transient is False
 
     @pytest.mark.parametrize(
@@ -142,16 +142,16 @@ class TestTLS:
         [b"", b"no PEM", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"],
     )
     def test_a_ca_file_without_a_ca(self, make_transport, secure, tmp_path, content):
-        """A CA file that holds no certificate is final, and named as the fault."""
+        """A CA file without a certificate is a final error that names it."""
         path = tmp_path / "odd.pem"
         path.write_bytes(content)
         error = make_transport(verify=path).failure(secure())
-        assert "file of CA certificates holds none" in str(error)
+        assert "CA certificate file contains no certificates" in str(error)
         assert error.transient is False
 
     @pytest.mark.parametrize("verify", ["", " ", 0, [], b"ca.pem", 7])
     def test_nothing_switches_verification_off_by_accident(self, verify):
-        """A variable that is set to nothing is refused: requests would verify nothing then."""
+        """An empty value is refused, as requests would turn off verification."""
         with pytest.raises(InvalidConfigurationError, match="verifies nothing") as caught:
             HttpTransport(verify=verify)
         assert caught.value.field == "verify"
@@ -162,7 +162,7 @@ class TestTLS:
     def test_two_providers_at_one_url(
         self, make_transport, secure, ca_file, make_server, trusting_first, lax
     ):
-        """What one provider trusts is nothing to another one at the same URL, in either order."""
+        """One provider's trust does not extend to another at the same URL, in either order."""
         server = secure(*[make_server.reply(b"secure")] * 4)
         trusting = make_transport(verify=ca_file if lax == "ca" else False)
         wary = make_transport()
@@ -177,7 +177,7 @@ class TestTLS:
             refuse()
 
     def test_a_connection_is_used_once(self, make_transport, secure, ca_file, make_server):
-        """A connection with TLS serves one request, as one without does."""
+        """A TLS connection is used for one request, like any other."""
         server = secure(make_server.reply(b"1", times=2), make_server.reply(b"2"))
         transport = make_transport(verify=ca_file)
         assert transport.post(server).body == b"1"
@@ -186,6 +186,6 @@ class TestTLS:
         assert server.connections == 2
 
     def test_false_does(self, make_transport, secure):
-        """False, and it alone, verifies no certificate."""
+        """Only False turns off verification."""
         with pytest.warns(InsecureRequestWarning):
             assert make_transport(verify=False).post(secure()).status == 200

@@ -1,4 +1,4 @@
-"""vcrpy, as many test suites use it, sees the token request like any other."""
+"""vcrpy records and replays token requests like any others."""
 
 import json
 
@@ -12,13 +12,13 @@ from tokenkeeper import AzureADProvider
 
 @pytest.fixture(params=["ours", "theirs"])
 def session(request):
-    """Return no session, or one of the caller's own."""
+    """Return no session, or a caller's session."""
     return requests.Session() if request.param == "theirs" else None
 
 
 @pytest.mark.parametrize("kind", ["basic", "post", "google-user"])
 def test_recorded_and_played(make_server, tmp_path, session, kind):
-    """A token request is recorded once, and then played with no server there."""
+    """A token request is recorded once, and then replayed without a server."""
     cassette = str(tmp_path / "token.yaml")
     server = make_server(make_server.reply(json.dumps(GRANT).encode()))
     for _ in range(2):
@@ -32,7 +32,7 @@ def test_recorded_and_played(make_server, tmp_path, session, kind):
 
 
 def test_outside_a_cassette_our_own_connections_are_used(make_server, tmp_path):
-    """Afterwards requests are bounded again."""
+    """After a cassette, requests have their limits again."""
     server = make_server(*[make_server.drip(b"HTTP/1.1 200 " + b"O" * 10_000)] * 2)
     provider = SHIPPED["basic"].make(server.url, read_timeout=5, total_timeout=0.2)
     with vcr.use_cassette(str(tmp_path / "none.yaml"), record_mode="none"):
@@ -42,7 +42,7 @@ def test_outside_a_cassette_our_own_connections_are_used(make_server, tmp_path):
 
 
 def test_nothing_is_sent_where_nothing_may_be_recorded(make_server, tmp_path):
-    """A cassette without the token request makes it fail; nothing goes out."""
+    """A cassette without the token request makes it fail, and nothing is sent."""
     server = make_server()
     with (
         vcr.use_cassette(str(tmp_path / "none.yaml"), record_mode="none"),
@@ -53,7 +53,7 @@ def test_nothing_is_sent_where_nothing_may_be_recorded(make_server, tmp_path):
 
 
 def test_the_secret_can_be_kept_out_of_a_cassette(make_server, tmp_path):
-    """The filters of vcrpy work on the token request."""
+    """The filters of vcrpy apply to the token request."""
     cassette = tmp_path / "token.yaml"
     server = make_server(*[make_server.reply(json.dumps(GRANT).encode())] * 2)
     options = {
@@ -67,7 +67,7 @@ def test_the_secret_can_be_kept_out_of_a_cassette(make_server, tmp_path):
 
 
 def test_azure(tmp_path):
-    """Entra's discovery and token requests are played as well."""
+    """Entra ID's discovery and token requests are replayed too."""
     login = "https://login.microsoftonline.com/contoso.example"
     document = {
         "token_endpoint": f"{login}/oauth2/v2.0/token",

@@ -1,4 +1,4 @@
-"""The one table of refusals: what feeds retry, advice, metrics and documentation."""
+"""The table of error codes, which feeds retries, advice, metrics and documentation."""
 
 import re
 from pathlib import Path
@@ -6,14 +6,21 @@ from pathlib import Path
 import pytest
 
 from tokenkeeper.exceptions import TokenAcquisitionError, TokenRefreshError, TokenWaitTimeoutError
-from tokenkeeper.oauth.verdict import ALIASES, BY_AADSTS, CODES, STATUSES, known_code, spelling_of
+from tokenkeeper.oauth.error_codes import (
+    ALIASES,
+    BY_AADSTS,
+    CODES,
+    STATUSES,
+    known_code,
+    spelling_of,
+)
 from tokenkeeper.retry import is_transient
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 
 
 def documented():
-    """Return the rows of the page's tables: what stands first, and the verdict with the advice."""
+    """Yield the rows of the page's tables: the first column, and the verdict with the advice."""
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         row = re.fullmatch(r"\| (.+?) \| (final|transient) \| (.+) \|", line)
         if row:
@@ -30,7 +37,7 @@ def test_the_documentation_says_what_the_code_does():
 
 
 def test_aliases_are_of_known_codes_and_of_one_each():
-    """Each other name of a code leads to that code, and to no other one."""
+    """Each alias belongs to one known code."""
     seen = {}
     for code, names in ALIASES.items():
         assert code in CODES
@@ -43,7 +50,7 @@ def test_aliases_are_of_known_codes_and_of_one_each():
 
 @pytest.mark.parametrize("meaning", [*CODES.values(), *STATUSES.values(), *BY_AADSTS.values()])
 def test_advice_is_whole_sentences(meaning):
-    """Advice reads as sentences, and blames nobody by name."""
+    """Advice consists of sentences."""
     assert re.fullmatch(r"[A-Z].*\.", meaning.advice)
 
 
@@ -69,7 +76,7 @@ def test_advice_is_whole_sentences(meaning):
 )
 @pytest.mark.parametrize("kind", [TokenAcquisitionError, TokenRefreshError, TokenWaitTimeoutError])
 def test_transient_is_always_a_bool(kind, knows, transient):
-    """An error of a provider of one's own is judged by the same table, unless it says itself."""
+    """A custom provider's error uses the same table, unless it sets transient itself."""
     error = kind("no", **knows)
     assert error.transient is transient
     assert is_transient(error) is transient
@@ -79,6 +86,6 @@ def test_transient_is_always_a_bool(kind, knows, transient):
     "raw", ["", "x", "error", "Exception", "client", "invalid", "é", "_" * 500]
 )
 def test_unknown_codes(raw):
-    """What is not a known code is not taken for one."""
+    """Unknown codes are not recognized."""
     assert known_code(raw) is None
     assert spelling_of(raw) is None

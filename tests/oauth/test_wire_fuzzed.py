@@ -1,4 +1,4 @@
-"""Bytes that are no HTTP, or no longer HTTP half-way: a good token or our error."""
+"""Fuzzed bytes instead of HTTP: each gives a valid token or our error."""
 
 import pytest
 from fuzz.oracle import fits_header
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenAcquisitionError
 
-# The server of a test is the same in all its examples.
+# all examples of a test share its server
 SAME_SERVER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 HEADERS = st.sampled_from(
@@ -50,7 +50,7 @@ BODIES = st.sampled_from(
 
 
 def raw(payload):
-    """Answer with *payload*, byte for byte, and hang up."""
+    """Send *payload* and close the connection."""
 
     def script(server, sock):
         server.read_request(sock)
@@ -75,7 +75,7 @@ def server(make_server):
     )
 )
 def test_any_bytes_on_the_wire(server, payload):
-    """What is no HTTP, or no longer HTTP half-way, is an answer that did not come."""
+    """Bytes that are not HTTP, or stop being HTTP, are a failed request."""
     server.scripts.append(raw(payload))
     provider = GenericOAuth2Provider(OAuth2Config("api", "id", "hunter2hunter2", server.url))
     token, failure = None, ""
@@ -91,14 +91,14 @@ def test_any_bytes_on_the_wire(server, payload):
 
 @pytest.mark.parametrize("location", ["/elsewhere", "http://[", "https://x:port/", "\x00", "//"])
 def test_any_redirect(transport, make_server, location):
-    """A redirect is told as one, wherever it leads; what it leads to is not so much as read."""
+    """A redirect is reported as one, and never followed."""
     reply = make_server.reply(b"", status="302 Found", headers=[f"Location: {location}"])
     server = make_server(reply)
     assert transport.post(server).status == 302
 
 
 def test_the_body_of_a_redirect_ends_too(transport, make_server):
-    """It is read no further than other bodies are."""
+    """The body of a redirect has the same limit as others."""
     sent = []
 
     def script(server, sock):

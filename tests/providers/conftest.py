@@ -1,4 +1,4 @@
-"""No proxy and no CA of the machine, and a stand-in for Entra ID behind real TLS."""
+"""An environment without proxies and CAs, and a stand-in for Entra ID behind real TLS."""
 
 import json
 import threading
@@ -21,7 +21,7 @@ def plain_environment(monkeypatch):
 
 
 class Entra(ThreadingHTTPServer):
-    """Answers discovery and token requests of one tenant; ``answers`` go before its own."""
+    """Responds to discovery and token requests of one tenant; ``answers`` come before its own."""
 
     daemon_threads = True
 
@@ -39,7 +39,7 @@ class Entra(ThreadingHTTPServer):
         self.discovery_answers = []
 
     def handle_error(self, request, client_address):
-        """A client that refuses the certificate is no error of the server."""
+        """Ignore clients that refuse the certificate."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""What servers answer, from the wire to the caller of a keeper."""
+"""Token responses, from the wire to a keeper's caller."""
 
 import logging
 import time
@@ -11,7 +11,7 @@ from tokenkeeper.testing import SteppedClock
 
 
 class InTurn(Recording):
-    """Gives its answers one after the other, and the last one from then on."""
+    """Gives its responses one after the other, and then repeats the last one."""
 
     @property
     def answer(self):
@@ -35,7 +35,7 @@ def clock():
 
 @pytest.fixture
 def make_keeper(server, clock):
-    """Return a maker of keepers with a provider of *server*, by options."""
+    """Return a factory for keepers with a provider of *server*, by options."""
     keepers = []
 
     def make(**options):
@@ -51,7 +51,7 @@ def make_keeper(server, clock):
 
 
 def test_a_vendor_s_answer(server, make_keeper):
-    """A token with vendor's characters, type and members reaches its caller, members included."""
+    """A vendor's unusual token reaches its caller with all its members."""
     server.answers = [
         {
             "access_token": "00D50000000IZ3Z!AQ0AQ|x",
@@ -72,7 +72,7 @@ def test_a_vendor_s_answer(server, make_keeper):
 
 
 def test_a_clock_that_is_years_ahead(server, make_keeper, clock):
-    """A moment counts by the server's clock: ours is in the year 2030 here."""
+    """A timestamp is compared with the server's clock; ours is in the year 2030 here."""
     server.answers = [GRANT | {"expires_on": int(time.time()) + 600}]
     keeper = make_keeper()
     keeper.get_token("crm")
@@ -81,7 +81,7 @@ def test_a_clock_that_is_years_ahead(server, make_keeper, clock):
 
 
 def test_a_token_that_is_served_again_to_its_end(server, make_keeper, clock):
-    """An answer with no time left is asked for again in a moment: no outage, few requests."""
+    """A server that repeats an expired token causes no outage and few requests."""
     over = GRANT | {"access_token": "old", "expires_in": 0}
     server.answers = [over, over, GRANT | {"access_token": "new"}]
     keeper = make_keeper()
@@ -93,7 +93,7 @@ def test_a_token_that_is_served_again_to_its_end(server, make_keeper, clock):
 
 @pytest.mark.parametrize("value", [0, -1])
 def test_a_server_that_means_never(server, make_keeper, value):
-    """It is refused with a word about the option, and with the option its tokens last a day."""
+    """The error names never_expires, and with it tokens are used for a day."""
     server.answers = [GRANT | {"expires_in": value}]
     with pytest.raises(TokenAcquisitionError, match="never_expires=True") as caught:
         make_keeper().get_token("crm")
@@ -104,7 +104,7 @@ def test_a_server_that_means_never(server, make_keeper, value):
 
 
 def test_one_warning_for_each_provider(server, make_keeper, caplog):
-    """A lifetime that is doubted is logged once, however often the token is renewed."""
+    """A doubtful lifetime is logged once, however often the token is renewed."""
     server.answers = [GRANT | {"expires_in": 3_600_000}]
 
     def warnings():

@@ -1,12 +1,12 @@
-"""AzureADProvider, through the real msal and real TLS."""
+"""AzureADProvider, with the real msal and real TLS."""
 
 import logging
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
+from kit.crowds import crowd
 
 from tokenkeeper import (
     AzureADProvider,
@@ -27,7 +27,7 @@ WRONG_SECRET = {
 
 @pytest.fixture
 def make(entra):
-    """Return a maker of providers that ask the stand-in."""
+    """Return a factory for providers that use the stand-in."""
     made = []
 
     def make(**changes):
@@ -57,10 +57,10 @@ def failure(provider):
 
 
 class TestAsking:
-    """What is asked of Entra, and how often."""
+    """The requests to Entra ID."""
 
     def test_a_token(self, provider, entra):
-        """The request is msal's, and the token is what the server granted."""
+        """The request comes from msal, and the token is the one that the server granted."""
         began = datetime.now(UTC)
         token = provider.acquire_token()
         assert token.access_token == "entra-1"
@@ -74,26 +74,23 @@ class TestAsking:
         assert form["scope"] == "https://graph.microsoft.com/.default"
 
     def test_each_call_really_asks(self, provider, entra):
-        """The cache of msal answers nothing; its metadata is fetched once."""
+        """The cache of msal returns no token; its metadata is fetched once."""
         tokens = [provider.acquire_token()]
         tokens.append(provider.refresh_token(tokens[0]))
         assert [token.access_token for token in tokens] == ["entra-1", "entra-2"]
         assert entra.discoveries == 1
 
     def test_one_request_for_many_threads(self, provider, entra):
-        """With msal each thread asks for itself; a keeper makes one request of them."""
+        """With msal each thread sends its own request; a keeper sends one for all."""
         with TokenKeeper() as keeper:
             keeper.add_provider(provider)
-            threads = [threading.Thread(target=keeper.get_token, args=["graph"]) for _ in range(32)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(20)
+            tokens = crowd(32, lambda: keeper.get_token("graph")).join()
+            assert tokens == ["entra-1"] * 32
             assert len(entra.requests) == 1
             assert keeper.get_token("graph", force_refresh=True) == "entra-2"
 
     def test_two_threads_at_once(self, provider, entra, monkeypatch):
-        """Each thread returns the token that was granted to its own request."""
+        """Each thread returns the token granted to its own request."""
         provider.acquire_token()
         both_granted = threading.Barrier(2)
         ask = provider._app.acquire_token_for_client
@@ -104,18 +101,16 @@ class TestAsking:
             return result
 
         monkeypatch.setattr(provider._app, "acquire_token_for_client", ask_and_meet)
-        with ThreadPoolExecutor(2) as threads:
-            futures = [threads.submit(provider.acquire_token) for _ in range(2)]
-        tokens = {future.result().access_token for future in futures}
-        assert tokens == {"entra-2", "entra-3"}
+        tokens = crowd(2, provider.acquire_token).join()
+        assert {token.access_token for token in tokens} == {"entra-2", "entra-3"}
 
     def test_nothing_before_it_is_needed(self, make, entra):
-        """Making a provider asks nothing, also where the authority can't be reached."""
+        """Creating a provider sends no request, even if the authority is unreachable."""
         make(authority="https://localhost:1")
         assert entra.discoveries == 0
 
     def test_a_child_asks_for_itself(self, provider, entra):
-        """A forked child makes an application and connections of its own."""
+        """A forked child creates its own application and connections."""
         provider.acquire_token()
         provider.after_fork_in_child()
         assert provider.acquire_token().access_token == "entra-2"
@@ -123,10 +118,10 @@ class TestAsking:
 
 
 class TestFailures:
-    """What Entra may answer instead."""
+    """Refusals and failures of Entra ID."""
 
     def test_a_refusal_that_heals_at_once(self, provider, entra):
-        """Where msal would replay a refusal for a minute the next request is made."""
+        """The next request is sent, although msal would replay a refusal for a minute."""
         entra.answers.append((400, {}, WRONG_SECRET))
         error = failure(provider)
         assert (error.error, error.status_code) == ("invalid_client", 400)
@@ -134,7 +129,7 @@ class TestFailures:
         assert provider.acquire_token().access_token == "entra-2"
 
     def test_too_many_requests(self, provider, entra):
-        """Left alone, msal would not ask again before Retry-After; whether to is ours to decide."""
+        """A request before Retry-After is sent, although msal would withhold it."""
         entra.answers.append((429, {"Retry-After": "60"}, {"error": "throttled"}))
         assert failure(provider).retry_after == 60
         assert provider.acquire_token().access_token == "entra-2"
@@ -156,7 +151,7 @@ class TestFailures:
         ],
     )
     def test_odd_answers(self, provider, entra, answer, caplog):
-        """Whatever comes, it is one of our errors, and no body is logged."""
+        """Any response that grants no token is one of our errors, and no body is logged."""
         entra.answers.append(answer)
         with caplog.at_level(logging.DEBUG):
             assert failure(provider).status_code == answer[0]
@@ -175,7 +170,7 @@ class TestFailures:
         ],
     )
     def test_odd_members(self, provider, entra, answer):
-        """A member that only msal would stumble over spoils no token."""
+        """A member that only msal rejects does not cost a token."""
         entra.answers.append((200, {}, answer))
         assert provider.acquire_token().access_token == "a!|b"
 
@@ -191,32 +186,32 @@ class TestFailures:
         ],
     )
     def test_odd_metadata(self, provider, entra, answer):
-        """So is bad metadata; it is not kept, and the secret goes nowhere because of it."""
+        """Bad metadata is one of our errors, is not cached, and does not redirect the secret."""
         entra.discovery_answers.append(answer)
         with pytest.raises((TokenAcquisitionError, InvalidConfigurationError), match="'graph'"):
             provider.acquire_token()
         assert entra.requests == []
 
     def test_unknown_tenant(self, make):
-        """A tenant that is not there is named as the fault."""
+        """An unknown tenant is reported as such."""
         error = failure(make(tenant_id="other.example"))
         assert "Check tenant_id" in str(error)
         assert error.error == "invalid_tenant"
 
     def test_an_authority_that_can_not_be_reached(self, make):
-        """An authority that does not answer may come back."""
+        """An unreachable authority is a transient error."""
         error = failure(make(authority="https://localhost:1"))
         assert "refused" in str(error)
         assert error.transient is True
 
     def test_a_wrong_ca(self, make, monkeypatch):
-        """A certificate that can't be verified says how to mend it."""
+        """The error for an unverifiable certificate says how to fix it."""
         error = failure(make(verify=None))
         assert "verify or REQUESTS_CA_BUNDLE" in str(error)
         assert error.transient is False
 
     def test_an_outage_while_a_token_is_valid(self, make, entra):
-        """A forced renewal fails, and readers go on with the token they have."""
+        """After a failed renewal, callers continue to get the current token."""
         with TokenKeeper() as keeper:
             keeper.add_provider(make(retry=RetryPolicy(attempts=1)))
             keeper.get_token("graph")
@@ -226,7 +221,7 @@ class TestFailures:
             assert keeper.get_token("graph") == "entra-1"
 
     def test_msal_changes_its_mind(self, provider, monkeypatch):
-        """Whatever msal may raise or leave out one day becomes one of our errors."""
+        """Any other exception or omission of msal becomes one of our errors."""
         provider.acquire_token()
 
         class Odd:
@@ -236,11 +231,11 @@ class TestFailures:
         monkeypatch.setattr(provider, "_app", Odd())
         assert "AttributeError" in str(failure(provider))
         monkeypatch.setattr(Odd, "acquire_token_for_client", lambda self, scopes: {})
-        assert "asked for none" in str(failure(provider))
+        assert "did not send a request" in str(failure(provider))
 
 
 class TestConfiguration:
-    """What is refused where it is made, and what is filled in."""
+    """Validation and defaults."""
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -264,7 +259,7 @@ class TestConfiguration:
         ],
     )
     def test_refused(self, field, value):
-        """A value that can't work is refused, naming the field."""
+        """An invalid value is refused by name."""
         good = {
             "provider_name": "graph",
             "client_id": "id",
@@ -292,23 +287,23 @@ class TestConfiguration:
         ],
     )
     def test_clouds(self, authority, where, scope):
-        """The authority is a login host as azure-identity takes it; the scope fits its cloud."""
+        """The authority is a login host; the default scope matches its cloud."""
         provider = AzureADProvider("graph", "id", SECRET, TENANT, authority=authority)
         assert repr(provider) == f"<AzureADProvider 'graph' at {where}/{TENANT}>"
         assert provider._scope == scope
 
     def test_authority_by_the_environment(self, monkeypatch):
-        """Without an argument AZURE_AUTHORITY_HOST counts."""
+        """Without an argument AZURE_AUTHORITY_HOST applies."""
         monkeypatch.setenv("AZURE_AUTHORITY_HOST", "login.microsoftonline.us")
         assert "microsoftonline.us" in repr(AzureADProvider("graph", "id", SECRET, TENANT))
 
-    def test_scopes_of_one_s_own(self, make, entra):
-        """Scopes given are those asked for."""
+    def test_given_scopes(self, make, entra):
+        """The given scopes are requested."""
         make(scope="api://mine/.default").acquire_token()
         assert entra.requests[0]["scope"] == "api://mine/.default"
 
     def test_known_clouds_only_are_looked_up(self, make, entra):
-        """For a host that is no known cloud nothing is asked of Microsoft's."""
+        """For an unknown host, Microsoft's instance discovery is not called."""
         assert make().acquire_token()
         assert "msal" in sys.modules
         assert entra.discoveries == 1

@@ -1,4 +1,4 @@
-"""``connect_timeout`` of a configured provider, at a server that accepts nobody."""
+"""``connect_timeout`` of a configured provider, with a server that accepts no connection."""
 
 import socket
 import sys
@@ -16,14 +16,14 @@ GUARD_SECONDS = 60
 
 @pytest.fixture
 def listener():
-    """Return a socket that listens, and no more: what connects waits in its queue."""
+    """Return a listening socket that never accepts: connections wait in its queue."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
         yield listener
 
 
 @pytest.fixture
 def full(listener):
-    """Fill the queue of the listener: Linux answers nothing to who comes next."""
+    """Fill the listener's queue: Linux ignores further connection attempts."""
     with ExitStack() as stack:
         while True:
             waiting = stack.enter_context(socket.socket())
@@ -37,7 +37,7 @@ def full(listener):
 
 @pytest.fixture
 def failure_at():
-    """Return what asks for a token, by a configuration, and returns the failure."""
+    """Return a function that requests a token by a configuration and returns the error."""
 
     def failure_at(listener, scheme="https", **timeouts):
         block = {
@@ -65,18 +65,18 @@ def failure_at():
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_connection_that_does_not_come(full, failure_at, scheme):
-    """It is waited for until connect_timeout, and the error names that."""
+    """The attempt ends after connect_timeout, which the error names."""
     said = failure_at(full, scheme, connect_timeout=0.2)
-    assert "no connection in time (nothing for 0.2 s: connect_timeout). Check network" in said
+    assert "the connection timed out (connect_timeout of 0.2 s). Check network" in said
 
 
 def test_a_shorter_total_time(full, failure_at):
-    """A total_timeout that is the shorter one ends the wait as well, and is the one named."""
+    """A shorter total_timeout ends the attempt, and is the one that the error names."""
     said = failure_at(full, connect_timeout=GUARD_SECONDS, total_timeout=0.2)
-    assert "no connection in time (0.2 s at most: total_timeout)" in said
+    assert "the connection timed out (total_timeout of 0.2 s)" in said
 
 
 def test_a_handshake_that_does_not_come(listener, failure_at):
-    """TLS is part of the connection: a server that says nothing in it is named by the same."""
+    """The TLS handshake counts as connecting, and its timeout names connect_timeout."""
     said = failure_at(listener, connect_timeout=0.2)
-    assert "did not come in time (nothing for 0.2 s: connect_timeout)" in said
+    assert "the TLS handshake timed out (connect_timeout of 0.2 s)" in said

@@ -1,4 +1,4 @@
-"""What providers say about themselves."""
+"""Descriptions of providers."""
 
 import json
 
@@ -38,7 +38,7 @@ def azure():
     ],
 )
 def test_kinds(provider, kind):
-    """A derived class is of its base's kind."""
+    """A derived class has the kind of its base."""
     assert kind_of(provider) == kind
 
 
@@ -77,7 +77,7 @@ def test_generic():
 
 
 def test_what_the_server_left_out():
-    """After a request a description says which members were assumed, of the last answer alone."""
+    """A description lists the members that were assumed, according to the last response."""
     with LoopbackAuthorizationServer() as server:
         provider = GenericOAuth2Provider(server.config("api"))
         provider.acquire_token()

@@ -1,4 +1,4 @@
-"""GenericOAuth2Provider: what goes over the wire, and what becomes of the answer."""
+"""GenericOAuth2Provider: its requests, and how it reads responses."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ def config(**changes):
 
 @pytest.fixture
 def wire():
-    """Answer requests without a server."""
+    """Respond to requests without a server."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
 
@@ -49,7 +49,7 @@ class TestClientCredentials:
     """RFC 6749 §4.4."""
 
     def test_request(self, wire):
-        """One POST with the grant, HTTP Basic, and what was configured beyond."""
+        """One POST with the grant, HTTP Basic, and the additional parameters."""
         wire.post(URL, json=GRANT)
         settings = config(
             scope=["a", "b"],
@@ -71,13 +71,13 @@ class TestClientCredentials:
         assert base64.b64decode(basic) == b"me:p%20%25%2B%2F"
 
     def test_no_scope(self, wire):
-        """Without a scope none is sent, and none is shown unless the server grants one."""
+        """Without a scope none is sent, and the token has only what the server granted."""
         wire.post(URL, json=GRANT)
         assert GenericOAuth2Provider(config()).acquire_token().scope is None
         assert form_of(wire.calls[0]) == [("grant_type", "client_credentials")]
 
     def test_client_secret_post(self, wire):
-        """By choice the secret goes in the body."""
+        """On request the secret is sent in the body."""
         wire.post(URL, json=GRANT)
         provider = GenericOAuth2Provider(config(), token_endpoint_auth_method="client_secret_post")
         provider.acquire_token()
@@ -87,25 +87,25 @@ class TestClientCredentials:
         assert ("client_secret", "p %+/") in form_of(call)
 
     def test_raw_basic(self, wire):
-        """By choice the parts of HTTP Basic are sent as they are."""
+        """On request the parts of HTTP Basic are sent unencoded."""
         wire.post(URL, json=GRANT)
         GenericOAuth2Provider(config(), form_encode_credentials=False).acquire_token()
         basic = wire.calls[0].request.headers["Authorization"].removeprefix("Basic ")
         assert base64.b64decode(basic) == b"me:p %+/"
 
     def test_granted_scope(self, wire):
-        """The token shows the scope that was granted, not the one asked for."""
+        """The token has the granted scope, not the requested one."""
         wire.post(URL, json=GRANT | {"scope": "a"})
         assert GenericOAuth2Provider(config(scope="a b")).acquire_token().scope == "a"
 
     def test_default_lifetime(self, wire):
-        """A server that names no lifetime is given the one configured."""
+        """Without a lifetime in the response, the configured one applies."""
         wire.post(URL, json={"access_token": "abc", "token_type": "Bearer"})
         provider = GenericOAuth2Provider(config(), default_lifetime_seconds=60)
         assert provider.acquire_token().remaining_lifetime <= timedelta(seconds=60)
 
     def test_a_secret_that_is_echoed(self, wire):
-        """The secret shows nowhere, also where the server sends it back in every form."""
+        """The secret is hidden everywhere, even if the server echoes it in every encoding."""
         basic = base64.b64encode(b"me:p%20%25%2B%2F").decode()
         echo = f"p %+/ p%20%25%2B%2F p+%25%2B%2F {basic}"
         wire.post(URL, json={"error": "invalid_client", "error_description": echo}, status=401)
@@ -126,7 +126,7 @@ class TestClientCredentials:
         ],
     )
     def test_a_parameter_that_is_echoed(self, wire, name, shows):
-        """Additional parameters that are secrets by their name are hidden; others help."""
+        """Additional parameters that are secrets by name are hidden; others are shown."""
         echo = {"error": "invalid_request", "error_description": "not so: abc-123"}
         wire.post(URL, json=echo, status=400)
         for value in ("abc-123", ["abc-123"]):
@@ -136,16 +136,16 @@ class TestClientCredentials:
 
 
 class TestOptions:
-    """The provider itself."""
+    """Construction and repr."""
 
     def test_refuses_what_is_no_config(self):
-        """Something else than a configuration is refused."""
+        """Something other than a configuration is refused."""
         with pytest.raises(InvalidConfigurationError, match="OAuth2Config"):
             GenericOAuth2Provider({"provider_name": "api"})
 
     @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), None, "60", True])
     def test_a_default_lifetime_that_can_not_work(self, value):
-        """A default lifetime that is no time at all is refused."""
+        """An invalid default lifetime is refused."""
         with pytest.raises(InvalidConfigurationError, match="'api': default_lifetime_seconds"):
             GenericOAuth2Provider(config(), default_lifetime_seconds=value)
 
@@ -160,17 +160,17 @@ class TestOptions:
         ],
     )
     def test_an_option_that_can_not_work(self, option, value):
-        """Whose option it is the error says, in its words and as an attribute."""
+        """The error names the provider, in the message and as an attribute."""
         with pytest.raises(InvalidConfigurationError, match=f"'api': .*{option}") as caught:
             GenericOAuth2Provider(config(), **{option: value})
         assert (caught.value.provider_name, caught.value.field) == ("api", option)
 
     def test_repr_shows_no_secret(self):
-        """The repr says where it asks, and no secret."""
+        """The repr shows the endpoint, and no secret."""
         assert repr(GenericOAuth2Provider(config())) == f"<GenericOAuth2Provider 'api' at {URL}>"
 
-    def test_a_session_of_one_s_own(self, wire):
-        """A session that was handed in is used."""
+    def test_a_callers_session(self, wire):
+        """A caller's session is used."""
         wire.post(URL, json=GRANT)
         with requests.Session() as session:
             session.headers["X-Mine"] = "yes"
@@ -193,7 +193,7 @@ class TestOverLoopback:
             yield keeper
 
     def test_the_api_takes_the_token(self, server, keeper):
-        """A token opens the protected API; one that was revoked is replaced once, and opens it."""
+        """The protected API accepts the token; a revoked one is replaced once."""
         token = keeper.get_token("api")
         url = server.api_url
         first = requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=10)
@@ -206,7 +206,7 @@ class TestOverLoopback:
         assert third.status_code == 200
 
     def test_a_wrong_secret(self, server):
-        """A wrong secret asked for again and again makes one request."""
+        """A wrong secret causes one request, however often a token is requested."""
         right = server.config("api")
         wrong = OAuth2Config("api", right.client_id, "wrong", right.token_url)
         with TokenKeeper() as keeper:
@@ -218,7 +218,7 @@ class TestOverLoopback:
 
 
 def test_errors_that_travel_hold_no_secret(wire):
-    """Neither a pickled error, as Celery sends it on, nor its traceback shows a secret or token."""
+    """Neither a pickled error nor its traceback shows a secret or token."""
     body = GRANT | {"error": "invalid_client", "error_description": "p %+/ abc"}
     wire.post(URL, body=json.dumps(body), status=401)
     with pytest.raises(TokenAcquisitionError) as caught:

@@ -1,4 +1,4 @@
-"""What a service with a thousand providers holds in memory for each."""
+"""The memory that each provider takes in a service with a thousand of them."""
 
 import gc
 import tracemalloc
@@ -20,7 +20,7 @@ def provider(number=0, **options):
 
 
 def test_a_provider_is_small():
-    """A provider with the usual options takes little memory, its configuration included."""
+    """A provider with common options takes little memory, including its configuration."""
     keep = [provider()]
     gc.collect()
     tracemalloc.start()
@@ -44,7 +44,7 @@ def test_a_provider_is_small():
     ids=str,
 )
 def test_equal_options_are_held_once(options):
-    """Providers with equal options share what follows from them, and from no others."""
+    """Only providers with equal options share the objects derived from them."""
     first, second, other = provider(1, **options), provider(2, **options), provider(3, verify=False)
     assert first._transport is second._transport is not other._transport
     assert first._reading is second._reading
@@ -55,7 +55,7 @@ def test_equal_options_are_held_once(options):
     "make", [lambda: {"session": requests.Session()}, lambda: {"clock": SteppedClock()}]
 )
 def test_what_a_caller_hands_in_is_not_kept(make):
-    """A transport with a caller's session or clock is nobody else's."""
+    """A transport with a caller's session or clock is not shared."""
     options = make()
     assert provider(1, **options)._transport is not provider(2, **options)._transport
 
@@ -67,7 +67,7 @@ def test_headers_are_not_shared():
 
 
 def test_few_values_are_shared(monkeypatch):
-    """Beyond a limit, values are used and not kept."""
+    """Beyond a limit, values are not cached."""
     monkeypatch.setattr(sharing, "MOST_VALUES", 2)
     shared = Shared()
     assert [shared.one(key, value) for key, value in ("aA", "bB", "cC")] == ["A", "B", "C"]

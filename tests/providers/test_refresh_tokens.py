@@ -1,4 +1,4 @@
-"""Refresh tokens beside client credentials: when they are used, and what a dead one costs."""
+"""Refresh tokens beside client credentials: when they are used, and when they are invalid."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ ONCE = RetryPolicy(attempts=1)
 
 @pytest.fixture
 def wire():
-    """Answer requests without a server."""
+    """Respond to requests without a server."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
 
@@ -63,19 +63,19 @@ class TestByDefault:
     """RFC 6749 §4.4.3: client credentials should come without a refresh token."""
 
     def test_they_are_ignored(self, wire):
-        """A renewal asks by client credentials, also where the server gave a refresh token."""
+        """A renewal uses client credentials, even if the server sent a refresh token."""
         wire.post(URL, json=GRANT | {"refresh_token": "r-2"})
         provider(refresh_tokens=False).refresh_token(held("r-1"))
         assert grants(wire) == ["client_credentials"]
 
     def test_they_are_not_kept(self, wire):
-        """A refresh token that is not used is not kept on the token either."""
+        """An unused refresh token is not kept on the token."""
         wire.post(URL, json=GRANT | {"refresh_token": "r-1"})
         assert provider(refresh_tokens=False).acquire_token().refresh_token is None
 
     @pytest.mark.parametrize("value", ["true", 1, None])
     def test_the_switch_is_a_boolean(self, value):
-        """Anything but True or False is refused, by name."""
+        """Anything but True or False is refused by name."""
         with pytest.raises(InvalidConfigurationError, match="'api': refresh_tokens must be True"):
             provider(refresh_tokens=value)
 
@@ -84,14 +84,14 @@ class TestOptedIn:
     """RFC 6749 §6."""
 
     def test_asks_for_the_scope_that_was_granted(self, wire):
-        """Where the server narrowed the scope, the wider one is not asked for again."""
+        """If the server narrowed the scope, the wider one is not requested again."""
         wire.post(URL, json=GRANT)
         token = provider(scope="a b").refresh_token(held("r-1", scope="a"))
         assert token.scope == "a"
         assert "scope" not in dict(parse_qsl(wire.calls[0].request.body))
 
     def test_uses_the_refresh_token(self, wire):
-        """Where the server gave a refresh token it buys the next token."""
+        """The server's refresh token is used for the next token."""
         wire.post(URL, json=GRANT | {"refresh_token": "r-2"})
         assert provider(scope="a").refresh_token(held("r-1")).refresh_token == "r-2"
         assert sorted(parse_qsl(wire.calls[0].request.body)) == [
@@ -100,12 +100,12 @@ class TestOptedIn:
         ]
 
     def test_the_old_one_stays_where_no_new_one_comes(self, wire):
-        """An answer without a refresh token leaves the old one good."""
+        """A response without a refresh token keeps the old one."""
         wire.post(URL, json=GRANT)
         assert provider().refresh_token(held("r-1")).refresh_token == "r-1"
 
     def test_without_one_the_grant_is_used(self, wire):
-        """Without a refresh token renewing is asking anew."""
+        """Without a refresh token a renewal uses client credentials."""
         wire.post(URL, json=GRANT)
         provider().refresh_token(held())
         assert grants(wire) == ["client_credentials"]
@@ -133,7 +133,7 @@ class TestOptedIn:
         ],
     )
     def test_a_final_refusal_falls_back(self, wire, status, body):
-        """Whatever a server says of a dead refresh token, the token is asked for anew at once."""
+        """After any final refusal of a refresh token, client credentials are used at once."""
         wire.post(URL, body=body, status=status)
         wire.post(URL, json=GRANT)
         token = provider().refresh_token(held("r-1"))
@@ -143,7 +143,7 @@ class TestOptedIn:
     @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
     @pytest.mark.parametrize("seconds", [3600, -1])
     def test_what_may_pass(self, wire, status, seconds):
-        """A failure that may pass is one while the token works, and falls back afterwards."""
+        """A transient failure is raised while the token is valid; afterwards it falls back."""
         wire.post(URL, status=status)
         wire.post(URL, json=GRANT)
         if seconds > 0:
@@ -161,7 +161,7 @@ class TestOptedIn:
         assert provider().refresh_token(held("r-1", seconds=-1)).access_token == "abc"
 
     def test_refreshing_is_never_given_up(self, wire):
-        """After a refusal the next refresh token is used again."""
+        """After a refusal the next refresh token is used."""
         wire.post(URL, json={"error": "unsupported_grant_type"}, status=400)
         wire.post(URL, json=GRANT | {"refresh_token": "r-2"})
         wire.post(URL, json=GRANT | {"refresh_token": "r-3"})
@@ -171,7 +171,7 @@ class TestOptedIn:
         assert grants(wire) == [*ANEW, "refresh_token"]
 
     def test_the_grant_s_own_failure_is_shown(self, wire):
-        """If the grant fails as well, its error is raised, without the refresh's behind it."""
+        """If the grant fails too, its error is raised, without the refresh's as its context."""
         wire.post(URL, json={"error": "invalid_grant", "error_description": "r-1"}, status=400)
         wire.post(URL, json={"error": "invalid_client"}, status=401)
         with pytest.raises(TokenAcquisitionError) as caught:
@@ -180,7 +180,7 @@ class TestOptedIn:
         assert caught.value.__context__ is None
 
     def test_an_echo_is_hidden(self, wire):
-        """A refresh token that the server sends back shows in no error."""
+        """An echoed refresh token is not shown in errors."""
         wire.post(URL, json={"error": "x", "error_description": "old r-1"}, status=503)
         with pytest.raises(TokenAcquisitionError) as caught:
             provider().refresh_token(held("r-1"))
@@ -188,7 +188,7 @@ class TestOptedIn:
 
 
 class TestUnderAKeeper:
-    """What the keeper knows of the token counts: its own clocks, and refusals by an API."""
+    """The keeper's own clock and refusals by an API decide whether the token is valid."""
 
     @pytest.fixture
     def clock(self):
@@ -205,18 +205,18 @@ class TestUnderAKeeper:
             yield keeper
 
     def test_an_expired_token(self, keeper, clock, wire):
-        """An outage of the refresh grant alone costs no outage of the service."""
+        """An outage of only the refresh grant does not affect callers."""
         clock.step(3595)  # within the margin before the expiry
         assert keeper.get_token("api") == "new"
         assert grants(wire) == ["client_credentials", *ANEW]
 
     def test_a_token_that_an_api_refused(self, keeper, wire):
-        """It is of no use, whatever its expiry says."""
+        """A token that an API refused counts as expired."""
         assert keeper.renew_refused("api", "abc") == "new"
         assert grants(wire) == ["client_credentials", *ANEW]
 
     def test_a_valid_token(self, keeper, clock, wire):
-        """A token in its buffer is served on, and the refresh token kept for the next try."""
+        """A token in its buffer is still served, and its refresh token is kept for later."""
         clock.step(3400)
         assert keeper.get_token("api") == "abc"
         assert grants(wire) == ["client_credentials", "refresh_token"]
@@ -240,7 +240,7 @@ os._exit(0)
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 class TestAFork:
-    """A refresh token that a forked child inherits is its parent's to spend."""
+    """A refresh token that a forked child inherited may only be used by its parent."""
 
     @pytest.fixture
     def keeper(self, server):
@@ -259,7 +259,7 @@ class TestAFork:
 
     @pytest.mark.parametrize("child_first", [True, False])
     def test_in_both_orders(self, exit_code_of, keeper, server, child_first):
-        """Parent and child renew, the one first or the other, and both tokens work."""
+        """Parent and child renew in either order, and both tokens are valid."""
         if not child_first:
             assert self.renew(keeper, server) == 0
         assert exit_code_of(lambda: self.renew(keeper, server)) == 0
@@ -271,7 +271,7 @@ class TestAFork:
         }
 
     def test_the_child_s_own(self, exit_code_of, keeper, server):
-        """A child spends the refresh token that it received itself."""
+        """A child uses a refresh token that it received itself."""
 
         def child():
             return self.renew(keeper, server) + self.renew(keeper, server)
@@ -284,7 +284,7 @@ class TestAFork:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="the C library is looked up as on Linux")
     def test_a_fork_made_in_c(self, server):
-        """A fork whose hooks never run is noticed by the process id."""
+        """A fork without Python's hooks is detected by the process id."""
         command = [sys.executable, "-c", FORKS_IN_C, server.client_id, server.client_secret]
         subprocess.run([*command, server.token_url], check=True, timeout=60)
         assert server.stats().token_requests_by_grant == {
@@ -293,7 +293,7 @@ class TestAFork:
         }
 
     def test_another_process_id(self, wire, monkeypatch):
-        """The provider itself notices it, without a keeper."""
+        """The provider detects it without a keeper."""
         wire.post(URL, json=GRANT | {"refresh_token": "r-1"})
         asking = provider()
         token = asking.acquire_token()
@@ -303,7 +303,7 @@ class TestAFork:
         assert grants(wire) == ["client_credentials", "client_credentials"]
 
     def test_the_hook_of_providers(self, wire):
-        """``after_fork_in_child`` does the same, also if the child has the id of its parent."""
+        """``after_fork_in_child`` does the same, even if the child has its parent's process id."""
         wire.post(URL, json=GRANT | {"refresh_token": "r-1"})
         asking = provider()
         token = asking.acquire_token()
@@ -314,21 +314,21 @@ class TestAFork:
 
 
 class Circular(BaseOAuth2Provider):
-    """Acquires by refreshing; the base refreshes by acquiring."""
+    """Calls refresh_token in acquire_token; the base does the opposite."""
 
     def acquire_token(self):
         return self.refresh_token(held())
 
 
 class AsyncCircular(BaseOAuth2Provider):
-    """The same in ``async def``."""
+    """The same with ``async def``."""
 
     async def acquire_token(self):
         return await self.refresh_token(held())
 
 
 class CircularByHand(BaseOAuth2Provider):
-    """Both methods call each other, and neither is ours."""
+    """Two custom methods that call each other."""
 
     def acquire_token(self):
         return self.refresh_token(held())
@@ -338,7 +338,7 @@ class CircularByHand(BaseOAuth2Provider):
 
 
 class AsyncCircularByHand(BaseOAuth2Provider):
-    """The same in ``async def``."""
+    """The same with ``async def``."""
 
     async def acquire_token(self):
         return await self.refresh_token(held())
@@ -348,18 +348,18 @@ class AsyncCircularByHand(BaseOAuth2Provider):
 
 
 class Seeded(GenericOAuth2Provider):
-    """Begins with a refresh token from elsewhere."""
+    """Starts with a refresh token from elsewhere."""
 
     def acquire_token(self):
         return self.refresh_token(held("r-0"))
 
 
 class TestCircles:
-    """``acquire_token`` and ``refresh_token`` can't call each other without end."""
+    """Endless recursion of ``acquire_token`` and ``refresh_token`` is detected."""
 
     @pytest.mark.parametrize("kind", [Circular, AsyncCircular, CircularByHand, AsyncCircularByHand])
     @pytest.mark.parametrize("renews", [False, True])
-    def test_a_provider_of_ones_own(self, kind, renews):
+    def test_a_custom_provider(self, kind, renews):
         """It is a clear and final error, for a first token and for a renewal."""
         with TokenKeeper(background=False, retry=ONCE) as keeper:
             circular = kind("api")
@@ -375,14 +375,14 @@ class TestCircles:
 
     @pytest.mark.parametrize("kind", [Circular, AsyncCircular])
     def test_it_is_found_at_once(self, kind):
-        """Where one of the methods is ours, it is found in the second round, without a keeper."""
+        """If one of the methods is ours, the second call detects it, even without a keeper."""
         circular = kind("api")
-        with pytest.raises(TokenAcquisitionError, match="Make acquire_token of"):
+        with pytest.raises(TokenAcquisitionError, match="Make"):
             provider_loop.call(circular.acquire_token)
 
     @pytest.mark.parametrize("refresh_tokens", [True, False])
     def test_a_subclass_that_begins_with_a_refresh_token(self, wire, refresh_tokens):
-        """If its refresh token is refused, or not to be used, client credentials are."""
+        """If its refresh token is refused or disabled, client credentials are used."""
         wire.post(URL, json={"error": "invalid_grant"}, status=400)
         wire.post(URL, json=GRANT)
         if not refresh_tokens:
@@ -393,7 +393,7 @@ class TestCircles:
         assert grants(wire) == (ANEW if refresh_tokens else ["client_credentials"])
 
     def test_a_subclass_with_a_grant_of_its_own(self, wire):
-        """``refresh_token`` falls back to what the subclass does, not to client credentials."""
+        """``refresh_token`` falls back to the subclass's grant, not to client credentials."""
 
         class Own(GenericOAuth2Provider):
             def acquire_token(self):

@@ -1,4 +1,4 @@
-"""What a refusal says that a provider met: no secret, what to try, and what was not granted."""
+"""The errors and warnings of a provider: no secrets, advice, and narrowed scopes."""
 
 import logging
 import traceback
@@ -19,7 +19,7 @@ REFRESH_TOKEN = "1//refresh+t0ken/with=signs"
 
 @pytest.fixture
 def wire():
-    """Answer requests without a server."""
+    """Respond to requests without a server."""
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
 
@@ -44,7 +44,7 @@ def refused(provider):
     ],
 )
 def test_an_echoed_refresh_token(wire, echo):
-    """An error that echoes the refresh token of the request does not show it."""
+    """An echoed refresh token is hidden."""
     wire.post(URL, json=echo, status=400)
     with pytest.raises(TokenAcquisitionError) as caught:
         request_token(
@@ -68,7 +68,7 @@ BOTH_CURES = ("form_encode_credentials=False", 'token_endpoint_auth_method="clie
 
 
 class TestEncoding:
-    """Basic that was refused, where form-encoding changes what is sent (RFC 6749 §2.3.1)."""
+    """Advice for a refused client whose secret is changed by form-encoding (RFC 6749 §2.3.1)."""
 
     @pytest.mark.parametrize("status", [400, 401])
     @pytest.mark.parametrize("secret", ENCODED)
@@ -80,13 +80,13 @@ class TestEncoding:
         assert secret not in error.replace("form_encode", "")
 
     def test_an_id_that_is_changed(self, wire):
-        """The id counts as the secret does."""
+        """An id that is changed counts too."""
         wire.post(URL, body="", status=401)
         provider = GenericOAuth2Provider(OAuth2Config("api", "a@b", "p", URL))
         assert all(cure in str(refused(provider)) for cure in BOTH_CURES)
 
     def test_where_it_is_off(self, wire):
-        """Where it is off already, the opposite is named."""
+        """If form-encoding is off, the advice is to turn it on."""
         wire.post(URL, body="", status=401)
         error = str(refused(make_provider("a+b", form_encode_credentials=False)))
         assert "form_encode_credentials=True" in error
@@ -102,13 +102,13 @@ class TestEncoding:
         ],
     )
     def test_where_it_can_t_be_the_reason(self, wire, secret, options, status, body):
-        """Where encoding changes nothing, or the client was not refused, it is not mentioned."""
+        """Encoding is not mentioned if it changes nothing or the client was not refused."""
         wire.post(URL, json=body, status=status)
         assert "form_encode_credentials" not in str(refused(make_provider(secret, **options)))
 
 
 class TestNarrowedScope:
-    """A server that grants less than was asked for (RFC 6749 §3.3)."""
+    """A server that grants less than the requested scope (RFC 6749 §3.3)."""
 
     @pytest.fixture
     def warnings(self, caplog):
@@ -120,7 +120,7 @@ class TestNarrowedScope:
         return texts
 
     def test_one_warning_for_all_renewals(self, wire, warnings):
-        """It is logged once, with what is missing, and the token is good."""
+        """The missing part is logged once, and the token is used."""
         wire.post(URL, json=GRANT | {"scope": "read"})
         provider = make_provider(scope="read write admin")
         with TokenKeeper() as keeper:
@@ -132,7 +132,7 @@ class TestNarrowedScope:
         assert "Missing: write admin." in warning
 
     def test_one_for_each_change(self, wire, warnings):
-        """Another part that is missing is another warning."""
+        """Another missing part is logged again."""
         provider = make_provider(scope="read write")
         for granted in ("read", "read", "write", "read"):
             wire.reset()
@@ -141,7 +141,7 @@ class TestNarrowedScope:
         assert len(warnings()) == 2
 
     def test_one_for_each_provider(self, wire, warnings):
-        """Each provider has its own."""
+        """Each provider logs its own warning."""
         wire.post(URL, json=GRANT | {"scope": "read"})
         for _ in range(2):
             make_provider(scope="read write").acquire_token()
@@ -160,13 +160,13 @@ class TestNarrowedScope:
         ],
     )
     def test_no_warning_where_nothing_is_missing(self, wire, warnings, asked, granted):
-        """Order, more than was asked for, and scopes that are never listed are no reason."""
+        """Another order, a wider scope, and scopes that servers never list cause no warning."""
         wire.post(URL, json=GRANT | ({} if granted is None else {"scope": granted}))
         make_provider(scope=asked).acquire_token()
         assert warnings() == []
 
     def test_no_secret_in_it(self, wire, warnings):
-        """A secret that was put into the scope is not logged."""
+        """A secret in the scope is not logged."""
         wire.post(URL, json=GRANT | {"scope": "read"})
         make_provider("hunter2", scope="read hunter2").acquire_token()
         assert "hunter2" not in warnings()[0]

@@ -1,4 +1,4 @@
-"""Token requests that are a little different, on the wire: in Python and in YAML alike."""
+"""Options for unusual token requests, on the wire, in Python and in YAML."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ def server():
 
 @pytest.fixture
 def write(server, tmp_path):
-    """Return what writes a configuration by options."""
+    """Return a function that writes a configuration with options."""
 
     def write(query="", *, public=False, **options):
         block = {
@@ -63,7 +63,7 @@ def write(server, tmp_path):
 
 @pytest.fixture(params=["Python", "YAML"])
 def ask(request, server, write):
-    """Return what makes a token request by options, written in Python or in YAML."""
+    """Return a function that sends a token request with options in Python or in YAML."""
 
     def in_python(query="", *, scope=None, additional_params=None, public=False, **options):
         secret = None if public else "hunter2"
@@ -80,7 +80,7 @@ def ask(request, server, write):
 
 CREDENTIALS = ("grant_type", "client_credentials")
 
-# What a vendor asks for: options; headers that must be there, or be absent; form, query and JSON.
+# For each vendor: options; headers that must be present or absent; form, query and JSON.
 ROWS = {
     "plain": (
         {"scope": "read"},
@@ -210,7 +210,7 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS)
 def test_what_vendors_ask_for(server, ask, row):
-    """Each vendor's shape of a token request can be written down, and is what is sent."""
+    """Each vendor's request format can be configured, and is sent."""
     options, headers, content = ROWS[row]
     assert ask(**options).access_token == "the-token"
     (sent,) = server.requests
@@ -227,7 +227,7 @@ def test_what_vendors_ask_for(server, ask, row):
 @pytest.mark.parametrize("command", ["get", "doctor"])
 @pytest.mark.parametrize("row", ROWS)
 def test_what_the_commands_send(server, write, monkeypatch, command, row):
-    """``get`` and the doctor send what a service sends."""
+    """``get`` and the doctor send the same request as a service."""
     for name in [each for each in os.environ if each.startswith(("TOKENKEEPER_", "XDG_RUNTIME"))]:
         monkeypatch.delenv(name)
     options, headers, content = ROWS[row]
@@ -244,21 +244,21 @@ def test_what_the_commands_send(server, write, monkeypatch, command, row):
 
 
 class TestLives:
-    """The options that say how an answer is to be read reach its reader."""
+    """The options for reading a response take effect."""
 
     def test_lifetime_seconds(self, ask):
-        """``lifetime_seconds`` overrides what the server says."""
+        """``lifetime_seconds`` overrides the server's lifetime."""
         left = ask(lifetime_seconds=90).remaining_lifetime.total_seconds()
         assert 80 < left <= 90
 
     def test_never_expires(self, server, ask):
-        """With ``never_expires`` a lifetime of 0 or -1 means what such servers mean by it."""
+        """With ``never_expires`` a lifetime of 0 or -1 means that the token does not expire."""
         server.answer = (200, GRANT | {"expires_in": -1})
         assert ask(never_expires=True).remaining_lifetime.total_seconds() > 3600
 
     @pytest.mark.parametrize("given", ["n_a", ["MAC", "N_A"]])
     def test_accept_token_types(self, server, ask, given):
-        """A ``token_type`` that is accepted by name is taken."""
+        """A listed ``token_type`` is accepted."""
         server.answer = (200, GRANT | {"token_type": "N_A"})
         assert ask(accept_token_types=given).access_token == "the-token"
         with pytest.raises(TokenAcquisitionError):
@@ -267,23 +267,26 @@ class TestLives:
 
 WRONG = [
     ({"headers": "x"}, "headers must be a mapping"),
-    ({"headers": {"Authorization": "x"}}, "headers must not set 'Authorization'"),
-    ({"headers": {"content-type": "x"}}, "headers must not set 'content-type': request_format"),
-    ({"headers": {"Content-Length": 1}}, "headers must not set 'Content-Length'"),
-    ({"headers": {"Host": "x"}}, "headers must not set 'Host'"),
-    ({"headers": {"ACCEPT": "x"}}, "headers must not set 'ACCEPT': set accept"),
-    ({"headers": {"Accept-Encoding": "x"}}, "headers must not set 'Accept-Encoding'"),
-    ({"headers": {"Transfer-Encoding": "x"}}, "headers must not set 'Transfer-Encoding'"),
-    ({"headers": {"X-A": "hunter3\r\nX-B: c"}}, "headers has a value for 'X-A' with a line end"),
-    ({"headers": {"X-A": "hunter3\nX-B: c"}}, "headers has a value for 'X-A' with a line end"),
+    ({"headers": {"Authorization": "x"}}, "headers must not contain 'Authorization'"),
+    (
+        {"headers": {"content-type": "x"}},
+        "headers must not contain 'content-type': it is set by request_format",
+    ),
+    ({"headers": {"Content-Length": 1}}, "headers must not contain 'Content-Length'"),
+    ({"headers": {"Host": "x"}}, "headers must not contain 'Host'"),
+    ({"headers": {"ACCEPT": "x"}}, "headers must not contain 'ACCEPT': set accept"),
+    ({"headers": {"Accept-Encoding": "x"}}, "headers must not contain 'Accept-Encoding'"),
+    ({"headers": {"Transfer-Encoding": "x"}}, "headers must not contain 'Transfer-Encoding'"),
+    ({"headers": {"X-A": "hunter3\r\nX-B: c"}}, "headers has a value for 'X-A' with a line break"),
+    ({"headers": {"X-A": "hunter3\nX-B: c"}}, "headers has a value for 'X-A' with a line break"),
     ({"headers": {"X-A": "hunter3\x00"}}, "headers has a value for 'X-A'"),
     ({"headers": {"X-A": " hunter3"}}, "headers has a value for 'X-A'"),
     ({"headers": {"X-A": "\u20achunter3"}}, "headers has a value for 'X-A'"),
     ({"headers": {"X-A": ""}}, "headers has an empty value for 'X-A'"),
     ({"headers": {"X-A": ["hunter3"]}}, "headers must hold a string for 'X-A'"),
     ({"headers": {"X-A": 1.5}}, "headers must hold a string for 'X-A'"),
-    ({"headers": {"X A": "hunter3"}}, "headers must have the names of headers"),
-    ({"headers": {"X-A:": "hunter3"}}, "headers must have the names of headers"),
+    ({"headers": {"X A": "hunter3"}}, "headers must have header names as its keys"),
+    ({"headers": {"X-A:": "hunter3"}}, "headers must have header names as its keys"),
     ({"headers": {"X-A": "1", "x-a": "2"}}, "headers has 'x-a' twice"),
     ({"accept": "a\r\nX-B: c"}, "accept contains a control character"),
     ({"accept": ""}, "accept is empty"),
@@ -302,13 +305,16 @@ WRONG = [
     ({"public": True}, "client_secret is missing"),
     ({"public": True, "token_endpoint_auth_method": "client_secret_post"}, "client_secret is miss"),
     ({"additional_params": {"grant_type": "x"}}, "additional_params must not override the grant"),
-    ({"additional_params": {"a": 1.1}}, "additional_params must hold strings, integers, booleans"),
+    (
+        {"additional_params": {"a": 1.1}},
+        "additional_params must contain strings, integers, booleans",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("options", "words"), WRONG)
 def test_what_can_not_work(server, ask, options, words):
-    """An option that can't work is refused before any request, by name and without its value."""
+    """An invalid option is refused before any request, by name and without its value."""
     with pytest.raises(InvalidConfigurationError) as caught:
         ask(**options)
     assert words in str(caught.value)
@@ -317,10 +323,10 @@ def test_what_can_not_work(server, ask, options, words):
 
 
 class TestSecrets:
-    """What goes into a header or a query is shown nowhere."""
+    """Values in headers and queries are hidden."""
 
     def test_an_echo(self, server, ask):
-        """A server that sends back headers and query does not put them into the error."""
+        """Echoed headers and queries are hidden in the error."""
         echo = "key-123 and hunter2 and Token abcdefgh9 and secret-in-url and not-a-secret"
         server.answer = (400, {"error": "invalid_request", "error_description": echo})
         with pytest.raises(TokenAcquisitionError) as caught:
@@ -336,7 +342,7 @@ class TestSecrets:
         assert "not-a-secret" in shown
 
     def test_a_server_that_is_down(self, server, ask):
-        """The error of a request without an answer shows no query."""
+        """The error for an unreachable server does not show the query."""
         server.shutdown()
         server.server_close()
         try:
@@ -354,7 +360,7 @@ class TestSecrets:
             server.__class__ = _Ended
 
     def test_logs(self, ask, caplog):
-        """Nor does any library log it, whatever level is asked for."""
+        """No library logs them at any level."""
         caplog.set_level(logging.DEBUG)
         ask(
             query="?api_key=secret-in-url",
@@ -366,7 +372,7 @@ class TestSecrets:
             assert secret not in caplog.text
 
     def test_repr(self):
-        """Neither a provider nor what it says of itself shows a header's value or a query."""
+        """Neither repr nor describe() shows a header's value or a query."""
         config = OAuth2Config("api", "me", "hunter2", "https://id.example.com/t?api_key=in-url")
         provider = GenericOAuth2Provider(config, headers={"X-Api-Key": "key-123"})
         shown = f"{config!r}{provider!r}{provider.describe()!r}{provider._style!r}"
@@ -376,17 +382,17 @@ class TestSecrets:
 
 
 class _Ended(Recording):
-    """A server that was closed by a test."""
+    """A server that a test has stopped."""
 
     def __exit__(self, *_):
         self._thread.join(20)
 
 
 class TestUserAgent:
-    """Requests name us."""
+    """The User-Agent of requests."""
 
-    def test_a_session_of_ones_own(self, server):
-        """A caller's session names us, unless it has a name of its own."""
+    def test_a_callers_session(self, server):
+        """A caller's session sends our User-Agent, unless it sets one."""
         config = OAuth2Config("api", "me", "hunter2", server.token_url)
         with requests.Session() as session:
             GenericOAuth2Provider(config, session=session).acquire_token()
@@ -395,7 +401,7 @@ class TestUserAgent:
         assert [each.headers["user-agent"] for each in server.requests] == [US, "theirs/1"]
 
     def test_entra(self, entra):
-        """So do the requests that msal makes by our transport, discovery included."""
+        """Requests of msal send it too, including discovery."""
         provider = AzureADProvider(
             "graph", "me", "hunter2", TENANT, authority=entra.authority, verify=entra.ca_file
         )

@@ -1,4 +1,4 @@
-"""Stands in for the servers that documented examples name, whose addresses no test may reach.
+"""Replaces the servers that documented examples name. No test may reach their addresses.
 
 Run before an example, in the same interpreter.
 """

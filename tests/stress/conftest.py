@@ -1,4 +1,4 @@
-"""What the stress tests share: keepers that are closed in the end, and programs."""
+"""Fixtures of the stress tests: keepers that are closed at the end, and programs."""
 
 import itertools
 import sys
@@ -42,13 +42,13 @@ __all__ = [
 
 @pytest.fixture
 def kit():
-    """Return this module: its names are what the stress tests are made of."""
+    """Return this module, whose names are the helpers of the stress tests."""
     return sys.modules[__name__]
 
 
 @pytest.fixture
 def make_keeper():
-    """Make keepers that are closed in the end."""
+    """Return a function that makes keepers, which are closed at the end."""
     made = []
 
     def make(*providers, **options):
@@ -68,7 +68,7 @@ def make_keeper():
 
 @pytest.fixture
 def make_script(tmp_path):
-    """Start Python programs."""
+    """Return a function that starts Python programs."""
     numbers = itertools.count()
 
     def make(text, *options):

@@ -1,4 +1,4 @@
-"""The token endpoint that holds answers back, started in a process of its own, and its controls."""
+"""A token endpoint in a separate process that holds answers back, and its controls."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from tokenkeeper import GenericOAuth2Provider, OAuth2Config
 
 
 class Held(Launched):
-    """The server, started, and what tests say to it."""
+    """The running server, and what tests tell it to do."""
 
     def __init__(self):
         super().__init__(sys.executable, str(Path(__file__).with_name("holding_server.py")))
@@ -21,12 +21,12 @@ class Held(Launched):
         """Return the provider of the client called *name*."""
         return GenericOAuth2Provider(OAuth2Config(name, name, "secret", f"{self.issuer}/token"))
 
-    def tell(self, command, client):
-        """Have the server do *command*."""
+    def command(self, command, client):
+        """Send *command* to the server."""
         self._open(f"/{command}/{client}", data=b"")
 
-    def takes(self, token):
-        """Say whether the API takes *token*."""
+    def accepts(self, token):
+        """Return whether the API accepts *token*."""
         try:
             self._open("/api", headers={"Authorization": f"Bearer {token}"})
         except urllib.error.HTTPError as refused:
@@ -35,12 +35,12 @@ class Held(Launched):
         return True
 
     @property
-    def came(self):
-        """The number of token requests of each client."""
-        return self._open("/seen")["came"]
+    def requests(self):
+        """The number of token requests, by client."""
+        return self._open("/seen")["requests"]
 
     def holds(self, client):
-        """Say whether a request of *client* is on the wire."""
+        """Return whether a request of *client* is on the wire."""
         return self._open("/seen")["held"].get(client, 0) > 0
 
     def _open(self, path, **options):

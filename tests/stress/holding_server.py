@@ -1,12 +1,12 @@
-"""A token endpoint and an API in a process of their own; it holds answers back until told.
+"""A token endpoint and an API, as a program, which holds answers back on request.
 
-It prints one line of JSON about itself and ends when its standard input does.
+It prints one line of JSON about itself and exits at the end of its standard input.
 
-- ``POST /token`` grants, and notes whose request it was (the client of HTTP Basic).
-- ``GET /api`` takes the tokens that were granted.
-- ``POST /hold/CLIENT`` holds the answer to the client's next request; ``/hold-all/CLIENT`` to all.
-- ``POST /release/CLIENT`` lets the answers held back go.
-- ``GET /seen`` tells for each client how many requests came and how many are held.
+- ``POST /token`` grants, and counts the request for its client (of HTTP Basic).
+- ``GET /api`` accepts the tokens that were granted.
+- ``POST /hold/CLIENT`` holds the answer to the client's next request; ``/hold-all/CLIENT`` all.
+- ``POST /release/CLIENT`` sends the answers that are held back.
+- ``GET /seen`` returns the number of requests and of held answers, by client.
 """
 
 import base64
@@ -15,22 +15,22 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-changed = threading.Condition()  # guards what follows
-came = {}  # client -> requests so far
+changed = threading.Condition()  # guards the attributes below
+requests = {}  # client -> requests so far
 held = {}  # client -> requests held back now
 to_hold = {}  # client -> how many of the next requests to hold
 granted = set()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """Handles one connection."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         if self.path == "/seen":
             with changed:
-                self.answer(200, {"came": came, "held": held})
+                self.answer(200, {"requests": requests, "held": held})
             return
         token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         self.answer(200 if token in granted else 401, {})
@@ -52,8 +52,8 @@ class Handler(BaseHTTPRequestHandler):
         credentials = self.headers["Authorization"].removeprefix("Basic ")
         client = base64.b64decode(credentials).decode().partition(":")[0]
         with changed:
-            came[client] = came.get(client, 0) + 1
-            token = f"{client}-{came[client]}"
+            requests[client] = requests.get(client, 0) + 1
+            token = f"{client}-{requests[client]}"
             if to_hold.get(client, 0) > 0:
                 to_hold[client] -= 1
                 held[client] = held.get(client, 0) + 1
@@ -73,12 +73,12 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """One thread for each connection."""
+    """A server with one thread for each connection."""
 
     request_queue_size = 256
 
     def handle_error(self, request, client_address):
-        """Say nothing: clients that end in the middle are what this server is for."""
+        """Ignore clients that end in the middle of a request, which is what this server is for."""
 
 
 if __name__ == "__main__":

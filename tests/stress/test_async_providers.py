@@ -1,4 +1,4 @@
-"""Providers written with ``async def``: one event loop for all of them, whoever asks."""
+"""Providers written with ``async def``: one event loop for all of them and for all callers."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError
 
 
 def test_from_threads_and_both_kinds_of_loops_at_once(kit, make_keeper):
-    """Fifty threads, asyncio and trio cause one request each need, all on the library's loop."""
+    """Fifty threads, asyncio and trio cause one request for each need, on the library's loop."""
     sources = [kit.AsyncSource(f"api {number}") for number in range(8)]
     keepers = [make_keeper(*sources[:4]), make_keeper(*sources[4:])]
     names = {keeper: keeper.list_providers() for keeper in keepers}
@@ -44,7 +44,7 @@ def test_from_threads_and_both_kinds_of_loops_at_once(kit, make_keeper):
 
 
 def test_requests_wait_side_by_side(kit, make_keeper):
-    """Many of them wait for their servers at once, on one thread."""
+    """Many providers wait for their servers at the same time, on one thread."""
     sources = [kit.AsyncSource(f"api {number}") for number in range(30)]
     keeper = make_keeper(*sources)
     for source in sources:
@@ -59,7 +59,7 @@ def test_requests_wait_side_by_side(kit, make_keeper):
 
 
 def test_the_task_that_asked_is_cancelled(kit, make_keeper):
-    """The coroutine belongs to the flight, not to the task that began it."""
+    """The coroutine belongs to the flight, not to the task that started it."""
     source = kit.AsyncSource()
     keeper = make_keeper(source)
     manager = OAuth2TokenManager(keeper)
@@ -81,7 +81,7 @@ def test_the_task_that_asked_is_cancelled(kit, make_keeper):
 
 
 def test_a_provider_that_awaits_another(kit, make_keeper):
-    """A provider may await another's token on the library's loop, but not block that loop."""
+    """A provider may await another one's token on the library's loop, but not block the loop."""
     base, blocked = kit.AsyncSource("base"), kit.AsyncSource("blocked")
     keeper = make_keeper(base, blocked)
     manager = OAuth2TokenManager(keeper)

@@ -1,4 +1,4 @@
-"""``async def`` providers on hosts that start no thread, or none any more."""
+"""``async def`` providers on hosts that can't start threads, or can't any more."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ REFUSALS = [
 
 @pytest.fixture
 def no_threads(monkeypatch):
-    """Forbid threads, and have the library own no loop yet."""
+    """Forbid threads, and replace the library's loop by one that is not started."""
 
     def refuse(self):
         raise RuntimeError(REFUSALS[0])
@@ -32,7 +32,7 @@ def no_threads(monkeypatch):
 
 
 class Places:
-    """A mixin that notes where requests are made."""
+    """A mixin that records where requests are made."""
 
     def note(self):
         self.loops = {*getattr(self, "loops", ()), asyncio.get_running_loop()}
@@ -52,7 +52,7 @@ def make_async(kit):
 
 @pytest.mark.usefixtures("no_threads")
 def test_blocking_callers(kit, make_keeper):
-    """The coroutine runs on the caller's thread, always on the same loop."""
+    """Coroutines run on the caller's thread, always on the same loop."""
     source = make_async(kit)
     keeper = make_keeper(source)
     tokens = {keeper.get_token("api", force_refresh=True) for _ in range(3)}
@@ -65,7 +65,7 @@ def test_blocking_callers(kit, make_keeper):
 @pytest.mark.usefixtures("no_threads")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_tasks(kit, make_keeper, backend):
-    """Under a loop of the caller's the coroutine runs on the library's, and the caller goes on."""
+    """The coroutine runs on the library's loop, although the caller runs its own."""
     source = make_async(kit)
     manager = OAuth2TokenManager(make_keeper(source))
 
@@ -80,7 +80,7 @@ def test_tasks(kit, make_keeper, backend):
 
 @pytest.mark.usefixtures("no_threads")
 def test_errors_and_closing(kit, make_keeper):
-    """What a coroutine raises is raised, and an ``async def close`` is waited for."""
+    """A coroutine's exception is raised, and an ``async def close`` is awaited."""
     closed = []
 
     class Source(kit.Source):
@@ -101,7 +101,7 @@ def test_errors_and_closing(kit, make_keeper):
 @pytest.mark.usefixtures("no_threads")
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_a_provider_that_needs_a_thread(kit, make_keeper, kind):
-    """Where the provider itself starts one, the error blames the host, and not the provider."""
+    """If the provider itself starts a thread, the error blames the host, not the provider."""
 
     class Source(kit.Source):
         def acquire_token(self):
@@ -120,7 +120,7 @@ def test_a_provider_that_needs_a_thread(kit, make_keeper, kind):
 
 @pytest.mark.parametrize("refusal", REFUSALS)
 def test_every_way_that_python_says_so(kit, make_keeper, refusal):
-    """The host is blamed in whatever words Python refuses a thread."""
+    """The host is blamed whatever Python's message for the missing thread is."""
     source = kit.Source()
     source.error = RuntimeError(refusal)
     with pytest.raises(TokenAcquisitionError, match="this host starts none"):
@@ -128,7 +128,7 @@ def test_every_way_that_python_says_so(kit, make_keeper, refusal):
 
 
 def test_other_errors_are_the_providers(kit, make_keeper):
-    """Any other RuntimeError stays the provider's own."""
+    """Any other RuntimeError is the provider's own."""
     source = kit.Source()
     source.error = RuntimeError("broken")
     with pytest.raises(TokenAcquisitionError, match="raised RuntimeError"):
@@ -137,7 +137,7 @@ def test_other_errors_are_the_providers(kit, make_keeper):
 
 LIMITED = """
 import asyncio, os, resource, sys, threading
-# That user may not read where these are, so they are imported before.
+# The other user may not be able to read these modules' files, so they are imported before.
 import anyio._backends._asyncio, anyio.from_thread, anyio.to_thread, tokenkeeper.manager
 from datetime import UTC, datetime, timedelta
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token, OAuth2TokenManager, TokenKeeper
@@ -172,7 +172,7 @@ print("worked")
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit counts otherwise elsewhere")
 def test_a_limit_of_the_system(make_script):
-    """A user who may have no more threads gets tokens of an async provider all the same."""
+    """A user without permission for more threads gets tokens of an async provider."""
     if os.geteuid() != 0:
         pytest.skip("root alone becomes a user who runs nothing else")
     script = make_script(LIMITED.replace("UID", "54321"))
@@ -218,7 +218,7 @@ interpreters.destroy(interpreter)
 
 
 def test_an_isolated_interpreter(make_script):
-    """An isolated sub-interpreter refuses daemon threads, and gets its tokens."""
+    """An isolated sub-interpreter refuses daemon threads, and its callers get tokens."""
     code, output, _ = make_script(ISOLATED, "-W", "ignore").result()
     assert (code, output) == (0, "worked\n")
 
@@ -226,7 +226,7 @@ def test_an_isolated_interpreter(make_script):
 ENDING = """
 import asyncio, atexit
 
-# The library's own handler is registered later, and so called sooner.
+# The library registers its handler later, so it is called earlier.
 atexit.register(lambda: print(keeper.get_token("api", force_refresh=True), flush=True))
 
 from datetime import UTC, datetime, timedelta
@@ -253,6 +253,6 @@ if WARM:
 
 @pytest.mark.parametrize("warm", [True, False])
 def test_an_interpreter_that_ends(make_script, warm):
-    """A token that is asked for at the very end comes as well."""
+    """A token that is requested during the interpreter's exit arrives as well."""
     script = make_script(ENDING.replace("WARM", str(warm)))
     assert script.result() == (0, f"token {1 + warm}\n", "")

@@ -1,4 +1,4 @@
-"""close() at any moment: who waits is told at once, and nothing is left running."""
+"""close() at any moment: waiting callers get an error immediately, and nothing keeps running."""
 
 import random
 import threading
@@ -21,7 +21,7 @@ def keeper(make_keeper, source):
 
 
 def tasks_in(backend, manager, count):
-    """Have *count* tasks ask for the token; return what each got."""
+    """Request the token in *count* tasks; return the result of each."""
 
     async def main():
         results = []
@@ -41,7 +41,7 @@ def tasks_in(backend, manager, count):
 
 
 def test_close_while_threads_and_tasks_wait(kit, keeper, source):
-    """Forty who wait for a server that hangs are told at once, each with its own error."""
+    """Forty callers that wait for a server that hangs get an error each, immediately."""
     source.hold()
     manager = OAuth2TokenManager(keeper)
     threads = kit.crowd(20, lambda: keeper.get_token("api"))
@@ -60,7 +60,7 @@ def test_close_while_threads_and_tasks_wait(kit, keeper, source):
 
 @pytest.mark.parametrize("forget", ["clear_token", "remove_provider"])
 def test_close_after_the_token_was_forgotten(kit, keeper, source, forget):
-    """Who waits for a flight that clear_token() set adrift is told by close() as well."""
+    """close() also reaches callers that wait for a flight which clear_token() discarded."""
     source.hold()
     waiting = kit.crowd(4, lambda: keeper.get_token("api"))
     kit.until(lambda: kit.threads_waiting(keeper) == 4)
@@ -70,7 +70,7 @@ def test_close_after_the_token_was_forgotten(kit, keeper, source, forget):
 
 
 def test_close_before_a_forgotten_flight_began(kit, make_keeper):
-    """The same for a flight that no worker had time for yet."""
+    """close() also reaches callers of a flight that no worker has started."""
     busy, late = kit.Source("busy"), kit.Source("late")
     keeper = make_keeper(busy, late, max_workers=1)
     busy.hold()
@@ -87,7 +87,7 @@ def test_close_before_a_forgotten_flight_began(kit, make_keeper):
 
 
 def test_close_ends_the_wait_before_a_retry(kit, make_keeper):
-    """Who waits for the next attempt is told at once, and the worker goes home."""
+    """A caller that waits for a retry gets the error immediately, and the worker ends."""
     policy = RetryPolicy(max_retry_after_seconds=1000, total_seconds=10_000)
     source = kit.Source(retry=policy)
     source.error = TokenAcquisitionError("503", status_code=503, retry_after=900)
@@ -104,7 +104,7 @@ def test_close_ends_the_wait_before_a_retry(kit, make_keeper):
 
 
 def test_close_again_and_again(kit, keeper, source):
-    """Twenty threads that close at once, and once more each, close once."""
+    """Twenty threads that call close() at once, twice each, close once."""
     closed = []
     source.close = lambda: closed.append(1)
     keeper.get_token("api")
@@ -123,7 +123,7 @@ def test_close_again_and_again(kit, keeper, source):
 
 
 def test_close_in_the_thick_of_it(kit, make_keeper):
-    """Whatever others call at that moment, they get a token or the error, and come back."""
+    """Every other call at that moment returns a token or raises an error."""
     draw = random.Random(3)
     for _ in range(30):
         sources = [kit.Source("plain"), kit.AsyncSource("async")]
@@ -155,7 +155,7 @@ def test_close_in_the_thick_of_it(kit, make_keeper):
 
 
 def test_a_provider_that_closes_its_keeper(kit, make_keeper):
-    """Even from inside a request close() comes back, and who waits is told."""
+    """close() returns even from inside a request, and waiting callers get an error."""
 
     class Closing(kit.Source):
         def acquire_token(self):

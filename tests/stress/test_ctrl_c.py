@@ -1,4 +1,4 @@
-"""Ctrl-C at the moment that a main thread begins to wait for a token ends the wait in time."""
+"""Ctrl-C at the moment when a main thread begins to wait for a token ends the wait soon."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ import asyncio, gc, os, random, signal, sys, threading, time
 from datetime import UTC, datetime, timedelta
 from kit import internals
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token, RetryPolicy, TokenKeeper
-from tokenkeeper._runtime import portal
+from tokenkeeper._runtime import provider_loop
 
 MAIN = threading.get_ident()
 go_on = threading.Event()
@@ -53,21 +53,21 @@ def inline_beside_another_thread():
 
 
 def async_inline():
-    portal.call(asyncio.sleep, 0)  # the imports are not what is interrupted here
+    provider_loop.call(asyncio.sleep, 0)  # import everything before the first interruption
     return TokenKeeper(background=False), AsyncSource("api")
 
 
 def before_a_retry():
-    patient = RetryPolicy(attempts=2, initial_wait_seconds=50, max_wait_seconds=50)
+    slow = RetryPolicy(attempts=2, initial_wait_seconds=50, max_wait_seconds=50)
     random.seed(1)
-    return TokenKeeper(background=False, retry=patient), Failing("api")
+    return TokenKeeper(background=False, retry=slow), Failing("api")
 """
 
 BODY = """
 keeper, provider = CASE()
 if provider is not None:
     keeper.add_provider(provider)
-timed = [None, None if CASE is before_a_retry else 5.0]  # with a timeout the wait is another
+timed = [None, None if CASE is before_a_retry else 5.0]  # a timeout makes it another wait
 begin, struck = threading.Semaphore(0), 0.0
 delays = random.Random(7)
 
@@ -83,7 +83,7 @@ def send():
         signal.pthread_kill(MAIN, signal.SIGINT)
 
 
-# What strikes in the callback of a weak reference CPython itself swallows, and says so.
+# CPython swallows an exception in the callback of a weak reference, and reports it.
 def strike_again(swallowed):
     again = threading.Timer(0.01, signal.pthread_kill, (MAIN, signal.SIGINT))
     again.daemon = True
@@ -91,21 +91,21 @@ def strike_again(swallowed):
 
 
 sys.unraisablehook = strike_again
-# So the signal comes more often between the last look for one and the wait.
+# With short turns the signal arrives more often between the last check and the wait.
 sys.setswitchinterval(1e-5)
 sender = threading.Thread(target=send, daemon=True)
 sender.start()
 late = []
 for number in range(TIMES):
     if number % 50 == 0:
-        signal.alarm(60)  # it kills what hangs
+        signal.alarm(60)  # kills the process if it hangs
     try:
         begin.release()
         while True:
             keeper.get_token("api", timeout=timed[number % 2])
     except KeyboardInterrupt:
         took = time.perf_counter() - struck
-        if took > 1.0:  # half a second, and one for a machine that is busy
+        if took > 1.0:  # half a second, and some for a busy machine
             late.append(round(took, 2))
 print(len(late), "late", late[:5])
 sys.stdout.flush()
@@ -117,7 +117,7 @@ CASES = ["in_background", "inline_beside_another_thread", "async_inline", "befor
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_blocked_get_token(make_script, case):
-    """However the moment is met, the exception comes within half a second."""
+    """Whatever the moment, the exception is raised within half a second."""
     text = HEAD + BODY.replace("CASE", case).replace("TIMES", str(TIMES))
     code, output, errors = make_script(text).result()
     assert (code, output) == (0, "0 late []\n"), errors

@@ -1,4 +1,4 @@
-"""Keepers that nobody closes are collected, their threads end, and nothing is left of them."""
+"""Keepers that are dropped without close() are collected, and their threads end."""
 
 import gc
 import itertools
@@ -21,10 +21,10 @@ from tokenkeeper import (
 
 @pytest.fixture
 def own_threads(kit):
-    """Return what tells the library's threads that began since: other keepers may have some.
+    """Return a function that lists the library's threads that started since.
 
-    It collects garbage first, each time: a worker that has just landed a flight still has the
-    keeper in its hands, and what it then lets go may be part of a cycle.
+    It collects garbage first, each time: a worker that has just completed a flight still refers to
+    the keeper, which may be part of a cycle.
     """
     before = kit.library_threads()
 
@@ -36,9 +36,9 @@ def own_threads(kit):
 
 
 def collected(reference):
-    """Collect garbage, and say whether the referent is gone.
+    """Collect garbage; return whether the referent was collected.
 
-    Once may be too early: a worker that has just landed a flight still has it in its hands.
+    Once may be too early: a worker that has just completed a flight still refers to it.
     """
     gc.collect()
     return reference() is None
@@ -52,7 +52,7 @@ def keeper_with(*sources):
 
 
 def test_a_keeper_whose_threads_idle(kit, own_threads):
-    """It is collected although they run, and they end."""
+    """A keeper is collected although its threads run, and they end."""
     keeper = keeper_with(kit.Source())
     keeper.get_token("api")
     gone = weakref.ref(keeper)
@@ -63,7 +63,7 @@ def test_a_keeper_whose_threads_idle(kit, own_threads):
 
 
 def test_a_keeper_in_a_cycle(kit, own_threads):
-    """So is one that is part of a reference cycle, with its facade and its providers."""
+    """So is a keeper in a reference cycle, with its facade and its providers."""
     source = kit.Source()
     keeper = keeper_with(source)
     source.manager = OAuth2TokenManager(keeper)
@@ -75,7 +75,7 @@ def test_a_keeper_in_a_cycle(kit, own_threads):
 
 
 def test_a_keeper_in_the_middle_of_a_flight(kit, own_threads):
-    """It is collected while a worker waits for a server, which ends once the server answers."""
+    """A keeper is collected while a worker waits for a server, and the worker ends afterwards."""
     source = kit.Source()
     keeper = keeper_with(source)
     source.hold()
@@ -114,7 +114,7 @@ def keeper_with_one_use(keeper):
 
 
 def left_of_keepers():
-    """Return the sizes of all that the library keeps for the whole process."""
+    """Return the sizes of the library's process-wide collections."""
     gc.collect()
     return (
         internals.objects_told_of_forks(),
@@ -125,7 +125,7 @@ def left_of_keepers():
 
 
 def test_200_keepers(kit, own_threads):
-    """Two hundred keepers made and dropped leave no thread and nothing else."""
+    """Two hundred dropped keepers leave no thread and nothing else behind."""
     warm_up = keeper_with(kit.Source())
     warm_up.get_token("api")
     warm_up.close()
@@ -149,7 +149,7 @@ def test_200_keepers(kit, own_threads):
 
 
 class Plain(BaseOAuth2Provider):
-    """Takes no notes, which would grow."""
+    """Records nothing, because records would grow."""
 
     def acquire_token(self):
         return OAuth2Token("token", "Bearer", datetime.now(UTC) + timedelta(hours=1))
@@ -157,7 +157,7 @@ class Plain(BaseOAuth2Provider):
 
 @pytest.mark.parametrize(("background", "cycles"), [(False, 20_000), (True, 4000)])
 def test_cycles_of_add_and_remove(kit, make_keeper, background, cycles):
-    """Providers that come, are used and go leave nothing in a keeper."""
+    """Providers that are added, used and removed leave nothing in a keeper."""
     keeper = make_keeper(background=background)
     numbers = itertools.count()
 
@@ -179,4 +179,4 @@ def test_cycles_of_add_and_remove(kit, make_keeper, background, cycles):
     growth = sys.getallocatedblocks() - before
     assert set(internals.sizes(keeper).values()) == {0}
     assert internals.scheduled_entries(keeper) <= 16
-    assert growth < cycles // 10  # what each cycle left behind would be more
+    assert growth < cycles // 10  # more would be left behind by each cycle

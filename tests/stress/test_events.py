@@ -1,4 +1,4 @@
-"""What hooks are told while many threads do all sorts of things: a life that makes sense."""
+"""The events of many threads that do different things: a possible history."""
 
 import random
 from contextlib import suppress
@@ -31,11 +31,11 @@ HELD_BEFORE = {
     TokenRefused: True,
     TokenCleared: True,
 }
-"""Whether a token is held when such an event happens."""
+"""For each kind of event, whether a token is cached when it happens."""
 
 
 def check_life(events):
-    """Raise unless *events* of one provider can have happened in this order."""
+    """Raise an error unless *events* of one provider can have happened in this order."""
     held, before = False, None
     for event in events:
         kind = type(event)
@@ -48,14 +48,14 @@ def check_life(events):
 
 @pytest.mark.parametrize("background", [True, False])
 def test_order_and_count(kit, make_keeper, background):
-    """However 64 threads collide, each hook is told all of it, in an order that can be."""
+    """However 64 threads collide, each hook gets all events, in an order that is possible."""
     source = kit.Source(retry=RetryPolicy(attempts=1))
     keeper = make_keeper(source, background=background, cooldown_seconds=0)
     told, told_too = [], []
     keeper.add_hook(told.append)
     keeper.add_hook(lambda event: (told_too.append(event), keeper.health()))
     draw = random.Random(7)
-    # One of each, whatever the crowd comes to: who clears is faster than who renews, at times.
+    # One of each first, because clearing threads are sometimes faster than renewing ones.
     keeper.get_token("api")
     keeper.get_token("api", force_refresh=True)
     clears = [keeper.clear_token("api")]
@@ -76,5 +76,5 @@ def test_order_and_count(kit, make_keeper, background):
     assert told == told_too
     assert {type(event) for event in told} >= {TokenAcquired, TokenRenewed, TokenCleared}
     outcomes = [event for event in told if isinstance(event, TokenGranted | TokenDenied)]
-    # What came of a request that was under way at a clear is told to nobody.
+    # The token of a request that was in flight during a clear is not reported.
     assert source.requests - len(clears) <= len(outcomes) <= source.requests

@@ -1,4 +1,4 @@
-"""The end of the interpreter while a request is on the wire to a server that does not answer."""
+"""The interpreter exits while a request waits for a server that does not answer."""
 
 import itertools
 import signal
@@ -21,7 +21,7 @@ from tokenkeeper import (
 
 FOREVER = 3600
 
-# With -X dev asyncio tells of callbacks that took long, which a busy machine's do.
+# With -X dev asyncio logs slow callbacks, and on a busy machine there are some.
 logging.getLogger("asyncio").addFilter(
     lambda record: not record.getMessage().startswith("Executing ")
 )
@@ -80,7 +80,7 @@ make_provider = {"generic": generic, "Own": Own}[provider]
 keeper.add_provider(make_provider(CLIENT))
 """
 
-# What the program does, and the exit code that it has to end with.
+# What the program does, and its expected exit code.
 ENDINGS = {
     "it returns": (0, "wait_in_the_background()"),
     "sys.exit": (3, "wait_in_the_background(); sys.exit(3)"),
@@ -242,17 +242,17 @@ def held():
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_ends_in_silence(make_script, held, ending):
-    """The program ends long before the request could, with its own exit code and no output."""
+    """The program exits long before the request could end, with its own exit code and no output."""
     code, lines = ENDINGS[ending]
     text = HEAD + "\n".join(line.removeprefix(" " * 8) for line in lines.split("\n"))
     clients, scripts = [], []
     for provider in ("generic", "Own"):
         client = f"exit-{next(numbers)}"
-        held.tell("hold-all", client)
+        held.command("hold-all", client)
         clients.append(client)
         facts = f"ISSUER, CLIENT, provider = {held.issuer!r}, {client!r}, {provider!r}"
         scripts.append(make_script(f"{facts}\n{text}", "-X", "dev"))
     assert [script.result() for script in scripts] == [(code, "", "")] * 2
     for client in clients:
-        assert held.holds(client)  # it is on the wire to this very moment
+        assert held.holds(client)  # it is on the wire until this moment
         held.tell("release", client)

@@ -1,4 +1,4 @@
-"""Callers that want another token than the one at hand, many at once."""
+"""Many callers that want another token than the current one."""
 
 import random
 
@@ -20,7 +20,7 @@ def keeper(make_keeper, source):
 
 
 def test_force_refresh_from_50_threads(kit, keeper, source):
-    """Who comes after a request left waits for the next one, which then serves all of them."""
+    """Callers that arrive after a request was sent share the next one."""
     old = keeper.get_token("api")
     source.hold()
 
@@ -33,7 +33,7 @@ def test_force_refresh_from_50_threads(kit, keeper, source):
     others = kit.crowd(49, force)
     kit.until(lambda: kit.threads_waiting(keeper) == 50)
     readers = kit.crowd(20, lambda: {keeper.get_token("api") for _ in range(1000)})
-    assert readers.join() == [{old}] * 20  # while the gate is shut
+    assert readers.join() == [{old}] * 20  # while the gate is closed
     source.gate.set()
     for came, token in first.join() + others.join():
         assert source.granted[token][0] > came
@@ -42,7 +42,7 @@ def test_force_refresh_from_50_threads(kit, keeper, source):
 
 
 def test_force_refresh_from_anywhere_at_any_time(kit, keeper, source):
-    """However they collide, a result was granted after its call, and no two requests overlap."""
+    """A forced token was granted after its call began, and no two requests overlap."""
     manager = OAuth2TokenManager(keeper)
     draw = random.Random(5)
     keeper.get_token("api")
@@ -75,12 +75,12 @@ def test_force_refresh_from_anywhere_at_any_time(kit, keeper, source):
     for results in kit.Crowd(*[force] * 16, *loops).join():
         for came, token in results:
             assert source.granted[token][0] > came
-    # A cleared flight and its successor may be under way at once; apart from that, one at a time.
+    # A cleared flight and its successor may overlap; apart from that, one at a time.
     assert source.requests <= 1 + 16 * 20 + 2 * 200
 
 
 def test_never_two_requests_at_once(kit, keeper, source):
-    """Fifty threads that force three renewals each never have two requests under way."""
+    """Fifty threads that force three renewals each never have two requests in flight."""
 
     def force():
         for _ in range(3):
@@ -94,7 +94,7 @@ def test_never_two_requests_at_once(kit, keeper, source):
 
 
 def test_100_threads_refused_at_once(kit, make_keeper):
-    """A hundred workers that name the same refused token cause one renewal, again and again."""
+    """A hundred workers that report the same rejected token cause one renewal, each time."""
     clock = SteppedClock()
     source = kit.Source(clock=clock)
     keeper = make_keeper(source, clock=clock)
@@ -105,12 +105,12 @@ def test_100_threads_refused_at_once(kit, make_keeper):
         assert results[0] != refused
         assert source.requests == 1 + round_number
         refused = results[0]
-        clock.step(600.0)  # each token serves for a while before it is revoked
+        clock.step(600.0)  # each token is used for a while before it is revoked
     assert source.overlaps == 0
 
 
 def test_refused_during_a_renewal(kit, keeper, source):
-    """Refusals that arrive while a renewal is under way wait for it and cause no other."""
+    """Rejections that are reported during a renewal wait for it and cause no other."""
     refused = keeper.get_token("api")
     source.hold()
     manager = OAuth2TokenManager(keeper)
@@ -127,7 +127,7 @@ def test_refused_during_a_renewal(kit, keeper, source):
 
 
 def test_a_refused_token_is_not_read_again(kit, keeper, source):
-    """From the first refusal on no reader gets the refused token, however long it would live."""
+    """After the first report no reader gets the rejected token, however long it is valid."""
     refused = keeper.get_token("api")
     source.hold()
     first = kit.Crowd(lambda: keeper.renew_refused("api", refused))
@@ -141,7 +141,7 @@ def test_a_refused_token_is_not_read_again(kit, keeper, source):
 
 
 def test_refresh_all_from_many_threads(make_keeper, kit):
-    """Side by side for all providers, and never two requests at once for one."""
+    """refresh_all renews all providers side by side, with one request at a time for each."""
     sources = [kit.Source(f"api {number}") for number in range(10)]
     keeper = make_keeper(*sources)
     for source in sources:

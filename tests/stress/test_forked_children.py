@@ -1,4 +1,4 @@
-"""Forks at any moment: each child has its tokens at once and renews them by itself."""
+"""Forks at any moment: each child has its tokens immediately and renews them itself."""
 
 import os
 import threading
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
 
 
 class Ahead(SystemClock):
-    """The machine's clocks, which each process may put ahead: load makes no token end early."""
+    """The machine's clocks, which each process may set ahead, independently of the load."""
 
     seconds = 0.0
 
@@ -26,11 +26,11 @@ class Ahead(SystemClock):
 
 
 INTO_THE_BUFFER = 3400.0
-"""Seconds, of the hour that tokens live."""
+"""Seconds of the hour for which tokens are granted."""
 
 
 def wait_for_own_renewal(keeper, source, token):
-    """Read until the background renewed *token*; no read waits, none gets a dead token."""
+    """Read until the background renewed *token*; no read waits or gets an expired token."""
     ends = time.monotonic() + 20
     while (current := keeper.get_token("warm")) == token:
         assert source.clock.monotonic() < source.granted[token][1]
@@ -42,7 +42,7 @@ def wait_for_own_renewal(keeper, source, token):
 
 
 def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
-    """Each has its warm token at once, fetches the cold one, and renews in its own background."""
+    """Each child has its inherited token, requests the other, and renews in its own background."""
     clock = Ahead()
     warm, cold = kit.Source("warm", clock=clock), kit.AsyncSource("cold", clock=clock)
     stuck = kit.Source("stuck", clock=clock)
@@ -53,16 +53,16 @@ def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
     waiting = kit.Crowd(lambda: keeper.get_token("stuck"), lambda: keeper.get_token("cold"))
     assert stuck.entered.wait(kit.GUARD_SECONDS)
     assert cold.entered.wait(kit.GUARD_SECONDS)
-    warm.hold()  # in the parent alone: a child that waited for the parent would wait for ever
+    warm.hold()  # in the parent only: a child that waited for the parent would wait forever
 
-    def live():
+    def work():
         at_once = keeper.get_token("warm")
         clock.seconds = INTO_THE_BUFFER
         others = [keeper.get_token("stuck"), keeper.get_token("cold")]
         renewed = wait_for_own_renewal(keeper, warm, at_once)
         return [at_once, others, renewed, os.getpid()]
 
-    children = [kit.Child(live) for _ in range(8)]
+    children = [kit.Child(work) for _ in range(8)]
     reports = [child.result() for child in children]
     assert [report[0] for report in reports] == [token] * 8
     assert len({report[2] for report in reports}) == 8
@@ -77,35 +77,35 @@ def test_eight_children_forked_in_the_middle_of_a_flight(kit, make_keeper):
 
 
 def test_a_child_of_a_child(kit, make_keeper):
-    """Tokens are handed down through the generations, and each of them can renew."""
+    """Tokens are inherited through the generations, and each of them can renew."""
     clock = Ahead()
     warm, stuck = kit.Source("warm", clock=clock), kit.Source("stuck", clock=clock)
     keeper = make_keeper(warm, stuck, clock=clock)
     token = keeper.get_token("warm")
 
-    def live_and_fork(generations):
+    def work_and_fork(generations):
         flight = kit.Crowd(lambda: stuck.hold() or keeper.get_token("stuck"))
         assert stuck.entered.wait(kit.GUARD_SECONDS)
         assert keeper.get_token("warm") == token
-        below = kit.Child(lambda: live_and_fork(generations - 1)) if generations else None
+        below = kit.Child(lambda: work_and_fork(generations - 1)) if generations else None
         clock.seconds = INTO_THE_BUFFER
         stuck.gate.set()
         flight.join()
         renewed = wait_for_own_renewal(keeper, warm, token)
         return [renewed, *(below.result() if below else [])]
 
-    assert len(set(kit.Child(lambda: live_and_fork(2)).result())) == 3
+    assert len(set(kit.Child(lambda: work_and_fork(2)).result())) == 3
 
 
 def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
-    """Fifty children forked in the thick of it get warm and cold tokens; the parent goes on."""
+    """Fifty children that are forked under load get tokens, and the parent continues."""
     warm, busy = kit.Source("warm"), kit.Source("busy")
     cold, late = kit.Source("cold"), kit.AsyncSource("late")
     keeper = make_keeper(warm, busy, cold, late)
     token = keeper.get_token("warm")
     done = threading.Event()
 
-    def hammer(what):
+    def load(what):
         while not done.is_set():
             what()
         return "done"
@@ -122,9 +122,9 @@ def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
             keeper.get_token(source.provider_name, force_refresh=True)
 
     jobs = [ask, ask, ask, clear, refresh, refresh, keeper.list_providers, ask]
-    hammers = kit.Crowd(*(lambda job=job: hammer(job) for job in jobs))
+    loads = kit.Crowd(*(lambda job=job: load(job) for job in jobs))
 
-    def live():
+    def work():
         assert keeper.get_token("warm") == token
         for name in ("cold", "busy", "late"):
             assert keeper.get_token(name)
@@ -137,11 +137,11 @@ def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
 
     try:
         for _ in range(10):
-            children = [kit.Child(live) for _ in range(5)]
+            children = [kit.Child(work) for _ in range(5)]
             assert [child.result() for child in children] == ["lived"] * 5
     finally:
         done.set()
-    assert hammers.join() == ["done"] * 8
+    assert loads.join() == ["done"] * 8
     assert warm.requests == 1
     assert cold.requests == 0
     assert busy.requests > 1
@@ -149,28 +149,28 @@ def test_forks_while_threads_hammer_the_keeper(kit, make_keeper):
 
 
 def test_a_child_forgets_who_waited_in_the_parent(kit, make_keeper):
-    """Close in a child wakes nobody in the parent, and the parent's end nobody in the child."""
+    """close() in a child wakes no caller in the parent, and the parent's no caller in the child."""
     source = kit.Source()
     keeper = make_keeper(source)
     source.hold()
     waiting = kit.crowd(4, lambda: keeper.get_token("api"))
     kit.until(lambda: kit.threads_waiting(keeper) == 4)
 
-    def live():
+    def work():
         assert not internals.flights(keeper)
         keeper.close()
         with pytest.raises(KeeperClosedError):
             keeper.get_token("api")
         return True
 
-    assert kit.Child(live).result()
+    assert kit.Child(work).result()
     assert kit.threads_waiting(keeper) == 4
     source.gate.set()
     assert set(waiting.join()) == set(source.granted)
 
 
 def test_a_cooldown_is_not_inherited_locked(kit, make_keeper):
-    """A child starts with a clean slate: what the parent was refused it may ask for once."""
+    """A child starts without the parent's refusals, and may make one request itself."""
     source = kit.Source()
     source.error = TokenAcquisitionError("no", error="invalid_client")
     keeper = make_keeper(source)
@@ -179,8 +179,8 @@ def test_a_cooldown_is_not_inherited_locked(kit, make_keeper):
             keeper.get_token("api")
     assert source.requests == 1
 
-    def live():
+    def work():
         source.error = None
         return keeper.get_token("api").startswith(f"api-{os.getpid()}-")
 
-    assert kit.Child(live).result()
+    assert kit.Child(work).result()

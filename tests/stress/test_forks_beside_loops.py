@@ -1,4 +1,4 @@
-"""Forks beside and inside an event loop: the child has none of the parent's, and starts its own."""
+"""Forks beside and inside an event loop: the child starts its own loop."""
 
 import os
 import threading
@@ -13,14 +13,14 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
 
 
 def test_async_providers_get_a_loop_of_their_own(kit, make_keeper):
-    """A child of a process whose loop runs starts another one, once for all its providers."""
+    """A child of a process with a running loop starts another one, once for all its providers."""
     sources = [kit.AsyncSource("first"), kit.AsyncSource("second")]
     keeper = make_keeper(*sources)
     for source in sources:
         keeper.get_token(source.provider_name)
     loop_of_the_parent = internals.provider_loop()
 
-    def live():
+    def work():
         for source in sources:
             source.places.clear()
         for source in sources * 2:
@@ -29,13 +29,13 @@ def test_async_providers_get_a_loop_of_their_own(kit, make_keeper):
         names = [thread.name for thread in threading.enumerate()]
         return [names.count("tokenkeeper-loop"), len(sources[0].places | sources[1].places)]
 
-    assert kit.Child(live).result() == [1, 1]
+    assert kit.Child(work).result() == [1, 1]
     assert internals.provider_loop() is loop_of_the_parent
     assert keeper.get_token("first", force_refresh=True)
 
 
 def test_a_fork_inside_an_event_loop(kit, make_keeper):
-    """A child forked from a task, with others waiting for a flight, gets tokens both ways."""
+    """A child forked from a task, while others wait for a flight, gets tokens both ways."""
     warm, stuck = kit.Source("warm"), kit.Source("stuck")
     keeper = make_keeper(warm, stuck)
     manager = OAuth2TokenManager(keeper)
@@ -43,7 +43,7 @@ def test_a_fork_inside_an_event_loop(kit, make_keeper):
     stuck.hold()
     children = []
 
-    def live():
+    def work():
         assert keeper.get_token("warm") == token
         assert keeper.get_token("stuck")
         in_a_new_thread = kit.crowd(
@@ -58,7 +58,7 @@ def test_a_fork_inside_an_event_loop(kit, make_keeper):
             with anyio.fail_after(kit.GUARD_SECONDS):
                 while kit.tasks_waiting(keeper, "stuck") < 10:
                     await anyio.sleep(0.001)
-            children.append(kit.Child(live))
+            children.append(kit.Child(work))
             stuck.gate.set()
 
     for backend in ("asyncio", "trio"):

@@ -1,4 +1,4 @@
-"""Forks made in C, of which Python's fork hooks hear nothing, or half: as uWSGI makes them."""
+"""Forks in C, which run none of Python's fork hooks, or only half of them, as with uWSGI."""
 
 import ctypes
 import os
@@ -52,14 +52,14 @@ class AsyncSource(Source):
 
 
 def in_child(job):
-    # CPython's own locks are not made anew before the child comes to the library: a fork in C that
-    # meets another thread on its way to the interpreter's lock leaves it locked. So all are idle.
+    # CPython does not replace its own locks before the child uses the library, and a fork in C
+    # while another thread takes the interpreter's lock leaves it locked. So all threads are idle.
     time.sleep(0.3)
     pid = FORK()
     if pid == 0:
         code = 70
         try:
-            signal.alarm(20)  # it kills a child that hangs
+            signal.alarm(20)  # kills a child that hangs
             job()
             code = 0
         except BaseException as error:
@@ -166,7 +166,7 @@ JOBS = {
     clock.seconds = 3400
     renewed_in_background("warm", warm_token)
 
-    def live():  # only here is the token expired: the child would renew it as well
+    def live():  # the token expires only here, or the child would renew it too
         clock.seconds = 7400
         is_mine(keeper.get_token("warm", timeout=15))
 
@@ -192,7 +192,7 @@ NO_WARNING = ("-W", "ignore::DeprecationWarning")
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize("how", FORKS)
 def test_a_child(make_script, how, job):
-    """However a child was forked, it keeps its tokens, renews them itself, and hangs nowhere."""
+    """However a child was forked, it keeps its tokens, renews them itself, and doesn't hang."""
     text = HEAD + FORKS[how] + f"\ndef job():{JOBS[job]}" + TAIL
     code, output, errors = make_script(text, *NO_WARNING).result()
     assert (code, output, errors) == (0, "worked\n", "")
@@ -224,7 +224,7 @@ os._exit(0)  # the locks are held here
 
 
 def test_locks_of_the_parent(make_script):
-    """A lock that a thread of the parent held at a fork in C holds up nobody in the child."""
+    """A lock that a thread of the parent held at a fork in C blocks no caller in the child."""
     text = (
         HEAD
         + "import tokenkeeper._runtime.fork\nfrom kit import internals\n"
@@ -235,5 +235,5 @@ def test_locks_of_the_parent(make_script):
 
 
 def test_there_is_a_fork_in_c():
-    """The C library that this process runs on has a fork() to call."""
+    """The C library of this process has a fork() to call."""
     assert ctypes.PyDLL(None).fork

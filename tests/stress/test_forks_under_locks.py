@@ -1,4 +1,4 @@
-"""Forks while another thread holds a lock: the child misses none, or is made after it."""
+"""Forks while another thread holds a lock: the child does not need it, or the fork waits."""
 
 import os
 import threading
@@ -17,13 +17,13 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform h
     "which", ["coordinator", "scheduler", "workers", "provider loop", "default keeper"]
 )
 def test_a_lock_held_by_another_thread(kit, make_keeper, which):
-    """A child forked while another thread holds any lock of the library does not miss it."""
+    """A child that is forked while another thread holds a lock of the library doesn't hang."""
     warm, cold, late = kit.Source("warm"), kit.Source("cold"), kit.AsyncSource("late")
     keeper = make_keeper(warm, cold, late)
     token = keeper.get_token("warm")
     default_module.get_default_keeper()
 
-    def live():
+    def work():
         assert keeper.get_token("warm") == token
         assert keeper.get_token("cold")
         assert keeper.get_token("late")
@@ -35,13 +35,13 @@ def test_a_lock_held_by_another_thread(kit, make_keeper, which):
         return True
 
     with kit.held_by_another_thread(internals.locks(keeper)[which]):
-        child = kit.Child(live)
+        child = kit.Child(work)
     assert child.result()
     default_module.get_default_keeper().close()
 
 
 def test_a_fork_waits_for_a_late_import(kit, make_keeper):
-    """A fork during a late import happens after it; the child imports and fetches unharmed."""
+    """A fork waits for a late import; the child imports the module and requests its token."""
     source = kit.Source()
     keeper = make_keeper(source)
     inside, go_on, forked = threading.Event(), threading.Event(), threading.Event()
@@ -66,7 +66,7 @@ def test_a_fork_waits_for_a_late_import(kit, make_keeper):
 
 
 def test_a_fork_waits_for_a_loop_that_starts(kit, make_keeper, monkeypatch):
-    """A fork while the first loop imports its backend happens after it; the child starts one."""
+    """A fork waits while the first loop imports its backend; the child starts its own loop."""
     keeper = make_keeper(kit.AsyncSource())
     loop = internals.new_provider_loop()
     inside, go_on, forked = threading.Event(), threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""A real server that grants one token until it has expired, under many readers."""
+"""A real server that grants one token until it has expired, with many readers."""
 
 import json
 import math
@@ -16,7 +16,7 @@ READERS = 8
 
 
 class Server(ThreadingHTTPServer):
-    """Grants ``token-1`` with what is left of it in whole seconds, 0 at last, then ``token-2``."""
+    """Grants ``token-1`` with its remaining whole seconds, finally 0, then ``token-2``."""
 
     daemon_threads = True
 
@@ -24,17 +24,17 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.lock = threading.Lock()
         self.requests = 0
-        self.ends = {}  # token -> when it expires
+        self.expiries = {}  # token -> when it expires
 
     def grant(self):
         with self.lock:
             self.requests += 1
             now = time.monotonic()
-            token = f"token-{len(self.ends)}"
-            if self.ends.get(token, 0.0) <= now:
-                token = f"token-{len(self.ends) + 1}"
-                self.ends[token] = now + LIFETIME_SECONDS
-            left = math.floor(self.ends[token] - now + 1e-3)
+            token = f"token-{len(self.expiries)}"
+            if self.expiries.get(token, 0.0) <= now:
+                token = f"token-{len(self.expiries) + 1}"
+                self.expiries[token] = now + LIFETIME_SECONDS
+            left = math.floor(self.expiries[token] - now + 1e-3)
         return {"access_token": token, "token_type": "Bearer", "expires_in": left}
 
 
@@ -63,7 +63,7 @@ def server():
 
 
 def test_readers_all_the_time(kit, make_keeper, server):
-    """No read fails, none gets an expired token, waits are short, and requests are few."""
+    """No read fails or gets an expired token, waits are short, and requests are few."""
     url = f"http://127.0.0.1:{server.server_port}/token"
     keeper = make_keeper(GenericOAuth2Provider(OAuth2Config("api", "client", "secret", url)))
     until = time.monotonic() + RUN_SECONDS

@@ -1,4 +1,4 @@
-"""What a host throws into a caller that renews inline reaches it as it is, and breaks nothing."""
+"""A host's exception in a caller that renews inline reaches the caller unchanged."""
 
 import asyncio
 import ctypes
@@ -24,27 +24,27 @@ class SoftLimitError(Exception):
 
 
 class SlowTaskError(TimeoutError):
-    """One that derives from an error that is tried again, as many a decorator's does."""
+    """One that derives from an error that is retried, as that of many decorators."""
 
 
 class BadValueError(ValueError):
-    """One that derives from what libraries raise and catch."""
+    """One that derives from a class that libraries raise and catch."""
 
 
 class HardLimitError(BaseException):
-    """One that derives from nothing that anybody catches."""
+    """One that derives from a class that no code catches."""
 
 
 KINDS = [SoftLimitError, SlowTaskError, BadValueError, HardLimitError]
 
 
 def by_signal(kind, thread):
-    """Send a signal, whose handler raises, as Celery's workers and many decorators do."""
+    """Send a signal whose handler raises, as Celery's workers and many decorators do."""
     signal.pthread_kill(thread, signal.SIGUSR1)
 
 
 def by_name(kind, thread):
-    """Set the exception for the thread, as other hosts do."""
+    """Set the exception for the thread, as some other hosts do."""
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
 
 
@@ -54,8 +54,8 @@ def kind(request):
 
 
 @pytest.fixture(params=[by_signal, by_name])
-def strike(request, kind):
-    """Return what strikes the main thread soon after *entered* is set."""
+def interrupt(request, kind):
+    """Return a function that interrupts the main thread soon after *entered* is set."""
 
     def handler(number, frame):
         raise kind("limit")
@@ -64,7 +64,7 @@ def strike(request, kind):
     main = threading.get_ident()
     threads = []
 
-    def strike(entered):
+    def interrupt(entered):
         def wait():
             assert entered.wait(20)
             time.sleep(0.02)
@@ -74,28 +74,28 @@ def strike(request, kind):
         thread.start()
         threads.append(thread)
 
-    yield strike
+    yield interrupt
     for thread in threads:
         thread.join(30)
     signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.fixture
-def struck(kind):
-    """Expect the host's exception itself, soon."""
+def interrupted(kind):
+    """Return a function that expects the host's exception itself, within a short time."""
 
-    def struck(call):
+    def interrupted(call):
         began = time.monotonic()
         with pytest.raises(kind) as raised:
             call()
         assert type(raised.value) is kind
         assert time.monotonic() - began < 10
 
-    return struck
+    return interrupted
 
 
 def assert_unharmed(kit, keeper, name="api"):
-    """Another thread gets a token, and nothing is held against the provider."""
+    """Another thread gets a token, and the interruption doesn't count as a failure."""
     health = keeper.health()["providers"][name]
     assert health["failures"] == 0
     assert health["status"] in ("idle", "ok")
@@ -104,17 +104,17 @@ def assert_unharmed(kit, keeper, name="api"):
 
 
 def nap(entered):
-    """Be busy for a long time, in short pieces, as an exception set for a thread waits for one."""
+    """Be busy for a long time in short steps, between which an exception can be raised."""
     entered.set()
     ends = time.monotonic() + 20
     while time.monotonic() < ends:
         time.sleep(0.005)
-    raise AssertionError("nothing struck")
+    raise AssertionError("the call was not interrupted")
 
 
 @pytest.fixture
 def napping(kit):
-    """Return a source whose first request takes long; it says when that has begun."""
+    """Return a source whose first request takes long, and that reports when it has begun."""
 
     class Napping(kit.Source):
         began = threading.Event()
@@ -128,16 +128,18 @@ def napping(kit):
     return Napping()
 
 
-def test_in_a_provider(kit, make_keeper, napping, strike, struck):
-    """A caller that flies the request itself is stopped in it; the others get theirs."""
+def test_in_a_provider(kit, make_keeper, napping, interrupt, interrupted):
+    """A caller is interrupted in its own request; the others get their tokens."""
     keeper = make_keeper(napping, background=False)
-    strike(napping.began)
-    struck(lambda: keeper.get_token("api"))
+    interrupt(napping.began)
+    interrupted(lambda: keeper.get_token("api"))
     assert_unharmed(kit, keeper)
 
 
-def test_in_a_provider_that_wraps_what_it_catches(kit, make_keeper, napping, strike, struck):
-    """A provider that turns every error into one of its own swallows no limit."""
+def test_in_a_provider_that_wraps_what_it_catches(
+    kit, make_keeper, napping, interrupt, interrupted
+):
+    """A provider that turns every error into one of its own can't hide the interruption."""
     acquire = napping.acquire_token
 
     def wrapping():
@@ -148,13 +150,13 @@ def test_in_a_provider_that_wraps_what_it_catches(kit, make_keeper, napping, str
 
     napping.acquire_token = wrapping
     keeper = make_keeper(napping, background=False)
-    strike(napping.began)
-    struck(lambda: keeper.get_token("api"))
+    interrupt(napping.began)
+    interrupted(lambda: keeper.get_token("api"))
     assert_unharmed(kit, keeper)
 
 
-def test_others_wait_meanwhile(kit, make_keeper, napping, strike, struck):
-    """Callers that waited for the request that was stopped make another one."""
+def test_others_wait_meanwhile(kit, make_keeper, napping, interrupt, interrupted):
+    """Callers that waited for the interrupted request make another one."""
     keeper = make_keeper(napping, background=False)
 
     def wait():
@@ -169,14 +171,14 @@ def test_others_wait_meanwhile(kit, make_keeper, napping, strike, struck):
         seen.set()
 
     looking = kit.crowd(1, look)
-    strike(seen)
-    struck(lambda: keeper.get_token("api"))
+    interrupt(seen)
+    interrupted(lambda: keeper.get_token("api"))
     looking.join()
     assert set(crowd.join()) == set(napping.granted)
 
 
-def test_in_an_async_provider(kit, make_keeper, strike, struck):
-    """A caller that waits for a coroutine is stopped; the coroutine is cancelled."""
+def test_in_an_async_provider(kit, make_keeper, interrupt, interrupted):
+    """A caller that waits for a coroutine is interrupted, and the coroutine is cancelled."""
     began, ended = threading.Event(), threading.Event()
 
     class Slow(kit.Source):
@@ -190,14 +192,14 @@ def test_in_an_async_provider(kit, make_keeper, strike, struck):
             return super().acquire_token()
 
     keeper = make_keeper(Slow(), background=False)
-    strike(began)
-    struck(lambda: keeper.get_token("api"))
+    interrupt(began)
+    interrupted(lambda: keeper.get_token("api"))
     assert ended.wait(10)
     assert_unharmed(kit, keeper)
 
 
-def test_on_the_wire(kit, make_keeper, strike, struck):
-    """A caller that waits for a server is stopped; the next one is served."""
+def test_on_the_wire(kit, make_keeper, interrupt, interrupted):
+    """A caller that waits for a server is interrupted, and the next one gets a token."""
     with LoopbackAuthorizationServer() as server, socket.create_server(("127.0.0.1", 0)) as silent:
         entered, accepted = threading.Event(), []
 
@@ -212,13 +214,13 @@ def test_on_the_wire(kit, make_keeper, strike, struck):
         port = silent.getsockname()[1]
         mute = OAuth2Config("mute", "id", "secret", f"http://127.0.0.1:{port}/token")
         keeper = make_keeper(
-            # An exception that is set for a thread waits until the system call is over.
+            # An exception that is set for a thread waits until the system call has returned.
             GenericOAuth2Provider(mute, read_timeout=0.5, retry=RetryPolicy(attempts=40)),
             GenericOAuth2Provider(server.config("api")),
             background=False,
         )
-        strike(entered)
-        struck(lambda: keeper.get_token("mute"))
+        interrupt(entered)
+        interrupted(lambda: keeper.get_token("mute"))
         silent.shutdown(socket.SHUT_RDWR)
         accepting.join(20)
         for connection, _ in accepted:
@@ -227,8 +229,8 @@ def test_on_the_wire(kit, make_keeper, strike, struck):
         assert_unharmed(kit, keeper)
 
 
-def test_in_the_wait_before_a_retry(kit, make_keeper, strike, struck):
-    """A caller that waits to try again is stopped, and closing waits for nobody."""
+def test_in_the_wait_before_a_retry(kit, make_keeper, interrupt, interrupted):
+    """A caller that waits for a retry is interrupted, and close() waits for no thread."""
     source = kit.Source()
     source.error = ConnectionError("down")
     retry = RetryPolicy(attempts=3, initial_wait_seconds=20, max_wait_seconds=20)
@@ -240,16 +242,16 @@ def test_in_the_wait_before_a_retry(kit, make_keeper, strike, struck):
         waits.set()
 
     looking = kit.crowd(1, look)
-    strike(waits)
-    struck(lambda: keeper.get_token("api"))
+    interrupt(waits)
+    interrupted(lambda: keeper.get_token("api"))
     looking.join()
     source.error = None
     assert_unharmed(kit, keeper)
     kit.crowd(1, keeper.close).join()
 
 
-def test_in_a_hook(kit, make_keeper, strike, struck):
-    """A caller that calls a hook is stopped in it; the token is there, and so is the next event."""
+def test_in_a_hook(kit, make_keeper, interrupt, interrupted):
+    """A caller that runs a hook is interrupted in it; the token and the next event are there."""
     entered, events = threading.Event(), []
 
     def hook(event):
@@ -258,32 +260,32 @@ def test_in_a_hook(kit, make_keeper, strike, struck):
             nap(entered)
 
     keeper = make_keeper(kit.Source(), background=False, hooks=[hook])
-    strike(entered)
-    struck(lambda: keeper.get_token("api"))
+    interrupt(entered)
+    interrupted(lambda: keeper.get_token("api"))
     assert keeper.get_token("api")
     assert_unharmed(kit, keeper)
     assert len(events) == 2
 
 
-def test_in_close(kit, make_keeper, strike, struck):
-    """A limit that strikes in a provider's close() reaches the caller."""
+def test_in_close(kit, make_keeper, interrupt, interrupted):
+    """An interruption in a provider's close() reaches the caller."""
     entered = threading.Event()
     source = kit.Source()
     source.close = lambda: nap(entered)
     keeper = make_keeper(source, background=False)
-    strike(entered)
-    struck(keeper.close)
+    interrupt(entered)
+    interrupted(keeper.close)
     source.close = lambda: None
     assert keeper.is_closed
 
 
-def test_while_another_one_is_handled(make_keeper, kit, kind, strike):
-    """A task that cleans up after its limit sees the errors of its own calls."""
+def test_while_another_one_is_handled(make_keeper, kit, kind, interrupt):
+    """A task that cleans up after its time limit gets the errors of its own calls."""
     entered = threading.Event()
     source = kit.Source()
     source.error = TokenAcquisitionError("refused", transient=False)
     keeper = make_keeper(source, background=False)
-    strike(entered)
+    interrupt(entered)
     try:
         nap(entered)
     except kind:

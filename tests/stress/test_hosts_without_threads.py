@@ -1,4 +1,4 @@
-"""Hosts that start no thread: tokens are renewed inline, and no error escapes."""
+"""Hosts that start no threads: tokens are renewed inline, without errors."""
 
 import asyncio
 import threading
@@ -27,7 +27,7 @@ def keeper(make_keeper, source, clock):
 
 @pytest.fixture
 def no_threads(monkeypatch):
-    """Forbid threads, as WebAssembly and some sandboxes do."""
+    """Make every start of a thread fail, as WebAssembly and some sandboxes do."""
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
@@ -37,7 +37,7 @@ def no_threads(monkeypatch):
 
 @pytest.mark.usefixtures("no_threads")
 def test_blocking_callers(keeper, source, clock):
-    """A first token, one renewed inside the buffer and one after its end: all come inline."""
+    """A first token, one inside the buffer and one after expiry are all renewed inline."""
     first = keeper.get_token("api")
     assert keeper.get_token("api") == first
     clock.step(3400.0)
@@ -53,7 +53,7 @@ def test_blocking_callers(keeper, source, clock):
 @pytest.mark.usefixtures("no_threads")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_tasks(keeper, source, clock, backend):
-    """The facade works as well, from the first token to the closing."""
+    """The facade works as well, from the first token to close()."""
     manager = OAuth2TokenManager(keeper)
 
     async def main():
@@ -80,7 +80,7 @@ def test_tasks(keeper, source, clock, backend):
 
 
 def test_the_first_caller_in_the_buffer_renews(kit, make_keeper, source, clock):
-    """Without a background one of many renews, and the others go on with what there is."""
+    """Without a background one of many callers renews, and the others use the current token."""
     keeper = make_keeper(source, clock=clock, background=False)
     first = keeper.get_token("api")
     clock.step(3400.0)
@@ -96,7 +96,7 @@ def test_the_first_caller_in_the_buffer_renews(kit, make_keeper, source, clock):
 
 
 def test_a_crowd_without_a_background(kit, make_keeper, source, clock):
-    """One request still serves a whole crowd of threads and tasks."""
+    """One request serves many threads and tasks."""
     keeper = make_keeper(source, clock=clock, background=False)
     manager = OAuth2TokenManager(keeper)
     source.hold()
@@ -122,7 +122,7 @@ def test_a_crowd_without_a_background(kit, make_keeper, source, clock):
 
 
 def test_threads_run_out_and_come_back(kit, make_keeper, monkeypatch):
-    """A host that runs out of threads for a while costs nobody a token."""
+    """A host that runs out of threads for a while costs no caller a token."""
     sources = [kit.Source(f"api {number}") for number in range(20)]
     keeper = make_keeper(*sources)
     keeper.get_token("api 0")

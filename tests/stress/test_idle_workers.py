@@ -1,4 +1,4 @@
-"""Workers that leave because they idle, at the very moment when there is work again."""
+"""Workers that leave because they are idle, just when there is a new job."""
 
 import threading
 
@@ -10,13 +10,13 @@ from tokenkeeper._runtime.workers import Workers
 
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch):
-    """Have workers leave as soon as they idle."""
+    """Let workers leave as soon as they are idle."""
     monkeypatch.setattr(workers_module, "IDLE_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("limit", [1, 3])
 def test_no_job_is_left_lying(kit, limit):
-    """Whoever leaves, each job finds a worker, one job at a time or several."""
+    """Each job finds a worker, although others leave, one job at a time or several."""
     workers = Workers(limit)
 
     def hand_in():
@@ -34,7 +34,7 @@ def test_no_job_is_left_lying(kit, limit):
 
 
 def test_no_token_is_left_waiting(kit, make_keeper):
-    """Each renewal finds a worker, although all leave in between."""
+    """Each renewal is run by a worker, although all of them end in between."""
     source = kit.Source()
     keeper = make_keeper(source)
 

@@ -1,4 +1,4 @@
-"""The end of the interpreter: nothing hangs and nothing is printed, whatever is under way."""
+"""The interpreter's exit: nothing hangs and nothing is printed, whatever is in progress."""
 
 import pytest
 
@@ -153,7 +153,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_exits_in_silence(make_script, ending):
-    """The exit code is 0, nothing is printed and nothing hangs, with and without ``-X dev``."""
+    """The exit code is 0, without a hang or output, with and without ``-X dev``."""
     lines = ENDINGS[ending].split("\n")
     text = HEAD + "\n".join(line.removeprefix(" " * 8) for line in lines)
     scripts = [make_script(text), make_script(text, "-X", "dev")]

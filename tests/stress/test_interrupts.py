@@ -1,4 +1,4 @@
-"""Exceptions that a signal raises in the main thread: nobody else is taken down by them."""
+"""Exceptions that a signal raises in the main thread affect no other caller."""
 
 import signal
 
@@ -45,14 +45,14 @@ INTERRUPTED_WAIT = """
 keeper = TokenKeeper()
 keeper.add_provider(source)
 source.gate.clear()
-tokens, struck = [], []
+tokens, interrupted = [], []
 
-def strike(*_):
-    if not struck:
-        struck.append(True)
+def interrupt(*_):
+    if not interrupted:
+        interrupted.append(True)
         raise KeyboardInterrupt
 
-signal.signal(signal.SIGINT, strike)
+signal.signal(signal.SIGINT, interrupt)
 
 def others():
     while internals.threads_waiting(keeper) < 1:
@@ -60,8 +60,8 @@ def others():
     threads = [start(lambda: tokens.append(keeper.get_token("api"))) for _ in range(4)]
     while internals.threads_waiting(keeper) < 5:
         time.sleep(0.001)
-    # Again and again: a signal that comes just before the wait begins does not wake it.
-    while not struck:
+    # Repeatedly, because a signal just before the beginning of the wait does not end it.
+    while not interrupted:
         signal.pthread_kill(main_thread, signal.SIGINT)
         time.sleep(0.01)
     for thread in threads:
@@ -80,13 +80,13 @@ assert tokens == ["token 1"] * 4, tokens
 assert keeper.get_token("api") == "token 1"
 """
 
-# A signal may strike between any two lines of the library. Here it strikes before each of them
-# once: as often as it takes until a call comes through untouched.
-STRUCK_EVERYWHERE = """
+# A signal may interrupt any line of the library. Here it interrupts each of them once: the test
+# goes on until a call is not interrupted.
+INTERRUPTED_EVERYWHERE = """
 import linecache, os, tokenkeeper
 home = os.path.dirname(tokenkeeper.__file__)
 
-def is_struck(call, which):
+def is_interrupted(call, which):
     line_number = 0
 
     def watch(frame, event, argument):
@@ -99,8 +99,8 @@ def is_struck(call, which):
             if event != "line":
                 return trace
             line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-            # Traced, the end of a with block is a line as well, but no signal strikes there:
-            # between the block and the release of a lock there is no bytecode that looks.
+            # The tracer also reports the end of a with block as a line, but signals do not arrive
+            # there: no bytecode between the block and the release of a lock checks for them.
             again = frame.f_lineno in entered
             entered.add(frame.f_lineno)
             if line.lstrip().startswith("with ") and again:
@@ -133,32 +133,32 @@ def refused():
 def cleared():
     keeper.clear_token()
 
-kept = []  # what their collection does is not what the caller is doing
+kept = []  # keeps them from being collected during a caller's lines
 
 for background in (True, False):
     for call in (cold, forced, refused, cleared):
-        which, struck = 0, True
-        while struck:
+        which, interrupted = 0, True
+        while interrupted:
             which += 1
             keeper = TokenKeeper(background=background)
             kept.append(keeper)
             keeper.add_provider(source)
             if call is not cold:
                 keeper.get_token("api")
-            struck = is_struck(call, which)
+            interrupted = is_interrupted(call, which)
             tokens = []
             for force in (False, True):
                 other = start(lambda: tokens.append(keeper.get_token("api", force)))
                 other.join(10)
                 if other.is_alive():
-                    sys.exit(f"{call.__name__}(), struck before line {which}: others hang")
+                    sys.exit(f"{call.__name__}(), interrupted before line {which}: others hang")
             assert len(tokens) == 2
             keeper.close()
         assert which > 5, which
 print("interrupted")
 """
 
-HAMMERED = """
+INTERRUPTED_REPEATEDLY = """
 import random
 keeper = TokenKeeper()
 keeper.add_provider(source)
@@ -169,9 +169,9 @@ armed = False
 class Struck(BaseException):
     pass
 
-def strike(number, frame):
+def interrupt(number, frame):
     global armed, strikes
-    if armed:  # and the caller is inside its try block
+    if armed:  # only while the caller is inside its try block
         armed = False
         strikes += 1
         raise Struck
@@ -190,7 +190,7 @@ def send():
         signal.pthread_kill(main_thread, signal.SIGINT)
     done.set()
 
-signal.signal(signal.SIGINT, strike)
+signal.signal(signal.SIGINT, interrupt)
 threads = [start(target) for target in (read, read, read, read, send)]
 while not done.is_set():
     try:
@@ -210,15 +210,15 @@ print("interrupted")
 
 
 def test_an_interrupted_wait(make_script):
-    """Ctrl-C in the caller that began a flight leaves the others their token."""
+    """Ctrl-C in the caller that started a flight leaves the others their token."""
     assert make_script(HEAD + INTERRUPTED_WAIT).result() == (0, "interrupted\n", "")
 
 
 def test_struck_before_every_line(make_script):
-    """Wherever in the library an exception strikes a caller, the others get their tokens."""
-    assert make_script(HEAD + STRUCK_EVERYWHERE).result() == (0, "interrupted\n", "")
+    """Whichever line of the library is interrupted, the other callers get their tokens."""
+    assert make_script(HEAD + INTERRUPTED_EVERYWHERE).result() == (0, "interrupted\n", "")
 
 
 def test_struck_at_any_moment(make_script):
-    """Two hundred real signals, each at a moment of its own, stop nobody else."""
-    assert make_script(HEAD + HAMMERED).result() == (0, "interrupted\n", "")
+    """Two hundred real signals at different moments stop no other caller."""
+    assert make_script(HEAD + INTERRUPTED_REPEATEDLY).result() == (0, "interrupted\n", "")

@@ -1,4 +1,4 @@
-"""A hundred thousand times the same: neither memory nor objects, threads or files grow."""
+"""A hundred thousand repetitions: memory, objects, threads and files don't grow."""
 
 import asyncio
 import gc
@@ -27,37 +27,37 @@ numbers = itertools.count()
 
 
 class Granting(BaseOAuth2Provider):
-    """Grants at once."""
+    """Grants immediately."""
 
     def acquire_token(self):
         return OAuth2Token(f"token of {self.provider_name}", "Bearer", ENDS)
 
 
 class GrantingAsync(Granting):
-    """Grants at once, on the loop."""
+    """Grants immediately, on the loop."""
 
     async def acquire_token(self):
         return super().acquire_token()
 
 
 class Refusing(BaseOAuth2Provider):
-    """Refuses for good."""
+    """Refuses with a final error."""
 
     def acquire_token(self):
         raise TokenAcquisitionError("no", error="invalid_client", transient=False)
 
 
 def resources():
-    """Return blocks of memory, objects that the collector knows, threads and open files."""
+    """Return the numbers of memory blocks, tracked objects, threads and open files."""
     gc.collect()
     files = len(os.listdir(FILES)) if FILES.exists() else 0
     return sys.getallocatedblocks(), len(gc.get_objects()), threading.active_count(), files
 
 
 def grew(before):
-    """Return what is more than *before*, but for a little that comes and goes.
+    """Return the resources that have grown since *before*, apart from small fluctuations.
 
-    The interpreter keeps some memory for itself, and a few idle workers stay for a while.
+    The interpreter keeps some memory, and a few idle workers stay for a while.
     """
     kinds = ("blocks", "objects", "threads", "files")
     slack = (500, 100, 4, 0)
@@ -69,19 +69,19 @@ def grew(before):
 
 
 def check_growth(kit, cycle, times):
-    """Run *cycle*, a fifth of *times* to warm up, and fail if the rest leaves anything behind."""
+    """Run *cycle*, a fifth of *times* to warm up, and fail if the rest leaves something behind."""
     warm_up = times // 5
     for _ in range(warm_up):
         cycle()
     before = resources()
     for _ in range(times - warm_up):
         cycle()
-    # The last threads that were sent home need a moment to get there.
+    # The last workers need a moment to end.
     kit.until(lambda: not grew(before), f"no growth after {times} cycles since {before}")
 
 
 async def check_growth_async(cycle, times):
-    """Do the same with a coroutine function."""
+    """Do the same as check_growth with a coroutine function."""
     warm_up = times // 5
     for _ in range(warm_up):
         await cycle()
@@ -97,7 +97,7 @@ async def check_growth_async(cycle, times):
     ("background", "times"), [(True, 80_000), (False, 20_000)], ids=["background", "inline"]
 )
 def test_providers_that_come_and_go(kit, make_keeper, background, times):
-    """Nothing is left of a provider that was added, asked, cleared and removed."""
+    """A provider that was added, used, cleared and removed leaves nothing behind."""
     keeper = make_keeper(background=background)
 
     def cycle():
@@ -112,8 +112,8 @@ def test_providers_that_come_and_go(kit, make_keeper, background, times):
 
 
 def test_providers_that_refuse(kit, make_keeper, caplog):
-    """Nothing is left of errors and cooldowns either, nor of what was removed without clear."""
-    caplog.set_level("CRITICAL", "tokenkeeper")  # pytest keeps all that is logged
+    """Errors, cooldowns and providers that are removed without a clear leave nothing behind."""
+    caplog.set_level("CRITICAL", "tokenkeeper")  # pytest keeps everything that is logged
     keeper = make_keeper()
 
     def cycle():
@@ -127,7 +127,7 @@ def test_providers_that_refuse(kit, make_keeper, caplog):
 
 
 def test_one_provider_for_ever(kit, make_keeper):
-    """Nothing is left of tokens that were replaced, by force or after clear."""
+    """Tokens that were replaced, by force or after a clear, leave nothing behind."""
     keeper = make_keeper(Granting("api"))
 
     def cycle():
@@ -143,7 +143,7 @@ def test_one_provider_for_ever(kit, make_keeper):
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 @pytest.mark.parametrize("kind", [Granting, GrantingAsync])
 def test_the_facade(make_keeper, backend, kind):
-    """Nor is anything left in an event loop that goes on for long."""
+    """Nothing accumulates in an event loop that runs for long."""
     manager = OAuth2TokenManager(make_keeper())
 
     async def cycle():
@@ -157,7 +157,7 @@ def test_the_facade(make_keeper, backend, kind):
 
 
 def test_keepers_that_are_made_and_closed(kit):
-    """Nothing is left of a thousand keepers, their threads included."""
+    """A thousand keepers leave nothing behind, their threads included."""
 
     def cycle():
         with TokenKeeper() as keeper:
@@ -170,7 +170,7 @@ def test_keepers_that_are_made_and_closed(kit):
 
 
 def test_event_loops_that_come_and_go(kit, make_keeper):
-    """Nor of event loops that asked a keeper which outlives them all."""
+    """Event loops that used a keeper leave nothing behind in it."""
     manager = OAuth2TokenManager(make_keeper(Granting("api")))
 
     async def main():

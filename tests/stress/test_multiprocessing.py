@@ -1,4 +1,4 @@
-"""``multiprocessing`` by fork, forkserver and spawn, with a request of the parent's on the wire."""
+"""``multiprocessing`` by fork, forkserver and spawn, while the parent has a request in flight."""
 
 import itertools
 import json
@@ -24,9 +24,9 @@ def config(name, url=ISSUER + "/token"):
     return OAuth2Config(name, name, SECRET, url)
 
 
-keeper = TokenKeeper()  # a child that is forked has this very one, any other makes its own here
+keeper = TokenKeeper()  # a forked child has this one; any other makes its own
 keeper.add_provider(GenericOAuth2Provider(config(WARM)))
-# Its answer is held while workers start, which takes long on a busy machine.
+# Its answer is delayed while workers start, which takes long on a busy machine.
 keeper.add_provider(GenericOAuth2Provider(config(COLD), read_timeout=100, total_timeout=120))
 
 
@@ -104,14 +104,14 @@ MAIN = """
 
 if __name__ == "__main__":
     warm = keeper.get_token(WARM)
-    tell("hold", COLD)
+    command("hold", COLD)
     waiting = threading.Thread(target=keeper.get_token, args=(COLD,))
     waiting.start()
     while COLD not in seen_by_server()["held"]:
         pass
     seen = main(multiprocessing.get_context(METHOD))
     assert waiting.is_alive()
-    tell("release", COLD)
+    command("release", COLD)
     waiting.join(20)
     seen.append((os.getpid(), warm, keeper.get_token(COLD)))
     print(json.dumps(seen))
@@ -121,7 +121,7 @@ CONTROLS = """
 import json, time
 from urllib.request import urlopen
 
-def tell(command, client):
+def command(command, client):
     urlopen(f"{ISSUER}/{command}/{client}", data=b"").close()
 
 def seen_by_server():
@@ -130,7 +130,7 @@ def seen_by_server():
         return json.load(answer)
 """
 
-# What may and may not travel: a configuration, a token and an error, but no keeper.
+# What can be pickled: a configuration, a token and an error, but no keeper.
 TRAVEL = """
     with context.Pool(2, initializer=start_worker, initargs=(config(COLD),)) as pool:
         seen = pool.map(work_with_own, range(10), chunksize=1)
@@ -150,7 +150,7 @@ TRAVEL = """
     for travels in (keeper, OAuth2TokenManager(keeper), GenericOAuth2Provider(config("x"))):
         process = context.Process(target=token_of, args=(travels, theirs))
         if METHOD == "fork" and travels is keeper:
-            assert ask(process, ours) == keeper.get_token(WARM)  # nothing is pickled there
+            assert ask(process, ours) == keeper.get_token(WARM)  # nothing is pickled by fork
         elif METHOD != "fork":
             try:
                 process.start()
@@ -172,7 +172,7 @@ METHODS = [
     for method in ("fork", "forkserver", "spawn")
     if method in multiprocessing.get_all_start_methods()
 ]
-# Since Python 3.12 a fork of a process that has threads warns: it is what is tested here.
+# Since Python 3.12 a fork of a process with threads warns; it is tested here.
 NO_WARNING = ("-W", "ignore:This process:DeprecationWarning")
 
 numbers = itertools.count()
@@ -191,7 +191,7 @@ def dedented(text):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_one_request_for_each_process(make_script, held, method, program):
-    """A forked worker has the parent's token; each asks once for what it lacks; nothing hangs."""
+    """A forked worker has the parent's token; each requests once what it lacks; nothing hangs."""
     name = f"mp-{next(numbers)}"
     facts = f"ISSUER, NAME, METHOD = {held.issuer!r}, {name!r}, {method!r}\n"
     text = facts + CONTROLS + HEAD + dedented(PROGRAMS[program]) + MAIN
@@ -203,18 +203,18 @@ def test_one_request_for_each_process(make_script, held, method, program):
     assert parent not in workers
     assert len({(pid, *tokens) for pid, *tokens in seen}) == len(workers)
     assert len({cold, *(each for _, _, each in seen)}) == 1 + len(workers)
-    came = held.came
-    assert came[f"{name}-cold"] == 1 + len(workers)
+    requests = held.requests
+    assert requests[f"{name}-cold"] == 1 + len(workers)
     if method == "fork":
         assert {each for _, each, _ in seen} == {warm}
-        assert came[f"{name}-warm"] == 1
+        assert requests[f"{name}-warm"] == 1
     else:
-        assert came[f"{name}-warm"] == 1 + len(workers)
+        assert requests[f"{name}-warm"] == 1 + len(workers)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_travels(make_script, held, method):
-    """Configurations and errors do; a keeper only where nothing is pickled, else it says no."""
+    """Configurations and errors reach workers; a keeper does so only by a fork."""
     name = f"travel-{next(numbers)}"
     facts = f"ISSUER, NAME, METHOD = {held.issuer!r}, {name!r}, {method!r}\n"
     script = make_script(facts + HEAD + TRAVEL, *NO_WARNING)

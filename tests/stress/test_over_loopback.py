@@ -1,4 +1,4 @@
-"""The whole way: a crowd, a keeper, HTTP and a real authorization server on loopback."""
+"""The whole way: many callers, a keeper, HTTP and a real authorization server on loopback."""
 
 import os
 import threading
@@ -33,7 +33,7 @@ def call_api(server, token):
 
 
 def test_a_cold_crowd(kit, make_keeper, server):
-    """Threads, asyncio and trio on a cold token are one request to the server."""
+    """Threads, asyncio and trio without a token cause one request to the server."""
     server.latency_seconds = 0.2
     keeper = make_keeper(GenericOAuth2Provider(server.config("api")))
     manager = OAuth2TokenManager(keeper)
@@ -63,7 +63,7 @@ def test_a_cold_crowd(kit, make_keeper, server):
 
 
 def test_short_tokens_and_a_slow_server(kit, make_keeper, server):
-    """No call of the API is refused while tokens of two seconds are renewed again and again."""
+    """The API rejects no call while tokens of two seconds are renewed again and again."""
     server.lifetime_seconds = 2.0
     server.latency_seconds = 0.2
     keeper = make_keeper(GenericOAuth2Provider(server.config("api")))
@@ -91,7 +91,7 @@ def test_short_tokens_and_a_slow_server(kit, make_keeper, server):
 
 @pytest.mark.parametrize("mode", ["503", "reset", "stall"])
 def test_an_outage_that_nobody_notices(kit, make_keeper, mode):
-    """While the token endpoint is down the token at hand serves; afterwards it is renewed."""
+    """During an outage the current token is served, and it is renewed afterwards."""
     clock = SteppedClock()
     with LoopbackAuthorizationServer(clock=clock) as server:
         keeper = make_keeper(GenericOAuth2Provider(server.config("api"), clock=clock), clock=clock)
@@ -112,7 +112,7 @@ def test_an_outage_that_nobody_notices(kit, make_keeper, mode):
 
 
 def test_a_crowd_that_is_refused_at_once(kit, make_keeper, server):
-    """A token that is revoked under fifty workers costs one renewal."""
+    """A token that is revoked while fifty workers use it costs one renewal."""
     keeper = make_keeper(GenericOAuth2Provider(server.config("api")))
     revoked = keeper.get_token("api")
     server.revoke_all()
@@ -132,7 +132,7 @@ def test_a_crowd_that_is_refused_at_once(kit, make_keeper, server):
 
 
 def test_a_server_that_stalls_holds_up_no_other(kit, make_keeper, server):
-    """Neither the other server's tokens nor close() wait for it."""
+    """Neither another server's tokens nor close() wait for a server that hangs."""
     with LoopbackAuthorizationServer() as stalled:
         stalled.go_down("stall")
         keeper = make_keeper(
@@ -149,7 +149,7 @@ def test_a_server_that_stalls_holds_up_no_other(kit, make_keeper, server):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_children_forked_in_the_middle_of_a_request(kit, make_keeper, server):
-    """Each has its warm token, and sends requests of its own, over connections of its own."""
+    """Each child has its inherited token, and sends requests over its own connections."""
     keeper = make_keeper(
         GenericOAuth2Provider(server.config("warm")), GenericOAuth2Provider(server.config("cold"))
     )
@@ -158,13 +158,13 @@ def test_children_forked_in_the_middle_of_a_request(kit, make_keeper, server):
     waiting = kit.crowd(4, lambda: keeper.get_token("cold"))
     kit.until(lambda: server.stats().token_requests == 2)
 
-    def live():
+    def work():
         assert keeper.get_token("warm") == token
         forced = {keeper.get_token("warm", force_refresh=True) for _ in range(3)}
         return [keeper.get_token("cold"), *forced]
 
-    # The stall ends for who asked before; the children ask the server as it is from now on.
-    children = [kit.Child(live) for _ in range(8)]
+    # The stall ends for earlier requests; the children ask the server as it is from now on.
+    children = [kit.Child(work) for _ in range(8)]
     server.come_back()
     reports = [child.result() for child in children]
     tokens = [token for report in reports for token in report]

@@ -1,4 +1,4 @@
-"""Pools of processes by fork, spawn and forkserver, with the default keeper in each worker."""
+"""Process pools by fork, spawn and forkserver, with the default keeper in each worker."""
 
 import os
 
@@ -56,6 +56,6 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_process_pools(make_script, method):
-    """Pools of every kind get tokens in their workers and end as they should."""
+    """Pools of every kind get tokens in their workers and shut down normally."""
     script = make_script(POOL.replace("METHOD", repr(method)), "-W", "ignore::DeprecationWarning")
     assert script.result() == (0, "worked\n", "")

@@ -1,4 +1,4 @@
-"""Many readers while tokens come and go: nobody waits, nothing is torn, nothing is dead."""
+"""Many readers while tokens change: no wait, no mixed values, no expired token."""
 
 import sys
 import threading
@@ -15,9 +15,9 @@ READERS = 20
 
 @pytest.fixture(params=[None, 1e-6], ids=["usual", "frantic"])
 def rounds(request):
-    """Let threads take turns as usual, or as often as the interpreter can.
+    """Switch threads as usual, or as often as the interpreter can.
 
-    Return how many rounds are quickly done: a turn among busy readers takes its time.
+    Return a number of rounds that don't take long: each switch among busy readers takes time.
     """
     usual = sys.getswitchinterval()
     sys.setswitchinterval(request.param or usual)
@@ -26,7 +26,7 @@ def rounds(request):
 
 
 def check_snapshot(held, source):
-    """Check that a token travels with its own deadlines."""
+    """Check that a token has its own deadlines."""
     token = held.access_token
     assert token == held.token.access_token
     assert float(token.rsplit("-", 1)[1]) == held.token.expires_at.timestamp()
@@ -35,7 +35,7 @@ def check_snapshot(held, source):
 
 
 def read_until(done, keeper, source):
-    """Read and check until *done*; return how many reads that were."""
+    """Read and check until *done*; return the number of reads."""
     margin = min(MARGIN_SECONDS, source.lifetime / 20)
     snapshots = internals.cache(keeper)
     reads = 0
@@ -52,7 +52,7 @@ def read_until(done, keeper, source):
 
 
 def test_no_torn_value_under_forced_renewals(kit, make_keeper, rounds):
-    """Twenty readers of a token that is renewed without a pause see only whole ones."""
+    """Twenty readers of a token that is renewed continuously get consistent values."""
     source = kit.Source(lifetime=60.0)
     keeper = make_keeper(source)
     keeper.get_token("api")
@@ -70,7 +70,7 @@ def test_no_torn_value_under_forced_renewals(kit, make_keeper, rounds):
 
 
 def test_no_torn_value_while_tokens_are_cleared(kit, make_keeper, rounds):
-    """Nor do they when tokens are cleared and refused as well."""
+    """They also do when tokens are cleared and refused."""
     source = kit.Source(lifetime=60.0)
     keeper = make_keeper(source)
     done = threading.Event()
@@ -90,7 +90,7 @@ def test_no_torn_value_while_tokens_are_cleared(kit, make_keeper, rounds):
 
 @pytest.mark.usefixtures("rounds")
 def test_no_dead_token_as_time_passes(kit, make_keeper):
-    """On a real clock with tokens of a second, no read in some lives is of a dead one."""
+    """On a real clock with tokens of a second, no reader gets an expired one."""
     source = kit.Source(lifetime=1.0)
     keeper = make_keeper(source)
     keeper.get_token("api")
@@ -105,7 +105,7 @@ def test_no_dead_token_as_time_passes(kit, make_keeper):
 
 
 def test_no_dead_token_when_the_clock_leaps(kit, make_keeper):
-    """However far the clock leaps between two reads, the second gets a live token."""
+    """However far the clock jumps between two reads, the second gets a valid token."""
     clock = SteppedClock()
     source = kit.Source(clock=clock)
     keeper = make_keeper(source, clock=clock)
@@ -113,7 +113,7 @@ def test_no_dead_token_when_the_clock_leaps(kit, make_keeper):
     leaps = [3400.0, 300.0, 5000.0, 100.0, 3589.9, 0.2] * 4
 
     def read():
-        # What is read between two looks at the clock was alive at the first of them.
+        # A token that is read between two readings of the clock was valid at the first of them.
         while not done.is_set():
             before = clock.monotonic()
             token = keeper.get_token("api")
@@ -130,7 +130,7 @@ def test_no_dead_token_when_the_clock_leaps(kit, make_keeper):
 
 
 def test_readers_never_wait_for_a_renewal_that_hangs(kit, make_keeper):
-    """While a background renewal hangs, threads and tasks read the token that still works."""
+    """While a background renewal hangs, threads and tasks read the valid token."""
     clock = SteppedClock()
     source = kit.Source(clock=clock)
     keeper = make_keeper(source, clock=clock)
@@ -142,7 +142,7 @@ def test_readers_never_wait_for_a_renewal_that_hangs(kit, make_keeper):
 
     def read():
         coroutine = manager.get_token("api")
-        with pytest.raises(StopIteration) as returned:  # at once, without an event loop
+        with pytest.raises(StopIteration) as returned:  # immediately, without an event loop
             coroutine.send(None)
         return {keeper.get_token("api") for _ in range(500)} | {returned.value.value}
 
@@ -152,7 +152,7 @@ def test_readers_never_wait_for_a_renewal_that_hangs(kit, make_keeper):
 
 @pytest.mark.parametrize("hanging", [1, 31])
 def test_servers_that_hang_delay_no_other_renewal(kit, make_keeper, hanging):
-    """With up to 31 servers that hang, another token is renewed in the background all the same."""
+    """With up to 31 servers that hang, another token is still renewed in the background."""
     clock = SteppedClock()
     sources = [kit.Source(f"api {number}", clock=clock) for number in range(hanging + 1)]
     keeper = make_keeper(*sources, clock=clock)
@@ -177,7 +177,7 @@ def test_servers_that_hang_delay_no_other_renewal(kit, make_keeper, hanging):
 
 
 def test_more_servers_hang_than_there_are_workers(kit, make_keeper):
-    """Renewals beyond the limit wait their turn, and all are made once the servers answer."""
+    """Renewals beyond the limit wait, and all are made once the servers answer."""
     clock = SteppedClock()
     sources = [kit.Source(f"api {number}", clock=clock) for number in range(12)]
     keeper = make_keeper(*sources, clock=clock, max_workers=4)

@@ -1,4 +1,4 @@
-"""One request for one need, however many threads, tasks and event loops ask."""
+"""Any number of threads, tasks and event loops that need one token share one request."""
 
 import asyncio
 import random
@@ -30,7 +30,7 @@ async def all_waiting(kit, keeper, count):
 
 
 def test_200_threads(kit, keeper, source):
-    """Two hundred threads on a cold token cause one request and all get its token."""
+    """Two hundred threads without a token cause one request and all get its token."""
     source.hold()
     crowd = kit.crowd(200, lambda: keeper.get_token("api"))
     kit.until(lambda: kit.threads_waiting(keeper) == 200)
@@ -40,14 +40,14 @@ def test_200_threads(kit, keeper, source):
 
 
 def test_200_threads_that_do_not_wait_for_each_other(kit, keeper, source):
-    """The same holds when the server answers at once, so that some come after the landing."""
+    """The same holds if the server answers immediately, so that some arrive afterwards."""
     assert set(kit.crowd(200, lambda: keeper.get_token("api")).join()) == set(source.granted)
     assert source.requests == 1
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_5000_tasks(kit, keeper, source, backend):
-    """Five thousand tasks on a cold token cause one request, and park no thread."""
+    """Five thousand tasks without a token cause one request, and occupy no thread."""
     source.hold()
     manager = OAuth2TokenManager(keeper)
     tokens = []
@@ -100,7 +100,7 @@ def test_every_kind_of_waiter_at_once(kit, keeper, source):
 
 
 def test_cancelled_asyncio_tasks_disturb_no_other(kit, keeper, source):
-    """The task that began the flight and half of the others are cancelled; the rest is served."""
+    """The task that started the flight and half of the others are cancelled; others get a token."""
     source.hold()
     manager = OAuth2TokenManager(keeper)
 
@@ -153,7 +153,7 @@ def test_cancelled_trio_tasks_disturb_no_other(kit, keeper, source):
 
 
 def test_every_waiter_cancelled(kit, keeper, source):
-    """With all waiters gone the flight still lands, and its token serves who comes later."""
+    """Without waiting callers the flight still completes, and its token serves later callers."""
     source.hold()
     manager = OAuth2TokenManager(keeper)
 
@@ -172,7 +172,7 @@ def test_every_waiter_cancelled(kit, keeper, source):
 
 
 def test_an_event_loop_that_ended_holds_up_nobody(kit, keeper, source):
-    """A loop that is gone by the landing is passed over; threads get their token."""
+    """A loop that has ended meanwhile is skipped; threads get their token."""
     source.hold()
     manager = OAuth2TokenManager(keeper)
     crowd = kit.crowd(4, lambda: keeper.get_token("api"))
@@ -189,7 +189,7 @@ def test_an_event_loop_that_ended_holds_up_nobody(kit, keeper, source):
 
 
 def test_an_event_loop_that_is_stuck_holds_up_nobody(kit, keeper, source):
-    """A loop that blocks with a task waiting keeps neither threads nor other loops waiting."""
+    """A loop that blocks with a waiting task delays neither threads nor other loops."""
     source.hold()
     manager = OAuth2TokenManager(keeper)
     stuck, free = threading.Event(), threading.Event()
@@ -213,7 +213,7 @@ def test_an_event_loop_that_is_stuck_holds_up_nobody(kit, keeper, source):
 
 
 def test_threads_that_time_out_disturb_no_other(kit, keeper, source):
-    """Each waits as long as it said; the flight goes on for the others."""
+    """Each caller waits for its own timeout; the flight continues for the others."""
     source.hold()
     patient = kit.crowd(20, lambda: keeper.get_token("api"))
     kit.until(lambda: kit.threads_waiting(keeper) == 20)
@@ -227,7 +227,7 @@ def test_threads_that_time_out_disturb_no_other(kit, keeper, source):
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_tasks_that_time_out_disturb_no_other(kit, keeper, source, backend):
-    """The first of all, which began the flight, times out; the flight goes on."""
+    """The caller that started the flight times out; the flight continues."""
     source.hold()
     manager = OAuth2TokenManager(keeper)
     served, late = [], []
@@ -260,7 +260,7 @@ def test_tasks_that_time_out_disturb_no_other(kit, keeper, source, backend):
     "failure", [TokenAcquisitionError("no", error="invalid_client"), LookupError("no")]
 )
 def test_waiters_share_a_failure(kit, keeper, source, failure):
-    """One request fails for all; each raises an object of its own that knows the root."""
+    """One request fails for all callers; each raises an object of its own with the same cause."""
     root = LookupError("the root")
     if isinstance(failure, TokenAcquisitionError):
         failure.__cause__ = root

@@ -1,4 +1,4 @@
-"""The soak in about 15 seconds, and that its judges notice each violation."""
+"""The soak test in about 15 seconds, and its judges, which notice each violation."""
 
 import logging
 
@@ -42,8 +42,8 @@ def judge(board):
     return Judge(board, Tally(), sample=1)
 
 
-def token_that(*, ends_in, name="api"):
-    ends = boot() + ends_in
+def token_that(*, expires_in, name="api"):
+    ends = boot() + expires_in
     return Truth(name, 1, ends - LIFETIME, ends).as_token()
 
 
@@ -60,24 +60,24 @@ def test_a_short_soak_breaks_no_claim(quiet_log):
 
 
 def test_a_dead_token_is_seen(judge):
-    """A token that expired before the call began counts; one that expires during it is in doubt."""
+    """A token that expired before the call began counts; one that expired during it is doubtful."""
     began = boot()
-    judge.got("api", None, token_that(ends_in=-0.1), began, began)
+    judge.got("api", None, token_that(expires_in=-0.1), began, began)
     assert judge.tally.counts == {"an expired token": 1}
-    judge.got("api", None, token_that(ends_in=0.1), began, began + 0.2)
+    judge.got("api", None, token_that(expires_in=0.1), began, began + 0.2)
     assert judge.tally.counts == {"an expired token": 1, "in doubt": 1}
 
 
 def test_a_token_of_somebody_else_is_seen(judge):
-    """A token of another provider, or one that the server did not grant, is noticed."""
-    for token in (token_that(ends_in=1, name="other"), "bad~1"):
+    """A token of another provider, and one that the server did not grant, are noticed."""
+    for token in (token_that(expires_in=1, name="other"), "bad~1"):
         judge.got("api", None, token, boot(), boot())
     assert judge.tally.counts == {"an unknown token": 2}
 
 
 def test_a_refused_token_is_seen(judge, board):
-    """A token that was refused before the call began must not be handed out again."""
-    token = token_that(ends_in=1)
+    """A token that was rejected before the call began must not be handed out again."""
+    token = token_that(expires_in=1)
     judge.got("api", None, token, boot(), boot())
     board.ban(token)
     judge.got("api", judge.knows("api"), token, boot(), boot())
@@ -85,8 +85,8 @@ def test_a_refused_token_is_seen(judge, board):
 
 
 def test_an_error_counts_only_while_a_valid_token_exists(judge, watch):
-    """An error counts if a token that was known before the call was usable until its end."""
-    token = token_that(ends_in=LIFETIME)
+    """An error counts if a token that was cached before the call was valid throughout the call."""
+    token = token_that(expires_in=LIFETIME)
     grant(watch, token)
     judge.got("api", None, token, boot(), boot())
     known, error = judge.knows("api"), TokenAcquisitionError("503", status_code=503)
@@ -125,7 +125,7 @@ def test_a_needless_request_is_seen(watch, monkeypatch):
     clock.step(1.0)
     grant(watch, "due")
     assert (watch.books["early"], watch.books["needless"]) == (2, 1)
-    for seconds, needless in ((3600, 1), (-3600, 2)):  # forward, as if the machine was paused
+    for seconds, needless in ((3600, 1), (-3600, 2)):  # forward, as if the machine had been paused
         clock.step(0.3)
         watch.clock.step(seconds)
         clock.step(0.3)
@@ -134,7 +134,7 @@ def test_a_needless_request_is_seen(watch, monkeypatch):
 
 
 def test_tallies_add_up():
-    """The tallies of threads and children add up to one, with the quantiles of all."""
+    """The tallies of threads and children are added into one, with the quantiles of all."""
     tallies = [Tally() for _ in range(2)]
     for tally, seconds in zip(tallies, (0.001, 0.1), strict=True):
         for _ in range(50):

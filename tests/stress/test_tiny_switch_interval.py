@@ -1,4 +1,4 @@
-"""The races again, while threads take turns as often as the interpreter can let them."""
+"""The race tests again, while the interpreter switches threads as often as it can."""
 
 import os
 import subprocess
@@ -15,17 +15,17 @@ from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenAcqu
 TINY_SECONDS = 1e-6
 SECONDS = 110
 
-SELECTION = "not usual and not frantic"  # some tests of readers do this by themselves
+SELECTION = "not usual and not frantic"  # some tests of readers do this already
 
 HERE = Path(__file__).parent
 RACES = [
     "test_single_flight.py",  # 200 threads, 5000 tasks, cancellations, timeouts; shared refusals
-    "test_readers.py",  # readers while the clock leaps and servers hang
-    "test_forced_renewal.py",  # force_refresh, renew_refused, refresh_all by crowds
-    "test_closing.py",  # close, clear and remove in the thick of it
+    "test_readers.py",  # readers while the clock jumps and servers hang
+    "test_forced_renewal.py",  # force_refresh, renew_refused, refresh_all by many callers
+    "test_closing.py",  # close, clear and remove under load
     "test_async_providers.py",  # both fronts on async providers
-    "test_forked_children.py",  # forks in mid flight and under load
-    "test_forks_under_locks.py",  # forks while a lock is held, or something is imported
+    "test_forked_children.py",  # forks during a flight and under load
+    "test_forks_under_locks.py",  # forks while a lock is held, or a module is imported
     "test_forks_beside_loops.py",  # forks of processes with an event loop, or inside one
 ]
 
@@ -44,9 +44,9 @@ def pytest_runtest_call(item):
 
 @pytest.mark.parametrize("races", RACES)
 def test_the_races_of(races, tmp_path):
-    """All tests of the file hold in a process whose threads switch at every chance."""
+    """All tests of the file pass in a process that switches threads at every opportunity."""
     (tmp_path / "tiny_switch_interval.py").write_text(PLUGIN, encoding="utf-8")
-    home = str(Path(tokenkeeper.__file__).parent.parent)  # the package under test, wherever it is
+    home = str(Path(tokenkeeper.__file__).parent.parent)  # of the package under test
     options = ["-q", "-p", "tiny_switch_interval", "-p", "no:cacheprovider"]
     run = subprocess.run(
         [sys.executable, "-m", "pytest", *options, "-k", SELECTION, str(HERE / races)],
@@ -64,7 +64,7 @@ def test_the_races_of(races, tmp_path):
 
 @pytest.fixture
 def tiny_switch_interval():
-    """Let threads take turns as often as the interpreter can."""
+    """Let the interpreter switch threads as often as it can."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(TINY_SECONDS)
     yield
@@ -73,9 +73,9 @@ def tiny_switch_interval():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 def test_providers_change_under_readers_and_forks(kit, make_keeper, tiny_switch_interval):
-    """While a provider is added, removed and cleared, callers get a token or hear why not.
+    """While a provider is added, removed and cleared, callers get a token or a clear error.
 
-    Another one that nobody touches serves all the while, in forked children too.
+    Another provider, which is not changed, works all the time, in forked children too.
     """
     steady = kit.Source("steady")
     keeper = make_keeper(steady)

@@ -43,7 +43,7 @@ def test_of_one_provider():
 
 def test_nothing_came():
     """The error says so."""
-    with pytest.raises(TimeoutError, match="so far came: nothing"):
+    with pytest.raises(TimeoutError, match="Events so far: none"):
         EventRecorder().wait_for(TokenCleared, timeout=0)
 
 

@@ -44,7 +44,7 @@ def test_a_keeper_from_what_it_prints(serve, monkeypatch):
     """Its output is a configuration without a warning, whose tokens its API accepts."""
     process, file = serve("--port", "0", "--lifetime", "90")
     lives, api, secret = words_of(process)
-    assert "live for 90 s" in lives
+    assert "valid for 90 s" in lives
     assert secret[-2] == "export"
     monkeypatch.setenv(*secret[-1].split("="))
     with TokenKeeper.from_config(file) as keeper:
@@ -74,7 +74,7 @@ def test_a_port_that_is_taken(serve):
         port = other.issuer.rpartition(":")[2]
         process, file = serve("--port", port)
         _, said = process.communicate(timeout=60)
-    told = f"Port {port} is taken: end what listens there, or name another by --port.\n"
+    told = f"Port {port} is in use. Stop its program, or choose another with --port.\n"
     assert (process.returncode, said) == (1, told)
     assert file.read_text() == ""
 
@@ -94,4 +94,4 @@ def test_options_that_make_no_sense(option, capsys):
         parser().parse_args([option])
     assert ended.value.code == 2
     name, _, value = option.partition("=")
-    assert f"argument {name}: {value!r} is no number" in capsys.readouterr().err
+    assert f"argument {name}: {value!r} is not a " in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What the loopback authorization server grants and refuses, without a socket."""
+"""The grants and refusals of the loopback authorization server, without a socket."""
 
 import base64
 import json
@@ -16,7 +16,7 @@ GRANT = {"grant_type": "client_credentials"}
 
 
 class Client:
-    """Sends requests to endpoints, authenticated by client_secret_basic unless told otherwise."""
+    """Sends requests to endpoints, by default authenticated by client_secret_basic."""
 
     def __init__(self, **options):
         self.clock = SteppedClock()
@@ -53,7 +53,7 @@ def client():
 
 
 def test_client_credentials(client):
-    """A known client gets a token for all its scopes, which is not to be stored."""
+    """A known client gets a token for all its scopes, which must not be stored."""
     answer = client.post(GRANT)
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.body["token_type"] == "Bearer"
@@ -63,7 +63,7 @@ def test_client_credentials(client):
 
 
 def test_client_secret_post(client):
-    """The secret may come in the body as well."""
+    """The secret may be sent in the body as well."""
     form = {**GRANT, "client_id": "id", "client_secret": "secret"}
     assert client.post(form, basic=None).status == 200
 
@@ -75,7 +75,7 @@ def test_basic_is_form_decoded(client):
 
 
 def test_a_scope_may_be_narrowed(client):
-    """What is asked for is granted if the client may have it."""
+    """The requested scope is granted if the client may have it."""
     assert client.grant(scope="write")["scope"] == "write"
 
 
@@ -98,7 +98,7 @@ def test_a_scope_may_be_narrowed(client):
     ],
 )
 def test_what_is_refused(client, form, options, status, error):
-    """Each mistake gets the error that RFC 6749 §5.2 gives it."""
+    """Each mistake gets the error code of RFC 6749 §5.2."""
     answer = client.post(form, **options)
     assert (answer.status, answer.body["error"]) == (status, error)
     assert ("WWW-Authenticate" in answer.headers) == (status == 401 and options != {"basic": None})
@@ -106,12 +106,12 @@ def test_what_is_refused(client, form, options, status, error):
 
 
 def test_resource_may_be_repeated(client):
-    """The parameter resource is the one that may come twice (RFC 8707 §2)."""
+    """Only the parameter resource may be repeated (RFC 8707 §2)."""
     assert client.post([*GRANT.items(), ("resource", "a"), ("resource", "b")]).status == 200
 
 
 def test_refresh_tokens_rotate():
-    """A refresh token buys an access token and the next refresh token."""
+    """A refresh token is exchanged for an access token and the next refresh token."""
     client = Client(refresh_tokens=True)
     first = client.grant(scope="read")
     form = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
@@ -126,7 +126,7 @@ def test_refresh_tokens_rotate():
 
 
 def test_reuse_of_a_refresh_token_kills_the_family():
-    """The second use of a refresh token revokes all that came of its grant, and nothing else."""
+    """The second use of a refresh token revokes all tokens of its grant, and no others."""
     client = Client(refresh_tokens=True)
     other, first = client.grant(), client.grant()
     form = {"grant_type": "refresh_token", "refresh_token": first["refresh_token"]}
@@ -139,7 +139,7 @@ def test_reuse_of_a_refresh_token_kills_the_family():
 
 
 def test_a_refresh_token_can_be_narrowed_but_not_widened():
-    """A refresh grants less if asked, more never, and a refused one leaves the token good."""
+    """A refresh may narrow the scope but not widen it, and a refused one doesn't use the token."""
     client = Client(refresh_tokens=True)
     form = {"grant_type": "refresh_token", "refresh_token": client.grant()["refresh_token"]}
     assert client.post({**form, "scope": "admin"}).body["error"] == "invalid_scope"
@@ -158,7 +158,7 @@ def test_a_refresh_token_belongs_to_its_client():
 
 
 def test_the_api_wants_a_token_that_lives(client):
-    """A token is good to the last tick before its end, and no wall clock makes it older."""
+    """A token is valid to the last tick before its expiry, whatever the wall clock does."""
     token = client.grant()["access_token"]
     client.clock.step_wall(3600)
     client.clock.step(59.999)
@@ -171,7 +171,7 @@ def test_the_api_wants_a_token_that_lives(client):
 
 
 def test_the_api_counts_by_reason(client):
-    """The statistics say why calls were refused, and how many tokens were dead."""
+    """The statistics count why calls were refused, and expired or revoked tokens."""
     granted = client.endpoints.grants
     first, second = client.grant()["access_token"], client.grant()["access_token"]
     assert granted.revoke(first)
@@ -182,7 +182,7 @@ def test_the_api_counts_by_reason(client):
     client.api(second)
     client.api("nonsense")
     challenge = client.send("GET", "/api/x", {}).headers["WWW-Authenticate"]
-    assert "error" not in challenge  # RFC 6750 §3.1: none where no token was sent
+    assert "error" not in challenge  # RFC 6750 §3.1: none if no token was sent
     client.clock.step(61)
     stats = client.endpoints.recorder.snapshot()
     assert stats.api_accepted == 1
@@ -191,7 +191,7 @@ def test_the_api_counts_by_reason(client):
 
 
 def test_revoking_by_refresh_token():
-    """Revoking a refresh token revokes the access token that came with it."""
+    """Revoking a refresh token revokes its access token."""
     client = Client(refresh_tokens=True)
     granted = client.grant()
     assert client.endpoints.grants.revoke(granted["refresh_token"])
@@ -199,7 +199,7 @@ def test_revoking_by_refresh_token():
 
 
 def test_introspection(client):
-    """A client can ask what a token is worth (RFC 7662), and nobody else can."""
+    """A client can introspect a token (RFC 7662), and no unauthenticated caller can."""
     token = client.grant(scope="read")["access_token"]
     answer = client.post({"token": token}, "/introspect").body
     assert answer["active"] is True
@@ -221,7 +221,7 @@ def test_metadata(client):
 
 
 def test_other_places(client):
-    """What is not there is 404, and the wrong method is 405."""
+    """An unknown path is 404, and a wrong method is 405."""
     assert client.send("GET", "/nowhere", {}).status == 404
     answer = client.send("GET", "/token", {})
     assert (answer.status, answer.headers["Allow"]) == (405, "POST")

@@ -30,7 +30,7 @@ def server():
 
 @pytest.fixture
 def session():
-    """Return an HTTP client that goes straight to loopback."""
+    """Return an HTTP client that connects to loopback directly."""
     with requests.Session() as session:
         session.trust_env = False
         yield session
@@ -42,7 +42,7 @@ def port_of(server):
 
 
 def ask(server, session, **options):
-    """Ask for a token, and do not wait for ever."""
+    """Request a token, with a timeout."""
     auth = (server.client_id, server.client_secret.replace(" ", "%20"))
     return session.post(server.token_url, data=GRANT, auth=auth, timeout=10, **options)
 
@@ -69,7 +69,7 @@ def test_a_keeper_on_a_server(server, session):
 
 
 def test_refresh_tokens_serve_the_generic_provider(session):
-    """A provider that opted in uses refresh tokens, and replaces a dead one by the grant."""
+    """A provider with refresh_tokens=True uses them, and replaces a revoked one by a new grant."""
     with (
         LoopbackAuthorizationServer(refresh_tokens=True) as server,
         TokenKeeper() as keeper,
@@ -84,8 +84,8 @@ def test_refresh_tokens_serve_the_generic_provider(session):
 
 
 def test_a_port_of_choice(server, session):
-    """A port that another server has is refused, and can be had once that one has ended."""
-    ask(server, session)  # a connection that the server ends leaves its port in TIME_WAIT
+    """A port that another server uses is refused, and available once that server has stopped."""
+    ask(server, session)  # a connection that the server closes leaves its port in TIME_WAIT
     second = LoopbackAuthorizationServer(port=port_of(server))
     with pytest.raises(OSError, match="in use"):
         second.start()
@@ -96,7 +96,7 @@ def test_a_port_of_choice(server, session):
 
 
 def test_answers_are_dated(session):
-    """Each answer says what time it is to the server, unless a script says otherwise."""
+    """Each answer has the server's date, unless a script sets another."""
     clock = SteppedClock()
     with LoopbackAuthorizationServer(clock=clock) as server:
         for answer in (ask(server, session), call(server, session, "none")):
@@ -107,7 +107,7 @@ def test_answers_are_dated(session):
 
 
 def test_connections_are_kept(server):
-    """Requests follow each other on one connection."""
+    """A connection serves several requests."""
     with closing(HTTPConnection("127.0.0.1", port_of(server), timeout=10)) as client:
         client.connect()
         connection = client.sock
@@ -118,7 +118,7 @@ def test_connections_are_kept(server):
 
 
 def test_lifetime_is_settable():
-    """A lifetime set at run time counts from the next token on, by the server's own clock."""
+    """A lifetime set at run time applies to the next token, on the server's own clock."""
     clock = SteppedClock()
     with (
         LoopbackAuthorizationServer(clock=clock) as server,
@@ -134,7 +134,7 @@ def test_lifetime_is_settable():
 
 
 def test_latency_and_concurrency(server):
-    """Token requests that overlap are counted as such."""
+    """Concurrent token requests are counted as such."""
     server.latency_seconds = 0.2
     assert server.latency_seconds == 0.2
     barrier = threading.Barrier(3)
@@ -153,7 +153,7 @@ def test_latency_and_concurrency(server):
 
 
 def test_an_outage_says_so(server, session):
-    """A server that is down answers 503 with Retry-After, leaves the API alone, and comes back."""
+    """A server that is down answers 503 with Retry-After; its API works, and it comes back."""
     token = ask(server, session).json()["access_token"]
     with server.outage(retry_after=7):
         assert server.down == "503"
@@ -167,7 +167,7 @@ def test_an_outage_says_so(server, session):
 
 
 def test_an_outage_resets_connections(server, session):
-    """In the mode "reset" the connection breaks without an answer."""
+    """In the mode "reset" the connection is reset without an answer."""
     server.go_down("reset")
     with pytest.raises(requests.ConnectionError):
         ask(server, session)
@@ -175,7 +175,7 @@ def test_an_outage_resets_connections(server, session):
 
 
 def test_a_reset_is_a_reset(server):
-    """The connection is reset, not closed politely."""
+    """The connection is reset, not closed normally."""
     server.go_down("reset")
     with socket.create_connection(("127.0.0.1", port_of(server))) as raw:
         raw.sendall(b"POST /token HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
@@ -193,7 +193,7 @@ def test_an_outage_stalls(server, session):
 
 
 def test_a_stall_ends_with_the_server(session):
-    """Stopping the server lets go of who is stalled, and does not hang."""
+    """Stopping the server ends stalled requests, and does not hang."""
     failed = threading.Event()
 
     def one(server):
@@ -211,13 +211,13 @@ def test_a_stall_ends_with_the_server(session):
 
 
 def test_unknown_outages_are_refused(server):
-    """An outage of a kind that is not known is an error that lists the kinds."""
+    """An unknown kind of outage is an error that lists the kinds."""
     with pytest.raises(ValueError, match="503, reset, stall"):
         server.go_down("flood")
 
 
 def test_a_script_of_answers(server, session):
-    """Scripted answers come in order, as raw as they are, and then the server is itself again."""
+    """Scripted answers are sent in order and unchanged, and then the server works as usual."""
     server.script(
         Answer(299, b"\xff\x00", {"X-Odd": "yes"}),
         Answer(302, "elsewhere", {"Location": "http://127.0.0.1:9/"}),
@@ -233,13 +233,13 @@ def test_a_script_of_answers(server, session):
 
 
 def test_a_drip(server, session):
-    """A body can come one byte at a time, whole in the end."""
+    """A body can be sent one byte at a time, completely."""
     server.script(Answer(200, "slowly", drip_seconds=0.001))
     assert ask(server, session).text == "slowly"
 
 
 def test_a_drip_ends_with_the_server(session):
-    """Stopping the server ends a drip in the middle."""
+    """Stopping the server ends an answer that is sent byte by byte."""
     with LoopbackAuthorizationServer() as server:
         server.script(Answer(200, "never all of it", drip_seconds=60))
         answer = ask(server, session, stream=True)
@@ -249,7 +249,7 @@ def test_a_drip_ends_with_the_server(session):
 
 
 def test_faults_reach_a_keeper(server):
-    """A provider sees an outage as a failure that may pass."""
+    """To a provider an outage is a transient failure."""
     once = RetryPolicy(attempts=1)
     with TokenKeeper(retry=once) as keeper, server.outage("503", retry_after=3):
         keeper.add_provider(GenericOAuth2Provider(server.config()))
@@ -291,7 +291,7 @@ def test_a_bug_is_news(server, session, monkeypatch, capfd):
 
 
 def test_start_and_stop():
-    """A server has an address from its start on, starts once, and stops as often as it is told."""
+    """A server has an address once it is started, starts once, and can be stopped repeatedly."""
     server = LoopbackAuthorizationServer()
     with pytest.raises(RuntimeError, match="started"):
         _ = server.token_url
@@ -309,7 +309,7 @@ def test_start_and_stop():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_stop_in_a_forked_child_disturbs_nobody(server):
-    """A child that inherits a server can stop its copy at once; the parent's connections go on."""
+    """A child that inherits a server can stop its copy; the parent's connections continue."""
     with closing(HTTPConnection("127.0.0.1", port_of(server), timeout=10)) as client:
         client.connect()
         connection = client.sock

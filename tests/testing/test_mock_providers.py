@@ -1,4 +1,4 @@
-"""Providers that do as they are told, in a keeper."""
+"""The mock providers in a keeper."""
 
 import threading
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ BOTH = pytest.mark.parametrize("kind", [MockProvider, AsyncMockProvider])
 
 @pytest.fixture
 def keep(clock):
-    """Return a maker of keepers without a background, on the clock of the test."""
+    """Return a function that makes keepers without a background, on the clock of the test."""
     keepers = []
 
     def keep(provider):
@@ -30,7 +30,7 @@ def keep(clock):
 
 @BOTH
 def test_tokens_are_numbered(kind, keep, clock):
-    """Each call grants another token, and the provider knows how it was called."""
+    """Each call grants another token, and the provider counts the calls."""
     provider = kind("api", scope="read", clock=clock)
     keeper = keep(provider)
     assert keeper.get_token("api") == "api-token-1"
@@ -44,7 +44,7 @@ def test_tokens_are_numbered(kind, keep, clock):
 
 @BOTH
 def test_lifetimes_are_on_the_clock_given(kind, keep, clock):
-    """Tokens live as long as they are told to on the provider's clock."""
+    """The lifetime of tokens can be set, and is measured on the provider's clock."""
     keeper = keep(kind("api", lifetime_seconds=100, clock=clock))
     keeper.get_token("api")
     assert keeper.get_cached_token_info("api")["remaining_seconds"] == pytest.approx(100)
@@ -54,7 +54,7 @@ def test_lifetimes_are_on_the_clock_given(kind, keep, clock):
 
 @BOTH
 def test_a_script_is_followed_in_order(kind, keep, clock):
-    """Errors are raised, texts and tokens handed out and lifetimes used; then all is as before."""
+    """Errors are raised, texts and tokens returned, lifetimes used; then tokens as usual."""
     ends = datetime.fromtimestamp(clock.time(), UTC) + timedelta(hours=1)
     ready = OAuth2Token("ready-made", "Bearer", ends)
     refusal = TokenAcquisitionError("no", error="invalid_client")
@@ -73,7 +73,7 @@ def test_a_script_is_followed_in_order(kind, keep, clock):
 
 @BOTH
 def test_calls_are_held_at_the_gate(kind):
-    """A call that came in stays inside until it is released, and who waits can see it."""
+    """A call stays inside the provider until it is released; a test can wait for its begin."""
     provider = kind("api")
     with TokenKeeper() as keeper:
         keeper.add_provider(provider)
@@ -90,7 +90,7 @@ def test_calls_are_held_at_the_gate(kind):
 
 @BOTH
 def test_a_gate_nobody_opens_is_an_error(kind, keep, clock, monkeypatch):
-    """A call that is held for ever fails, and does not hang the test."""
+    """A call that is never released fails, and does not hang the test."""
     monkeypatch.setattr(tokenkeeper.testing.providers, "GATE_SECONDS", 0.01)
     provider = kind("api", clock=clock)
     keeper = keep(provider)
@@ -99,7 +99,7 @@ def test_a_gate_nobody_opens_is_an_error(kind, keep, clock, monkeypatch):
 
 
 def test_a_static_token_stays(keep):
-    """A static provider grants the same token each time, with a new life."""
+    """A static provider grants the same text each time, with a new lifetime."""
     clock = SteppedClock(auto_step=True)
     provider = StaticProvider("api", "always", 100, clock=clock)
     with TokenKeeper(background=False, clock=clock) as keeper:

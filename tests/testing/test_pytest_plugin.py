@@ -1,4 +1,4 @@
-"""The pytest plugin, as a test suite of its users runs it."""
+"""The pytest plugin, as users' test suites run it."""
 
 import subprocess
 import sys
@@ -24,13 +24,13 @@ USERS_APPLICATION = '''
 
 @pytest.fixture
 def run(tmp_path):
-    """Run tests in a directory of their own; return the number that passed, and the output."""
+    """Run tests in their own directory; return the number that passed, and the output."""
     (tmp_path / "application.py").write_text(textwrap.dedent(USERS_APPLICATION))
 
     def run(tests, *options, passes):
         (tmp_path / "test_of_a_user.py").write_text(textwrap.dedent(tests))
         command = [sys.executable, "-W", "error", "-m", "pytest", "-p", "no:cacheprovider"]
-        # Named, for a checkout that is not installed; installed, it is loaded by itself.
+        # Passed by name for a checkout; pytest loads an installed plugin automatically.
         command += ["-p", "tokenkeeper.testing.plugin", "-W", "error", "-q", *options]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -40,7 +40,7 @@ def run(tmp_path):
 
 
 def test_a_token_that_dies_mid_call(run):
-    """A user's test of a token that dies while it is used takes five lines."""
+    """A user's test of a token that is revoked mid-use takes five lines."""
     run(
         """
         from application import fetch
@@ -56,7 +56,7 @@ def test_a_token_that_dies_mid_call(run):
 
 
 def test_moods_of_the_server(run):
-    """Lifetimes, latency, outages, rotation and refusals are a line each."""
+    """Lifetimes, latency, outages, rotation and refusals take one line each."""
     run(
         """
         import pytest
@@ -110,7 +110,7 @@ def test_moods_of_the_server(run):
 
 
 def test_a_renewal_in_the_background(run):
-    """With the stepped clock an hour passes at once, and an event tells of the renewal."""
+    """With the stepped clock an hour passes at once, and an event reports the renewal."""
     run(
         """
         from tokenkeeper.events import TokenRenewed
@@ -128,7 +128,7 @@ def test_a_renewal_in_the_background(run):
 
 
 def test_all_on_one_clock(run):
-    """What a test makes by itself goes by the stepped clock as well, and no longer than it."""
+    """Objects that a test creates use the stepped clock as well, until the test ends."""
     run(
         """
         import pytest
@@ -162,7 +162,7 @@ def test_all_on_one_clock(run):
 
 
 def test_the_default_keeper(run):
-    """The keeper is the application's default in the test, and nobody's after it."""
+    """The keeper is the application's default during the test, and not afterwards."""
     run(
         """
         from tokenkeeper import get_default_keeper, get_default_manager
@@ -184,7 +184,7 @@ def test_the_default_keeper(run):
 
 
 def test_async_tests(run):
-    """Tests that are async use the same fixtures, under asyncio and trio."""
+    """Async tests use the same fixtures, under asyncio and trio."""
     run(
         """
         import pytest
@@ -200,7 +200,7 @@ def test_async_tests(run):
 
 
 def test_a_suite_s_own_fixtures_count(run):
-    """A fixture of the same name takes the place of the plugin's."""
+    """A fixture of the same name replaces the plugin's."""
     run(
         """
         import pytest
@@ -217,7 +217,7 @@ def test_a_suite_s_own_fixtures_count(run):
 
 
 def test_many_at_once(run):
-    """Each test has a server and a keeper of its own, and leaves no thread behind."""
+    """Each test has its own server and keeper, and leaves no thread behind."""
     run(
         """
         import threading
@@ -239,7 +239,7 @@ def test_many_at_once(run):
 
 
 def test_loading_it_is_light():
-    """Pytest loads the plugin in every run of a user's, so it loads no library."""
+    """Pytest loads the plugin in every test run of a user, so it loads no library."""
     code = "import pytest, sys; before = set(sys.modules); import tokenkeeper.testing.plugin; "
     code += "print(*sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""The clock that is stepped by hand, and what else the testing package offers."""
+"""The stepped clock, and the names that the testing package offers."""
 
 import threading
 
@@ -9,7 +9,7 @@ from tokenkeeper.testing import SteppedClock
 
 
 def test_time_stands_still_until_it_is_stepped():
-    """A step moves both readings by the same, and nothing else moves them."""
+    """A step changes both clocks by the same time, and nothing else changes them."""
     clock = SteppedClock(wall=100.0, monotonic=5.0)
     assert (clock.time(), clock.monotonic()) == (100.0, 5.0)
     clock.step(2.5)
@@ -17,7 +17,7 @@ def test_time_stands_still_until_it_is_stepped():
 
 
 def test_the_wall_clock_steps_alone():
-    """Setting the wall clock, even back, leaves the other one as it is."""
+    """Setting the wall clock, even back, does not change the other one."""
     clock = SteppedClock(wall=100.0, monotonic=5.0)
     clock.step_wall(-50.0)
     assert (clock.time(), clock.monotonic()) == (50.0, 5.0)
@@ -30,7 +30,7 @@ def test_time_does_not_go_back():
 
 
 def test_a_wait_ends_when_its_time_has_come():
-    """A waiting thread is counted, sleeps through an early step, and goes on at its time."""
+    """A waiting thread is counted, continues to wait after an early step, and ends on time."""
     clock = SteppedClock()
     ended = []
     thread = threading.Thread(target=lambda: ended.append(clock.wait(threading.Event(), 10.0)))
@@ -45,7 +45,7 @@ def test_a_wait_ends_when_its_time_has_come():
 
 
 def test_a_wait_ends_with_its_event():
-    """An event ends a wait without limit, and one that is set already does not wait at all."""
+    """An event ends a wait without a timeout, and a set one ends it immediately."""
     clock, event = SteppedClock(), threading.Event()
     ended = []
     thread = threading.Thread(target=lambda: ended.append(clock.wait(event, None)))
@@ -58,7 +58,7 @@ def test_a_wait_ends_with_its_event():
 
 
 def test_waits_can_step_the_clock_themselves():
-    """With auto_step a wait lets its own time pass and returns at once."""
+    """With auto_step a wait steps the clock and returns immediately."""
     clock, event = SteppedClock(monotonic=0.0, auto_step=True), threading.Event()
     assert not clock.wait(event, 30.0)
     assert clock.monotonic() == 30.0
@@ -68,7 +68,7 @@ def test_waits_can_step_the_clock_themselves():
 
 
 def test_public_names_can_be_had():
-    """Each public name of the testing package loads, and an unknown one is named."""
+    """Each public name of the testing package loads; an unknown one is an error with its name."""
     for name in tokenkeeper.testing.__all__:
         assert getattr(tokenkeeper.testing, name).__name__ == name
     assert set(dir(tokenkeeper.testing)) >= set(tokenkeeper.testing.__all__)
@@ -77,7 +77,7 @@ def test_public_names_can_be_had():
 
 
 def _until(condition):
-    """Poll, as nothing tells when a thread has begun to wait."""
+    """Poll, because no event reports when a thread has begun to wait."""
     pause = threading.Event()
     for _ in range(5000):
         if condition():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import cast
 
-from tokenkeeper._runtime.fork import late_import
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._support.arguments import check_instance, check_name
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
@@ -131,7 +131,8 @@ def unknown_provider(name: str, known: Collection[str]) -> UnknownProviderError:
             "token. Pass the provider's name."
         )
     names = list(known)
-    difflib = late_import("difflib")  # for this message only
+    with forks_wait():
+        import difflib  # for this message only
     nearest = difflib.get_close_matches(name, names[:MOST_COMPARED], n=1)
     if nearest:
         advice = f"Did you mean {nearest[0]!r}?"

@@ -1,6 +1,6 @@
-"""Checks of call arguments: a wrong type or value raises a clear error, and shows no value.
+"""Validates call arguments: a wrong type or value raises a clear error.
 
-A swapped argument may be a token, so messages name the type of what was passed, never its text.
+Messages show the type of an argument, never its value, as a swapped argument may be a token.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ T = TypeVar("T")
 
 
 def type_of(value: object) -> str:
-    """Return the type of *value* in words; a class is called one, as it was meant to be called."""
+    """Return the type of *value* in words; for a class, say that it must be instantiated."""
     if isinstance(value, type):
-        return f"the class {value.__name__} (call it to make an instance)"
+        return f"the class {value.__name__} (call it to create an instance)"
     return "None" if value is None else type(value).__name__
 
 
 def check_instance(value: object, kind: type[Any], field: str, hint: str = "") -> None:
     """Raise unless *value* is an instance of *kind*.
 
-    :param hint: what to do instead, as the end of a sentence.
+    :param hint: what to do instead, as the end of the sentence; by default nothing.
     :raises InvalidConfigurationError: naming *field*.
     """
     if not isinstance(value, kind):
@@ -46,13 +46,13 @@ def check_instance(value: object, kind: type[Any], field: str, hint: str = "") -
 
 
 def check_name(value: object, field: str = "provider_name") -> None:
-    """Raise unless *value* is a string, which is all that a provider's name can be."""
+    """Raise unless *value* is a string."""
     if not isinstance(value, str):
         raise _wrong(field, f"must be a string, not {type_of(value)}")
 
 
 def check_flag(value: object, field: str) -> None:
-    """Raise unless *value* is ``True`` or ``False``: a number there is a misplaced argument."""
+    """Raise unless *value* is ``True`` or ``False``; a number is probably a misplaced argument."""
     if not isinstance(value, bool):
         raise _wrong(field, f"must be True or False, not {type_of(value)}")
 
@@ -74,12 +74,12 @@ def check_number(
 ) -> None:
     """Raise unless *value* is a number, *least* or more.
 
-    :param infinite: whether infinity is allowed.
-    :param whole: whether it must be an ``int``.
-    :param unit: what is counted, for the message.
+    :param infinite: whether infinity is allowed; by default it is not.
+    :param whole: whether it must be an ``int``; by default a ``float`` is allowed.
+    :param unit: the unit for the message, such as " of seconds"; by default none.
     """
     if isinstance(value, timedelta):
-        raise _wrong(field, f"must be a number{unit}, not a timedelta: pass total_seconds()")
+        raise _wrong(field, f"must be a number{unit}, not a timedelta. Pass its total_seconds().")
     kinds: tuple[type, ...] = (int,) if whole else (int, float)
     if isinstance(value, bool) or not isinstance(value, kinds):
         what = "a whole number" if whole else "a number"
@@ -94,13 +94,13 @@ def check_clock(value: object) -> None:
     """Raise unless *value* has the methods of :class:`tokenkeeper.clock.Clock`."""
     methods = ("time", "monotonic", "wait")
     if isinstance(value, type) or not all(callable(getattr(value, m, None)) for m in methods):
-        raise _wrong("clock", f"must have time(), monotonic() and wait(); this is {type_of(value)}")
+        raise _wrong("clock", f"must have time(), monotonic() and wait(), not be {type_of(value)}")
 
 
 def checked_callable(value: T, field: str, example: str) -> T:
     """Return *value* if it can be called.
 
-    :param example: what would do, for the message.
+    :param example: a valid value, for the message.
     """
     if not callable(value) or isinstance(value, type):
         raise _wrong(field, f"must be callable, such as {example}, not {type_of(value)}")
@@ -108,7 +108,7 @@ def checked_callable(value: T, field: str, example: str) -> T:
 
 
 def checked_hooks(hooks: object) -> Iterable[Callable[[Any], None]]:
-    """Return *hooks* as a tuple; a single hook is a mistake that is easy to make."""
+    """Return *hooks* as a tuple; a single hook instead of a list raises."""
     if callable(hooks) or isinstance(hooks, (str, bytes)) or not isinstance(hooks, Iterable):
         raise _wrong("hooks", f"must be a list of hooks, not {type_of(hooks)}")
     return tuple(hooks)

@@ -1,4 +1,4 @@
-"""Names, keys and paths as they may be shown on a terminal or in a log."""
+"""Escapes names, keys and paths for display on a terminal or in a log."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ __all__ = ["escaped", "escaped_lines"]
 
 
 def escaped(text: object) -> str:
-    r"""Return *text* in one line, with ``\x1b`` and the like for each character that is not seen.
+    r"""Return *text* in one line, with an escape such as ``\x1b`` for each unprintable character.
 
-    Control characters, line ends, marks that turn the reading direction, zero-width characters and
-    lone surrogates command a terminal, forge lines in a log, or hide what is there. Letters of
-    every script stay.
+    Control characters, line breaks, marks that change the reading direction, zero-width characters
+    and lone surrogates can command a terminal, forge lines in a log, or hide text. Letters of every
+    script are kept.
     """
     line = str(text)
     if line.isprintable():
@@ -21,5 +21,5 @@ def escaped(text: object) -> str:
 
 
 def escaped_lines(text: object) -> str:
-    """Return *text* with each of its lines :func:`escaped`."""
+    """Return *text* with each of its lines escaped by :func:`escaped`."""
     return "\n".join(map(escaped, str(text).split("\n")))

@@ -1,18 +1,18 @@
-"""Immutable copies of JSON-like values, for what a server sent beside a token."""
+"""Immutable copies of JSON values, for what a server sent beside a token."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
-__all__ = ["NOTHING", "FrozenMapping", "frozen"]
+__all__ = ["EMPTY", "FrozenMapping", "frozen"]
 
 
 class FrozenMapping(Mapping[str, Any]):
-    """A mapping that can't be changed. It pickles, and compares equal to a ``dict`` of its items.
+    """An immutable mapping. It pickles, and compares equal to a ``dict`` with the same items.
 
-    ``repr`` shows the names only: the values may be secrets, such as an ``id_token``. For the
-    values, use ``dict(mapping)``.
+    ``repr`` shows the keys only, as the values may be secrets, such as an ``id_token``. Use
+    ``dict(mapping)`` to see the values.
     """
 
     __slots__ = ("_content",)
@@ -48,13 +48,13 @@ class FrozenMapping(Mapping[str, Any]):
         return f"<{type(self).__name__} of {list(self._content)}>"
 
 
-NOTHING = FrozenMapping({})
+EMPTY = FrozenMapping({})
 
 
 def frozen(value: Any) -> Any:
     """Return *value* with immutable copies in place of mappings, lists and sets, at any depth.
 
-    Lists become tuples. Anything else is taken to be immutable, as all other JSON values are.
+    Lists become tuples. Anything else is returned unchanged: all other JSON values are immutable.
     """
     if isinstance(value, FrozenMapping):
         return value

@@ -1,8 +1,8 @@
-"""Keeps secrets away from whoever looks at a program's frames: error trackers and debuggers.
+"""Keeps secrets out of error trackers and debuggers, which record the variables of frames.
 
-An error tracker records the local variables of each frame that an exception passed through, by
-their ``repr``. So a secret that has to live in a frame is held in :class:`Hidden`, and an error
-that comes from frames with secrets in them leaves those behind (:func:`without_frames`).
+An error tracker records the ``repr`` of the local variables of each frame that an exception passed
+through. So a secret that must live in a frame is wrapped in :class:`Hidden`, and an error from
+frames with secrets drops those frames (:func:`without_frames`).
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ __all__ = [
 ]
 
 HIDDEN = "[hidden]"
-"""What stands in place of a secret."""
+"""Replaces a secret in a text."""
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 
 class Hidden(Generic[_T]):
-    """Holds a secret, and shows it to those alone that ask for :attr:`text`. Immutable.
+    """Wraps a secret, which is only available as :attr:`text`. Immutable.
 
-    It is no string: a string's text is what trackers record, whatever its ``repr``.
+    It is not a subclass of ``str``, as trackers record the text of any string, whatever its
+    ``repr``.
     """
 
     __slots__ = ("text",)
@@ -56,12 +57,13 @@ class Hidden(Generic[_T]):
 def forget_frames(
     error: BaseException, handled_before: BaseException | None = None, *, causes: bool = True
 ) -> None:
-    """Take the traceback off *error* and off the errors behind it.
+    """Remove the traceback of *error* and of the errors behind it.
 
-    What the frames say about where an error came from is noted first.
+    What the frames say about the error's origin is recorded first.
 
-    :param handled_before: what the caller was handling already; it is left as it is.
-    :param causes: ``False`` to leave those alone that were named as its cause.
+    :param handled_before: an error that the caller was already handling; it is left unchanged.
+        By default there is none.
+    :param causes: whether to include errors that are a ``__cause__``; by default they are.
     """
     queue: list[BaseException | None] = [error]
     seen: set[int] = {id(handled_before)}
@@ -73,21 +75,21 @@ def forget_frames(
         remember_interruption(each)
         each.__traceback__ = None
         if each.__suppress_context__:
-            each.__context__ = None  # not shown by Python, but by some trackers
+            each.__context__ = None  # Python does not show it, but some trackers do
         queue += [each.__context__] if not causes else [each.__cause__, each.__context__]
 
 
 def without_frames(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Have what *function* raises begin in the caller's frame, and its causes in none.
+    """Decorate *function* so that its exceptions keep no frames below the caller's.
 
-    For functions whose own frames, or those below, hold secrets. The exception is the same
-    object; only the way to it is gone.
+    For functions whose own frames, or those below, hold secrets. The exception is the same object;
+    its causes lose all their frames.
     """
     return _forgetting(function, causes=True)
 
 
 def without_arguments(function: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Do the same for a function that is called with a secret; causes keep their frames."""
+    """Do the same for a function with a secret as an argument; causes keep their frames."""
     return _forgetting(function, causes=False)
 
 
@@ -97,14 +99,14 @@ def _forgetting(function: Callable[_P, _T], *, causes: bool) -> Callable[_P, _T]
         handled_before = sys.exception()
         try:
             return function(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
+        except BaseException as error:  # noqa: BLE001 - raised again below, as the same object
             forget_frames(error, handled_before, causes=causes)
             failure = error
         del args, kwargs, handled_before
         try:
             raise failure
         finally:
-            del failure  # else the frame and the error would hold each other
+            del failure  # or the frame and the error would form a cycle
 
     return call
 
@@ -112,14 +114,14 @@ def _forgetting(function: Callable[_P, _T], *, causes: bool) -> Callable[_P, _T]
 def without_arguments_async(
     function: Callable[_P, Coroutine[Any, Any, _T]],
 ) -> Callable[_P, Coroutine[Any, Any, _T]]:
-    """Do what :func:`without_arguments` does for an ``async def``."""
+    """Do the same as :func:`without_arguments` for an ``async def``."""
 
     @wraps(function)
     async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         handled_before = sys.exception()
         try:
             return await function(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - it is raised again, as the same object
+        except BaseException as error:  # noqa: BLE001 - raised again below, as the same object
             forget_frames(error, handled_before, causes=False)
             failure = error
         del args, kwargs, handled_before

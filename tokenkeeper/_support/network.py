@@ -1,10 +1,10 @@
-"""Why a server could not be reached, in one word to count by. Loads no HTTP library."""
+"""Classifies network errors into a few reasons to count by. Loads no HTTP library."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["NETWORK_REASONS", "family_of", "network_reason"]
+__all__ = ["NETWORK_REASONS", "error_chain", "network_reason"]
 
 NETWORK_REASONS = (
     "dns",
@@ -16,12 +16,12 @@ NETWORK_REASONS = (
     "unreachable",
     "bad_answer",
 )
-"""All the words there are: the name could not be resolved, TLS failed, the proxy failed, it took
-too long, nobody listens there, the connection ended early, no connection could be made for another
-reason, and what came back could not be read."""
+"""The reasons: the name could not be resolved, TLS failed, the proxy failed, a timeout, nothing
+listens on the port, the connection ended early, no connection for another reason, and an unreadable
+response."""
 
 # By the names of classes, as the libraries that define them may not be loaded. The first row that
-# any error of the family is in counts: each library wraps the errors of the one below it.
+# matches any error of the chain applies: each library wraps the errors of the one below it.
 _BY_CLASS = (
     ("proxy", ("ProxyError", "ProxyConnectionError", "ClientProxyConnectionError")),
     ("dns", ("gaierror", "herror", "NameResolutionError", "ClientConnectorDNSError")),
@@ -49,10 +49,10 @@ _UNREACHABLE = ("No route to host", "Network is unreachable", "Host is down")
 
 
 def network_reason(error: BaseException) -> str | None:
-    """Return why there was no answer, one of :data:`NETWORK_REASONS`; ``None`` for other errors."""
+    """Return the reason, one of :data:`NETWORK_REASONS`, or ``None`` for other errors."""
     names: set[str] = set()
     words = ""
-    for each in family_of(error):
+    for each in error_chain(error):
         names |= {kind.__name__ for kind in type(each).__mro__}
         words += str(getattr(each, "strerror", None) or "")
     if any(phrase in words for phrase in _UNREACHABLE):
@@ -60,8 +60,8 @@ def network_reason(error: BaseException) -> str | None:
     return next((reason for reason, kinds in _BY_CLASS if names.intersection(kinds)), None)
 
 
-def family_of(error: BaseException) -> Iterator[BaseException]:
-    """Yield *error* and all errors that it stems from, the innermost last."""
+def error_chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error* and all errors that caused it, the innermost last."""
     queue, seen = [error], set()
     while queue:
         each = queue.pop(0)
@@ -69,5 +69,5 @@ def family_of(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(each))
         yield each
-        near = (getattr(each, "reason", None), *each.args, each.__cause__, each.__context__)
-        queue += [one for one in near if isinstance(one, BaseException)]
+        linked = (getattr(each, "reason", None), *each.args, each.__cause__, each.__context__)
+        queue += [one for one in linked if isinstance(one, BaseException)]

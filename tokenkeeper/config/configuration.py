@@ -37,9 +37,8 @@ class Configuration:
 
     def after_fork_in_child(self) -> None:
         """Replace the locks, which another thread of the parent may hold."""
-        self._lock = (
-            threading.Lock()
-        )  # guards reading and switching: what was read last also takes effect last
+        # Guards reading and switching, so that what was read last also takes effect last.
+        self._lock = threading.Lock()
         self.turn = threading.RLock()
 
     @property

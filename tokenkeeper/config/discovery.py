@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ class Discovery:
     ) -> None:
         self._source = source
         self._environment = environment
-        self._directory = Path.cwd()
+        self._directory = _working_directory()
         self._last: Document | None = None
 
     @classmethod
@@ -126,6 +126,12 @@ class Discovery:
                     provider_name=name,
                 )
         return [each for each in found if each.name in names]
+
+
+def _working_directory() -> Path:
+    with suppress(OSError):  # it was removed, and absolute paths work all the same
+        return Path.cwd()
+    return Path()
 
 
 def warn_about(found: Iterable[Discovered]) -> None:

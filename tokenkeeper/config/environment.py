@@ -121,8 +121,9 @@ def _discovered(name: str, environment: Mapping[str, str], directory: Path) -> D
         spec = spec_from_environment(name, environment, directory)
     except InvalidConfigurationError as error:
         problem = Problem(str(error), error.field)
-        every = [each for family in _FAMILIES.values() for each in family.required]
-        return Discovered(name, None, (problem,), variables=tuple(every))
+        families = _FAMILIES.values()
+        variables = [each for family in families for each in (*family.required, *family.optional)]
+        return Discovered(name, None, (problem,), variables=tuple(variables))
     file = present.get(f"{family.prefix}_CLIENT_SECRET_FILE")
     return Discovered(
         name,

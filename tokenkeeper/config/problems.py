@@ -9,7 +9,7 @@ from pathlib import PurePath
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["KeyPath", "Problem", "Problems", "as_error", "as_text", "shortened"]
+__all__ = ["KeyPath", "Problem", "Problems", "as_error", "as_text", "in_order", "shortened"]
 
 KeyPath = tuple[str | int, ...]
 """The keys and indexes that lead from the top of a configuration to a value."""
@@ -38,9 +38,14 @@ class Problem:
 
 def as_error(problems: Iterable[Problem]) -> InvalidConfigurationError:
     """Return *problems*, at least one, as one error with a line for each, in the file's order."""
-    found = sorted(problems, key=lambda each: (each.line or 0, [_sortable(s) for s in each.path]))
+    found = in_order(problems)
     lines = tuple(each.text for each in found)
     return InvalidConfigurationError(_in_lines(lines), field=found[0].field, problems=lines)
+
+
+def in_order(problems: Iterable[Problem]) -> list[Problem]:
+    """Return *problems* in the order of the file, and by key within a line."""
+    return sorted(problems, key=lambda each: (each.line or 0, [_sortable(s) for s in each.path]))
 
 
 def as_text(path: KeyPath) -> str:

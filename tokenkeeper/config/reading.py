@@ -16,7 +16,7 @@ from tokenkeeper.config.construction import UnknownArgumentError
 from tokenkeeper.config.document import SECTION, Document
 from tokenkeeper.config.exposure import exposures_in, readable_document
 from tokenkeeper.config.files import check_trusted, located, read_secret
-from tokenkeeper.config.problems import KeyPath, Problems, as_text
+from tokenkeeper.config.problems import KeyPath, Problems, as_text, in_order
 from tokenkeeper.config.schema import Block, read_block
 from tokenkeeper.config.spec import Discovered
 from tokenkeeper.config.variables import fill_in, variables_in
@@ -58,7 +58,7 @@ def _read(
     filled = fill_in(content, environment, problems, path)
     spec = _spec_of(filled, path, document.directory, problems, names)
     name = filled.get("provider_name") if isinstance(filled, Mapping) else None
-    found = tuple(problems)
+    found = tuple(in_order(problems))
     return Discovered(
         name if isinstance(name, str) and name else as_text(path),
         None if found else spec,

@@ -11,7 +11,7 @@ from tokenkeeper._runtime.fork import late_import
 from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.oauth.verdict import known_code
+from tokenkeeper.oauth.error_codes import known_code
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy, is_transient
 

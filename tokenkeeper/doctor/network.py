@@ -83,7 +83,7 @@ def check_tcp(examination: Examination) -> Report:
     """Connect to each address in turn.
 
     The transport uses the first address that answers. If an earlier one does not, each request
-    loses its timeout there; if a later one does not, it is no help once the first fails.
+    loses its timeout there; if a later one does not, requests fail as soon as the first one does.
     """
     _, port = examination.first_stop
     clock = examination.clock

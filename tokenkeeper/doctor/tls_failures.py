@@ -8,7 +8,7 @@ from tokenkeeper.doctor.certificate import Certificate
 from tokenkeeper.doctor.examination import Examination
 from tokenkeeper.doctor.findings import Finding, failure
 from tokenkeeper.doctor.route import Route
-from tokenkeeper.oauth.verdict import CODES
+from tokenkeeper.oauth.error_codes import CODES
 
 __all__ = ["bad_bundle", "no_handshake", "no_tunnel", "not_verified"]
 

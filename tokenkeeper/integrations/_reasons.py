@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from tokenkeeper._support.network import NETWORK_REASONS
 from tokenkeeper.events import TokenDenied
-from tokenkeeper.oauth.verdict import known_code
+from tokenkeeper.oauth.error_codes import known_code
 
 __all__ = ["reason_of"]
 

@@ -1,4 +1,4 @@
-"""How a client proves who it is to the token endpoint (RFC 6749 §2.3)."""
+"""Client authentication at the token endpoint (RFC 6749 §2.3)."""
 
 from __future__ import annotations
 
@@ -21,39 +21,41 @@ __all__ = [
 ]
 
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
-"""The methods that are supported, by their names in RFC 7591 §2."""
+"""The supported methods, by their names in RFC 7591 §2."""
 
 
 class ClientAuth(Protocol):
-    """A method of client authentication. Immutable, so used from any thread.
+    """A method of client authentication. Immutable, so it can be used from any thread.
 
-    :ivar method: its name in RFC 7591 §2.
+    :ivar method: the name of the method in RFC 7591 §2.
     """
 
     method: ClassVar[str]
 
     def authorization(self) -> str | None:
-        """Return the ``Authorization`` header, if this method has one."""
+        """Return the value of the ``Authorization`` header, or ``None`` to send no such header."""
         ...
 
     def parameters(self) -> dict[str, str]:
-        """Return what this method adds to the request's body."""
+        """Return the parameters that this method adds to the request."""
         ...
 
     def secrets(self) -> list[str]:
-        """Return what must never be shown."""
+        """Return the texts that no message may show."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ClientSecretBasic:
-    """``client_secret_basic``: the client password by HTTP Basic (RFC 6749 §2.3.1).
+    """``client_secret_basic``: the client password in HTTP Basic (RFC 6749 §2.3.1).
 
-    :param send_client_id: send the ``client_id`` as a parameter too, for servers that look for it
-        there.
-    :param form_encode: encode both parts as a form does before they are joined, as the RFC wants.
-        A space becomes ``%20``, which all servers read, and not ``+``, which some do not. A few
-        vendors want both parts as they are.
+    :param client_id: the client identifier.
+    :param client_secret: the client password.
+    :param form_encode: whether to form-encode both parts before they are joined, as the RFC
+        requires; ``True`` by default. A space becomes ``%20``, which every server decodes, rather
+        than ``+``, which some do not. A few vendors expect both parts unencoded.
+    :param send_client_id: whether to send ``client_id`` as a parameter too, for servers that read
+        it there; ``False`` by default.
     """
 
     client_id: str
@@ -64,22 +66,22 @@ class ClientSecretBasic:
     method: ClassVar[str] = "client_secret_basic"
 
     def authorization(self) -> str:
-        """Return the header; it holds the secret."""
+        """Return the header's value, which contains the secret."""
         return "Basic " + self._credentials()
 
     def parameters(self) -> dict[str, str]:
-        """Return the identifier, if it is to be sent beside the header."""
+        """Return the identifier if it is sent beside the header."""
         return {"client_id": self.client_id} if self.send_client_id else {}
 
     def secrets(self) -> list[str]:
-        """Return the secret, and the headers that it can be read from."""
+        """Return the secret, and the headers that contain it."""
         return _secrets(self.client_id, self.client_secret)
 
     def _credentials(self) -> str:
         return _basic(self.client_id, self.client_secret, self.form_encode)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ClientSecretPost:
     """``client_secret_post``: the client password in the request's body (RFC 6749 §2.3.1)."""
 
@@ -89,34 +91,34 @@ class ClientSecretPost:
     method: ClassVar[str] = "client_secret_post"
 
     def authorization(self) -> None:
-        """Return nothing: this method is all body."""
+        """Return ``None``: the secret is in the body."""
 
     def parameters(self) -> dict[str, str]:
-        """Return identifier and secret."""
+        """Return the identifier and the secret."""
         return {"client_id": self.client_id, "client_secret": self.client_secret}
 
     def secrets(self) -> list[str]:
-        """Return the secret, and the headers that a server may make of it."""
+        """Return the secret, and the headers that a server may build from it."""
         return _secrets(self.client_id, self.client_secret)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PublicClient:
-    """``none``: a client without a secret, known by its identifier alone (RFC 6749 §3.2.1)."""
+    """``none``: a public client, identified by its ``client_id`` only (RFC 6749 §3.2.1)."""
 
     client_id: str
 
     method: ClassVar[str] = "none"
 
     def authorization(self) -> None:
-        """Return nothing: there is nothing to prove."""
+        """Return ``None``: a public client does not authenticate."""
 
     def parameters(self) -> dict[str, str]:
         """Return the identifier."""
         return {"client_id": self.client_id}
 
     def secrets(self) -> list[str]:
-        """Return nothing: there is no secret."""
+        """Return an empty list: a public client has no secret."""
         return []
 
 
@@ -128,25 +130,27 @@ def client_auth(
     form_encode: bool = True,
     send_client_id: bool = False,
 ) -> ClientAuth:
-    """Return the method that RFC 7591 §2 calls *method*.
+    """Return the client authentication with the name *method* (RFC 7591 §2).
 
-    :param client_secret: not sent by ``none``.
-    :raises InvalidConfigurationError: for a method that is not supported, and for an identifier or
-        a secret that can't be sent by it.
+    :param client_secret: the client password; ``none`` does not send it.
+    :param form_encode: see :class:`ClientSecretBasic`; other methods ignore it.
+    :param send_client_id: see :class:`ClientSecretBasic`; other methods always send it.
+    :raises InvalidConfigurationError: for an unsupported method, and for an identifier or a secret
+        that the method can't send.
     """
     checked_text(client_id, "client_id")
     if method not in AUTH_METHODS:
         raise InvalidConfigurationError(
-            f"token_endpoint_auth_method {method!r} is not supported: "
-            f"use {', '.join(map(repr, AUTH_METHODS[:-1]))} or {AUTH_METHODS[-1]!r}",
+            f"token_endpoint_auth_method {method!r} is not supported. "
+            f"Use {', '.join(map(repr, AUTH_METHODS[:-1]))} or {AUTH_METHODS[-1]!r}.",
             field="token_endpoint_auth_method",
         )
     if method == "none":
         return PublicClient(client_id)
     if client_secret is None:
         raise InvalidConfigurationError(
-            f"client_secret is missing: token_endpoint_auth_method {method!r} needs it; "
-            "a client without a secret uses 'none'",
+            f"client_secret is missing. token_endpoint_auth_method {method!r} requires it; for a "
+            "client without a secret, set token_endpoint_auth_method to 'none'.",
             field="client_secret",
         )
     checked_text(client_secret, "client_secret")
@@ -154,24 +158,24 @@ def client_auth(
         return ClientSecretPost(client_id, client_secret)
     if ":" in client_id and not form_encode:
         raise InvalidConfigurationError(
-            "client_id must not contain a colon where it is not form-encoded (RFC 7617 §2)",
+            "client_id must not contain a colon if it is not form-encoded (RFC 7617 §2).",
             field="client_id",
         )
     return ClientSecretBasic(client_id, client_secret, form_encode, send_client_id)
 
 
 def encoding_advice(client: ClientAuth) -> str:
-    """Return what to try where a server refuses *client*, if its encoding may be to blame.
+    """Return what to try if a server refuses *client*, or "" if the encoding can't be the reason.
 
-    RFC 6749 §2.3.1 wants id and secret form-encoded before they are joined for HTTP Basic. Few
-    servers decode them, so a secret with "+", "/" or "=" fails at most, and none says why.
+    RFC 6749 §2.3.1 requires id and secret to be form-encoded before they are joined for HTTP Basic.
+    Few servers decode them, so most refuse a secret with "+", "/" or "=", without saying why.
     """
     if not isinstance(client, ClientSecretBasic):
         return ""
     if all(quote(part, safe="") == part for part in (client.client_id, client.client_secret)):
         return ""
     return (
-        "Form-encoding changes this id or secret, and servers differ in how they read it: try "
+        "Form-encoding changes this id or secret, and not every server decodes it. Try "
         f"form_encode_credentials={not client.form_encode}, or "
         'token_endpoint_auth_method="client_secret_post".'
     )

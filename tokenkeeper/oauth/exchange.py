@@ -1,22 +1,26 @@
-"""One exchange with a server: the answer, and what its reader must know of the request."""
+"""One exchange with a server: the response, and what its reader must know of the request."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer"]
+__all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer", "LateSecrets"]
 
 DEFAULT_LIFETIME_SECONDS = 3600.0
-"""How long a token lives whose server does not say; ``expires_in`` is only recommended."""
+"""The lifetime of a token if the server states none; ``expires_in`` is only recommended."""
 
 _log = logging.getLogger("tokenkeeper.oauth")
 
 
-@dataclass(frozen=True)
+# Not frozen, and without comparison: nobody would notice, and the import would take longer.
+
+
+@dataclass(slots=True, eq=False, repr=False)
 class HttpAnswer:
-    """An HTTP response that was read to its end. Header names are in lower case."""
+    """An HTTP response with its whole body. Header names are in lower case. Never changed."""
 
     status: int
     headers: Mapping[str, str]
@@ -24,35 +28,58 @@ class HttpAnswer:
 
     @property
     def ok(self) -> bool:
-        """Whether the status tells of success."""
+        """Whether the status means success."""
         return 200 <= self.status < 300
 
     def __repr__(self) -> str:
         return f"HttpAnswer(status={self.status}, {len(self.body)} bytes)"
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What the reader of an answer must know of its request.
+class LateSecrets(Sequence[str]):
+    """Texts that no message may show, collected when a message is about to be written.
 
-    :param provider_name: whose request it was.
+    Encoding a secret in every way in which it might be shown takes longer than reading a response.
+
+    :param collect: returns them.
+    """
+
+    __slots__ = ("_collect",)
+
+    def __init__(self, collect: Callable[[], Sequence[str]]) -> None:
+        self._collect = collect
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._collect())
+
+    def __len__(self) -> int:
+        return len(self._collect())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._collect()[index]
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Expected:
+    """What the reader of a response must know of its request. Never changed.
+
+    :param provider_name: the provider that made the request.
     :param sent_at: when it was sent, on the wall clock, in seconds since the epoch.
-    :param scope: the scope asked for.
-    :param secrets: what the request carried and no message may show.
-    :param default_lifetime: seconds, for an answer that does not say how long the token lives.
-    :param lifetime_seconds: how long every token lives, whatever the answer says; ``None``, the
-        default, believes the answer.
-    :param never_expires: whether a lifetime of 0 or less, or none, means that the token does not
-        expire.
-    :param accept_token_types: values of ``token_type``, in any case, that are taken beside
+    :param scope: the requested scope.
+    :param secrets: texts in the request that no message may show.
+    :param default_lifetime: the lifetime in seconds if the response states none; an hour by
+        default.
+    :param lifetime_seconds: the lifetime in seconds whatever the response states; ``None``, the
+        default, believes the response.
+    :param never_expires: whether a lifetime of 0, a negative one, or none means that the token does
+        not expire.
+    :param accept_token_types: values of ``token_type``, in any case, that are accepted besides
         ``Bearer``.
-    :param warned: the kinds of warnings given so far. A provider passes the same set each time,
+    :param warned: the kinds of warnings logged so far. A provider passes the same set each time,
         so that each kind is logged once.
-    :param omitted: receives the names of the members ``expires_in`` and ``scope`` that the answer
+    :param omitted: receives the names of the members ``expires_in`` and ``scope`` that the response
         left out.
-    :param grant: the grant in use, by its ``grant_type``: advice depends on it.
-    :param auth_advice: what to try where the server refuses the client, in a sentence; "" if its
-        method of authentication leaves no doubt.
+    :param grant: the ``grant_type`` of the request, which advice depends on.
+    :param auth_advice: returns a sentence on what to try if the server rejects the client, or "".
     """
 
     provider_name: str
@@ -63,10 +90,10 @@ class Expected:
     lifetime_seconds: float | None = None
     never_expires: bool = False
     accept_token_types: tuple[str, ...] = ()
-    warned: set[str] = field(default_factory=set, compare=False)
-    omitted: set[str] = field(default_factory=set, compare=False)
+    warned: set[str] = field(default_factory=set)
+    omitted: set[str] = field(default_factory=set)
     grant: str | None = None
-    auth_advice: str = ""
+    auth_advice: Callable[[], str] = str
 
     def warn_once(self, kind: str, message: str) -> None:
         """Log *message* as a warning that names the provider, unless one of *kind* was logged."""

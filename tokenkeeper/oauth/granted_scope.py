@@ -1,4 +1,4 @@
-"""Whether the server granted the whole scope that was asked for (RFC 6749 §3.3)."""
+"""Warns if the server granted less than the requested scope (RFC 6749 §3.3)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from tokenkeeper.oauth.redaction import sanitize
 __all__ = ["warn_if_narrowed"]
 
 _NEVER_LISTED = frozenset({"openid", "offline_access", "profile", "email"})
-"""Scopes that switch something on, which many servers do not list among the granted ones."""
+"""Scopes that turn on a feature; many servers do not list them among the granted ones."""
 
 
-def warn_if_narrowed(token: OAuth2Token, asked: str | None, expected: Expected) -> None:
-    """Log one warning if *token* has a narrower scope than was *asked* for.
+def warn_if_narrowed(token: OAuth2Token, requested: str | None, expected: Expected) -> None:
+    """Log one warning if *token* has a narrower scope than *requested*.
 
-    The token is good all the same: the API that wants the missing part says 403. Renewals that
-    lack the same part log nothing more. An answer that names no scope grants what was asked for
-    (§5.1), and ``/.default`` of Entra ID stands for a set that only the server knows.
+    The token is used anyway: an API that requires the missing part responds with 403. Renewals that
+    lack the same part are not logged again. A response without a scope grants the requested one
+    (§5.1), and ``/.default`` of Entra ID means a set that only the server knows.
     """
     granted = set((token.scope or "").split())
     missing = [
         each
-        for each in (asked or "").split()
+        for each in (requested or "").split()
         if each not in granted and each not in _NEVER_LISTED and not each.endswith("/.default")
     ]
     if missing:
         names = sanitize(" ".join(missing), expected.secrets, limit=200)
         expected.warn_once(
             f"scope without {' '.join(sorted(missing))}",
-            f"the server granted a narrower scope than was asked for. Missing: {names}. "
-            "Have it permitted for this client, or do not ask for it.",
+            f"the server granted a narrower scope than requested. Missing: {names}. "
+            "Have the server allow it for this client, or do not request it.",
         )

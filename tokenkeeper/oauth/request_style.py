@@ -1,4 +1,4 @@
-"""How a token request is written, for servers that want more than RFC 6749 asks of a client."""
+"""The format of a token request, for servers that require more than RFC 6749."""
 
 from __future__ import annotations
 
@@ -26,57 +26,57 @@ __all__ = [
 ]
 
 USER_AGENT = f"tokenkeeper/{__version__}"
-"""How our requests name us. Some servers refuse those of a library's default name."""
+"""The ``User-Agent`` of our requests. Some servers refuse an HTTP library's default one."""
 
 RequestFormat = Literal["form", "json", "query"]
 
 REQUEST_FORMATS: tuple[RequestFormat, ...] = ("form", "json", "query")
 
 SHORTEST_SECRET = 4
-"""Characters. A shorter header value, such as a version, would hide half of what a server says."""
+"""Characters. Hiding a shorter header value, such as a version, would make messages unreadable."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2, token
 _HEADER_VALUE = re.compile(r"[\x21-\x7e\xa0-\xff](?:[\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?")
 _GRANT_TYPE = re.compile(r"[\x21-\x7e]+")  # RFC 6749 appendix A.10, a name or a URI
 
 _OURS = {
-    "accept": "set accept",
-    "accept-encoding": "answers are not compressed",
-    "authorization": "token_endpoint_auth_method decides about it",
-    "connection": "the library sets it",
-    "content-encoding": "the library sets it",
-    "content-length": "the library sets it",
-    "content-type": "request_format decides about it",
-    "expect": "the library sets it",
-    "host": "token_url decides about it",
-    "keep-alive": "the library sets it",
-    "proxy-authorization": "put the credentials into HTTPS_PROXY",
-    "proxy-connection": "the library sets it",
-    "te": "the library sets it",
-    "trailer": "the library sets it",
-    "transfer-encoding": "the library sets it",
-    "upgrade": "the library sets it",
+    "accept": "set accept instead",
+    "accept-encoding": "responses are not compressed",
+    "authorization": "it is set by token_endpoint_auth_method",
+    "connection": "it is set by the library",
+    "content-encoding": "it is set by the library",
+    "content-length": "it is set by the library",
+    "content-type": "it is set by request_format",
+    "expect": "it is set by the library",
+    "host": "it is set by token_url",
+    "keep-alive": "it is set by the library",
+    "proxy-authorization": "set the credentials in HTTPS_PROXY",
+    "proxy-connection": "it is set by the library",
+    "te": "it is set by the library",
+    "trailer": "it is set by the library",
+    "transfer-encoding": "it is set by the library",
+    "upgrade": "it is set by the library",
 }
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-_SHOWN = frozenset({"user-agent"})  # all other values may be secrets
+_SHOWN = frozenset({"user-agent"})  # any other value may be a secret
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RequestStyle:
     """How the parameters of a token request are sent, and with which headers. Immutable.
 
-    :param request_format: ``form``: in the body, as RFC 6749 asks for; ``json``: in the body, as
-        an object; ``query``: in the query of the URL, of a POST without a body.
-    :param accept: the ``Accept`` header.
-    :param headers: further headers.
+    :param request_format: ``form``, the default: in the body, as RFC 6749 requires; ``json``: in
+        the body, as a JSON object; ``query``: in the URL's query, with an empty body.
+    :param accept: the ``Accept`` header; by default ``application/json``.
+    :param headers: further headers; by default none.
     """
 
     request_format: RequestFormat = "form"
     accept: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS, repr=False)
 
-    def written(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *parameters* and the headers as arguments of ``HttpTransport.request``.
+    def encode(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of ``HttpTransport.request`` that send *parameters*.
 
         Empty parameters are left out (RFC 6749 §3.2).
         """
@@ -91,7 +91,7 @@ class RequestStyle:
         return {"data": texts, "headers": headers}
 
     def secrets(self) -> Iterator[str]:
-        """Yield what no message may show: the values of headers, and the words in them."""
+        """Yield the texts that no message may show: header values, and the words in them."""
         for name, value in self.headers.items():
             if name.lower() in _SHOWN:
                 continue
@@ -101,11 +101,11 @@ class RequestStyle:
 
 
 PLAIN = RequestStyle()
-"""As RFC 6749 has it."""
+"""The format of RFC 6749."""
 
 
 def _texts(value: Any) -> str | list[str]:
-    """Return a parameter as a form has it; a list is a parameter that is repeated."""
+    """Return a parameter's value for a form; a list repeats the parameter."""
     if isinstance(value, (list, tuple)):
         return [str(_texts(each)) for each in value]
     if isinstance(value, bool):
@@ -114,7 +114,7 @@ def _texts(value: Any) -> str | list[str]:
 
 
 def checked_request_format(value: object, field_name: str = "request_format") -> RequestFormat:
-    """Return *value* if it is a format that a request can have."""
+    """Return *value* if it is one of :data:`REQUEST_FORMATS`."""
     for each in REQUEST_FORMATS:
         if value == each:
             return each
@@ -129,21 +129,26 @@ def checked_accept(value: object, field_name: str = "accept") -> str:
 
 
 def checked_grant_type(value: object, field_name: str = "grant_type") -> str:
-    """Return *value* if it can be the name or the URI of a grant for a first token."""
+    """Return *value* if it can be the grant type, a name or a URI, of a first token request."""
     grant_type = checked_text(value, field_name)
     if not _GRANT_TYPE.fullmatch(grant_type):
-        problem = f"{field_name} must be a name or a URI, in ASCII and without a space"
+        problem = f"{field_name} must be a name or a URI, in ASCII and without spaces"
         raise InvalidConfigurationError(problem, field=field_name)
     if grant_type == "refresh_token":
-        problem = f"{field_name} can't be 'refresh_token', which needs a first token: set "
-        raise InvalidConfigurationError(f"{problem}refresh_tokens", field=field_name)
+        raise InvalidConfigurationError(
+            f"{field_name} can't be 'refresh_token', which requires a first token. Set "
+            "refresh_tokens instead.",
+            field=field_name,
+        )
     return grant_type
 
 
 def checked_headers(value: object, field_name: str = "headers") -> Mapping[str, str]:
-    """Return *value*, further headers of a request, as a mapping that nobody can change.
+    """Return *value*, further headers of a request, as an immutable mapping.
 
-    Values are strings, integers or booleans.
+    :param value: names with strings, integers or booleans; ``None`` for no headers.
+    :raises InvalidConfigurationError: for a name or a value that can't be sent. The message does
+        not show the value, which may be a secret.
     """
     if value is None:
         return _NO_HEADERS
@@ -154,11 +159,11 @@ def checked_headers(value: object, field_name: str = "headers") -> Mapping[str, 
     seen: set[str] = set()
     for name, content in value.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            problem = f"{field_name} must have the names of headers as names"
+            problem = f"{field_name} must have header names as its keys"
         elif name.lower() in _OURS:
-            problem = f"{field_name} must not set {name!r}: {_OURS[name.lower()]}"
+            problem = f"{field_name} must not contain {name!r}: {_OURS[name.lower()]}"
         elif name.lower() in seen:
-            problem = f"{field_name} has {name!r} twice: the case of letters does not count"
+            problem = f"{field_name} has {name!r} twice. The case of a header name does not matter."
         else:
             seen.add(name.lower())
             headers[name] = _checked_value(content, field_name, f" for {name!r}")
@@ -168,13 +173,13 @@ def checked_headers(value: object, field_name: str = "headers") -> Mapping[str, 
 
 
 def _checked_value(content: object, field_name: str, which: str) -> str:
-    """Return a header's value, which is never shown: it may be a secret."""
+    """Return a header's value; messages do not show it, as it may be a secret."""
     if not isinstance(content, (str, int)):
         problem = f"must hold a string{which}, not {type(content).__name__}"
     elif isinstance(content, str) and not content.strip():
-        problem = f"has an empty value{which}: set it, or check the variable that it is read from"
+        problem = f"has an empty value{which}. Set it, or check the variable that it comes from."
     elif not _HEADER_VALUE.fullmatch(text := str(_texts(content))):
-        problem = f"has a value{which} with a line end, a space at one side, or not in Latin-1"
+        problem = f"has a value{which} with a line break, outer spaces, or non-Latin-1 characters"
     else:
         return text
     raise InvalidConfigurationError(f"{field_name} {problem}", field=field_name)

@@ -23,7 +23,7 @@ from requests.structures import CaseInsensitiveDict
 from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper.oauth.deadline import Budget, bind, current_budget
 from tokenkeeper.oauth.environment import current_environment
-from tokenkeeper.oauth.failures import TooLongError
+from tokenkeeper.oauth.network_errors import TooLongError
 from tokenkeeper.oauth.prepared import prepared_request
 from tokenkeeper.oauth.request_style import USER_AGENT
 

@@ -1,6 +1,6 @@
-"""Connections by way of a SOCKS proxy, within the request's total time. Needs PySocks.
+"""Connections through a SOCKS proxy, within the request's total time. Requires PySocks.
 
-PySocks gives each read of its handshake the whole timeout, and reads it in small pieces.
+PySocks applies the whole timeout to each of the many small reads of its handshake.
 """
 
 from __future__ import annotations
@@ -18,31 +18,32 @@ __all__ = ["SocksConnection"]
 
 
 class _BoundedSocket(socks.socksocket):  # type: ignore[misc]  # untyped
-    """A socket whose handshake with the proxy is read within the budget of the thread."""
+    """A socket whose handshake with the proxy stays within the current thread's budget.
+
+    PySocks reads the handshake through ``makefile``, which calls ``recv_into``.
+    """
 
     def recv_into(self, *args: Any, **kwargs: Any) -> int:
         self.settimeout(current_budget().next_read())
         return int(super().recv_into(*args, **kwargs))
 
-    def recv(self, *args: Any, **kwargs: Any) -> bytes:
-        self.settimeout(current_budget().next_read())
-        return bytes(super().recv(*args, **kwargs))
-
 
 class SocksConnection(HTTPConnection):
-    """Connects as urllib3's ``SOCKSConnection`` does, which it is put on."""
+    """Connects like urllib3's ``SOCKSConnection``; it is mixed into that class."""
 
     _socks_options: dict[str, Any]
 
     def _new_conn(self) -> socket.socket:
         options = self._socks_options
-        failure: OSError = OSError("the proxy has no address")
+        failure: OSError = OSError("the proxy's name has no address")
         try:
             found = socket.getaddrinfo(
                 options["proxy_host"], options["proxy_port"], 0, socket.SOCK_STREAM
             )
         except OSError as error:
-            raise NewConnectionError(self, f"the proxy could not be found: {error}") from error
+            raise NewConnectionError(
+                self, f"the proxy's name could not be resolved: {error}"
+            ) from error
         for family, kind, protocol, _, _ in found:
             sock = _BoundedSocket(family, kind, protocol)
             try:
@@ -54,14 +55,18 @@ class SocksConnection(HTTPConnection):
                 sock.close()
                 raise
         if isinstance(failure, TimeoutError):
-            raise ConnectTimeoutError(self, "no connection by the proxy in time") from failure
-        raise NewConnectionError(self, f"no connection by the proxy: {failure}") from failure
+            raise ConnectTimeoutError(
+                self, "the connection through the proxy timed out"
+            ) from failure
+        raise NewConnectionError(
+            self, f"could not connect through the proxy: {failure}"
+        ) from failure
 
     def _connect(self, sock: socket.socket) -> socket.socket:
         options = self._socks_options
         for option in self.socket_options or ():
             sock.setsockopt(*option)
-        sock.set_proxy(  # type: ignore[attr-defined]  # as PySocks has it
+        sock.set_proxy(  # type: ignore[attr-defined]  # untyped
             options["socks_version"],
             options["proxy_host"],
             options["proxy_port"],

@@ -1,7 +1,7 @@
-"""The error for an answer that grants no token (RFC 6749 §5.2). No I/O, no lock, no trust.
+"""Makes the error for a response that grants no token (RFC 6749 §5.2). No I/O, no lock, no trust.
 
-What the server sent is read by :mod:`~tokenkeeper.oauth.error_body`, judged as it was sent by
-:mod:`~tokenkeeper.oauth.verdict`, and shown here without secrets.
+:mod:`~tokenkeeper.oauth.error_body` reads what the server sent, :mod:`~tokenkeeper.oauth.verdict`
+judges it unredacted, and this module turns it into a message without secrets.
 """
 
 from __future__ import annotations
@@ -13,36 +13,37 @@ from urllib.parse import urlsplit
 
 from tokenkeeper._support.hiding import HIDDEN
 from tokenkeeper.exceptions import TokenAcquisitionError
-from tokenkeeper.oauth.error_body import Form, Said, read_error
+from tokenkeeper.oauth.error_body import BodyFormat, ErrorResponse, read_error
+from tokenkeeper.oauth.error_codes import known_code, spelling_of
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.redaction import sanitize
-from tokenkeeper.oauth.verdict import Verdict, judge, known_code, spelling_of
+from tokenkeeper.oauth.verdict import Verdict, judge
 
 __all__ = ["refusal", "retry_after"]
 
 CLOCK_SKEW_SECONDS = 300.0
-"""From here on a server's clock is different enough to be mentioned."""
+"""A difference between the server's clock and ours that is worth mentioning."""
 
-_NUMBER = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?")
+_NUMBER = r"[0-9]{1,30}(?:\.[0-9]{1,30})?"
 
 
 def refusal(answer: HttpAnswer, expected: Expected, problem: str = "") -> TokenAcquisitionError:
-    """Return the error that *answer* means, for the caller to raise.
+    """Return the error for *answer*, for the caller to raise.
 
-    :param problem: why an answer of success can't be used, as in "has no access_token"; what the
-        server says about it goes first.
+    :param problem: why a response with a success status can't be used, as in "has no
+        access_token"; by default its status is the problem.
     """
-    said = read_error(answer)
-    secrets = [*expected.secrets, *said.secrets]
+    response = read_error(answer)
+    secrets = [*expected.secrets, *response.secrets]
     wait = retry_after(answer.headers.get("retry-after"), expected.sent_at)
     if wait is None:
-        wait = said.wait_seconds
-    verdict = _judge(answer, said, wait, expected, problem)
-    code, description = _code(said, secrets), sanitize(said.words, secrets, limit=240)
-    happened, advice = _in_words(answer, said, problem, verdict, expected, secrets)
+        wait = response.wait_seconds
+    verdict = _judge(answer, response, wait, expected, problem)
+    code, description = _code(response, secrets), sanitize(response.words, secrets, limit=240)
+    reason, advice = _reason_and_advice(answer, response, problem, verdict, expected, secrets)
     failed = f"provider {expected.provider_name!r}: token request failed (HTTP {answer.status})"
     sentences = [
-        f"{failed}: {happened}" if happened else failed,
+        f"{failed}: {reason}" if reason else failed,
         advice,
         _wait_note(wait),
         _skew_note(expected, answer),
@@ -51,7 +52,7 @@ def refusal(answer: HttpAnswer, expected: Expected, problem: str = "") -> TokenA
         " ".join(_as_sentence(each) for each in sentences if each),
         provider_name=expected.provider_name,
         error=code,
-        error_description=description if said.is_described and description else None,
+        error_description=description if response.is_described and description else None,
         status_code=answer.status,
         retry_after=wait,
         transient=verdict.transient,
@@ -59,88 +60,117 @@ def refusal(answer: HttpAnswer, expected: Expected, problem: str = "") -> TokenA
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds that a ``Retry-After`` asks for (RFC 9110 §10.2.3), if it says any."""
+    """Return the seconds that a ``Retry-After`` asks for (RFC 9110 §10.2.3).
+
+    :param value: the header's value; ``None`` if there is no such header.
+    :param now: seconds since the epoch, for a value that is a date.
+    :returns: ``None`` if there is no value, or none that can be read.
+    """
     if value is None:
         return None
-    value = value.strip(" \t")  # all the white space that a header may have (RFC 9110 §5.6.3)
-    if _NUMBER.fullmatch(value):
+    value = value.strip(" \t")  # the only white space in a header (RFC 9110 §5.6.3)
+    if re.fullmatch(_NUMBER, value):
         return float(value)
     moment = _http_date(value)
     return max(0.0, moment - now) if moment is not None else None
 
 
-def _code(said: Said, secrets: list[str]) -> str | None:
-    """Return the telling one of the server's codes, fit to be shown."""
-    codes = [code for code in said.codes if not code.isdecimal() and code != "a number"]
+def _code(response: ErrorResponse, secrets: list[str]) -> str | None:
+    """Return the most specific of the server's codes, sanitized."""
+    codes = [code for code in response.codes if not code.isdecimal() and code != "a number"]
     known = next((code for code in codes if known_code(code)), None)
     raw = known or next(iter(codes), None)
     if raw is None:
         return None
-    # A known code is written as our table has it: none of that is the server's.
+    # The spelling of a known code comes from our own table, so it can't contain a secret.
     return spelling_of(raw) or sanitize(raw, secrets, limit=100) or None
 
 
 def _judge(
-    answer: HttpAnswer, said: Said, wait: float | None, expected: Expected, problem: str
-) -> Verdict:
-    waits = wait is not None
-    if _is_about_the_token(answer, said, problem):
-        return Verdict(waits, "Check the answer with the server's operator.")
-    status = (said.status or answer.status) if answer.ok else answer.status
-    return judge(said.codes, said.words, status, asked_to_wait=waits, grant=expected.grant)
-
-
-def _is_about_the_token(answer: HttpAnswer, said: Said, problem: str) -> bool:
-    """Return whether there is a token that can't be used, so other members mean no error."""
-    return answer.ok and said.has_token and bool(problem)
-
-
-def _in_words(
     answer: HttpAnswer,
-    said: Said,
+    response: ErrorResponse,
+    wait: float | None,
+    expected: Expected,
+    problem: str,
+) -> Verdict:
+    asked_to_wait = wait is not None
+    if _is_unusable_grant(answer, response, problem):
+        return Verdict(asked_to_wait, "Check the response with the server's operator.")
+    status = (response.status or answer.status) if answer.ok else answer.status
+    return judge(
+        response.codes,
+        response.words,
+        status,
+        asked_to_wait=asked_to_wait,
+        grant=expected.grant,
+    )
+
+
+def _is_unusable_grant(answer: HttpAnswer, response: ErrorResponse, problem: str) -> bool:
+    """Return whether *answer* grants a token that can't be used; other members are not errors."""
+    return answer.ok and response.has_token and bool(problem)
+
+
+def _reason_and_advice(
+    answer: HttpAnswer,
+    response: ErrorResponse,
     problem: str,
     verdict: Verdict,
     expected: Expected,
     secrets: list[str],
 ) -> tuple[str, str]:
-    """Return what happened, and what to do about it."""
+    """Return why the request failed ("" if there is only the status), and what to do."""
     if 300 <= answer.status < 400:
         return _redirect(answer, secrets)
-    if _is_about_the_token(answer, said, problem):
-        return f"the answer {problem}", verdict.advice
-    words = _quoted(said, secrets)
-    if answer.ok and problem and said.form is Form.JSON and not said.is_object:
-        return _with(f"the answer {problem}", words), _where(verdict)
-    if said.form is Form.WEB_PAGE and not said.codes:
+    if _is_unusable_grant(answer, response, problem):
+        return f"the response {problem}", verdict.advice
+    words = _quoted(response, secrets)
+    if response.format is BodyFormat.WEB_PAGE and not response.codes:
         return _web_page(answer, words, verdict)
-    if said.codes or (words and said.form is not Form.TEXT):
-        return words, _advice(verdict, answer, expected)
-    if not answer.ok:
-        what = "" if said.form in (Form.JSON, Form.BINARY) else f"the answer is {said.form.value}"
-        return _with(what, words), _advice(verdict, answer, expected)
-    if said.form is Form.JSON:
-        return f"the answer {problem or 'has no access_token'}", _where(verdict)
-    advice = _where(verdict)
-    if said.form is Form.FORM:
-        advice = "Have the server answer in JSON (RFC 6749 §5.1), or use a provider of your own."
-    return _with(f"the answer is {said.form.value}", words), advice
+    advice = _client_advice(verdict, answer, expected)
+    if answer.ok:
+        return _not_a_grant(response, problem, words, advice, _endpoint_advice(verdict))
+    if response.codes or (words and response.format is not BodyFormat.TEXT):
+        return words, advice
+    if response.format in (BodyFormat.JSON, BodyFormat.BINARY):
+        return words, advice
+    return _with(f"the response is {response.format.value}", words), advice
 
 
-def _quoted(said: Said, secrets: list[str]) -> str:
-    words = sanitize(said.words, secrets, limit=240)
+def _not_a_grant(
+    response: ErrorResponse, problem: str, words: str, advice: str, endpoint_advice: str
+) -> tuple[str, str]:
+    """Do the same for a response with a success status that does not grant a token."""
+    if problem and response.format is BodyFormat.JSON and not response.is_object:
+        return _with(f"the response {problem}", words), endpoint_advice
+    if response.codes or (words and response.format is not BodyFormat.TEXT):
+        return words, advice
+    if response.format is BodyFormat.JSON:
+        return f"the response {problem or 'has no access_token'}", endpoint_advice
+    if response.format is BodyFormat.FORM:
+        endpoint_advice = (
+            "Have the server respond in JSON (RFC 6749 §5.1), or write a provider for it."
+        )
+    return _with(f"the response is {response.format.value}", words), endpoint_advice
+
+
+def _quoted(response: ErrorResponse, secrets: list[str]) -> str:
+    """Return the server's codes and its description in quotes, sanitized."""
+    words = sanitize(response.words, secrets, limit=240)
+    codes = [code for code in response.codes if code not in response.words][:2]
     shown = []
-    for code in [code for code in said.codes if code not in said.words][:2] or said.codes[:1]:
-        tamed = sanitize(code, secrets, limit=100)
-        # A known code that a secret is part of is written as our table has it.
-        shown.append(spelling_of(code) or tamed if HIDDEN in tamed else tamed)
-    codes = ", ".join(filter(None, shown))
-    if codes and words:
-        return f'{codes} ("{words}")'
-    return codes or (words and f'"{words}"')
+    for code in codes or response.codes[:1]:
+        sanitized = sanitize(code, secrets, limit=100)
+        # A known code that a secret is part of is shown in the spelling of our own table.
+        shown.append(spelling_of(code) or sanitized if HIDDEN in sanitized else sanitized)
+    joined = ", ".join(filter(None, shown))
+    if joined and words:
+        return f'{joined} ("{words}")'
+    return joined or (words and f'"{words}"')
 
 
 def _redirect(answer: HttpAnswer, secrets: list[str]) -> tuple[str, str]:
-    """Name the host that a redirect points to, and nothing else of its URL."""
+    """Name the host of a redirect; the rest of its URL may contain secrets."""
     try:
         host = urlsplit(answer.headers.get("location", "").strip()).hostname
     except ValueError:
@@ -148,46 +178,47 @@ def _redirect(answer: HttpAnswer, secrets: list[str]) -> tuple[str, str]:
     to = f" to {sanitize(host, secrets, limit=100)}" if host else ""
     return (
         f"the token endpoint redirects{to}",
-        "The secret is not sent after a redirect. Set token_url to the URL that it really has.",
+        "Redirects are not followed, to keep the secret safe. Set token_url to the final URL.",
     )
 
 
 def _web_page(answer: HttpAnswer, words: str, verdict: Verdict) -> tuple[str, str]:
-    what = _with("the answer is a web page, not JSON", words)
+    reason = _with("the response is a web page, not JSON", words)
     if verdict.code or answer.status == 429 or answer.status >= 500:
-        return what, verdict.advice
-    return what, "Check that the URL is a token endpoint, and that no login page is before it."
+        return reason, verdict.advice
+    return reason, "Check that the URL is a token endpoint, without a login page in front of it."
 
 
-def _advice(verdict: Verdict, answer: HttpAnswer, expected: Expected) -> str:
-    # Basic refused, and each side may have encoded the secret in its own way.
-    client_refused = verdict.code == "invalid_client" or (
-        answer.status == 401 and verdict.code is None
-    )
-    if client_refused and expected.auth_advice:
-        return f"{verdict.advice} {expected.auth_advice}"
+def _client_advice(verdict: Verdict, answer: HttpAnswer, expected: Expected) -> str:
+    """Return the advice, and what else to try if the server refuses the client.
+
+    Client and server may encode the secret of HTTP Basic differently.
+    """
+    is_refused = verdict.code == "invalid_client" or (answer.status == 401 and verdict.code is None)
+    if is_refused and (advice := expected.auth_advice()):
+        return f"{verdict.advice} {advice}"
     return verdict.advice
 
 
-def _where(verdict: Verdict) -> str:
+def _endpoint_advice(verdict: Verdict) -> str:
     return verdict.advice if verdict.code else "Check that token_url is the token endpoint."
 
 
-def _with(what: str, words: str) -> str:
-    return f"{what}: {words}" if what and words else what or words
+def _with(reason: str, words: str) -> str:
+    return f"{reason}: {words}" if words else reason
 
 
 def _wait_note(wait: float | None) -> str:
     if wait is None:
         return ""
-    return f"The server asks to wait {f'{wait:.1f}'.removesuffix('.0')} s" if wait < 1e9 else ""
+    return f"The server asks to wait {f'{wait:.1f}'.removesuffix('.0')} s." if wait < 1e9 else ""
 
 
 def _skew_note(expected: Expected, answer: HttpAnswer) -> str:
     theirs = _http_date(answer.headers.get("date", ""))
     if theirs is None or abs(theirs - expected.sent_at) < CLOCK_SKEW_SECONDS:
         return ""
-    return f"The server's clock differs from ours by {theirs - expected.sent_at:+.0f} s"
+    return f"The server's clock differs from ours by {theirs - expected.sent_at:+.0f} s."
 
 
 def _as_sentence(text: str) -> str:
@@ -197,7 +228,7 @@ def _as_sentence(text: str) -> str:
 def _http_date(value: str) -> float | None:
     try:
         moment = parsedate_to_datetime(value)
-        # A date without a zone is UTC too (RFC 9110 §5.6.7), and not of this machine's zone.
+        # A date without a zone is UTC too (RFC 9110 §5.6.7), not local time.
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None

@@ -1,4 +1,4 @@
-"""Whether a token is a bearer token, by what servers write in ``token_type`` (RFC 6749 §7.1)."""
+"""Reads ``token_type``, and refuses tokens that are not bearer tokens (RFC 6749 §7.1)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from tokenkeeper.oauth.exchange import Expected
-from tokenkeeper.oauth.members import Members, UnusableAnswer
+from tokenkeeper.oauth.json_object import JsonObject, UnusableResponseError
 from tokenkeeper.oauth.redaction import sanitize
 
 __all__ = ["read_token_type"]
@@ -24,22 +24,22 @@ _NOT_BEARER = frozenset(
         *("cert", "certificate", "ssh"),
     }
 )
-"""What a bearer token is not. Servers have many words of their own for what it is."""
+"""Words for other types. Servers have too many names for bearer tokens to list them."""
 
 
-def read_token_type(content: Members, expected: Expected) -> str:
-    """Return the type of the token that *content* grants: ``Bearer`` for every word for one.
+def read_token_type(content: JsonObject, expected: Expected) -> str:
+    """Return the type of the granted token: ``Bearer`` for every name that means a bearer token.
 
-    A type that is left out, empty or not a string is ``Bearer``: servers that send none grant
-    bearer tokens all the same.
+    A type that is missing, empty or not a string is ``Bearer`` too: servers that do not send one
+    grant bearer tokens.
 
-    :raises UnusableAnswer: for a type that needs more than an ``Authorization: Bearer`` header,
-        unless the request expects it.
+    :raises UnusableResponseError: for a type that needs more than an ``Authorization: Bearer``
+        header, unless ``accept_token_types`` lists it.
     """
     kinds = list(_strings(content.every("token_type")))
-    taken = {each.strip().casefold() for each in expected.accept_token_types}
+    accepted = {each.strip().casefold() for each in expected.accept_token_types}
     for kind in kinds:
-        if kind.casefold() in taken:
+        if kind.casefold() in accepted:
             return kind
     for kind in kinds:
         if is_bearer(kind):
@@ -48,15 +48,15 @@ def read_token_type(content: Members, expected: Expected) -> str:
     if not kinds:
         return BEARER
     shown = sanitize(kinds[-1], expected.secrets, limit=50)
-    raise UnusableAnswer(
-        f'has a token_type other than Bearer, "{shown}": ask the server for a bearer token, or, if '
-        f'the API takes this one in an "Authorization: Bearer" header, list "{shown}" in '
+    raise UnusableResponseError(
+        f'has a token_type other than Bearer, "{shown}". Request a bearer token from the server, '
+        f'or, if the API accepts this one in an "Authorization: Bearer" header, add "{shown}" to '
         "accept_token_types"
     )
 
 
 def is_bearer(kind: str) -> bool:
-    """Return whether *kind* is a word for a bearer token: any that is not for another kind."""
+    """Return whether *kind* means a bearer token: any name that does not mean another type."""
     words = _WORDS.findall(kind.lower())
     joined = "".join(words)
     return not _NOT_BEARER & {*words, joined, joined.removesuffix("token")}

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import encodings.idna  # the socket module imports both late: this one for any host,
-import encodings.punycode  # noqa: F401 - and this one for a host in other letters
-import netrc  # noqa: F401 - requests imports it in its first request; see fork.py on late imports
+import encodings.punycode  # noqa: F401 - and this one for a host in other letters; see fork.py
 import os
 import sys
-import threading
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,17 +15,17 @@ import requests.auth
 
 from tokenkeeper._runtime.fork import notice_fork
 from tokenkeeper._runtime.interruptions import interruption_in, is_interruption
-from tokenkeeper._support.checks import is_loopback
+from tokenkeeper._support.checks import checked_seconds, is_loopback
 from tokenkeeper._support.hiding import Hidden, without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
 from tokenkeeper.oauth.exchange import HttpAnswer
-from tokenkeeper.oauth.failures import explain
+from tokenkeeper.oauth.network_errors import explain
 from tokenkeeper.oauth.request_style import USER_AGENT
 from tokenkeeper.oauth.sessions import borrowed, give_back, our_session, read
 
-__all__ = ["HttpTransport", "checked_seconds", "is_thrown_in"]
+__all__ = ["HttpTransport", "is_thrown_in"]
 
 _LIBRARIES = frozenset(
     {"binascii", "builtins", "encodings", "google", "http", "idna", "msal", "requests", "responses"}
@@ -152,8 +150,8 @@ class HttpTransport:
 
     def _limit(self, budget: Budget, seconds: float, name: str) -> str:
         if budget.remaining() > 0.001:  # a socket may wake up a moment early
-            return f"nothing for {seconds:g} s: {name}"
-        return f"{self._total_timeout:g} s at most: total_timeout"
+            return f"{name} of {seconds:g} s"
+        return f"total_timeout of {self._total_timeout:g} s"
 
 
 def _all_headers(
@@ -176,19 +174,6 @@ def is_thrown_in(error: BaseException) -> bool:
     :mod:`tokenkeeper._runtime.interruptions` knows.
     """
     return type(error).__module__.partition(".")[0] not in _LIBRARIES or is_interruption(error)
-
-
-def checked_seconds(value: object, field: str) -> float:
-    """Return *value* if it is a number of seconds, more than 0 and not beyond all waiting."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not 0 < value <= threading.TIMEOUT_MAX
-    ):
-        raise InvalidConfigurationError(
-            f"{field} must be a number of seconds, more than 0", field=field
-        )
-    return float(value)
 
 
 def _checked_verify(verify: object) -> bool | str | None:
@@ -223,9 +208,9 @@ def _check_way(url: str, provider_name: str, *, link_local: bool) -> None:
         host = ""
     if is_loopback(host) or (link_local and (host in METADATA_HOSTS or is_link_local(host))):
         return
-    problem = "it was not asked, as anybody on the way can read a request by plain http. Use https"
     raise TokenAcquisitionError(
-        f"provider {provider_name!r}: no answer from {host}: {problem}.",
+        f"provider {provider_name!r}: request to {host} was not sent: anyone on the network could "
+        "read it over plain http. Use https.",
         provider_name=provider_name,
         transient=False,
     )
@@ -233,11 +218,11 @@ def _check_way(url: str, provider_name: str, *, link_local: bool) -> None:
 
 def _off_this_machine(url: str, peer: str, provider_name: str) -> TokenAcquisitionError:
     problem = (
-        f"the name led to {peer}, which is not this machine, and the request is not encrypted; "
-        "nothing was sent. Correct the hosts file or the resolver, or use https"
+        f"the name resolved to {peer}, which is not this machine, and the request is not "
+        "encrypted. Correct the hosts file or the resolver, or use https"
     )
     return TokenAcquisitionError(
-        f"provider {provider_name!r}: no answer from {urlsplit(url).hostname}: {problem}.",
+        f"provider {provider_name!r}: request to {urlsplit(url).hostname} was not sent: {problem}.",
         provider_name=provider_name,
         network_reason="dns",
         transient=False,

@@ -1,4 +1,4 @@
-"""Where tokens come from. Each provider's libraries are loaded with the provider."""
+"""The providers. The libraries of a provider are imported with the provider."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # see the package's own
+if not TYPE_CHECKING:  # see tokenkeeper/__init__.py
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:

@@ -1,9 +1,8 @@
 """Tokens from Microsoft Entra ID (Azure AD), through msal.
 
-msal knows the service; this module keeps its habits away from users. It gives msal an HTTP client
-of ours, in which a bad answer becomes one of our errors before msal sees it: what is raised there
-is neither kept by msal's throttle, which replays errors, nor parsed by msal a second time. And it
-gives msal a token cache that keeps nothing, so a renewal really asks the server.
+msal gets our HTTP client, which raises our errors for bad responses before msal sees them. So
+msal's throttle, which replays errors, never keeps one, and no response is parsed twice. msal also
+gets a token cache that stores nothing, so that a renewal really sends a request.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
-from tokenkeeper.providers.anew import ask_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.reacquire import reacquire
 
 if TYPE_CHECKING:
     import requests
@@ -57,24 +56,33 @@ _GRAPH_OF = {
 
 
 class AzureADProvider(BaseOAuth2Provider):
-    """Asks Entra ID by client credentials, with a client secret. Thread-safe.
+    """Gets tokens from Microsoft Entra ID with a client secret. Thread-safe.
 
-    :param provider_name: the name that callers ask for.
-    :param client_id: the application's id.
+    It uses the client credentials grant (RFC 6749 §4.4). No server is contacted, and msal is not
+    imported, before the first token is needed.
+
+    :param provider_name: the name to register the provider under, and to request tokens by.
+    :param client_id: the application (client) ID.
     :param client_secret: the secret's value, not its id.
     :param tenant_id: the tenant's GUID or one of its domains.
-    :param scope: what to ask for, usually one scope that ends in ``/.default``; by default that
-        of Microsoft Graph in the same cloud. ``scopes`` is an older name for it.
+    :param scope: the scope to request (RFC 6749 §3.3), a string or a list, usually one that ends in
+        ``/.default``; by default the one of Microsoft Graph in the same cloud.
+    :param scopes: an older name for *scope*.
     :param authority: the login host, with or without ``https://``; the tenant is appended. By
-        default ``AZURE_AUTHORITY_HOST``, or else the public cloud. A host that is no known cloud
-        is not looked up at Microsoft's (instance discovery).
-    :param verify: a CA file of one's own; else ``REQUESTS_CA_BUNDLE`` and the usual ones count.
-    :param session: a ``requests.Session`` of one's own; it is not closed here.
-    :raises InvalidConfigurationError: for a value that can't work.
-
-    The timeouts, ``clock``, ``buffer_seconds`` and ``retry`` are those of
-    :class:`~tokenkeeper.GenericOAuth2Provider`. Nothing is asked of any server, and msal is not
-    loaded, before the first token is needed.
+        default the variable ``AZURE_AUTHORITY_HOST``, or else the public cloud. For a host that is
+        not a Microsoft cloud, instance discovery is off.
+    :param connect_timeout: how many seconds to wait for a connection, including its TLS handshake;
+        5 by default.
+    :param read_timeout: how many seconds to wait for each piece of the response; 10 by default.
+    :param total_timeout: how many seconds one HTTP request may take in total; 30 by default.
+    :param verify: a file or directory of CA certificates; by default ``REQUESTS_CA_BUNDLE``, or
+        else the usual ones. ``False`` turns verification off.
+    :param session: a ``requests.Session`` whose settings to use, such as proxies and certificates;
+        it is neither changed nor closed. By default the library uses its own.
+    :param clock: the source of time; by default the system's. In tests, pass the keeper's.
+    :param buffer_seconds: how long before its expiry a token is renewed; 300 by default.
+    :param retry: how to retry transient failures; by default the keeper's policy.
+    :raises InvalidConfigurationError: for an option that can't work.
     """
 
     def __init__(
@@ -122,13 +130,13 @@ class AzureADProvider(BaseOAuth2Provider):
         renew_after_fork(self)
 
     def after_fork_in_child(self) -> None:
-        """Leave msal's application, with its locks, to the parent."""
-        self._lock = threading.Lock()  # guards the making of _app
+        """Drop msal's application with its locks, which belong to the parent."""
+        self._lock = threading.Lock()  # guards the creation of _app
         self._app: Any = None
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:
-        """Ask for a token by client credentials, once."""
+        """Request a token by client credentials, once (RFC 6749 §4.4)."""
         before = sys.exception()
         try:
             with self._lock:
@@ -140,26 +148,26 @@ class AzureADProvider(BaseOAuth2Provider):
             token: OAuth2Token | None = self._http.granted.token
         except OAuth2Error:
             raise
-        except Exception as error:  # noqa: BLE001 - msal raises many kinds, each to be one of ours
+        except Exception as error:  # noqa: BLE001 - msal raises many kinds
             if (thrown := interruption_in(error, before)) is not None:
                 raise thrown from None
-            # Its text may hold what the server sent, so the original is left behind.
+            # Its text may contain what the server sent, so the original is dropped.
             self._fail(f"msal failed with {type(error).__name__}")
         if token is None:
-            self._fail("msal asked for none")
+            self._fail("msal did not send a request")
         return token
 
     @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
-        """Ask anew: client credentials come without a refresh token (RFC 6749 §4.4.3)."""
-        return cast("OAuth2Token", ask_anew(self))
+        """Request a new token: client credentials have no refresh token (RFC 6749 §4.4.3)."""
+        return cast("OAuth2Token", reacquire(self))
 
     def _make_app(self) -> Any:
         msal = late_import("msal")
         authority = late_import("msal.authority")
 
         class NoTokenCache(msal.TokenCache):  # type: ignore[name-defined,misc]  # imported late
-            """Keeps nothing: a keeper does that."""
+            """Stores nothing: the keeper caches tokens."""
 
             def add(self, event: Any, now: Any = None) -> None:
                 pass
@@ -186,7 +194,7 @@ class AzureADProvider(BaseOAuth2Provider):
         ) from None
 
     def describe(self) -> Mapping[str, object]:
-        """Return how this provider asks, without a secret."""
+        """Return the provider's settings, without secrets."""
         return {
             **super().describe(),
             "authority": self._authority,
@@ -205,7 +213,7 @@ class AzureADProvider(BaseOAuth2Provider):
 
 
 class _MsalHttp:
-    """The HTTP client that msal is given. It returns good answers and raises our errors."""
+    """The HTTP client for msal. It returns good responses and raises our errors for others."""
 
     def __init__(
         self,
@@ -216,7 +224,7 @@ class _MsalHttp:
         secrets: list[str],
     ) -> None:
         self.transport = transport
-        self.granted = threading.local()  # the token that this thread was granted last
+        self.granted = threading.local()  # the last token granted to this thread
         self._clock = clock
         self._provider_name = provider_name
         self._scope = scope
@@ -232,12 +240,12 @@ class _MsalHttp:
         **_: Any,
     ) -> _MsalAnswer:
         """Send a token request."""
-        # The endpoint comes from the discovery document, and the secret is to go there.
+        # The URL comes from the discovery document, and the secret is sent there.
         checked_endpoint(url, "token_endpoint", self._provider_name)
         expected = self._expected()
         answer = self._send("POST", url, params=params, data=data, headers=headers)
         token = self.granted.token = parse_token_response(answer, expected)
-        # msal reads the rest more strictly than we do, and what it keeps is not used.
+        # msal validates other members more strictly than we do, and its result is not used.
         read = {"access_token": token.access_token, "token_type": "Bearer", "expires_in": 3600}
         return _MsalAnswer(answer.status, read)
 
@@ -259,7 +267,7 @@ class _MsalHttp:
         return _MsalAnswer(answer.status, document)
 
     def close(self) -> None:
-        """Leave the transport open: it is the provider's."""
+        """Do nothing: the transport belongs to the provider."""
 
     def _send(self, method: str, url: str, **request: Any) -> HttpAnswer:
         return self.transport.request(method, url, provider_name=self._provider_name, **request)
@@ -276,9 +284,9 @@ class _MsalHttp:
 
     def _refuse_discovery(self, answer: HttpAnswer, document: object) -> NoReturn:
         if isinstance(document, dict) and "error" in document:
-            parse_token_response(answer, self._expected())  # it raises what the error says
+            parse_token_response(answer, self._expected())  # raises the error
         raise TokenAcquisitionError(
-            f"provider {self._provider_name!r}: the authority's metadata could not be read "
+            f"provider {self._provider_name!r}: could not read the authority's metadata "
             f"(HTTP {answer.status}). Check authority and tenant_id.",
             provider_name=self._provider_name,
             status_code=answer.status,
@@ -287,7 +295,7 @@ class _MsalHttp:
 
 
 class _MsalAnswer:
-    """A response as msal expects one, without the headers that its throttle would act on."""
+    """A response in the form that msal expects, without headers that trigger its throttle."""
 
     def __init__(self, status: int, content: Mapping[str, Any] | None) -> None:
         self.status_code = status
@@ -295,4 +303,4 @@ class _MsalAnswer:
         self.headers: dict[str, str] = {}
 
     def raise_for_status(self) -> None:
-        """Do nothing: bad answers never get here."""
+        """Do nothing: bad responses never get here."""

@@ -15,7 +15,7 @@ from tokenkeeper._support.arguments import check_number
 from tokenkeeper._support.checks import checked_text
 from tokenkeeper.exceptions import naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
-from tokenkeeper.providers.anew import ask_anew
+from tokenkeeper.providers.reacquire import reacquire
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
@@ -74,7 +74,7 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         :raises TokenAcquisitionError: by default, if ``acquire_token`` itself calls
             ``refresh_token``, which would go on for ever.
         """
-        return ask_anew(self)
+        return reacquire(self)
 
     def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask for a token in place of *token*, which an API refused (401).

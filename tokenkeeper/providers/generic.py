@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, cast
 
-from tokenkeeper._support.checks import checked_switch, checked_words, shown_url
+from tokenkeeper._runtime.fork import forks_wait
+from tokenkeeper._support.checks import checked_seconds, checked_switch, checked_words, shown_url
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper._support.sharing import Shared
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
+from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.request_style import (
     RequestStyle,
     checked_accept,
@@ -21,16 +23,15 @@ from tokenkeeper.oauth.request_style import (
     checked_headers,
     checked_request_format,
 )
-from tokenkeeper.oauth.token_request import Reading, request_token
-from tokenkeeper.oauth.token_response import DEFAULT_LIFETIME_SECONDS
-from tokenkeeper.oauth.transport import HttpTransport, checked_seconds
-from tokenkeeper.providers.anew import ask_anew, is_asking_anew
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.retry import is_transient
 
 if TYPE_CHECKING:
     import requests
 
+    from tokenkeeper.oauth.token_request import Reading
+    from tokenkeeper.oauth.transport import HttpTransport
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["GenericOAuth2Provider"]
@@ -76,9 +77,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     :raises InvalidConfigurationError: for an option that can't work.
     """
 
-    # Few servers cause a warning or omit a member, so few providers have these sets.
-    _warned: set[str] | None = None
-    _omitted: set[str] | None = None
+    _warned: set[str] | None = None  # few servers cause a warning, so few providers need a set
+    _omitted: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -148,14 +148,14 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         refuses the wider one. If the server refuses for good, or if *token* has expired and the
         request fails in any way, the token is asked for anew at once.
         """
-        if is_asking_anew(self):  # a subclass's acquire_token calls this one
+        if is_reacquiring(self):  # a subclass's acquire_token calls this one
             return GenericOAuth2Provider.acquire_token(self)
         received = self._received
         if received and token.refresh_token and received.may_spend(token):
             renewed = self._refresh(token, token.refresh_token)
             if renewed is not None:
                 return renewed
-        return cast("OAuth2Token", ask_anew(self))
+        return cast("OAuth2Token", reacquire(self))
 
     def _refresh(self, token: OAuth2Token, refresh_token: str) -> OAuth2Token | None:
         """Return a token by *refresh_token*, or ``None`` to ask for one anew."""
@@ -176,7 +176,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             self._received.after_fork_in_child()
 
     def _request(self, grant: dict[str, str], scope: str | None) -> OAuth2Token:
-        warned, omitted = self._warned or set(), self._omitted or set()
+        from tokenkeeper.oauth.token_request import request_token  # loaded with the provider
+
+        warned, omitted = self._warned or set(), set(self._omitted)
         try:
             token = request_token(
                 self._transport,
@@ -193,8 +195,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         finally:
             if warned:
                 self._warned = warned
-            if omitted:
-                self._omitted = omitted
+        self._omitted = _omissions.one(frozenset(omitted), tuple(sorted(omitted)))
         if self._received is not None:
             self._received.note(token)
         elif token.refresh_token is not None:
@@ -217,7 +218,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             "default_lifetime_seconds": self._reading["default_lifetime"],
             "lifetime_seconds": self._reading["lifetime_seconds"],
             "never_expires": self._reading["never_expires"],
-            "omitted": sorted(self._omitted or ()),
+            "omitted": list(self._omitted),
         }
 
     def __repr__(self) -> str:
@@ -228,6 +229,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 _styles: Shared[RequestStyle] = Shared()
 _readings: Shared[Reading] = Shared()
 _transports: Shared[HttpTransport] = Shared()
+_omissions: Shared[tuple[str, ...]] = Shared()
 
 
 def _style(request_format: object, accept: object, headers: object) -> RequestStyle:
@@ -264,6 +266,12 @@ def _transport(
     session: requests.Session | None,
     clock: Clock,
 ) -> HttpTransport:
+    # requests takes longer to import than all of Tokenkeeper. So it is loaded with the first
+    # provider, and not by programs that import this module and make none.
+    with forks_wait():
+        from tokenkeeper.oauth import token_request  # noqa: F401 - for the first request
+        from tokenkeeper.oauth.transport import HttpTransport
+
     transport = HttpTransport(
         connect_timeout=connect_timeout,
         read_timeout=read_timeout,

@@ -1,4 +1,4 @@
-"""What users test with: a clock, providers and an authorization server that do as they are told."""
+"""Test doubles for users: a stepped clock, scripted providers and an authorization server."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _HOMES = {
 }
 
 
-if not TYPE_CHECKING:  # see the package's own
+if not TYPE_CHECKING:  # as in the package's own __init__.py
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:

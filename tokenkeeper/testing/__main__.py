@@ -1,4 +1,4 @@
-"""``python -m tokenkeeper.testing``: the loopback authorization server, for a shell."""
+"""``python -m tokenkeeper.testing`` runs the loopback authorization server from a shell."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["PORT", "main", "parser"]
 
 PORT = 6749
-"""Where it listens by default, so that a file can name it; after RFC 6749."""
+"""The default port, fixed so that a file can name it; after RFC 6749."""
 
 VARIABLE = "BILLING_SECRET"
-"""What the printed configuration takes the secret from: one in clear would draw warnings."""
+"""The variable with the secret: a secret in the printed configuration would cause warnings."""
 
 
 def main() -> None:
-    """Serve until a signal ends the process. Standard output gets a configuration of a client."""
+    """Print a configuration for a client, then serve until a signal ends the process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     arguments = parser()
     options = arguments.parse_args()
-    # Not at the top: it takes its time, and Ctrl-C may come meanwhile.
+    # Not at the top: it is slow, and Ctrl-C may arrive meanwhile.
     from tokenkeeper.testing.server import LoopbackAuthorizationServer
 
     server = LoopbackAuthorizationServer(lifetime_seconds=options.lifetime, port=options.port)
@@ -40,9 +40,9 @@ def main() -> None:
         server.start()
     except OSError as problem:
         arguments.exit(1, _refused(options.port, problem))
-    print(_configuration(server), end="", flush=True)  # noqa: T201 - what it is for
+    print(_configuration(server), end="", flush=True)  # noqa: T201 - its purpose
     print(_words(server), end="", flush=True, file=sys.stderr)  # noqa: T201
-    while True:  # Windows sees a signal only between two waits
+    while True:  # Windows notices a signal only between two waits
         threading.Event().wait(1.0)
 
 
@@ -50,17 +50,19 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command's options."""
     parser = argparse.ArgumentParser(
         "python -m tokenkeeper.testing",
-        description="Run an authorization server on 127.0.0.1, for trying things out. "
-        "Prints a configuration file for a client of it, and serves until Ctrl-C.",
+        description="Run an authorization server on 127.0.0.1, to try things out. "
+        "Print a configuration file for one of its clients, and serve until Ctrl-C.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--port", type=_port, default=PORT, help="where to listen; 0: a free port")
+    parser.add_argument(
+        "--port", type=_port, default=PORT, help="port to listen on; 0 for a free one"
+    )
     parser.add_argument(
         "--lifetime",
         type=_lifetime,
         default=3600,
         metavar="SECONDS",
-        help="how long its tokens live",
+        help="lifetime of its tokens",
     )
     return parser
 
@@ -79,21 +81,23 @@ oauth2:
 
 def _words(server: LoopbackAuthorizationServer) -> str:
     return (
-        f"Tokens of {server.issuer} live for {server.lifetime_seconds:g} s. Ctrl-C ends it.\n"
-        f"Its API, which wants one: {server.api_url}\n"
-        f"The secret, for the other shell: export {VARIABLE}={shlex.quote(server.client_secret)}\n"
+        f"Serving {server.issuer}. Tokens are valid for {server.lifetime_seconds:g} s. "
+        "Press Ctrl-C to stop.\n"
+        f"Protected API: {server.api_url}\n"
+        "Client secret, for the other shell: "
+        f"export {VARIABLE}={shlex.quote(server.client_secret)}\n"
     )
 
 
 def _refused(port: int, problem: OSError) -> str:
     if problem.errno == errno.EADDRINUSE:
-        return f"Port {port} is taken: end what listens there, or name another by --port.\n"
+        return f"Port {port} is in use. Stop its program, or choose another with --port.\n"
     return f"Can't listen on port {port} of 127.0.0.1: {problem.strerror}\n"
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 65535")
     return int(text)
 
 
@@ -102,11 +106,11 @@ def _lifetime(text: str) -> float:
         seconds = float(text)
         if 0 < seconds < math.inf:
             return seconds
-    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    raise argparse.ArgumentTypeError(f"{text!r} is not a positive number of seconds")
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    os._exit(128 + number)  # at once: there is nothing to put away
+    os._exit(128 + number)  # at once: there is nothing to clean up
 
 
 if __name__ == "__main__":

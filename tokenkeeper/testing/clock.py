@@ -1,4 +1,4 @@
-"""A clock that is stepped by hand."""
+"""A clock that tests step by hand."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tokenkeeper._runtime.scheduler import THREAD_NAME
 __all__ = ["SteppedClock"]
 
 POLL_SECONDS = 0.002
-"""A thread can't wait for an event and for the clock at once, so it looks this often, really."""
+"""How often a waiting thread looks, in real seconds: it can't wait for an event and a clock."""
 
 
 class SteppedClock:
-    """A :class:`~tokenkeeper.clock.Clock` on which time passes only when it is told to.
+    """A :class:`~tokenkeeper.clock.Clock` on which time passes only in :meth:`step`.
 
     .. code-block:: python
 
@@ -23,17 +23,17 @@ class SteppedClock:
         ...
         clock.step(3600)  # an hour later
 
-    Keepers, servers and providers that are to agree on the time share one. A step lets all of its
-    time pass at once: what was due in between is done after it, on the keeper's own threads and in
-    real time, so a test waits for it by an event. A wait for 10 s is over when 10 s were stepped,
-    and not before. Thread-safe.
+    Keepers, servers and providers that must agree on the time share one. A step passes all of its
+    time at once. What became due happens afterwards, on the keeper's own threads and in real time,
+    so a test waits for an event. A wait for 10 s ends when 10 s were stepped, and not before.
+    Thread-safe.
 
-    :param wall: what the wall clock shows at first, in seconds since the epoch.
-    :param monotonic: what the other clock shows at first.
-    :param auto_step: let a wait step the clock by itself and return at once. For tests with one
-        thread, where nobody else could step it. With a keeper that renews in the background use
-        ``"retries"``, or time would run away as its refresher waits again and again: then only
-        the waits before a retry step the clock.
+    :param wall: the initial wall clock, in seconds since the epoch; a moment in 2030 by default.
+    :param monotonic: the initial monotonic clock, in seconds; 1,000 by default.
+    :param auto_step: whether a wait steps the clock and returns at once; ``False`` by default. Use
+        ``True`` in tests with one thread, where no other could step it. Use ``"retries"`` for a
+        keeper that renews in the background: then only waits before a retry step the clock. With
+        ``True`` its scheduler would wait again and again, and time would run away.
     """
 
     def __init__(
@@ -50,16 +50,16 @@ class SteppedClock:
         self._waiting = 0
 
     def time(self) -> float:
-        """Return the wall clock."""
+        """Return the wall clock, in seconds since the epoch."""
         return self._wall
 
     def monotonic(self) -> float:
-        """Return the clock that never goes back."""
+        """Return the monotonic clock, in seconds."""
         return self._monotonic
 
     @property
     def waiting(self) -> int:
-        """How many threads wait on this clock right now."""
+        """How many threads are waiting on this clock."""
         return self._waiting
 
     def step(self, seconds: float) -> None:
@@ -68,7 +68,7 @@ class SteppedClock:
         :raises ValueError: for a negative number; see :meth:`step_wall`.
         """
         if seconds < 0:
-            raise ValueError("time does not go back; step_wall() steps the wall clock alone")
+            raise ValueError("time can't go back. Use step_wall() to set the wall clock.")
         with self._lock:
             self._wall += seconds
             self._monotonic += seconds
@@ -79,15 +79,15 @@ class SteppedClock:
             self._wall += seconds
 
     def step_monotonic(self, seconds: float) -> None:
-        """Move the other clock alone; even back, as for a process restored on another machine.
+        """Step the monotonic clock alone, even back, as when a process is restored elsewhere.
 
-        ``step_wall(7200)`` is what a process sees after a virtual machine was paused for two hours.
+        ``step_wall(7200)`` is what a process sees after its machine was paused for two hours.
         """
         with self._lock:
             self._monotonic += seconds
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
-        """Wait until *event* is set or *timeout* has passed on this clock."""
+        """Wait until *event* is set or *timeout* has passed; return whether it is set."""
         if event.is_set():
             return True
         if timeout is not None and self._steps_by_itself():

@@ -1,4 +1,4 @@
-"""The clock of the test that runs now, for whatever was made without one."""
+"""The clock of the current test, for objects that were created without one."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ __all__ = ["CURRENT_CLOCK", "CurrentClock"]
 
 
 class CurrentClock:
-    """The stepped clock of the test, while there is one; else the machine's.
+    """The stepped clock of the current test, if it has one; otherwise the system's clock.
 
-    It looks at each call, so a server that outlives a test goes by the clock of each in turn.
+    It looks on each call, so a server that outlives a test follows the clock of each test.
     """
 
     def __init__(self) -> None:
         self._clock: Clock = SYSTEM_CLOCK
 
     def time(self) -> float:
-        """Return its wall clock."""
+        """Return the wall clock."""
         return self._clock.time()
 
     def monotonic(self) -> float:
-        """Return its clock that never goes back."""
+        """Return the monotonic clock."""
         return self._clock.monotonic()
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
-        """Wait on it."""
+        """Wait on that clock."""
         return self._clock.wait(event, timeout)
 
     @contextmanager
     def set_to(self, clock: Clock) -> Iterator[None]:
-        """Go by *clock* until the block ends."""
+        """Use *clock* until the block ends."""
         before, self._clock = self._clock, clock
         try:
             yield

@@ -1,4 +1,4 @@
-"""Another default keeper for the length of a test."""
+"""Another default keeper during a test."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["default_keeper"]
 
 @contextmanager
 def default_keeper(keeper: TokenKeeper) -> Iterator[TokenKeeper]:
-    """Make *keeper* what the application gets as its default until the block ends.
+    """Make *keeper* the default keeper until the block ends.
 
-    Both :func:`~tokenkeeper.get_default_keeper` and :func:`~tokenkeeper.get_default_manager` go
-    by it, so application code is tested as it is. It is not closed here.
+    :func:`~tokenkeeper.get_default_keeper` and :func:`~tokenkeeper.get_default_manager` both use
+    it, so application code is tested unchanged. The keeper is not closed here.
     """
     before = set_default_keeper(keeper)
     try:

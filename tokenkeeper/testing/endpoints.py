@@ -1,4 +1,4 @@
-"""What each URL of the loopback authorization server answers; no sockets here."""
+"""The endpoints of the loopback authorization server, without sockets."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Request:
 class Endpoints:
     """The endpoints over one set of grants. Thread-safe.
 
-    :ivar lifetime_seconds: how long the tokens live that are granted from now on.
-    :ivar refresh_tokens: whether a refresh token comes with them.
+    :ivar lifetime_seconds: the lifetime of tokens granted from now on.
+    :ivar refresh_tokens: whether they come with a refresh token.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Endpoints:
         self._api_refusals = iter([None] * times)
 
     def answer(self, request: Request, issuer: str) -> Answer | Literal["reset"]:
-        """Return the answer to *request*, or "reset" for a connection reset instead of one."""
+        """Return the answer to *request*, or "reset" to reset the connection instead."""
         path = urlsplit(request.target).path
         routes: dict[str, tuple[str, Callable[[], Answer | Literal["reset"]]]] = {
             "/token": ("POST", lambda: self._token(request)),
@@ -85,7 +85,7 @@ class Endpoints:
             return Answer(200, body, _NO_STORE)
 
     def _introspect(self, request: Request) -> Answer:
-        """RFC 7662, for clients that authenticate."""
+        """Introspect a token for an authenticated client (RFC 7662)."""
         pairs = parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
         try:
             form = _form(request, pairs)
@@ -95,7 +95,7 @@ class Endpoints:
         return Answer(200, self.grants.describe(form.get("token", "")), _NO_STORE)
 
     def _metadata(self, issuer: str) -> Answer:
-        """RFC 8414."""
+        """Return the server's metadata (RFC 8414)."""
         methods = ["client_secret_basic", "client_secret_post"]
         document = {
             "issuer": issuer,
@@ -110,14 +110,14 @@ class Endpoints:
         return Answer(200, document)
 
     def _api(self, request: Request, path: str) -> Answer:
-        """A protected resource (RFC 6750 §3)."""
+        """Serve a protected resource (RFC 6750 §3)."""
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             self.recorder.api_call("missing")
             challenge = 'Bearer realm="loopback"'
             return Answer(401, {"error": "no token was sent"}, {"WWW-Authenticate": challenge})
-        told_to = "refused as told" if next(self._api_refusals, self) is None else None
-        problem = told_to or self.grants.problem(token.strip())
+        scripted = "refused as told" if next(self._api_refusals, self) is None else None
+        problem = scripted or self.grants.problem(token.strip())
         self.recorder.api_call(problem)
         if problem is None:
             return Answer(200, {"path": path})
@@ -130,7 +130,7 @@ class Endpoints:
 
 
 def _form(request: Request, pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return the parameters of a form (RFC 6749 §3.2: none twice, empty ones count as absent)."""
+    """Return the parameters of a form (RFC 6749 §3.2: no repeats; empty ones are absent)."""
     content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if content_type != _FORM:
         raise RefusedGrantError("invalid_request", f"the body must be {_FORM}")

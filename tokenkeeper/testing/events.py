@@ -1,4 +1,4 @@
-"""A hook that keeps what it is told, for tests that wait for what happens in the background."""
+"""A hook that records events, for tests that wait for something in the background."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["EventRecorder"]
 E = TypeVar("E", bound=TokenEvent)
 
 GUARD_SECONDS = 30.0
-"""An event that does not come within this time comes never: a test must not hang."""
+"""How long to wait for an event, so that a test fails instead of hanging."""
 
 
 class EventRecorder:
-    """Keeps all events in their order. Thread-safe.
+    """Records all events in order. Thread-safe.
 
     .. code-block:: python
 
@@ -27,32 +27,32 @@ class EventRecorder:
     """
 
     def __init__(self) -> None:
-        self._told = threading.Condition()  # guards the two below
+        self._arrived = threading.Condition()  # guards the two below
         self._events: list[TokenEvent] = []
         self._seen = 0
 
     def __call__(self, event: TokenEvent, /) -> None:
-        """Keep *event*."""
-        with self._told:
+        """Record *event*."""
+        with self._arrived:
             self._events.append(event)
-            self._told.notify_all()
+            self._arrived.notify_all()
 
     @property
     def events(self) -> list[TokenEvent]:
-        """All of them so far."""
-        with self._told:
+        """The events so far."""
+        with self._arrived:
             return list(self._events)
 
     def wait_for(
         self, kind: type[E], provider_name: str | None = None, timeout: float = GUARD_SECONDS
     ) -> E:
-        """Return the next event of *kind*, and wait for it if need be.
+        """Return the next event of *kind*; wait for it if necessary.
 
-        "Next" counts from the one that this returned last, so each event is returned once.
+        "Next" means after the event that the last call returned, so each event is returned once.
 
-        :param provider_name: only of this provider.
+        :param provider_name: return only events of this provider; of all providers by default.
         :param timeout: seconds of real time; 30 by default.
-        :raises TimeoutError: if none came, naming what came instead.
+        :raises TimeoutError: if none arrived; names the events that did.
         """
         found: list[E] = []
 
@@ -64,8 +64,8 @@ class EventRecorder:
                     found.append(event)
             return bool(found)
 
-        with self._told:
-            if self._told.wait_for(look, timeout):
+        with self._arrived:
+            if self._arrived.wait_for(look, timeout):
                 return found[0]
-            came = ", ".join(type(event).__name__ for event in self._events) or "nothing"
-        raise TimeoutError(f"no {kind.__name__} within {timeout:g} s; so far came: {came}")
+            seen = ", ".join(type(event).__name__ for event in self._events) or "none"
+        raise TimeoutError(f"no {kind.__name__} within {timeout:g} s. Events so far: {seen}.")

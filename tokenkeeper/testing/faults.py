@@ -1,4 +1,4 @@
-"""What can be made to go wrong at a token endpoint under test."""
+"""Faults that a test can cause at a token endpoint."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any, Literal, get_args
 __all__ = ["Answer", "Faults", "Outage"]
 
 Outage = Literal["503", "reset", "stall"]
-"""How a token endpoint is down: it says so, it resets connections, or it does not answer."""
+"""How a token endpoint is down: it answers 503, resets connections, or does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One HTTP answer, as raw as it has to be.
+    """One HTTP response, which may be as malformed as a test needs.
 
     :param status: the HTTP status.
-    :param body: bytes as they are, a string as UTF-8, anything else as JSON.
-    :param headers: to be sent; ``Content-Length`` and, for JSON, ``Content-Type`` are added.
+    :param body: bytes are sent unchanged, a string as UTF-8, anything else as JSON.
+    :param headers: the headers; ``Content-Length`` and, for JSON, ``Content-Type`` are added.
     :param drip_seconds: how long to wait after each byte of the body.
     """
 
@@ -31,7 +31,7 @@ class Answer:
     drip_seconds: float = 0.0
 
     def encoded(self) -> tuple[dict[str, str], bytes]:
-        """Return headers and body as they go over the wire."""
+        """Return the headers and the body to send."""
         headers = dict(self.headers)
         if isinstance(self.body, bytes):
             body = self.body
@@ -45,7 +45,7 @@ class Answer:
 
 
 class Faults:
-    """The moods of a token endpoint. Thread-safe; a change counts from the next request on.
+    """The faults of a token endpoint. Thread-safe; a change applies from the next request on.
 
     :ivar latency_seconds: how long an answer takes.
     :ivar stopping: set when the server stops; ends every wait.
@@ -56,7 +56,7 @@ class Faults:
         self.stopping: threading.Event = threading.Event()
         self._script: deque[Answer] = deque()
         self._outage: tuple[Outage, float | None] | None = None
-        self._mended = threading.Event()
+        self._restored = threading.Event()
 
     @property
     def outage(self) -> Outage | None:
@@ -68,29 +68,31 @@ class Faults:
         """Begin an outage."""
         if mode not in get_args(Outage):
             raise ValueError(f"mode must be one of {', '.join(get_args(Outage))}, not {mode!r}")
-        self.come_back()  # who is stalled by an outage before this one is let go
-        self._mended = threading.Event()
+        self.come_back()  # requests that an earlier outage stalls go on
+        self._restored = threading.Event()
         self._outage = mode, retry_after
 
     def come_back(self) -> None:
         """End the outage."""
         self._outage = None
-        self._mended.set()
+        self._restored.set()
 
     def stop(self) -> None:
         """End every wait, now and from now on."""
         self.stopping.set()
-        self._mended.set()
+        self._restored.set()
 
     def script(self, *answers: Answer) -> None:
-        """Give *answers*, one for each request, before the endpoint is itself again."""
+        """Give *answers*, one for each request, before the endpoint behaves normally again."""
         self._script.extend(answers)
 
     def strike(self) -> Answer | Literal["reset"] | None:
-        """Wait as long as an answer takes; return what to answer instead of the truth."""
+        """Wait for the latency; return the scripted answer or the outage's, if there is one."""
         if self.latency_seconds > 0:
             self.stopping.wait(self.latency_seconds)
-        mended = self._mended  # before the outage, so that it is not that of a later one
+        restored = (
+            self._restored
+        )  # read before the outage, so that it does not belong to a later one
         outage = self._outage
         if outage is not None:
             mode, retry_after = outage
@@ -98,7 +100,7 @@ class Faults:
                 asked = {} if retry_after is None else {"Retry-After": f"{retry_after:g}"}
                 return Answer(503, "the token endpoint is down for a while", asked)
             if mode == "stall":
-                mended.wait()
+                restored.wait()
             return "reset"
         try:
             return self._script.popleft()

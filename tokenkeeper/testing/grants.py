@@ -1,4 +1,4 @@
-"""What an authorization server knows: its clients, and the tokens it granted."""
+"""The state of the loopback authorization server: its clients and the tokens it granted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Client:
 
 @dataclass(slots=True)
 class _Family:
-    """What one grant led to: refresh tokens one after the other, and their access tokens."""
+    """One grant, with its successive refresh tokens and their access tokens."""
 
     client_id: str
     scopes: tuple[str, ...]
@@ -53,10 +53,10 @@ class _Granted:
 
 
 class Grants:
-    """Grants tokens to the clients it knows, and judges them. Thread-safe.
+    """Grants tokens to registered clients, and checks them. Thread-safe.
 
-    Time is its own clock's monotonic one: a token ends its lifetime after it was granted here,
-    whatever the wall clock did meanwhile.
+    It counts on the monotonic clock: a token expires its lifetime after it was granted, even if the
+    wall clock was set meanwhile.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -68,20 +68,20 @@ class Grants:
         self._used: dict[str, _Family] = {}  # by refresh token that was used
 
     def register(self, client_id: str, client_secret: str, scopes: Iterable[str]) -> None:
-        """Register a client, or change one."""
+        """Register a client, or replace one."""
         with self._lock:
             self._clients[client_id] = _Client(client_id, client_secret, tuple(scopes))
 
     @property
     def scopes(self) -> list[str]:
-        """The scopes that any client may ask for."""
+        """The scopes of all clients."""
         with self._lock:
             return sorted({scope for each in self._clients.values() for scope in each.scopes})
 
     def authenticate(self, authorization: str | None, form: Mapping[str, str]) -> str:
-        """Return the ``client_id`` of who sent this (RFC 6749 §2.3.1).
+        """Return the ``client_id`` of the client that sent this (RFC 6749 §2.3.1).
 
-        :raises RefusedGrantError: if nobody known did.
+        :raises RefusedGrantError: if the client is unknown or its secret is wrong.
         """
         if authorization is not None:
             if "client_secret" in form:
@@ -96,7 +96,7 @@ class Grants:
         if client is None or not hmac.compare_digest(known.encode(), secret.encode()):
             raise RefusedGrantError(
                 "invalid_client",
-                "the client is not known, or its secret is wrong",
+                "the client is unknown, or its secret is wrong",
                 challenge=authorization is not None,
             )
         return client_id
@@ -106,8 +106,8 @@ class Grants:
     ) -> dict[str, Any]:
         """Return the answer to an authenticated token request (RFC 6749 §5.1).
 
-        :param refresh: whether a refresh token comes with the access token.
-        :raises RefusedGrantError: for what can't be granted.
+        :param refresh: whether to grant a refresh token with the access token.
+        :raises RefusedGrantError: if the request can't be granted.
         """
         grant_type = form.get("grant_type")
         with self._lock:
@@ -118,7 +118,9 @@ class Grants:
             elif grant_type is None:
                 raise RefusedGrantError("invalid_request", "grant_type is missing")
             else:
-                raise RefusedGrantError("unsupported_grant_type", "no such grant here")
+                raise RefusedGrantError(
+                    "unsupported_grant_type", "this server does not know the grant type"
+                )
             scope = _narrowed(form.get("scope"), family.scopes)
             if grant_type == "refresh_token":
                 self._used[form["refresh_token"]] = self._refresh.pop(form["refresh_token"])
@@ -141,7 +143,7 @@ class Grants:
         return answer
 
     def _family_of(self, client_id: str, form: Mapping[str, str]) -> _Family:
-        """Return whose refresh token this is; its second use kills the family.
+        """Return the family of the refresh token; its second use revokes the family.
 
         Called with the lock held.
         """
@@ -153,11 +155,13 @@ class Grants:
             used.revoked = True
         family = self._refresh.get(token)
         if family is None or family.revoked or family.client_id != client_id:
-            raise RefusedGrantError("invalid_grant", "the refresh token is not valid (any more)")
+            raise RefusedGrantError(
+                "invalid_grant", "the refresh token is invalid, or was used before"
+            )
         return family
 
     def problem(self, access_token: str) -> str | None:
-        """Return what is wrong with *access_token*: "unknown", "expired", "revoked" or nothing."""
+        """Return the problem of *access_token*: "unknown", "expired" or "revoked"; or ``None``."""
         with self._lock:
             granted = self._granted.get(access_token)
         if granted is None:
@@ -167,7 +171,7 @@ class Grants:
         return "expired" if self._clock.monotonic() >= granted.ends_at else None
 
     def describe(self, access_token: str) -> dict[str, Any]:
-        """Return what introspection says of *access_token* (RFC 7662 §2.2)."""
+        """Return the introspection response for *access_token* (RFC 7662 §2.2)."""
         if self.problem(access_token) is not None:
             return {"active": False}
         with self._lock:
@@ -182,7 +186,7 @@ class Grants:
         }
 
     def revoke(self, token: str) -> bool:
-        """Revoke the grant behind an access or refresh token; say if there was one."""
+        """Revoke the grant of an access or refresh token; return whether it was known."""
         with self._lock:
             granted = self._granted.get(token)
             family = granted.family if granted else self._refresh.get(token)
@@ -192,7 +196,7 @@ class Grants:
         return True
 
     def revoke_all(self) -> None:
-        """Revoke everything that was granted so far."""
+        """Revoke all tokens granted so far."""
         with self._lock:
             for granted in self._granted.values():
                 granted.family.revoked = True
@@ -213,9 +217,11 @@ def _basic(authorization: str) -> tuple[str, str]:
 
 
 def _narrowed(asked: str | None, allowed: Iterable[str]) -> str:
-    """Return the scope *asked* for, or all that is *allowed* where none was."""
+    """Return the scope *asked* for, or all that is *allowed* if none was."""
     scopes = list(allowed)
     wanted = asked.split() if asked else scopes
     if not set(wanted) <= set(scopes):
-        raise RefusedGrantError("invalid_scope", "the client may not have a scope it asked for")
+        raise RefusedGrantError(
+            "invalid_scope", "the client asked for a scope that it may not have"
+        )
     return " ".join(wanted)

@@ -1,7 +1,7 @@
-"""A pytest plugin: a keeper, a server for it, their clock and their events as fixtures.
+"""A pytest plugin with fixtures: a keeper, a server for it, their clock and their events.
 
-pytest loads it by itself wherever Tokenkeeper is installed, so it imports next to nothing before
-a fixture is used. A fixture of the same name in a test suite takes the place of one of these.
+pytest loads it automatically wherever Tokenkeeper is installed, so it imports almost nothing before
+a fixture is used. A fixture of the same name in a test suite overrides one of these.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["keeper", "stepped_clock", "token_events", "token_manager", "token_server"]
 
 PROVIDER_NAME = "api"
-"""What the server's client is called in the keeper."""
+"""The provider's name for the server's client."""
 
 
 @pytest.fixture
 def stepped_clock() -> Iterator[SteppedClock]:
-    """Return a clock that only ``step()`` moves, and waits before a retry.
+    """Return a clock that only ``step()`` and waits before a retry move.
 
-    A test that asks for it has its ``keeper`` and ``token_server`` on this clock as well, and so
-    all servers and providers of :mod:`tokenkeeper.testing` that were given no other.
+    In a test that uses it, ``keeper`` and ``token_server`` use this clock too, and so do all
+    servers and providers of :mod:`tokenkeeper.testing` that were created without one.
     """
     from tokenkeeper.testing import SteppedClock
     from tokenkeeper.testing.current import CURRENT_CLOCK
@@ -39,7 +39,7 @@ def stepped_clock() -> Iterator[SteppedClock]:
 
 @pytest.fixture
 def _token_clock(request: pytest.FixtureRequest) -> Clock:
-    """Return the clock of the test: the stepped one if the test asks for that."""
+    """Return the clock of the test: the stepped one if the test uses it."""
     if "stepped_clock" in request.fixturenames:
         stepped: Clock = request.getfixturevalue("stepped_clock")
         return stepped
@@ -59,7 +59,7 @@ def token_server(_token_clock: Clock) -> Iterator[LoopbackAuthorizationServer]:
 
 @pytest.fixture
 def token_events() -> EventRecorder:
-    """Return what is told of the tokens of ``keeper``: ``wait_for()`` waits for an event."""
+    """Return a recorder of the events of ``keeper``; ``wait_for()`` waits for one."""
     from tokenkeeper.testing import EventRecorder
 
     return EventRecorder()
@@ -69,9 +69,9 @@ def token_events() -> EventRecorder:
 def keeper(
     request: pytest.FixtureRequest, _token_clock: Clock, token_events: EventRecorder
 ) -> Iterator[TokenKeeper]:
-    """Return a keeper that is the default one of the process until the test ends.
+    """Return a keeper that is the process-wide default until the test ends.
 
-    With ``token_server`` in the same test, the provider "api" is the server's client.
+    In a test that uses ``token_server`` too, its provider "api" is the server's client.
     """
     from tokenkeeper import TokenKeeper
     from tokenkeeper.testing import default_keeper
@@ -85,7 +85,7 @@ def keeper(
 
 @pytest.fixture
 def token_manager(keeper: TokenKeeper) -> OAuth2TokenManager:
-    """Return the async front of ``keeper``, for tests that are ``async def``."""
+    """Return the async facade of ``keeper``, for ``async def`` tests."""
     from tokenkeeper import OAuth2TokenManager
 
     return OAuth2TokenManager(keeper)

@@ -1,4 +1,4 @@
-"""Providers that do as they are told, for tests of code that uses a keeper."""
+"""Scripted providers, for tests of code that uses a keeper."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["AsyncMockProvider", "MockProvider", "Outcome", "StaticProvider"]
 
 Outcome = BaseException | OAuth2Token | str | float
-"""What a call leads to: an error, a token, a token's text, or how long a token lives."""
+"""The outcome of a call: an error, a token, a token's text, or a token's lifetime."""
 
 GATE_SECONDS = 30.0
-"""A call held for longer than this fails: a test that forgot it must not hang."""
+"""How long a call can be held, so that a test fails instead of hanging."""
 
 _POLL_SECONDS = 0.002
 
 
 class _Scripted(BaseOAuth2Provider):
-    """What the mocks have in common: the script, the gate and the counts. Thread-safe."""
+    """The common part of the mocks: script, gate and counts. Thread-safe."""
 
     def __init__(
         self,
@@ -60,12 +60,12 @@ class _Scripted(BaseOAuth2Provider):
 
     @property
     def calls(self) -> int:
-        """How often a token was asked for, in either way."""
+        """How often a token was requested, by either method."""
         return self.acquire_calls + self.refresh_calls
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Hold every call inside the provider until the block ends, or :meth:`release`."""
+        """Hold every call inside the provider until the block ends or :meth:`release` is called."""
         self.entered.clear()
         self._gate.clear()
         try:
@@ -74,7 +74,7 @@ class _Scripted(BaseOAuth2Provider):
             self.release()
 
     def release(self) -> None:
-        """Let go of the calls that are held."""
+        """Let the held calls go on."""
         self._gate.set()
 
     def _enter(self, replaced: OAuth2Token | None) -> int:
@@ -104,36 +104,36 @@ class _Scripted(BaseOAuth2Provider):
 
 
 class MockProvider(_Scripted):
-    """Grants ``NAME-token-1``, ``NAME-token-2``, ... and whatever else it is told to. Thread-safe.
+    """Grants ``NAME-token-1``, ``NAME-token-2``, ... or follows a script. Thread-safe.
 
-    :param lifetime_seconds: how long its tokens live; may be assigned to.
-    :param script: outcomes of the next calls, used up in order: an exception is raised, a number
-        is the lifetime of one token, a string the text of one, an ``OAuth2Token`` is returned as
-        it is. Then tokens go on as before. ``provider.script`` may be appended to.
-    :param scope: what the tokens say was granted.
-    :param clock: the one that the keeper under test has; the fixture ``stepped_clock`` is known.
+    :param lifetime_seconds: the lifetime of its tokens, an hour by default; may be assigned to.
+    :param script: the outcomes of the next calls, in order: an exception is raised, a number is the
+        lifetime of a token, a string its text, and an ``OAuth2Token`` is returned unchanged. After
+        the last, tokens go on as before. ``provider.script`` may be appended to.
+    :param scope: the scope of the tokens; none by default.
+    :param clock: the clock of the keeper under test; by default that of the test.
 
     :ivar acquire_calls: how often ``acquire_token`` was called; ``refresh_calls`` and
         ``close_calls`` likewise, ``calls`` for the first two.
     :ivar refreshed: the tokens that ``refresh_token`` was called with.
-    :ivar entered: an event, set by each call as it comes in; ``hold()`` clears it.
+    :ivar entered: an event that each call sets as it begins; ``hold()`` clears it.
     """
 
     def acquire_token(self) -> OAuth2Token:
-        """Return the next token of the script."""
+        """Return the next token, or raise the next error."""
         return self._answer(self._enter(None))
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
-        """Return the next token of the script."""
+        """Return the next token, or raise the next error."""
         return self._answer(self._enter(token))
 
     def _answer(self, number: int) -> OAuth2Token:
         if not self._gate.wait(GATE_SECONDS):
-            raise RuntimeError("nobody released the calls that are held")
+            raise RuntimeError("the held call was not released in time")
         return self._outcome(number)
 
     def close(self) -> None:
-        """Count."""
+        """Count the call."""
         self.close_calls += 1
 
 
@@ -141,32 +141,32 @@ class AsyncMockProvider(_Scripted):
     """A :class:`MockProvider` whose methods are ``async def``, with the same parameters."""
 
     async def acquire_token(self) -> OAuth2Token:
-        """Return the next token of the script."""
+        """Return the next token, or raise the next error."""
         return await self._answer(self._enter(None))
 
     async def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
-        """Return the next token of the script."""
+        """Return the next token, or raise the next error."""
         return await self._answer(self._enter(token))
 
     async def _answer(self, number: int) -> OAuth2Token:
-        # A gate that a thread opens and a task waits at; looking often beats a hop for a test.
+        # A thread opens the gate at which a task waits. For a test, polling is simpler than a hop.
         with anyio.move_on_after(GATE_SECONDS):
             while not self._gate.is_set():
                 await anyio.sleep(_POLL_SECONDS)
             return self._outcome(number)
-        raise RuntimeError("nobody released the calls that are held")
+        raise RuntimeError("the held call was not released in time")
 
     async def close(self) -> None:
-        """Count."""
+        """Count the call."""
         self.close_calls += 1
 
 
 class StaticProvider(BaseOAuth2Provider):
-    """Grants the same text each time, with a whole life before it. Thread-safe.
+    """Grants the same access token each time, with its full lifetime. Thread-safe.
 
-    :param access_token: the text.
-    :param lifetime_seconds: how long a keeper takes it to live.
-    :param clock: the one that the keeper under test has; the fixture ``stepped_clock`` is known.
+    :param access_token: the text of the token.
+    :param lifetime_seconds: its lifetime, an hour by default.
+    :param clock: the clock of the keeper under test; by default that of the test.
     """
 
     def __init__(

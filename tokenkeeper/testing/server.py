@@ -1,4 +1,4 @@
-"""An authorization server with a protected API on loopback, with faults to be had on demand."""
+"""An authorization server with a protected API on loopback, with faults on demand."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tokenkeeper.testing.wire import Wire
 __all__ = ["LoopbackAuthorizationServer"]
 
 STOP_SECONDS = 2.0
-"""How long stop() waits for connections to end, at most."""
+"""How long stop() waits for connections to end."""
 
 
 class LoopbackAuthorizationServer:
@@ -37,20 +37,20 @@ class LoopbackAuthorizationServer:
 
     It offers the grants ``client_credentials`` and ``refresh_token`` (RFC 6749 §4.4, §6) to
     clients that use ``client_secret_basic`` or ``client_secret_post``, introspection (RFC 7662),
-    metadata (RFC 8414) and, under ``/api/``, a resource that wants a token (RFC 6750).
-    A refresh token works once; its second use revokes all that came of the same grant.
+    metadata (RFC 8414) and, under ``/api/``, a protected resource (RFC 6750). A refresh token
+    works once; its second use revokes all tokens of the same grant. Thread-safe.
 
-    Every method may be called from any thread while requests are under way.
+    :param lifetime_seconds: the lifetime of tokens, an hour by default; may be assigned to.
+    :param latency_seconds: how long the token endpoint takes to answer, in real time; 0 by default;
+        may be assigned to.
+    :param refresh_tokens: whether to grant refresh tokens too; ``False`` by default; may be
+        assigned to.
+    :param clock: the server's clock, by which tokens expire and answers are dated; by default that
+        of the test.
+    :param port: the port to listen on; by default a free one.
 
-    :param lifetime_seconds: how long tokens live; may be assigned to at any time.
-    :param latency_seconds: how long the token endpoint takes, in real time; likewise.
-    :param refresh_tokens: whether a refresh token comes with each access token; likewise.
-    :param clock: the server's own time, by which tokens end and answers are dated; the fixture
-        ``stepped_clock`` is known.
-    :param port: where it listens; by default on a free port.
-
-    One client is registered from the start: ``client_id``, ``client_secret``, with the
-    scopes ``read`` and ``write``.
+    One client is registered from the start: ``client_id`` and ``client_secret``, with the scopes
+    ``read`` and ``write``.
     """
 
     client_id = "loopback-client"
@@ -77,13 +77,13 @@ class LoopbackAuthorizationServer:
     # ---- from start to stop
 
     def start(self) -> None:
-        """Listen. A server is started once.
+        """Start to listen. A server can be started once.
 
         :raises RuntimeError: if it was started before.
-        :raises OSError: if its port can't be had, as when another server listens there.
+        :raises OSError: if the port is not available, for example because it is in use.
         """
         if self._wire is not None:
-            raise RuntimeError("the server was started before: make a new one")
+            raise RuntimeError("the server was started before. Create a new one.")
         self._wire = Wire(self._answer, self._faults.stopping, self._port)
         self._wire.start()
 
@@ -112,16 +112,16 @@ class LoopbackAuthorizationServer:
         date = formatdate(self._clock.time(), usegmt=True)  # RFC 9110 §6.6.1
         return replace(answer, headers={"Date": date, **answer.headers})
 
-    # ---- where it is
+    # ---- addresses
 
     @property
     def issuer(self) -> str:
-        """The server's URL, without a slash at its end.
+        """The server's URL, without a trailing slash.
 
-        :raises RuntimeError: before the start.
+        :raises RuntimeError: before the server is started.
         """
         if self._wire is None:
-            raise RuntimeError("the server has no address before it was started")
+            raise RuntimeError("the server has no address before it is started")
         return f"http://127.0.0.1:{self._wire.server_port}"
 
     @property
@@ -136,7 +136,7 @@ class LoopbackAuthorizationServer:
 
     @property
     def api_url(self) -> str:
-        """A protected resource; everything under ``/api/`` is one."""
+        """A protected resource; every path under ``/api/`` is one."""
         return f"{self.issuer}/api/things"
 
     def config(self, provider_name: str = "demo", **changes: Any) -> OAuth2Config:
@@ -152,9 +152,9 @@ class LoopbackAuthorizationServer:
     def provider(self, provider_name: str = "demo", **options: Any) -> GenericOAuth2Provider:
         """Return a provider for the server's first client, on the server's clock.
 
-        It renews by refresh tokens once ``refresh_tokens`` of this server is switched on.
+        It renews by refresh tokens if this server grants them.
 
-        :param options: what :class:`~tokenkeeper.GenericOAuth2Provider` takes.
+        :param options: arguments of :class:`~tokenkeeper.GenericOAuth2Provider`.
         """
         options.setdefault("clock", self._clock)
         options.setdefault("refresh_tokens", True)
@@ -163,14 +163,14 @@ class LoopbackAuthorizationServer:
     def add_client(
         self, client_id: str, client_secret: str, scopes: Iterable[str] = ("read",)
     ) -> None:
-        """Register a client, or change one."""
+        """Register a client, or replace one."""
         self._endpoints.grants.register(client_id, client_secret, scopes)
 
-    # ---- moods
+    # ---- faults
 
     @property
     def lifetime_seconds(self) -> float:
-        """How long the tokens live that are granted from now on."""
+        """The lifetime of tokens granted from now on."""
         return self._endpoints.lifetime_seconds
 
     @lifetime_seconds.setter
@@ -179,7 +179,7 @@ class LoopbackAuthorizationServer:
 
     @property
     def latency_seconds(self) -> float:
-        """How long the token endpoint takes for requests from now on."""
+        """How many seconds the token endpoint takes to answer from now on."""
         return self._faults.latency_seconds
 
     @latency_seconds.setter
@@ -188,12 +188,12 @@ class LoopbackAuthorizationServer:
 
     @property
     def refresh_tokens(self) -> bool:
-        """Whether a refresh token, which works once, comes with the tokens granted from now on."""
+        """Whether tokens granted from now on come with a refresh token, which works once."""
         return self._endpoints.refresh_tokens
 
     @refresh_tokens.setter
-    def refresh_tokens(self, comes: bool) -> None:
-        self._endpoints.refresh_tokens = comes
+    def refresh_tokens(self, granted: bool) -> None:
+        self._endpoints.refresh_tokens = granted
 
     @property
     def down(self) -> Outage | None:
@@ -203,9 +203,9 @@ class LoopbackAuthorizationServer:
     def go_down(self, mode: Outage = "503", *, retry_after: float | None = None) -> None:
         """Take the token endpoint down; the API goes on.
 
-        :param mode: "503" answers so, "reset" resets the connection, "stall" says nothing until
-            the outage ends and resets the connection then.
-        :param retry_after: the seconds that a 503 names in its ``Retry-After``.
+        :param mode: "503" answers with that status, "reset" resets the connection, and "stall" does
+            not answer until the outage ends, and then resets the connection.
+        :param retry_after: the seconds in the ``Retry-After`` of a 503; none by default.
         """
         self._faults.go_down(mode, retry_after)
 
@@ -223,29 +223,34 @@ class LoopbackAuthorizationServer:
             self.come_back()
 
     def script(self, *answers: Answer) -> None:
-        """Have the token endpoint give *answers*, one for each request, whatever is asked."""
+        """Have the token endpoint give *answers*, one for each request."""
         self._faults.script(*answers)
 
     def refuse(
-        self, error: str = "invalid_client", description: str = "told to", *, times: int = 1
+        self,
+        error: str = "invalid_client",
+        description: str = "refused by the test",
+        *,
+        times: int = 1,
     ) -> None:
         """Have the token endpoint refuse the next requests (RFC 6749 §5.2).
 
-        :param error: the error code; "invalid_client" comes with status 401, others with 400.
-        :param times: how many requests.
+        :param error: the error code; "invalid_client" has status 401, others 400.
+        :param description: the error description.
+        :param times: how many requests to refuse; 1 by default.
         """
         status = 401 if error == "invalid_client" else 400
         body = {"error": error, "error_description": description}
         self.script(*[Answer(status, body)] * times)
 
     def refuse_api_calls(self, times: int = 1) -> None:
-        """Have the API refuse the next calls, however good their tokens are."""
+        """Have the API answer the next calls with 401, even if their tokens are valid."""
         self._endpoints.refuse_api_calls(times)
 
     # ---- tokens
 
     def revoke(self, token: str) -> bool:
-        """Revoke a token and all of its grant; say if it was known."""
+        """Revoke a token and all tokens of its grant; return whether it was known."""
         return self._endpoints.grants.revoke(token)
 
     def revoke_all(self) -> None:

@@ -1,4 +1,4 @@
-"""What an authorization server under test has seen."""
+"""Statistics of the loopback authorization server."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Recorder", "ServerStats"]
 
 @dataclass(frozen=True, slots=True)
 class ServerStats:
-    """What the server has seen up to one moment. A snapshot, not a view.
+    """The counts of a server at one moment. A snapshot, not a view.
 
     :ivar token_requests: requests that reached the token endpoint, refused ones included.
     :ivar token_requests_by_grant: the same by ``grant_type``.
     :ivar token_requests_at: when each arrived, in seconds on the server's monotonic clock.
-    :ivar max_concurrent_token_requests: how many were under way at once, at most.
-    :ivar tokens_granted: access tokens handed out.
+    :ivar max_concurrent_token_requests: the most that were under way at once.
+    :ivar tokens_granted: the number of access tokens granted.
     :ivar api_accepted: calls of the protected API with a valid token.
     :ivar api_refused: calls with another answer, by reason: ``"missing"`` (no token sent),
         ``"unknown"``, ``"expired"``, ``"revoked"`` or ``"refused as told"``.
@@ -37,17 +37,17 @@ class ServerStats:
 
     @property
     def api_refusals(self) -> int:
-        """How many calls of the API were refused, for whatever reason."""
+        """How many calls of the API were refused, for any reason."""
         return sum(self.api_refused.values())
 
     @property
     def api_dead(self) -> int:
-        """How many calls of the API came with a token that had ended or was revoked."""
+        """How many calls of the API had an expired or revoked token."""
         return self.api_refused.get("expired", 0) + self.api_refused.get("revoked", 0)
 
 
 class Recorder:
-    """Counts what happens. Thread-safe."""
+    """Counts requests. Thread-safe."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -75,7 +75,7 @@ class Recorder:
                 self._under_way -= 1
 
     def granted(self) -> None:
-        """Count an access token handed out."""
+        """Count an access token that was granted."""
         with self._lock:
             self._granted += 1
 
@@ -88,7 +88,7 @@ class Recorder:
                 self._refused[refused] += 1
 
     def snapshot(self) -> ServerStats:
-        """Return all counts as of now."""
+        """Return the current counts."""
         with self._lock:
             return ServerStats(
                 token_requests=len(self._times),

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over loopback sockets for the server under test: keep-alive, threads, an end."""
+"""HTTP/1.1 over loopback sockets: keep-alive, one thread per connection, a clean stop."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _NO_LINGER = struct.pack("ii", 1, 0)  # close() then resets the connection
 class Wire(ThreadingHTTPServer):
     """Listens on a port of 127.0.0.1, with one thread for each connection.
 
-    :param answer: called from many threads at once with each request.
-    :param stopping: ends the drip of an answer when it is set.
-    :param port: where to listen; 0 is a free one.
-    :raises OSError: if that port can't be had.
+    :param answer: called with each request, from many threads at once.
+    :param stopping: when set, ends an answer that drips.
+    :param port: the port to listen on; 0 for a free one.
+    :raises OSError: if the port is not available.
     """
 
     # A port that another server listens on is refused. Windows would share it by the first of
@@ -49,17 +49,17 @@ class Wire(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
         self._closed = threading.Condition()  # guards _open
         super().__init__(("127.0.0.1", port), _Handler)
-        # It looks that often, in seconds, whether it is to stop.
+        # The argument is how often it checks whether to stop, in seconds.
         self._thread = threading.Thread(
             target=self.serve_forever, args=(0.02,), name="loopback-server", daemon=True
         )
 
     def start(self) -> None:
-        """Begin to accept connections."""
+        """Start to accept connections."""
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        """Stop listening, end every connection, and wait at most *timeout* seconds for that."""
+        """Stop listening and close every connection; wait at most *timeout* seconds."""
         if not self._thread.is_alive():  # in a forked child: the connections are the parent's
             self.server_close()
             return
@@ -68,12 +68,12 @@ class Wire(ThreadingHTTPServer):
         self.server_close()
         with self._closed:
             for connection in self._open:
-                with suppress(OSError):  # the other side may have been faster
+                with suppress(OSError):  # the peer may have closed it first
                     connection.shutdown(socket.SHUT_RDWR)
             self._closed.wait_for(lambda: not self._open, timeout)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Note down a connection, then serve it on a thread of its own."""
+        """Remember a connection, then serve it on a thread of its own."""
         with self._closed:
             self._open.add(request)
         super().process_request(request, client_address)
@@ -81,7 +81,7 @@ class Wire(ThreadingHTTPServer):
     def shutdown_request(self, request: Any) -> None:
         """Close a connection that was served."""
         if request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER):
-            self.close_request(request)  # without a polite word: that is the reset
+            self.close_request(request)  # closing without a shutdown resets the connection
         else:
             super().shutdown_request(request)
         with self._closed:
@@ -89,7 +89,7 @@ class Wire(ThreadingHTTPServer):
             self._closed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that went away."""
+        """Ignore clients that disconnected."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -99,7 +99,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Wire
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base calls it so
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
         """Print nothing."""
 
     def _exchange(self) -> None:

@@ -36,7 +36,7 @@ def assert_self_contained(svg):
 @pytest.mark.parametrize("name", ["dark", "light"])
 def test_the_pictures_are_self_contained(name):
     """The pictures in the repository are valid SVG that loads nothing from the network."""
-    svg = (PICTURES / f"demo-{name}.svg").read_text()
+    svg = (PICTURES / f"demo-{name}.svg").read_text(encoding="utf-8")
     assert_self_contained(svg)
     words = words_of(svg)
     assert "tokenkeeper demo" in words

@@ -28,12 +28,15 @@ def assigned_attributes(tree):
 
 def test_no_private_attribute_is_used():
     """No module of the doctor reads a private attribute of another object."""
-    found = {path.name: list(foreign_privates(ast.parse(path.read_text()))) for path in SOURCES}
+    found = {
+        path.name: list(foreign_privates(ast.parse(path.read_text(encoding="utf-8"))))
+        for path in SOURCES
+    }
     assert not {name: names for name, names in found.items() if names}
 
 
 def test_no_method_is_replaced():
     """The doctor assigns to the state of an examination and to TLS contexts, to nothing else."""
-    trees = [ast.parse(path.read_text()) for path in SOURCES]
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES]
     owners = {name.rpartition(".")[0] for tree in trees for name in assigned_attributes(tree)}
     assert owners <= {"examination", "context"}

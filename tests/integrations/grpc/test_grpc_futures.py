@@ -17,16 +17,16 @@ def test_a_future(api, provider, channel):
     get(b"", timeout=GUARD_SECONDS)
     api.valid.clear()
     provider.shut()
-    told, done = [], threading.Event()
+    called, done = [], threading.Event()
     future = get.future(b"", timeout=GUARD_SECONDS)
-    future.add_done_callback(told.append)
+    future.add_done_callback(called.append)
     assert future.add_callback(done.set)
     with pytest.raises(grpc.FutureTimeoutError):
         future.result(0)
     assert (future.done(), future.running(), future.is_active()) == (False, True, True)
     provider.open.set()
     assert done.wait(GUARD_SECONDS)
-    assert told == [future]
+    assert called == [future]
     assert (future.done(), future.running(), future.is_active()) == (True, False, False)
     assert future.result() == b"token-2"
     assert (future.exception(), future.traceback()) == (None, None)
@@ -35,8 +35,8 @@ def test_a_future(api, provider, channel):
     assert future.trailing_metadata() is not None
     assert future.time_remaining() <= GUARD_SECONDS
     assert (future.cancel(), future.cancelled()) == (False, False)
-    future.add_done_callback(told.append)
-    assert told == [future, future]
+    future.add_done_callback(called.append)
+    assert called == [future, future]
     assert not future.add_callback(done.clear)
 
 

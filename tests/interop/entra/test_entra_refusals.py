@@ -45,13 +45,13 @@ CASES = {
         "invalid_tenant", 90002, 400, "Check tenant_id", {"tenant_id": "other.example"}, 0
     ),
     "scope that is no URI": Case(
-        "invalid_scope", 70011, 400, "it ends in /.default", {"scope": "User.Read"}
+        "invalid_scope", 70011, 400, "it must end in /.default", {"scope": "User.Read"}
     ),
     "scope of a user": Case(
         "invalid_scope",
         1002012,
         400,
-        "it ends in /.default",
+        "it must end in /.default",
         {"scope": "https://graph.microsoft.com/User.Read"},
     ),
     "unknown application": Case(

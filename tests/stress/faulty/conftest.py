@@ -1,4 +1,4 @@
-"""Authlib's server with a fault proxy before it, and keepers whose tokens are presented to it."""
+"""Authlib's server behind a fault proxy, and keepers whose tokens are presented to it."""
 
 import gc
 import itertools
@@ -26,11 +26,11 @@ POLICY = RetryPolicy(
 READ_SECONDS = 0.6
 """Long enough for a busy machine to answer, short enough to wait for."""
 TOTAL_SECONDS = 1.5
-"""For a whole request. What drips takes longer."""
+"""For a whole request. An answer that arrives byte by byte takes longer."""
 
 
 class ProxiedClock(SystemClock):
-    """The machine's clock, which can jump ahead, and tells of the wait before a retry."""
+    """The machine's clock, which can jump ahead and reports the wait before a retry."""
 
     def __init__(self):
         self.ahead = 0.0
@@ -47,7 +47,7 @@ class ProxiedClock(SystemClock):
         if not scheduler and self.before_retry is not None:
             self.before_retry()
         ends = None if timeout is None else self.monotonic() + timeout
-        while True:  # in small naps, as a jump wakes nobody
+        while True:  # in short waits, because a jump wakes no thread
             left = 0.02 if ends is None else min(0.02, ends - self.monotonic())
             if event.wait(max(0.0, left)):
                 return True
@@ -56,7 +56,7 @@ class ProxiedClock(SystemClock):
 
 
 class Client:
-    """A client of its own at the server, with its keeper; it asks by way of the proxy."""
+    """A client of the server with its own keeper, which asks through the proxy."""
 
     def __init__(self, server, name, keeper, clock):
         self.server = server
@@ -65,7 +65,7 @@ class Client:
         self.clock = clock
 
     def present(self, token):
-        """Show *token* to the API: it takes it, as this client's and for its scope."""
+        """Present *token* to the API, which must accept it for this client and its scope."""
         status, said = self.server.call(token)
         assert status == 200, f"the API refused a token: {said}"
         assert (said["client_id"], said["scope"]) == (self.name, "read")
@@ -86,7 +86,7 @@ class Client:
 
 
 def assert_clear(error, client):
-    """The error names its provider in one line that can be printed and shows no secret."""
+    """The error names its provider in one printable line and shows no secret."""
     text = str(error)
     assert repr(client.name) in text
     assert text.isprintable(), text
@@ -96,26 +96,26 @@ def assert_clear(error, client):
 
 
 def open_sockets():
-    """Return how many sockets this process has open; 0 where nobody can say."""
+    """Return how many sockets this process has open; 0 if that is unknown."""
     gc.collect()
     count = 0
     for fd in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
         try:
             count += os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
-        except OSError:  # the one of the listing itself
+        except OSError:  # the one for the listing itself
             continue
     return count
 
 
 @pytest.fixture
 def faulty():
-    """Return this module: tests are not a package, so they can't import it."""
+    """Return this module, which tests can't import because they are not a package."""
     return sys.modules[__name__]
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
-    """Let no proxy of the machine stand between us and loopback."""
+    """Remove the machine's proxy settings."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -123,14 +123,14 @@ def plain_environment(monkeypatch):
 
 @pytest.fixture(scope="session")
 def authlib():
-    """Return Authlib's server; each test has clients of its own at it."""
+    """Return Authlib's server; each test has its own clients."""
     with AuthlibOnFlask() as server:
         yield server
 
 
 @pytest.fixture
 def no_leak(authlib, kit):
-    """Fail the test if sockets are left open in the end."""
+    """Fail the test if sockets are left open at its end."""
     authlib.http.clear()
     before = open_sockets()
     yield
@@ -140,14 +140,14 @@ def no_leak(authlib, kit):
 
 @pytest.fixture
 def make_proxy(authlib, no_leak):
-    """Start proxies; they end with the test, after the keepers."""
+    """Return a function that starts proxies, which are closed after the keepers."""
     with ExitStack() as stack:
         yield lambda tls=None: stack.enter_context(FaultProxy(authlib.port, tls))
 
 
 @pytest.fixture
 def proxy(make_proxy):
-    """Return a proxy that breaks nothing yet."""
+    """Return a proxy without faults."""
     return make_proxy()
 
 
@@ -156,7 +156,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture
 def make_client(authlib, kit, proxy):
-    """Register clients, each with a keeper; when these are closed, no connection is left."""
+    """Return a function that registers clients with keepers, which leave no connection open."""
     proxies = {proxy}
     with ExitStack() as stack:
 
@@ -181,7 +181,7 @@ def make_client(authlib, kit, proxy):
         yield make
 
     def closed():
-        gc.collect()  # a failed request leaves a cycle, which holds its pool of connections
+        gc.collect()  # a failed request leaves a cycle, which refers to its pool of connections
         return not any(each.open for each in proxies)
 
     kit.until(closed, "every connection closed by its client")

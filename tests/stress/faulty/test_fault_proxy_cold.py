@@ -1,4 +1,4 @@
-"""Faults of the wire while the very first token is fetched."""
+"""Faults of the wire while the first token is requested."""
 
 import re
 import time
@@ -8,11 +8,11 @@ from servers import fault_proxy as faults
 
 from tokenkeeper import TokenAcquisitionError
 
-BROKE_OFF = "the connection broke off"
-TOO_LATE = "did not come in time"
+BROKE_OFF = "the connection was interrupted"
+TOO_LATE = "timed out"
 
 MAY_PASS = {
-    "reset at once": (faults.RESET_AT_ONCE, "broke off|no connection"),
+    "reset at once": (faults.RESET_AT_ONCE, "interrupted|could not connect"),
     "close at once": (faults.CLOSE_AT_ONCE, BROKE_OFF),
     "stall at once": (faults.STALL_AT_ONCE, TOO_LATE),
     "reset before the answer": (faults.RESET_BEFORE, BROKE_OFF),
@@ -37,7 +37,7 @@ FINAL = {
     "say less than comes": (faults.TOO_SHORT, "not JSON"),
     "corrupt JSON": (faults.JSON_BYTE, "has no access_token"),
     "corrupt JSON's brace": (faults.JSON_BRACE, "not JSON"),
-    "corrupt the token": (faults.TOKEN_BYTE, "does not fit into a header"),
+    "corrupt the token": (faults.TOKEN_BYTE, "can't be sent in a header"),
 }
 HARMLESS = {
     "reset after the answer": faults.RESET_AFTER,
@@ -50,7 +50,7 @@ HARMLESS = {
 
 @pytest.mark.parametrize(("fault", "words"), MAY_PASS.values(), ids=MAY_PASS)
 def test_one_fault(client, proxy, fault, words):
-    """A fault that may pass costs one retry, and the caller gets a token that the API takes."""
+    """A single transient fault costs one retry, and the caller gets a valid token."""
     proxy.plan(fault)
     client.get()
     assert proxy.tries == 2
@@ -60,7 +60,7 @@ def test_one_fault(client, proxy, fault, words):
 
 @pytest.mark.parametrize(("fault", "words"), MAY_PASS.values(), ids=MAY_PASS)
 def test_a_fault_that_lasts(client, proxy, faulty, fault, words):
-    """A fault that lasts ends in a clear error, after as many tries as the policy has."""
+    """A lasting fault ends in a clear error, after the attempts of the policy."""
     proxy.always(fault)
     began = time.monotonic()
     with pytest.raises(TokenAcquisitionError) as caught:
@@ -77,7 +77,7 @@ def test_a_fault_that_lasts(client, proxy, faulty, fault, words):
 
 @pytest.mark.parametrize(("fault", "words"), FINAL.values(), ids=FINAL)
 def test_a_fault_that_no_retry_heals(client, proxy, faulty, fault, words):
-    """An answer that came whole and is no grant is refused at once, and nothing of it is kept."""
+    """A complete answer that is not a grant is refused immediately, and nothing of it is kept."""
     proxy.plan(fault)
     with pytest.raises(TokenAcquisitionError) as caught:
         client.get()
@@ -87,14 +87,14 @@ def test_a_fault_that_no_retry_heals(client, proxy, faulty, fault, words):
     assert proxy.tries == caught.value.attempts == 1
     assert client.info is None
     with pytest.raises(TokenAcquisitionError):
-        client.get()  # the cooldown's
+        client.get()  # from the cooldown
     assert proxy.tries == 1
     client.get(force_refresh=True)
 
 
 @pytest.mark.parametrize("fault", HARMLESS.values(), ids=HARMLESS)
 def test_a_fault_after_the_answer(client, proxy, fault):
-    """Each renewal brings a token of its own, whatever comes behind the answers."""
+    """Each renewal brings a new token, whatever follows the answers on the wire."""
     proxy.always(fault)
     tokens = [client.get(force_refresh=True) for _ in range(5)]
     assert len(set(tokens)) == 5
@@ -102,7 +102,7 @@ def test_a_fault_after_the_answer(client, proxy, fault):
 
 def test_a_duplicate_that_comes_late(client, proxy):
     """A second copy of an answer is never taken for the answer to the next request."""
-    # HTTP can't tell the copy on a connection that is used again: only a new one is safe.
+    # On a reused connection HTTP can't recognize the copy. Only a new connection is safe.
     proxy.always(faults.DUPLICATE_LATER)
     tokens = [client.get(force_refresh=True) for _ in range(5)]
     assert len(set(tokens)) == 5

@@ -1,4 +1,4 @@
-"""Answers with wrong bytes in them: none of those ever becomes a token."""
+"""Answers with wrong bytes: none of them ever becomes a token."""
 
 import itertools
 import random
@@ -12,7 +12,7 @@ ONCE = RetryPolicy(attempts=1)
 
 
 def outcome(client, faulty):
-    """Force a renewal; a token is presented, an error is looked at."""
+    """Force a renewal; present its token, or check its error."""
     try:
         return client.get(force_refresh=True)
     except TokenAcquisitionError as error:
@@ -21,9 +21,9 @@ def outcome(client, faulty):
 
 
 def test_bytes_flipped(make_client, proxy, faulty, kit):
-    """Whatever byte of an answer is garbled: what is handed out, the API takes.
+    """Whichever byte of an answer is wrong, the API accepts every token that is handed out.
 
-    Every third one is tried, beginning anywhere.
+    Every third byte is tried, from a random start.
     """
     client = make_client(retry=ONCE, read_timeout=0.2)
     length = []
@@ -43,7 +43,7 @@ def test_bytes_flipped(make_client, proxy, faulty, kit):
 
 
 def test_random_garbage(make_client, proxy, faulty, kit):
-    """Bytes in the place of a piece of the answer do no harm either, wherever it begins."""
+    """Bytes in place of a part of the answer do no harm either, wherever it begins."""
     client = make_client(retry=ONCE, read_timeout=0.2)
     chance = random.Random(20)
 
@@ -63,18 +63,18 @@ def test_random_garbage(make_client, proxy, faulty, kit):
     "fault", [faults.DUPLICATE, faults.DUPLICATE_LATER, faults.TOO_SHORT], ids=repr
 )
 def test_answers_stay_with_their_client(make_client, proxy, fault, faulty, kit):
-    """Bytes that are left over on a connection never reach another client."""
+    """Bytes that are left on a connection never reach another client."""
     clients = [make_client(retry=ONCE), make_client(retry=ONCE)]
     proxy.always(fault)
     for client in itertools.islice(itertools.cycle(clients), 8):
-        outcome(client, faulty)  # presents the token, which must be this client's own
+        outcome(client, faulty)  # presents the token, which must belong to this client
     proxy.heal()
     for client in clients:
         kit.until(lambda client=client: outcome(client, faulty), "recovery")
 
 
 def test_a_valid_token_survives_corrupt_answers(make_client, proxy):
-    """What could not be read replaces nothing: the token held before is served on."""
+    """An unreadable answer replaces nothing: the cached token is still served."""
     client = make_client(retry=ONCE)
     first = client.get()
     proxy.plan(faults.JSON_BYTE, faults.TRUNCATE_UNTOLD, faults.STATUS_LINE)

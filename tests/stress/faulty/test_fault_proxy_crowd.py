@@ -1,4 +1,4 @@
-"""A crowd of threads and tasks that waits for one token while the wire is broken."""
+"""Many threads and tasks that wait for one token while the wire fails."""
 
 import anyio
 import pytest
@@ -6,7 +6,7 @@ from servers import fault_proxy as faults
 
 from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError
 
-EACH = 32  # of threads and of tasks
+EACH = 32  # for threads and for tasks each
 FAULTS = [
     faults.RESET_AT_ONCE,
     faults.RESET_BEFORE,
@@ -17,7 +17,7 @@ FAULTS = [
 
 
 def crowd(kit, client):
-    """Have threads and tasks ask at once; return what each got, when nobody waits any more."""
+    """Have threads and tasks ask at once; return what each got, once all have returned."""
     everybody = EACH * 2
 
     def complete():
@@ -27,7 +27,7 @@ def crowd(kit, client):
             == everybody
         )
 
-    # The first try may fail before all have come. The second one waits until they have.
+    # The first attempt may fail before all callers wait. The second one waits until they do.
     client.clock.before_retry = lambda: kit.until(complete, "the whole crowd waiting")
     manager = OAuth2TokenManager(client.keeper)
     outcomes = []
@@ -52,7 +52,7 @@ def crowd(kit, client):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 def test_one_fault(kit, client, proxy, fault):
-    """One fault costs the whole crowd one try more, and all get the same token."""
+    """A single fault costs all callers one retry, and all get the same token."""
     proxy.plan(fault)
     (token,) = set(crowd(kit, client))
     client.present(token)
@@ -61,7 +61,7 @@ def test_one_fault(kit, client, proxy, fault):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 def test_a_fault_that_lasts(kit, client, proxy, faulty, fault):
-    """The whole crowd makes no more tries than one caller, and all get the same error."""
+    """All callers together make no more attempts than one caller, and get the same error."""
     proxy.always(fault)
     errors = crowd(kit, client)
     assert {type(error) for error in errors} == {TokenAcquisitionError}
@@ -72,7 +72,7 @@ def test_a_fault_that_lasts(kit, client, proxy, faulty, fault):
 
 
 def test_a_refusal(kit, make_client, proxy):
-    """An answer that no retry heals is asked for once by all of them together."""
+    """An answer that no retry can fix causes one request for all callers."""
     client = make_client()
     proxy.always(faults.JSON_BYTE)
     outcomes = crowd(kit, client)

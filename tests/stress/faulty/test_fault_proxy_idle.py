@@ -1,4 +1,4 @@
-"""Connections are used once, so that no server can close or forget one between two renewals."""
+"""Connections are used once, so that none can be closed or lost between two renewals."""
 
 import gc
 
@@ -10,7 +10,7 @@ from servers.fault_proxy import Visit
 
 @pytest.fixture
 def session():
-    """Return a session that keeps its connections open where requests decides."""
+    """Return a session that keeps its connections open, where requests decides."""
     with requests.Session() as session:
         session.trust_env = False
         yield session
@@ -18,13 +18,13 @@ def session():
 
 @pytest.fixture(params=["our own session", "a caller's session"])
 def client(request, make_client, session):
-    """Return a client of either kind of session."""
+    """Return a client with either kind of session."""
     return make_client(**{"session": session} if "caller" in request.param else {})
 
 
 @pytest.mark.parametrize("how", [Visit.close, Visit.reset], ids=["FIN", "RST"])
 def test_nothing_is_idle(kit, client, proxy, how):
-    """Between two renewals there is no connection that could be closed at the other end."""
+    """Between two renewals there is no connection that the server could close."""
     tokens = {client.get()}
     for _ in range(3):
         before = proxy.tries
@@ -37,7 +37,7 @@ def test_nothing_is_idle(kit, client, proxy, how):
 
 @pytest.mark.parametrize("fault", [faults.CLOSE_BEFORE, faults.RESET_BEFORE], ids=["FIN", "RST"])
 def test_closed_as_the_next_request_comes(client, proxy, fault):
-    """A close that crosses a request costs one request too many, and no caller."""
+    """A close that crosses a request costs at most one more request, and no caller's error."""
     client.get()
     proxy.plan(fault)
     client.get(force_refresh=True)
@@ -46,7 +46,7 @@ def test_closed_as_the_next_request_comes(client, proxy, fault):
 
 
 def test_dead_at_the_other_end(client, proxy):
-    """A connection that dies after its answer is not there for the next request to hang on."""
+    """A connection that is lost after its answer can't make the next request hang."""
     proxy.plan(faults.GO_DEAF)
     first = client.get()
     assert client.get(force_refresh=True) != first
@@ -54,7 +54,7 @@ def test_dead_at_the_other_end(client, proxy):
 
 
 def test_no_connection_is_used_twice(client, proxy, kit):
-    """Each request has a connection of its own, closed as soon as the answer was read."""
+    """Each request has its own connection, which is closed once the answer was read."""
     gc.collect()
     gc.disable()
     try:

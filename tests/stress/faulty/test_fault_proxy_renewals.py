@@ -1,4 +1,4 @@
-"""Faults of the wire while a token is renewed that is still valid: nobody notices."""
+"""Faults of the wire while a valid token is renewed: no caller notices."""
 
 import threading
 
@@ -27,7 +27,7 @@ IN_THE_BUFFER = 57 * 60  # of an hour
 
 
 def reading_all_along(client, stop):
-    """Read tokens until *stop* is set, in a thread and in a task; return what was read."""
+    """Read tokens until *stop* is set, in a thread and in a task; return them."""
     read, errors = [], []
 
     def thread():
@@ -58,7 +58,7 @@ def reading_all_along(client, stop):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
 def test_renewals_that_fail(make_client, proxy, kit, fault):
-    """Callers get the token that they had while renewals fail; then one works, by itself."""
+    """Callers get the cached token while renewals fail, and the new one after a success."""
     client = make_client(read_timeout=0.4, total_timeout=0.7)
     first = client.get()
     info = client.info

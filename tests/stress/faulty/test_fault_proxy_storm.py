@@ -1,4 +1,4 @@
-"""A storm: two hundred faults in a row, drawn by lot, over tokens of a few seconds."""
+"""Two hundred random faults in a row, with tokens of a few seconds."""
 
 import random
 import threading
@@ -13,7 +13,7 @@ from tokenkeeper import OAuth2TokenManager, RetryPolicy, TokenAcquisitionError
 SEED = 1749
 FAULTS = 200
 LIFETIME = 4.0
-MARGIN = LIFETIME / 20  # what a token has left, at least, when it is handed out
+MARGIN = LIFETIME / 20  # the least remaining lifetime of a token that is handed out
 POLICY = RetryPolicy(
     attempts=3, initial_wait_seconds=0.02, max_wait_seconds=0.05, background_wait_seconds=0.05
 )
@@ -38,7 +38,7 @@ CHOICE = [
 
 
 class Reader:
-    """Notes what should not have happened to anyone who reads tokens."""
+    """Records violations that callers experience."""
 
     def __init__(self, clients):
         self.clients = clients
@@ -50,7 +50,7 @@ class Reader:
         self.crashed = []
 
     def note(self, client, held, began, token=None, error=None):
-        """Note what *client* got, who had *held* when it asked."""
+        """Record what *client* got, if it had *held* when it asked."""
         self.reads += 1
         if token is not None:
             status, said = client.server.call(token)
@@ -104,7 +104,7 @@ class Reader:
 
 
 def test_storm(kit, make_client, proxy):
-    """No dead token is handed out, no error is raised while a token works, and all recovers."""
+    """No expired token, no error while a token is valid, and recovery at the end."""
     chance = random.Random(SEED)
     clients = [
         make_client(lifetime=LIFETIME, retry=POLICY, read_timeout=0.3, cooldown=0.1)
@@ -121,8 +121,8 @@ def test_storm(kit, make_client, proxy):
     try:
         while len(proxy.struck) < FAULTS and time.monotonic() < ends and not reader.crashed:
             time.sleep(0.02)
-            proxy.drop_idle(faults.Visit.close)  # faults of connections need new ones
-            for client in clients[:2]:  # the others are renewed in the background alone
+            proxy.drop_idle(faults.Visit.close)  # faults of connections need new connections
+            for client in clients[:2]:  # the others are renewed in the background only
                 client.keeper.refresh_all()
     finally:
         reader.stop.set()

@@ -1,4 +1,4 @@
-"""A Celery application whose tasks call an API; its broker is a folder."""
+"""A Celery application whose tasks call an API; its broker is a directory."""
 
 import os
 import time
@@ -27,7 +27,7 @@ def call():
 
 @app.task(soft_time_limit=1)
 def insist():
-    """Ask for a new token, for as long as a second."""
+    """Request a new token, in a call that may take a second."""
     try:
         return worker.keeper.get_token("api", force_refresh=True)
     except SoftTimeLimitExceeded:

@@ -1,4 +1,4 @@
-"""Programs that others wrote and that run our code: each started for real, and ended by signal."""
+"""Programs of others that run our code: each is really started, and stopped by a signal."""
 
 import os
 import signal
@@ -16,9 +16,9 @@ LIFETIME = 3
 
 
 class Program:
-    """A program under way, in this folder, with what it says in a file.
+    """A running program in this directory, whose output goes to a file.
 
-    :param settings: what it finds in its environment.
+    :param settings: its environment variables.
     """
 
     def __init__(self, log, *command, pass_fds=(), **settings):
@@ -34,11 +34,11 @@ class Program:
             )
 
     def said(self):
-        """Return all that it has printed."""
+        """Return everything that it has printed."""
         return self.log.read_text()
 
     def stop(self):
-        """Ask it to end, as a service manager does; return its exit code."""
+        """Ask it to exit, as a service manager does; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
             return self.process.wait(STOP_SECONDS)
@@ -58,7 +58,7 @@ class Program:
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
-    """Let no proxy of the machine stand between anybody and loopback."""
+    """Remove the machine's proxy settings."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -73,7 +73,7 @@ def server():
 
 @pytest.fixture
 def start(tmp_path, server):
-    """Start programs that find the server in their environment, and end with the test."""
+    """Return a function that starts programs with the server's URL, and stops them at the end."""
     with ExitStack() as stack:
 
         def start(*command, **options):

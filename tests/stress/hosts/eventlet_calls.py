@@ -1,9 +1,9 @@
-"""Greenlets that call an API, in a process that eventlet patched: early, late, or not."""
+"""Greenlets that call an API, in a process that eventlet patched early, late, or not at all."""
 
 import sys
 import warnings
 
-warnings.simplefilter("ignore")  # eventlet advises against itself
+warnings.simplefilter("ignore")  # eventlet discourages its own use
 
 import eventlet
 
@@ -11,7 +11,7 @@ HOW = sys.argv[1]
 if HOW == "early":
     eventlet.monkey_patch()
 
-# ruff: noqa: E402 - whoever uses eventlet patches before all else
+# ruff: noqa: E402 - eventlet must patch before anything else is imported
 import json
 import os
 import time
@@ -20,7 +20,7 @@ from tokenkeeper import InvalidConfigurationError, TokenKeeper
 
 
 def say(**what):
-    """Tell the test, and end."""
+    """Report to the test, and exit."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
     os._exit(0)
@@ -43,7 +43,7 @@ naps = []
 
 
 def nap():
-    """Note how long the hub was kept from us at most."""
+    """Record the longest time that the hub was blocked."""
     while True:
         began = time.monotonic()
         eventlet.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Greenlets that call an API, in a process that gevent patched: whole, in part, late, or not."""
+"""Greenlets that call an API, in a process that gevent patched fully, partly, late, or not."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ EARLY = {
 }
 EARLY.get(HOW, lambda: None)()
 
-# ruff: noqa: E402 - whoever uses gevent patches before all else
+# ruff: noqa: E402 - gevent must patch before anything else is imported
 import asyncio
 import json
 import time
@@ -29,7 +29,7 @@ GUARD_SECONDS = 30
 
 
 class Own(BaseOAuth2Provider):
-    """Takes its time in ``async def``."""
+    """Grants slowly, in ``async def``."""
 
     async def acquire_token(self):
         await asyncio.sleep(0.3)
@@ -37,7 +37,7 @@ class Own(BaseOAuth2Provider):
 
 
 def say(**what):
-    """Tell the test, and end."""
+    """Report to the test, and exit."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.exit()
 
@@ -48,7 +48,7 @@ try:
     if HOW == "late, at a keeper's work":
         worker.keeper.get_token("api")
     if HOW.startswith("late"):
-        monkey.patch_all(ssl=False)  # gevent has warnings of its own about that one
+        monkey.patch_all(ssl=False)  # gevent has its own warnings about that one
     if HOW == "late, after the import":
         TokenKeeper()
     worker.keeper.add_provider(Own("own"))
@@ -60,7 +60,7 @@ naps = []
 
 
 def nap():
-    """Note how long the hub was kept from us at most."""
+    """Record the longest time that the hub was blocked."""
     while True:
         began = time.monotonic()
         gevent.sleep(0.01)
@@ -68,7 +68,7 @@ def nap():
 
 
 def all_at_once(job, count=GREENLETS):
-    """Run *job* in that many greenlets; return what each returned."""
+    """Run *job* in *count* greenlets; return their results."""
     greenlets = [gevent.spawn(job) for _ in range(count)]
     gevent.joinall(greenlets, timeout=GUARD_SECONDS, raise_error=True)
     return [greenlet.value for greenlet in greenlets]

@@ -1,4 +1,4 @@
-"""A real Celery worker with each of its pools, whose tasks get their tokens from one keeper."""
+"""A real Celery worker with each of its pools, whose tasks get tokens from one keeper."""
 
 import time
 from collections import defaultdict
@@ -28,7 +28,7 @@ def client(tmp_path):
 
 @pytest.fixture
 def start_worker(start, tmp_path):
-    """Start a worker with a pool and what else the command line takes."""
+    """Start a worker with a pool and further arguments of the command line."""
 
     def start_worker(pool, *options, **settings):
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "warning"]
@@ -39,7 +39,7 @@ def start_worker(start, tmp_path):
 
 
 def run_tasks(client, count=TASKS, pause=0.06):
-    """Send tasks over a while; return what each returned, and how long it all took."""
+    """Send tasks over a while; return their results, and the time that all of them took."""
     began = time.monotonic()
     sent = []
     for _ in range(count):
@@ -58,7 +58,7 @@ def assert_ended_well(worker):
     ("pool", "options"), [("prefork", ["-c", "3"]), ("threads", ["-c", "8"]), ("solo", [])]
 )
 def test_a_pool(server, client, start_worker, most_requests, pool, options):
-    """Over two lives of a token every call succeeds, and no process asks without need."""
+    """Over two lifetimes every call succeeds, and no process makes a needless request."""
     worker = start_worker(pool, *options)
     results, took = run_tasks(client)
     assert [status for *_, status in results] == [200] * TASKS
@@ -75,11 +75,11 @@ def test_a_pool(server, client, start_worker, most_requests, pool, options):
 
 
 def test_children_that_are_replaced_all_along(server, client, start_worker):
-    """A token that the parent holds serves every child to come: one request in all."""
+    """The parent's token serves all its later children: one request in total."""
     server.add_client("worker", "worker-secret", lifetime_seconds=3600)
     worker = start_worker("prefork", "-c", "2", "--max-tasks-per-child", "5", WARM="yes")
-    # 43, so that no child is at its end when the worker is told to end: what the pool does in that
-    # moment is Celery's own.
+    # 43 tasks, so that no child is about to be replaced when the worker is stopped: what the pool
+    # does at that moment is Celery's own.
     results, _ = run_tasks(client, count=43, pause=0)
     assert [status for *_, status in results] == [200] * 43
     assert len({pid for pid, *_ in results}) >= 8
@@ -89,7 +89,7 @@ def test_children_that_are_replaced_all_along(server, client, start_worker):
 
 
 def test_a_soft_time_limit(server, client, start_worker):
-    """A task that is interrupted while it waits for a token leaves all locks as they were."""
+    """A task that is interrupted while it waits for a token leaves no lock held."""
     server.add_client("worker", "worker-secret", lifetime_seconds=3600)
     worker = start_worker("prefork", "-c", "1", WARM="yes")
     assert client.send_task("celery_app.call").get(timeout=RESULT_SECONDS)[2] == 200

@@ -1,11 +1,11 @@
-"""Greenlets of eventlet get tokens as threads do; a late patch is refused."""
+"""Greenlets of eventlet get tokens like threads; a late patch is refused."""
 
 import importlib.util
 import json
 
 import pytest
 
-# Not imported here: it has something to say at each fork from then on.
+# Not imported here, because it prints a warning at each later fork.
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("eventlet") is None, reason="eventlet is not installed"
 )
@@ -15,13 +15,13 @@ END_SECONDS = 60
 
 @pytest.fixture
 def run(server, start):
-    """Run the program in a process that is patched so; return what it says in the end."""
+    """Run the program in a process with this patch; return its report."""
     server.add_client("worker", "worker-secret", lifetime_seconds=3, delay_seconds=0.5)
 
     def run(how):
         program = start("eventlet_calls", how)
         program.process.wait(END_SECONDS)
-        # Patched late, eventlet has things to say at the end.
+        # After a late patch, eventlet prints messages at exit.
         (answer,) = [line for line in program.said().splitlines() if line.startswith("{")]
         return json.loads(answer)
 
@@ -29,7 +29,7 @@ def run(server, start):
 
 
 def test_a_patched_process(run, server):
-    """100 greenlets are one request, and a renewal does not hold up the hub."""
+    """100 greenlets cause one request, and a renewal does not block the hub."""
     said = run("early")
     assert said["cold"] == 1
     assert said["statuses"] == [200]
@@ -39,10 +39,10 @@ def test_a_patched_process(run, server):
 
 @pytest.mark.parametrize("how", ["late, after the import", "late, at a keeper's work"])
 def test_a_late_patch(run, how):
-    """A patch after the import is refused, where a keeper is made and where one would wait."""
+    """A patch after the import is refused when a keeper is created and when one would wait."""
     assert "call eventlet.monkey_patch() before tokenkeeper is imported" in run(how)["refused"]
 
 
 def test_eventlet_without_a_patch(run):
-    """A program that imports eventlet and patches nothing is left alone."""
+    """A program that imports eventlet and patches nothing works as usual."""
     assert run("not at all")["statuses"] == [200]

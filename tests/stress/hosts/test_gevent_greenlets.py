@@ -1,4 +1,4 @@
-"""Greenlets of a patched process get tokens as threads do; half of a patch is refused at once."""
+"""Greenlets of a patched process get tokens like threads; a partial patch is refused."""
 
 import json
 import sys
@@ -11,13 +11,13 @@ END_SECONDS = 90
 
 @pytest.fixture
 def run(server, start):
-    """Run the program in a process that is patched so; return what it says in the end."""
+    """Run the program in a process with this patch; return its report."""
     server.add_client("worker", "worker-secret", lifetime_seconds=3, delay_seconds=DELAY_SECONDS)
 
     def run(how):
         program = start("gevent_calls", how)
         assert program.process.wait(END_SECONDS) == 0, program.said()
-        # Patched late, gevent has things to say at the end.
+        # After a late patch, gevent prints messages at exit.
         (answer,) = [line for line in program.said().splitlines() if line.startswith("{")]
         return json.loads(answer)
 
@@ -25,7 +25,7 @@ def run(server, start):
 
 
 def test_a_patched_process(run, server):
-    """100 greenlets are one request; renewals and async providers never hold up the hub."""
+    """100 greenlets cause one request; renewals and async providers never block the hub."""
     said = run("whole")
     assert said["cold"] == said["own"] == said["insisting"] == 1
     assert said["statuses"] == [200]
@@ -33,11 +33,11 @@ def test_a_patched_process(run, server):
     assert said["longest_nap"] < DELAY_SECONDS / 2
     stats = server.stats("worker")
     assert stats["resource_refusals"] == 0
-    assert stats["most_at_once"] <= 2  # one of them the child's
+    assert stats["most_at_once"] <= 2  # one of them is the child's
 
 
 def test_a_process_with_real_threads(run):
-    """Greenlets over real threads get their tokens as well; who waits for one holds up the hub."""
+    """Greenlets over real threads get tokens as well; one that waits blocks the hub."""
     said = run("neither threads nor queues")
     assert said["statuses"] == [200]
     assert said["forked"] == 0
@@ -45,7 +45,7 @@ def test_a_process_with_real_threads(run):
 
 @pytest.mark.parametrize("how", ["no threads", "no queues"])
 def test_half_a_patch(run, how):
-    """Threads without what they wait on, or the other way round, would hang: it is refused."""
+    """A patch of threads without queues, or the reverse, would hang and is refused."""
     assert run(how)["refused"].endswith(
         "patch both or neither of them: patch_all(), or thread=False with queue=False"
     )
@@ -53,13 +53,13 @@ def test_half_a_patch(run, how):
 
 @pytest.mark.parametrize("how", ["late, after the import", "late, at a keeper's work"])
 def test_a_late_patch(run, how):
-    """A patch after the import is refused, where a keeper is made and where one would wait."""
+    """A patch after the import is refused when a keeper is created and when one would wait."""
     assert run(how)["refused"].endswith(
         "call gevent.monkey.patch_all() before tokenkeeper is imported"
     )
 
 
 def test_gevent_without_a_patch(run):
-    """Who imports gevent and patches nothing is left alone."""
+    """A program that imports gevent and patches nothing works as usual."""
     assert "gevent" not in sys.modules
     assert run("not at all")["statuses"] == [200]

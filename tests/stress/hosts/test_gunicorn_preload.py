@@ -1,4 +1,4 @@
-"""gunicorn with ``--preload``: a keeper made in the master serves in every worker."""
+"""gunicorn with ``--preload``: a keeper created in the master works in every worker."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ CALLERS = 12
 
 @pytest.fixture
 def gunicorn(start):
-    """Start gunicorn on a socket that is bound already, and wait until it answers."""
+    """Start gunicorn on a socket that is already bound, and wait until it answers."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def gunicorn(*options):
@@ -32,11 +32,11 @@ def gunicorn(start):
 
 
 class Callers:
-    """Threads that call the service all along."""
+    """Threads that call the service all the time."""
 
     def __init__(self, url):
         self.results = []
-        self.broken = 0  # calls that met a worker's end
+        self.broken = 0  # calls that met a worker's exit
         self._url = url
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._call) for _ in range(CALLERS)]
@@ -60,7 +60,7 @@ class Callers:
 
 @pytest.mark.parametrize("options", [["-k", "sync"], ["-k", "gthread", "--threads", "4"]])
 def test_workers_of_a_warm_master(server, gunicorn, most_requests, options):
-    """Over two lives of a token every call succeeds, each worker renews in its own background."""
+    """Over two lifetimes every call succeeds, and each worker renews in its own background."""
     began = time.monotonic()
     program = gunicorn("-w", "3", *options)
     callers = Callers(program.url)
@@ -82,7 +82,7 @@ def test_workers_of_a_warm_master(server, gunicorn, most_requests, options):
 
 
 def test_a_worker_that_is_killed(server, gunicorn):
-    """The worker that takes its place has the master's token, which serves for an hour."""
+    """The worker that replaces another has the master's token, which is valid for an hour."""
     server.add_client("worker", "worker-secret", lifetime_seconds=3600)
     program = gunicorn("-w", "2", "-k", "gthread", "--threads", "4")
     callers = Callers(program.url)
@@ -99,13 +99,13 @@ def test_a_worker_that_is_killed(server, gunicorn):
 
 
 def test_gevent_that_patches_too_late(server, gunicorn):
-    """With gevent's workers, which patch after the master loaded the keeper, nobody hangs."""
+    """Workers of gevent, which patch after the master loaded the keeper, don't hang."""
     program = gunicorn("-k", "gevent", "-w", "1")
     refused = []
 
     def refuses():
         answer = urllib3.request("GET", program.url, retries=False, timeout=5)
-        assert answer.status in (200, 500)  # a token that is fresh is handed out
+        assert answer.status in (200, 500)  # a fresh token is returned
         refused.append(answer.status == 500)
         time.sleep(0.05)
         return sum(refused) >= 5

@@ -12,7 +12,7 @@ from servers.watched import until
 
 pytest.importorskip("pyuwsgi")
 
-COLD = "as it comes"  # a master without threads does not let go of the GIL before it forks
+COLD = "as it comes"  # a master without threads does not release the GIL before it forks
 
 MODES = {
     COLD: [],
@@ -26,11 +26,11 @@ MODES = {
 
 @pytest.mark.parametrize("mode", MODES)
 def test_workers(server, start, most_requests, mode):
-    """Over two lives of a token every call is answered in time, and each worker renews itself.
+    """Over two lifetimes every call is answered in time, and each worker renews its own tokens.
 
-    The master has asked for a token before, but for one without ``enable-threads``: its children
-    may inherit the GIL in the middle of a switch to a thread that they do not have, and hang in
-    Python before a keeper is asked.
+    The master has requested a token before, except without ``enable-threads``. Its children might
+    then inherit the GIL in the middle of a switch to a thread that they don't have, and hang in
+    Python before a keeper is called.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         place = f"127.0.0.1:{free.getsockname()[1]}"

@@ -6,7 +6,7 @@ import urllib3
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, get_default_keeper
 
-keeper = get_default_keeper()  # at module level, before anybody forks
+keeper = get_default_keeper()  # at module level, before any fork
 keeper.add_provider(
     GenericOAuth2Provider(
         OAuth2Config("api", "worker", "worker-secret", os.environ["TOKEN_URL"], "read")
@@ -17,7 +17,7 @@ if os.environ.get("WARM"):
 
 
 def call():
-    """Call the API; return who did it, with which token, and what the API said."""
+    """Call the API; return the process, the token and the API's answer."""
     token = keeper.get_token("api")
     headers = {"Authorization": f"Bearer {token}"}
     answer = urllib3.request("GET", os.environ["API_URL"], headers=headers, timeout=30)

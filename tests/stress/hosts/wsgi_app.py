@@ -1,4 +1,4 @@
-"""A WSGI application that calls an API for whoever asks; gunicorn loads it before it forks."""
+"""A WSGI application that calls an API for each request; gunicorn loads it before it forks."""
 
 import json
 
@@ -6,7 +6,7 @@ import worker
 
 
 def app(environ, start_response):
-    """Say what came of the call."""
+    """Answer with the result of the call."""
     body = json.dumps(worker.call()).encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]

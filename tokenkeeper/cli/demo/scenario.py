@@ -121,7 +121,7 @@ class _Run:
         return report
 
     def _watch(self, show: Callable[[Snapshot], None], interrupted: Callable[[], bool]) -> bool:
-        """Return whether the run reached its end."""
+        """Return whether the run was completed."""
         never = threading.Event()
         next_frame = 0.0
         while not self._is_over(elapsed := self._elapsed()):
@@ -135,7 +135,7 @@ class _Run:
         return True
 
     def _is_over(self, elapsed: float) -> bool:
-        # On a busy machine the outage begins late. Wait for its end, but not forever.
+        # On a busy machine the outage begins late. Wait until it is over, but not forever.
         if elapsed < self._plan.seconds:
             return False
         latest = self._plan.seconds + self._plan.lifetime_seconds

@@ -1,4 +1,4 @@
-"""Durations and moments in the many ways in which servers write them."""
+"""Reads durations and timestamps in the many formats that servers use."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-__all__ = ["as_duration", "as_moment", "as_number", "is_local_date", "seconds_in"]
+__all__ = ["as_duration", "as_number", "as_timestamp", "is_local_date", "seconds_in"]
 
-_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?")
-_ENORMOUS = re.compile(r"([+-]?)(?=[0-9])0*+([0-9]*+)(?:\.[0-9]*)?")
-_WITH_UNIT = re.compile(r"(?:PT)?([0-9]{1,30}(?:\.[0-9]{1,30})?) ?([a-z]{1,12})", re.IGNORECASE)
+_NUMBER = r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?"
+_ENORMOUS = r"([+-]?)(?=[0-9])0*+([0-9]*+)(?:\.[0-9]*)?"
+_WITH_UNIT = r"(?i:(?:PT)?([0-9]{1,30}(?:\.[0-9]{1,30})?) ?([a-z]{1,12}))"
 _SECONDS_IN = (
     dict.fromkeys(("ms", "msec", "milli", "millisecond"), 0.001)
     | dict.fromkeys(("s", "sec", "second"), 1.0)
@@ -20,24 +20,23 @@ _SECONDS_IN = (
     | dict.fromkeys(("h", "hr", "hour"), 3600.0)
     | dict.fromkeys(("d", "day"), 86400.0)
 )
-_US_DATE = re.compile(
-    r"(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4}),? "
+_US_DATE = (
+    r"(?ai:(?P<month>\d{1,2})/(?P<day>\d{1,2})/(?P<year>\d{4}),? "
     r"(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d) ?(?P<half>[AP]M)?"
-    r" ?(?P<zone>(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)|Z|UTC|GMT)?",
-    re.IGNORECASE | re.ASCII,
+    r" ?(?P<zone>(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)|Z|UTC|GMT)?)"
 )
-_DOTNET_DATE = re.compile(r"/Date\((?P<number>[0-9]{1,15})(?:[+-][0-9]{4})?\)/")
+_DOTNET_DATE = r"/Date\((?P<number>[0-9]{1,15})(?:[+-][0-9]{4})?\)/"
 
 _LONGEST_TEXT = 100
 _FIRST_EPOCH = 5e8
-"""A smaller number is not a moment: it would be one before 1986. Nor is an earlier date: one in the
-year 1 or 1970 stands for none at all."""
+"""A smaller number, before 1985, is not a timestamp. Nor is an earlier date: the years 1 and 1970
+mean "no date"."""
 _FIRST_MILLISECONDS = 1e11
-"""A larger number of seconds since the epoch would be a moment after the year 5138."""
+"""A larger number is not in seconds: it would be after the year 5138."""
 
 
 def as_number(value: Any) -> float | None:
-    """Return the number that *value* is or spells, or ``None``. It may be infinite."""
+    """Return *value* as a number, possibly infinite, or ``None`` if it is not one."""
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
@@ -45,39 +44,39 @@ def as_number(value: Any) -> float | None:
     if not isinstance(value, str):
         return None
     text = value.strip()
-    if _NUMBER.fullmatch(text):
+    if re.fullmatch(_NUMBER, text):
         return float(text)
-    if text and (enormous := _ENORMOUS.fullmatch(text)):
+    if text and (enormous := re.fullmatch(_ENORMOUS, text)):
         sign, digits = enormous.groups()
         return float(f"{sign}{digits or 0}") if len(digits) < 300 else float(f"{sign}inf")
     return None
 
 
 def seconds_in(unit: str) -> float | None:
-    """Return how many seconds *unit* has, such as "ms" or "Minutes", or ``None``."""
+    """Return the length of *unit*, such as "ms" or "Minutes", in seconds, or ``None``."""
     unit = unit.lower()
     return _SECONDS_IN.get(unit) or _SECONDS_IN.get(unit.removesuffix("s"))
 
 
 def as_duration(value: Any) -> float | None:
-    """Return the seconds that *value* means, or ``None``. They may be infinite.
+    """Return *value* as a number of seconds, possibly infinite, or ``None``.
 
     A number is in seconds. Text may have a unit, as in "3600s", "1h" or "PT1H".
     """
     number = as_number(value)
     if number is None and isinstance(value, str) and len(value) <= _LONGEST_TEXT:
-        found = _WITH_UNIT.fullmatch(value.strip())
+        found = re.fullmatch(_WITH_UNIT, value.strip())
         unit = seconds_in(found[2]) if found else None
         if found and unit:
             return float(found[1]) * unit
     return number
 
 
-def as_moment(value: Any) -> float | None:
-    """Return the seconds since the epoch that *value* means, or ``None``.
+def as_timestamp(value: Any) -> float | None:
+    """Return *value* as seconds since the epoch, or ``None``.
 
-    It may be a number of seconds, milliseconds, microseconds or nanoseconds, or a date as in ISO
-    8601, in HTTP, or as .NET writes it. A date without a zone is taken as UTC.
+    It may be a number of seconds, milliseconds, microseconds or nanoseconds, or a date in the
+    format of ISO 8601, of HTTP, of the US or of .NET. A date without a time zone is read as UTC.
     """
     number = as_number(value)
     if number is None and (date := _date(value)):
@@ -90,7 +89,7 @@ def as_moment(value: Any) -> float | None:
 
 
 def is_local_date(value: Any) -> bool:
-    """Return whether *value* is a date without a zone, which may be one of any zone."""
+    """Return whether *value* is a date without a time zone."""
     date = _date(value)
     return date is not None and date.tzinfo is None
 
@@ -103,10 +102,10 @@ def _date(value: Any) -> datetime | None:
         try:
             date = read(text)
             if date is not None:
-                date.replace(tzinfo=date.tzinfo or UTC).timestamp()  # or it is out of range
+                date.replace(tzinfo=date.tzinfo or UTC).timestamp()  # raises if it is out of range
                 return date
         except (ValueError, TypeError, IndexError, OverflowError):
-            pass  # it is of another form
+            pass  # it has another format
     return None
 
 
@@ -117,7 +116,7 @@ def _iso_date(text: str) -> datetime | None:
 
 
 def _us_date(text: str) -> datetime | None:
-    found = _US_DATE.fullmatch(text)
+    found = re.fullmatch(_US_DATE, text)
     if not found:
         return None
     hour = int(found["hour"])
@@ -137,5 +136,5 @@ def _us_date(text: str) -> datetime | None:
 
 
 def _dotnet_date(text: str) -> datetime | None:
-    found = _DOTNET_DATE.fullmatch(text)
+    found = re.fullmatch(_DOTNET_DATE, text)
     return datetime.fromtimestamp(int(found["number"]) / 1000, UTC) if found else None

@@ -1,0 +1,97 @@
+"""The time that is left for a request, and the sockets that it may use."""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+from tokenkeeper.oauth.deadline import Budget
+
+
+class StoppedClock:
+    """A clock that a test sets."""
+
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
+def test_the_time_for_the_next_read():
+    """A read gets the read timeout or what is left of the total timeout, and nothing after it."""
+    clock = StoppedClock()
+    budget = Budget(clock, 5, 2)
+    assert budget.next_read() == 2
+    clock.now = 4.0
+    assert budget.next_read() == 1
+    clock.now = 5.0
+    assert budget.remaining() == 0
+    with pytest.raises(TimeoutError, match="total time"):
+        budget.next_read()
+
+
+@pytest.fixture
+def unix_server(tmp_path):
+    """Serve one request on a Unix domain socket; return its path."""
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+
+        def serve():
+            sock, _ = listener.accept()
+            with sock, contextlib.suppress(OSError):
+                sock.settimeout(10)
+                sock.recv(65536)
+                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield path
+        thread.join(20)
+
+
+def test_a_unix_domain_socket(unix_server, make_transport):
+    """A caller's adapter may send plain http to a loopback name over a Unix domain socket."""
+
+    class Connection(HTTPConnection):
+        def _new_conn(self):
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(unix_server)
+            return sock
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class Adapter(HTTPAdapter):
+        def init_poolmanager(self, *args, **options):
+            super().init_poolmanager(*args, **options)
+            self.poolmanager.pool_classes_by_scheme = {"http": Pool, "https": HTTPSConnectionPool}
+
+    session = requests.Session()
+    session.mount("http://", Adapter())
+    assert make_transport(session=session).post(url="http://localhost/token").body == b"yes"
+
+
+def test_a_stand_in_for_a_session(make_transport):
+    """An object that is not a requests session, such as a test double, is called as it is."""
+
+    class Double:
+        def __init__(self):
+            self.headers = {}
+            self.urls = []
+
+        def request(self, method, url, **options):
+            self.urls.append((method, url))
+            response = requests.Response()
+            response.status_code, response._content = 200, b"yes"
+            return response
+
+    double = Double()
+    assert make_transport(session=double).post(url="https://id.example.com/token").body == b"yes"
+    assert double.urls == [("POST", "https://id.example.com/token")]

@@ -165,11 +165,11 @@ class Meeting(Flight):
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_landing_twice_from_two_threads_is_one_landing(fails):
+def test_two_threads_that_complete_it_at_once(fails):
     """If two threads complete a flight at once, the first outcome counts."""
     flight, start, seen = Meeting(), threading.Barrier(2), []
 
-    def land(outcome):
+    def complete(outcome):
         start.wait(10)
         if fails:
             flight.fail(TokenAcquisitionError(outcome))
@@ -177,7 +177,7 @@ def test_landing_twice_from_two_threads_is_one_landing(fails):
             flight.succeed(outcome)
         seen.append(flight.written)
 
-    threads = [threading.Thread(target=land, args=(name,)) for name in ("first", "second")]
+    threads = [threading.Thread(target=complete, args=(name,)) for name in ("first", "second")]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -1,4 +1,4 @@
-"""The hook that keeps what it is told, and the default keeper of a test."""
+"""The hook that records events, and the default keeper of a test."""
 
 import threading
 from datetime import UTC, datetime

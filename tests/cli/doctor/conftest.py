@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 import trustme
 from click.testing import CliRunner
-from servers import tls
-from servers.ailing import SECRET, TOKEN, AilingServer
+from kit.servers import tls
+from kit.servers.ailing import SECRET, TOKEN, AilingServer
 
 from tokenkeeper.cli.group import cli
 from tokenkeeper.doctor.findings import Step

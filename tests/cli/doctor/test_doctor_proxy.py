@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
-from servers.ailing import SECRET, AilingServer, ConnectProxy
+from kit.servers.ailing import SECRET, AilingServer, ConnectProxy
 
 from tokenkeeper.doctor.findings import Step
 from tokenkeeper.doctor.route import find_route

@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from servers import fault_proxy as faults
+from kit.servers import fault_proxy as faults
 
 from tokenkeeper import TokenAcquisitionError
 
@@ -33,7 +33,7 @@ MAY_PASS = {
     "too short a chunk": (faults.CHUNK_TOO_SHORT, BROKE_OFF),
 }
 FINAL = {
-    "truncate, and nothing tells": (faults.TRUNCATE_UNTOLD, "not JSON"),
+    "truncate, and nothing tells": (faults.TRUNCATE_UNANNOUNCED, "not JSON"),
     "say less than comes": (faults.TOO_SHORT, "not JSON"),
     "corrupt JSON": (faults.JSON_BYTE, "has no access_token"),
     "corrupt JSON's brace": (faults.JSON_BRACE, "not JSON"),

@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from servers import fault_proxy as faults
+from kit.servers import fault_proxy as faults
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError
 
@@ -77,7 +77,7 @@ def test_a_valid_token_survives_corrupt_answers(make_client, proxy):
     """An unreadable answer replaces nothing: the cached token is still served."""
     client = make_client(retry=ONCE)
     first = client.get()
-    proxy.plan(faults.JSON_BYTE, faults.TRUNCATE_UNTOLD, faults.STATUS_LINE)
+    proxy.plan(faults.JSON_BYTE, faults.TRUNCATE_UNANNOUNCED, faults.STATUS_LINE)
     for _ in range(3):
         assert client.keeper.refresh_all() == {client.name: False}
     assert client.get() == first

@@ -4,8 +4,8 @@ import gc
 
 import pytest
 import requests
-from servers import fault_proxy as faults
-from servers.fault_proxy import Visit
+from kit.servers import fault_proxy as faults
+from kit.servers.fault_proxy import Connection
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def client(request, make_client, session):
     return make_client(**{"session": session} if "caller" in request.param else {})
 
 
-@pytest.mark.parametrize("how", [Visit.close, Visit.reset], ids=["FIN", "RST"])
+@pytest.mark.parametrize("how", [Connection.close, Connection.reset], ids=["FIN", "RST"])
 def test_nothing_is_idle(kit, client, proxy, how):
     """Between two renewals there is no connection that the server could close."""
     tokens = {client.get()}

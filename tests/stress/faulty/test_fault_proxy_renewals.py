@@ -4,7 +4,7 @@ import threading
 
 import anyio
 import pytest
-from servers import fault_proxy as faults
+from kit.servers import fault_proxy as faults
 
 from tokenkeeper import OAuth2TokenManager
 
@@ -16,7 +16,7 @@ FAULTS = [
     faults.CLOSE_BEFORE,
     faults.STALL_IN_BODY,
     faults.TRUNCATE_BODY,
-    faults.TRUNCATE_UNTOLD,
+    faults.TRUNCATE_UNANNOUNCED,
     faults.drip(0.02),
     faults.STATUS_LINE,
     faults.JSON_BYTE,

@@ -6,7 +6,7 @@ import time
 
 import anyio
 from kit import internals
-from servers import fault_proxy as faults
+from kit.servers import fault_proxy as faults
 
 from tokenkeeper import OAuth2TokenManager, RetryPolicy, TokenAcquisitionError
 
@@ -121,7 +121,7 @@ def test_storm(kit, make_client, proxy):
     try:
         while len(proxy.struck) < FAULTS and time.monotonic() < ends and not reader.crashed:
             time.sleep(0.02)
-            proxy.drop_idle(faults.Visit.close)  # faults of connections need new connections
+            proxy.drop_idle(faults.Connection.close)  # faults of connections need new connections
             for client in clients[:2]:  # the others are renewed in the background only
                 client.keeper.refresh_all()
     finally:

@@ -1,18 +1,18 @@
-"""A server that the tests start, with clients that they register, and an API behind it."""
+"""A server that tests start, register clients with, and call the API of."""
 
 import urllib3
 
-from servers.launch import Launched
+from kit.servers.launch import Launched
 from tokenkeeper import OAuth2Config
 
-SECONDS = 30.0  # who does not answer in this time never will
+SECONDS = 30.0  # a server that has not answered by then never will
 SECRET = "a-secret-that-nothing-shows"
 
 
 class Administered(Launched):
-    """Such a server. Under ``/admin`` it does what no client may ask for.
+    """A started server, whose ``/admin`` paths are for tests only.
 
-    :ivar clients: the secrets of those that are registered.
+    :ivar clients: the secret of each registered client.
     """
 
     def __init__(self, *command, **options):
@@ -22,17 +22,17 @@ class Administered(Launched):
 
     @property
     def token_endpoint(self):
-        """Where tokens are asked for."""
+        """The URL of the token endpoint."""
         return self.about["token_endpoint"]
 
     def add_client(self, client_id, client_secret=SECRET, **registration):
-        """Register a client, or register it anew."""
+        """Register a client, or replace its registration."""
         client = {"client_id": client_id, "client_secret": client_secret, **registration}
         self.admin("POST", "clients", client)
         self.clients[client_id] = client_secret
 
     def stats(self, client_id):
-        """Return what was counted for a client; 0 for what never was."""
+        """Return the counts of a client; a missing count is 0."""
         return Counts(self.admin("GET", "stats").get(client_id, {}))
 
     def config(self, name, client_id="worker", **options):
@@ -46,25 +46,25 @@ class Administered(Launched):
         return OAuth2Config(name, client_id, **fields)
 
     def call(self, token):
-        """Call the API with *token*; return the status and what it said."""
+        """Call the API with *token*; return the status and the JSON of the answer."""
         headers = {"Authorization": f"Bearer {token}"}
         answer = self.http.request("GET", self.issuer + "/resource", headers=headers)
         return answer.status, answer.json()
 
     def stop(self):
-        """End it, and the connections to it."""
+        """Stop the server, and close the connections to it."""
         super().stop()
         self.http.clear()
 
     def admin(self, method, what, body=None):
-        """Have it do *what*, and return what it said."""
+        """Request *what* from the server, and return the JSON of its answer."""
         answer = self.http.request(method, f"{self.issuer}/admin/{what}", json=body)
         assert answer.status == 200, answer.data
         return answer.json()
 
 
 class Counts(dict):
-    """Counts by name; what was never counted is 0."""
+    """Counts by name; a missing one is 0."""
 
     def __missing__(self, name):
         return 0

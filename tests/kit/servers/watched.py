@@ -1,4 +1,4 @@
-"""Keepers whose every token is presented to an API at once, and what crowds are made of."""
+"""Keepers that present every token to an API at once, and crowds that use them."""
 
 import json
 import os
@@ -11,26 +11,26 @@ from contextvars import ContextVar
 
 import anyio
 import anyio.to_thread
-from kit import internals
 
+from kit import internals
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
 from tokenkeeper._renewal.cached_token import CachedToken
 
 GUARD_SECONDS = 30.0
-"""What hangs for so long hangs for ever."""
+"""How long a wait may take before the test fails."""
 
 _held_before = ContextVar("held_before", default=None)
 
 
 class Watch:
-    """Presents tokens to the API, and notes what should not have happened.
+    """Presents tokens to the API, and records violations of the library's promises.
 
-    :ivar margin_seconds: what a token has left, at least, when it is handed out.
-    :ivar taken: tokens that the API took.
-    :ivar refused: what the API said of tokens that it refused and should have taken.
-    :ivar late: refusals of calls that a stalled machine made so late that they say nothing.
-    :ivar needless: tokens that were valid while somebody waited for another.
-    :ivar starved: tokens that were dead when somebody waited for another, as must be.
+    :ivar margin_seconds: the least time that a token has left when it is handed out.
+    :ivar taken: tokens that the API accepted.
+    :ivar refused: the API's answers to tokens that it should have accepted.
+    :ivar late: refusals of calls that a stalled machine made too late to prove anything.
+    :ivar needless: tokens that were valid while a caller waited for another.
+    :ivar starved: expired tokens whose callers waited for another, as they should.
     :ivar waiting: how many calls have waited, or are waiting, for a renewal.
     """
 
@@ -47,7 +47,7 @@ class Watch:
         self._lock = threading.Lock()  # guards waiting
 
     def present(self, token, handed_out_after):
-        """Call the API with a token that was handed out after that moment; return the status."""
+        """Call the API with a token handed out after *handed_out_after*; return the status."""
         status, said = self.server.call(token)
         if status == 200:
             self.taken.append(token)
@@ -68,7 +68,7 @@ class Watch:
         held = _held_before.get()
         if need.force or need.refused or held is None:
             return
-        # It was looked at before the caller asked, so if it lives now it lived then.
+        # It was read before the caller asked. If it is valid now, it was valid then.
         alive = internals.clock(keeper).monotonic() < held.dead_at
         (self.needless if alive else self.starved).append(held.access_token)
 
@@ -78,7 +78,7 @@ class Watch:
 
 
 class WatchedKeeper(internals.WaitObserved, TokenKeeper):
-    """A keeper whose tokens are presented as soon as it hands them out."""
+    """A keeper that presents each token to the API before it returns it."""
 
     def __init__(self, watch, **options):
         super().__init__(**options)
@@ -122,7 +122,7 @@ class WatchedManager(internals.AsyncWaitObserved, OAuth2TokenManager):
 
 
 def at_once(*jobs):
-    """Run *jobs* in a thread each, all at the same time; return what each returned or raised."""
+    """Run *jobs* in one thread each, at the same time; return each result or exception."""
     start = threading.Barrier(len(jobs))
 
     def run(job):
@@ -135,7 +135,7 @@ def at_once(*jobs):
 
 
 def tasks_at_once(backend, count, job):
-    """Run *job* in that many tasks of one event loop; return what each returned or raised."""
+    """Run *job* in *count* tasks of one event loop; return each result or exception."""
     results = []
 
     async def run():
@@ -154,10 +154,10 @@ def tasks_at_once(backend, count, job):
 
 
 def work(keeper, seconds, *, threads=4, tasks=16, pause=0.02):
-    """Have threads, and the tasks of two event loops, get every token for so long.
+    """Get every token from threads and from the tasks of two event loops, for *seconds*.
 
-    They pause, so that the crowd does not take the machine from the server, and end early where
-    a token was refused.
+    They pause between calls, to leave the processor to the server, and stop early if a token was
+    refused.
     """
     names = keeper.list_providers()
     manager = WatchedManager(keeper)
@@ -197,7 +197,7 @@ def until(condition, what):
 
 
 def in_child(job):
-    """Fork a child that does *job*; return what to call for the list that it returned."""
+    """Fork a child that does *job*; return a function that waits for its list."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -205,7 +205,7 @@ def in_child(job):
         try:
             signal.alarm(int(GUARD_SECONDS))
             report = job()
-        except BaseException:  # noqa: BLE001 - whatever it is, the parent is told
+        except BaseException:  # noqa: BLE001 - whatever it is, the parent gets it
             report = traceback.format_exc()
         finally:
             os.write(writer, json.dumps(report).encode() + b"\n")

@@ -1,4 +1,4 @@
-"""A small authorization server with the ailments that a doctor looks for, and a CONNECT proxy."""
+"""A small authorization server with the faults that the doctor looks for, and a CONNECT proxy."""
 
 import base64
 import json
@@ -15,13 +15,13 @@ GUARD_SECONDS = 20.0
 
 
 class AilingServer(ThreadingHTTPServer):
-    """Answers each path with what it is told to; the token endpoint is ``/oauth/token``.
+    """A server that answers each path as configured; its token endpoint is ``/oauth/token``.
 
-    :param context: a server's TLS context; without one it speaks plain HTTP.
+    :param context: a server's TLS context; without it, the server uses plain HTTP.
 
-    :ivar documents: by path: a JSON document, or a status and a document.
-    :ivar skew: seconds by which its ``Date`` is ahead; ``None`` for no ``Date`` at all.
-    :ivar headers: what each answer carries besides.
+    :ivar documents: for each path, a JSON document, or a status and a document.
+    :ivar skew: how many seconds its ``Date`` header is ahead; ``None`` for no ``Date``.
+    :ivar headers: additional headers of each answer.
     :ivar seen: method and path of each request, in order.
     """
 
@@ -62,7 +62,7 @@ class AilingServer(ThreadingHTTPServer):
             super().finish_request(connection, client_address)
 
     def handle_error(self, request, client_address):
-        """A client that refuses the certificate is no error of the server."""
+        """Ignore clients that reject the certificate."""
 
     def __exit__(self, *exc_info):
         self.shutdown()
@@ -92,12 +92,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class ConnectProxy:
-    """A real HTTP proxy that knows CONNECT, and sends every host to one port of loopback.
+    """An HTTP proxy for CONNECT that connects every host to one port of loopback.
 
-    :param target: the port; ``None`` for a proxy that forbids all hosts.
-    :param credentials: ``user:password`` that it wants.
+    :param target: the port; ``None`` to forbid all hosts.
+    :param credentials: the ``user:password`` that it requires.
 
-    :ivar asked: the hosts that were asked for.
+    :ivar asked: the requested hosts.
     """
 
     def __init__(self, target, credentials=None):

@@ -1,4 +1,4 @@
-"""What Authlib's authorization server keeps in the tests: clients, tokens, counts, in memory."""
+"""The in-memory store of Authlib's server in the tests: clients, tokens and counts."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin, list_to_scope, scope
 
 @dataclass
 class Client(ClientMixin):
-    """A registered client; how long its tokens live and whether it gets refresh tokens."""
+    """A registered client, with its token lifetime and whether it gets refresh tokens."""
 
     client_id: str
     client_secret: str
@@ -19,8 +19,8 @@ class Client(ClientMixin):
     grant_types: list = field(default_factory=lambda: ["client_credentials"])
     lifetime_seconds: float = 3600
     refresh_tokens: bool = False
-    delay_seconds: float = 0.0  # how long a token request of it takes
-    has_user: bool = True  # whether tokens by client credentials belong to somebody
+    delay_seconds: float = 0.0  # how long its token requests take
+    has_user: bool = True  # whether tokens by client credentials belong to a user
 
     def get_client_id(self):
         return self.client_id
@@ -53,7 +53,7 @@ class Token(TokenMixin):
     token_type: str = "Bearer"
     user: str | None = None
     grant_type: str = ""
-    family: int = 0  # all that was granted by refresh tokens after one first grant
+    family: int = 0  # shared by all tokens that refresh tokens of one first grant led to
     issued_at: float = field(default_factory=time.time)
     revoked: bool = False
     refresh_used: bool = False
@@ -82,7 +82,7 @@ class Token(TokenMixin):
 
 
 class Store:
-    """All that the server knows. ``lock`` guards every line of it."""
+    """The server's state, guarded by ``lock``."""
 
     def __init__(self):
         self.lock = threading.RLock()
@@ -98,7 +98,7 @@ class Store:
             self.stats.setdefault(client_id, Counter())[what] += number
 
     def begin(self, client_id):
-        """Note a token request that came in."""
+        """Record a token request."""
         with self.lock:
             self.under_way[client_id] += 1
             counts = self.stats.setdefault(client_id, Counter())

@@ -1,4 +1,4 @@
-"""TLS on loopback: certificates of a CA that a test makes up, and servers that speak it."""
+"""TLS on loopback: certificates of a CA made by the test, and servers that use them."""
 
 import socket
 import ssl
@@ -15,9 +15,9 @@ def context_of(authority, *hosts, **validity):
 
 
 def teach_tls(server, context):
-    """Have *server* speak TLS to who begins with it, and plain HTTP to all others, on one port.
+    """Let *server* serve TLS and plain HTTP on one port, whichever the client begins with.
 
-    Each connection is told apart on its own thread. To be called before the first one.
+    Call it before the first connection.
     """
     serve = server.finish_request
 

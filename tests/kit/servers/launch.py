@@ -1,7 +1,7 @@
-"""Start a server that others wrote, as a program of its own, and be told where it listens.
+"""Starts third-party servers as programs of their own.
 
-Such a program prints one line of JSON about itself once it serves, and ends when its standard
-input does: so none outlives the tests, however they end.
+Such a program prints one line of JSON about itself once it serves, and exits when its standard
+input is closed. So none outlives the tests, however they end.
 """
 
 import json
@@ -13,9 +13,9 @@ STOP_SECONDS = 10.0
 
 
 class Launched:
-    """A server that runs.
+    """A running server.
 
-    :ivar about: what it said about itself, ``issuer`` among it.
+    :ivar about: the JSON that it printed, which includes ``issuer``.
     """
 
     def __init__(self, *command, **options):
@@ -32,11 +32,11 @@ class Launched:
 
     @property
     def issuer(self):
-        """The server's URL, without a slash at its end."""
+        """The server's URL, without a trailing slash."""
         return self.about["issuer"]
 
     def stop(self):
-        """End it, and wait until it has ended."""
+        """Stop the server, and wait until it has exited."""
         self.process.stdin.close()
         try:
             self.process.wait(STOP_SECONDS)

@@ -1,19 +1,19 @@
-"""Authlib's authorization server on Flask, started by the tests, and what they do with it."""
+"""Authlib's authorization server on Flask, started and controlled by tests."""
 
 import sys
 from pathlib import Path
 
-from servers.administered import Administered
+from kit.servers.administered import Administered
 
 PROGRAM = Path(__file__).with_name("authlib_server.py")
 
 
 class AuthlibOnFlask(Administered):
-    """The server, with the client "worker" on it; others have the fields of its store's clients.
+    """The server, with the client "worker"; more clients have the fields of the store's ``Client``.
 
-    :param lifetime_seconds: how long tokens live whose client says nothing else.
+    :param lifetime_seconds: the token lifetime of clients registered without one.
     :param port: where to listen; 0 for any free port.
-    :param without: grants that it does not have.
+    :param without: grant types to leave out.
     """
 
     def __init__(self, *, lifetime_seconds=3600, port=0, without=()):
@@ -24,13 +24,13 @@ class AuthlibOnFlask(Administered):
 
     @property
     def port(self):
-        """Where it listens."""
+        """The port that it listens on."""
         return int(self.issuer.rpartition(":")[2])
 
     def revoke_access_tokens(self, client_id):
-        """Revoke all access tokens of a client, without a word to it."""
+        """Revoke all access tokens of a client."""
         self.admin("POST", "revoke", {"client_id": client_id})
 
     def revoke_refresh_tokens(self, client_id):
-        """Revoke all refresh tokens of a client, without a word to it."""
+        """Revoke all refresh tokens of a client."""
         self.admin("POST", "revoke", {"client_id": client_id, "refresh_tokens": True})

@@ -1,4 +1,4 @@
-"""A proxy on loopback that stands before a real server and breaks what passes, as it is told."""
+"""A loopback proxy in front of a real server, which breaks requests and answers on demand."""
 
 import contextlib
 import select
@@ -10,14 +10,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-SECONDS = 30.0  # who does not answer in this time never will
+SECONDS = 30.0  # a peer that has not answered by then never will
 POLL_SECONDS = 0.01  # a thread can't wait for a socket and for an order at once
 
 
 class Fault(NamedTuple):
-    """What goes wrong with one connection as it is opened, or with one request.
+    """A fault of one connection as it is opened, or of one request.
 
-    :ivar strike: does it to a :class:`Visit`; gets the server's answer too if it breaks a request.
+    :ivar strike: applies it to a :class:`Connection`; also gets the server's answer if it breaks a
+        request.
     """
 
     name: str
@@ -29,11 +30,11 @@ class Fault(NamedTuple):
 
 
 class OverError(Exception):
-    """The connection was closed, by whomever."""
+    """One of the two sides closed the connection."""
 
 
-class Visit:
-    """One connection of a client's, and the one to the server that belongs to it."""
+class Connection:
+    """A connection from a client, and the matching one to the server."""
 
     def __init__(self, proxy, sock):
         self.proxy = proxy
@@ -71,7 +72,7 @@ class Visit:
                 fault.strike(self, answer)
 
     def shake_hands(self, context):
-        """Speak TLS from now on."""
+        """Switch the client's connection to TLS."""
         self.sock.settimeout(SECONDS)
         self.sock = context.wrap_socket(self.sock, server_side=True)
         self.sock.settimeout(None)
@@ -80,24 +81,24 @@ class Visit:
         self.sock.sendall(data)
 
     def close(self):
-        """Say goodbye as TCP wants it: FIN."""
+        """Close the connection in order: FIN."""
         self.sock.close()
         raise OverError
 
     def reset(self):
-        """Break off: RST, and nothing that was not yet sent."""
+        """Reset the connection: RST, and nothing that was not sent yet."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def stall(self):
-        """Say nothing more until the client goes; what it sends goes nowhere."""
+        """Send nothing more until the client leaves; discard what it sends."""
         self.await_bytes()
         while self.sock.recv(65536):
             pass
         raise OverError
 
     def await_bytes(self):
-        """Wait for the client to send something, or to go, while the proxy lives."""
+        """Wait until the client sends something or leaves, or the proxy stops."""
         while not select.select([self.sock], [], [], POLL_SECONDS)[0]:
             if self.proxy.stopped:
                 raise OverError
@@ -118,7 +119,7 @@ class Visit:
 
 
 def _read_message(sock):
-    """Read a request or an answer, which say with ``Content-Length`` where they end."""
+    """Read a request or an answer, whose length is in ``Content-Length``."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += _some(sock)
@@ -138,12 +139,12 @@ def _some(sock):
 
 
 class FaultProxy:
-    """Passes requests on to a server, one at a time on each connection, and breaks some.
+    """A proxy that forwards requests, one at a time on each connection, and breaks some.
 
     :param server_port: where the server listens on loopback.
-    :param tls: a context to speak TLS with to clients; the server is spoken to without.
+    :param tls: the TLS context for clients; the proxy reaches the server without TLS.
     :ivar connections: how many were accepted.
-    :ivar tries: requests that came, and connections that were broken before one could.
+    :ivar tries: requests received, and connections broken before one was.
     :ivar struck: the names of the faults that struck, in order.
     """
 
@@ -154,39 +155,39 @@ class FaultProxy:
         self.connections = 0
         self.tries = 0
         self.struck = []
-        self._lock = threading.Lock()  # guards the counts, the plan and the visits
+        self._lock = threading.Lock()  # guards the counts, the plan and the connections
         self._plan = deque()
         self._always = None
-        self._visits = {}  # each with its thread
-        self._holder = _bound(0)  # keeps the port ours while nobody listens
+        self._open = {}  # each with its thread
+        self._holder = _bound(0)  # keeps the port reserved while nothing listens
         self.port = self._holder.getsockname()[1]
         self._listener = None
         self.listen()
 
     def url(self, path="/oauth/token", host="127.0.0.1"):
-        """Return the URL of *path* by way of this proxy."""
+        """Return the URL of *path* through this proxy."""
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
 
     # ---- what goes wrong
 
     def plan(self, *faults):
-        """Have these strike, one after the other; then all is well."""
+        """Apply these faults, one after the other."""
         with self._lock:
             self._plan.extend(faults)
 
     def always(self, fault):
-        """Have this one strike every time, once the plan has come to its end."""
+        """Apply this fault every time once the planned ones are used up."""
         with self._lock:
             self._always = fault
 
     def heal(self):
-        """Have nothing strike any more."""
+        """Apply no more faults."""
         with self._lock:
             self._plan.clear()
             self._always = None
 
     def next_fault(self, *, at_connection):
-        """Return the fault that strikes now, or ``None``."""
+        """Return the fault to apply now, or ``None``."""
         with self._lock:
             fault = self._plan[0] if self._plan else self._always
             if fault is None or fault.at_connection != at_connection:
@@ -197,7 +198,7 @@ class FaultProxy:
             return fault
 
     def note_try(self):
-        """Count a try of a client's."""
+        """Count a client's attempt."""
         with self._lock:
             self.tries += 1
 
@@ -221,11 +222,13 @@ class FaultProxy:
         thread.start()
 
     def drop_idle(self, how):
-        """Close all connections that wait for a request: *how* is ``Visit.close`` or ``.reset``."""
+        """Close all idle connections by *how*: ``Connection.close`` or ``Connection.reset``."""
         with self._lock:
-            idle = [(visit, thread) for visit, thread in self._visits.items() if visit.idle]
-        for visit, _ in idle:
-            visit.order = how
+            idle = [
+                (connection, thread) for connection, thread in self._open.items() if connection.idle
+            ]
+        for connection, _ in idle:
+            connection.order = how
         for _, thread in idle:
             thread.join(SECONDS)
         return len(idle)
@@ -234,9 +237,9 @@ class FaultProxy:
 
     @property
     def open(self):
-        """How many connections of clients are open, as far as their ends have said."""
+        """How many connections of clients are open."""
         with self._lock:
-            return len(self._visits)
+            return len(self._open)
 
     def _accept(self, listener, leave):
         while not leave.is_set():
@@ -245,30 +248,30 @@ class FaultProxy:
             except TimeoutError:
                 continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            visit = Visit(self, sock)
-            thread = threading.Thread(target=self._receive, args=(visit,), daemon=True)
+            connection = Connection(self, sock)
+            thread = threading.Thread(target=self._receive, args=(connection,), daemon=True)
             with self._lock:
                 self.connections += 1
-                self._visits[visit] = thread
+                self._open[connection] = thread
             thread.start()
 
-    def _receive(self, visit):
+    def _receive(self, connection):
         try:
-            visit.run()
+            connection.run()
         finally:
             with self._lock:
-                del self._visits[visit]
+                del self._open[connection]
 
     def stop(self):
-        """End it with all its connections, and wait for that."""
+        """Close the proxy and all its connections, and wait for their threads."""
         self.stopped = True
         self.refuse()
         self._holder.close()
         with self._lock:
-            visits = list(self._visits.items())
-        for visit, thread in visits:
+            connections = list(self._open.items())
+        for connection, thread in connections:
             with contextlib.suppress(OSError):
-                visit.sock.shutdown(socket.SHUT_RDWR)
+                connection.sock.shutdown(socket.SHUT_RDWR)
             thread.join(SECONDS)
 
     def __enter__(self):
@@ -288,89 +291,89 @@ def _bound(port):
 # ---- faults of connections
 
 
-def _garbage(visit):
-    visit.await_bytes()
-    visit.sock.recv(65536)
-    visit.send(b"\x15\x99\x99 this is no TLS at all\r\n")
-    visit.close()
+def _garbage(connection):
+    connection.await_bytes()
+    connection.sock.recv(65536)
+    connection.send(b"\x15\x99\x99 this is not TLS at all\r\n")
+    connection.close()
 
 
 def _after_hello(end):
-    def strike(visit):
-        visit.await_bytes()
-        visit.sock.recv(65536)  # the ClientHello: with it unread a close would be a reset
-        end(visit)
+    def strike(connection):
+        connection.await_bytes()
+        connection.sock.recv(65536)  # the ClientHello: with it unread a close would be a reset
+        end(connection)
 
     return strike
 
 
 def certificate(context):
-    """Return the fault of a server that shows the certificate of *context*."""
+    """Return the fault of a server that presents the certificate of *context*."""
 
-    def strike(visit):
-        visit.shake_hands(context)
-        visit.stall()
+    def strike(connection):
+        connection.shake_hands(context)
+        connection.stall()
 
     return Fault("certificate", strike, at_connection=True)
 
 
-RESET_AT_ONCE = Fault("reset_at_once", Visit.reset, at_connection=True)
-CLOSE_AT_ONCE = Fault("close_at_once", Visit.close, at_connection=True)
-STALL_AT_ONCE = Fault("stall_at_once", Visit.stall, at_connection=True)
+RESET_AT_ONCE = Fault("reset_at_once", Connection.reset, at_connection=True)
+CLOSE_AT_ONCE = Fault("close_at_once", Connection.close, at_connection=True)
+STALL_AT_ONCE = Fault("stall_at_once", Connection.stall, at_connection=True)
 GARBAGE = Fault("garbage", _garbage, at_connection=True)
-RESET_AFTER_HELLO = Fault("reset_after_hello", _after_hello(Visit.reset), at_connection=True)
-CLOSE_AFTER_HELLO = Fault("close_after_hello", _after_hello(Visit.close), at_connection=True)
+RESET_AFTER_HELLO = Fault("reset_after_hello", _after_hello(Connection.reset), at_connection=True)
+CLOSE_AFTER_HELLO = Fault("close_after_hello", _after_hello(Connection.close), at_connection=True)
 
 # ---- faults of answers
 
 
 def head_and_body(answer):
-    """Return the two parts of *answer*; the first with the empty line at its end."""
+    """Return head and body of *answer*; the head includes its empty last line."""
     head, line, body = answer.partition(b"\r\n\r\n")
     return head + line, body
 
 
 def cut(name, end, place):
-    """Return the fault that an answer is sent up to *place*, and then *end* happens.
+    """Return a fault that sends an answer up to *place*, then calls *end*.
 
     :param place: "nothing", "head" for the first header, "body" for that of the body, "all".
     """
 
-    def strike(visit, answer):
+    def strike(connection, answer):
         head, body = head_and_body(answer)
         places = {"nothing": 0, "head": head.index(b"\r\n") + 7, "body": len(head) + len(body) // 2}
-        visit.send(answer[: places.get(place, len(answer))])
-        end(visit)
+        connection.send(answer[: places.get(place, len(answer))])
+        end(connection)
 
     return Fault(name, strike)
 
 
 def changed(name, change, end=None):
-    """Return the fault that *change* is done to the bytes of an answer, and then *end* happens."""
+    """Return a fault that applies *change* to the bytes of an answer, then calls *end*."""
 
-    def strike(visit, answer):
-        visit.send(change(answer))
+    def strike(connection, answer):
+        connection.send(change(answer))
         if end is not None:
-            end(visit)
+            end(connection)
 
     return Fault(name, strike)
 
 
 def drip(pause_seconds):
-    """Return the fault of an answer that comes byte by byte."""
+    """Return a fault that sends an answer byte by byte."""
 
-    def strike(visit, answer):
+    def strike(connection, answer):
         for index in range(len(answer)):
-            if visit.proxy.stopped:
+            if connection.proxy.stopped:
                 raise OverError
-            visit.send(answer[index : index + 1])
+            connection.send(answer[index : index + 1])
             time.sleep(pause_seconds)
 
     return Fault("drip", strike)
 
 
 def flipped(place, bits=0x80):
-    """Return the fault that one byte of an answer is another.
+    """Return a fault that changes one byte of an answer.
 
     :param place: its index, or a function that finds it in the answer.
     """
@@ -383,7 +386,7 @@ def flipped(place, bits=0x80):
 
 
 def chunked(answer, size=None):
-    """Return *answer* in two chunks (RFC 9112 §7.1); *size* is said of the second one."""
+    """Return *answer* in two chunks (RFC 9112 §7.1); *size* replaces that of the second one."""
     head, body = head_and_body(with_length(answer, None))
     head = head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
     pieces = body[: len(body) // 2], body[len(body) // 2 :]
@@ -395,7 +398,7 @@ def chunked(answer, size=None):
 
 
 def with_length(answer, more):
-    """Return *answer* with a ``Content-Length`` that says *more* bytes than come, or with none."""
+    """Return *answer* with a ``Content-Length`` that promises *more* bytes than are sent, or without one."""
     head, body = head_and_body(answer)
     lines = [line for line in head[:-4].split(b"\r\n") if line[:15].lower() != b"content-length:"]
     if more is not None:
@@ -403,10 +406,12 @@ def with_length(answer, more):
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-def _twice_with_a_pause(visit, answer):
-    visit.send(answer)
-    time.sleep(0.05)  # the client has read the first by now, or reads both: both must do
-    visit.send(answer)
+def _twice_with_a_pause(connection, answer):
+    connection.send(answer)
+    time.sleep(
+        0.05
+    )  # the client has read the first answer by now, or reads both: either way must work
+    connection.send(answer)
 
 
 def _half(answer):
@@ -414,19 +419,19 @@ def _half(answer):
     return head + body[: len(body) // 2]
 
 
-RESET_BEFORE = cut("reset_before", Visit.reset, "nothing")
-RESET_IN_HEAD = cut("reset_in_head", Visit.reset, "head")
-RESET_IN_BODY = cut("reset_in_body", Visit.reset, "body")
-RESET_AFTER = cut("reset_after", Visit.reset, "all")
-CLOSE_BEFORE = cut("close_before", Visit.close, "nothing")
-CLOSE_AFTER = cut("close_after", Visit.close, "all")
-TRUNCATE_HEAD = cut("truncate_head", Visit.close, "head")
-TRUNCATE_BODY = cut("truncate_body", Visit.close, "body")
-TRUNCATE_UNTOLD = changed("truncate_untold", _half, Visit.close)
-STALL_BEFORE = cut("stall_before", Visit.stall, "nothing")
-STALL_IN_HEAD = cut("stall_in_head", Visit.stall, "head")
-STALL_IN_BODY = cut("stall_in_body", Visit.stall, "body")
-GO_DEAF = cut("go_deaf", Visit.stall, "all")
+RESET_BEFORE = cut("reset_before", Connection.reset, "nothing")
+RESET_IN_HEAD = cut("reset_in_head", Connection.reset, "head")
+RESET_IN_BODY = cut("reset_in_body", Connection.reset, "body")
+RESET_AFTER = cut("reset_after", Connection.reset, "all")
+CLOSE_BEFORE = cut("close_before", Connection.close, "nothing")
+CLOSE_AFTER = cut("close_after", Connection.close, "all")
+TRUNCATE_HEAD = cut("truncate_head", Connection.close, "head")
+TRUNCATE_BODY = cut("truncate_body", Connection.close, "body")
+TRUNCATE_UNANNOUNCED = changed("truncate_unannounced", _half, Connection.close)
+STALL_BEFORE = cut("stall_before", Connection.stall, "nothing")
+STALL_IN_HEAD = cut("stall_in_head", Connection.stall, "head")
+STALL_IN_BODY = cut("stall_in_body", Connection.stall, "body")
+GO_DEAF = cut("go_deaf", Connection.stall, "all")
 DUPLICATE = changed("duplicate", lambda answer: answer * 2)
 DUPLICATE_LATER = Fault("duplicate_later", _twice_with_a_pause)
 TOO_SHORT = changed("too_short", lambda answer: with_length(answer, -7))

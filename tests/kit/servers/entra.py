@@ -1,4 +1,4 @@
-"""A stand-in for Entra ID behind real TLS: discovery, client credentials, and an API of its own."""
+"""A stand-in for Entra ID behind real TLS: discovery, client credentials, and a protected API."""
 
 import http.client
 import json
@@ -17,24 +17,24 @@ from urllib.parse import parse_qs
 
 import trustme
 
-from servers.tls import context_of
+from kit.servers.tls import context_of
 
 TENANT = "0f0e0d0c-1111-2222-3333-444455556666"
 CLIENT_ID = "a1b2c3d4-0000-4000-8000-00000000c0de"
 SECRET = "s3cr3t~Value.1"
 
 GUARD_SECONDS = 30.0
-"""What hangs for so long hangs for ever."""
+"""How long a wait may take before the test fails."""
 
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer by script. Bytes are sent as they are, all else as JSON.
+    """A scripted answer. Bytes are sent unchanged, everything else as JSON.
 
-    :ivar cut_after: where the connection is cut, in bytes of the whole answer.
-    :ivar reset: whether it is reset then (RST); else it just ends (FIN), without TLS's goodbye.
+    :ivar cut_after: after how many bytes of the whole answer the connection is cut.
+    :ivar reset: whether it is cut by a reset (RST) or a close (FIN), without TLS's close_notify.
     """
 
     status: int = 200
@@ -52,12 +52,12 @@ class Answer:
 
 
 def cut(after, *, reset=True):
-    """Return a script that cuts the connection after so many bytes of the server's own answer."""
+    """Return a script that cuts the connection after that many bytes of the regular answer."""
     return lambda own: replace(own, cut_after=after, reset=reset)
 
 
 def refusal(status, error, number, text):
-    """Return what Entra says when it refuses: its number leads the description."""
+    """Return an error answer of Entra, whose description begins with its number."""
     trace = "6f6c0f3b-0000-4000-8000-000000000000"
     stamp = "2026-01-02 03:04:05Z"
     return Answer(
@@ -79,9 +79,9 @@ def refusal(status, error, number, text):
 
 @dataclass(frozen=True)
 class TokenRequest:
-    """A token request as it came.
+    """A token request as it was received.
 
-    :ivar correlation: the id that msal gives each call of its own.
+    :ivar correlation: the id that msal gives each of its calls.
     """
 
     form: dict
@@ -94,15 +94,16 @@ class Entra(ThreadingHTTPServer):
     """One tenant with one application, served on threads of this process.
 
     :param certified: the host that the certificate is for.
-    :param not_after: when the certificate ends.
-    :param listens: whether to serve from the start; else :meth:`listen` does.
+    :param not_after: when the certificate expires.
+    :param listens: whether to serve at once, or only after :meth:`listen`.
 
-    :ivar script: what the next token requests are answered, in order: an :class:`Answer`, or a
-        function that makes one of the server's own. ``discovery_script`` is the same for discovery.
-    :ivar outage: what every token request is answered that no script is for, unless ``None``.
+    :ivar script: the answers to the next token requests, in order: each an :class:`Answer`, or a
+        function that turns the regular answer into one. ``discovery_script`` does this for
+        discovery.
+    :ivar outage: the answer to every token request without a script, unless ``None``.
     :ivar gate: token requests wait here while it is not set.
-    :ivar refused_calls: what the API said of tokens that it refused.
-    :ivar connections: how many were accepted, whatever became of them.
+    :ivar refused_calls: for each token that the API refused, the reason.
+    :ivar connections: how many were accepted.
     """
 
     daemon_threads = True
@@ -110,7 +111,7 @@ class Entra(ThreadingHTTPServer):
 
     def __init__(self, directory, *, certified="localhost", not_after=None, listens=True):
         super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=False)
-        # Before listening the port is ours, and a connection to it is refused.
+        # Until it listens, the port is reserved and connections to it are refused.
         self.server_bind()
         ca = trustme.CA()
         self.ca_file = str(directory / f"ca-{secrets.token_hex(4)}.pem")
@@ -147,7 +148,7 @@ class Entra(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self):
-        """Serve no more, and end the connections that were kept."""
+        """Stop serving, and close the connections that were kept open."""
         self.gate.set()
         if self._thread is not None:
             self.shutdown()
@@ -156,18 +157,18 @@ class Entra(ThreadingHTTPServer):
         with self._lock:
             kept = list(self._sockets)
         for connection in kept:
-            with suppress(OSError):  # it may have ended by itself
+            with suppress(OSError):  # the client may have closed it
                 connection.shutdown(socket.SHUT_RDWR)
 
     def __exit__(self, *exc_info):
         self.stop()
 
     def correlations(self):
-        """Return how many token requests came for each call of msal."""
+        """Return the number of token requests for each call of msal."""
         return Counter(request.correlation for request in self.requests)
 
     def call(self, token):
-        """Call the API with *token*; return the status and what it said."""
+        """Call the API with *token*; return the status and the JSON of the answer."""
         connection = http.client.HTTPSConnection(
             "localhost", self.server_port, context=self._client_context, timeout=GUARD_SECONDS
         )
@@ -234,7 +235,7 @@ class Entra(ThreadingHTTPServer):
             text = f"Application with identifier '{app}' was not found in the directory."
             return refusal(400, "unauthorized_client", 700016, text)
         if form.get("client_secret") != self.clients[app]:
-            # The real one shows no secret; a proxy that logs and echoes might.
+            # Entra shows no secret, but a proxy that echoes requests might.
             text = f"Invalid client secret provided: {form.get('client_secret')}."
             return refusal(401, "invalid_client", 7000215, text)
         token = f"entra-{number}"
@@ -259,7 +260,7 @@ class Entra(ThreadingHTTPServer):
     # ---- connections
 
     def finish_request(self, request, client_address):
-        """Speak TLS on the connection's own thread, so that one that hangs holds nobody up."""
+        """Speak TLS on the connection's own thread, so that a hanging one delays no other."""
         with self._lock:
             self.connections += 1
         request.settimeout(GUARD_SECONDS)
@@ -273,7 +274,7 @@ class Entra(ThreadingHTTPServer):
                     self._sockets.discard(connection)
 
     def handle_error(self, request, client_address):
-        """A client that refuses the certificate, or goes away, is no error of the server."""
+        """Ignore clients that reject the certificate or disconnect."""
 
 
 def _scripted(script, own):

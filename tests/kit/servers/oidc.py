@@ -1,4 +1,4 @@
-"""oidc-provider on Node, installed once and started by the tests, and what they do with it."""
+"""oidc-provider on Node: installed once, started by tests, and controlled by them."""
 
 import fcntl
 import hashlib
@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from servers.administered import SECRET, Administered
+from kit.servers.administered import SECRET, Administered
 
 HOME = Path(__file__).with_name("oidc_provider")
 INSTALL_SECONDS = 300
 
 
 def install():
-    """Install what ``package-lock.json`` says, unless that was done; skip where there is no Node.
+    """Install the versions of ``package-lock.json`` once; skip the test without Node.
 
-    Where ``CI`` or ``TOKENKEEPER_INTEROP=all`` is set, a machine without Node fails instead.
+    If ``CI`` or ``TOKENKEEPER_INTEROP=all`` is set, fail without Node instead.
     """
     if not (shutil.which("node") and shutil.which("npm")):
         must = os.environ.get("CI") or os.environ.get("TOKENKEEPER_INTEROP") == "all"
@@ -38,7 +38,7 @@ def install():
 
 
 class OidcProvider(Administered):
-    """The server, with the client "worker" on it; further ones have the fields of RFC 7591."""
+    """The server, with the client "worker"; more clients are registered as in RFC 7591."""
 
     def __init__(self):
         install()
@@ -46,9 +46,9 @@ class OidcProvider(Administered):
         self.add_client("worker", "worker-secret")
 
     def add_client(self, client_id, client_secret=SECRET, **registration):
-        """Register a client; ``lifetime_seconds`` and ``delay_seconds`` are ours."""
+        """Register a client; ``lifetime_seconds`` and ``delay_seconds`` are additions of ours."""
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
     def revoke(self, token):
-        """Have the API take *token* no more, without a word to anybody."""
+        """Make the API reject *token* from now on."""
         self.admin("POST", "revoke", {"token": token})

@@ -398,7 +398,7 @@ def chunked(answer, size=None):
 
 
 def with_length(answer, more):
-    """Return *answer* with a ``Content-Length`` that promises *more* bytes than are sent, or without one."""
+    """Return *answer* with a ``Content-Length`` that is too large by *more*, or without one."""
     head, body = head_and_body(answer)
     lines = [line for line in head[:-4].split(b"\r\n") if line[:15].lower() != b"content-length:"]
     if more is not None:
@@ -408,9 +408,7 @@ def with_length(answer, more):
 
 def _twice_with_a_pause(connection, answer):
     connection.send(answer)
-    time.sleep(
-        0.05
-    )  # the client has read the first answer by now, or reads both: either way must work
+    time.sleep(0.05)  # until the client has read the first one, or reads both
     connection.send(answer)
 
 

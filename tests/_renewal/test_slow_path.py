@@ -119,7 +119,7 @@ class TestProviders:
 
 
 class TestRenewals:
-    """Renewals that no caller asked for."""
+    """Renewals without a caller."""
 
     def test_a_token_that_is_not_due(self, keeper, source):
         """It is scheduled again instead of renewed."""

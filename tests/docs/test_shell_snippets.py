@@ -102,7 +102,7 @@ def test_the_tutorial_in_a_shell(terminal, tmp_path):
     # Other tests may run on this machine, so the server gets a port of its own.
     serve = serve.replace("tokenkeeper.testing", "tokenkeeper.testing --port 0")
     server = terminal(VIRTUAL_ENVIRONMENT.format(python=sys.executable) + "exec " + serve)
-    assert "Ctrl-C ends it" in server.stderr.readline()
+    assert "Press Ctrl-C to stop" in server.stderr.readline()
     written = (tmp_path / "tokens.yaml").read_text()
     port = re.search(r":(\d+)/token", written)[1]
     assert written.replace(f":{port}/", f":{PORT}/") == configuration

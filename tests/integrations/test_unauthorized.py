@@ -185,7 +185,7 @@ ERRORS = {
 @both
 @pytest.mark.parametrize(("given", "error", "steps"), ERRORS.values(), ids=list(ERRORS))
 def test_errors(recorder, given, error, steps):
-    """An error reaches the caller after these steps; a response that nobody gets is closed."""
+    """An error reaches the caller after these steps; a response that no caller gets is closed."""
     client = recorder(**given)
     with pytest.raises(error if isinstance(error, type) else type(error)) as raised:
         client.run()

@@ -33,7 +33,7 @@ class Source(BaseOAuth2Provider):
         self.requests += 1
         number = self.requests
         self.entered.release()
-        assert self.gate.wait(20), "the gate was not opened"
+        assert self.gate.wait(20), "nobody opened the gate"
         if self.error is not None:
             raise self.error
         ends = datetime.fromtimestamp(self.clock.time(), UTC) + timedelta(seconds=self.lifetime)
@@ -52,17 +52,17 @@ ticks = itertools.count(1)
 
 
 class WatchedSource(BaseOAuth2Provider):
-    """A provider whose tokens name their expiry. It records requests, and a gate can hold them up.
+    """Grants tokens that say when they end, notes every request, and can be held up at a gate.
 
-    It has no lock that a fork could copy while it is held.
+    It has no lock that a fork could copy in its locked state.
     """
 
     def __init__(self, name="api", *, lifetime=3600.0, clock=SYSTEM_CLOCK, **options):
         super().__init__(name, **options)
         self.lifetime = lifetime
         self.clock = clock
-        self.error = None  # raised instead of granting a token
-        self.granted = {}  # token -> (tick of the request, expiry on the clock)
+        self.error = None  # raised instead of a grant
+        self.granted = {}  # token -> (tick when the request came, when it ends by the clock)
         self.came = []  # the tick of each request
         self.went = []
         self.overlaps = 0
@@ -80,7 +80,7 @@ class WatchedSource(BaseOAuth2Provider):
         return len(self.came)
 
     def hold(self):
-        """Hold up further requests until the gate is opened."""
+        """Let no further request through until the gate is opened."""
         self.entered.clear()
         self.gate.clear()
 
@@ -93,7 +93,7 @@ class WatchedSource(BaseOAuth2Provider):
             sent = self.clock.monotonic()
             ends = datetime.fromtimestamp(self.clock.time(), UTC) + timedelta(seconds=self.lifetime)
             self.entered.set()
-            assert self.gate.wait(GUARD_SECONDS), "the gate was not opened"
+            assert self.gate.wait(GUARD_SECONDS), "nobody opened the gate"
             if self.error is not None:
                 raise self.error
             token = f"{self.provider_name}-{os.getpid()}-{tick}-{ends.timestamp()}"
@@ -105,7 +105,7 @@ class WatchedSource(BaseOAuth2Provider):
                 self._busy.release()
 
     def is_alive(self, token):
-        """Return whether an API would accept *token* now."""
+        """Return whether the server would accept *token* now."""
         return self.clock.monotonic() < self.granted[token][1]
 
 

@@ -73,3 +73,11 @@ def test_unknown_method():
     with pytest.raises(InvalidConfigurationError, match="client_secret_post") as caught:
         client_auth("tls_client_auth", "id", "secret")
     assert caught.value.field == "token_endpoint_auth_method"
+
+
+def test_a_public_client():
+    """A public client sends its identifier only, and has no secret to hide."""
+    client = client_auth("none", "my app", None)
+    assert client.authorization() is None
+    assert client.parameters() == {"client_id": "my app"}
+    assert client.secrets() == []

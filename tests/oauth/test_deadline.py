@@ -1,12 +1,13 @@
 """The time that is left for a request, and the sockets that it may use."""
 
 import contextlib
+import io
 import socket
 import threading
 
 import pytest
 import requests
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -95,3 +96,22 @@ def test_a_stand_in_for_a_session(make_transport):
     double = Double()
     assert make_transport(session=double).post(url="https://id.example.com/token").body == b"yes"
     assert double.urls == [("POST", "https://id.example.com/token")]
+
+
+def test_an_adapter_without_urllib3(make_transport):
+    """A caller's adapter that makes no connections, such as one for an app, is called as it is."""
+
+    class InProcess(BaseAdapter):
+        def send(self, request, **options):
+            response = requests.Response()
+            response.status_code, response.url = 200, request.url
+            response.raw = io.BytesIO(b"yes")
+            return response
+
+        def close(self):
+            pass
+
+    session = requests.Session()
+    session.mount("https://", InProcess())
+    transport = make_transport(session=session)
+    assert transport.post(url="https://id.example.com/token").body == b"yes"

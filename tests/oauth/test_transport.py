@@ -139,27 +139,47 @@ class TestSession:
             HttpTransport(**{field: value})
 
 
-def test_nothing_is_imported_late(make_server):
-    """A first request imports nothing, as a child forked during an import would block forever."""
+def test_forks_wait_for_late_imports(make_server):
+    """A token is fetched without an import, and one for an error holds up forks.
+
+    A child forked in the middle of an import would wait for it for ever.
+    """
     token = b'{"access_token": "abc", "token_type": "Bearer"}'
-    server = make_server(make_server.reply(token), make_server.reply(b"<html>"))
+    odd = b'{"error": "invalid_request", "error_description": "\\\\ud83d &amp; more"}'
+    server = make_server(
+        make_server.reply(token),
+        make_server.reply(b"<html>", headers=["Content-Type: text/html; charset=utf-16"]),
+        make_server.reply(odd),
+    )
     program = """
 import sys
+from tokenkeeper._runtime import fork
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.providers.generic import GenericOAuth2Provider
 
-urls = sys.argv[1], sys.argv[1], "https://b\\u00fccher.invalid/token"
+class Watch:
+    late, unguarded = [], []
+
+    def find_spec(self, name, path, target=None):
+        self.late.append(name)
+        if not fork._process.importing._is_owned():
+            self.unguarded.append(name)
+
+urls = *[sys.argv[1]] * 3, "https://b\u00fccher.invalid/token"
 providers = [GenericOAuth2Provider(OAuth2Config("api", "me", "secret", url)) for url in urls]
-before = set(sys.modules)
+sys.meta_path.insert(0, Watch())
+providers.pop(0).acquire_token()
+assert not Watch.late, Watch.late
 for provider in providers:
     try:
         provider.acquire_token()
     except TokenAcquisitionError:
         pass
-print(sorted(set(sys.modules) - before))
+assert "tokenkeeper.oauth.token_errors" in Watch.late
+print(Watch.unguarded)
 """
     run = [sys.executable, "-c", program, server.url]
     done = subprocess.run(run, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "[]\n"
-    assert len(server.requests) == 2
+    assert len(server.requests) == 3

@@ -104,14 +104,14 @@ MAIN = """
 
 if __name__ == "__main__":
     warm = keeper.get_token(WARM)
-    command("hold", COLD)
+    send("hold", COLD)
     waiting = threading.Thread(target=keeper.get_token, args=(COLD,))
     waiting.start()
     while COLD not in seen_by_server()["held"]:
         pass
     seen = main(multiprocessing.get_context(METHOD))
     assert waiting.is_alive()
-    command("release", COLD)
+    send("release", COLD)
     waiting.join(20)
     seen.append((os.getpid(), warm, keeper.get_token(COLD)))
     print(json.dumps(seen))
@@ -121,7 +121,7 @@ CONTROLS = """
 import json, time
 from urllib.request import urlopen
 
-def command(command, client):
+def send(command, client):
     urlopen(f"{ISSUER}/{command}/{client}", data=b"").close()
 
 def seen_by_server():

@@ -57,7 +57,7 @@ def test_a_keeper_from_what_it_prints(serve, monkeypatch):
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_it(serve, number, code):
-    """Ctrl-C and SIGTERM end it silently with the usual exit code, even with a client connected."""
+    """Ctrl-C and SIGTERM end it silently, with the exit code that shells expect."""
     process, file = serve("--port", "0")
     words_of(process)
     token_url = yaml.safe_load(file.read_text())["oauth2"]["token_url"]

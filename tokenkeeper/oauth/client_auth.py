@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 from urllib.parse import quote
 
@@ -45,7 +44,6 @@ class ClientAuth(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class ClientSecretBasic:
     """``client_secret_basic``: the client password in HTTP Basic (RFC 6749 §2.3.1).
 
@@ -58,12 +56,21 @@ class ClientSecretBasic:
         it there; ``False`` by default.
     """
 
-    client_id: str
-    client_secret: str = field(repr=False)
-    form_encode: bool = True
-    send_client_id: bool = False
+    __slots__ = ("client_id", "client_secret", "form_encode", "send_client_id")
 
     method: ClassVar[str] = "client_secret_basic"
+
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: str,
+        form_encode: bool = True,
+        send_client_id: bool = False,
+    ) -> None:
+        self.client_id = client_id
+        self.client_secret = client_secret
+        self.form_encode = form_encode
+        self.send_client_id = send_client_id
 
     def authorization(self) -> str:
         """Return the header's value, which contains the secret."""
@@ -81,14 +88,16 @@ class ClientSecretBasic:
         return _basic(self.client_id, self.client_secret, self.form_encode)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class ClientSecretPost:
     """``client_secret_post``: the client password in the request's body (RFC 6749 §2.3.1)."""
 
-    client_id: str
-    client_secret: str = field(repr=False)
+    __slots__ = ("client_id", "client_secret")
 
     method: ClassVar[str] = "client_secret_post"
+
+    def __init__(self, client_id: str, client_secret: str) -> None:
+        self.client_id = client_id
+        self.client_secret = client_secret
 
     def authorization(self) -> None:
         """Return ``None``: the secret is in the body."""
@@ -102,13 +111,15 @@ class ClientSecretPost:
         return _secrets(self.client_id, self.client_secret)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class PublicClient:
     """``none``: a public client, identified by its ``client_id`` only (RFC 6749 §3.2.1)."""
 
-    client_id: str
+    __slots__ = ("client_id",)
 
     method: ClassVar[str] = "none"
+
+    def __init__(self, client_id: str) -> None:
+        self.client_id = client_id
 
     def authorization(self) -> None:
         """Return ``None``: a public client does not authenticate."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 __all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer", "LateSecrets"]
 
@@ -15,7 +14,7 @@ DEFAULT_LIFETIME_SECONDS = 3600.0
 _log = logging.getLogger("tokenkeeper.oauth")
 
 
-# Not frozen, and without comparison: nobody would notice, and the import would take longer.
+# Neither frozen nor comparable: no code needs that, and creating the classes would take longer.
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -35,7 +34,7 @@ class HttpAnswer:
         return f"HttpAnswer(status={self.status}, {len(self.body)} bytes)"
 
 
-class LateSecrets(Sequence[str]):
+class LateSecrets(Iterable[str]):
     """Texts that no message may show, collected when a message is about to be written.
 
     Encoding a secret in every way in which it might be shown takes longer than reading a response.
@@ -45,17 +44,11 @@ class LateSecrets(Sequence[str]):
 
     __slots__ = ("_collect",)
 
-    def __init__(self, collect: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, collect: Callable[[], Iterable[str]]) -> None:
         self._collect = collect
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._collect())
-
-    def __len__(self) -> int:
-        return len(self._collect())
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._collect()[index]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -85,7 +78,7 @@ class Expected:
     provider_name: str
     sent_at: float
     scope: str | None = None
-    secrets: Sequence[str] = ()
+    secrets: Iterable[str] = ()
     default_lifetime: float = DEFAULT_LIFETIME_SECONDS
     lifetime_seconds: float | None = None
     never_expires: bool = False

@@ -19,7 +19,10 @@ from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.verdict import Verdict, judge
 
-__all__ = ["refusal", "retry_after"]
+__all__ = ["already_expired", "refusal", "retry_after"]
+
+ASK_AGAIN_SECONDS = 1.0
+"""How long to wait before another request if the granted token had already expired."""
 
 CLOCK_SKEW_SECONDS = 300.0
 """A difference between the server's clock and ours that is worth mentioning."""
@@ -56,6 +59,21 @@ def refusal(answer: HttpAnswer, expected: Expected, problem: str = "") -> TokenA
         status_code=answer.status,
         retry_after=wait,
         transient=verdict.transient,
+    )
+
+
+def already_expired(answer: HttpAnswer, expected: Expected, member: str) -> TokenAcquisitionError:
+    """Return the error for a token that has expired, such as a server's cached one."""
+    return TokenAcquisitionError(
+        f"provider {expected.provider_name!r}: token request failed (HTTP {answer.status}): the "
+        f"server granted a token that has already expired, according to {member}. Try again in a "
+        "moment. If this persists, set never_expires=True if the server's tokens do not expire, or "
+        "lifetime_seconds if they do.",
+        provider_name=expected.provider_name,
+        status_code=answer.status,
+        retry_after=retry_after(answer.headers.get("retry-after"), expected.sent_at)
+        or ASK_AGAIN_SECONDS,
+        transient=True,
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from types import ModuleType
 
-from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS, Expected, HttpAnswer
 from tokenkeeper.oauth.json_object import JsonObject, UnusableResponseError, read_object
@@ -22,7 +23,6 @@ from tokenkeeper.oauth.lifetime import (
 )
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.time_values import as_timestamp
-from tokenkeeper.oauth.token_errors import refusal, retry_after
 from tokenkeeper.oauth.token_type import read_token_type
 
 __all__ = [
@@ -32,9 +32,6 @@ __all__ = [
     "HttpAnswer",
     "parse_token_response",
 ]
-
-ASK_AGAIN_SECONDS = 1.0
-"""How long to wait before another request if the granted token had already expired."""
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")  # RFC 6749 appendix A, VSCHAR without the space
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3
@@ -56,14 +53,20 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
     except UnusableResponseError as unusable:
         problem = str(unusable)
     except ExpiredTokenError as expired:
-        failure = _expired(answer, expected, str(expired))
+        failure = _errors().already_expired(answer, expected, str(expired))
     else:
-        failure = refusal(answer, expected)
+        failure = _errors().refusal(answer, expected)
     if problem:
-        failure = refusal(answer, expected, problem)
+        failure = _errors().refusal(answer, expected, problem)
     # Raised here, outside the handlers: inside, the decoder's error, which holds the whole body,
     # would become its context.
     raise failure
+
+
+def _errors() -> ModuleType:
+    with forks_wait():  # most processes never see a refusal, so they do not load this
+        from tokenkeeper.oauth import token_errors
+    return token_errors
 
 
 def _granted(answer: HttpAnswer, content: JsonObject, expected: Expected) -> OAuth2Token:
@@ -142,18 +145,3 @@ def _scope(content: JsonObject, expected: Expected) -> str | None:
 def _refresh_token(content: JsonObject) -> str | None:
     token = content.get("refresh_token")
     return token if isinstance(token, str) and _VISIBLE.fullmatch(token) else None
-
-
-def _expired(answer: HttpAnswer, expected: Expected, member: str) -> TokenAcquisitionError:
-    """Return the error for a token that has expired, such as a server's cached one."""
-    return TokenAcquisitionError(
-        f"provider {expected.provider_name!r}: token request failed (HTTP {answer.status}): the "
-        f"server granted a token that has already expired, according to {member}. Try again in a "
-        "moment. If this persists, set never_expires=True if the server's tokens do not expire, or "
-        "lifetime_seconds if they do.",
-        provider_name=expected.provider_name,
-        status_code=answer.status,
-        retry_after=retry_after(answer.headers.get("retry-after"), expected.sent_at)
-        or ASK_AGAIN_SECONDS,
-        transient=True,
-    )

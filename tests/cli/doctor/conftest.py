@@ -8,7 +8,7 @@ import pytest
 import trustme
 from click.testing import CliRunner
 from kit.servers import tls
-from kit.servers.ailing import SECRET, TOKEN, AilingServer
+from kit.servers.faulty import SECRET, TOKEN, FaultyServer
 
 from tokenkeeper.cli.group import cli
 from tokenkeeper.doctor.findings import Step
@@ -28,7 +28,7 @@ def environment(monkeypatch):
 @pytest.fixture
 def server():
     """Return a working server without metadata."""
-    with AilingServer() as server:
+    with FaultyServer() as server:
         yield server
 
 
@@ -86,7 +86,7 @@ def secure(context_of, describe):
     with ExitStack() as stack:
 
         def secure(*arguments, name="127.0.0.1", **options):
-            server = AilingServer(context_of(*arguments, **options), name=name)
+            server = FaultyServer(context_of(*arguments, **options), name=name)
             stack.enter_context(server)
             describe(server.token_url)
             return server

@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from kit.servers.ailing import SECRET
+from kit.servers.faulty import SECRET
 
 MODULE = '''
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,7 @@
 """``tokenkeeper doctor`` on the server's metadata."""
 
 import pytest
-from kit.servers.ailing import SECRET
+from kit.servers.faulty import SECRET
 
 
 class TestMetadata:

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
-from kit.servers.ailing import SECRET, AilingServer, ConnectProxy
+from kit.servers.faulty import SECRET, ConnectProxy, FaultyServer
 
 from tokenkeeper.doctor.findings import Step
 from tokenkeeper.doctor.route import find_route
@@ -19,7 +19,7 @@ class TestProxy:
 
             def behind(credentials=None, forbids=False, shown=""):
                 context = context_of("id.inside.invalid")
-                server = stack.enter_context(AilingServer(context, name="id.inside.invalid"))
+                server = stack.enter_context(FaultyServer(context, name="id.inside.invalid"))
                 target = None if forbids else server.server_port
                 proxy = stack.enter_context(ConnectProxy(target, credentials))
                 environment.setenv("HTTPS_PROXY", f"http://{shown}127.0.0.1:{proxy.port}")

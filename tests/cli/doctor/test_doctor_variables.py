@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from kit.servers.ailing import SECRET
+from kit.servers.faulty import SECRET
 
 from tokenkeeper.doctor.findings import Step
 

@@ -25,12 +25,12 @@ def readers(kit, watch):
         pause = threading.Event()
 
         def thread():
-            while at_work() and not watch.refused:
+            while at_work() and not watch.rejected:
                 keeper.get_token("graph")
                 pause.wait(PAUSE_SECONDS)
 
         async def task():
-            while at_work() and not watch.refused:
+            while at_work() and not watch.rejected:
                 await manager.get_token("graph")
                 await anyio.sleep(PAUSE_SECONDS * TASKS)
 
@@ -55,7 +55,7 @@ def test_short_tokens(kit, entra, make_keeper, make_provider, watch, readers):
 
     # A stall for as long as a token is valid proves nothing. It may cost a request whose token has
     # expired on arrival, but it must not be the usual case.
-    stalls = len(set(watch.starved))
+    stalls = len(set(watch.expired))
 
     def renewals():
         count = keeper.get_cached_token_info("graph")["renewals"]
@@ -69,7 +69,7 @@ def test_short_tokens(kit, entra, make_keeper, make_provider, watch, readers):
     assert entra.most_at_once == 1
     assert set(entra.correlations().values()) == {1}
     assert stalls <= count / 4
-    assert len(watch.late) <= len(watch.taken) / 4
+    assert len(watch.late) <= len(watch.accepted) / 4
 
 
 FAULTS = {
@@ -100,7 +100,7 @@ def test_renewals_that_fail_while_a_token_is_valid(
     jobs = readers(keeper, at_work)
     assert kit.at_once(*jobs) == [None] * len(jobs)  # no job raised an exception
     watch.assert_flawless()
-    if watch.starved:
+    if watch.expired:
         pytest.skip("the machine stalled for as long as a token is valid")
     assert max(state["failures"] for state in states) == 2
     assert len(entra.requests) >= 4

@@ -1,1 +1,1 @@
-"""Servers that the tests start as programs of their own, on loopback."""
+"""Servers on loopback that the tests start, in a thread or as separate programs."""

@@ -1,18 +1,18 @@
-"""A server that tests start, register clients with, and call the API of."""
+"""An authorization server with an API, whose clients the tests register."""
 
 import urllib3
 
 from kit.servers.launch import Launched
 from tokenkeeper import OAuth2Config
 
-SECONDS = 30.0  # a server that has not answered by then never will
+SECONDS = 30.0  # after this time there will be no answer
 SECRET = "a-secret-that-nothing-shows"
 
 
 class Administered(Launched):
-    """A started server, whose ``/admin`` paths are for tests only.
+    """An authorization server that tests start and control under ``/admin``.
 
-    :ivar clients: the secret of each registered client.
+    :ivar clients: the secrets of the registered clients, by id.
     """
 
     def __init__(self, *command, **options):
@@ -32,11 +32,11 @@ class Administered(Launched):
         self.clients[client_id] = client_secret
 
     def stats(self, client_id):
-        """Return the counts of a client; a missing count is 0."""
+        """Return the counts for a client; a name that was never counted has 0."""
         return Counts(self.admin("GET", "stats").get(client_id, {}))
 
     def config(self, name, client_id="worker", **options):
-        """Return the registration of *client_id*, for a provider called *name*."""
+        """Return the configuration of *client_id* for a provider called *name*."""
         fields = {
             "client_secret": self.clients.get(client_id, SECRET),
             "token_url": self.token_endpoint,
@@ -46,7 +46,7 @@ class Administered(Launched):
         return OAuth2Config(name, client_id, **fields)
 
     def call(self, token):
-        """Call the API with *token*; return the status and the JSON of the answer."""
+        """Call the API with *token*; return the status and the document."""
         headers = {"Authorization": f"Bearer {token}"}
         answer = self.http.request("GET", self.issuer + "/resource", headers=headers)
         return answer.status, answer.json()
@@ -56,15 +56,15 @@ class Administered(Launched):
         super().stop()
         self.http.clear()
 
-    def admin(self, method, what, body=None):
-        """Request *what* from the server, and return the JSON of its answer."""
-        answer = self.http.request(method, f"{self.issuer}/admin/{what}", json=body)
+    def admin(self, method, path, body=None):
+        """Send a request below ``/admin``; return the answer's document."""
+        answer = self.http.request(method, f"{self.issuer}/admin/{path}", json=body)
         assert answer.status == 200, answer.data
         return answer.json()
 
 
 class Counts(dict):
-    """Counts by name; a missing one is 0."""
+    """Counts by name; a name that was never counted has 0."""
 
     def __missing__(self, name):
         return 0

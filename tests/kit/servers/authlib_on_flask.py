@@ -1,4 +1,4 @@
-"""Authlib's authorization server on Flask, started and controlled by tests."""
+"""Authlib's authorization server on Flask, as the tests start and control it."""
 
 import sys
 from pathlib import Path
@@ -9,11 +9,11 @@ PROGRAM = Path(__file__).with_name("authlib_server.py")
 
 
 class AuthlibOnFlask(Administered):
-    """The server, with the client "worker"; more clients have the fields of the store's ``Client``.
+    """The server, with the client "worker"; further clients have the fields of its store's.
 
-    :param lifetime_seconds: the token lifetime of clients registered without one.
-    :param port: where to listen; 0 for any free port.
-    :param without: grant types to leave out.
+    :param lifetime_seconds: the lifetime of tokens whose client does not set another.
+    :param port: the port to listen on; 0 for any free port.
+    :param without: the grants that it does not support.
     """
 
     def __init__(self, *, lifetime_seconds=3600, port=0, without=()):
@@ -28,9 +28,9 @@ class AuthlibOnFlask(Administered):
         return int(self.issuer.rpartition(":")[2])
 
     def revoke_access_tokens(self, client_id):
-        """Revoke all access tokens of a client."""
+        """Revoke all access tokens of a client, which is not notified."""
         self.admin("POST", "revoke", {"client_id": client_id})
 
     def revoke_refresh_tokens(self, client_id):
-        """Revoke all refresh tokens of a client."""
+        """Revoke all refresh tokens of a client, which is not notified."""
         self.admin("POST", "revoke", {"client_id": client_id, "refresh_tokens": True})

@@ -1,9 +1,9 @@
 """A program that serves Authlib's authorization server on Flask, with an API behind it.
 
-Authlib does grants, client authentication, scopes, introspection, revocation and the check of
-bearer tokens. This program adds what Authlib leaves to its users: where clients and tokens are
-kept, what happens to a scope that the client may not have (it is dropped), and to a refresh token
-that is used twice (its whole family is revoked). Tests use ``/admin`` to set up and inspect.
+Grants, client authentication, scopes, introspection, revocation and the check of a bearer token
+are Authlib's. This program adds what Authlib leaves to applications: it stores clients and tokens,
+drops scopes that the client may not have, and revokes the whole family of a refresh token that is
+used twice. The tests control it under ``/admin``.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from flask import Flask, jsonify, request
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import run_wsgi_app
 
-os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # everything is on loopback
+os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # all connections are on loopback
 
 USERS = {"alice": "alice-password"}
 SCOPES = ["read", "write", "delete"]
@@ -39,9 +39,9 @@ store = Store()
 
 
 class ClientCredentials(grants.ClientCredentialsGrant):
-    """Client credentials, with a refresh token for clients configured to get one.
+    """Client credentials, with a refresh token for clients that are registered so.
 
-    RFC 6749 §4.4.3 advises against it, but some servers do it.
+    RFC 6749 §4.4.3 advises against that, but some servers do it.
     """
 
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
@@ -65,7 +65,7 @@ class Password(grants.ResourceOwnerPasswordCredentialsGrant):
 
 
 class Refresh(grants.RefreshTokenGrant):
-    """Refresh tokens for one use: a second use revokes the whole family."""
+    """Refresh tokens for one use; a second use of one revokes the whole family."""
 
     TOKEN_ENDPOINT_AUTH_METHODS = AUTH_METHODS
     INCLUDE_NEW_REFRESH_TOKEN = True
@@ -92,7 +92,7 @@ GRANTS = {grant.GRANT_TYPE: grant for grant in (ClientCredentials, Password, Ref
 
 
 class Introspection(IntrospectionEndpoint):
-    """RFC 7662, for the client that owns the token."""
+    """Introspection (RFC 7662), for the client that owns the token."""
 
     CLIENT_AUTH_METHODS = AUTH_METHODS
 
@@ -113,7 +113,7 @@ class Introspection(IntrospectionEndpoint):
 
 
 class Revocation(RevocationEndpoint):
-    """RFC 7009; revoking a refresh token revokes its access token as well."""
+    """Revocation (RFC 7009); revoking a refresh token also revokes its access token."""
 
     CLIENT_AUTH_METHODS = AUTH_METHODS
 
@@ -127,7 +127,7 @@ class Revocation(RevocationEndpoint):
 
 
 class Validator(BearerTokenValidator):
-    """Authlib's validator, which finds tokens in the store."""
+    """Looks up the token; Authlib does the rest."""
 
     def authenticate_token(self, token_string):
         return store.by_access.get(token_string)
@@ -139,7 +139,7 @@ app.config["OAUTH2_SCOPES_SUPPORTED"] = SCOPES
 
 
 class Server(AuthorizationServer):
-    """Authlib's server, with the token lifetime of each client."""
+    """Authlib's server, with lifetimes of tokens by client."""
 
     def create_bearer_token_generator(self, config):
         generator = super().create_bearer_token_generator(config)
@@ -156,7 +156,7 @@ require_oauth.register_token_validator(Validator())
 
 @app.post("/oauth/token")
 def token():
-    # The client that the request names. Authlib verifies it below.
+    # The client is not authenticated yet; Authlib does that below.
     client_id = extract_basic_authorization(request.headers)[0] or request.form.get("client_id")
     client = store.clients.get(client_id)
     store.begin(client_id)
@@ -211,7 +211,7 @@ def add_client():
 
 @app.post("/admin/revoke")
 def revoke_all():
-    """Revoke all access tokens of a client, or all its refresh tokens if requested."""
+    """Revoke all access tokens of a client or, on request, all its refresh tokens."""
     asked = request.get_json()
     with store.lock:
         for granted in store.tokens:
@@ -230,14 +230,14 @@ def stats():
 
 
 class KeepAliveHandler(WSGIRequestHandler):
-    """A handler that keeps connections open, as production servers do and werkzeug does not."""
+    """Keeps connections open, as servers in production do; werkzeug's handler does not."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
     def run_wsgi(self):
         environ = self.make_environ()
-        # Read all of it: the next request follows immediately.
+        # The whole body, because the next request begins behind it.
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         environ["wsgi.input"] = io.BytesIO(sent)
         chunks, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
@@ -255,7 +255,7 @@ class KeepAliveHandler(WSGIRequestHandler):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--lifetime", type=float, default=3600, metavar="SECONDS")
-    parser.add_argument("--port", type=int, default=0, help="to restart on the same port")
+    parser.add_argument("--port", type=int, default=0, help="a fixed port, for a restart")
     parser.add_argument("--without", action="append", default=[], choices=list(GRANTS))
     options = parser.parse_args()
     app.config["LIFETIME"] = options.lifetime

@@ -1,4 +1,4 @@
-"""The in-memory store of Authlib's server in the tests: clients, tokens and counts."""
+"""The clients, tokens and counts of Authlib's authorization server, in memory."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from authlib.oauth2.rfc6749 import ClientMixin, TokenMixin, list_to_scope, scope
 
 @dataclass
 class Client(ClientMixin):
-    """A registered client, with its token lifetime and whether it gets refresh tokens."""
+    """A registered client, with the lifetime of its tokens and whether it gets refresh tokens."""
 
     client_id: str
     client_secret: str
@@ -19,7 +19,7 @@ class Client(ClientMixin):
     grant_types: list = field(default_factory=lambda: ["client_credentials"])
     lifetime_seconds: float = 3600
     refresh_tokens: bool = False
-    delay_seconds: float = 0.0  # how long its token requests take
+    delay_seconds: float = 0.0  # the duration of its token requests
     has_user: bool = True  # whether tokens by client credentials belong to a user
 
     def get_client_id(self):
@@ -53,7 +53,7 @@ class Token(TokenMixin):
     token_type: str = "Bearer"
     user: str | None = None
     grant_type: str = ""
-    family: int = 0  # shared by all tokens that refresh tokens of one first grant led to
+    family: int = 0  # the number of the first grant that this token goes back to
     issued_at: float = field(default_factory=time.time)
     revoked: bool = False
     refresh_used: bool = False
@@ -82,7 +82,7 @@ class Token(TokenMixin):
 
 
 class Store:
-    """The server's state, guarded by ``lock``."""
+    """The state of the server. ``lock`` guards all of it."""
 
     def __init__(self):
         self.lock = threading.RLock()
@@ -91,23 +91,23 @@ class Store:
         self.by_access = {}
         self.by_refresh = {}
         self.stats = {}
-        self.under_way = Counter()
+        self.in_flight = Counter()
 
     def count(self, client_id, what, number=1):
         with self.lock:
             self.stats.setdefault(client_id, Counter())[what] += number
 
     def begin(self, client_id):
-        """Record a token request."""
+        """Count a token request that has arrived."""
         with self.lock:
-            self.under_way[client_id] += 1
+            self.in_flight[client_id] += 1
             counts = self.stats.setdefault(client_id, Counter())
             counts["token_requests"] += 1
-            counts["most_at_once"] = max(counts["most_at_once"], self.under_way[client_id])
+            counts["most_at_once"] = max(counts["most_at_once"], self.in_flight[client_id])
 
     def end(self, client_id):
         with self.lock:
-            self.under_way[client_id] -= 1
+            self.in_flight[client_id] -= 1
 
     def save(self, answer, asked):
         before = asked.refresh_token if asked.payload.grant_type == "refresh_token" else None

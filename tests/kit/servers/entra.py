@@ -1,4 +1,4 @@
-"""A stand-in for Entra ID behind real TLS: discovery, client credentials, and a protected API."""
+"""A stand-in for Entra ID with real TLS: discovery, client credentials, and an API."""
 
 import http.client
 import json
@@ -24,17 +24,17 @@ CLIENT_ID = "a1b2c3d4-0000-4000-8000-00000000c0de"
 SECRET = "s3cr3t~Value.1"
 
 GUARD_SECONDS = 30.0
-"""How long a wait may take before the test fails."""
+"""After this time, a wait is considered a hang."""
 
 _RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A scripted answer. Bytes are sent unchanged, everything else as JSON.
+    """A scripted answer. A body of bytes is sent unchanged, any other one as JSON.
 
-    :ivar cut_after: after how many bytes of the whole answer the connection is cut.
-    :ivar reset: whether it is cut by a reset (RST) or a close (FIN), without TLS's close_notify.
+    :ivar cut_after: the number of bytes after which the connection is cut; ``None`` for all.
+    :ivar reset: whether it is then reset (RST) or closed (FIN), both without TLS's close_notify.
     """
 
     status: int = 200
@@ -52,12 +52,12 @@ class Answer:
 
 
 def cut(after, *, reset=True):
-    """Return a script that cuts the connection after that many bytes of the regular answer."""
+    """Return a script that cuts the server's usual answer after that number of bytes."""
     return lambda own: replace(own, cut_after=after, reset=reset)
 
 
 def refusal(status, error, number, text):
-    """Return an error answer of Entra, whose description begins with its number."""
+    """Return a refusal as Entra writes it, with its number at the start of the description."""
     trace = "6f6c0f3b-0000-4000-8000-000000000000"
     stamp = "2026-01-02 03:04:05Z"
     return Answer(
@@ -79,7 +79,7 @@ def refusal(status, error, number, text):
 
 @dataclass(frozen=True)
 class TokenRequest:
-    """A token request as it was received.
+    """A recorded token request.
 
     :ivar correlation: the id that msal gives each of its calls.
     """
@@ -93,17 +93,16 @@ class TokenRequest:
 class Entra(ThreadingHTTPServer):
     """One tenant with one application, served on threads of this process.
 
-    :param certified: the host that the certificate is for.
+    :param certified: the host of the certificate.
     :param not_after: when the certificate expires.
-    :param listens: whether to serve at once, or only after :meth:`listen`.
+    :param listens: whether to serve immediately; otherwise call :meth:`listen`.
 
-    :ivar script: the answers to the next token requests, in order: each an :class:`Answer`, or a
-        function that turns the regular answer into one. ``discovery_script`` does this for
-        discovery.
-    :ivar outage: the answer to every token request without a script, unless ``None``.
-    :ivar gate: token requests wait here while it is not set.
-    :ivar refused_calls: for each token that the API refused, the reason.
-    :ivar connections: how many were accepted.
+    :ivar script: the answers to the next token requests, in order: an :class:`Answer`, or a
+        function of the server's usual one. ``discovery_script`` is the same for discovery.
+    :ivar outage: the answer to all token requests beyond the script; ``None`` for the usual one.
+    :ivar gate: token requests wait while it is not set.
+    :ivar refused_calls: the reasons for which the API rejected tokens.
+    :ivar connections: the number of accepted connections.
     """
 
     daemon_threads = True
@@ -111,7 +110,7 @@ class Entra(ThreadingHTTPServer):
 
     def __init__(self, directory, *, certified="localhost", not_after=None, listens=True):
         super().__init__(("127.0.0.1", 0), _Handler, bind_and_activate=False)
-        # Until it listens, the port is reserved and connections to it are refused.
+        # The port is reserved, but it refuses connections before listen().
         self.server_bind()
         ca = trustme.CA()
         self.ca_file = str(directory / f"ca-{secrets.token_hex(4)}.pem")
@@ -126,9 +125,9 @@ class Entra(ThreadingHTTPServer):
         self.outage = None
         self.gate = threading.Event()
         self.gate.set()
-        self._lock = threading.Lock()  # guards all that is counted, and the tokens
-        self._ends = {}  # by token, on the monotonic clock
-        self._under_way = 0
+        self._lock = threading.Lock()  # guards the counts and the tokens
+        self._expiries = {}  # by token, on the monotonic clock
+        self._in_flight = 0
         self._sockets = set()
         self.requests = []
         self.discoveries = 0
@@ -148,27 +147,27 @@ class Entra(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self):
-        """Stop serving, and close the connections that were kept open."""
+        """Stop serving, and close the open connections."""
         self.gate.set()
         if self._thread is not None:
             self.shutdown()
             self._thread.join(GUARD_SECONDS)
         self.server_close()
         with self._lock:
-            kept = list(self._sockets)
-        for connection in kept:
-            with suppress(OSError):  # the client may have closed it
+            connections = list(self._sockets)
+        for connection in connections:
+            with suppress(OSError):  # it may be closed already
                 connection.shutdown(socket.SHUT_RDWR)
 
     def __exit__(self, *exc_info):
         self.stop()
 
     def correlations(self):
-        """Return the number of token requests for each call of msal."""
+        """Return the number of token requests of each call of msal."""
         return Counter(request.correlation for request in self.requests)
 
     def call(self, token):
-        """Call the API with *token*; return the status and the JSON of the answer."""
+        """Call the API with *token*; return the status and the document."""
         connection = http.client.HTTPSConnection(
             "localhost", self.server_port, context=self._client_context, timeout=GUARD_SECONDS
         )
@@ -181,7 +180,7 @@ class Entra(ThreadingHTTPServer):
 
     def revoke_all(self):
         with self._lock:
-            self._ends.clear()
+            self._expiries.clear()
 
     # ---- answers
 
@@ -208,19 +207,19 @@ class Entra(ThreadingHTTPServer):
         with self._lock:
             self.requests.append(TokenRequest(form, correlation, time.time(), time.monotonic()))
             number = len(self.requests)
-            self._under_way += 1
-            self.most_at_once = max(self.most_at_once, self._under_way)
+            self._in_flight += 1
+            self.most_at_once = max(self.most_at_once, self._in_flight)
             script = self.script.popleft() if self.script else self.outage
         try:
             self.gate.wait(GUARD_SECONDS)
             if isinstance(script, Answer):
                 return script
-            return _scripted(script, self._judged(form, number))
+            return _scripted(script, self._result(form, number))
         finally:
             with self._lock:
-                self._under_way -= 1
+                self._in_flight -= 1
 
-    def _judged(self, form, number):
+    def _result(self, form, number):
         scopes = form.get("scope", "").split()
         app = form.get("client_id", "")
         if form.get("grant_type") != "client_credentials":
@@ -235,13 +234,13 @@ class Entra(ThreadingHTTPServer):
             text = f"Application with identifier '{app}' was not found in the directory."
             return refusal(400, "unauthorized_client", 700016, text)
         if form.get("client_secret") != self.clients[app]:
-            # Entra shows no secret, but a proxy that echoes requests might.
+            # Entra does not repeat the secret, but a logging proxy might.
             text = f"Invalid client secret provided: {form.get('client_secret')}."
             return refusal(401, "invalid_client", 7000215, text)
         token = f"entra-{number}"
         life = self.lifetime_seconds
         with self._lock:
-            self._ends[token] = time.monotonic() + life
+            self._expiries[token] = time.monotonic() + life
         granted = {"token_type": "Bearer", "expires_in": life, "ext_expires_in": life}
         return Answer(body=granted | {"access_token": token})
 
@@ -250,17 +249,17 @@ class Entra(ThreadingHTTPServer):
         kind, _, token = (authorization or "").partition(" ")
         with self._lock:
             self.calls += 1
-            ends = self._ends.get(token)
+            ends = self._expiries.get(token)
             if kind == "Bearer" and ends is not None and now < ends:
                 return Answer(body={"remaining_seconds": ends - now})
-            said = "unknown" if ends is None else f"ended {now - ends:.3f} s ago"
-            self.refused_calls.append(said)
-        return Answer(401, {"error": "invalid_token", "error_description": said})
+            reason = "unknown" if ends is None else f"expired {now - ends:.3f} s ago"
+            self.refused_calls.append(reason)
+        return Answer(401, {"error": "invalid_token", "error_description": reason})
 
     # ---- connections
 
     def finish_request(self, request, client_address):
-        """Speak TLS on the connection's own thread, so that a hanging one delays no other."""
+        """Start TLS on the connection's own thread, so a hanging client delays no other."""
         with self._lock:
             self.connections += 1
         request.settimeout(GUARD_SECONDS)
@@ -293,21 +292,21 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/resource":
             self.close_connection = True
-            self.say(self.server.resource(self.headers["Authorization"]))
+            self.send(self.server.resource(self.headers["Authorization"]))
         elif self.path.endswith("/.well-known/openid-configuration"):
-            self.say(self.server.discovery(self.path))
+            self.send(self.server.discovery(self.path))
         else:
-            self.say(Answer(404, b""))
+            self.send(Answer(404, b""))
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         if self.path != f"/{TENANT}/oauth2/v2.0/token":
-            self.say(Answer(404, b""))
+            self.send(Answer(404, b""))
             return
         form = {name: values[0] for name, values in parse_qs(body).items()}
-        self.say(self.server.token(form, self.headers["client-request-id"]))
+        self.send(self.server.token(form, self.headers["client-request-id"]))
 
-    def say(self, answer):
+    def send(self, answer):
         raw = answer.raw()
         self.wfile.write(raw[: answer.cut_after])
         if answer.cut_after is not None:

@@ -1,4 +1,4 @@
-"""Replaces the servers that documented examples name, so that no test reaches their addresses.
+"""Replaces the servers that documented examples name. No test may reach their addresses.
 
 Run before an example, in the same interpreter.
 """

@@ -1,4 +1,4 @@
-"""A loopback proxy in front of a real server, which breaks requests and answers on demand."""
+"""A proxy on loopback in front of a real server, which injects faults as planned."""
 
 import contextlib
 import select
@@ -10,43 +10,43 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-SECONDS = 30.0  # a peer that has not answered by then never will
-POLL_SECONDS = 0.01  # a thread can't wait for a socket and for an order at once
+SECONDS = 30.0  # after this time there will be no answer
+POLL_SECONDS = 0.01  # a thread can't wait for a socket and for a command at once
 
 
 class Fault(NamedTuple):
-    """A fault of one connection as it is opened, or of one request.
+    """A fault of one new connection, or of one request.
 
-    :ivar strike: applies it to a :class:`Connection`; also gets the server's answer if it breaks a
-        request.
+    :ivar apply: the function that causes it. Its arguments are the :class:`Connection` and, for a
+        fault of a request, the server's answer.
     """
 
     name: str
-    strike: Callable
+    apply: Callable
     at_connection: bool = False
 
     def __repr__(self):
         return self.name
 
 
-class OverError(Exception):
-    """One of the two sides closed the connection."""
+class ClosedError(Exception):
+    """The connection was closed, by the proxy or the client."""
 
 
 class Connection:
-    """A connection from a client, and the matching one to the server."""
+    """A client's connection, and the proxy's connection to the server for it."""
 
     def __init__(self, proxy, sock):
         self.proxy = proxy
         self.sock = sock
         self.server = None
         self.idle = False
-        self.order = None  # what to do with the connection while it is idle
+        self.command = None  # a function to call with the idle connection
 
     def run(self):
         try:
             self._serve()
-        except (OverError, OSError):
+        except (ClosedError, OSError):
             pass
         finally:
             self.sock.close()
@@ -56,23 +56,23 @@ class Connection:
     def _serve(self):
         fault = self.proxy.next_fault(at_connection=True)
         if fault is not None:
-            self.proxy.note_try()
-            fault.strike(self)
-            raise OverError
+            self.proxy.count_attempt()
+            fault.apply(self)
+            raise ClosedError
         if self.proxy.tls is not None:
             self.shake_hands(self.proxy.tls)
         while True:
             request = self._read_request()
-            self.proxy.note_try()
+            self.proxy.count_attempt()
             fault = self.proxy.next_fault(at_connection=False)
             answer = self._ask(request)
             if fault is None:
                 self.send(answer)
             else:
-                fault.strike(self, answer)
+                fault.apply(self, answer)
 
     def shake_hands(self, context):
-        """Switch the client's connection to TLS."""
+        """Start TLS on the connection."""
         self.sock.settimeout(SECONDS)
         self.sock = context.wrap_socket(self.sock, server_side=True)
         self.sock.settimeout(None)
@@ -81,29 +81,29 @@ class Connection:
         self.sock.sendall(data)
 
     def close(self):
-        """Close the connection in order: FIN."""
+        """Close the connection normally (FIN)."""
         self.sock.close()
-        raise OverError
+        raise ClosedError
 
     def reset(self):
-        """Reset the connection: RST, and nothing that was not sent yet."""
+        """Reset the connection (RST), and drop unsent data."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
     def stall(self):
-        """Send nothing more until the client leaves; discard what it sends."""
+        """Send nothing more, and discard received data, until the client closes the connection."""
         self.await_bytes()
         while self.sock.recv(65536):
             pass
-        raise OverError
+        raise ClosedError
 
     def await_bytes(self):
-        """Wait until the client sends something or leaves, or the proxy stops."""
+        """Wait until the client sends data or closes the connection, or the proxy is stopped."""
         while not select.select([self.sock], [], [], POLL_SECONDS)[0]:
             if self.proxy.stopped:
-                raise OverError
-            if self.order is not None:
-                self.order(self)
+                raise ClosedError
+            if self.command is not None:
+                self.command(self)
 
     def _read_request(self):
         self.idle = True
@@ -134,18 +134,18 @@ def _read_message(sock):
 def _some(sock):
     data = sock.recv(65536)
     if not data:
-        raise OverError
+        raise ClosedError
     return data
 
 
 class FaultProxy:
-    """A proxy that forwards requests, one at a time on each connection, and breaks some.
+    """Forwards requests to a server, one at a time on each connection, with some faults.
 
-    :param server_port: where the server listens on loopback.
-    :param tls: the TLS context for clients; the proxy reaches the server without TLS.
-    :ivar connections: how many were accepted.
-    :ivar tries: requests received, and connections broken before one was.
-    :ivar struck: the names of the faults that struck, in order.
+    :param server_port: the server's port on loopback.
+    :param tls: the TLS context for clients; the connection to the server is plain.
+    :ivar connections: the number of accepted connections.
+    :ivar attempts: the number of requests, and of connections that failed before one.
+    :ivar applied: the names of the applied faults, in order.
     """
 
     def __init__(self, server_port, tls=None):
@@ -153,13 +153,13 @@ class FaultProxy:
         self.tls = tls
         self.stopped = False
         self.connections = 0
-        self.tries = 0
-        self.struck = []
+        self.attempts = 0
+        self.applied = []
         self._lock = threading.Lock()  # guards the counts, the plan and the connections
         self._plan = deque()
         self._always = None
-        self._open = {}  # each with its thread
-        self._holder = _bound(0)  # keeps the port reserved while nothing listens
+        self._open = {}  # connection -> its thread
+        self._holder = _bound(0)  # reserves the port while the proxy does not listen
         self.port = self._holder.getsockname()[1]
         self._listener = None
         self.listen()
@@ -168,20 +168,20 @@ class FaultProxy:
         """Return the URL of *path* through this proxy."""
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
 
-    # ---- what goes wrong
+    # ---- planned faults
 
     def plan(self, *faults):
-        """Apply these faults, one after the other."""
+        """Apply these faults to the next requests or connections, one each, in order."""
         with self._lock:
             self._plan.extend(faults)
 
     def always(self, fault):
-        """Apply this fault every time once the planned ones are used up."""
+        """Apply this fault every time once all planned ones were applied."""
         with self._lock:
             self._always = fault
 
-    def heal(self):
-        """Apply no more faults."""
+    def clear(self):
+        """Remove all faults."""
         with self._lock:
             self._plan.clear()
             self._always = None
@@ -194,16 +194,16 @@ class FaultProxy:
                 return None
             if self._plan:
                 self._plan.popleft()
-            self.struck.append(fault.name)
+            self.applied.append(fault.name)
             return fault
 
-    def note_try(self):
-        """Count a client's attempt."""
+    def count_attempt(self):
+        """Count an attempt of a client."""
         with self._lock:
-            self.tries += 1
+            self.attempts += 1
 
     def refuse(self):
-        """Accept no connection, until :meth:`listen`."""
+        """Refuse connections until :meth:`listen`."""
         listener, self._listener = self._listener, None
         if listener is not None:
             sock, thread, leave = listener
@@ -222,13 +222,13 @@ class FaultProxy:
         thread.start()
 
     def drop_idle(self, how):
-        """Close all idle connections by *how*: ``Connection.close`` or ``Connection.reset``."""
+        """Close all idle connections; *how* is ``Connection.close`` or ``.reset``."""
         with self._lock:
             idle = [
                 (connection, thread) for connection, thread in self._open.items() if connection.idle
             ]
         for connection, _ in idle:
-            connection.order = how
+            connection.command = how
         for _, thread in idle:
             thread.join(SECONDS)
         return len(idle)
@@ -237,7 +237,7 @@ class FaultProxy:
 
     @property
     def open(self):
-        """How many connections of clients are open."""
+        """The number of open connections, as far as the proxy knows."""
         with self._lock:
             return len(self._open)
 
@@ -263,7 +263,7 @@ class FaultProxy:
                 del self._open[connection]
 
     def stop(self):
-        """Close the proxy and all its connections, and wait for their threads."""
+        """Stop the proxy, and wait until all its connections are closed."""
         self.stopped = True
         self.refuse()
         self._holder.close()
@@ -294,27 +294,27 @@ def _bound(port):
 def _garbage(connection):
     connection.await_bytes()
     connection.sock.recv(65536)
-    connection.send(b"\x15\x99\x99 this is not TLS at all\r\n")
+    connection.send(b"\x15\x99\x99 this is no TLS at all\r\n")
     connection.close()
 
 
 def _after_hello(end):
-    def strike(connection):
+    def apply(connection):
         connection.await_bytes()
-        connection.sock.recv(65536)  # the ClientHello: with it unread a close would be a reset
+        connection.sock.recv(65536)  # read the ClientHello, or the close would become a reset
         end(connection)
 
-    return strike
+    return apply
 
 
 def certificate(context):
-    """Return the fault of a server that presents the certificate of *context*."""
+    """Return the fault of a server with the certificate of *context*."""
 
-    def strike(connection):
+    def apply(connection):
         connection.shake_hands(context)
         connection.stall()
 
-    return Fault("certificate", strike, at_connection=True)
+    return Fault("certificate", apply, at_connection=True)
 
 
 RESET_AT_ONCE = Fault("reset_at_once", Connection.reset, at_connection=True)
@@ -328,54 +328,54 @@ CLOSE_AFTER_HELLO = Fault("close_after_hello", _after_hello(Connection.close), a
 
 
 def head_and_body(answer):
-    """Return head and body of *answer*; the head includes its empty last line."""
+    """Return the head of *answer*, with its empty line, and the body."""
     head, line, body = answer.partition(b"\r\n\r\n")
     return head + line, body
 
 
 def cut(name, end, place):
-    """Return a fault that sends an answer up to *place*, then calls *end*.
+    """Return the fault of an answer that is sent up to *place*, followed by *end*.
 
-    :param place: "nothing", "head" for the first header, "body" for that of the body, "all".
+    :param place: "nothing", "head" (inside the first header), "body" (its middle) or "all".
     """
 
-    def strike(connection, answer):
+    def apply(connection, answer):
         head, body = head_and_body(answer)
         places = {"nothing": 0, "head": head.index(b"\r\n") + 7, "body": len(head) + len(body) // 2}
         connection.send(answer[: places.get(place, len(answer))])
         end(connection)
 
-    return Fault(name, strike)
+    return Fault(name, apply)
 
 
 def changed(name, change, end=None):
-    """Return a fault that applies *change* to the bytes of an answer, then calls *end*."""
+    """Return the fault of an answer with bytes changed by *change*, followed by *end*."""
 
-    def strike(connection, answer):
+    def apply(connection, answer):
         connection.send(change(answer))
         if end is not None:
             end(connection)
 
-    return Fault(name, strike)
+    return Fault(name, apply)
 
 
 def drip(pause_seconds):
-    """Return a fault that sends an answer byte by byte."""
+    """Return the fault of an answer that is sent byte by byte."""
 
-    def strike(connection, answer):
+    def apply(connection, answer):
         for index in range(len(answer)):
             if connection.proxy.stopped:
-                raise OverError
+                raise ClosedError
             connection.send(answer[index : index + 1])
             time.sleep(pause_seconds)
 
-    return Fault("drip", strike)
+    return Fault("drip", apply)
 
 
 def flipped(place, bits=0x80):
-    """Return a fault that changes one byte of an answer.
+    """Return the fault of an answer with one wrong byte.
 
-    :param place: its index, or a function that finds it in the answer.
+    :param place: the byte's index, or a function that finds it in the answer.
     """
 
     def change(answer):
@@ -386,7 +386,7 @@ def flipped(place, bits=0x80):
 
 
 def chunked(answer, size=None):
-    """Return *answer* in two chunks (RFC 9112 §7.1); *size* replaces that of the second one."""
+    """Return *answer* in two chunks (RFC 9112 §7.1); *size* replaces the size of the second."""
     head, body = head_and_body(with_length(answer, None))
     head = head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
     pieces = body[: len(body) // 2], body[len(body) // 2 :]
@@ -398,7 +398,7 @@ def chunked(answer, size=None):
 
 
 def with_length(answer, more):
-    """Return *answer* with a ``Content-Length`` that is too large by *more*, or without one."""
+    """Return *answer* with a ``Content-Length`` of *more* bytes than the body, or without one."""
     head, body = head_and_body(answer)
     lines = [line for line in head[:-4].split(b"\r\n") if line[:15].lower() != b"content-length:"]
     if more is not None:
@@ -408,7 +408,7 @@ def with_length(answer, more):
 
 def _twice_with_a_pause(connection, answer):
     connection.send(answer)
-    time.sleep(0.05)  # until the client has read the first one, or reads both
+    time.sleep(0.05)  # the client has read the first one by now, or reads both
     connection.send(answer)
 
 
@@ -425,7 +425,7 @@ CLOSE_BEFORE = cut("close_before", Connection.close, "nothing")
 CLOSE_AFTER = cut("close_after", Connection.close, "all")
 TRUNCATE_HEAD = cut("truncate_head", Connection.close, "head")
 TRUNCATE_BODY = cut("truncate_body", Connection.close, "body")
-TRUNCATE_UNANNOUNCED = changed("truncate_unannounced", _half, Connection.close)
+TRUNCATE_WITHOUT_LENGTH = changed("truncate_without_length", _half, Connection.close)
 STALL_BEFORE = cut("stall_before", Connection.stall, "nothing")
 STALL_IN_HEAD = cut("stall_in_head", Connection.stall, "head")
 STALL_IN_BODY = cut("stall_in_body", Connection.stall, "body")

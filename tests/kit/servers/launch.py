@@ -1,7 +1,7 @@
-"""Starts third-party servers as programs of their own.
+"""Start another project's server as a separate program, and read its address.
 
-Such a program prints one line of JSON about itself once it serves, and exits when its standard
-input is closed. So none outlives the tests, however they end.
+The program prints one line of JSON about itself once it serves, and exits when its standard input
+is closed, so it does not outlive the tests.
 """
 
 import json
@@ -15,7 +15,7 @@ STOP_SECONDS = 10.0
 class Launched:
     """A running server.
 
-    :ivar about: the JSON that it printed, which includes ``issuer``.
+    :ivar about: the JSON that it printed, with ``issuer``.
     """
 
     def __init__(self, *command, **options):
@@ -36,7 +36,7 @@ class Launched:
         return self.about["issuer"]
 
     def stop(self):
-        """Stop the server, and wait until it has exited."""
+        """Stop the server, and wait for its exit."""
         self.process.stdin.close()
         try:
             self.process.wait(STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""oidc-provider on Node: installed once, started by tests, and controlled by them."""
+"""oidc-provider on Node, as the tests install, start and control it."""
 
 import fcntl
 import hashlib
@@ -16,15 +16,15 @@ INSTALL_SECONDS = 300
 
 
 def install():
-    """Install the versions of ``package-lock.json`` once; skip the test without Node.
+    """Install the packages of ``package-lock.json`` once; skip the test if there is no Node.
 
-    If ``CI`` or ``TOKENKEEPER_INTEROP=all`` is set, fail without Node instead.
+    If ``CI`` or ``TOKENKEEPER_INTEROP=all`` is set, the test fails without Node instead.
     """
     if not (shutil.which("node") and shutil.which("npm")):
         must = os.environ.get("CI") or os.environ.get("TOKENKEEPER_INTEROP") == "all"
         (pytest.fail if must else pytest.skip)("oidc-provider needs Node.js 20 or later, and npm")
     wanted = hashlib.sha256((HOME / "package-lock.json").read_bytes()).hexdigest()
-    with (HOME / ".lock").open("w") as lock:  # beside node_modules, which npm ci empties first
+    with (HOME / ".lock").open("w") as lock:  # outside of node_modules, which npm ci empties
         fcntl.flock(lock, fcntl.LOCK_EX)
         stamp = HOME / "node_modules" / ".tokenkeeper"
         if stamp.exists() and stamp.read_text() == wanted:
@@ -38,7 +38,7 @@ def install():
 
 
 class OidcProvider(Administered):
-    """The server, with the client "worker"; more clients are registered as in RFC 7591."""
+    """The server, with the client "worker"; further clients have the fields of RFC 7591."""
 
     def __init__(self):
         install()
@@ -46,9 +46,9 @@ class OidcProvider(Administered):
         self.add_client("worker", "worker-secret")
 
     def add_client(self, client_id, client_secret=SECRET, **registration):
-        """Register a client; ``lifetime_seconds`` and ``delay_seconds`` are additions of ours."""
+        """Register a client; ``lifetime_seconds`` and ``delay_seconds`` are extensions."""
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
     def revoke(self, token):
-        """Make the API reject *token* from now on."""
+        """Have the API reject *token* from now on; no client is notified."""
         self.admin("POST", "revoke", {"token": token})

@@ -1,4 +1,4 @@
-"""A token endpoint on loopback that grants every request, and records it."""
+"""A token endpoint on loopback that grants everything and records each request."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ GRANT = {"access_token": "the-token", "token_type": "Bearer", "expires_in": 3600
 
 @dataclass
 class Request:
-    """A request as it was received."""
+    """A recorded request."""
 
     method: str
     path: str
@@ -25,7 +25,7 @@ class Request:
 
 
 class Recording(ThreadingHTTPServer):
-    """A context manager for the endpoint. ``answer`` may be changed at any time."""
+    """A server that runs inside its context. ``answer`` may be changed at any time."""
 
     daemon_threads = True
 

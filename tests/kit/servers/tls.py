@@ -1,4 +1,4 @@
-"""TLS on loopback: certificates of a CA made by the test, and servers that use them."""
+"""TLS on loopback, with certificates of a CA that a test creates."""
 
 import socket
 import ssl
@@ -15,9 +15,9 @@ def context_of(authority, *hosts, **validity):
 
 
 def teach_tls(server, context):
-    """Let *server* serve TLS and plain HTTP on one port, whichever the client begins with.
+    """Let *server* accept TLS and plain HTTP on one port.
 
-    Call it before the first connection.
+    The first byte of a connection is checked on its own thread. Call this before the first one.
     """
     serve = server.finish_request
 

@@ -1,4 +1,4 @@
-"""Keepers that present every token to an API at once, and crowds that use them."""
+"""Keepers that present each token to an API at once, and helpers for many callers."""
 
 import json
 import os
@@ -17,50 +17,50 @@ from tokenkeeper import OAuth2TokenManager, TokenKeeper
 from tokenkeeper._renewal.cached_token import CachedToken
 
 GUARD_SECONDS = 30.0
-"""How long a wait may take before the test fails."""
+"""After this time, a wait is considered a hang."""
 
 _held_before = ContextVar("held_before", default=None)
 
 
 class Watch:
-    """Presents tokens to the API, and records violations of the library's promises.
+    """Presents tokens to the API, and records unexpected results.
 
-    :ivar margin_seconds: the least time that a token has left when it is handed out.
-    :ivar taken: tokens that the API accepted.
-    :ivar refused: the API's answers to tokens that it should have accepted.
-    :ivar late: refusals of calls that a stalled machine made too late to prove anything.
-    :ivar needless: tokens that were valid while a caller waited for another.
-    :ivar starved: expired tokens whose callers waited for another, as they should.
-    :ivar waiting: how many calls have waited, or are waiting, for a renewal.
+    :ivar margin_seconds: the minimum remaining lifetime of a token that is handed out.
+    :ivar accepted: tokens that the API accepted.
+    :ivar rejected: answers of the API to tokens that it should have accepted.
+    :ivar late: rejections after calls that a stalled machine made too late.
+    :ivar needless: tokens that were still valid while a caller waited for another.
+    :ivar expired: tokens that had expired while a caller waited for another, as expected.
+    :ivar waiting: the number of calls that have waited, or are waiting, for a renewal.
     """
 
     def __init__(self, server):
         self.server = server
         self.margin_seconds = 10.0
         self.revoked = set()
-        self.taken = []
-        self.refused = []
+        self.accepted = []
+        self.rejected = []
         self.late = []
         self.needless = []
-        self.starved = []
+        self.expired = []
         self.waiting = 0
         self._lock = threading.Lock()  # guards waiting
 
     def present(self, token, handed_out_after):
-        """Call the API with a token handed out after *handed_out_after*; return the status."""
-        status, said = self.server.call(token)
+        """Call the API with a token from a call that began then; return the status."""
+        status, document = self.server.call(token)
         if status == 200:
-            self.taken.append(token)
+            self.accepted.append(token)
         elif token in self.revoked:
             pass
         elif time.monotonic() - handed_out_after < self.margin_seconds:
-            self.refused.append((status, said))
+            self.rejected.append((status, document))
         else:
-            self.late.append((status, said))
+            self.late.append((status, document))
         return status
 
     def waits(self, keeper, need, answer):
-        """Note that a caller of *keeper* is about to wait for a renewal."""
+        """Record that a caller of *keeper* is about to wait for a renewal."""
         if isinstance(answer, CachedToken):
             return
         with self._lock:
@@ -68,17 +68,17 @@ class Watch:
         held = _held_before.get()
         if need.force or need.refused or held is None:
             return
-        # It was read before the caller asked. If it is valid now, it was valid then.
+        # It was read before the call, so if it is valid now, it was valid then.
         alive = internals.clock(keeper).monotonic() < held.dead_at
-        (self.needless if alive else self.starved).append(held.access_token)
+        (self.needless if alive else self.expired).append(held.access_token)
 
     def assert_flawless(self):
-        assert self.refused == [], "tokens were handed out that the API refused"
+        assert self.rejected == [], "tokens were handed out that the API rejected"
         assert self.needless == [], "callers waited while there was a valid token"
 
 
 class WatchedKeeper(internals.WaitObserved, TokenKeeper):
-    """A keeper that presents each token to the API before it returns it."""
+    """A keeper that presents each token before it returns it."""
 
     def __init__(self, watch, **options):
         super().__init__(**options)
@@ -102,7 +102,7 @@ class WatchedKeeper(internals.WaitObserved, TokenKeeper):
 
 
 class WatchedManager(internals.AsyncWaitObserved, OAuth2TokenManager):
-    """The same for tasks."""
+    """A manager that presents each token before it returns it."""
 
     async def get_token(self, provider_name, *arguments, **options):
         _held_before.set(internals.cached(self.keeper, provider_name))
@@ -122,7 +122,7 @@ class WatchedManager(internals.AsyncWaitObserved, OAuth2TokenManager):
 
 
 def at_once(*jobs):
-    """Run *jobs* in one thread each, at the same time; return each result or exception."""
+    """Run *jobs* in a thread each, at the same time; return their results or errors."""
     start = threading.Barrier(len(jobs))
 
     def run(job):
@@ -135,7 +135,7 @@ def at_once(*jobs):
 
 
 def tasks_at_once(backend, count, job):
-    """Run *job* in *count* tasks of one event loop; return each result or exception."""
+    """Run *job* in *count* tasks of one event loop; return their results or errors."""
     results = []
 
     async def run():
@@ -154,17 +154,17 @@ def tasks_at_once(backend, count, job):
 
 
 def work(keeper, seconds, *, threads=4, tasks=16, pause=0.02):
-    """Get every token from threads and from the tasks of two event loops, for *seconds*.
+    """Get every token repeatedly for *seconds*, in threads and in tasks of two event loops.
 
-    They pause between calls, to leave the processor to the server, and stop early if a token was
-    refused.
+    Between calls they pause, to leave the server time to run. They end early if a token was
+    rejected.
     """
     names = keeper.list_providers()
     manager = WatchedManager(keeper)
     ends = time.monotonic() + seconds
 
     def at_work():
-        return time.monotonic() < ends and not keeper.watch.refused
+        return time.monotonic() < ends and not keeper.watch.rejected
 
     def thread():
         while at_work():
@@ -188,16 +188,16 @@ def work(keeper, seconds, *, threads=4, tasks=16, pause=0.02):
 
 
 def until(condition, what):
-    """Wait for *condition* to hold, and return what it returned."""
+    """Wait until *condition* returns a true value, and return that."""
     ends = time.monotonic() + GUARD_SECONDS
     while not (result := condition()):
-        assert time.monotonic() < ends, f"{what} never came true"
+        assert time.monotonic() < ends, f"{what} did not happen"
         time.sleep(0.005)
     return result
 
 
 def in_child(job):
-    """Fork a child that does *job*; return a function that waits for its list."""
+    """Run *job* in a forked child; return a function that returns the list from it."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -205,7 +205,7 @@ def in_child(job):
         try:
             signal.alarm(int(GUARD_SECONDS))
             report = job()
-        except BaseException:  # noqa: BLE001 - whatever it is, the parent gets it
+        except BaseException:  # noqa: BLE001 - reported to the parent
             report = traceback.format_exc()
         finally:
             os.write(writer, json.dumps(report).encode() + b"\n")

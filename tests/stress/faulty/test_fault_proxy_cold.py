@@ -33,7 +33,7 @@ MAY_PASS = {
     "too short a chunk": (faults.CHUNK_TOO_SHORT, BROKE_OFF),
 }
 FINAL = {
-    "truncate, and nothing tells": (faults.TRUNCATE_UNANNOUNCED, "not JSON"),
+    "truncate, without a length": (faults.TRUNCATE_WITHOUT_LENGTH, "not JSON"),
     "say less than comes": (faults.TOO_SHORT, "not JSON"),
     "corrupt JSON": (faults.JSON_BYTE, "has no access_token"),
     "corrupt JSON's brace": (faults.JSON_BRACE, "not JSON"),
@@ -53,8 +53,8 @@ def test_one_fault(client, proxy, fault, words):
     """A single transient fault costs one retry, and the caller gets a valid token."""
     proxy.plan(fault)
     client.get()
-    assert proxy.tries == 2
-    assert len(proxy.struck) == 1
+    assert proxy.attempts == 2
+    assert len(proxy.applied) == 1
     assert client.info["failures"] == 0
 
 
@@ -69,9 +69,9 @@ def test_a_fault_that_lasts(client, proxy, faulty, fault, words):
     assert time.monotonic() - began < attempts * faulty.TOTAL_SECONDS + 20.0
     assert re.search(words, str(caught.value))
     faulty.assert_clear(caught.value, client)
-    assert proxy.tries == caught.value.attempts == attempts
+    assert proxy.attempts == caught.value.attempts == attempts
     assert caught.value.transient
-    proxy.heal()
+    proxy.clear()
     client.get(force_refresh=True)
 
 
@@ -84,11 +84,11 @@ def test_a_fault_that_no_retry_heals(client, proxy, faulty, fault, words):
     assert words in str(caught.value)
     faulty.assert_clear(caught.value, client)
     assert not caught.value.transient
-    assert proxy.tries == caught.value.attempts == 1
+    assert proxy.attempts == caught.value.attempts == 1
     assert client.info is None
     with pytest.raises(TokenAcquisitionError):
         client.get()  # from the cooldown
-    assert proxy.tries == 1
+    assert proxy.attempts == 1
     client.get(force_refresh=True)
 
 

@@ -34,7 +34,7 @@ def test_bytes_flipped(make_client, proxy, faulty, kit):
     for place in places:
         proxy.plan(faults.flipped(place))
         got.append(outcome(client, faulty))
-    assert len(proxy.struck) == 1 + len(places)
+    assert len(proxy.applied) == 1 + len(places)
     assert None in got
     handed_out = [token for token in got if token]
     assert len(set(handed_out)) == len(handed_out)
@@ -54,7 +54,7 @@ def test_random_garbage(make_client, proxy, faulty, kit):
 
     proxy.plan(*[faults.changed("garbled", garbled)] * 60)
     got = [outcome(client, faulty) for _ in range(60)]
-    assert len(proxy.struck) == 60
+    assert len(proxy.applied) == 60
     assert None in got
     kit.until(lambda: outcome(client, faulty), "recovery")
 
@@ -68,7 +68,7 @@ def test_answers_stay_with_their_client(make_client, proxy, fault, faulty, kit):
     proxy.always(fault)
     for client in itertools.islice(itertools.cycle(clients), 8):
         outcome(client, faulty)  # presents the token, which must belong to this client
-    proxy.heal()
+    proxy.clear()
     for client in clients:
         kit.until(lambda client=client: outcome(client, faulty), "recovery")
 
@@ -77,7 +77,7 @@ def test_a_valid_token_survives_corrupt_answers(make_client, proxy):
     """An unreadable answer replaces nothing: the cached token is still served."""
     client = make_client(retry=ONCE)
     first = client.get()
-    proxy.plan(faults.JSON_BYTE, faults.TRUNCATE_UNANNOUNCED, faults.STATUS_LINE)
+    proxy.plan(faults.JSON_BYTE, faults.TRUNCATE_WITHOUT_LENGTH, faults.STATUS_LINE)
     for _ in range(3):
         assert client.keeper.refresh_all() == {client.name: False}
     assert client.get() == first

@@ -56,7 +56,7 @@ def test_one_fault(kit, client, proxy, fault):
     proxy.plan(fault)
     (token,) = set(crowd(kit, client))
     client.present(token)
-    assert proxy.tries == 2
+    assert proxy.attempts == 2
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
@@ -68,7 +68,7 @@ def test_a_fault_that_lasts(kit, client, proxy, faulty, fault):
     assert len({str(error) for error in errors}) == 1
     faulty.assert_clear(errors[0], client)
     assert len({id(error) for error in errors}) == len(errors)
-    assert proxy.tries == faulty.POLICY.attempts
+    assert proxy.attempts == faulty.POLICY.attempts
 
 
 def test_a_refusal(kit, make_client, proxy):
@@ -78,4 +78,4 @@ def test_a_refusal(kit, make_client, proxy):
     outcomes = crowd(kit, client)
     (text,) = {str(error) for error in outcomes}
     assert "has no access_token" in text
-    assert proxy.tries == 1
+    assert proxy.attempts == 1

@@ -27,11 +27,11 @@ def test_nothing_is_idle(kit, client, proxy, how):
     """Between two renewals there is no connection that the server could close."""
     tokens = {client.get()}
     for _ in range(3):
-        before = proxy.tries
+        before = proxy.attempts
         kit.until(lambda: proxy.open == 0, "the connection closed")
         assert proxy.drop_idle(how) == 0
         tokens.add(client.get(force_refresh=True))
-        assert proxy.tries - before == 1
+        assert proxy.attempts - before == 1
     assert len(tokens) == proxy.connections == client.granted == 4
 
 
@@ -41,7 +41,7 @@ def test_closed_as_the_next_request_comes(client, proxy, fault):
     client.get()
     proxy.plan(fault)
     client.get(force_refresh=True)
-    assert proxy.tries == 3
+    assert proxy.attempts == 3
     assert proxy.connections == 3
 
 
@@ -50,7 +50,7 @@ def test_dead_at_the_other_end(client, proxy):
     proxy.plan(faults.GO_DEAF)
     first = client.get()
     assert client.get(force_refresh=True) != first
-    assert proxy.tries == proxy.connections == client.granted == 2
+    assert proxy.attempts == proxy.connections == client.granted == 2
 
 
 def test_no_connection_is_used_twice(client, proxy, kit):

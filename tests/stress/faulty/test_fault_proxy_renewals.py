@@ -16,7 +16,7 @@ FAULTS = [
     faults.CLOSE_BEFORE,
     faults.STALL_IN_BODY,
     faults.TRUNCATE_BODY,
-    faults.TRUNCATE_UNANNOUNCED,
+    faults.TRUNCATE_WITHOUT_LENGTH,
     faults.drip(0.02),
     faults.STATUS_LINE,
     faults.JSON_BYTE,
@@ -72,7 +72,7 @@ def test_renewals_that_fail(make_client, proxy, kit, fault):
         assert client.info["state"] == "renewing"
         assert client.info["last_error"].isprintable()
         assert set(read) == {first}
-        proxy.heal()
+        proxy.clear()
         kit.until(lambda: errors or client.info["renewals"] == 1, "the renewal that works")
         kit.until(lambda: errors or read[-1] != first, "a reader of the new token")
     finally:

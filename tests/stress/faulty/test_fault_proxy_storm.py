@@ -119,7 +119,7 @@ def test_storm(kit, make_client, proxy):
         thread.start()
     ends = time.monotonic() + 60.0
     try:
-        while len(proxy.struck) < FAULTS and time.monotonic() < ends and not reader.crashed:
+        while len(proxy.applied) < FAULTS and time.monotonic() < ends and not reader.crashed:
             time.sleep(0.02)
             proxy.drop_idle(faults.Connection.close)  # faults of connections need new connections
             for client in clients[:2]:  # the others are renewed in the background only
@@ -131,7 +131,7 @@ def test_storm(kit, make_client, proxy):
     assert reader.crashed == []
     assert reader.dead == []
     assert reader.errors == []
-    assert len(proxy.struck) == FAULTS
+    assert len(proxy.applied) == FAULTS
     assert reader.reads > FAULTS
     for client in clients:
         kit.until(lambda client=client: client.keeper.refresh_all()[client.name], "recovery")

@@ -40,7 +40,7 @@ def test_one_broken_handshake(client, proxy, fault, words):
     """A single failed handshake costs one retry, and the token is valid."""
     proxy.plan(fault)
     client.get()
-    assert proxy.tries == 2
+    assert proxy.attempts == 2
     assert client.granted == 1
 
 
@@ -53,9 +53,9 @@ def test_handshakes_that_go_on_breaking(client, proxy, faulty, fault, words):
     assert words in str(caught.value)
     faulty.assert_clear(caught.value, client)
     assert caught.value.transient
-    assert proxy.tries == caught.value.attempts == faulty.POLICY.attempts
+    assert proxy.attempts == caught.value.attempts == faulty.POLICY.attempts
     assert client.granted == 0
-    proxy.heal()
+    proxy.clear()
     client.get(force_refresh=True)
 
 
@@ -67,7 +67,7 @@ def test_a_certificate_by_an_unknown_authority(client, proxy, faulty):
     assert "certificate was not accepted" in str(caught.value)
     faulty.assert_clear(caught.value, client)
     assert not caught.value.transient
-    assert proxy.tries == caught.value.attempts == 1
+    assert proxy.attempts == caught.value.attempts == 1
     assert client.granted == 0
     client.get(force_refresh=True)
 
@@ -79,4 +79,4 @@ def test_faults_inside_tls(client, proxy, fault):
     """An answer that is cut off within TLS costs one retry too."""
     proxy.plan(fault)
     client.get()
-    assert proxy.tries == 2
+    assert proxy.attempts == 2

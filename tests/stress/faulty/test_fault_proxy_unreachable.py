@@ -16,7 +16,7 @@ def test_refused_once(client, proxy):
     proxy.refuse()
     client.clock.before_retry = proxy.listen
     client.get()
-    assert proxy.tries == 1
+    assert proxy.attempts == 1
 
 
 def test_refused_for_long(client, proxy, faulty):
@@ -73,4 +73,4 @@ def test_a_name_that_resolves_again(make_client, make_proxy, monkeypatch, tmp_pa
     monkeypatch.setattr(socket, "getaddrinfo", resolve_here)
     client.clock.before_retry = lambda: names.update({NAME: "127.0.0.1"})
     client.get()
-    assert proxy.tries == 1
+    assert proxy.attempts == 1

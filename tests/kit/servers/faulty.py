@@ -1,4 +1,4 @@
-"""A small authorization server with the faults that the doctor looks for, and a CONNECT proxy."""
+"""A small authorization server with faults that the doctor finds, and a CONNECT proxy."""
 
 import base64
 import json
@@ -14,15 +14,15 @@ TOKEN = "the-token-of-the-test"
 GUARD_SECONDS = 20.0
 
 
-class AilingServer(ThreadingHTTPServer):
-    """A server that answers each path as configured; its token endpoint is ``/oauth/token``.
+class FaultyServer(ThreadingHTTPServer):
+    """Answers each path as configured; the token endpoint is ``/oauth/token``.
 
-    :param context: a server's TLS context; without it, the server uses plain HTTP.
+    :param context: the TLS context; ``None`` for plain HTTP.
 
-    :ivar documents: for each path, a JSON document, or a status and a document.
-    :ivar skew: how many seconds its ``Date`` header is ahead; ``None`` for no ``Date``.
+    :ivar documents: a JSON document, or a status and a document, by path.
+    :ivar skew: the seconds by which its ``Date`` is ahead; ``None`` for no ``Date``.
     :ivar headers: additional headers of each answer.
-    :ivar seen: method and path of each request, in order.
+    :ivar seen: the method and path of each request, in order.
     """
 
     daemon_threads = True
@@ -92,10 +92,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class ConnectProxy:
-    """An HTTP proxy for CONNECT that connects every host to one port of loopback.
+    """An HTTP proxy for CONNECT that connects every host to one port on loopback.
 
-    :param target: the port; ``None`` to forbid all hosts.
-    :param credentials: the ``user:password`` that it requires.
+    :param target: the port; ``None`` for a proxy that forbids all hosts.
+    :param credentials: the required ``user:password``; ``None`` for no authentication.
 
     :ivar asked: the requested hosts.
     """

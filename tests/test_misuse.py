@@ -1,4 +1,4 @@
-"""Arguments that can't be meant: each is a clear error, at once, and shows no token."""
+"""Invalid arguments: each is a clear error, immediately, and shows no token."""
 
 import asyncio
 import copy
@@ -35,7 +35,7 @@ OPAQUE = "f3a9c1d2e4b5a6978877665544332211ffeeddcc"
 
 
 def message_of(call, *expected, kind=InvalidConfigurationError):
-    """Return the message of the error that *call* raises; it holds each of *expected*."""
+    """Return the message of the error that *call* raises, and check that it contains *expected*."""
     with pytest.raises(kind) as caught:
         call()
     shown = "".join(traceback.format_exception(caught.value))
@@ -93,7 +93,7 @@ REFUSALS = {
 
 @pytest.mark.parametrize("case", REFUSALS)
 def test_renew_refused(keeper, source, case):
-    """Arguments of renew_refused that are swapped or odd are refused, and no token is shown."""
+    """Swapped or invalid arguments of renew_refused are refused, and no token is shown."""
     arguments, expected = REFUSALS[case]
     message_of(partial(keeper.renew_refused, *arguments), expected)
     manager = OAuth2TokenManager(keeper)
@@ -103,7 +103,7 @@ def test_renew_refused(keeper, source, case):
 
 @pytest.mark.parametrize("token", [TOKEN, OPAQUE, "x" * 100, "00Dx!" + "AQ" * 30])
 def test_a_token_as_name(keeper, token):
-    """A token that is passed as a name is neither shown nor kept by the error."""
+    """An error about a token that is passed as a name neither shows nor contains it."""
     for method in ("get_token", "clear_token", "get_cached_token_info", "remove_provider"):
         message_of(partial(getattr(keeper, method), token), kind=UnknownProviderError)
         with pytest.raises(UnknownProviderError) as caught:
@@ -122,14 +122,14 @@ def test_a_token_as_name(keeper, token):
     ],
 )
 def test_unknown_names(keeper, make_source, asked, expected):
-    """An unknown name suggests the nearest one, or lists those that are registered."""
+    """The error for an unknown name suggests the nearest one, or lists the registered names."""
     keeper.add_provider(make_source("billing"))
     message = message_of(partial(keeper.get_token, asked), expected, kind=UnknownProviderError)
     assert repr(asked) in message
 
 
 def test_unknown_names_among_many(keeper, make_source):
-    """The list of registered names stays short."""
+    """The list of registered names in the error is limited."""
     for number in range(200):
         keeper.add_provider(make_source(f"customer-{number:03}"))
     message = message_of(lambda: keeper.get_token("zzz"), "and 181 more", kind=UnknownProviderError)
@@ -159,7 +159,7 @@ KEEPERS = {
 
 @pytest.mark.parametrize("case", KEEPERS)
 def test_keepers(case):
-    """A keeper is not made with an option of the wrong kind."""
+    """A keeper's option of the wrong type is refused."""
     value, expected = KEEPERS[case]
     message_of(lambda: TokenKeeper(**{case.partition(",")[0]: value}), expected)
 
@@ -170,8 +170,8 @@ def test_hooks(keeper, hook):
     message_of(lambda: keeper.add_hook(hook), "callable")
 
 
-class Bare(BaseOAuth2Provider):
-    """A provider that forgot its base."""
+class Uninitialized(BaseOAuth2Provider):
+    """A provider that does not call its base class's __init__."""
 
     def __init__(self):
         pass
@@ -180,8 +180,8 @@ class Bare(BaseOAuth2Provider):
         raise NotImplementedError
 
 
-class Mild(BaseOAuth2Provider):
-    """A provider that does what it should."""
+class Valid(BaseOAuth2Provider):
+    """A valid provider."""
 
     def acquire_token(self):
         raise NotImplementedError
@@ -193,26 +193,26 @@ CONFIG = OAuth2Config("api", "me", "s3cr3t", "https://id.example.com/token")
 @pytest.mark.parametrize(
     ("provider", "expected"),
     [
-        (Mild, "the class Mild (call it to create an instance)"),
+        (Valid, "the class Valid (call it to create an instance)"),
         (CONFIG, "must be a BaseOAuth2Provider, not OAuth2Config"),
         ({"provider_name": "api"}, "not dict"),
         ("api", "not str"),
         (None, "not None"),
-        (Bare(), "must call super().__init__(provider_name)"),
+        (Uninitialized(), "must call super().__init__(provider_name)"),
     ],
     ids=["a class", "a config", "a mapping", "a name", "none", "no super().__init__()"],
 )
 def test_add_provider(provider, expected):
-    """What is not a provider, or only half of one, is refused where it is added."""
+    """add_provider() refuses objects that are not providers, or are not initialized."""
     with TokenKeeper() as keeper:
         message_of(lambda: keeper.add_provider(provider), expected)
         assert keeper.list_providers() == []
 
 
 def test_the_same_provider_twice(keeper, source):
-    """Adding one provider twice is refused, and so is another one of its name."""
+    """Adding a provider twice is refused, and so is another one with its name."""
     message_of(lambda: keeper.add_provider(source), "is already registered as 'api'")
-    message_of(lambda: keeper.add_provider(Mild("api")), "duplicate provider name")
+    message_of(lambda: keeper.add_provider(Valid("api")), "duplicate provider name")
     assert keeper.list_providers() == ["api"]
 
 
@@ -228,23 +228,23 @@ def test_the_same_provider_twice(keeper, source):
     ],
 )
 def test_providers(options, expected):
-    """A provider is not made with a buffer of the wrong kind, and the error names the provider."""
-    message_of(lambda: Mild("api", **options), "provider 'api'", expected)
+    """A provider's invalid buffer is refused, and the error names the provider."""
+    message_of(lambda: Valid("api", **options), "provider 'api'", expected)
 
 
 @pytest.mark.parametrize("retry", [3, {"attempts": 3}, RetryPolicy])
 def test_a_providers_policy(keeper, retry):
-    """A provider whose policy is not one can't be added."""
-    message_of(lambda: keeper.add_provider(Mild("other", retry=retry)), "retry must be")
+    """A provider with an invalid retry policy can't be added."""
+    message_of(lambda: keeper.add_provider(Valid("other", retry=retry)), "retry must be")
 
 
 @pytest.mark.parametrize("value", ["4", 2.5, True, None, math.inf])
 def test_policies(value):
-    """A policy's attempts are a whole number."""
+    """A policy's attempts must be a whole number."""
     message_of(lambda: RetryPolicy(attempts=value), "attempts must be")
 
 
-PAIRS = {
+INTEGRATIONS = {
     "requests": requests_auth.KeeperAuth,
     "httpx": httpx_auth.KeeperAuth,
     "aiohttp": partial(aiohttp_auth.KeeperMiddleware, allowed_hosts=["api.example.com"]),
@@ -258,10 +258,10 @@ PAIRS = {
 }
 
 
-@pytest.mark.parametrize("library", PAIRS)
+@pytest.mark.parametrize("library", INTEGRATIONS)
 def test_integrations(keeper, library):
-    """What an integration is given in place of a keeper or a name is refused when it is made."""
-    make = PAIRS[library]
+    """An integration refuses a wrong keeper or name when it is created."""
+    make = INTEGRATIONS[library]
     message_of(lambda: make({}, "api"), "keeper must be a TokenKeeper, not dict")
     message_of(lambda: make(None, "api"), "not None")
     message_of(lambda: make(TokenKeeper, "api"), "the class TokenKeeper (call it")
@@ -270,15 +270,17 @@ def test_integrations(keeper, library):
     message_of(lambda: make(keeper, None), "provider_name must be a string, not None")
 
 
-@pytest.mark.parametrize("library", [each for each in PAIRS if "grpc" not in each])
+@pytest.mark.parametrize("library", [each for each in INTEGRATIONS if "grpc" not in each])
 def test_timeouts_of_integrations(keeper, library):
-    """A timeout that can't work is refused where it is set."""
-    message_of(lambda: PAIRS[library](keeper, "api", timeout="5"), "timeout must be a number")
-    message_of(lambda: PAIRS[library](keeper, "api", timeout=-1), "0 or more")
+    """An integration refuses an invalid timeout when it is created."""
+    message_of(
+        lambda: INTEGRATIONS[library](keeper, "api", timeout="5"), "timeout must be a number"
+    )
+    message_of(lambda: INTEGRATIONS[library](keeper, "api", timeout=-1), "0 or more")
 
 
 def test_fronts(keeper):
-    """A manager and the default keeper take a keeper and nothing else."""
+    """OAuth2TokenManager and set_default_keeper accept only a keeper."""
     for make in (OAuth2TokenManager, set_default_keeper):
         message_of(lambda make=make: make({}), "keeper must be a TokenKeeper, not dict")
         message_of(lambda make=make: make(TokenKeeper), "the class TokenKeeper")
@@ -286,25 +288,25 @@ def test_fronts(keeper):
     message_of(lambda: keeper.auth(5), "provider_name must be a string, not int")
 
 
-def those_that_stay(keeper):
-    """Return one object of each kind that belongs to its process."""
-    made = {name: make(keeper, "api") for name, make in PAIRS.items() if name != "grpc.aio"}
+def unpicklable_objects(keeper):
+    """Return one object of each kind that can't be copied or pickled."""
+    made = {name: make(keeper, "api") for name, make in INTEGRATIONS.items() if name != "grpc.aio"}
     return {
         **made,
         "grpc.aio": grpc_aio.renewing_interceptors(keeper, "api")[0],
         "keeper": keeper,
         "manager": OAuth2TokenManager(keeper),
         "provider": GenericOAuth2Provider(CONFIG),
-        "a provider of one's own": Mild("own"),
+        "a custom provider": Valid("own"),
     }
 
 
 @pytest.mark.parametrize(
-    "kind", [*PAIRS, "keeper", "manager", "provider", "a provider of one's own"]
+    "kind", [*INTEGRATIONS, "keeper", "manager", "provider", "a custom provider"]
 )
 def test_copies_and_pickles(keeper, kind):
-    """A copy is the object itself, also deep inside another one; a pickle is refused in words."""
-    one = those_that_stay(keeper)[kind]
+    """A copy, even a deep one, is the object itself; pickling is refused."""
+    one = unpicklable_objects(keeper)[kind]
     assert copy.copy(one) is one
     assert copy.deepcopy(one) is one
     assert copy.deepcopy({"settings": [one]})["settings"][0] is one
@@ -313,20 +315,20 @@ def test_copies_and_pickles(keeper, kind):
             pickle.dumps(one, protocol)
 
 
-class Travelling(Mild):
-    """A provider that knows how to be made again."""
+class Picklable(Valid):
+    """A provider with its own __reduce__."""
 
     def __reduce__(self):
-        return Travelling, (self.provider_name,)
+        return Picklable, (self.provider_name,)
 
 
 def test_a_provider_that_pickles_itself():
-    """A provider with a __reduce__ of its own is pickled by it."""
-    assert pickle.loads(pickle.dumps(Travelling("own"))).provider_name == "own"
+    """A provider with its own __reduce__ can be pickled."""
+    assert pickle.loads(pickle.dumps(Picklable("own"))).provider_name == "own"
 
 
 class QuotaError(TokenAcquisitionError):
-    """An error of a provider's own."""
+    """A provider's own kind of error."""
 
     def __init__(self, needed):
         super().__init__(f"{needed} more", status_code=400)
@@ -334,7 +336,7 @@ class QuotaError(TokenAcquisitionError):
 
 
 def test_a_providers_own_error_survives_a_renewal(keeper, source, clock):
-    """Code that catches a provider's own exception finds it at the first token and later on."""
+    """A provider's own exception is raised for the first token and for renewals."""
     source.error = QuotaError(3)
     with pytest.raises(QuotaError):
         keeper.get_token("api")

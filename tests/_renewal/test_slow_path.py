@@ -1,4 +1,4 @@
-"""Paths of the slow path that only a rare event takes: interruptions, forks, odd providers."""
+"""Rare branches of the slow path: interruptions, forks, misbehaving providers."""
 
 import signal
 import sys
@@ -16,16 +16,16 @@ from tokenkeeper.testing import SteppedClock
 NOW = SteppedClock().time()
 
 
-class StruckError(Exception):
-    """What a handler of a signal raises, as a time limit of a task queue does."""
+class SignalError(Exception):
+    """An exception of a signal handler, like that of a task queue's time limit."""
 
 
 @pytest.fixture
-def strike():
-    """Return a function that has a signal's handler raise an exception in the main thread."""
+def interrupt():
+    """Return a function that raises an exception in the main thread from a signal handler."""
 
     def handler(number, frame):
-        raise StruckError
+        raise SignalError
 
     before = signal.signal(signal.SIGINT, handler)
     yield lambda: signal.raise_signal(signal.SIGINT)
@@ -43,9 +43,12 @@ def inline(clock, source):
 class TestInterruptions:
     """Exceptions that the host raises in a caller's thread."""
 
-    def test_an_exception_of_a_signal_handler(self, inline, source, strike):
-        """It reaches the caller as it was raised, without a retry, and the next caller succeeds."""
-        with mock.patch.object(source, "acquire_token", strike), pytest.raises(StruckError):
+    def test_an_exception_of_a_signal_handler(self, inline, source, interrupt):
+        """It reaches the caller unchanged, without a retry, and the next caller succeeds."""
+        with (
+            mock.patch.object(source, "acquire_token", interrupt),
+            pytest.raises(SignalError),
+        ):
             inline.get_token("api")
         assert inline.get_token("api") == "api-1"
 
@@ -122,7 +125,7 @@ class TestRenewals:
     """Renewals without a caller."""
 
     def test_a_token_that_is_not_due(self, keeper, source):
-        """It is scheduled again instead of renewed."""
+        """A token that is not due is scheduled again instead of renewed."""
         keeper.get_token("api")
         internals.take_due(keeper)
         internals.renew(keeper)
@@ -130,13 +133,13 @@ class TestRenewals:
         assert source.requests == 1
 
     def test_a_changed_provider_without_a_token(self, keeper, source):
-        """It is not asked for one."""
+        """A changed provider without a token causes no request."""
         internals.reconsider(keeper)
         assert internals.flight(keeper) is None
         assert source.requests == 0
 
     def test_a_closed_keeper_in_a_forked_child(self, keeper):
-        """It stays closed."""
+        """A closed keeper stays closed in a forked child."""
         keeper.close()
         internals.after_fork_in_child(keeper)
         assert keeper.is_closed
@@ -164,6 +167,6 @@ def test_events_without_a_log_line(caplog):
 
 
 def test_a_context_without_sniffio(monkeypatch):
-    """Where sniffio was never imported, the caller's context is copied as it is."""
+    """If sniffio was never imported, the caller's context is copied unchanged."""
     monkeypatch.delitem(sys.modules, "sniffio", raising=False)
     assert callers_context() is not None

@@ -255,4 +255,4 @@ def test_ends_in_silence(make_script, held, ending):
     assert [script.result() for script in scripts] == [(code, "", "")] * 2
     for client in clients:
         assert held.holds(client)  # it is on the wire until this moment
-        held.tell("release", client)
+        held.command("release", client)

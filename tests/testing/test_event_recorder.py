@@ -13,7 +13,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def test_waits():
-    """An event that comes later, from another thread, ends the wait for it."""
+    """A wait ends when the event arrives from another thread."""
     recorder = EventRecorder()
     thread = threading.Thread(target=recorder, args=[TokenRefused("api", NOW)])
     thread.start()
@@ -22,7 +22,7 @@ def test_waits():
 
 
 def test_each_event_once():
-    """Events are returned in their order, each once; all of them stay to be looked at."""
+    """wait_for() returns each event once and in order; the list of events keeps all of them."""
     recorder = EventRecorder()
     for name in ("first", "second"):
         recorder(TokenCleared(name, NOW))
@@ -34,7 +34,7 @@ def test_each_event_once():
 
 
 def test_of_one_provider():
-    """Events of others are passed over."""
+    """Events of other providers are skipped."""
     recorder = EventRecorder()
     recorder(TokenCleared("other", NOW))
     recorder(TokenCleared("api", NOW))
@@ -42,13 +42,13 @@ def test_of_one_provider():
 
 
 def test_nothing_came():
-    """The error says so."""
+    """A wait without an event raises TimeoutError, which says that there was none."""
     with pytest.raises(TimeoutError, match="Events so far: none"):
         EventRecorder().wait_for(TokenCleared, timeout=0)
 
 
 def test_default_keeper():
-    """Another keeper is the default of both fronts within a block, and no longer."""
+    """A keeper is the default of both fronts inside the block only."""
     before = get_default_keeper()
     with TokenKeeper() as keeper:
         with default_keeper(keeper):

@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from servers import fault_proxy as faults
+from kit.servers import fault_proxy as faults
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError
 
@@ -43,7 +43,7 @@ def test_bytes_flipped(make_client, proxy, faulty, kit):
 
 
 def test_random_garbage(make_client, proxy, faulty, kit):
-    """Bytes in place of a part of the answer do no harm either, wherever it begins."""
+    """The API accepts every token although random bytes replaced a part of an answer."""
     client = make_client(retry=ONCE, read_timeout=0.2)
     chance = random.Random(20)
 
@@ -74,7 +74,7 @@ def test_answers_stay_with_their_client(make_client, proxy, fault, faulty, kit):
 
 
 def test_a_valid_token_survives_corrupt_answers(make_client, proxy):
-    """An unreadable answer replaces nothing: the cached token is still served."""
+    """An unreadable answer does not replace the cached token, which is still served."""
     client = make_client(retry=ONCE)
     first = client.get()
     proxy.plan(faults.JSON_BYTE, faults.TRUNCATE_WITHOUT_LENGTH, faults.STATUS_LINE)

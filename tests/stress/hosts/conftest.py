@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from servers.authlib_on_flask import AuthlibOnFlask
+from kit.servers.authlib_on_flask import AuthlibOnFlask
 
 HERE = Path(__file__).parent
 STOP_SECONDS = 30
@@ -33,7 +33,7 @@ class Program:
                 pass_fds=pass_fds,
             )
 
-    def said(self):
+    def output(self):
         """Return everything that it has printed."""
         return self.log.read_text()
 
@@ -45,7 +45,7 @@ class Program:
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGABRT)  # faulthandler shows where it hangs
             self.process.wait(STOP_SECONDS)
-        pytest.fail(f"it did not end:\n{self.said()}")
+        pytest.fail(f"it did not end:\n{self.output()}")
 
     def __enter__(self):
         return self

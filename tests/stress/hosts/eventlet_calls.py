@@ -19,7 +19,7 @@ import time
 from tokenkeeper import InvalidConfigurationError, TokenKeeper
 
 
-def say(**what):
+def report(**what):
     """Report to the test, and exit."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
@@ -37,7 +37,7 @@ try:
         TokenKeeper()
     worker.keeper.get_token("api", force_refresh=True)
 except InvalidConfigurationError as refused:
-    say(refused=str(refused))
+    report(refused=str(refused))
 
 naps = []
 
@@ -59,7 +59,7 @@ ends = time.monotonic() + 30
 while len({token for _, token, _ in calls}) < 4 and time.monotonic() < ends:
     calls.append(worker.call())
     eventlet.sleep(0.02)
-say(
+report(
     cold=len(cold),
     statuses=sorted({status for *_, status in calls}),
     longest_nap=max(naps, default=0),

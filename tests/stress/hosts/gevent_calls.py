@@ -36,7 +36,7 @@ class Own(BaseOAuth2Provider):
         return OAuth2Token("own", "Bearer", datetime.now(UTC) + timedelta(hours=1))
 
 
-def say(**what):
+def report(**what):
     """Report to the test, and exit."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.exit()
@@ -54,7 +54,7 @@ try:
     worker.keeper.add_provider(Own("own"))
     worker.keeper.get_token("own")
 except InvalidConfigurationError as refused:
-    say(refused=str(refused))
+    report(refused=str(refused))
 
 naps = []
 
@@ -89,7 +89,7 @@ if child == 0:
     os._exit(0 if good else 1)
 forked = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 worker.keeper.close()
-say(
+report(
     cold=len(set(cold)),
     own=len(set(own)),
     statuses=sorted({status for *_, status in calls}),

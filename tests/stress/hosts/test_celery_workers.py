@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 from celery import Celery
-from servers.watched import until
+from kit.servers.watched import until
 
 TASKS = 110
 RESULT_SECONDS = 60
@@ -50,8 +50,8 @@ def run_tasks(client, count=TASKS, pause=0.06):
 
 
 def assert_ended_well(worker):
-    assert worker.stop() == 0, worker.said()
-    assert "Traceback" not in worker.said()
+    assert worker.stop() == 0, worker.output()
+    assert "Traceback" not in worker.output()
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def run(server, start):
         program = start("eventlet_calls", how)
         program.process.wait(END_SECONDS)
         # After a late patch, eventlet prints messages at exit.
-        (answer,) = [line for line in program.said().splitlines() if line.startswith("{")]
+        (answer,) = [line for line in program.output().splitlines() if line.startswith("{")]
         return json.loads(answer)
 
     return run
@@ -30,10 +30,10 @@ def run(server, start):
 
 def test_a_patched_process(run, server):
     """100 greenlets cause one request, and a renewal does not block the hub."""
-    said = run("early")
-    assert said["cold"] == 1
-    assert said["statuses"] == [200]
-    assert said["longest_nap"] < 0.4
+    report = run("early")
+    assert report["cold"] == 1
+    assert report["statuses"] == [200]
+    assert report["longest_nap"] < 0.4
     assert server.stats("worker")["resource_refusals"] == 0
 
 

@@ -16,9 +16,9 @@ def run(server, start):
 
     def run(how):
         program = start("gevent_calls", how)
-        assert program.process.wait(END_SECONDS) == 0, program.said()
+        assert program.process.wait(END_SECONDS) == 0, program.output()
         # After a late patch, gevent prints messages at exit.
-        (answer,) = [line for line in program.said().splitlines() if line.startswith("{")]
+        (answer,) = [line for line in program.output().splitlines() if line.startswith("{")]
         return json.loads(answer)
 
     return run
@@ -26,11 +26,11 @@ def run(server, start):
 
 def test_a_patched_process(run, server):
     """100 greenlets cause one request; renewals and async providers never block the hub."""
-    said = run("whole")
-    assert said["cold"] == said["own"] == said["insisting"] == 1
-    assert said["statuses"] == [200]
-    assert said["forked"] == 0
-    assert said["longest_nap"] < DELAY_SECONDS / 2
+    report = run("whole")
+    assert report["cold"] == report["own"] == report["insisting"] == 1
+    assert report["statuses"] == [200]
+    assert report["forked"] == 0
+    assert report["longest_nap"] < DELAY_SECONDS / 2
     stats = server.stats("worker")
     assert stats["resource_refusals"] == 0
     assert stats["most_at_once"] <= 2  # one of them is the child's
@@ -38,9 +38,9 @@ def test_a_patched_process(run, server):
 
 def test_a_process_with_real_threads(run):
     """Greenlets over real threads get tokens as well; one that waits blocks the hub."""
-    said = run("neither threads nor queues")
-    assert said["statuses"] == [200]
-    assert said["forked"] == 0
+    report = run("neither threads nor queues")
+    assert report["statuses"] == [200]
+    assert report["forked"] == 0
 
 
 @pytest.mark.parametrize("how", ["no threads", "no queues"])

@@ -9,7 +9,7 @@ from collections import defaultdict
 
 import pytest
 import urllib3
-from servers.watched import until
+from kit.servers.watched import until
 
 CALLERS = 12
 
@@ -24,7 +24,7 @@ def gunicorn(start):
         command = ["gunicorn", "--preload", "-b", f"fd://{fd}", "--graceful-timeout", "10"]
         program = start(*command, *options, "wsgi_app:app", pass_fds=[fd], WARM="yes")
         program.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        until(lambda: "Booting worker" in program.said(), "a worker")
+        until(lambda: "Booting worker" in program.output(), "a worker")
         return program
 
     yield gunicorn
@@ -77,8 +77,8 @@ def test_workers_of_a_warm_master(server, gunicorn, most_requests, options):
     assert callers.broken == 0
     took = time.monotonic() - began
     assert server.stats("worker")["token_requests"] <= most_requests(4, took)
-    assert program.stop() == 0, program.said()
-    assert "Traceback" not in program.said()
+    assert program.stop() == 0, program.output()
+    assert "Traceback" not in program.output()
 
 
 def test_a_worker_that_is_killed(server, gunicorn):
@@ -95,7 +95,7 @@ def test_a_worker_that_is_killed(server, gunicorn):
     assert {status for *_, status in results} == {200}
     assert len({token for _, token, _ in results}) == 1
     assert server.stats("worker")["token_requests"] == 1
-    assert program.stop() == 0, program.said()
+    assert program.stop() == 0, program.output()
 
 
 def test_gevent_that_patches_too_late(server, gunicorn):
@@ -111,5 +111,5 @@ def test_gevent_that_patches_too_late(server, gunicorn):
         return sum(refused) >= 5
 
     until(refuses, "a refusal")
-    assert "call gevent.monkey.patch_all() before tokenkeeper is imported" in program.said()
-    assert program.stop() == 0, program.said()
+    assert "call gevent.monkey.patch_all() before tokenkeeper is imported" in program.output()
+    assert program.stop() == 0, program.output()

@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import pytest
 import urllib3
-from servers.watched import until
+from kit.servers.watched import until
 
 pytest.importorskip("pyuwsgi")
 
@@ -48,10 +48,10 @@ def test_workers(server, start, most_requests, mode):
         try:
             answer = urllib3.request("GET", f"http://{place}", retries=False, timeout=10)
         except urllib3.exceptions.NewConnectionError:  # it is about to start
-            assert program.process.poll() is None, program.said()
+            assert program.process.poll() is None, program.output()
             time.sleep(0.1)
             return False
-        assert answer.status == 200, program.said()
+        assert answer.status == 200, program.output()
         pid, token, status = answer.json()
         assert status == 200
         tokens[pid].add(token)
@@ -62,4 +62,4 @@ def test_workers(server, start, most_requests, mode):
     took = time.monotonic() - began
     assert server.stats("worker")["token_requests"] <= most_requests(3, took)
     program.stop()
-    assert "Traceback" not in program.said()
+    assert "Traceback" not in program.output()

@@ -54,7 +54,7 @@ def test_a_wait_may_end_first():
     assert flight.wait(0) is True
 
 
-def test_the_first_landing_counts():
+def test_the_first_outcome_counts():
     """The outcome of a completed flight does not change."""
     flight = Flight()
     flight.fail(KeeperClosedError("closed"))
@@ -165,11 +165,11 @@ class Meeting(Flight):
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_landing_twice_from_two_threads_is_one_landing(fails):
+def test_two_threads_settle_it_once(fails):
     """If two threads complete a flight at once, the first outcome counts."""
     flight, start, seen = Meeting(), threading.Barrier(2), []
 
-    def complete(outcome):
+    def settle(outcome):
         start.wait(10)
         if fails:
             flight.fail(TokenAcquisitionError(outcome))
@@ -177,7 +177,7 @@ def test_landing_twice_from_two_threads_is_one_landing(fails):
             flight.succeed(outcome)
         seen.append(flight.written)
 
-    threads = [threading.Thread(target=complete, args=(name,)) for name in ("first", "second")]
+    threads = [threading.Thread(target=settle, args=(name,)) for name in ("first", "second")]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -189,14 +189,14 @@ def test_landing_twice_from_two_threads_is_one_landing(fails):
 class LandsAtTheDoor(Flight):
     """A flight that another thread completes right before a waiter is registered."""
 
-    def wait_and_land(self):
+    def wait_and_settle(self):
         self._lock = self
 
     def __enter__(self):
         self._lock = threading.Lock()
-        completing = threading.Thread(target=self.succeed, args=("token",))
-        completing.start()
-        completing.join(10)
+        settling = threading.Thread(target=self.succeed, args=("token",))
+        settling.start()
+        settling.join(10)
         self._lock.acquire()
 
     def __exit__(self, *_):
@@ -209,7 +209,7 @@ class TestLandingBeforeTheRegistration:
     def test_a_thread(self):
         """A thread does not wait for a flight that is complete."""
         flight, waited = LandsAtTheDoor(), []
-        flight.wait_and_land()
+        flight.wait_and_settle()
         waiter = threading.Thread(target=lambda: waited.append(flight.wait(None)), daemon=True)
         waiter.start()
         waiter.join(10)
@@ -224,11 +224,11 @@ class TestLandingBeforeTheRegistration:
         enlist = flight._enlist
 
         def enlist_late(*arguments):
-            flight.wait_and_land()
+            flight.wait_and_settle()
             return enlist(*arguments)
 
         if door == 1:
-            flight.wait_and_land()
+            flight.wait_and_settle()
         else:
             flight._enlist = enlist_late
 

@@ -18,7 +18,9 @@ FIRST_PROVIDER = (
 )
 """What a service needs before its first token."""
 
-LABELS = {FIRST_PROVIDER: "the same, and a first `GenericOAuth2Provider` created"}
+LABELS = {
+    FIRST_PROVIDER: "`from tokenkeeper import ..., GenericOAuth2Provider`, and a first provider"
+}
 
 STATEMENTS = (
     "import requests",

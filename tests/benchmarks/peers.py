@@ -18,7 +18,7 @@ RENEWAL_SECONDS = 2
 class Peer:
     """One library, or one way to use it. The docstrings of subclasses are shown to readers.
 
-    :cvar name: as it stands in the tables.
+    :cvar name: as it is in the tables.
     :cvar package: its distribution.
     :cvar statement: the import that a service needs.
     :cvar read: a statement that reads a token of ``subject``; timed as it stands.

@@ -61,7 +61,7 @@ class WatchedSource(BaseOAuth2Provider):
         super().__init__(name, **options)
         self.lifetime = lifetime
         self.clock = clock
-        self.error = None  # raised in the place of a grant
+        self.error = None  # raised instead of a grant
         self.granted = {}  # token -> (tick when the request came, when it ends by the clock)
         self.came = []  # the tick of each request
         self.went = []
@@ -105,7 +105,7 @@ class WatchedSource(BaseOAuth2Provider):
                 self._busy.release()
 
     def is_alive(self, token):
-        """Say whether the server would take *token* now."""
+        """Return whether the server would accept *token* now."""
         return self.clock.monotonic() < self.granted[token][1]
 
 

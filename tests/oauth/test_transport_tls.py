@@ -152,7 +152,7 @@ class TestTLS:
     @pytest.mark.parametrize("verify", ["", " ", 0, [], b"ca.pem", 7])
     def test_nothing_switches_verification_off_by_accident(self, verify):
         """An empty value is refused, as requests would turn off verification."""
-        with pytest.raises(InvalidConfigurationError, match="verifies nothing") as caught:
+        with pytest.raises(InvalidConfigurationError, match="verify nothing") as caught:
             HttpTransport(verify=verify)
         assert caught.value.field == "verify"
 

@@ -90,7 +90,7 @@ class Coordinator:
         )
 
     def after_fork_in_child(self) -> None:
-        """Keep the tokens, start over with the rest, and plan all renewals anew."""
+        """Keep the tokens, start over with the rest, and plan all renewals again."""
         self.state.after_fork_in_child()
         self.background.after_fork_in_child()
         self._cache.follow_clocks(self._jitter)

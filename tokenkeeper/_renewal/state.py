@@ -194,7 +194,7 @@ class KeeperState:
         self.renewals[renewal.provider.provider_name] = renewal
 
     def detach(self, name: str) -> None:
-        """Let nobody else join the renewal of *name*. It serves those that wait for it."""
+        """Let no other caller join the renewal of *name*. It serves its waiters."""
         self.renewals.pop(name, None)
 
     def settle(self, renewal: Renewal) -> bool:

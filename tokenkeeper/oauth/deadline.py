@@ -1,11 +1,11 @@
-"""Connections that keep to a request's total time, and let nobody else see what they carry.
+"""Connections that respect a request's total time limit, and that leak no secret.
 
-``timeout=`` bounds each single read, so a server that sends a byte a second holds a caller for as
-long as it likes: in the body, and also in the status line and the headers, which no loop of ours
-sees. Here every read from the socket gets what is left of the request's budget, and no more.
+``timeout=`` limits each single read, so a server that sends one byte a second could hold a caller
+indefinitely: in the body, but also in the status line and the headers, which are read inside
+http.client. Here every read from the socket is limited to the time that the request has left.
 
-The same classes keep secrets out of the logs of urllib3 and http.client, and a request that is
-not encrypted on this machine.
+The same classes keep secrets out of the logs of urllib3 and http.client, and make sure that an
+unencrypted request stays on this machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _current = threading.local()  # the budget of the request that this thread is ma
 
 
 class Budget:
-    """What a request may still take. Entered on the thread that makes the request."""
+    """The time that a request has left. Entered on the thread that makes the request."""
 
     def __init__(self, clock: Clock, total_seconds: float, read_seconds: float) -> None:
         self._clock = clock
@@ -44,13 +44,13 @@ class Budget:
         self._read_seconds = read_seconds
 
     def remaining(self) -> float:
-        """Return the seconds that are left, 0 if there are none."""
+        """Return how many seconds are left, at least 0."""
         return max(0.0, self._ends_at - self._clock.monotonic())
 
     def next_read(self) -> float:
         """Return the timeout of the next read.
 
-        :raises TimeoutError: if nothing is left.
+        :raises TimeoutError: if no time is left.
         """
         remaining = self.remaining()
         if remaining <= 0:
@@ -70,9 +70,9 @@ def current_budget() -> Budget:
 
 
 class ForeignPeerError(Exception):
-    """A name that should mean this machine led to another one, and TLS does not protect it.
+    """A loopback name resolved to another machine, and the request is not encrypted.
 
-    :ivar peer: the address.
+    :ivar peer: that machine's address.
     """
 
     def __init__(self, peer: str) -> None:
@@ -85,7 +85,7 @@ class _BoundedReader(io.RawIOBase):
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        # The socket counts the files made of it and stays open for them, as http.client expects.
+        # The socket counts its open files, and stays open for them as http.client expects.
         self._file = sock.makefile("rb", buffering=0)
         self.ended = False
 
@@ -104,7 +104,7 @@ class _BoundedReader(io.RawIOBase):
 
 
 class _BoundedSocket:
-    """All that http.client asks of a socket to read a response from it."""
+    """The part of a socket that http.client needs to read a response."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.reader = _BoundedReader(sock)
@@ -114,7 +114,7 @@ class _BoundedSocket:
 
 
 class _BoundedResponse(http.client.HTTPResponse):
-    """A response, or a proxy's answer to CONNECT, that is read within the budget."""
+    """A response, or a proxy's response to CONNECT, that is read within the budget."""
 
     def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
         bounded = _BoundedSocket(sock)
@@ -124,9 +124,9 @@ class _BoundedResponse(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the status and the headers.
 
-        http.client takes a connection that ends within them for their end, and what is left of
-        them for an answer. Headers that can't be parsed may be a body that lacks the blank line
-        before it: urllib3 would log it, with the token in it.
+        If a connection closes within the headers, http.client takes them for complete. Headers that
+        can't be parsed may be a body without the blank line before it: urllib3 would log it, with
+        the token in it.
         """
         super().begin()
         if self._reader.ended:
@@ -137,22 +137,22 @@ class _BoundedResponse(http.client.HTTPResponse):
             garbled = True
         else:
             garbled = False
-        if garbled:  # raised out here: the original, which quotes the answer, is no context of it
+        if garbled:  # raised here, without the original as context, which quotes the headers
             raise http.client.HTTPException("the headers can't be parsed")
 
 
 class _BoundedConnection(HTTPConnection):
-    """What is put on top of a class of connections.
+    """A mixin for classes of connections.
 
-    ``http.client`` prints requests whole where somebody set its ``debuglevel``; not these.
+    It ignores the ``debuglevel`` of ``http.client``, which prints whole requests.
     """
 
     debuglevel = 0
     response_class = _BoundedResponse
     query = ""
-    """The query of the request, which may hold a secret and so stays out of urllib3's log."""
+    """The query of the request. It may contain a secret, so urllib3 must not log it."""
     resolves = True
-    """Whether the class below connects in urllib3's own way, to a host that has a name."""
+    """Whether the base class connects as urllib3 does, to a host by its name."""
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         super().putrequest(method, url + self.query, *args, **kwargs)
@@ -160,7 +160,7 @@ class _BoundedConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         sock = self._connected()
         try:
-            # A TLS handshake takes this as its total time.
+            # This is the time limit of the TLS handshake.
             sock.settimeout(self._time_to_connect())
             if not isinstance(self, HTTPSConnection):
                 _check_peer(self.host, sock)
@@ -181,9 +181,9 @@ class _BoundedConnection(HTTPConnection):
         return min(self.timeout or remaining, remaining)
 
     def _connected(self) -> socket.socket:
-        """Connect to one address of the host after the other, as long as there is time.
+        """Try the addresses of the host one after another while there is time.
 
-        urllib3 gives each address the whole connect timeout, and a login host has sixteen.
+        urllib3 allows the whole connect timeout for each address, and some login hosts have 16.
         """
         host, longest = self._dns_host, self.timeout
         failure: urllib3.exceptions.HTTPError | None = None
@@ -199,11 +199,11 @@ class _BoundedConnection(HTTPConnection):
             self._dns_host, self.timeout = host, longest
         if failure is not None:
             raise failure
-        return super()._new_conn()  # it says what is wrong with the host
+        return super()._new_conn()  # raises the error for this host
 
 
 def _addresses(host: str, port: int) -> list[str]:
-    """Return the addresses of *host*; none if it has none, or one that is more than its text."""
+    """Return the addresses of *host*, or none if one of them can't be written as text alone."""
     try:
         found = socket.getaddrinfo(host.strip("[]"), port, allowed_gai_family(), SOCK_STREAM)
     except (OSError, UnicodeError):
@@ -214,20 +214,20 @@ def _addresses(host: str, port: int) -> list[str]:
 
 
 def _check_peer(host: str, sock: socket.socket) -> None:
-    """Raise if *sock*, which is not encrypted, leads off this machine.
+    """Raise if *sock*, which is not encrypted, is connected to another machine.
 
-    A resolver may send ``localhost`` anywhere. The metadata server of a cloud, which is asked
-    without a secret, has a link-local address.
+    A resolver may return any address for ``localhost``. Link-local addresses are allowed for the
+    metadata servers of clouds, which are asked without a secret.
     """
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return  # a socket in the file system
+        return  # a Unix socket
     peer = str(sock.getpeername()[0])
     if not is_loopback(peer) and (is_loopback(host) or not is_link_local(peer)):
         raise ForeignPeerError(peer)
 
 
 def is_link_local(host: str) -> bool:
-    """Return whether *host* is an address that no router passes on."""
+    """Return whether *host* is a link-local address, which routers do not forward."""
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_link_local
     except ValueError:
@@ -235,18 +235,18 @@ def is_link_local(host: str) -> bool:
 
 
 class _UsedOnce(urllib3.HTTPConnectionPool):
-    """Closes each connection when its answer was read, and keeps none.
+    """A mixin for pools that closes each connection after its response was read.
 
-    An answer that was sent twice, by a broken proxy for one, would be read as the answer to the
-    next request: an old token with a new life. And a connection that the server closed meanwhile
-    would cost that request. A token request an hour has no use for the one before it.
+    A response that was sent twice, for example by a broken proxy, would be read as the response to
+    the next request: an old token with a new lifetime. And if the server had closed the connection,
+    that request would fail. One token request an hour does not need an open connection.
     """
 
     below: type[urllib3.HTTPConnectionPool]
-    """The class of pools that this one is put on."""
+    """The class of pools that this mixin extends."""
 
     def _new_conn(self) -> Any:
-        # Looked up now: a recorder of tests, such as vcrpy, puts its own class there for a while.
+        # Looked up late: a recorder for tests, such as vcrpy, replaces this class for a while.
         self.ConnectionCls = _bounded_connections(self.below.ConnectionCls)
         return super()._new_conn()
 
@@ -270,10 +270,9 @@ def _bounded_pools(below: type[urllib3.HTTPConnectionPool]) -> type[urllib3.HTTP
 
 @functools.lru_cache(64)
 def _bounded_connections(below: Any) -> Any:
-    """Return *below*, a class of connections, with its reads and its logs bounded.
+    """Return the class of connections *below* with bounded reads and without secrets in logs.
 
-    One that has its own way to send a request does not read from a socket here: it plays a
-    recorded answer.
+    A class that sends requests in its own way is returned unchanged: it replays recorded responses.
     """
     own = isinstance(below, type) and issubclass(below, HTTPConnection)
     if not own or any(
@@ -290,7 +289,7 @@ def _bounded_connections(below: Any) -> Any:
 
 
 def bind(manager: urllib3.PoolManager) -> None:
-    """Have the connections of *manager*, which is the caller's own, keep to the budget."""
+    """Make the connections of *manager*, which the caller owns, respect the budget."""
     pools = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {
         scheme: cast("Any", _bounded_pools(cast("Any", pool))) for scheme, pool in pools.items()

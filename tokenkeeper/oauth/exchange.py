@@ -14,7 +14,7 @@ DEFAULT_LIFETIME_SECONDS = 3600.0
 _log = logging.getLogger("tokenkeeper.oauth")
 
 
-# Not frozen, and without comparison: nobody would notice, and the import would take longer.
+# Neither frozen nor comparable: no code needs that, and creating the classes would take longer.
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -1,7 +1,7 @@
-"""The sessions of requests that carry secrets: ours, and those that callers hand in.
+"""Sessions for requests that carry secrets: the library's own, and copies of callers' sessions.
 
-A session goes nowhere but where it is sent, keeps nothing of it, and reads no more than a token's
-answer may be long, nor for longer than the request may take.
+A session follows no redirect and stores no cookie and no connection. It limits the length of a
+response, and the time to read it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from tokenkeeper.oauth.request_style import USER_AGENT
 __all__ = ["borrowed", "give_back", "our_session", "read"]
 
 LONGEST_BODY = 1024 * 1024
-"""Bytes, after decoding. A token takes a few thousand; what is longer is an attack or a mistake."""
+"""In bytes, after decoding. A token response has a few thousand; more is an attack or a mistake."""
 
 MOST_IDLE_SESSIONS = 32
-"""As many as a keeper has workers."""
+"""As many as the workers of a keeper, by default."""
 
 _PIECE = 64 * 1024
 
@@ -45,35 +45,35 @@ _HEADERS = {
 }
 
 _BOUNDED_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
-"""What zlib unpacks in small pieces. No other encoding was asked for, nor two at once."""
+"""Encodings that zlib decodes in small pieces. The library requests none but ``identity``."""
 
 
 class DeadlineAdapter(requests.adapters.HTTPAdapter):
-    """Sends requests, each inside a :class:`Budget`. Thread-safe, as its base is."""
+    """Sends each request within a :class:`Budget`. Thread-safe, as its base class is."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make the pools of direct connections."""
+        """Create the pools of direct connections."""
         super().init_poolmanager(*args, **kwargs)
         bind(self.poolmanager)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Make the pools of connections by way of *proxy*."""
+        """Return the pools of connections through *proxy*, created if need be."""
         return _proxy_manager_for(super().proxy_manager_for, proxy, **kwargs)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
-        """Send *request*, straight to its host where it is not encrypted."""
+        """Send *request*, without a proxy if it is not encrypted."""
         return super().send(request, *args, **_direct(request, options))
 
 
 class _BorrowedAdapter(requests.adapters.BaseAdapter):
-    """Sends by an adapter of the caller's, and reads the answer before anybody else can."""
+    """Sends through a caller's adapter, and reads the response before any hook can."""
 
     def __init__(self, adapter: requests.adapters.BaseAdapter) -> None:
         super().__init__()
         self._adapter = _bounded(adapter)
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
-        """Send *request* and read its answer, whatever *options* say about that."""
+        """Send *request* and read its response, even if *options* ask for a stream."""
         options["stream"] = True
         response = self._adapter.send(request, *args, **_direct(request, options))
         response._content = read(response, current_budget())  # noqa: SLF001 - nothing public sets it
@@ -85,9 +85,9 @@ class _BorrowedAdapter(requests.adapters.BaseAdapter):
 
 
 def _direct(request: requests.PreparedRequest, options: dict[str, Any]) -> dict[str, Any]:
-    """Return *options* without a proxy for what is not encrypted.
+    """Return *options*, without proxies if *request* is not encrypted.
 
-    That is allowed to go to this machine alone, where it meets nobody on the way.
+    Such a request may only go to this machine, and no other machine may see it.
     """
     if (request.url or "").lower().startswith("http:"):
         options["proxies"] = {}
@@ -95,10 +95,10 @@ def _direct(request: requests.PreparedRequest, options: dict[str, Any]) -> dict[
 
 
 def _bounded(adapter: requests.adapters.BaseAdapter) -> requests.adapters.BaseAdapter:
-    """Return a copy of *adapter* whose connections keep to the budget, and are used once.
+    """Return a copy of *adapter* whose connections are used once, within the budget.
 
-    It tries once: how often a request is repeated is a matter of the keeper's policy. An adapter
-    with connections of its own stays as it is.
+    The copy does not retry, because the keeper does. An adapter that does not use urllib3 is
+    returned unchanged.
     """
     manager = getattr(adapter, "poolmanager", None)
     if not isinstance(adapter, requests.adapters.HTTPAdapter) or not isinstance(
@@ -123,18 +123,18 @@ def _proxy_manager_for(make: Any, proxy: str, **kwargs: Any) -> Any:
 
 
 def _twin(original: Any) -> Any:
-    """Return another object with the same attributes, whatever its class wants to be made."""
+    """Return a shallow copy of *original* without calling its class."""
     twin = object.__new__(type(original))
     twin.__dict__.update(original.__dict__)
     return twin
 
 
 def borrowed(session: requests.Session) -> requests.Session:
-    """Return a session for one request, with all the settings of a caller's *session*.
+    """Return a session for one request, with the settings of a caller's *session*.
 
-    The caller's own is not changed: headers, hooks, proxies, certificates and adapters are taken
-    from it; cookies of the server and connections are not left in it, and no redirect is followed.
-    Anything that is not a session of requests is returned as it is.
+    It has the same headers, hooks, proxies, certificates, adapters and cookies. The caller's
+    session is not changed: it receives no cookie and no connection. No redirect is followed. An
+    object that is not a ``requests.Session`` is returned unchanged.
     """
     if not issubclass(type(session), requests.Session):
         return session
@@ -142,7 +142,7 @@ def borrowed(session: requests.Session) -> requests.Session:
     twin.adapters = OrderedDict(
         (prefix, _BorrowedAdapter(adapter)) for prefix, adapter in session.adapters.items()
     )
-    # The caller's cookies go along; what the server sets goes into this jar, and away with it.
+    # The caller's cookies are sent; those that the server sets are dropped with this copy.
     twin.cookies = merge_cookies(RequestsCookieJar(), session.cookies)  # type: ignore[no-untyped-call]
     twin.get_redirect_target = _no_target  # type: ignore[method-assign]
     return twin
@@ -153,15 +153,15 @@ def _no_cookies() -> DefaultCookiePolicy:
 
 
 def _no_target(resp: requests.Response) -> None:
-    """Return nothing, so that requests neither follows a redirect nor prepares to.
+    """Return ``None``, so that requests neither follows a redirect nor prepares to.
 
-    Even with ``allow_redirects=False`` requests prepares the next request for who may want
-    it, and for that reads the whole body of the answer, however long it may become.
+    Even with ``allow_redirects=False``, requests prepares the next request, and first reads the
+    whole body of the response, however long it is.
     """
 
 
 class _Session(requests.Session):
-    """Sends each request to its URL and nowhere else, and keeps no cookie and no connection."""
+    """A session that follows no redirect, and stores no cookie and no connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,11 +203,11 @@ class _Session(requests.Session):
 
 
 class _OurSessions:
-    """The sessions of this process that make no request at the moment. Thread-safe.
+    """The idle sessions of this process. Thread-safe.
 
-    A session makes one request at a time, as an exception that a host throws into a thread can
-    leave a lock held: in the jar of cookies, or in a pool's queue of connections. Such a session
-    is not given back, and holds up nobody.
+    Each session makes one request at a time. An exception that a host throws into a thread can
+    leave a lock of its session held, in the cookie jar or in a pool's queue. Such a session is not
+    given back, so no other thread waits for that lock.
     """
 
     def __init__(self) -> None:
@@ -215,7 +215,7 @@ class _OurSessions:
         renew_after_fork(self)
 
     def after_fork_in_child(self) -> None:
-        """Leave the parent's locks to the parent."""
+        """Drop the parent's sessions, whose locks may be held."""
         self.idle: list[_Session] = []
 
 
@@ -231,29 +231,29 @@ def our_session() -> requests.Session:
 
 
 def give_back(session: requests.Session) -> None:
-    """Keep *session*, which has made its request and was not interrupted, for the next one."""
+    """Keep *session* for another request. Call this only after an uninterrupted request."""
     if isinstance(session, _Session) and len(_ours.idle) < MOST_IDLE_SESSIONS:
         _ours.idle.append(session)
 
 
 def read(response: requests.Response, budget: Budget) -> bytes:
-    """Return the body of *response*, which is read in pieces.
+    """Return the body of *response*.
 
-    A short compressed one may become very long.
+    It is decoded in pieces, because a short compressed body may become very long.
 
-    :raises TooLongError: for more than :data:`LONGEST_BODY`.
+    :raises TooLongError: for more than :data:`LONGEST_BODY` bytes.
     """
     if isinstance(getattr(response, "_content", False), bytes):
-        return response.content  # an adapter has read it
+        return response.content  # already read by an adapter
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _BOUNDED_ENCODINGS:
-        raise urllib3.exceptions.DecodeError("an encoding that was not asked for")
+        raise urllib3.exceptions.DecodeError("an encoding that was not requested")
     pieces = bytearray()
     for piece in _pieces(response, budget):
         pieces += piece
         if len(pieces) > LONGEST_BODY:
             with suppress(OSError):
-                response.raw.close()  # the rest is not worth reading to use the connection again
+                response.raw.close()  # without reading the rest
             raise TooLongError
     return bytes(pieces)
 
@@ -265,7 +265,7 @@ def _pieces(response: requests.Response, budget: Budget) -> Iterator[bytes]:
         while piece := raw.read1(_PIECE, decode_content=True):
             yield piece
             budget.next_read()
-    else:  # what plays a response in tests
+    else:  # a stand-in for a response, in tests
         for piece in response.iter_content(_PIECE):
             yield piece
             budget.next_read()

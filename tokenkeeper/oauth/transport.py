@@ -1,9 +1,9 @@
-"""HTTP as a secret may travel by it: no redirects, no cookies, no netrc, and an end in time."""
+"""Sends single HTTP requests with secrets: no redirects, cookies or netrc, within a time limit."""
 
 from __future__ import annotations
 
-import encodings.idna  # the socket module imports both late: this one for any host,
-import encodings.punycode  # noqa: F401 - and this one for a host in other letters; see fork.py
+import encodings.idna  # the socket module imports both late, this one for any host
+import encodings.punycode  # noqa: F401 - and this one for a non-ASCII host; see fork.py
 import os
 import sys
 from collections.abc import Mapping
@@ -31,29 +31,31 @@ _LIBRARIES = frozenset(
     {"binascii", "builtins", "encodings", "google", "http", "idna", "msal", "requests", "responses"}
     | {"socket", "socks", "ssl", "tokenkeeper", "urllib3", "zlib"}
 )
-"""Whose exceptions may stem from a request."""
+"""Packages whose exceptions a request may raise."""
 
 METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal"})
-"""Names of the link-local addresses where clouds describe a machine to itself."""
+"""Host names of the link-local addresses at which clouds have their metadata servers."""
 
 _DEFAULT_USER_AGENT = requests.utils.default_user_agent()
 
 
 class HttpTransport:
-    """Makes single requests to a server that is trusted with a secret, and with nothing else.
+    """Sends single requests that carry a secret to a server.
 
-    Thread-safe. Nothing of a request stays behind, so there is nothing to close.
+    Thread-safe. Nothing is kept between requests, so there is nothing to close.
 
-    :param connect_timeout: seconds to wait for a connection, and for its TLS.
-    :param read_timeout: seconds to wait for each piece of the answer.
-    :param total_timeout: seconds for the whole request. The lookup of the host's name is the
-        resolver's affair, and so are connections that an adapter of a *session* makes without
-        urllib3: there it is looked at from the headers on.
-    :param verify: a file or directory of CA certificates, in place of the usual ones and of
-        ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE``; ``None`` uses those.
-    :param session: a session whose settings to use: headers, hooks, proxies, certificates and
-        adapters. It stays the caller's: it is neither changed nor closed here, no connection and
-        no cookie is left in it, and its retries and redirects are not made use of.
+    :param connect_timeout: how many seconds to wait for a connection, including its TLS handshake;
+        5 by default.
+    :param read_timeout: how many seconds to wait for each piece of the response; 10 by default.
+    :param total_timeout: how many seconds the whole request may take; 30 by default. It can't
+        interrupt the resolver. If an adapter of *session* connects without urllib3, it applies from
+        the response's headers on.
+    :param verify: a file or directory of CA certificates, which replaces the usual ones,
+        ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE``; ``None``, the default, uses those.
+    :param session: a session whose headers, hooks, proxies, certificates and adapters to use; by
+        default the library's own. It is neither changed nor closed, and its retries and redirects
+        are not used.
+    :param clock: the source of time; by default the system's.
     :raises InvalidConfigurationError: for a timeout or a *verify* that can't work.
     """
 
@@ -97,12 +99,12 @@ class HttpTransport:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> HttpAnswer:
-        """Make one request and read its answer, whatever its status.
+        """Send one request and return its response, whatever the status.
 
-        A secret goes by https, or to this machine. A request without one may go to a link-local
-        address as well, where clouds have their metadata servers.
+        A request with a secret uses https or goes to this machine. One without a secret may also go
+        to a link-local address, such as a cloud's metadata server.
 
-        :raises TokenAcquisitionError: if there is no answer, saying why and what to do.
+        :raises TokenAcquisitionError: if there is no response. The message says why and what to do.
         """
         carries_nothing = data is None and authorization is None and not _authorizes(headers)
         _check_way(url, provider_name, link_local=carries_nothing)
@@ -136,7 +138,7 @@ class HttpTransport:
             return answer
         except ForeignPeerError as foreign:
             failure: BaseException = _off_this_machine(url, foreign.peer, provider_name)
-        except Exception as error:  # whatever a URL and a server can cause is ours
+        except Exception as error:  # a URL or a server may cause any error
             if is_thrown_in(error):
                 raise
             failure = interruption_in(error, handled_before) or explain(
@@ -146,7 +148,7 @@ class HttpTransport:
                 connecting=self._limit(budget, self._connect_timeout, "connect_timeout"),
                 reading=self._limit(budget, self._read_timeout, "read_timeout"),
             )
-        raise failure  # out here no context hangs on it, whose frames hold the secret
+        raise failure  # here it has no __context__, whose frames would hold the secret
 
     def _limit(self, budget: Budget, seconds: float, name: str) -> str:
         if budget.remaining() > 0.001:  # a socket may wake up a moment early
@@ -170,25 +172,25 @@ def _all_headers(
 def is_thrown_in(error: BaseException) -> bool:
     """Return whether a host threw *error* into the thread, such as a task's soft time limit.
 
-    It may derive from anything. No library of HTTP defines its class, or it came in a way that
-    :mod:`tokenkeeper._runtime.interruptions` knows.
+    Its class is not from an HTTP library, or :mod:`tokenkeeper._runtime.interruptions` recognizes
+    it.
     """
     return type(error).__module__.partition(".")[0] not in _LIBRARIES or is_interruption(error)
 
 
 def _checked_verify(verify: object) -> bool | str | None:
-    """Return *verify* as requests takes it.
+    """Return *verify* in the form that requests accepts.
 
-    requests reads any value that is empty, such as a variable of the environment that is set to
-    nothing, as the wish to verify no certificate. Only ``False`` says that here.
+    requests takes an empty value, such as an empty environment variable, as a request not to verify
+    certificates. Here only ``False`` turns verification off.
     """
     if verify is None or isinstance(verify, bool):
         return verify
     path = os.fspath(verify) if isinstance(verify, (str, os.PathLike)) else None
     if not isinstance(path, str) or not path.strip():
         raise InvalidConfigurationError(
-            "verify must be a file or directory of CA certificates, True, False or None: "
-            "an empty one verifies nothing",
+            "verify must be a file or directory of CA certificates, True, False or None. "
+            "requests would verify nothing with an empty value.",
             field="verify",
         )
     return path
@@ -199,9 +201,9 @@ def _authorizes(headers: Mapping[str, str] | None) -> bool:
 
 
 def _check_way(url: str, provider_name: str, *, link_local: bool) -> None:
-    """Raise if a request to *url* could be read by others on its way."""
+    """Raise if another machine could read a request to *url*."""
     if not url.lstrip().lower().startswith("http:"):
-        return  # requests refuses what is neither http nor https
+        return  # https, or a scheme that requests rejects
     try:
         host = urlsplit(url.strip()).hostname or ""
     except ValueError:
@@ -230,7 +232,7 @@ def _off_this_machine(url: str, peer: str, provider_name: str) -> TokenAcquisiti
 
 
 class _Authorization(requests.auth.AuthBase):
-    """Sets the header, or none. With ``auth=`` given, requests leaves ``~/.netrc`` alone."""
+    """Sets the header, if there is one. With an ``auth=``, requests does not read ``~/.netrc``."""
 
     def __init__(self, header: str | None) -> None:
         self._header = Hidden(header)

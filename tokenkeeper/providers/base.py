@@ -1,7 +1,7 @@
-"""What a provider is: something that can fetch a token, and nothing more.
+"""The base class of providers: objects that fetch a token, and do nothing else.
 
 A provider needs no lock, no cache and no retries. A keeper calls it for one renewal at a time,
-keeps what it returns, tries again what is worth it, and renews ahead of time.
+caches the token, retries transient failures, and renews the token before it expires.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ __all__ = ["BaseOAuth2Provider"]
 
 
 class BaseOAuth2Provider(NotPicklable, ABC):
-    """Derive from it to get tokens from anywhere.
+    """Base class for custom providers.
 
-    ``acquire_token`` must be written, ``refresh_token`` and ``close`` may be; each **either** as
-    a plain method **or** as ``async def``. Both kinds serve blocking and async callers alike.
-    Plain methods run on a thread of the keeper. ``async def`` methods run on one asyncio event
-    loop that the library owns, always the same one, so a client session made there stays there.
+    Implement ``acquire_token``; override ``refresh_token`` and ``close`` if you need to. Each may
+    be a plain method or an ``async def``, and either kind serves blocking and async callers. Plain
+    methods run on a thread of the keeper. ``async def`` methods run on one asyncio event loop that
+    the library owns. It is always the same loop, so a client session created there can be kept.
 
-    :param provider_name: the name that callers ask for.
-    :param buffer_seconds: how long before its end a token is renewed; 300 by default.
-    :param retry: what to do about failures that may pass; ``None`` for the keeper's policy.
+    :param provider_name: the name to register the provider under, and to request tokens by.
+    :param buffer_seconds: how many seconds before its expiry a token is renewed; 300 by default.
+    :param retry: how to retry transient failures; ``None``, the default, uses the keeper's policy.
     :raises InvalidConfigurationError: for a name or a buffer that can't work.
 
-    Methods are called from any thread. A keeper makes one request at a time, unless its token was
-    cleared while one was under way.
+    Methods may be called from any thread. A keeper makes one request at a time, unless its token is
+    cleared during one.
     """
 
     buffer_seconds: float = DEFAULT_BUFFER_SECONDS
@@ -58,34 +58,34 @@ class BaseOAuth2Provider(NotPicklable, ABC):
 
     @abstractmethod
     def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
-        """Ask the server for a token, once.
+        """Request a token once, and return it.
 
-        Raise :class:`~tokenkeeper.exceptions.TokenAcquisitionError` when there is none, with
-        ``transient=True`` if trying again may work. ``ConnectionError`` and ``TimeoutError``
-        count as transient; anything else that is raised is final.
+        Raise :class:`~tokenkeeper.exceptions.TokenAcquisitionError` if none is granted, with
+        ``transient=True`` if a retry may succeed. ``ConnectionError`` and ``TimeoutError`` are
+        transient; every other exception is final.
         """
 
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
-        """Ask for a token to replace *token*; by default with ``acquire_token``.
+        """Return a token that replaces *token*; by default the result of ``acquire_token``.
 
         The ``expires_at`` of *token* is in the past if the token can no longer be used: it
-        expired, or an API refused it.
+        expired, or an API rejected it.
 
         :raises TokenAcquisitionError: by default, if ``acquire_token`` itself calls
-            ``refresh_token``, which would go on for ever.
+            ``refresh_token``, which would be endless.
         """
         return reacquire(self)
 
     def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
-        """Ask for a token in place of *token*, which an API refused (401).
+        """Return a token that replaces *token*, which an API rejected (HTTP 401).
 
-        By default :meth:`refresh_token`. Override it where tokens come out of a cache, which
-        would return the refused one.
+        By default this calls :meth:`refresh_token`. Override it if your tokens come from a cache
+        that would return the rejected one.
         """
         return self.refresh_token(token)
 
     def close(self) -> Awaitable[None] | None:
-        """Give back connections. The provider may be used again, and then makes new ones."""
+        """Close connections. The provider may be used again, and then opens new ones."""
         return None
 
     def describe(self) -> Mapping[str, object]:
@@ -98,12 +98,12 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         return {"type": f"{type(self).__module__}:{type(self).__qualname__}"}
 
     def after_fork_in_child(self) -> None:
-        """Leave clients, connections and locks to the parent; by default there are none.
+        """Drop clients, connections and locks, which belong to the parent; by default do nothing.
 
-        A keeper calls this in a forked child for each of its providers, before it asks them for
-        anything there, and perhaps more than once. A connection that parent and child both use
-        mixes up their answers, and an event loop of the parent does not run in the child. So drop
-        the client without closing it (a TLS session that is shut down here breaks the parent's),
-        and make a new one when the next token is needed. Don't block, and don't ask a keeper.
-        What this raises is logged.
+        A keeper calls this in a forked child for each of its providers before it calls any other
+        method there, and perhaps more than once. If parent and child used one connection, their
+        responses would be mixed up, and the parent's event loop does not run in the child. So drop
+        the client without closing it (shutting down its TLS session here would break the parent's),
+        and create a new one when the next token is needed. Don't block, and don't call a keeper.
+        Exceptions are logged.
         """

@@ -38,42 +38,46 @@ __all__ = ["GenericOAuth2Provider"]
 
 
 class GenericOAuth2Provider(BaseOAuth2Provider):
-    """Asks the token endpoint of *config*. Thread-safe.
+    """Gets tokens from the token endpoint of any OAuth2 server. Thread-safe.
 
-    :param config: who asks, where, and for what.
-    :param token_endpoint_auth_method: how the client proves who it is (RFC 7591 §2):
-        ``client_secret_basic``, the default, ``client_secret_post``, or ``none`` for a client
-        without a secret, which sends its ``client_id`` alone.
-    :param send_client_id: ``True`` to send ``client_id`` as a parameter beside HTTP Basic.
-    :param form_encode_credentials: ``False`` for a server that wants the parts of HTTP Basic as
-        they are, and not form-encoded first as RFC 6749 §2.3.1 says.
+    :param config: the client's registration: its credentials, the token endpoint and the scope.
+    :param token_endpoint_auth_method: how the client authenticates (RFC 7591 §2):
+        ``client_secret_basic``, the default, ``client_secret_post``, or ``none`` for a public
+        client, which sends only its ``client_id``.
+    :param send_client_id: whether to send ``client_id`` as a parameter too when HTTP Basic is used;
+        ``False`` by default.
+    :param form_encode_credentials: whether to form-encode id and secret for HTTP Basic, as RFC 6749
+        §2.3.1 requires; ``True`` by default. Some servers expect them unencoded.
     :param grant_type: the grant for a new token, a name or a URI; ``client_credentials`` by
-        default. Its other parameters are ``additional_params`` of *config*.
+        default. Set its other parameters in ``additional_params`` of *config*.
     :param request_format: ``form``, the default (RFC 6749 §4.4.2), ``json`` for a JSON object as
         the body, or ``query`` for parameters in the query of the URL.
     :param accept: the ``Accept`` header; ``application/json`` by default.
-    :param headers: further headers, such as ``X-API-Key``. Their values are treated as secrets. A
-        ``User-Agent`` takes the place of ``tokenkeeper/VERSION``; other headers that the library
-        sets can't be overridden.
-    :param default_lifetime_seconds: how long a token lives whose server does not say; an hour
-        by default.
-    :param lifetime_seconds: how long every token lives, whatever the server says; ``None``, the
+    :param headers: further headers, such as ``X-API-Key``; none by default. Their values are
+        treated as secrets. A ``User-Agent`` replaces ``tokenkeeper/VERSION``; other headers that
+        the library sets can't be overridden.
+    :param default_lifetime_seconds: the lifetime of a token if the server states none; an hour by
+        default.
+    :param lifetime_seconds: the lifetime of every token, whatever the server states; ``None``, the
         default, believes the server.
-    :param never_expires: ``True`` for a server whose tokens do not expire, and that says so by a
-        lifetime of 0, -1 or none. They are renewed daily.
-    :param accept_token_types: values of ``token_type`` that count as bearer tokens, beside those
-        that are; a string or several.
-    :param refresh_tokens: ``True`` to renew by the refresh tokens that the server sends. By
-        default they are ignored and not kept: with client credentials there should be none
-        (RFC 6749 §4.4.3), and asking again takes one request as well.
-    :param connect_timeout: seconds to wait for a connection, and for its TLS.
-    :param read_timeout: seconds to wait for each piece of the answer.
-    :param total_timeout: seconds for a whole request, a server that drips included.
-    :param verify: a CA file of one's own; else ``REQUESTS_CA_BUNDLE`` and the usual ones count.
-    :param session: a ``requests.Session`` of one's own; it is not closed here.
-    :param clock: where the time comes from; in tests the keeper's.
-    :param buffer_seconds: how long before its expiry a token is renewed; 300 by default.
-    :param retry: what to do about failures that may pass; ``None`` for the keeper's policy.
+    :param never_expires: whether a lifetime of 0, -1 or none means that a token does not expire;
+        ``False`` by default. Such tokens are renewed daily.
+    :param accept_token_types: values of ``token_type`` to accept besides ``Bearer``, a string or
+        several; none by default.
+    :param refresh_tokens: whether to renew with the refresh tokens that the server sends. By
+        default they are ignored and not stored: with client credentials a server should send none
+        (RFC 6749 §4.4.3), and a new token takes one request, too.
+    :param connect_timeout: how many seconds to wait for a connection, including its TLS handshake;
+        5 by default.
+    :param read_timeout: how many seconds to wait for each piece of the response; 10 by default.
+    :param total_timeout: how many seconds one request may take in total; 30 by default.
+    :param verify: a file or directory of CA certificates; by default ``REQUESTS_CA_BUNDLE``, or
+        else the usual ones. ``False`` turns verification off.
+    :param session: a ``requests.Session`` whose settings to use, such as proxies and certificates;
+        it is neither changed nor closed. By default the library uses its own.
+    :param clock: the source of time; by default the system's. In tests, pass the keeper's.
+    :param buffer_seconds: how many seconds before its expiry a token is renewed; 300 by default.
+    :param retry: how to retry transient failures; ``None``, the default, uses the keeper's policy.
     :raises InvalidConfigurationError: for an option that can't work.
     """
 
@@ -134,19 +138,19 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:
-        """Ask for a token by client credentials (RFC 6749 §4.4.2) or another grant, once."""
+        """Request a token once, by client credentials (RFC 6749 §4.4.2) or another grant."""
         scope = str(self._config.scope or "")
         return self._request({"grant_type": self._grant_type, "scope": scope}, scope)
 
     @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
-        """Ask for a token to replace *token*: anew, or by its refresh token (RFC 6749 §6).
+        """Return a token that replaces *token*, by its refresh token (RFC 6749 §6) or a new grant.
 
-        A refresh token is used with ``refresh_tokens=True``, once, and only in the process that
-        received it: two processes after a fork must not both spend it. The scope is left out of
-        that request, which asks for the one that was granted: a server that had narrowed it
-        refuses the wider one. If the server refuses for good, or if *token* has expired and the
-        request fails in any way, the token is asked for anew at once.
+        A refresh token is used if ``refresh_tokens`` is ``True``, once, and only in the process
+        that received it: after a fork, two processes must not both use it. The request has no
+        scope, so it asks for the scope that was granted; a server that narrowed the scope would
+        refuse the wider one. If the server refuses the refresh token for good, or if *token* has
+        expired and the request fails in any way, a new token is requested immediately.
         """
         if is_reacquiring(self):  # a subclass's acquire_token calls this one
             return GenericOAuth2Provider.acquire_token(self)
@@ -158,7 +162,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         return cast("OAuth2Token", reacquire(self))
 
     def _refresh(self, token: OAuth2Token, refresh_token: str) -> OAuth2Token | None:
-        """Return a token by *refresh_token*, or ``None`` to ask for one anew."""
+        """Return a token by *refresh_token*, or ``None`` if a new grant is needed."""
         grant = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         try:
             renewed = self._request(grant, token.scope)
@@ -171,7 +175,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         return renewed
 
     def after_fork_in_child(self) -> None:
-        """Leave the refresh tokens that were received so far to the parent."""
+        """Stop using the refresh tokens received so far: they belong to the parent."""
         if self._received is not None:
             self._received.after_fork_in_child()
 
@@ -203,7 +207,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         return token
 
     def describe(self) -> Mapping[str, object]:
-        """Return how this provider asks, without a secret: of headers only the names."""
+        """Return the settings of this provider without secrets: only the names of headers."""
         return {
             **super().describe(),
             "token_url": shown_url(self._config.token_url),
@@ -280,18 +284,18 @@ def _transport(
         session=session,
         clock=clock,
     )
-    if session is not None or clock is not SYSTEM_CLOCK:  # which must be collected some day
+    if session is not None or clock is not SYSTEM_CLOCK:  # kept, they could never be collected
         return transport
     verify = verify if verify is None or isinstance(verify, bool) else os.fspath(verify)
     return _transports.one((connect_timeout, read_timeout, total_timeout, verify), transport)
 
 
 class _Received:
-    """Which refresh tokens this process may spend. Thread-safe.
+    """Knows which refresh tokens this process may use. Thread-safe.
 
-    Parent and child of a fork have the same refresh token, and to many servers its second use is
-    a theft that revokes all tokens of the client. So only the process that received it spends it.
-    The process id shows a fork that Python was not told of.
+    After a fork, parent and child have the same refresh token. Many servers treat its second use as
+    theft, and revoke all tokens of the client. So only the process that received it uses it. The
+    process id reveals a fork that did not run Python's hooks.
     """
 
     def __init__(self) -> None:
@@ -300,7 +304,7 @@ class _Received:
         self._newest: str | None = None
 
     def after_fork_in_child(self) -> None:
-        """Leave what was received so far to the parent."""
+        """Stop using the refresh tokens received so far: they belong to the parent."""
         self._process, self._inherits, self._newest = os.getpid(), True, None
 
     def note(self, token: OAuth2Token) -> None:
@@ -309,7 +313,7 @@ class _Received:
         self._newest = token.refresh_token
 
     def may_spend(self, token: OAuth2Token) -> bool:
-        """Return whether no other process can have the refresh token of *token*."""
+        """Return whether this process received the refresh token of *token*."""
         self._look_for_a_fork()
         return not self._inherits or token.refresh_token == self._newest
 

@@ -47,6 +47,7 @@ def test_paths_exist(name):
     places = [ROOT, ROOT / "tokenkeeper", ROOT / "tokenkeeper" / "oauth", ROOT / "tests" / "stress"]
     rooms = ("_renewal", "config", "integrations")
     places += [ROOT / "tokenkeeper" / room for room in rooms]
+    places.append(ROOT / "tests" / "integrations")
     for path in in_backticks(read(name)):
         if re.fullmatch(r"\.?[\w-]+(/[\w.-]+)*(/|\.py|\.md|\.cfg|\.txt)", path):
             path = path.replace("/NAME.py", "/").replace("/NAME", "")

@@ -115,7 +115,7 @@ def test_import_is_light():
 
 
 def test_the_core_loads_neither_http_nor_an_event_loop():
-    """A keeper and a blocking custom provider need no requests, msal, anyio or asyncio."""
+    """A keeper and a custom blocking provider don't import requests, msal, anyio or asyncio."""
     loaded = loaded_after("from tokenkeeper import TokenKeeper, BaseOAuth2Provider; TokenKeeper()")
     assert not loaded & {"requests", "msal", "anyio", "asyncio", "trio", "click", "rich"}
 

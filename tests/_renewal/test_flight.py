@@ -169,7 +169,7 @@ def test_two_threads_settle_it_once(fails):
     """If two threads complete a flight at once, the first outcome counts."""
     flight, start, seen = Meeting(), threading.Barrier(2), []
 
-    def settle(outcome):
+    def complete(outcome):
         start.wait(10)
         if fails:
             flight.fail(TokenAcquisitionError(outcome))
@@ -177,7 +177,7 @@ def test_two_threads_settle_it_once(fails):
             flight.succeed(outcome)
         seen.append(flight.written)
 
-    threads = [threading.Thread(target=settle, args=(name,)) for name in ("first", "second")]
+    threads = [threading.Thread(target=complete, args=(name,)) for name in ("first", "second")]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -194,9 +194,9 @@ class LandsAtTheDoor(Flight):
 
     def __enter__(self):
         self._lock = threading.Lock()
-        settling = threading.Thread(target=self.succeed, args=("token",))
-        settling.start()
-        settling.join(10)
+        completing = threading.Thread(target=self.succeed, args=("token",))
+        completing.start()
+        completing.join(10)
         self._lock.acquire()
 
     def __exit__(self, *_):

@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from servers.entra import CLIENT_ID, SECRET, TENANT, Answer, Entra
+from kit.servers.entra import CLIENT_ID, SECRET, TENANT, Answer, Entra
 
 from tokenkeeper import TokenAcquisitionError, TokenKeeper
 

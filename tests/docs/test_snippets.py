@@ -3,8 +3,8 @@
 - A block below a link to a file of ``docs/examples`` is that file, word for word. The tests in
   ``test_examples.py`` run it.
 - Python with a ``def test_`` is a test file: pytest runs it with our plugin.
-- Other Python runs in a fresh interpreter with warnings as errors. ``tests/servers/examples.py``
-  replaces the servers that it names.
+- Other Python runs in a fresh interpreter with warnings as errors, and
+  ``tests/kit/servers/examples.py`` replaces the servers that it names.
 - Python in a docstring runs with the public names and a keeper.
 - YAML with a key ``oauth2`` is a valid configuration. Secrets below ``/run/secrets/`` exist.
 - Other YAML and TOML can be parsed. A new language needs a rule here.
@@ -102,7 +102,7 @@ def test_python(block, tmp_path):
         run(["-m", "pytest", "-q", *plugins], tmp_path)
     else:
         # gevent's examples must be the first to import anything.
-        servers = "" if "gevent" in block.code else "import servers.examples\n"
+        servers = "" if "gevent" in block.code else "import kit.servers.examples\n"
         run(["-c", servers + block.code], tmp_path)
 
 

@@ -24,7 +24,7 @@ from azure.core.pipeline.policies import (
 )
 from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport, TrioRequestsTransport
 from azure.core.rest import HttpRequest
-from servers.tls import context_of, teach_tls
+from kit.servers.tls import context_of, teach_tls
 
 from tokenkeeper import InvalidConfigurationError
 from tokenkeeper.integrations._hosts import AllowedHosts

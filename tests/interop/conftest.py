@@ -6,7 +6,7 @@ Each server's own ``conftest.py`` has the fixture ``server``, whose ``call(token
 from contextlib import ExitStack
 
 import pytest
-from servers import watched
+from kit.servers import watched
 
 from tokenkeeper import GenericOAuth2Provider
 

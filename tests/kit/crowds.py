@@ -1,4 +1,4 @@
-"""Threads that start together, and waits for what they do."""
+"""Threads that start together, and waits for states that they reach."""
 
 import threading
 import time
@@ -26,7 +26,7 @@ def in_thread(function, *arguments):
 
 
 class Crowd:
-    """Threads that start together; what each returned or raised is kept in order."""
+    """Threads that start together; their results and exceptions are kept in order."""
 
     def __init__(self, *jobs):
         self.results = [None] * len(jobs)
@@ -61,7 +61,7 @@ def crowd(count, job):
 
 
 def until(condition, what="the condition"):
-    """Wait for *condition* to hold; for states that no event announces."""
+    """Wait until *condition* holds, for states that no event announces."""
     ends = time.monotonic() + GUARD_SECONDS
     while not condition():
         assert time.monotonic() < ends, f"{what} never came true"
@@ -70,7 +70,7 @@ def until(condition, what="the condition"):
 
 @contextmanager
 def held_by_another_thread(lock):
-    """Have another thread hold *lock* meanwhile."""
+    """Hold *lock* on another thread inside the ``with`` block."""
     taken, done = threading.Event(), threading.Event()
 
     def hold():

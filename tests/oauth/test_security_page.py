@@ -10,6 +10,7 @@ import brotli
 import pytest
 import requests
 import trustme
+from kit.servers.tls import context_of
 from oauth.guarded import (
     GRANT,
     SHIPPED,
@@ -18,7 +19,6 @@ from oauth.guarded import (
     shows_a_canary,
     what_a_tracker_records,
 )
-from servers.tls import context_of
 
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
 

@@ -10,7 +10,7 @@ import requests
 import requests.adapters
 import socks
 import trustme
-from servers.tls import context_of
+from kit.servers.tls import context_of
 
 TUNNELLED = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"  # RFC 1928 §6: succeeded
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 import trustme
-from servers.tls import context_of
+from kit.servers.tls import context_of
 from urllib3.exceptions import InsecureRequestWarning
 
 from tokenkeeper.exceptions import InvalidConfigurationError

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs
 
 import pytest
 import trustme
-from servers.tls import context_of
+from kit.servers.tls import context_of
 
 TENANT = "0f0e0d0c-1111-2222-3333-444455556666"
 

@@ -4,7 +4,7 @@ import logging
 import time
 
 import pytest
-from servers.recording import GRANT, Recording
+from kit.servers.recording import GRANT, Recording
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.testing import SteppedClock

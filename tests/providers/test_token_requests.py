@@ -10,7 +10,7 @@ import pytest
 import requests
 import yaml
 from click.testing import CliRunner
-from servers.recording import GRANT, Recording
+from kit.servers.recording import GRANT, Recording
 
 from tokenkeeper import (
     AzureADProvider,

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from servers.launch import Launched
+from kit.servers.launch import Launched
 
 from soak.api import Api, Presenter
 from soak.board import Board

@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from servers.launch import Launched
+from kit.servers.launch import Launched
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config
 

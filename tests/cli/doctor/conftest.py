@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 import trustme
 from click.testing import CliRunner
-from servers import tls
-from servers.faulty import SECRET, TOKEN, FaultyServer
+from kit.servers import tls
+from kit.servers.faulty import SECRET, TOKEN, FaultyServer
 
 from tokenkeeper.cli.group import cli
 from tokenkeeper.doctor.findings import Step

@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from servers.faulty import SECRET
+from kit.servers.faulty import SECRET
 
 MODULE = '''
 from datetime import UTC, datetime, timedelta

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from servers.entra import CLIENT_ID, TENANT, Entra
-from servers.entra import SECRET as ENTRA_SECRET
+from kit.servers.entra import CLIENT_ID, TENANT, Entra
+from kit.servers.entra import SECRET as ENTRA_SECRET
 
 from tokenkeeper.doctor.findings import Step
 

@@ -1,7 +1,7 @@
 """``tokenkeeper doctor`` on the server's metadata."""
 
 import pytest
-from servers.faulty import SECRET
+from kit.servers.faulty import SECRET
 
 
 class TestMetadata:

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
-from servers.faulty import SECRET, ConnectProxy, FaultyServer
+from kit.servers.faulty import SECRET, ConnectProxy, FaultyServer
 
 from tokenkeeper.doctor.findings import Step
 from tokenkeeper.doctor.route import find_route

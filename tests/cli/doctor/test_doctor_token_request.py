@@ -4,7 +4,7 @@ import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from servers.faulty import SECRET
+from kit.servers.faulty import SECRET
 
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token
 from tokenkeeper.doctor.examine import examine

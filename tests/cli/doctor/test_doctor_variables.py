@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from servers.faulty import SECRET
+from kit.servers.faulty import SECRET
 
 from tokenkeeper.doctor.findings import Step
 

@@ -8,7 +8,7 @@ from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ClientSecretCredential, CredentialUnavailableError
 from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
-from servers.entra import CLIENT_ID, SECRET, TENANT, Entra
+from kit.servers.entra import CLIENT_ID, SECRET, TENANT, Entra
 
 from tokenkeeper import TokenAcquisitionError, TokenKeeper, TokenRejectedError
 from tokenkeeper._runtime import provider_loop

@@ -24,7 +24,7 @@ from azure.core.pipeline.policies import BearerTokenCredentialPolicy
 from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest
 from azure.identity import ClientSecretCredential, CredentialUnavailableError
-from servers.entra import CLIENT_ID, SECRET, TENANT, Entra, refusal
+from kit.servers.entra import CLIENT_ID, SECRET, TENANT, Entra, refusal
 
 from tokenkeeper import (
     KeeperClosedError,

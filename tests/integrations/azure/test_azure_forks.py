@@ -7,7 +7,7 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.identity import ClientSecretCredential
 from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
-from servers.entra import CLIENT_ID, SECRET, TENANT, Entra
+from kit.servers.entra import CLIENT_ID, SECRET, TENANT, Entra
 
 from tokenkeeper import InvalidConfigurationError, TokenKeeper
 from tokenkeeper._runtime import provider_loop

@@ -10,7 +10,7 @@ from azure.core.exceptions import AzureError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobServiceClient
 from azure.storage.blob.aio import BlobServiceClient as AsyncBlobServiceClient
-from servers.tls import context_of
+from kit.servers.tls import context_of
 
 from tokenkeeper.integrations.azure import AsyncKeeperCredential, KeeperCredential
 from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, RenewingTransport

@@ -1,7 +1,7 @@
 """Authlib's server on Flask, started for each test."""
 
 import pytest
-from servers.authlib_on_flask import AuthlibOnFlask
+from kit.servers.authlib_on_flask import AuthlibOnFlask
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Client credentials at Authlib's server: all kinds of secrets by both methods, and scopes."""
 
 import pytest
-from servers.authlib_on_flask import AuthlibOnFlask
+from kit.servers.authlib_on_flask import AuthlibOnFlask
 
 from tokenkeeper import TokenAcquisitionError
 

@@ -4,7 +4,7 @@ import os
 import socket
 
 import pytest
-from servers.authlib_on_flask import AuthlibOnFlask
+from kit.servers.authlib_on_flask import AuthlibOnFlask
 
 from tokenkeeper import GenericOAuth2Provider, TokenKeeper
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 from kit import internals
-from servers.authlib_on_flask import AuthlibOnFlask
+from kit.servers.authlib_on_flask import AuthlibOnFlask
 
 from tokenkeeper import (
     BaseOAuth2Provider,

@@ -6,7 +6,7 @@ import traceback
 from urllib.parse import quote, quote_plus
 
 import pytest
-from servers.authlib_on_flask import AuthlibOnFlask
+from kit.servers.authlib_on_flask import AuthlibOnFlask
 
 from tokenkeeper import (
     GenericOAuth2Provider,

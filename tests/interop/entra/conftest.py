@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
-from servers.entra import CLIENT_ID, SECRET, TENANT, Entra
+from kit.servers.entra import CLIENT_ID, SECRET, TENANT, Entra
 
 from tokenkeeper import AzureADProvider, RetryPolicy
 

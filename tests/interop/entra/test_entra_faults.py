@@ -4,7 +4,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from servers.entra import Answer, cut
+from kit.servers.entra import Answer, cut
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenRefreshError
 

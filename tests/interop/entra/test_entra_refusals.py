@@ -6,7 +6,7 @@ import traceback
 from dataclasses import dataclass, field
 
 import pytest
-from servers.entra import CLIENT_ID, SECRET, Answer, refusal
+from kit.servers.entra import CLIENT_ID, SECRET, Answer, refusal
 
 from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError, TokenRefreshError
 

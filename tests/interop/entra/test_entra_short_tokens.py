@@ -5,7 +5,7 @@ import time
 
 import anyio
 import pytest
-from servers.entra import Answer, cut
+from kit.servers.entra import Answer, cut
 
 from tokenkeeper import TokenAcquisitionError, TokenRefreshError
 

@@ -1,7 +1,7 @@
 """oidc-provider on Node, a certified implementation of OpenID Connect."""
 
 import pytest
-from servers.oidc import OidcProvider
+from kit.servers.oidc import OidcProvider
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from servers.administered import SECRET
-from servers.authlib_on_flask import AuthlibOnFlask
-from servers.fault_proxy import FaultProxy
+from kit.servers.administered import SECRET
+from kit.servers.authlib_on_flask import AuthlibOnFlask
+from kit.servers.fault_proxy import FaultProxy
 
 from tokenkeeper import GenericOAuth2Provider, RetryPolicy, TokenKeeper
 from tokenkeeper.clock import SystemClock

@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from servers import fault_proxy as faults
+from kit.servers import fault_proxy as faults
 
 from tokenkeeper import TokenAcquisitionError
 

@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from servers import fault_proxy as faults
+from kit.servers import fault_proxy as faults
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError
 

@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from servers import fault_proxy as faults
+from kit.servers import fault_proxy as faults
 
 from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError
 

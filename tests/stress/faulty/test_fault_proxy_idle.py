@@ -4,8 +4,8 @@ import gc
 
 import pytest
 import requests
-from servers import fault_proxy as faults
-from servers.fault_proxy import Connection
+from kit.servers import fault_proxy as faults
+from kit.servers.fault_proxy import Connection
 
 
 @pytest.fixture

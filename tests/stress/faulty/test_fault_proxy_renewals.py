@@ -4,7 +4,7 @@ import threading
 
 import anyio
 import pytest
-from servers import fault_proxy as faults
+from kit.servers import fault_proxy as faults
 
 from tokenkeeper import OAuth2TokenManager
 

@@ -6,7 +6,7 @@ import time
 
 import anyio
 from kit import internals
-from servers import fault_proxy as faults
+from kit.servers import fault_proxy as faults
 
 from tokenkeeper import OAuth2TokenManager, RetryPolicy, TokenAcquisitionError
 

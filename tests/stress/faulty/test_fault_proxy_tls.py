@@ -2,8 +2,8 @@
 
 import pytest
 import trustme
-from servers import fault_proxy as faults
-from servers.tls import context_of
+from kit.servers import fault_proxy as faults
+from kit.servers.tls import context_of
 
 from tokenkeeper import TokenAcquisitionError
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 import trustme
-from servers.tls import context_of
+from kit.servers.tls import context_of
 
 from tokenkeeper import TokenAcquisitionError
 

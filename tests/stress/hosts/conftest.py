@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from servers.authlib_on_flask import AuthlibOnFlask
+from kit.servers.authlib_on_flask import AuthlibOnFlask
 
 HERE = Path(__file__).parent
 STOP_SECONDS = 30

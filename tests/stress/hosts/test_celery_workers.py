@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 from celery import Celery
-from servers.watched import until
+from kit.servers.watched import until
 
 TASKS = 110
 RESULT_SECONDS = 60

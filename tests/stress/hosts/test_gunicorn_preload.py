@@ -9,7 +9,7 @@ from collections import defaultdict
 
 import pytest
 import urllib3
-from servers.watched import until
+from kit.servers.watched import until
 
 CALLERS = 12
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import pytest
 import urllib3
-from servers.watched import until
+from kit.servers.watched import until
 
 pytest.importorskip("pyuwsgi")
 

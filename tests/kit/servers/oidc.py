@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.administered import SECRET, Administered
+from kit.servers.administered import SECRET, Administered
 
 HOME = Path(__file__).with_name("oidc_provider")
 INSTALL_SECONDS = 300

@@ -2,7 +2,7 @@
 
 import urllib3
 
-from servers.launch import Launched
+from kit.servers.launch import Launched
 from tokenkeeper import OAuth2Config
 
 SECONDS = 30.0  # after this time there will be no answer

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 
 import trustme
 
-from servers.tls import context_of
+from kit.servers.tls import context_of
 
 TENANT = "0f0e0d0c-1111-2222-3333-444455556666"
 CLIENT_ID = "a1b2c3d4-0000-4000-8000-00000000c0de"

@@ -11,8 +11,8 @@ from contextvars import ContextVar
 
 import anyio
 import anyio.to_thread
-from kit import internals
 
+from kit import internals
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
 from tokenkeeper._renewal.cached_token import CachedToken
 

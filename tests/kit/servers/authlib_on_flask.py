@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from servers.administered import Administered
+from kit.servers.administered import Administered
 
 PROGRAM = Path(__file__).with_name("authlib_server.py")
 

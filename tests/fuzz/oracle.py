@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import re
 import traceback
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +16,7 @@ ASKED = "read write"
 EXPECTED = Expected("api", SENT.timestamp(), ASKED, [SECRET], 1800.0)
 
 LONGEST_MESSAGE = 700
+WORDS = re.compile("[a-z ]*")
 CORE = ("access_token", "token_type", "scope", "refresh_token")
 YEAR_SECONDS = 365 * 86400.0
 
@@ -114,12 +116,15 @@ def _pairs_in(answer):
 
 
 def _tokens_in(answer):
-    """Yield the tokens in a rejected body that are too long to occur in a message by chance."""
+    """Yield the tokens in a rejected body that no message contains by chance.
+
+    Short texts, and plain words, may be words of the message itself.
+    """
     try:
         content = json.loads(answer.body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return
     for name in ("access_token", "refresh_token"):
         token = content.get(name) if isinstance(content, dict) else None
-        if isinstance(token, str) and len(token) >= 12:
+        if isinstance(token, str) and len(token) >= 12 and not WORDS.fullmatch(token):
             yield token

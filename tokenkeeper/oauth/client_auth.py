@@ -67,10 +67,10 @@ class ClientSecretBasic:
         form_encode: bool = True,
         send_client_id: bool = False,
     ) -> None:
-        self.client_id = client_id
-        self.client_secret = client_secret
-        self.form_encode = form_encode
-        self.send_client_id = send_client_id
+        self.client_id: str = client_id
+        self.client_secret: str = client_secret
+        self.form_encode: bool = form_encode
+        self.send_client_id: bool = send_client_id
 
     def authorization(self) -> str:
         """Return the header's value, which contains the secret."""
@@ -96,8 +96,8 @@ class ClientSecretPost:
     method: ClassVar[str] = "client_secret_post"
 
     def __init__(self, client_id: str, client_secret: str) -> None:
-        self.client_id = client_id
-        self.client_secret = client_secret
+        self.client_id: str = client_id
+        self.client_secret: str = client_secret
 
     def authorization(self) -> None:
         """Return ``None``: the secret is in the body."""
@@ -119,7 +119,7 @@ class PublicClient:
     method: ClassVar[str] = "none"
 
     def __init__(self, client_id: str) -> None:
-        self.client_id = client_id
+        self.client_id: str = client_id
 
     def authorization(self) -> None:
         """Return ``None``: a public client does not authenticate."""

@@ -37,7 +37,7 @@ class Outage:
         self._noticed: float | None = None  # when a refused request was first seen
         self.began: float | None = None
         self.ended: float | None = None
-        self.refused = 0
+        self.refused: int = 0
 
     @property
     def is_on(self) -> bool:

@@ -22,9 +22,11 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import sys
 import threading
 import weakref
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import ModuleType
 from typing import Protocol
 
@@ -124,9 +126,26 @@ def _finish_fork() -> None:
         if len(os.listdir("/proc/self/task")) > 1:
             return
         ctypes = importlib.import_module("ctypes")
-        ctypes.pythonapi.PyOS_AfterFork_Child()
+        imports = importlib.import_module("_imp")
+        # The function releases the lock of imports, which a fork by Python takes before. Since 3.13
+        # releasing it without holding it is fatal. If it is locked, its holder is gone.
+        if imports.lock_held():
+            return
+        imports.acquire_lock()
+        with _running_loop_kept():
+            ctypes.pythonapi.PyOS_AfterFork_Child()
     except (OSError, ImportError, AttributeError):  # not on Linux, or not CPython
         return
+
+
+@contextmanager
+def _running_loop_kept() -> Iterator[None]:
+    """Keep the event loop that runs on this thread. Since 3.12 asyncio's hook forgets it."""
+    asyncio = sys.modules.get("asyncio")  # if it was never imported, no loop of it runs
+    loop = asyncio._get_running_loop() if asyncio else None  # noqa: SLF001 - asyncio exports it
+    yield
+    if asyncio and loop is not None:
+        asyncio._set_running_loop(loop)  # noqa: SLF001
 
 
 def _before() -> None:

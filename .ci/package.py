@@ -68,7 +68,7 @@ def check_sources(names):
 
 def check_metadata(metadata, scripts):
     """Look for what an index shows, and for the commands and plugins that an installer makes."""
-    for field in ("Name", "Version", "Summary", "License", "Keywords"):
+    for field in ("Name", "Version", "Summary", "License-Expression", "Keywords"):
         check(metadata[field], f"the metadata have no {field}")
     check(metadata["Requires-Python"] == ">=3.11", "the oldest Python is not 3.11")
     check(metadata["Description-Content-Type"] == "text/markdown", "the README is not Markdown")

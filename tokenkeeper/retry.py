@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from tokenkeeper._runtime.fork import forks_wait
+from tokenkeeper._runtime.fork import late_import
 from tokenkeeper._runtime.interruptions import is_interruption
 from tokenkeeper._support.arguments import check_number
 from tokenkeeper._support.network import network_reason
@@ -21,7 +21,7 @@ from tokenkeeper.exceptions import (
 if TYPE_CHECKING:
     import threading
 
-    from tenacity import RetryCallState
+    from tenacity import RetryCallState, Retrying
 
     from tokenkeeper.clock import Clock
 
@@ -205,8 +205,7 @@ def _retry(
 ) -> T:
     try:
         # Most processes never see a failure that is worth a retry, so they don't pay for this.
-        with forks_wait():
-            import tenacity
+        tenacity = late_import("tenacity")
     except (ImportError, OSError):  # no file descriptor is left, or the interpreter is ending
         return attempt()  # raises the error of the first attempt
 
@@ -215,7 +214,7 @@ def _retry(
         jitter = random.random()  # noqa: S311 - it spreads load, and protects nothing
         return policy.wait_seconds(state.attempt_number, error, jitter)
 
-    retrying = tenacity.Retrying(
+    retrying: Retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_transient),
         wait=wait,
         stop=stop,

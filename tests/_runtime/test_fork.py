@@ -45,6 +45,25 @@ def test_late_import():
     assert fork.late_import("json.decoder") is sys.modules["json.decoder"]
 
 
+def test_a_late_import_that_is_interrupted(tmp_path, monkeypatch):
+    """A package whose import was interrupted is complete after the next import of it."""
+    package = tmp_path / "interrupted"
+    package.mkdir()
+    (package / "part.py").write_text("value = 1")
+    (package / "__init__.py").write_text(
+        "import os\nimport interrupted.part\n"
+        "if os.environ.pop('TOKENKEEPER_TEST_INTERRUPT', ''):\n    raise KeyboardInterrupt\n"
+        "value = interrupted.part.value"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("TOKENKEEPER_TEST_INTERRUPT", "1")
+    with pytest.raises(KeyboardInterrupt):
+        fork.late_import("interrupted")
+    assert fork.late_import("interrupted").value == 1
+    for name in ("interrupted", "interrupted.part"):
+        del sys.modules[name]
+
+
 def test_a_fork_waits_for_a_late_import(monkeypatch, exit_code_of):
     """A fork waits for an import in another thread, whose lock would have no owner in the child."""
     importing, go_on, forked = threading.Event(), threading.Event(), threading.Event()

@@ -20,4 +20,5 @@ hiddenimports = [
     "msal",
     "msal.authority",
     "tenacity",
+    "tenacity",
 ]

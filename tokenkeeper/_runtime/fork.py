@@ -97,7 +97,17 @@ def forks_wait() -> AbstractContextManager[object]:
 def late_import(name: str) -> ModuleType:
     """Import the module *name*. A fork in another thread waits until that is done."""
     with forks_wait():
-        return importlib.import_module(name)
+        loaded = set(sys.modules)
+        try:
+            return importlib.import_module(name)
+        except BaseException:
+            # Such as Ctrl-C. Submodules that were loaded by then stay in sys.modules, and another
+            # import would not make them attributes of their package.
+            package = name.partition(".")[0]
+            for each in set(sys.modules) - loaded:
+                if each.partition(".")[0] == package:
+                    del sys.modules[each]
+            raise
 
 
 def _renew_everything() -> None:

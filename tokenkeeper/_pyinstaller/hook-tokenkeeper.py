@@ -20,5 +20,4 @@ hiddenimports = [
     "msal",
     "msal.authority",
     "tenacity",
-    "tenacity",
 ]

@@ -135,13 +135,14 @@ def _finish_fork() -> None:
     try:
         if len(os.listdir("/proc/self/task")) > 1:
             return
+        import _imp
+
         ctypes = importlib.import_module("ctypes")
-        imports = importlib.import_module("_imp")
         # The function releases the lock of imports, which a fork by Python takes before. Since 3.13
         # releasing it without holding it is fatal. If it is locked, its holder is gone.
-        if imports.lock_held():
+        if _imp.lock_held():
             return
-        imports.acquire_lock()
+        _imp.acquire_lock()
         with _running_loop_kept():
             ctypes.pythonapi.PyOS_AfterFork_Child()
     except (OSError, ImportError, AttributeError):  # not on Linux, or not CPython

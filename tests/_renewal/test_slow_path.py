@@ -8,7 +8,7 @@ import pytest
 from kit import internals
 
 from tokenkeeper import OAuth2Error, TokenAcquisitionError, TokenKeeper
-from tokenkeeper._renewal.notifier import write_log_line
+from tokenkeeper._renewal.notifier import MAX_PENDING_EVENTS, Notifier, write_log_line
 from tokenkeeper._renewal.renewal import callers_context
 from tokenkeeper.events import TokenCleared
 from tokenkeeper.testing import SteppedClock
@@ -18,6 +18,12 @@ NOW = SteppedClock().time()
 
 class SignalError(Exception):
     """An exception of a signal handler, like that of a task queue's time limit."""
+
+
+class SoftTimeLimitExceeded(Exception):  # noqa: N818 - Celery's name
+    """The exception of Celery's soft time limit, which is known by its module and name."""
+
+    __module__ = "billiard.exceptions"
 
 
 @pytest.fixture
@@ -170,3 +176,30 @@ def test_a_context_without_sniffio(monkeypatch):
     """If sniffio was never imported, the caller's context is copied unchanged."""
     monkeypatch.delitem(sys.modules, "sniffio", raising=False)
     assert callers_context() is not None
+
+
+def test_a_warning_where_no_thread_is_available(caplog):
+    """Where no thread can be had, the warning about dropped events is logged at once."""
+    notifier = Notifier([lambda event: None], lambda call: False)
+    for _ in range(MAX_PENDING_EVENTS + 1):
+        notifier.enqueue(TokenCleared("api", NOW))
+    notifier.deliver()
+    assert "1 events were dropped" in caplog.text
+
+
+def test_an_interruption_in_a_hook():
+    """An exception by which the host stops the thread is not taken for a failure of the hook."""
+
+    def interrupted(event):
+        raise SoftTimeLimitExceeded
+
+    notifier = Notifier([interrupted], lambda call: False)
+    notifier.enqueue(TokenCleared("api", NOW))
+    with pytest.raises(SoftTimeLimitExceeded):
+        notifier.deliver()
+
+
+def test_a_provider_that_was_replaced(keeper, source, make_source):
+    """Discarding a provider that is no longer registered leaves its successor alone."""
+    assert not internals.discard(keeper, make_source())
+    assert keeper.list_providers() == ["api"]

@@ -110,6 +110,11 @@ def provider(keeper, name="api"):
     return keeper._state.find(name)
 
 
+def discard(keeper, provider):
+    """Forget *provider* if it is still registered, and return whether it was."""
+    return keeper._state.discard(provider)
+
+
 def configured_provider(keeper, name="api"):
     """Return the provider that a configuration made, behind the registered reloadable one."""
     return provider(keeper, name)._current[1]

@@ -83,6 +83,10 @@ def test_another_failure(api, provider, channel, things, method):
     assert api.tokens == ["token-1"]
 
 
+@pytest.mark.skipif(
+    tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 80),
+    reason="before grpcio 1.80 a call may outlast its deadline when its server goes away",
+)
 def test_a_server_that_goes_away(api, provider, things, one_request):
     """A lost connection is reported to the caller, and nothing is renewed."""
     one_request()

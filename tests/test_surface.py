@@ -51,7 +51,7 @@ FLOORS = [
     {"clock", "events", "exceptions"},
     {"_runtime"},
     {"_support"},
-    {"models", "retry", "schedule"},
+    {"models", "names", "retry", "schedule"},
     {"oauth"},
     {"providers"},
     {"config"},

@@ -19,7 +19,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -50,10 +50,18 @@ class TokenEvent:
 
     :ivar provider_name: the name of the token's provider.
     :ivar occurred_at: when it happened: an aware ``datetime`` in UTC, by the wall clock.
+    :ivar token_name: the name of the token, which is the provider's unless a caller chose its
+        parameters. It may contain personal data, so ``repr`` and log records do not have it, and it
+        should not become a label of a metric.
     """
 
     provider_name: str
     occurred_at: datetime
+    token_name: str = field(default="", kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.token_name:
+            object.__setattr__(self, "token_name", self.provider_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +167,11 @@ class TokenRejected(TokenEvent):
 
 
 class TokenCleared(TokenEvent):
-    """A token was removed from the cache: it was cleared, or its provider was removed."""
+    """A token was removed from the cache.
+
+    It was cleared, its provider was removed, it made room for another (``max_tokens``), or it
+    expired while nothing used it.
+    """
 
     __slots__ = ()
 

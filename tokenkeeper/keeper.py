@@ -19,6 +19,7 @@ from tokenkeeper._renewal.coordinator import Coordinator
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.registry import checked_provider
 from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._renewal.usage import IdleTimeouts
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.fork import forks_wait, renew_after_fork
@@ -53,6 +54,12 @@ __all__ = ["KeeperOptions", "TokenKeeper", "checked_keeper", "checked_pair"]
 
 _log = logging.getLogger("tokenkeeper.keeper")
 
+OWN_IDLE_SECONDS = 86400.0
+"""How long a provider's own token is renewed without being used. There are few of them."""
+
+CHOSEN_IDLE_SECONDS = 3600.0
+"""How long a token is renewed without being used if a caller chose its parameters."""
+
 
 class KeeperOptions(TypedDict, total=False):
     """The keyword arguments of :class:`TokenKeeper`."""
@@ -64,6 +71,8 @@ class KeeperOptions(TypedDict, total=False):
     clock: Clock
     jitter: Callable[[], float]
     hooks: Iterable[EventHook]
+    max_tokens: int
+    idle_timeout_seconds: float | None
 
 
 class TokenKeeper(NotPicklable):
@@ -86,6 +95,13 @@ class TokenKeeper(NotPicklable):
     :param jitter: returns random numbers from 0 to 1, which spread renewals; ``random.random`` by
         default.
     :param hooks: callables that receive each event of :mod:`tokenkeeper.events`; none by default.
+    :param max_tokens: how many tokens whose parameters a caller chose (:meth:`source`) are kept;
+        1,000 by default. Beyond it, the ones that were not used for longest are forgotten.
+    :param idle_timeout_seconds: after how many seconds without a use a token is no longer renewed
+        in the background; the next caller then waits for a new one. ``None``, the default, is a day
+        for a provider's own token and an hour for one whose parameters a caller chose. With 0,
+        tokens are renewed only if they were used since their last renewal; with ``math.inf``, for
+        ever.
     :raises InvalidConfigurationError: for an argument of the wrong type or value.
 
     A keeper that is dropped without :meth:`close` is collected, and its threads stop.
@@ -114,11 +130,14 @@ class TokenKeeper(NotPicklable):
         clock: Clock = SYSTEM_CLOCK,
         jitter: Callable[[], float] = random.random,
         hooks: Iterable[EventHook] = (),
+        max_tokens: int = 1000,
+        idle_timeout_seconds: float | None = None,
     ) -> None:
         check_flag(background, "background")
         check_number(max_workers, "max_workers", least=1, whole=True)
         check_number(cooldown_seconds, "cooldown_seconds", least=0, unit=" of seconds")
         check_instance(retry, RetryPolicy, "retry")
+        check_number(max_tokens, "max_tokens", least=1, whole=True)
         check_clock(clock)
         checked_callable(jitter, "jitter", "random.random")
         self._clock = clock
@@ -130,10 +149,12 @@ class TokenKeeper(NotPicklable):
             clock=clock,
             jitter=jitter,
             hooks=checked_hooks(hooks),
+            max_tokens=max_tokens,
+            idle=_idle_timeouts(idle_timeout_seconds),
         )
         self._now = self._coordinator.now
         self._state = self._coordinator.state
-        self._cached = self._state.cache.tokens
+        self._cached = self._state.cache.readable
         self._background = self._coordinator.background
         self._configuration: Configuration | None = None
         renew_after_fork(self._coordinator)
@@ -210,7 +231,7 @@ class TokenKeeper(NotPicklable):
     def refresh_all(self) -> dict[str, bool]:
         """Renew all cached tokens in parallel; return for each name whether that worked."""
         asked = self._coordinator.ask_for_all()
-        return {need.provider_name: self._worked(need, answer) for need, answer in asked}
+        return {need.token_name: self._worked(need, answer) for need, answer in asked}
 
     def clear_token(self, provider_name: str | None = None) -> None:
         """Forget the token of *provider_name*, or all tokens, together with past refusals.
@@ -433,6 +454,13 @@ class TokenKeeper(NotPicklable):
         except (TokenAcquisitionError, InvalidConfigurationError):
             return False
         return True
+
+
+def _idle_timeouts(seconds: float | None) -> IdleTimeouts:
+    if seconds is None:
+        return IdleTimeouts(own=OWN_IDLE_SECONDS, chosen=CHOSEN_IDLE_SECONDS)
+    check_number(seconds, "idle_timeout_seconds", least=0, infinite=True, unit=" of seconds")
+    return IdleTimeouts(own=seconds, chosen=seconds)
 
 
 def checked_keeper(keeper: object) -> TokenKeeper:

@@ -110,7 +110,7 @@ class OAuth2TokenManager(NotPicklable):
     async def refresh_all(self) -> dict[str, bool]:
         """Renew every cached token: :meth:`TokenKeeper.refresh_all`."""
         asked = await self._off_loop_if_inline(self._coordinator.ask_for_all)
-        return {need.provider_name: await self._worked(need, answer) for need, answer in asked}
+        return {need.token_name: await self._worked(need, answer) for need, answer in asked}
 
     def clear_token(self, provider_name: str | None = None) -> None:
         """Forget one token, or all: :meth:`TokenKeeper.clear_token`."""

@@ -22,10 +22,12 @@ from tokenkeeper.clock import SYSTEM_CLOCK
 __all__ = [
     "DEFAULT_BUFFER_SECONDS",
     "Health",
+    "HealthStatus",
     "OAuth2Config",
     "OAuth2Token",
     "ProviderHealth",
     "ReloadResult",
+    "TokenHealth",
     "TokenInfo",
 ]
 
@@ -204,6 +206,8 @@ class TokenInfo(TypedDict):
 
     provider_name: str
     """The name of the token's provider."""
+    token_name: str
+    """The name of the token: that of its provider, unless a caller chose its parameters."""
     state: Literal["fresh", "renewing", "expired"]
     """``fresh``, ``renewing`` (inside its buffer, but still served) or ``expired`` (not served)."""
     expires_at: str
@@ -226,10 +230,14 @@ class TokenInfo(TypedDict):
     """The message of the last of these failures; ``None`` if there was none."""
 
 
-class ProviderHealth(TypedDict):
-    """The state of one provider in :class:`Health`."""
+HealthStatus = Literal["ok", "degraded", "down", "idle"]
+"""See :class:`TokenHealth`."""
 
-    status: Literal["ok", "degraded", "down", "idle"]
+
+class TokenHealth(TypedDict):
+    """The state of one token in :class:`Health`."""
+
+    status: HealthStatus
     """``ok``, ``degraded`` (the token is valid, but renewals fail or an API refuses new tokens),
     ``down`` (no valid token, and the last request failed) or ``idle`` (no valid token, and no
     request has failed)."""
@@ -247,6 +255,17 @@ class ProviderHealth(TypedDict):
     """When the last failure occurred: ISO 8601, UTC; ``None`` if there was none."""
     refused_by_api: NotRequired[int]
     """How many tokens in a row an API refused; only present while it refuses newly granted ones."""
+
+
+class ProviderHealth(TokenHealth):
+    """The state of one provider in :class:`Health`: that of its registration's own token.
+
+    Its ``status`` is that of all its tokens together: ``degraded`` if they differ.
+    """
+
+    tokens: NotRequired[dict[str, TokenHealth]]
+    """The state of each token whose parameters a caller chose, by name. A name may contain personal
+    data. Only present if there are any."""
 
 
 class Health(TypedDict):

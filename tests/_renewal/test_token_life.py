@@ -230,6 +230,7 @@ class TestInfo:
         assert datetime.fromisoformat(info.pop("expires_at")).tzinfo is not None
         assert info == {
             "provider_name": "api",
+            "token_name": "api",
             "state": "fresh",
             "remaining_seconds": 3000.0,
             "is_expired": False,

@@ -81,8 +81,8 @@ def coordinator(keeper):
 
 
 def cache(keeper):
-    """Return the cached tokens by name: the live mapping that readers use."""
-    return keeper._cached
+    """Return the cached tokens by name, armed ones included."""
+    return keeper._state.cache.tokens
 
 
 def cached(keeper, name="api"):
@@ -97,7 +97,7 @@ def store(keeper, name, cached_token):
 
 def mark_refused(keeper, name="api"):
     """Mark the cached token as refused by an API, without asking for another one."""
-    cache(keeper)[name] = cache(keeper)[name].after_refusal()
+    keeper._state.cache._replace(name, cached(keeper, name).after_refusal())
 
 
 def clock(keeper):
@@ -208,22 +208,22 @@ def before_completion(keeper, call):
 
 def renew(keeper, name="api"):
     """Renew the token of *name* if that is due, as the scheduler's thread does."""
-    keeper._coordinator.renew(name)
+    keeper._coordinator.upkeep.renew(name)
 
 
 def renew_due(keeper):
     """Look at the clocks and renew everything that is due, as the scheduler's thread does."""
-    keeper._coordinator.renew_due()
+    keeper._coordinator.upkeep.renew_due()
 
 
 def look_at_clocks(keeper):
     """Notice steps of the clocks, as the scheduler's thread does each time it wakes up."""
-    keeper._coordinator.look_at_clocks()
+    keeper._coordinator.upkeep.look_at_clocks()
 
 
 def reconsider(keeper, name="api"):
     """Renew the token of *name* as after a change of its provider."""
-    keeper._coordinator.reconsider(name)
+    keeper._coordinator.upkeep.reconsider(name)
 
 
 def look(keeper):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.cooldown import Cooldown
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.rejections import Rejections, Ruling
+from tokenkeeper._renewal.usage import Usage
 from tokenkeeper._runtime.clock_steps import ClockSteps
-from tokenkeeper.clock import Clock, utc
+from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, TokenRejectedError
-from tokenkeeper.models import Health, ProviderHealth, TokenInfo
 from tokenkeeper.retry import RetryPolicy, is_interruption, is_transient
 
 __all__ = ["FailureOutcome", "FailureStreak", "TokenCache"]
@@ -46,14 +46,28 @@ class FailureOutcome(NamedTuple):
 
 
 class TokenCache:
-    """Tokens, failures and rejections by provider name. The keeper's lock guards every change.
+    """Tokens, failures and rejections by token name. The keeper's lock guards every change.
 
-    :ivar tokens: read without the lock. Values are replaced, never changed.
+    :ivar readable: the tokens that readers take without the lock. Values are replaced, never
+        changed.
+    :ivar tokens: these, and the *armed* ones: a token that was not read since it was published is
+        not readable yet. Its first reader takes the slow path, where the use is noted.
+    :ivar streaks: what fails right now.
+    :ivar usage: when tokens were last used.
     """
 
-    def __init__(self, cooldown_seconds: float, retry: RetryPolicy, clock: Clock) -> None:
+    def __init__(
+        self,
+        cooldown_seconds: float,
+        retry: RetryPolicy,
+        clock: Clock,
+        *,
+        usage: Usage,
+    ) -> None:
+        self.readable: dict[str, CachedToken] = {}
         self.tokens: dict[str, CachedToken] = {}
-        self._streaks: dict[str, FailureStreak] = {}  # of what fails right now
+        self.streaks: dict[str, FailureStreak] = {}
+        self.usage: Usage = usage
         self._cooldown_seconds = cooldown_seconds
         self._retry = retry
         self._clock = clock
@@ -67,12 +81,57 @@ class TokenCache:
 
     # ---- entries
 
-    def store(self, name: str, token: CachedToken) -> None:
-        """Publish a new token. What failed before is forgotten."""
+    def store(self, name: str, token: CachedToken, *, armed: bool = False) -> None:
+        """Publish a new token. What failed before is forgotten.
+
+        :param armed: whether its first reader has to take the slow path.
+        """
         self.cooldown.forget(name)
-        self._streaks.pop(name, None)
+        self.streaks.pop(name, None)
         self.rejections.granted(name, token.access_token)
         self.tokens[name] = token
+        if armed:
+            self.readable.pop(name, None)
+        else:
+            self.readable[name] = token
+
+    def _replace(self, name: str, token: CachedToken) -> CachedToken:
+        """Publish *token* in place of the one that is cached; it stays armed if it was."""
+        self.tokens[name] = token
+        if name in self.readable:
+            self.readable[name] = token
+        return token
+
+    def note_use(self, name: str) -> bool:
+        """Note that the token *name* is used; return whether it was armed.
+
+        From now on it is read without the lock.
+        """
+        token = self.tokens.get(name)
+        if token is None or name in self.readable:
+            return False
+        self.usage.note(name)
+        self.readable[name] = token
+        return True
+
+    def must_renew(self, name: str, token: CachedToken) -> bool:
+        """Return whether *token*, which is due, is worth a renewal: it is not idle.
+
+        Where it was read since it was published, the time of the last read is unknown, and now
+        counts.
+        """
+        if name in self.readable:
+            self.usage.note(name)
+            return True
+        return not self.usage.is_idle(name, token.ends_at)
+
+    def was_read(self, name: str) -> bool:
+        """Return whether the token *name* was read since it was armed, and arm it again."""
+        return self.readable.pop(name, None) is not None
+
+    def arm_all(self) -> None:
+        """Arm all tokens, in a forked child: what its parent reads says nothing of the child."""
+        self.readable.clear()
 
     def make_due(self, name: str) -> bool:
         """Have a token renewed at once and forget rejections; ``False`` if none is cached."""
@@ -80,18 +139,21 @@ class TokenCache:
         self.rejections.forget(name)
         token = self.tokens.get(name)
         if token is not None:
-            self.tokens[name] = token.due_again(-math.inf)
+            self._replace(name, token.due_again(-math.inf))
         return token is not None
 
     def forget(self, name: str) -> bool:
         """Forget all of *name*; return whether there was a token."""
         self.cooldown.forget(name)
         self.rejections.forget(name)
-        self._streaks.pop(name, None)
+        self.streaks.pop(name, None)
+        self.usage.forget(name)
+        self.readable.pop(name, None)
         return self.tokens.pop(name, None) is not None
 
     def clear(self) -> None:
         """Forget all tokens, because the keeper closes."""
+        self.readable.clear()
         self.tokens.clear()
 
     # ---- tokens that APIs rejected
@@ -100,13 +162,13 @@ class TokenCache:
         """Return whether an API rejected *token*, as *need* or other callers reported."""
         if need.refused is None:
             return False
-        return need.refuses(token) or self.rejections.knows(need.provider_name, token.access_token)
+        return need.refuses(token) or self.rejections.knows(need.token_name, token.access_token)
 
     def reject(self, name: str, token: CachedToken) -> tuple[CachedToken, Ruling]:
         """Note that an API rejected *token*; return what is cached now, and what follows."""
         ruling = self.rejections.note(name, token.access_token)
         if not ruling.keeps:
-            token = self.tokens[name] = token.after_refusal()
+            token = self._replace(name, token.after_refusal())
         return token, ruling
 
     def was_rejected_before(self, name: str, token: CachedToken, *, after_rejection: bool) -> bool:
@@ -140,7 +202,7 @@ class TokenCache:
         renew_at = None
         if token is not None:
             wait = policy.background_wait(failures, error, token.dead_at - now, jitter)
-            self.tokens[name] = token.due_again(now + wait)
+            self._replace(name, token.due_again(now + wait))
             if valid or is_transient(error):
                 renew_at = now + wait
         if token is not None and valid:
@@ -151,10 +213,10 @@ class TokenCache:
 
     def _count_failure(self, name: str, error: OAuth2Error, now: float) -> int:
         """Count the failure; return how many there were in a row before it."""
-        before = self._streaks.get(name)
+        before = self.streaks.get(name)
         failures = 0 if before is None else before.failures
         if not is_interruption(error.__cause__):  # which says nothing about the provider
-            self._streaks[name] = FailureStreak(failures + 1, str(error), now)
+            self.streaks[name] = FailureStreak(failures + 1, str(error), now)
         return failures
 
     # ---- clocks
@@ -169,8 +231,8 @@ class TokenCache:
             return {}
         now = self._clock.monotonic()
         due = {}
-        for name, token in self.tokens.items():
-            moved = self.tokens[name] = token.after_step(step, now, jitter())
+        for name, token in list(self.tokens.items()):
+            moved = self._replace(name, token.after_step(step, now, jitter()))
             if now + step.set_back < token.dead_at and moved.renew_at < token.renew_at:
                 due[name] = moved.renew_at
         return due
@@ -178,57 +240,3 @@ class TokenCache:
     def up_to_date(self, token: CachedToken) -> CachedToken:
         """Return *token* after the steps that the clocks took between its grant and now."""
         return token.caught_up(self.clock_steps.offset, self._clock.monotonic())
-
-    # ---- diagnostics, without a secret
-
-    def describe(self, name: str) -> TokenInfo | None:
-        """Return diagnostics of a token; ``None`` if there is none."""
-        cached = self.tokens.get(name)
-        if cached is None:
-            return None
-        now, streak = cached.snapshot(self._clock), self._streaks.get(name)
-        return {
-            "provider_name": name,
-            "state": now.state,
-            "expires_at": now.expires_at,
-            "remaining_seconds": now.remaining_seconds,
-            "is_expired": now.is_expired,
-            "renews_in_seconds": now.renews_in_seconds,
-            "token_type": cached.token.token_type,
-            "scope": cached.token.scope,
-            "renewals": cached.renewals,
-            "failures": 0 if streak is None else streak.failures,
-            "last_error": None if streak is None else streak.error,
-        }
-
-    def health(self, names: Iterable[str]) -> Health:
-        """Return whether callers of *names* can be served."""
-        providers = {name: self._health_of(name) for name in names}
-        found = {each["status"] for each in providers.values()}
-        if "down" in found:
-            return {"status": "down", "providers": providers}
-        return {"status": "degraded" if "degraded" in found else "ok", "providers": providers}
-
-    def _health_of(self, name: str) -> ProviderHealth:
-        cached, streak = self.tokens.get(name), self._streaks.get(name)
-        now = None if cached is None else cached.snapshot(self._clock)
-        rejecting = self.rejections.is_rejecting(name)
-        found: ProviderHealth = {
-            "status": "idle" if streak is None else "down",
-            "state": None if now is None else now.state,
-            "remaining_seconds": None if now is None else now.remaining_seconds,
-            "renews_in_seconds": None if now is None else now.renews_in_seconds,
-            "failures": 0 if streak is None else streak.failures,
-            "last_error": None if streak is None else streak.error,
-            "last_failure_at": None,
-        }
-        if now is not None and now.state != "expired":
-            found["status"] = "ok" if streak is None and not rejecting else "degraded"
-        if streak is not None:
-            ago = streak.at - self._clock.monotonic()
-            found["last_failure_at"] = utc(self._clock, ago).isoformat()
-        if rejecting:
-            found["refused_by_api"] = self.rejections.tokens(name)
-            if streak is None:
-                found["last_error"] = str(self.rejections.error(name))
-        return found

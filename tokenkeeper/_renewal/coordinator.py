@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from contextvars import Context
 
 from tokenkeeper._renewal.cache import TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -21,6 +20,8 @@ from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.renewal import Renewal, callers_context
 from tokenkeeper._renewal.runner import Runner, closed_meanwhile, is_running_here
 from tokenkeeper._renewal.state import KeeperState
+from tokenkeeper._renewal.upkeep import Upkeep
+from tokenkeeper._renewal.usage import IdleTimeouts, Usage
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.fork import renew
 from tokenkeeper._runtime.gevent import check_gevent
@@ -33,6 +34,7 @@ from tokenkeeper.exceptions import (
     TokenAcquisitionError,
     UnknownProviderError,
 )
+from tokenkeeper.names import TokenParameters, is_chosen
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
 
@@ -44,6 +46,7 @@ class Coordinator:
 
     :ivar state: the providers, tokens and renewals under way.
     :ivar background: the threads.
+    :ivar upkeep: what is done without a caller.
     :ivar now: the clock that tokens are read by: the monotonic one, or one that notices steps too.
     """
 
@@ -57,15 +60,18 @@ class Coordinator:
         clock: Clock,
         jitter: Callable[[], float],
         hooks: Iterable[EventHook] = (),
+        max_tokens: int,
+        idle: IdleTimeouts,
     ) -> None:
         check_gevent()
-        cache = TokenCache(cooldown_seconds, retry, clock)
+        usage = Usage(max_tokens, idle, clock)
+        cache = TokenCache(cooldown_seconds, retry, clock, usage=usage)
         self.background: Background = Background(
             enabled=background,
             limit=max_workers,
             clock=clock,
-            renew=weakly_bound(self, Coordinator.renew),
-            look=weakly_bound(self, Coordinator.look_at_clocks),
+            renew=weakly_bound(self, Coordinator._renew),
+            look=weakly_bound(self, Coordinator._look_at_clocks),
         )
         self.state: KeeperState = KeeperState(
             cache=cache, background=self.background, hooks=hooks, clock=clock
@@ -88,11 +94,15 @@ class Coordinator:
         self._dispatcher = Dispatcher(
             self.state, self.background, runner, retry=retry, clock=clock, jitter=jitter
         )
+        self.upkeep: Upkeep = Upkeep(
+            self.state, self.background, self._dispatcher, clock=clock, jitter=jitter
+        )
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens, start over with the rest, and plan all renewals again."""
         self.state.after_fork_in_child()
         self.background.after_fork_in_child()
+        self._cache.arm_all()
         self._cache.follow_clocks(self._jitter)
         now = self._clock.monotonic()
         for name, cached in self._cache.tokens.items():
@@ -101,7 +111,8 @@ class Coordinator:
                 spread = max(0.0, cached.stale_at - cached.renew_at) * self._jitter()
                 self.background.scheduler.schedule(name, cached.renew_at + spread)
         if not self.state.is_closed:
-            for provider in self.state.registry.providers():
+            registry = self.state.registry
+            for provider in (*registry.providers(), *registry.variants()):
                 renew(provider)
 
     # ---- a caller's question, and its answer
@@ -113,9 +124,11 @@ class Coordinator:
         force: bool = False,
         refused: str | None = None,
         timeout: float | None = None,
+        parameters: TokenParameters | None = None,
     ) -> Need:
         """Return what a caller needs, with its place in the order of questions.
 
+        :param parameters: what the name stands for; by default what it states.
         :raises InvalidConfigurationError: for an argument of the wrong type or value.
         """
         check_flag(force, "force_refresh")
@@ -123,7 +136,11 @@ class Coordinator:
         if refused is not None:
             self.state.registry.check_order(name, refused)
         deadline = math.inf if timeout is None else self._clock.monotonic() + timeout
-        return Need(name, self._next_number(), deadline, force, refused)
+        variant = None
+        if isinstance(name, str) and is_chosen(name):
+            name = str(name)  # a subclass of str is slower as a key
+            variant = self.state.registry.variant(name, parameters)
+        return Need(name, self._next_number(), deadline, force, refused, variant)
 
     def ask(self, need: Need) -> CachedToken | Renewal:
         """Return the token that meets *need*, or the renewal to wait for.
@@ -137,7 +154,7 @@ class Coordinator:
                 answer = self._answer(need, started)
             for renewal in started:
                 self._dispatcher.start(renewal, urgent=True)
-            if need.refused is not None:
+            if started or need.refused is not None:
                 self.state.notifier.deliver()
         except BaseException as struck:
             for renewal in started:
@@ -160,9 +177,9 @@ class Coordinator:
         :param started: receives the renewal that the caller has to start. It is in there before
             others can join it, so an exception that strikes in between leaves none behind.
         """
-        state, cache, name = self.state, self._cache, need.provider_name
+        state, cache, name = self.state, self._cache, need.token_name
         # 1. What there is: the tokens by the clocks as they are now, and the renewal under way.
-        self._follow_clocks()
+        self.upkeep.follow_clocks()
         now = self._clock.monotonic()
         provider = state.registry.find(name)
         cached = cache.tokens.get(name)
@@ -187,18 +204,40 @@ class Coordinator:
             renews_inline=not self.background.is_enabled,
         )
         if action is Action.SERVE and cached is not None:
+            self.upkeep.note_use(name, cached)
             return cached
         if action is Action.REFUSE and refusal is not None:
             return refusal
         # 5. Join the renewal, which begins here if none is under way.
         if renewal is None:
-            after_rejection = rejected or (cached is not None and cached.is_refused)
-            renewal = Renewal(provider, cached, callers_context(), after_rejection=after_rejection)
+            renewal = self._renewal(need, provider, cached, rejected=rejected)
             started.append(renewal)
             state.attach(renewal)
         if not usable:  # a caller that has a token does not wait for retries
             renewal.join(need.deadline)
+        cache.usage.note(name)
+        state.make_room()
         return renewal
+
+    def _renewal(
+        self,
+        need: Need,
+        provider: BaseOAuth2Provider,
+        cached: CachedToken | None,
+        *,
+        rejected: bool,
+    ) -> Renewal:
+        """Return a renewal of *cached* for a caller with *need*. Called with the lock held."""
+        if need.variant is not None:
+            provider = self.state.registry.keep(need.token_name, need.variant)
+        after_rejection = rejected or (cached is not None and cached.is_refused)
+        return Renewal(
+            provider,
+            cached,
+            callers_context(),
+            token_name=need.token_name,
+            after_rejection=after_rejection,
+        )
 
     def answer_from(self, renewal: Renewal, need: Need) -> CachedToken | Renewal:
         """Return what a caller gets from *renewal*, which is settled, or what to wait for next.
@@ -213,7 +252,7 @@ class Coordinator:
                 return self.ask(need)  # it failed for a caller that asked earlier
             if renewal.interrupted and not self.background.is_enabled:
                 return self.ask(need)  # it ran on another caller's thread, which was interrupted
-            current = self._cache.tokens.get(need.provider_name)
+            current = self._cache.tokens.get(need.token_name)
             if current is None or not self._meets(need, current, now):
                 raise
             return current  # no caller gets the error while a token is valid
@@ -234,55 +273,13 @@ class Coordinator:
                 asked.append((need, self.ask(need)))
         return asked
 
-    # ---- renewals that are due
+    # ---- for the scheduler, which must not keep this object alive
 
-    def renew(self, name: str) -> None:
-        """Renew the token of *name* if that is due. For the scheduler; does not block."""
-        with self.state.lock:
-            cached = self._cache.tokens.get(name)
-            if cached is None or name in self.state.renewals:
-                return  # gone, or under way
-            if self._clock.monotonic() < cached.renew_at:
-                self.background.scheduler.schedule(name, cached.renew_at)
-                return
-            # In an empty context: the thread's own is that of the caller who happened to start it.
-            provider, context = self.state.registry.find(name), Context()
-            renewal = Renewal(provider, cached, context, after_rejection=cached.is_refused)
-            self.state.attach(renewal)
-        try:
-            self._dispatcher.start(renewal, urgent=False)
-        except BaseException as struck:
-            self._dispatcher.settle_interrupted(renewal, struck)
-            raise
+    def _renew(self, name: str) -> None:
+        self.upkeep.renew(name)
 
-    def renew_due(self) -> None:
-        """Renew inline all that is due: what the scheduler does, for hosts without threads."""
-        self.look_at_clocks()
-        for name in self.background.scheduler.take_due():
-            self.renew(name)
-
-    def reconsider(self, name: str) -> None:
-        """Forget that *name* was refused, and renew its token if there is one. Does not block.
-
-        For a provider that has changed. The cached token serves until the new one is there. A
-        renewal under way began with the old settings: it serves its waiters, and no other caller.
-        """
-        with self.state.lock:
-            self.state.registry.find(name)
-            self.state.detach(name)
-            is_cached = self._cache.make_due(name)
-        if is_cached and self.background.ensure_running():
-            self.renew(name)
-
-    def look_at_clocks(self) -> None:
-        """Bring tokens forward where the wall clock ran ahead. For the scheduler."""
-        with self.state.lock:
-            self._follow_clocks()
-
-    def _follow_clocks(self) -> None:
-        """Do what :meth:`look_at_clocks` does. Called with the lock held."""
-        for name, renew_at in self._cache.follow_clocks(self._jitter).items():
-            self.background.scheduler.schedule(name, renew_at)
+    def _look_at_clocks(self) -> None:
+        self.upkeep.look_at_clocks()
 
     # ---- the end
 

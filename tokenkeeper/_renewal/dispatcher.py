@@ -21,6 +21,7 @@ from tokenkeeper.exceptions import (
     TokenRejectedError,
     as_refresh_error,
 )
+from tokenkeeper.names import is_chosen
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error
 
 __all__ = ["Dispatcher"]
@@ -95,7 +96,7 @@ class Dispatcher:
 
     def _must_ask_again(self, renewal: Renewal, outcome: Outcome) -> bool:
         """Return whether an API rejected the token before, and the server may grant another."""
-        token, name = outcome.result, renewal.provider.provider_name
+        token, name = outcome.result, renewal.token_name
         if isinstance(token, OAuth2Error):
             return False
         with self._state.lock:
@@ -103,8 +104,17 @@ class Dispatcher:
             return was_rejected and not self._cache.rejections.insists(name)
 
     def _was_rejected_before(self, renewal: Renewal, token: CachedToken) -> bool:
-        name = renewal.provider.provider_name
+        name = renewal.token_name
         return self._cache.was_rejected_before(name, token, after_rejection=renewal.after_rejection)
+
+    def _is_armed(self, renewal: Renewal) -> bool:
+        """Return whether the first read of what *renewal* brings is to be noted.
+
+        A caller that waits for a token uses it. Only callers that choose parameters may come once
+        and never again. Without a background nothing is renewed unless a caller asks.
+        """
+        unused = renewal.is_scheduled or is_chosen(renewal.token_name)
+        return unused and self._background.is_enabled
 
     def _settle(self, renewal: Renewal, outcome: Outcome) -> None:
         """Note how *renewal* ended, and wake its waiters."""
@@ -116,7 +126,7 @@ class Dispatcher:
 
     def _succeed(self, renewal: Renewal, token: CachedToken) -> None:
         """Publish *token*, which *renewal* brought, and hand it to the waiters."""
-        state, cache, name = self._state, self._cache, renewal.provider.provider_name
+        state, cache, name = self._state, self._cache, renewal.token_name
         rejection: TokenRejectedError | None = None
         with state.lock:
             counts = state.settle(renewal)
@@ -129,7 +139,7 @@ class Dispatcher:
                 events = renewal.failure_events(rejection, follows, self._clock)
                 state.notifier.enqueue(*events, state.pause_event(name))
             elif counts:
-                cache.store(name, token)
+                cache.store(name, token, armed=self._is_armed(renewal))
                 state.notifier.enqueue(renewal.success_event(token, self._clock))
             if counts:
                 self._background.scheduler.schedule(name, token.renew_at)
@@ -143,7 +153,7 @@ class Dispatcher:
 
     def _fail(self, renewal: Renewal, error: OAuth2Error) -> None:
         """Note why *renewal* brought no token, and pass the error to the waiters."""
-        name = renewal.provider.provider_name
+        name = renewal.token_name
         if renewal.replaces is not None and isinstance(error, TokenAcquisitionError):
             error = as_refresh_error(error)
         with self._state.lock:

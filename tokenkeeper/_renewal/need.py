@@ -8,29 +8,50 @@ from typing import NamedTuple
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import TokenWaitTimeoutError
+from tokenkeeper.names import provider_of
+from tokenkeeper.providers.base import BaseOAuth2Provider
 
-__all__ = ["Need"]
+__all__ = ["Need", "Variant"]
+
+
+class Variant(NamedTuple):
+    """A provider for a token whose parameters a caller chose.
+
+    :ivar base: the registered provider that it was made of.
+    """
+
+    base: BaseOAuth2Provider
+    provider: BaseOAuth2Provider
 
 
 class Need(NamedTuple):
-    """A token of *provider_name*, and which token will do.
+    """The token *token_name*, and which one of that name will do.
 
     :ivar asked: the sequence number of the caller's question. Sequence numbers order questions and
         requests that a clock may show at the same moment.
     :ivar deadline: how long the caller waits, as a moment on the keeper's clock.
     :ivar force: whether only a token that was requested after this question will do.
     :ivar refused: the token that an API rejected; any other will do.
+    :ivar variant: the provider of a token whose parameters a caller chose; ``None`` for the token
+        of a registration itself.
     """
 
-    provider_name: str
+    token_name: str
     asked: int
     deadline: float = math.inf
     force: bool = False
     refused: str | None = None
+    variant: Variant | None = None
 
     def __repr__(self) -> str:
         shown = {**self._asdict(), "refused": self.refused and "<hidden>"}
+        del shown["variant"]
         return f"Need({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    @property
+    def provider_name(self) -> str:
+        """The name of the token's provider."""
+        return provider_of(self.token_name)
 
     def is_older_than(self, sent: float) -> bool:
         """Return whether the request with the sequence number *sent* left after this question."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from typing import cast
 
+from tokenkeeper._renewal.need import Variant
 from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._support.arguments import check_instance, check_name
 from tokenkeeper.exceptions import (
@@ -13,6 +14,7 @@ from tokenkeeper.exceptions import (
     KeeperClosedError,
     UnknownProviderError,
 )
+from tokenkeeper.names import TokenName, TokenParameters, is_chosen, parameters_in, provider_of
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
 
@@ -33,6 +35,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._providers: dict[str, BaseOAuth2Provider] = {}
+        self._variants: dict[str, Variant] = {}
         self.closed: bool = False
 
     def __len__(self) -> int:
@@ -60,16 +63,61 @@ class Registry:
             raise name_is_taken(name)
 
     def find(self, name: str) -> BaseOAuth2Provider:
-        """Return the provider *name*.
+        """Return the registered provider *name*, or the one of the token *name*.
 
         :raises UnknownProviderError: if there is none.
         """
         self.check_open()
         check_name(name)
         try:
-            return self._providers[name]
+            return self._providers[provider_of(name)]
         except KeyError:
-            raise unknown_provider(name, self._providers) from None
+            raise unknown_provider(provider_of(name), self._providers) from None
+
+    # ---- variants: providers of tokens whose parameters a caller chose
+
+    def variant(self, name: str, parameters: TokenParameters | None = None) -> Variant:
+        """Return the provider of the token *name*, which is not kept. Called without the lock.
+
+        :param parameters: what the name stands for; by default what it states.
+        :raises UnknownProviderError: if there is no provider, or the name alone is not enough.
+        :raises InvalidConfigurationError: if the provider does not take one of the parameters.
+        """
+        base = self.find(name)
+        kept = self._variants.get(name)
+        if kept is not None and kept.base is base:
+            return kept
+        if parameters is None:
+            parameters = parameters_in(name)
+        if parameters is None:
+            raise UnknownProviderError(
+                f"provider {base.provider_name!r}: this is not the name of a token, or it stands "
+                "for a secret that it does not contain. Use the source() that it comes from.",
+                provider_name=base.provider_name,
+            )
+        _check_taken(base, parameters)
+        return Variant(base, base.variant(TokenName(name), parameters))
+
+    def keep(self, name: str, variant: Variant) -> BaseOAuth2Provider:
+        """Use *variant* for the token *name* from now on, and return its provider.
+
+        :raises UnknownProviderError: if its provider was replaced since it was made.
+        """
+        if self.find(name) is not variant.base:
+            raise UnknownProviderError(
+                f"provider {variant.base.provider_name!r} was replaced while its token was "
+                "requested. Request it again.",
+                provider_name=variant.base.provider_name,
+            )
+        return self._variants.setdefault(name, variant).provider
+
+    def provider_of(self, name: str) -> BaseOAuth2Provider:
+        """Return the provider that requests the token *name*, which is cached."""
+        return self._variants[name].provider if is_chosen(name) else self.find(name)
+
+    def forget_variant(self, name: str) -> None:
+        """Forget the variant of the token *name*, if there is one."""
+        self._variants.pop(name, None)
 
     def check_order(self, name: str, refused_token: str) -> None:
         """Raise if the arguments of ``renew_refused`` are swapped or malformed.
@@ -103,12 +151,30 @@ class Registry:
         self.check_open()
         return list(self._providers.values())
 
+    def variants(self) -> list[BaseOAuth2Provider]:
+        """Return the variants that are kept."""
+        return [each.provider for each in self._variants.values()]
+
     def close(self) -> list[BaseOAuth2Provider]:
         """Accept no more providers; return those to close."""
         self.closed = True
         providers = list(self._providers.values())
         self._providers.clear()
+        self._variants.clear()
         return providers
+
+
+def _check_taken(provider: BaseOAuth2Provider, parameters: TokenParameters) -> None:
+    """Raise unless *provider* takes all of *parameters*."""
+    excess = [each for each in parameters.given() if each not in provider.takes]
+    if excess:
+        takes = ", ".join(sorted(provider.takes)) or "no parameter"
+        raise InvalidConfigurationError(
+            f"provider {provider.provider_name!r} does not take {', '.join(excess)}. It takes "
+            f"{takes}.",
+            provider_name=provider.provider_name,
+            field=excess[0],
+        )
 
 
 def name_is_taken(name: str) -> InvalidConfigurationError:

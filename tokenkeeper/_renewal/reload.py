@@ -52,6 +52,6 @@ def reload(
             add(provider)
     for name in changed:
         with suppress(UnknownProviderError):  # it was removed meanwhile
-            coordinator.reconsider(name)
+            coordinator.upkeep.reconsider(name)
     names = [each.provider_name for each in added]
     return {"added": names, "changed": changed, "removed": removed}

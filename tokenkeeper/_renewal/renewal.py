@@ -30,6 +30,8 @@ class Renewal(Flight[CachedToken]):
 
     :ivar replaces: the token that it renews; ``None`` for a first one.
     :ivar context: the context to run it in: that of the caller who started it, if one did.
+    :ivar token_name: the name of the token.
+    :ivar is_scheduled: whether it was due, and no caller started it.
     :ivar after_rejection: whether an API rejected the token that it replaces.
     :ivar attempts: the requests made so far.
     :ivar started_at: when it began to run, on the keeper's monotonic clock.
@@ -41,13 +43,17 @@ class Renewal(Flight[CachedToken]):
         replaces: CachedToken | None,
         context: Context,
         *,
+        token_name: str | None = None,
         after_rejection: bool = False,
+        is_scheduled: bool = False,
     ) -> None:
         super().__init__()
         self.provider = provider
+        self.token_name = provider.provider_name if token_name is None else token_name
         self.replaces = replaces
         self.context = context
         self.after_rejection = after_rejection
+        self.is_scheduled = is_scheduled
         self.attempts = 0
         self.started_at: float = 0.0
 
@@ -72,15 +78,19 @@ class Renewal(Flight[CachedToken]):
             )
         ]
         name, now = figures["provider_name"], figures["occurred_at"]
+        token_name = self.token_name
         if outcome.remaining_seconds > 0:
-            events.append(ServedStale(name, now, outcome.remaining_seconds))
+            remaining = outcome.remaining_seconds
+            events.append(ServedStale(name, now, remaining, token_name=token_name))
         if outcome.cooldown_seconds > 0:
-            events.append(CooledDown(name, now, outcome.cooldown_seconds))
+            cooldown = outcome.cooldown_seconds
+            events.append(CooledDown(name, now, cooldown, token_name=token_name))
         return events
 
     def _figures(self, clock: Clock, remaining_seconds: float) -> dict[str, Any]:
         return {
             "provider_name": self.provider.provider_name,
+            "token_name": self.token_name,
             "occurred_at": utc(clock),
             "attempts": self.attempts,
             "duration_seconds": clock.monotonic() - self.started_at,

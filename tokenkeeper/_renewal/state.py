@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from tokenkeeper._renewal.cache import TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.diagnostics import describe, health
 from tokenkeeper._renewal.notifier import Notifier
 from tokenkeeper._renewal.registry import Registry
 from tokenkeeper._renewal.renewal import Renewal
@@ -22,6 +23,7 @@ from tokenkeeper.events import (
 )
 from tokenkeeper.exceptions import TokenRejectedError
 from tokenkeeper.models import Health, TokenInfo
+from tokenkeeper.names import is_chosen, provider_of
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["KeeperState"]
@@ -91,8 +93,7 @@ class KeeperState:
     def remove(self, name: str) -> BaseOAuth2Provider:
         """Forget the provider *name* and its token, and return it."""
         with self.lock:
-            provider = self.registry.remove(name)
-            self._forget_provider(name)
+            provider = self._remove(name)
         self.notifier.deliver()
         return provider
 
@@ -101,40 +102,54 @@ class KeeperState:
         with self.lock:
             if provider not in self.registry.providers():
                 return False
-            self.registry.remove(provider.provider_name)
-            self._forget_provider(provider.provider_name)
+            self._remove(provider.provider_name)
         self.notifier.deliver()
         return True
 
-    def _forget_provider(self, name: str) -> None:
-        """Forget the token of a provider that was removed. Called with the lock held."""
-        self._forget_tokens([name])
+    def _remove(self, name: str) -> BaseOAuth2Provider:
+        """Forget the provider *name* and its tokens, and return it. Called with the lock held."""
+        provider = self.registry.find(name)
+        self.forget_tokens(self.tokens_of(name))
+        self.registry.remove(name)
         self.notifier.enqueue(ProviderRemoved(name, utc(self._clock)))
+        return provider
+
+    def tokens_of(self, name: str) -> list[str]:
+        """Return the names of the tokens of a provider, or the one token *name*.
+
+        Called with the lock held.
+        """
+        return [name] if is_chosen(name) else [name, *self.cache.usage.chosen_of(name)]
 
     # ---- tokens
 
     def clear(self, name: str | None) -> None:
-        """Forget the token of *name*, or all. A renewal under way still serves its waiters."""
+        """Forget the tokens of *name*, or all. A renewal under way still serves its waiters."""
         with self.lock:
             if name is not None:
                 self.registry.find(name)
-            self._forget_tokens(self.registry.names() if name is None else [name])
+                names = self.tokens_of(name)
+            else:
+                names = [*self.registry.names(), *self.cache.usage.chosen()]
+            self.forget_tokens(names)
         self.notifier.deliver()
 
-    def _forget_tokens(self, names: list[str]) -> None:
-        """Forget all that is known of the tokens of *names*. Called with the lock held."""
+    def forget_tokens(self, names: list[str]) -> None:
+        """Forget all that is known of the tokens *names*. Called with the lock held."""
         now = utc(self._clock)
         for name in names:
             self.detach(name)
             self._background.scheduler.forget(name)
+            self.registry.forget_variant(name)
             if self.cache.forget(name):
-                self.notifier.enqueue(TokenCleared(name, now))
+                provider_name = provider_of(name)
+                self.notifier.enqueue(TokenCleared(provider_name, now, token_name=name))
 
     def describe(self, name: str) -> TokenInfo | None:
         """Return diagnostics of the token of *name*; ``None`` if there is none."""
         with self.lock:
             self.registry.find(name)
-            return self.cache.describe(name)
+            return describe(self.cache, name, self._clock)
 
     def health(self) -> Health:
         """Return whether callers can be served, for each provider and for all."""
@@ -142,7 +157,7 @@ class KeeperState:
             if self.registry.closed:
                 found: Health = {"status": "closed", "providers": {}}
             else:
-                found = self.cache.health(self.registry.names())
+                found = health(self.cache, self.registry.names(), self._clock)
         if self.notifier.dropped:
             found["dropped_events"] = self.notifier.dropped
         return found
@@ -170,7 +185,8 @@ class KeeperState:
             return cached, None  # a crowd was rejected: the first report counts
         cached, ruling = self.cache.reject(name, cached)
         if ruling.is_first:
-            self.notifier.enqueue(TokenRefused(name, utc(self._clock)))
+            now = utc(self._clock)
+            self.notifier.enqueue(TokenRefused(provider_of(name), now, token_name=name))
         if ruling.pause_begins:
             self.notifier.enqueue(self.pause_event(name))
         if ruling.renews or renewal is not None:
@@ -183,15 +199,16 @@ class KeeperState:
         Called with the lock held.
         """
         rejections = self.cache.rejections
-        pause = rejections.pause_seconds(name)
-        return TokenRejected(name, utc(self._clock), rejections.tokens(name), pause)
+        tokens, pause = rejections.tokens(name), rejections.pause_seconds(name)
+        now = utc(self._clock)
+        return TokenRejected(provider_of(name), now, tokens, pause, token_name=name)
 
     # ---- renewals under way; all called with the lock held
 
     def attach(self, renewal: Renewal) -> None:
         """Let callers join *renewal*."""
         self._unsettled.add(renewal)
-        self.renewals[renewal.provider.provider_name] = renewal
+        self.renewals[renewal.token_name] = renewal
 
     def detach(self, name: str) -> None:
         """Let no other caller join the renewal of *name*. It serves its waiters."""
@@ -200,11 +217,15 @@ class KeeperState:
     def settle(self, renewal: Renewal) -> bool:
         """Forget *renewal*; return whether its result counts: it was not detached meanwhile."""
         self._unsettled.discard(renewal)
-        name = renewal.provider.provider_name
+        name = renewal.token_name
         counts = self.renewals.get(name) is renewal
         if counts:
             del self.renewals[name]
         return counts
+
+    def make_room(self) -> None:
+        """Forget chosen tokens beyond the limit, those that were not used for longest."""
+        self.forget_tokens(self.cache.usage.take_surplus(self.cache.was_read, self.renewals))
 
     # ---- the end
 

@@ -32,7 +32,7 @@ def request_token(
     transport: HttpTransport,
     config: OAuth2Config,
     client: ClientAuth,
-    grant: Mapping[str, str],
+    grant: Mapping[str, Any],
     *,
     scope: str | None,
     clock: Clock,
@@ -76,7 +76,7 @@ def request_token(
 
 
 def _secrets(
-    config: OAuth2Config, client: ClientAuth, grant: Mapping[str, str], style: RequestStyle
+    config: OAuth2Config, client: ClientAuth, grant: Mapping[str, Any], style: RequestStyle
 ) -> list[str]:
     """Return the texts in a token request that no message may show."""
     return [

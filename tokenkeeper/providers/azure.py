@@ -1,41 +1,35 @@
-"""Tokens from Microsoft Entra ID (Azure AD), through msal.
-
-msal gets our HTTP client, which raises our errors for bad responses before msal sees them. So
-msal's throttle, which replays errors, never keeps one, and no response is parsed twice. msal also
-gets a token cache that stores nothing, so that a renewal really sends a request.
-"""
+"""Tokens from Microsoft Entra ID (Azure AD), through msal."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, cast
 from urllib.parse import urlsplit
 
-from tokenkeeper._runtime.fork import late_import, renew_after_fork
+from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper._support.checks import (
-    checked_endpoint,
     checked_host,
     checked_tenant,
     checked_text,
+    checked_words,
     one_scope,
 )
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import (
+    InvalidConfigurationError,
     OAuth2Error,
     TokenAcquisitionError,
     naming,
 )
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
-from tokenkeeper.oauth.client_auth import client_auth
-from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
+from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.msal_client import MsalClient
 from tokenkeeper.providers.reacquire import reacquire
 
 if TYPE_CHECKING:
@@ -68,6 +62,8 @@ class AzureADProvider(BaseOAuth2Provider):
     :param scope: the scope to request (RFC 6749 §3.3), a string or a list, usually one that ends in
         ``/.default``; by default the one of Microsoft Graph in the same cloud.
     :param scopes: an older name for *scope*.
+    :param allowed_tenants: the tenants that ``source(tenant=...)`` may name besides *tenant_id*;
+        none by default. ``"*"`` allows every tenant: then make sure that a caller can't choose it.
     :param authority: the login host, with or without ``https://``; the tenant is appended. By
         default the variable ``AZURE_AUTHORITY_HOST``, or else the public cloud. For a host that is
         not a Microsoft cloud, instance discovery is off.
@@ -85,6 +81,8 @@ class AzureADProvider(BaseOAuth2Provider):
     :raises InvalidConfigurationError: for an option that can't work.
     """
 
+    takes: ClassVar[frozenset[str]] = frozenset({"scope", "tenant"})
+
     def __init__(
         self,
         provider_name: str,
@@ -94,6 +92,7 @@ class AzureADProvider(BaseOAuth2Provider):
         scope: str | Iterable[str] | None = None,
         *,
         scopes: str | Iterable[str] | None = None,
+        allowed_tenants: str | Iterable[str] = (),
         authority: str | None = None,
         connect_timeout: float = 5.0,
         read_timeout: float = 10.0,
@@ -116,7 +115,7 @@ class AzureADProvider(BaseOAuth2Provider):
         graph = _GRAPH_OF.get(host, "https://graph.microsoft.com")
         self._scope = one_scope(scope, scopes, name) or f"{graph}/.default"
         with naming(name):
-            transport = HttpTransport(
+            self._transport = HttpTransport(
                 connect_timeout=connect_timeout,
                 read_timeout=read_timeout,
                 total_timeout=total_timeout,
@@ -124,28 +123,61 @@ class AzureADProvider(BaseOAuth2Provider):
                 session=session,
                 clock=clock,
             )
-        client = client_auth("client_secret_post", client_id, client_secret)
-        self._http = _MsalHttp(transport, clock, name, self._scope, client.secrets())
-        self.after_fork_in_child()
+            self._allowed_tenants = _checked_tenants(allowed_tenants)
+        self._msal = MsalClient(
+            name, client_id, client_secret, self._authority, self._transport, clock
+        )
         renew_after_fork(self)
 
     def after_fork_in_child(self) -> None:
-        """Drop msal's application with its locks, which belong to the parent."""
-        self._lock = threading.Lock()  # guards the creation of _app
-        self._app: Any = None
+        """Drop msal's applications with their locks, which belong to the parent."""
+        self._msal.after_fork_in_child()
+
+    def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
+        """Return the same application for another scope, or in another tenant.
+
+        :raises InvalidConfigurationError: for a tenant that ``allowed_tenants`` does not list, or a
+            scope that client credentials can't request.
+        """
+        tenant = parameters.tenant
+        if tenant is not None and not self._may_use(tenant):
+            raise self._invalid(
+                "tenant",
+                f"{tenant!r} is not allowed. List it in allowed_tenants, where '*' allows every "
+                "tenant.",
+            )
+        if parameters.scope is not None:
+            self._check_scope(parameters.scope)
+        twin = super().variant(name, parameters)
+        vars(twin).update(
+            _tenant_id=tenant or self._tenant_id, _scope=parameters.scope or self._scope
+        )
+        return twin
+
+    def _may_use(self, tenant: str) -> bool:
+        allowed = self._allowed_tenants
+        return tenant == self._tenant_id.lower() or tenant in allowed or "*" in allowed
+
+    def _check_scope(self, scope: str) -> None:
+        if " " in scope or not scope.endswith("/.default"):
+            raise self._invalid(
+                "scope",
+                f"{scope!r} can't be requested with client credentials. Name one resource, and "
+                "append '/.default', which stands for all permissions granted to the application.",
+            )
+
+    def _invalid(self, field: str, problem: str) -> InvalidConfigurationError:
+        name = self.provider_name
+        return InvalidConfigurationError(
+            f"provider {name!r}: {field} {problem}", provider_name=name, field=field
+        )
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Request a token by client credentials, once (RFC 6749 §4.4)."""
         before = sys.exception()
         try:
-            with self._lock:
-                if self._app is None:
-                    self._app = self._make_app()
-                app = self._app
-            self._http.granted.token = None
-            app.acquire_token_for_client(scopes=self._scope.split(" "))
-            token: OAuth2Token | None = self._http.granted.token
+            token = self._msal.acquire_token(self._tenant_id, self._scope)
         except OAuth2Error:
             raise
         except Exception as error:  # noqa: BLE001 - msal raises many kinds
@@ -161,29 +193,6 @@ class AzureADProvider(BaseOAuth2Provider):
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
         """Request a new token: client credentials have no refresh token (RFC 6749 §4.4.3)."""
         return cast("OAuth2Token", reacquire(self))
-
-    def _make_app(self) -> Any:
-        msal = late_import("msal")
-        authority = late_import("msal.authority")
-
-        class NoTokenCache(msal.TokenCache):  # type: ignore[name-defined,misc]  # imported late
-            """Stores nothing: the keeper caches tokens."""
-
-            def add(self, event: Any, now: Any = None) -> None:
-                pass
-
-            def search(self, *_: Any, **__: Any) -> Iterable[Any]:
-                return ()
-
-        host = urlsplit(self._authority).hostname
-        return msal.ConfidentialClientApplication(
-            self._client_id,
-            client_credential=self._client_secret,
-            authority=f"{self._authority}/{self._tenant_id}",
-            http_client=self._http,
-            token_cache=NoTokenCache(),
-            instance_discovery=None if host in authority.WELL_KNOWN_AUTHORITY_HOSTS else False,
-        )
 
     def _fail(self, problem: str) -> NoReturn:
         raise TokenAcquisitionError(
@@ -204,7 +213,7 @@ class AzureADProvider(BaseOAuth2Provider):
             "scope": self._scope,
             "grant_type": "client_credentials",
             "token_endpoint_auth_method": "client_secret_post",
-            "verify": self._http.transport.verify,
+            "verify": self._transport.verify,
         }
 
     def __repr__(self) -> str:
@@ -212,95 +221,8 @@ class AzureADProvider(BaseOAuth2Provider):
         return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
 
 
-class _MsalHttp:
-    """The HTTP client for msal. It returns good responses and raises our errors for others."""
-
-    def __init__(
-        self,
-        transport: HttpTransport,
-        clock: Clock,
-        provider_name: str,
-        scope: str,
-        secrets: list[str],
-    ) -> None:
-        self.transport = transport
-        self.granted = threading.local()  # the last token granted to this thread
-        self._clock = clock
-        self._provider_name = provider_name
-        self._scope = scope
-        self._secrets = secrets
-        self._warned: set[str] = set()
-
-    def post(
-        self,
-        url: str,
-        params: Mapping[str, str] | None = None,
-        data: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
-        **_: Any,
-    ) -> _MsalAnswer:
-        """Send a token request."""
-        # The URL comes from the discovery document, and the secret is sent there.
-        checked_endpoint(url, "token_endpoint", self._provider_name)
-        expected = self._expected()
-        answer = self._send("POST", url, params=params, data=data, headers=headers)
-        token = self.granted.token = parse_token_response(answer, expected)
-        # msal validates other members more strictly than we do, and its result is not used.
-        read = {"access_token": token.access_token, "token_type": "Bearer", "expires_in": 3600}
-        return _MsalAnswer(answer.status, read)
-
-    def get(
-        self,
-        url: str,
-        params: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        **_: Any,
-    ) -> _MsalAnswer:
-        """Fetch a discovery document."""
-        answer = self._send("GET", url, params=params, headers=headers)
-        try:
-            document = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            document = None
-        if not answer.ok or not isinstance(document, dict):
-            self._refuse_discovery(answer, document)
-        return _MsalAnswer(answer.status, document)
-
-    def close(self) -> None:
-        """Do nothing: the transport belongs to the provider."""
-
-    def _send(self, method: str, url: str, **request: Any) -> HttpAnswer:
-        return self.transport.request(method, url, provider_name=self._provider_name, **request)
-
-    def _expected(self) -> Expected:
-        return Expected(
-            self._provider_name,
-            self._clock.time(),
-            self._scope,
-            self._secrets,
-            grant="client_credentials",
-            warned=self._warned,
-        )
-
-    def _refuse_discovery(self, answer: HttpAnswer, document: object) -> NoReturn:
-        if isinstance(document, dict) and "error" in document:
-            parse_token_response(answer, self._expected())  # raises the error
-        raise TokenAcquisitionError(
-            f"provider {self._provider_name!r}: could not read the authority's metadata "
-            f"(HTTP {answer.status}). Check authority and tenant_id.",
-            provider_name=self._provider_name,
-            status_code=answer.status,
-            transient=None if answer.status >= 400 else False,
-        )
-
-
-class _MsalAnswer:
-    """A response in the form that msal expects, without headers that trigger its throttle."""
-
-    def __init__(self, status: int, content: Mapping[str, Any] | None) -> None:
-        self.status_code = status
-        self.text = json.dumps(content)
-        self.headers: dict[str, str] = {}
-
-    def raise_for_status(self) -> None:
-        """Do nothing: bad responses never get here."""
+def _checked_tenants(value: object) -> frozenset[str]:
+    tenants = checked_words(value, "allowed_tenants")
+    return frozenset(
+        each if each == "*" else checked_tenant(each, "allowed_tenants").lower() for each in tenants
+    )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_number
 from tokenkeeper._support.checks import checked_text
 from tokenkeeper.exceptions import naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
+from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
 from tokenkeeper.providers.reacquire import reacquire
 
 if TYPE_CHECKING:
@@ -36,12 +37,21 @@ class BaseOAuth2Provider(NotPicklable, ABC):
     :param retry: how to retry transient failures; ``None``, the default, uses the keeper's policy.
     :raises InvalidConfigurationError: for a name or a buffer that can't work.
 
-    Methods may be called from any thread. A keeper makes one request at a time, unless its token is
-    cleared during one.
+    Methods may be called from any thread. A keeper makes one request at a time for each token,
+    unless it is cleared during one. A provider that ``takes`` nothing has one token.
     """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
+    """The parameters that :meth:`~tokenkeeper.TokenKeeper.source` may set for this provider: names
+    of :class:`~tokenkeeper.names.TokenParameters`; none by default. ``acquire_token`` then reads
+    them from ``self.parameters``, and must send what they say and nothing beside it."""
+
+    parameters: TokenParameters = NO_PARAMETERS
+    """What to request in place of what the registration says; empty for the provider itself."""
 
     buffer_seconds: float = DEFAULT_BUFFER_SECONDS
     retry: RetryPolicy | None = None
+    _token_name: str | None = None
 
     def __init__(
         self,
@@ -75,6 +85,25 @@ class BaseOAuth2Provider(NotPicklable, ABC):
             ``refresh_token``, which would be endless.
         """
         return reacquire(self)
+
+    def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
+        """Return a provider like this one that requests the token *name*, with *parameters*.
+
+        By default a shallow copy: it shares clients and connections with this provider, which is
+        the one that is closed. Override it if a variant needs state of its own.
+
+        :param parameters: only those that the provider ``takes``.
+        """
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._token_name = str(name)  # not a subclass, which is slower as a key
+        twin.parameters = parameters
+        return twin
+
+    @property
+    def token_name(self) -> str:
+        """The name of the token that this provider requests; its ``provider_name`` by default."""
+        return self._token_name or self.provider_name
 
     def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Return a token that replaces *token*, which an API rejected (HTTP 401).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._support.checks import checked_seconds, checked_switch, checked_words, shown_url
@@ -14,6 +14,7 @@ from tokenkeeper._support.sharing import Shared
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
+from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.request_style import (
@@ -81,6 +82,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     :raises InvalidConfigurationError: for an option that can't work.
     """
 
+    takes: ClassVar[frozenset[str]] = frozenset({"scope", "resource", "audience"})
+
     _warned: set[str] | None = None  # few servers cause a warning, so few providers need a set
     _omitted: tuple[str, ...] = ()
 
@@ -139,8 +142,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Request a token once, by client credentials (RFC 6749 §4.4.2) or another grant."""
-        scope = str(self._config.scope or "")
-        return self._request({"grant_type": self._grant_type, "scope": scope}, scope)
+        scope = str(self.parameters.scope or self._config.scope or "")
+        grant = {"grant_type": self._grant_type, "scope": scope, **self._targets()}
+        return self._request(grant, scope)
 
     @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
@@ -163,7 +167,11 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def _refresh(self, token: OAuth2Token, refresh_token: str) -> OAuth2Token | None:
         """Return a token by *refresh_token*, or ``None`` if a new grant is needed."""
-        grant = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        grant = {
+            "grant_type": "refresh_token",
+            "refresh_token": refresh_token,
+            **self._targets(),
+        }
         try:
             renewed = self._request(grant, token.scope)
         except TokenAcquisitionError as failed:
@@ -174,12 +182,28 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             renewed = replace(renewed, refresh_token=refresh_token)
         return renewed
 
+    def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
+        """Return the same client for another token; what it learns of that token is its own."""
+        twin = super().variant(name, parameters)
+        received = None if self._received is None else _Received()
+        vars(twin).update(_warned=None, _omitted=(), _received=received)
+        return twin
+
+    def _targets(self) -> dict[str, str | tuple[str, ...]]:
+        """Return the parameters that say where the token is to be used (RFC 8707 §2)."""
+        targets = {"resource": self.parameters.resource, "audience": self.parameters.audience}
+        return {
+            name: values[0] if len(values) == 1 else values
+            for name, values in targets.items()
+            if values
+        }
+
     def after_fork_in_child(self) -> None:
         """Stop using the refresh tokens received so far: they belong to the parent."""
         if self._received is not None:
             self._received.after_fork_in_child()
 
-    def _request(self, grant: dict[str, str], scope: str | None) -> OAuth2Token:
+    def _request(self, grant: dict[str, Any], scope: str | None) -> OAuth2Token:
         from tokenkeeper.oauth.token_request import request_token  # loaded with the provider
 
         warned, omitted = self._warned or set(), set(self._omitted)

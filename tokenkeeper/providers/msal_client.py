@@ -1,0 +1,186 @@
+"""Microsoft's msal, with our HTTP client and without its caches.
+
+msal gets our HTTP client, which raises our errors for bad responses before msal sees them. So
+msal's throttle, which replays errors, never keeps one, and no response is parsed twice. msal also
+gets a token cache that stores nothing, so that a renewal really sends a request.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from tokenkeeper._runtime.fork import late_import
+from tokenkeeper._support.checks import checked_endpoint
+from tokenkeeper.clock import Clock
+from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.client_auth import client_auth
+from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
+from tokenkeeper.oauth.transport import HttpTransport
+
+__all__ = ["MsalClient"]
+
+
+class MsalClient:
+    """A confidential client of one cloud, in any number of tenants. Thread-safe.
+
+    :param authority: the login host, as a URL.
+    :param transport: sends the requests.
+    """
+
+    def __init__(
+        self,
+        provider_name: str,
+        client_id: str,
+        client_secret: str,
+        authority: str,
+        transport: HttpTransport,
+        clock: Clock,
+    ) -> None:
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._authority = authority
+        secrets = client_auth("client_secret_post", client_id, client_secret).secrets()
+        self._http = _MsalHttp(transport, clock, provider_name, secrets)
+        self.after_fork_in_child()
+
+    def after_fork_in_child(self) -> None:
+        """Drop msal's applications with their locks, which belong to the parent."""
+        self._lock = threading.Lock()  # guards the creation of applications
+        self._applications: dict[str, Any] = {}  # by tenant: each has an authority of its own
+
+    def acquire_token(self, tenant_id: str, scope: str) -> OAuth2Token | None:
+        """Request a token by client credentials, once; ``None`` if msal sent no request."""
+        with self._lock:
+            application = self._applications.get(tenant_id)
+            if application is None:
+                application = self._applications[tenant_id] = self._make_application(tenant_id)
+        return self._http.granted_in(
+            scope, lambda: application.acquire_token_for_client(scopes=scope.split(" "))
+        )
+
+    def _make_application(self, tenant_id: str) -> Any:
+        msal = late_import("msal")
+        authority = late_import("msal.authority")
+
+        class NoTokenCache(msal.TokenCache):  # type: ignore[name-defined,misc]  # imported late
+            """Stores nothing: the keeper caches tokens."""
+
+            def add(self, event: Any, now: Any = None) -> None:
+                pass
+
+            def search(self, *_: Any, **__: Any) -> Iterable[Any]:
+                return ()
+
+        host = urlsplit(self._authority).hostname
+        return msal.ConfidentialClientApplication(
+            self._client_id,
+            client_credential=self._client_secret,
+            authority=f"{self._authority}/{tenant_id}",
+            http_client=self._http,
+            token_cache=NoTokenCache(),
+            instance_discovery=None if host in authority.WELL_KNOWN_AUTHORITY_HOSTS else False,
+        )
+
+
+class _MsalHttp:
+    """The HTTP client for msal. It returns good responses and raises our errors for others."""
+
+    def __init__(
+        self,
+        transport: HttpTransport,
+        clock: Clock,
+        provider_name: str,
+        secrets: list[str],
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._provider_name = provider_name
+        self._secrets = secrets
+        self._warned: set[str] = set()
+        self._call = threading.local()  # the scope that this thread asks for, and what it got
+
+    def granted_in(self, scope: str, ask: Callable[[], object]) -> OAuth2Token | None:
+        """Return the token that is granted while *ask* runs, for *scope*."""
+        self._call.scope, self._call.token = scope, None
+        ask()
+        token: OAuth2Token | None = self._call.token
+        return token
+
+    def post(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        data: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> _MsalAnswer:
+        """Send a token request."""
+        # The URL comes from the discovery document, and the secret is sent there.
+        checked_endpoint(url, "token_endpoint", self._provider_name)
+        expected = self._expected()
+        answer = self._send("POST", url, params=params, data=data, headers=headers)
+        token = self._call.token = parse_token_response(answer, expected)
+        # msal validates other members more strictly than we do, and its result is not used.
+        read = {"access_token": token.access_token, "token_type": "Bearer", "expires_in": 3600}
+        return _MsalAnswer(answer.status, read)
+
+    def get(
+        self,
+        url: str,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: Any,
+    ) -> _MsalAnswer:
+        """Fetch a discovery document."""
+        answer = self._send("GET", url, params=params, headers=headers)
+        try:
+            document = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            document = None
+        if not answer.ok or not isinstance(document, dict):
+            self._refuse_discovery(answer, document)
+        return _MsalAnswer(answer.status, document)
+
+    def close(self) -> None:
+        """Do nothing: the transport belongs to the provider."""
+
+    def _send(self, method: str, url: str, **request: Any) -> HttpAnswer:
+        return self._transport.request(method, url, provider_name=self._provider_name, **request)
+
+    def _expected(self) -> Expected:
+        return Expected(
+            self._provider_name,
+            self._clock.time(),
+            self._call.scope,
+            self._secrets,
+            grant="client_credentials",
+            warned=self._warned,
+        )
+
+    def _refuse_discovery(self, answer: HttpAnswer, document: object) -> NoReturn:
+        if isinstance(document, dict) and "error" in document:
+            parse_token_response(answer, self._expected())  # raises the error
+        raise TokenAcquisitionError(
+            f"provider {self._provider_name!r}: could not read the authority's metadata "
+            f"(HTTP {answer.status}). Check authority and tenant_id.",
+            provider_name=self._provider_name,
+            status_code=answer.status,
+            transient=None if answer.status >= 400 else False,
+        )
+
+
+class _MsalAnswer:
+    """A response in the form that msal expects, without headers that trigger its throttle."""
+
+    def __init__(self, status: int, content: Mapping[str, Any] | None) -> None:
+        self.status_code = status
+        self.text = json.dumps(content)
+        self.headers: dict[str, str] = {}
+
+    def raise_for_status(self) -> None:
+        """Do nothing: bad responses never get here."""

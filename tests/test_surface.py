@@ -56,7 +56,7 @@ FLOORS = [
     {"providers"},
     {"config"},
     {"_renewal"},
-    {"keeper", "default", "manager"},
+    {"source", "keeper", "default", "manager"},
     {"integrations"},
     {"testing"},
     {"doctor", "cli", "__main__", "_pyinstaller"},

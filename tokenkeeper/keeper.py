@@ -43,8 +43,10 @@ from tokenkeeper.exceptions import (
     TokenAcquisitionError,
 )
 from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
+from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
+from tokenkeeper.source import TokenSource
 
 if TYPE_CHECKING:
     from tokenkeeper.config.configuration import Configuration
@@ -157,6 +159,7 @@ class TokenKeeper(NotPicklable):
         self._cached = self._state.cache.readable
         self._background = self._coordinator.background
         self._configuration: Configuration | None = None
+        self._sources: weakref.WeakValueDictionary[str, TokenSource] = weakref.WeakValueDictionary()
         renew_after_fork(self._coordinator)
         _keepers.add(self)
         weakref.finalize(self, _abandon, self._background).atexit = False
@@ -305,6 +308,53 @@ class TokenKeeper(NotPicklable):
         return self._state.names()
 
     # ---- in other libraries
+
+    def source(
+        self,
+        provider_name: str,
+        *,
+        scope: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        audience: str | Iterable[str] | None = None,
+        tenant: str | None = None,
+        account: str | None = None,
+        subject: str | None = None,
+        actor: str | None = None,
+    ) -> TokenSource:
+        """Return a handle on one token: the provider's own, or one with other parameters.
+
+        Equal arguments give the same source, which holds no token and sends no request until it is
+        asked. Keep it, or create it each time.
+
+        :param provider_name: the provider.
+        :param scope: the scope to request in place of the registration's (RFC 6749 §3.3).
+        :param resource: the URIs of the resource servers (RFC 8707 §2).
+        :param audience: the audiences, for servers that take them.
+        :param tenant: the tenant to request the token in.
+        :param account: whose consent the token is based on.
+        :param subject: the token of the party to act for (RFC 8693 §2.1).
+        :param actor: the token of the acting party (RFC 8693 §2.1).
+        :raises UnknownProviderError: if no provider has that name.
+        :raises InvalidConfigurationError: for a parameter that the provider does not take (its
+            ``takes`` lists them), or a value that can't work.
+        :raises KeeperClosedError: after :meth:`close`.
+        """
+        parameters = TokenParameters.of(
+            scope=scope,
+            resource=resource,
+            audience=audience,
+            tenant=tenant,
+            account=account,
+            subject=subject,
+            actor=actor,
+        )
+        check_name(provider_name)
+        name = TokenName.of(provider_name, parameters)
+        found = self._sources.get(name)
+        if found is None:
+            self._coordinator.check_name(name, parameters)
+            found = self._sources.setdefault(name, TokenSource(self, name, parameters))
+        return found
 
     def auth(
         self,

@@ -9,8 +9,8 @@ import logging
 import pytest
 
 from tokenkeeper import TokenAcquisitionError, TokenRejectedError, TokenWaitTimeoutError
+from tokenkeeper._support.authorization import carries, header_value, set_token, token_in
 from tokenkeeper._support.hiding import Hidden
-from tokenkeeper.integrations._authorization import carries, header_value, set_token, token_in
 from tokenkeeper.integrations._unauthorized import Refusal, run, run_async, unauthorized_flow
 
 OLD, NEW = Hidden("old"), Hidden("new")

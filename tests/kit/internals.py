@@ -100,6 +100,11 @@ def mark_refused(keeper, name="api"):
     keeper._state.cache._replace(name, cached(keeper, name).after_refusal())
 
 
+def msal_applications(provider):
+    """Return msal's applications in an Azure provider, by tenant: the live mapping."""
+    return provider._msal._applications
+
+
 def clock(keeper):
     """Return the clock that the keeper reads."""
     return keeper._clock

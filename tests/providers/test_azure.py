@@ -6,6 +6,7 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+from kit import internals
 from kit.crowds import crowd
 
 from tokenkeeper import (
@@ -93,14 +94,15 @@ class TestAsking:
         """Each thread returns the token granted to its own request."""
         provider.acquire_token()
         both_granted = threading.Barrier(2)
-        ask = provider._app.acquire_token_for_client
+        [application] = internals.msal_applications(provider).values()
+        ask = application.acquire_token_for_client
 
         def ask_and_meet(**options):
             result = ask(**options)
             both_granted.wait(20)
             return result
 
-        monkeypatch.setattr(provider._app, "acquire_token_for_client", ask_and_meet)
+        monkeypatch.setattr(application, "acquire_token_for_client", ask_and_meet)
         tokens = crowd(2, provider.acquire_token).join()
         assert {token.access_token for token in tokens} == {"entra-2", "entra-3"}
 
@@ -228,7 +230,8 @@ class TestFailures:
             def acquire_token_for_client(self, scopes):
                 raise AttributeError(SECRET)
 
-        monkeypatch.setattr(provider, "_app", Odd())
+        applications = internals.msal_applications(provider)
+        applications.update(dict.fromkeys(applications, Odd()))
         assert "AttributeError" in str(failure(provider))
         monkeypatch.setattr(Odd, "acquire_token_for_client", lambda self, scopes: {})
         assert "did not send a request" in str(failure(provider))

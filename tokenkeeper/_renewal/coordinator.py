@@ -142,6 +142,17 @@ class Coordinator:
             variant = self.state.registry.variant(name, parameters)
         return Need(name, self._next_number(), deadline, force, refused, variant)
 
+    def check_name(self, name: str, parameters: TokenParameters) -> None:
+        """Raise unless the token *name* can be requested.
+
+        :raises UnknownProviderError: if there is no such provider.
+        :raises InvalidConfigurationError: if it does not take one of *parameters*.
+        """
+        with self.state.lock:
+            self.state.registry.find(name)
+        if is_chosen(name):
+            self.state.registry.variant(name, parameters)
+
     def ask(self, need: Need) -> CachedToken | Renewal:
         """Return the token that meets *need*, or the renewal to wait for.
 

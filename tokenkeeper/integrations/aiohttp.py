@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from tokenkeeper._runtime.pickling import NotPicklable
-from tokenkeeper.integrations._authorization import set_token
+from tokenkeeper._support.authorization import set_token
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._tokens import AsyncProviderTokens
 from tokenkeeper.integrations._unauthorized import Refusal

@@ -23,9 +23,9 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import AsyncHttpTransport, HttpTransport
 
 from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.authorization import HEADER, set_token, token_in
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
-from tokenkeeper.integrations._authorization import HEADER, set_token, token_in
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._tokens import AsyncProviderTokens, ProviderTokens

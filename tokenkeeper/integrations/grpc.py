@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.authorization import header_value
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
-from tokenkeeper.integrations._authorization import header_value
 from tokenkeeper.integrations._grpc_calls import Deadline, is_refusal
 from tokenkeeper.integrations._grpc_future import RenewingFuture
 from tokenkeeper.integrations._grpc_stream import RenewingStream

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 
 from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.authorization import carries, set_token
 from tokenkeeper._support.hiding import Hidden
-from tokenkeeper.integrations._authorization import carries, set_token
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._tokens import AsyncProviderTokens, ProviderTokens
 from tokenkeeper.integrations._unauthorized import Refusal

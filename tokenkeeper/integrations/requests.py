@@ -12,9 +12,9 @@ import requests
 import requests.auth
 
 from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.authorization import carries, set_token
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.integrations._authorization import carries, set_token
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._tokens import ProviderTokens

@@ -55,13 +55,15 @@ class MsalClient:
 
     def acquire_token(self, tenant_id: str, scope: str) -> OAuth2Token | None:
         """Request a token by client credentials, once; ``None`` if msal sent no request."""
-        with self._lock:
-            application = self._applications.get(tenant_id)
-            if application is None:
-                application = self._applications[tenant_id] = self._make_application(tenant_id)
-        return self._http.granted_in(
-            scope, lambda: application.acquire_token_for_client(scopes=scope.split(" "))
-        )
+
+        def ask() -> None:
+            with self._lock:
+                application = self._applications.get(tenant_id)
+                if application is None:
+                    application = self._applications[tenant_id] = self._make_application(tenant_id)
+            application.acquire_token_for_client(scopes=scope.split(" "))
+
+        return self._http.granted_in(scope, ask)
 
     def _make_application(self, tenant_id: str) -> Any:
         msal = late_import("msal")

@@ -1,0 +1,195 @@
+"""A handle on one token: what client libraries, databases and brokers take in place of a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.need import Need
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.arguments import check_name
+from tokenkeeper._support.authorization import HEADER, header_value
+from tokenkeeper._support.hiding import Hidden, without_arguments, without_arguments_async
+from tokenkeeper.models import OAuth2Token
+from tokenkeeper.names import TokenName, TokenParameters
+
+if TYPE_CHECKING:
+    from tokenkeeper.integrations.requests import KeeperAuth
+    from tokenkeeper.keeper import TokenKeeper
+    from tokenkeeper.manager import OAuth2TokenManager
+
+__all__ = ["AsyncTokenSource", "TokenSource"]
+
+
+class TokenSource(NotPicklable):
+    """A handle on one token of a keeper. Create it with :meth:`TokenKeeper.source`. Thread-safe.
+
+    It holds no token, so it can be kept for as long as the keeper. Call it for a token each time
+    that you need one: ``source()``.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_background",
+        "_coordinator",
+        "_keeper",
+        "_key",
+        "_now",
+        "_parameters",
+        "_readable",
+        "name",
+    )
+
+    name: TokenName
+    """The name of the token, which works wherever a provider's name does."""
+
+    def __init__(self, keeper: TokenKeeper, name: TokenName, parameters: TokenParameters) -> None:
+        self.name = name
+        self._key = str(name)  # a subclass of str is slower as a key
+        self._parameters = parameters
+        self._keeper = keeper
+        self._coordinator = keeper._coordinator  # noqa: SLF001 - a handle on a part of the keeper
+        self._background = self._coordinator.background
+        self._readable = self._coordinator.state.cache.readable
+        self._now = self._coordinator.now
+
+    @property
+    def keeper(self) -> TokenKeeper:
+        """The keeper that has the token."""
+        return self._keeper
+
+    @property
+    def aio(self) -> AsyncTokenSource:
+        """The async front of this source, for asyncio and trio."""
+        from tokenkeeper.manager import OAuth2TokenManager
+
+        return AsyncTokenSource(OAuth2TokenManager(self._keeper), self)
+
+    def get_token(self, force_refresh: bool = False, timeout: float | None = None) -> str:
+        """Return a valid access token, as :meth:`TokenKeeper.get_token` does."""
+        try:
+            cached = self._readable[self._key]
+            now = self._now  # CPython 3.11 calls a local faster than an attribute
+            if now() < cached.stale_at and not force_refresh:
+                return cached.access_token
+            background, moment = self._background, now()
+            if (
+                moment < cached.dead_at
+                and not force_refresh
+                and (moment < background.trusted_until or background.ensure_running())
+            ):
+                return cached.access_token
+        except KeyError:
+            pass
+        return self.token(force_refresh, timeout).access_token
+
+    __call__ = get_token
+
+    def token(self, force_refresh: bool = False, timeout: float | None = None) -> OAuth2Token:
+        """Return the token with its expiry, scope and extra members.
+
+        :param force_refresh: as for :meth:`TokenKeeper.get_token`, like *timeout*.
+        """
+        return self._answer(self.need(force=force_refresh, timeout=timeout)).token
+
+    @without_arguments
+    def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
+        """Return a token in place of *refused_token*: :meth:`TokenKeeper.renew_refused`."""
+        check_name(refused_token, "refused_token")
+        return self._answer(self.need(refused=refused_token, timeout=timeout)).access_token
+
+    def headers(self, method: str, url: str) -> dict[str, str]:
+        """Return the headers that authorize a request (RFC 6750 §2.1).
+
+        :param method: the request's method, such as ``GET``.
+        :param url: the request's URL. A token that is bound to its sender needs both.
+        """
+        return {HEADER: header_value(Hidden(self.get_token()))}
+
+    def auth(
+        self, *, allowed_hosts: Iterable[str] | None = None, timeout: float | None = None
+    ) -> KeeperAuth:
+        """Return an ``auth=`` for ``requests``: :meth:`TokenKeeper.auth`."""
+        return self._keeper.auth(self.name, allowed_hosts=allowed_hosts, timeout=timeout)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.name.provider_name!r}>"
+
+    # ---- for both fronts
+
+    def need(
+        self, *, force: bool = False, refused: str | None = None, timeout: float | None = None
+    ) -> Need:
+        """Return what a caller needs that asks now."""
+        return self._coordinator.need(
+            self._key, force=force, refused=refused, timeout=timeout, parameters=self._parameters
+        )
+
+    def _answer(self, need: Need) -> CachedToken:
+        answer = self._coordinator.ask(need)
+        return self._keeper._wait_for(answer, need)  # noqa: SLF001 - a handle on a part of it
+
+
+class AsyncTokenSource(NotPicklable):
+    """The async front of a :class:`TokenSource`, for asyncio and trio. Thread-safe.
+
+    Each method does what the method of that name does there, without blocking the event loop.
+    """
+
+    __slots__ = ("__weakref__", "_key", "_manager", "_now", "_readable", "_source")
+
+    def __init__(self, manager: OAuth2TokenManager, source: TokenSource) -> None:
+        self._manager = manager
+        self._source = source
+        self._key = str(source.name)
+        self._readable = manager._cached  # noqa: SLF001 - a handle on a part of it
+        self._now = manager._now  # noqa: SLF001
+
+    @property
+    def name(self) -> TokenName:
+        """The name of the token."""
+        return self._source.name
+
+    @property
+    def source(self) -> TokenSource:
+        """The blocking front."""
+        return self._source
+
+    async def get_token(self, force_refresh: bool = False, timeout: float | None = None) -> str:
+        """Return a valid access token; while there is one, without yielding to the event loop."""
+        try:
+            cached = self._readable[self._key]
+            if self._now() < cached.stale_at and not force_refresh:
+                return cached.access_token
+        except KeyError:
+            pass
+        return (await self.token(force_refresh, timeout)).access_token
+
+    async def __call__(self) -> str:
+        """Return a valid access token."""
+        return await self.get_token()
+
+    async def token(self, force_refresh: bool = False, timeout: float | None = None) -> OAuth2Token:
+        """Return the token with its expiry, scope and extra members."""
+        need = self._source.need(force=force_refresh, timeout=timeout)
+        return (await self._answer(need)).token
+
+    @without_arguments_async
+    async def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
+        """Return a token in place of *refused_token*, which an API rejected."""
+        check_name(refused_token, "refused_token")
+        need = self._source.need(refused=refused_token, timeout=timeout)
+        return (await self._answer(need)).access_token
+
+    async def headers(self, method: str, url: str) -> dict[str, str]:
+        """Return the headers that authorize a request."""
+        return {HEADER: header_value(Hidden(await self.get_token()))}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.name.provider_name!r}>"
+
+    async def _answer(self, need: Need) -> CachedToken:
+        manager = self._manager
+        answer = await manager._ask(need)  # noqa: SLF001 - a handle on a part of it
+        return await manager._wait_for(answer, need)  # noqa: SLF001

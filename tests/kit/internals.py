@@ -85,6 +85,11 @@ def cache(keeper):
     return keeper._state.cache.tokens
 
 
+def variants(keeper):
+    """Return the providers that are kept for tokens whose parameters a caller chose."""
+    return keeper._state.registry.variants()
+
+
 def cached(keeper, name="api"):
     """Return the cached token of *name*, or ``None``."""
     return cache(keeper).get(name)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Self
 
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper._runtime.fork import late_import
 from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.error_codes import known_code
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy, is_transient
@@ -34,6 +36,9 @@ class ReloadableProvider(BaseOAuth2Provider):
         current spec and raises nothing. It may block, so it is never called on an event loop.
     """
 
+    _registered: ReloadableProvider | None = None  # the one that this is a variant of
+    _variant: tuple[BaseOAuth2Provider, BaseOAuth2Provider]  # of the current provider, and it
+
     def __init__(
         self, spec: ProviderSpec, look_again: Callable[[ReloadableProvider], None]
     ) -> None:
@@ -41,6 +46,30 @@ class ReloadableProvider(BaseOAuth2Provider):
         self._look_again = look_again
         self._take(spec)
         self._granted_by = self._current[1]  # or was made first, before any token was granted
+
+    def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
+        """Return a provider that delegates to a variant of the current provider.
+
+        It follows this one to other specs.
+        """
+        twin = super().variant(name, parameters)
+        current = self.provider.variant(name, parameters)
+        vars(twin).update(
+            _registered=self, _variant=(self.provider, current), _granted_by=current
+        )
+        return twin
+
+    @property
+    def provider(self) -> BaseOAuth2Provider:
+        """The current provider."""
+        if self._registered is None:
+            return self._current[1]
+        base, variant = self._variant
+        current = self._registered.provider
+        if current is not base:
+            variant = current.variant(TokenName(self.token_name), self.parameters)
+            self._variant = current, variant
+        return variant
 
     @property
     def spec(self) -> ProviderSpec:
@@ -68,6 +97,7 @@ class ReloadableProvider(BaseOAuth2Provider):
     def _take(self, spec: ProviderSpec) -> None:
         provider = spec.make_provider()
         self._current = spec, provider
+        self.takes = provider.takes
         self.buffer_seconds: float = provider.buffer_seconds
         self.retry: RetryPolicy | None = provider.retry
 
@@ -100,7 +130,7 @@ class ReloadableProvider(BaseOAuth2Provider):
         return self._ask(request)
 
     def _ask(self, request: Callable[[BaseOAuth2Provider], _Answer]) -> _Answer:
-        provider = self._current[1]
+        provider = self.provider
         try:
             answer = request(provider)
             if inspect.isawaitable(answer):
@@ -108,8 +138,8 @@ class ReloadableProvider(BaseOAuth2Provider):
         except TokenAcquisitionError as refused:
             if not _may_be_corrected(refused):
                 raise
-            self._look_again(self)
-            if self._current[1] is provider:
+            self._look_again(self._registered or self)
+            if self.provider is provider:
                 raise
         else:
             self._granted_by = provider
@@ -128,11 +158,12 @@ class ReloadableProvider(BaseOAuth2Provider):
         except TokenAcquisitionError as refused:
             if not _may_be_corrected(refused):
                 raise
+            registered = self._registered or self
             try:
-                await late_import("asyncio").to_thread(self._look_again, self)
+                await late_import("asyncio").to_thread(self._look_again, registered)
             except RuntimeError:  # no thread could be started
-                self._look_again(self)
-            if self._current[1] is provider:
+                self._look_again(registered)
+            if self.provider is provider:
                 raise
         else:
             self._granted_by = provider
@@ -142,7 +173,7 @@ class ReloadableProvider(BaseOAuth2Provider):
 
     def _ask_once(self, request: Callable[[BaseOAuth2Provider], _Answer]) -> _Answer:
         """Ask the current provider, without a further look at the configuration."""
-        provider = self._current[1]
+        provider = self.provider
         answer = request(provider)
         if inspect.isawaitable(answer):
             return self._noted(answer, provider)
@@ -158,18 +189,18 @@ class ReloadableProvider(BaseOAuth2Provider):
 
     def close(self) -> Awaitable[None] | None:
         """Close the current provider."""
-        return self._current[1].close()
+        return self.provider.close()
 
     def after_fork_in_child(self) -> None:
         """Notify the current provider of the fork."""
-        self._current[1].after_fork_in_child()
+        self.provider.after_fork_in_child()
 
     def describe(self) -> Mapping[str, object]:
         """Return the description of the current provider."""
-        return self._current[1].describe()
+        return self.provider.describe()
 
     def __repr__(self) -> str:
-        return repr(self._current[1])
+        return repr(self.provider)
 
 
 def _may_be_corrected(refused: TokenAcquisitionError) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, NoReturn, Self, cast
+from typing import TYPE_CHECKING, NoReturn, Self, cast
 from urllib.parse import urlsplit
 
 from tokenkeeper._runtime.fork import renew_after_fork
@@ -81,7 +81,7 @@ class AzureADProvider(BaseOAuth2Provider):
     :raises InvalidConfigurationError: for an option that can't work.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"scope", "tenant"})
+    takes: frozenset[str] = frozenset({"scope", "tenant"})
 
     def __init__(
         self,

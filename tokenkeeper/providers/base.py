@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Self
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_number
@@ -41,7 +41,7 @@ class BaseOAuth2Provider(NotPicklable, ABC):
     unless it is cleared during one. A provider that ``takes`` nothing has one token.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset()
+    takes: frozenset[str] = frozenset()
     """The parameters that :meth:`~tokenkeeper.TokenKeeper.source` may set for this provider: names
     of :class:`~tokenkeeper.names.TokenParameters`; none by default. ``acquire_token`` then reads
     them from ``self.parameters``, and must send what they say and nothing beside it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._support.checks import checked_seconds, checked_switch, checked_words, shown_url
@@ -82,7 +82,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     :raises InvalidConfigurationError: for an option that can't work.
     """
 
-    takes: ClassVar[frozenset[str]] = frozenset({"scope", "resource", "audience"})
+    takes: frozenset[str] = frozenset({"scope", "resource", "audience"})
 
     _warned: set[str] | None = None  # few servers cause a warning, so few providers need a set
     _omitted: tuple[str, ...] = ()

@@ -23,9 +23,9 @@ class TestHandshakes:
     def test_old_protocol_versions(self, secure, examine):
         """A server that supports only old versions of TLS is reported."""
         server = secure()
-        server._context.set_ciphers("ALL:@SECLEVEL=0")
-        server._context.minimum_version = ssl.TLSVersion.TLSv1
-        server._context.maximum_version = ssl.TLSVersion.TLSv1_1
+        server.tls.set_ciphers("ALL:@SECLEVEL=0")
+        server.tls.minimum_version = ssl.TLSVersion.TLSv1
+        server.tls.maximum_version = ssl.TLSVersion.TLSv1_1
         code, seen = examine()
         assert code == Step.TLS
         assert "no version of TLS in common" in seen["tls"].text
@@ -59,8 +59,8 @@ class TestHandshakes:
     def test_no_cipher_in_common(self, secure, examine):
         """A server that supports none of our ciphers is reported."""
         server = secure()
-        server._context.maximum_version = ssl.TLSVersion.TLSv1_2
-        server._context.set_ciphers("AES128-SHA")
+        server.tls.maximum_version = ssl.TLSVersion.TLSv1_2
+        server.tls.set_ciphers("AES128-SHA")
         code, seen = examine()
         assert code == Step.TLS
         assert "no parameters of TLS in common" in seen["tls"].text

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from kit.guards import plain_environment  # noqa: F401 - a fixture of every test here
 from kit.servers.authlib_on_flask import AuthlibOnFlask
 
 HERE = Path(__file__).parent
@@ -54,14 +55,6 @@ class Program:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch):
-    """Remove the machine's proxy settings."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture

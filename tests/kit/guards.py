@@ -13,17 +13,29 @@ import pytest
 GUARD_SECONDS = 30.0
 """After this time, a wait for another thread or a server is a hang, and fails the test."""
 
-_OF_THE_NETWORK = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+PROGRAM_SECONDS = 90.0
+"""The same for another project's program, which may start slowly on a busy machine."""
+
+_OF_THE_NETWORK = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
 
 
-def until(condition, what="the condition", *, pause=0.001):
+OF_THE_LIBRARY = ("AZURE_", "OAUTH2_", "TOKENKEEPER_")
+"""How the names of the variables that configure the library begin."""
+
+
+def until(condition, what="the condition", *, limit=GUARD_SECONDS, pause=0.001):
     """Wait until *condition* returns a true value, and return that.
 
     It is for states that no event announces.
+
+    :param what: what the failure names, or a function that returns it.
     """
-    ends = time.monotonic() + GUARD_SECONDS
+    ends = time.monotonic() + limit
     while not (result := condition()):
-        assert time.monotonic() < ends, f"{what} never came true"
+        assert time.monotonic() < ends, f"{what() if callable(what) else what} never came true"
         time.sleep(pause)
     return result
 

@@ -2,9 +2,9 @@
 
 import socket
 import ssl
-import threading
 
 import pytest
+from kit.servers.raw import Scripted, hang_up, silence
 
 from tokenkeeper.doctor.findings import Step
 
@@ -32,8 +32,8 @@ class TestHandshakes:
 
     def test_a_silent_server(self, describe, examine):
         """A handshake without an answer ends after the timeout."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            describe(f"https://127.0.0.1:{listener.getsockname()[1]}/token")
+        with Scripted(always=silence) as server:
+            describe(f"https://127.0.0.1:{server.port}/token")
             code, seen = examine("--timeout", "0.2")
         assert code == Step.TLS
         assert "no handshake within 0.2 s" in seen["tls"].text
@@ -67,18 +67,8 @@ class TestHandshakes:
 
     def test_a_server_that_closes_the_connection(self, describe, examine):
         """A connection that is closed during the handshake points at a firewall or proxy."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            describe(f"https://127.0.0.1:{listener.getsockname()[1]}/token")
-
-            def hang_up():
-                for _ in range(2):  # TCP, then TLS
-                    connection, _ = listener.accept()
-                    connection.recv(1)
-                    connection.close()
-
-            thread = threading.Thread(target=hang_up)
-            thread.start()
+        with Scripted(always=hang_up) as server:
+            describe(f"https://127.0.0.1:{server.port}/token")
             code, seen = examine()
-            thread.join(20)
         assert code == Step.TLS
         assert seen["tls"].text == "the connection was closed during the handshake"

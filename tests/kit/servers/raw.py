@@ -5,7 +5,7 @@ A script is a function of the server and a connected socket; it may do anything 
 
 import socket
 import threading
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 from kit.guards import GUARD_SECONDS
 
@@ -62,6 +62,7 @@ class Scripted:
 
     :param always: the script of the connections beyond *scripts*.
     :param wrap: a function of the accepted socket that returns the one to use, such as TLS.
+    :param listener: the listening socket; by default one on loopback, with ``port`` and ``url``.
 
     :ivar requests: the requests that scripts have read.
     :ivar connections: the number of accepted connections.
@@ -69,7 +70,7 @@ class Scripted:
     :ivar stopping: set when the server is about to stop.
     """
 
-    def __init__(self, *scripts, always=None, wrap=None):
+    def __init__(self, *scripts, always=None, wrap=None, listener=None):
         self.scripts = list(scripts)
         self._always = always or reply(b"{}")
         self._wrap = wrap or (lambda sock: sock)
@@ -78,9 +79,11 @@ class Scripted:
         self.hung_up = threading.Semaphore(0)
         self.stopping = threading.Event()
         self._sockets = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/token"
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
+        self._address = self._listener.getsockname()
+        if listener is None:
+            self.port = self._address[1]
+            self.url = f"http://127.0.0.1:{self.port}/token"
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
@@ -126,8 +129,8 @@ class Scripted:
     def close(self):
         """Stop accepting, close the open connections, and wait for the scripts."""
         self.stopping.set()
-        with suppress(OSError):  # wakes the thread that accepts
-            socket.create_connection(("127.0.0.1", self.port)).close()
+        with suppress(OSError), socket.socket(self._listener.family) as last:
+            last.connect(self._address)  # wakes the thread that accepts
         self._threads[0].join(GUARD_SECONDS)
         for sock in self._sockets:
             with suppress(OSError):  # it may be closed already
@@ -147,3 +150,17 @@ def closed_port():
     """Return a port on which no server listens."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         return listener.getsockname()[1]
+
+
+@contextmanager
+def full_queue():
+    """Fill the queue of a listening socket that never accepts, and return the socket."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
+        while True:
+            waiting = stack.enter_context(socket.socket())
+            waiting.settimeout(0.5)
+            try:
+                waiting.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        yield listener

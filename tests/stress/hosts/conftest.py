@@ -8,11 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from kit.guards import plain_environment  # noqa: F401 - a fixture of every test here
+from kit.guards import (
+    GUARD_SECONDS,
+    plain_environment,  # noqa: F401 - a fixture of every test here
+)
 from kit.servers.authlib_on_flask import AuthlibOnFlask
 
 HERE = Path(__file__).parent
-STOP_SECONDS = 30
 LIFETIME = 3
 
 
@@ -42,10 +44,10 @@ class Program:
         """Ask it to exit, as a service manager does; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(STOP_SECONDS)
+            return self.process.wait(GUARD_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGABRT)  # faulthandler shows where it hangs
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(GUARD_SECONDS)
         pytest.fail(f"it did not end:\n{self.output()}")
 
     def __enter__(self):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tokenkeeper
-from kit.crowds import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS
 
 PACKAGE = str(Path(tokenkeeper.__file__).parent.parent)
 """Where the package under test is: a checkout, or the environment that a wheel is installed in."""

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from kit.servers.raw import closed_port
 
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import TokenAcquisitionError
@@ -13,8 +14,7 @@ class TestFailures:
 
     def test_refused(self, transport):
         """A refused connection is transient."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        port = closed_port()
         error = transport.failure(url=f"http://127.0.0.1:{port}/token?code=hunter2")
         assert f"127.0.0.1:{port}" in str(error)
         assert "refused" in str(error)

@@ -18,6 +18,7 @@ from soak.moods import Moods
 from soak.providers import make_named, make_provider
 from soak.readers import Readers
 from soak.resources import Resources, kinds
+from soak.stalls import Stalls
 from soak.truth import boot
 from soak.watch import Watch
 from tokenkeeper import TokenKeeper
@@ -105,10 +106,14 @@ class Play:
         sizes, seed = self._sizes, self._sizes.moods.seed
         clock = SteppedWall()
         self._keeper = keeper = TokenKeeper(clock=clock, cooldown_seconds=COOLDOWN_SECONDS)
-        watches = {name: Watch(sizes.lifetime, clock, steady=False) for name in DISTURBED}
+        stalls = Stalls()
+        stalls.start()
+        watches = {
+            name: Watch(sizes.lifetime, clock, steady=False, stalls=stalls) for name in DISTURBED
+        }
         quiet = []
         for number in range(sizes.generic + sizes.own):
-            watch = Watch(sizes.lifetime, clock)
+            watch = Watch(sizes.lifetime, clock, stalls=stalls)
             own = number >= sizes.generic
             provider = make_provider(number, server, watch, clock, own=own, sites=sizes.moods.sites)
             keeper.add_provider(provider)
@@ -146,6 +151,7 @@ class Play:
             quiet,
             server.about,
             clock,
+            stalls,
             every=sizes.fork_every,
             life_seconds=sizes.child_seconds,
             seed=seed,
@@ -173,6 +179,7 @@ class Play:
         books = api.books()
         api.close()
         keeper.close()
+        stalls.stop()
         self._look("closed")
         return Outcome(
             sizes=sizes,

@@ -26,7 +26,7 @@ class SteppedWall(SystemClock):
     def step(self, seconds):
         """Set the wall clock forward, or back if *seconds* is negative."""
         began = boot()
-        # Noted before it is done: a reader, or a forked child, must not see a step that nobody
+        # Noted before it is done: a reader, or a forked child, must not see a step that was not
         # noted. How long it took is known only afterwards.
         self._note((began, math.inf), forward=seconds > 0)
         self.offset += seconds

@@ -15,6 +15,7 @@ from soak.children import Nursery
 from soak.clock import SteppedWall
 from soak.mischief import ClockSteps, Control, Mischief
 from soak.moods import Moods
+from soak.played import played
 from soak.providers import make_named, make_provider
 from soak.readers import Readers
 from soak.resources import Resources, kinds
@@ -169,6 +170,7 @@ class Play:
             if quarter != "the end":
                 self._resources[f"at {quarter}"] = Resources.now()
             self._say(f"{boot() - began:.0f} s: {nursery.forked} children, {_calls(readers)} calls")
+        _until_all_is_played(Api(server.about), readers, mischief, nursery, clock)
         kinds_at_last = self._look("at the end")
         seconds = boot() - began
 
@@ -203,6 +205,17 @@ class Play:
         gc.collect()
         self._resources[moment] = Resources.now()
         return kinds()
+
+
+def _until_all_is_played(api, readers, mischief, nursery, clock):
+    """Wait until each fault has occurred and each caller has called, as a busy machine needs."""
+    ends = boot() + GUARD_SECONDS
+    while boot() < ends:
+        all_called = all(tally.waits.count for tally in readers.tallies)
+        if all_called and all(played(api.books(), mischief, nursery, clock).values()):
+            break
+        time.sleep(0.2)
+    api.close()
 
 
 def _calls(readers):

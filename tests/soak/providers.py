@@ -38,19 +38,20 @@ class WatchedProvider(GenericOAuth2Provider):
             **options,
         )
         self.watch = watch
-        self._began = threading.local()  # when this thread's attempt began, if it made a request
+        self._began = threading.local()  # when this thread's attempt began
+
+    def acquire_token(self):
+        self._began.at = boot()
+        return super().acquire_token()
 
     def refresh_token(self, token):
         self._began.at = boot()
-        try:
-            return super().refresh_token(token)
-        finally:
-            self._began.at = None
+        return super().refresh_token(token)
 
     def _request(self, grant, scope):
         # After a failed refresh the grant belongs to the same attempt, and the keeper counts the
         # token's lifetime from the beginning of that attempt.
-        with self.watch.request(getattr(self._began, "at", None)) as granted:
+        with self.watch.request(self._began.at) as granted:
             token = super()._request(grant, scope)
             granted(token.access_token)
             return token
@@ -70,8 +71,15 @@ class OwnProvider(BaseOAuth2Provider):
         self._looks_late = looks_late
         self.watch = watch
 
-    async def acquire_token(self):
-        with self.watch.request() as granted:
+    @property
+    def acquire_token(self):
+        """The coroutine function. An attempt looks it up at its beginning, on a worker."""
+        self._began = boot()
+        return self._acquire_token
+
+    async def _acquire_token(self):
+        # On a busy machine it runs on the loop a while after the keeper has read its clock.
+        with self.watch.request(self._began) as granted:
             before, wall = boot(), self._clock.time()
             async with asyncio.timeout(REQUEST_SECONDS):
                 status, content = await self._post()

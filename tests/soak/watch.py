@@ -82,7 +82,7 @@ class Watch:
     def request(self, began=None):
         """Watch one request; yields a function that notes the token that it brought.
 
-        :param began: when its attempt began, if that made another request before.
+        :param began: when its attempt began, if that was before this call.
         """
         self.books["requests"] += 1
         if self._sealed:

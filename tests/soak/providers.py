@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from base64 import b64encode
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -41,16 +42,25 @@ class WatchedProvider(GenericOAuth2Provider):
         self._began = threading.local()  # when this thread's attempt began
 
     def acquire_token(self):
-        self._began.at = boot()
-        return super().acquire_token()
+        with self._attempt():
+            return super().acquire_token()
 
     def refresh_token(self, token):
-        self._began.at = boot()
-        return super().refresh_token(token)
+        with self._attempt():
+            return super().refresh_token(token)
 
-    def _request(self, grant, scope):
+    @contextmanager
+    def _attempt(self):
         # After a failed refresh the grant belongs to the same attempt, and the keeper counts the
         # token's lifetime from the beginning of that attempt.
+        outer = getattr(self._began, "at", None)
+        self._began.at = boot() if outer is None else outer
+        try:
+            yield
+        finally:
+            self._began.at = outer
+
+    def _request(self, grant, scope):
         with self.watch.request(self._began.at) as granted:
             token = super()._request(grant, scope)
             granted(token.access_token)

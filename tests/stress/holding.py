@@ -11,6 +11,8 @@ from kit.servers.launch import Launched
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config
 
+FOREVER_SECONDS = 3600.0
+
 
 class Held(Launched):
     """The running server, and what tests tell it to do."""
@@ -20,8 +22,12 @@ class Held(Launched):
         super().__init__(*command, env={**os.environ, "PYTHONPATH": PATH})
 
     def provider(self, name):
-        """Return the provider of the client called *name*."""
-        return GenericOAuth2Provider(OAuth2Config(name, name, "secret", f"{self.issuer}/token"))
+        """Return the provider of the client called *name*, which waits for as long as it takes."""
+        return GenericOAuth2Provider(
+            OAuth2Config(name, name, "secret", f"{self.issuer}/token"),
+            read_timeout=FOREVER_SECONDS,
+            total_timeout=FOREVER_SECONDS,
+        )
 
     def command(self, command, client):
         """Send *command* to the server."""

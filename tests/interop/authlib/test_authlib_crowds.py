@@ -6,7 +6,7 @@ import socket
 import pytest
 from kit.servers.authlib_on_flask import AuthlibOnFlask
 
-from tokenkeeper import GenericOAuth2Provider, TokenKeeper
+from tokenkeeper import GenericOAuth2Provider, RetryPolicy, TokenKeeper
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
@@ -133,7 +133,8 @@ def test_a_server_that_was_restarted(kit, port):
 
 def test_a_server_that_comes_back_while_callers_wait(kit, port):
     """Callers that wait for a first token get it when the server is back."""
-    with TokenKeeper() as keeper:
+    retry = RetryPolicy(attempts=10_000, total_seconds=3600, max_wait_seconds=0.5)
+    with TokenKeeper(retry=retry) as keeper:  # a server takes its time to start
         with AuthlibOnFlask(port=port) as before:
             keeper.add_provider(GenericOAuth2Provider(before.config("api")))
             keeper.get_token("api")

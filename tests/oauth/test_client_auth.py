@@ -84,14 +84,19 @@ def test_what_is_not_utf_8(method, field):
         (
             {"method": "tls_client_auth"},
             "token_endpoint_auth_method",
-            "token_endpoint_auth_method 'tls_client_auth' is not supported. Use "
-            "'client_secret_basic', 'client_secret_post' or 'none'.",
+            (
+                "token_endpoint_auth_method 'tls_client_auth' is not supported. Use "
+                "'client_secret_basic', 'client_secret_post' or 'none'."
+            ),
         ),
         (
             {"client_secret": None},
             "client_secret",
-            "client_secret is missing. token_endpoint_auth_method 'client_secret_basic' requires "
-            "it; for a client without a secret, set token_endpoint_auth_method to 'none'.",
+            (
+                "client_secret is missing. token_endpoint_auth_method 'client_secret_basic' "
+                "requires it; for a client without a secret, set token_endpoint_auth_method to "
+                "'none'."
+            ),
         ),
         (
             {"client_id": "my:id", "form_encode": False},

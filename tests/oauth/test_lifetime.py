@@ -129,8 +129,11 @@ class TestExpiresIn:
         assert lifetime({"expires_in": given}, warned=warned) == 3600
         assert lifetime({"expires_in": given, "expires_on": NOW + 60}, warned=warned) == 60
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
-        assert "'api'" in caplog.text
-        assert "lifetime_seconds" in caplog.text
+        (message,) = caplog.messages
+        assert message == (
+            "provider 'api': the server's expires_in is not a number of seconds and was ignored. "
+            "If you know the lifetime of its tokens, set lifetime_seconds."
+        )
 
     @pytest.mark.parametrize("number", ["NaN", "[NaN]", '"NaN"'])
     def test_not_a_number(self, number):
@@ -353,6 +356,24 @@ class TestMilliseconds:
         assert "'api'" in caplog.text
         assert "42 days" in caplog.text
         assert "lifetime_seconds" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("members", "source", "days"),
+        [
+            ({"expires_in": 31 * DAY}, "expires_in", "31"),
+            ({"expires_on": NOW + 100 * DAY}, "the response", "100"),
+            ({"access_token": jwt(exp=NOW + 31 * DAY)}, "the response", "31"),
+            ({"expires_in": 1e300}, "expires_in", "1000000"),
+        ],
+    )
+    def test_what_the_doubt_says(self, members, source, days, caplog):
+        """The warning says where the lifetime comes from, how long it is, and what to do."""
+        lifetime(members)
+        (message,) = caplog.messages
+        assert message == (
+            f"provider 'api': according to {source}, tokens are valid for {days} days. If the "
+            "server means milliseconds, set lifetime_seconds to the true lifetime."
+        )
 
     @pytest.mark.parametrize(("days", "warnings"), [(29, 0), (30, 0), (31, 1), (10**9, 1)])
     def test_the_limit(self, days, warnings, caplog):

@@ -271,6 +271,15 @@ class TestOtherMembers:
         assert lifetime({"expires_at": date}, date=SENT) == 3600
         expired({"expires_at": f"{date} +00:00", "expires_in": 600}, date=SENT)
 
+    @pytest.mark.parametrize(
+        "never",
+        ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.9999999Z", 253402300799, 253402300799000],
+    )
+    def test_a_date_that_means_never(self, never):
+        """The last date of a calendar, which means "never", is far away and not long past."""
+        assert lifetime({"expires_at": never, "expires_in": 600}, date=SENT) == 600
+        assert lifetime({"expires_at": never}, date=SENT) == YEAR
+
     def test_a_name_without_end(self):
         """A long member name does not make the message long."""
         assert len(str(expired({"-" * 100_000 + "expires_in": 0}))) < 500

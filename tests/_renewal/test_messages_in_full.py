@@ -6,24 +6,20 @@ import pytest
 
 from tokenkeeper import (
     BaseOAuth2Provider,
-    InvalidConfigurationError,
     KeeperClosedError,
     OAuth2Error,
     OAuth2Token,
     TokenAcquisitionError,
     TokenRejectedError,
     TokenWaitTimeoutError,
-    UnknownProviderError,
 )
 from tokenkeeper._renewal.attempt import request_token
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.need import Need
-from tokenkeeper._renewal.notifier import Notifier
-from tokenkeeper._renewal.registry import Registry, checked_provider, unknown_provider
 from tokenkeeper._renewal.rejections import Rejections
 from tokenkeeper._renewal.runner import closed_meanwhile
 from tokenkeeper.schedule import Deadlines
-from tokenkeeper.testing import StaticProvider, SteppedClock
+from tokenkeeper.testing import SteppedClock
 
 
 def raised_by(call, *args, **options):
@@ -74,31 +70,6 @@ def cached(clock, lifetime):
     return CachedToken.of(lasting(clock, lifetime), times, 1, None, 0.0)
 
 
-def registry(*names):
-    filled = Registry()
-    for name in names:
-        filled.add(StaticProvider(name, "a token"))
-    return filled
-
-
-def closed_registry():
-    closed = registry("api")
-    closed.close()
-    return closed
-
-
-def twice(*providers):
-    filled = Registry()
-    for provider in providers:
-        filled.add(provider)
-
-
-def without_a_name():
-    provider = object.__new__(StaticProvider)
-    assert not hasattr(provider, "provider_name")
-    return provider
-
-
 def rejecting(*, insists):
     rejections = Rejections(SteppedClock())
     for number in range(4):
@@ -110,15 +81,13 @@ def rejecting(*, insists):
     return rejections
 
 
-ONE = StaticProvider("api", "a token")
-
 ERRORS = {
     "a caller's timeout": (
         lambda: Need("api", 1).timeout_error(),
         TokenWaitTimeoutError,
         (
-            "provider 'api': no new token arrived within the timeout of this call. The request goes "
-            "on: call again, or allow more time."
+            "provider 'api': no new token arrived within the timeout of this call. The request "
+            "goes on: call again, or allow more time."
         ),
         {"provider_name": "api", "transient": True},
     ),
@@ -126,8 +95,8 @@ ERRORS = {
         lambda: requested(RecursionError()),
         TokenAcquisitionError,
         (
-            "provider 'api' called itself endlessly. Check that acquire_token and refresh_token do not "
-            "call each other."
+            "provider 'api' called itself endlessly. Check that acquire_token and refresh_token do "
+            "not call each other."
         ),
         {"provider_name": "api", "transient": False},
     ),
@@ -141,8 +110,9 @@ ERRORS = {
         lambda: requested(RuntimeError("can't start new thread")),
         TokenAcquisitionError,
         (
-            "provider 'api' needs a thread, and this host starts none (can't start new thread). Raise "
-            "the host's limit, or use a provider that makes its request on the calling thread."
+            "provider 'api' needs a thread, and this host starts none (can't start new thread). "
+            "Raise the host's limit, or use a provider that makes its request on the calling "
+            "thread."
         ),
         {"provider_name": "api", "transient": True},
     ),
@@ -150,8 +120,8 @@ ERRORS = {
         lambda: requested(1.0, replaces=1.0),
         TokenAcquisitionError,
         (
-            "provider 'api': the server granted the same token again, and it is about to expire. The "
-            "next request follows in 1.1 s."
+            "provider 'api': the server granted the same token again, and it is about to expire. "
+            "The next request follows in 1.1 s."
         ),
         {"provider_name": "api", "transient": True, "retry_after": 1.1},
     ),
@@ -159,8 +129,8 @@ ERRORS = {
         lambda: requested(0.0, replaces=0.0),
         TokenAcquisitionError,
         (
-            "provider 'api': the server granted the same token again, and it is about to expire. The "
-            "next request follows in 0.3 s."
+            "provider 'api': the server granted the same token again, and it is about to expire. "
+            "The next request follows in 0.3 s."
         ),
         {"provider_name": "api", "transient": True, "retry_after": 0.35},
     ),
@@ -177,8 +147,8 @@ ERRORS = {
         lambda: requested(-5.0, takes=0.5),
         TokenAcquisitionError,
         (
-            "provider 'api': the token had already expired when it was granted, and the request took "
-            "0.5 s. Check the clocks of this machine and of the server, or fix the provider."
+            "provider 'api': the token had already expired when it was granted, and the request "
+            "took 0.5 s. Check the clocks of this machine and of the server, or fix the provider."
         ),
         {"provider_name": "api", "transient": False},
     ),
@@ -186,8 +156,8 @@ ERRORS = {
         lambda: requested(-5.0, takes=0.5, sets=-60.0),
         TokenAcquisitionError,
         (
-            "provider 'api': the token had already expired when it was granted, and the request took "
-            "0.5 s. The clock was set during the request, so another one may succeed."
+            "provider 'api': the token had already expired when it was granted, and the request "
+            "took 0.5 s. The clock was set during the request, so another one may succeed."
         ),
         {"provider_name": "api", "transient": True},
     ),
@@ -196,8 +166,8 @@ ERRORS = {
         TokenRejectedError,
         (
             "provider 'api': the API rejects newly granted tokens (4 in a row). Check the token's "
-            "audience and scope, this machine's clock, and whether the API trusts this authorization "
-            "server. For 30 s, rejections cause no token request."
+            "audience and scope, this machine's clock, and whether the API trusts this "
+            "authorization server. For 30 s, rejections cause no token request."
         ),
         {"provider_name": "api", "transient": False, "retry_after": 30.0},
     ),
@@ -205,109 +175,17 @@ ERRORS = {
         lambda: rejecting(insists=True).error("api"),
         TokenRejectedError,
         (
-            "provider 'api': the API rejected the token, and the authorization server granted the same "
-            "token again. Revoke it there, or wait until it expires. If the credentials keep a cache "
-            "of their own, clear it. For 30 s, rejections cause no token request."
+            "provider 'api': the API rejected the token, and the authorization server granted the "
+            "same token again. Revoke it there, or wait until it expires. If the credentials keep "
+            "a cache of their own, clear it. For 30 s, rejections cause no token request."
         ),
         {"provider_name": "api", "transient": False, "retry_after": 30.0},
-    ),
-    "closed": (
-        lambda: raised_by(closed_registry().find, "api"),
-        KeeperClosedError,
-        "the keeper is closed. Create a new one.",
-        {"provider_name": None},
     ),
     "closed meanwhile": (
         closed_meanwhile,
         KeeperClosedError,
         "the keeper was closed while this token was requested",
         {"provider_name": None},
-    ),
-    "the same provider": (
-        lambda: raised_by(twice, ONE, ONE),
-        InvalidConfigurationError,
-        "this provider is already registered as 'api'. Add each provider once.",
-        {"provider_name": "api", "field": "provider_name"},
-    ),
-    "the same name": (
-        lambda: raised_by(twice, ONE, StaticProvider("api", "another token")),
-        InvalidConfigurationError,
-        "duplicate provider name 'api'. Choose another, or call remove_provider() first.",
-        {"provider_name": "api", "field": "provider_name"},
-    ),
-    "swapped": (
-        lambda: raised_by(registry("api").check_order, "a-1", "api"),
-        InvalidConfigurationError,
-        "the arguments are swapped. Call renew_refused(provider_name, refused_token).",
-        {"provider_name": None, "field": "refused_token"},
-    ),
-    "a header": (
-        lambda: raised_by(registry("api").check_order, "api", "Bearer a-1"),
-        InvalidConfigurationError,
-        "refused_token must be the token alone, without 'Bearer '.",
-        {"provider_name": None, "field": "refused_token"},
-    ),
-    "a token as a name": (
-        lambda: raised_by(registry("api").find, "eyJhbGciOi"),
-        UnknownProviderError,
-        (
-            "no provider is registered under that name, which is not shown because it may be a token. "
-            "Pass the provider's name."
-        ),
-        {"provider_name": None},
-    ),
-    "a near name": (
-        lambda: raised_by(registry("orders", "billing").find, "order"),
-        UnknownProviderError,
-        "no provider is registered as 'order'. Did you mean 'orders'?",
-        {"provider_name": "order"},
-    ),
-    "another name": (
-        lambda: raised_by(registry("orders", "billing").find, "x"),
-        UnknownProviderError,
-        "no provider is registered as 'x'. Registered: billing, orders.",
-        {"provider_name": "x"},
-    ),
-    "many names": (
-        lambda: unknown_provider("x", [f"name-{number:02}" for number in range(22)]),
-        UnknownProviderError,
-        "no provider is registered as 'x'. Registered: "
-        + ", ".join(f"name-{number:02}" for number in range(20))
-        + ", and 2 more.",
-        {"provider_name": "x"},
-    ),
-    "no names": (
-        lambda: raised_by(registry().find, "x"),
-        UnknownProviderError,
-        (
-            "no provider is registered as 'x'. No provider is registered yet. Call add_provider() "
-            "first."
-        ),
-        {"provider_name": "x"},
-    ),
-    "not a provider": (
-        lambda: raised_by(checked_provider, StaticProvider),
-        InvalidConfigurationError,
-        (
-            "provider must be a BaseOAuth2Provider, not the class StaticProvider (call it to create an "
-            "instance): derive from it, and pass an instance"
-        ),
-        {"provider_name": None, "field": "provider"},
-    ),
-    "a provider without a name": (
-        lambda: raised_by(checked_provider, without_a_name()),
-        InvalidConfigurationError,
-        (
-            "StaticProvider has no provider_name. Its __init__ must call "
-            "super().__init__(provider_name)."
-        ),
-        {"provider_name": None, "field": "provider_name"},
-    ),
-    "not a hook": (
-        lambda: raised_by(Notifier, ["print"], lambda call: False),
-        InvalidConfigurationError,
-        "a hook must be callable with one event; str is not.",
-        {"provider_name": None, "field": "hooks"},
     ),
 }
 

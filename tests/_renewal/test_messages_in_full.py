@@ -152,6 +152,33 @@ ERRORS = {
         ),
         {"provider_name": "api", "transient": False},
     ),
+    "expired at the moment of its grant": (
+        lambda: requested(0.0),
+        TokenAcquisitionError,
+        (
+            "provider 'api': the token had already expired when it was granted, and the request "
+            "took 0.0 s. Check the clocks of this machine and of the server, or fix the provider."
+        ),
+        {"provider_name": "api", "transient": False},
+    ),
+    "valid for a second": (
+        lambda: requested(1.0, takes=1.0),
+        TokenAcquisitionError,
+        (
+            "provider 'api': the token expired before it arrived: it was valid for 1.0 s, and the "
+            "request took 1.0 s. If this persists, have the server grant a longer lifetime."
+        ),
+        {"provider_name": "api", "transient": True},
+    ),
+    "expired while the clock drifted": (
+        lambda: requested(-5.0, sets=-1.0),
+        TokenAcquisitionError,
+        (
+            "provider 'api': the token had already expired when it was granted, and the request "
+            "took 0.0 s. Check the clocks of this machine and of the server, or fix the provider."
+        ),
+        {"provider_name": "api", "transient": False},
+    ),
     "expired because the clock was set": (
         lambda: requested(-5.0, takes=0.5, sets=-60.0),
         TokenAcquisitionError,

@@ -154,6 +154,7 @@ ENDINGS = {
     "Ctrl-C in asyncio.run": (
         130,
         """
+        asyncio.run(anyio.sleep(0))  # an import that Ctrl-C interrupts warns of its open file
         start(lambda: (until_on_the_wire(), os.kill(os.getpid(), signal.SIGINT)))
         try:
             asyncio.run(manager.get_token(CLIENT))
@@ -181,6 +182,7 @@ ENDINGS = {
         """
         import trio
 
+        trio.run(anyio.sleep, 0)  # an import that Ctrl-C interrupts warns of its open file
         start(lambda: (until_on_the_wire(), os.kill(os.getpid(), signal.SIGINT)))
         try:
             trio.run(manager.get_token, CLIENT)

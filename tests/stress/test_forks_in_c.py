@@ -166,6 +166,7 @@ JOBS = {
     "a child of a child": """
     clock.seconds = 3400
     renewed_in_background("warm", warm_token)
+    renewed_in_background("own", own_token)  # or a fork would find its request under way
 
     def live():  # the token expires only here, or the child would renew it too
         clock.seconds = 7400
@@ -215,6 +216,7 @@ for lock in internals.locks(keeper).values():
 def job():
     clock.seconds = 3400
     renewed_in_background("warm", warm_token)
+    renewed_in_background("own", own_token)  # or the clock would jump during its request
     clock.seconds = 8000
     is_mine(keeper.get_token("own", timeout=15))
     tokenkeeper.get_default_keeper().close()

@@ -133,6 +133,25 @@ def test_a_needless_request_is_seen(watch, monkeypatch):
         assert watch.books["needless"] == needless
 
 
+def test_a_step_of_the_clock_is_noted_before_it_shows():
+    """A reader that sees a step of the clock, or a child forked during it, finds it noted."""
+    noted = []
+
+    class Observed(SteppedWall):
+        def __setattr__(self, name, value):
+            if name == "offset" and value:
+                noted.append(self.was_set_forward(began, boot()))
+            super().__setattr__(name, value)
+
+    began = boot()
+    clock = Observed()
+    clock.step(3600)
+    ended = boot()
+    assert noted == [True]
+    assert clock.was_set_forward(began, boot())
+    assert not clock.was_set_forward(ended, boot())
+
+
 def test_tallies_add_up():
     """The tallies of threads and children are added into one, with the quantiles of all."""
     tallies = [Tally() for _ in range(2)]

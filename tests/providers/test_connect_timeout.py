@@ -9,7 +9,7 @@ from kit.servers.raw import Scripted, full_queue, silence
 from tokenkeeper import TokenAcquisitionError, TokenKeeper
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="elsewhere a full queue refuses connections, or takes them"
+    sys.platform != "linux", reason="only on Linux does a full queue ignore connections"
 )
 
 

@@ -2,7 +2,7 @@
 
 A server echoes a secret plain or encoded, in another case, or truncated. So the text is decoded as
 far as possible, and every piece of a secret in it is hidden. Use this only for text from others: in
-a sentence of our own, a hidden word would reveal what the secret is.
+our own sentence, a hidden word would reveal what the secret is.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ PATIENT = {"limit": PROGRAM_SECONDS, "pause": 0.1}
 LISTENING = re.compile(r'msg="Listening on".*address=(127\.0\.0\.1:\d+)')
 
 pytestmark = pytest.mark.skipif(
-    not shutil.which("prometheus"), reason="prometheus (Debian's package) is not there"
+    not shutil.which("prometheus"), reason="prometheus (Debian's package) is not installed"
 )
 
 

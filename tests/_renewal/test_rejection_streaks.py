@@ -204,6 +204,7 @@ class TestGrantedAgain:
         rejections.granted_again("api")
         assert rejections.pause_seconds("api") == 30.0
         assert rejections.tokens("api") == 0
+        assert rejections.is_rejecting("api")
 
 
 def test_forgotten(rejections, reject):

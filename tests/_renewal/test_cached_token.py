@@ -61,7 +61,7 @@ def test_jitter_spreads(cached):
 
 @pytest.mark.parametrize(("ahead", "moves"), [(-20.0, False), (1.0, False), (1.5, True)])
 def test_caught_up(cached, ahead, moves):
-    """A token that was granted before a step catches up with it; drift is no step."""
+    """A token that was granted before a step catches up with it, but not with drift."""
     found = cached.caught_up(OFFSET + ahead, NOW)
     assert (found is cached) is not moves
     assert found.dead_at == NOW + DEAD - (ahead if moves else 0.0)

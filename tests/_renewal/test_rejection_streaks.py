@@ -78,7 +78,7 @@ def test_each_pause_is_announced_once(clock, rejections, reject):
 
 
 def test_a_long_time_after_a_pause(clock, rejections, reject):
-    """An end of the pause that was long ago is no negative pause."""
+    """A pause that ended long ago has no seconds left, not fewer than none."""
     reject("a", "b", "c", "d")
     clock.step(100.0)
     assert rejections.pause_seconds("api") == 0.0
@@ -204,6 +204,7 @@ class TestGrantedAgain:
         rejections.granted_again("api")
         assert rejections.pause_seconds("api") == 30.0
         assert rejections.tokens("api") == 0
+        assert rejections.is_rejecting("api")
 
 
 def test_forgotten(rejections, reject):

@@ -209,10 +209,11 @@ def test_no_circles():
 
 
 def test_sizes():
-    """The slow path stays readable: short files, short functions."""
-    for path in (PACKAGE / "_renewal").glob("*.py"):
+    """The code stays readable: short functions, and short files on the slow path."""
+    for path in PACKAGE.rglob("*.py"):
         text = path.read_text()
-        assert len(text.splitlines()) <= 300, path.name
+        if path.parent.name == "_renewal":
+            assert len(text.splitlines()) <= 300, path.name
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = node.end_lineno - node.lineno + 1

@@ -117,9 +117,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self._config = config
         self._clock = clock
         with naming(config.provider_name):
-            self._received = (
-                _Received() if checked_switch(refresh_tokens, "refresh_tokens") else None
-            )
+            keeps = checked_switch(refresh_tokens, "refresh_tokens")
+            self._received = _Received() if keeps else None
             self._client = client_auth(
                 token_endpoint_auth_method,
                 config.client_id,

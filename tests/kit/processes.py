@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tokenkeeper
-from kit.crowds import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS
 
 PROGRAM_SECONDS = 90.0
 """How long a program may take. Most of it are starts of Python, which share a busy machine."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from kit.crowds import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token
 from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper.clock import SYSTEM_CLOCK, instant

@@ -224,7 +224,7 @@ NO_WARNING = ("-W", "ignore::DeprecationWarning")
 def test_a_child(make_script, how, job):
     """However a child was forked, it keeps its tokens, renews them itself, and doesn't hang."""
     if how.startswith("the child's half") and sys.version_info >= (3, 13):
-        pytest.skip("the interpreter ends a program that runs half of its hooks")
+        pytest.skip("Python 3.13 ends a program that runs only half of its hooks")
     text = HEAD + FORKS[how] + f"\ndef job():{JOBS[job]}" + TAIL
     code, output, errors = make_script(text, *NO_WARNING).result()
     assert (code, output, errors) == (0, "worked\n", "")

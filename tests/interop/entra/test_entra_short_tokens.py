@@ -5,7 +5,8 @@ import time
 
 import anyio
 import pytest
-from kit.servers.entra import Answer, cut
+from kit.servers.base import Answer
+from kit.servers.entra import cut
 
 from tokenkeeper import TokenAcquisitionError, TokenRefreshError
 from tokenkeeper.events import RenewalFailed, TokenRenewed

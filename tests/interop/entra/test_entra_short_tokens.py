@@ -100,10 +100,11 @@ def test_renewals_that_fail_while_a_token_is_valid(
         return renewals == 0 and time.monotonic() < ends
 
     jobs = readers(keeper, at_work)
-    assert kit.at_once(*jobs) == [None] * len(jobs)  # no job raised an exception
+    results = kit.at_once(*jobs)
     watch.assert_flawless()
     if watch.expired:
         pytest.skip("the machine stalled for as long as a token is valid")
+    assert results == [None] * len(jobs)  # no job raised an exception
     kit.until(lambda: TokenRenewed in events, "the report of the renewal")
     assert events[: events.index(TokenRenewed)].count(RenewalFailed) == 2
     assert len(entra.requests) >= 4

@@ -45,8 +45,8 @@ def test_links_lead_to_files(name):
 def test_paths_exist(name):
     """A path that a page names exists, in the repository or in the package."""
     places = [ROOT, ROOT / "tokenkeeper", ROOT / "tokenkeeper" / "oauth", ROOT / "tests" / "stress"]
-    rooms = ("_renewal", "config", "integrations")
-    places += [ROOT / "tokenkeeper" / room for room in rooms]
+    parts = ("_renewal", "config", "integrations")
+    places += [ROOT / "tokenkeeper" / part for part in parts]
     places.append(ROOT / "tests" / "integrations")
     for path in in_backticks(read(name)):
         if re.fullmatch(r"\.?[\w-]+(/[\w.-]+)*(/|\.py|\.md|\.cfg|\.txt)", path):

@@ -45,7 +45,7 @@ def set_default_keeper(keeper: TokenKeeper | None) -> TokenKeeper | None:
 
 
 class _AfterFork:
-    """Gives a forked child a lock of its own; the default keeper itself is kept."""
+    """Gives a forked child its own lock; the default keeper itself is kept."""
 
     def after_fork_in_child(self) -> None:
         global _default_lock

@@ -40,7 +40,7 @@ __all__ = [
     "TokenRenewed",
 ]
 
-# A class without fields of its own inherits all that dataclass() makes. Making it again for each
+# A class without its own fields inherits all that dataclass() makes. Making it again for each
 # would take longer than the import of any other module.
 
 

@@ -78,15 +78,15 @@ class KeeperOptions(TypedDict, total=False):
 
 
 class TokenKeeper(NotPicklable):
-    """Owns the access tokens of a process: ask by name, get a valid one at once.
+    """Owns the access tokens of a process: ask by name, get a valid one.
 
     Thread-safe. A provider's first token is requested when it is first asked for. From then on it
     is renewed in the background before it expires, so callers wait only for a first token, after a
     real expiry, or when they ask to.
 
     :param background: whether to renew on background threads; they are used by default. Without
-        them, the first caller inside the buffer renews inline, and ``timeout`` can't interrupt the
-        request that it makes.
+        them, the first caller inside the buffer renews inline: it waits for the request although
+        its token is still valid, and ``timeout`` can't interrupt that request.
     :param max_workers: how many token requests may be under way at once; 32 by default.
     :param cooldown_seconds: how many seconds after a refusal, with no valid token left, callers get
         the same error without another request; 30 by default. After a transient failure that is 2
@@ -171,7 +171,8 @@ class TokenKeeper(NotPicklable):
     ) -> str:
         """Return a valid access token of the provider *provider_name*.
 
-        While there is a valid token, this returns at once. Otherwise it waits for the one request
+        While there is a valid token, this returns it at once; without background threads, the first
+        caller inside the token's buffer renews it first. Otherwise it waits for the one request
         under way, and starts it if there is none.
 
         :param force_refresh: whether to return a token that was requested after this call began;
@@ -441,7 +442,7 @@ class TokenKeeper(NotPicklable):
             raise InvalidConfigurationError(
                 "this keeper was not created from a configuration. Use TokenKeeper.from_config()."
             )
-        with forks_wait():  # this notices a fork: the configuration has locks of its own
+        with forks_wait():  # this notices a fork: the configuration has its own locks
             from tokenkeeper._renewal.reload import reload
         return reload(self._coordinator, self._configuration, self.add_provider)
 

@@ -179,7 +179,7 @@ def write_file(tmp_path):
     return write_file
 
 
-@pytest.mark.skipif(os.name != "posix", reason="there are no such names")
+@pytest.mark.skipif(os.name != "posix", reason="this platform does not allow such file names")
 def test_a_name_that_is_not_text(tokenkeeper, tmp_path):
     """A path with undecodable bytes is shown with these escaped."""
     path = os.fsencode(tmp_path) + b"/\xff.yaml"

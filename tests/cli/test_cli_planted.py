@@ -15,7 +15,7 @@ from tokenkeeper import InvalidConfigurationError, OAuth2Token
 from tokenkeeper.cli.store import Failure, StoredToken, TokenDirectory
 from tokenkeeper.clock import SYSTEM_CLOCK, instant
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are no owners")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="files have no owners on this platform")
 
 IDENTITY = "a client"
 
@@ -69,7 +69,7 @@ def real_device(place):
     try:
         os.mknod(place, 0o600 | 0o020000, os.makedev(1, 5))  # /dev/zero
     except PermissionError:
-        pytest.skip("this machine makes no devices")
+        pytest.skip("this machine does not allow new devices")
 
 
 def too_long(place):
@@ -129,7 +129,7 @@ def test_planted_locks(store, plant):
     place = store.file(IDENTITY).with_suffix(".lock")
     place.touch(0o600)
     if plant is too_long:
-        pytest.skip("what a lock holds is nothing to us")
+        pytest.skip("the content of a lock file is never read")
     plant(place)
     errors = []
 

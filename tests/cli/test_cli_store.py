@@ -404,7 +404,7 @@ def test_a_runtime_directory_that_is_none(tokenkeeper, environment, tmp_path, se
     assert not list((tmp_path / "relative").iterdir())
 
 
-@pytest.mark.skipif(os.name != "posix", reason="there are no owners")
+@pytest.mark.skipif(os.name != "posix", reason="files have no owners on this platform")
 def test_the_runtime_directory_of_another_user(tokenkeeper, environment, tmp_path):
     """After sudo or su, nothing is created in the other user's runtime directory."""
     runtime = tmp_path / "run"
@@ -416,7 +416,7 @@ def test_the_runtime_directory_of_another_user(tokenkeeper, environment, tmp_pat
     assert not list(runtime.iterdir())
 
 
-@pytest.mark.skipif(os.name != "posix", reason="there are no owners")
+@pytest.mark.skipif(os.name != "posix", reason="files have no owners on this platform")
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o722])
 def test_an_open_runtime_directory(tokenkeeper, environment, tmp_path, server, mode):
     """A runtime directory that others can write is not used, with one warning."""

@@ -12,7 +12,7 @@ from tokenkeeper import InvalidConfigurationError, TokenKeeper
 from tokenkeeper.config.files import check_trusted, read_file
 from tokenkeeper.config.trust import Writer, find_trusted
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="there are no owners")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="files have no owners on this platform")
 needs_root = pytest.mark.skipif(
     os.name == "posix" and os.geteuid() != 0, reason="only root can give files away"
 )

@@ -136,3 +136,13 @@ def test_libraries():
     extras = set(re.findall(r"\| `(\w+)` \|$", table, re.M))
     assert extras == {"aiohttp", "azure", "grpc", "httpx", "opentelemetry", "prometheus"}
     assert extras <= set(metadata("tokenkeeper-oauth2").get_all("Provides-Extra"))
+
+
+def test_each_extra_is_listed():
+    """The documentation's first page lists each extra that users install, and no other."""
+    index = (REFERENCE.parent / "index.md").read_text(encoding="utf-8")
+    section = index.partition("## Extras")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", section, re.M)
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    tools = {"bench", "dev", "docs", "test"}
+    assert listed == set(metadata("tokenkeeper-oauth2").get_all("Provides-Extra")) - tools

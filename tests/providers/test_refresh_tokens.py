@@ -1,5 +1,6 @@
 """Refresh tokens beside client credentials: when they are used, and when they are invalid."""
 
+import json
 import os
 import subprocess
 import sys
@@ -103,6 +104,20 @@ class TestOptedIn:
         """A response without a refresh token keeps the old one."""
         wire.post(URL, json=GRANT)
         assert provider().refresh_token(held("r-1")).refresh_token == "r-1"
+
+    def test_the_newest_is_used(self, wire):
+        """A spent refresh token is not sent again, even if the keeper didn't get its successor.
+
+        The keeper drops a token that has expired before it arrived. Its refresh token is still
+        the only one that the server takes.
+        """
+        wire.post(URL, json=GRANT | {"refresh_token": "r-2"})
+        wire.post(URL, json=GRANT | {"refresh_token": "r-3"})
+        shipped = provider()
+        for _ in range(3):
+            shipped.refresh_token(held("r-1"))
+        sent = [dict(parse_qsl(call.request.body))["refresh_token"] for call in wire.calls]
+        assert sent == ["r-1", "r-2", "r-3"]
 
     def test_without_one_the_grant_is_used(self, wire):
         """Without a refresh token a renewal uses client credentials."""
@@ -214,6 +229,29 @@ class TestUnderAKeeper:
         """A token that an API refused counts as expired."""
         assert keeper.renew_refused("api", "abc") == "new"
         assert grants(wire) == ["client_credentials", *ANEW]
+
+    def test_a_token_that_expired_before_it_arrived(self, clock, wire):
+        """The next attempt spends the refresh token that came with it, not the spent one again."""
+
+        def answer(number, takes=0.0):
+            def callback(request):
+                clock.step(takes)
+                token = GRANT | {"access_token": f"t-{number}", "refresh_token": f"r-{number}"}
+                return 200, {}, json.dumps(token)
+
+            wire.add_callback(responses.POST, URL, callback)
+
+        answer(1)
+        answer(2, takes=3600.0)
+        answer(3)
+        with TokenKeeper(clock=clock, background=False, retry=ONCE) as keeper:
+            keeper.add_provider(provider(clock=clock, total_timeout=7200, read_timeout=7200))
+            keeper.get_token("api")
+            with pytest.raises(TokenAcquisitionError, match="expired before it arrived"):
+                keeper.get_token("api", force_refresh=True)
+            assert keeper.get_token("api", force_refresh=True) == "t-3"
+        sent = [dict(parse_qsl(call.request.body)).get("refresh_token") for call in wire.calls]
+        assert sent == [None, "r-1", "r-2"]
 
     def test_a_valid_token(self, keeper, clock, wire):
         """A token in its buffer is still served, and its refresh token is kept for later."""

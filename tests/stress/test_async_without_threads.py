@@ -170,11 +170,11 @@ print("worked")
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the limit counts otherwise elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count threads differently")
 def test_a_limit_of_the_system(make_script):
     """A user without permission for more threads gets tokens of an async provider."""
     if os.geteuid() != 0:
-        pytest.skip("root alone becomes a user who runs nothing else")
+        pytest.skip("only root can switch to a user without other processes")
     script = make_script(LIMITED.replace("UID", "54321"))
     code, output, errors = script.result()
     assert (code, output) == (0, "worked\n"), errors

@@ -2,14 +2,14 @@
 """What a program needs that imports ``tokenkeeper``, and PyInstaller can't see.
 
 Public names, tenacity, msal and anyio's backend are imported at first use, each by a name that is a
-string. PyInstaller finds the rooms in ``SEEN``, because a program imports them by a statement.
+string. PyInstaller finds the parts in ``SEEN``, because a program imports them by a statement.
 """
 
 from PyInstaller.utils.hooks import collect_submodules
 
 SEEN = tuple(
-    f"tokenkeeper.{room}"
-    for room in ("_pyinstaller", "cli", "doctor", "integrations", "testing", "__main__")
+    f"tokenkeeper.{part}"
+    for part in ("_pyinstaller", "cli", "doctor", "integrations", "testing", "__main__")
 )
 
 hiddenimports = [

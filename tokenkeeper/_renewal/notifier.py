@@ -41,7 +41,7 @@ class Notifier:
     """Delivers events to hooks and isolates their failures. Thread-safe.
 
     Events are queued where they happen and delivered later, without a lock. Each hook has a queue
-    and, while it works, a thread of its own: a hook that is slow or hangs delays no caller, no
+    and, while it works, its own thread: a hook that is slow or hangs delays no caller, no
     event loop, no renewal, no other hook and no log line.
 
     :param hand_over: makes a call on another thread; returns ``False`` if there is none. Then the

@@ -1,1 +1,1 @@
-"""Small pieces without state that every other room may use."""
+"""Small pieces without state that every other part of the package may use."""

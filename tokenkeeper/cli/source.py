@@ -25,7 +25,7 @@ __all__ = ["NOT_STORED", "Selection", "Source"]
 CACHE_VARIABLE = "TOKENKEEPER_CACHE_DIR"
 
 NOT_STORED = (
-    "Tokens are not stored between runs: XDG_RUNTIME_DIR is not set to a directory of yours. "
+    "Tokens are not stored between runs, because XDG_RUNTIME_DIR names no directory that you own. "
     f"Set --cache or {CACHE_VARIABLE}."
 )
 

@@ -74,7 +74,7 @@ def _names_in(value: Any) -> Iterator[str]:
 
 
 def is_in_clear(value: object) -> bool:
-    """Return whether *value* has content of its own besides variables without a default."""
+    """Return whether *value* has its own content besides variables without a default."""
     if isinstance(value, (list, tuple)):
         return any(map(is_in_clear, value))
     if not isinstance(value, str):

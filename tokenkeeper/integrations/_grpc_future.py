@@ -21,7 +21,7 @@ class RenewingFuture(grpc.Future, grpc.Call):  # type: ignore[type-arg]
     """A call that may be made again in the background. Its caller sees one call.
 
     :param call: the first attempt.
-    :param handle_refusal: called on a thread of its own if the server refuses the token; returns
+    :param handle_refusal: called on its own thread if the server refuses the token; returns
         whether to make the call again.
     :param call_again: makes the call again, on that thread.
     """

@@ -22,7 +22,7 @@ class TokenMetrics:
     """The metrics of all hooks that share a registry. The hooks guard it with ``forks_wait()``.
 
     :param registry: the registry that the metrics are registered in.
-    :param max_providers: how many providers have time series of their own.
+    :param max_providers: how many providers have their own time series.
     :raises ValueError: if the registry has other metrics of these names.
     """
 

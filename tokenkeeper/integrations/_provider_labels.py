@@ -1,4 +1,4 @@
-"""Which providers have time series of their own: a limited number, until they are removed."""
+"""Which providers have their own time series: a limited number, until they are removed."""
 
 from __future__ import annotations
 

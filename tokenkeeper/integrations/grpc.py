@@ -48,7 +48,7 @@ else:
 class KeeperPlugin(NotPicklable, grpc.AuthMetadataPlugin):
     """Adds ``authorization: Bearer`` to calls. Thread-safe.
 
-    gRPC calls it on a thread of its own, and for secure channels only, so a token is never sent to
+    gRPC calls it on its own thread, and for secure channels only, so a token is never sent to
     an unverified server. A call for which there is no token ends with ``UNAVAILABLE``, and its
     details explain why.
 

@@ -49,7 +49,7 @@ class OpenTelemetryHook:
     :param meter_provider: the provider of the meter; by default the global one.
     :param tracer_provider: the provider of the tracer; by default the global one.
     :param clock: the clock for the remaining lifetime when metrics are read; in tests the keeper's.
-    :param max_providers: how many providers have attributes of their own in metrics; 1,000 by
+    :param max_providers: how many providers have their own attributes in metrics; 1,000 by
         default. Further ones are counted together as ``_other``, without a remaining lifetime.
 
     The remaining lifetime of a provider is reported until the provider is removed. Its counters

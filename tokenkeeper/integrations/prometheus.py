@@ -47,7 +47,7 @@ class PrometheusHook:
     expiry of the tokens that it inherited.
 
     :param registry: where the metrics are registered; by default the client's global registry.
-    :param max_providers: how many providers have time series of their own; 1,000 by default.
+    :param max_providers: how many providers have their own time series; 1,000 by default.
         Further ones are counted together as ``_other``, without gauges. If several hooks have the
         same registry, the limit of the first one counts.
     :raises ValueError: if the registry has other metrics of these names.

@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 from tokenkeeper.oauth.challenges import read_challenge
 from tokenkeeper.oauth.entities import unescape_entities
 from tokenkeeper.oauth.error_members import LONGEST_VALUE, normalized, read_error_members
+from tokenkeeper.oauth.excerpt import excerpt
 from tokenkeeper.oauth.exchange import HttpAnswer
 
 __all__ = ["BodyFormat", "ErrorResponse", "read_error"]
@@ -101,7 +102,7 @@ def _read_body(text: str, content_type: str) -> ErrorResponse:
         return ErrorResponse(BodyFormat.BROKEN_JSON)
     if "\0" in text or not _is_text(text[:LONGEST_VALUE]):
         return ErrorResponse(BodyFormat.BINARY)
-    return ErrorResponse(BodyFormat.TEXT, words=_excerpt(text))
+    return ErrorResponse(BodyFormat.TEXT, words=excerpt(text))
 
 
 def _bounded_int(digits: str) -> int | float:
@@ -115,7 +116,7 @@ def _from_json(content: object) -> ErrorResponse:
         return _from_object(content, BodyFormat.JSON)
     # A bare string may be the token itself, so it is shown with the same care as plain text.
     return ErrorResponse(
-        BodyFormat.JSON, words=_excerpt(content) if isinstance(content, str) else ""
+        BodyFormat.JSON, words=excerpt(content) if isinstance(content, str) else ""
     )
 
 
@@ -165,7 +166,7 @@ def _from_markup(text: str, content_type: str) -> ErrorResponse:
     lower = text[:2000].lower()
     if "html" in content_type or "<html" in lower or "<!doctype html" in lower:
         title = re.search(_TITLE, text, re.I)
-        words = _excerpt(unescape_entities(title[1])) if title else ""
+        words = excerpt(unescape_entities(title[1])) if title else ""
         return ErrorResponse(BodyFormat.WEB_PAGE, words=words)
     if not re.match(r"\s*<(?:\?xml|!--|\w+[\s:>/])", text):
         return ErrorResponse(BodyFormat.WEB_PAGE)
@@ -174,28 +175,6 @@ def _from_markup(text: str, content_type: str) -> ErrorResponse:
     if not members:
         return ErrorResponse(BodyFormat.WEB_PAGE)
     return _from_object(members, BodyFormat.XML)
-
-
-_NAMED_VALUE = r"(?i)(\w*(?:token|secret|passw|assertion|credential)\w*[\"']?\s*[=:]\s*)\S+"
-_SCHEME = r"(?i)\b(bearer|basic|dpop|token)\s+\S{6,}"
-_GRANT = r"(?i)(access|refresh|id)_?token[\"']?\s*[:=]"
-_LONG_WORD = r"(?=\S*\d)\S{20,}|\S{32,}"
-
-
-def _excerpt(text: str) -> str:
-    """Return the beginning of *text* without anything that may be a token.
-
-    Long words and values that are secrets by their names are hidden. The result is empty if *text*
-    may be a token response that was truncated or corrupted.
-    """
-    if re.search(_GRANT, text):
-        return ""
-    text = " ".join(text[:400].split())
-    if len(text.split()) < 2 and len(text) > 30:
-        return ""  # a lone word of that length may be the token itself
-    text = re.sub(_NAMED_VALUE, r"\1[hidden]", text)
-    text = re.sub(_SCHEME, r"\1 [hidden]", text)
-    return re.sub(_LONG_WORD, "[hidden]", text)[:160]
 
 
 def _is_text(text: str) -> bool:

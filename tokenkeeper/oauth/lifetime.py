@@ -1,7 +1,7 @@
 """Determines a token's lifetime: the shortest that its response states (RFC 6749 §5.1).
 
 Servers state it as a duration (``expires_in``), as a timestamp (``expires_on``, ``expires_at``),
-under names of their own, and in the token itself if that is a JWT (RFC 7519 §4.1.4). A duration
+under their own names, and in the token itself if that is a JWT (RFC 7519 §4.1.4). A duration
 counts from the request. A timestamp is on the server's clock, so it is compared with the response's
 ``Date`` header; our own clock may be wrong.
 """

@@ -2,7 +2,7 @@
 
 A server echoes a secret plain or encoded, in another case, or truncated. So the text is decoded as
 far as possible, and every piece of a secret in it is hidden. Use this only for text from others: in
-a sentence of our own, a hidden word would reveal what the secret is.
+our own sentence, a hidden word would reveal what the secret is.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class _Pieces:
 def _in_base64(octets: bytes) -> Iterator[str]:
     """Yield the base64 characters that depend on *octets* only, for each alignment."""
     for before in range(3):
-        encoded = base64.b64encode(bytes(before) + octets).decode().rstrip("=")
+        encoded = base64.b64encode(bytes(before) + octets).decode()
         first = (8 * before + 5) // 6  # earlier characters share bits with what precedes the secret
         whole = (8 * (before + len(octets))) // 6
         core = encoded[first:whole]

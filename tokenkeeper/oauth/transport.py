@@ -110,32 +110,20 @@ class HttpTransport:
         _check_way(url, provider_name, link_local=carries_nothing)
         notice_fork()
         handled_before = sys.exception()
-        session = (
-            our_session() if self._callers_session is None else borrowed(self._callers_session)
-        )
-        connect_timeout = min(self._connect_timeout, self._total_timeout)
+        theirs = self._callers_session
+        session = our_session() if theirs is None else borrowed(theirs)
         budget = Budget(self._clock, self._total_timeout, self._read_timeout)
         try:
-            with (
+            return self._answer(
+                session,
                 budget,
-                session.request(
-                    method,
-                    url,
-                    data=data,
-                    headers=_all_headers(headers, self._callers_session),
-                    params=params,
-                    auth=_Authorization(authorization),
-                    timeout=(connect_timeout, self._read_timeout),
-                    allow_redirects=False,
-                    stream=True,
-                    verify=self._verify,
-                ) as response,
-            ):
-                body = read(response, budget)
-                lowered = {name.lower(): value for name, value in response.headers.items()}
-                answer = HttpAnswer(response.status_code, lowered, body)
-            give_back(session)
-            return answer
+                method=method,
+                url=url,
+                data=data,
+                headers=_all_headers(headers, theirs),
+                params=params,
+                auth=_Authorization(authorization),
+            )
         except ForeignPeerError as foreign:
             failure: BaseException = _off_this_machine(url, foreign.peer, provider_name)
         except Exception as error:  # a URL or a server may cause any error
@@ -149,6 +137,25 @@ class HttpTransport:
                 reading=self._limit(budget, self._read_timeout, "read_timeout"),
             )
         raise failure  # here it has no __context__, whose frames would hold the secret
+
+    def _answer(self, session: requests.Session, budget: Budget, **request: Any) -> HttpAnswer:
+        """Return the response to *request*, read to its end within *budget*."""
+        connect_timeout = min(self._connect_timeout, self._total_timeout)
+        with (
+            budget,
+            session.request(
+                **request,
+                timeout=(connect_timeout, self._read_timeout),
+                allow_redirects=False,
+                stream=True,
+                verify=self._verify,
+            ) as response,
+        ):
+            body = read(response, budget)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            answer = HttpAnswer(response.status_code, headers, body)
+        give_back(session)
+        return answer
 
     def _limit(self, budget: Budget, seconds: float, name: str) -> str:
         if budget.remaining() > 0.001:  # a socket may wake up a moment early

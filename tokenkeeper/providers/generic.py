@@ -120,9 +120,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self._config = config
         self._clock = clock
         with naming(config.provider_name):
-            self._received = (
-                _Received() if checked_switch(refresh_tokens, "refresh_tokens") else None
-            )
+            keeps = checked_switch(refresh_tokens, "refresh_tokens")
+            self._received = _Received() if keeps else None
             self._client = client_auth(
                 token_endpoint_auth_method,
                 config.client_id,
@@ -160,8 +159,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             return GenericOAuth2Provider.acquire_token(self)
         received = self._received
         if received and token.refresh_token and received.may_spend(token):
-            renewed = self._refresh(token, token.refresh_token)
+            renewed = self._refresh(token, received.newest_for(token.refresh_token))
             if renewed is not None:
+                received.exchange(token.refresh_token, renewed.refresh_token)
                 return renewed
         return cast("OAuth2Token", reacquire(self))
 
@@ -326,15 +326,28 @@ class _Received:
         self._process = os.getpid()
         self._inherits = False  # tokens that another process received
         self._newest: str | None = None
+        # The refresh token that was spent last, and its successor. The keeper drops both new tokens
+        # if the access token has expired before it arrives, and asks with the spent one again.
+        self._exchanged: tuple[str, str | None] | None = None
 
     def after_fork_in_child(self) -> None:
         """Stop using the refresh tokens received so far: they belong to the parent."""
         self._process, self._inherits, self._newest = os.getpid(), True, None
+        self._exchanged = None
 
     def note(self, token: OAuth2Token) -> None:
         """Note that this process received *token*."""
         self._look_for_a_fork()
         self._newest = token.refresh_token
+
+    def exchange(self, refresh_token: str, successor: str | None) -> None:
+        """Note that the server sent *successor* to replace *refresh_token*."""
+        self._exchanged = (refresh_token, successor)
+
+    def newest_for(self, refresh_token: str) -> str:
+        """Return the refresh token to send: the successor of *refresh_token*, if it was spent."""
+        spent, successor = self._exchanged or (None, None)
+        return successor if spent == refresh_token and successor else refresh_token
 
     def may_spend(self, token: OAuth2Token) -> bool:
         """Return whether this process received the refresh token of *token*."""

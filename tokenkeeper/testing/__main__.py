@@ -80,12 +80,15 @@ oauth2:
 
 
 def _words(server: LoopbackAuthorizationServer) -> str:
+    secret = shlex.quote(server.client_secret)
     return (
         f"Serving {server.issuer}. Tokens are valid for {server.lifetime_seconds:g} s. "
         "Press Ctrl-C to stop.\n"
         f"Protected API: {server.api_url}\n"
         "Client secret, for the other shell: "
-        f"export {VARIABLE}={shlex.quote(server.client_secret)}\n"
+        f"export {VARIABLE}={secret}\n"
+        f"Or, without a file: export OAUTH2_CLIENT_ID={server.client_id} "
+        f"OAUTH2_CLIENT_SECRET={secret} OAUTH2_TOKEN_URL={server.token_url}\n"
     )
 
 

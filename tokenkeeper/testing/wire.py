@@ -73,7 +73,7 @@ class Wire(ThreadingHTTPServer):
             self._closed.wait_for(lambda: not self._open, timeout)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember a connection, then serve it on a thread of its own."""
+        """Remember a connection, then serve it on its own thread."""
         with self._closed:
             self._open.add(request)
         super().process_request(request, client_address)

@@ -67,7 +67,7 @@ def test_plain_words_without_a_terminal():
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("One keeper serves 4 threads and 8 tasks")
     assert "naive client: " in result.stdout
-    assert "Naive clients, same load: " in result.stdout
+    assert "Naive clients: " in result.stdout
     assert "token endpoint DOWN" in result.stdout
     assert "none was refused" in result.stdout
     assert result.stdout.splitlines()[-1].startswith("As promised")

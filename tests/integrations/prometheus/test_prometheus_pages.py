@@ -25,7 +25,7 @@ METRICS = Path(__file__).parents[3] / "docs" / "metrics"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 needs_promtool = pytest.mark.skipif(
-    not shutil.which("promtool"), reason="promtool (Debian's package prometheus) is not there"
+    not shutil.which("promtool"), reason="promtool (Debian's package prometheus) is not installed"
 )
 
 

@@ -58,7 +58,7 @@ def run(
     :param interrupted: whether to stop early and report what was seen up to then.
     """
     with (
-        # In this process: a server in a process of its own did not make get_token look faster.
+        # In this process: a server in its own process did not make get_token look faster.
         _make_server(plan) as server,
         _make_server(plan) as naive_server,
         _keeper_for(server) as keeper,

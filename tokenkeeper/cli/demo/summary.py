@@ -40,7 +40,7 @@ def _about_keeper(report: Report) -> Iterator[str]:
         f"{refused} {'was' if callers.refused < 2 else 'were'} refused."
     )
     yield (
-        f"They made {server.token_requests:,} token requests, never more than "
+        f"The keeper made {server.token_requests:,} token requests, never more than "
         f"{server.max_concurrent_token_requests} at once; {end.renewals} renewed the token."
     )
     if report.outage_began is not None:
@@ -60,10 +60,7 @@ def _about_keeper(report: Report) -> Iterator[str]:
 
 def _about_both(report: Report) -> Iterator[str]:
     for name, side in (("Naive clients", report.end.naive), ("Tokenkeeper", report.end.keeper)):
-        callers = side.callers
-        yield (
-            f"{name}, same load: {counts(side)}, the slowest took {duration(callers.slowest_call)}."
-        )
+        yield f"{name}: {counts(side)}, the slowest took {duration(side.callers.slowest_call)}."
 
 
 def _verdict(report: Report) -> str:

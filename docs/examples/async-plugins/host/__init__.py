@@ -1,1 +1,1 @@
-"""A program that runs plugins, each in a thread with an event loop of its own."""
+"""A program that runs plugins, each in a thread with its own event loop."""

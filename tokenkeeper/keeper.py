@@ -46,13 +46,13 @@ from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
 from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
-from tokenkeeper.source import TokenSource
+from tokenkeeper.source import AsyncTokenSource, TokenSource
 
 if TYPE_CHECKING:
     from tokenkeeper.config.configuration import Configuration
     from tokenkeeper.integrations.requests import KeeperAuth
 
-__all__ = ["KeeperOptions", "TokenKeeper", "checked_keeper", "checked_pair"]
+__all__ = ["KeeperOptions", "TokenKeeper", "checked_keeper", "source_from"]
 
 _log = logging.getLogger("tokenkeeper.keeper")
 
@@ -528,22 +528,25 @@ def checked_keeper(keeper: object) -> TokenKeeper:
     return cast("TokenKeeper", keeper)
 
 
-def checked_pair(keeper: object, provider_name: object, timeout: object = None) -> TokenKeeper:
-    """Return *keeper* if it is one, and *provider_name* and *timeout* are valid too.
+def source_from(given: object, provider_name: object = None, timeout: object = None) -> TokenSource:
+    """Return the source that a client library's module was given: one, or a keeper and a name.
 
     The name is not looked up: its provider may be added later.
 
     :raises InvalidConfigurationError: names the argument that is not valid.
     """
-    keeper = checked_keeper(keeper)
-    check_name(provider_name)
     check_timeout(timeout)
-    return keeper
-
-
-def would_reject(keeper: TokenKeeper, provider_name: str, token: str) -> bool:
-    """Return whether a refusal of *token* would cause no renewal now; for ``integrations``."""
-    return keeper._state.would_reject(provider_name, token)  # noqa: SLF001 - module and class are one
+    if isinstance(given, AsyncTokenSource):
+        given = given.source
+    if isinstance(given, TokenSource):
+        if provider_name is not None:
+            raise InvalidConfigurationError(
+                "a source already names its token. Leave out provider_name.", field="provider_name"
+            )
+        return given
+    keeper = checked_keeper(given)
+    check_name(provider_name)
+    return TokenSource(keeper, TokenName(provider_name), None)
 
 
 _keepers: weakref.WeakSet[TokenKeeper] = weakref.WeakSet()

@@ -44,7 +44,9 @@ class TokenSource(NotPicklable):
     name: TokenName
     """The name of the token, which works wherever a provider's name does."""
 
-    def __init__(self, keeper: TokenKeeper, name: TokenName, parameters: TokenParameters) -> None:
+    def __init__(
+        self, keeper: TokenKeeper, name: TokenName, parameters: TokenParameters | None
+    ) -> None:
         self.name = name
         self._key = str(name)  # a subclass of str is slower as a key
         self._parameters = parameters
@@ -125,6 +127,10 @@ class TokenSource(NotPicklable):
         return self._coordinator.need(
             self._key, force=force, refused=refused, timeout=timeout, parameters=self._parameters
         )
+
+    def would_reject(self, token: str) -> bool:
+        """Return whether a rejection of *token* would cause no renewal now."""
+        return self._coordinator.state.would_reject(self._key, token)
 
     def _answer(self, need: Need) -> CachedToken:
         answer = self._coordinator.ask(need)

@@ -36,7 +36,7 @@ from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._support.checks import shown_url
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.integrations._tokens import ProviderTokens
+from tokenkeeper.integrations._tokens import Tokens
 from tokenkeeper.integrations.requests import _Responses
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
@@ -80,7 +80,7 @@ HOLDERS = {
     "keeper": keeper,
     "manager": lambda: OAuth2TokenManager(keeper()),
     "auth": lambda: keeper().auth("api"),
-    "answer to a request": lambda: _Responses(ProviderTokens(keeper(), "api"), Hidden(TOKEN), None),
+    "answer to a request": lambda: _Responses(Tokens(keeper(), "api"), Hidden(TOKEN), None),
     "generic": lambda: GenericOAuth2Provider(config()),
     "azure": lambda: AzureADProvider("api", "id", SECRET, "contoso.example"),
     "static": lambda: StaticProvider("api", TOKEN),

@@ -374,7 +374,7 @@ def close_coordinator(keeper):
 def after_fork_in_child(keeper, *, jitter=None):
     """Do what a fork does in the child; *jitter* is drawn from there on."""
     if jitter is not None:
-        keeper._coordinator._jitter = lambda: jitter
+        keeper._coordinator.upkeep._jitter = lambda: jitter
     keeper._coordinator.after_fork_in_child()
 
 

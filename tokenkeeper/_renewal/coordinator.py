@@ -78,7 +78,6 @@ class Coordinator:
         )
         self._cache = cache
         self._clock = clock
-        self._jitter = jitter
         # Without a scheduler, no thread looks at the wall clock: each reader does.
         self.now: Callable[[], float] = (
             clock.monotonic if background else cache.clock_steps.monotonic
@@ -102,14 +101,7 @@ class Coordinator:
         """Keep the tokens, start over with the rest, and plan all renewals again."""
         self.state.after_fork_in_child()
         self.background.after_fork_in_child()
-        self._cache.arm_all()
-        self._cache.follow_clocks(self._jitter)
-        now = self._clock.monotonic()
-        for name, cached in self._cache.tokens.items():
-            if now < cached.dead_at:
-                # All children of a fork would renew at the same moment: draw lots again.
-                spread = max(0.0, cached.stale_at - cached.renew_at) * self._jitter()
-                self.background.scheduler.schedule(name, cached.renew_at + spread)
+        self.upkeep.after_fork_in_child()
         if not self.state.is_closed:
             registry = self.state.registry
             for provider in (*registry.providers(), *registry.variants()):

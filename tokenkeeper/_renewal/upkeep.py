@@ -35,6 +35,17 @@ class Upkeep:
         self._clock = clock
         self._jitter = jitter
 
+    def after_fork_in_child(self) -> None:
+        """Plan all renewals again. No other thread runs yet."""
+        self._cache.arm_all()
+        self._cache.follow_clocks(self._jitter)
+        now = self._clock.monotonic()
+        for name, cached in self._cache.tokens.items():
+            if now < cached.dead_at:
+                # All children of a fork would renew at the same moment: draw lots again.
+                spread = max(0.0, cached.stale_at - cached.renew_at) * self._jitter()
+                self._background.scheduler.schedule(name, cached.renew_at + spread)
+
     def renew(self, name: str) -> None:
         """Renew the token of *name* if that is due. For the scheduler; does not block."""
         with self._state.lock:

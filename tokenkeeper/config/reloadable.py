@@ -54,9 +54,7 @@ class ReloadableProvider(BaseOAuth2Provider):
         """
         twin = super().variant(name, parameters)
         current = self.provider.variant(name, parameters)
-        vars(twin).update(
-            _registered=self, _variant=(self.provider, current), _granted_by=current
-        )
+        vars(twin).update(_registered=self, _variant=(self.provider, current), _granted_by=current)
         return twin
 
     @property

@@ -13,9 +13,10 @@ from yarl import URL
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.authorization import set_token
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
-from tokenkeeper.integrations._tokens import AsyncProviderTokens
+from tokenkeeper.integrations._tokens import AsyncTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.source import TokenSource
 
 __all__ = ["KeeperMiddleware"]
 
@@ -37,7 +38,7 @@ class KeeperMiddleware(NotPicklable):
     Requests to hosts that are not in *allowed_hosts* are sent without a token. Any number of
     sessions and event loops may share one middleware.
 
-    :param keeper: the keeper that has the tokens.
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
     :param provider_name: the provider whose token to use.
     :param allowed_hosts: the hosts that may get the token, such as ``"api.example.com"``,
         ``".example.com"`` or ``"api.example.com:8443"``. By default every host that you call by
@@ -49,14 +50,14 @@ class KeeperMiddleware(NotPicklable):
 
     def __init__(
         self,
-        keeper: TokenKeeper,
-        provider_name: str,
+        keeper: TokenKeeper | TokenSource,
+        provider_name: str | None = None,
         *,
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._tokens = AsyncProviderTokens(keeper, provider_name, timeout)
-        self._hosts = AllowedHosts(provider_name, allowed_hosts)
+        self._tokens = AsyncTokens(keeper, provider_name, timeout)
+        self._hosts = AllowedHosts(self._tokens.provider_name, allowed_hosts)
         self._redirects = _Redirects()
 
     async def __call__(

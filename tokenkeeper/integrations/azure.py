@@ -16,9 +16,9 @@ from azure.core.exceptions import ClientAuthenticationError
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
 from tokenkeeper.integrations.azure_provider import CredentialProvider
-from tokenkeeper.keeper import TokenKeeper, checked_pair
-from tokenkeeper.manager import OAuth2TokenManager
+from tokenkeeper.keeper import TokenKeeper, source_from
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.source import TokenSource
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenRequestOptions
@@ -29,8 +29,8 @@ __all__ = ["AsyncKeeperCredential", "CredentialProvider", "KeeperCredential"]
 class KeeperCredential(NotPicklable):
     """A ``TokenCredential`` for blocking Azure clients. Thread-safe.
 
-    The scopes that a client asks for are ignored: a keeper's token has the scopes that its
-    provider was registered with. Register one provider for each Azure service.
+    The scopes that a client asks for are ignored: a keeper's token has the scopes that its source
+    has, or its provider was registered with. Create one source for each Azure service.
 
     A client asks for the token at each request and keeps none, so a renewal takes effect at once.
     A claims challenge, as after a revocation, renews the token. If the API challenges each new
@@ -38,16 +38,20 @@ class KeeperCredential(NotPicklable):
     clients report no other refusal to a credential; use
     :mod:`tokenkeeper.integrations.azure_transport` for those.
 
-    :param keeper: the keeper that has the tokens. Closing the credential does not close it.
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
+        Closing the credential does not close it.
     :param provider_name: the provider whose token to use.
     :param timeout: seconds to wait for a token at most; by default there is no limit.
     """
 
     def __init__(
-        self, keeper: TokenKeeper, provider_name: str, *, timeout: float | None = None
+        self,
+        keeper: TokenKeeper | TokenSource,
+        provider_name: str | None = None,
+        *,
+        timeout: float | None = None,
     ) -> None:
-        self._keeper = checked_pair(keeper, provider_name, timeout)
-        self._provider_name = provider_name
+        self._source = source_from(keeper, provider_name, timeout)
         self._timeout = timeout
 
     def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> AccessToken:
@@ -62,13 +66,13 @@ class KeeperCredential(NotPicklable):
         self, *scopes: str, options: TokenRequestOptions | None = None
     ) -> AccessTokenInfo:
         """Return the token with its expiry and type. Raises what :meth:`get_token` does."""
-        name, timeout = self._provider_name, self._timeout
+        source, timeout = self._source, self._timeout
         try:
-            if _is_challenged(self._keeper, name, options):
-                refused = self._keeper.get_oauth2_token(name, timeout=timeout)
+            if _is_challenged(source, options):
+                refused = source.token(timeout=timeout)
                 with suppress(TokenRejectedError):
-                    self._keeper.renew_refused(name, refused.access_token, timeout=timeout)
-            return _info(self._keeper.get_oauth2_token(name, timeout=timeout))
+                    source.renew_refused(refused.access_token, timeout=timeout)
+            return _info(source.token(timeout=timeout))
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
 
@@ -95,10 +99,13 @@ class AsyncKeeperCredential(NotPicklable):
     """
 
     def __init__(
-        self, keeper: TokenKeeper, provider_name: str, *, timeout: float | None = None
+        self,
+        keeper: TokenKeeper | TokenSource,
+        provider_name: str | None = None,
+        *,
+        timeout: float | None = None,
     ) -> None:
-        self._manager = OAuth2TokenManager(checked_pair(keeper, provider_name, timeout))
-        self._provider_name = provider_name
+        self._source = source_from(keeper, provider_name, timeout).aio
         self._timeout = timeout
 
     async def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> AccessToken:
@@ -110,13 +117,13 @@ class AsyncKeeperCredential(NotPicklable):
         self, *scopes: str, options: TokenRequestOptions | None = None
     ) -> AccessTokenInfo:
         """Return the token with its expiry and type: :meth:`KeeperCredential.get_token_info`."""
-        name, timeout = self._provider_name, self._timeout
+        source, timeout = self._source, self._timeout
         try:
-            if _is_challenged(self._manager.keeper, name, options):
-                refused = await self._manager.get_oauth2_token(name, timeout=timeout)
+            if _is_challenged(source.source, options):
+                refused = await source.token(timeout=timeout)
                 with suppress(TokenRejectedError):
-                    await self._manager.renew_refused(name, refused.access_token, timeout=timeout)
-            return _info(await self._manager.get_oauth2_token(name, timeout=timeout))
+                    await source.renew_refused(refused.access_token, timeout=timeout)
+            return _info(await source.token(timeout=timeout))
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
 
@@ -135,12 +142,10 @@ class AsyncKeeperCredential(NotPicklable):
         await self.close()
 
 
-def _is_challenged(
-    keeper: TokenKeeper, provider_name: str, options: TokenRequestOptions | None
-) -> bool:
+def _is_challenged(source: TokenSource, options: TokenRequestOptions | None) -> bool:
     """Return whether an API answered the current token with a claims challenge."""
     claims = (options or {}).get("claims")
-    return bool(claims) and keeper.get_cached_token_info(provider_name) is not None
+    return bool(claims) and source.keeper.get_cached_token_info(source.name) is not None
 
 
 _ALWAYS_DUE = 1

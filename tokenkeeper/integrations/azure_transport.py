@@ -28,9 +28,10 @@ from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
-from tokenkeeper.integrations._tokens import AsyncProviderTokens, ProviderTokens
+from tokenkeeper.integrations._tokens import AsyncTokens, Tokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.source import TokenSource
 
 __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
 
@@ -45,7 +46,7 @@ class RenewingTransport(NotPicklable, HttpTransport[Any, Any]):
     refuses tokens that were just granted, no others are requested for a while, and callers get
     each 401. Thread-safe if the wrapped transport is.
 
-    :param keeper: the keeper that has the tokens.
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
     :param provider_name: the provider that the client's credential uses.
     :param transport: the transport that sends; azure-core's ``RequestsTransport`` by default. It
         is opened and closed together with this one.
@@ -58,8 +59,8 @@ class RenewingTransport(NotPicklable, HttpTransport[Any, Any]):
 
     def __init__(
         self,
-        keeper: TokenKeeper,
-        provider_name: str,
+        keeper: TokenKeeper | TokenSource,
+        provider_name: str | None = None,
         transport: HttpTransport[Any, Any] | None = None,
         *,
         allowed_hosts: Iterable[str] | None = None,
@@ -70,8 +71,8 @@ class RenewingTransport(NotPicklable, HttpTransport[Any, Any]):
 
             transport = RequestsTransport()
         self._transport = transport
-        self._tokens = ProviderTokens(keeper, provider_name, timeout)
-        self._hosts = AllowedHosts(provider_name, allowed_hosts)
+        self._tokens = Tokens(keeper, provider_name, timeout)
+        self._hosts = AllowedHosts(self._tokens.provider_name, allowed_hosts)
 
     def send(self, request: Any, **options: Any) -> Any:
         """Send *request*, and send it again if its token is refused.
@@ -131,8 +132,8 @@ class AsyncRenewingTransport(NotPicklable, AsyncHttpTransport[Any, Any]):
 
     def __init__(
         self,
-        keeper: TokenKeeper,
-        provider_name: str,
+        keeper: TokenKeeper | TokenSource,
+        provider_name: str | None = None,
         transport: AsyncHttpTransport[Any, Any] | None = None,
         *,
         allowed_hosts: Iterable[str] | None = None,
@@ -143,8 +144,8 @@ class AsyncRenewingTransport(NotPicklable, AsyncHttpTransport[Any, Any]):
 
             transport = AioHttpTransport()
         self._transport = transport
-        self._tokens = AsyncProviderTokens(keeper, provider_name, timeout)
-        self._hosts = AllowedHosts(provider_name, allowed_hosts)
+        self._tokens = AsyncTokens(keeper, provider_name, timeout)
+        self._hosts = AllowedHosts(self._tokens.provider_name, allowed_hosts)
 
     async def send(self, request: Any, **options: Any) -> Any:
         """Send *request*: :meth:`RenewingTransport.send`."""

@@ -27,9 +27,10 @@ from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.integrations._grpc_calls import Deadline, is_refusal
 from tokenkeeper.integrations._grpc_future import RenewingFuture
 from tokenkeeper.integrations._grpc_stream import RenewingStream
-from tokenkeeper.integrations._tokens import ProviderTokens
+from tokenkeeper.integrations._tokens import Tokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.source import TokenSource
 
 __all__ = ["KeeperPlugin", "RenewingInterceptor"]
 
@@ -52,12 +53,12 @@ class KeeperPlugin(NotPicklable, grpc.AuthMetadataPlugin):
     an unverified server. A call for which there is no token ends with ``UNAVAILABLE``, and its
     details explain why.
 
-    :param keeper: the keeper that has the tokens.
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
     :param provider_name: the provider whose token to use.
     """
 
-    def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
-        self._tokens = ProviderTokens(keeper, provider_name)
+    def __init__(self, keeper: TokenKeeper | TokenSource, provider_name: str | None = None) -> None:
+        self._tokens = Tokens(keeper, provider_name)
 
     def __call__(
         self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback
@@ -88,12 +89,12 @@ class RenewingInterceptor(
     The ``timeout`` of a call covers both attempts and the wait for a token. A call by ``future()``
     blocks only while the provider has no token at all.
 
-    :param keeper: the keeper that has the tokens.
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
     :param provider_name: the provider whose token the plugin adds.
     """
 
-    def __init__(self, keeper: TokenKeeper, provider_name: str) -> None:
-        self._tokens = ProviderTokens(keeper, provider_name)
+    def __init__(self, keeper: TokenKeeper | TokenSource, provider_name: str | None = None) -> None:
+        self._tokens = Tokens(keeper, provider_name)
 
     # The token of a call is looked up here before the plugin looks it up. If the plugin gets a
     # newer one, the older one was renewed already, and reporting it again changes nothing.

@@ -22,9 +22,10 @@ from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.integrations._grpc_calls import Deadline, is_refusal
-from tokenkeeper.integrations._tokens import AsyncProviderTokens
+from tokenkeeper.integrations._tokens import AsyncTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.source import TokenSource
 
 __all__ = ["renewing_interceptors"]
 
@@ -32,7 +33,7 @@ _NO_RESPONSE = object()
 
 
 def renewing_interceptors(
-    keeper: TokenKeeper, provider_name: str
+    keeper: TokenKeeper | TokenSource, provider_name: str | None = None
 ) -> list[grpc.aio.ClientInterceptor]:
     """Return the ``interceptors=`` of a channel: one for each kind of call, as gRPC requires.
 
@@ -45,12 +46,12 @@ def renewing_interceptors(
     If a stream of requests is refused while a request is being written, gRPC may report that as
     ``INTERNAL`` (its issue 36066). It can't be recognized as a refusal, and the token is kept.
 
-    :param keeper: the keeper that has the tokens.
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
     :param provider_name: the provider whose token the plugin adds.
 
     Make new ones for each channel: they belong to the event loop of their channel.
     """
-    tokens = AsyncProviderTokens(keeper, provider_name)
+    tokens = AsyncTokens(keeper, provider_name)
     kinds = (_UnaryUnary, _UnaryStream, _StreamUnary, _StreamStream)
     return [kind(tokens) for kind in kinds]  # type: ignore[misc]
 
@@ -62,7 +63,7 @@ class _Renewing(NotPicklable):
     to gRPC.
     """
 
-    def __init__(self, tokens: AsyncProviderTokens) -> None:
+    def __init__(self, tokens: AsyncTokens) -> None:
         self._tokens = tokens
 
     async def _token(self, deadline: Deadline) -> Hidden[str] | None:
@@ -141,7 +142,7 @@ async def _chained(first: Any, others: AsyncIterator[Any]) -> AsyncIterator[Any]
 
 
 class _StreamUnary(_Renewing, grpc.aio.StreamUnaryClientInterceptor):  # type: ignore[type-arg]
-    def __init__(self, tokens: AsyncProviderTokens) -> None:
+    def __init__(self, tokens: AsyncTokens) -> None:
         super().__init__(tokens)
         self._watchers: set[asyncio.Task[None]] = set()  # the loop has only weak references
 

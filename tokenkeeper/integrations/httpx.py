@@ -12,9 +12,10 @@ from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.authorization import carries, set_token
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._tokens import AsyncProviderTokens, ProviderTokens
+from tokenkeeper.integrations._tokens import AsyncTokens, Tokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.source import TokenSource
 
 __all__ = ["KeeperAuth"]
 
@@ -29,7 +30,7 @@ class KeeperAuth(NotPicklable, httpx.Auth):
     the next request has the new token. If the API refuses tokens that were just granted, no others
     are requested for a while, and callers get each 401.
 
-    :param keeper: the keeper that has the tokens.
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
     :param provider_name: the provider whose token to use.
     :param allowed_hosts: the hosts that may get the token, such as ``"api.example.com"``,
         ``".example.com"`` or ``"api.example.com:8443"``. By default every host that you call by
@@ -41,15 +42,15 @@ class KeeperAuth(NotPicklable, httpx.Auth):
 
     def __init__(
         self,
-        keeper: TokenKeeper,
-        provider_name: str,
+        keeper: TokenKeeper | TokenSource,
+        provider_name: str | None = None,
         *,
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._tokens = ProviderTokens(keeper, provider_name, timeout)
-        self._async_tokens = AsyncProviderTokens(keeper, provider_name, timeout)
-        self._hosts = AllowedHosts(provider_name, allowed_hosts)
+        self._tokens = Tokens(keeper, provider_name, timeout)
+        self._async_tokens = AsyncTokens(keeper, provider_name, timeout)
+        self._hosts = AllowedHosts(self._tokens.provider_name, allowed_hosts)
 
     def sync_auth_flow(
         self, request: httpx.Request

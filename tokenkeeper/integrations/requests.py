@@ -17,9 +17,10 @@ from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._tokens import ProviderTokens
+from tokenkeeper.integrations._tokens import Tokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.source import TokenSource
 
 __all__ = ["KeeperAuth"]
 
@@ -34,7 +35,7 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
     new token. If the API refuses tokens that were just granted, no others are requested for a
     while, and callers get each 401.
 
-    :param keeper: the keeper that has the tokens.
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
     :param provider_name: the provider whose token to use.
     :param allowed_hosts: the hosts that may get the token, such as ``"api.example.com"``,
         ``".example.com"`` or ``"api.example.com:8443"``. By default every host that you call by
@@ -46,14 +47,14 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
 
     def __init__(
         self,
-        keeper: TokenKeeper,
-        provider_name: str,
+        keeper: TokenKeeper | TokenSource,
+        provider_name: str | None = None,
         *,
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._tokens = ProviderTokens(keeper, provider_name, timeout)
-        self._hosts = AllowedHosts(provider_name, allowed_hosts)
+        self._tokens = Tokens(keeper, provider_name, timeout)
+        self._hosts = AllowedHosts(self._tokens.provider_name, allowed_hosts)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the token to *request*.
@@ -77,7 +78,7 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
 class _Responses:
     """Handles the response to one request, and those to the requests that redirects make of it."""
 
-    def __init__(self, tokens: ProviderTokens, token: Hidden[str], position: int | None) -> None:
+    def __init__(self, tokens: Tokens, token: Hidden[str], position: int | None) -> None:
         self._tokens = tokens
         self._token = token
         self._position = position

@@ -1,5 +1,6 @@
 """What follows from a failed request, and from a rejected token that is granted again."""
 
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from tokenkeeper import KeeperClosedError, OAuth2Token, RetryPolicy, TokenAcquisitionError
 from tokenkeeper._renewal.cache import FailureOutcome, TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.usage import IdleTimeouts, Usage
 from tokenkeeper.retry import as_oauth2_error
 from tokenkeeper.schedule import Deadlines
 from tokenkeeper.testing import SteppedClock
@@ -21,7 +23,9 @@ INTERRUPTED = as_oauth2_error(KeyboardInterrupt(), "api")
 
 @pytest.fixture
 def cache():
-    return TokenCache(30.0, POLICY, SteppedClock(monotonic=NOW))
+    clock = SteppedClock(monotonic=NOW)
+    usage = Usage(10, IdleTimeouts(own=math.inf, chosen=math.inf), clock)
+    return TokenCache(30.0, POLICY, clock, usage=usage)
 
 
 def cached(text="a", *, dead_in=600.0):

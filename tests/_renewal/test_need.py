@@ -69,11 +69,11 @@ def test_patience():
     [
         (
             Need("api", 7),
-            "Need(provider_name='api', asked=7, deadline=inf, force=False, refused=None)",
+            "Need(token_name='api', asked=7, deadline=inf, force=False, refused=None)",
         ),
         (
             Need("api", 7, 12.5, force=True, refused="a"),
-            "Need(provider_name='api', asked=7, deadline=12.5, force=True, refused='<hidden>')",
+            "Need(token_name='api', asked=7, deadline=12.5, force=True, refused='<hidden>')",
         ),
     ],
 )

@@ -62,3 +62,21 @@ def test_patience():
     assert Need("api", 1, deadline=12.5).remaining_wait(clock) == 2.5
     assert Need("api", 1, deadline=9.0).remaining_wait(clock) == 0.0
     assert Need("api", 1).deadline == math.inf
+
+
+@pytest.mark.parametrize(
+    ("need", "shown"),
+    [
+        (
+            Need("api", 7),
+            "Need(provider_name='api', asked=7, deadline=inf, force=False, refused=None)",
+        ),
+        (
+            Need("api", 7, 12.5, force=True, refused="a"),
+            "Need(provider_name='api', asked=7, deadline=12.5, force=True, refused='<hidden>')",
+        ),
+    ],
+)
+def test_repr(need, shown):
+    """Its repr has all fields and hides the rejected token."""
+    assert repr(need) == shown

@@ -347,6 +347,8 @@ class TestApiThatRefusesEverything:
         """Clearing the token, or a changed provider, ends the pause."""
         pause()
         fix(keeper)
+        under_way = internals.flight(keeper)  # a changed provider's
+        assert under_way is None or under_way.wait(20)
         token = keeper.get_token("api")
         assert keeper.renew_refused("api", token) != token
 

@@ -1,22 +1,16 @@
 """The messages about a renewal that fails while the token is still valid."""
 
 import socket
-from contextlib import closing
 
 import pytest
 import requests
+from kit.servers.raw import closed_port
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, RetryPolicy, TokenKeeper
 from tokenkeeper.events import RenewalFailed
 from tokenkeeper.testing import LoopbackAuthorizationServer, StaticProvider, SteppedClock
 
 ONCE = RetryPolicy(attempts=1)
-
-
-def refused_port():
-    """Return a port on which no server listens."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return listener.getsockname()[1]
 
 
 class Foreign(StaticProvider):
@@ -104,7 +98,7 @@ def test_a_provider_s_own_network_errors(error, reason):
 def test_a_real_connection_that_is_refused():
     """A refused connection is reported with host, port and what to check."""
     events = []
-    config = OAuth2Config("api", "me", "secret", f"http://127.0.0.1:{refused_port()}/token")
+    config = OAuth2Config("api", "me", "secret", f"http://127.0.0.1:{closed_port()}/token")
     with TokenKeeper(background=False, retry=ONCE, hooks=[events.append]) as keeper:
         keeper.add_provider(GenericOAuth2Provider(config))
         with pytest.raises(Exception, match=r"was refused\. Check host and port"):

@@ -216,6 +216,24 @@ class TestFork:
         internals.after_fork_in_child(keeper, jitter=1.0)
         internals.take_over_scheduler(keeper)
         assert look(keeper) == []
+        assert internals.next_due(keeper) == internals.cached(keeper).renew_at
+
+    @pytest.mark.parametrize(("after", "is_planned"), [(3589.5, True), (3590.0, False)])
+    def test_an_expired_token_is_not_planned(self, keeper, clock, after, is_planned):
+        """A child renews a token that is no longer served when a caller needs one."""
+        keeper.get_token("api")
+        clock.step(after)
+        internals.after_fork_in_child(keeper)
+        internals.take_over_scheduler(keeper)
+        assert internals.is_scheduled(keeper) is is_planned
+
+    def test_providers_start_over(self, keeper, source, monkeypatch):
+        """A child's providers replace what they can't share with the parent."""
+        told = []
+        monkeypatch.setattr(source, "after_fork_in_child", lambda: told.append("api"))
+        internals.after_fork_in_child(keeper)
+        internals.take_over_scheduler(keeper)
+        assert told == ["api"]
 
 
 class TestInfo:

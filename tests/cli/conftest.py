@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from click.testing import CliRunner
+from kit.guards import OF_THE_LIBRARY, remove_variables
 
 from tokenkeeper import __main__
 from tokenkeeper.cli.group import cli
@@ -71,9 +72,7 @@ def config(tmp_path, server):
 @pytest.fixture
 def environment(monkeypatch, server, config, cache):
     """Set the variables of the command: the file, the cache and the secrets."""
-    for name in list(os.environ):
-        if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_", "XDG_RUNTIME", "COLUMNS")):
-            monkeypatch.delenv(name)
+    remove_variables(monkeypatch, *OF_THE_LIBRARY, "XDG_RUNTIME", "COLUMNS")
     variables = {
         "TOKENKEEPER_CONFIG": str(config),
         "TOKENKEEPER_CACHE_DIR": str(cache),

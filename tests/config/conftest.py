@@ -1,11 +1,11 @@
 """Files and an environment for the tests of configurations."""
 
-import os
 import tempfile
 import textwrap
 from pathlib import Path
 
 import pytest
+from kit.guards import OF_THE_LIBRARY, remove_variables
 
 GENERIC = """\
 oauth2:
@@ -20,9 +20,7 @@ oauth2:
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """Set the one variable that the examples use, and unset all others that matter."""
-    for name in list(os.environ):
-        if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_")):
-            monkeypatch.delenv(name)
+    remove_variables(monkeypatch, *OF_THE_LIBRARY)
     monkeypatch.setenv("API_SECRET", "from-the-environment")
     return monkeypatch
 

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 
 import pytest
 from kit import internals
+from kit.guards import GUARD_SECONDS, until
 
 from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.testing import LoopbackAuthorizationServer
-
-GUARD_SECONDS = 30
 
 
 @pytest.fixture
@@ -70,15 +69,6 @@ def readers(keeper, name):
             stop.set()
         for each in reading:
             each.result(GUARD_SECONDS)
-
-
-def until(condition):
-    """Wait for the effect of a background renewal."""
-    for _ in range(GUARD_SECONDS * 100):
-        if condition():
-            return
-        threading.Event().wait(0.01)
-    raise AssertionError("it never came true")
 
 
 def test_a_rotated_secret(server, secret_file, file):
@@ -177,7 +167,7 @@ def test_a_fork_in_the_middle(server, secret_file, file):
         child = os.fork()
         if child == 0:
             try:
-                signal.alarm(GUARD_SECONDS)
+                signal.alarm(int(GUARD_SECONDS))
                 secret_file("rotated")
                 worked = keeper.reload()["changed"] == ["api"]
             except BaseException:  # noqa: BLE001 - a child must not go on with the tests

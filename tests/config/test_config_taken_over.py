@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from kit import internals
+from kit.guards import GUARD_SECONDS
 
 from tokenkeeper import (
     BaseOAuth2Provider,
@@ -18,8 +19,6 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper.config.configuration import Configuration
-
-GUARD_SECONDS = 30
 
 
 class Provider(BaseOAuth2Provider):

@@ -2,7 +2,8 @@
 
 import pytest
 import yaml
-from kit.servers.entra import CLIENT_ID, SECRET, TENANT, Answer, Entra
+from kit.servers.base import Answer
+from kit.servers.entra import CLIENT_ID, SECRET, TENANT, Entra
 
 from tokenkeeper import TokenAcquisitionError, TokenKeeper
 

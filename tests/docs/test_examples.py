@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from kit.guards import PROGRAM_SECONDS
 
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 EXAMPLES = Path(__file__).parent.parent.parent / "docs" / "examples"
 PROJECTS = sorted(folder.name for folder in EXAMPLES.iterdir() if folder.is_dir())
-WAIT_SECONDS = 60
 INTERPRETER_STATE = shutil.ignore_patterns("__pycache__", ".pytest_cache")
 # FastAPI's own test client warns about the HTTP library that it uses.
 STRICT = ["-W", "error", "-W", "ignore:Using `httpx` with"]
@@ -87,7 +87,7 @@ def running(folder, environment, *command, pass_fds=()):
     try:
         yield
         process.terminate()
-        assert process.wait(WAIT_SECONDS) in (0, -15), log.read_text()
+        assert process.wait(PROGRAM_SECONDS) in (0, -15), log.read_text()
         assert "Traceback" not in log.read_text(), log.read_text()
     except Exception as error:
         error.add_note(log.read_text())
@@ -108,7 +108,7 @@ def get(listening, path):
     """Return the status and the JSON body of an answer."""
     url = f"http://127.0.0.1:{listening.getsockname()[1]}{path}"
     try:
-        with urllib.request.urlopen(url, timeout=WAIT_SECONDS) as answer:
+        with urllib.request.urlopen(url, timeout=PROGRAM_SECONDS) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -138,9 +138,9 @@ def test_celery_worker(project, environment, server, tmp_path, pool):
     with running(folder, environment, *command), celery.Celery("client") as client:
         client.conf.update(**settings)
         sent = [client.send_task("invoices.tasks.fetch_invoice", [n]) for n in range(4)]
-        got = [task.get(timeout=WAIT_SECONDS) for task in sent]
+        got = [task.get(timeout=PROGRAM_SECONDS) for task in sent]
         assert got == [{"path": f"/api/invoices/{n}"} for n in range(4)]
-        health = client.send_task("invoices.tasks.token_health").get(timeout=WAIT_SECONDS)
+        health = client.send_task("invoices.tasks.token_health").get(timeout=PROGRAM_SECONDS)
         assert health["status"] == "ok"
     assert 1 <= server.stats().token_requests <= (2 if pool == "prefork" else 1)
 
@@ -180,7 +180,7 @@ def test_django_commands_need_no_server(project, environment):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=WAIT_SECONDS,
+        timeout=PROGRAM_SECONDS,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
@@ -192,7 +192,7 @@ def test_plugins(project):
         cwd=project("async-plugins"),
         capture_output=True,
         text=True,
-        timeout=WAIT_SECONDS,
+        timeout=PROGRAM_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [

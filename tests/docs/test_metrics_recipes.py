@@ -6,14 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 import requests
+from kit.guards import PROGRAM_SECONDS, until
 from prometheus_client.parser import text_string_to_metric_families
 
-GUARD_SECONDS = 60
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "metrics.md"
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
@@ -39,24 +39,18 @@ def warm(**_):
 """
 
 
+wait_until = partial(until, limit=PROGRAM_SECONDS, pause=0.05)
+
+
 def recipe(host):
     """Return the Python block below the heading *host*."""
     section = PAGE.read_text(encoding="utf-8").partition(f"\n### {host}\n")[2]
     return re.search(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)[1]
 
 
-def until(look):
-    """Return the first true result of *look*."""
-    give_up_at = time.monotonic() + GUARD_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
-    return found
-
-
 def granted(url):
     """Return how many tokens a page counts."""
-    page = requests.get(url, timeout=GUARD_SECONDS).text
+    page = requests.get(url, timeout=PROGRAM_SECONDS).text
     return sum(
         sample.value
         for family in text_string_to_metric_families(page)
@@ -101,7 +95,7 @@ def start(tmp_path, folder):
     for process in started:
         process.terminate()
         try:
-            process.wait(GUARD_SECONDS)
+            process.wait(PROGRAM_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -119,16 +113,16 @@ def test_gunicorn(start, folder, tmp_path):
         headers = {"Host": "testserver", "Connection": "close"}
 
         def both_have_tokens():
-            requests.get(f"{url}/token", headers=headers, timeout=GUARD_SECONDS)
+            requests.get(f"{url}/token", headers=headers, timeout=PROGRAM_SECONDS)
             return len(expiries(folder)) == 2
 
-        until(both_have_tokens)
-        page = requests.get(f"{url}/metrics", headers=headers, timeout=GUARD_SECONDS)
+        wait_until(both_have_tokens)
+        page = requests.get(f"{url}/metrics", headers=headers, timeout=PROGRAM_SECONDS)
         line = 'tokenkeeper_tokens_granted_total{kind="acquired",provider="billing"} 2.0'
         assert line in page.text
         victim = min(expiries(folder))
         os.kill(victim, signal.SIGKILL)
-        until(lambda: victim not in expiries(folder))
+        wait_until(lambda: victim not in expiries(folder))
 
 
 def test_celery(start, folder, tmp_path):
@@ -137,9 +131,9 @@ def test_celery(start, folder, tmp_path):
     options = ("--pool", "prefork", "--concurrency", "2", "--without-gossip", "--without-mingle")
     worker = start("celery", "-A", "main", "worker", *options, env={"METRICS_PORT": "0"})
     port = tmp_path / "port"
-    until(lambda: port.exists() and port.read_text())
-    until(lambda: granted(f"http://127.0.0.1:{port.read_text()}/metrics") == 2)
+    wait_until(lambda: port.exists() and port.read_text())
+    wait_until(lambda: granted(f"http://127.0.0.1:{port.read_text()}/metrics") == 2)
     assert len(expiries(folder)) == 2
     worker.terminate()
-    worker.wait(GUARD_SECONDS)
+    worker.wait(PROGRAM_SECONDS)
     assert not expiries(folder)

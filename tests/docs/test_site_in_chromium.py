@@ -1,17 +1,17 @@
 """The built site in a browser: pictures are painted, pages fit, the search finds status codes."""
 
-import functools
-import http.server
 import json
+import mimetypes
 import os
 import queue
 import re
 import shutil
 import subprocess
-import threading
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+from kit.servers.base import Answer, LoopbackServer
 
 # Opens the pages one after the other, on a wide screen and on a phone. Reports the pictures that
 # did not load, and the pages that need horizontal scrolling.
@@ -51,16 +51,24 @@ OPTIONS = (
 )
 
 
-class Listener(http.server.SimpleHTTPRequestHandler):
-    """Serves files, and puts posted reports into its server's queue."""
+class SiteServer(LoopbackServer):
+    """Serves the files of *folder*, and puts posted reports into a queue."""
 
-    def do_POST(self):
-        self.server.reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(204)
-        self.end_headers()
+    def __init__(self, folder):
+        super().__init__()
+        self.url = self.origin
+        self.reports = queue.Queue()
+        self._folder = folder
 
-    def log_message(self, *args):
-        """Log nothing."""
+    def answer(self, request):
+        if request.method == "POST":
+            self.reports.put(json.loads(request.body))
+            return Answer(204)
+        file = self._folder / unquote(request.path).lstrip("/")
+        if not file.is_file():
+            return Answer(404)
+        kind = mimetypes.guess_type(file)[0] or "application/octet-stream"
+        return Answer(200, file.read_bytes(), {"Content-Type": kind})
 
 
 @pytest.fixture
@@ -86,15 +94,8 @@ def copy(site, tmp_path):
 @pytest.fixture
 def server(copy):
     """Return a server for the copy, on loopback."""
-    handler = functools.partial(Listener, directory=copy)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.reports = queue.Queue()
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with SiteServer(copy) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize("broken_page", [False, True])

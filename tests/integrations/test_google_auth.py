@@ -2,11 +2,8 @@
 
 import base64
 import json
-import threading
 import time
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs
 
 import google.auth.aio.credentials
 import google.oauth2.credentials
@@ -14,6 +11,7 @@ import google.oauth2.service_account
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from kit.servers.recording import Recording
 
 from tokenkeeper import (
     InvalidConfigurationError,
@@ -75,53 +73,12 @@ def test_credentials_that_are_refused(server):
         assert raised.value.attempts == 1
 
 
-class Endpoint(ThreadingHTTPServer):
-    """A token endpoint like Google's with scripted answers.
-
-    :ivar answer: the next status and body.
-    :ivar forms: the forms of the requests.
-    :ivar clients: the ports that the requests came from.
-    """
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.answer = (200, {"access_token": "ya29.secret", "expires_in": 3599})
-        self.forms = []
-        self.clients = set()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/token"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *args):
-        pass
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.server.forms.append({name: found[0] for name, found in parse_qs(body).items()})
-        self.server.clients.add(self.client_address[1])
-        status, content = self.server.answer
-        said = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-
 @pytest.fixture
 def endpoint():
-    with Endpoint() as endpoint:
-        thread = threading.Thread(target=endpoint.serve_forever, args=(0.01,))
-        thread.start()
+    """Return a token endpoint that answers as Google's does."""
+    with Recording() as endpoint:
+        endpoint.reply = (200, {"access_token": "ya29.secret", "expires_in": 3599})
         yield endpoint
-        endpoint.shutdown()
-        thread.join(30)
 
 
 @pytest.fixture
@@ -130,7 +87,7 @@ def user(endpoint):
     return google.oauth2.credentials.Credentials(
         None,
         refresh_token="1//refresh secret",
-        token_uri=endpoint.url,
+        token_uri=endpoint.token_url,
         client_id="client",
         client_secret="client secret",
     )
@@ -151,7 +108,7 @@ def account(endpoint, private_key):
     """Return the file of a service account."""
     return {
         "client_email": "me@project.iam.gserviceaccount.com",
-        "token_uri": endpoint.url,
+        "token_uri": endpoint.token_url,
         "private_key": private_key,
     }
 
@@ -180,12 +137,12 @@ def test_a_service_account(endpoint, account, keeper_of):
     keeper = keeper_of(credentials)
     assert keeper.get_token("google") == "ya29.secret"
     assert keeper.get_oauth2_token("google").scope == "read write"
-    assert "assertion" in endpoint.forms[0]
+    assert "assertion" in dict(endpoint.received[0].form)
 
 
 def test_an_account_without_scopes(endpoint, account, keeper_of):
     """Google's message about a missing scope is in the error."""
-    endpoint.answer = (400, {"error": "invalid_scope", "error_description": "Invalid scope."})
+    endpoint.reply = (400, {"error": "invalid_scope", "error_description": "Invalid scope."})
     credentials = google.oauth2.service_account.Credentials.from_service_account_info(account)
     with pytest.raises(TokenAcquisitionError, match="invalid_scope: Invalid scope") as raised:
         keeper_of(credentials).get_token("google")
@@ -200,7 +157,7 @@ def test_id_tokens(endpoint, account, keeper_of):
 
     ends = int(time.time()) + 1800
     token = f"{part({'alg': 'none'})}.{part({'exp': ends})}.{part('signature')}"
-    endpoint.answer = (200, {"id_token": token})
+    endpoint.reply = (200, {"id_token": token})
     kind = google.oauth2.service_account.IDTokenCredentials
     credentials = kind.from_service_account_info(account, target_audience="https://run.example")
     keeper = keeper_of(credentials)
@@ -210,7 +167,7 @@ def test_id_tokens(endpoint, account, keeper_of):
 
 def test_no_end(endpoint, user, keeper_of):
     """A token without an expiry is valid for an hour."""
-    endpoint.answer = (200, {"access_token": "ya29.secret"})
+    endpoint.reply = (200, {"access_token": "ya29.secret"})
     keeper = keeper_of(user)
     keeper.get_token("google")
     assert 3500 < keeper.get_cached_token_info("google")["remaining_seconds"] <= 3600
@@ -226,7 +183,7 @@ def test_no_end(endpoint, user, keeper_of):
 )
 def test_no_secret_in_an_error(endpoint, user, keeper_of, status, said):
     """An error shows neither the rest of a response nor a secret that it echoes."""
-    endpoint.answer = (status, said)
+    endpoint.reply = (status, said)
     with pytest.raises(TokenAcquisitionError, match="google-auth could not get a token") as raised:
         keeper_of(user).get_token("google")
     assert "secret" not in str(raised.value)
@@ -246,7 +203,7 @@ def test_no_connection_is_kept(endpoint, user, keeper_of):
     keeper = keeper_of(user)
     for _ in range(3):
         keeper.get_token("google", force_refresh=True)
-    assert len(endpoint.clients) == 3
+    assert len({each.port for each in endpoint.received}) == 3
 
 
 def test_async_credentials():

@@ -24,7 +24,7 @@ from azure.core.pipeline.policies import (
 )
 from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport, TrioRequestsTransport
 from azure.core.rest import HttpRequest
-from kit.servers.tls import context_of, teach_tls
+from kit.servers.tls import context_of
 
 from tokenkeeper import InvalidConfigurationError
 from tokenkeeper.integrations._hosts import AllowedHosts
@@ -169,7 +169,7 @@ def ca_file(authority, tmp_path):
 def api(make_api, authority):
     """Return the API that the tokens are for; one port serves https and http, under two names."""
     api = make_api()
-    teach_tls(api, context_of(authority, "localhost", "127.0.0.1"))
+    api.speak_tls(context_of(authority, "localhost", "127.0.0.1"))
     return api
 
 
@@ -177,7 +177,7 @@ def api(make_api, authority):
 def elsewhere(make_api, authority):
     """Return another such server."""
     other = make_api()
-    teach_tls(other, context_of(authority, "localhost", "127.0.0.1"))
+    other.speak_tls(context_of(authority, "localhost", "127.0.0.1"))
     return other
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import io
-import socket
 from functools import partial
 
 import aiohttp
@@ -14,6 +13,8 @@ import requests
 from azure.core import AsyncPipelineClient
 from azure.core.pipeline.transport import AioHttpTransport, TrioRequestsTransport
 from azure.core.rest import HttpRequest
+from kit.guards import GUARD_SECONDS
+from kit.servers.raw import Scripted, reply
 
 from tokenkeeper import TokenKeeper
 from tokenkeeper.integrations.aiohttp import KeeperMiddleware
@@ -183,28 +184,18 @@ def test_a_body_that_is_half_sent(api, keeper, kind):
     assert api.tokens == []
 
 
-def test_a_streamed_refusal_without_an_end(keeper, in_thread):
+def test_a_streamed_refusal_without_an_end(keeper):
     """A streamed request does not wait for the body of a refusal, which may be endless."""
     refusal = b"HTTP/1.1 401 Unauthorized\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    seen = []
 
-        def serve():
-            connection, _ = listener.accept()
-            with connection:
-                connection.settimeout(10)
-                connection.recv(2**16)
-                connection.sendall(refusal)
-                seen = connection.recv(1)  # returns when the client closes the connection
-            second, _ = listener.accept()
-            with second:
-                second.recv(2**16)
-                second.sendall(answer)
-            return seen
+    def refuse(server, sock):
+        server.read_request(sock)
+        sock.sendall(refusal)
+        seen.append(sock.recv(1))  # returns when the client closes the connection
 
-        server, seen = in_thread(serve)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        with requests.get(url, auth=keeper.auth("api"), stream=True, timeout=30) as streamed:
+    with Scripted(refuse, reply(b"", headers=["Connection: close"])) as server:
+        with requests.get(server.url, auth=keeper.auth("api"), stream=True, timeout=30) as streamed:
             assert streamed.status_code == 200
-        server.join(30)
+        assert server.hung_up.acquire(timeout=GUARD_SECONDS)
     assert seen == [b""]

@@ -6,6 +6,7 @@ Each server's own ``conftest.py`` has the fixture ``server``, whose ``call(token
 from contextlib import ExitStack
 
 import pytest
+from kit.guards import plain_environment  # noqa: F401 - a fixture of every test here
 from kit.servers import watched
 
 from tokenkeeper import GenericOAuth2Provider
@@ -15,15 +16,6 @@ from tokenkeeper import GenericOAuth2Provider
 def kit():
     """Return the module with watched keepers and helpers for many callers."""
     return watched
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch):
-    """Remove the machine's settings for proxies, CAs and authorities."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    monkeypatch.delenv("AZURE_AUTHORITY_HOST", raising=False)
 
 
 @pytest.fixture

@@ -1,13 +1,13 @@
-"""Threads that start together, and waits for states that they reach."""
+"""Threads and tasks that start together."""
 
 import threading
 import time
 from contextlib import contextmanager
 
-from tokenkeeper import OAuth2Error
+import anyio
 
-GUARD_SECONDS = 30.0
-"""How long a wait for other threads may take before the test fails."""
+from kit.guards import GUARD_SECONDS
+from tokenkeeper import OAuth2Error
 
 
 def in_thread(function, *arguments):
@@ -45,9 +45,9 @@ class Crowd:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the result
             self.results[index] = error
 
-    def join(self):
-        """Return the results; a thread that hangs is a failure."""
-        ends = time.monotonic() + GUARD_SECONDS
+    def join(self, limit=GUARD_SECONDS):
+        """Return the results; a thread that hangs for *limit* seconds is a failure."""
+        ends = time.monotonic() + limit
         for thread in self.threads:
             thread.join(max(0.0, ends - time.monotonic()))
         alive = sum(thread.is_alive() for thread in self.threads)
@@ -60,12 +60,30 @@ def crowd(count, job):
     return Crowd(*[job] * count)
 
 
-def until(condition, what="the condition"):
-    """Wait until *condition* holds, for states that no event announces."""
-    ends = time.monotonic() + GUARD_SECONDS
-    while not condition():
-        assert time.monotonic() < ends, f"{what} never came true"
-        time.sleep(0.001)
+def at_once(*jobs, limit=GUARD_SECONDS):
+    """Run *jobs* in a thread each, at the same time; return their results or errors."""
+    return Crowd(*jobs).join(limit)
+
+
+async def crowd_of_tasks(count, job):
+    """Run *job* in *count* tasks at once; return their results or errors."""
+    results = []
+
+    async def run():
+        try:
+            results.append(await job())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the result
+            results.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(run)
+    return results
+
+
+def tasks_at_once(backend, count, job):
+    """Run such a crowd in an event loop of its own."""
+    return anyio.run(crowd_of_tasks, count, job, backend=backend)
 
 
 @contextmanager
@@ -86,12 +104,3 @@ def held_by_another_thread(lock):
     finally:
         done.set()
         thread.join(GUARD_SECONDS)
-
-
-def library_threads():
-    """Return the threads of the library that run, without the event loop, which stays."""
-    return [
-        thread
-        for thread in threading.enumerate()
-        if thread.name in ("tokenkeeper-refresher", "tokenkeeper-worker")
-    ]

@@ -8,13 +8,10 @@ import threading
 from contextlib import contextmanager
 
 import tokenkeeper.default
+from kit.guards import GUARD_SECONDS
 from tokenkeeper import keeper as keeper_module
 from tokenkeeper._runtime import fork
 from tokenkeeper._runtime import provider_loop as loop_module
-
-GUARD_SECONDS = 20.0
-"""How long a wait for another thread may take before the test fails."""
-
 
 # ---- callers
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import anyio
 
-from kit.crowds import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token
 from tokenkeeper._runtime.fork import renew_after_fork
-from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.clock import SYSTEM_CLOCK, instant
 
 
 class Source(BaseOAuth2Provider):
@@ -90,14 +90,14 @@ class WatchedSource(BaseOAuth2Provider):
         try:
             tick = next(ticks)
             self.came.append(tick)
-            sent = self.clock.monotonic()
-            ends = datetime.fromtimestamp(self.clock.time(), UTC) + timedelta(seconds=self.lifetime)
+            now = instant(self.clock)  # both clocks, with no pause of this thread between them
+            ends = datetime.fromtimestamp(now.wall, UTC) + timedelta(seconds=self.lifetime)
             self.entered.set()
             assert self.gate.wait(GUARD_SECONDS), "nobody opened the gate"
             if self.error is not None:
                 raise self.error
             token = f"{self.provider_name}-{os.getpid()}-{tick}-{ends.timestamp()}"
-            self.granted[token] = (tick, sent + self.lifetime)
+            self.granted[token] = (tick, now.monotonic + self.lifetime)
             return OAuth2Token(token, "Bearer", ends)
         finally:
             self.went.append(next(ticks))

@@ -6,14 +6,15 @@ import os
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
+import google.auth.crypt
 import google.oauth2.credentials
 import google.oauth2.service_account
 import requests
 import requests.adapters
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import tokenkeeper
@@ -28,9 +29,12 @@ CANARIES = ("canary", "471")
 TENANT = "contoso.example"
 PACKAGE = str(Path(tokenkeeper.__file__).parent)
 
-_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-)
+
+@cache
+def google_signer():
+    """Return the signer of a service account, made once: loading a key is slow."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return google.auth.crypt.RSASigner(key, "the-key-id")
 
 
 class Shipped:
@@ -104,9 +108,9 @@ class GoogleAccount(Shipped):
     secrets = ""  # its only secret is its key
 
     def make(self, url, **options):
-        account = {"client_email": "me@example.com", "token_uri": url, "private_key": _KEY.decode()}
-        kind = google.oauth2.service_account.Credentials
-        credentials = kind.from_service_account_info(account, scopes=["read"])
+        credentials = google.oauth2.service_account.Credentials(
+            google_signer(), "me@example.com", url, scopes=["read"]
+        )
         return GoogleCredentialsProvider("api", credentials, **options)
 
 

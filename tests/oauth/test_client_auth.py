@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.oauth.client_auth import client_auth
+from tokenkeeper.oauth.client_auth import ClientSecretBasic, client_auth, encoding_advice
 
 
 def decoded(header):
@@ -21,16 +21,26 @@ def test_basic_is_form_encoded():
     assert auth.parameters() == {}
 
 
+def test_basic_by_itself():
+    """Without options the class does what the RFC says, as the function does."""
+    auth = ClientSecretBasic("my id", "p +")
+    assert decoded(auth.authorization()) == "my%20id:p%20%2B"
+    assert auth.parameters() == {}
+
+
+@pytest.mark.parametrize("form_encode", [True, False])
+def test_basic_with_the_identifier(form_encode):
+    """On request the identifier is also a parameter, unencoded until the form is written."""
+    auth = client_auth(
+        "client_secret_basic", "my id", "p", form_encode=form_encode, send_client_id=True
+    )
+    assert auth.parameters() == {"client_id": "my id"}
+
+
 def test_basic_raw():
     """On request both parts are sent unencoded."""
     auth = client_auth("client_secret_basic", "id", "p %+/ä", form_encode=False)
     assert decoded(auth.authorization()) == "id:p %+/ä"
-
-
-def test_basic_raw_with_a_colon():
-    """An unencoded identifier with a colon, which servers can't parse, is refused."""
-    with pytest.raises(InvalidConfigurationError, match="colon"):
-        client_auth("client_secret_basic", "my:id", "secret", form_encode=False)
 
 
 def test_post():
@@ -68,11 +78,56 @@ def test_what_is_not_utf_8(method, field):
     assert caught.value.__context__ is None
 
 
-def test_unknown_method():
-    """An unknown method is refused; the message lists the supported ones."""
-    with pytest.raises(InvalidConfigurationError, match="client_secret_post") as caught:
-        client_auth("tls_client_auth", "id", "secret")
-    assert caught.value.field == "token_endpoint_auth_method"
+@pytest.mark.parametrize(
+    ("arguments", "field", "message"),
+    [
+        (
+            {"method": "tls_client_auth"},
+            "token_endpoint_auth_method",
+            (
+                "token_endpoint_auth_method 'tls_client_auth' is not supported. Use "
+                "'client_secret_basic', 'client_secret_post' or 'none'."
+            ),
+        ),
+        (
+            {"client_secret": None},
+            "client_secret",
+            (
+                "client_secret is missing. token_endpoint_auth_method 'client_secret_basic' "
+                "requires it; for a client without a secret, set token_endpoint_auth_method to "
+                "'none'."
+            ),
+        ),
+        (
+            {"client_id": "my:id", "form_encode": False},
+            "client_id",
+            "client_id must not contain a colon if it is not form-encoded (RFC 7617 §2).",
+        ),
+    ],
+)
+def test_what_can_not_be_sent(arguments, field, message):
+    """What no request can be made with is refused; the message says what to set."""
+    usual = {"method": "client_secret_basic", "client_id": "id", "client_secret": "hunter2"}
+    with pytest.raises(InvalidConfigurationError) as caught:
+        client_auth(**usual | arguments)
+    assert (caught.value.field, str(caught.value)) == (field, message)
+
+
+@pytest.mark.parametrize(
+    ("method", "secret", "form_encode", "advises"),
+    [
+        ("client_secret_basic", "p+/=", True, "form_encode_credentials=False"),
+        ("client_secret_basic", "p+/=", False, "form_encode_credentials=True"),
+        ("client_secret_basic", "plain-7", True, ""),
+        ("client_secret_post", "p+/=", True, ""),
+        ("none", None, True, ""),
+    ],
+)
+def test_advice_on_the_encoding(method, secret, form_encode, advises):
+    """A refused client is advised to try the other encoding, if that makes a difference."""
+    advice = encoding_advice(client_auth(method, "id", secret, form_encode=form_encode))
+    assert advises in advice
+    assert bool(advice) is bool(advises)
 
 
 def test_a_public_client():

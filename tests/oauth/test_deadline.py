@@ -1,12 +1,11 @@
 """The time that is left for a request, and the sockets that it may use."""
 
-import contextlib
 import io
 import socket
-import threading
 
 import pytest
 import requests
+from kit.servers.raw import Scripted, reply
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -40,21 +39,11 @@ def test_the_time_for_the_next_read():
 def unix_server(tmp_path):
     """Serve one request on a Unix domain socket; return its path."""
     path = str(tmp_path / "socket")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(path)
-        listener.listen()
-
-        def serve():
-            sock, _ = listener.accept()
-            with sock, contextlib.suppress(OSError):
-                sock.settimeout(10)
-                sock.recv(65536)
-                sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
-
-        thread = threading.Thread(target=serve)
-        thread.start()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen()
+    with Scripted(reply(b"yes"), listener=listener):
         yield path
-        thread.join(20)
 
 
 def test_a_unix_domain_socket(unix_server, make_transport):

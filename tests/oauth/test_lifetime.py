@@ -129,8 +129,11 @@ class TestExpiresIn:
         assert lifetime({"expires_in": given}, warned=warned) == 3600
         assert lifetime({"expires_in": given, "expires_on": NOW + 60}, warned=warned) == 60
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
-        assert "'api'" in caplog.text
-        assert "lifetime_seconds" in caplog.text
+        (message,) = caplog.messages
+        assert message == (
+            "provider 'api': the server's expires_in is not a number of seconds and was ignored. "
+            "If you know the lifetime of its tokens, set lifetime_seconds."
+        )
 
     @pytest.mark.parametrize("number", ["NaN", "[NaN]", '"NaN"'])
     def test_not_a_number(self, number):
@@ -268,6 +271,15 @@ class TestOtherMembers:
         assert lifetime({"expires_at": date}, date=SENT) == 3600
         expired({"expires_at": f"{date} +00:00", "expires_in": 600}, date=SENT)
 
+    @pytest.mark.parametrize(
+        "never",
+        ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59.9999999Z", 253402300799, 253402300799000],
+    )
+    def test_a_date_that_means_never(self, never):
+        """The last date of a calendar, which means "never", is far away and not long past."""
+        assert lifetime({"expires_at": never, "expires_in": 600}, date=SENT) == 600
+        assert lifetime({"expires_at": never}, date=SENT) == YEAR
+
     def test_a_name_without_end(self):
         """A long member name does not make the message long."""
         assert len(str(expired({"-" * 100_000 + "expires_in": 0}))) < 500
@@ -353,6 +365,24 @@ class TestMilliseconds:
         assert "'api'" in caplog.text
         assert "42 days" in caplog.text
         assert "lifetime_seconds" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("members", "source", "days"),
+        [
+            ({"expires_in": 31 * DAY}, "expires_in", "31"),
+            ({"expires_on": NOW + 100 * DAY}, "the response", "100"),
+            ({"access_token": jwt(exp=NOW + 31 * DAY)}, "the response", "31"),
+            ({"expires_in": 1e300}, "expires_in", "1000000"),
+        ],
+    )
+    def test_what_the_doubt_says(self, members, source, days, caplog):
+        """The warning says where the lifetime comes from, how long it is, and what to do."""
+        lifetime(members)
+        (message,) = caplog.messages
+        assert message == (
+            f"provider 'api': according to {source}, tokens are valid for {days} days. If the "
+            "server means milliseconds, set lifetime_seconds to the true lifetime."
+        )
 
     @pytest.mark.parametrize(("days", "warnings"), [(29, 0), (30, 0), (31, 1), (10**9, 1)])
     def test_the_limit(self, days, warnings, caplog):

@@ -22,6 +22,9 @@ SECRETS = [
     "0123456789abcdef0123456789abcdef",
     "C:\\path\\to\\u0041%41&amp;",
     "\U0001f511 key with \U0001f5dd",
+    "cl\u00e9-secr\u00e8te-\u00e9t\u00e9-9",  # of two bytes each in UTF-8
+    "\u0e23\u0e2b\u0e31\u0e2a\u0e25\u0e31\u0e1a\u0e02\u0e2d\u0e07\u0e09\u0e31\u0e19-7",  # of three
+    "\uffff\U00010000 around the edge of a plane",
 ]
 
 
@@ -68,6 +71,7 @@ ECHOES = {
     "percent in JSON": lambda s: json.dumps(quote(s, safe=""))[1:-1],
     "repr": lambda s: repr(s)[1:-1],
     "hex": lambda s: s.encode().hex(),
+    "hex, cut short": lambda s: s.encode().hex()[:14],
     "HEX": lambda s: s.encode().hex().upper(),
     "base64": lambda s: base64.b64encode(s.encode()).decode(),
     "base64, without padding": lambda s: base64.b64encode(s.encode()).decode().rstrip("="),
@@ -107,6 +111,15 @@ def test_short_secrets(short):
     assert sanitize(f"you sent {short.upper()}.", [short]) == "you sent [hidden]."
 
 
+@pytest.mark.parametrize("around", ["", "a", "ab", "abc", "abcd"])
+@pytest.mark.parametrize("secret", ["k7x9q", "k7x9qz", "k7x9qzw", "k7x9qzw8"])
+def test_short_secrets_in_base64(secret, around):
+    """A secret of five characters is hidden in base64, whatever is before and after it."""
+    for text in (f"{around}:{secret}", f"{around}:{secret}:{around}", f"{secret}:{around}"):
+        encoded = base64.b64encode(text.encode()).decode()
+        assert "[hidden]" in sanitize(encoded, [secret])
+
+
 def test_a_letter_is_hidden_only_alone():
     """A secret of one letter does not make the rest unreadable."""
     assert sanitize("a bad client sent 'a'", ["a"]) == "[hidden] bad client sent '[hidden]'"
@@ -119,6 +132,26 @@ def test_a_letter_is_hidden_only_alone():
 def test_pieces_of_short_secrets(cut, shown):
     """Six characters at either end are hidden, unless they are only letters."""
     assert sanitize(cut, ["tr0ub4dor&3", "correcthorse"]) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "secret", "shown"),
+    [
+        ("a%2Bb-c7d%2Fe", "a+b-c7d/e", "[hidden]"),  # from the first character on
+        ("you sent  s3cr3t7.", " s3cr3t7", "you sent[hidden]."),
+        ("you sent s3cr3t7  .", "s3cr3t7 ", "you sent [hidden]."),
+        ("du wei\u00dft: s3cr3t7!", "s3cr3t7", "du wei\u00dft: [hidden]!"),
+        ("half \\ud83d s3cr3t7!", "s3cr3t7", "half \\ud83d [hidden]!"),
+        ("half \ud83d-s3cr3t7!", "\ud83d-s3cr3t7", "half [hidden]!"),
+        ("ak7 k7a k7, and k7", "k7", "ak7 k7a [hidden], and [hidden]"),
+        ("k7k7 ak7", "k7", "k7k7 ak7"),
+        ("xk7x9y", "k7x9", "x[hidden]y"),
+        ("in hex 6b377839.", "k7x9", "in hex [hidden]."),
+    ],
+)
+def test_what_is_around_a_secret_stays(text, secret, shown):
+    """The whole secret is hidden, and not one character beside it."""
+    assert sanitize(text, [secret]) == shown
 
 
 def test_other_words_stay():

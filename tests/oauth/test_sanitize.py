@@ -90,4 +90,5 @@ def test_all_that_is_shown_can_be_seen(text):
 def test_short():
     """A long text is truncated."""
     assert len(sanitize("x" * 10_000)) == 300
-    assert sanitize("x" * 10_000, limit=10) == "xxxxxxx..."
+    assert sanitize("x" * 11, limit=10) == "xxxxxxx..."
+    assert sanitize("x" * 10, limit=10) == "xxxxxxxxxx"

@@ -223,6 +223,23 @@ class TestMembersThatAreNotNeeded:
         assert token.extra["name"] == "José"
 
 
+@pytest.mark.parametrize(
+    ("members", "omitted"),
+    [
+        ({"scope": "read"}, set()),
+        ({}, {"scope"}),
+        ({"expires_in": None, "scope": "read"}, {"expires_in"}),
+        ({"expires_in": None, "scope": None}, {"expires_in", "scope"}),
+    ],
+)
+def test_members_that_are_left_to_the_client(members, omitted):
+    """The names of optional members that the latest response left out are reported."""
+    reported = {"expires_in", "scope"}  # by an earlier response
+    body = json.dumps(GOOD | members).encode()
+    parse_token_response(HttpAnswer(200, {}, body), Expected("api", 0.0, omitted=reported))
+    assert reported == omitted
+
+
 class TestExtra:
     """The other members of a response."""
 
@@ -343,6 +360,36 @@ class TestUnusable:
         error = refused({"data": {"access_token": "abc"}, "accessToken": "def\n", "a\nb": 1})
         assert "only these members: data, accessToken, a?b" in str(error)
         assert "abc" not in str(error)
+
+    @pytest.mark.parametrize(
+        ("body", "says"),
+        [
+            ({}, "the response has no access_token, and no other members"),
+            ({"a": 1}, "the response has no access_token, only these members: a"),
+            ({"hunter2": 1}, "has no access_token, only these members: [hidden]"),
+            (GOOD | {"access_token": ""}, "the response has an empty access_token"),
+            (GOOD | {"access_token": 7}, "has an access_token of type int, not a string"),
+            (
+                '{"access_token": "a", "access_token": "b"}',
+                "the response has two different access_token members",
+            ),
+            (
+                GOOD | {"access_token": "a b"},
+                (
+                    "the response has an access_token that can't be sent in a header: it contains "
+                    "characters other than visible ASCII (RFC 6749 A.12)"
+                ),
+            ),
+        ],
+    )
+    def test_what_the_message_says(self, body, says):
+        """The message says what is wrong with the response, in a whole sentence."""
+        assert f"{says}. " in str(refused(body))
+
+    def test_long_names_of_members(self):
+        """A list of members is cut to 100 characters."""
+        said = str(refused({f"member-{number}": 1 for number in range(100)}))
+        assert len(said.partition("members: ")[2].partition("... ")[0]) == 97
 
     def test_a_caller_with_a_full_stack(self, monkeypatch):
         """JSON that can't be parsed as the caller's stack is full is our error."""

@@ -12,7 +12,9 @@ import requests
 
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth import sessions
-from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.oauth.request_style import USER_AGENT
+from tokenkeeper.oauth.transport import HttpTransport, is_thrown_in
+from tokenkeeper.testing import SteppedClock
 
 
 class TestRequest:
@@ -135,8 +137,83 @@ class TestSession:
     @pytest.mark.parametrize("value", [0, -1, float("inf"), float("nan"), 10**400, None, "5", True])
     def test_timeouts_that_can_not_work(self, field, value):
         """An invalid timeout is refused by name."""
-        with pytest.raises(InvalidConfigurationError, match=field):
+        with pytest.raises(InvalidConfigurationError, match=f"^{field} ") as caught:
             HttpTransport(**{field: value})
+        assert caught.value.field == field
+
+
+class Double:
+    """A stand-in for a session, which records the options of a request."""
+
+    def __init__(self, headers=(), *, clock=None, takes=0.0):
+        self.headers = dict(headers)
+        self.clock, self.takes = clock, takes
+
+    def request(self, method, url, **options):
+        self.options = options
+        if self.clock:
+            self.clock.step(self.takes)
+            raise requests.ReadTimeout
+        response = requests.Response()
+        response.status_code, response._content = 200, b"yes"
+        return response
+
+
+@pytest.mark.parametrize(
+    ("takes", "says"),
+    [
+        (10.0, "read_timeout of 10 s"),
+        (29.5, "read_timeout of 10 s"),
+        (30.0, "total_timeout of 30 s"),
+        (31.0, "total_timeout of 30 s"),
+    ],
+)
+def test_the_usual_timeouts(make_transport, takes, says):
+    """By default 5 s are for the connection, 10 for each read and 30 for all together."""
+    clock = SteppedClock()
+    double = Double(clock=clock, takes=takes)
+    error = make_transport(session=double, clock=clock).failure(url="https://id.example.com/")
+    assert double.options["timeout"] == (5.0, 10.0)
+    assert f"the response timed out ({says})" in str(error)
+
+
+OURS = {"User-Agent": USER_AGENT}
+THEIR_LIBRARY = {"User-Agent": requests.utils.default_user_agent()}
+
+
+@pytest.mark.parametrize(
+    ("session", "given", "sent"),
+    [
+        ({}, {}, OURS),
+        (THEIR_LIBRARY, {}, OURS),
+        (THEIR_LIBRARY, {"Accept": "x/y"}, OURS | {"Accept": "x/y"}),
+        (THEIR_LIBRARY, {"user-agent": "given/1"}, {"user-agent": "given/1"}),
+        ({"User-Agent": "mine/1"}, {}, {}),
+        ({"User-Agent": "mine/1"}, {"Accept": "x/y"}, {"Accept": "x/y"}),
+    ],
+)
+def test_headers_beside_a_callers_session(make_transport, session, given, sent):
+    """Our User-Agent replaces only the library's; responses are never compressed."""
+    double = Double(session)
+    make_transport(session=double).post(url="https://id.example.com/", headers=given)
+    assert double.options["headers"] == {"Accept-Encoding": "identity"} | sent
+
+
+@pytest.mark.parametrize(
+    ("error", "thrown"),
+    [
+        (requests.ConnectionError("no"), False),
+        (OSError("no"), False),
+        (ValueError("no"), False),
+        (type("Mine", (Exception,), {"__module__": "my_service.limits"})(), True),
+        (type("Mine", (TimeoutError,), {"__module__": "my_service.limits"})(), True),
+        (KeyboardInterrupt(), True),
+    ],
+    ids=repr,
+)
+def test_what_a_host_throws_in(error, thrown):
+    """An exception of another package, or one that is not an error, is a host's."""
+    assert is_thrown_in(error) is thrown
 
 
 def test_forks_wait_for_late_imports(make_server):

@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from kit.servers.raw import closed_port
 
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import TokenAcquisitionError
@@ -13,8 +14,7 @@ class TestFailures:
 
     def test_refused(self, transport):
         """A refused connection is transient."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        port = closed_port()
         error = transport.failure(url=f"http://127.0.0.1:{port}/token?code=hunter2")
         assert f"127.0.0.1:{port}" in str(error)
         assert "refused" in str(error)
@@ -191,8 +191,28 @@ class TestProxy:
     @pytest.mark.parametrize("url", ["http://intranet.example/keys", "http://[::1/keys"])
     def test_plain_http_without_a_secret(self, transport, url):
         """Plain http is refused without a secret too, unless a metadata server is meant."""
-        with pytest.raises(TokenAcquisitionError, match=r"plain http\. Use https"):
+        with pytest.raises(TokenAcquisitionError, match=r"plain http\. Use https") as raised:
             transport.request("GET", url, provider_name="api")
+        assert raised.value.provider_name == "api"
+        assert raised.value.transient is False
+
+    @pytest.mark.parametrize(
+        ("url", "host"),
+        [
+            ("http://intranet.example:8080/token?secret=x", "intranet.example"),
+            (" HTTP://intranet.example/token", "intranet.example"),
+            ("http://[::1/token", ""),
+            ("http:token", ""),
+        ],
+    )
+    def test_the_host_of_a_refused_request(self, transport, url, host):
+        """The message names the host, and nothing else of the URL."""
+        with pytest.raises(TokenAcquisitionError) as raised:
+            transport.post(url=url)
+        assert str(raised.value) == (
+            f"provider 'api': request to {host} was not sent: anyone on the network could read it "
+            "over plain http. Use https."
+        )
 
     def test_plain_http_never_leaves_this_machine(self, transport, make_server, monkeypatch):
         """An unencrypted request never leaves this machine, with or without a proxy."""

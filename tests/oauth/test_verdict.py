@@ -14,6 +14,7 @@ from tokenkeeper.oauth.error_codes import (
     known_code,
     spelling_of,
 )
+from tokenkeeper.oauth.verdict import Verdict, judge, status_verdict
 from tokenkeeper.retry import is_transient
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
@@ -89,3 +90,96 @@ def test_unknown_codes(raw):
     """Unknown codes are not recognized."""
     assert known_code(raw) is None
     assert spelling_of(raw) is None
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "InvalidClientException",
+        "InvalidClientFault",
+        "OAuthInvalidClient",
+        "oauth_invalid_client_error",
+        "OAuth2InvalidClientError",
+        "oauth2.invalid_client",
+        "oauth2_invalid_client",
+    ],
+)
+def test_decorated_codes(raw):
+    """What vendors put before and after a code does not hide it."""
+    assert known_code(raw) == spelling_of(raw) == "invalid_client"
+
+
+LATER = "Please try again later."
+
+
+@pytest.mark.parametrize(
+    ("codes", "words", "status", "row", "code"),
+    [
+        (["invalid_client"], "", 503, CODES["invalid_client"], "invalid_client"),
+        (["E1", "slow_down"], "", 400, CODES["slow_down"], "slow_down"),
+        (["login_throttled"], "", 400, CODES["too_many_requests"], "too_many_requests"),
+        (["invalid_grant"], "is being processed", 400, CODES["request_in_progress"], "="),
+        (["invalid_client"], "AADSTS7000222: no", 400, BY_AADSTS["7000222"], "invalid_client"),
+        ([], "AADSTS1: see AADSTS7000222", 400, BY_AADSTS["7000222"], "AADSTS7000222"),
+        (["AADSTS90033"], "", 400, BY_AADSTS["90033"], "AADSTS90033"),
+        ([], LATER, 400, CODES["temporarily_unavailable"], "temporarily_unavailable"),
+        (["invalid_request"], LATER, 400, CODES["temporarily_unavailable"], "="),
+        (["invalid_scope"], LATER, 400, CODES["invalid_scope"], "invalid_scope"),
+        (["invalid_request"], "mTLS required", 400, CODES["client_certificate_required"], "="),
+        ([], "unknown client", 503, CODES["invalid_client"], "invalid_client"),
+        ([], "", 503, STATUSES["5xx"], None),
+        ([], "", None, STATUSES["other"], None),
+        (["made_up"], "", 503, STATUSES["5xx"], None),
+        (["account_locked"], "", 500, (False, STATUSES["other"].advice), None),
+        (["account_locked"], "", 429, (False, STATUSES["429"].advice), None),
+        (["account_locked"], "", 404, STATUSES["404, 405, 410"], None),
+        (["account_locked"], "", None, STATUSES["other"], None),
+    ],
+)
+def test_what_decides(codes, words, status, row, code):
+    """A number of Entra ID decides, or a code, or the description, or else the status."""
+    if code == "=":
+        code = next(name for name, meaning in CODES.items() if meaning == row)
+    assert judge(codes, words, status) == Verdict(*row, code)
+
+
+@pytest.mark.parametrize(
+    ("status", "row"),
+    [
+        *((status, row) for row in STATUSES for status in re.findall(r"[0-9]{3}", row)),
+        *((500, "5xx"), (599, "5xx"), (499, "other"), (600, "other"), (400, "other")),
+    ],
+)
+def test_rows_of_the_statuses(status, row):
+    """Each status has the meaning of its row, and an unlisted one that of its class."""
+    assert status_verdict(int(status)) == Verdict(*STATUSES[row])
+
+
+@pytest.mark.parametrize(
+    ("code", "grant", "says"),
+    [
+        ("invalid_grant", "refresh_token", "The refresh token has expired"),
+        ("invalid_token", "refresh_token", "The refresh token has expired"),
+        ("invalid_grant", "authorization_code", "The authorization code has expired"),
+        ("invalid_grant", "urn:ietf:params:oauth:grant-type:device_code", "The device code"),
+        ("invalid_grant", "urn:ietf:params:oauth:grant-type:jwt-bearer", "The assertion"),
+        ("invalid_grant", "client_credentials", "The server does not grant this client"),
+        ("invalid_grant", "password", CODES["invalid_grant"].advice),
+        ("invalid_grant", None, CODES["invalid_grant"].advice),
+        ("consent_required", "client_credentials", "which a client on its own can't give"),
+        ("consent_required", "refresh_token", CODES["consent_required"].advice),
+        ("invalid_client", "client_credentials", CODES["invalid_client"].advice),
+    ],
+)
+def test_advice_for_a_grant(code, grant, says):
+    """The advice is about the grant that was sent."""
+    verdict = judge([code], "", 400, grant=grant)
+    assert says in verdict.advice
+    assert (verdict.transient, verdict.code) == (False, code)
+
+
+@pytest.mark.parametrize("code", ["invalid_client", "server_error"])
+def test_a_server_that_says_when_to_return(code):
+    """A refusal with a Retry-After is transient; its advice stays."""
+    waited = judge([code], "", 400, asked_to_wait=True)
+    assert waited == judge([code], "", 400)._replace(transient=True)

@@ -4,6 +4,7 @@ import logging
 import time
 
 import pytest
+from kit.servers.base import Answer
 from kit.servers.recording import GRANT, Recording
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenAcquisitionError, TokenKeeper
@@ -13,13 +14,10 @@ from tokenkeeper.testing import SteppedClock
 class InTurn(Recording):
     """Gives its responses one after the other, and then repeats the last one."""
 
-    @property
-    def answer(self):
-        return 200, self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+    answers = (GRANT,)
 
-    @answer.setter
-    def answer(self, answer):
-        self.answers = [answer[1]]
+    def answer(self, request):
+        return Answer(200, self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
 
 
 @pytest.fixture
@@ -88,7 +86,7 @@ def test_a_token_that_is_served_again_to_its_end(server, make_keeper, clock):
     began = clock.monotonic()
     assert keeper.get_token("crm") == "new"
     assert clock.monotonic() - began <= 2.0
-    assert len(server.requests) == 3
+    assert len(server.received) == 3
 
 
 @pytest.mark.parametrize("value", [0, -1])

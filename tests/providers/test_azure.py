@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 from kit.crowds import crowd
+from kit.servers.base import Answer
+from kit.servers.entra import CLIENT_ID, SECRET, TENANT
 
 from tokenkeeper import (
     AzureADProvider,
@@ -17,8 +19,6 @@ from tokenkeeper import (
 )
 from tokenkeeper.exceptions import TokenRefreshError
 
-TENANT = "0f0e0d0c-1111-2222-3333-444455556666"
-SECRET = "s3cr3t~Value.1"
 WRONG_SECRET = {
     "error": "invalid_client",
     "error_description": f"AADSTS7000215: Invalid client secret provided: {SECRET}.\r\nTrace ID: 1",
@@ -33,7 +33,7 @@ def make(entra):
     def make(**changes):
         options = {"authority": entra.authority, "verify": entra.ca_file} | changes
         tenant = options.pop("tenant_id", TENANT)
-        made.append(AzureADProvider("graph", "my-client", SECRET, tenant, **options))
+        made.append(AzureADProvider("graph", CLIENT_ID, SECRET, tenant, **options))
         return made[-1]
 
     yield make
@@ -67,8 +67,8 @@ class TestAsking:
         assert token.token_type == "Bearer"
         assert 3598 < (token.expires_at - began).total_seconds() < 3660
         assert token.scope == "https://graph.microsoft.com/.default"
-        (form,) = entra.requests
-        assert form["client_id"] == "my-client"
+        (form,) = [each.form for each in entra.requests]
+        assert form["client_id"] == CLIENT_ID
         assert form["client_secret"] == SECRET
         assert form["grant_type"] == "client_credentials"
         assert form["scope"] == "https://graph.microsoft.com/.default"
@@ -122,7 +122,7 @@ class TestFailures:
 
     def test_a_refusal_that_heals_at_once(self, provider, entra):
         """The next request is sent, although msal would replay a refusal for a minute."""
-        entra.answers.append((400, {}, WRONG_SECRET))
+        entra.script.append(Answer(400, WRONG_SECRET))
         error = failure(provider)
         assert (error.error, error.status_code) == ("invalid_client", 400)
         assert "Set the secret's value, not its id" in str(error)
@@ -130,31 +130,31 @@ class TestFailures:
 
     def test_too_many_requests(self, provider, entra):
         """A request before Retry-After is sent, although msal would withhold it."""
-        entra.answers.append((429, {"Retry-After": "60"}, {"error": "throttled"}))
+        entra.script.append(Answer(429, {"error": "throttled"}, {"Retry-After": "60"}))
         assert failure(provider).retry_after == 60
         assert provider.acquire_token().access_token == "entra-2"
 
     @pytest.mark.parametrize(
         "answer",
         [
-            (200, {}, b"<html>sign in</html>"),
-            (200, {}, b"[]"),
-            (200, {}, b"\xff"),
-            (200, {}, {"access_token": "a", "token_type": "mac"}),
-            (200, {}, {"access_token": 7}),
-            (200, {}, {}),
-            (200, {}, b"[" * 100_000),
-            (302, {"Location": "https://evil.example/"}, b""),
-            (400, {}, b"oops"),
-            (500, {}, b""),
-            (503, {"Retry-After": "5"}, {"error": "temporarily_unavailable"}),
+            Answer(200, b"<html>sign in</html>"),
+            Answer(200, b"[]"),
+            Answer(200, b"\xff"),
+            Answer(200, {"access_token": "a", "token_type": "mac"}),
+            Answer(200, {"access_token": 7}),
+            Answer(200, {}),
+            Answer(200, b"[" * 100_000),
+            Answer(302, b"", {"Location": "https://evil.example/"}),
+            Answer(400, b"oops"),
+            Answer(500, b""),
+            Answer(503, {"error": "temporarily_unavailable"}, {"Retry-After": "5"}),
         ],
     )
     def test_odd_answers(self, provider, entra, answer, caplog):
         """Any response that grants no token is one of our errors, and no body is logged."""
-        entra.answers.append(answer)
+        entra.script.append(answer)
         with caplog.at_level(logging.DEBUG):
-            assert failure(provider).status_code == answer[0]
+            assert failure(provider).status_code == answer.status
         assert "sign in" not in caplog.text
         assert provider.acquire_token().access_token == "entra-2"
 
@@ -171,23 +171,23 @@ class TestFailures:
     )
     def test_odd_members(self, provider, entra, answer):
         """A member that only msal rejects does not cost a token."""
-        entra.answers.append((200, {}, answer))
+        entra.script.append(Answer(200, answer))
         assert provider.acquire_token().access_token == "a!|b"
 
     @pytest.mark.parametrize(
         "answer",
         [
-            (200, {}, b"<html>"),
-            (200, {}, []),
-            (200, {}, {}),
-            (404, {}, b""),
-            (503, {}, b""),
-            (200, {}, {"token_endpoint": "http://evil.example", "authorization_endpoint": "x"}),
+            Answer(200, b"<html>"),
+            Answer(200, []),
+            Answer(200, {}),
+            Answer(404, b""),
+            Answer(503, b""),
+            Answer(200, {"token_endpoint": "http://evil.example", "authorization_endpoint": "x"}),
         ],
     )
     def test_odd_metadata(self, provider, entra, answer):
         """Bad metadata is one of our errors, is not cached, and does not redirect the secret."""
-        entra.discovery_answers.append(answer)
+        entra.discovery_script.append(answer)
         with pytest.raises((TokenAcquisitionError, InvalidConfigurationError), match="'graph'"):
             provider.acquire_token()
         assert entra.requests == []
@@ -215,7 +215,7 @@ class TestFailures:
         with TokenKeeper() as keeper:
             keeper.add_provider(make(retry=RetryPolicy(attempts=1)))
             keeper.get_token("graph")
-            entra.answers.append((503, {}, b""))
+            entra.script.append(Answer(503))
             with pytest.raises(TokenRefreshError):
                 keeper.get_token("graph", force_refresh=True)
             assert keeper.get_token("graph") == "entra-1"
@@ -300,7 +300,7 @@ class TestConfiguration:
     def test_given_scopes(self, make, entra):
         """The given scopes are requested."""
         make(scope="api://mine/.default").acquire_token()
-        assert entra.requests[0]["scope"] == "api://mine/.default"
+        assert entra.requests[0].form["scope"] == "api://mine/.default"
 
     def test_known_clouds_only_are_looked_up(self, make, entra):
         """For an unknown host, Microsoft's instance discovery is not called."""

@@ -1,51 +1,36 @@
 """``connect_timeout`` of a configured provider, with a server that accepts no connection."""
 
-import socket
 import sys
-from contextlib import ExitStack
 
 import pytest
+from kit.guards import GUARD_SECONDS
+from kit.servers.raw import Scripted, full_queue, silence
 
 from tokenkeeper import TokenAcquisitionError, TokenKeeper
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="only on Linux does a full queue ignore connections"
 )
-GUARD_SECONDS = 60
 
 
 @pytest.fixture
-def listener():
-    """Return a listening socket that never accepts: connections wait in its queue."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        yield listener
-
-
-@pytest.fixture
-def full(listener):
-    """Fill the listener's queue: Linux ignores further connection attempts."""
-    with ExitStack() as stack:
-        while True:
-            waiting = stack.enter_context(socket.socket())
-            waiting.settimeout(0.5)
-            try:
-                waiting.connect(listener.getsockname())
-            except TimeoutError:
-                break
-        yield listener
+def full():
+    """Return a port whose queue is full: Linux ignores further connection attempts."""
+    with full_queue() as listener:
+        yield listener.getsockname()[1]
 
 
 @pytest.fixture
 def failure_at():
     """Return a function that requests a token by a configuration and returns the error."""
 
-    def failure_at(listener, scheme="https", **timeouts):
+    def failure_at(port, scheme="https", **timeouts):
         block = {
             "provider_name": "api",
             "provider_type": "generic",
             "client_id": "worker",
             "client_secret": "in memory",
-            "token_url": f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/token",
+            "token_url": f"{scheme}://127.0.0.1:{port}/token",
             "read_timeout": GUARD_SECONDS,
             "total_timeout": GUARD_SECONDS,
             "retry": {"attempts": 1},
@@ -76,7 +61,8 @@ def test_a_shorter_total_time(full, failure_at):
     assert "the connection timed out (total_timeout of 0.2 s)" in said
 
 
-def test_a_handshake_that_does_not_come(listener, failure_at):
+def test_a_handshake_that_does_not_come(failure_at):
     """The TLS handshake counts as connecting, and its timeout names connect_timeout."""
-    said = failure_at(listener, connect_timeout=0.2)
+    with Scripted(always=silence) as server:
+        said = failure_at(server.port, connect_timeout=0.2)
     assert "the TLS handshake timed out (connect_timeout of 0.2 s)" in said

@@ -10,6 +10,8 @@ import pytest
 import requests
 import yaml
 from click.testing import CliRunner
+from kit.servers.entra import CLIENT_ID, TENANT
+from kit.servers.entra import SECRET as ENTRA_SECRET
 from kit.servers.recording import GRANT, Recording
 
 from tokenkeeper import (
@@ -25,7 +27,6 @@ from tokenkeeper.cli.group import cli
 
 pytestmark = pytest.mark.filterwarnings("ignore::tokenkeeper.ConfigurationWarning")
 
-TENANT = "0f0e0d0c-1111-2222-3333-444455556666"
 US = f"tokenkeeper/{__version__}"
 BASIC = "Basic " + base64.b64encode(b"me:hunter2").decode()
 FORM = "application/x-www-form-urlencoded"
@@ -213,7 +214,7 @@ def test_what_vendors_ask_for(server, ask, row):
     """Each vendor's request format can be configured, and is sent."""
     options, headers, content = ROWS[row]
     assert ask(**options).access_token == "the-token"
-    (sent,) = server.requests
+    (sent,) = server.received
     assert sent.method == "POST"
     assert sent.path == "/token"
     assert {name: sent.headers.get(name) for name in headers} == headers
@@ -234,10 +235,10 @@ def test_what_the_commands_send(server, write, monkeypatch, command, row):
     result = CliRunner().invoke(cli, [command, "api", "--config", str(write(**options))])
     assert result.exit_code == 0, result.output
     assert ("the-token" in result.stdout.split()) is (command == "get")
-    (sent,) = [each for each in server.requests if each.method == "POST"]
+    (sent,) = [each for each in server.received if each.method == "POST"]
     assert {name: sent.headers.get(name) for name in headers} == headers
     assert sent.query == content.get("query", [])
-    assert {each.headers["user-agent"] for each in server.requests} <= {
+    assert {each.headers["user-agent"] for each in server.received} <= {
         US,
         headers.get("user-agent"),
     }
@@ -253,13 +254,13 @@ class TestLives:
 
     def test_never_expires(self, server, ask):
         """With ``never_expires`` a lifetime of 0 or -1 means that the token does not expire."""
-        server.answer = (200, GRANT | {"expires_in": -1})
+        server.reply = (200, GRANT | {"expires_in": -1})
         assert ask(never_expires=True).remaining_lifetime.total_seconds() > 3600
 
     @pytest.mark.parametrize("given", ["n_a", ["MAC", "N_A"]])
     def test_accept_token_types(self, server, ask, given):
         """A listed ``token_type`` is accepted."""
-        server.answer = (200, GRANT | {"token_type": "N_A"})
+        server.reply = (200, GRANT | {"token_type": "N_A"})
         assert ask(accept_token_types=given).access_token == "the-token"
         with pytest.raises(TokenAcquisitionError):
             ask()
@@ -319,7 +320,7 @@ def test_what_can_not_work(server, ask, options, words):
         ask(**options)
     assert words in str(caught.value)
     assert "hunter" not in str(caught.value)
-    assert not server.requests
+    assert not server.received
 
 
 class TestSecrets:
@@ -328,7 +329,7 @@ class TestSecrets:
     def test_an_echo(self, server, ask):
         """Echoed headers and queries are hidden in the error."""
         echo = "key-123 and hunter2 and Token abcdefgh9 and secret-in-url and not-a-secret"
-        server.answer = (400, {"error": "invalid_request", "error_description": echo})
+        server.reply = (400, {"error": "invalid_request", "error_description": echo})
         with pytest.raises(TokenAcquisitionError) as caught:
             ask(
                 query="?api_key=secret-in-url&tenant=not-a-secret",
@@ -343,21 +344,17 @@ class TestSecrets:
 
     def test_a_server_that_is_down(self, server, ask):
         """The error for an unreachable server does not show the query."""
-        server.shutdown()
-        server.server_close()
-        try:
-            with pytest.raises(TokenAcquisitionError) as caught:
-                ask(
-                    query="?api_key=secret-in-url",
-                    request_format="query",
-                    token_endpoint_auth_method="client_secret_post",
-                    **{"retry": {"attempts": 1}} if ask.__name__ == "in_yaml" else {},
-                )
-            shown = f"{caught.value!s}{caught.value!r}{caught.value.__cause__!r}"
-            assert "hunter2" not in shown
-            assert "secret-in-url" not in shown
-        finally:
-            server.__class__ = _Ended
+        server.stop()
+        with pytest.raises(TokenAcquisitionError) as caught:
+            ask(
+                query="?api_key=secret-in-url",
+                request_format="query",
+                token_endpoint_auth_method="client_secret_post",
+                **{"retry": {"attempts": 1}} if ask.__name__ == "in_yaml" else {},
+            )
+        shown = f"{caught.value!s}{caught.value!r}{caught.value.__cause__!r}"
+        assert "hunter2" not in shown
+        assert "secret-in-url" not in shown
 
     def test_logs(self, ask, caplog):
         """No library logs them at any level."""
@@ -381,13 +378,6 @@ class TestSecrets:
         assert provider.describe()["headers"] == ["X-Api-Key"]
 
 
-class _Ended(Recording):
-    """A server that a test has stopped."""
-
-    def __exit__(self, *_):
-        self._thread.join(20)
-
-
 class TestUserAgent:
     """The User-Agent of requests."""
 
@@ -398,26 +388,31 @@ class TestUserAgent:
             GenericOAuth2Provider(config, session=session).acquire_token()
             session.headers["User-Agent"] = "theirs/1"
             GenericOAuth2Provider(config, session=session).acquire_token()
-        assert [each.headers["user-agent"] for each in server.requests] == [US, "theirs/1"]
+        assert [each.headers["user-agent"] for each in server.received] == [US, "theirs/1"]
 
     def test_entra(self, entra):
         """Requests of msal send it too, including discovery."""
         provider = AzureADProvider(
-            "graph", "me", "hunter2", TENANT, authority=entra.authority, verify=entra.ca_file
+            "graph",
+            CLIENT_ID,
+            ENTRA_SECRET,
+            TENANT,
+            authority=entra.authority,
+            verify=entra.ca_file,
         )
         provider.acquire_token()
-        assert entra.agents == [US, US]
+        assert [each.headers["user-agent"] for each in entra.received] == [US, US]
         assert provider.describe()["tenant_id"] == TENANT
-        assert "hunter2" not in str(provider.describe())
+        assert ENTRA_SECRET not in str(provider.describe())
 
     def test_refreshing(self, server):
         """A refresh has the same headers and format as a grant."""
-        server.answer = (200, GRANT | {"refresh_token": "r-1"})
+        server.reply = (200, GRANT | {"refresh_token": "r-1"})
         config = OAuth2Config("api", "me", "hunter2", server.token_url)
         provider = GenericOAuth2Provider(
             config, refresh_tokens=True, request_format="json", headers={"X-A": "b"}
         )
         provider.refresh_token(provider.acquire_token())
-        sent = server.requests[1]
+        sent = server.received[1]
         assert (sent.headers["user-agent"], sent.headers["x-a"]) == (US, "b")
         assert json.loads(sent.body) == {"grant_type": "refresh_token", "refresh_token": "r-1"}

@@ -14,6 +14,7 @@ class Known(NamedTuple):
 
     :ivar usable_until: until then the keeper has no reason to make a caller wait, unless the wall
         clock is set forward after the token's request was sent.
+    :ivar sent: not later than the library's reading of the clock before that request.
     """
 
     token: str
@@ -24,9 +25,7 @@ class Known(NamedTuple):
 
     def was_usable(self, moment):
         """Return whether the keeper had no reason to make a caller wait up to *moment*."""
-        return moment < self.usable_until and not self.clock.was_set_forward(
-            self.sent - SLACK_SECONDS, moment
-        )
+        return moment < self.usable_until and not self.clock.was_set_forward(self.sent, moment)
 
 
 class Board:
@@ -52,12 +51,12 @@ class Board:
     def learn(self, name, token, truth):
         """Note that the keeper has *token*."""
         watch, usable = self.watches[name], -math.inf
+        sent = watch.stalls.earlier(watch.sent.get(token, -math.inf), SLACK_SECONDS)
         if watch.steady and token in watch.sent:
             # To the keeper, its lifetime begins when its request was sent.
-            usable = watch.sent[token] + use_seconds(watch.lifetime) - SLACK_SECONDS
+            usable = sent + use_seconds(watch.lifetime)
         known = self.known.get(name)
         if known is None or known.usable_until < usable or known.ends < truth.ends:
-            sent = watch.sent.get(token, -math.inf)
             self.known[name] = Known(token, truth.ends, usable, sent, watch.clock)
 
 

@@ -37,10 +37,10 @@ class Nursery(Loop):
     :param life_seconds: how long a child reads.
     """
 
-    def __init__(self, keeper, board, names, about, clock, *, every, life_seconds, seed):
+    def __init__(self, keeper, board, names, about, clock, stalls, *, every, life_seconds, seed):
         super().__init__("nursery", every)
         self._keeper, self._board, self._names = keeper, board, names
-        self._about, self._clock = about, clock
+        self._about, self._clock, self._stalls = about, clock, stalls
         self._life_seconds = life_seconds
         self._seed = seed
         self._alive = []  # (number, pid, pipe)
@@ -138,6 +138,7 @@ class _Child:
 
     def life(self):
         """Do everything that a child does, and return the report for the parent."""
+        self._nursery._stalls.start()
         if self._number % 4 == 0:
             self._nursery._clock.step(-7200.0)
         self._read_all()

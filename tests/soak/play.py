@@ -15,9 +15,11 @@ from soak.children import Nursery
 from soak.clock import SteppedWall
 from soak.mischief import ClockSteps, Control, Mischief
 from soak.moods import Moods
+from soak.played import played
 from soak.providers import make_named, make_provider
 from soak.readers import Readers
 from soak.resources import Resources, kinds
+from soak.stalls import Stalls
 from soak.truth import boot
 from soak.watch import Watch
 from tokenkeeper import TokenKeeper
@@ -105,10 +107,14 @@ class Play:
         sizes, seed = self._sizes, self._sizes.moods.seed
         clock = SteppedWall()
         self._keeper = keeper = TokenKeeper(clock=clock, cooldown_seconds=COOLDOWN_SECONDS)
-        watches = {name: Watch(sizes.lifetime, clock, steady=False) for name in DISTURBED}
+        stalls = Stalls()
+        stalls.start()
+        watches = {
+            name: Watch(sizes.lifetime, clock, steady=False, stalls=stalls) for name in DISTURBED
+        }
         quiet = []
         for number in range(sizes.generic + sizes.own):
-            watch = Watch(sizes.lifetime, clock)
+            watch = Watch(sizes.lifetime, clock, stalls=stalls)
             own = number >= sizes.generic
             provider = make_provider(number, server, watch, clock, own=own, sites=sizes.moods.sites)
             keeper.add_provider(provider)
@@ -146,6 +152,7 @@ class Play:
             quiet,
             server.about,
             clock,
+            stalls,
             every=sizes.fork_every,
             life_seconds=sizes.child_seconds,
             seed=seed,
@@ -163,6 +170,7 @@ class Play:
             if quarter != "the end":
                 self._resources[f"at {quarter}"] = Resources.now()
             self._say(f"{boot() - began:.0f} s: {nursery.forked} children, {_calls(readers)} calls")
+        _until_all_is_played(Api(server.about), readers, mischief, nursery, clock)
         kinds_at_last = self._look("at the end")
         seconds = boot() - began
 
@@ -173,6 +181,7 @@ class Play:
         books = api.books()
         api.close()
         keeper.close()
+        stalls.stop()
         self._look("closed")
         return Outcome(
             sizes=sizes,
@@ -196,6 +205,17 @@ class Play:
         gc.collect()
         self._resources[moment] = Resources.now()
         return kinds()
+
+
+def _until_all_is_played(api, readers, mischief, nursery, clock):
+    """Wait until each fault has occurred and each caller has called, as a busy machine needs."""
+    ends = boot() + GUARD_SECONDS
+    while boot() < ends:
+        all_called = all(tally.waits.count for tally in readers.tallies)
+        if all_called and all(played(api.books(), mischief, nursery, clock).values()):
+            break
+        time.sleep(0.2)
+    api.close()
 
 
 def _calls(readers):

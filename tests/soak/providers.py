@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from base64 import b64encode
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -38,19 +39,29 @@ class WatchedProvider(GenericOAuth2Provider):
             **options,
         )
         self.watch = watch
-        self._began = threading.local()  # when this thread's attempt began, if it made a request
+        self._began = threading.local()  # when this thread's attempt began
+
+    def acquire_token(self):
+        with self._attempt():
+            return super().acquire_token()
 
     def refresh_token(self, token):
-        self._began.at = boot()
-        try:
+        with self._attempt():
             return super().refresh_token(token)
-        finally:
-            self._began.at = None
 
-    def _request(self, grant, scope):
+    @contextmanager
+    def _attempt(self):
         # After a failed refresh the grant belongs to the same attempt, and the keeper counts the
         # token's lifetime from the beginning of that attempt.
-        with self.watch.request(getattr(self._began, "at", None)) as granted:
+        outer = getattr(self._began, "at", None)
+        self._began.at = boot() if outer is None else outer
+        try:
+            yield
+        finally:
+            self._began.at = outer
+
+    def _request(self, grant, scope):
+        with self.watch.request(self._began.at) as granted:
             token = super()._request(grant, scope)
             granted(token.access_token)
             return token
@@ -70,8 +81,15 @@ class OwnProvider(BaseOAuth2Provider):
         self._looks_late = looks_late
         self.watch = watch
 
-    async def acquire_token(self):
-        with self.watch.request() as granted:
+    @property
+    def acquire_token(self):
+        """The coroutine function. An attempt looks it up at its beginning, on a worker."""
+        self._began = boot()
+        return self._acquire_token
+
+    async def _acquire_token(self):
+        # On a busy machine it runs on the loop a while after the keeper has read its clock.
+        with self.watch.request(self._began) as granted:
             before, wall = boot(), self._clock.time()
             async with asyncio.timeout(REQUEST_SECONDS):
                 status, content = await self._post()

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import asdict
 
+from soak.played import played
 from soak.tally import total
 
 ACCUSATIONS = (
@@ -48,34 +49,11 @@ class Report:
         for name, count in nursery.books.items():
             if name.startswith("disturbed "):
                 self.disturbed[name.removeprefix("disturbed ")] += count
-        self.played = self._played()
+        self.played = played(outcome.books, outcome.mischief, nursery, outcome.clock)
         self.examples = [*self.everybody.examples, *nursery.examples]
         for name, watch in outcome.watches.items():
             self.examples += [f"{name}, {example}" for example in watch.examples]
         self.broken = [what for holds, what in self._claims() if not holds]
-
-    def _played(self):
-        """Return how often each class of faults occurred."""
-        played = Counter()
-        for name, count in self._outcome.books["played"].items():
-            played[name.partition(":")[0]] += count
-        done = self._outcome.mischief.done
-        return {
-            "5xx": played["5xx"],
-            "stalls": played["stall"],
-            "garbage": played["garbage"],
-            "slow answers": played["slow"],
-            "requests into short outages": played["outage, short"],
-            "requests into long outages": played["outage, long"],
-            "short outages": self._outcome.books["outages"].get("short", 0),
-            "long outages": self._outcome.books["outages"].get("long", 0),
-            "wall clock steps of an hour": self._outcome.clock.steps,
-            "forks": self._outcome.nursery.forked,
-            "tokens forced": done["forced"],
-            "tokens refused": done["refused"],
-            "tokens cleared": done["cleared"],
-            "providers replaced": done["replaced"],
-        }
 
     @property
     def requests_per_need(self):

@@ -4,6 +4,7 @@ import math
 import threading
 from contextlib import contextmanager
 
+from soak.stalls import Stalls
 from soak.tally import EXAMPLES
 from soak.truth import boot
 from tokenkeeper._runtime.fork import renew_after_fork
@@ -39,13 +40,16 @@ class Watch:
         out once for as long as it is usable.
     :param clock: says when the wall clock was set. A keeper may drop a token that was being
         requested then, and renews its tokens after the clock was set forward.
+    :param stalls: says when the machine stalled this process, perhaps between a reading of the
+        clock by the library and ours.
     :ivar examples: the first few violations, in words.
     """
 
-    def __init__(self, lifetime, clock, *, steady=True):
+    def __init__(self, lifetime, clock, *, steady=True, stalls=None):
         self.lifetime = lifetime
         self.steady = steady
         self.clock = clock
+        self.stalls = stalls or Stalls()
         self.sent = {}  # token -> when its request left, of the latest few
         # The request that fulfilled the last need: when it left, and when it was back.
         self._need = NO_NEED
@@ -78,7 +82,7 @@ class Watch:
     def request(self, began=None):
         """Watch one request; yields a function that notes the token that it brought.
 
-        :param began: when its attempt began, if that made another request before.
+        :param began: when its attempt began, if that was before this call.
         """
         self.books["requests"] += 1
         if self._sealed:
@@ -87,13 +91,14 @@ class Watch:
         sent = boot()
         self.books["overlapping"] += not alone
         left, back = self._need
-        early = sent - left < EARLIEST * use_seconds(self.lifetime) - SLACK_SECONDS
+        planned = self.stalls.earlier(left, SLACK_SECONDS)  # not later than the library did
+        early = sent - planned < EARLIEST * use_seconds(self.lifetime)
         if early and (
-            self.clock.was_stepped(left - SLACK_SECONDS, back + SLACK_SECONDS)
-            or self.clock.was_set_forward(left - SLACK_SECONDS, sent)
+            self.clock.was_stepped(planned, back + SLACK_SECONDS)
+            or self.clock.was_set_forward(planned, sent)
         ):
             early = False  # the keeper may have dropped that token, or no longer trusts it
-        needless = early and self._asked_at < left - SLACK_SECONDS
+        needless = early and self._asked_at < planned
         self.books["needless"] += needless
         if (needless or not alone) and len(self.examples) < EXAMPLES:
             kind = "needless" if alone else "overlapping"

@@ -5,14 +5,8 @@ import sys
 from contextlib import suppress
 
 import pytest
-from kit.crowds import (
-    GUARD_SECONDS,
-    Crowd,
-    crowd,
-    held_by_another_thread,
-    library_threads,
-    until,
-)
+from kit.crowds import Crowd, crowd, held_by_another_thread
+from kit.guards import GUARD_SECONDS, library_threads, until
 from kit.internals import flight as flight_of
 from kit.internals import tasks_waiting, threads_waiting
 from kit.processes import Child, Script

@@ -1,25 +1,33 @@
 """A token endpoint in a separate process that holds answers back, and its controls."""
 
 import json
+import os
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
+from kit.processes import PATH
 from kit.servers.launch import Launched
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config
+
+FOREVER_SECONDS = 3600.0
 
 
 class Held(Launched):
     """The running server, and what tests tell it to do."""
 
     def __init__(self):
-        super().__init__(sys.executable, str(Path(__file__).with_name("holding_server.py")))
+        command = (sys.executable, "-m", "kit.servers.holding_server")
+        super().__init__(*command, env={**os.environ, "PYTHONPATH": PATH})
 
     def provider(self, name):
-        """Return the provider of the client called *name*."""
-        return GenericOAuth2Provider(OAuth2Config(name, name, "secret", f"{self.issuer}/token"))
+        """Return the provider of the client called *name*, which waits for as long as it takes."""
+        return GenericOAuth2Provider(
+            OAuth2Config(name, name, "secret", f"{self.issuer}/token"),
+            read_timeout=FOREVER_SECONDS,
+            total_timeout=FOREVER_SECONDS,
+        )
 
     def command(self, command, client):
         """Send *command* to the server."""

@@ -83,8 +83,8 @@ def test_a_keeper_in_the_middle_of_a_flight(kit, own_threads):
     assert source.entered.wait(kit.GUARD_SECONDS)
     gone = weakref.ref(keeper), weakref.ref(internals.coordinator(keeper))
     del keeper
-    gc.collect()
-    assert gone[0]() is None
+    kit.until(lambda: collected(gone[0]), "its collection")
+    assert not source.gate.is_set()
     source.gate.set()
     kit.until(lambda: not own_threads(), "the end of the threads")
     kit.until(lambda: collected(gone[1]), "the collection of the rest")

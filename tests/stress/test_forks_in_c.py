@@ -52,10 +52,38 @@ class AsyncSource(Source):
         return super().acquire_token()
 
 
+# The state of each other thread, and how often it gave up the processor.
+def other_threads():
+    seen = {}
+    for thread in os.listdir("/proc/self/task"):
+        if int(thread) != threading.get_native_id():
+            with open(f"/proc/self/task/{thread}/status") as status:
+                lines = dict(line.split(":", 1) for line in status)
+            counts = lines["voluntary_ctxt_switches"], lines["nonvoluntary_ctxt_switches"]
+            seen[thread] = lines["State"].split()[0], counts
+    return seen
+
+
+# Wait until no other thread wants to run: each sleeps, and has slept all the time.
+def until_all_are_idle():
+    if sys.platform != "linux":
+        time.sleep(0.3)
+        return
+    while True:
+        try:
+            before = other_threads()
+            time.sleep(0.05)
+            after = other_threads()
+        except FileNotFoundError:  # a thread ended meanwhile
+            continue
+        if after == before and {state for state, _ in after.values()} <= {"S"}:
+            return
+
+
 def in_child(job):
     # CPython does not replace its own locks before the child uses the library, and a fork in C
-    # while another thread takes the interpreter's lock leaves it locked. So all threads are idle.
-    time.sleep(0.3)
+    # while another thread takes the interpreter's lock leaves it locked.
+    until_all_are_idle()
     pid = FORK()
     if pid == 0:
         code = 70

@@ -1,12 +1,12 @@
 """A real server that grants one token until it has expired, with many readers."""
 
-import json
 import math
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from kit.awake import awake_seconds
+from kit.servers.base import Answer, LoopbackServer
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, OAuth2Error
 
@@ -15,18 +15,16 @@ RUN_SECONDS = 9.0
 READERS = 8
 
 
-class Server(ThreadingHTTPServer):
+class Server(LoopbackServer):
     """Grants ``token-1`` with its remaining whole seconds, finally 0, then ``token-2``."""
 
-    daemon_threads = True
-
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__()
         self.lock = threading.Lock()
         self.requests = 0
         self.expiries = {}  # token -> when it expires
 
-    def grant(self):
+    def answer(self, request):
         with self.lock:
             self.requests += 1
             now = time.monotonic()
@@ -35,53 +33,38 @@ class Server(ThreadingHTTPServer):
                 token = f"token-{len(self.expiries) + 1}"
                 self.expiries[token] = now + LIFETIME_SECONDS
             left = math.floor(self.expiries[token] - now + 1e-3)
-        return {"access_token": token, "token_type": "Bearer", "expires_in": left}
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        body = json.dumps(self.server.grant()).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        return Answer(body={"access_token": token, "token_type": "Bearer", "expires_in": left})
 
 
 @pytest.fixture
 def server():
     with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 def test_readers_all_the_time(kit, make_keeper, server):
     """No read fails or gets an expired token, waits are short, and requests are few."""
-    url = f"http://127.0.0.1:{server.server_port}/token"
+    url = f"{server.origin}/token"
     keeper = make_keeper(GenericOAuth2Provider(OAuth2Config("api", "client", "secret", url)))
     until = time.monotonic() + RUN_SECONDS
 
-    def read():
+    def read(awake):
         failed, dead, longest = [], 0, 0.0
         while (began := time.monotonic()) < until:
+            asked = awake()
             try:
                 token = keeper.get_token("api")
             except OAuth2Error as error:
                 failed.append(error)
                 continue
             dead += server.expiries[token] < began
-            longest = max(longest, time.monotonic() - began)
+            longest = max(longest, awake() - asked)
             time.sleep(0.01)
         return failed, dead, longest
 
-    failed, dead, longest = zip(*kit.crowd(READERS, read).join(), strict=True)
+    with awake_seconds() as awake:
+        results = kit.crowd(READERS, lambda: read(awake)).join()
+    failed, dead, longest = zip(*results, strict=True)
     assert [error for errors in failed for error in errors] == []
     assert sum(dead) == 0
     assert max(longest) <= 2.0

@@ -3,13 +3,12 @@
 import asyncio
 import ctypes
 import signal
-import socket
 import threading
 import time
-from contextlib import suppress
 
 import pytest
 from kit import internals
+from kit.servers.raw import Scripted, silence
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, RetryPolicy, TokenAcquisitionError
 from tokenkeeper.testing import LoopbackAuthorizationServer
@@ -200,19 +199,14 @@ def test_in_an_async_provider(kit, make_keeper, interrupt, interrupted):
 
 def test_on_the_wire(kit, make_keeper, interrupt, interrupted):
     """A caller that waits for a server is interrupted, and the next one gets a token."""
-    with LoopbackAuthorizationServer() as server, socket.create_server(("127.0.0.1", 0)) as silent:
-        entered, accepted = threading.Event(), []
+    entered = threading.Event()
 
-        def accept():
-            with suppress(OSError):
-                while True:
-                    accepted.append(silent.accept())
-                    entered.set()
+    def never_answer(server, sock):
+        entered.set()
+        silence(server, sock)
 
-        accepting = threading.Thread(target=accept)
-        accepting.start()
-        port = silent.getsockname()[1]
-        mute = OAuth2Config("mute", "id", "secret", f"http://127.0.0.1:{port}/token")
+    with LoopbackAuthorizationServer() as server, Scripted(always=never_answer) as silent:
+        mute = OAuth2Config("mute", "id", "secret", silent.url)
         keeper = make_keeper(
             # An exception that is set for a thread waits until the system call has returned.
             GenericOAuth2Provider(mute, read_timeout=0.5, retry=RetryPolicy(attempts=40)),
@@ -221,10 +215,7 @@ def test_on_the_wire(kit, make_keeper, interrupt, interrupted):
         )
         interrupt(entered)
         interrupted(lambda: keeper.get_token("mute"))
-        silent.shutdown(socket.SHUT_RDWR)
-        accepting.join(20)
-        for connection, _ in accepted:
-            connection.close()
+        silent.close()
         assert keeper.health()["providers"]["mute"]["failures"] == 0
         assert_unharmed(kit, keeper)
 

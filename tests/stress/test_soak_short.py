@@ -1,12 +1,20 @@
 """The soak test in about 15 seconds, and its judges, which notice each violation."""
 
 import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
+from kit.processes import PATH
 from soak.board import Board, Judge
 from soak.clock import SteppedWall
 from soak.play import Play, Sizes
 from soak.report import Report
+from soak.stalls import Stalls
 from soak.tally import Tally, total
 from soak.truth import Truth, boot
 from soak.watch import Watch
@@ -131,6 +139,61 @@ def test_a_needless_request_is_seen(watch, monkeypatch):
         clock.step(0.3)
         grant(watch, "after a step that came later")
         assert watch.books["needless"] == needless
+
+
+def test_a_request_beside_a_stall_is_not_needless(watch, monkeypatch):
+    """A request is not judged by our later reading of the clock if the machine stalled before it.
+
+    A stall that came earlier or later doesn't count.
+    """
+    clock = SteppedClock()
+    monkeypatch.setattr("soak.watch.boot", clock.monotonic)
+    for starts, ends, needless in ((-0.5, -0.01, 0), (-2.0, -1.0, 1), (0.1, 0.5, 1)):
+        clock.step(100)
+        grant(watch, "first")
+        granted_at = clock.monotonic()
+        watch.stalls.note(granted_at + starts, granted_at + ends)
+        clock.step(0.55)
+        watch.books["needless"] = 0
+        grant(watch, "early")
+        assert watch.books["needless"] == needless
+
+
+def test_moments_before_stalls():
+    """A stall doesn't count as time that passed, whether the moment is after it or in it."""
+    stalls = Stalls()
+    assert stalls.earlier(100.0, 2.0) == 98.0
+    stalls.note(50.0, 51.0)
+    stalls.note(97.0, 99.0)
+    assert stalls.earlier(100.0, 0.5) == 99.5
+    assert stalls.earlier(100.0, 2.0) == 96.0
+    assert stalls.earlier(98.0, 2.0) == 95.0
+    assert stalls.earlier(100.0, 49.0) == 48.0
+    assert stalls.earlier(-math.inf, 2.0) == -math.inf
+
+
+def test_a_stopped_process_notices_it():
+    """A process that is stopped for a while finds a stall of that length."""
+    program = """
+import sys
+from soak.stalls import Stalls
+
+stalls = Stalls()
+stalls.start()
+print("ready", flush=True)
+sys.stdin.readline()
+stalls.stop()
+print(*(ended - began for began, ended in stalls._stalls))
+"""
+    command = [sys.executable, "-c", program]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": PATH}, **pipes) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.6)
+        process.send_signal(signal.SIGCONT)
+        output, _ = process.communicate("end\n")
+    assert max(map(float, output.split())) >= 0.5
 
 
 def test_a_step_of_the_clock_is_noted_before_it_shows():

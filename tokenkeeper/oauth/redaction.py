@@ -199,7 +199,7 @@ class _Pieces:
 def _in_base64(octets: bytes) -> Iterator[str]:
     """Yield the base64 characters that depend on *octets* only, for each alignment."""
     for before in range(3):
-        encoded = base64.b64encode(bytes(before) + octets).decode().rstrip("=")
+        encoded = base64.b64encode(bytes(before) + octets).decode()
         first = (8 * before + 5) // 6  # earlier characters share bits with what precedes the secret
         whole = (8 * (before + len(octets))) // 6
         core = encoded[first:whole]

@@ -31,8 +31,8 @@ _LONGEST_TEXT = 100
 _FIRST_EPOCH = 5e8
 """A smaller number, before 1985, is not a timestamp. Nor is an earlier date: the years 1 and 1970
 mean "no date"."""
-_FIRST_MILLISECONDS = 1e11
-"""A larger number is not in seconds: it would be after the year 5138."""
+_FIRST_MILLISECONDS = 1000 * _FIRST_EPOCH
+"""A smaller number is in seconds, even in the year 9999, which means "never"."""
 
 
 def as_number(value: Any) -> float | None:

@@ -1,12 +1,16 @@
 """Fixtures that run the doctor on a client of a small server, and check that it shows no secret."""
 
 import json
-import os
 from contextlib import ExitStack
 
 import pytest
 import trustme
 from click.testing import CliRunner
+from kit.guards import (
+    OF_THE_LIBRARY,
+    plain_environment,  # noqa: F401 - a fixture of every test here
+    remove_variables,
+)
 from kit.servers import tls
 from kit.servers.faulty import SECRET, TOKEN, FaultyServer
 
@@ -17,11 +21,7 @@ from tokenkeeper.doctor.findings import Step
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """Remove the machine's variables that could change a result."""
-    for name in list(os.environ):
-        if name.startswith(("AZURE_", "OAUTH2_", "TOKENKEEPER_", "COLUMNS")) or (
-            name.lower().endswith(("_proxy", "ca_bundle"))
-        ):
-            monkeypatch.delenv(name)
+    remove_variables(monkeypatch, *OF_THE_LIBRARY, "COLUMNS")
     return monkeypatch
 
 

@@ -3,9 +3,9 @@
 import socket
 import threading
 import time
-from contextlib import suppress
 
 import pytest
+from kit.servers.raw import Scripted, without_end
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenAcquisitionError
 from tokenkeeper.doctor.examination import Examination
@@ -102,45 +102,6 @@ def test_odd_headers(describe, in_time, server, headers, status):
     assert "\x1b" not in repr(seen["credentials"].text.encode())
 
 
-class Dripping:
-    """A server that sends *head*, then *piece* every *pause* seconds, without end."""
-
-    def __init__(self, head, piece, pause):
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._what = head, piece, pause
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
-
-    def _accept(self):
-        with suppress(OSError):
-            while not self._stop.is_set():
-                connection, _ = self._listener.accept()
-                self._threads.append(
-                    threading.Thread(target=self._serve, args=(connection,), daemon=True)
-                )
-                self._threads[-1].start()
-
-    def _serve(self, connection):
-        head, piece, pause = self._what
-        with suppress(OSError), connection:
-            connection.sendall(head)
-            while not self._stop.wait(pause):
-                connection.sendall(piece)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in self._threads:
-            thread.join(20)
-
-
 OK_LINE = b"HTTP/1.1 200 Connection established\r\n"
 
 
@@ -161,7 +122,7 @@ OK_LINE = b"HTTP/1.1 200 Connection established\r\n"
 )
 def test_proxies_without_end(describe, in_time, environment, head, piece, pause, words):
     """A proxy that sends endless headers, or a byte now and then, is a finding in time."""
-    with Dripping(head, piece, pause) as proxy:
+    with Scripted(always=without_end(head, piece, pause)) as proxy:
         environment.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         describe("https://id.inside.invalid/token")
         code, seen = in_time()
@@ -172,7 +133,7 @@ def test_proxies_without_end(describe, in_time, environment, head, piece, pause,
 @pytest.mark.parametrize(("head", "piece"), [(b"\x16\x03\x03\x00\x7a", b"\x02"), (b"", b"")])
 def test_a_handshake_without_end(describe, in_time, head, piece):
     """A server that sends its handshake a byte at a time is a finding in time."""
-    with Dripping(head, piece, 0.1) as server:
+    with Scripted(always=without_end(head, piece, 0.1)) as server:
         describe(f"https://127.0.0.1:{server.port}/token")
         code, seen = in_time()
     assert code == Step.TLS
@@ -188,7 +149,7 @@ def test_a_handshake_without_end(describe, in_time, head, piece):
 )
 def test_answers_without_end(describe, in_time, head, piece):
     """A server whose response never ends is a finding in time."""
-    with Dripping(head, piece, 0.1) as server:
+    with Scripted(always=without_end(head, piece, 0.1)) as server:
         describe(f"http://127.0.0.1:{server.port}/token")
         code, seen = in_time()
     assert code == Step.CREDENTIALS

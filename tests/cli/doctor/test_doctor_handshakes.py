@@ -2,9 +2,9 @@
 
 import socket
 import ssl
-import threading
 
 import pytest
+from kit.servers.raw import Scripted, hang_up, silence
 
 from tokenkeeper.doctor.findings import Step
 
@@ -23,17 +23,17 @@ class TestHandshakes:
     def test_old_protocol_versions(self, secure, examine):
         """A server that supports only old versions of TLS is reported."""
         server = secure()
-        server._context.set_ciphers("ALL:@SECLEVEL=0")
-        server._context.minimum_version = ssl.TLSVersion.TLSv1
-        server._context.maximum_version = ssl.TLSVersion.TLSv1_1
+        server.tls.set_ciphers("ALL:@SECLEVEL=0")
+        server.tls.minimum_version = ssl.TLSVersion.TLSv1
+        server.tls.maximum_version = ssl.TLSVersion.TLSv1_1
         code, seen = examine()
         assert code == Step.TLS
         assert "no version of TLS in common" in seen["tls"].text
 
     def test_a_silent_server(self, describe, examine):
         """A handshake without an answer ends after the timeout."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            describe(f"https://127.0.0.1:{listener.getsockname()[1]}/token")
+        with Scripted(always=silence) as server:
+            describe(f"https://127.0.0.1:{server.port}/token")
             code, seen = examine("--timeout", "0.2")
         assert code == Step.TLS
         assert "no handshake within 0.2 s" in seen["tls"].text
@@ -59,26 +59,16 @@ class TestHandshakes:
     def test_no_cipher_in_common(self, secure, examine):
         """A server that supports none of our ciphers is reported."""
         server = secure()
-        server._context.maximum_version = ssl.TLSVersion.TLSv1_2
-        server._context.set_ciphers("AES128-SHA")
+        server.tls.maximum_version = ssl.TLSVersion.TLSv1_2
+        server.tls.set_ciphers("AES128-SHA")
         code, seen = examine()
         assert code == Step.TLS
         assert "no parameters of TLS in common" in seen["tls"].text
 
     def test_a_server_that_closes_the_connection(self, describe, examine):
         """A connection that is closed during the handshake points at a firewall or proxy."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            describe(f"https://127.0.0.1:{listener.getsockname()[1]}/token")
-
-            def hang_up():
-                for _ in range(2):  # TCP, then TLS
-                    connection, _ = listener.accept()
-                    connection.recv(1)
-                    connection.close()
-
-            thread = threading.Thread(target=hang_up)
-            thread.start()
+        with Scripted(always=hang_up) as server:
+            describe(f"https://127.0.0.1:{server.port}/token")
             code, seen = examine()
-            thread.join(20)
         assert code == Step.TLS
         assert seen["tls"].text == "the connection was closed during the handshake"

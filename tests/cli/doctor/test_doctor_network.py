@@ -4,6 +4,7 @@ import socket
 import threading
 
 import pytest
+from kit.servers.raw import closed_port
 
 from tokenkeeper.doctor.findings import Step
 
@@ -39,8 +40,7 @@ class TestNetwork:
 
     def test_a_closed_port(self, describe, examine):
         """A refused connection fails TCP and names the port."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = listener.getsockname()[1]
+        port = closed_port()
         describe(f"https://127.0.0.1:{port}/token")
         code, seen = examine()
         assert code == Step.TCP

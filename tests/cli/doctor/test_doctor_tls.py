@@ -112,7 +112,7 @@ class TestCertificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         with leaf.private_key_pem.tempfile() as key, leaf.cert_chain_pems[0].tempfile() as cert:
             context.load_cert_chain(cert, key)
-        server._context = context
+        server.tls = context
         code, seen = examine()
         assert code == Step.TLS
         assert "left out an intermediate" in seen["tls"].advice
@@ -125,7 +125,7 @@ class TestCertificates:
         pem = tmp_path / "alone.pem"
         pem.write_bytes(alone.private_key_pem.bytes() + alone.cert_pem.bytes())
         context.load_cert_chain(pem)
-        server._context = context
+        server.tls = context
         code, seen = examine()
         assert code == Step.TLS
         assert "is self-signed and not trusted" in seen["tls"].text

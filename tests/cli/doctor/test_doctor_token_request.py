@@ -1,10 +1,10 @@
 """``tokenkeeper doctor`` on the token request, and on the lifetime and scope of the token."""
 
-import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from kit.servers.faulty import SECRET
+from kit.servers.raw import Scripted, silence
 
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token
 from tokenkeeper.doctor.examine import examine
@@ -59,8 +59,8 @@ class TestGrant:
 
     def test_a_server_that_never_responds(self, describe, examine):
         """A server that never responds is reported with the timeout of the command."""
-        with socket.create_server(("127.0.0.1", 0)) as silent:
-            describe(f"http://127.0.0.1:{silent.getsockname()[1]}/token")
+        with Scripted(always=silence) as server:
+            describe(server.url)
             code, seen = examine("--timeout", "0.3")
         assert code == Step.CREDENTIALS
         assert seen["clock"].text == "the server did not respond"

@@ -6,10 +6,9 @@ from contextlib import contextmanager
 
 import grpc
 import trustme
+from kit.guards import GUARD_SECONDS
 
 from tokenkeeper.integrations.grpc import KeeperPlugin
-
-GUARD_SECONDS = 30
 
 GET, LIST, PUT, CHAT = (f"/things.Things/{name}" for name in ("Get", "List", "Put", "Chat"))
 

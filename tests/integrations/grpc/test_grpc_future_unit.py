@@ -5,10 +5,9 @@ import threading
 
 import grpc
 import pytest
+from kit.guards import GUARD_SECONDS
 
 from tokenkeeper.integrations._grpc_future import RenewingFuture
-
-GUARD_SECONDS = 30
 
 
 class Refused:

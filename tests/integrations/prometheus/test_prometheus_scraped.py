@@ -3,34 +3,25 @@
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import prometheus_client
 import pytest
 import requests
 import yaml
+from kit.guards import PROGRAM_SECONDS, until
 
 from tokenkeeper import GenericOAuth2Provider, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.integrations.prometheus import PrometheusHook
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
 ALERTS = Path(__file__).parents[3] / "docs" / "metrics" / "alerts.yaml"
-GUARD_SECONDS = 40
+PATIENT = {"limit": PROGRAM_SECONDS, "pause": 0.1}
 LISTENING = re.compile(r'msg="Listening on".*address=(127\.0\.0\.1:\d+)')
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("prometheus"), reason="prometheus (Debian's package) is not installed"
 )
-
-
-def until(look, what):
-    """Return the first true result of *look*."""
-    ends = time.monotonic() + GUARD_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < ends, f"it never came: {what()}"
-        time.sleep(0.1)
-    return found
 
 
 @pytest.fixture
@@ -45,7 +36,7 @@ def page(registry):
     yield f"127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
-    thread.join(GUARD_SECONDS)
+    thread.join(PROGRAM_SECONDS)
 
 
 @pytest.fixture
@@ -67,17 +58,17 @@ def prometheus(page, tmp_path):
     with said.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path)
     try:
-        address = until(lambda: LISTENING.search(said.read_text()), said.read_text)[1]
+        address = until(lambda: LISTENING.search(said.read_text()), said.read_text, **PATIENT)[1]
 
         def ask(path, **parameters):
             url = f"http://{address}/api/v1/{path}"
-            return requests.get(url, params=parameters, timeout=GUARD_SECONDS).json().get("data")
+            return requests.get(url, params=parameters, timeout=PROGRAM_SECONDS).json().get("data")
 
         yield ask
     finally:
         process.terminate()
         try:
-            process.wait(GUARD_SECONDS)
+            process.wait(PROGRAM_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -99,7 +90,7 @@ def test_a_wrong_secret_fires_an_alert(registry, prometheus):
         alerts = (prometheus("alerts") or {"alerts": []})["alerts"]
         return [alert for alert in alerts if alert["state"] == "firing"]
 
-    (alert,) = until(firing, lambda: prometheus("targets"))
+    (alert,) = until(firing, lambda: prometheus("targets"), **PATIENT)
     assert alert["labels"]["alertname"] == "TokenkeeperWrongCredentials"
     assert alert["labels"]["provider"] == "ill"
     assert alert["annotations"]["summary"] == "The server refuses the client of ill"

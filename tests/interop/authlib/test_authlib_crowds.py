@@ -6,7 +6,7 @@ import socket
 import pytest
 from kit.servers.authlib_on_flask import AuthlibOnFlask
 
-from tokenkeeper import GenericOAuth2Provider, TokenKeeper
+from tokenkeeper import GenericOAuth2Provider, RetryPolicy, TokenKeeper
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
@@ -72,7 +72,7 @@ def test_forked_children(kit, server, make_provider, watch):
             tokens += kit.at_once(*[lambda: keeper.get_token("cold")] * 8)
             return [*tokens, keeper.get_token("warm", force_refresh=True)]
 
-        reports = [result() for result in [kit.in_child(live) for _ in range(8)]]
+        reports = [child.result() for child in [kit.Child(live) for _ in range(8)]]
         assert all(report[0] == warm for report in reports)
         assert all(len(set(report[1:-1])) == 1 for report in reports)
         assert len({report[1] for report in reports}) == 8
@@ -94,11 +94,11 @@ def test_children_forked_in_the_middle_of_a_request(kit, server, make_provider):
 
         def fork_meanwhile():
             kit.until(lambda: server.stats("client")["token_requests"], "a request")
-            children.extend(kit.in_child(lambda: [keeper.get_token("api")]) for _ in range(4))
+            children.extend(kit.Child(lambda: [keeper.get_token("api")]) for _ in range(4))
             return "forked"
 
         token, _ = kit.at_once(lambda: keeper.get_token("api"), fork_meanwhile)
-        tokens = [token, *(child()[0] for child in children)]
+        tokens = [token, *(child.result()[0] for child in children)]
     assert len(set(tokens)) == 5
     assert all(server.call(token)[0] == 200 for token in tokens)
     assert server.stats("client")["token_requests"] == 5
@@ -133,7 +133,8 @@ def test_a_server_that_was_restarted(kit, port):
 
 def test_a_server_that_comes_back_while_callers_wait(kit, port):
     """Callers that wait for a first token get it when the server is back."""
-    with TokenKeeper() as keeper:
+    retry = RetryPolicy(attempts=10_000, total_seconds=3600, max_wait_seconds=0.5)
+    with TokenKeeper(retry=retry) as keeper:  # a server takes its time to start
         with AuthlibOnFlask(port=port) as before:
             keeper.add_provider(GenericOAuth2Provider(before.config("api")))
             keeper.get_token("api")

@@ -57,8 +57,9 @@ def test_two_second_tokens(kit, server, make_keeper, make_provider, watch):
     assert len(watch.late) <= len(watch.accepted) / 4
 
 
-def test_one_slow_answer(kit, server, make_keeper, make_provider):
+def test_one_slow_answer(kit, server, make_keeper, make_provider, watch):
     """An answer that arrives after its token's expiry costs a retry, not a cooldown."""
+    watch.margin_seconds = LIFETIME / 20
     server.add_client("client", lifetime_seconds=LIFETIME, delay_seconds=LIFETIME + 0.2)
     keeper = make_keeper(make_provider("api", "client"), cooldown_seconds=600)
 
@@ -68,5 +69,6 @@ def test_one_slow_answer(kit, server, make_keeper, make_provider):
 
     *tokens, _ = kit.at_once(*[lambda: keeper.get_token("api")] * 8, heal)
     assert len(set(tokens)) == 1
-    assert server.call(tokens[0])[0] == 200
+    # Each caller presented it at once; only a stall for its whole lifetime makes all of them late.
+    assert set(watch.accepted) == {tokens[0]} or len(watch.late) == 8
     assert server.stats("client")["token_requests"] == 2

@@ -4,7 +4,8 @@ import time
 from email.utils import formatdate
 
 import pytest
-from kit.servers.entra import Answer, cut
+from kit.servers.base import Answer
+from kit.servers.entra import cut
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenRefreshError
 

@@ -22,7 +22,7 @@ def test_children_of_a_warm_keeper(kit, entra, make_keeper, make_provider):
         keeper.watch.assert_flawless()
         return tokens
 
-    reports = [result() for result in [kit.in_child(live) for _ in range(CHILDREN)]]
+    reports = [child.result() for child in [kit.Child(live) for _ in range(CHILDREN)]]
     assert all(report[0] == warm for report in reports)
     assert all(len(set(report[1:-1])) == 1 for report in reports)
     assert len({report[1] for report in reports}) == CHILDREN
@@ -50,13 +50,13 @@ def test_children_forked_in_the_middle_of_a_request(
 
     def fork_meanwhile():
         kit.until(lambda: len(entra.requests) > asked_before, "a request")
-        children.extend(kit.in_child(lambda: [keeper.get_token("graph")]) for _ in range(CHILDREN))
+        children.extend(kit.Child(lambda: [keeper.get_token("graph")]) for _ in range(CHILDREN))
         kit.until(lambda: len(entra.requests) == asked_before + 1 + CHILDREN, "their requests")
         entra.gate.set()
         return "forked"
 
     token, _ = kit.at_once(lambda: keeper.get_token("graph"), fork_meanwhile)
-    tokens = [token, *(child()[0] for child in children)]
+    tokens = [token, *(child.result()[0] for child in children)]
     assert len(set(tokens)) == 1 + CHILDREN
     assert len(entra.requests) == asked_before + 1 + CHILDREN
     assert keeper.get_token("graph") == token
@@ -78,8 +78,8 @@ def test_children_forked_in_the_middle_of_discovery(kit, entra, make_keeper, mak
 
     def fork_meanwhile():
         assert entered.wait(kit.GUARD_SECONDS)
-        children.extend(kit.in_child(lambda: [keeper.get_token("graph")]) for _ in range(CHILDREN))
-        reports = [child() for child in children]
+        children.extend(kit.Child(lambda: [keeper.get_token("graph")]) for _ in range(CHILDREN))
+        reports = [child.result() for child in children]
         go_on.set()
         return reports
 

@@ -6,7 +6,8 @@ import traceback
 from dataclasses import dataclass, field
 
 import pytest
-from kit.servers.entra import CLIENT_ID, SECRET, Answer, refusal
+from kit.servers.base import Answer
+from kit.servers.entra import CLIENT_ID, SECRET, refusal
 
 from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError, TokenRefreshError
 

@@ -5,9 +5,11 @@ import time
 
 import anyio
 import pytest
-from kit.servers.entra import Answer, cut
+from kit.servers.base import Answer
+from kit.servers.entra import cut
 
 from tokenkeeper import TokenAcquisitionError, TokenRefreshError
+from tokenkeeper.events import RenewalFailed, TokenRenewed
 
 LIFETIME = 3
 SECONDS = 10
@@ -87,22 +89,23 @@ def test_renewals_that_fail_while_a_token_is_valid(
     """No caller notices two failed renewals, and the third one succeeds."""
     entra.lifetime_seconds = 5
     watch.margin_seconds = entra.lifetime_seconds / 20
-    keeper = make_keeper(make_provider())
+    events = []
+    keeper = make_keeper(make_provider(), hooks=[lambda event: events.append(type(event))])
     before = keeper.get_token("graph")
     entra.script.extend([fault] * 2)
     ends = time.monotonic() + kit.GUARD_SECONDS
-    states = []
 
     def at_work():
-        states.append(keeper.get_cached_token_info("graph"))
-        return states[-1]["renewals"] == 0 and time.monotonic() < ends
+        renewals = keeper.get_cached_token_info("graph")["renewals"]
+        return renewals == 0 and time.monotonic() < ends
 
     jobs = readers(keeper, at_work)
     assert kit.at_once(*jobs) == [None] * len(jobs)  # no job raised an exception
     watch.assert_flawless()
     if watch.expired:
         pytest.skip("the machine stalled for as long as a token is valid")
-    assert max(state["failures"] for state in states) == 2
+    kit.until(lambda: TokenRenewed in events, "the report of the renewal")
+    assert events[: events.index(TokenRenewed)].count(RenewalFailed) == 2
     assert len(entra.requests) >= 4
     assert keeper.get_token("graph") != before
     assert keeper.get_cached_token_info("graph")["failures"] == 0

@@ -80,7 +80,7 @@ def test_forked_children(kit, server, client_id, make_keeper, make_provider, wat
     def live():
         return [internals.cached(keeper).access_token, keeper.get_token("api", force_refresh=True)]
 
-    reports = [result() for result in [kit.in_child(live) for _ in range(4)]]
+    reports = [child.result() for child in [kit.Child(live) for _ in range(4)]]
     assert [report[0] for report in reports] == [token] * 4
     renewed = {report[1] for report in reports}
     assert len(renewed) == 4

@@ -8,7 +8,8 @@ import json
 import select
 import subprocess
 
-START_SECONDS = 30.0
+from kit.guards import GUARD_SECONDS
+
 STOP_SECONDS = 10.0
 
 
@@ -23,7 +24,7 @@ class Launched:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options
         )
         line = ""
-        if select.select([self.process.stdout], [], [], START_SECONDS)[0]:
+        if select.select([self.process.stdout], [], [], GUARD_SECONDS)[0]:
             line = self.process.stdout.readline()
         if not line:
             self.process.kill()

@@ -1,23 +1,30 @@
 """Keepers that present each token to an API at once, and helpers for many callers."""
 
-import json
-import os
-import signal
 import threading
 import time
-import traceback
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import anyio
 import anyio.to_thread
 
 from kit import internals
+from kit.crowds import at_once, tasks_at_once
+from kit.guards import GUARD_SECONDS, until
+from kit.processes import Child
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
 from tokenkeeper._renewal.cached_token import CachedToken
 
-GUARD_SECONDS = 30.0
-"""After this time, a wait is considered a hang."""
+__all__ = [
+    "GUARD_SECONDS",
+    "Child",
+    "Watch",
+    "WatchedKeeper",
+    "WatchedManager",
+    "at_once",
+    "tasks_at_once",
+    "until",
+    "work",
+]
 
 _held_before = ContextVar("held_before", default=None)
 
@@ -121,38 +128,6 @@ class WatchedManager(internals.AsyncWaitObserved, OAuth2TokenManager):
         self.keeper.watch.waits(self.keeper, need, answer)
 
 
-def at_once(*jobs):
-    """Run *jobs* in a thread each, at the same time; return their results or errors."""
-    start = threading.Barrier(len(jobs))
-
-    def run(job):
-        start.wait(GUARD_SECONDS)
-        return job()
-
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        futures = [pool.submit(run, job) for job in jobs]
-        return [future.exception() or future.result() for future in futures]
-
-
-def tasks_at_once(backend, count, job):
-    """Run *job* in *count* tasks of one event loop; return their results or errors."""
-    results = []
-
-    async def run():
-        try:
-            results.append(await job())
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the result
-            results.append(error)
-
-    async def main():
-        async with anyio.create_task_group() as tasks:
-            for _ in range(count):
-                tasks.start_soon(run)
-
-    anyio.run(main, backend=backend)
-    return results
-
-
 def work(keeper, seconds, *, threads=4, tasks=16, pause=0.02):
     """Get every token repeatedly for *seconds*, in threads and in tasks of two event loops.
 
@@ -182,42 +157,6 @@ def work(keeper, seconds, *, threads=4, tasks=16, pause=0.02):
         return tasks_at_once(backend, tasks, task)
 
     loops = [lambda: loop("asyncio"), lambda: loop("trio")]
-    *done, by_asyncio, by_trio = at_once(*[thread] * threads, *loops)
+    *done, by_asyncio, by_trio = at_once(*[thread] * threads, *loops, limit=seconds + GUARD_SECONDS)
     assert [*done, *by_asyncio, *by_trio] == [None] * (threads + 2 * tasks)
     keeper.watch.assert_flawless()
-
-
-def until(condition, what):
-    """Wait until *condition* returns a true value, and return that."""
-    ends = time.monotonic() + GUARD_SECONDS
-    while not (result := condition()):
-        assert time.monotonic() < ends, f"{what} did not happen"
-        time.sleep(0.005)
-    return result
-
-
-def in_child(job):
-    """Run *job* in a forked child; return a function that returns the list from it."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        report = None
-        try:
-            signal.alarm(int(GUARD_SECONDS))
-            report = job()
-        except BaseException:  # noqa: BLE001 - reported to the parent
-            report = traceback.format_exc()
-        finally:
-            os.write(writer, json.dumps(report).encode() + b"\n")
-            os._exit(0)
-    os.close(writer)
-
-    def result():
-        with os.fdopen(reader) as pipe:
-            line = pipe.readline()
-        assert os.waitpid(pid, 0)[1] == 0
-        report = json.loads(line)
-        assert isinstance(report, list), report
-        return report
-
-    return result

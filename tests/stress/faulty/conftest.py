@@ -2,13 +2,16 @@
 
 import gc
 import itertools
-import os
 import sys
 import threading
 import time
 from contextlib import ExitStack
 
 import pytest
+from kit.guards import (
+    open_sockets,
+    plain_environment,  # noqa: F401 - a fixture of every test here
+)
 from kit.servers.administered import SECRET
 from kit.servers.authlib_on_flask import AuthlibOnFlask
 from kit.servers.fault_proxy import FaultProxy
@@ -95,30 +98,10 @@ def assert_clear(error, client):
         assert hidden not in repr(error)
 
 
-def open_sockets():
-    """Return how many sockets this process has open; 0 if that is unknown."""
-    gc.collect()
-    count = 0
-    for fd in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ():
-        try:
-            count += os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
-        except OSError:  # the one for the listing itself
-            continue
-    return count
-
-
 @pytest.fixture
 def faulty():
     """Return this module, which tests can't import because they are not a package."""
     return sys.modules[__name__]
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch):
-    """Remove the machine's proxy settings."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture(scope="session")

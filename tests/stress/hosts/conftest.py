@@ -8,10 +8,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from kit.guards import (
+    GUARD_SECONDS,
+    plain_environment,  # noqa: F401 - a fixture of every test here
+)
 from kit.servers.authlib_on_flask import AuthlibOnFlask
 
 HERE = Path(__file__).parent
-STOP_SECONDS = 30
 LIFETIME = 3
 
 
@@ -41,10 +44,10 @@ class Program:
         """Ask it to exit, as a service manager does; return its exit code."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(STOP_SECONDS)
+            return self.process.wait(GUARD_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGABRT)  # faulthandler shows where it hangs
-            self.process.wait(STOP_SECONDS)
+            self.process.wait(GUARD_SECONDS)
         pytest.fail(f"it did not end:\n{self.output()}")
 
     def __enter__(self):
@@ -54,14 +57,6 @@ class Program:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-
-
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch):
-    """Remove the machine's proxy settings."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ from collections import defaultdict
 
 import pytest
 from celery import Celery
-from kit.servers.watched import until
+from kit.guards import PROGRAM_SECONDS, until
 
 TASKS = 110
-RESULT_SECONDS = 60
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def run_tasks(client, count=TASKS, pause=0.06):
     for _ in range(count):
         sent.append(client.send_task("celery_app.call"))
         time.sleep(pause)
-    results = [task.get(timeout=RESULT_SECONDS) for task in sent]
+    results = [task.get(timeout=PROGRAM_SECONDS) for task in sent]
     return results, time.monotonic() - began
 
 
@@ -92,12 +91,12 @@ def test_a_soft_time_limit(server, client, start_worker):
     """A task that is interrupted while it waits for a token leaves no lock held."""
     server.add_client("worker", "worker-secret", lifetime_seconds=3600)
     worker = start_worker("prefork", "-c", "1", WARM="yes")
-    assert client.send_task("celery_app.call").get(timeout=RESULT_SECONDS)[2] == 200
+    assert client.send_task("celery_app.call").get(timeout=PROGRAM_SECONDS)[2] == 200
     server.add_client("worker", "worker-secret", lifetime_seconds=3600, delay_seconds=3)
-    assert client.send_task("celery_app.insist").get(timeout=RESULT_SECONDS) == "interrupted"
+    assert client.send_task("celery_app.insist").get(timeout=PROGRAM_SECONDS) == "interrupted"
     until(lambda: server.stats("worker")["grants"] == 2, "the renewal that nobody waits for")
     server.add_client("worker", "worker-secret", lifetime_seconds=3600)
-    _, token, status = client.send_task("celery_app.call").get(timeout=RESULT_SECONDS)
+    _, token, status = client.send_task("celery_app.call").get(timeout=PROGRAM_SECONDS)
     assert status == 200
-    assert client.send_task("celery_app.insist").get(timeout=RESULT_SECONDS) != token
+    assert client.send_task("celery_app.insist").get(timeout=PROGRAM_SECONDS) != token
     assert_ended_well(worker)

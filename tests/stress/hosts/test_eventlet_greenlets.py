@@ -4,13 +4,12 @@ import importlib.util
 import json
 
 import pytest
+from kit.guards import PROGRAM_SECONDS
 
 # Not imported here, because it prints a warning at each later fork.
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("eventlet") is None, reason="eventlet is not installed"
 )
-
-END_SECONDS = 60
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def run(server, start):
 
     def run(how):
         program = start("eventlet_calls", how)
-        program.process.wait(END_SECONDS)
+        program.process.wait(PROGRAM_SECONDS)
         # After a late patch, eventlet prints messages at exit.
         (answer,) = [line for line in program.output().splitlines() if line.startswith("{")]
         return json.loads(answer)

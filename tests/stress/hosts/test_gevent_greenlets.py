@@ -4,9 +4,9 @@ import json
 import sys
 
 import pytest
+from kit.guards import PROGRAM_SECONDS
 
 DELAY_SECONDS = 0.5
-END_SECONDS = 90
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def run(server, start):
 
     def run(how):
         program = start("gevent_calls", how)
-        assert program.process.wait(END_SECONDS) == 0, program.output()
+        assert program.process.wait(PROGRAM_SECONDS) == 0, program.output()
         # After a late patch, gevent prints messages at exit.
         (answer,) = [line for line in program.output().splitlines() if line.startswith("{")]
         return json.loads(answer)

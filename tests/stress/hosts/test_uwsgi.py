@@ -1,13 +1,13 @@
 """uWSGI forks its workers in C: without Python's fork hooks, or with half of them."""
 
 import os
-import socket
 import sys
 import time
 from collections import defaultdict
 
 import pytest
 import urllib3
+from kit.servers.raw import closed_port
 from kit.servers.watched import until
 
 pytest.importorskip("pyuwsgi")
@@ -32,8 +32,7 @@ def test_workers(server, start, most_requests, mode):
     then inherit the GIL in the middle of a switch to a thread that they don't have, and hang in
     Python before a keeper is called.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        place = f"127.0.0.1:{free.getsockname()[1]}"
+    place = f"127.0.0.1:{closed_port()}"
     began = time.monotonic()
     program = start(
         "uwsgi_run",

@@ -5,8 +5,8 @@ always used on the loop that they were created on. The loop starts at first use,
 once for the process; a forked child starts its own. asyncio is imported then, so blocking code
 doesn't load it.
 
-If the host can't start threads, the caller's thread runs the loop for the duration of the call. It
-is a single loop as well.
+If the host can't start threads, or must not, the caller's thread runs the loop for the duration of
+the call. It is a single loop as well.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tokenkeeper._runtime.fork import forks_wait, notice_fork, renew_after_fork
 from tokenkeeper._runtime.gevent import check_gevent
+from tokenkeeper._runtime.uwsgi import is_uwsgi_master
 from tokenkeeper._runtime.waiting import InterruptibleEvent, join
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class _Call(Generic[T]):
 
 
 class _NoThreadError(RuntimeError):
-    """The host can't start a thread, or can't any more."""
+    """The host can't start a thread, can't any more, or must not."""
 
 
 class _Start:
@@ -186,6 +187,8 @@ class _PortalLoop:
 
     def _begin_to_start(self) -> _Start:
         """Start the thread of the loop. Called with the lock held."""
+        if is_uwsgi_master():
+            raise _NoThreadError
         self._tasks = set()
         starting = _Start()
         try:

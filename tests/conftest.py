@@ -8,6 +8,7 @@ import hypothesis
 import pytest
 from kit import internals
 from kit.crowds import in_thread
+from kit.guards import plain_environment
 from kit.processes import exit_code_of
 from kit.providers import Source
 
@@ -70,6 +71,12 @@ def default_signal_handlers():
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True, name="plain_environment")
+def plain_environment_fixture(monkeypatch):
+    """Guard each test against the machine: see :func:`kit.guards.plain_environment`."""
+    plain_environment(monkeypatch)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.fork import forks_wait, renew_after_fork
 from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._runtime.uwsgi import is_uwsgi_master
 from tokenkeeper._support.arguments import (
     check_clock,
     check_flag,
@@ -555,6 +556,8 @@ _keepers: weakref.WeakSet[TokenKeeper] = weakref.WeakSet()
 def _abandon(background: Background) -> None:
     # The garbage collector calls this anywhere, even inside a lock that close() needs, and even
     # inside threading's own. Only a bare new thread is sure to hold none of them.
+    if is_uwsgi_master():  # it has no threads to stop, and must start none
+        return
     with suppress(RuntimeError):  # the interpreter is ending, and its threads with it
         _thread.start_new_thread(background.close, (0.0,))
 

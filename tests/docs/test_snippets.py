@@ -69,7 +69,7 @@ def run(command, folder):
 
 
 README = ROOT / "README.md"
-_, SYNC, ASYNC, SHOWN = [b for b in BLOCKS if b.place.startswith("README")][:4]
+_, _, SYNC, ASYNC, SHOWN = [b for b in BLOCKS if b.place.startswith("README")][:5]
 
 
 def test_readme(tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ import pytest
 from kit.crowds import crowd, crowd_of_tasks
 from kit.guards import (
     GUARD_SECONDS,
-    plain_environment,  # noqa: F401 - a fixture of every test here
 )
 from kit.servers.api import Api
 

@@ -6,7 +6,6 @@ Each server's own ``conftest.py`` has the fixture ``server``, whose ``call(token
 from contextlib import ExitStack
 
 import pytest
-from kit.guards import plain_environment  # noqa: F401 - a fixture of every test here
 from kit.servers import watched
 
 from tokenkeeper import GenericOAuth2Provider

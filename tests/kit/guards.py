@@ -1,14 +1,9 @@
-"""What guards a test: the limit of every wait, its environment, and checks for what it leaves.
-
-The fixtures guard the folders whose ``conftest.py`` imports them.
-"""
+"""What guards a test: the limit of every wait, its environment, and checks for what it leaves."""
 
 import gc
 import os
 import threading
 import time
-
-import pytest
 
 GUARD_SECONDS = 30.0
 """After this time, a wait for another thread or a server is a hang, and fails the test."""
@@ -20,7 +15,6 @@ _OF_THE_NETWORK = (
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
     *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
-
 
 OF_THE_LIBRARY = ("AZURE_", "OAUTH2_", "TOKENKEEPER_")
 """How the names of the variables that configure the library begin."""
@@ -40,7 +34,6 @@ def until(condition, what="the condition", *, limit=GUARD_SECONDS, pause=0.001):
     return result
 
 
-@pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
     """Remove the machine's settings for proxies, CAs and authorities."""
     for name in _OF_THE_NETWORK:

@@ -3,7 +3,6 @@
 from contextlib import ExitStack
 
 import pytest
-from kit.guards import plain_environment  # noqa: F401 - a fixture of every test here
 from kit.servers.raw import Scripted, drip, reply
 
 from tokenkeeper._support.network import NETWORK_REASONS

@@ -3,22 +3,19 @@
 import copy
 import json
 import pickle
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oauth.responses import EXPECTED, GOOD, SENT
 
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth import json_object
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.token_response import parse_token_response
-
-SENT = datetime(2030, 1, 1, tzinfo=UTC)
-EXPECTED = Expected("api", SENT.timestamp(), scope="read", secrets=["hunter2"])
-GOOD = {"access_token": "abc.DEF-1~2+3/4==", "token_type": "Bearer", "expires_in": 3600}
 
 
 def parse(body, status=200, **headers):

@@ -1,7 +1,6 @@
 """A stand-in for Entra ID behind real TLS."""
 
 import pytest
-from kit.guards import plain_environment  # noqa: F401 - a fixture of every test here
 from kit.servers.entra import Entra
 
 

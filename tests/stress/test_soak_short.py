@@ -190,7 +190,7 @@ print(*(ended - began for began, ended in stalls._stalls))
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": PATH}, **pipes) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGSTOP)
-        time.sleep(0.6)
+        time.sleep(0.6)  # a stop is one by its length
         process.send_signal(signal.SIGCONT)
         output, _ = process.communicate("end\n")
     assert max(map(float, output.split())) >= 0.5

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from tokenkeeper._runtime.fork import notice_fork
 from tokenkeeper._runtime.scheduler import Scheduler
+from tokenkeeper._runtime.uwsgi import is_uwsgi_master
 from tokenkeeper._runtime.waiting import InterruptibleEvent
 from tokenkeeper._runtime.workers import Workers
 from tokenkeeper.clock import Clock
@@ -32,7 +33,6 @@ class Background:
     :param limit: the most workers at once.
     :param renew: called with the key of each token that is due; must not keep a keeper alive.
     :param look: called by the scheduler whenever it wakes; likewise.
-    :ivar is_enabled: ``False`` without threads, and once the host refused to start one.
     :ivar trusted_until: until then, on the clock, readers inside the buffer need not call
         :meth:`ensure_running`: it returned ``True`` a moment ago.
     :ivar closing: set when the keeper closes.
@@ -47,12 +47,17 @@ class Background:
         renew: Callable[[str], None],
         look: Callable[[], None],
     ) -> None:
-        self.is_enabled: bool = enabled
+        self._enabled = enabled
         self._limit = limit
         self._clock = clock
         self._renew = renew
         self._look = look
         self.after_fork_in_child()
+
+    @property
+    def is_enabled(self) -> bool:
+        """``False`` without threads, once the host refused to start one, and in a uWSGI master."""
+        return self._enabled and not is_uwsgi_master()
 
     def after_fork_in_child(self) -> None:
         """Start over: the threads stayed with the parent."""
@@ -99,13 +104,13 @@ class Background:
         try:
             self.scheduler.start()
         except RuntimeError:
-            self.is_enabled = False
+            self._enabled = False
             if threading.main_thread().is_alive():  # otherwise the interpreter is only ending
                 _log.warning("this host starts no threads: tokens are renewed inline instead")
 
     def go_inline(self, timeout: float) -> None:
         """Stop the threads, so that callers renew inline from now on."""
-        self.is_enabled = False
+        self._enabled = False
         self.trusted_until = -math.inf
         self.stop(timeout)
 

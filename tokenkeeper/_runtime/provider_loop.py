@@ -5,8 +5,8 @@ always used on the loop that they were created on. The loop starts at first use,
 once for the process; a forked child starts its own. asyncio is imported then, so blocking code
 doesn't load it.
 
-If the host can't start threads, the caller's thread runs the loop for the duration of the call. It
-is a single loop as well.
+If the host can't start threads, or must not, the caller's thread runs the loop for the duration of
+the call. It is a single loop as well.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from tokenkeeper._runtime.fork import forks_wait, notice_fork, renew_after_fork
 from tokenkeeper._runtime.gevent import check_gevent
+from tokenkeeper._runtime.uwsgi import is_uwsgi_master
 from tokenkeeper._runtime.waiting import InterruptibleEvent, join
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class _Call(Generic[T]):
 
 
 class _NoThreadError(RuntimeError):
-    """The host can't start a thread, or can't any more."""
+    """The host can't start a thread, can't any more, or must not."""
 
 
 class _Start:
@@ -122,6 +123,7 @@ class _PortalLoop:
     """Runs coroutine functions on its own event loop. Thread-safe."""
 
     def __init__(self) -> None:
+        self._loop_here: asyncio.AbstractEventLoop | None = None
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -136,7 +138,9 @@ class _PortalLoop:
         self.thread: threading.Thread | None = None
         self._here = threading.Lock()  # held while a caller's thread runs its loop
         self._here_ident: int | None = None  # the ident of that thread
-        self._loop_here: asyncio.AbstractEventLoop | None = None
+        # Kept alive: if it were collected, it would close what it shares with the parent's.
+        self._parents_loop_here = self._loop_here
+        self._loop_here = None
 
     def run(self, function: Callable[[], Awaitable[T]]) -> T:
         """Run *function*, block until it has ended, and return its result.
@@ -186,6 +190,8 @@ class _PortalLoop:
 
     def _begin_to_start(self) -> _Start:
         """Start the thread of the loop. Called with the lock held."""
+        if is_uwsgi_master():
+            raise _NoThreadError
         self._tasks = set()
         starting = _Start()
         try:

@@ -26,6 +26,7 @@ from tokenkeeper.oauth.request_style import (
 )
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
+from tokenkeeper.providers.received_tokens import ReceivedTokens
 from tokenkeeper.retry import is_transient
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self._clock = clock
         with naming(config.provider_name):
             keeps = checked_switch(refresh_tokens, "refresh_tokens")
-            self._received = _Received() if keeps else None
+            self._received = ReceivedTokens() if keeps else None
             self._client = client_auth(
                 token_endpoint_auth_method,
                 config.client_id,
@@ -312,48 +313,3 @@ def _transport(
         return transport
     verify = verify if verify is None or isinstance(verify, bool) else os.fspath(verify)
     return _transports.one((connect_timeout, read_timeout, total_timeout, verify), transport)
-
-
-class _Received:
-    """Knows which refresh tokens this process may use. Thread-safe.
-
-    After a fork, parent and child have the same refresh token. Many servers treat its second use as
-    theft, and revoke all tokens of the client. So only the process that received it uses it. The
-    process id reveals a fork that did not run Python's hooks.
-    """
-
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._inherits = False  # tokens that another process received
-        self._newest: str | None = None
-        # The refresh token that was spent last, and its successor. The keeper drops both new tokens
-        # if the access token has expired before it arrives, and asks with the spent one again.
-        self._exchanged: tuple[str, str | None] | None = None
-
-    def after_fork_in_child(self) -> None:
-        """Stop using the refresh tokens received so far: they belong to the parent."""
-        self._process, self._inherits, self._newest = os.getpid(), True, None
-        self._exchanged = None
-
-    def note(self, token: OAuth2Token) -> None:
-        """Note that this process received *token*."""
-        self._look_for_a_fork()
-        self._newest = token.refresh_token
-
-    def exchange(self, refresh_token: str, successor: str | None) -> None:
-        """Note that the server sent *successor* to replace *refresh_token*."""
-        self._exchanged = (refresh_token, successor)
-
-    def newest_for(self, refresh_token: str) -> str:
-        """Return the refresh token to send: the successor of *refresh_token*, if it was spent."""
-        spent, successor = self._exchanged or (None, None)
-        return successor if spent == refresh_token and successor else refresh_token
-
-    def may_spend(self, token: OAuth2Token) -> bool:
-        """Return whether this process received the refresh token of *token*."""
-        self._look_for_a_fork()
-        return not self._inherits or token.refresh_token == self._newest
-
-    def _look_for_a_fork(self) -> None:
-        if self._process != os.getpid():
-            self.after_fork_in_child()

@@ -8,7 +8,6 @@ import trustme
 from click.testing import CliRunner
 from kit.guards import (
     OF_THE_LIBRARY,
-    plain_environment,  # noqa: F401 - a fixture of every test here
     remove_variables,
 )
 from kit.servers import tls

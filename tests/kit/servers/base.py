@@ -1,6 +1,6 @@
 """The HTTP server of all tests: on loopback, with threads, and with TLS where a test wants it.
 
-Subclasses implement :meth:`LoopbackServer.answer`. What HTTP forbids is sent by
+Subclasses override :meth:`LoopbackServer.answer`. What HTTP forbids is sent by
 :mod:`kit.servers.raw`.
 """
 
@@ -127,12 +127,12 @@ class LoopbackServer(ThreadingHTTPServer):
             self.listen()
 
     def answer(self, request):
-        """Return the :class:`Answer` to *request*; ``None`` to close the connection."""
-        raise NotImplementedError
+        """Return the :class:`Answer` to *request*: 404, or ``None`` to close the connection."""
+        return Answer(404)
 
     def respond(self, request, send):
         """Answer *request*. A subclass may send the answer before it reads the body."""
-        request.body  # noqa: B018 - read, so that a request is recorded when it is complete
+        _ = request.body  # a request is recorded once it has arrived completely
         self.received.append(request)
         answer = self.answer(request)
         if answer is not None:

@@ -10,7 +10,6 @@ from contextlib import ExitStack
 import pytest
 from kit.guards import (
     open_sockets,
-    plain_environment,  # noqa: F401 - a fixture of every test here
 )
 from kit.servers.administered import SECRET
 from kit.servers.authlib_on_flask import AuthlibOnFlask

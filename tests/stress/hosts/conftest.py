@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from kit.guards import (
     GUARD_SECONDS,
-    plain_environment,  # noqa: F401 - a fixture of every test here
 )
 from kit.servers.authlib_on_flask import AuthlibOnFlask
 

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from tokenkeeper.config.configuration import Configuration
     from tokenkeeper.integrations.requests import KeeperAuth
 
-__all__ = ["KeeperOptions", "TokenKeeper", "checked_keeper", "source_from"]
+__all__ = ["KeeperOptions", "SourceParameters", "TokenKeeper", "checked_keeper", "source_from"]
 
 _log = logging.getLogger("tokenkeeper.keeper")
 
@@ -76,6 +76,18 @@ class KeeperOptions(TypedDict, total=False):
     hooks: Iterable[EventHook]
     max_tokens: int
     idle_timeout_seconds: float | None
+
+
+class SourceParameters(TypedDict, total=False):
+    """The keyword arguments of :meth:`TokenKeeper.source`."""
+
+    scope: str | Iterable[str] | None
+    resource: str | Iterable[str] | None
+    audience: str | Iterable[str] | None
+    tenant: str | None
+    account: str | None
+    subject: str | None
+    actor: str | None
 
 
 class TokenKeeper(NotPicklable):
@@ -288,6 +300,13 @@ class TokenKeeper(NotPicklable):
         :raises InvalidConfigurationError: if it is not callable.
         """
         self._state.notifier.add(checked_callable(hook, "hooks", "a function of one event"))
+
+    def remove_hook(self, hook: EventHook) -> None:
+        """Call *hook* no more, also for events that are pending. Without effect if it is unknown.
+
+        A call that has begun goes on.
+        """
+        self._state.notifier.remove(hook)
 
     # ---- providers
 

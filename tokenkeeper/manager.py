@@ -21,9 +21,10 @@ from tokenkeeper._support.hiding import without_arguments_async
 from tokenkeeper.default import get_default_keeper
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
-from tokenkeeper.keeper import KeeperOptions, TokenKeeper, checked_keeper
+from tokenkeeper.keeper import KeeperOptions, SourceParameters, TokenKeeper, checked_keeper
 from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.source import AsyncTokenSource
 
 __all__ = ["OAuth2TokenManager", "get_default_manager"]
 
@@ -127,6 +128,16 @@ class OAuth2TokenManager(NotPicklable):
     def add_hook(self, hook: EventHook) -> None:
         """Call *hook* with each event from now on: :meth:`TokenKeeper.add_hook`."""
         self._keeper.add_hook(hook)
+
+    def remove_hook(self, hook: EventHook) -> None:
+        """Call *hook* no more: :meth:`TokenKeeper.remove_hook`."""
+        self._keeper.remove_hook(hook)
+
+    def source(
+        self, provider_name: str, **parameters: Unpack[SourceParameters]
+    ) -> AsyncTokenSource:
+        """Return the async front of a handle on one token: :meth:`TokenKeeper.source`."""
+        return self._keeper.source(provider_name, **parameters).aio
 
     def add_provider(self, provider: BaseOAuth2Provider) -> None:
         """Register a provider: :meth:`TokenKeeper.add_provider`."""

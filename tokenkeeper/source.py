@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.need import Need
+from tokenkeeper._renewal.subscriptions import Subscriber, Subscription
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._runtime.pickling import NotPicklable
-from tokenkeeper._support.arguments import check_name
+from tokenkeeper._support.arguments import check_flag, check_name, checked_callable
 from tokenkeeper._support.authorization import HEADER, header_value
 from tokenkeeper._support.hiding import Hidden, without_arguments, without_arguments_async
 from tokenkeeper.models import OAuth2Token
@@ -115,6 +118,65 @@ class TokenSource(NotPicklable):
         """Return an ``auth=`` for ``requests``: :meth:`TokenKeeper.auth`."""
         return self._keeper.auth(self.name, allowed_hosts=allowed_hosts, timeout=timeout)
 
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """Call *callback* with each new token from now on; return a function that ends this.
+
+        For clients that have to be told, such as a connection that authenticates once and has to do
+        so again before its token expires. While there is a subscription, the token counts as used,
+        so it is renewed for as long as the keeper is open; request it once with :meth:`token`.
+
+        Called on an event loop, under asyncio or trio, the callback runs on that loop, as a task if
+        it is an ``async def``, until the loop is closed. Otherwise it runs on a thread of the
+        keeper that nothing waits for, and an ``async def`` on the library's own event loop. It gets
+        the tokens in order, one at a time. What it raises is logged. The owner of a bound method is
+        held weakly, so a method of an object that is gone is no longer called. A forked child keeps
+        the subscriptions that have no event loop.
+
+        :param callback: takes one :class:`~tokenkeeper.OAuth2Token`.
+        :raises InvalidConfigurationError: if it is not callable.
+        :raises KeeperClosedError: after :meth:`TokenKeeper.close`.
+        """
+        checked_callable(callback, "callback", "a function of one token")
+        subscription = Subscription(callback, self._key)
+        self._coordinator.subscribe(subscription)
+        return subscription.end
+
+    def write_to(
+        self, path: str | os.PathLike[str], *, remove_on_close: bool = False
+    ) -> Callable[[], None]:
+        """Write the token to a file now and on each renewal; return a function that ends this.
+
+        For clients that read tokens from a file, such as ``AWS_WEB_IDENTITY_TOKEN_FILE``,
+        ``AZURE_FEDERATED_TOKEN_FILE`` or Snowflake's ``token_file_path``. The file has the access
+        token alone, is replaced atomically, and only its owner can read it (mode 0600). Blocks for
+        the first token. If a renewal fails, the file keeps the token that it has. A forked child
+        does not write it.
+
+        :param path: the file; its directory must exist, and other users must not be able to write
+            there.
+        :param remove_on_close: whether to remove the file when the keeper is closed or the returned
+            function is called; ``False`` by default.
+        :raises InvalidConfigurationError: if the directory can't be used.
+        :raises OSError: if the file can't be written. Later errors are logged.
+
+        Also raises the errors of :meth:`token`.
+        """
+        check_flag(remove_on_close, "remove_on_close")
+        with forks_wait():
+            from tokenkeeper._renewal.token_file import TokenFile
+
+        file = TokenFile(path)
+        ending = file.remove if remove_on_close else file.stop
+        # A bound method would be held weakly.
+        subscription = Subscription(lambda token: file.write(token), self._key, ending)
+        self._coordinator.subscribe(subscription)
+        try:
+            file.write_first(self.token())
+        except BaseException:
+            subscription.end()
+            raise
+        return subscription.end
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.name.provider_name!r}>"
 
@@ -191,6 +253,13 @@ class AsyncTokenSource(NotPicklable):
     async def headers(self, method: str, url: str) -> dict[str, str]:
         """Return the headers that authorize a request."""
         return {HEADER: header_value(Hidden(await self.get_token()))}
+
+    def subscribe(self, callback: Subscriber) -> Callable[[], None]:
+        """Call *callback* with each new token, on this event loop: :meth:`TokenSource.subscribe`.
+
+        It does not block, so it need not be awaited.
+        """
+        return self._source.subscribe(callback)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.name.provider_name!r}>"

@@ -8,7 +8,8 @@ import pytest
 from kit import internals
 
 from tokenkeeper import OAuth2Error, TokenAcquisitionError, TokenKeeper
-from tokenkeeper._renewal.notifier import MAX_PENDING_EVENTS, Notifier, write_log_line
+from tokenkeeper._renewal.delivery import MAX_PENDING
+from tokenkeeper._renewal.notifier import Notifier, write_log_line
 from tokenkeeper._renewal.renewal import callers_context
 from tokenkeeper.events import TokenCleared
 from tokenkeeper.testing import SteppedClock
@@ -175,7 +176,7 @@ def test_a_context_without_sniffio(monkeypatch):
 def test_a_warning_where_no_thread_is_available(caplog):
     """Where no thread can be had, the warning about dropped events is logged at once."""
     notifier = Notifier([lambda event: None], lambda call: False)
-    for _ in range(MAX_PENDING_EVENTS + 1):
+    for _ in range(MAX_PENDING + 1):
         notifier.enqueue(TokenCleared("api", NOW))
     notifier.deliver()
     assert "1 events were dropped" in caplog.text

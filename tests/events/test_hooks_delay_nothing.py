@@ -14,7 +14,8 @@ from events.watching import Watcher
 from kit import internals
 
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
-from tokenkeeper._renewal.notifier import MAX_PENDING_EVENTS, Notifier
+from tokenkeeper._renewal.delivery import MAX_PENDING
+from tokenkeeper._renewal.notifier import Notifier
 from tokenkeeper.events import TokenAcquired, TokenCleared, TokenRefused
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -165,13 +166,13 @@ class TestQueues:
     def test_bounded_and_counted(self, keeper, hook, caplog):
         """The oldest events beyond the bound are dropped; their number is shown and logged."""
         assert "dropped_events" not in keeper.health()
-        for number in range(MAX_PENDING_EVENTS + 500):
+        for number in range(MAX_PENDING + 500):
             internals.notify(keeper, TokenRefused(f"t{number}", NOW))
         assert keeper.health()["dropped_events"] == 500
         hook.go_on.set()
         assert isinstance(hook.got.get(timeout=20), TokenAcquired)
-        got = [hook.got.get(timeout=20).provider_name for _ in range(MAX_PENDING_EVENTS)]
-        assert got == [f"t{number}" for number in range(500, MAX_PENDING_EVENTS + 500)]
+        got = [hook.got.get(timeout=20).provider_name for _ in range(MAX_PENDING)]
+        assert got == [f"t{number}" for number in range(500, MAX_PENDING + 500)]
         keeper.close()
         assert hook.got.empty()
         lines = [line for line in caplog.messages if "dropped" in line]
@@ -182,7 +183,7 @@ class TestQueues:
         """A full queue affects only its own hook."""
         watcher = Watcher()
         keeper.add_hook(watcher)
-        for number in range(MAX_PENDING_EVENTS + 10):
+        for number in range(MAX_PENDING + 10):
             internals.notify(keeper, TokenRefused(f"t{number}", NOW))
             assert watcher.next().provider_name == f"t{number}"
 
@@ -190,11 +191,11 @@ class TestQueues:
         """As many events as fit are all delivered, and none counts as dropped."""
         got, calls = [], []
         hooks = Notifier([got.append], lambda call: calls.append(call) or True)
-        for _ in range(MAX_PENDING_EVENTS):
+        for _ in range(MAX_PENDING):
             hooks.enqueue(TokenRefused("api", NOW))
         hooks.deliver()
         calls[-1]()
-        assert (len(got), hooks.dropped) == (MAX_PENDING_EVENTS, 0)
+        assert (len(got), hooks.dropped) == (MAX_PENDING, 0)
 
     def test_an_event_that_arrives_as_the_deliverer_leaves(self):
         """A deliverer that finds nothing pending looks again after it gave up its place."""
@@ -329,7 +330,7 @@ class TestThreads:
         keeper.clear_token()
         assert isinstance(got.next(), TokenCleared)
         keeper.close()
-        assert "a hook failed at TokenAcquired" in caplog.text
+        assert "failed at TokenAcquired" in caplog.text
 
     def test_a_hook_may_close_the_keeper(self, keeper):
         """A hook that closes its keeper does not wait for itself."""

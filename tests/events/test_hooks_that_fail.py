@@ -68,7 +68,7 @@ class TestHooksThatRaise:
         keeper.clear_token()
         assert isinstance(watcher.next(), TokenCleared)
         keeper.close()
-        assert "a hook failed at TokenAcquired" in caplog.text
+        assert "failed at TokenAcquired" in caplog.text
         assert caplog.text.count("a hook's own fault") >= 6
 
     def test_refused_in_the_middle(self, keeper, broken):

@@ -141,6 +141,7 @@ class Dispatcher:
             elif counts:
                 cache.store(name, token, armed=self._is_armed(renewal))
                 state.notifier.enqueue(renewal.success_event(token, self._clock))
+                state.notifier.subscriptions.enqueue(name, token.token)
             if counts:
                 self._background.scheduler.schedule(name, token.renew_at)
         if counts:

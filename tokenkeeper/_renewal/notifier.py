@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import sys
-from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from contextvars import Context, copy_context
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
-from tokenkeeper._runtime.interruptions import interruption_in
+from tokenkeeper._renewal.delivery import DeliveryQueue
+from tokenkeeper._renewal.subscriptions import Subscriptions
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.events import (
     EventHook,
@@ -28,17 +25,12 @@ __all__ = ["Notifier", "write_log_line"]
 
 _log = logging.getLogger("tokenkeeper.events")
 
-MAX_PENDING_EVENTS = 1000
-"""How many events wait for one hook at most. Beyond that the oldest are dropped and counted: once
-a hook goes on, it should report recent events."""
-
-
 LOGGED_EVENTS = (TokenGranted, TokenDenied, TokenRejected)
 """The events that :func:`write_log_line` writes a line for."""
 
 
 class Notifier:
-    """Delivers events to hooks and isolates their failures. Thread-safe.
+    """Delivers events to hooks, and tokens to subscribers; isolates their failures. Thread-safe.
 
     Events are queued where they happen and delivered later, without a lock. Each hook has a queue
     and, while it works, its own thread: a hook that is slow or hangs delays no caller, no
@@ -46,6 +38,7 @@ class Notifier:
 
     :param hand_over: makes a call on another thread; returns ``False`` if there is none. Then the
         hooks are called on the thread that reports the event.
+    :ivar subscriptions: guarded by the keeper's lock.
     :raises InvalidConfigurationError: if one of *hooks* can't be called.
     """
 
@@ -53,8 +46,9 @@ class Notifier:
         self, hooks: Iterable[EventHook], hand_over: Callable[[Callable[[], None]], bool]
     ) -> None:
         self._hand_over = hand_over
-        self._log_lines = _Queue(write_log_line)
-        self._queues: list[_Queue] = []
+        self.subscriptions: Subscriptions = Subscriptions()
+        self._log_lines = DeliveryQueue(write_log_line, "the log")
+        self._hooks: list[tuple[EventHook, DeliveryQueue[TokenEvent]]] = []
         for hook in hooks:
             self.add(hook)
 
@@ -68,12 +62,20 @@ class Notifier:
                 f"a hook must be callable with one event; {type(hook).__name__} is not.",
                 field="hooks",
             )
-        self._queues.append(_Queue(hook))
+        name = getattr(hook, "__qualname__", type(hook).__name__)
+        self._hooks = [*self._hooks, (hook, DeliveryQueue(hook, f"the hook {name}"))]
+
+    def remove(self, hook: EventHook) -> None:
+        """Deliver nothing to *hook* from now on, not even what is pending."""
+        for each, queue in self._hooks:
+            if each == hook:
+                queue.end()
+        self._hooks = [each for each in self._hooks if each[0] != hook]
 
     @property
     def dropped(self) -> int:
         """How many events were dropped so far because a queue was full, over all hooks."""
-        return sum(queue.dropped for queue in (self._log_lines, *self._queues))
+        return sum(queue.dropped for queue in self._queues())
 
     def enqueue(self, *events: TokenEvent) -> None:
         """Queue *events* for the next :meth:`deliver`, each in the caller's context.
@@ -83,7 +85,7 @@ class Notifier:
         for event in events:
             if isinstance(event, LOGGED_EVENTS):
                 self._log_lines.put(event)
-            for queue in self._queues:
+            for _, queue in self._hooks:
                 queue.put(event)
 
     def deliver(self, *, log_here: bool = False) -> None:
@@ -92,9 +94,9 @@ class Notifier:
         :param log_here: write log lines on this thread. It is the keeper's own, and no caller waits
             for it.
         """
-        if not log_here:
-            self._deliver_queue(self._log_lines)
-        for queue in list(self._queues):
+        for queue in self._queues():
+            if queue is self._log_lines and log_here:
+                continue
             self._deliver_queue(queue)
             warn = queue.take_warning()
             if warn is not None and not self._hand_over(warn):
@@ -102,92 +104,21 @@ class Notifier:
         if log_here:
             self._log_lines.deliver()
 
-    def _deliver_queue(self, queue: _Queue) -> None:
+    def _deliver_queue(self, queue: DeliveryQueue[Any]) -> None:
         if queue.is_waiting and not self._hand_over(queue.deliver_all_of_it):
             queue.deliver()
 
     def after_fork_in_child(self) -> None:
         """Leave pending events to the parent."""
-        for queue in (self._log_lines, *self._queues):
+        self.subscriptions.after_fork_in_child()
+        for queue in self._queues():
             queue.clear()
 
-
-class _Queue:
-    """The events that are pending for one hook. One thread at a time delivers them."""
-
-    def __init__(self, hook: EventHook) -> None:
-        self._hook = hook
-        self.clear()
-
-    def clear(self) -> None:
-        """Start over, with nothing pending."""
-        self._pending: deque[tuple[Context, TokenEvent]] = deque()
-        self._deliverer: dict[str, object] = {}
-        self.dropped = 0
-        self._warned_at = 0  # what `dropped` was when the last warning was due
-
-    def put(self, event: TokenEvent) -> None:
-        """Queue *event*; drop the oldest one if there are too many. Called with the lock held."""
-        if len(self._pending) >= MAX_PENDING_EVENTS:
-            with suppress(IndexError):  # the deliverer has just taken the last one
-                self._pending.popleft()
-                self.dropped += 1
-        self._pending.append((copy_context(), event))
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether events are pending that no thread delivers.
-
-        A deliverer that is about to leave looks once more after it has given up its place.
-        """
-        return bool(self._pending) and "now" not in self._deliverer
-
-    def deliver(self, failures: type[BaseException] = Exception) -> None:
-        """Call the hook until nothing is pending, or leave that to the thread that does so already.
-
-        :param failures: what the hook may raise without harm.
-        """
-        me = object()
-        while self._pending:
-            try:  # before the claim: a signal's exception must not leave a deliverer that is gone
-                if self._deliverer.setdefault("now", me) is not me:
-                    return
-                self._deliver_pending(failures)
-            finally:
-                # Not so if an exception struck before the claim, or a fork emptied the queue.
-                if self._deliverer.get("now") is me:  # pragma: no branch
-                    del self._deliverer["now"]
-
-    def deliver_all_of_it(self) -> None:
-        """Do :meth:`deliver` on a thread of the keeper, which no exception may end."""
-        self.deliver(BaseException)
-
-    def _deliver_pending(self, failures: type[BaseException]) -> None:
-        handled_before = sys.exception()
-        while self._pending:
-            context, event = self._pending.popleft()
-            try:
-                context.run(self._hook, event)
-            except failures as error:
-                if failures is Exception and (struck := interruption_in(error, handled_before)):
-                    raise struck  # noqa: B904 - the host stops this thread, not the hook
-                _log.exception("a hook failed at %s", type(event).__name__)
-
-    # ---- a queue that is full
-
-    def take_warning(self) -> Callable[[], None] | None:
-        """Return a function that logs the dropped events, if due: at 1, 10, 100, 1000, ..."""
-        dropped = self.dropped
-        if dropped == 0 or dropped < 10 * self._warned_at:
-            return None
-        self._warned_at = dropped
-        name = getattr(self._hook, "__qualname__", type(self._hook).__name__)
-        return partial(
-            _log.warning,
-            "the hook %s is too slow or hangs: %d events were dropped, the oldest first",
-            name,
-            dropped,
-        )
+    def _queues(self) -> Iterator[DeliveryQueue[Any]]:
+        yield self._log_lines
+        for _, queue in self._hooks:
+            yield queue
+        yield from self.subscriptions.queues()
 
 
 def write_log_line(event: TokenEvent) -> None:
@@ -216,5 +147,6 @@ def write_log_line(event: TokenEvent) -> None:
             return
     if _log.isEnabledFor(level):
         fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
+        del fields["token_name"]  # it may contain personal data
         fields["occurred_at"] = event.occurred_at.isoformat()
         _log.log(level, "%s", escaped(line), extra={"event_name": type(event).__name__, **fields})

@@ -225,7 +225,10 @@ class KeeperState:
 
     def make_room(self) -> None:
         """Forget chosen tokens beyond the limit, those that were not used for longest."""
-        self.forget_tokens(self.cache.usage.take_surplus(self.cache.was_read, self.renewals))
+        if not self.cache.usage.is_over_limit:
+            return
+        in_use = {*self.renewals, *self.notifier.subscriptions.names()}
+        self.forget_tokens(self.cache.usage.take_surplus(self.cache.was_read, in_use))
 
     # ---- the end
 
@@ -245,4 +248,7 @@ class KeeperState:
             self._unsettled.clear()
             self.renewals.clear()
             self.cache.clear()
+            subscriptions = self.notifier.subscriptions.take_all()
+        for subscription in subscriptions:
+            subscription.end()
         return providers, unsettled

@@ -55,7 +55,7 @@ class Upkeep:
             if self._clock.monotonic() < cached.renew_at:
                 self._background.scheduler.schedule(name, cached.renew_at)
                 return
-            if not self._cache.must_renew(name, cached):
+            if not self._is_in_use(name, cached):
                 self._let_lapse(name, cached)
                 return
             # In an empty context: the thread's own is that of the caller who happened to start it.
@@ -73,6 +73,11 @@ class Upkeep:
         except BaseException as struck:
             self._dispatcher.settle_interrupted(renewal, struck)
             raise
+
+    def _is_in_use(self, name: str, cached: CachedToken) -> bool:
+        """Return whether *cached* is to be renewed. Called with the lock held."""
+        subscriptions = self._state.notifier.subscriptions
+        return self._cache.must_renew(name, cached) or subscriptions.has(name)
 
     def note_use(self, name: str, cached: CachedToken) -> None:
         """Note that *cached* is used, and renew it if it was left to lapse.

@@ -72,6 +72,11 @@ class Usage:
         """Return the names of all chosen tokens."""
         return list(self._chosen)
 
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether there are more chosen tokens than allowed."""
+        return len(self._chosen) > self._max_tokens
+
     def take_surplus(self, was_read: Callable[[str], bool], busy: Collection[str]) -> list[str]:
         """Return the chosen tokens beyond the limit, which are forgotten here.
 
@@ -83,7 +88,7 @@ class Usage:
         """
         surplus: list[str] = []
         for _ in range(2 * len(self._chosen)):
-            if len(self._chosen) <= self._max_tokens:
+            if not self.is_over_limit:
                 break
             name = next(iter(self._chosen))
             if name in busy or was_read(name):

@@ -186,7 +186,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
         """Return the same client for another token; what it learns of that token is its own."""
         twin = super().variant(name, parameters)
-        received = None if self._received is None else _Received()
+        received = None if self._received is None else ReceivedTokens()
         vars(twin).update(_warned=None, _omitted=(), _received=received)
         return twin
 

@@ -1,0 +1,332 @@
+"""Subscriptions: callbacks that get each new token."""
+
+import asyncio
+import gc
+import threading
+import weakref
+from contextlib import ExitStack
+
+import anyio
+import pytest
+from kit import internals
+from kit.guards import GUARD_SECONDS
+from kit.providers import Source
+
+from tokenkeeper import (
+    InvalidConfigurationError,
+    KeeperClosedError,
+    OAuth2TokenManager,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
+
+
+class Inbox:
+    """Collects tokens, and lets a test wait for them."""
+
+    def __init__(self):
+        self.tokens = []
+        self.threads = []
+        self._came = threading.Semaphore(0)
+
+    def put(self, token):
+        self.tokens.append(token.access_token)
+        self.threads.append(threading.get_ident())
+        self._came.release()
+
+    def wait(self, count=1):
+        for _ in range(count):
+            assert self._came.acquire(timeout=GUARD_SECONDS)
+        return self.tokens
+
+
+@pytest.fixture
+def inline(clock):
+    """Return a keeper without threads, whose subscribers are called before a caller returns."""
+    with TokenKeeper(clock=clock, background=False) as keeper:
+        keeper.add_provider(Source(clock=clock))
+        yield keeper
+
+
+@pytest.fixture
+def make_keeper(clock):
+    """Return a function that makes keepers of one provider, with threads."""
+    with ExitStack() as stack:
+
+        def make(provider, **options):
+            keeper = stack.enter_context(TokenKeeper(clock=clock, **options))
+            keeper.add_provider(provider)
+            return keeper
+
+        yield make
+
+
+class TestTokens:
+    """Which tokens a subscriber gets."""
+
+    def test_each_new_one(self, inline, clock):
+        """It gets the first token, each renewal and each forced one, in order, and none twice."""
+        source, inbox = inline.source("api"), Inbox()
+        source.subscribe(inbox.put)
+        source.token()
+        source.token()
+        clock.step(3400)
+        source()
+        source.get_token(force_refresh=True)
+        source.renew_refused("api-3")
+        assert inbox.tokens == ["api-1", "api-2", "api-3", "api-4"]
+
+    def test_only_of_its_name(self, inline, clock):
+        """It gets no token of another provider, nor one with other parameters."""
+        inline.add_provider(Source("other", clock=clock))
+        inbox = Inbox()
+        inline.source("api").subscribe(inbox.put)
+        inline.get_token("other")
+        assert inbox.tokens == []
+
+    def test_none_for_a_failure(self, inline):
+        """A renewal that fails calls nothing."""
+        source, inbox = inline.source("api"), Inbox()
+        source.subscribe(inbox.put)
+        internals.provider(inline, "api").error = ValueError("no")
+        with pytest.raises(TokenAcquisitionError):
+            source()
+        assert inbox.tokens == []
+
+    def test_the_end(self, inline):
+        """The function that subscribe() returned ends it, as often as it is called."""
+        source, inbox = inline.source("api"), Inbox()
+        end, other = source.subscribe(inbox.put), Inbox()
+        source.subscribe(other.put)
+        source()
+        end()
+        end()
+        source.get_token(force_refresh=True)
+        assert inbox.tokens == ["api-1"]
+        assert other.tokens == ["api-1", "api-2"]
+
+    def test_a_closed_keeper(self, inline):
+        """Nothing is called after close(), and nobody can subscribe."""
+        source = inline.source("api")
+        inline.close()
+        with pytest.raises(KeeperClosedError):
+            source.subscribe(print)
+
+    @pytest.mark.parametrize("callback", [None, "print", 7])
+    def test_no_callable(self, inline, callback):
+        """What can't be called is refused."""
+        with pytest.raises(InvalidConfigurationError, match="callback must be"):
+            inline.source("api").subscribe(callback)
+
+
+class TestUse:
+    """A token with a subscription is in use."""
+
+    @pytest.mark.parametrize("is_subscribed", [True, False])
+    def test_it_is_renewed(self, make_keeper, clock, is_subscribed):
+        """It is renewed in the background although nobody reads it; without a subscription not."""
+        keeper = make_keeper(provider := Source(clock=clock), idle_timeout_seconds=0)
+        internals.take_over_scheduler(keeper)
+        source, inbox = keeper.source("api"), Inbox()
+        source.token()
+        if is_subscribed:
+            source.subscribe(inbox.put)
+        for _ in range(3):
+            clock.step(3400)
+            for due in internals.take_due(keeper):
+                internals.renew(keeper, due)
+            if is_subscribed:
+                inbox.wait()
+        assert (provider.requests == 4) is is_subscribed
+
+
+class TestIsolation:
+    """A subscriber harms nobody."""
+
+    def test_what_it_raises(self, inline, caplog):
+        """Its exception is logged without the token, and the others are called."""
+        source, inbox = inline.source("api"), Inbox()
+
+        def fail(token):
+            raise ValueError("broken")
+
+        source.subscribe(fail)
+        source.subscribe(inbox.put)
+        assert source() == "api-1"
+        assert inbox.tokens == ["api-1"]
+        assert "a subscriber to the token of 'api' failed" in caplog.text
+        assert "api-1" not in caplog.text
+
+    def test_one_that_hangs(self, make_keeper, clock):
+        """A subscriber that hangs delays no caller and no other subscriber."""
+        keeper = make_keeper(Source(clock=clock))
+        source, inbox, gate = keeper.source("api"), Inbox(), threading.Event()
+        source.subscribe(lambda token: gate.wait(GUARD_SECONDS))
+        source.subscribe(inbox.put)
+        assert source() == "api-1"
+        assert source.get_token(force_refresh=True) == "api-2"
+        assert inbox.wait(2) == ["api-1", "api-2"]
+        gate.set()
+        assert threading.get_ident() not in inbox.threads
+
+    def test_an_owner_that_is_gone(self, inline):
+        """A method is called only while its object is alive."""
+        source, inbox = inline.source("api"), Inbox()
+        source.subscribe(inbox.put)
+        source()
+        tokens = inbox.tokens
+        del inbox
+        gc.collect()
+        source.get_token(force_refresh=True)
+        assert tokens == ["api-1"]
+
+    def test_a_keeper_that_is_gone(self, clock):
+        """A subscription does not keep a keeper alive."""
+        keeper = TokenKeeper(clock=clock)
+        keeper.add_provider(Source(clock=clock))
+        keeper.source("api").subscribe(Inbox().put)
+        gone = weakref.ref(keeper)
+        del keeper
+        gc.collect()
+        assert gone() is None
+
+
+class TestLoops:
+    """A subscriber on an event loop."""
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    @pytest.mark.parametrize("is_async", [True, False])
+    def test_on_its_loop(self, make_keeper, clock, backend, is_async):
+        """The callback runs on the loop's thread; an async def is awaited there."""
+        keeper = make_keeper(Source(clock=clock))
+        source = OAuth2TokenManager(keeper).source("api")
+        got = []
+
+        async def main():
+            came = anyio.Event()
+
+            def put(token):
+                got.append((token.access_token, threading.get_ident()))
+                came.set()
+
+            async def put_later(token):
+                await anyio.lowlevel.checkpoint()
+                put(token)
+
+            end = source.subscribe(put_later if is_async else put)
+            await source.get_token()
+            with anyio.fail_after(GUARD_SECONDS):
+                await came.wait()
+            end()
+
+        anyio.run(main, backend=backend)
+        assert got == [("api-1", threading.get_ident())]
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_a_loop_that_is_closed(self, make_keeper, clock, backend, caplog):
+        """It ends with its loop, without a word in the log."""
+        keeper = make_keeper(Source(clock=clock))
+        source, inbox, other = keeper.source("api"), Inbox(), Inbox()
+
+        async def main():
+            source.subscribe(inbox.put)
+
+        anyio.run(main, backend=backend)
+        source.subscribe(other.put)
+        source()
+        source.get_token(force_refresh=True)
+        other.wait(2)
+        assert inbox.tokens == []
+        assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    @pytest.mark.parametrize("is_async", [True, False])
+    def test_what_it_raises(self, make_keeper, clock, backend, is_async, caplog):
+        """An exception does not end the loop, and is logged."""
+        keeper = make_keeper(Source(clock=clock))
+        source = OAuth2TokenManager(keeper).source("api")
+
+        async def main():
+            came = anyio.Event()
+
+            def fail(token):
+                came.set()
+                raise ValueError("broken")
+
+            async def fail_later(token):
+                fail(token)
+
+            source.subscribe(fail_later if is_async else fail)
+            await source.get_token()
+            with anyio.fail_after(GUARD_SECONDS):
+                await came.wait()
+                while "failed" not in caplog.text:
+                    await anyio.lowlevel.checkpoint()
+
+        anyio.run(main, backend=backend)
+        assert "a subscriber to the token of 'api' failed" in caplog.text
+
+    def test_an_async_def_without_a_loop(self, make_keeper, clock):
+        """It runs on the library's own event loop."""
+        source, inbox = make_keeper(Source(clock=clock)).source("api"), Inbox()
+
+        async def put(token):
+            asyncio.get_running_loop()
+            inbox.put(token)
+
+        source.subscribe(put)
+        source()
+        assert inbox.wait() == ["api-1"]
+
+
+class TestForks:
+    """A forked child."""
+
+    def test_subscriptions(self, make_keeper, clock):
+        """It keeps the subscriptions without a loop, and leaves those of a loop to the parent."""
+        keeper = make_keeper(Source(clock=clock))
+        source, plain, on_loop = keeper.source("api"), Inbox(), Inbox()
+        source.subscribe(plain.put)
+
+        async def main():
+            source.subscribe(on_loop.put)
+            internals.after_fork_in_child(keeper)
+            await OAuth2TokenManager(keeper).get_token("api")
+            await anyio.lowlevel.checkpoint()
+
+        anyio.run(main)
+        assert plain.wait() == ["api-1"]
+        assert on_loop.tokens == []
+
+
+class TestHooks:
+    """remove_hook."""
+
+    def test_it_is_called_no_more(self, inline):
+        """A hook that is removed gets no event, and the others go on."""
+        removed, kept = [], []
+        inline.add_hook(removed.append)
+        inline.add_hook(kept.append)
+        inline.get_token("api")
+        inline.remove_hook(removed.append)
+        inline.remove_hook(print)
+        inline.get_token("api", force_refresh=True)
+        assert (len(removed), len(kept)) == (1, 2)
+
+    def test_pending_events(self, make_keeper, clock):
+        """Events that are pending when it is removed are not delivered."""
+        events, gate, entered = [], threading.Event(), threading.Event()
+
+        def hook(event):
+            events.append(event)
+            entered.set()
+            gate.wait(GUARD_SECONDS)
+
+        keeper = make_keeper(Source(clock=clock), hooks=[hook])
+        keeper.get_token("api")
+        assert entered.wait(GUARD_SECONDS)
+        keeper.get_token("api", force_refresh=True)
+        keeper.remove_hook(hook)
+        gate.set()
+        keeper.close()
+        assert len(events) == 1

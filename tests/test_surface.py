@@ -18,6 +18,7 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 PACKAGE = Path(tokenkeeper.__file__).parent
 
 PUBLIC = {
+    "AsyncTokenSource",
     "AzureADProvider",
     "BaseOAuth2Provider",
     "ConfigurationWarning",
@@ -35,13 +36,16 @@ PUBLIC = {
     "TokenAcquisitionError",
     "TokenInfo",
     "TokenKeeper",
+    "TokenName",
     "TokenRefreshError",
     "TokenRejectedError",
+    "TokenSource",
     "TokenWaitTimeoutError",
     "UnknownProviderError",
     "__version__",
     "get_default_keeper",
     "get_default_manager",
+    "get_default_source",
     "set_default_keeper",
 }
 
@@ -56,7 +60,7 @@ LAYERS = [
     {"providers"},
     {"config"},
     {"_renewal"},
-    {"source", "keeper", "default", "manager"},
+    {"source", "keeper", "default", "default_source", "manager"},
     {"integrations"},
     {"testing"},
     {"doctor", "cli", "__main__", "_pyinstaller"},

@@ -13,6 +13,7 @@ from tokenkeeper._version import __version__
 
 if TYPE_CHECKING:
     from tokenkeeper.default import get_default_keeper, set_default_keeper
+    from tokenkeeper.default_source import get_default_source
     from tokenkeeper.exceptions import (
         ConfigurationWarning,
         InvalidConfigurationError,
@@ -34,12 +35,15 @@ if TYPE_CHECKING:
         ReloadResult,
         TokenInfo,
     )
+    from tokenkeeper.names import TokenName
     from tokenkeeper.providers.azure import AzureADProvider
     from tokenkeeper.providers.base import BaseOAuth2Provider
     from tokenkeeper.providers.generic import GenericOAuth2Provider
     from tokenkeeper.retry import RetryPolicy
+    from tokenkeeper.source import AsyncTokenSource, TokenSource
 
 __all__ = [
+    "AsyncTokenSource",
     "AzureADProvider",
     "BaseOAuth2Provider",
     "ConfigurationWarning",
@@ -57,18 +61,22 @@ __all__ = [
     "TokenAcquisitionError",
     "TokenInfo",
     "TokenKeeper",
+    "TokenName",
     "TokenRefreshError",
     "TokenRejectedError",
+    "TokenSource",
     "TokenWaitTimeoutError",
     "UnknownProviderError",
     "__version__",
     "get_default_keeper",
     "get_default_manager",
+    "get_default_source",
     "set_default_keeper",
 ]
 
 _HOMES = {
     "default": ("get_default_keeper", "set_default_keeper"),
+    "default_source": ("get_default_source",),
     "exceptions": (
         "ConfigurationWarning",
         "InvalidConfigurationError",
@@ -90,10 +98,12 @@ _HOMES = {
         "ReloadResult",
         "TokenInfo",
     ),
+    "names": ("TokenName",),
     "providers.azure": ("AzureADProvider",),
     "providers.base": ("BaseOAuth2Provider",),
     "providers.generic": ("GenericOAuth2Provider",),
     "retry": ("RetryPolicy",),
+    "source": ("AsyncTokenSource", "TokenSource"),
 }
 _HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
 

@@ -212,7 +212,7 @@ class TestQueues:
         hooks = Notifier(
             [lambda event: got.append(event.provider_name)], lambda call: call() or True
         )
-        hooks._queues[0]._pending = Pending()
+        hooks._hooks[0][1]._pending = Pending()
         hooks.enqueue(TokenRefused("early", NOW))
         hooks.deliver()
         assert got == ["early", "late"]

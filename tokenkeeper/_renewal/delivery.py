@@ -44,7 +44,7 @@ class DeliveryQueue(Generic[T]):
 
     def end(self) -> None:
         """Call the hook no more, also for what is pending."""
-        self._hook = lambda item: None
+        self._hook = lambda _: None
 
     def put(self, item: T) -> None:
         """Queue *item*; drop the oldest one if there are too many. Called with the lock held."""

@@ -69,8 +69,8 @@ LAYERS = [
 OWN_LAYER = {"oauth.error_codes", "oauth.phrases", "oauth.verdict"}
 """Modules of ``oauth`` below the rest of it: the exceptions use the table of error codes."""
 
-ON_DEMAND = {("keeper", "integrations")}
-"""The one import that runs up, inside a method: ``keeper.auth()`` is what users look for first."""
+ON_DEMAND = {("keeper", "integrations"), ("source", "integrations")}
+"""The imports that run up, inside a method: ``auth()`` is what users look for first."""
 
 
 def test_public_names_are_pinned():

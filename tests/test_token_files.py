@@ -225,7 +225,7 @@ class TestTheEnd:
             assert path.read_text() == "api-1"
 
     def test_it_is_gone(self, source, path):
-        """A file that somebody removed is no error."""
+        """A file that was removed meanwhile causes no error."""
         stop = source.write_to(path, remove_on_close=True)
         path.unlink()
         stop()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import Callable
+from typing import Unpack
 
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.subscriptions import Subscriber
@@ -14,9 +14,6 @@ from tokenkeeper.keeper import SourceParameters, TokenKeeper
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.source import AsyncTokenSource, TokenSource
-
-if TYPE_CHECKING:
-    from tokenkeeper.integrations.requests import KeeperAuth
 
 __all__ = ["get_default_source"]
 
@@ -73,13 +70,6 @@ class _DefaultTokenSource(TokenSource):
 
     def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
         return self.current().renew_refused(refused_token, timeout)
-
-    def auth(
-        self, *, allowed_hosts: Iterable[str] | None = None, timeout: float | None = None
-    ) -> KeeperAuth:
-        from tokenkeeper.integrations.requests import KeeperAuth
-
-        return KeeperAuth(self, allowed_hosts=allowed_hosts, timeout=timeout)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         return self.current().subscribe(callback)

@@ -392,10 +392,8 @@ class TokenKeeper(NotPicklable):
         See :class:`tokenkeeper.integrations.requests.KeeperAuth`. Each other library has a module
         in :mod:`tokenkeeper.integrations`.
         """
-        check_name(provider_name)
-        from tokenkeeper.integrations.requests import KeeperAuth
-
-        return KeeperAuth(self, provider_name, allowed_hosts=allowed_hosts, timeout=timeout)
+        source = source_from(self, provider_name, timeout)
+        return source.auth(allowed_hosts=allowed_hosts, timeout=timeout)
 
     # ---- configuration
 

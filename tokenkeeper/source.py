@@ -116,18 +116,20 @@ class TokenSource(NotPicklable):
         self, *, allowed_hosts: Iterable[str] | None = None, timeout: float | None = None
     ) -> KeeperAuth:
         """Return an ``auth=`` for ``requests``: :meth:`TokenKeeper.auth`."""
-        return self._keeper.auth(self.name, allowed_hosts=allowed_hosts, timeout=timeout)
+        from tokenkeeper.integrations.requests import KeeperAuth
+
+        return KeeperAuth(self, allowed_hosts=allowed_hosts, timeout=timeout)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Call *callback* with each new token from now on; return a function that ends this.
 
-        For clients that have to be told, such as a connection that authenticates once and has to do
+        For clients that have to be informed, such as a connection that authenticates once and has to do
         so again before its token expires. While there is a subscription, the token counts as used,
         so it is renewed for as long as the keeper is open; request it once with :meth:`token`.
 
         Called on an event loop, under asyncio or trio, the callback runs on that loop, as a task if
         it is an ``async def``, until the loop is closed. Otherwise it runs on a thread of the
-        keeper that nothing waits for, and an ``async def`` on the library's own event loop. It gets
+        keeper that no caller waits for, and an ``async def`` on the library's own event loop. It gets
         the tokens in order, one at a time. What it raises is logged. The owner of a bound method is
         held weakly, so a method of an object that is gone is no longer called. A forked child keeps
         the subscriptions that have no event loop.
@@ -138,7 +140,7 @@ class TokenSource(NotPicklable):
         """
         checked_callable(callback, "callback", "a function of one token")
         subscription = Subscription(callback, self._key)
-        self._coordinator.subscribe(subscription)
+        self._coordinator.state.subscribe(subscription)
         return subscription.end
 
     def write_to(
@@ -169,7 +171,7 @@ class TokenSource(NotPicklable):
         ending = file.remove if remove_on_close else file.stop
         # A bound method would be held weakly.
         subscription = Subscription(lambda token: file.write(token), self._key, ending)
-        self._coordinator.subscribe(subscription)
+        self._coordinator.state.subscribe(subscription)
         try:
             file.write_first(self.token())
         except BaseException:

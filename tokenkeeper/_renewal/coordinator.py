@@ -20,7 +20,6 @@ from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.renewal import Renewal, callers_context
 from tokenkeeper._renewal.runner import Runner, closed_meanwhile, is_running_here
 from tokenkeeper._renewal.state import KeeperState
-from tokenkeeper._renewal.subscriptions import Subscription
 from tokenkeeper._renewal.upkeep import Upkeep
 from tokenkeeper._renewal.usage import IdleTimeouts, Usage
 from tokenkeeper._runtime.background import Background
@@ -145,15 +144,6 @@ class Coordinator:
             self.state.registry.find(name)
         if is_chosen(name):
             self.state.registry.variant(name, parameters)
-
-    def subscribe(self, subscription: Subscription) -> None:
-        """Deliver each new token of a name to *subscription* from now on.
-
-        :raises KeeperClosedError: after :meth:`close`.
-        """
-        with self.state.lock:
-            self.state.registry.check_open()
-            self.state.notifier.subscriptions.add(subscription)
 
     def ask(self, need: Need) -> CachedToken | Renewal:
         """Return the token that meets *need*, or the renewal to wait for.

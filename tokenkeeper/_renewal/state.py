@@ -11,6 +11,7 @@ from tokenkeeper._renewal.diagnostics import describe, health
 from tokenkeeper._renewal.notifier import Notifier
 from tokenkeeper._renewal.registry import Registry
 from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._renewal.subscriptions import Subscription
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.fork import notice_fork
 from tokenkeeper.clock import Clock, utc
@@ -122,6 +123,15 @@ class KeeperState:
         return [name] if is_chosen(name) else [name, *self.cache.usage.chosen_of(name)]
 
     # ---- tokens
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Deliver each new token of a name to *subscription* from now on.
+
+        :raises KeeperClosedError: after :meth:`close`.
+        """
+        with self.lock:
+            self.registry.check_open()
+            self.notifier.subscriptions.add(subscription)
 
     def clear(self, name: str | None) -> None:
         """Forget the tokens of *name*, or all. A renewal under way still serves its waiters."""

@@ -103,7 +103,7 @@ class Subscription:
     async def _finish(self, result: Awaitable[object]) -> None:
         try:
             await result
-        except Exception:  # noqa: BLE001 - nobody awaits it
+        except Exception:  # noqa: BLE001 - no task awaits it
             self._report_failure()
 
     def _report_failure(self) -> None:

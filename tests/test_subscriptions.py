@@ -106,7 +106,7 @@ class TestTokens:
         assert other.tokens == ["api-1", "api-2"]
 
     def test_a_closed_keeper(self, inline):
-        """Nothing is called after close(), and nobody can subscribe."""
+        """Nothing is called after close(), and a new subscription is refused."""
         source = inline.source("api")
         inline.close()
         with pytest.raises(KeeperClosedError):
@@ -124,7 +124,7 @@ class TestUse:
 
     @pytest.mark.parametrize("is_subscribed", [True, False])
     def test_it_is_renewed(self, make_keeper, clock, is_subscribed):
-        """It is renewed in the background although nobody reads it; without a subscription not."""
+        """It is renewed in the background although no caller reads it; without a subscription it is not."""
         keeper = make_keeper(provider := Source(clock=clock), idle_timeout_seconds=0)
         internals.take_over_scheduler(keeper)
         source, inbox = keeper.source("api"), Inbox()
@@ -141,7 +141,7 @@ class TestUse:
 
 
 class TestIsolation:
-    """A subscriber harms nobody."""
+    """A subscriber that misbehaves affects no one else."""
 
     def test_what_it_raises(self, inline, caplog):
         """Its exception is logged without the token, and the others are called."""

@@ -161,7 +161,7 @@ class TestRefusals:
 
     @posix
     def test_a_sticky_directory(self, source, tmp_path):
-        """A directory such as /tmp is safe: nobody else can replace our file there."""
+        """A directory such as /tmp is safe: no other user can replace our file there."""
         shared = tmp_path / "shared"
         shared.mkdir()
         shared.chmod(0o1777)
@@ -252,7 +252,7 @@ class TestForks:
 
 
 def test_in_the_background(clock, provider, path):
-    """With threads, the file is written although nobody asks for the token."""
+    """With threads, the file is written although no caller asks for the token."""
     written = threading.Event()
     with TokenKeeper(clock=clock, idle_timeout_seconds=0) as keeper:
         internals.take_over_scheduler(keeper)

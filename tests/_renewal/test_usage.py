@@ -128,7 +128,7 @@ def test_a_token_in_use_is_never_waited_for(make_keeper, customers, clock, look)
     ],
 )
 def test_the_timeout_is_the_users(make_keeper, customers, clock, look, timeout, requests):
-    """``idle_timeout_seconds`` says for how long a token that nobody reads is kept alive."""
+    """``idle_timeout_seconds`` says for how long an unread token is renewed."""
     keeper = make_keeper(idle_timeout_seconds=timeout)
     source = keeper.source("api", account="alice")
     source()

@@ -41,7 +41,7 @@ from tokenkeeper.integrations.requests import _Responses
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.transport import HttpTransport, _Authorization
-from tokenkeeper.providers.azure import _MsalHttp
+from tokenkeeper.providers.msal_client import _MsalHttp
 from tokenkeeper.testing import StaticProvider
 
 URL = f"https://id.example/token?client_secret={SECRET}"

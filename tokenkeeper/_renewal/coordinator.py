@@ -165,7 +165,9 @@ class Coordinator:
             raise
         if isinstance(answer, OAuth2Error):
             raise answer
-        if isinstance(answer, Renewal) and not started and is_running_here(answer):
+        if isinstance(answer, CachedToken):  # perhaps the first read in a forked child
+            self.background.ensure_running()
+        elif not started and is_running_here(answer):
             raise TokenAcquisitionError(
                 f"provider {need.provider_name!r} asked for its own token while requesting it. "
                 "Use another provider's token there, or none.",

@@ -110,6 +110,7 @@ def _write_lines(events: SimpleQueue[TokenEvent], as_json: bool) -> None:
 def _line_of(event: TokenEvent, as_json: bool) -> str:
     what = type(event).__name__
     fields = dataclasses.asdict(event)
+    del fields["token_name"]  # the command asks for the tokens of registrations alone
     if as_json:
         return json.dumps({"event": what, **fields}, default=lambda moment: moment.isoformat())
     moment = f"{fields.pop('occurred_at'):%Y-%m-%dT%H:%M:%SZ}"

@@ -86,7 +86,7 @@ HOLDERS = {
     "static": lambda: StaticProvider("api", TOKEN),
     "basic": lambda: client_auth("client_secret_basic", "id", SECRET),
     "post": lambda: client_auth("client_secret_post", "id", SECRET),
-    "msal": lambda: _MsalHttp(HttpTransport(), SYSTEM_CLOCK, "api", "read", [SECRET]),
+    "msal": lambda: _MsalHttp(HttpTransport(), SYSTEM_CLOCK, "api", [SECRET]),
     "expected": lambda: Expected("api", 0.0, "read", [SECRET]),
     "http answer": lambda: HttpAnswer(200, {"x": TOKEN}, TOKEN.encode()),
     "authorization": lambda: _Authorization(SECRET),

@@ -40,7 +40,7 @@ class TokenFile:
         self._place = directory / place.name
         self._pid = os.getpid()
         self._lock = threading.Lock()  # guards the order of writing and removing
-        self._is_written = False
+        self._written: OAuth2Token | None = None
         self._is_over = False
 
     def write(self, token: OAuth2Token) -> None:
@@ -61,7 +61,9 @@ class TokenFile:
         if os.getpid() != self._pid:
             return
         with self._lock:
-            if self._is_over or (first and self._is_written):
+            if self._is_over or (first and self._written is not None):
+                return
+            if self._written is not None and self._written.access_token == token.access_token:
                 return
             handle, new = tempfile.mkstemp(prefix=f".{self._place.name}.", dir=self._place.parent)
             try:
@@ -72,7 +74,7 @@ class TokenFile:
                 with suppress(OSError):
                     os.unlink(new)
                 raise
-            self._is_written = True
+            self._written = token
 
     def remove(self) -> None:
         """Remove the file, and write it no more. Idempotent."""

@@ -124,7 +124,7 @@ class TestUse:
 
     @pytest.mark.parametrize("is_subscribed", [True, False])
     def test_it_is_renewed(self, make_keeper, clock, is_subscribed):
-        """It is renewed in the background although no caller reads it; without a subscription it is not."""
+        """It is renewed in the background although no caller reads it; others are not."""
         keeper = make_keeper(provider := Source(clock=clock), idle_timeout_seconds=0)
         internals.take_over_scheduler(keeper)
         source, inbox = keeper.source("api"), Inbox()

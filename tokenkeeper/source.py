@@ -123,16 +123,17 @@ class TokenSource(NotPicklable):
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Call *callback* with each new token from now on; return a function that ends this.
 
-        For clients that have to be informed, such as a connection that authenticates once and has to do
-        so again before its token expires. While there is a subscription, the token counts as used,
-        so it is renewed for as long as the keeper is open; request it once with :meth:`token`.
+        For clients that have to be informed, such as a connection that authenticates once and has
+        to do so again before its token expires. While there is a subscription, the token counts as
+        used, so it is renewed for as long as the keeper is open; request it once with
+        :meth:`token`.
 
         Called on an event loop, under asyncio or trio, the callback runs on that loop, as a task if
         it is an ``async def``, until the loop is closed. Otherwise it runs on a thread of the
-        keeper that no caller waits for, and an ``async def`` on the library's own event loop. It gets
-        the tokens in order, one at a time. What it raises is logged. The owner of a bound method is
-        held weakly, so a method of an object that is gone is no longer called. A forked child keeps
-        the subscriptions that have no event loop.
+        keeper that no caller waits for, and an ``async def`` on the library's own event loop. It
+        gets the tokens in order, one at a time. What it raises is logged. The owner of a bound
+        method is held weakly, so a method of an object that is gone is no longer called. A forked
+        child keeps the subscriptions that have no event loop.
 
         :param callback: takes one :class:`~tokenkeeper.OAuth2Token`.
         :raises InvalidConfigurationError: if it is not callable.

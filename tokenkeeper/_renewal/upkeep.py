@@ -11,7 +11,6 @@ from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.state import KeeperState
 from tokenkeeper._runtime.background import Background
 from tokenkeeper.clock import Clock
-from tokenkeeper.names import is_chosen
 
 __all__ = ["Upkeep"]
 
@@ -90,10 +89,8 @@ class Upkeep:
     def _let_lapse(self, name: str, cached: CachedToken) -> None:
         """Renew *cached* no more, unless it is used again. Called with the lock held.
 
-        A chosen token is forgotten once it has expired; of the others there are few.
+        It is forgotten once it has expired: an expired token of no use is no failure.
         """
-        if not is_chosen(name):
-            return
         if self._clock.monotonic() < cached.dead_at:
             self._background.scheduler.schedule(name, cached.dead_at)
         else:

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
+from tokenkeeper.integrations._worst_values import WorstValues
+from tokenkeeper.names import is_chosen
 
 __all__ = ["TokenMetrics"]
 
@@ -28,7 +30,9 @@ class TokenMetrics:
 
     def __init__(self, registry: CollectorRegistry, max_providers: int) -> None:
         self.labels = ProviderLabels(max_providers)
-        self._expiries: dict[str, float] = {}  # by provider; entries are replaced, not changed
+        self._expiries = WorstValues(min)
+        self._failures = WorstValues(max)
+        self._cooldown_ends = WorstValues(max)
         self._kept_in_children: weakref.WeakSet[Any] = weakref.WeakSet()
         self._make_counters(registry)
         self._make_gauges(registry)
@@ -84,8 +88,8 @@ class TokenMetrics:
 
         self.expiry = gauge(
             "tokenkeeper_token_expiry_timestamp_seconds",
-            "Expiry of the current token, in seconds since the epoch. In the past while no token "
-            "is available, +Inf after a clear.",
+            "Expiry of the current token, of several the earliest, in seconds since the epoch. In "
+            "the past while no token is available, +Inf after a clear.",
             "livemin",  # of several processes the worst counts
         )
         self.consecutive_failures = gauge(
@@ -121,9 +125,10 @@ class TokenMetrics:
         """Remove the time series of a provider."""
         if self.labels.is_new(provider_name) or self.labels.of(provider_name) == OTHER_PROVIDERS:
             return
-        self.reset(provider_name)
+        for values in (self._expiries, self._failures, self._cooldown_ends):
+            values.drop_provider(provider_name)
+        self._show(provider_name)
         self.labels.forget(provider_name)
-        self._expiries.pop(provider_name, None)
         if any(name in os.environ for name in MULTIPROCESS_VARIABLES):
             return  # the client can't remove anything in this mode, and warns
         for metric in self._all:
@@ -133,21 +138,50 @@ class TokenMetrics:
                         labels = (value for key, value in sample.labels.items() if key != "le")
                         metric.remove(*labels)
 
-    def reset(self, provider: str) -> None:
-        """Set the gauges of a provider to values that mean that nothing is wrong."""
-        # In the multiprocess mode a label can't be removed, and a NaN would stay the minimum.
-        self.set_expiry(provider, math.inf)
-        self.set_gauge(self.consecutive_failures, provider, 0)
-        self.set_gauge(self.cooldown_end, provider, 0)
+    def succeeded(self, provider: str, token_name: str, expiry: float) -> None:
+        """Note that a token was granted, and its expiry in seconds since the epoch."""
+        self._expiries.set(provider, token_name, expiry)
+        self._failures.set(provider, token_name, 0)
+        self._cooldown_ends.drop(provider, token_name)
+        self._show(provider)
 
-    def set_expired(self, provider: str, now: float) -> None:
-        """Set the expiry of a provider to *now*, unless it is earlier already."""
-        self.set_expiry(provider, min(now, self._expiries.get(provider, now)))
+    def failed(self, provider: str, token_name: str, now: float, *, has_token: bool) -> None:
+        """Note that no token was granted.
 
-    def set_expiry(self, provider: str, expiry: float) -> None:
-        """Set the expiry of a provider's current token, in seconds since the epoch."""
-        self._expiries[provider] = expiry
-        self.set_gauge(self.expiry, provider, expiry)
+        A token that a caller chose counts from its first grant on: no other call will forget it.
+        """
+        self.set_gauge(self.last_failure, provider, now)
+        expiry = self._expiries.get(provider, token_name)
+        if expiry is None and is_chosen(token_name):
+            return
+        failures = self._failures.get(provider, token_name) or 0
+        self._failures.set(provider, token_name, failures + 1)
+        if not has_token:
+            # There is no token, or an API refused it: its own expiry does not count.
+            self._expiries.set(provider, token_name, now if expiry is None else min(now, expiry))
+        self._show(provider)
+
+    def cooled_down(self, provider: str, token_name: str, until: float) -> None:
+        """Note that no token is requested *until* then."""
+        if not is_chosen(token_name) or self._expiries.get(provider, token_name) is not None:
+            self._cooldown_ends.set(provider, token_name, until)
+            self._show(provider)
+
+    def forget(self, provider: str, token_name: str) -> None:
+        """Note that a token was cleared."""
+        for values in (self._expiries, self._failures, self._cooldown_ends):
+            values.drop(provider, token_name)
+        self._show(provider)
+
+    def _show(self, provider: str) -> None:
+        """Set the gauges of a provider. Without a token, their values mean that nothing is wrong.
+
+        In the multiprocess mode a label can't be removed, and a NaN would stay the minimum.
+        """
+        expiry = self._expiries.of(provider)
+        self.set_gauge(self.expiry, provider, math.inf if expiry is None else expiry)
+        self.set_gauge(self.consecutive_failures, provider, self._failures.of(provider) or 0)
+        self.set_gauge(self.cooldown_end, provider, self._cooldown_ends.of(provider) or 0)
         if provider != OTHER_PROVIDERS:
             self._keep_in_children(self.expiry.labels(provider), provider)
 
@@ -170,8 +204,9 @@ class TokenMetrics:
 
         def reset_to_expiry() -> None:
             reset()
-            if provider in self._expiries:
-                value._value = self._expiries[provider]  # noqa: SLF001 - there is no public way
+            expiry = self._expiries.of(provider)
+            if expiry is not None:
+                value._value = expiry  # noqa: SLF001 - there is no public way
                 value._file.write_value(value._key, value._value, 0.0)  # noqa: SLF001
 
         self._kept_in_children.add(value)

@@ -32,6 +32,7 @@ from tokenkeeper.events import (
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._reasons import reason_of
+from tokenkeeper.integrations._worst_values import WorstValues
 
 __all__ = ["OpenTelemetryHook"]
 
@@ -66,7 +67,7 @@ class OpenTelemetryHook:
     ) -> None:
         self._clock = clock
         self._labels = ProviderLabels(max_providers)
-        self._expiries: dict[str, float] = {}  # Unix times; entries are replaced, not changed
+        self._expiries = WorstValues(min)  # Unix times
         self._tracer = trace.get_tracer("tokenkeeper", __version__, tracer_provider)
         meter = metrics.get_meter("tokenkeeper", __version__, meter_provider)
         self._durations = meter.create_histogram(
@@ -100,14 +101,15 @@ class OpenTelemetryHook:
             "tokenkeeper.token.remaining_lifetime",
             [self._observe],
             unit="s",
-            description="Time until the current token expires; negative after that.",
+            description="Time until the current token, of several the first, expires; negative "
+            "after that.",
         )
 
     def __call__(self, event: TokenEvent, /) -> None:
         """Report *event*."""
         if isinstance(event, ProviderRemoved):
             self._labels.forget(event.provider_name)
-            self._expiries.pop(event.provider_name, None)
+            self._expiries.drop_provider(event.provider_name)
             return
         attributes = _attributes_of(event)
         with forks_wait():  # a child would inherit the locks of an SDK's metrics as they are
@@ -117,16 +119,18 @@ class OpenTelemetryHook:
             self._trace(event, attributes)  # without it: this may export at once, over the network
 
     def _measure(self, event: TokenEvent, attributes: dict[str, str]) -> None:
-        name, now = event.provider_name, event.occurred_at.timestamp()
+        name, token_name = event.provider_name, event.token_name
+        now = event.occurred_at.timestamp()
         label = attributes[PROVIDER]
         match event:
             case TokenGranted():
                 if label != OTHER_PROVIDERS:
-                    self._expiries[name] = now + event.remaining_seconds
+                    self._expiries.set(name, token_name, now + event.remaining_seconds)
             case TokenDenied():
-                if name in self._expiries and not event.remaining_seconds:
+                expiry = self._expiries.get(name, token_name)
+                if expiry is not None and not event.remaining_seconds:
                     # There is no token, or an API refused it: its own expiry does not count.
-                    self._expiries[name] = min(now, self._expiries[name])
+                    self._expiries.set(name, token_name, min(now, expiry))
             case ServedStale():
                 self._stale.add(1, attributes)
             case CooledDown():
@@ -134,7 +138,7 @@ class OpenTelemetryHook:
             case TokenRefused():
                 self._refused.add(1, attributes)
             case TokenCleared():
-                self._expiries.pop(name, None)
+                self._expiries.drop(name, token_name)
                 self._cleared.add(1, attributes)
         if isinstance(event, TokenGranted | TokenDenied):
             self._requests.add(event.attempts, {PROVIDER: label})
@@ -154,7 +158,7 @@ class OpenTelemetryHook:
 
     def _observe(self, _: CallbackOptions) -> Iterable[Observation]:
         now = self._clock.time()
-        for name, expires_at in list(self._expiries.items()):
+        for name, expires_at in self._expiries.all():
             yield Observation(expires_at - now, {PROVIDER: name})
 
 

@@ -28,7 +28,6 @@ from tokenkeeper.events import (
     TokenRefused,
 )
 from tokenkeeper.integrations._prometheus_metrics import TokenMetrics
-from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS
 from tokenkeeper.integrations._reasons import reason_of
 
 __all__ = ["PrometheusHook"]
@@ -72,36 +71,30 @@ class PrometheusHook:
 
     def _count(self, event: TokenEvent) -> None:
         metrics = self._metrics
-        now = event.occurred_at.timestamp()
+        now, token_name = event.occurred_at.timestamp(), event.token_name
         provider = metrics.label_of(event.provider_name)
         match event:
             case TokenGranted():
                 kind = "acquired" if isinstance(event, TokenAcquired) else "renewed"
                 metrics.granted.labels(provider, kind).inc()
                 self._count_requests(event, provider)
-                metrics.set_expiry(provider, now + event.remaining_seconds)
-                metrics.set_gauge(metrics.consecutive_failures, provider, 0)
-                metrics.set_gauge(metrics.cooldown_end, provider, 0)
+                metrics.succeeded(provider, token_name, now + event.remaining_seconds)
             case TokenDenied():
                 kind = "acquisition" if isinstance(event, AcquisitionFailed) else "renewal"
                 metrics.failures.labels(provider, kind, reason_of(event)).inc()
                 self._count_requests(event, provider)
-                if provider != OTHER_PROVIDERS:
-                    metrics.consecutive_failures.labels(provider).inc()
-                metrics.set_gauge(metrics.last_failure, provider, now)
-                if not event.remaining_seconds:
-                    # There is no token, or an API refused it: its own expiry does not count.
-                    metrics.set_expired(provider, now)
+                has_token = bool(event.remaining_seconds)
+                metrics.failed(provider, token_name, now, has_token=has_token)
             case ServedStale():
                 metrics.stale.labels(provider).inc()
             case CooledDown():
                 metrics.cooldowns.labels(provider).inc()
-                metrics.set_gauge(metrics.cooldown_end, provider, now + event.cooldown_seconds)
+                metrics.cooled_down(provider, token_name, now + event.cooldown_seconds)
             case TokenRefused():
                 metrics.refused.labels(provider).inc()
             case TokenCleared():
                 metrics.cleared.labels(provider).inc()
-                metrics.reset(provider)
+                metrics.forget(provider, token_name)
 
     def _count_requests(self, event: TokenGranted | TokenDenied, provider: str) -> None:
         self._metrics.requests.labels(provider).inc(event.attempts)

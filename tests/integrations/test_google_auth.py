@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 
 import google.auth.aio.credentials
+import google.auth.jwt
 import google.oauth2.credentials
 import google.oauth2.service_account
 import pytest
@@ -163,6 +164,15 @@ def test_id_tokens(endpoint, account, keeper_of):
     keeper = keeper_of(credentials)
     assert keeper.get_token("google") == token
     assert keeper.get_oauth2_token("google").expires_at == datetime.fromtimestamp(ends, UTC)
+
+
+def test_a_token_of_bytes(account, keeper_of):
+    """A JWT that google-auth signs itself is bytes, and is returned as text."""
+    credentials = google.auth.jwt.Credentials.from_service_account_info(
+        account, audience="https://pubsub.googleapis.com/"
+    )
+    token = keeper_of(credentials).get_token("google")
+    assert token == credentials.token.decode()
 
 
 def test_no_end(endpoint, user, keeper_of):

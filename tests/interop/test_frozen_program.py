@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import requests
-from kit.guards import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS, PROGRAM_SECONDS
 from kit.processes import PACKAGE
 from kit.servers.entra import CLIENT_ID, SECRET, TENANT, Entra
 from kit.servers.raw import Scripted
@@ -153,7 +153,7 @@ def test_a_frozen_program(server, entra, proxy, configuration, frozen):
         env=os.environ | {"HTTPS_PROXY": f"socks5h://127.0.0.1:{proxy.port}"},
         capture_output=True,
         text=True,
-        timeout=GUARD_SECONDS,
+        timeout=PROGRAM_SECONDS,
         check=False,
     )
     assert run.returncode == 0, run.stderr

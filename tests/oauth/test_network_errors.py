@@ -128,8 +128,10 @@ CHECK_PORT = "Check that the port speaks TLS, and any proxy in front of it."
         ),
         (
             ConnectionResetError(),
-            "the connection was interrupted. If this persists, check the server and any proxy in "
-            "front of it.",
+            (
+                "the connection was interrupted. If this persists, check the server and any proxy "
+                "in front of it."
+            ),
             "connection_broken",
             True,
         ),

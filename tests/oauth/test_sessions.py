@@ -223,7 +223,6 @@ class TestBodies:
 
     def test_one_that_is_too_slow(self, read, clock):
         """A body is abandoned between two pieces, although each of them came in time."""
-
         reads = []
 
         class Raw(io.BytesIO):

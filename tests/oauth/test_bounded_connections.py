@@ -60,6 +60,16 @@ class TestResponses:
         assert caught.value.__context__ is None
         assert not caplog.records
 
+    def test_headers_that_can_not_be_checked(self, respond, monkeypatch):
+        """Headers that urllib3 can't check are garbled too, as it would log them."""
+
+        def check(headers):
+            raise TypeError(f"can't check {headers}")
+
+        monkeypatch.setattr(deadline, "assert_header_parsing", check)
+        with pytest.raises(http.client.HTTPException, match=r"^the headers can't be parsed$"):
+            respond(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n")
+
     def test_headers_that_are_complete(self, respond):
         """A response whose body ends with its connection is read."""
         response = respond(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nyes")

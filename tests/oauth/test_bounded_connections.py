@@ -7,6 +7,7 @@ import socket
 import pytest
 from kit.clocks import StoppedClock
 from urllib3.connection import HTTPConnection
+from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import ConnectTimeoutError
 
 from tokenkeeper.oauth import deadline
@@ -108,6 +109,16 @@ class TestQueries:
         connection.query = "?a=b"
         connection.putrequest("GET", "/token", True, skip_accept_encoding=True)
         assert connection._buffer == [b"GET /token?a=b HTTP/1.1"]
+
+    def test_the_arguments_of_urllib3(self, clock, make_server):
+        """Arguments by position reach urllib3."""
+        server = make_server(make_server.reply(b"yes"))
+        pool = deadline._bounded_pools(HTTPConnectionPool)("127.0.0.1", server.port)
+        connection = pool._get_conn()
+        response = pool._make_request(connection, "POST", "/token", b"a=b", {"X-A": "b"})
+        connection.close()
+        assert response.data == b"yes"
+        assert server.requests[0].endswith(b"\r\nX-A: b\r\n\r\na=b")
 
 
 class TestTimeLimits:

@@ -140,7 +140,7 @@ class TestOurSessions:
     @pytest.fixture(autouse=True)
     def idle(self, monkeypatch):
         """Return the idle sessions: none at first."""
-        monkeypatch.setattr(sessions._ours, "idle", [])
+        monkeypatch.setattr(sessions, "_ours", sessions._OurSessions())
         return sessions._ours.idle
 
     def test_parameters_of_the_query(self, transport, make_server):

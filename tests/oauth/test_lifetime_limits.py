@@ -59,6 +59,17 @@ class TestTimestampsInExpiresIn:
         days = round((NOW + YEAR + 1) / DAY)
         assert f"according to expires_in, tokens are valid for {days} days" in caplog.text
 
+    @pytest.mark.parametrize("ago", [0, 1, 600, YEAR])
+    def test_the_past(self, ago):
+        """One that is past, up to a year ago, means that the token has expired."""
+        assert expired({"expires_in": NOW - ago}) == "expires_in"
+        assert expired({"expires_in": str((NOW - ago) * 1000)}) == "expires_in"
+        assert lifetime({"expires_in": NOW - ago, "expires_in_sec": 600}) == 600
+
+    def test_longer_ago(self):
+        """An earlier one is a duration, which is too long to be true."""
+        assert lifetime({"expires_in": NOW - YEAR - 1}) == YEAR
+
     def test_a_date(self, caplog):
         """A date is as readable as a number."""
         assert lifetime({"expires_in": "2030-01-01T00:10:00Z"}) == 600

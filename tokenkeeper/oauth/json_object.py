@@ -41,7 +41,7 @@ _KIND_OF = {
     type(None): "JSON null",
 }
 
-_WIDE = r"(?i)charset\s*=\s*\"?(utf-?(?:16|32)(?:-?[bl]e)?)\b"
+_WIDE = r"(?i)charset\s*=\s*\"?utf-?(16|32)(?:-?([bl]e))?\b"
 
 
 class UnusableResponseError(Exception):
@@ -98,7 +98,7 @@ def _texts(answer: HttpAnswer) -> Iterator[str]:
     if wide := re.search(_WIDE, answer.headers.get("content-type", "")):
         with contextlib.suppress(UnicodeDecodeError):
             with forks_wait():  # Python may have to import the codec
-                text = answer.body.decode(wide[1])
+                text = answer.body.decode(f"utf-{wide[1]}{wide[2] or ''}")
             yield text
     yield narrow_text(answer.body)
 

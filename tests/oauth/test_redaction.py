@@ -140,6 +140,10 @@ def test_pieces_of_short_secrets(cut, shown):
         ("a%2Bb-c7d%2Fe", "a+b-c7d/e", "[hidden]"),  # from the first character on
         ("you sent  s3cr3t7.", " s3cr3t7", "you sent[hidden]."),
         ("you sent s3cr3t7  .", "s3cr3t7 ", "you sent [hidden]."),
+        ("you sent k7x9q.", "k7x9q\n", "you sent [hidden]."),
+        ("you sent k7x9qz.", " k7x9qz\n", "you sent [hidden]."),
+        ("sent  k7", " k7", "sent [hidden]"),
+        ("sent it", "  ", "sent it"),
         ("du wei\u00dft: s3cr3t7!", "s3cr3t7", "du wei\u00dft: [hidden]!"),
         ("half \\ud83d s3cr3t7!", "s3cr3t7", "half \\ud83d [hidden]!"),
         ("half \ud83d-s3cr3t7!", "\ud83d-s3cr3t7", "half [hidden]!"),

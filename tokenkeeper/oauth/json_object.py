@@ -94,7 +94,10 @@ def read_json(text: str) -> Any:
 
 
 def _texts(answer: HttpAnswer) -> Iterator[str]:
-    """Yield the decodings of the body: an encoding that is not UTF-8 must be named."""
+    """Yield the body in UTF-16 or UTF-32 if the header names it, and then in UTF-8.
+
+    RFC 8259 §8.1 requires UTF-8, so a server that names another encoding may not use it.
+    """
     if wide := re.search(_WIDE, answer.headers.get("content-type", "")):
         with contextlib.suppress(UnicodeDecodeError):
             with forks_wait():  # Python may have to import the codec

@@ -151,6 +151,7 @@ def test_pieces_of_short_secrets(cut, shown):
         ("k7k7 ak7", "k7", "k7k7 ak7"),
         ("xk7x9y", "k7x9", "x[hidden]y"),
         ("in hex 6b377839.", "k7x9", "in hex [hidden]."),
+        ("%E9%6B%37%78%39.", "k7x9", "%E9[hidden]."),  # not UTF-8
         ("half of it in hex 6b3778397132.", "k7x9q-1w", "half of it in hex 6b3778397132."),
         ("\\ud800\\udc00\\u006b\\u0037\\u0078\\u0039.", "k7x9", "\\ud800\\udc00[hidden]."),
     ],
@@ -164,13 +165,14 @@ def test_what_is_around_a_secret_stays(text, secret, shown):
     "echoed",
     [
         base64.urlsafe_b64encode(b"???" * 4).decode(),
+        base64.urlsafe_b64encode(b">>>" * 4).decode(),
         basic(quote("/ / / ?", safe="")),
         basic(quote_plus("/ / / ?")),
     ],
 )
 def test_signs_in_base64(echoed):
     """A secret of which base64, or the form in it, has only signs is hidden too."""
-    assert sanitize(echoed[8:16], ["???" * 4, "/ / / ?"]) == redaction.HIDDEN
+    assert sanitize(echoed[8:16], ["???" * 4, ">>>" * 4, "/ / / ?"]) == redaction.HIDDEN
 
 
 @pytest.mark.parametrize(("times", "is_hidden"), [(1, True), (3, True), (4, False)])

@@ -81,7 +81,7 @@ def test_other_bodies(body, reason):
 
 @pytest.mark.parametrize("text", ['{"a": "b\nc"}', '{"a": NaN}', '{"a": 1, "a": 2}'])
 def test_lenient(text):
-    """Line breaks in strings, numbers that are none, and duplicates are accepted."""
+    """Line breaks in strings, NaN and duplicate members are accepted."""
     assert isinstance(read_json(text), JsonObject)
 
 

@@ -117,6 +117,44 @@ class TestAsking:
         assert entra.discoveries == 2
 
 
+class TestNarrowedScope:
+    """A server that grants less than the requested scope (RFC 6749 §3.3)."""
+
+    @pytest.fixture
+    def warnings_of(self, make, entra, caplog):
+        """Return a function that requests tokens, and returns the warnings about their scopes."""
+
+        def warnings_of(requested, *granted):
+            provider = make(scope=requested)
+            for scope in granted:
+                answer = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3599}
+                entra.script.append(Answer(200, answer | ({"scope": scope} if scope else {})))
+                provider.acquire_token()
+            return [each.getMessage() for each in caplog.records if "scope" in each.getMessage()]
+
+        return warnings_of
+
+    def test_one_warning_for_all_renewals(self, warnings_of):
+        """The missing part is logged once, and the token is used."""
+        (warning,) = warnings_of("api://app/read api://app/write", *["api://app/read"] * 3)
+        assert warning.startswith("provider 'graph': the server granted a narrower scope")
+        assert "Missing: api://app/write." in warning
+
+    @pytest.mark.parametrize(
+        ("requested", "granted"),
+        [
+            (None, "https://graph.microsoft.com/Mail.Read"),
+            ("api://app/.default", "api://app/read"),
+            ("api://app/.default", None),
+            ("api://app/read api://app/write", "api://app/write api://app/read"),
+            ("api://app/read", None),
+        ],
+    )
+    def test_nothing_is_missing(self, warnings_of, requested, granted):
+        """A scope ending in ``/.default`` means any set, and no scope means the requested one."""
+        assert warnings_of(requested, granted, granted) == []
+
+
 class TestFailures:
     """Refusals and failures of Entra ID."""
 

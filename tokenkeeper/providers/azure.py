@@ -33,6 +33,7 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
+from tokenkeeper.oauth.granted_scope import warn_if_narrowed
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -245,6 +246,8 @@ class _MsalHttp:
         expected = self._expected()
         answer = self._send("POST", url, params=params, data=data, headers=headers)
         token = self.granted.token = parse_token_response(answer, expected)
+        # Entra ID accepts only /.default, which is never reported. AD FS may grant a part.
+        warn_if_narrowed(token, self._scope, expected)
         # msal validates other members more strictly than we do, and its result is not used.
         read = {"access_token": token.access_token, "token_type": "Bearer", "expires_in": 3600}
         return _MsalAnswer(answer.status, read)

@@ -77,6 +77,11 @@ def coordinator(keeper):
     return keeper._coordinator
 
 
+def state(keeper):
+    """Return the object that owns what the keeper knows."""
+    return keeper._state
+
+
 def cache(keeper):
     """Return the cached tokens by name: the live mapping that readers use."""
     return keeper._cached

@@ -1,5 +1,6 @@
 """What follows from a failed request, and from a rejected token that is granted again."""
 
+import math
 from datetime import UTC, datetime
 
 import pytest
@@ -85,6 +86,19 @@ def test_steps_of_the_clocks(cache, clock, wall, monotonic, dead_in, is_due):
     due = cache.follow_clocks(lambda: 0.0)
     assert due == ({"api": cache.tokens["api"].renew_at} if is_due else {})
     assert not is_due or cache.tokens["api"].renew_at < before.renew_at
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_make_due(cache, is_cached):
+    """A token that is made due is renewed at once, whatever failed or was rejected before."""
+    if is_cached:
+        cache.tokens["api"] = cached("rejected")
+    cache.cooldown.note("api", WRONG_SECRET)
+    cache.rejections.note("api", "rejected")
+    assert cache.make_due("api") is is_cached
+    assert cache.cooldown.refusal("api") is None
+    assert not cache.rejections.knows("api", "rejected")
+    assert not is_cached or cache.tokens["api"].renew_at == -math.inf
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,8 @@ from unittest import mock
 
 import pytest
 from kit import internals
-from kit.guards import until
 
-from tokenkeeper import KeeperClosedError, OAuth2Token, TokenAcquisitionError, TokenKeeper
+from tokenkeeper import KeeperClosedError, TokenAcquisitionError, TokenKeeper
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.runner import Outcome
 from tokenkeeper.events import TokenAcquired

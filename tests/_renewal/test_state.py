@@ -7,8 +7,8 @@ import pytest
 from kit import internals
 
 from tokenkeeper import TokenRejectedError
-from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.rejections import QUICK_RENEWALS, SHORTEST_PAUSE_SECONDS
+from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper.events import TokenRefused, TokenRejected
 from tokenkeeper.keeper import would_reject
 from tokenkeeper.testing import EventRecorder

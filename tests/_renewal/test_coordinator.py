@@ -83,7 +83,7 @@ class TestTokensThatAnApiRejected:
 
     @pytest.mark.parametrize("reported", ["api-4", "api-3"])
     def test_a_caller_waits_for_retries(self, keeper, source, clock, reported):
-        """A caller that reports a rejected token waits while the request for a new one is retried."""
+        """A caller that reports a rejected token waits until a retry brings another one."""
         assert reject(keeper) == "api-4"
         with pytest.raises(TokenRejectedError):
             keeper.renew_refused("api", "api-4")

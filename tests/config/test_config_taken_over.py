@@ -183,10 +183,12 @@ def test_a_provider_removed_by_hand(source, keeper):
 
 
 def test_a_provider_that_is_no_longer_described(source, keeper):
-    """A provider that is gone from the configuration is removed, and reported as removed."""
+    """A provider that is gone from the configuration is removed with its token."""
+    keeper.get_token("api")
     source.says(Spec("other"))
     assert keeper.reload() == {"added": ["other"], "changed": [], "removed": ["api"]}
     assert keeper.list_providers() == ["other"]
+    assert internals.cached(keeper) is None
 
 
 def test_a_provider_removed_during_a_reload(source, keeper, monkeypatch):

@@ -109,7 +109,7 @@ def clock(keeper):
 
 def provider(keeper, name="api"):
     """Return the provider that is registered as *name*."""
-    return keeper._state.find(name)
+    return keeper._state.registry.find(name)
 
 
 def discard(keeper, provider):

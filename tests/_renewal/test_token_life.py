@@ -220,7 +220,7 @@ class TestFork:
 
     @pytest.mark.parametrize(("after", "is_planned"), [(3589.5, True), (3590.0, False)])
     def test_an_expired_token_is_not_planned(self, keeper, clock, after, is_planned):
-        """A child renews a token that is no longer served when a caller needs one."""
+        """A child that inherits an expired token renews it when a caller asks, not before."""
         keeper.get_token("api")
         clock.step(after)
         internals.after_fork_in_child(keeper)

@@ -6,12 +6,14 @@ import os
 import sys
 import threading
 import types
+import weakref
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from kit import internals
 from kit.guards import GUARD_SECONDS
 
-from tokenkeeper import TokenKeeper
+from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenKeeper
 
 
 class Uwsgi(types.ModuleType):
@@ -67,12 +69,38 @@ def test_a_keeper(clock, make_source):
 @pytest.mark.usefixtures("uwsgi", "no_new_threads")
 def test_an_async_provider():
     """The library's event loop runs on the caller's thread."""
+    threads = []
 
-    async def acquire():
-        await asyncio.sleep(0)
-        return threading.get_ident()
+    class Provider(BaseOAuth2Provider):
+        async def acquire_token(self):
+            await asyncio.sleep(0)
+            threads.append(threading.get_ident())
+            return OAuth2Token("api-1", "Bearer", datetime.now(UTC) + timedelta(hours=1))
 
-    assert internals.new_provider_loop().run(acquire) == threading.get_ident()
+    with internals.fresh_provider_loop(), TokenKeeper() as keeper:
+        keeper.add_provider(Provider("api"))
+        assert keeper.get_token("api") == "api-1"
+    assert threads == [threading.get_ident()]
+
+
+@pytest.mark.usefixtures("uwsgi")
+def test_the_loop_of_the_master():
+    """A worker does not close the loop that the master's thread ran; they share its poll object."""
+    loops = []
+
+    async def note():
+        loops.append(asyncio.get_running_loop())
+
+    loop = internals.new_provider_loop()
+    loop.run(note)
+    masters = weakref.ref(loops.pop())
+    loop.after_fork_in_child()
+    gc.collect()
+    assert masters() is not None
+    loop.run(note)
+    assert loops != [masters()]
+    loops.pop().close()
+    masters().close()
 
 
 def test_a_worker(uwsgi, clock, make_source):

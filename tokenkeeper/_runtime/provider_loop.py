@@ -123,6 +123,7 @@ class _PortalLoop:
     """Runs coroutine functions on its own event loop. Thread-safe."""
 
     def __init__(self) -> None:
+        self._loop_here: asyncio.AbstractEventLoop | None = None
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -137,7 +138,9 @@ class _PortalLoop:
         self.thread: threading.Thread | None = None
         self._here = threading.Lock()  # held while a caller's thread runs its loop
         self._here_ident: int | None = None  # the ident of that thread
-        self._loop_here: asyncio.AbstractEventLoop | None = None
+        # Kept alive: if it were collected, it would close what it shares with the parent's.
+        self._parents_loop_here = self._loop_here
+        self._loop_here = None
 
     def run(self, function: Callable[[], Awaitable[T]]) -> T:
         """Run *function*, block until it has ended, and return its result.

@@ -119,3 +119,10 @@ def test_one_report_counts(keeper, source, is_refused, after_rejection):
     assert now.is_refused is (is_refused or not after_rejection)
     is_noted = not is_refused and not after_rejection
     assert bool(internals.remembered_rejections(keeper)) is is_noted
+
+
+def test_is_closed(keeper):
+    """A keeper is open until it is closed."""
+    assert keeper.is_closed is False
+    keeper.close()
+    assert keeper.is_closed is True

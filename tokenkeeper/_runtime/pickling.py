@@ -27,6 +27,6 @@ class NotPicklable:
         if type(self).__reduce__ is not object.__reduce__:
             return self.__reduce__()
         raise TypeError(
-            f"a {type(self).__name__} can't be pickled: make one in each process, or let a forked "
+            f"{type(self).__name__} can't be pickled: make one in each process, or let a forked "
             "child inherit it; an OAuth2Config can be pickled"
         )

@@ -15,8 +15,12 @@ from azure.core.exceptions import AzureError, ServiceRequestError, ServiceRespon
 
 from tokenkeeper._support.hiding import without_arguments, without_arguments_async
 from tokenkeeper._support.network import network_reason
+from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS
+from tokenkeeper.oauth.jwt_claims import jwt_claims
+from tokenkeeper.oauth.time_values import as_timestamp
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 if TYPE_CHECKING:
@@ -50,7 +54,8 @@ class CredentialProvider(BaseOAuth2Provider):
     a token, credentials that take ``claims`` are asked with an empty claims challenge, which those
     of ``azure-identity`` do not answer from their cache. Others may return the refused token, which
     raises :class:`~tokenkeeper.exceptions.TokenRejectedError`. A token is renewed no later than its
-    ``refresh_on``.
+    ``refresh_on``. It expires at its ``expires_on``, or at its own ``exp`` if it is a JWT that
+    expires earlier.
     """
 
     def __init__(
@@ -162,15 +167,17 @@ class CredentialProvider(BaseOAuth2Provider):
         return self._token(token)
 
     def _token(self, answer: Any) -> OAuth2Token:
-        expires_at = datetime.fromtimestamp(float(answer.expires_on), UTC)
-        token_type = getattr(answer, "token_type", "Bearer")
-        refresh_on = getattr(answer, "refresh_on", None)
+        stated = as_timestamp(answer.expires_on), as_timestamp(jwt_claims(answer.token).get("exp"))
+        expires_at = min((each for each in stated if each is not None), default=None)
+        if expires_at is None:  # 0 means that the credential does not know
+            expires_at = SYSTEM_CLOCK.time() + DEFAULT_LIFETIME_SECONDS
+        refresh_on = as_timestamp(getattr(answer, "refresh_on", None))
         return OAuth2Token(
             answer.token,
-            token_type,
-            expires_at,
+            getattr(answer, "token_type", "Bearer"),
+            _moment(expires_at),
             " ".join(self._scopes) or None,
-            refresh_at=datetime.fromtimestamp(float(refresh_on), UTC) if refresh_on else None,
+            refresh_at=None if refresh_on is None else _moment(refresh_on),
         )
 
     @property
@@ -207,9 +214,16 @@ class CredentialProvider(BaseOAuth2Provider):
         )
 
 
+def _moment(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(min(timestamp, LATEST), UTC)
+
+
 def _is_credential(candidate: object) -> bool:
     return hasattr(candidate, "get_token") or hasattr(candidate, "get_token_info")
 
+
+LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""The latest moment that a ``datetime`` can hold, with a year to spare for time zones."""
 
 EMPTY_CLAIMS = '{"access_token": {}}'
 """A claims challenge that requests no claim (OpenID Connect Core §5.5). Credentials must not answer

@@ -9,6 +9,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ClientSecretCredential, CredentialUnavailableError
 from azure.identity.aio import ClientSecretCredential as AsyncClientSecretCredential
 from kit.servers.entra import CLIENT_ID, SECRET, TENANT, Entra
+from oauth.responses import jwt
 
 from tokenkeeper import TokenAcquisitionError, TokenKeeper, TokenRejectedError
 from tokenkeeper._runtime import provider_loop
@@ -188,3 +189,53 @@ def test_refresh_on(refresh_on, after):
     token = CredentialProvider("storage", Informed(), SCOPE).acquire_token()
     expected = None if after is None else token.expires_at - timedelta(seconds=3600 - after)
     assert token.refresh_at == expected
+
+
+@pytest.mark.parametrize(
+    ("expires_on", "expires"),
+    [
+        (lambda now: now + 3600, 3600),
+        (lambda now: now + 3600.0, 3600),
+        (lambda now: str(now + 3600), 3600),
+        (lambda now: (now + 3600) * 1000, 3600),  # milliseconds, as JavaScript has them
+        (lambda now: now + 600, 600),
+    ],
+)
+@pytest.mark.parametrize("exp", [None, 3600, 60])
+def test_expiry(expires_on, expires, exp):
+    """A token expires when the credential says, or earlier if it is a JWT that does."""
+    now = int(time.time())
+    token = jwt(exp=now + exp) if exp else "opaque"
+    stated = expires_on(now)
+
+    class Stating:
+        def get_token(self, *scopes):
+            return AccessToken(token, stated)
+
+    granted = CredentialProvider("storage", Stating(), SCOPE).acquire_token()
+    assert granted.expires_at.timestamp() == now + min(expires, exp or expires)
+
+
+@pytest.mark.parametrize("expires_on", [0, None, ""])
+def test_no_expiry(expires_on):
+    """A credential that does not know the expiry has a token of an hour."""
+
+    class Unknowing:
+        def get_token(self, *scopes):
+            return AccessToken("opaque", expires_on)
+
+    before = time.time()
+    granted = CredentialProvider("storage", Unknowing(), SCOPE).acquire_token()
+    assert before + 3600 <= granted.expires_at.timestamp() <= time.time() + 3600
+
+
+@pytest.mark.parametrize("expires_on", [253402300799, 9999999999, float("inf")])
+def test_a_token_that_never_expires(expires_on, keeper):
+    """An expiry in the distant future is one."""
+
+    class Eternal:
+        def get_token(self, *scopes):
+            return AccessToken("opaque", expires_on)
+
+    keeper.add_provider(CredentialProvider("storage", Eternal(), SCOPE))
+    assert keeper.get_token("storage") == "opaque"

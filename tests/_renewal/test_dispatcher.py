@@ -6,7 +6,6 @@ import pytest
 from kit import internals
 
 from tokenkeeper import OAuth2Token, TokenAcquisitionError, TokenRejectedError
-from tokenkeeper._renewal.rejections import QUICK_RENEWALS
 from tokenkeeper.events import RenewalFailed
 from tokenkeeper.testing import EventRecorder
 
@@ -33,13 +32,11 @@ def test_log_lines_of_a_worker(keeper, source, fails, caplog):
     assert record.threadName == "tokenkeeper-worker"
 
 
-def test_a_kept_token_that_is_granted_again(keeper, source, clock):
+def test_a_kept_token_that_is_granted_again(keeper, source, clock, reject):
     """A server that insists on a rejected token is asked twice the first time, then once."""
     recorder = EventRecorder()
     keeper.add_hook(recorder)
-    token = keeper.get_token("api")
-    for _ in range(QUICK_RENEWALS):
-        token = keeper.renew_refused("api", token)
+    token = reject()
     grant = source.acquire_token
     source.acquire_token = lambda: OAuth2Token(token, "Bearer", grant().expires_at)
     requests = []

@@ -7,24 +7,11 @@ import pytest
 from kit import internals
 
 from tokenkeeper import TokenRejectedError
-from tokenkeeper._renewal.rejections import QUICK_RENEWALS, SHORTEST_PAUSE_SECONDS
+from tokenkeeper._renewal.rejections import SHORTEST_PAUSE_SECONDS
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper.events import TokenRefused, TokenRejected
 from tokenkeeper.keeper import would_reject
 from tokenkeeper.testing import EventRecorder
-
-
-@pytest.fixture
-def reject(keeper):
-    """Report each new token as rejected until renewals need a pause; return the last token."""
-
-    def reject():
-        token = keeper.get_token("api")
-        for _ in range(QUICK_RENEWALS):
-            token = keeper.renew_refused("api", token)
-        return token
-
-    return reject
 
 
 @pytest.fixture

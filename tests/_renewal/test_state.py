@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from kit import internals
 
-from tokenkeeper import TokenRejectedError
-from tokenkeeper._renewal.rejections import SHORTEST_PAUSE_SECONDS
+from tokenkeeper import TokenKeeper, TokenRejectedError
+from tokenkeeper._renewal.rejections import QUICK_RENEWALS, SHORTEST_PAUSE_SECONDS
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper.events import TokenRefused, TokenRejected
 from tokenkeeper.keeper import would_reject
@@ -75,6 +75,19 @@ class TestReportedRejections:
         keeper.close()
         refused = [each for each in recorder.events if isinstance(each, TokenRefused)]
         assert refused == [TokenRefused("api", datetime.fromtimestamp(clock.time(), UTC))]
+
+    def test_a_report_without_a_renewal(self, clock, source):
+        """The events of a report are delivered at once, although no renewal follows from it."""
+        events = []
+        with TokenKeeper(clock=clock, background=False, hooks=[events.append]) as keeper:
+            keeper.add_provider(source)
+            token = keeper.get_token("api")
+            for _ in range(QUICK_RENEWALS):
+                token = keeper.renew_refused("api", token)
+            events.clear()
+            with pytest.raises(TokenRejectedError):
+                keeper.renew_refused("api", token)
+            assert [type(each) for each in events] == [TokenRefused, TokenRejected]
 
     @pytest.mark.parametrize("reported", ["api-4", "api-3"])
     def test_a_crowd_while_a_token_is_kept(self, keeper, source, clock, reject, reported):

@@ -115,7 +115,10 @@ class Answer:
     """A malformed answer of a credential."""
 
     token = TOKEN
-    expires_on = "soon"
+
+    @property
+    def expires_on(self):
+        raise ValueError("soon")
 
     def __repr__(self):
         return f"Answer({self.token!r})"

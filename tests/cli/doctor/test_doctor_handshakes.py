@@ -72,3 +72,19 @@ class TestHandshakes:
             code, seen = examine()
         assert code == Step.TLS
         assert seen["tls"].text == "the connection was closed during the handshake"
+
+    @pytest.mark.parametrize("alert", [42, 116])  # bad_certificate and certificate_required
+    def test_a_server_that_wants_a_certificate(self, describe, examine, alert):
+        """An alert that asks for a client certificate is reported with what to do."""
+
+        def refuse(server, sock):
+            sock.recv(65536)  # the ClientHello
+            sock.sendall(bytes([21, 3, 3, 0, 2, 2, alert]))
+            server.stopping.wait()
+
+        with Scripted(always=refuse) as server:
+            describe(f"https://127.0.0.1:{server.port}/token")
+            code, seen = examine()
+        assert code == Step.TLS
+        assert seen["tls"].text.startswith("TLS certificate required")
+        assert "session" in seen["tls"].advice

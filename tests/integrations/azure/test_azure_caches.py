@@ -216,7 +216,7 @@ def test_expiry(expires_on, expires, exp):
     assert granted.expires_at.timestamp() == now + min(expires, exp or expires)
 
 
-@pytest.mark.parametrize("expires_on", [0, None, ""])
+@pytest.mark.parametrize("expires_on", [0, None, "", "soon"])
 def test_no_expiry(expires_on):
     """A credential that does not know the expiry has a token of an hour."""
 

@@ -77,6 +77,11 @@ def coordinator(keeper):
     return keeper._coordinator
 
 
+def state(keeper):
+    """Return the object that owns what the keeper knows."""
+    return keeper._state
+
+
 def cache(keeper):
     """Return the cached tokens by name: the live mapping that readers use."""
     return keeper._cached
@@ -104,7 +109,7 @@ def clock(keeper):
 
 def provider(keeper, name="api"):
     """Return the provider that is registered as *name*."""
-    return keeper._state.find(name)
+    return keeper._state.registry.find(name)
 
 
 def discard(keeper, provider):

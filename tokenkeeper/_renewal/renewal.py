@@ -32,7 +32,7 @@ class Renewal(Flight[CachedToken]):
     :ivar context: the context to run it in: that of the caller who started it, if one did.
     :ivar after_rejection: whether an API rejected the token that it replaces.
     :ivar attempts: the requests made so far.
-    :ivar started_at: when it began to run, on the keeper's monotonic clock.
+    :ivar started_at: when it began to run, on the keeper's monotonic clock; ``None`` before that.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Renewal(Flight[CachedToken]):
         replaces: CachedToken | None,
         context: Context,
         *,
-        after_rejection: bool = False,
+        after_rejection: bool,
     ) -> None:
         super().__init__()
         self.provider = provider
@@ -49,7 +49,7 @@ class Renewal(Flight[CachedToken]):
         self.context = context
         self.after_rejection = after_rejection
         self.attempts = 0
-        self.started_at: float = 0.0
+        self.started_at: float | None = None
 
     def success_event(self, token: CachedToken, clock: Clock) -> TokenEvent:
         """Return the event for *token*, which it brought."""
@@ -79,11 +79,13 @@ class Renewal(Flight[CachedToken]):
         return events
 
     def _figures(self, clock: Clock, remaining_seconds: float) -> dict[str, Any]:
+        now = clock.monotonic()
+        began = now if self.started_at is None else self.started_at  # no thread may have started it
         return {
             "provider_name": self.provider.provider_name,
             "occurred_at": utc(clock),
             "attempts": self.attempts,
-            "duration_seconds": clock.monotonic() - self.started_at,
+            "duration_seconds": now - began,
             "remaining_seconds": remaining_seconds,
         }
 

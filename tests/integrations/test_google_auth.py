@@ -12,6 +12,7 @@ import google.oauth2.service_account
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from kit.servers.base import Answer
 from kit.servers.recording import Recording
 
 from tokenkeeper import (
@@ -198,6 +199,27 @@ def test_no_secret_in_an_error(endpoint, user, keeper_of, status, said):
         keeper_of(user).get_token("google")
     assert "secret" not in str(raised.value)
     assert raised.value.transient is False
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_no_assertion_in_an_error(endpoint, account, keeper_of, status):
+    """An error does not show the signed assertion, wherever the server echoes it."""
+
+    def echo(request):
+        (assertion,) = [value for name, value in request.form if name == "assertion"]
+        assertions.append(assertion)
+        return Answer(status, {"error": "busy", "error_description": f"got {assertion} just now"})
+
+    assertions = []
+    endpoint.answer = echo
+    credentials = google.oauth2.service_account.Credentials.from_service_account_info(
+        account, scopes=["read"]
+    )
+    with pytest.raises(TokenAcquisitionError, match="busy") as raised:
+        keeper_of(credentials).get_token("google")
+    (assertion,) = assertions
+    assert assertion not in str(raised.value)
+    assert assertion.split(".")[2] not in str(raised.value) + repr(vars(raised.value))
 
 
 def test_no_server(endpoint, user, keeper_of):

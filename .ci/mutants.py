@@ -33,6 +33,7 @@ FOLDER = ROOT / "mutants"
 TESTS = {
     "tokenkeeper/_renewal": [
         *("tests/_renewal", "tests/_runtime", "tests/events"),
+        "tests/config/test_config_taken_over.py",
         *("tests/test_clock.py", "tests/test_health.py", "tests/test_misuse.py"),
         *("tests/test_keeper.py", "tests/test_keeper_endings.py", "tests/test_keeper_inline.py"),
         *("tests/test_manager.py", "tests/test_manager_inline.py", "tests/test_retry.py"),

@@ -40,7 +40,8 @@ def pytest_cmdline_main(config):
         option.markexpr = "not slow"
         wants_one = is_worker or option.usepdb or option.collectonly
         if not wants_one and getattr(option, "numprocesses", 0) is None:
-            option.numprocesses = "auto"
+            # Half of the time a test waits, so two share a core.
+            option.numprocesses = 2 * (os.cpu_count() or 1)
 
 
 def pytest_itemcollected(item):

@@ -2,16 +2,22 @@
 
 import asyncio
 import copy
+import importlib
 import math
 import pickle
+import pkgutil
 import traceback
 from datetime import timedelta
 from functools import partial
 
 import aiohttp  # noqa: F401 - the integrations below need their libraries
 import pytest
+from google.oauth2.credentials import Credentials as GoogleCredentials
+from kit import internals
 
+import tokenkeeper
 from tokenkeeper import (
+    AzureADProvider,
     BaseOAuth2Provider,
     GenericOAuth2Provider,
     InvalidConfigurationError,
@@ -23,12 +29,15 @@ from tokenkeeper import (
     UnknownProviderError,
     set_default_keeper,
 )
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper.cli.stored_provider import StoredTokenProvider
 from tokenkeeper.clock import SystemClock
 from tokenkeeper.integrations import aiohttp as aiohttp_auth
 from tokenkeeper.integrations import azure as azure_auth
-from tokenkeeper.integrations import azure_transport, grpc, grpc_aio
+from tokenkeeper.integrations import azure_provider, azure_transport, google, grpc, grpc_aio
 from tokenkeeper.integrations import httpx as httpx_auth
 from tokenkeeper.integrations import requests as requests_auth
+from tokenkeeper.testing import AsyncMockProvider, MockProvider, StaticProvider
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl"
 OPAQUE = "f3a9c1d2e4b5a6978877665544332211ffeeddcc"
@@ -288,31 +297,95 @@ def test_fronts(keeper):
     message_of(lambda: keeper.auth(5), "provider_name must be a string, not int")
 
 
-def unpicklable_objects(keeper):
-    """Return one object of each kind that can't be copied or pickled."""
-    made = {name: make(keeper, "api") for name, make in INTEGRATIONS.items() if name != "grpc.aio"}
-    return {
-        **made,
-        "grpc.aio": grpc_aio.renewing_interceptors(keeper, "api")[0],
-        "keeper": keeper,
-        "manager": OAuth2TokenManager(keeper),
-        "provider": GenericOAuth2Provider(CONFIG),
-        "a custom provider": Valid("own"),
+def reloadable(_):
+    """Return a provider that is made from a configuration."""
+    block = {
+        "provider_name": "api",
+        "provider_type": "generic",
+        "client_id": "me",
+        "client_secret": "s3cr3t",
+        "token_url": "https://id.example.com/token",
     }
+    with TokenKeeper.from_config({"oauth2": block}, background=False) as keeper:
+        return internals.provider(keeper)
 
 
-@pytest.mark.parametrize(
-    "kind", [*INTEGRATIONS, "keeper", "manager", "provider", "a custom provider"]
-)
+def interceptor(kind):
+    return lambda keeper: grpc_aio.renewing_interceptors(keeper, "api")[kind]
+
+
+# A function of a keeper for each kind of object that belongs to one process.
+UNPICKLABLE = {
+    **{
+        name: lambda keeper, make=make: make(keeper, "api")
+        for name, make in INTEGRATIONS.items()
+        if name != "grpc.aio"
+    },
+    **{f"grpc.aio, {kind}": interceptor(kind) for kind in range(4)},
+    "keeper": lambda keeper: keeper,
+    "keeper.auth": lambda keeper: keeper.auth("api"),
+    "manager": OAuth2TokenManager,
+    "a custom provider": lambda _: Valid("own"),
+    "generic": lambda _: GenericOAuth2Provider(CONFIG),
+    "Entra ID": lambda _: AzureADProvider("api", "me", "s3cr3t", "example.com"),
+    "a configured provider": reloadable,
+    "Google": lambda _: google.GoogleCredentialsProvider("api", GoogleCredentials("t")),
+    "an Azure credential": lambda _: azure_provider.CredentialProvider("api", AccessTokens()),
+    "a class of Azure credentials": lambda _: azure_provider.CredentialProvider(
+        "api", AccessTokens
+    ),
+    "static": lambda _: StaticProvider("api", "t"),
+    "mock": lambda _: MockProvider("api"),
+    "async mock": lambda _: AsyncMockProvider("api"),
+    "the command's": lambda _: StoredTokenProvider(MockProvider("api"), None, str),
+}
+
+
+class AccessTokens:
+    """A credential of azure-core."""
+
+    def get_token(self, *scopes):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("kind", UNPICKLABLE)
 def test_copies_and_pickles(keeper, kind):
     """A copy, even a deep one, is the object itself; pickling is refused."""
-    one = unpicklable_objects(keeper)[kind]
+    one = UNPICKLABLE[kind](keeper)
     assert copy.copy(one) is one
     assert copy.deepcopy(one) is one
     assert copy.deepcopy({"settings": [one]})["settings"][0] is one
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError, match="can't be pickled"):
             pickle.dumps(one, protocol)
+
+
+def subclasses(kind):
+    """Return the names of the classes derived from *kind*, those of tests left out."""
+    found = set()
+    for each in kind.__subclasses__():
+        found |= subclasses(each)
+        if each.__module__.startswith("tokenkeeper."):
+            found.add(f"{each.__module__}.{each.__qualname__}")
+    return found
+
+
+def test_every_provider_and_auth_object_is_tried(keeper):
+    """The table has every provider that the package defines, and every auth object."""
+    for module in pkgutil.walk_packages(tokenkeeper.__path__, "tokenkeeper."):
+        if "._pyinstaller" not in module.name and not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+    tried = {
+        f"{base.__module__}.{base.__qualname__}"
+        for make in UNPICKLABLE.values()
+        for base in type(make(keeper)).__mro__
+    }
+    assert subclasses(NotPicklable) | subclasses(BaseOAuth2Provider) <= tried
+    public = {each.name for each in pkgutil.iter_modules(tokenkeeper.integrations.__path__)}
+    hooks = {"opentelemetry", "prometheus"}  # belong to no provider, and hold no token
+    assert {name for name in public if name[0] != "_"} - hooks <= {
+        each.removeprefix("tokenkeeper.integrations.").partition(".")[0] for each in tried
+    }
 
 
 class Picklable(Valid):

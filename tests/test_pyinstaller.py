@@ -1,4 +1,7 @@
-"""The hooks for PyInstaller name every module that is imported by a string."""
+"""The hooks for PyInstaller name every module that is imported by a string.
+
+``interop/test_frozen_program.py`` has a program that PyInstaller freezes.
+"""
 
 import ast
 import importlib.metadata

@@ -22,8 +22,12 @@ INTERRUPTED = as_oauth2_error(KeyboardInterrupt(), "api")
 
 
 @pytest.fixture
-def cache():
-    clock = SteppedClock(monotonic=NOW)
+def clock():
+    return SteppedClock(wall=NOW, monotonic=NOW)
+
+
+@pytest.fixture
+def cache(clock):
     usage = Usage(10, IdleTimeouts(own=math.inf, chosen=math.inf), clock)
     return TokenCache(30.0, POLICY, clock, usage=usage)
 
@@ -61,6 +65,42 @@ def test_failures(cache, dead_in, error, outcome):
     assert cache.fail("api", error, POLICY, 1.0) == outcome
     if outcome.renew_at is not None:
         assert cache.tokens["api"].renew_at == outcome.renew_at
+
+
+@pytest.mark.parametrize(
+    ("wall", "monotonic", "dead_in", "is_due"),
+    [
+        (60.0, 0.0, 600.0, True),
+        (-60.0, 0.0, 600.0, False),  # no deadline moves
+        (0.0, -60.0, 600.0, True),  # set back, as in a restored process
+        # expired by the time before the step: no renewal is scheduled for it
+        (60.0, 0.0, 0.0, False),
+        (0.0, -60.0, 0.0, False),
+        (0.0, -60.0, 1.0, True),
+        (0.0, -60.0, -1.0, False),
+    ],
+)
+def test_steps_of_the_clocks(cache, clock, wall, monotonic, dead_in, is_due):
+    """A step brings the renewal of each token forward that was valid before it."""
+    cache.tokens["api"] = before = cached(dead_in=dead_in).due_again(NOW + 500.0)
+    clock.step_wall(wall)
+    clock.step_monotonic(monotonic)
+    due = cache.follow_clocks(lambda: 0.0)
+    assert due == ({"api": cache.tokens["api"].renew_at} if is_due else {})
+    assert not is_due or cache.tokens["api"].renew_at < before.renew_at
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_make_due(cache, is_cached):
+    """A token that is made due is renewed at once, whatever failed or was rejected before."""
+    if is_cached:
+        cache.tokens["api"] = cached("rejected")
+    cache.cooldown.note("api", WRONG_SECRET)
+    cache.rejections.note("api", "rejected")
+    assert cache.make_due("api") is is_cached
+    assert cache.cooldown.refusal("api") is None
+    assert not cache.rejections.knows("api", "rejected")
+    assert not is_cached or cache.tokens["api"].renew_at == -math.inf
 
 
 @pytest.mark.parametrize(

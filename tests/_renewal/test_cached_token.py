@@ -67,6 +67,11 @@ def test_caught_up(cached, ahead, moves):
     assert found.dead_at == NOW + DEAD - (ahead if moves else 0.0)
 
 
+def test_a_token_that_is_due_once_it_caught_up(cached):
+    """A token whose step makes it due is renewed at once: no crowd of tokens came due with it."""
+    assert cached.caught_up(OFFSET + RENEW + 50.0, NOW).renew_at == NOW
+
+
 @pytest.mark.parametrize(
     ("ahead", "later", "state", "is_expired", "remaining", "renews_in"),
     [

@@ -8,6 +8,7 @@ from contextlib import suppress
 import anyio
 import pytest
 import trio
+from kit.guards import until
 
 from tokenkeeper._renewal.flight import Flight
 from tokenkeeper.exceptions import KeeperClosedError, TokenAcquisitionError
@@ -47,9 +48,10 @@ def test_each_waiter_raises_an_error_of_its_own():
 
 
 def test_a_wait_may_end_first():
-    """A thread's wait may time out, and the flight continues."""
+    """A thread's wait may time out and leaves nothing behind, and the flight continues."""
     flight = Flight()
     assert flight.wait(0) is False
+    assert not flight._waiters
     flight.succeed("token")
     assert flight.wait(0) is True
 
@@ -62,6 +64,12 @@ def test_the_first_outcome_counts():
     flight.fail(TokenAcquisitionError("no"))
     with pytest.raises(KeeperClosedError):
         flight.result()
+
+
+def test_one_thread_runs_it():
+    """Only the first claim succeeds, and the others don't wait."""
+    flight = Flight()
+    assert [flight.claim() for _ in range(3)] == [True, False, False]
 
 
 def test_wanted_as_long_as_somebody_waits():
@@ -109,7 +117,7 @@ def test_loops_and_threads_wait_together():
         got.append(flight.result())
 
     threads = [
-        threading.Thread(target=run, args=arguments)
+        threading.Thread(target=run, args=arguments, daemon=True)
         for run, *arguments in (
             (lambda: asyncio.run(on_loop()),),
             (lambda: asyncio.run(on_loop()),),
@@ -120,6 +128,8 @@ def test_loops_and_threads_wait_together():
     for thread in threads:
         thread.start()
     ready.wait(10)
+    until(lambda: len(flight._waiters) == 4, "that all four wait")
+    assert len(flight._loops) == 3
     flight.succeed("token")
     for thread in threads:
         thread.join(10)

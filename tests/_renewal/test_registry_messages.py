@@ -107,6 +107,14 @@ ERRORS = {
         + ", and 2 more.",
         {"provider_name": "x"},
     ),
+    "as many names as are listed": (
+        lambda: unknown_provider("x", [f"name-{number:02}" for number in range(20)]),
+        UnknownProviderError,
+        "no provider is registered as 'x'. Registered: "
+        + ", ".join(f"name-{number:02}" for number in range(20))
+        + ".",
+        {"provider_name": "x"},
+    ),
     "no names": (
         lambda: raised_by(registry().find, "x"),
         UnknownProviderError,

@@ -5,7 +5,7 @@ import threading
 import pytest
 from kit import internals
 
-from tokenkeeper import TokenKeeper
+from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenKeeper
 from tokenkeeper._renewal.renewal import Renewal
 
 
@@ -45,6 +45,17 @@ def test_an_interrupt_where_there_are_no_threads(
             keeper.get_token("api")
         assert not internals.flights(keeper)
         assert keeper.get_token("api", timeout=0) == "api-1"
+
+
+def test_a_server_that_asks_for_a_moment_again_and_again(keeper, source, clock):
+    """It is asked again for four seconds in all, to the tick, although no caller needs to wait."""
+    source.retry = RetryPolicy(attempts=1)
+    source.error = TokenAcquisitionError("too early", transient=True, retry_after=2.0)
+    began = clock.monotonic()
+    with pytest.raises(TokenAcquisitionError, match="too early"):
+        keeper.get_token("api")
+    assert source.requests == 3
+    assert clock.monotonic() - began == 4.0
 
 
 def test_a_caller_s_flight_comes_before_queued_renewals(clock, make_source):

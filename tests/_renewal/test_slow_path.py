@@ -128,7 +128,7 @@ class TestRenewals:
     def test_a_token_that_is_not_due(self, keeper, source):
         """A token that is not due is scheduled again instead of renewed."""
         keeper.get_token("api")
-        internals.take_due(keeper)
+        internals.scheduler(keeper).forget("api")
         internals.renew(keeper)
         assert internals.is_scheduled(keeper)
         assert source.requests == 1

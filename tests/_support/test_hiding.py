@@ -61,7 +61,7 @@ def config():
 
 
 def flight():
-    landed = Renewal(GenericOAuth2Provider(config()), held(), Context())
+    landed = Renewal(GenericOAuth2Provider(config()), held(), Context(), after_rejection=False)
     landed.succeed(held())
     return landed
 

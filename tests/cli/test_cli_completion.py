@@ -145,34 +145,58 @@ def test_bash_quotes(shell, unusual_names, tmp_path):
     assert not (tmp_path / "mark").exists()
 
 
-@pytest.fixture
-def interactive(shell, config, tmp_path):
-    """Return a function that types into bash and returns the name that `get` received."""
+# For each shell: its command, and a line that prepares the completion.
+INTERACTIVE = {
+    "bash": (
+        ["bash", "--norc", "--noprofile", "-i"],
+        'set +o histexpand; eval "$(tokenkeeper completion bash)"',
+    ),
+    "zsh": (
+        ["zsh", "-f", "-i"],
+        'autoload -Uz compinit; compinit -D -u; eval "$(tokenkeeper completion zsh)"',
+    ),
+    "fish": (
+        ["fish", "--no-config", "-i", "-C", "function fish_prompt; echo -n 'READY> '; end"],
+        "tokenkeeper completion fish | source",
+    ),
+}
 
-    def interactive(name, typed, completed):
-        lines = config.read_text().splitlines(keepends=True)
-        config.write_text(lines[0] + next(each for each in lines if json.dumps(name) in each))
-        record, command = tmp_path / "record", tmp_path / "bin" / "tokenkeeper"
-        command.write_text(
-            "#!/bin/sh\n"
-            f'[ -n "$_TOKENKEEPER_COMPLETE" ] || [ "$1" != get ] || printf %s "$2" > "{record}"\n'
-            f'exec "{sys.executable}" -m tokenkeeper "$@"\n'
-        )
+
+@pytest.fixture
+def interactive(shell, config, unusual_names, tmp_path):
+    """Return a function that types into a shell, for each of the names, the only one then.
+
+    It waits until *completed* is on the screen, and returns the names that `get` received.
+    """
+    record, command = tmp_path / "record", tmp_path / "bin" / "tokenkeeper"
+    command.write_text(
+        "#!/bin/sh\n"
+        f'[ -n "$_TOKENKEEPER_COMPLETE" ] || [ "$1" != get ] || exec printf %s "$2" > "{record}"\n'
+        f'exec "{sys.executable}" -m tokenkeeper "$@"\n'
+    )
+    heading, *blocks = config.read_text().splitlines(keepends=True)
+
+    def interactive(names, typed, completed=b"", kind="bash"):
+        start, prepare = INTERACTIVE[kind]
+        if not shutil.which(kind):
+            pytest.skip(f"there is no {kind}")
+        received = []
         pid, end = pty.fork()
         if pid == 0:
             os.environ["PS1"] = "READY> "
-            os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+            os.execvp(kind, start)
         try:
             _until(end, b"READY> ")
-            os.write(end, b'set +o histexpand; eval "$(tokenkeeper completion bash)"\n')
-            os.write(end, b'echo DO""NE\n')
-            _until(end, b"DONE")
-            os.write(end, typed.encode() + b"\t")
-            _until(end, completed)
-            os.write(end, typed[16:17].encode() + b"\n" if typed[16:17] in "'\"" else b"\n")
-            while not record.exists():
-                _until(end, b"")
-            return record.read_text()
+            _run(end, prepare)
+            for name in names:
+                block = next(each for each in blocks if json.dumps(name) in each)
+                config.write_text(heading + block)
+                os.write(end, typed.encode() + b"\t")
+                _until(end, completed)
+                _run(end, typed[16:17] if typed[16:17] in "'\"" else "")
+                received.append(record.read_text())
+                record.unlink()
+            return received
         finally:
             os.close(end)
             os.waitpid(pid, 0)
@@ -184,15 +208,30 @@ def interactive(shell, config, tmp_path):
 def test_bash_on_a_terminal(interactive, unusual_names, tmp_path, number):
     """A name that was completed with Tab arrives unchanged, and nothing in it is executed."""
     name = unusual_names[number]
-    assert interactive(name, "tokenkeeper get p", b"' ") == name
+    assert interactive([name], "tokenkeeper get p", b"' ") == [name]
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("kind", ["zsh", "fish"])
+def test_others_on_a_terminal(interactive, unusual_names, tmp_path, kind):
+    """Zsh and fish quote what they insert: each name arrives unchanged, and nothing is executed."""
+    names = [unusual_names[number] for number in (1, 2, 8, 12, 13)]
+    assert interactive(names, "tokenkeeper get p", kind=kind) == names
     assert not (tmp_path / "mark").exists()
 
 
 @pytest.mark.parametrize("quotation", ["'", '"'])
 def test_bash_in_a_quotation(interactive, unusual_names, tmp_path, quotation):
     """Inside an open quotation, a name that would end it is not offered."""
-    assert interactive(unusual_names[1], f"tokenkeeper get {quotation}p", b"\x07") == "p"
+    name = unusual_names[1]
+    assert interactive([name], f"tokenkeeper get {quotation}p", b"\x07") == ["p"]
     assert not (tmp_path / "mark").exists()
+
+
+def _run(end, typed):
+    """Finish a command on a terminal, and wait until it has ended."""
+    os.write(end, typed.encode() + b'; echo DO""NE\n')
+    _until(end, b"DONE")
 
 
 def _until(end, wanted):

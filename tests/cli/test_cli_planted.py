@@ -12,6 +12,7 @@ import pytest
 from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, OAuth2Token
+from tokenkeeper.cli.private_directory import PrivateDirectory
 from tokenkeeper.cli.store import Failure, StoredToken, TokenDirectory
 from tokenkeeper.clock import SYSTEM_CLOCK, instant
 
@@ -205,6 +206,102 @@ def test_a_place_that_is_opened_later(tmp_path):
     assert store.read(IDENTITY) is None
     with pytest.raises(InvalidConfigurationError, match="chmod o-w"):
         store.write(IDENTITY, valid_token())
+
+
+def content_of(directory):
+    """Return the content of each file in a directory."""
+    return {each.name: each.read_bytes() for each in directory.iterdir()}
+
+
+@pytest.fixture
+def replace(tmp_path, monkeypatch):
+    """Return a function that replaces the directory ``store`` the next time that it is opened.
+
+    The new one has the same files with other content, and one more. The function returns the
+    paths that the old directory and the new one then have.
+    """
+    store, old, new = (tmp_path / name for name in ("store", "old", "new"))
+
+    def swap():
+        store.rename(old)
+        new.rename(store)
+
+    def replace(when, mode=0o700):
+        new.mkdir()
+        new.chmod(mode)
+        for name in ["planted", *content_of(store)]:
+            (new / name).write_bytes(b"planted")
+            (new / name).chmod(0o600)
+        steps = [swap]
+        open_file = os.open
+
+        def open_and_replace(path, *arguments, **options):
+            is_store = os.fspath(path) == os.fspath(store.resolve()) and steps
+            if is_store and when == "before":
+                steps.pop()()
+            handle = open_file(path, *arguments, **options)
+            if is_store and when == "after":
+                steps.pop()()
+            return handle
+
+        monkeypatch.setattr(os, "open", open_and_replace)
+        return old, store
+
+    return replace
+
+
+# For each operation: its result, and the files that the old directory then has.
+OPERATIONS = {
+    "read": (lambda files: files.read("a"), b"ours", {"a": b"ours"}),
+    "read what is not there": (lambda files: files.read("planted"), None, {"a": b"ours"}),
+    "write": (lambda files: files.write("a", b"next"), None, {"a": b"next"}),
+    "write another file": (
+        lambda files: files.write("b", b"next"),
+        None,
+        {"a": b"ours", "b": b"next"},
+    ),
+    "create": (lambda files: files.create("b", b"next"), True, {"a": b"ours", "b": b"next"}),
+    "touch": (lambda files: files.touch("b"), None, {"a": b"ours", "b": b""}),
+    "remove": (lambda files: files.remove("a"), True, {}),
+    "names": (lambda files: files.names(), ["a"], {"a": b"ours"}),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_directory_that_is_replaced(tmp_path, replace, operation):
+    """Once the directory is open, one that takes its place is neither read nor written."""
+    operate, result, content = OPERATIONS[operation]
+    files = PrivateDirectory(tmp_path / "store")
+    files.write("a", b"ours")
+    old, new = replace("after")
+    before = content_of(tmp_path / "new")
+    assert operate(files) == result
+    assert content_of(old) == content
+    assert content_of(new) == before
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770])
+def test_a_directory_that_is_replaced_before_it_is_opened(tmp_path, replace, mode):
+    """The directory is checked once it is open, so another one in its place is refused."""
+    files = PrivateDirectory(tmp_path / "store")
+    files.write("a", b"ours")
+    old, new = replace("before", mode)
+    before = content_of(tmp_path / "new")
+    assert files.read("a") is None
+    with pytest.raises(InvalidConfigurationError, match="only you can read"):
+        files.write("a", b"next")
+    assert content_of(old) == {"a": b"ours"}
+    assert content_of(new) == before
+
+
+def test_a_token_in_a_directory_that_is_replaced(store, replace):
+    """A token that is planted with the directory is not returned."""
+    planted = valid_token("planted").to_json()
+    _, new = replace("after")
+    for place in (new.parent / "new").glob("*.json"):
+        place.write_text(planted)
+    assert store.read(IDENTITY).token.access_token == "ours"
+    assert store.read(IDENTITY).token.access_token == "planted"  # the directory was replaced
 
 
 def test_a_directory_of_our_own_in_tmp():

@@ -182,6 +182,28 @@ def test_a_provider_removed_by_hand(source, keeper):
     assert keeper.get_token("api") == "second-1"
 
 
+def test_a_provider_that_is_no_longer_described(source, keeper):
+    """A provider that is gone from the configuration is removed with its token."""
+    keeper.get_token("api")
+    source.says(Spec("other"))
+    assert keeper.reload() == {"added": ["other"], "changed": [], "removed": ["api"]}
+    assert keeper.list_providers() == ["other"]
+    assert internals.cached(keeper) is None
+
+
+def test_a_provider_removed_during_a_reload(source, keeper, monkeypatch):
+    """A reload succeeds although another thread removes a changed provider meanwhile."""
+    reconsider = internals.coordinator(keeper).reconsider
+
+    def reconsider_too_late(name):
+        keeper.remove_provider(name)
+        reconsider(name)
+
+    monkeypatch.setattr(internals.coordinator(keeper), "reconsider", reconsider_too_late)
+    source.says(Spec("api", "second"))
+    assert keeper.reload() == {"added": [], "changed": ["api"], "removed": []}
+
+
 def test_a_name_taken_by_hand(source, keeper):
     """Nothing changes while a new name is taken; once it is free, everything does."""
     keeper.add_provider(Provider(Spec("other", "by hand")))

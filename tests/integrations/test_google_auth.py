@@ -6,11 +6,13 @@ import time
 from datetime import UTC, datetime
 
 import google.auth.aio.credentials
+import google.auth.jwt
 import google.oauth2.credentials
 import google.oauth2.service_account
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from kit.servers.base import Answer
 from kit.servers.recording import Recording
 
 from tokenkeeper import (
@@ -165,6 +167,15 @@ def test_id_tokens(endpoint, account, keeper_of):
     assert keeper.get_oauth2_token("google").expires_at == datetime.fromtimestamp(ends, UTC)
 
 
+def test_a_token_of_bytes(account, keeper_of):
+    """A JWT that google-auth signs itself is bytes, and is returned as text."""
+    credentials = google.auth.jwt.Credentials.from_service_account_info(
+        account, audience="https://pubsub.googleapis.com/"
+    )
+    token = keeper_of(credentials).get_token("google")
+    assert token == credentials.token.decode()
+
+
 def test_no_end(endpoint, user, keeper_of):
     """A token without an expiry is valid for an hour."""
     endpoint.reply = (200, {"access_token": "ya29.secret"})
@@ -188,6 +199,27 @@ def test_no_secret_in_an_error(endpoint, user, keeper_of, status, said):
         keeper_of(user).get_token("google")
     assert "secret" not in str(raised.value)
     assert raised.value.transient is False
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_no_assertion_in_an_error(endpoint, account, keeper_of, status):
+    """An error does not show the signed assertion, wherever the server echoes it."""
+
+    def echo(request):
+        (assertion,) = [value for name, value in request.form if name == "assertion"]
+        assertions.append(assertion)
+        return Answer(status, {"error": "busy", "error_description": f"got {assertion} just now"})
+
+    assertions = []
+    endpoint.answer = echo
+    credentials = google.oauth2.service_account.Credentials.from_service_account_info(
+        account, scopes=["read"]
+    )
+    with pytest.raises(TokenAcquisitionError, match="busy") as raised:
+        keeper_of(credentials).get_token("google")
+    (assertion,) = assertions
+    assert assertion not in str(raised.value)
+    assert assertion.split(".")[2] not in str(raised.value) + repr(vars(raised.value))
 
 
 def test_no_server(endpoint, user, keeper_of):

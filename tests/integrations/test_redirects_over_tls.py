@@ -305,6 +305,18 @@ def test_plain_http_that_is_named():
     assert not AllowedHosts("api", [place]).allow("http://intranet.example/v1")
 
 
+@each_of(WARY | UNCLEANED)
+def test_plain_http_that_is_called(api, keeper, ca_file, monkeypatch, client):
+    """Every client sends the token to such a host."""
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda _, *rest, **more: resolve("127.0.0.1", *rest, **more)
+    )
+    place = f"http://intranet.example:{api.server_port}"
+    assert client(Call(keeper, ca_file, f"{place}/end", place)) == 200
+    assert api.seen == [("/end", "token-1", b"x")]
+
+
 @each_of({name: client for name, client in (WARY | UNCLEANED).items() if name != "aiohttp"})
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -77,6 +77,11 @@ def coordinator(keeper):
     return keeper._coordinator
 
 
+def state(keeper):
+    """Return the object that owns what the keeper knows."""
+    return keeper._state
+
+
 def cache(keeper):
     """Return the cached tokens by name, armed ones included."""
     return keeper._state.cache.tokens
@@ -114,7 +119,7 @@ def clock(keeper):
 
 def provider(keeper, name="api"):
     """Return the provider that is registered as *name*."""
-    return keeper._state.find(name)
+    return keeper._state.registry.find(name)
 
 
 def discard(keeper, provider):

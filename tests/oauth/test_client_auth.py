@@ -130,6 +130,17 @@ def test_advice_on_the_encoding(method, secret, form_encode, advises):
     assert bool(advice) is bool(advises)
 
 
+@pytest.mark.parametrize("form_encode", [True, False])
+def test_the_text_of_that_advice(form_encode):
+    """The advice names both options to try."""
+    client = client_auth("client_secret_basic", "id", "p+", form_encode=form_encode)
+    assert encoding_advice(client) == (
+        "Form-encoding changes this id or secret, and not every server decodes it. Try "
+        f"form_encode_credentials={not form_encode}, or "
+        'token_endpoint_auth_method="client_secret_post".'
+    )
+
+
 def test_a_public_client():
     """A public client sends its identifier only, and has no secret to hide."""
     client = client_auth("none", "my app", None)

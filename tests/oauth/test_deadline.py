@@ -5,21 +5,13 @@ import socket
 
 import pytest
 import requests
+from kit.clocks import StoppedClock
 from kit.servers.raw import Scripted, reply
 from requests.adapters import BaseAdapter, HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from tokenkeeper.oauth.deadline import Budget
-
-
-class StoppedClock:
-    """A clock that a test sets."""
-
-    now = 0.0
-
-    def monotonic(self):
-        return self.now
+from tokenkeeper.oauth.deadline import Budget, current_budget
 
 
 def test_the_time_for_the_next_read():
@@ -31,8 +23,16 @@ def test_the_time_for_the_next_read():
     assert budget.next_read() == 1
     clock.now = 5.0
     assert budget.remaining() == 0
-    with pytest.raises(TimeoutError, match="total time"):
+    with pytest.raises(TimeoutError, match=r"^the total time for the request is over$"):
         budget.next_read()
+
+
+def test_a_budget_is_for_one_request():
+    """A thread has a budget while it makes a request, and none after it."""
+    budget = Budget(StoppedClock(), 5, 2)
+    with budget:
+        assert current_budget() is budget
+    assert current_budget() is None
 
 
 @pytest.fixture

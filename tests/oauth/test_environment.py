@@ -43,13 +43,14 @@ def test_nothing_is_looked_up_without_proxies(looked_up, monkeypatch):
     monkeypatch.setenv("CURL_CA_BUNDLE", "/no/proxy")  # starts with an empty cache
     assert settings()["proxies"] == {}
     assert settings("https://other.example.com/") is settings()
+    assert environment.current_environment().bypasses_proxies(URL) is True
     assert not looked_up
 
 
 def test_a_host_is_looked_up_once(looked_up, monkeypatch):
     """``NO_PROXY`` is searched once for each host, whatever the path and the query."""
     monkeypatch.setenv("HTTPS_PROXY", PROXY)
-    for path in ("token", "token?secret=x", "other", "?secret=x"):
+    for path in ("token", "a/b/c/token", "token?secret=x", "other", "?secret=x"):
         assert settings(f"https://id.example.com/{path}")["proxies"]["https"] == PROXY
     assert settings("https://id.example.com?secret=x")["proxies"]["https"] == PROXY
     assert looked_up == ["https://id.example.com"]

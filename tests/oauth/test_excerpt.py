@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tokenkeeper import TokenAcquisitionError
+from tokenkeeper.oauth.excerpt import excerpt
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.token_response import parse_token_response
 from tokenkeeper.testing import LoopbackAuthorizationServer
@@ -36,6 +37,8 @@ SECRETS = [
     ("DPoP sqmzkwpv", "DPoP [hidden]"),
     ("token endpoints3cr3t here", "token [hidden] here"),
     ("token expired-s3cr3t here", "token [hidden] here"),
+    ("token s3cr3tX here", "token [hidden] here"),
+    ("token expiredX here", "token [hidden] here"),
     ("the password: sqmzk is wrong", "the password: [hidden] is wrong"),
     ("wrong password=required today", "wrong password=[hidden] today"),
     ("wrong password = required today", "wrong password = [hidden] today"),
@@ -86,6 +89,29 @@ def test_possible_secrets_are_hidden(said, shown, form):
 def test_a_secret_that_is_a_listed_word_is_hidden(said):
     """A word of the list is hidden if it is the secret that was sent."""
     assert "endpoint" not in message(said, secrets=["endpoint"])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("access_token: abc def", ""),
+        ("your refreshtoken=abc", ""),
+        ('{"id_token": "abc"', ""),
+        ("x" * 30, "x" * 30),
+        ("x" * 31, ""),
+        (f"{'x' * 31} ", ""),
+        (f"x {'x' * 30}", f"x {'x' * 30}"),
+        (f"x{' ' * 398}y", "x y"),
+        (f"x{' ' * 399}y", "x"),
+        ("abcd " * 32, ("abcd " * 32).strip()),
+        ("abcd " * 32 + "e", "abcd " * 32),
+        ("abc\n\td", "abc d"),
+    ],
+    ids=range(12),
+)
+def test_lengths(text, shown):
+    """At most 160 characters of the first 400 are shown, and no lone word of more than 30."""
+    assert excerpt(text) == shown
 
 
 def test_the_outage_of_the_test_server():

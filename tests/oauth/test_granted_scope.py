@@ -69,3 +69,10 @@ def test_what_the_warning_shows(warn):
     (warning,) = warn("read", "hunter2 " + " ".join(f"scope-{number}" for number in range(1000)))
     assert "Missing: [hidden] scope-0 scope-1 " in warning
     assert len(warning.partition("Missing: ")[2].partition("... ")[0]) < 200
+
+
+@pytest.mark.parametrize(("length", "shown"), [(200, "x" * 200), (201, f"{'x' * 197}...")])
+def test_long_scopes(warn, length, shown):
+    """Up to 200 characters of what is missing are shown."""
+    (warning,) = warn("read", "x" * length)
+    assert f"Missing: {shown}. Have" in warning

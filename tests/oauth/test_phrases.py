@@ -23,6 +23,7 @@ from tokenkeeper.oauth.phrases import (
         ("urn:example:invalid_client", "invalid_client"),
         ("oauth.v2.InvalidClient", "InvalidClient"),
         ("/invalid_client", "invalid_client"),
+        ("CODE_X", "CODE_X"),
         ("The client id.example.com is unknown", "The client id.example.com is unknown"),
         ("", ""),
     ],
@@ -64,6 +65,14 @@ def test_codes_that_blame_the_request(code, is_final):
 def test_codes_that_sound_transient(code, known):
     """An unlisted code may resemble a known transient one."""
     assert sounds_transient(code) == known
+
+
+def test_long_codes():
+    """The first 200 characters of a code count."""
+    assert sounds_final(f"{'a' * 193}_denied") is True
+    assert sounds_final(f"{'a' * 193}_denied_by_us") is True
+    assert sounds_final(f"{'a' * 193}_deniedness") is True
+    assert sounds_final(f"{'a' * 194}_denied") is False
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def by_requests(method="POST", url="https://id.example.com/token", **parts):
         {"data": SECRETS},
         {"data": {**SECRETS, "resource": ["https://a", "https://b"]}},
         {"data": {**SECRETS, "none": None}},
+        {"data": {"resource": ["https://a", "https://b"]}},
         {"data": {}},
         {"data": None},
         {"data": b""},
@@ -49,7 +50,7 @@ def test_the_same_as_by_requests(parts):
     """Method, URL, headers and body are the ones that requests would send."""
     ours, theirs = prepared(**parts), by_requests(**parts)
     assert (ours.method, ours.url, ours.body) == (theirs.method, theirs.url, theirs.body)
-    assert ours.headers == theirs.headers
+    assert sorted(ours.headers.items()) == sorted(theirs.headers.items())
     assert ours.hooks == theirs.hooks
 
 

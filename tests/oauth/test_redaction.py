@@ -140,6 +140,10 @@ def test_pieces_of_short_secrets(cut, shown):
         ("a%2Bb-c7d%2Fe", "a+b-c7d/e", "[hidden]"),  # from the first character on
         ("you sent  s3cr3t7.", " s3cr3t7", "you sent[hidden]."),
         ("you sent s3cr3t7  .", "s3cr3t7 ", "you sent [hidden]."),
+        ("you sent k7x9q.", "k7x9q\n", "you sent [hidden]."),
+        ("you sent k7x9qz.", " k7x9qz\n", "you sent [hidden]."),
+        ("sent  k7", " k7", "sent [hidden]"),
+        ("sent it", "  ", "sent it"),
         ("du wei\u00dft: s3cr3t7!", "s3cr3t7", "du wei\u00dft: [hidden]!"),
         ("half \\ud83d s3cr3t7!", "s3cr3t7", "half \\ud83d [hidden]!"),
         ("half \ud83d-s3cr3t7!", "\ud83d-s3cr3t7", "half [hidden]!"),
@@ -147,11 +151,37 @@ def test_pieces_of_short_secrets(cut, shown):
         ("k7k7 ak7", "k7", "k7k7 ak7"),
         ("xk7x9y", "k7x9", "x[hidden]y"),
         ("in hex 6b377839.", "k7x9", "in hex [hidden]."),
+        ("%E9%6B%37%78%39.", "k7x9", "%E9[hidden]."),  # not UTF-8
+        ("half of it in hex 6b3778397132.", "k7x9q-1w", "half of it in hex 6b3778397132."),
+        ("\\ud800\\udc00\\u006b\\u0037\\u0078\\u0039.", "k7x9", "\\ud800\\udc00[hidden]."),
     ],
 )
 def test_what_is_around_a_secret_stays(text, secret, shown):
     """The whole secret is hidden, and not one character beside it."""
     assert sanitize(text, [secret]) == shown
+
+
+@pytest.mark.parametrize(
+    "echoed",
+    [
+        base64.urlsafe_b64encode(b"???" * 4).decode(),
+        base64.urlsafe_b64encode(b">>>" * 4).decode(),
+        basic(quote("/ / / ?", safe="")),
+        basic(quote_plus("/ / / ?")),
+    ],
+)
+def test_signs_in_base64(echoed):
+    """A secret of which base64, or the form in it, has only signs is hidden too."""
+    assert sanitize(echoed[8:16], ["???" * 4, ">>>" * 4, "/ / / ?"]) == redaction.HIDDEN
+
+
+@pytest.mark.parametrize(("times", "is_hidden"), [(1, True), (3, True), (4, False)])
+def test_text_that_is_encoded_often(times, is_hidden):
+    """A text is decoded three times."""
+    echoed = "@#@#@#@#"
+    for _ in range(times):
+        echoed = quote(echoed)
+    assert sanitize(echoed, ["@#@#@#@#"]) == (redaction.HIDDEN if is_hidden else echoed)
 
 
 def test_other_words_stay():

@@ -71,6 +71,7 @@ def test_tokens_are_hidden():
     [
         ("two\r\nlines\tand  spaces ", "two??lines?and spaces"),
         ("\u202egnp.exe", "?gnp.exe"),
+        ("a\u00a0b \ue000\U000e0041c", "a b ??c"),
         ("\ud800", "?"),
         (7, "7"),
         ("", ""),

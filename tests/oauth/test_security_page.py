@@ -9,8 +9,6 @@ import socket
 import brotli
 import pytest
 import requests
-import trustme
-from kit.servers.tls import context_of
 from oauth.guarded import (
     GRANT,
     SHIPPED,
@@ -20,67 +18,18 @@ from oauth.guarded import (
     what_a_tracker_records,
 )
 
-from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
+from tokenkeeper.exceptions import TokenAcquisitionError
 
 FOREIGN = "192.0.2.7"  # RFC 5737: reserved for documentation
 BROTLI_BOMB = brotli.compress(bytes(50_000_000), quality=1)
 GZIP_BOMB = gzip.compress(bytes(50_000_000), compresslevel=1)
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(authority, tmp_path):
-    path = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(path)
-    return str(path)
-
-
 UNENCRYPTED = [name for name, each in SHIPPED.items() if each.scheme == "http"]
 """The providers whose requests to this machine are not encrypted."""
 
-
-@pytest.fixture(params=SHIPPED)
-def shipped(request):
-    """Return one of our providers."""
-    return SHIPPED[request.param]
-
-
-@pytest.fixture
-def asked(shipped, make_server, authority, ca_file):
-    """Return a function that requests a token from a scripted server.
-
-    It returns the server and the error, or ``None`` if a token was granted.
-    """
-
-    def ask(*scripts, url=None, times=1, **options):
-        secure = shipped.scheme == "https"
-        context = context_of(authority, "127.0.0.1") if secure else None
-        wrap = (lambda sock: context.wrap_socket(sock, server_side=True)) if secure else None
-        server = make_server(wrap=wrap)
-        if secure:
-            server.url = server.url.replace("http:", "https:")
-        server.scripts += [*shipped.before(server, make_server.reply), *scripts]
-        if secure:
-            options["verify"] = ca_file
-        try:
-            provider = shipped.make(url or server.url, **options)
-            for _ in range(times):
-                shipped.ask(provider)
-        except OAuth2Error as failure:
-            return server, failure
-        return server, None
-
-    return ask
-
-
-@pytest.fixture
-def grant(make_server):
-    """Return a script that grants a token."""
-    return make_server.reply(json.dumps(GRANT).encode())
+GRANTED = [name for name in SHIPPED if name != "azure-discovery"]
+"""The providers that the server grants a token; discovery grants none."""
 
 
 @pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
@@ -256,6 +205,22 @@ def test_no_log_has_an_answer(asked, caplog, capsys, monkeypatch, answer):
     assert not shows_a_canary(caplog.text)
     printed = capsys.readouterr()
     assert not shows_a_canary(printed.out + printed.err)
+
+
+@pytest.mark.parametrize("shipped", GRANTED, indirect=True)
+@pytest.mark.parametrize(
+    "token",
+    [f"{TOKEN}\r\nX: y", f"{TOKEN}\xe9", f"{TOKEN} ", "", None, 471],
+    ids=["a second header", "not ASCII", "outer space", "empty", "null", "a number"],
+)
+def test_a_token_that_does_not_fit_into_a_header(asked, make_server, token):
+    """A token that can't be sent unchanged is a final error, which does not show it."""
+    _, error = asked(make_server.reply(json.dumps(GRANT | {"access_token": token}).encode()))
+    assert isinstance(error, TokenAcquisitionError)
+    assert error.transient is False
+    assert "access_token" in str(error)
+    for written in what_a_tracker_records(error):
+        assert not shows_a_canary(written), written[:80]
 
 
 def test_no_log_has_a_good_answer(asked, grant, caplog, capsys, monkeypatch):

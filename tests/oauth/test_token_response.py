@@ -126,6 +126,7 @@ class TestMembersThatAreNotNeeded:
             (" ", None),
             ([], None),
             ([""], None),
+            (["", " "], None),
             (None, "read"),
             (7, "read"),
             (True, "read"),

@@ -89,6 +89,19 @@ def test_the_type_is_sanitized():
     assert len(message) < 500
 
 
+@pytest.mark.parametrize(("kind", "shown"), [("d" * 46, "d" * 46), ("d" * 47, f"{'d' * 43}...")])
+def test_the_message(kind, shown):
+    """The message says what to do about another type, of which it shows 50 characters."""
+    with pytest.raises(TokenAcquisitionError) as caught:
+        type_of(f"mac {kind}")
+    assert f'the response has a token_type other than Bearer, "mac {shown}".' in str(caught.value)
+    assert str(caught.value).partition("other than Bearer, ")[2] == (
+        f'"mac {shown}". Request a bearer token from the server, or, if the API accepts this one '
+        f'in an "Authorization: Bearer" header, add "mac {shown}" to accept_token_types. '
+        "Check the response with the server's operator."
+    )
+
+
 @pytest.mark.parametrize(
     ("kinds", "taken"),
     [

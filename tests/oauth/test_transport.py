@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+from kit.clocks import StoppedClock
 
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth import sessions
+from tokenkeeper.oauth.deadline import ForeignPeerError
 from tokenkeeper.oauth.request_style import USER_AGENT
 from tokenkeeper.oauth.transport import HttpTransport, is_thrown_in
 from tokenkeeper.testing import SteppedClock
@@ -175,6 +177,49 @@ def test_the_usual_timeouts(make_transport, takes, says):
     error = make_transport(session=double, clock=clock).failure(url="https://id.example.com/")
     assert double.options["timeout"] == (5.0, 10.0)
     assert f"the response timed out ({says})" in str(error)
+
+
+def test_the_last_millisecond(make_transport):
+    """A socket may wake up early, so the last millisecond counts as over."""
+    double = Double(clock=SteppedClock())
+    transport = make_transport(session=double, total_timeout=0.001, clock=StoppedClock())
+    error = transport.failure(url="https://id.example.com/")
+    assert "total_timeout of 0.001 s" in str(error)
+
+
+def test_how_a_session_is_asked(make_transport):
+    """A session is asked for a stream, without redirects, within the shortest timeouts."""
+    double = Double()
+    make_transport(session=double, total_timeout=2, verify="ca.pem").post(
+        url="https://id.example.com/", params={"c": "d"}
+    )
+    assert double.options.pop("auth")
+    assert double.options.pop("headers")
+    assert double.options == {
+        "data": {"a": "b c"},
+        "params": {"c": "d"},
+        "timeout": (2, 10.0),
+        "allow_redirects": False,
+        "stream": True,
+        "verify": "ca.pem",
+    }
+
+
+def test_a_name_of_another_machine(make_transport):
+    """A loopback name that resolved to another machine is a final error."""
+    double = Double()
+
+    def request(*_, **__):
+        raise ForeignPeerError("192.0.2.1")
+
+    double.request = request
+    error = make_transport(session=double).failure(url="http://localhost:8080/token?a=hunter2")
+    assert str(error) == (
+        "provider 'api': request to localhost was not sent: the name resolved to 192.0.2.1, which "
+        "is not this machine, and the request is not encrypted. Correct the hosts file or the "
+        "resolver, or use https."
+    )
+    assert (error.provider_name, error.network_reason, error.transient) == ("api", "dns", False)
 
 
 OURS = {"User-Agent": USER_AGENT}

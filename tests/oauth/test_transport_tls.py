@@ -7,7 +7,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-import trustme
 from kit.servers.tls import context_of
 from urllib3.exceptions import InsecureRequestWarning
 
@@ -17,16 +16,6 @@ from tokenkeeper.oauth.transport import HttpTransport
 
 class TestTLS:
     """Certificates."""
-
-    @pytest.fixture
-    def authority(self):
-        return trustme.CA()
-
-    @pytest.fixture
-    def ca_file(self, authority, tmp_path):
-        path = tmp_path / "ca.pem"
-        authority.cert_pem.write_to_path(path)
-        return str(path)
 
     @pytest.fixture
     def secure(self, authority, make_server):

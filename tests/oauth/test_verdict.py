@@ -178,6 +178,21 @@ def test_advice_for_a_grant(code, grant, says):
     assert (verdict.transient, verdict.code) == (False, code)
 
 
+@pytest.mark.parametrize(("digits", "code"), [("90033", "AADSTS90033"), ("9003", None)])
+def test_long_descriptions(digits, code):
+    """The first 2,000 characters of a description count."""
+    words = "AADSTS".rjust(2000 - len(digits)) + digits
+    assert judge([], words, 400).code == code
+    assert judge([], f"{words}3", 400).code == code
+
+
+def test_long_codes():
+    """The first 200 characters of a code count."""
+    code = ".invalid_client".rjust(200, "x")
+    assert known_code(code) == known_code(f"{code}x") == "invalid_client"
+    assert known_code(f"x{code}") is None
+
+
 @pytest.mark.parametrize("code", ["invalid_client", "server_error"])
 def test_a_server_that_says_when_to_return(code):
     """A refusal with a Retry-After is transient; its advice stays."""

@@ -3,6 +3,7 @@
 import logging
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +11,7 @@ from kit import internals
 from kit.crowds import crowd
 from kit.servers.base import Answer
 from kit.servers.entra import CLIENT_ID, SECRET, TENANT
+from oauth.responses import jwt
 
 from tokenkeeper import (
     AzureADProvider,
@@ -119,6 +121,75 @@ class TestAsking:
         assert entra.discoveries == 2
 
 
+class TestNarrowedScope:
+    """A server that grants less than the requested scope (RFC 6749 §3.3)."""
+
+    @pytest.fixture
+    def warnings_of(self, make, entra, caplog):
+        """Return a function that requests tokens, and returns the warnings about their scopes."""
+
+        def warnings_of(requested, *granted):
+            provider = make(scope=requested)
+            for scope in granted:
+                answer = {"access_token": "abc", "token_type": "Bearer", "expires_in": 3599}
+                entra.script.append(Answer(200, answer | ({"scope": scope} if scope else {})))
+                provider.acquire_token()
+            return [each.getMessage() for each in caplog.records if "scope" in each.getMessage()]
+
+        return warnings_of
+
+    def test_one_warning_for_all_renewals(self, warnings_of):
+        """The missing part is logged once, and the token is used."""
+        (warning,) = warnings_of("api://app/read api://app/write", *["api://app/read"] * 3)
+        assert warning.startswith("provider 'graph': the server granted a narrower scope")
+        assert "Missing: api://app/write." in warning
+
+    @pytest.mark.parametrize(
+        ("requested", "granted"),
+        [
+            (None, "https://graph.microsoft.com/Mail.Read"),
+            ("api://app/.default", "api://app/read"),
+            ("api://app/.default", None),
+            ("api://app/read api://app/write", "api://app/write api://app/read"),
+            ("api://app/read", None),
+        ],
+    )
+    def test_nothing_is_missing(self, warnings_of, requested, granted):
+        """A scope ending in ``/.default`` means any set, and no scope means the requested one."""
+        assert warnings_of(requested, granted, granted) == []
+
+
+class TestLives:
+    """How long tokens are valid."""
+
+    def test_one_doubt_for_all_renewals(self, provider, entra, caplog):
+        """A lifetime that may be in milliseconds is doubted once."""
+        for number in range(3):
+            answer = {"access_token": f"a{number}", "expires_in": 3_600_000}
+            entra.script.append(Answer(200, answer))
+            provider.acquire_token()
+        assert caplog.text.count("If the server means milliseconds") == 1
+
+    def test_the_shortest_counts(self, provider, entra):
+        """The exp of a token and expires_on count, as for other providers."""
+        now = int(time.time())
+        for members, seconds in [
+            ({"access_token": jwt(exp=now + 60), "expires_in": 3600}, 60),
+            ({"access_token": "a", "expires_in": 3600, "expires_on": now + 600}, 600),
+        ]:
+            entra.script.append(Answer(200, members))
+            left = provider.acquire_token().expires_at.timestamp() - now
+            assert left == pytest.approx(seconds, abs=5)
+
+    def test_what_else_is_said(self, provider, entra):
+        """When to renew and all other members are kept."""
+        members = {"access_token": "a", "expires_in": 7200, "refresh_in": 3600, "ext": [1]}
+        entra.script.append(Answer(200, members))
+        token = provider.acquire_token()
+        assert token.extra["ext"] == (1,)
+        assert (token.expires_at - token.refresh_at).total_seconds() == pytest.approx(3600, abs=1)
+
+
 class TestFailures:
     """Refusals and failures of Entra ID."""
 
@@ -129,6 +200,12 @@ class TestFailures:
         assert (error.error, error.status_code) == ("invalid_client", 400)
         assert "Set the secret's value, not its id" in str(error)
         assert provider.acquire_token().access_token == "entra-2"
+
+    @pytest.mark.parametrize("code", ["consent_required", "interaction_required", "invalid_grant"])
+    def test_no_advice_for_people(self, provider, entra, code):
+        """A client without a user is never advised to sign in."""
+        entra.script.append(Answer(400, {"error": code}))
+        assert "sign in" not in str(failure(provider)).lower()
 
     def test_too_many_requests(self, provider, entra):
         """A request before Retry-After is sent, although msal would withhold it."""

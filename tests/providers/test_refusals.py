@@ -9,6 +9,7 @@ import responses
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.oauth.client_auth import client_auth
+from tokenkeeper.oauth.request_style import RequestStyle
 from tokenkeeper.oauth.token_request import request_token
 from tokenkeeper.oauth.transport import HttpTransport
 
@@ -54,6 +55,9 @@ def test_an_echoed_refresh_token(wire, echo):
             {"grant_type": "refresh_token", "refresh_token": REFRESH_TOKEN},
             scope=None,
             clock=SYSTEM_CLOCK,
+            style=RequestStyle(),
+            warned=set(),
+            omitted=set(),
             default_lifetime=60.0,
         )
     error = caught.value

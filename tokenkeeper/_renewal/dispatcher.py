@@ -135,7 +135,7 @@ class Dispatcher:
             if counts and self._was_rejected_before(renewal, token):
                 rejection = cache.store_rejected(name, token)
                 remaining = token.ends_at - self._clock.monotonic()
-                follows = FailureOutcome(token.renew_at, remaining)
+                follows = FailureOutcome(remaining_seconds=remaining)
                 events = renewal.failure_events(rejection, follows, self._clock)
                 state.notifier.enqueue(*events, state.pause_event(name))
             elif counts:

@@ -199,7 +199,7 @@ def unknown_provider(name: str, known: Collection[str]) -> UnknownProviderError:
     names = list(known)
     with forks_wait():
         import difflib  # for this message only
-    nearest = difflib.get_close_matches(name, names[:MOST_COMPARED], n=1)
+    nearest = difflib.get_close_matches(name, names[:MOST_COMPARED])
     if nearest:
         advice = f"Did you mean {nearest[0]!r}?"
     elif names:

@@ -196,7 +196,7 @@ def _with_token(streak: _Streak, token: str, now: float) -> _Streak:
     """Return *streak* with one more token in it, which was accepted since it was granted."""
     accepted_for = now - streak.granted_at
     if accepted_for >= LONGEST_PAUSE_SECONDS:
-        streak = _Streak(granted_at=streak.granted_at)
+        streak = _Streak()
     paid_back = (min(accepted_for, LONGEST_PAUSE_SECONDS) / SETTLED_SECONDS) ** 2
     level = max(0.0, streak.level - paid_back)
     digest = _digest(token)

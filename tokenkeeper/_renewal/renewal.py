@@ -34,7 +34,7 @@ class Renewal(Flight[CachedToken]):
     :ivar is_scheduled: whether it was due, and no caller started it.
     :ivar after_rejection: whether an API rejected the token that it replaces.
     :ivar attempts: the requests made so far.
-    :ivar started_at: when it began to run, on the keeper's monotonic clock.
+    :ivar started_at: when it began to run, on the keeper's monotonic clock; ``None`` before that.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Renewal(Flight[CachedToken]):
         context: Context,
         *,
         token_name: str | None = None,
-        after_rejection: bool = False,
+        after_rejection: bool,
         is_scheduled: bool = False,
     ) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Renewal(Flight[CachedToken]):
         self.after_rejection = after_rejection
         self.is_scheduled = is_scheduled
         self.attempts = 0
-        self.started_at: float = 0.0
+        self.started_at: float | None = None
 
     def success_event(self, token: CachedToken, clock: Clock) -> TokenEvent:
         """Return the event for *token*, which it brought."""
@@ -88,12 +88,14 @@ class Renewal(Flight[CachedToken]):
         return events
 
     def _figures(self, clock: Clock, remaining_seconds: float) -> dict[str, Any]:
+        now = clock.monotonic()
+        began = now if self.started_at is None else self.started_at  # no thread may have started it
         return {
             "provider_name": self.provider.provider_name,
             "token_name": self.token_name,
             "occurred_at": utc(clock),
             "attempts": self.attempts,
-            "duration_seconds": clock.monotonic() - self.started_at,
+            "duration_seconds": now - began,
             "remaining_seconds": remaining_seconds,
         }
 

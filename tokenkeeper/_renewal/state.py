@@ -76,11 +76,6 @@ class KeeperState:
         with self.lock:
             self.registry.add(provider)
 
-    def find(self, name: str) -> BaseOAuth2Provider:
-        """Return the provider *name*."""
-        with self.lock:
-            return self.registry.find(name)
-
     def names(self) -> list[str]:
         """Return the registered names."""
         with self.lock:

@@ -131,12 +131,19 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
 
     def _granted(self) -> OAuth2Token:
         credentials = self._credentials
+        token = credentials.token or ""
+        if isinstance(token, bytes):  # as google.auth.jwt returns it
+            token = token.decode("latin-1")
         expiry = credentials.expiry  # naive, in UTC
         expires_at = expiry.replace(tzinfo=UTC) if expiry else self._now() + DEFAULT_LIFETIME
         scopes = getattr(credentials, "scopes", None)
-        return OAuth2Token(
-            str(credentials.token or ""), "Bearer", expires_at, " ".join(scopes or ()) or None
-        )
+        try:
+            return OAuth2Token(token, "Bearer", expires_at, " ".join(scopes or ()) or None)
+        except ValueError as error:
+            failure = self._failed_with(
+                f"google-auth returned a token that can't be used: {error}", error, transient=False
+            )
+        raise failure
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)

@@ -17,8 +17,9 @@ import ipaddress
 import socket
 import sys
 import threading
+from contextlib import suppress
 from socket import SOCK_STREAM
-from typing import Any, cast
+from typing import Any
 
 import urllib3
 import urllib3.exceptions
@@ -66,7 +67,8 @@ class Budget:
 
 def current_budget() -> Budget:
     """Return the budget of the request that the calling thread is making."""
-    return cast("Budget", _current.budget)
+    budget: Budget = _current.budget
+    return budget
 
 
 class ForeignPeerError(Exception):
@@ -116,10 +118,10 @@ class _BoundedSocket:
 class _BoundedResponse(http.client.HTTPResponse):
     """A response, or a proxy's response to CONNECT, that is read within the budget."""
 
-    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, sock: Any, **options: Any) -> None:
         bounded = _BoundedSocket(sock)
         self._reader = bounded.reader
-        super().__init__(bounded, *args, **kwargs)  # type: ignore[arg-type]  # a duck
+        super().__init__(bounded, **options)  # type: ignore[arg-type]  # a duck
 
     def begin(self) -> None:
         """Read the status and the headers.
@@ -131,14 +133,11 @@ class _BoundedResponse(http.client.HTTPResponse):
         super().begin()
         if self._reader.ended:
             raise http.client.IncompleteRead(b"")
-        try:
+        with suppress(urllib3.exceptions.HeaderParsingError, TypeError):
             assert_header_parsing(self.msg)
-        except (urllib3.exceptions.HeaderParsingError, TypeError):
-            garbled = True
-        else:
-            garbled = False
-        if garbled:  # raised here, without the original as context, which quotes the headers
-            raise http.client.HTTPException("the headers can't be parsed")
+            return
+        # Raised here, without the original as context, which quotes the headers.
+        raise http.client.HTTPException("the headers can't be parsed")
 
 
 class _BoundedConnection(HTTPConnection):
@@ -229,7 +228,7 @@ def _check_peer(host: str, sock: socket.socket) -> None:
 def is_link_local(host: str) -> bool:
     """Return whether *host* is a link-local address, which routers do not forward."""
     try:
-        return ipaddress.ip_address(host.strip("[]").partition("%")[0]).is_link_local
+        return ipaddress.ip_address(host.strip("[]")).is_link_local
     except ValueError:
         return False
 
@@ -290,7 +289,7 @@ def _bounded_connections(below: Any) -> Any:
 
 def bind(manager: urllib3.PoolManager) -> None:
     """Make the connections of *manager*, which the caller owns, respect the budget."""
-    pools = manager.pool_classes_by_scheme
+    pools: dict[str, Any] = manager.pool_classes_by_scheme
     manager.pool_classes_by_scheme = {
-        scheme: cast("Any", _bounded_pools(cast("Any", pool))) for scheme, pool in pools.items()
+        scheme: _bounded_pools(pool) for scheme, pool in pools.items()
     }

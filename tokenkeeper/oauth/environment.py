@@ -39,7 +39,7 @@ class Environment:
         """Return whether a request to *url* is sent directly to its host."""
         if not self._has_proxies:
             return True
-        host = "/".join(url.partition("?")[0].split("/", 3)[:3])
+        host = "/".join(url.partition("?")[0].split("/")[:3])
         bypassed = self._bypassed.get(host)
         if bypassed is None:
             bypassed = should_bypass_proxies(host, no_proxy=None)

@@ -7,7 +7,6 @@ pages, a ``WWW-Authenticate`` header (RFC 6750 §3), or nothing.
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from tokenkeeper.oauth.entities import unescape_entities
 from tokenkeeper.oauth.error_members import LONGEST_VALUE, normalized, read_error_members
 from tokenkeeper.oauth.excerpt import excerpt
 from tokenkeeper.oauth.exchange import HttpAnswer
+from tokenkeeper.oauth.json_object import any_int, narrow_text
 
 __all__ = ["BodyFormat", "ErrorResponse", "read_error"]
 
@@ -65,7 +65,10 @@ class ErrorResponse:
 
 def read_error(answer: HttpAnswer) -> ErrorResponse:
     """Return the content of *answer*, which grants no token."""
-    error = _read_body(_text(answer.body), answer.headers.get("content-type", "").lower())
+    # Not by the charset that the header names: Python may have to import its codec, and a late
+    # import may never return in a forked child (see fork.py).
+    text = narrow_text(answer.body)
+    error = _read_body(text, answer.headers.get("content-type", "").lower())
     is_bare = error.format in (BodyFormat.TEXT, BodyFormat.JSON) and not error.is_object
     if answer.ok and is_bare and " " not in error.words:
         # A lone word may be the token itself, from a server that does not send JSON.
@@ -75,38 +78,25 @@ def read_error(answer: HttpAnswer) -> ErrorResponse:
     return error
 
 
-def _text(body: bytes) -> str:
-    try:
-        return body.removeprefix(codecs.BOM_UTF8).decode()
-    except UnicodeDecodeError:
-        # Not by the charset that the header names: Python may have to import its codec, and a
-        # late import may never return in a forked child (see fork.py).
-        return body.decode("latin-1")
-
-
 def _read_body(text: str, content_type: str) -> ErrorResponse:
     start = text.lstrip()[:1]
     if not start:
         return ErrorResponse(BodyFormat.EMPTY)
     try:
-        content = json.loads(text, parse_int=_bounded_int)
+        content = json.loads(text, parse_int=any_int)
     except (ValueError, RecursionError):
         pass
     else:
         return _from_json(content)
     if start == "<" or "html" in content_type:
         return _from_markup(text[: 16 * LONGEST_VALUE], content_type)
-    if pairs := _form(text[: 16 * LONGEST_VALUE]):
-        return _from_object(pairs, BodyFormat.FORM)
     if start in '{["':
         return ErrorResponse(BodyFormat.BROKEN_JSON)
+    if pairs := _form(text[: 16 * LONGEST_VALUE]):
+        return _from_object(pairs, BodyFormat.FORM)
     if "\0" in text or not _is_text(text[:LONGEST_VALUE]):
         return ErrorResponse(BodyFormat.BINARY)
     return ErrorResponse(BodyFormat.TEXT, words=excerpt(text))
-
-
-def _bounded_int(digits: str) -> int | float:
-    return int(digits) if len(digits) < 30 else 1e30  # int() refuses more than 4300 digits
 
 
 def _from_json(content: object) -> ErrorResponse:
@@ -148,10 +138,11 @@ _FORM_KEYS = frozenset({"error", "access_token", "errorcode", "code", "message",
 
 def _form(text: str) -> dict[str, Any]:
     """Return the members of a form-encoded body, such as GitHub's, or an empty dictionary."""
-    if "=" not in text or re.search(r"\s", text.strip()) or text.lstrip()[:1] in '{["':
+    text = text.strip()
+    if re.search(r"\s", text):
         return {}
     try:
-        pairs = parse_qsl(text.strip(), max_num_fields=50)
+        pairs = parse_qsl(text, max_num_fields=50)
     except ValueError:
         return {}
     known = any(normalized(key) in _FORM_KEYS or key in _FORM_KEYS for key, _ in pairs)

@@ -17,7 +17,14 @@ from typing import Any
 from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.oauth.exchange import HttpAnswer
 
-__all__ = ["JsonObject", "UnusableResponseError", "read_json", "read_object"]
+__all__ = [
+    "JsonObject",
+    "UnusableResponseError",
+    "any_int",
+    "narrow_text",
+    "read_json",
+    "read_object",
+]
 
 MAX_DEPTH = 32
 """How deeply values may be nested; a deeper one is read as ``null``."""
@@ -34,7 +41,7 @@ _KIND_OF = {
     type(None): "JSON null",
 }
 
-_WIDE = r"(?i)charset\s*=\s*\"?(utf-?(?:16|32)(?:-?[bl]e)?)\b"
+_WIDE = r"(?i)charset\s*=\s*\"?utf-?(16|32)(?:-?([bl]e))?\b"
 
 
 class UnusableResponseError(Exception):
@@ -80,27 +87,32 @@ def read_json(text: str) -> Any:
     """
     try:
         return json.loads(
-            _without_depths(text), object_pairs_hook=JsonObject, parse_int=_any_int, strict=False
+            _without_depths(text), object_pairs_hook=JsonObject, parse_int=any_int, strict=False
         )
     except RecursionError:  # the caller's own stack was nearly full
         raise ValueError("nested too deeply") from None
 
 
 def _texts(answer: HttpAnswer) -> Iterator[str]:
-    """Yield the decodings of the body, the likeliest first (RFC 8259 §8.1 requires UTF-8)."""
-    try:
-        yield answer.body.removeprefix(codecs.BOM_UTF8).decode()
-        is_utf_8 = True
-    except UnicodeDecodeError:
-        is_utf_8 = False
+    """Yield the body in UTF-16 or UTF-32 if the header names it, and then in UTF-8.
+
+    RFC 8259 §8.1 requires UTF-8, so a server that names another encoding may not use it.
+    """
     if wide := re.search(_WIDE, answer.headers.get("content-type", "")):
         with contextlib.suppress(UnicodeDecodeError):
             with forks_wait():  # Python may have to import the codec
-                text = answer.body.decode(wide[1])
+                text = answer.body.decode(f"utf-{wide[1]}{wide[2] or ''}")
             yield text
-    if not is_utf_8:
-        # Every other encoding agrees with this one on ASCII, and a token is ASCII.
-        yield answer.body.decode("latin-1")
+    yield narrow_text(answer.body)
+
+
+def narrow_text(body: bytes) -> str:
+    """Return *body* decoded from UTF-8, as RFC 8259 §8.1 requires, or else from Latin-1."""
+    try:
+        return body.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError:
+        # Every encoding with units of one byte agrees with this one on ASCII, and a token is ASCII.
+        return body.decode("latin-1")
 
 
 def _without_depths(text: str) -> str:
@@ -123,8 +135,9 @@ def _without_depths(text: str) -> str:
     return "".join(kept)
 
 
-def _any_int(digits: str) -> int | float:
-    # int() refuses more than 4300 digits. So many only mean "very large".
+def any_int(digits: str) -> int | float:
+    """Return the integer *digits*, or a very large number if there are 30 or more characters."""
+    # int() refuses more than 4300 digits.
     if len(digits) < 30:
         return int(digits)
     return -1e30 if digits.startswith("-") else 1e30

@@ -167,7 +167,7 @@ def _duration(name: str, value: Any, unit: float, now: Now) -> _Candidate | None
     seconds, timestamp = as_duration(value), as_timestamp(value)
     if seconds is None:
         return None if timestamp is None else _Candidate(name, now.until(timestamp), False)
-    if timestamp is not None and 0 < now.until(timestamp) <= LONGEST_LIFETIME_SECONDS < seconds:
+    if timestamp is not None and abs(now.until(timestamp)) <= LONGEST_LIFETIME_SECONDS:
         return _Candidate(name, now.until(timestamp), False)  # a timestamp in the wrong member
     return _Candidate(name, seconds * unit, True)
 

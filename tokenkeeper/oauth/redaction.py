@@ -176,8 +176,9 @@ class _Pieces:
 
     def _add_secret(self, secret: str) -> None:
         for view in _views(secret):
-            self._add(view.text)
             text = view.text.strip()
+            for form in filter(None, {view.text, text}):  # a server may strip what it was sent
+                self._add(form)
             if len(text) > SHORT_WINDOW:
                 for piece in (text[:SHORT_WINDOW], text[-SHORT_WINDOW:]):
                     if not piece.isalpha():

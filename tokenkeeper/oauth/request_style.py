@@ -14,7 +14,6 @@ from tokenkeeper._version import __version__
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = [
-    "PLAIN",
     "REQUEST_FORMATS",
     "USER_AGENT",
     "RequestFormat",
@@ -98,10 +97,6 @@ class RequestStyle:
             for part in {value, *value.split()}:
                 if len(part) >= SHORTEST_SECRET or names_a_secret(name):
                     yield part
-
-
-PLAIN = RequestStyle()
-"""The format of RFC 6749."""
 
 
 def _texts(value: Any) -> str | list[str]:

@@ -23,9 +23,9 @@ class _BoundedSocket(socks.socksocket):  # type: ignore[misc]  # untyped
     PySocks reads the handshake through ``makefile``, which calls ``recv_into``.
     """
 
-    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+    def recv_into(self, *args: Any) -> int:
         self.settimeout(current_budget().next_read())
-        return int(super().recv_into(*args, **kwargs))
+        return int(super().recv_into(*args))
 
 
 class SocksConnection(HTTPConnection):

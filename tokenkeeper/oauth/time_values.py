@@ -102,7 +102,6 @@ def _date(value: Any) -> datetime | None:
         try:
             date = read(text)
             if date is not None:
-                date.replace(tzinfo=date.tzinfo or UTC).timestamp()  # raises if it is out of range
                 return date
         except (ValueError, TypeError, IndexError, OverflowError):
             pass  # it has another format

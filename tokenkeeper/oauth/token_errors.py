@@ -30,11 +30,11 @@ CLOCK_SKEW_SECONDS = 300.0
 _NUMBER = r"[0-9]{1,30}(?:\.[0-9]{1,30})?"
 
 
-def refusal(answer: HttpAnswer, expected: Expected, problem: str = "") -> TokenAcquisitionError:
+def refusal(answer: HttpAnswer, expected: Expected, problem: str) -> TokenAcquisitionError:
     """Return the error for *answer*, for the caller to raise.
 
     :param problem: why a response with a success status can't be used, as in "has no
-        access_token"; by default its status is the problem.
+        access_token"; "" if the status or an error in the response is the problem.
     """
     response = read_error(answer)
     secrets = [*expected.secrets, *response.secrets]

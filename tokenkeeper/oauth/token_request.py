@@ -12,7 +12,7 @@ from tokenkeeper.models import OAuth2Config, OAuth2Token
 from tokenkeeper.oauth.client_auth import ClientAuth, encoding_advice
 from tokenkeeper.oauth.exchange import Expected, LateSecrets
 from tokenkeeper.oauth.granted_scope import warn_if_narrowed
-from tokenkeeper.oauth.request_style import PLAIN, RequestStyle
+from tokenkeeper.oauth.request_style import RequestStyle
 from tokenkeeper.oauth.token_response import parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 
@@ -36,16 +36,16 @@ def request_token(
     *,
     scope: str | None,
     clock: Clock,
-    style: RequestStyle = PLAIN,
-    warned: set[str] | None = None,
-    omitted: set[str] | None = None,
+    style: RequestStyle,
+    warned: set[str],
+    omitted: set[str],
     **reading: Unpack[Reading],
 ) -> OAuth2Token:
     """Send one token request to *config*'s token endpoint and return the token.
 
     :param grant: the parameters of the grant; empty ones are left out.
     :param scope: the scope that a response without one grants (RFC 6749 §5.1, §6).
-    :param style: the format of the request; by default a form, as in the RFC.
+    :param style: the format of the request.
     :param warned: the kinds of warnings logged so far; new ones are added.
     :param omitted: receives the names of optional members that the response left out.
     :raises TokenAcquisitionError: if no token is granted.
@@ -65,8 +65,8 @@ def request_token(
         scope,
         LateSecrets(partial(_secrets, config, client, grant, style)),
         **reading,
-        warned=set() if warned is None else warned,
-        omitted=set() if omitted is None else omitted,
+        warned=warned,
+        omitted=omitted,
         grant=grant.get("grant_type"),
         auth_advice=partial(encoding_advice, client),
     )

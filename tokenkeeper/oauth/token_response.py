@@ -45,19 +45,16 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
     :raises TokenAcquisitionError: if it does not grant a token. The message says why and what to
         do.
     """
-    problem = ""
     try:
         content = read_object(answer)
         if answer.ok and not _is_error(content):
             return _granted(answer, content, expected)
     except UnusableResponseError as unusable:
-        problem = str(unusable)
+        failure = _errors().refusal(answer, expected, str(unusable))
     except ExpiredTokenError as expired:
         failure = _errors().already_expired(answer, expected, str(expired))
     else:
-        failure = _errors().refusal(answer, expected)
-    if problem:
-        failure = _errors().refusal(answer, expected, problem)
+        failure = _errors().refusal(answer, expected, "")
     # Raised here, outside the handlers: inside, the decoder's error, which holds the whole body,
     # would become its context.
     raise failure

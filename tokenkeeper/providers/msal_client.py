@@ -19,6 +19,7 @@ from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.client_auth import client_auth
+from tokenkeeper.oauth.granted_scope import warn_if_narrowed
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 
@@ -127,6 +128,8 @@ class _MsalHttp:
         expected = self._expected()
         answer = self._send("POST", url, params=params, data=data, headers=headers)
         token = self._call.token = parse_token_response(answer, expected)
+        # Entra ID accepts only /.default, which is never reported. AD FS may grant a part.
+        warn_if_narrowed(token, self._call.scope, expected)
         # msal validates other members more strictly than we do, and its result is not used.
         read = {"access_token": token.access_token, "token_type": "Bearer", "expires_in": 3600}
         return _MsalAnswer(answer.status, read)

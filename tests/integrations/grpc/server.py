@@ -18,6 +18,7 @@ class Things(grpc.GenericRpcHandler):
 
     :ivar late: whether a list is refused after its first response, instead of before it.
     :ivar refusal: the status for a token that the API refuses.
+    :ivar plain: the address at which the server speaks no TLS.
     :ivar open: while it is cleared, no call gets a response.
     :ivar calls: for each call its metadata, and the seconds until its deadline.
     :ivar called: set when a call arrives.
@@ -86,6 +87,7 @@ def served(api):
         server.add_generic_rpc_handlers((things,))
         pair = (certificate.private_key_pem.bytes(), certificate.cert_chain_pems[0].bytes())
         port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        things.plain = f"localhost:{server.add_insecure_port('127.0.0.1:0')}"
         server.start()
         try:
             trusted = grpc.ssl_channel_credentials(authority.cert_pem.bytes())

@@ -2,10 +2,10 @@
 
 import grpc
 import pytest
-from integrations.grpc.server import GET, GUARD_SECONDS, LIST, with_tokens_of
+from integrations.grpc.server import CALLS, GET, GUARD_SECONDS, LIST, with_tokens_of
 
 from tokenkeeper import TokenAcquisitionError
-from tokenkeeper.integrations.grpc import RenewingInterceptor
+from tokenkeeper.integrations.grpc import KeeperPlugin, RenewingInterceptor
 
 
 def test_no_token(api, keeper, provider, call):
@@ -34,6 +34,19 @@ def test_an_unknown_provider(api, keeper, things):
             channel.unary_unary(GET)(b"", timeout=GUARD_SECONDS)
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "'other'" in raised.value.details()
+
+
+@pytest.mark.parametrize("renewing", [True, False], ids=["renewing", "plugin only"])
+@pytest.mark.parametrize("kind", CALLS)
+def test_a_channel_without_tls(things, keeper, kind, renewing):
+    """No token goes over an insecure channel: gRPC refuses the call before it is sent."""
+    plugin = grpc.metadata_call_credentials(KeeperPlugin(keeper, "api"))
+    with grpc.insecure_channel(things[0].plain) as channel:
+        if renewing:
+            channel = grpc.intercept_channel(channel, RenewingInterceptor(keeper, "api"))
+        with pytest.raises(grpc.RpcError, match="sufficient security level"):
+            CALLS[kind](channel, timeout=GUARD_SECONDS, credentials=plugin)
+    assert things[0].calls == []
 
 
 def test_no_new_token(api, provider, one_request):

@@ -8,6 +8,7 @@ import pytest
 from integrations.grpc.server import CHAT, GET, GUARD_SECONDS, LIST, PUT, everything, with_tokens_of
 
 from tokenkeeper import TokenAcquisitionError
+from tokenkeeper.integrations.grpc import KeeperPlugin
 from tokenkeeper.integrations.grpc_aio import renewing_interceptors
 
 pytestmark = pytest.mark.anyio
@@ -59,6 +60,18 @@ async def test_no_token(api, keeper, provider, ends, kind):
     assert "closed" in error.details()
     assert provider.asked == 1
     assert api.seen == []
+
+
+@every_kind
+async def test_a_channel_without_tls(things, keeper, kind):
+    """No token goes over an insecure channel: gRPC refuses the call before it is sent."""
+    plugin = grpc.metadata_call_credentials(KeeperPlugin(keeper, "api"))
+    async with grpc.aio.insecure_channel(
+        things[0].plain, interceptors=renewing_interceptors(keeper, "api")
+    ) as channel:
+        with pytest.raises(grpc.aio.UsageError, match="only valid on secure channels"):
+            await kind(channel, timeout=GUARD_SECONDS, credentials=plugin)
+    assert things[0].calls == []
 
 
 async def test_an_unknown_provider(keeper, things, ends):

@@ -10,7 +10,6 @@ from tokenkeeper import TokenKeeper, TokenRejectedError
 from tokenkeeper._renewal.rejections import QUICK_RENEWALS, SHORTEST_PAUSE_SECONDS
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper.events import TokenRefused, TokenRejected
-from tokenkeeper.keeper import would_reject
 from tokenkeeper.testing import EventRecorder
 
 
@@ -28,38 +27,38 @@ class TestWouldReject:
 
     def test_without_a_token(self, keeper):
         """It would not if there is no token."""
-        assert not would_reject(keeper, "api", "api-1")
+        assert not internals.state(keeper).would_reject("api", "api-1")
 
     def test_before_a_pause(self, keeper, reject):
         """It would not while rejections still start renewals."""
-        assert not would_reject(keeper, "api", keeper.get_token("api"))
+        assert not internals.state(keeper).would_reject("api", keeper.get_token("api"))
         keeper.renew_refused("api", keeper.get_token("api"))
-        assert not would_reject(keeper, "api", keeper.get_token("api"))
+        assert not internals.state(keeper).would_reject("api", keeper.get_token("api"))
 
     def test_in_a_pause(self, keeper, paused):
         """It would in a pause, whichever token is reported, as the current one was rejected too."""
-        assert would_reject(keeper, "api", paused)
-        assert would_reject(keeper, "api", "an older one")
+        assert internals.state(keeper).would_reject("api", paused)
+        assert internals.state(keeper).would_reject("api", "an older one")
 
     def test_after_a_pause(self, keeper, clock, paused):
         """It would until the last tick of the pause, and not later."""
         clock.step(internals.rejection_pause(keeper))
-        assert not would_reject(keeper, "api", paused)
+        assert not internals.state(keeper).would_reject("api", paused)
 
     def test_a_token_that_no_api_rejected(self, keeper, reject):
         """In a pause, it would for the current token, and not for one that was replaced."""
         current = reject()
-        assert would_reject(keeper, "api", current)
-        assert not would_reject(keeper, "api", "an older one")
+        assert internals.state(keeper).would_reject("api", current)
+        assert not internals.state(keeper).would_reject("api", "an older one")
 
     def test_a_renewal_under_way(self, keeper, source, paused):
         """It would not while a renewal is under way, because the caller can wait for it."""
         source.gate.clear()
         flight = internals.ask(keeper, internals.need(keeper, force=True))
-        assert not would_reject(keeper, "api", paused)
+        assert not internals.state(keeper).would_reject("api", paused)
         source.gate.set()
         assert flight.wait(10)
-        assert not would_reject(keeper, "api", "an older one")
+        assert not internals.state(keeper).would_reject("api", "an older one")
 
 
 class TestReportedRejections:

@@ -101,7 +101,7 @@ def test_warnings_of_dropped_events(most, hook, name, caplog):
     warned_at = []
     for number in range(120):
         notifier.enqueue(CLEARED)
-        warn = notifier._queues[0].take_warning()
+        warn = notifier._hooks[0][1].take_warning()
         if warn is not None:
             warn()
             warned_at.append(number)

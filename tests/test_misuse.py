@@ -186,14 +186,14 @@ class Uninitialized(BaseOAuth2Provider):
         pass
 
     def acquire_token(self):
-        raise NotImplementedError
+        raise AssertionError("no token is asked for here")
 
 
 class Valid(BaseOAuth2Provider):
     """A valid provider."""
 
     def acquire_token(self):
-        raise NotImplementedError
+        raise AssertionError("no token is asked for here")
 
 
 CONFIG = OAuth2Config("api", "me", "s3cr3t", "https://id.example.com/token")
@@ -345,7 +345,7 @@ class AccessTokens:
     """A credential of azure-core."""
 
     def get_token(self, *scopes):
-        raise NotImplementedError
+        raise AssertionError("no token is asked for here")
 
 
 @pytest.mark.parametrize("kind", UNPICKLABLE)

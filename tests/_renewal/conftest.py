@@ -1,5 +1,7 @@
 """What the tests of renewals share."""
 
+import signal
+
 import pytest
 
 from tokenkeeper._renewal.rejections import QUICK_RENEWALS
@@ -19,3 +21,22 @@ def reject(keeper):
         return token
 
     return reject
+
+
+@pytest.fixture
+def interrupt_with():
+    """Return a function that returns one which raises an error in the main thread.
+
+    A signal handler raises it, as those of task queues do.
+    """
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt_with(error):
+        def handler(number, frame):
+            raise error
+
+        signal.signal(signal.SIGINT, handler)
+        return lambda *_: signal.raise_signal(signal.SIGINT)
+
+    yield interrupt_with
+    signal.signal(signal.SIGINT, before)

@@ -118,7 +118,7 @@ class TestProvidersThatChanged:
 
     @pytest.mark.parametrize("background", [True, False])
     def test_without_a_token(self, clock, source, background):
-        """No thread is started and no request made if there is no token."""
+        """Without a token it starts no thread and sends no request."""
         with TokenKeeper(clock=clock, background=background) as keeper:
             keeper.add_provider(source)
             internals.reconsider(keeper)

@@ -1,6 +1,5 @@
 """Exceptions that a host throws into a thread while a renewal runs there."""
 
-import signal
 from contextvars import Context
 from unittest import mock
 
@@ -25,15 +24,9 @@ class StopError(BaseException):
 
 
 @pytest.fixture
-def interrupt():
+def interrupt(interrupt_with):
     """Return a function that raises an exception in the main thread from a signal handler."""
-
-    def handler(number, frame):
-        raise SlowTaskError
-
-    before = signal.signal(signal.SIGINT, handler)
-    yield lambda *_: signal.raise_signal(signal.SIGINT)
-    signal.signal(signal.SIGINT, before)
+    return interrupt_with(SlowTaskError)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Rare branches of the slow path: interruptions, forks, misbehaving providers."""
 
-import signal
 import sys
 from unittest import mock
 
@@ -22,15 +21,9 @@ class SignalError(Exception):
 
 
 @pytest.fixture
-def interrupt():
+def interrupt(interrupt_with):
     """Return a function that raises an exception in the main thread from a signal handler."""
-
-    def handler(number, frame):
-        raise SignalError
-
-    before = signal.signal(signal.SIGINT, handler)
-    yield lambda: signal.raise_signal(signal.SIGINT)
-    signal.signal(signal.SIGINT, before)
+    return interrupt_with(SignalError)
 
 
 @pytest.fixture

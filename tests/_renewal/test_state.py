@@ -26,7 +26,7 @@ class TestWouldReject:
     """Whether a rejection would raise at once instead of starting a renewal."""
 
     def test_without_a_token(self, keeper):
-        """It would not if there is no token."""
+        """Without a token it would not."""
         assert not internals.state(keeper).would_reject("api", "api-1")
 
     def test_before_a_pause(self, keeper, reject):

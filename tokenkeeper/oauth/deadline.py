@@ -121,7 +121,7 @@ class _BoundedResponse(http.client.HTTPResponse):
     def __init__(self, sock: Any, **options: Any) -> None:
         bounded = _BoundedSocket(sock)
         self._reader = bounded.reader
-        super().__init__(bounded, **options)  # type: ignore[arg-type]  # a duck
+        super().__init__(bounded, **options)  # type: ignore[arg-type]  # it has what a response uses
 
     def begin(self) -> None:
         """Read the status and the headers.

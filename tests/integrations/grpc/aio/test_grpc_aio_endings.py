@@ -63,6 +63,10 @@ async def test_no_token(api, keeper, provider, ends, kind):
 
 
 @every_kind
+@pytest.mark.skipif(
+    tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 80),
+    reason="before grpcio 1.80 such a call may raise once more when it is collected",
+)
 async def test_a_channel_without_tls(things, keeper, kind):
     """No token goes over an insecure channel: gRPC refuses the call before it is sent."""
     plugin = grpc.metadata_call_credentials(KeeperPlugin(keeper, "api"))

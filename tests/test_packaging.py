@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TOOLS = {"bench", "dev", "docs", "test"}  # what users do not install
+TOOLS = {"bench", "clients", "dev", "docs", "test"}  # what users do not install
 PINNED = {"pytest": "8.3"}  # anyio's plugin at its lower bound does not load in the newest pytest
 
 pytestmark = pytest.mark.skipif(

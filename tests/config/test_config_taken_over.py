@@ -193,13 +193,14 @@ def test_a_provider_that_is_no_longer_described(source, keeper):
 
 def test_a_provider_removed_during_a_reload(source, keeper, monkeypatch):
     """A reload succeeds although another thread removes a changed provider meanwhile."""
-    reconsider = internals.coordinator(keeper).reconsider
+    upkeep = internals.coordinator(keeper).upkeep
+    reconsider = upkeep.reconsider
 
     def reconsider_too_late(name):
         keeper.remove_provider(name)
         reconsider(name)
 
-    monkeypatch.setattr(internals.coordinator(keeper), "reconsider", reconsider_too_late)
+    monkeypatch.setattr(upkeep, "reconsider", reconsider_too_late)
     source.says(Spec("api", "second"))
     assert keeper.reload() == {"added": [], "changed": ["api"], "removed": []}
 

@@ -1,7 +1,7 @@
 """Every block of Python, YAML and TOML in pages and docstrings works as printed.
 
-- A block below a link to a file of ``docs/examples`` is that file, word for word. The tests in
-  ``test_examples.py`` run it.
+- A block below a link to a file of ``docs/examples`` or ``docs/cookbook`` is that file, word for
+  word. ``test_examples.py`` and ``tests/clients`` run it.
 - Python with a ``def test_`` is a test file: pytest runs it with our plugin.
 - Other Python runs in a fresh interpreter with warnings as errors, and
   ``tests/kit/servers/examples.py`` replaces the servers that it names.
@@ -38,7 +38,7 @@ def written_in(language):
 @pytest.mark.parametrize("block", EXAMPLES, ids=str)
 def test_examples_are_shown_as_they_are(block):
     """A block below a link to an example file has the text of that file."""
-    assert block.code == (ROOT / "docs" / block.file).read_text(encoding="utf-8")
+    assert block.code == block.file.read_text(encoding="utf-8")
 
 
 def test_every_block_is_covered():

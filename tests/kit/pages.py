@@ -13,17 +13,17 @@ PAGES = {
 }
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 DIRECTIVE = re.compile(r"^```\{[\w-]+\}\n.*?^```$", re.MULTILINE | re.DOTALL)
-LINK_TO_EXAMPLE = re.compile(r"\]\(\.\./(examples/[\w./-]+)\)[^\n]*\n\n\Z")
+LINK_TO_EXAMPLE = re.compile(r"\]\((\.\./examples/[\w./-]+|\w+_example\.py)\)[^\n]*\n\n\Z")
 
 
 @dataclass
 class Block:
-    """A block of code, its place, and the example file that it shows, if any."""
+    """A block of code, its place, and the file of an example that it shows, if any."""
 
     place: str
     language: str
     code: str
-    file: str | None = None
+    file: Path | None = None
 
     def __str__(self):
         return self.place
@@ -39,7 +39,7 @@ def blocks_of(page, text):
     for match in BLOCK.finditer(text):
         link = LINK_TO_EXAMPLE.search(text, max(0, match.start() - 300), match.start())
         place = f"{page.relative_to(ROOT)}:{line_of(text, match.start())}"
-        yield Block(place, *match.groups(), file=link and link[1])
+        yield Block(place, *match.groups(), file=link and (page.parent / link[1]).resolve())
 
 
 ALL_BLOCKS = [block for page, text in PAGES.items() for block in blocks_of(page, text)]

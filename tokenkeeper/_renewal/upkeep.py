@@ -89,7 +89,7 @@ class Upkeep:
     def _let_lapse(self, name: str, cached: CachedToken) -> None:
         """Renew *cached* no more, unless it is used again. Called with the lock held.
 
-        It is forgotten once it has expired: an expired token of no use is no failure.
+        It is forgotten once it has expired: that nothing uses it is not a failure.
         """
         if self._clock.monotonic() < cached.dead_at:
             self._background.scheduler.schedule(name, cached.dead_at)

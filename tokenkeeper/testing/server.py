@@ -253,6 +253,10 @@ class LoopbackAuthorizationServer:
         """Revoke a token and all tokens of its grant; return whether it was known."""
         return self._endpoints.grants.revoke(token)
 
+    def is_alive(self, token: str) -> bool:
+        """Return whether the server granted *token*, and it is neither expired nor revoked."""
+        return self._endpoints.grants.problem(token) is None
+
     def revoke_all(self) -> None:
         """Revoke every token granted so far."""
         self._endpoints.grants.revoke_all()

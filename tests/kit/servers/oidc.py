@@ -2,13 +2,11 @@
 
 import fcntl
 import hashlib
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
+from kit.programs import unavailable
 from kit.servers.administered import SECRET, Administered
 
 HOME = Path(__file__).with_name("oidc_provider")
@@ -21,8 +19,7 @@ def install():
     If ``CI`` or ``TOKENKEEPER_INTEROP=all`` is set, the test fails without Node instead.
     """
     if not (shutil.which("node") and shutil.which("npm")):
-        must = os.environ.get("CI") or os.environ.get("TOKENKEEPER_INTEROP") == "all"
-        (pytest.fail if must else pytest.skip)("oidc-provider needs Node.js 20 or later, and npm")
+        unavailable("oidc-provider needs Node.js 20 or later, and npm")
     wanted = hashlib.sha256((HOME / "package-lock.json").read_bytes()).hexdigest()
     with (HOME / ".lock").open("w") as lock:  # outside of node_modules, which npm ci empties
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -10,10 +10,21 @@ from integrations.grpc.server import with_tokens_of
 from tokenkeeper.integrations.grpc_aio import renewing_interceptors
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend():
     """Run under asyncio, the only event loop that gRPC supports."""
     return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def one_event_loop(anyio_backend):
+    """Run the tests of a module on one event loop.
+
+    The end of a cancelled call may arrive after its test. gRPC then hands it to the test's event
+    loop, and raises in the next test if that loop is closed.
+    """
+    yield
+    await asyncio.sleep(0.1)  # nothing announces the last of them
 
 
 @pytest.fixture

@@ -1,0 +1,88 @@
+"""Client libraries against their real servers, where those run on loopback: `tox -e clients`.
+
+Each library has a folder, and its page and its example are in ``docs/cookbook``. The tokens are
+those of the loopback authorization server, which the other server asks, or whose tokens it checks.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kit.crowds import crowd, crowd_of_tasks
+from kit.guards import OF_THE_LIBRARY, PROGRAM_SECONDS
+
+from tokenkeeper import TokenKeeper
+from tokenkeeper.testing import LoopbackAuthorizationServer
+
+COOKBOOK = Path(__file__).parent.parent.parent / "docs" / "cookbook"
+
+
+@pytest.fixture
+def server():
+    """Return the authorization server."""
+    with LoopbackAuthorizationServer() as server:
+        yield server
+
+
+@pytest.fixture
+def keeper(server):
+    """Return a keeper with the provider "api" of the server."""
+    with TokenKeeper() as keeper:
+        keeper.add_provider(server.provider("api"))
+        yield keeper
+
+
+@pytest.fixture
+def source(keeper):
+    """Return the source of the provider's token."""
+    return keeper.source("api")
+
+
+@pytest.fixture
+def requests_of(server):
+    """Return a function that returns how many tokens were requested so far."""
+    return lambda: server.stats().token_requests
+
+
+@pytest.fixture(name="crowd")
+def crowd_fixture():
+    """Return a function that runs a job in many threads and returns results and exceptions."""
+    return lambda count, job: crowd(count, job).join()
+
+
+@pytest.fixture(name="crowd_of_tasks")
+def crowd_of_tasks_fixture():
+    """Return a function that runs a job in many tasks: see :func:`kit.crowds.crowd_of_tasks`."""
+    return crowd_of_tasks
+
+
+@pytest.fixture
+def run_example(server, tmp_path):
+    """Return a function that runs an example of the cookbook and returns what it prints.
+
+    The example gets its tokens from the server, and warnings are errors. Its keyword arguments are
+    further variables of the environment.
+    """
+
+    def run(name, *options, **variables):
+        prefixes = (*OF_THE_LIBRARY, "PYTEST_")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(prefixes)}
+        client = {
+            "OAUTH2_CLIENT_ID": server.client_id,
+            "OAUTH2_CLIENT_SECRET": server.client_secret,
+            "OAUTH2_TOKEN_URL": server.token_url,
+        }
+        done = subprocess.run(
+            [sys.executable, "-W", "error", *options, COOKBOOK / f"{name}_example.py"],
+            cwd=tmp_path,
+            env={**kept, **client, **{key: str(value) for key, value in variables.items()}},
+            capture_output=True,
+            text=True,
+            timeout=PROGRAM_SECONDS,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run

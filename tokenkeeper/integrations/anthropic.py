@@ -1,0 +1,150 @@
+"""``anthropic``: HTTP clients for its ``http_client=`` that renew a refused token once.
+
+``Anthropic(auth_token="unused", http_client=http_client(source))`` is the recommended way: the HTTP
+client replaces the ``auth_token``, which has to be there. :class:`KeeperCredentials` are for
+``credentials=``, the SDK's own interface, which is less exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any
+from weakref import ReferenceType, ref
+
+from anthropic import DefaultAsyncHttpxClient, DefaultHttpxClient
+from anthropic.lib.credentials import AccessToken
+
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
+from tokenkeeper.exceptions import TokenRejectedError
+from tokenkeeper.integrations._sdk_clients import auth_for
+from tokenkeeper.keeper import TokenKeeper, source_from
+from tokenkeeper.source import TokenSource
+
+__all__ = ["AsyncKeeperCredentials", "KeeperCredentials", "async_http_client", "http_client"]
+
+
+def http_client(
+    keeper: TokenKeeper | TokenSource,
+    provider_name: str | None = None,
+    *,
+    allowed_hosts: Iterable[str] | None = None,
+    **options: Any,
+) -> DefaultHttpxClient:
+    """Return an HTTP client for ``Anthropic``, with the SDK's own defaults.
+
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
+    :param provider_name: the provider whose token to use.
+    :param allowed_hosts: the hosts that may get the token, as for
+        :class:`tokenkeeper.integrations.httpx.KeeperAuth`.
+    :param options: arguments of ``anthropic.DefaultHttpxClient``, such as ``proxy``, ``verify``.
+    """
+    auth = auth_for(DefaultHttpxClient, keeper, provider_name, allowed_hosts)
+    return DefaultHttpxClient(auth=auth, **options)
+
+
+def async_http_client(
+    keeper: TokenKeeper | TokenSource,
+    provider_name: str | None = None,
+    *,
+    allowed_hosts: Iterable[str] | None = None,
+    **options: Any,
+) -> DefaultAsyncHttpxClient:
+    """Return the same for ``AsyncAnthropic``."""
+    auth = auth_for(DefaultAsyncHttpxClient, keeper, provider_name, allowed_hosts)
+    return DefaultAsyncHttpxClient(auth=auth, **options)
+
+
+_ASK_EACH_TIME = 0
+"""An expiry that makes the client ask before each request, so that a renewal takes effect at once."""
+
+
+class _LastToken:
+    """The token that was last handed to this thread or task.
+
+    After a 401 the client asks for another token, but doesn't say which one was refused. It mostly
+    asks on the thread or in the task whose request was refused, so it was the last one there.
+    """
+
+    _handed: ContextVar[tuple[ReferenceType[TokenSource], Hidden[str]] | None] = ContextVar(
+        "tokenkeeper_anthropic_handed", default=None
+    )
+
+    def __init__(self, source: TokenSource) -> None:
+        self._source = ref(source)
+
+    def hand_out(self, token: str) -> AccessToken:
+        self._handed.set((self._source, Hidden(token)))
+        return AccessToken(token, _ASK_EACH_TIME)
+
+    def get(self) -> Hidden[str] | None:
+        handed = self._handed.get()
+        return handed[1] if handed is not None and handed[0] == self._source else None
+
+
+class KeeperCredentials(NotPicklable):
+    """The token of a provider as ``credentials=`` of a client. Any number of them may share it.
+
+    The client asks for the token before each request. If the API answers 401, the client asks for a
+    new one and sends the request again after about half a second, as one of its retries. With
+    ``max_retries=0`` it doesn't: calls fail until the token expires. The client does not say which
+    token was refused: if many requests are refused at once, a second renewal may follow.
+    :func:`http_client` has none of these limits.
+
+    For ``AsyncAnthropic`` use :class:`AsyncKeeperCredentials`.
+
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
+        Closing the client does not close it.
+    :param provider_name: the provider whose token to use.
+    :param timeout: seconds to wait for a token at most; by default there is no limit.
+    """
+
+    def __init__(
+        self,
+        keeper: TokenKeeper | TokenSource,
+        provider_name: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        self._source = source_from(keeper, provider_name, timeout)
+        self._timeout = timeout
+        self._last = _LastToken(self._source)
+
+    def __call__(self, *, force_refresh: bool = False) -> AccessToken:
+        """Return the token; if *force_refresh* is set, a new one in place of the last.
+
+        :raises OAuth2Error: if there is none.
+        """
+        source, timeout = self._source, self._timeout
+        if force_refresh:
+            refused = self._last.get() or Hidden(source.get_token(timeout=timeout))
+            with suppress(TokenRejectedError):
+                source.renew_refused(refused.text, timeout=timeout)
+        return self._last.hand_out(source.get_token(timeout=timeout))
+
+
+class AsyncKeeperCredentials(NotPicklable):
+    """The same for ``AsyncAnthropic``, under asyncio and trio. It has the same parameters."""
+
+    def __init__(
+        self,
+        keeper: TokenKeeper | TokenSource,
+        provider_name: str | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> None:
+        self._source = source_from(keeper, provider_name, timeout)
+        self._aio = self._source.aio
+        self._timeout = timeout
+        self._last = _LastToken(self._source)
+
+    async def __call__(self, *, force_refresh: bool = False) -> AccessToken:
+        """Return the token: :meth:`KeeperCredentials.__call__`."""
+        aio, timeout = self._aio, self._timeout
+        if force_refresh:
+            refused = self._last.get() or Hidden(await aio.get_token(timeout=timeout))
+            with suppress(TokenRejectedError):
+                await aio.renew_refused(refused.text, timeout=timeout)
+        return self._last.hand_out(await aio.get_token(timeout=timeout))

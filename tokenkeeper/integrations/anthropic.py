@@ -58,7 +58,7 @@ def async_http_client(
 
 
 _ASK_EACH_TIME = 0
-"""An expiry that makes the client ask before each request, so that a renewal takes effect at once."""
+"""An expiry that makes the client ask before each request, so renewals take effect at once."""
 
 
 class _LastToken:

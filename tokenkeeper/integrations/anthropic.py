@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from contextvars import ContextVar
 from typing import Any
-from weakref import ReferenceType, ref
 
 from anthropic import DefaultAsyncHttpxClient, DefaultHttpxClient
 from anthropic.lib.credentials import AccessToken
@@ -19,6 +17,7 @@ from anthropic.lib.credentials import AccessToken
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import TokenRejectedError
+from tokenkeeper.integrations._last_token import LastToken
 from tokenkeeper.integrations._sdk_clients import auth_for
 from tokenkeeper.keeper import TokenKeeper, source_from
 from tokenkeeper.source import TokenSource
@@ -61,29 +60,6 @@ _ASK_EACH_TIME = 0
 """An expiry that makes the client ask before each request, so renewals take effect at once."""
 
 
-class _LastToken:
-    """The token that was last handed to this thread or task.
-
-    After a 401 the client asks for another token, but doesn't say which one was refused. It mostly
-    asks on the thread or in the task whose request was refused, so it was the last one there.
-    """
-
-    _handed: ContextVar[tuple[ReferenceType[TokenSource], Hidden[str]] | None] = ContextVar(
-        "tokenkeeper_anthropic_handed", default=None
-    )
-
-    def __init__(self, source: TokenSource) -> None:
-        self._source = ref(source)
-
-    def hand_out(self, token: str) -> AccessToken:
-        self._handed.set((self._source, Hidden(token)))
-        return AccessToken(token, _ASK_EACH_TIME)
-
-    def get(self) -> Hidden[str] | None:
-        handed = self._handed.get()
-        return handed[1] if handed is not None and handed[0] == self._source else None
-
-
 class KeeperCredentials(NotPicklable):
     """The token of a provider as ``credentials=`` of a client. Any number of them may share it.
 
@@ -110,7 +86,7 @@ class KeeperCredentials(NotPicklable):
     ) -> None:
         self._source = source_from(keeper, provider_name, timeout)
         self._timeout = timeout
-        self._last = _LastToken(self._source)
+        self._last = LastToken(self._source)
 
     def __call__(self, *, force_refresh: bool = False) -> AccessToken:
         """Return the token; if *force_refresh* is set, a new one in place of the last.
@@ -122,7 +98,7 @@ class KeeperCredentials(NotPicklable):
             refused = self._last.get() or Hidden(source.get_token(timeout=timeout))
             with suppress(TokenRejectedError):
                 source.renew_refused(refused.text, timeout=timeout)
-        return self._last.hand_out(source.get_token(timeout=timeout))
+        return _answer(self._last.handed(source.get_token(timeout=timeout)))
 
 
 class AsyncKeeperCredentials(NotPicklable):
@@ -138,7 +114,7 @@ class AsyncKeeperCredentials(NotPicklable):
         self._source = source_from(keeper, provider_name, timeout)
         self._aio = self._source.aio
         self._timeout = timeout
-        self._last = _LastToken(self._source)
+        self._last = LastToken(self._source)
 
     async def __call__(self, *, force_refresh: bool = False) -> AccessToken:
         """Return the token: :meth:`KeeperCredentials.__call__`."""
@@ -147,4 +123,8 @@ class AsyncKeeperCredentials(NotPicklable):
             refused = self._last.get() or Hidden(await aio.get_token(timeout=timeout))
             with suppress(TokenRejectedError):
                 await aio.renew_refused(refused.text, timeout=timeout)
-        return self._last.hand_out(await aio.get_token(timeout=timeout))
+        return _answer(self._last.handed(await aio.get_token(timeout=timeout)))
+
+
+def _answer(token: str) -> AccessToken:
+    return AccessToken(token, _ASK_EACH_TIME)

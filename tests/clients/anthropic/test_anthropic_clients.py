@@ -108,3 +108,8 @@ def test_a_key_of_the_environment(api, client, source, monkeypatch):
     ) as client:
         assert ask(client) == ANSWER
     assert "x-api-key" not in api.received[0].headers
+
+
+def test_the_example(api, run_example):
+    """The page's program prints the model's answer."""
+    assert run_example("anthropic", ANTHROPIC_BASE_URL=api.origin, MODEL="any") == f"{ANSWER}\n"

@@ -51,3 +51,9 @@ async def test_a_token_as_text(mcp, server, source, requests_of, anyio_backend):
             with pytest.raises(Exception, match="error response"):
                 await add(client)
     assert requests_of() == 1
+
+
+def test_the_example(mcp, run_example):
+    """The page's program prints the server's tools."""
+    url, _ = mcp
+    assert run_example("fastmcp", MCP_URL=url) == "['add']\n"

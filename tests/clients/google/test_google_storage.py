@@ -62,3 +62,8 @@ def test_an_api_that_refuses_every_token(api, bucket, requests_of):
         with pytest.raises(Unauthorized):
             bucket.get_blob("greeting")
     assert requests_of() < 12
+
+
+def test_the_example(api, run_example):
+    """The page's program writes an object and prints it."""
+    assert run_example("google_cloud_storage", STORAGE_URL=api.origin) == "b'hello'\n"

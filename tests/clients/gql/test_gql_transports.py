@@ -56,3 +56,8 @@ def test_a_header(api, server, source, requests_of):
             with pytest.raises(TransportQueryError):
                 session.execute(QUERY)
     assert requests_of() == 1
+
+
+def test_the_example(api, run_example):
+    """The page's program prints the data."""
+    assert run_example("gql", GRAPHQL_URL=api.origin) == f"{ANSWER}\n"

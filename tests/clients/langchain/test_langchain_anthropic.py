@@ -83,3 +83,11 @@ async def test_a_crowd_of_tasks(
     server.revoke_all()
     assert await crowd_of_tasks(CROWD, lambda: ask(async_model)) == [ANSWER] * CROWD
     assert requests_of() == 2
+
+
+def test_the_example(api, run_example):
+    """The page's program prints the model's answer."""
+    assert (
+        run_example("langchain_anthropic", ANTHROPIC_BASE_URL=api.origin, MODEL="any")
+        == f"{ANSWER}\n"
+    )

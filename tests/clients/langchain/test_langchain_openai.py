@@ -99,3 +99,8 @@ async def test_functions_that_do_not_work(api, source, model_with, anyio_backend
             await ask_async(model_with(key))
         assert api.received[-1].headers["authorization"].startswith("Bearer <coroutine object")
     gc.collect()  # while the warning that Python gives is filtered
+
+
+def test_the_example(api, run_example):
+    """The page's program prints the model's answer."""
+    assert run_example("langchain", OPENAI_BASE_URL=api.url, MODEL="any") == f"{ANSWER}\n"

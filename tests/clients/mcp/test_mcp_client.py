@@ -79,3 +79,9 @@ async def test_the_header_alone(mcp, server, source):
             with pytest.raises(MCPError):
                 await add(client)
     assert len(set(verifier.seen)) == 1
+
+
+def test_the_example(mcp, run_example):
+    """The page's program prints the server's tools."""
+    url, _ = mcp
+    assert run_example("mcp", MCP_URL=url) == "['add']\n"

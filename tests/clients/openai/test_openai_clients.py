@@ -164,3 +164,8 @@ def test_other_hosts(api, source):
     ):
         ask(client)
     assert api.received == []
+
+
+def test_the_example(api, run_example):
+    """The page's program prints the model's answer."""
+    assert run_example("openai", OPENAI_BASE_URL=api.url, MODEL="any") == f"{ANSWER}\n"

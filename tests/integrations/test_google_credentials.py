@@ -12,6 +12,7 @@ from google.auth.exceptions import RefreshError
 from google.auth.transport.grpc import AuthMetadataPlugin
 from google.auth.transport.requests import AuthorizedSession, Request
 from google.auth.transport.urllib3 import AuthorizedHttp
+from google.oauth2.credentials import Credentials as OwnCredentials
 
 from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.integrations.google import KeeperCredentials
@@ -173,3 +174,11 @@ def test_pickling(credentials):
     """They can't be pickled, because they hold a keeper."""
     with pytest.raises(TypeError, match="KeeperCredentials"):
         pickle.dumps(credentials)
+
+
+def test_a_refresh_handler(api):
+    """What the credentials replace: google-auth's own handler takes no short-lived token."""
+    soon = datetime.now(UTC).replace(tzinfo=None) + timedelta(minutes=3)
+    handled = OwnCredentials(None, refresh_handler=lambda request, scopes: ("token", soon))
+    with AuthorizedSession(handled) as session, pytest.raises(RefreshError, match="expired"):
+        session.get(api.url)

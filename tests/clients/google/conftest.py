@@ -1,5 +1,7 @@
 """A client of Google Cloud Storage, and a stub of its API that checks tokens."""
 
+from contextlib import closing
+
 import pytest
 from google.cloud import storage
 from kit.servers.storage_api import StorageApi
@@ -23,5 +25,5 @@ def credentials(source):
 def bucket(api, credentials):
     """Return a bucket of a client with our credentials."""
     options = {"api_endpoint": api.origin}
-    with storage.Client("project", credentials, client_options=options) as client:
+    with closing(storage.Client("project", credentials, client_options=options)) as client:
         yield client.bucket("bucket")

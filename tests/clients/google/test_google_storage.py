@@ -32,7 +32,7 @@ def test_a_token_revoked_in_the_middle(api, bucket, requests_of, crowd):
 
 def test_a_token_that_expires(api, server, bucket):
     """A token with a lifetime of a second is used until it expires, and then replaced."""
-    server.lifetime_seconds = 1
+    server.lifetime_seconds = 2
     write_and_read(bucket)
     until(lambda: not server.is_alive(api.bearers[0]))
     write_and_read(bucket)

@@ -2,10 +2,11 @@
 
 import pytest
 from gql import Client, gql
-from gql.transport.exceptions import TransportQueryError
+from gql.transport.exceptions import TransportConnectionFailed, TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport, HTTPXTransport
 from gql.transport.requests import RequestsHTTPTransport
 
+from tokenkeeper import TokenAcquisitionError
 from tokenkeeper.integrations.httpx2 import KeeperAuth
 
 CROWD = 8
@@ -56,6 +57,18 @@ def test_a_header(api, server, source, requests_of):
             with pytest.raises(TransportQueryError):
                 session.execute(QUERY)
     assert requests_of() == 1
+
+
+def test_no_token(api, server, source):
+    """Without a token, gql raises its own error, whose cause is the keeper's."""
+    server.refuse(times=2)
+    with (
+        Client(transport=by_httpx(api, source)) as session,
+        pytest.raises(TransportConnectionFailed) as raised,
+    ):
+        session.execute(QUERY)
+    assert isinstance(raised.value.__cause__, TokenAcquisitionError)
+    assert api.received == []
 
 
 def test_the_example(api, run_example):

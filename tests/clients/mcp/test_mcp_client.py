@@ -2,6 +2,7 @@
 
 from contextlib import asynccontextmanager
 
+import anyio
 import httpx2
 import pytest
 from mcp.client import Client
@@ -63,6 +64,30 @@ async def test_a_token_revoked_in_the_middle(mcp, source, requests_of, crowd_of_
     assert await crowd_of_tasks(CROWD, session) == [[3] * 3] * CROWD
     assert len(verifier.seen) > verifier.revoke_at
     assert requests_of() == 2
+
+
+@pytest.mark.anyio
+async def test_a_token_that_expires(mcp, server, source):
+    """A session outlives its first token: the next call has a new one, and is not refused."""
+    url, verifier = mcp
+    server.lifetime_seconds = 2
+    async with connected(url, source) as client:
+        await add(client)
+        while server.is_alive(verifier.seen[-1]):
+            await anyio.sleep(0.01)
+        assert await add(client) == 3
+    assert len(set(verifier.seen)) >= 2
+    assert verifier.refused == []
+
+
+@pytest.mark.anyio
+async def test_an_outage(mcp, server, source):
+    """While the token is valid, an outage of the authorization server changes nothing."""
+    url, _ = mcp
+    async with connected(url, source) as client:
+        await add(client)
+        with server.outage():
+            assert await add(client) == 3
 
 
 @pytest.mark.anyio

@@ -16,12 +16,14 @@ class IntrospectingVerifier:
     """Accepts the tokens that introspection calls active (RFC 7662).
 
     :ivar seen: the tokens of the requests, in order.
+    :ivar refused: those that it refused.
     :ivar revoke_at: the number of the request at which all tokens are revoked; ``None`` for never.
     """
 
     def __init__(self, server):
         self.server = server
         self.seen = []
+        self.refused = []
         self.revoke_at = None
 
     async def verify_token(self, token):
@@ -31,8 +33,10 @@ class IntrospectingVerifier:
         client = {"client_id": self.server.client_id, "client_secret": self.server.client_secret}
         async with httpx2.AsyncClient(verify=False) as http:  # loading CAs takes time
             answer = await http.post(self.server.introspection_url, data={"token": token, **client})
-        about = answer.json()
-        return AccessToken(token=token, client_id="any", scopes=[]) if about["active"] else None
+        if not answer.json()["active"]:
+            self.refused.append(token)
+            return None
+        return AccessToken(token=token, client_id="any", scopes=[])
 
 
 @contextmanager

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anthropic import DefaultAsyncHttpxClient, DefaultHttpxClient
-from anthropic.lib.credentials import AccessToken
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
@@ -21,6 +20,9 @@ from tokenkeeper.integrations._last_token import LastToken
 from tokenkeeper.integrations._sdk_clients import auth_for
 from tokenkeeper.keeper import TokenKeeper, source_from
 from tokenkeeper.source import TokenSource
+
+if TYPE_CHECKING:
+    from anthropic.lib.credentials import AccessToken
 
 __all__ = ["AsyncKeeperCredentials", "KeeperCredentials", "async_http_client", "http_client"]
 
@@ -69,7 +71,7 @@ class KeeperCredentials(NotPicklable):
     token was refused: if many requests are refused at once, a second renewal may follow.
     :func:`http_client` has none of these limits.
 
-    For ``AsyncAnthropic`` use :class:`AsyncKeeperCredentials`.
+    They need anthropic 2. For ``AsyncAnthropic`` use :class:`AsyncKeeperCredentials`.
 
     :param keeper: the keeper that has the tokens, or a source, which names its token itself.
         Closing the client does not close it.
@@ -127,4 +129,6 @@ class AsyncKeeperCredentials(NotPicklable):
 
 
 def _answer(token: str) -> AccessToken:
+    from anthropic.lib.credentials import AccessToken  # older versions have none
+
     return AccessToken(token, _ASK_EACH_TIME)

@@ -1,17 +1,19 @@
 """``gql``: what its transports over httpx do when a server refuses a token."""
 
+import gql.transport.httpx
 import pytest
-from gql import Client, gql
+from gql import Client
 from gql.transport.exceptions import TransportConnectionFailed, TransportQueryError
 from gql.transport.httpx import HTTPXAsyncTransport, HTTPXTransport
 from gql.transport.requests import RequestsHTTPTransport
+from kit.httpx_packages import auth_for
 
 from tokenkeeper import TokenAcquisitionError
-from tokenkeeper.integrations.httpx2 import KeeperAuth
 
+KeeperAuth = auth_for(gql.transport.httpx.httpx)  # the package that gql found
 CROWD = 8
 ANSWER = {"greeting": "hello"}
-QUERY = gql("{ greeting }")
+QUERY = gql.gql("{ greeting }")
 
 
 def by_httpx(api, source):

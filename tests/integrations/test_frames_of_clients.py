@@ -14,6 +14,7 @@ from azure.core.pipeline.policies import (
 )
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import HttpRequest
+from google.auth.transport.requests import AuthorizedSession
 from kit.httpx_packages import PACKAGES, auth_for
 from oauth.guarded import TOKEN, shows_a_canary, what_a_tracker_records
 
@@ -25,6 +26,7 @@ from tokenkeeper.integrations.azure import (
     KeeperCredential,
 )
 from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, RenewingTransport
+from tokenkeeper.integrations.google import KeeperCredentials
 
 SCOPE = "https://storage.azure.com/.default"
 
@@ -73,6 +75,11 @@ def by_aiohttp(keeper, url):
     asyncio.run(main())
 
 
+def by_google(keeper, url):
+    with AuthorizedSession(KeeperCredentials(keeper, "api")) as session:
+        session.get(url)
+
+
 def by_azure(keeper, url):
     policies = [BearerTokenCredentialPolicy(KeeperCredential(keeper, "api"), SCOPE)]
     with PipelineClient(
@@ -96,6 +103,7 @@ CLIENTS = {
     **{name: partial(by_httpx, package) for name, package in PACKAGES.items()},
     **{f"{name}-async": partial(by_async_httpx, package) for name, package in PACKAGES.items()},
     "aiohttp": by_aiohttp,
+    "google": by_google,
     "azure": by_azure,
     "azure-async": by_async_azure,
 }

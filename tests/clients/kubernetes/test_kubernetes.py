@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from kit.servers.base import Answer
 from kit.servers.bearer_api import BearerApi
-from kubernetes import aio, client
+from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from tokenkeeper import TokenAcquisitionError
@@ -71,9 +71,10 @@ def test_a_second_401_is_raised(source, api_server, configuration, requests_of):
 
 def test_a_token_of_the_caller_is_not_replaced(source, api_server, configuration, requests_of):
     """The 401 of a request with another token is the caller's, and our token is not sent."""
-    theirs = {"in": "header", "key": "authorization", "type": "api_key", "value": "Bearer theirs"}
-    with KeeperApiClient(source, configuration) as api, pytest.raises(ApiException):
-        client.CoreV1Api(api).list_namespaced_pod("default", _request_auth=theirs)
+    headers = {"authorization": "Bearer theirs"}
+    with KeeperApiClient(source, configuration) as api:
+        pool = api.rest_client.pool_manager
+        assert pool.request("GET", api_server.origin, headers=headers).status == 401
     assert [request.bearer for request in api_server.received] == ["theirs"]
     assert requests_of() == 0
 
@@ -119,6 +120,7 @@ def test_an_async_client_recovers_with_a_middleware(
     server, source, api_server, crowd_of_tasks, requests_of
 ):
     """``kubernetes.aio`` takes the middleware of aiohttp, and a crowd of tasks recovers."""
+    aio = pytest.importorskip("kubernetes.aio", reason="older than its async client")
 
     async def use():
         hosts = [urlsplit(api_server.origin).netloc]

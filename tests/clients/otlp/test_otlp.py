@@ -6,6 +6,7 @@ import grpc
 import pytest
 import requests
 import trustme
+from kit.cookbook import names_of
 from kit.guards import GUARD_SECONDS
 from kit.servers.base import Answer
 from kit.servers.bearer_api import BearerApi
@@ -91,7 +92,20 @@ def test_a_crowd_of_http_exporters_recovers_with_one_renewal(
     assert len({request.body for request in collector.received}) == 1
 
 
-def test_a_grpc_exporter_loses_spans_until_the_token_is_renewed(
+def test_a_crowd_of_grpc_exporters_recovers_with_one_renewal(
+    server, grpc_collector, source, spans, crowd, requests_of
+):
+    """Exporters with the interceptor recover from a revocation with one renewal."""
+    authority = grpc_collector.authority.cert_pem.bytes()
+    exporter = names_of("otlp_grpc")["exporter"](source, grpc_collector.address, authority)
+    assert crowd(CROWD, lambda: exporter.export(spans)) == [SUCCESS] * CROWD
+    server.revoke_all()
+    assert crowd(CROWD, lambda: exporter.export(spans)) == [SUCCESS] * CROWD
+    exporter.shutdown()
+    assert requests_of() == 2
+
+
+def test_a_plain_grpc_exporter_loses_spans_until_the_token_is_renewed(
     server, grpc_collector, source, spans, requests_of
 ):
     """The plugin is asked for each export, but never hears of ``UNAUTHENTICATED``."""

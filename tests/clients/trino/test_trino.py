@@ -1,6 +1,7 @@
 """trino against a coordinator that asks the authorization server about each token."""
 
 import pytest
+import requests
 from kit.cookbook import names_of
 from kit.servers.base import Answer
 from kit.servers.bearer_api import BearerApi
@@ -61,12 +62,8 @@ def test_a_query_goes_on_after_a_revocation(server, coordinator, connection, req
 
 def test_a_fixed_token_is_used_until_its_end(server, coordinator, source, requests_of):
     """``JWTAuthentication`` takes a text, which the connection never replaces."""
-    trino = connect(
-        host=coordinator.origin,
-        user="billing",
-        auth=JWTAuthentication(source()),
-        allow_insecure_auth=True,
-    )
+    session = JWTAuthentication(source()).set_http_session(requests.Session())
+    trino = connect(host=coordinator.origin, user="billing", http_session=session)
     server.revoke_all()
     source.get_token(force_refresh=True)
     with pytest.raises(HttpError, match="401"):

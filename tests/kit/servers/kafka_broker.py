@@ -68,6 +68,11 @@ def _serve(broker, sock):
         stream = sock.makefile("rb")
         while size := stream.read(4):
             request = BytesIO(stream.read(struct.unpack(">i", size)[0]))
+            if connection.expects_token:
+                if not connection.accepts(request.read()):
+                    return
+                sock.sendall(struct.pack(">i", 0))
+                continue
             key, version, number = struct.unpack(">hhi", request.read(8))
             _string(request)  # the client's name
             answer = connection.answer(key, version, request)
@@ -79,10 +84,14 @@ def _serve(broker, sock):
 
 
 class _Connection:
-    """One connection's state: whether it is authenticated, and until when."""
+    """One connection's state: whether it is authenticated, and until when.
+
+    :ivar expects_token: whether the next message is a bare token, as after the oldest handshake.
+    """
 
     def __init__(self, broker):
         self._broker = broker
+        self.expects_token = False
         self._ends = 0.0
         self._rejected = False
 
@@ -91,6 +100,7 @@ class _Connection:
         if key == _API_VERSIONS:
             return _api_versions(version)
         if key == _HANDSHAKE:
+            self.expects_token = version == 0
             return struct.pack(">hi", 0, 1) + _encoded("OAUTHBEARER")
         if key == _AUTHENTICATE:
             return self._authenticate(version, _bytes(request))
@@ -99,22 +109,24 @@ class _Connection:
         return None  # as a broker does with a request before, or long after, the authentication
 
     def _authenticate(self, version, message):
-        if self._rejected or not self._is_accepted(message):
-            self._ends = 0.0
+        if self._rejected or not self.accepts(message):
             if not self._rejected and self._broker._challenges:
                 self._rejected = True
                 return _outcome(version, 0, '{"status":"invalid_token"}')
             return _outcome(version, _AUTHENTICATION_FAILED, "")
-        seconds = self._broker.session_seconds
-        self._ends = time.monotonic() + (seconds or float("inf"))
-        return _outcome(version, 0, "", seconds)
+        return _outcome(version, 0, "", self._broker.session_seconds)
 
-    def _is_accepted(self, message):
+    def accepts(self, message):
+        """Authenticate the connection with the token in *message*, if it is alive."""
+        self.expects_token = False
         _, *pairs = message.decode().split("\x01")
         fields = dict(pair.split("=", 1) for pair in pairs if pair)
         token = fields.pop("auth").removeprefix("Bearer ")
         self._broker.extensions = fields
-        return self._broker.accepts(token)
+        is_accepted = self._broker.accepts(token)
+        seconds = self._broker.session_seconds or float("inf")
+        self._ends = time.monotonic() + seconds if is_accepted else 0.0
+        return is_accepted
 
     def _metadata(self, version):
         rack = b"\xff\xff" if version else b""

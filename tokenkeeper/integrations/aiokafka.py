@@ -1,14 +1,6 @@
 """``aiokafka``: a token provider for SASL/OAUTHBEARER.
 
-.. code-block:: python
-
-    producer = AIOKafkaProducer(
-        bootstrap_servers="broker.example.com:9093",
-        security_protocol="SASL_SSL",
-        ssl_context=ssl.create_default_context(),
-        sasl_mechanism="OAUTHBEARER",
-        sasl_oauth_token_provider=KeeperTokenProvider(source),
-    )
+Pass it as ``sasl_oauth_token_provider``, with ``sasl_mechanism="OAUTHBEARER"``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,6 @@
 """``confluent-kafka``: an ``oauth_cb`` for SASL/OAUTHBEARER, and an ``error_cb`` beside it.
 
-.. code-block:: python
-
-    producer = Producer(
-        {"bootstrap.servers": "broker.example.com:9093", "security.protocol": "SASL_SSL"}
-        | configuration(source)
-    )
+Add :func:`configuration` to the configuration of a client.
 """
 
 from __future__ import annotations

@@ -1,13 +1,6 @@
 """``kafka-python``: a token provider for SASL/OAUTHBEARER that hears of a broker's challenge.
 
-.. code-block:: python
-
-    producer = KafkaProducer(
-        bootstrap_servers="broker.example.com:9093",
-        security_protocol="SASL_SSL",
-        sasl_mechanism="OAUTHBEARER",
-        sasl_oauth_token_provider=KeeperTokenProvider(source),
-    )
+Pass it as ``sasl_oauth_token_provider``, with ``sasl_mechanism="OAUTHBEARER"``.
 """
 
 from __future__ import annotations

@@ -1,10 +1,6 @@
 """``kubernetes``: a client whose requests have the current token, and are sent again after a 401.
 
-.. code-block:: python
-
-    config.load_kube_config()  # or any other way to set host and certificates
-    with KeeperApiClient(source) as api:
-        pods = client.CoreV1Api(api).list_namespaced_pod("default")
+``CoreV1Api`` and the other APIs take it in place of an ``ApiClient``.
 """
 
 from __future__ import annotations

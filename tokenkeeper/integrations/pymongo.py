@@ -1,12 +1,7 @@
 """``pymongo``: a callback for MONGODB-OIDC that renews a token that the server rejected.
 
-.. code-block:: python
-
-    client = MongoClient(
-        "mongodb://mongo.example.com",
-        authMechanism="MONGODB-OIDC",
-        authMechanismProperties={"OIDC_CALLBACK": KeeperOIDCCallback(source)},
-    )
+Pass it as ``authMechanismProperties={"OIDC_CALLBACK": ...}``, with
+``authMechanism="MONGODB-OIDC"``.
 """
 
 from __future__ import annotations

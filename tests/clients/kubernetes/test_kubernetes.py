@@ -1,16 +1,15 @@
 """kubernetes against an API server that asks the authorization server about each token."""
 
 import asyncio
-from urllib.parse import urlsplit
 
 import pytest
+from kit.cookbook import names_of
 from kit.servers.base import Answer
 from kit.servers.bearer_api import BearerApi
 from kubernetes import client
 from kubernetes.client.exceptions import ApiException
 
 from tokenkeeper import TokenAcquisitionError
-from tokenkeeper.integrations.aiohttp import KeeperMiddleware
 from tokenkeeper.integrations.kubernetes import KeeperApiClient, configure
 
 CROWD = 12
@@ -95,6 +94,14 @@ def test_a_plain_client_stays_rejected(server, source, api_server, configuration
         assert names(api) == ["web-1"]
 
 
+def test_a_hook_alone_is_not_called(source, configuration, requests_of):
+    """Without an entry in ``api_key``, which ``configure`` adds, no token is sent."""
+    configuration.refresh_api_key_hook = lambda configuration: source.get_token()
+    with client.ApiClient(configuration) as api, pytest.raises(ApiException):
+        names(api)
+    assert requests_of() == 0
+
+
 def test_an_outage_goes_unnoticed_while_the_token_is_valid(server, source, configuration):
     """An outage reaches callers after a 401 only."""
     with KeeperApiClient(source, configuration) as api:
@@ -117,18 +124,16 @@ def test_the_configuration_of_the_caller_is_unchanged(source, configuration):
 
 
 def test_an_async_client_recovers_with_a_middleware(
-    server, source, api_server, crowd_of_tasks, requests_of
+    server, source, api_server, crowd_of_tasks, requests_of, monkeypatch
 ):
     """``kubernetes.aio`` takes the middleware of aiohttp, and a crowd of tasks recovers."""
     aio = pytest.importorskip("kubernetes.aio", reason="older than its async client")
+    monkeypatch.setenv("KUBERNETES_URL", api_server.origin)
+
+    configuration = names_of("kubernetes_async")["configuration"]
 
     async def use():
-        hosts = [urlsplit(api_server.origin).netloc]
-        configuration = aio.client.Configuration(
-            host=api_server.origin,
-            client_session_kwargs={"middlewares": [KeeperMiddleware(source, allowed_hosts=hosts)]},
-        )
-        async with aio.client.ApiClient(configuration) as api:
+        async with aio.client.ApiClient(configuration(source)) as api:
             pods = aio.client.CoreV1Api(api)
 
             async def list_pods():
@@ -145,3 +150,9 @@ def test_an_async_client_recovers_with_a_middleware(
 def test_the_example(api_server, run_example):
     """The program of the page lists the pods."""
     assert run_example("kubernetes", KUBERNETES_URL=api_server.origin) == "web-1\n"
+
+
+def test_the_async_example(api_server, run_example):
+    """The async program of the page lists the pods."""
+    pytest.importorskip("kubernetes.aio", reason="older than its async client")
+    assert run_example("kubernetes_async", KUBERNETES_URL=api_server.origin) == "web-1\n"

@@ -374,7 +374,9 @@ class TokenKeeper(NotPicklable):
         found = self._sources.get(name)
         if found is None:
             self._coordinator.check_name(name, parameters)
-            found = self._sources.setdefault(name, TokenSource(self, name, parameters))
+            made = TokenSource(self, name, parameters)
+            with self._state.lock:  # guards the creation of sources, too
+                found = self._sources.setdefault(name, made)
         return found
 
     def auth(

@@ -109,7 +109,10 @@ class Registry:
                 "requested. Request it again.",
                 provider_name=variant.base.provider_name,
             )
-        return self._variants.setdefault(name, variant).provider
+        kept = self._variants.get(name)
+        if kept is None or kept.base is not variant.base:
+            kept = self._variants[name] = variant
+        return kept.provider
 
     def provider_of(self, name: str) -> BaseOAuth2Provider:
         """Return the provider that requests the token *name*, which is cached."""

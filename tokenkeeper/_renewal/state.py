@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 
 from tokenkeeper._renewal.cache import TokenCache
-from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.cached_token import CachedToken, Cell
 from tokenkeeper._renewal.diagnostics import describe, health
 from tokenkeeper._renewal.notifier import Notifier
 from tokenkeeper._renewal.registry import Registry
@@ -118,6 +118,11 @@ class KeeperState:
         return [name] if is_chosen(name) else [name, *self.cache.usage.chosen_of(name)]
 
     # ---- tokens
+
+    def cell(self, name: str) -> Cell:
+        """Return the cell that readers of the token *name* look into without the lock."""
+        with self.lock:
+            return self.cache.cell(name)
 
     def subscribe(self, subscription: Subscription) -> None:
         """Deliver each new token of a name to *subscription* from now on.

@@ -372,7 +372,9 @@ class TokenKeeper(NotPicklable):
         check_name(provider_name)
         name = TokenName.of(provider_name, parameters)
         found = self._sources.get(name)
-        if found is None:
+        if found is not None:
+            self._coordinator.check_provider(name)
+        else:
             self._coordinator.check_name(name, parameters)
             made = TokenSource(self, name, parameters)
             with self._state.lock:  # guards the creation of sources, too

@@ -1,7 +1,5 @@
 """The cost of a read of a cached token, against the least that any such read can cost."""
 
-from dataclasses import replace
-
 from kit import internals
 from least import (
     AsyncLeast,
@@ -56,8 +54,7 @@ def _launch(number, rounds):
     for keeper in (fresh, renewing):
         keeper.add_provider(PlayedServer())
         keeper.get_token("api")
-    held = internals.cache(renewing)
-    held["api"] = replace(held["api"], stale_at=0.0)  # inside its buffer from now on
+    internals.make_renewing(renewing)
     subjects = {
         "the least": Least(),
         "the least, clock by name": LeastByName(),

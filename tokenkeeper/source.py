@@ -176,8 +176,10 @@ class TokenSource(NotPicklable):
 
         file = TokenFile(path)
         ending = file.remove if remove_on_close else file.stop
-        # A bound method would be held weakly.
-        subscription = Subscription(lambda token: file.write(token), self._key, ending)
+        # A bound method would be held weakly, and writing must neither block nor need a loop.
+        subscription = Subscription(
+            lambda token: file.write(token), self._key, ending, on_loop=False
+        )
         self._coordinator.state.subscribe(subscription)
         try:
             file.write_first(self.token())

@@ -25,9 +25,8 @@ _log = logging.getLogger("tokenkeeper.events")
 class Subscription:
     """A callback, and where to call it. Holds its loop, and the owner of a bound method, weakly.
 
-    One that is created on an event loop belongs to that loop.
-
     :param on_end: called once, when it ends.
+    :param on_loop: whether one that is created on an event loop belongs to that loop.
     :ivar what: what log lines call it.
     """
 
@@ -36,6 +35,8 @@ class Subscription:
         callback: Subscriber,
         token_name: str,
         on_end: Callable[[], None] = lambda: None,
+        *,
+        on_loop: bool = True,
     ) -> None:
         self.token_name: str = token_name
         self.what: str = f"a subscriber to the token of {provider_of(token_name)!r}"
@@ -43,7 +44,7 @@ class Subscription:
         self._find: Callable[[], Subscriber | None] = (
             weakref.WeakMethod(callback) if inspect.ismethod(callback) else lambda: callback
         )
-        self._loop = SubscriberLoop.running(self._report)
+        self._loop = SubscriberLoop.running(self._report) if on_loop else None
         self._ended = False
 
     @property

@@ -310,6 +310,12 @@ class TestFollowing:
         assert source() == "alice-1"
 
 
+def reject_all(source):
+    """Report each token of *source* as rejected, until no other one is requested."""
+    for _ in range(10):
+        source.renew_refused(source())
+
+
 class TestOneKey:
     """Everything that a keeper knows is known for each token."""
 
@@ -354,8 +360,7 @@ class TestOneKey:
         for source in (alice, bob):
             source()
         with pytest.raises(TokenRejectedError) as caught:
-            for _ in range(10):
-                alice.renew_refused(alice())
+            reject_all(alice)
         assert caught.value.provider_name == "api"
         assert str(caught.value).startswith("provider 'api': the API rejects")
         assert "alice" not in str(caught.value)

@@ -98,7 +98,6 @@ class TestContent:
             source.write_to(path)
         assert path.read_text() == "api-2"
 
-
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_begun_on_an_event_loop(self, source, path, backend):
         """Where an event loop began it, the file is written after that loop has ended, too."""

@@ -373,7 +373,7 @@ class TokenKeeper(NotPicklable):
         name = TokenName.of(provider_name, parameters)
         found = self._sources.get(name)
         if found is not None:
-            self._coordinator.check_provider(name)
+            self._state.check_provider(name)
         else:
             self._coordinator.check_name(name, parameters)
             made = TokenSource(self, name, parameters)

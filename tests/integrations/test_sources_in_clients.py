@@ -165,7 +165,7 @@ def test_a_token_is_sent_and_replaced_once_it_is_rejected(api, keeper, call, giv
 
 @pytest.mark.parametrize("ours", TABLED, ids=lambda each: f"{each.__module__}.{each.__name__}")
 def test_a_name_beside_a_source(keeper, ours):
-    """A source with a name beside it is refused: which of the two would count?"""
+    """A source with a name beside it is refused, as one of the two would not count."""
     with pytest.raises(InvalidConfigurationError, match="already names its token"):
         ours(keeper.source("api"), "api")
 

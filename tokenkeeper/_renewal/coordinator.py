@@ -134,21 +134,13 @@ class Coordinator:
             variant = self.state.registry.variant(name, parameters)
         return Need(name, self._next_number(), deadline, force, refused, variant)
 
-    def check_provider(self, name: str) -> None:
-        """Raise unless the provider of the token *name* is registered.
-
-        :raises UnknownProviderError: if there is no such provider.
-        """
-        with self.state.lock:
-            self.state.registry.find(name)
-
     def check_name(self, name: str, parameters: TokenParameters) -> None:
         """Raise unless the token *name* can be requested.
 
         :raises UnknownProviderError: if there is no such provider.
         :raises InvalidConfigurationError: if it does not take one of *parameters*.
         """
-        self.check_provider(name)
+        self.state.check_provider(name)
         if is_chosen(name):
             self.state.registry.variant(name, parameters)
 

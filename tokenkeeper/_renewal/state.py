@@ -86,6 +86,14 @@ class KeeperState:
         with self.lock:
             return self.registry.providers()
 
+    def check_provider(self, name: str) -> None:
+        """Raise unless the provider of the token *name* is registered.
+
+        :raises UnknownProviderError: if there is no such provider.
+        """
+        with self.lock:
+            self.registry.find(name)
+
     def remove(self, name: str) -> BaseOAuth2Provider:
         """Forget the provider *name* and its token, and return it."""
         with self.lock:

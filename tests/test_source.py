@@ -261,10 +261,8 @@ class TestFollowing:
     def test_a_rejected_token(self, keeper, provider):
         """A token that an API rejected is not returned while its renewal fails."""
         source = keeper.source("api", account="alice")
-        provider.errors["alice"] = TokenAcquisitionError("no", transient=False)
-        del provider.errors["alice"]
         token = source()
-        provider.errors["alice"] = TokenAcquisitionError("no", transient=False)
+        provider.failing.add("alice")
         with pytest.raises(TokenAcquisitionError):
             source.renew_refused(token)
         with pytest.raises(TokenAcquisitionError):
@@ -348,7 +346,7 @@ class TestOneKey:
 
     def test_flights_and_failures(self, keeper, provider, alice, bob):
         """A failure, and its cooldown, is one token's."""
-        provider.errors["alice"] = TokenAcquisitionError("no", transient=False)
+        provider.failing.add("alice")
         for _ in range(3):
             with pytest.raises(TokenAcquisitionError, match="no"):
                 alice()
@@ -415,7 +413,7 @@ class TestOneKey:
         secret = keeper.source("api", subject="the token of alice")
         for source in (alice, bob, secret):
             source()
-        provider.errors["bob"] = TokenAcquisitionError("no", transient=False)
+        provider.failing.add("bob")
         call = OAuth2TokenManager(keeper).refresh_all
         found = anyio.run(call) if is_async else keeper.refresh_all()
         assert found == {alice.name: True, bob.name: False, secret.name: True}

@@ -22,6 +22,7 @@ __all__ = [
     "TokenName",
     "TokenParameters",
     "is_chosen",
+    "is_for_customer",
     "parameters_in",
     "provider_of",
     "stated_in",
@@ -126,6 +127,12 @@ class TokenName(str):
 def is_chosen(name: str) -> bool:
     """Return whether *name* has parameters, which a caller chose."""
     return SEPARATOR in name
+
+
+def is_for_customer(name: str) -> bool:
+    """Return whether the token *name* is for one of many: an account, a subject or a tenant."""
+    # Exact: JSON escapes quotation marks within values.
+    return any(f'"{each}":' in name for each in ("account", "actor", "subject", "tenant"))
 
 
 def stated_in(name: str) -> str:

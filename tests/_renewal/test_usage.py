@@ -63,11 +63,11 @@ def test_many_subjects_stay_bounded(make_keeper, customers, clock, look, limit, 
     """
     keeper = make_keeper(max_tokens=limit)
     busy = keeper.source("api", account="busy")
-    first, failure = busy(), TokenAcquisitionError("no", provider_name="api", transient=False)
+    first = busy()
     for number in range(subjects):
         source = keeper.source("api", account=str(number), subject=f"token {number}")
         if number % 5 == 0:
-            customers.errors[str(number)] = failure
+            customers.failing.add(str(number))
             with pytest.raises(TokenAcquisitionError):
                 source()
         else:
@@ -210,10 +210,9 @@ def test_a_token_that_lapses_is_renewed_when_it_is_read(make_keeper, customers, 
 
 def test_accounts_that_fail_are_bounded_too(make_keeper, customers, clock, look):
     """What is remembered of failures is bounded like the tokens."""
-    refusal = TokenAcquisitionError("no", provider_name="api", transient=False)
     keeper = make_keeper(max_tokens=10)
     for number in range(100):
-        customers.errors[f"customer-{number}"] = refusal
+        customers.failing.add(f"customer-{number}")
         with pytest.raises(TokenAcquisitionError):
             keeper.source("api", account=f"customer-{number}")()
     assert len(keeper.health()["providers"]["api"]["tokens"]) == 10

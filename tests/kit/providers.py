@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 
 from kit.guards import GUARD_SECONDS
-from tokenkeeper import BaseOAuth2Provider, OAuth2Token
+from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenAcquisitionError
 from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper.clock import SYSTEM_CLOCK, instant
 from tokenkeeper.names import TokenParameters
@@ -61,16 +61,16 @@ class ManyTokens(BaseOAuth2Provider):
         super().__init__(name)
         self.clock = clock
         self.lifetime = lifetime
-        self.requests = []  # these two are shared with the variants, which are shallow copies
-        self.errors = {}  # by account
+        self.requests = []  # these are shared with the variants, which are shallow copies
+        self.failing = set()  # what its token would be called after
 
     def acquire_token(self):
         asked = self.parameters
         self.requests.append(asked)
-        if asked.account in self.errors:
-            raise self.errors[asked.account]
-        ends = datetime.fromtimestamp(self.clock.time(), UTC) + timedelta(seconds=self.lifetime)
         called = asked.account or asked.scope or "own"
+        if called in self.failing:
+            raise TokenAcquisitionError("no", provider_name=self.provider_name, transient=False)
+        ends = datetime.fromtimestamp(self.clock.time(), UTC) + timedelta(seconds=self.lifetime)
         return OAuth2Token(f"{called}-{len(self.requests)}", "Bearer", ends)
 
 

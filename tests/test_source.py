@@ -87,7 +87,7 @@ class TestMaking:
         assert len({id(each) for each in made}) == 1
 
     def test_one_that_is_dropped(self, keeper):
-        """A source that nobody holds is not kept, and its token stays cached."""
+        """A source that is not in use is not kept, and its token stays cached."""
         source = keeper.source("api", account="alice")
         first, gone = source(), weakref.ref(source)
         del source
@@ -117,7 +117,7 @@ class TestMaking:
         assert plain.requests == 0
 
     def test_a_provider_without_takes(self, keeper, clock):
-        """A provider of one's own that declares nothing has one token, and a source of it."""
+        """A custom provider that declares nothing has one token, and a source of it."""
         keeper.add_provider(plain := Source("plain", clock=clock))
         assert keeper.source("plain")() == keeper.get_token("plain") == "plain-1"
         assert plain.refreshed == []

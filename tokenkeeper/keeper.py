@@ -79,7 +79,7 @@ class KeeperOptions(TypedDict, total=False):
 
 
 class SourceParameters(TypedDict, total=False):
-    """The keyword arguments of :meth:`TokenKeeper.source`."""
+    """The keyword arguments of :meth:`~tokenkeeper.TokenKeeper.source`."""
 
     scope: str | Iterable[str] | None
     resource: str | Iterable[str] | None

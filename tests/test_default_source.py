@@ -48,6 +48,7 @@ def test_all_methods(make_default):
     keeper, _ = make_default()
     source.subscribe(seen.append)
     assert source() == source.get_token() == source.token().access_token == "api-1"
+    assert not source.would_reject("api-1")
     assert source.renew_refused("api-1") == "api-2"
     assert source.headers("GET", "https://api.example") == {"Authorization": "Bearer api-2"}
     assert source.keeper is keeper
@@ -85,7 +86,12 @@ def test_async(make_default, backend):
         assert await aio.renew_refused("api-1") == "api-2"
         assert await aio.headers("GET", "https://api.example") == {"Authorization": "Bearer api-2"}
         make_default()
+        seen = []
+        end = aio.subscribe(seen.append)
         assert await get_token() == "api-1"
+        while not seen:
+            await anyio.sleep(0.001)
+        end()
         assert aio.name == aio.source.name == "api"
 
     make_default()

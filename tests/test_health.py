@@ -173,6 +173,14 @@ class TestSeveralTokens:
         assert health["providers"]["many"]["status"] == status
         assert health["status"] == ("ok" if status == "idle" else status)
 
+    def test_a_token_that_expired_unused(self, keeper, many, clock):
+        """A token that expired while nothing used it is no failure of its provider."""
+        source = keeper.source("many", scope="a")
+        source()
+        clock.step(4000)
+        entry = keeper.health()["providers"]["many"]
+        assert entry["status"] == entry["tokens"][source.name]["status"] == "idle"
+
     def test_a_token_that_is_down(self, keeper, many):
         """Its own entry says that it is down, and why."""
         many.failing.add("a")

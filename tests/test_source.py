@@ -283,6 +283,16 @@ class TestFollowing:
         assert [source() for source in sources] == ["own-1", "alice-2"]
         assert [each.account for each in other.requests] == [None, "alice"]
 
+    def test_a_provider_that_is_replaced_meanwhile(self, keeper, clock):
+        """A caller that asks while its provider is replaced does not ask the old one."""
+        name = keeper.source("api", account="alice").name
+        need = internals.need(keeper, name)
+        keeper.remove_provider("api")
+        keeper.add_provider(other := ManyTokens(clock=clock))
+        with pytest.raises(UnknownProviderError, match="was replaced while"):
+            internals.ask(keeper, need)
+        assert other.requests == []
+
     def test_a_provider_that_takes_less(self, keeper, clock):
         """A source whose parameters the new provider does not take says so."""
         source = keeper.source("api", account="alice")

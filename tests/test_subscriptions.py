@@ -7,6 +7,7 @@ import warnings
 import weakref
 from contextlib import ExitStack
 from functools import partial
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -21,6 +22,7 @@ from tokenkeeper import (
     TokenAcquisitionError,
     TokenKeeper,
 )
+from tokenkeeper._renewal import subscriber_loop
 from tokenkeeper._renewal.subscriber_loop import SubscriberLoop
 
 
@@ -378,6 +380,40 @@ class TestLoops:
             asyncio.run(main())
             gc.collect()
         assert caplog.text == ""
+
+    def test_a_loop_that_is_gone(self):
+        """A loop is held weakly, and makes no calls once it is gone."""
+
+        class Loop:
+            def call_soon_threadsafe(self, *_):
+                pytest.fail("it was called")
+
+        loop = SubscriberLoop(Loop(), pytest.fail)
+        gc.collect()
+        assert loop.is_over
+        assert not loop.make(print)
+
+    def test_only_what_is_imported(self, make_keeper, clock, monkeypatch):
+        """A program without trio, or without asyncio, does not import it for a subscriber."""
+        source, seen = make_keeper(Source(clock=clock)).source("api"), []
+        imported = {"asyncio": asyncio}
+        monkeypatch.setattr(subscriber_loop, "sys", SimpleNamespace(modules=imported))
+
+        async def main():
+            came = asyncio.Event()
+
+            async def put(token):
+                seen.append(token.access_token)
+                came.set()
+
+            source.subscribe(put)
+            await source.aio.get_token()
+            await asyncio.wait_for(came.wait(), GUARD_SECONDS)
+
+        asyncio.run(main())
+        assert seen == ["api-1"]
+        imported.clear()
+        assert SubscriberLoop.running(pytest.fail) is None
 
     @pytest.mark.parametrize("backend", ["asyncio", "trio"])
     def test_an_owner_that_is_gone(self, make_keeper, clock, backend):

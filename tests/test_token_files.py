@@ -344,6 +344,17 @@ class TestTheEnd:
 class TestForks:
     """A forked child."""
 
+    def test_another_process(self, source, path, monkeypatch):
+        """In another process than the one that began it, nothing writes or removes the file."""
+        removing = source.write_to(path, remove_on_close=True)
+        leaving = source.write_to(path)
+        with monkeypatch.context() as other_process:
+            other_process.setattr(os, "getpid", lambda: -1)
+            source.get_token(force_refresh=True)
+            removing()
+            leaving()
+        assert path.read_text() == "api-1"
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
     def test_a_child(self, source, path, exit_code_of):
         """A child neither writes the file nor removes it."""

@@ -263,10 +263,10 @@ class TokenKeeper(NotPicklable):
     def get_cached_token_info(self, provider_name: str) -> TokenInfo | None:
         """Return diagnostics of a cached token, without a secret; ``None`` if there is none.
 
-        The keys: ``provider_name``, ``token_name``, ``state`` ("fresh", "renewing" or "expired"), ``expires_at``
-        (ISO 8601, UTC), ``remaining_seconds``, ``is_expired`` (whether the buffer has begun),
-        ``renews_in_seconds``, ``token_type``, ``scope``, ``renewals``, ``failures`` (renewals that
-        failed in a row since the last success) and ``last_error``.
+        The keys: ``provider_name``, ``token_name``, ``state`` ("fresh", "renewing" or "expired"),
+        ``expires_at`` (ISO 8601, UTC), ``remaining_seconds``, ``is_expired`` (whether the buffer
+        has begun), ``renews_in_seconds``, ``token_type``, ``scope``, ``renewals``, ``failures``
+        (renewals that failed in a row since the last success) and ``last_error``.
 
         :raises UnknownProviderError: if no provider has that name.
         """
@@ -282,9 +282,9 @@ class TokenKeeper(NotPicklable):
         ``renews_in_seconds`` as in :meth:`get_cached_token_info`, ``failures``, ``last_error`` and
         ``last_failure_at`` (ISO 8601, UTC). While an API rejects newly granted tokens, the provider
         is "degraded" and ``refused_by_api`` is the number that it rejected in a row; at other times
-        that key is missing. ``tokens`` has the same for each token whose parameters a caller chose, by
-        name; it is missing if there are none. ``dropped_events`` is the number of events that slow hooks missed; it
-        is missing while that is 0.
+        that key is missing. ``tokens`` has the same for each token whose parameters a caller chose,
+        by name; it is missing if there are none. ``dropped_events`` is the number of events that
+        slow hooks missed; it is missing while that is 0.
 
         Sends no request and does not wait. A provider that is down stays down until its token is
         requested again. A probe that keeps callers away should therefore request it:

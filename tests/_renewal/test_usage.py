@@ -146,6 +146,22 @@ def test_one_request_at_most_after_the_last_use(make_keeper, customers, clock, l
     assert internals.cache(keeper) == {}
 
 
+def test_short_tokens_end_with_the_timeout(make_keeper, customers, clock, look):
+    """A token that lives shorter than the timeout is renewed until that has passed, and no more."""
+    customers.lifetime = 600.0
+    keeper = make_keeper(idle_timeout_seconds=3600)
+    source = keeper.source("api", account="alice")
+    source()
+    clock.step(60)
+    source()
+    live(keeper, look, clock, 3600)
+    in_an_hour = len(customers.requests)
+    assert 5 <= in_an_hour <= 13
+    live(keeper, look, clock, 10 * 3600)
+    assert len(customers.requests) <= in_an_hour + 1
+    assert internals.cache(keeper) == {}
+
+
 def test_a_token_in_use_is_never_waited_for(make_keeper, customers, clock, look):
     """A token that is read now and then is renewed ahead of time, for as long as that goes on."""
     keeper = make_keeper()

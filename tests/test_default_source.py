@@ -6,8 +6,10 @@ from kit.providers import Source
 
 from tokenkeeper import (
     InvalidConfigurationError,
+    KeeperClosedError,
     TokenKeeper,
     UnknownProviderError,
+    get_default_keeper,
     get_default_source,
     set_default_keeper,
 )
@@ -72,6 +74,35 @@ def test_another_keeper(make_default):
     assert source.get_token(force_refresh=True) == "api-2"
     make_default()
     assert source() == "api-1"
+
+
+def test_a_closed_keeper(make_default):
+    """After its keeper was closed it says so, until there is another default."""
+    source = get_default_source("api")
+    keeper, _ = make_default()
+    source()
+    keeper.close()
+    with pytest.raises(KeeperClosedError):
+        source()
+    get_default_keeper()
+    with pytest.raises(UnknownProviderError):
+        source()
+    make_default()
+    assert source() == "api-1"
+
+
+def test_a_forked_child(make_default, exit_code_of):
+    """A child uses the default keeper that it inherited."""
+    source = get_default_source("api")
+    make_default()
+    source()
+
+    def child():
+        assert source() == "api-1"
+        assert source.get_token(force_refresh=True) == "api-2"
+        return 0
+
+    assert exit_code_of(child) == 0
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

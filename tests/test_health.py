@@ -174,7 +174,7 @@ class TestSeveralTokens:
         assert health["status"] == ("ok" if status == "idle" else status)
 
     def test_a_token_that_expired_unused(self, keeper, many, clock):
-        """A token that expired while nothing used it is no failure of its provider."""
+        """A token that expired while nothing used it is not a failure of its provider."""
         source = keeper.source("many", scope="a")
         source()
         clock.step(4000)

@@ -1,6 +1,6 @@
 """An API on loopback behind a guard: it lets in what the authorization server has not revoked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trustme
@@ -24,9 +24,12 @@ class Guarded(LoopbackServer):
 
     def answer(self, request):
         token = request.bearer
-        if token is not None and self.is_alive(token):
-            return self.granted(request)
-        return self.refused(request)
+        is_granted = token is not None and self.is_alive(token)
+        answer = self.granted(request) if is_granted else self.refused(request)
+        if request.method == "HEAD":  # RFC 9110 §9.3.2: the headers of a GET, and no body
+            length = {"Content-Length": str(len(answer.content()))}
+            return replace(answer, body=b"", headers=length | answer.headers)
+        return answer
 
     def granted(self, request):
         """Return the answer to a request with a valid token: where it went."""

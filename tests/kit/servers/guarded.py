@@ -1,12 +1,12 @@
 """An API on loopback behind a guard: it lets in what the authorization server has not revoked."""
 
+import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trustme
 
 from kit.servers.base import Answer, LoopbackServer
-from kit.servers.tls import context_of
 
 
 class Guarded(LoopbackServer):
@@ -48,7 +48,7 @@ class Certificate:
     :ivar context: the TLS context of a server that has it.
     """
 
-    context: object
+    context: ssl.SSLContext
     ca: Path
     chain: Path
     key: Path
@@ -62,4 +62,6 @@ def certificate_in(folder):
     authority.cert_pem.write_to_path(ca)
     chain.write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(key)
-    return Certificate(context_of(authority, "localhost", "127.0.0.1"), ca, chain, key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued.configure_cert(context)
+    return Certificate(context, ca, chain, key)

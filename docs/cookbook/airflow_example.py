@@ -5,7 +5,7 @@ from tokenkeeper import TokenKeeper
 
 def hook(source, connection):
     """Return a hook whose requests carry the token. Airflow calls auth_type for each session."""
-    return HttpHook(method="GET", http_conn_id=connection, auth_type=lambda *login: source.auth())
+    return HttpHook(method="GET", http_conn_id=connection, auth_type=lambda *_: source.auth())
 
 
 if __name__ == "__main__":

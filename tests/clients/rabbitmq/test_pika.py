@@ -165,6 +165,7 @@ class Selected:
     def close(self):
         self.connection.ioloop.add_callback_threadsafe(self.connection.close)
         self.thread.join(GUARD_SECONDS)
+        self.connection.ioloop.close()
 
 
 def test_pika_s_own_event_loop(source, parameters):

@@ -12,7 +12,7 @@ from tokenkeeper.testing import JWTAccessTokens, LoopbackAuthorizationServer
 
 SECRET = b"a secret that RabbitMQ shares with us"
 AUDIENCE = "rabbitmq"
-SCOPES = [f"{AUDIENCE}.{what}:*/*" for what in ("configure", "read", "write")]
+SCOPES = [f"{AUDIENCE}.{what}:*/*/*" for what in ("configure", "read", "write")]
 
 BIN = "/usr/lib/rabbitmq/bin"  # the commands in /usr/sbin need Debian's user and folders
 

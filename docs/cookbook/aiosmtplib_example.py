@@ -7,7 +7,7 @@ import aiosmtplib
 from tokenkeeper import TokenKeeper
 from tokenkeeper.integrations.aiosmtplib import authenticate
 
-host, port = os.environ["SMTP_HOST"], int(os.environ.get("SMTP_PORT", "465"))
+host, port = os.environ["SMTP_HOST"], int(os.environ.get("SMTP_PORT", "587"))
 
 message = EmailMessage()
 message["From"] = "me@example.com"
@@ -16,7 +16,7 @@ message.set_content("hello from aiosmtplib")
 
 
 async def main(source):
-    async with aiosmtplib.SMTP(hostname=host, port=port, use_tls=port == 465) as client:
+    async with aiosmtplib.SMTP(hostname=host, port=port, start_tls=True) as client:
         await authenticate(client, source, os.environ["MAILBOX"])
         await client.send_message(message)
         print("sent")

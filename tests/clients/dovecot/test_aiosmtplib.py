@@ -34,7 +34,8 @@ def run():
 @pytest.fixture
 def client(mail):
     """Return a function that returns a new client."""
-    return lambda: aiosmtplib.SMTP(hostname="127.0.0.1", port=mail.submission_port, timeout=30)
+    place = {"hostname": "127.0.0.1", "port": mail.submission_port, "timeout": 30}
+    return lambda **options: aiosmtplib.SMTP(**{**place, "start_tls": False, **options})
 
 
 async def send(client, subject):
@@ -189,6 +190,23 @@ def test_a_server_without_these_mechanisms(run, source, requests_of):
     assert requests_of() == 0
 
 
+def test_starttls(run, mail, client, source, user, monkeypatch):
+    """After STARTTLS the connection counts as encrypted, wherever the server is."""
+
+    async def main():
+        async with client(start_tls=True, tls_context=mail.context) as connection:
+            get = connection.get_transport_info
+            monkeypatch.setattr(
+                connection,
+                "get_transport_info",
+                lambda key: ("192.0.2.1", 587) if key == "peername" else get(key),
+            )
+            await authenticate(connection, source, user)
+            assert await send(connection, "by TLS") == {}
+
+    run(main())
+
+
 def test_an_unencrypted_connection(run, client, source, user, monkeypatch, requests_of):
     """Over a network without encryption, no token is sent."""
 
@@ -214,6 +232,7 @@ def test_the_library_s_own_way_never_hears_of_a_rejection(mail, run, server, sou
             recipients=["you@example.com"],
             hostname="127.0.0.1",
             port=mail.submission_port,
+            start_tls=False,
             username=user,
             oauth_token_generator=source.aio.get_token,
         )
@@ -227,6 +246,6 @@ def test_the_library_s_own_way_never_hears_of_a_rejection(mail, run, server, sou
 
 def test_the_example(run_example, mail, relay):
     """The program of the page sends a message."""
-    variables = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": mail.submission_port, "MAILBOX": USER}
-    assert "sent" in run_example("aiosmtplib", **variables)
+    place = {"SMTP_HOST": "localhost", "SMTP_PORT": mail.submission_port, "MAILBOX": USER}
+    assert "sent" in run_example("aiosmtplib", **place, SSL_CERT_FILE=mail.ca_file)
     assert "hello from aiosmtplib" in relay.messages[-1]

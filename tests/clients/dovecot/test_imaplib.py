@@ -141,11 +141,12 @@ def test_what_a_rejection_is(source, answers, error, requests, requests_of):
         connection = imaplib.IMAP4("127.0.0.1", server.port)
         try:
             authenticate(connection, source, "me@example.com")
-            assert error is None
+            outcome = None
         except imaplib.IMAP4.error as raised:
-            assert type(raised) is error  # abort is a subclass
+            outcome = type(raised)  # abort is a subclass
         finally:
             connection.shutdown()
+    assert outcome is error
     assert requests_of() == requests
 
 
@@ -158,6 +159,16 @@ def test_a_server_without_these_mechanisms(source, requests_of):
     ):
         authenticate(connection, source, "me@example.com")
     assert requests_of() == 0
+
+
+def test_starttls(connect, mail, source, user, monkeypatch):
+    """After STARTTLS the connection counts as encrypted, wherever the server is."""
+    connection = connect()
+    connection.starttls(mail.context)
+    remote = lambda _: ("192.0.2.1", 143)  # noqa: E731
+    monkeypatch.setattr(type(connection.socket()), "getpeername", remote)
+    authenticate(connection, source, user)
+    assert inbox(connection) == "OK"
 
 
 def test_an_unencrypted_connection(connect, source, user, monkeypatch, requests_of):
@@ -176,5 +187,5 @@ def test_an_unencrypted_connection(connect, source, user, monkeypatch, requests_
 
 def test_the_example(run_example, mail):
     """The program of the page prints how many messages there are."""
-    printed = run_example("imaplib", IMAP_HOST="127.0.0.1", IMAP_PORT=mail.port, MAILBOX=USER)
-    assert "0 messages" in printed
+    place = {"IMAP_HOST": "localhost", "IMAP_PORT": mail.imaps_port, "MAILBOX": USER}
+    assert "0 messages" in run_example("imaplib", **place, SSL_CERT_FILE=mail.ca_file)

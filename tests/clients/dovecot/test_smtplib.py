@@ -163,6 +163,16 @@ def test_names_that_smtplib_can_not_send(connect, source, requests_of):
     assert requests_of() == 0
 
 
+def test_starttls(connect, mail, source, user, monkeypatch):
+    """After STARTTLS the connection counts as encrypted, wherever the server is."""
+    connection = connect()
+    connection.starttls(context=mail.context)
+    remote = lambda _: ("192.0.2.1", 587)  # noqa: E731
+    monkeypatch.setattr(type(connection.sock), "getpeername", remote)
+    authenticate(connection, source, user)
+    assert send(connection, "by TLS") == {}
+
+
 def test_an_unencrypted_connection(connect, source, user, monkeypatch, requests_of):
     """Over a network without encryption, no token is sent."""
     connection = connect()
@@ -181,6 +191,6 @@ def test_an_unencrypted_connection(connect, source, user, monkeypatch, requests_
 
 def test_the_example(run_example, mail, relay):
     """The program of the page sends a message."""
-    variables = {"SMTP_HOST": "127.0.0.1", "SMTP_PORT": mail.submission_port, "MAILBOX": USER}
-    assert "sent" in run_example("smtplib", **variables)
+    place = {"SMTP_HOST": "localhost", "SMTP_PORT": mail.submission_port, "MAILBOX": USER}
+    assert "sent" in run_example("smtplib", **place, SSL_CERT_FILE=mail.ca_file)
     assert "hello from smtplib" in relay.messages[-1]

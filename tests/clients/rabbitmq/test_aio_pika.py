@@ -76,6 +76,18 @@ def test_a_message(run, source, broker, open_connection, requests_of):
     assert requests_of() == 1
 
 
+def test_tls(run, source, broker):
+    """A connection by TLS gets renewed tokens as well."""
+
+    async def main():
+        url = f"amqps://localhost:{broker.tls_port}/"
+        async with await connect_robust(source, url, ssl_context=broker.context) as connection:
+            await source.aio.get_token(force_refresh=True)
+            assert await round_trip(connection) == b"hello"
+
+    run(main())
+
+
 def test_a_crowd_survives_the_expiry(
     run, source, broker, short_token, wait_for_expiry, crowd_of_tasks
 ):
@@ -238,4 +250,4 @@ def test_it_can_be_ended(run, source, broker):
 
 def test_the_example(run_example, broker):
     """The program of the page prints the message that it received."""
-    assert "hello" in run_example("aio-pika", AMQP_URL=broker.url)
+    assert "hello" in run_example("aio_pika", AMQP_URL=broker.url)

@@ -1,14 +1,17 @@
 """paho-mqtt with RabbitMQ, and with a broker that rejects revoked tokens."""
 
 import os
+import ssl
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 
 import paho.mqtt.client as mqtt
 import pytest
+import trustme
 from kit.guards import until
 from kit.servers.mqtt_stub import MQTTStub
+from kit.servers.tls import context_of
 
 from tokenkeeper import RetryPolicy, TokenKeeper
 from tokenkeeper.integrations.paho_mqtt import authenticate
@@ -21,15 +24,17 @@ V2 = mqtt.CallbackAPIVersion.VERSION2
 class Connected:
     """A client whose network loop runs, with what happened to it."""
 
-    def __init__(self, source, port, *, protocol=mqtt.MQTTv311, **options):
+    def __init__(self, source, port, *, protocol=mqtt.MQTTv311, context=None, **options):
         self.messages, self.reasons, self.losses, self.failures = [], [], [], []
         self.client = mqtt.Client(V2, protocol=protocol)
         self.client.on_connect = self.on_connect
         self.client.on_disconnect = lambda *_: self.losses.append(True)
         self.client.on_connect_fail = lambda *_: self.failures.append(True)
         self.client.on_message = lambda *arrived: self.messages.append(arrived[-1].payload)
+        if context:
+            self.client.tls_set_context(context)
         authenticate(self.client, source, **options)
-        self.client.connect("127.0.0.1", port)
+        self.client.connect("localhost" if context else "127.0.0.1", port)
         self.client.loop_start()
 
     def on_connect(self, client, userdata, flags, reason, properties):
@@ -134,6 +139,18 @@ class TestRevocation(WithStub):
         assert (stub.accepted, stub.rejected) == (2 * CROWD, CROWD)
         assert requests_of() == 2
 
+    def test_tls(self, server, source):
+        """With ``reconnect``, a client that uses TLS connects again with each renewed token."""
+        authority, trusting = trustme.CA(), ssl.create_default_context()
+        authority.configure_trust(trusting)
+        with (
+            MQTTStub(server.is_alive, context_of(authority, "localhost")) as stub,
+            connected(source, stub.port, context=trusting, reconnect=True) as client,
+        ):
+            until(lambda: client.is_connected)
+            source.get_token(force_refresh=True)
+            until(lambda: stub.accepted == 2)
+
     @pytest.mark.parametrize("number", [4, 5])
     @pytest.mark.filterwarnings("ignore:Callback API version 1:DeprecationWarning")
     def test_the_old_callbacks(self, source, stub, number):
@@ -207,5 +224,5 @@ def test_a_client_that_is_gone():
 
 def test_the_example(run_example, broker):
     """The program of the page prints the message that it received."""
-    printed = run_example("paho-mqtt", MQTT_HOST="127.0.0.1", MQTT_PORT=broker.mqtt_port)
+    printed = run_example("paho_mqtt", MQTT_HOST="127.0.0.1", MQTT_PORT=broker.mqtt_port)
     assert "hello" in printed

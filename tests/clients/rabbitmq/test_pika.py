@@ -49,6 +49,16 @@ def test_a_message(source, parameters, requests_of):
     assert requests_of() == 1
 
 
+def test_tls(source, broker):
+    """A connection by TLS gets renewed tokens as well."""
+    parameters = pika.ConnectionParameters(
+        "localhost", broker.tls_port, ssl_options=pika.SSLOptions(broker.context, "localhost")
+    )
+    with connect(source, parameters) as connection:
+        source.get_token(force_refresh=True)
+        assert round_trip(connection) == b"hello"
+
+
 def test_a_crowd_survives_the_expiry(source, parameters, short_token, wait_for_expiry, crowd):
     """Open connections get the renewed token; one that does not is refused once it expired."""
     with ExitStack() as stack:
@@ -72,15 +82,19 @@ def test_a_crowd_survives_the_expiry(source, parameters, short_token, wait_for_e
 def test_a_consumer_survives_the_expiry(source, parameters, short_token, wait_for_expiry):
     """A connection that only consumes gets the renewed token while it waits."""
     with connect(source, parameters) as connection:
-        updated = threading.Event()
-        send = connection.update_secret
+        updated, send = [], connection.update_secret
 
         def update(token, reason):
             send(token, reason)
-            updated.set()
+            updated.append(token)
 
         connection.update_secret = update
-        until(lambda: connection.process_data_events(0.05) or updated.is_set())
+        channel = connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        for _ in channel.consume(queue, inactivity_timeout=0.05):  # as a consumer's loop does
+            if updated:
+                break
+        channel.cancel()
         wait_for_expiry()
         declare(connection)
 

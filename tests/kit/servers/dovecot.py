@@ -3,10 +3,13 @@
 import os
 import pwd
 import shutil
+import ssl
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
+
+import trustme
 
 from kit.programs import Program, free_port, program
 
@@ -16,7 +19,9 @@ state_dir = {folder}/state
 log_path = /dev/stderr
 protocols = imap submission
 listen = 127.0.0.1
-ssl = no
+ssl = yes
+ssl_cert = <{folder}/certificate.pem
+ssl_key = <{folder}/key.pem
 disable_plaintext_auth = no
 default_internal_user = {user}
 default_login_user = {login_user}
@@ -41,7 +46,8 @@ service imap-login {{
     port = {imap}
   }}
   inet_listener imaps {{
-    port = 0
+    port = {imaps}
+    ssl = yes
   }}
 }}
 service submission-login {{
@@ -74,6 +80,9 @@ class Dovecot(Program):
 
     :ivar port: the port for IMAP.
     :ivar submission_port: the port for submission.
+    :ivar imaps_port: the port for IMAP by TLS.
+    :ivar ca_file: the certificate of the CA that issued the server's.
+    :ivar context: the TLS context of clients that trust its certificate.
     """
 
 
@@ -91,16 +100,22 @@ def running(server, relay_port):
         (folder / "mail").mkdir()
         if root:
             shutil.chown(folder / "mail", user, user)
-        imap, submission = free_port(), free_port()
+        imap, imaps, submission = (free_port() for _ in range(3))
         text = CONFIGURATION.format(
             folder=folder,
             user=user,
             login_user=login_user,
             group="dovecot" if root else me,
             imap=imap,
+            imaps=imaps,
             submission=submission,
             relay=relay_port,
         )
+        authority = trustme.CA()
+        certificate = authority.issue_cert("localhost", "127.0.0.1")
+        authority.cert_pem.write_to_path(folder / "ca.pem")
+        certificate.private_key_pem.write_to_path(folder / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
         secret = quote(server.client_secret, safe="")
         url = server.introspection_url.replace("//", f"//{server.client_id}:{secret}@")
         (folder / "oauth2.conf").write_text(OAUTH2.format(url=url))
@@ -109,6 +124,9 @@ def running(server, relay_port):
             command, "-F", "-c", folder / "dovecot.conf", port=imap, folder=folder
         ) as running:
             running.submission_port = submission
+            running.imaps_port = imaps
+            running.ca_file = folder / "ca.pem"
+            running.context = ssl.create_default_context(cafile=running.ca_file)
             yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)

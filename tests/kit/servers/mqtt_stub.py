@@ -9,13 +9,16 @@ from contextlib import suppress
 class MQTTStub:
     """Accepts clients whose password is a token that *is_alive*, in MQTT 3.1.1 and 5.
 
+    :param context: the TLS context; by default it speaks plain MQTT.
+
     :ivar accepted: how many were accepted so far.
     :ivar rejected: how many were rejected.
     """
 
-    def __init__(self, is_alive):
+    def __init__(self, is_alive, context=None):
         self.accepted = self.rejected = 0
         self._is_alive = is_alive
+        self._context = context
         self._lock = threading.Lock()  # guards the counters and the connections
         self._connections = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -26,6 +29,8 @@ class MQTTStub:
         with suppress(OSError):  # the listener was closed
             while True:
                 connection, _ = self._listener.accept()
+                if self._context:
+                    connection = self._context.wrap_socket(connection, server_side=True)
                 with self._lock:
                     self._connections.append(connection)
                 threading.Thread(target=self._serve, args=[connection], daemon=True).start()

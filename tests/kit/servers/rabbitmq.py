@@ -5,7 +5,10 @@ A token is the password. RabbitMQ asks no one about it, so a revoked token works
 
 import base64
 import os
+import ssl
 from contextlib import contextmanager
+
+import trustme
 
 from kit.programs import Program, free_port, program
 from tokenkeeper.testing import JWTAccessTokens, LoopbackAuthorizationServer
@@ -20,6 +23,9 @@ CONFIGURATION = """\
 [{{rabbit, [
    {{auth_backends, [rabbit_auth_backend_oauth2]}},
    {{tcp_listeners, [{{"127.0.0.1", {amqp}}}]}},
+   {{ssl_listeners, [{{"127.0.0.1", {amqps}}}]}},
+   {{ssl_options, [
+     {{certfile, "{folder}/certificate.pem"}}, {{keyfile, "{folder}/key.pem"}}]}},
    {{vm_memory_high_watermark, {{absolute, 1073741824}}}},
    {{disk_free_limit, 1000000}}]}},
  {{rabbitmq_mqtt, [
@@ -45,7 +51,9 @@ class RabbitMQ(Program):
     """A running node.
 
     :ivar port: the port for AMQP.
+    :ivar tls_port: the port for AMQP by TLS.
     :ivar mqtt_port: the port for MQTT.
+    :ivar context: the TLS context of clients that trust its certificate.
     """
 
     @property
@@ -58,11 +66,15 @@ class RabbitMQ(Program):
 def running(folder):
     """Run a node with its files in *folder*. Everything listens on loopback only."""
     command = program("rabbitmq-server", BIN, package="rabbitmq-server")
-    amqp, mqtt, distribution, epmd = (free_port() for _ in range(4))
+    amqp, amqps, mqtt, distribution, epmd = (free_port() for _ in range(5))
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
     secret = SECRET.decode()
     encoded = base64.urlsafe_b64encode(SECRET).rstrip(b"=").decode()
-    ports = {"amqp": amqp, "mqtt": mqtt}
-    text = CONFIGURATION.format(**ports, audience=AUDIENCE, k=encoded, secret=secret)
+    places = {"amqp": amqp, "amqps": amqps, "mqtt": mqtt, "folder": folder}
+    text = CONFIGURATION.format(**places, audience=AUDIENCE, k=encoded, secret=secret)
     (folder / "advanced.config").write_text(text)
     (folder / "enabled_plugins").write_text("[rabbitmq_auth_backend_oauth2, rabbitmq_mqtt].\n")
     environment = {
@@ -91,5 +103,7 @@ def running(folder):
         Program(daemon, "-port", epmd, "-address", "127.0.0.1", port=epmd, folder=folder),
         RabbitMQ(command, port=mqtt, folder=folder, env=environment) as node,
     ):
-        node.port, node.mqtt_port = amqp, mqtt
+        node.port, node.tls_port, node.mqtt_port = amqp, amqps, mqtt
+        node.context = ssl.create_default_context()
+        authority.configure_trust(node.context)
         yield node

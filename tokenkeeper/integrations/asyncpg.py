@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 
 from tokenkeeper._support.hiding import Hidden, without_frames_async
 from tokenkeeper.integrations._databases import connect_async

@@ -11,6 +11,8 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from kit.guards import PROGRAM_SECONDS
 from kit.programs import Program, free_port, program
 from kit.servers.radius import RadiusServer
@@ -91,3 +93,17 @@ def _run_sql(server, folder, sql):
     ) as connection:
         for statement in filter(str.strip, sql.split(";")):
             connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """Return a server for all tests of a folder, whose conftest imports this."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server, server):
+    """Return it; the tokens that the authorization server considers alive are right."""
+    postgres_server.radius.accepts = server.is_alive
+    return postgres_server

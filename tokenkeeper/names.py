@@ -128,7 +128,7 @@ def is_chosen(name: str) -> bool:
 
 def provider_of(name: str) -> str:
     """Return the provider's name in *name*, a token's or the provider's own."""
-    return name.partition(_SEPARATOR)[0]
+    return str(name).partition(_SEPARATOR)[0]  # or it would be a TokenName if there is no separator
 
 
 def parameters_in(name: str) -> TokenParameters | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from redis.auth.token import SimpleToken
@@ -24,6 +25,13 @@ from tokenkeeper.models import OAuth2Token
 from tokenkeeper.source import TokenSource
 
 __all__ = ["KeeperCredentialProvider", "StreamingKeeperCredentialProvider"]
+
+_log = logging.getLogger("tokenkeeper.integrations")
+
+INCOMPLETE = (
+    "redis-py could not authenticate all open connections again (%s). Those that the server closes "
+    "are made again when they are used."
+)
 
 
 class KeeperCredentialProvider(NotPicklable, CredentialProvider):
@@ -66,7 +74,7 @@ class KeeperCredentialProvider(NotPicklable, CredentialProvider):
         except AuthenticationError:
             if self._tokens.replace(Refusal(token, can_be_resent=lambda: True)) is None:
                 raise
-        return _authenticate(connection)
+        return _connect_again(connection)
 
     async def on_connect_async(self, connection: Any) -> None:
         """Do what :meth:`on_connect` does, for ``redis.asyncio``."""
@@ -77,7 +85,7 @@ class KeeperCredentialProvider(NotPicklable, CredentialProvider):
             refusal = Refusal(token, can_be_resent=lambda: True)
             if await self._async_tokens.replace(refusal) is None:
                 raise
-        return await _authenticate_async(connection)
+        return await _connect_again_async(connection)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._tokens.provider_name!r}>"
@@ -153,10 +161,14 @@ class _Listener:
         """Whether the client is gone."""
         return self._find() is None
 
-    def deliver(self, token: OAuth2Token) -> object:
+    def deliver(self, token: OAuth2Token) -> Any:
         """Call the callback with *token* as a token of redis-py."""
         callback = self._find()
-        return None if callback is None else _call(callback, _token(token, self._username))
+        if callback is not None:
+            try:
+                callback(_as_redis_token(token, self._username))
+            except Exception as error:  # noqa: BLE001 - of a connection that was lost, for example
+                _log.warning(INCOMPLETE, type(error).__name__)
 
 
 class _AsyncListener(_Listener):
@@ -174,25 +186,20 @@ class _AsyncListener(_Listener):
             self._loop = weakref.ref(running)
             source.subscribe(self.deliver)
 
+    async def deliver(self, token: OAuth2Token) -> Any:
+        """Await the callback with *token*."""
+        callback = self._find()
+        if callback is not None:
+            try:
+                await callback(_as_redis_token(token, self._username))
+            except Exception as error:  # noqa: BLE001 - as above
+                _log.warning(INCOMPLETE, type(error).__name__)
 
-def _token(token: OAuth2Token, username: str) -> SimpleToken:
+
+def _as_redis_token(token: OAuth2Token, username: str) -> SimpleToken:
     """Return *token* in redis-py's form: times in milliseconds, and the user as its ``oid``."""
-    expires_at = token.expires_at.timestamp() * 1000
-    return SimpleToken(
-        token.access_token, expires_at, SYSTEM_CLOCK.time() * 1000, {"oid": username}
-    )
-
-
-@without_frames
-def _call(callback: Callable[[Any], Any], token: SimpleToken) -> object:
-    if inspect.iscoroutinefunction(callback):
-        return _await(callback, token)
-    return callback(token)
-
-
-@without_frames_async
-async def _await(callback: Callable[[Any], Any], token: SimpleToken) -> object:
-    return await callback(token)
+    expires_at, now = token.expires_at.timestamp() * 1000, SYSTEM_CLOCK.time() * 1000
+    return SimpleToken(token.access_token, expires_at, now, {"oid": username})
 
 
 @without_frames
@@ -203,3 +210,29 @@ def _authenticate(connection: Any) -> None:
 @without_frames_async
 async def _authenticate_async(connection: Any) -> None:
     await connection.on_connect()
+
+
+@without_frames
+def _connect_again(connection: Any) -> None:
+    """Connect and authenticate. redis-py closes a connection whose token is rejected."""
+    connection.disconnect()
+    with _by_redis_alone(connection) as connect:
+        connect()
+
+
+@without_frames_async
+async def _connect_again_async(connection: Any) -> None:
+    await connection.disconnect(nowait=True)
+    with _by_redis_alone(connection) as connect:
+        await connect()
+
+
+@contextmanager
+def _by_redis_alone(connection: Any) -> Iterator[Callable[[], Any]]:
+    """Yield a function that connects once, without calling ``redis_connect_func``."""
+    function, connection.redis_connect_func = connection.redis_connect_func, None
+    try:
+        # connect() repeats the whole if the token is rejected. Before redis 6.2, it does not.
+        yield getattr(connection, "connect_check_health", connection.connect)
+    finally:
+        connection.redis_connect_func = function

@@ -147,7 +147,7 @@ def test_an_outage_of_the_authorization_server(make_engine, keeper, server, post
 
 
 def test_no_frame_shows_a_token(make_engine, keeper, source, postgres):
-    """No frame shows a token that was rejected: neither ours, nor SQLAlchemy's, nor the driver's."""
+    """No frame shows a rejected token: neither ours, nor SQLAlchemy's, nor the driver's."""
     seen = []
     postgres.radius.accepts = lambda token: seen.append(token)
     engine = make_engine()

@@ -9,6 +9,7 @@ from sqlalchemy.pool import NullPool
 from tokenkeeper import InvalidConfigurationError
 from tokenkeeper.integrations.sqlalchemy import authenticate
 
+
 class Driver(types.ModuleType):
     """A driver that notes its arguments, and rejects the first connection."""
 
@@ -45,7 +46,7 @@ def test_the_argument_of_the_url_s_password_gets_the_token(dialect, argument, so
 
 
 def test_another_argument(source):
-    """password_argument names another argument, for drivers that take tokens in one of their own."""
+    """password_argument names another argument, for drivers that have one for tokens."""
     driver = Driver()
     engine = create_engine("mysql+pymysql://app@127.0.0.1/app", module=driver)
     authenticate(engine, source, password_argument="access_token")
@@ -70,7 +71,7 @@ def test_what_is_not_an_engine_is_refused(source):
 
 
 def test_a_second_source_is_refused_until_the_first_is_removed(postgres, source, requests_of):
-    """An engine has one source. The returned function removes it, and then connections have none."""
+    """An engine has one source. The returned function removes it; then connections have none."""
     engine = create_engine(postgres.url("postgresql+psycopg"), poolclass=NullPool)
     stop = authenticate(engine, source)
     with pytest.raises(InvalidConfigurationError, match="already uses tokens"):

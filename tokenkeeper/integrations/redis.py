@@ -232,7 +232,7 @@ def _by_redis_alone(connection: Any) -> Iterator[Callable[[], Any]]:
     """Yield a function that connects once, without calling ``redis_connect_func``."""
     function, connection.redis_connect_func = connection.redis_connect_func, None
     try:
-        # connect() repeats the whole if the token is rejected. Before redis 6.2, it does not.
+        # connect() repeats the whole if the token is rejected. Before redis 6, it does not.
         yield getattr(connection, "connect_check_health", connection.connect)
     finally:
         connection.redis_connect_func = function

@@ -1,5 +1,7 @@
 """Blocking connections and pools of psycopg: a rejected token is renewed once."""
 
+from importlib import metadata
+
 import psycopg
 import pytest
 from kit.frames import recorded_variables
@@ -77,6 +79,7 @@ def test_an_open_connection_outlives_its_token(make_pool, server, requests_of):
     assert requests_of() == 2
 
 
+@pytest.mark.skipif(metadata.version("psycopg-pool") < "3.3", reason="kwargs= takes no callable")
 def test_a_bare_callable_never_hears_of_the_rejection(make_pool, source, server, requests_of):
     """A pool whose password comes from a callable stays without connections, and renews nothing."""
     pool = make_pool(

@@ -38,15 +38,13 @@ def run(valkey, source):
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_a_crowd_recovers_with_one_renewal(
-    run, protocol, valkey, server, requests_of, crowd_of_tasks
-):
+def test_a_crowd_recovers_with_one_renewal(run, protocol, server, requests_of, crowd_of_tasks):
     """Tasks that connect after a revocation renew the token once, and see no error."""
 
     async def main(client):
         assert await client.acl_whoami() == USER
         server.revoke_all()
-        valkey.disconnect_clients()
+        await client.connection_pool.disconnect()
         assert await crowd_of_tasks(CROWD, client.acl_whoami) == [USER] * CROWD
         assert requests_of() == 2
 
@@ -85,16 +83,16 @@ def test_a_credential_provider_alone_never_hears_of_the_rejection(run, server, r
     run(main, redis_connect_func=None, retry=Retry(NoBackoff(), 3))
 
 
-def test_an_outage_of_the_authorization_server(run, source, server, valkey):
+def test_an_outage_of_the_authorization_server(run, source, server):
     """A valid token still connects; a rejected one raises our error, until the outage is over."""
 
     async def main(client):
         await client.ping()
         server.go_down("stall")
-        valkey.disconnect_clients()
+        await client.connection_pool.disconnect()
         await client.ping()
         server.revoke_all()
-        valkey.disconnect_clients()
+        await client.connection_pool.disconnect()
         with pytest.raises(OAuth2Error):
             await client.ping()
         server.come_back()

@@ -36,14 +36,12 @@ def make_client(valkey, credentials):
 
 
 @pytest.mark.parametrize("protocol", [2, 3])
-def test_a_crowd_recovers_with_one_renewal(
-    make_client, protocol, valkey, server, requests_of, crowd
-):
+def test_a_crowd_recovers_with_one_renewal(make_client, protocol, server, requests_of, crowd):
     """Threads that connect after a revocation renew the token once, and see no error."""
     client = make_client(protocol=protocol, decode_responses=True)
     assert client.acl_whoami() == USER
     server.revoke_all()
-    valkey.disconnect_clients()
+    client.connection_pool.disconnect()
     assert crowd(CROWD, client.acl_whoami) == [USER] * CROWD
     assert requests_of() == 2
 
@@ -86,17 +84,17 @@ def test_a_wrong_database_renews_nothing(make_client, requests_of):
     assert requests_of() == 1
 
 
-def test_an_outage_of_the_authorization_server(make_client, source, server, valkey):
+def test_an_outage_of_the_authorization_server(make_client, source, server):
     """A valid token still connects; a rejected one raises our error, until the outage is over."""
     impatient = KeeperCredentialProvider(source, username=USER, timeout=0.5)
     # redis-py would repeat it, as our error is a TimeoutError.
     client = make_client(credential_provider=impatient, retry=Retry(NoBackoff(), 0))
     client.ping()
     server.go_down("stall")
-    valkey.disconnect_clients()
+    client.connection_pool.disconnect()
     client.ping()
     server.revoke_all()
-    valkey.disconnect_clients()
+    client.connection_pool.disconnect()
     with pytest.raises(OAuth2Error):
         client.ping()
     server.come_back()

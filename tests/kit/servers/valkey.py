@@ -35,7 +35,8 @@ class Valkey(Program):
         import redis
 
         name, password = _ADMIN
-        with redis.Redis(port=self.port, username=name, password=password) as client:
+        client = redis.Redis(port=self.port, username=name, password=password, protocol=3)
+        with client:
             return client.execute_command(*command)
 
     def set_passwords(self, *passwords):

@@ -83,6 +83,18 @@ def test_a_credential_provider_alone_never_hears_of_the_rejection(run, server, r
     run(main, redis_connect_func=None, retry=Retry(NoBackoff(), 3))
 
 
+def test_a_server_that_rejects_every_token(run, server, requests_of):
+    """The caller gets the second rejection."""
+    server.accepted = False
+
+    async def main(client):
+        with pytest.raises(redis.AuthenticationError):
+            await client.ping()
+        assert requests_of() == 2
+
+    run(main, retry=Retry(NoBackoff(), 0))
+
+
 def test_an_outage_of_the_authorization_server(run, source, server):
     """A valid token still connects; a rejected one raises our error, until the outage is over."""
 

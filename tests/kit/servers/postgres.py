@@ -42,6 +42,10 @@ class PostgreSQL(Program):
         """Return the URL of a database, without a password."""
         return f"{scheme}://{USER}@127.0.0.1:{self.port}/{database}"
 
+    def _is_up(self):
+        # It listens before it answers.
+        return super()._is_up() and "ready to accept connections" in self.log.read_text()
+
     def stop(self):
         """End the server, and disconnect its clients."""
         if self.process.poll() is None:

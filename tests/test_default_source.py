@@ -6,8 +6,10 @@ from kit.providers import Source
 
 from tokenkeeper import (
     InvalidConfigurationError,
+    KeeperClosedError,
     TokenKeeper,
     UnknownProviderError,
+    get_default_keeper,
     get_default_source,
     set_default_keeper,
 )
@@ -48,6 +50,7 @@ def test_all_methods(make_default):
     keeper, _ = make_default()
     source.subscribe(seen.append)
     assert source() == source.get_token() == source.token().access_token == "api-1"
+    assert not source.would_reject("api-1")
     assert source.renew_refused("api-1") == "api-2"
     assert source.headers("GET", "https://api.example") == {"Authorization": "Bearer api-2"}
     assert source.keeper is keeper
@@ -73,6 +76,35 @@ def test_another_keeper(make_default):
     assert source() == "api-1"
 
 
+def test_a_closed_keeper(make_default):
+    """After its keeper was closed it says so, until there is another default."""
+    source = get_default_source("api")
+    keeper, _ = make_default()
+    source()
+    keeper.close()
+    with pytest.raises(KeeperClosedError):
+        source()
+    get_default_keeper()
+    with pytest.raises(UnknownProviderError):
+        source()
+    make_default()
+    assert source() == "api-1"
+
+
+def test_a_forked_child(make_default, exit_code_of):
+    """A child uses the default keeper that it inherited."""
+    source = get_default_source("api")
+    make_default()
+    source()
+
+    def child():
+        assert source() == "api-1"
+        assert source.get_token(force_refresh=True) == "api-2"
+        return 0
+
+    assert exit_code_of(child) == 0
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_async(make_default, backend):
     """Its async front follows the default as well, and its method can be passed on."""
@@ -85,7 +117,12 @@ def test_async(make_default, backend):
         assert await aio.renew_refused("api-1") == "api-2"
         assert await aio.headers("GET", "https://api.example") == {"Authorization": "Bearer api-2"}
         make_default()
+        seen = []
+        end = aio.subscribe(seen.append)
         assert await get_token() == "api-1"
+        while not seen:
+            await anyio.sleep(0.001)
+        end()
         assert aio.name == aio.source.name == "api"
 
     make_default()

@@ -1,8 +1,10 @@
 """The report for readiness probes."""
 
 import json
+from contextlib import suppress
 
 import pytest
+from kit.providers import ManyTokens
 
 from tokenkeeper import OAuth2TokenManager, TokenAcquisitionError
 
@@ -113,6 +115,80 @@ def test_cleared(keeper, source):
         keeper.get_token("api")
     keeper.clear_token()
     assert keeper.health() == {"status": "ok", "providers": {"api": IDLE}}
+
+
+class TestSeveralTokens:
+    """A provider with tokens whose parameters callers chose."""
+
+    @pytest.fixture
+    def many(self, keeper, clock):
+        """Return a provider with many tokens."""
+        keeper.add_provider(many := ManyTokens("many", clock=clock))
+        return many
+
+    def test_shape(self, keeper, many):
+        """Each chosen token has an entry below its provider, by name, beside the provider's own."""
+        keeper.get_token("many")
+        source = keeper.source("many", scope="read")
+        source()
+        own = {
+            **IDLE,
+            "status": "ok",
+            "state": "fresh",
+            "remaining_seconds": 3600.0,
+            "renews_in_seconds": 3240.0,
+        }
+        health = keeper.health()
+        assert health["providers"]["many"] == {**own, "tokens": {source.name: own}}
+        assert "tokens" not in health["providers"]["api"]
+        assert json.loads(json.dumps(health)) == health
+        keeper.clear_token(source.name)
+        assert keeper.health()["providers"]["many"] == own
+
+    @pytest.mark.parametrize(
+        ("asked", "failing", "status"),
+        [
+            ([{"scope": "a"}], [], "ok"),
+            ([{"scope": "a"}], ["a"], "down"),
+            ([{"scope": "a"}, {"scope": "b"}], ["a"], "degraded"),
+            ([{"scope": "a"}, {"scope": "b"}], ["a", "b"], "down"),
+            ([{}, {"scope": "a"}], ["a"], "degraded"),
+            ([{}, {"scope": "a"}], ["own"], "degraded"),
+            ([{"account": "a"}], ["a"], "degraded"),
+            ([{"account": "a"}, {"account": "b"}], ["a", "b"], "degraded"),
+            ([{"tenant": "a"}], ["own"], "degraded"),
+            ([{"subject": "a", "audience": '"tenant":'}], ["own"], "degraded"),
+            ([{"audience": '"tenant":'}], ["own"], "down"),
+            ([{}, {"account": "a"}], ["own", "a"], "degraded"),
+            ([], [], "idle"),
+        ],
+    )
+    def test_status(self, keeper, many, asked, failing, status):
+        """A provider is down if none of its tokens can be had; a customer's alone degrades it."""
+        many.failing |= {*failing}
+        for parameters in asked:
+            with suppress(TokenAcquisitionError):
+                keeper.source("many", **parameters)()
+        health = keeper.health()
+        assert health["providers"]["many"]["status"] == status
+        assert health["status"] == ("ok" if status == "idle" else status)
+
+    def test_a_token_that_expired_unused(self, keeper, many, clock):
+        """A token that expired while nothing used it is not a failure of its provider."""
+        source = keeper.source("many", scope="a")
+        source()
+        clock.step(4000)
+        entry = keeper.health()["providers"]["many"]
+        assert entry["status"] == entry["tokens"][source.name]["status"] == "idle"
+
+    def test_a_token_that_is_down(self, keeper, many):
+        """Its own entry says that it is down, and why."""
+        many.failing.add("a")
+        source = keeper.source("many", account="a")
+        with pytest.raises(TokenAcquisitionError):
+            source()
+        (entry,) = keeper.health()["providers"]["many"]["tokens"].values()
+        assert (entry["status"], entry["failures"], entry["last_error"]) == ("down", 1, "no")
 
 
 def test_closed(keeper):

@@ -3,8 +3,11 @@
 import asyncio
 import gc
 import threading
+import warnings
 import weakref
 from contextlib import ExitStack
+from functools import partial
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -19,6 +22,8 @@ from tokenkeeper import (
     TokenAcquisitionError,
     TokenKeeper,
 )
+from tokenkeeper._renewal import subscriber_loop
+from tokenkeeper._renewal.subscriber_loop import SubscriberLoop
 
 
 class Inbox:
@@ -169,6 +174,35 @@ class TestIsolation:
         gate.set()
         assert threading.get_ident() not in inbox.threads
 
+    def test_one_that_ends_itself(self, inline):
+        """A callback may end its own subscription, or another one, and gets nothing more."""
+        source, seen, other = inline.source("api"), [], Inbox()
+
+        def once(token):
+            seen.append(token.access_token)
+            for end in ends:
+                end()
+
+        ends = [source.subscribe(once), source.subscribe(other.put)]
+        source()
+        source.get_token(force_refresh=True)
+        assert seen == ["api-1"]
+        assert other.tokens == []
+
+    def test_one_that_subscribes(self, inline):
+        """A callback may use the keeper, and subscribe another one, which gets later tokens."""
+        source, inbox = inline.source("api"), Inbox()
+
+        def subscribe(token):
+            assert source() == token.access_token
+            if token.access_token == "api-1":
+                source.subscribe(inbox.put)
+
+        source.subscribe(subscribe)
+        source()
+        source.get_token(force_refresh=True)
+        assert inbox.tokens == ["api-2"]
+
     def test_an_owner_that_is_gone(self, inline):
         """A method is called only while its object is alive."""
         source, inbox = inline.source("api"), Inbox()
@@ -265,6 +299,192 @@ class TestLoops:
 
         anyio.run(main, backend=backend)
         assert "a subscriber to the token of 'api' failed" in caplog.text
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    @pytest.mark.parametrize("is_async", [True, False])
+    def test_one_at_a_time(self, make_keeper, clock, backend, is_async):
+        """Tokens come in order; an async def that takes long gets the next one when it is done."""
+        keeper = make_keeper(Source(clock=clock))
+        source = OAuth2TokenManager(keeper).source("api")
+        log = []
+
+        async def main():
+            gate, done = anyio.Event(), anyio.Event()
+
+            def put(token):
+                log.append(token.access_token)
+                if len(log) == 3:
+                    done.set()
+
+            async def put_slowly(token):
+                log.append(f"begins {token.access_token}")
+                await gate.wait()
+                await anyio.sleep(0)
+                log.append(f"ends {token.access_token}")
+                if len(log) == 6:
+                    done.set()
+
+            source.subscribe(put_slowly if is_async else put)
+            for _ in range(3):
+                await source.get_token(force_refresh=True)
+            gate.set()
+            with anyio.fail_after(GUARD_SECONDS):
+                await done.wait()
+
+        anyio.run(main, backend=backend)
+        tokens = ["api-1", "api-2", "api-3"]
+        assert log == ([f"{w} {t}" for t in tokens for w in ("begins", "ends")]
+                       if is_async else tokens)  # fmt: skip
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_one_that_never_ends(self, make_keeper, clock, backend, recwarn):
+        """A callback that is under way as its loop ends is cancelled, without a warning."""
+        keeper = make_keeper(Source(clock=clock))
+        source = OAuth2TokenManager(keeper).source("api")
+        ended = []
+
+        async def main():
+            begun = anyio.Event()
+
+            async def hang(token):
+                begun.set()
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    ended.append(token.access_token)
+
+            source.subscribe(hang)
+            await source.get_token()
+            with anyio.fail_after(GUARD_SECONDS):
+                await begun.wait()
+            await source.get_token(force_refresh=True)
+
+        anyio.run(main, backend=backend)
+        assert ended == ["api-1"]
+        gc.collect()
+        assert [str(each.message) for each in recwarn] == []
+
+    def test_a_loop_that_ends_before_the_call_is_awaited(self, caplog):
+        """An async def whose task has not begun as its loop ends causes no warning."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+
+            async def main():
+                async def put(token):
+                    pytest.fail("it was called")
+
+                loop = SubscriberLoop.running(pytest.fail)
+                assert loop.make(lambda: put(None))
+                await asyncio.sleep(0)  # now the task exists, and has not begun
+
+            asyncio.run(main())
+            gc.collect()
+        assert caplog.text == ""
+
+    def test_a_loop_that_is_gone(self):
+        """A loop is held weakly, and makes no calls once it is gone."""
+
+        class Loop:
+            def call_soon_threadsafe(self, *_):
+                pytest.fail("it was called")
+
+        loop = SubscriberLoop(Loop(), pytest.fail)
+        gc.collect()
+        assert loop.is_over
+        assert not loop.make(print)
+
+    def test_only_what_is_imported(self, make_keeper, clock, monkeypatch):
+        """A program without trio, or without asyncio, does not import it for a subscriber."""
+        source, seen = make_keeper(Source(clock=clock)).source("api"), []
+        imported = {"asyncio": asyncio}
+        monkeypatch.setattr(subscriber_loop, "sys", SimpleNamespace(modules=imported))
+
+        async def main():
+            came = asyncio.Event()
+
+            async def put(token):
+                seen.append(token.access_token)
+                came.set()
+
+            source.subscribe(put)
+            await source.aio.get_token()
+            await asyncio.wait_for(came.wait(), GUARD_SECONDS)
+
+        asyncio.run(main())
+        assert seen == ["api-1"]
+        imported.clear()
+        assert SubscriberLoop.running(pytest.fail) is None
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_an_owner_that_is_gone(self, make_keeper, clock, backend):
+        """On a loop, too, a method is called only while its object is alive."""
+        keeper = make_keeper(Source(clock=clock))
+        source = OAuth2TokenManager(keeper).source("api")
+
+        async def main():
+            inbox, other = Inbox(), Inbox()
+            tokens = inbox.tokens
+            source.subscribe(inbox.put)
+            source.subscribe(other.put)
+            await source.get_token()
+            with anyio.fail_after(GUARD_SECONDS):
+                while not (tokens and other.tokens):
+                    await anyio.sleep(0.001)
+                del inbox
+                gc.collect()
+                await source.get_token(force_refresh=True)
+                while len(other.tokens) < 2:
+                    await anyio.sleep(0.001)
+            assert tokens == ["api-1"]
+
+        anyio.run(main, backend=backend)
+
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_a_loop_is_not_kept(self, make_keeper, clock, backend):
+        """A subscription that is over leaves nothing in the keeper once another token came."""
+        keeper = make_keeper(Source(clock=clock))
+        source = OAuth2TokenManager(keeper).source("api")
+
+        async def main():
+            source.subscribe(Inbox().put)
+            source.subscribe(print)
+
+        anyio.run(main, backend=backend)
+        gc.collect()
+        keeper.get_token("api")
+        keeper.get_token("api", force_refresh=True)
+        assert internals.sizes(keeper)["subscriptions"] == 0
+
+    def test_another_loop(self, make_keeper, clock):
+        """Each subscriber is called on its own loop, whichever loop or thread renews."""
+        keeper = make_keeper(Source(clock=clock))
+        source = OAuth2TokenManager(keeper).source("api")
+        seen = {}
+
+        async def subscribe(backend):
+            def put(token):
+                seen[backend] = token.access_token, threading.get_ident() == here
+                came.set()
+
+            came, here = anyio.Event(), threading.get_ident()
+            source.subscribe(put)
+            ready.release()
+            with anyio.fail_after(GUARD_SECONDS):
+                await came.wait()
+
+        ready = threading.Semaphore(0)
+        threads = [
+            threading.Thread(target=partial(anyio.run, subscribe, each, backend=each))
+            for each in ("asyncio", "trio")
+        ]
+        for thread in threads:
+            thread.start()
+        for _ in threads:
+            assert ready.acquire(timeout=GUARD_SECONDS)
+        keeper.get_token("api")
+        for thread in threads:
+            thread.join(GUARD_SECONDS)
+        assert seen == {"asyncio": ("api-1", True), "trio": ("api-1", True)}
 
     def test_an_async_def_without_a_loop(self, make_keeper, clock):
         """It runs on the library's own event loop."""

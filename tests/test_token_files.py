@@ -4,8 +4,10 @@ import os
 import stat
 import threading
 
+import anyio
 import pytest
 from kit import internals
+from kit.crowds import crowd
 from kit.guards import GUARD_SECONDS
 from kit.providers import Source
 
@@ -96,6 +98,17 @@ class TestContent:
             source.write_to(path)
         assert path.read_text() == "api-2"
 
+    @pytest.mark.parametrize("backend", ["asyncio", "trio"])
+    def test_begun_on_an_event_loop(self, source, path, backend):
+        """Where an event loop began it, the file is written after that loop has ended, too."""
+
+        async def main():
+            source.write_to(path)
+
+        anyio.run(main, backend=backend)
+        source.get_token(force_refresh=True)
+        assert path.read_text() == "api-2"
+
 
 class TestReaders:
     """Who can read it, and when."""
@@ -138,6 +151,84 @@ class TestReaders:
         source.write_to(path)
         assert not path.is_symlink()
         assert other.read_text() == "mine"
+
+
+class TestPlaces:
+    """Where it is."""
+
+    def test_a_relative_path(self, source, tmp_path, monkeypatch):
+        """A relative path is the one at the time of the call, wherever the process goes."""
+        (elsewhere := tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path)
+        stop = source.write_to("token", remove_on_close=True)
+        monkeypatch.chdir(elsewhere)
+        source.get_token(force_refresh=True)
+        assert (tmp_path / "token").read_text() == "api-2"
+        stop()
+        assert [each.name for each in tmp_path.iterdir()] == ["elsewhere"]
+        assert list(elsewhere.iterdir()) == []
+
+    @posix
+    def test_a_linked_directory(self, source, tmp_path):
+        """A link to a directory is followed once: later changes of it have no effect."""
+        first, second, link = (tmp_path / name for name in ("first", "second", "link"))
+        first.mkdir()
+        second.mkdir()
+        link.symlink_to(first)
+        source.write_to(link / "token")
+        link.unlink()
+        link.symlink_to(second)
+        source.get_token(force_refresh=True)
+        assert (first / "token").read_text() == "api-2"
+        assert list(second.iterdir()) == []
+
+    @pytest.mark.parametrize("name", ["", ".", "/"])
+    def test_a_path_without_a_name(self, source, name, provider):
+        """A path that can only be a directory is refused, without a request."""
+        with pytest.raises(InvalidConfigurationError, match="names no file") as caught:
+            source.write_to(name)
+        assert caught.value.field == "path"
+        assert provider.requests == 0
+
+    @pytest.mark.parametrize("path", [None, 7, b"token", "a\0b"])
+    def test_no_path(self, source, path, provider):
+        """What is not a path is refused, without a request."""
+        with pytest.raises(InvalidConfigurationError):
+            source.write_to(path)
+        assert provider.requests == 0
+
+
+class TestTwoWriters:
+    """Several writers of one path."""
+
+    def test_one_source_twice(self, source, path):
+        """A source may write a file twice, and the end of one leaves the other."""
+        stop = source.write_to(path)
+        source.write_to(path)
+        stop()
+        source.get_token(force_refresh=True)
+        assert path.read_text() == "api-2"
+
+    def test_two_sources(self, keeper, clock, path):
+        """Of two tokens in one file, a reader gets one as a whole, that of the last writer."""
+        keeper.add_provider(Source("other", clock=clock))
+        source, other = keeper.source("api"), keeper.source("other")
+        source.write_to(path)
+        other.write_to(path)
+        assert path.read_text() == "other-1"
+        source.get_token(force_refresh=True)
+        assert path.read_text() == "api-2"
+
+    def test_at_once(self, path, clock):
+        """Threads that write one path at once leave one whole token, and no other file."""
+        with TokenKeeper(clock=clock) as keeper:
+            for number in range(8):
+                keeper.add_provider(Source(f"api{number}", clock=clock))
+            sources = iter([keeper.source(f"api{number}") for number in range(8)])
+            results = crowd(8, lambda: next(sources).write_to(path)).join()
+            assert not [each for each in results if isinstance(each, Exception)]
+        assert path.read_text() in {f"api{number}-1" for number in range(8)}
+        assert [each.name for each in path.parent.iterdir()] == ["token"]
 
 
 class TestRefusals:
@@ -224,6 +315,25 @@ class TestTheEnd:
         if not removed:
             assert path.read_text() == "api-1"
 
+    def test_in_the_middle_of_a_write(self, source, path, monkeypatch, in_thread):
+        """An end in the middle of a write waits for it, so no token is left behind."""
+        stop = source.write_to(path, remove_on_close=True)
+        replace, entered, go_on = os.replace, threading.Event(), threading.Event()
+
+        def slow_replace(*names):
+            entered.set()
+            assert go_on.wait(GUARD_SECONDS)
+            replace(*names)
+
+        monkeypatch.setattr(os, "replace", slow_replace)
+        writing, _ = in_thread(source.get_token, True)
+        assert entered.wait(GUARD_SECONDS)
+        stopping, _ = in_thread(stop)
+        go_on.set()
+        writing.join(GUARD_SECONDS)
+        stopping.join(GUARD_SECONDS)
+        assert list(path.parent.iterdir()) == []
+
     def test_it_is_gone(self, source, path):
         """A file that was removed meanwhile causes no error."""
         stop = source.write_to(path, remove_on_close=True)
@@ -233,6 +343,17 @@ class TestTheEnd:
 
 class TestForks:
     """A forked child."""
+
+    def test_another_process(self, source, path, monkeypatch):
+        """In another process than the one that began it, nothing writes or removes the file."""
+        removing = source.write_to(path, remove_on_close=True)
+        leaving = source.write_to(path)
+        with monkeypatch.context() as other_process:
+            other_process.setattr(os, "getpid", lambda: -1)
+            source.get_token(force_refresh=True)
+            removing()
+            leaving()
+        assert path.read_text() == "api-1"
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
     def test_a_child(self, source, path, exit_code_of):

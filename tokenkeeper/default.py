@@ -7,7 +7,7 @@ import threading
 from tokenkeeper._runtime.fork import notice_fork, renew_after_fork
 from tokenkeeper.keeper import TokenKeeper, checked_keeper
 
-__all__ = ["get_default_keeper", "set_default_keeper"]
+__all__ = ["get_default_keeper", "is_default_keeper", "set_default_keeper"]
 
 _default: TokenKeeper | None = None
 _default_lock = threading.Lock()  # guards _default
@@ -19,11 +19,19 @@ def get_default_keeper() -> TokenKeeper:
     :func:`tokenkeeper.get_default_manager` is the async front of the same keeper. Thread-safe.
     """
     global _default
+    current = _default
+    if current is not None and not current.is_closed:
+        return current  # without the lock, which guards its creation
     notice_fork()
     with _default_lock:
         if _default is None or _default.is_closed:
             _default = TokenKeeper()
         return _default
+
+
+def is_default_keeper(keeper: TokenKeeper) -> bool:
+    """Return whether *keeper* is the process-wide default now, closed or not."""
+    return keeper is _default
 
 
 def set_default_keeper(keeper: TokenKeeper | None) -> TokenKeeper | None:

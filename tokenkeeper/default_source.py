@@ -9,7 +9,7 @@ from typing import Unpack
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.subscriptions import Subscriber
 from tokenkeeper._support.arguments import check_name
-from tokenkeeper.default import get_default_keeper
+from tokenkeeper.default import get_default_keeper, is_default_keeper
 from tokenkeeper.keeper import SourceParameters, TokenKeeper
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
@@ -46,9 +46,9 @@ class _DefaultTokenSource(TokenSource):
 
     def current(self) -> TokenSource:
         """Return the source of the keeper that is the default now."""
-        keeper = get_default_keeper()
         found = self._found
-        if found is None or found.keeper is not keeper:
+        if found is None or not is_default_keeper(found._keeper):  # noqa: SLF001 - for speed
+            keeper = get_default_keeper()
             found = self._found = keeper.source(self._provider_name, **self._asked)
         return found
 
@@ -63,7 +63,8 @@ class _DefaultTokenSource(TokenSource):
     def get_token(self, force_refresh: bool = False, timeout: float | None = None) -> str:
         return self.current().get_token(force_refresh, timeout)
 
-    __call__ = get_token
+    def __call__(self) -> str:
+        return self.current()()
 
     def token(self, force_refresh: bool = False, timeout: float | None = None) -> OAuth2Token:
         return self.current().token(force_refresh, timeout)

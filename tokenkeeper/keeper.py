@@ -79,7 +79,7 @@ class KeeperOptions(TypedDict, total=False):
 
 
 class SourceParameters(TypedDict, total=False):
-    """The keyword arguments of :meth:`TokenKeeper.source`."""
+    """The keyword arguments of :meth:`~tokenkeeper.TokenKeeper.source`."""
 
     scope: str | Iterable[str] | None
     resource: str | Iterable[str] | None
@@ -246,17 +246,16 @@ class TokenKeeper(NotPicklable):
         return self._wait_for(self._coordinator.ask(need), need).access_token
 
     def refresh_all(self) -> dict[str, bool]:
-        """Renew all cached tokens in parallel; return for each name whether that worked."""
+        """Renew all cached tokens in parallel; return for each token's name if that worked."""
         asked = self._coordinator.ask_for_all()
         return {need.token_name: self._worked(need, answer) for need, answer in asked}
 
     def clear_token(self, provider_name: str | None = None) -> None:
-        """Forget the token of *provider_name*, or all tokens, together with past refusals.
+        """Forget all tokens of *provider_name*, or of all providers, together with past refusals.
 
         A renewal under way still serves the callers that wait for it; later callers start another.
 
-        :param provider_name: the provider; all of them by default.
-
+        :param provider_name: the provider, or the name of one token; all providers by default.
         :raises UnknownProviderError: if no provider has that name.
         """
         self._state.clear(provider_name)
@@ -264,10 +263,10 @@ class TokenKeeper(NotPicklable):
     def get_cached_token_info(self, provider_name: str) -> TokenInfo | None:
         """Return diagnostics of a cached token, without a secret; ``None`` if there is none.
 
-        The keys: ``provider_name``, ``state`` ("fresh", "renewing" or "expired"), ``expires_at``
-        (ISO 8601, UTC), ``remaining_seconds``, ``is_expired`` (whether the buffer has begun),
-        ``renews_in_seconds``, ``token_type``, ``scope``, ``renewals``, ``failures`` (renewals that
-        failed in a row since the last success) and ``last_error``.
+        The keys: ``provider_name``, ``token_name``, ``state`` ("fresh", "renewing" or "expired"),
+        ``expires_at`` (ISO 8601, UTC), ``remaining_seconds``, ``is_expired`` (whether the buffer
+        has begun), ``renews_in_seconds``, ``token_type``, ``scope``, ``renewals``, ``failures``
+        (renewals that failed in a row since the last success) and ``last_error``.
 
         :raises UnknownProviderError: if no provider has that name.
         """
@@ -283,8 +282,9 @@ class TokenKeeper(NotPicklable):
         ``renews_in_seconds`` as in :meth:`get_cached_token_info`, ``failures``, ``last_error`` and
         ``last_failure_at`` (ISO 8601, UTC). While an API rejects newly granted tokens, the provider
         is "degraded" and ``refused_by_api`` is the number that it rejected in a row; at other times
-        that key is missing. ``dropped_events`` is the number of events that slow hooks missed; it
-        is missing while that is 0.
+        that key is missing. ``tokens`` has the same for each token whose parameters a caller chose,
+        by name; it is missing if there are none. ``dropped_events`` is the number of events that
+        slow hooks missed; it is missing while that is 0.
 
         Sends no request and does not wait. A provider that is down stays down until its token is
         requested again. A probe that keeps callers away should therefore request it:
@@ -372,9 +372,13 @@ class TokenKeeper(NotPicklable):
         check_name(provider_name)
         name = TokenName.of(provider_name, parameters)
         found = self._sources.get(name)
-        if found is None:
+        if found is not None:
+            self._state.check_provider(name)
+        else:
             self._coordinator.check_name(name, parameters)
-            found = self._sources.setdefault(name, TokenSource(self, name, parameters))
+            made = TokenSource(self, name, parameters)
+            with self._state.lock:  # guards the creation of sources, too
+                found = self._sources.setdefault(name, made)
         return found
 
     def auth(

@@ -260,7 +260,9 @@ class TokenHealth(TypedDict):
 class ProviderHealth(TokenHealth):
     """The state of one provider in :class:`Health`: that of its registration's own token.
 
-    Its ``status`` is that of all its tokens together: ``degraded`` if they differ.
+    Its ``status`` is that of all its tokens together: ``degraded`` if they differ. A token for an
+    account, a subject or a tenant makes it ``degraded`` at worst: one customer who withdrew consent
+    must not take a service out of its load balancer.
     """
 
     tokens: NotRequired[dict[str, TokenHealth]]

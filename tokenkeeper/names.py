@@ -18,14 +18,17 @@ from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = [
     "NO_PARAMETERS",
+    "SEPARATOR",
     "TokenName",
     "TokenParameters",
     "is_chosen",
+    "is_for_customer",
     "parameters_in",
     "provider_of",
+    "stated_in",
 ]
 
-_SEPARATOR = "\n"
+SEPARATOR = "\n"
 """Ends the provider's name, in which :func:`checked_text` allows no control character."""
 
 
@@ -109,7 +112,7 @@ class TokenName(str):
         if not members:
             return cls(provider_name)
         canonical = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return cls(provider_name + _SEPARATOR + canonical)
+        return cls(provider_name + SEPARATOR + canonical)
 
     @property
     def provider_name(self) -> str:
@@ -117,18 +120,29 @@ class TokenName(str):
         return provider_of(self)
 
     def __repr__(self) -> str:
-        shown = str(self).replace(_SEPARATOR, " ")
+        shown = str(self).replace(SEPARATOR, " ")
         return f"<{type(self).__name__} {shown}>"
 
 
 def is_chosen(name: str) -> bool:
     """Return whether *name* has parameters, which a caller chose."""
-    return _SEPARATOR in name
+    return SEPARATOR in name
+
+
+def is_for_customer(name: str) -> bool:
+    """Return whether the token *name* is for one of many: an account, a subject or a tenant."""
+    # Exact: JSON escapes quotation marks within values.
+    return any(f'"{each}":' in name for each in ("account", "actor", "subject", "tenant"))
+
+
+def stated_in(name: str) -> str:
+    """Return what *name* states beside the provider's name: canonical JSON, or nothing."""
+    return name.partition(SEPARATOR)[2]
 
 
 def provider_of(name: str) -> str:
     """Return the provider's name in *name*, a token's or the provider's own."""
-    return name.partition(_SEPARATOR)[0]
+    return name.partition(SEPARATOR)[0]
 
 
 def parameters_in(name: str) -> TokenParameters | None:
@@ -136,7 +150,7 @@ def parameters_in(name: str) -> TokenParameters | None:
 
     :returns: ``None`` if *name* is not a token's name, or has only a digest of a parameter.
     """
-    provider_name, separator, canonical = name.partition(_SEPARATOR)
+    provider_name, separator, canonical = name.partition(SEPARATOR)
     if not separator:
         return NO_PARAMETERS
     try:

@@ -35,12 +35,12 @@ class TokenSource(NotPicklable):
     __slots__ = (
         "__weakref__",
         "_background",
+        "_cell",
         "_coordinator",
         "_keeper",
         "_key",
         "_now",
         "_parameters",
-        "_readable",
         "name",
     )
 
@@ -56,7 +56,7 @@ class TokenSource(NotPicklable):
         self._keeper = keeper
         self._coordinator = keeper._coordinator  # noqa: SLF001 - a handle on a part of the keeper
         self._background = self._coordinator.background
-        self._readable = self._coordinator.state.cache.readable
+        self._cell = self._coordinator.state.cell(self._key)
         self._now = self._coordinator.now
 
     @property
@@ -73,23 +73,29 @@ class TokenSource(NotPicklable):
 
     def get_token(self, force_refresh: bool = False, timeout: float | None = None) -> str:
         """Return a valid access token, as :meth:`TokenKeeper.get_token` does."""
-        try:
-            cached = self._readable[self._key]
-            now = self._now  # CPython 3.11 calls a local faster than an attribute
-            if now() < cached.stale_at and not force_refresh:
-                return cached.access_token
-            background, moment = self._background, now()
-            if (
-                moment < cached.dead_at
-                and not force_refresh
-                and (moment < background.trusted_until or background.ensure_running())
-            ):
-                return cached.access_token
-        except KeyError:
-            pass
+        cached = self._cell.cached
+        now = self._now  # CPython 3.11 calls a local faster than an attribute
+        if now() < cached.stale_at and not force_refresh:
+            return cached.access_token
+        background, moment = self._background, now()
+        if (
+            moment < cached.dead_at
+            and not force_refresh
+            and (moment < background.trusted_until or background.ensure_running())
+        ):
+            return cached.access_token
         return self.token(force_refresh, timeout).access_token
 
-    __call__ = get_token
+    def __call__(self) -> str:
+        """Return a valid access token.
+
+        It takes no arguments: one that a library passes to its callbacks would be mistaken for
+        ``force_refresh``.
+        """
+        cached, now = self._cell.cached, self._now  # as get_token() does, which costs a call more
+        if now() < cached.stale_at:
+            return cached.access_token
+        return self.get_token()
 
     def token(self, force_refresh: bool = False, timeout: float | None = None) -> OAuth2Token:
         """Return the token with its expiry, scope and extra members.
@@ -170,8 +176,10 @@ class TokenSource(NotPicklable):
 
         file = TokenFile(path)
         ending = file.remove if remove_on_close else file.stop
-        # A bound method would be held weakly.
-        subscription = Subscription(lambda token: file.write(token), self._key, ending)
+        # A bound method would be held weakly, and writing must neither block nor need a loop.
+        subscription = Subscription(
+            lambda token: file.write(token), self._key, ending, on_loop=False
+        )
         self._coordinator.state.subscribe(subscription)
         try:
             file.write_first(self.token())
@@ -208,14 +216,15 @@ class AsyncTokenSource(NotPicklable):
     Each method does what the method of that name does there, without blocking the event loop.
     """
 
-    __slots__ = ("__weakref__", "_key", "_manager", "_now", "_readable", "_source")
+    __slots__ = ("__weakref__", "_background", "_cell", "_manager", "_now", "_source")
 
     def __init__(self, manager: OAuth2TokenManager, source: TokenSource) -> None:
         self._manager = manager
         self._source = source
-        self._key = str(source.name)
-        self._readable = manager._cached  # noqa: SLF001 - a handle on a part of it
-        self._now = manager._now  # noqa: SLF001
+        # Handles on parts of the source, which is one with its async front.
+        self._cell = source._cell  # noqa: SLF001
+        self._background = source._background  # noqa: SLF001
+        self._now = source._now  # noqa: SLF001
 
     @property
     def name(self) -> TokenName:
@@ -229,12 +238,17 @@ class AsyncTokenSource(NotPicklable):
 
     async def get_token(self, force_refresh: bool = False, timeout: float | None = None) -> str:
         """Return a valid access token; while there is one, without yielding to the event loop."""
-        try:
-            cached = self._readable[self._key]
-            if self._now() < cached.stale_at and not force_refresh:
-                return cached.access_token
-        except KeyError:
-            pass
+        cached = self._cell.cached
+        now = self._now
+        if now() < cached.stale_at and not force_refresh:
+            return cached.access_token
+        background, moment = self._background, now()
+        if (
+            moment < cached.dead_at
+            and not force_refresh
+            and (moment < background.trusted_until or background.ensure_running())
+        ):
+            return cached.access_token
         return (await self.token(force_refresh, timeout)).access_token
 
     async def __call__(self) -> str:

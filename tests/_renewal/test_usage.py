@@ -1,43 +1,21 @@
 """Tokens that callers choose: bounded in number, and renewed only while they are used."""
 
+import gc
 import math
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from kit import internals
+from kit.guards import until
+from kit.providers import ManyTokens
 
-from tokenkeeper import (
-    BaseOAuth2Provider,
-    OAuth2Token,
-    TokenAcquisitionError,
-    TokenKeeper,
-    UnknownProviderError,
-)
-
-
-class Customers(BaseOAuth2Provider):
-    """Grants a token for each account, and notes for which."""
-
-    takes = frozenset({"account"})
-
-    def __init__(self, clock):
-        super().__init__("api")
-        self.clock = clock
-        self.requests = []  # shared with the variants, which are shallow copies
-        self.error = []
-
-    def acquire_token(self):
-        self.requests.append(self.parameters.account)
-        if self.error:
-            raise self.error[0]
-        ends = datetime.fromtimestamp(self.clock.time(), UTC) + timedelta(hours=1)
-        return OAuth2Token(f"{self.parameters.account}-{len(self.requests)}", "Bearer", ends)
+from tokenkeeper import TokenAcquisitionError, TokenKeeper, UnknownProviderError
+from tokenkeeper._renewal.renewal import Renewal
 
 
 @pytest.fixture
 def customers(clock):
     """Return a provider with a token for each account."""
-    return Customers(clock)
+    return ManyTokens(clock=clock)
 
 
 @pytest.fixture
@@ -66,17 +44,83 @@ def live(keeper, look, clock, seconds, every=60.0, then=lambda: None):
         then()
 
 
-def test_ten_thousand_subjects_stay_bounded(make_keeper, customers, clock, look):
-    """Only ``max_tokens`` are kept, and one that is read all the time is never waited for."""
-    keeper = make_keeper(max_tokens=1000)
+def bounded_sizes(keeper, limit):
+    """Return the sizes of all private collections, and check that each is bounded."""
+    gc.collect()  # sources that are dropped are in no cycle, but their keeper's may be
+    sizes = internals.sizes(keeper)
+    assert internals.scheduled_entries(keeper) <= 2 * limit + 100  # removed ones leave later
+    assert all(size <= limit + 2 for size in sizes.values()), sizes
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("limit", "subjects"), [(100, 1000), pytest.param(1000, 10_000, marks=pytest.mark.slow)]
+)
+def test_many_subjects_stay_bounded(make_keeper, customers, clock, look, limit, subjects):
+    """Whatever is kept of tokens is bounded, and one that is read all the time is never waited for.
+
+    Some subjects fail, some tokens are rejected, and some have a subscriber that is soon gone.
+    """
+    keeper = make_keeper(max_tokens=limit)
     busy = keeper.source("api", account="busy")
     first = busy()
-    for number in range(10_000):
-        keeper.source("api", account=f"customer-{number}")()
+    for number in range(subjects):
+        source = keeper.source("api", account=str(number), subject=f"token {number}")
+        if number % 5 == 0:
+            customers.failing.add(str(number))
+            with pytest.raises(TokenAcquisitionError):
+                source()
+        else:
+            token = source()
+        if number % 5 == 1:
+            source.renew_refused(token)
+        if number % 5 == 2:
+            source.subscribe(print)()
         assert busy() == first
-        assert len(internals.cache(keeper)) <= 1000
-    assert len(keeper.health()["providers"]["api"]["tokens"]) == 1000
-    assert len(internals.variants(keeper)) == 1000
+    del source
+    sizes = bounded_sizes(keeper, limit)
+    assert len(customers.requests) == 1 + 1.2 * subjects
+    assert sizes["cached"] > 0.7 * limit
+    assert sizes["variants"] == sizes["uses"] == limit
+    assert sizes["sources"] == sizes["cells"] == 1
+    assert len(keeper.health()["providers"]["api"]["tokens"]) == limit
+    # None is renewed in the background, for none but the busy one is read again.
+    before = len(customers.requests)
+    live(keeper, look, clock, 4 * 3600, every=600, then=busy)
+    assert {each.account for each in customers.requests[before:]} == {"busy"}
+    assert bounded_sizes(keeper, limit)["cached"] == 1
+
+
+def test_tokens_with_subscribers_make_no_room(make_keeper, customers):
+    """A token that has a subscriber stays, even beyond ``max_tokens``, until that is gone."""
+    keeper = make_keeper(max_tokens=2)
+    sources = [keeper.source("api", account=str(number)) for number in range(4)]
+    ends = []
+    for source in sources:
+        ends.append(source.subscribe(print))
+        source()
+    assert internals.sizes(keeper)["cached"] == 4
+    for end in ends:
+        end()
+    keeper.source("api", account="one more")()
+    sizes = internals.sizes(keeper)
+    assert sizes["cached"] == 2
+    assert sizes["subscriptions"] == 0
+
+
+def test_an_interruption_leaves_no_token_uncounted(make_keeper, customers, monkeypatch):
+    """An exception that strikes a caller in the middle leaves no token that nothing counts."""
+    keeper = make_keeper(max_tokens=2)
+    join = Renewal.join
+    monkeypatch.setattr(Renewal, "join", lambda self, deadline: 1 / 0)
+    for number in range(5):
+        with pytest.raises(ZeroDivisionError):
+            keeper.source("api", account=str(number))()
+    monkeypatch.setattr(Renewal, "join", join)
+    until(lambda: not internals.flights(keeper))
+    keeper.source("api", account="one more")()
+    sizes = internals.sizes(keeper)
+    assert (sizes["cached"], sizes["uses"], sizes["variants"]) == (2, 2, 2)
 
 
 def test_unread_tokens_cost_nothing_in_the_background(make_keeper, customers, clock, look):
@@ -99,6 +143,22 @@ def test_one_request_at_most_after_the_last_use(make_keeper, customers, clock, l
     source()
     live(keeper, look, clock, 10 * 3600)
     assert len(customers.requests) == 2
+    assert internals.cache(keeper) == {}
+
+
+def test_short_tokens_end_with_the_timeout(make_keeper, customers, clock, look):
+    """A token that lives shorter than the timeout is renewed until that has passed, and no more."""
+    customers.lifetime = 600.0
+    keeper = make_keeper(idle_timeout_seconds=3600)
+    source = keeper.source("api", account="alice")
+    source()
+    clock.step(60)
+    source()
+    live(keeper, look, clock, 3600)
+    in_an_hour = len(customers.requests)
+    assert 5 <= in_an_hour <= 13
+    live(keeper, look, clock, 10 * 3600)
+    assert len(customers.requests) <= in_an_hour + 1
     assert internals.cache(keeper) == {}
 
 
@@ -166,9 +226,9 @@ def test_a_token_that_lapses_is_renewed_when_it_is_read(make_keeper, customers, 
 
 def test_accounts_that_fail_are_bounded_too(make_keeper, customers, clock, look):
     """What is remembered of failures is bounded like the tokens."""
-    customers.error.append(TokenAcquisitionError("no", provider_name="api", transient=False))
     keeper = make_keeper(max_tokens=10)
     for number in range(100):
+        customers.failing.add(f"customer-{number}")
         with pytest.raises(TokenAcquisitionError):
             keeper.source("api", account=f"customer-{number}")()
     assert len(keeper.health()["providers"]["api"]["tokens"]) == 10
@@ -192,7 +252,7 @@ def test_a_provider_that_replaces_another_gets_its_own_variants(make_keeper, cus
     source = keeper.source("api", account="alice")
     source()
     keeper.remove_provider("api")
-    other = Customers(clock)
+    other = ManyTokens(clock=clock)
     keeper.add_provider(other)
     assert source() == "alice-1"
-    assert (customers.requests, other.requests) == (["alice"], ["alice"])
+    assert [each.account for each in customers.requests + other.requests] == ["alice", "alice"]

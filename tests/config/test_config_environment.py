@@ -140,6 +140,7 @@ def test_the_environment_needs_no_extra():
         ({**AZURE, "AZURE_SCOPES": "a\\b"}, "read from AZURE_SCOPES"),
         ({**OAUTH2, "OAUTH2_SCOPES": "a\\b"}, "read from OAUTH2_SCOPES"),
         ({**AZURE, "AZURE_AUTHORITY_HOST": "a/b"}, "read from AZURE_AUTHORITY_HOST"),
+        ({**AZURE, "AZURE_ALLOWED_TENANTS": "a, b/c"}, "read from AZURE_ALLOWED_TENANTS"),
         ({**OAUTH2, "OAUTH2_CLIENT_SECRET": "a\nb"}, "read from OAUTH2_CLIENT_SECRET"),
         (
             {**AZURE, "AZURE_CLIENT_SECRET": "", "AZURE_CLIENT_SECRET_FILE": "/nowhere"},
@@ -157,6 +158,28 @@ def test_what_is_missing(set_variables, variables, words):
     set_variables(**variables)
     with pytest.raises(InvalidConfigurationError, match=words):
         TokenKeeper.from_env()
+
+
+@pytest.mark.parametrize("text", ["a.example b.example", "A.example,b.example", "*"])
+def test_allowed_tenants(set_variables, text):
+    """AZURE_ALLOWED_TENANTS lists the tenants that a source may name, or is an asterisk."""
+    set_variables(**AZURE, AZURE_ALLOWED_TENANTS=text)
+    with TokenKeeper.from_env() as keeper:
+        for tenant in ("a.example", "b.example", AZURE["AZURE_TENANT_ID"]):
+            assert keeper.source("azure", tenant=tenant)
+        if text != "*":
+            with pytest.raises(InvalidConfigurationError, match="not allowed"):
+                keeper.source("azure", tenant="c.example")
+
+
+def test_tenants_of_another_client(set_variables):
+    """Azure's variable means nothing for the client of OAUTH2_*."""
+    set_variables(**OAUTH2, AZURE_ALLOWED_TENANTS="a.example")
+    with (
+        TokenKeeper.from_env() as keeper,
+        pytest.raises(InvalidConfigurationError, match="does not take tenant"),
+    ):
+        keeper.source("oauth2", tenant="a.example")
 
 
 def test_a_file_counts_alone(set_variables, write):

@@ -5,7 +5,12 @@ import yaml
 from kit.servers.base import Answer
 from kit.servers.entra import CLIENT_ID, SECRET, TENANT, Entra
 
-from tokenkeeper import TokenAcquisitionError, TokenKeeper
+from tokenkeeper import (
+    InvalidConfigurationError,
+    TokenAcquisitionError,
+    TokenKeeper,
+    UnknownProviderError,
+)
 
 KINDS = ["azure", "generic"]
 
@@ -96,3 +101,59 @@ def test_what_is_corrected(entra, block, environment, kind, mistake, error):
         assert raised.value.error == error
         block(kind)
         assert keeper.get_token("api", force_refresh=True)
+
+
+def test_allowed_tenants(entra, block):
+    """A block's tenants may be named by a source, and a reload changes them and nothing else."""
+    entra.tenants.add("contoso.example")
+    file = block("azure", allowed_tenants=["Contoso.example"])
+    with TokenKeeper.from_config(file) as keeper:
+        source = keeper.source("api", tenant="contoso.example")
+        source()
+        assert entra.requests[-1].tenant == "contoso.example"
+        with pytest.raises(InvalidConfigurationError, match="not allowed"):
+            keeper.source("api", tenant="fabrikam.example")
+        block("azure", allowed_tenants="fabrikam.example")
+        assert keeper.reload()["changed"] == ["api"]
+        assert keeper.source("api", tenant="fabrikam.example")
+        with pytest.raises(InvalidConfigurationError, match="not allowed"):
+            source.get_token(force_refresh=True)
+
+
+def test_sources_after_a_reload(entra, block):
+    """A source that exists follows its provider to another client, and out of the configuration."""
+    file = block("azure")
+    with TokenKeeper.from_config(file) as keeper:
+        source = keeper.source("api", scope="https://storage.azure.com/.default")
+        first = source()
+        entra.clients["another-client"] = SECRET
+        block("azure", client_id="another-client", buffer_seconds=1000)
+        assert keeper.reload()["changed"] == ["api"]
+        assert source.get_token(force_refresh=True) != first
+        assert keeper.get_cached_token_info(source.name)["renews_in_seconds"] < 3599 - 1000
+        last = entra.requests[-1].form
+        assert (last["client_id"], last["scope"]) == (
+            "another-client",
+            "https://storage.azure.com/.default",
+        )
+        block("azure", provider_name="other")
+        assert keeper.reload()["removed"] == ["api"]
+        with pytest.raises(UnknownProviderError):
+            source()
+        block("azure")
+        keeper.reload()
+        assert source()
+        assert entra.requests[-1].form["scope"] == "https://storage.azure.com/.default"
+
+
+def test_what_a_configured_provider_takes(entra, block):
+    """A configured provider takes what its kind does."""
+    with TokenKeeper.from_config(block("generic")) as keeper:
+        assert keeper.source("api", scope="a", resource="https://a", audience="a")
+        with pytest.raises(InvalidConfigurationError, match="It takes audience, resource, scope"):
+            keeper.source("api", tenant="contoso.example")
+    with (
+        TokenKeeper.from_config(block("azure")) as keeper,
+        pytest.raises(InvalidConfigurationError, match="It takes scope, tenant"),
+    ):
+        keeper.source("api", resource="https://a")

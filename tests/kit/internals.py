@@ -6,6 +6,7 @@ changes this file and no test. The unit tests of a private module use that modul
 
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import tokenkeeper.default
 from kit.guards import GUARD_SECONDS
@@ -158,11 +159,43 @@ def notify(keeper, event):
     keeper._state.notifier.deliver()
 
 
+@contextmanager
+def after_listing(keeper, call):
+    """Call ``call()`` after refresh_all() has listed the tokens, before it requests any."""
+    coordinator = keeper._coordinator
+    need = coordinator.need
+    calls = [call]
+
+    def call_and_need(*arguments, **options):
+        if calls:
+            calls.pop()()
+        return need(*arguments, **options)
+
+    coordinator.need = call_and_need
+    try:
+        yield
+    finally:
+        del coordinator.need
+
+
+def make_renewing(keeper, name="api"):
+    """Move the cached token of *name* into its buffer, for readers and all others."""
+    keeper._state.cache._replace(name, replace(cached(keeper, name), stale_at=0.0))
+
+
 def sizes(keeper):
     """Return how many entries each of the keeper's private collections has."""
     state, threads = keeper._state, keeper._background
     return {
         "cached": len(state.cache.tokens),
+        "readable": len(state.cache.readable),
+        "cells": len(state.cache._cells),
+        "sources": len(keeper._sources),
+        "streaks": len(state.cache.streaks),
+        "rejections": len(state.cache.rejections._streaks),
+        "uses": len(state.cache.usage._own) + len(state.cache.usage._chosen),
+        "variants": len(state.registry._variants),
+        "subscriptions": sum(map(len, state.notifier.subscriptions._queues.values())),
         "providers": len(state.registry),
         "flights": len(state.renewals),
         "cooldowns": len(state.cache.cooldown._refusals),

@@ -4,14 +4,16 @@ import asyncio
 import itertools
 import os
 import threading
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 
 import anyio
 
 from kit.guards import GUARD_SECONDS
-from tokenkeeper import BaseOAuth2Provider, OAuth2Token
+from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenAcquisitionError
 from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper.clock import SYSTEM_CLOCK, instant
+from tokenkeeper.names import TokenParameters
 
 
 class Source(BaseOAuth2Provider):
@@ -45,6 +47,31 @@ class Source(BaseOAuth2Provider):
 
     def close(self):
         self.closed += 1
+
+
+class ManyTokens(BaseOAuth2Provider):
+    """Grants a token for whatever parameters a caller chooses, and notes for which.
+
+    Its tokens are called ALICE-1, READ-2, ... after the account or scope, ``own-3`` without any.
+    """
+
+    takes = frozenset(each.name for each in fields(TokenParameters))
+
+    def __init__(self, name="api", *, clock, lifetime=3600.0):
+        super().__init__(name)
+        self.clock = clock
+        self.lifetime = lifetime
+        self.requests = []  # these are shared with the variants, which are shallow copies
+        self.failing = set()  # what its token would be called after
+
+    def acquire_token(self):
+        asked = self.parameters
+        self.requests.append(asked)
+        called = asked.account or asked.scope or "own"
+        if called in self.failing:
+            raise TokenAcquisitionError("no", provider_name=self.provider_name, transient=False)
+        ends = datetime.fromtimestamp(self.clock.time(), UTC) + timedelta(seconds=self.lifetime)
+        return OAuth2Token(f"{called}-{len(self.requests)}", "Bearer", ends)
 
 
 ticks = itertools.count(1)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.cached_token import CachedToken, Cell
 from tokenkeeper._renewal.cooldown import Cooldown
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.rejections import Rejections, Ruling
@@ -66,6 +67,7 @@ class TokenCache:
     ) -> None:
         self.readable: dict[str, CachedToken] = {}
         self.tokens: dict[str, CachedToken] = {}
+        self._cells: weakref.WeakValueDictionary[str, Cell] = weakref.WeakValueDictionary()
         self.streaks: dict[str, FailureStreak] = {}
         self.usage: Usage = usage
         self._cooldown_seconds = cooldown_seconds
@@ -90,16 +92,30 @@ class TokenCache:
         self.streaks.pop(name, None)
         self.rejections.granted(name, token.access_token)
         self.tokens[name] = token
-        if armed:
+        self._publish(name, None if armed else token)
+
+    def cell(self, name: str) -> Cell:
+        """Return the cell of *name*, which always holds what :attr:`readable` has of it."""
+        found = self._cells.get(name)
+        if found is None:
+            found = self._cells[name] = Cell(self.readable.get(name))
+        return found
+
+    def _publish(self, name: str, token: CachedToken | None) -> None:
+        """Let readers take *token* without the lock; ``None`` sends them to the slow path."""
+        if token is None:
             self.readable.pop(name, None)
         else:
             self.readable[name] = token
+        cell = self._cells.get(name)
+        if cell is not None:
+            cell.set(token)
 
     def _replace(self, name: str, token: CachedToken) -> CachedToken:
         """Publish *token* in place of the one that is cached; it stays armed if it was."""
         self.tokens[name] = token
         if name in self.readable:
-            self.readable[name] = token
+            self._publish(name, token)
         return token
 
     def note_use(self, name: str) -> bool:
@@ -111,7 +127,7 @@ class TokenCache:
         if token is None or name in self.readable:
             return False
         self.usage.note(name)
-        self.readable[name] = token
+        self._publish(name, token)
         return True
 
     def must_renew(self, name: str, token: CachedToken) -> bool:
@@ -127,11 +143,20 @@ class TokenCache:
 
     def was_read(self, name: str) -> bool:
         """Return whether the token *name* was read since it was armed, and arm it again."""
-        return self.readable.pop(name, None) is not None
+        was_read = name in self.readable
+        self._publish(name, None)
+        return was_read
 
     def arm_all(self) -> None:
         """Arm all tokens, in a forked child: what its parent reads says nothing of the child."""
+        # A thread of the parent may have been in the middle of removing a cell.
+        self._cells = weakref.WeakValueDictionary(dict(self._cells.items()))
+        self._empty_cells()
+
+    def _empty_cells(self) -> None:
         self.readable.clear()
+        for cell in list(self._cells.values()):
+            cell.set(None)
 
     def make_due(self, name: str) -> bool:
         """Have a token renewed at once and forget rejections; ``False`` if none is cached."""
@@ -148,12 +173,12 @@ class TokenCache:
         self.rejections.forget(name)
         self.streaks.pop(name, None)
         self.usage.forget(name)
-        self.readable.pop(name, None)
+        self._publish(name, None)
         return self.tokens.pop(name, None) is not None
 
     def clear(self) -> None:
         """Forget all tokens, because the keeper closes."""
-        self.readable.clear()
+        self._empty_cells()
         self.tokens.clear()
 
     # ---- tokens that APIs rejected

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from tokenkeeper._runtime.clock_steps import CLOCK_STEP_SECONDS, ClockStep
 from tokenkeeper.clock import Clock, instant
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.schedule import Deadlines, TokenState, state_at
 
-__all__ = ["CachedToken", "Snapshot"]
+__all__ = ["CachedToken", "Cell", "Snapshot"]
 
 SPREAD_AFTER_STEP_SECONDS = 5.0
 """How far jitter spreads the renewals that a step of the clocks makes due in one instant."""
@@ -133,3 +134,30 @@ class CachedToken:
             is_expired=now >= self.stale_at,
             renews_in_seconds=max(0.0, self.renew_at - now),
         )
+
+
+_NOTHING = CachedToken(
+    access_token="",
+    stale_at=-math.inf,
+    dead_at=-math.inf,
+    ends_at=-math.inf,
+    renew_at=-math.inf,
+    token=OAuth2Token("none", "Bearer", datetime.max.replace(tzinfo=UTC)),
+    sent=0,
+)
+
+
+class Cell:
+    """Holds what readers of one name may take without the lock, so that they look nothing up.
+
+    :ivar cached: the token; one that expired long ago if there is none.
+    """
+
+    __slots__ = ("__weakref__", "cached")
+
+    def __init__(self, cached: CachedToken | None) -> None:
+        self.set(cached)
+
+    def set(self, cached: CachedToken | None) -> None:
+        """Publish *cached*, in one assignment."""
+        self.cached: CachedToken = _NOTHING if cached is None else cached

@@ -28,7 +28,7 @@ class Cooldown:
     def __init__(self, seconds: float, policy: RetryPolicy, clock: Clock) -> None:
         self._seconds_of = partial(_seconds_of, seconds, policy)
         self._refusals: TLRUCache[str, TokenAcquisitionError] = TLRUCache(
-            maxsize=math.inf,  # there are only as many as providers
+            maxsize=math.inf,  # a name that is forgotten leaves none
             ttu=partial(_ends_at, self._seconds_of),
             timer=clock.monotonic,
         )

@@ -140,8 +140,7 @@ class Coordinator:
         :raises UnknownProviderError: if there is no such provider.
         :raises InvalidConfigurationError: if it does not take one of *parameters*.
         """
-        with self.state.lock:
-            self.state.registry.find(name)
+        self.state.check_provider(name)
         if is_chosen(name):
             self.state.registry.variant(name, parameters)
 
@@ -213,14 +212,15 @@ class Coordinator:
             return cached
         if action is Action.REFUSE and refusal is not None:
             return refusal
-        # 5. Join the renewal, which begins here if none is under way.
+        # 5. Join the renewal, which begins here if none is under way. The use comes first, so that
+        # an exception that strikes in between leaves no token that max_tokens does not count.
+        cache.usage.note(name)
         if renewal is None:
             renewal = self._renewal(need, provider, cached, rejected=rejected)
             started.append(renewal)
             state.attach(renewal)
         if not usable:  # a caller that has a token does not wait for retries
             renewal.join(need.deadline)
-        cache.usage.note(name)
         state.make_room()
         return renewal
 
@@ -273,8 +273,8 @@ class Coordinator:
             names = list(self._cache.tokens)
         asked = []
         for name in names:
-            need = self.need(name, force=True)
-            with suppress(UnknownProviderError):  # it was removed meanwhile
+            with suppress(UnknownProviderError):  # it was removed meanwhile, or made room
+                need = self.need(name, force=True)
                 asked.append((need, self.ask(need)))
         return asked
 

@@ -8,7 +8,7 @@ from typing import cast
 from tokenkeeper._renewal.cache import TokenCache
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.models import Health, HealthStatus, ProviderHealth, TokenHealth, TokenInfo
-from tokenkeeper.names import provider_of
+from tokenkeeper.names import is_for_customer, provider_of
 
 __all__ = ["describe", "health"]
 
@@ -47,7 +47,7 @@ def health(cache: TokenCache, provider_names: Iterable[str], clock: Clock) -> He
         if tokens is None:
             providers[name] = cast("ProviderHealth", own)
         else:
-            status = _together([own["status"], *(each["status"] for each in tokens.values())])
+            status = _together([own["status"], *map(_weighed, tokens, tokens.values())])
             providers[name] = {**own, "status": status, "tokens": tokens}
     found = {each["status"] for each in providers.values()}
     if "down" in found:
@@ -58,8 +58,7 @@ def health(cache: TokenCache, provider_names: Iterable[str], clock: Clock) -> He
 def _together(statuses: Iterable[HealthStatus]) -> HealthStatus:
     """Return the status of a provider whose tokens have *statuses*.
 
-    While one token can be had, the provider is not down: a customer who withdrew consent must not
-    take a service out of its load balancer.
+    While one token can be had, the provider is not down.
     """
     requested = set(statuses) - {"idle"}
     if not requested:
@@ -67,6 +66,16 @@ def _together(statuses: Iterable[HealthStatus]) -> HealthStatus:
     if len(requested) == 1:
         return requested.pop()
     return "degraded"
+
+
+def _weighed(name: str, token: TokenHealth) -> HealthStatus:
+    """Return what the token *name* contributes to the status of its provider.
+
+    A customer who withdrew consent must not take a service out of its load balancer, even if no
+    other one asked yet.
+    """
+    is_minor = token["status"] == "down" and is_for_customer(name)
+    return "degraded" if is_minor else token["status"]
 
 
 def _of_token(cache: TokenCache, name: str, clock: Clock) -> TokenHealth:

@@ -18,7 +18,7 @@ from tokenkeeper.names import TokenName, TokenParameters, is_chosen, parameters_
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
 
-__all__ = ["Registry", "checked_provider", "name_is_taken", "unknown_provider"]
+__all__ = ["Registry", "check_taken", "checked_provider", "name_is_taken", "unknown_provider"]
 
 MOST_LISTED = 20
 """How many names an error message lists. Ten thousand would bury the rest."""
@@ -95,7 +95,7 @@ class Registry:
                 "for a secret that it does not contain. Use the source() that it comes from.",
                 provider_name=base.provider_name,
             )
-        _check_taken(base, parameters)
+        check_taken(base, parameters)
         return Variant(base, base.variant(TokenName(name), parameters))
 
     def keep(self, name: str, variant: Variant) -> BaseOAuth2Provider:
@@ -109,7 +109,10 @@ class Registry:
                 "requested. Request it again.",
                 provider_name=variant.base.provider_name,
             )
-        return self._variants.setdefault(name, variant).provider
+        kept = self._variants.get(name)
+        if kept is None or kept.base is not variant.base:
+            kept = self._variants[name] = variant
+        return kept.provider
 
     def provider_of(self, name: str) -> BaseOAuth2Provider:
         """Return the provider that requests the token *name*, which is cached."""
@@ -164,8 +167,11 @@ class Registry:
         return providers
 
 
-def _check_taken(provider: BaseOAuth2Provider, parameters: TokenParameters) -> None:
-    """Raise unless *provider* takes all of *parameters*."""
+def check_taken(provider: BaseOAuth2Provider, parameters: TokenParameters) -> None:
+    """Raise unless *provider* takes all of *parameters*.
+
+    :raises InvalidConfigurationError: names those that it does not take.
+    """
     excess = [each for each in parameters.given() if each not in provider.takes]
     if excess:
         takes = ", ".join(sorted(provider.takes)) or "no parameter"

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import TokenRejectedError
+from tokenkeeper.names import provider_of
 
 __all__ = ["Rejections", "Ruling"]
 
@@ -179,10 +180,11 @@ class Rejections:
                 "token's audience and scope, this machine's clock, and whether the API trusts "
                 "this authorization server."
             )
+        provider_name = provider_of(name)  # the rest of the name may be personal data
         return TokenRejectedError(
-            f"provider {name!r}: {what} For {math.ceil(pause)} s, rejections cause no token "
-            "request.",
-            provider_name=name,
+            f"provider {provider_name!r}: {what} For {math.ceil(pause)} s, rejections cause no "
+            "token request.",
+            provider_name=provider_name,
             transient=False,
             retry_after=pause,
         )

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 
 from tokenkeeper._renewal.cache import TokenCache
-from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.cached_token import CachedToken, Cell
 from tokenkeeper._renewal.diagnostics import describe, health
 from tokenkeeper._renewal.notifier import Notifier
 from tokenkeeper._renewal.registry import Registry
@@ -86,6 +86,14 @@ class KeeperState:
         with self.lock:
             return self.registry.providers()
 
+    def check_provider(self, name: str) -> None:
+        """Raise unless the provider of the token *name* is registered.
+
+        :raises UnknownProviderError: if there is no such provider.
+        """
+        with self.lock:
+            self.registry.find(name)
+
     def remove(self, name: str) -> BaseOAuth2Provider:
         """Forget the provider *name* and its token, and return it."""
         with self.lock:
@@ -118,6 +126,11 @@ class KeeperState:
         return [name] if is_chosen(name) else [name, *self.cache.usage.chosen_of(name)]
 
     # ---- tokens
+
+    def cell(self, name: str) -> Cell:
+        """Return the cell that readers of the token *name* look into without the lock."""
+        with self.lock:
+            return self.cache.cell(name)
 
     def subscribe(self, subscription: Subscription) -> None:
         """Deliver each new token of a name to *subscription* from now on.

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-import sys
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
 
 from tokenkeeper._renewal.delivery import DeliveryQueue
+from tokenkeeper._renewal.subscriber_loop import SubscriberLoop
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.names import provider_of
@@ -27,9 +25,8 @@ _log = logging.getLogger("tokenkeeper.events")
 class Subscription:
     """A callback, and where to call it. Holds its loop, and the owner of a bound method, weakly.
 
-    One that is created on an event loop belongs to that loop.
-
     :param on_end: called once, when it ends.
+    :param on_loop: whether one that is created on an event loop belongs to that loop.
     :ivar what: what log lines call it.
     """
 
@@ -38,6 +35,8 @@ class Subscription:
         callback: Subscriber,
         token_name: str,
         on_end: Callable[[], None] = lambda: None,
+        *,
+        on_loop: bool = True,
     ) -> None:
         self.token_name: str = token_name
         self.what: str = f"a subscriber to the token of {provider_of(token_name)!r}"
@@ -45,8 +44,7 @@ class Subscription:
         self._find: Callable[[], Subscriber | None] = (
             weakref.WeakMethod(callback) if inspect.ismethod(callback) else lambda: callback
         )
-        loop = _running_loop()
-        self._loop: Callable[[], Any] | None = None if loop is None else weakref.ref(loop)
+        self._loop = SubscriberLoop.running(self._report) if on_loop else None
         self._ended = False
 
     @property
@@ -54,9 +52,7 @@ class Subscription:
         """Whether nothing is left to call: it ended, or its owner or its loop did."""
         if self._ended or self._find() is None:
             return True
-        loop = self._loop and self._loop()
-        is_closed = getattr(loop, "is_closed", None)  # of asyncio; trio's says so when it is called
-        return self.has_loop and (loop is None or (is_closed is not None and is_closed()))
+        return self._loop is not None and self._loop.is_over
 
     @property
     def has_loop(self) -> bool:
@@ -72,42 +68,16 @@ class Subscription:
     def __call__(self, token: OAuth2Token) -> None:
         """Have the callback called with *token*: on its loop, or here and now."""
         if self._loop is None:
-            self._call_here(token)
-            return
-        loop = self._loop()
-        if loop is None:
-            return
-        call_soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
-        try:
-            call_soon(self._call_on_loop, token)
-        except RuntimeError:  # the loop is closed
+            provider_loop.call(self._call, token)
+        elif not self._loop.make(partial(self._call, token)):
             self._ended = True
 
-    def _call_here(self, token: OAuth2Token) -> None:
+    def _call(self, token: OAuth2Token) -> object:
         callback = None if self._ended else self._find()
-        if callback is not None:
-            provider_loop.call(callback, token)
+        return None if callback is None else callback(token)
 
-    def _call_on_loop(self, token: OAuth2Token) -> None:
-        callback = None if self._ended else self._find()
-        if callback is None:
-            return
-        try:
-            result = callback(token)
-        except Exception:  # noqa: BLE001 - the loop must not end for it
-            self._report_failure()
-            return
-        if inspect.isawaitable(result):
-            _start(partial(self._finish, result))
-
-    async def _finish(self, result: Awaitable[object]) -> None:
-        try:
-            await result
-        except Exception:  # noqa: BLE001 - no task awaits it
-            self._report_failure()
-
-    def _report_failure(self) -> None:
-        _log.exception("%s failed", self.what)
+    def _report(self, error: Exception) -> None:
+        _log.error("%s failed", self.what, exc_info=error)
 
 
 class Subscriptions:
@@ -159,37 +129,3 @@ class Subscriptions:
         else:
             self._queues.pop(token_name, None)
         return pairs
-
-
-def _running_loop() -> Any:
-    """Return the asyncio loop or the trio token that this thread runs on, or ``None``."""
-    if "trio" in sys.modules:
-        import trio
-
-        with suppress(RuntimeError):
-            return trio.lowlevel.current_trio_token()
-    if "asyncio" in sys.modules:
-        import asyncio
-
-        with suppress(RuntimeError):
-            return asyncio.get_running_loop()
-    return None
-
-
-_tasks: set[Any] = set()
-"""asyncio keeps tasks weakly."""
-
-
-def _start(function: Callable[[], Any]) -> None:
-    """Run the coroutine function *function* on the loop of this thread, as a task."""
-    if "trio" in sys.modules:
-        import trio
-
-        if trio.lowlevel.in_trio_run():
-            trio.lowlevel.spawn_system_task(function)
-            return
-    import asyncio
-
-    task = asyncio.get_running_loop().create_task(function())
-    _tasks.add(task)
-    task.add_done_callback(_tasks.discard)

@@ -16,6 +16,21 @@ from tokenkeeper.models import OAuth2Token
 __all__ = ["TokenFile"]
 
 
+def _checked(path: object) -> Path:
+    """Return *path* if it names a file.
+
+    :raises InvalidConfigurationError: if it does not.
+    """
+    try:
+        place = Path(path)  # type: ignore[arg-type]
+    except TypeError:
+        kind = type(path).__name__
+        raise InvalidConfigurationError(f"path must be a path, not {kind}", field="path") from None
+    if not place.name or "\0" in place.name:
+        raise InvalidConfigurationError(f"path names no file: {escaped(place)}", field="path")
+    return place
+
+
 class TokenFile:
     """Writes tokens to a file that only its owner can read. Thread-safe.
 
@@ -26,7 +41,7 @@ class TokenFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        place = Path(path)
+        place = _checked(path)
         try:
             directory = find_trusted(place.parent, this_process())
         except (OSError, ValueError) as error:

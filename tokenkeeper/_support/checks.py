@@ -21,6 +21,7 @@ __all__ = [
     "checked_seconds",
     "checked_switch",
     "checked_tenant",
+    "checked_tenants",
     "checked_text",
     "checked_words",
     "is_loopback",
@@ -215,6 +216,14 @@ def checked_tenant(value: object, field_name: str, provider_name: str | None = N
     if not _TENANT.fullmatch(tenant):
         raise _invalid("must be a GUID or a domain", field_name, provider_name)
     return tenant
+
+
+def checked_tenants(value: object, field_name: str) -> tuple[str, ...]:
+    """Return *value*, one tenant or several, in lower case; ``*`` stands for every tenant."""
+    tenants = checked_words(value, field_name)
+    return tuple(
+        each if each == "*" else checked_tenant(each, field_name).lower() for each in tenants
+    )
 
 
 def checked_host(value: object, field_name: str, provider_name: str | None = None) -> str:

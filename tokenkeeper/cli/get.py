@@ -18,9 +18,11 @@ from tokenkeeper.cli.common import (
     timeout_option,
 )
 from tokenkeeper.cli.source import Source
+from tokenkeeper.cli.token_options import token_options
 from tokenkeeper.exceptions import TokenWaitTimeoutError
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.names import TokenParameters
 
 __all__ = ["get"]
 
@@ -78,6 +80,7 @@ _FORMATS: dict[str, Callable[[OAuth2Token, str], str]] = {
     help="The variable that --format env sets, instead of NAME_TOKEN.",
 )
 @json_option
+@token_options
 @source_options
 @timeout_option
 @click.pass_obj
@@ -90,6 +93,7 @@ def get(
     variable: str | None,
     as_json: bool,
     timeout: float,
+    parameters: TokenParameters,
 ) -> None:
     """Print a token of the provider NAME.
 
@@ -99,6 +103,8 @@ def get(
     OAUTH2_CLIENT_SECRET_FILE or AZURE_CLIENT_SECRET_FILE names a file that contains the secret.
     If both families are set, the NAME "oauth2" or "azure" selects one; otherwise NAME can be
     anything.
+
+    --scope, --resource, --audience and --tenant request another token of the same registration.
 
     \b
     tokenkeeper get billing --format header | curl -H @- https://api.example.com/
@@ -111,7 +117,7 @@ def get(
         # Not closed, because that would wait for a hanging request. The process ends it anyway.
         keeper = TokenKeeper()
         (configured,) = source.select_valid([name])
-        provider = source.stored(configured, force=force)
+        provider = source.stored(configured, force=force, parameters=parameters)
         keeper.add_provider(provider)
         try:
             token = keeper.get_oauth2_token(name, timeout=timeout)

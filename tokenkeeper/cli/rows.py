@@ -1,10 +1,11 @@
-"""The rows that ``status`` and ``watch`` show: one for each provider."""
+"""The rows that ``status`` and ``watch`` show: one for each token."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.text import Text
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.stored_provider import StoredTokenProvider
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.names import stated_in
 from tokenkeeper.schedule import state_at
 
 __all__ = ["Row", "as_table", "row_of"]
@@ -23,13 +25,16 @@ __all__ = ["Row", "as_table", "row_of"]
 _BAR = 12
 _WIDTH_WITH_BARS = 60
 
+_NOT_ASKED: Mapping[str, Any] = {"last_error": None, "last_failure_at": None}
+
 _STYLE = {"fresh": "green", "renewing": "yellow", "expired": "red", "not held": "dim"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """The state of one provider.
+    """The state of one token.
 
+    :ivar parameters: what was asked for beyond the provider's registration, by name.
     :ivar state: "fresh", "renewing" or "expired" as a keeper reports it, or "not held".
     :ivar renews_in_seconds: ``None`` without a valid token.
     :ivar last_error: why the last request failed; ``None`` if it succeeded.
@@ -43,14 +48,17 @@ class Row:
     renews_in_seconds: float | None = None
     last_error: str | None = None
     last_failure_at: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def row_of(
-    provider: StoredTokenProvider, health: Mapping[str, Any], renews_in: float | None = None
+    provider: StoredTokenProvider,
+    health: Mapping[str, Any] = _NOT_ASKED,
+    renews_in: float | None = None,
 ) -> Row:
     """Return the row of *provider*.
 
-    :param health: its entry in the keeper's ``health()``.
+    :param health: its entry in the keeper's ``health()``, if it is in a keeper.
     :param renews_in: the seconds until a running keeper renews the token, which depend on when the
         keeper took it over. By default they are counted from the token's whole lifetime.
     """
@@ -59,8 +67,15 @@ def row_of(
     error, failed_at = health["last_error"], health["last_failure_at"]
     if error is None and (noted := provider.last_failure()):
         error, failed_at = noted.error, noted.failed_at.isoformat()
+    parameters = json.loads(stated_in(provider.token_name) or "{}")
     if stored is None:
-        return Row(name, "not held", last_error=error, last_failure_at=failed_at)
+        return Row(
+            name,
+            "not held",
+            last_error=error,
+            last_failure_at=failed_at,
+            parameters=parameters,
+        )
     now = SYSTEM_CLOCK.monotonic()
     times = stored.deadlines(provider.buffer_seconds)
     state = state_at(now, times.stale_at, times.dead_at)
@@ -74,6 +89,7 @@ def row_of(
         None if state == "expired" else renews_in,  # the next caller requests one
         error,
         failed_at,
+        parameters,
     )
 
 
@@ -98,7 +114,7 @@ def as_table(rows: Iterable[Row], width: int) -> Group:
             share = row.remaining_seconds / row.lifetime_seconds
             bar = ProgressBar(1.0, share, width=_BAR, complete_style=style, finished_style=style)
         table.add_row(
-            Text(escaped(row.provider_name)),  # a str could contain markup
+            Text(escaped(_label(row))),  # a str could contain markup
             Text(row.state, style),
             _duration(row.remaining_seconds),
             *([bar] if has_bars else []),
@@ -108,6 +124,14 @@ def as_table(rows: Iterable[Row], width: int) -> Group:
             ago = _ago(row.last_failure_at)
             failures.append(Text(f"last failure{ago}: {escaped(row.last_error)}", "red"))
     return Group(table, *failures)
+
+
+def _label(row: Row) -> str:
+    """Return what the row is called on a screen."""
+    words = [row.provider_name]
+    for name, value in row.parameters.items():
+        words.append(f"{name}={value if isinstance(value, str) else ' '.join(value)}")
+    return " ".join(words)
 
 
 def _ago(moment: str | None) -> str:

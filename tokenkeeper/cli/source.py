@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tokenkeeper._renewal.registry import check_taken
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.store import TokenDirectory
 from tokenkeeper.cli.stored_provider import StoredTokenProvider
@@ -19,6 +20,7 @@ from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.config.trust import find_trusted, this_process
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
+from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
 
 __all__ = ["NOT_STORED", "Selection", "Source"]
 
@@ -127,11 +129,25 @@ class Source:
         runtime = _runtime_directory()
         return None if runtime is None else TokenDirectory(runtime / "tokenkeeper")
 
-    def stored(self, provider: ReloadableProvider, *, force: bool = False) -> StoredTokenProvider:
-        """Return *provider* with tokens that are stored between runs, if there is a store."""
-        return StoredTokenProvider(
+    def stored(
+        self,
+        provider: ReloadableProvider,
+        *,
+        force: bool = False,
+        parameters: TokenParameters = NO_PARAMETERS,
+    ) -> StoredTokenProvider:
+        """Return *provider* with tokens that are stored between runs, if there is a store.
+
+        :param parameters: what to request in place of what its registration says.
+        :raises InvalidConfigurationError: if it does not take one of them.
+        """
+        stored = StoredTokenProvider(
             provider, self.store(), lambda: provider.spec.identity, force=force
         )
+        if parameters == NO_PARAMETERS:
+            return stored
+        check_taken(stored, parameters)
+        return stored.variant(TokenName.of(provider.provider_name, parameters), parameters)
 
 
 def _runtime_directory() -> Path | None:

@@ -37,6 +37,8 @@ def status(
 ) -> None:
     """Show the stored tokens of all providers, or of the named ones.
 
+    A token that get stored with --scope, --resource, --audience or --tenant has its own row.
+
     Only --fetch sends requests; a token that can't be obtained then makes the exit code 1. A
     provider whose configuration is invalid is reported on standard error, and makes it 2.
     """
@@ -59,14 +61,19 @@ def status(
         if fetch:
             _fetch_all(keeper, providers, timeout)
         health = keeper.health()["providers"]
-        rows = [row_of(provider, health[provider.provider_name]) for provider in providers]
+        rows = []
+        for provider in providers:
+            rows.append(row_of(provider, health[provider.provider_name]))
+            chosen = [row_of(each) for each in provider.chosen()]
+            rows += [row for row in chosen if row.state != "not held" or row.last_error]
         if as_json:
             click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
         else:
             screen = console()
             screen.print(as_table(rows, screen.width))
         selection.raise_if_wrong()
-    if fetch and any(row.state in ("not held", "expired") for row in rows):
+    missing = [row for row in rows if row.state in ("not held", "expired")]
+    if fetch and not all(row.parameters for row in missing):
         ctx.exit(ExitCode.NO_TOKEN)
 
 

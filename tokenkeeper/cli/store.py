@@ -1,7 +1,7 @@
 """Tokens, and the reasons of failures, that the command stores between runs.
 
-Each provider has one file that only its owner can read. It contains no refresh token, so a stolen
-file is useful for an hour, not for a month. A stored token is used only while both clocks agree on
+Each token has a file that only its owner can read. It contains no refresh token, so a stolen file
+is useful for an hour, not for a month. A stored token is used only while both clocks agree on
 its age, so a reboot, another machine or a changed clock costs a request, never an expired token.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -34,6 +35,9 @@ KEY_NAME = "key"
 """The file with the key that hashes the names."""
 
 KEY_BYTES = 32
+
+ENDINGS = (".json", ".failure")
+"""Of the files with a token, and with the reason why there is none."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class StoredToken:
         """
         try:
             content = json.loads(text)
+            content.pop("parameters", None)
             requested = Instant(*(float(reading) for reading in content.pop("asked")))
             content["expires_at"] = datetime.fromisoformat(content["expires_at"])
             return cls(OAuth2Token(**content), requested)
@@ -105,6 +110,9 @@ class TokenDirectory:
     Files are named by a keyed hash, and the key is in the directory as well. So a name that shows
     up elsewhere, in the list of a backup or in a log, reveals nothing about the client.
 
+    *identity* is that of a provider's spec. *parameters* are what was asked for beyond the
+    registration, as in a token's name; by default nothing.
+
     :raises InvalidConfigurationError: if others can read the directory, or it can't be made.
     """
 
@@ -112,66 +120,85 @@ class TokenDirectory:
         self._files = PrivateDirectory(directory)
         self.directory = directory
 
-    def file(self, identity: str) -> Path:
+    def file(self, identity: str, parameters: str = "") -> Path:
         """Return the path of the token file of *identity*."""
-        return self.directory / self._name(identity, "json")
+        return self.directory / self._name(identity, parameters, "json")
 
-    def read(self, identity: str) -> StoredToken | None:
+    def read(self, identity: str, parameters: str = "") -> StoredToken | None:
         """Return the stored token of *identity*, expired or not."""
         try:
-            content = self._files.read(self._name(identity, "json"))
+            content = self._files.read(self._name(identity, parameters, "json"))
             return None if content is None else StoredToken.from_json(content.decode())
         except ValueError:
             return None
 
-    def write(self, identity: str, token: StoredToken) -> None:
+    def parameters_of(self, identity: str) -> list[str]:
+        """Return with which parameters tokens of *identity* are stored, or failures."""
+        found = set()
+        for name in self._files.names():
+            if name.startswith(f"{self._hashed(identity)}-") and name.endswith(ENDINGS):
+                with suppress(ValueError, KeyError, TypeError, RecursionError):
+                    found.add(str(json.loads(self._files.read(name) or b"null")["parameters"]))
+        return sorted(found)
+
+    def write(self, identity: str, token: StoredToken, parameters: str = "") -> None:
         """Store a token in place of the one before. Readers see the old one or the new one.
 
         :raises OSError: if it can't be written.
         """
-        self._files.write(self._name(identity, "json"), token.to_json().encode())
-        self._files.remove(self._name(identity, "failure"))
+        name = self._name(identity, parameters, "json")
+        self._files.write(name, _content(parameters, json.loads(token.to_json())))
+        self._files.remove(self._name(identity, parameters, "failure"))
 
-    def note(self, identity: str, failure: Failure) -> None:
+    def note(self, identity: str, failure: Failure, parameters: str = "") -> None:
         """Store why a request failed, until one succeeds.
 
         :raises OSError: if it can't be written.
         """
         content = {"error": failure.error, "failed_at": failure.failed_at.isoformat()}
-        self._files.write(self._name(identity, "failure"), json.dumps(content).encode())
+        self._files.write(
+            self._name(identity, parameters, "failure"), _content(parameters, content)
+        )
 
-    def failure(self, identity: str) -> Failure | None:
+    def failure(self, identity: str, parameters: str = "") -> Failure | None:
         """Return why the last request for *identity* failed, or ``None`` if it succeeded."""
         try:
-            content = json.loads(self._files.read(self._name(identity, "failure")) or b"null")
+            content = json.loads(
+                self._files.read(self._name(identity, parameters, "failure")) or b"null"
+            )
             return Failure(str(content["error"]), datetime.fromisoformat(content["failed_at"]))
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def forget(self, identity: str | None = None) -> int:
-        """Remove what is stored for *identity*, or everything, and return how many tokens it was.
+    def forget(self, identity: str | None = None, parameters: str | None = None) -> int:
+        """Remove what is stored, and return how many tokens it was.
 
+        :param identity: whose tokens to remove; everything by default.
+        :param parameters: which one of its tokens to remove; all of them by default.
         :raises InvalidConfigurationError: if a file can't be removed.
         """
         try:
             if identity is None:
                 # A process that is killed while it writes leaves its token under another name.
-                endings = (".json", ".failure", ".new")
-                names = [name for name in self._files.names() if name.endswith(endings)]
+                names = [name for name in self._files.names() if name.endswith((*ENDINGS, ".new"))]
+            elif parameters is None:
+                own = (f"{self._hashed(identity)}.", f"{self._hashed(identity)}-")
+                names = [name for name in self._files.names() if name.startswith(own)]
+                names = [name for name in names if name.endswith(ENDINGS)]
             else:
-                names = [self._name(identity, ending) for ending in ("json", "failure")]
+                names = [self._name(identity, parameters, ending) for ending in ("json", "failure")]
             removed = [name for name in names if self._files.remove(name)]
         except OSError as error:
             raise self._files.unfit(error) from None
         return sum(name.endswith(".json") for name in removed)
 
     @contextmanager
-    def lock(self, identity: str) -> Iterator[None]:
+    def lock(self, identity: str, parameters: str = "") -> Iterator[None]:
         """Let one process at a time request the token of *identity*.
 
         :raises InvalidConfigurationError: if there can be no lock in the directory.
         """
-        name = self._name(identity, "lock")
+        name = self._name(identity, parameters, "lock")
         lock = FileLock(self.directory / name, mode=0o600)
         try:
             self._files.touch(name)  # FileLock opens any file that it finds
@@ -183,8 +210,14 @@ class TokenDirectory:
         finally:
             lock.release()
 
-    def _name(self, identity: str, ending: str) -> str:
-        return f"{hmac.digest(self._key, identity.encode(), 'sha256').hex()}.{ending}"
+    def _name(self, identity: str, parameters: str, ending: str) -> str:
+        name = self._hashed(identity)
+        if parameters:
+            name += f"-{self._hashed(identity + parameters)}"
+        return f"{name}.{ending}"
+
+    def _hashed(self, text: str) -> str:
+        return hmac.digest(self._key, text.encode(), "sha256").hex()
 
     @cached_property
     def _key(self) -> bytes:
@@ -198,3 +231,9 @@ class TokenDirectory:
             with suppress(OSError):
                 self._files.write(KEY_NAME, new)
         return stored
+
+
+def _content(parameters: str, content: dict[str, Any]) -> bytes:
+    if parameters:
+        content["parameters"] = parameters
+    return json.dumps(content).encode()

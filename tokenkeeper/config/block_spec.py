@@ -53,7 +53,7 @@ class BlockSpec:
         A rotated secret does not change it: the client's tokens stay the client's.
         """
         content = self.block.model_dump(
-            mode="json", exclude={"client_secret", "client_secret_file"}
+            mode="json", exclude={"client_secret", "client_secret_file", "allowed_tenants"}
         )
         if isinstance(url := content.get("token_url"), str):
             content["token_url"] = _without_secrets_in_query(url)

@@ -26,6 +26,7 @@ from tokenkeeper.config.values import (
     Scope,
     Seconds,
     Tenant,
+    Tenants,
     Text,
     Verify,
     Whole,
@@ -123,8 +124,9 @@ class Azure(Client):
 
     tenant_id: Tenant
     authority: Host | None = None
+    allowed_tenants: Tenants = None
 
-    options: ClassVar[tuple[str, ...]] = (*Client.options, "authority")
+    options: ClassVar[tuple[str, ...]] = (*Client.options, "authority", "allowed_tenants")
 
     def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
         """Return a new provider."""

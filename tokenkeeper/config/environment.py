@@ -53,7 +53,7 @@ class _Family:
 
 
 _OAUTH2 = _Family("generic", "OAUTH2", "TOKEN_URL")
-_AZURE = _Family("azure", "AZURE", "TENANT_ID", ("AUTHORITY_HOST",))
+_AZURE = _Family("azure", "AZURE", "TENANT_ID", ("AUTHORITY_HOST", "ALLOWED_TENANTS"))
 _FAMILIES = {"azure": _AZURE, "oauth2": _OAUTH2}
 _FAMILY_OF_NAME = {**_FAMILIES, "generic": _OAUTH2}
 
@@ -65,6 +65,7 @@ class EnvironmentSpec:
     :ivar provider_type: "azure" or "generic".
     :ivar where: the tenant, or the token endpoint.
     :ivar authority: the login host of Entra ID.
+    :ivar allowed_tenants: the tenants that a source may name.
     """
 
     provider_name: str
@@ -74,6 +75,7 @@ class EnvironmentSpec:
     where: str
     scope: str | None = None
     authority: str | None = None
+    allowed_tenants: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -95,7 +97,13 @@ class EnvironmentSpec:
         name, client_id, secret = self.provider_name, self.client_id, self.secret
         if self.provider_type == "azure":
             return AzureADProvider(
-                name, client_id, secret, self.where, self.scope, authority=self.authority
+                name,
+                client_id,
+                secret,
+                self.where,
+                self.scope,
+                authority=self.authority,
+                allowed_tenants=self.allowed_tenants,
             )
         return GenericOAuth2Provider(OAuth2Config(name, client_id, secret, self.where, self.scope))
 
@@ -163,6 +171,7 @@ def spec_from_environment(
         present[where],
         present.get(scope_from),
         present.get("AZURE_AUTHORITY_HOST") if family is _AZURE else None,
+        _words(present.get("AZURE_ALLOWED_TENANTS", "")) if family is _AZURE else (),
     )
     try:
         spec.make_provider()
@@ -176,6 +185,10 @@ def spec_from_environment(
             problem.args = (f"{problem} (read from {variable})",)
         raise
     return spec
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.replace(",", " ").split())
 
 
 def _secret(variable: str, present: Mapping[str, str], directory: Path) -> str:

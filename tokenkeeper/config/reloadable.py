@@ -67,6 +67,7 @@ class ReloadableProvider(BaseOAuth2Provider):
         if current is not base:
             variant = current.variant(TokenName(self.token_name), self.parameters)
             self._variant = current, variant
+            self.buffer_seconds, self.retry = variant.buffer_seconds, variant.retry
         return variant
 
     @property

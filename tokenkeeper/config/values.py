@@ -13,6 +13,7 @@ from tokenkeeper._support.checks import (
     checked_parameters,
     checked_scope,
     checked_tenant,
+    checked_tenants,
     checked_text,
     checked_words,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Scope",
     "Seconds",
     "Tenant",
+    "Tenants",
     "Text",
     "Verify",
     "Whole",
@@ -80,6 +82,7 @@ _NUMBER = BeforeValidator(_no_boolean)
 Text = Annotated[StrictStr, AfterValidator(_by(checked_text))]
 Endpoint = Annotated[StrictStr, AfterValidator(_by(checked_endpoint))]
 Tenant = Annotated[StrictStr, AfterValidator(_by(checked_tenant))]
+Tenants = Annotated[Any, BeforeValidator(_by(checked_tenants))]
 Host = Annotated[StrictStr, AfterValidator(_by(checked_host))]
 Scope = Annotated[str | None, BeforeValidator(_by(checked_scope))]
 Boolean = Annotated[StrictBool, BeforeValidator(_boolean)]

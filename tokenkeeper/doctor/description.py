@@ -19,6 +19,7 @@ MAX_ENTRIES = 50
 
 _SHOWN_ELSEWHERE = frozenset({"type", "token_url", "client_id", "scope"})
 _USUAL = {
+    "allowed_tenants": [],
     "grant_type": "client_credentials",
     "headers": [],
     "refresh_tokens": False,

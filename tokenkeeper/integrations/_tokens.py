@@ -46,7 +46,8 @@ class _Tokens:
         return isinstance(other, type(self)) and self._identity == other._identity
 
     def __hash__(self) -> int:
-        return hash(self._identity)
+        # Not of the keeper: a source of the default keeper may have another one later.
+        return hash((self.source.name, self.timeout))
 
     @property
     def _identity(self) -> tuple[int, str, float | None]:

@@ -13,8 +13,8 @@ from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper._support.checks import (
     checked_host,
     checked_tenant,
+    checked_tenants,
     checked_text,
-    checked_words,
     one_scope,
 )
 from tokenkeeper._support.hiding import without_frames
@@ -123,7 +123,7 @@ class AzureADProvider(BaseOAuth2Provider):
                 session=session,
                 clock=clock,
             )
-            self._allowed_tenants = _checked_tenants(allowed_tenants)
+            self._allowed_tenants = checked_tenants(allowed_tenants, "allowed_tenants")
         self._msal = MsalClient(
             name, client_id, client_secret, self._authority, self._transport, clock
         )
@@ -209,6 +209,7 @@ class AzureADProvider(BaseOAuth2Provider):
             "authority": self._authority,
             "issuer": f"{self._authority}/{self._tenant_id}/v2.0",
             "tenant_id": self._tenant_id,
+            "allowed_tenants": list(self._allowed_tenants),
             "client_id": self._client_id,
             "scope": self._scope,
             "grant_type": "client_credentials",
@@ -219,10 +220,3 @@ class AzureADProvider(BaseOAuth2Provider):
     def __repr__(self) -> str:
         where = f"{self._authority}/{self._tenant_id}"
         return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
-
-
-def _checked_tenants(value: object) -> frozenset[str]:
-    tenants = checked_words(value, "allowed_tenants")
-    return frozenset(
-        each if each == "*" else checked_tenant(each, "allowed_tenants").lower() for each in tenants
-    )

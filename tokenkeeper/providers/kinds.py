@@ -63,6 +63,10 @@ class Description(TypedDict, total=False):
     """The server's issuer identifier, if it is known (RFC 8414)."""
 
     tenant_id: str
+
+    allowed_tenants: Sequence[str]
+    """Further tenants that a source may name; ``*`` stands for every tenant."""
+
     client_id: str
 
     scope: str | None

@@ -43,6 +43,16 @@ class TestEntra:
         assert seen.skipped_after(Step.METADATA)
         assert not entra.requests
 
+    def test_allowed_tenants(self, entra, run, environment):
+        """The tenants that sources may name are shown, and none of them is asked."""
+        environment.setenv("AZURE_ALLOWED_TENANTS", "contoso.example fabrikam.example")
+        result = run("doctor", "--json")
+        assert result.exit_code == 0
+        (provider,) = json.loads(result.stdout)["providers"]
+        assert provider["description"]["allowed_tenants"] == ["contoso.example", "fabrikam.example"]
+        assert "contoso.example, fabrikam.example" in run("doctor").stdout.replace("\n", " ")
+        assert {each.tenant for each in entra.requests} == {TENANT}
+
     def test_a_wrong_secret(self, entra, run, environment):
         """A wrong secret is recognized by Entra's error number, after one request."""
         environment.setenv("AZURE_CLIENT_SECRET", "its-id-instead")

@@ -57,15 +57,17 @@ class TokenRequest:
     correlation: str | None
     wall: float
     monotonic: float
+    tenant: str
 
 
 class Entra(LoopbackServer):
-    """One tenant with one application, served on threads of this process.
+    """Tenants with one application, served on threads of this process.
 
     :param certified: the host of the certificate.
     :param not_after: when the certificate expires.
     :param listens: whether to serve immediately; otherwise call :meth:`listen`.
 
+    :ivar tenants: the tenants that exist.
     :ivar script: the answers to the next token requests, in order: an :class:`Answer`, or a
         function of the server's usual one. ``discovery_script`` is the same for discovery.
     :ivar outage: the answer to all token requests beyond the script; ``None`` for the usual one.
@@ -83,6 +85,7 @@ class Entra(LoopbackServer):
         self.authority = self.origin
         self.lifetime_seconds = 3599
         self.clients = {CLIENT_ID: SECRET}
+        self.tenants = {TENANT}
         self.script = deque()
         self.discovery_script = deque()
         self.outage = None
@@ -131,8 +134,11 @@ class Entra(LoopbackServer):
             return self.resource(request.bearer)
         if request.method == "GET" and request.target.endswith("/.well-known/openid-configuration"):
             return self.discovery(request.target)
-        if request.method == "POST" and request.target == f"/{TENANT}/oauth2/v2.0/token":
-            return self.token(dict(request.form), request.headers.get("client-request-id"))
+        tenant, _, rest = request.target.removeprefix("/").partition("/")
+        is_token = request.method == "POST" and rest == "oauth2/v2.0/token"
+        if is_token and tenant in self.tenants:
+            correlation = request.headers.get("client-request-id")
+            return self.token(dict(request.form), correlation, tenant)
         return Answer(404)
 
     def discovery(self, path):
@@ -140,8 +146,8 @@ class Entra(LoopbackServer):
             self.discoveries += 1
             script = self.discovery_script.popleft() if self.discovery_script else None
         tenant = path.split("/")[1]
-        if tenant == TENANT:
-            base = f"{self.authority}/{TENANT}"
+        if tenant in self.tenants:
+            base = f"{self.authority}/{tenant}"
             own = Answer(
                 body={
                     "issuer": f"{base}/v2.0",
@@ -154,9 +160,10 @@ class Entra(LoopbackServer):
             own = refusal(400, "invalid_tenant", 90002, text)
         return _scripted(script, own)
 
-    def token(self, form, correlation):
+    def token(self, form, correlation, tenant):
         with self._lock:
-            self.requests.append(TokenRequest(form, correlation, time.time(), time.monotonic()))
+            moment = time.time(), time.monotonic()
+            self.requests.append(TokenRequest(form, correlation, *moment, tenant))
             number = len(self.requests)
             self._in_flight += 1
             self.most_at_once = max(self.most_at_once, self._in_flight)

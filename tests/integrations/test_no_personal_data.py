@@ -1,0 +1,154 @@
+"""Metrics, spans, logs and errors have the provider's name, and nothing else of a token's name."""
+
+import logging
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from kit import internals
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import CollectorRegistry, generate_latest
+
+from tokenkeeper import (
+    BaseOAuth2Provider,
+    OAuth2Error,
+    OAuth2Token,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
+from tokenkeeper.events import __all__ as names_of_events
+from tokenkeeper.integrations.opentelemetry import OpenTelemetryHook
+from tokenkeeper.integrations.prometheus import PrometheusHook
+from tokenkeeper.integrations.requests import KeeperAuth
+
+CHOSEN = {
+    "account": "jane@example.com",
+    "subject": "s3cr3t-subject",
+    "actor": "s3cr3t-actor",
+    "tenant": "janes-tenant",
+    "resource": "https://janes.example",
+    "audience": "janes-audience",
+    "scope": "janes-scope",
+}
+
+
+class Customers(BaseOAuth2Provider):
+    """Grants tokens that say nothing of whom they are for."""
+
+    takes = frozenset(CHOSEN)
+    number = 0
+
+    def __init__(self, clock):
+        super().__init__("api")
+        self.clock = clock
+        self.failures = []  # shared with the variants
+
+    def acquire_token(self):
+        if self.failures:
+            raise self.failures[0]
+        Customers.number += 1
+        ends = datetime.fromtimestamp(self.clock.time(), UTC) + timedelta(hours=1)
+        return OAuth2Token(f"token-{Customers.number}", "Bearer", ends)
+
+
+@pytest.fixture
+def signals(caplog):
+    """Return hooks, and a function that returns all that they and the log have recorded."""
+    caplog.set_level(logging.DEBUG)
+    registry, reader, exporter = CollectorRegistry(), InMemoryMetricReader(), InMemorySpanExporter()
+    tracers = TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+    events = []
+    hooks = [
+        PrometheusHook(registry),
+        OpenTelemetryHook(MeterProvider([reader]), tracers),
+        events.append,
+    ]
+
+    def recorded():
+        return {
+            "events": sorted({type(event).__name__ for event in events}),
+            "shown events": repr(events),
+            "prometheus": generate_latest(registry).decode(),
+            "metrics": reader.get_metrics_data().to_json(),
+            "spans": "".join(span.to_json() for span in exporter.get_finished_spans()),
+            "log": "".join(f"{each.getMessage()} {each.__dict__}" for each in caplog.records),
+        }
+
+    return hooks, recorded
+
+
+def test_everything_that_happens(clock, signals, tmp_path):
+    """In the whole life of such a token no signal and no error shows what it was asked for with."""
+    hooks, recorded = signals
+    errors = []
+
+    def attempt(call):
+        try:
+            call()
+        except OAuth2Error as error:
+            errors.append(f"{error} {error!r} {vars(error)}")
+
+    with TokenKeeper(clock=clock, hooks=hooks, background=False, max_tokens=1) as keeper:
+        keeper.add_provider(provider := Customers(clock))
+        source = keeper.source("api", **CHOSEN)
+        end = source.subscribe(lambda token: 1 / 0)
+        provider.failures.append(TokenAcquisitionError("down", transient=True))
+        attempt(source)
+        attempt(lambda: keeper.get_token(source.name))
+        clock.step(60)
+        provider.failures.clear()
+        source.write_to(tmp_path / "token")
+        for _ in range(10):
+            attempt(lambda: source.renew_refused(source()))
+        provider.failures.append(TokenAcquisitionError("no", transient=False))
+        clock.step(3400)
+        attempt(source)
+        clock.step(4000)
+        attempt(source)
+        attempt(lambda: source.get_token(timeout=0))
+        provider.failures.clear()
+        clock.step(60)
+        source()
+        end()
+        KeeperAuth(source)
+        keeper.health()
+        keeper.source("api", account="another")()
+        keeper.clear_token()
+        source()
+        found = recorded()  # Prometheus forgets a provider that is removed
+        keeper.remove_provider("api")
+        attempt(source)
+        found["log"] = recorded()["log"]
+    happened = set(recorded()["events"])
+    del found["events"]
+    bases = {"TokenEvent", "TokenGranted", "TokenDenied", "EventHook"}
+    assert happened == {*names_of_events} - bases
+    assert len(errors) > 5
+    for kind, text in {**found, "errors": "".join(errors)}.items():
+        assert "api" in text, kind
+        for secret in ("jane", "s3cr3t", "sha256", "token_name"):
+            assert secret not in text, kind
+    assert internals.sizes(keeper)["cached"] == 0
+
+
+def test_several_tokens_of_one_provider(clock, signals):
+    """A metric counts all tokens of a provider; its remaining lifetime is that of the first."""
+    hooks, recorded = signals
+    with TokenKeeper(clock=clock, hooks=hooks, background=False) as keeper:
+        keeper.add_provider(Customers(clock))
+        keeper.get_token("api")
+        for account in ("a", "b", "c"):
+            clock.step(100)
+            keeper.source("api", account=account)()
+        now = clock.time()
+    found = recorded()
+    line = r'^tokenkeeper_token_expiry_timestamp_seconds{provider="api"} (.*)$'
+    (expiry,) = re.findall(line, found["prometheus"], re.MULTILINE)
+    assert float(expiry) == now + 3300
+    assert '"tokenkeeper.provider.name": "api"' in found["metrics"]
+    assert found["spans"].count('"name": "acquire token"') == 4

@@ -170,7 +170,16 @@ def test_a_name_beside_a_source(keeper, ours):
         ours(keeper.source("api"), "api")
 
 
-IN_TESTS_CLIENTS = {"anthropic", "google", "httpx2", "openai"}
+IN_TESTS_CLIENTS = {
+    "anthropic",
+    "asyncpg",
+    "google",
+    "httpx2",
+    "openai",
+    "psycopg",
+    "redis",
+    "sqlalchemy",
+}
 """Modules whose tests, in ``tests/clients``, give them sources in the first place."""
 
 

@@ -6,6 +6,7 @@
   ours.
 """
 
+import json
 import os
 import re
 import shlex
@@ -135,6 +136,29 @@ def test_the_tutorial_in_a_shell(terminal, tmp_path):
     server.send_signal(signal.SIGINT)
     server.communicate(timeout=60)
     assert (second.returncode, server.returncode) == (130, 130)
+
+
+@pytest.mark.skipif(os.name != "posix" or not shutil.which("curl"), reason="needs a shell and curl")
+def test_faults_in_a_shell(terminal, tmp_path):
+    """The commands that control the test server do what the reference says."""
+    section = PAGES[ROOT / "docs" / "reference" / "testing.md"].partition("### Cause faults")[2]
+    serve, call, control = (code for language, code in BLOCK.findall(section) if language == "sh")
+    serve = serve.replace("tokenkeeper.testing", "tokenkeeper.testing --port 0")
+    server = terminal(VIRTUAL_ENVIRONMENT.format(python=sys.executable) + "exec " + serve)
+    port = re.search(r":(\d+)\. Tokens", server.stderr.readline())[1]
+    while "Control: curl" not in server.stderr.readline():
+        pass
+    venv = ". venv/bin/activate\n"
+    second = terminal(venv + f"{call}\n{control}".replace(f":{PORT}/", f":{port}/"))
+    shown, messages = second.communicate(timeout=60)
+    assert second.returncode == 0, messages
+    answers = [json.JSONDecoder().raw_decode(text)[0] for text in re.split(r"(?<=\})(?=\{)", shown)]
+    called, revoked, refused, down, up, refusing, state = answers
+    assert called == {"path": "/api/things", "method": "POST", "body": "a body"}
+    assert revoked["api_refused"] == {}
+    assert refused["error_description"] == "the token is revoked"
+    assert (down["down"], up["down"]) == ("503", None)
+    assert refusing["api_refused"] == state["api_refused"] == {"revoked": 1}
 
 
 def test_what_is_installed_and_run():

@@ -21,21 +21,6 @@ from tokenkeeper.testing import Answer, LoopbackAuthorizationServer, SteppedCloc
 GRANT = {"grant_type": "client_credentials"}
 
 
-@pytest.fixture
-def server():
-    """Return a running server."""
-    with LoopbackAuthorizationServer(lifetime_seconds=60) as server:
-        yield server
-
-
-@pytest.fixture
-def session():
-    """Return an HTTP client that connects to loopback directly."""
-    with requests.Session() as session:
-        session.trust_env = False
-        yield session
-
-
 def port_of(server):
     """Return the port that the server listens on."""
     return int(server.issuer.rpartition(":")[2])

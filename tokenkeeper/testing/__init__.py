@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tokenkeeper.testing.defaults import default_keeper
     from tokenkeeper.testing.events import EventRecorder
     from tokenkeeper.testing.faults import Answer
+    from tokenkeeper.testing.jwts import JWTAccessTokens
     from tokenkeeper.testing.providers import AsyncMockProvider, MockProvider, StaticProvider
     from tokenkeeper.testing.server import LoopbackAuthorizationServer
     from tokenkeeper.testing.stats import ServerStats
@@ -18,6 +19,7 @@ __all__ = [
     "Answer",
     "AsyncMockProvider",
     "EventRecorder",
+    "JWTAccessTokens",
     "LoopbackAuthorizationServer",
     "MockProvider",
     "ServerStats",
@@ -30,6 +32,7 @@ _HOMES = {
     "Answer": "faults",
     "AsyncMockProvider": "providers",
     "EventRecorder": "events",
+    "JWTAccessTokens": "jwts",
     "LoopbackAuthorizationServer": "server",
     "MockProvider": "providers",
     "ServerStats": "stats",

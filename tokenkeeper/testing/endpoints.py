@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from email.message import Message
-from typing import Literal
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from tokenkeeper.clock import Clock
+from tokenkeeper.testing.api import METHODS, ProtectedResource
 from tokenkeeper.testing.faults import Answer, Faults
 from tokenkeeper.testing.grants import GRANT_TYPES, Grants, RefusedGrantError
+from tokenkeeper.testing.request import FormError, Request
 from tokenkeeper.testing.stats import Recorder
+
+if TYPE_CHECKING:
+    from tokenkeeper.testing.jwts import JWTSigner  # loads cryptography
 
 __all__ = ["Endpoints", "Request"]
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749 §5.1
-_FORM = "application/x-www-form-urlencoded"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request."""
-
-    method: str
-    target: str
-    headers: Message
-    body: bytes = b""
+_READ = ("GET", "HEAD")
 
 
 class Endpoints:
@@ -37,47 +30,56 @@ class Endpoints:
     """
 
     def __init__(
-        self, clock: Clock, lifetime_seconds: float, *, refresh_tokens: bool, faults: Faults
+        self,
+        clock: Clock,
+        lifetime_seconds: float,
+        *,
+        refresh_tokens: bool,
+        faults: Faults,
+        signer: JWTSigner | None = None,
     ) -> None:
         self.lifetime_seconds = lifetime_seconds
         self.refresh_tokens = refresh_tokens
         self.faults = faults
-        self.grants: Grants = Grants(clock)
+        self.grants: Grants = Grants(clock, signer)
         self.recorder: Recorder = Recorder(clock)
-        self._api_refusals: Iterator[None] = iter(())
-
-    def refuse_api_calls(self, times: int) -> None:
-        """Refuse the next *times* calls of the API, whatever their tokens."""
-        self._api_refusals = iter([None] * times)
+        self.api = ProtectedResource(self.grants, self.recorder)
+        self._key_set = signer and signer.key_set()
 
     def answer(self, request: Request, issuer: str) -> Answer | Literal["reset"]:
         """Return the answer to *request*, or "reset" to reset the connection instead."""
         path = urlsplit(request.target).path
-        routes: dict[str, tuple[str, Callable[[], Answer | Literal["reset"]]]] = {
-            "/token": ("POST", lambda: self._token(request)),
-            "/introspect": ("POST", lambda: self._introspect(request)),
-            "/.well-known/oauth-authorization-server": ("GET", lambda: self._metadata(issuer)),
+        routes: dict[str, tuple[Collection[str], Callable[[], Answer | Literal["reset"]]]] = {
+            "/token": (["POST"], lambda: self._token(request, issuer)),
+            "/introspect": (["POST"], lambda: self._introspect(request)),
+            "/.well-known/oauth-authorization-server": (_READ, lambda: self._metadata(issuer)),
         }
+        if self._key_set is not None:
+            routes["/jwks"] = _READ, lambda: Answer(200, self._key_set)
         if path.startswith("/api/"):
-            routes[path] = ("GET", lambda: self._api(request, path))
+            routes[path] = METHODS, lambda: self.api.answer(request, path)
         if path not in routes:
             return Answer(404, {"error": "not_found", "path": path})
-        method, answer = routes[path]
-        if request.method != method:
-            return Answer(405, {"error": "method_not_allowed"}, {"Allow": method})
+        methods, answer = routes[path]
+        if request.method not in methods:
+            allow = {"Allow": ", ".join(methods)}
+            return Answer(405, {"error": "method_not_allowed"}, allow)
         return answer()
 
-    def _token(self, request: Request) -> Answer | Literal["reset"]:
-        pairs = parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
-        with self.recorder.token_request(dict(pairs).get("grant_type", "")):
+    def _token(self, request: Request, issuer: str) -> Answer | Literal["reset"]:
+        with self.recorder.token_request(request.parameter("grant_type")):
             instead = self.faults.strike()
             if instead is not None:
                 return instead
             try:
-                form = _form(request, pairs)
+                form = _form(request)
                 client_id = self.grants.authenticate(request.headers.get("Authorization"), form)
                 body = self.grants.grant(
-                    client_id, form, self.lifetime_seconds, refresh=self.refresh_tokens
+                    client_id,
+                    form,
+                    self.lifetime_seconds,
+                    refresh=self.refresh_tokens,
+                    issuer=issuer,
                 )
             except RefusedGrantError as refused:
                 return _refusal(refused)
@@ -86,9 +88,8 @@ class Endpoints:
 
     def _introspect(self, request: Request) -> Answer:
         """Introspect a token for an authenticated client (RFC 7662)."""
-        pairs = parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
         try:
-            form = _form(request, pairs)
+            form = _form(request)
             self.grants.authenticate(request.headers.get("Authorization"), form)
         except RefusedGrantError as refused:
             return _refusal(refused)
@@ -107,37 +108,16 @@ class Endpoints:
             "response_types_supported": [],
             "scopes_supported": self.grants.scopes,
         }
+        if self._key_set is not None:
+            document["jwks_uri"] = f"{issuer}/jwks"
         return Answer(200, document)
 
-    def _api(self, request: Request, path: str) -> Answer:
-        """Serve a protected resource (RFC 6750 §3)."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            self.recorder.api_call("missing")
-            challenge = 'Bearer realm="loopback"'
-            return Answer(401, {"error": "no token was sent"}, {"WWW-Authenticate": challenge})
-        scripted = "refused as told" if next(self._api_refusals, self) is None else None
-        problem = scripted or self.grants.problem(token.strip())
-        self.recorder.api_call(problem)
-        if problem is None:
-            return Answer(200, {"path": path})
-        challenge = (
-            'Bearer realm="loopback", error="invalid_token", '
-            f'error_description="the token is {problem}"'
-        )
-        refusal = {"error": "invalid_token", "error_description": f"the token is {problem}"}
-        return Answer(401, refusal, {"WWW-Authenticate": challenge})
 
-
-def _form(request: Request, pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Return the parameters of a form (RFC 6749 §3.2: no repeats; empty ones are absent)."""
-    content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if content_type != _FORM:
-        raise RefusedGrantError("invalid_request", f"the body must be {_FORM}")
-    names = [name for name, _ in pairs if name != "resource"]  # RFC 8707 §2 repeats this one
-    if len(names) != len(set(names)):
-        raise RefusedGrantError("invalid_request", "a parameter is repeated")
-    return {name: value for name, value in pairs if value}
+def _form(request: Request) -> dict[str, str]:
+    try:
+        return request.form()
+    except FormError as problem:
+        raise RefusedGrantError("invalid_request", str(problem)) from None
 
 
 def _refusal(refused: RefusedGrantError) -> Answer:

@@ -9,10 +9,13 @@ import secrets
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
 from tokenkeeper.clock import Clock, instant
+
+if TYPE_CHECKING:
+    from tokenkeeper.testing.jwts import JWTSigner  # loads cryptography
 
 __all__ = ["GRANT_TYPES", "Grants", "RefusedGrantError"]
 
@@ -42,6 +45,7 @@ class _Family:
 
     client_id: str
     scopes: tuple[str, ...]
+    audience: tuple[str, ...] = ()
     revoked: bool = False
 
 
@@ -50,6 +54,7 @@ class _Granted:
     ends_at: float
     scope: str
     family: _Family
+    claims: Mapping[str, Any]  # of a JWT
 
 
 class Grants:
@@ -57,10 +62,13 @@ class Grants:
 
     It counts on the monotonic clock: a token expires its lifetime after it was granted, even if the
     wall clock was set meanwhile.
+
+    :param signer: makes access tokens that are JWTs; without one they are opaque.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, signer: JWTSigner | None = None) -> None:
         self._clock = clock
+        self._signer = signer
         self._lock = threading.Lock()  # guards all that follows
         self._clients: dict[str, _Client] = {}
         self._granted: dict[str, _Granted] = {}  # by access token; dead ones are remembered
@@ -102,45 +110,89 @@ class Grants:
         return client_id
 
     def grant(
-        self, client_id: str, form: Mapping[str, str], lifetime_seconds: float, *, refresh: bool
+        self,
+        client_id: str,
+        form: Mapping[str, str],
+        lifetime_seconds: float,
+        *,
+        refresh: bool,
+        issuer: str,
     ) -> dict[str, Any]:
         """Return the answer to an authenticated token request (RFC 6749 §5.1).
 
         :param refresh: whether to grant a refresh token with the access token.
+        :param issuer: the server's URL.
         :raises RefusedGrantError: if the request can't be granted.
         """
-        grant_type = form.get("grant_type")
         with self._lock:
-            if grant_type == "client_credentials":
-                family = _Family(client_id, self._clients[client_id].scopes)
-            elif grant_type == "refresh_token":
-                family = self._family_of(client_id, form)
-            elif grant_type is None:
-                raise RefusedGrantError("invalid_request", "grant_type is missing")
-            else:
-                raise RefusedGrantError(
-                    "unsupported_grant_type", "this server does not know the grant type"
-                )
-            scope = _narrowed(form.get("scope"), family.scopes)
-            if grant_type == "refresh_token":
-                self._used[form["refresh_token"]] = self._refresh.pop(form["refresh_token"])
-            else:
-                family.scopes = tuple(scope.split())
-            access_token = secrets.token_urlsafe(24)
-            ends_at = self._clock.monotonic() + lifetime_seconds
-            self._granted[access_token] = _Granted(ends_at, scope, family)
-            whole = float(lifetime_seconds).is_integer()
-            answer: dict[str, Any] = {
-                "access_token": access_token,
-                "token_type": "Bearer",
-                "expires_in": int(lifetime_seconds) if whole else lifetime_seconds,
-            }
-            if scope:
-                answer["scope"] = scope
+            family, scope = self._granted_to(client_id, form)
+        asked = (form.get("resource", "").split() + form.get("audience", "").split()) or [
+            *family.audience
+        ]
+        # Outside the lock: a signature takes a millisecond.
+        access_token, granted = self._access_token(lifetime_seconds, family, scope, asked, issuer)
+        whole = float(lifetime_seconds).is_integer()
+        answer: dict[str, Any] = {
+            "access_token": access_token,
+            "token_type": "Bearer",
+            "expires_in": int(lifetime_seconds) if whole else lifetime_seconds,
+        }
+        if scope:
+            answer["scope"] = scope
+        with self._lock:
+            family.audience = tuple(asked)
+            self._granted[access_token] = granted
             if refresh:
                 answer["refresh_token"] = secrets.token_urlsafe(24)
                 self._refresh[answer["refresh_token"]] = family
         return answer
+
+    def _granted_to(self, client_id: str, form: Mapping[str, str]) -> tuple[_Family, str]:
+        """Return the grant that the client asks for, and its scope; use up a refresh token.
+
+        Called with the lock held.
+        """
+        grant_type = form.get("grant_type")
+        if grant_type == "client_credentials":
+            family = _Family(client_id, self._clients[client_id].scopes)
+        elif grant_type == "refresh_token":
+            family = self._family_of(client_id, form)
+        elif grant_type is None:
+            raise RefusedGrantError("invalid_request", "grant_type is missing")
+        else:
+            raise RefusedGrantError(
+                "unsupported_grant_type", "this server does not know the grant type"
+            )
+        scope = _narrowed(form.get("scope"), family.scopes)
+        if grant_type == "refresh_token":
+            self._used[form["refresh_token"]] = self._refresh.pop(form["refresh_token"])
+        else:
+            family.scopes = tuple(scope.split())
+        return family, scope
+
+    def _access_token(
+        self,
+        lifetime_seconds: float,
+        family: _Family,
+        scope: str,
+        audience: list[str],
+        issuer: str,
+    ) -> tuple[str, _Granted]:
+        now = instant(self._clock)
+        if self._signer is None:
+            opaque = _Granted(now.monotonic + lifetime_seconds, scope, family, {})
+            return secrets.token_urlsafe(24), opaque
+        claims = self._signer.claims(
+            now,
+            lifetime_seconds,
+            issuer=issuer,
+            client_id=family.client_id,
+            scope=scope,
+            audience=audience,
+        )
+        # The server ends the token exactly when its text does.
+        granted = _Granted(claims["exp"] - now.offset, scope, family, claims)
+        return self._signer.sign(claims), granted
 
     def _family_of(self, client_id: str, form: Mapping[str, str]) -> _Family:
         """Return the family of the refresh token; its second use revokes the family.
@@ -183,6 +235,7 @@ class Grants:
             "scope": granted.scope,
             "token_type": "Bearer",
             "exp": int(now.wall + granted.ends_at - now.monotonic),
+            **granted.claims,
         }
 
     def revoke(self, token: str) -> bool:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Iterable
 from dataclasses import replace
 from email.utils import formatdate
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.providers.generic import GenericOAuth2Provider
+from tokenkeeper.testing.control_endpoint import PREFIX, ControlEndpoint
+from tokenkeeper.testing.controls import Controls
 from tokenkeeper.testing.current import CURRENT_CLOCK
-from tokenkeeper.testing.endpoints import Endpoints, Request
-from tokenkeeper.testing.faults import Answer, Faults, Outage
-from tokenkeeper.testing.stats import ServerStats
-from tokenkeeper.testing.wire import Wire
+from tokenkeeper.testing.endpoints import Endpoints
+from tokenkeeper.testing.faults import Answer, Faults
+from tokenkeeper.testing.request import Request
+from tokenkeeper.testing.wire import MAX_CONNECTIONS, Wire
+
+if TYPE_CHECKING:
+    from tokenkeeper.testing.jwts import JWTAccessTokens, JWTSigner
 
 __all__ = ["LoopbackAuthorizationServer"]
 
@@ -24,7 +31,7 @@ STOP_SECONDS = 2.0
 """How long stop() waits for connections to end."""
 
 
-class LoopbackAuthorizationServer:
+class LoopbackAuthorizationServer(Controls):
     """A real HTTP server on 127.0.0.1 that grants and checks tokens.
 
     .. code-block:: python
@@ -37,8 +44,9 @@ class LoopbackAuthorizationServer:
 
     It offers the grants ``client_credentials`` and ``refresh_token`` (RFC 6749 §4.4, §6) to
     clients that use ``client_secret_basic`` or ``client_secret_post``, introspection (RFC 7662),
-    metadata (RFC 8414) and, under ``/api/``, a protected resource (RFC 6750). A refresh token
-    works once; its second use revokes all tokens of the same grant. Thread-safe.
+    metadata (RFC 8414) and, under ``/api/``, a protected resource (RFC 6750) with the usual
+    methods. A refresh token works once; its second use revokes all tokens of the same grant.
+    Thread-safe.
 
     :param lifetime_seconds: the lifetime of tokens, an hour by default; may be assigned to.
     :param latency_seconds: how long the token endpoint takes to answer, in real time; 0 by default;
@@ -48,9 +56,16 @@ class LoopbackAuthorizationServer:
     :param clock: the server's clock, by which tokens expire and answers are dated; by default that
         of the test.
     :param port: the port to listen on; by default a free one.
+    :param scopes: the scopes of the first client; ``read`` and ``write`` by default.
+    :param jwt: whether access tokens are JWTs, or what they contain; by default they are opaque.
+    :param ca_file: serves https, and writes the certificate of its own CA to this file, for
+        clients to trust; by default the server speaks http.
+    :param control_key: lets programs that send this key cause faults under ``/control/``; by
+        default there is no such endpoint.
+    :param max_connections: how many connections may be open at once, 500 by default. Beyond that,
+        an idle one is closed, and new ones wait.
 
-    One client is registered from the start: ``client_id`` and ``client_secret``, with the scopes
-    ``read`` and ``write``.
+    One client is registered from the start: ``client_id`` and ``client_secret``.
     """
 
     client_id = "loopback-client"
@@ -64,15 +79,31 @@ class LoopbackAuthorizationServer:
         refresh_tokens: bool = False,
         clock: Clock = CURRENT_CLOCK,
         port: int = 0,
+        scopes: Iterable[str] = ("read", "write"),
+        jwt: bool | JWTAccessTokens = False,
+        ca_file: str | os.PathLike[str] | None = None,
+        control_key: str | None = None,
+        max_connections: int = MAX_CONNECTIONS,
     ) -> None:
+        if max_connections < 1:
+            raise ValueError("max_connections must be at least 1")
+        if control_key == "":
+            raise ValueError("control_key must not be empty")
         self._clock = clock
         self._port = port
+        self._max_connections = max_connections
+        self._ca_file = ca_file
         self._faults = Faults(latency_seconds)
         self._endpoints = Endpoints(
-            clock, lifetime_seconds, refresh_tokens=refresh_tokens, faults=self._faults
+            clock,
+            lifetime_seconds,
+            refresh_tokens=refresh_tokens,
+            faults=self._faults,
+            signer=_signer(jwt),
         )
+        self._control = control_key and ControlEndpoint(self, control_key)
         self._wire: Wire | None = None
-        self.add_client(self.client_id, self.client_secret, ["read", "write"])
+        self.add_client(self.client_id, self.client_secret, scopes)
 
     # ---- from start to stop
 
@@ -80,11 +111,30 @@ class LoopbackAuthorizationServer:
         """Start to listen. A server can be started once.
 
         :raises RuntimeError: if it was started before.
-        :raises OSError: if the port is not available, for example because it is in use.
+        :raises OSError: if the port is not available, for example because it is in use, or if
+            ``ca_file`` can't be written.
         """
         if self._wire is not None:
             raise RuntimeError("the server was started before. Create a new one.")
-        self._wire = Wire(self._answer, self._faults.stopping, self._port)
+        tls, certificate = None, b""
+        if self._ca_file is not None:
+            from tokenkeeper.testing.certificate import certified_context  # loads cryptography
+
+            tls, certificate = certified_context()
+        wire = Wire(
+            self._answer,
+            self._faults.stopping,
+            self._port,
+            tls=tls,
+            max_connections=self._max_connections,
+        )
+        if self._ca_file is not None:
+            try:  # once the port is known to be free: another server may use the same file
+                Path(self._ca_file).write_bytes(certificate)
+            except OSError:
+                wire.server_close()
+                raise
+        self._wire = wire
         self._wire.start()
 
     def stop(self) -> None:
@@ -106,7 +156,12 @@ class LoopbackAuthorizationServer:
         self.stop()
 
     def _answer(self, request: Request) -> Answer | Literal["reset"]:
-        answer = self._endpoints.answer(request, self.issuer)
+        path = urlsplit(request.target).path
+        answer: Answer | Literal["reset"]
+        if self._control and path.startswith(PREFIX):
+            answer = self._control.answer(request, path)
+        else:
+            answer = self._endpoints.answer(request, self.issuer)
         if answer == "reset":
             return answer
         date = formatdate(self._clock.time(), usegmt=True)  # RFC 9110 §6.6.1
@@ -122,7 +177,8 @@ class LoopbackAuthorizationServer:
         """
         if self._wire is None:
             raise RuntimeError("the server has no address before it is started")
-        return f"http://127.0.0.1:{self._wire.server_port}"
+        scheme = "http" if self._ca_file is None else "https"
+        return f"{scheme}://127.0.0.1:{self._wire.server_port}"
 
     @property
     def token_url(self) -> str:
@@ -133,6 +189,11 @@ class LoopbackAuthorizationServer:
     def introspection_url(self) -> str:
         """The introspection endpoint."""
         return f"{self.issuer}/introspect"
+
+    @property
+    def jwks_url(self) -> str:
+        """The public keys of JWTs; there are some if they are signed by RS256."""
+        return f"{self.issuer}/jwks"
 
     @property
     def api_url(self) -> str:
@@ -152,12 +213,14 @@ class LoopbackAuthorizationServer:
     def provider(self, provider_name: str = "demo", **options: Any) -> GenericOAuth2Provider:
         """Return a provider for the server's first client, on the server's clock.
 
-        It renews by refresh tokens if this server grants them.
+        It renews by refresh tokens if this server grants them, and trusts its CA.
 
         :param options: arguments of :class:`~tokenkeeper.GenericOAuth2Provider`.
         """
         options.setdefault("clock", self._clock)
         options.setdefault("refresh_tokens", True)
+        if self._ca_file is not None:
+            options.setdefault("verify", self._ca_file)
         return GenericOAuth2Provider(self.config(provider_name), **options)
 
     def add_client(
@@ -166,101 +229,10 @@ class LoopbackAuthorizationServer:
         """Register a client, or replace one."""
         self._endpoints.grants.register(client_id, client_secret, scopes)
 
-    # ---- faults
 
-    @property
-    def lifetime_seconds(self) -> float:
-        """The lifetime of tokens granted from now on."""
-        return self._endpoints.lifetime_seconds
+def _signer(jwt: bool | JWTAccessTokens) -> JWTSigner | None:
+    if not jwt:
+        return None
+    from tokenkeeper.testing.jwts import JWTAccessTokens, JWTSigner  # loads cryptography
 
-    @lifetime_seconds.setter
-    def lifetime_seconds(self, seconds: float) -> None:
-        self._endpoints.lifetime_seconds = seconds
-
-    @property
-    def latency_seconds(self) -> float:
-        """How many seconds the token endpoint takes to answer from now on."""
-        return self._faults.latency_seconds
-
-    @latency_seconds.setter
-    def latency_seconds(self, seconds: float) -> None:
-        self._faults.latency_seconds = seconds
-
-    @property
-    def refresh_tokens(self) -> bool:
-        """Whether tokens granted from now on come with a refresh token, which works once."""
-        return self._endpoints.refresh_tokens
-
-    @refresh_tokens.setter
-    def refresh_tokens(self, granted: bool) -> None:
-        self._endpoints.refresh_tokens = granted
-
-    @property
-    def down(self) -> Outage | None:
-        """How the token endpoint is down; ``None`` while it is up."""
-        return self._faults.outage
-
-    def go_down(self, mode: Outage = "503", *, retry_after: float | None = None) -> None:
-        """Take the token endpoint down; the API goes on.
-
-        :param mode: "503" answers with that status, "reset" resets the connection, and "stall" does
-            not answer until the outage ends, and then resets the connection.
-        :param retry_after: the seconds in the ``Retry-After`` of a 503; none by default.
-        """
-        self._faults.go_down(mode, retry_after)
-
-    def come_back(self) -> None:
-        """End the outage."""
-        self._faults.come_back()
-
-    @contextmanager
-    def outage(self, mode: Outage = "503", *, retry_after: float | None = None) -> Iterator[None]:
-        """Take the token endpoint down until the block ends."""
-        self.go_down(mode, retry_after=retry_after)
-        try:
-            yield
-        finally:
-            self.come_back()
-
-    def script(self, *answers: Answer) -> None:
-        """Have the token endpoint give *answers*, one for each request."""
-        self._faults.script(*answers)
-
-    def refuse(
-        self,
-        error: str = "invalid_client",
-        description: str = "refused by the test",
-        *,
-        times: int = 1,
-    ) -> None:
-        """Have the token endpoint refuse the next requests (RFC 6749 §5.2).
-
-        :param error: the error code; "invalid_client" has status 401, others 400.
-        :param description: the error description.
-        :param times: how many requests to refuse; 1 by default.
-        """
-        status = 401 if error == "invalid_client" else 400
-        body = {"error": error, "error_description": description}
-        self.script(*[Answer(status, body)] * times)
-
-    def refuse_api_calls(self, times: int = 1) -> None:
-        """Have the API answer the next calls with 401, even if their tokens are valid."""
-        self._endpoints.refuse_api_calls(times)
-
-    # ---- tokens
-
-    def revoke(self, token: str) -> bool:
-        """Revoke a token and all tokens of its grant; return whether it was known."""
-        return self._endpoints.grants.revoke(token)
-
-    def is_alive(self, token: str) -> bool:
-        """Return whether the server granted *token*, and it is neither expired nor revoked."""
-        return self._endpoints.grants.problem(token) is None
-
-    def revoke_all(self) -> None:
-        """Revoke every token granted so far."""
-        self._endpoints.grants.revoke_all()
-
-    def stats(self) -> ServerStats:
-        """Return what the server has seen so far."""
-        return self._endpoints.recorder.snapshot()
+    return JWTSigner(JWTAccessTokens() if jwt is True else jwt)

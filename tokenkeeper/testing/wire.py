@@ -4,30 +4,41 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import struct
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-from tokenkeeper.testing.endpoints import Request
+from tokenkeeper.testing.connections import Connections
 from tokenkeeper.testing.faults import Answer
+from tokenkeeper.testing.request import Request
 
 __all__ = ["Wire"]
 
 _BODY_LIMIT = 1 << 20
+IDLE_SECONDS = 60.0
+"""How long a connection may be idle, or stop in the middle of a request, in real seconds."""
+
+MAX_CONNECTIONS = 500
+
 _NO_LINGER = struct.pack("ii", 1, 0)  # close() then resets the connection
 
 
 class Wire(ThreadingHTTPServer):
     """Listens on a port of 127.0.0.1, with one thread for each connection.
 
+    If too many connections are open, an idle one is closed, and new ones wait.
+
     :param answer: called with each request, from many threads at once.
     :param stopping: when set, ends an answer that drips.
     :param port: the port to listen on; 0 for a free one.
+    :param tls: serves https with this context; by default http.
+    :param max_connections: how many connections may be open, each with a thread.
+    :param idle_seconds: after how many seconds without data a connection is closed.
     :raises OSError: if the port is not available.
     """
 
@@ -43,11 +54,16 @@ class Wire(ThreadingHTTPServer):
         answer: Callable[[Request], Answer | Literal["reset"]],
         stopping: threading.Event,
         port: int = 0,
+        *,
+        tls: ssl.SSLContext | None = None,
+        max_connections: int = MAX_CONNECTIONS,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.answer = answer
         self.stopping = stopping
-        self._open: set[socket.socket] = set()
-        self._closed = threading.Condition()  # guards _open
+        self.connections = Connections(max_connections)
+        self._tls = tls
+        self._idle_seconds = idle_seconds
         super().__init__(("127.0.0.1", port), _Handler)
         # The argument is how often it checks whether to stop, in seconds.
         self._thread = threading.Thread(
@@ -63,20 +79,28 @@ class Wire(ThreadingHTTPServer):
         if not self._thread.is_alive():  # in a forked child: the connections are the parent's
             self.server_close()
             return
+        self.connections.refuse()
         self.shutdown()
         self._thread.join(timeout)
         self.server_close()
-        with self._closed:
-            for connection in self._open:
-                with suppress(OSError):  # the peer may have closed it first
-                    connection.shutdown(socket.SHUT_RDWR)
-            self._closed.wait_for(lambda: not self._open, timeout)
+        self.connections.close_all(timeout)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection. Its thread does the TLS handshake, which may take long."""
+        connection, address = super().get_request()
+        connection.settimeout(self._idle_seconds)
+        if self._tls is not None:
+            connection = self._tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember a connection, then serve it on its own thread."""
-        with self._closed:
-            self._open.add(request)
-        super().process_request(request, client_address)
+        """Serve a connection on its own thread, once there is room for one more."""
+        if self.connections.admit(request):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
 
     def shutdown_request(self, request: Any) -> None:
         """Close a connection that was served."""
@@ -84,9 +108,7 @@ class Wire(ThreadingHTTPServer):
             self.close_request(request)  # closing without a shutdown resets the connection
         else:
             super().shutdown_request(request)
-        with self._closed:
-            self._open.discard(request)
-            self._closed.notify_all()
+        self.connections.closed(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Ignore clients that disconnected."""
@@ -102,6 +124,20 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
         """Print nothing."""
 
+    def handle(self) -> None:
+        """Answer one request after the other."""
+        self.close_connection = True
+        self.handle_one_request()
+        while not self.close_connection:
+            # Not before the first request: closing a new connection looks like a failure.
+            self.server.connections.idle(self.connection)
+            self.handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Parse the request whose first line has arrived."""
+        self.server.connections.busy(self.connection)
+        return super().parse_request()
+
     def _exchange(self) -> None:
         length = self.headers.get("Content-Length", "0")
         if not length.isdecimal() or int(length) > _BODY_LIMIT or self.headers["Transfer-Encoding"]:
@@ -116,10 +152,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(answer)
 
-    do_GET = do_POST = _exchange  # noqa: N815 - the base class looks for these
+    # The base class looks for these, and answers 501 to other methods.
+    do_GET = do_HEAD = do_POST = do_PUT = _exchange  # noqa: N815
+    do_PATCH = do_DELETE = do_OPTIONS = _exchange  # noqa: N815
 
     def _send(self, answer: Answer) -> None:
         headers, body = answer.encoded()
+        if self.command == "HEAD":
+            body = b""  # with the headers of GET, Content-Length included (RFC 9110 §9.3.2)
         try:
             phrase = HTTPStatus(answer.status).phrase
         except ValueError:

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import pytest
-from kit.cookbook import names_of
+from kit.cookbook import example
 from kit.servers.base import Answer
 from kit.servers.bearer_api import BearerApi
 from kubernetes import client, watch
@@ -148,7 +148,7 @@ def test_an_async_client_recovers_with_a_middleware(
     aio = pytest.importorskip("kubernetes.aio", reason="older than its async client")
     monkeypatch.setenv("KUBERNETES_URL", api_server.origin)
 
-    configuration = names_of("kubernetes_async")["configuration"]
+    configuration = example("kubernetes_async").configuration
 
     async def use():
         async with aio.client.ApiClient(configuration(source)) as api:

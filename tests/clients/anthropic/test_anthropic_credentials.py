@@ -1,5 +1,7 @@
 """``anthropic``: its ``credentials=``, which ask for another token after a refusal."""
 
+import asyncio
+import contextvars
 import threading
 
 import anthropic
@@ -7,7 +9,9 @@ import pytest
 from kit.guards import GUARD_SECONDS
 from kit.servers.model_api import WORDS
 
+from tokenkeeper import TokenKeeper
 from tokenkeeper.integrations.anthropic import AsyncKeeperCredentials, KeeperCredentials
+from tokenkeeper.testing import StaticProvider
 
 ANSWER = "".join(WORDS)
 CROWD = 8
@@ -60,22 +64,63 @@ async def test_a_crowd_of_tasks(server, async_client, requests_of, crowd_of_task
     assert requests_of() == 2
 
 
-def test_a_late_refusal(source, requests_of):
+def blocking(source):
+    """Return a function that asks our credentials for a token."""
+    credentials = KeeperCredentials(source)
+    return lambda **options: credentials(**options).token
+
+
+def awaited(source):
+    """Return the same for async credentials."""
+    credentials = AsyncKeeperCredentials(source)
+
+    async def token(**options):
+        return (await credentials(**options)).token
+
+    context = contextvars.copy_context()  # as if one task made each call
+
+    def run(**options):
+        with asyncio.Runner() as runner:
+            return runner.run(token(**options), context=context)
+
+    return run
+
+
+EACH = pytest.mark.parametrize("kind", [blocking, awaited])
+
+
+@EACH
+def test_a_late_refusal(source, requests_of, kind):
     """A thread whose token was replaced already gets the new one, without another renewal."""
-    credentials = KeeperCredentials(source)
-    first = credentials().token
-    new = source.renew_refused(first)
-    assert credentials(force_refresh=True).token == new
+    token = kind(source)
+    new = source.renew_refused(token())
+    assert token(force_refresh=True) == new
     assert requests_of() == 2
 
 
-def test_a_refusal_elsewhere(source, requests_of, crowd):
+@EACH
+def test_a_refusal_elsewhere(source, requests_of, crowd, kind):
     """A thread that had no token before takes the current one for the refused one."""
-    credentials = KeeperCredentials(source)
-    first = credentials().token
-    [new] = crowd(1, lambda: credentials(force_refresh=True).token)
-    assert new != first
+    first = source.get_token()
+    assert crowd(1, lambda: kind(source)(force_refresh=True)) != [first]
     assert requests_of() == 2
+
+
+@EACH
+def test_no_other_token(kind):
+    """If the server grants no other token, the client sends the request with the same one."""
+    with TokenKeeper() as keeper:
+        keeper.add_provider(StaticProvider("api", "only"))
+        token = kind(keeper.source("api"))
+        assert token() == token(force_refresh=True) == "only"
+
+
+def test_a_renewal_elsewhere(api, client, source):
+    """A token that was renewed for another reason is used in the next request."""
+    ask(client)
+    new = source.get_token(force_refresh=True)
+    ask(client)
+    assert api.bearers[-1] == new
 
 
 def test_two_sources(server, keeper, requests_of):

@@ -21,8 +21,9 @@ SESSION = {
     "parameters": [],
     "sessionInfo": {"roleName": "PUBLIC"},
 }
+COLUMN = {"name": "42", "type": "fixed", "nullable": False, "precision": 2, "scale": 0}
 RESULT = {
-    "rowtype": [{"name": "42", "type": "fixed", "nullable": False, "precision": 2, "scale": 0}],
+    "rowtype": [COLUMN | {"length": None, "byteLength": None}],
     "rowset": [["42"]],
     "total": 1,
     "returned": 1,

@@ -16,6 +16,7 @@ import aiohttp  # noqa: F401 - the integrations below need their libraries
 import pytest
 from google.oauth2.credentials import Credentials as GoogleCredentials
 from kit import internals
+from kit.httpx_packages import PACKAGES, auth_for
 
 import tokenkeeper
 from tokenkeeper import (
@@ -38,7 +39,6 @@ from tokenkeeper.clock import SystemClock
 from tokenkeeper.integrations import aiohttp as aiohttp_auth
 from tokenkeeper.integrations import azure as azure_auth
 from tokenkeeper.integrations import azure_provider, azure_transport, google, grpc, grpc_aio
-from tokenkeeper.integrations import httpx as httpx_auth
 from tokenkeeper.integrations import requests as requests_auth
 from tokenkeeper.testing import AsyncMockProvider, MockProvider, StaticProvider
 
@@ -258,12 +258,13 @@ def test_policies(value):
 
 INTEGRATIONS = {
     "requests": requests_auth.KeeperAuth,
-    "httpx": httpx_auth.KeeperAuth,
+    **{name: auth_for(package) for name, package in PACKAGES.items()},
     "aiohttp": partial(aiohttp_auth.KeeperMiddleware, allowed_hosts=["api.example.com"]),
     "azure": azure_auth.KeeperCredential,
     "azure, async": azure_auth.AsyncKeeperCredential,
     "azure transport": azure_transport.RenewingTransport,
     "azure transport, async": azure_transport.AsyncRenewingTransport,
+    "google": google.KeeperCredentials,
     "grpc plugin": grpc.KeeperPlugin,
     "grpc interceptor": grpc.RenewingInterceptor,
     "grpc.aio": grpc_aio.renewing_interceptors,
@@ -390,10 +391,11 @@ def test_every_provider_and_auth_object_is_tried(keeper):
         for make in UNPICKLABLE.values()
         for base in type(make(keeper)).__mro__
     }
-    assert subclasses(NotPicklable) | subclasses(BaseOAuth2Provider) <= tried
+    elsewhere = {each.name for each in (Path(__file__).parent / "clients").iterdir()}
+    defined = subclasses(NotPicklable) | subclasses(BaseOAuth2Provider)
+    assert {name for name in defined if name.split(".")[2] not in elsewhere} <= tried
     public = {each.name for each in pkgutil.iter_modules(tokenkeeper.integrations.__path__)}
     hooks = {"opentelemetry", "prometheus"}  # belong to no provider, and hold no token
-    elsewhere = {each.name for each in (Path(__file__).parent / "clients").iterdir()}
     assert {name for name in public if name[0] != "_"} - hooks - elsewhere <= {
         each.removeprefix("tokenkeeper.integrations.").partition(".")[0] for each in tried
     }

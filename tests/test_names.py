@@ -84,6 +84,13 @@ def test_without_parameters_it_is_the_name_of_the_provider():
     assert is_chosen(name_of({"scope": "read"}))
 
 
+def test_the_name_of_the_provider_is_a_plain_string():
+    """Messages show a provider as 'api', whether or not its token has parameters."""
+    for parameters in (TokenParameters(), TokenParameters(scope="read")):
+        name = TokenName.of("api", parameters)
+        assert repr(name.provider_name) == repr(provider_of(name)) == "'api'"
+
+
 def test_the_canonical_form():
     """The form is stable: stores and other processes compare it."""
     request = {"scope": "write  read write", "tenant": "Contoso.Example", "account": 'Ä"1'}

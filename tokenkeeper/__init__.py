@@ -33,9 +33,10 @@ if TYPE_CHECKING:
         OAuth2Token,
         ProviderHealth,
         ReloadResult,
+        TokenHealth,
         TokenInfo,
     )
-    from tokenkeeper.names import TokenName
+    from tokenkeeper.names import TokenName, TokenParameters
     from tokenkeeper.providers.azure import AzureADProvider
     from tokenkeeper.providers.base import BaseOAuth2Provider
     from tokenkeeper.providers.generic import GenericOAuth2Provider
@@ -59,9 +60,11 @@ __all__ = [
     "ReloadResult",
     "RetryPolicy",
     "TokenAcquisitionError",
+    "TokenHealth",
     "TokenInfo",
     "TokenKeeper",
     "TokenName",
+    "TokenParameters",
     "TokenRefreshError",
     "TokenRejectedError",
     "TokenSource",
@@ -96,9 +99,10 @@ _HOMES = {
         "OAuth2Token",
         "ProviderHealth",
         "ReloadResult",
+        "TokenHealth",
         "TokenInfo",
     ),
-    "names": ("TokenName",),
+    "names": ("TokenName", "TokenParameters"),
     "providers.azure": ("AzureADProvider",),
     "providers.base": ("BaseOAuth2Provider",),
     "providers.generic": ("GenericOAuth2Provider",),

@@ -142,7 +142,7 @@ def stated_in(name: str) -> str:
 
 def provider_of(name: str) -> str:
     """Return the provider's name in *name*, a token's or the provider's own."""
-    return name.partition(SEPARATOR)[0]
+    return str(name).partition(SEPARATOR)[0]  # a TokenName would return itself without a separator
 
 
 def parameters_in(name: str) -> TokenParameters | None:

@@ -8,17 +8,15 @@ import os
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 
 import pytest
+from kit.cookbook import COOKBOOK
 from kit.crowds import crowd, crowd_of_tasks
 from kit.guards import OF_THE_LIBRARY, PROGRAM_SECONDS
 from packaging.requirements import Requirement
 
 from tokenkeeper import TokenKeeper
 from tokenkeeper.testing import LoopbackAuthorizationServer
-
-COOKBOOK = Path(__file__).parent.parent.parent / "docs" / "cookbook"
 
 
 def missing_libraries():

@@ -2,9 +2,9 @@
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 
 import aiohttp
-import httpx
 import pytest
 import requests
 from azure.core import AsyncPipelineClient, PipelineClient
@@ -14,6 +14,8 @@ from azure.core.pipeline.policies import (
 )
 from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import HttpRequest
+from google.auth.transport.requests import AuthorizedSession
+from kit.httpx_packages import PACKAGES, auth_for
 from oauth.guarded import TOKEN, shows_a_canary, what_a_tracker_records
 
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenAcquisitionError, TokenKeeper
@@ -24,7 +26,7 @@ from tokenkeeper.integrations.azure import (
     KeeperCredential,
 )
 from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, RenewingTransport
-from tokenkeeper.integrations.httpx import KeeperAuth
+from tokenkeeper.integrations.google import KeeperCredentials
 
 SCOPE = "https://storage.azure.com/.default"
 
@@ -51,14 +53,14 @@ def by_requests(keeper, url):
     requests.get(url, auth=keeper.auth("api"), timeout=30)
 
 
-def by_httpx(keeper, url):
-    with httpx.Client(auth=KeeperAuth(keeper, "api")) as client:
+def by_httpx(httpx, keeper, url):
+    with httpx.Client(auth=auth_for(httpx)(keeper, "api")) as client:
         client.get(url)
 
 
-def by_async_httpx(keeper, url):
+def by_async_httpx(httpx, keeper, url):
     async def main():
-        async with httpx.AsyncClient(auth=KeeperAuth(keeper, "api")) as client:
+        async with httpx.AsyncClient(auth=auth_for(httpx)(keeper, "api")) as client:
             await client.get(url)
 
     asyncio.run(main())
@@ -71,6 +73,11 @@ def by_aiohttp(keeper, url):
             await session.get(url)
 
     asyncio.run(main())
+
+
+def by_google(keeper, url):
+    with AuthorizedSession(KeeperCredentials(keeper, "api")) as session:
+        session.get(url)
 
 
 def by_azure(keeper, url):
@@ -93,9 +100,10 @@ def by_async_azure(keeper, url):
 
 CLIENTS = {
     "requests": by_requests,
-    "httpx": by_httpx,
-    "httpx-async": by_async_httpx,
+    **{name: partial(by_httpx, package) for name, package in PACKAGES.items()},
+    **{f"{name}-async": partial(by_async_httpx, package) for name, package in PACKAGES.items()},
     "aiohttp": by_aiohttp,
+    "google": by_google,
     "azure": by_azure,
     "azure-async": by_async_azure,
 }

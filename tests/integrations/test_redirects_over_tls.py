@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import aiohttp
 import anyio
-import httpx
 import pytest
 import requests
 import trustme
@@ -24,6 +23,7 @@ from azure.core.pipeline.policies import (
 )
 from azure.core.pipeline.transport import AioHttpTransport, RequestsTransport, TrioRequestsTransport
 from azure.core.rest import HttpRequest
+from kit.httpx_packages import PACKAGES, auth_for
 from kit.servers.tls import context_of
 
 from tokenkeeper import InvalidConfigurationError
@@ -31,7 +31,6 @@ from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations.aiohttp import KeeperMiddleware
 from tokenkeeper.integrations.azure import AsyncKeeperCredential, KeeperCredential
 from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, RenewingTransport
-from tokenkeeper.integrations.httpx import KeeperAuth
 from tokenkeeper.integrations.requests import KeeperAuth as RequestsAuth
 
 SCOPE = "https://storage.azure.com/.default"
@@ -72,19 +71,19 @@ def by_requests(call):
     ).status_code
 
 
-def _httpx_options(call):
-    auth = KeeperAuth(call.keeper, "api", allowed_hosts=call.hosts)
+def _httpx_options(httpx, call):
+    auth = auth_for(httpx)(call.keeper, "api", allowed_hosts=call.hosts)
     return {"auth": auth, "verify": call.context, "follow_redirects": True, "timeout": TIMEOUT}
 
 
-def by_httpx(call):
-    with httpx.Client(**_httpx_options(call)) as client:
+def by_httpx(httpx, call):
+    with httpx.Client(**_httpx_options(httpx, call)) as client:
         return client.post(call.url, content=b"x").status_code
 
 
-def by_async_httpx(backend, call):
+def by_async_httpx(httpx, backend, call):
     async def main():
-        async with httpx.AsyncClient(**_httpx_options(call)) as client:
+        async with httpx.AsyncClient(**_httpx_options(httpx, call)) as client:
             return (await client.post(call.url, content=b"x")).status_code
 
     return anyio.run(main, backend=backend)
@@ -135,9 +134,12 @@ def by_async_azure(backend, cleaned, call):
 
 WARY = {
     "requests": by_requests,
-    "httpx": by_httpx,
-    "httpx-asyncio": partial(by_async_httpx, "asyncio"),
-    "httpx-trio": partial(by_async_httpx, "trio"),
+    **{name: partial(by_httpx, httpx) for name, httpx in PACKAGES.items()},
+    **{
+        f"{name}-{backend}": partial(by_async_httpx, httpx, backend)
+        for name, httpx in PACKAGES.items()
+        for backend in ("asyncio", "trio")
+    },
     "aiohttp": by_aiohttp,
 }
 """Clients that drop the token themselves, because they know about redirects."""
@@ -387,7 +389,7 @@ def _up_by_requests(auth, url, seen):
         session.get(url, auth=auth)
 
 
-def _up_by_httpx(auth, url, seen):
+def _up_by_httpx(httpx, auth, url, seen):
     def answer(request):
         seen.append((str(request.url), request.headers.get("Authorization")))
         above = str(request.url).replace("http:", "https:")
@@ -403,7 +405,10 @@ def _up_by_httpx(auth, url, seen):
     ("go", "kind"),
     [
         pytest.param(_up_by_requests, RequestsAuth, id="requests"),
-        pytest.param(_up_by_httpx, KeeperAuth, id="httpx"),
+        *[
+            pytest.param(partial(_up_by_httpx, httpx), auth_for(httpx), id=name)
+            for name, httpx in PACKAGES.items()
+        ],
     ],
 )
 def test_a_redirect_up_to_https(keeper, go, kind):

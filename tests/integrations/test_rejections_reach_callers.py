@@ -8,7 +8,6 @@ import aiohttp
 import anyio
 import grpc
 import grpc.aio
-import httpx
 import pytest
 import requests
 from azure.core import AsyncPipelineClient
@@ -16,6 +15,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy
 from integrations.azure.pipelines import SCOPE, below_for, client_of, send, send_async
 from integrations.grpc.server import GET, GUARD_SECONDS, LIST, served, with_tokens_of
+from kit.httpx_packages import PACKAGES, auth_for
 
 from tokenkeeper import TokenKeeper
 from tokenkeeper._renewal.rejections import QUICK_RENEWALS
@@ -24,7 +24,6 @@ from tokenkeeper.integrations.azure import AsyncKeeperCredential
 from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport
 from tokenkeeper.integrations.grpc import RenewingInterceptor
 from tokenkeeper.integrations.grpc_aio import renewing_interceptors
-from tokenkeeper.integrations.httpx import KeeperAuth
 from tokenkeeper.testing import StaticProvider, SteppedClock
 
 CALLS = 12
@@ -35,22 +34,22 @@ def by_requests(keeper, api, stream=False):
         return answer.status_code, answer.content
 
 
-def by_httpx(keeper, api):
-    answer = httpx.get(api.url, auth=KeeperAuth(keeper, "api"))
+def by_httpx(httpx, keeper, api):
+    answer = httpx.get(api.url, auth=auth_for(httpx)(keeper, "api"))
     return answer.status_code, answer.content
 
 
-def by_httpx_stream(keeper, api):
+def by_httpx_stream(httpx, keeper, api):
     with (
-        httpx.Client(auth=KeeperAuth(keeper, "api")) as client,
+        httpx.Client(auth=auth_for(httpx)(keeper, "api")) as client,
         client.stream("GET", api.url) as answer,
     ):
         return answer.status_code, answer.read()
 
 
-def by_httpx_async(backend, keeper, api):
+def by_httpx_async(httpx, backend, keeper, api):
     async def main():
-        async with httpx.AsyncClient(auth=KeeperAuth(keeper, "api")) as client:
+        async with httpx.AsyncClient(auth=auth_for(httpx)(keeper, "api")) as client:
             answer = await client.get(api.url)
             return answer.status_code, answer.content
 
@@ -137,10 +136,16 @@ def refusal(error):
 CLIENTS = [
     pytest.param(by_requests, id="requests"),
     pytest.param(partial(by_requests, stream=True), id="requests, streamed"),
-    pytest.param(by_httpx, id="httpx"),
-    pytest.param(by_httpx_stream, id="httpx, streamed"),
-    pytest.param(partial(by_httpx_async, "asyncio"), id="httpx, asyncio"),
-    pytest.param(partial(by_httpx_async, "trio"), id="httpx, trio"),
+    *[
+        pytest.param(partial(call, package, *options), id=f"{name}{how}")
+        for name, package in PACKAGES.items()
+        for how, call, options in [
+            ("", by_httpx, ()),
+            (", streamed", by_httpx_stream, ()),
+            (", asyncio", by_httpx_async, ("asyncio",)),
+            (", trio", by_httpx_async, ("trio",)),
+        ]
+    ],
     pytest.param(by_aiohttp, id="aiohttp"),
     pytest.param(by_azure, id="azure"),
     pytest.param(partial(by_azure, stream=True), id="azure, streamed"),

@@ -1,10 +1,15 @@
-"""The examples of the cookbook, whose functions and classes are tested as they are shown."""
+"""The examples of the cookbook, whose classes the tests use as a reader would."""
 
-import runpy
+from importlib.util import module_from_spec, spec_from_file_location
 
 from kit.pages import ROOT
 
+COOKBOOK = ROOT / "docs" / "cookbook"
 
-def names_of(example):
-    """Return the names that an example defines. Its main part does not run."""
-    return runpy.run_path(str(ROOT / "docs" / "cookbook" / f"{example}_example.py"))
+
+def example(name):
+    """Return the module of an example; its main program does not run."""
+    spec = spec_from_file_location(f"cookbook_{name}", COOKBOOK / f"{name}_example.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -21,6 +21,7 @@ __all__ = [
     "without_arguments",
     "without_arguments_async",
     "without_frames",
+    "without_frames_async",
 ]
 
 HIDDEN = "[hidden]"
@@ -111,18 +112,30 @@ def _forgetting(function: Callable[_P, _T], *, causes: bool) -> Callable[_P, _T]
     return call
 
 
+def without_frames_async(
+    function: Callable[_P, Coroutine[Any, Any, _T]],
+) -> Callable[_P, Coroutine[Any, Any, _T]]:
+    """Do the same as :func:`without_frames` for an ``async def``."""
+    return _forgetting_async(function, causes=True)
+
+
 def without_arguments_async(
     function: Callable[_P, Coroutine[Any, Any, _T]],
 ) -> Callable[_P, Coroutine[Any, Any, _T]]:
     """Do the same as :func:`without_arguments` for an ``async def``."""
+    return _forgetting_async(function, causes=False)
 
+
+def _forgetting_async(
+    function: Callable[_P, Coroutine[Any, Any, _T]], *, causes: bool
+) -> Callable[_P, Coroutine[Any, Any, _T]]:
     @wraps(function)
     async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         handled_before = sys.exception()
         try:
             return await function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - raised again below, as the same object
-            forget_frames(error, handled_before, causes=False)
+            forget_frames(error, handled_before, causes=causes)
             failure = error
         del args, kwargs, handled_before
         try:

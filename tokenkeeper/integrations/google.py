@@ -1,254 +1,156 @@
-"""``google-auth``: a provider whose tokens come from any of its credentials."""
+"""``google-auth``: credentials that give Google's clients the tokens of a keeper.
+
+The other way round, :class:`~tokenkeeper.integrations.google_provider.GoogleCredentialsProvider`
+gives a keeper the tokens of any of Google's credentials.
+"""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
-from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from collections.abc import Iterable, MutableMapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, Self
 
-import google.auth.exceptions
-import google.auth.transport
-from google.auth.exceptions import TransportError
-
-from tokenkeeper._runtime.interruptions import interruption_in
-from tokenkeeper._support.checks import names_a_secret
-from tokenkeeper._support.hiding import without_frames
-from tokenkeeper._support.network import network_reason
-from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.exceptions import (
-    InvalidConfigurationError,
-    OAuth2Error,
-    TokenAcquisitionError,
-    naming,
+from google.auth.credentials import (
+    DEFAULT_UNIVERSE_DOMAIN,
+    CredentialsWithQuotaProject,
+    CredentialsWithUniverseDomain,
+    TokenState,
 )
-from tokenkeeper.models import OAuth2Token
-from tokenkeeper.oauth.exchange import Expected, HttpAnswer
-from tokenkeeper.oauth.redaction import sanitize
-from tokenkeeper.oauth.token_response import parse_token_response
-from tokenkeeper.oauth.transport import HttpTransport
-from tokenkeeper.providers.base import BaseOAuth2Provider
+from google.auth.exceptions import RefreshError
 
-if TYPE_CHECKING:
-    import google.auth.credentials
-    import requests
+from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.hiding import Hidden
+from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, TokenRejectedError
+from tokenkeeper.integrations._hosts import AllowedHosts
+from tokenkeeper.integrations._last_token import LastToken
+from tokenkeeper.integrations.google_provider import GoogleCredentialsProvider
+from tokenkeeper.keeper import TokenKeeper, source_from
+from tokenkeeper.source import TokenSource
 
-__all__ = ["GoogleCredentialsProvider"]
-
-DEFAULT_LIFETIME = timedelta(hours=1)
-"""The lifetime of a token if the credentials don't have its expiry."""
-
-_SECRET_ATTRIBUTES = ("_client_secret", "client_secret", "_refresh_token", "refresh_token", "token")
-"""Attributes of google-auth's credentials that no message may show."""
+__all__ = ["GoogleCredentialsProvider", "KeeperCredentials"]
 
 
-class GoogleCredentialsProvider(BaseOAuth2Provider):
-    """Gets tokens from credentials of ``google-auth``. Each renewal makes a token request.
+class KeeperCredentials(NotPicklable, CredentialsWithQuotaProject, CredentialsWithUniverseDomain):
+    """The tokens of a keeper as ``google.auth.credentials.Credentials``. Thread-safe.
 
-    Its requests follow the rules of the other providers: no redirects, no ``~/.netrc``, a limit
-    for the total time and for the size of a response, and no plain http except to this machine or
-    a metadata server. This does not cover requests that credentials make on their own: ID tokens
-    by impersonation, a metadata server by mTLS, the programs of executable-sourced credentials.
+    Google's clients get the current token for each request, so its expiry is up to the keeper. When
+    an API answers 401, they refresh the credentials and send the request again. However many
+    requests are refused at once, one renewal follows. If the API refuses the new token as well, the
+    caller gets that answer. Scopes that a client asks for are ignored: a keeper's token has those
+    of its source or registration.
 
-    Thread-safe as far as the credentials are.
-
-    :param credentials: from ``google.auth.default(scopes=[...])``, or of any of its classes,
-        including those for ID tokens. Only this provider should refresh them from now on.
-    :param connect_timeout: seconds to wait for a connection, including TLS; 5 by default.
-    :param read_timeout: seconds to wait for each part of a response; 10 by default.
-    :param total_timeout: seconds for each request; 30 by default.
-    :param verify: a file or directory of CA certificates; by default ``REQUESTS_CA_BUNDLE``, or
-        those of requests.
-    :param session: a ``requests.Session`` whose settings to use; it is neither changed nor closed.
-    :param clock: the clock; in tests the keeper's.
-    :param options: what ``BaseOAuth2Provider`` takes.
-    :raises InvalidConfigurationError: for credentials of ``google.auth.aio`` (use blocking ones,
-        which serve async callers too), or for a timeout or a *verify* that can't work.
+    :param keeper: the keeper that has the tokens, or a source, which names its token itself.
+    :param provider_name: the provider whose token to use.
+    :param quota_project_id: the project for quota and billing; none by default.
+    :param universe_domain: the universe domain; ``googleapis.com`` by default.
+    :param allowed_hosts: the hosts that may get the token, as for
+        :class:`tokenkeeper.integrations.requests.KeeperAuth`.
+    :param timeout: seconds to wait for a token at most; by default there is no limit.
     """
 
     def __init__(
         self,
-        provider_name: str,
-        credentials: google.auth.credentials.Credentials,
+        keeper: TokenKeeper | TokenSource,
+        provider_name: str | None = None,
         *,
-        connect_timeout: float = 5.0,
-        read_timeout: float = 10.0,
-        total_timeout: float = 30.0,
-        verify: bool | str | os.PathLike[str] | None = None,
-        session: requests.Session | None = None,
-        clock: Clock = SYSTEM_CLOCK,
-        **options: Any,
-    ) -> None:
-        super().__init__(provider_name, **options)
-        if iscoroutinefunction(credentials.refresh):
-            raise InvalidConfigurationError(
-                f"provider {provider_name!r}: credentials must not be of google.auth.aio. Use the "
-                "blocking ones of google-auth, which serve async callers as well.",
-                provider_name=provider_name,
-                field="credentials",
-            )
-        self._credentials = credentials
-        self._clock = clock
-        with naming(provider_name):
-            self._transport = HttpTransport(
-                connect_timeout=connect_timeout,
-                read_timeout=read_timeout,
-                total_timeout=total_timeout,
-                verify=verify,
-                session=session,
-                clock=clock,
-            )
-
-    @without_frames
-    def acquire_token(self) -> OAuth2Token:
-        """Refresh the credentials, and return their token."""
-        credentials = self._credentials
-        request = _GuardedRequest(self._transport, self._clock, self.provider_name, credentials)
-        before = sys.exception()
-        try:
-            credentials.refresh(request)  # type: ignore[no-untyped-call]
-        except OAuth2Error:
-            raise
-        except google.auth.exceptions.GoogleAuthError as error:
-            failure = self._failed(error)
-        except Exception as error:  # noqa: BLE001 - such as for a response that it can't parse
-            if (thrown := interruption_in(error, before)) is not None:
-                raise thrown from None
-            failure = self._failed_with(
-                f"google-auth failed with {type(error).__name__}. Check the credentials, and that "
-                "the token endpoint is Google's.",
-                error,
-                transient=isinstance(error, (ConnectionError, TimeoutError)),
-            )
-        else:
-            return self._granted()
-        # Raised outside the handlers, so that the original error is not its context: that one may
-        # contain the whole response, with tokens, and a traceback would print it.
-        raise failure
-
-    def _granted(self) -> OAuth2Token:
-        credentials = self._credentials
-        token = credentials.token or ""
-        if isinstance(token, bytes):  # as google.auth.jwt returns it
-            token = token.decode("latin-1")
-        expiry = credentials.expiry  # naive, in UTC
-        expires_at = expiry.replace(tzinfo=UTC) if expiry else self._now() + DEFAULT_LIFETIME
-        scopes = getattr(credentials, "scopes", None)
-        try:
-            return OAuth2Token(token, "Bearer", expires_at, " ".join(scopes or ()) or None)
-        except ValueError as error:
-            failure = self._failed_with(
-                f"google-auth returned a token that can't be used: {error}", error, transient=False
-            )
-        raise failure
-
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
-
-    def _failed(self, error: google.auth.exceptions.GoogleAuthError) -> TokenAcquisitionError:
-        message = error.args[0] if error.args else type(error).__name__
-        return self._failed_with(
-            f"google-auth could not get a token: {sanitize(message, _secrets(self._credentials))}",
-            error,
-            transient=bool(error.retryable) or isinstance(error, TransportError),
-        )
-
-    def _failed_with(
-        self, problem: str, error: Exception, *, transient: bool
-    ) -> TokenAcquisitionError:
-        return TokenAcquisitionError(
-            f"provider {self.provider_name!r}: {problem}",
-            provider_name=self.provider_name,
-            network_reason=network_reason(error),
-            transient=transient,
-        )
-
-    def __repr__(self) -> str:
-        kind = type(self._credentials).__name__
-        return f"<{type(self).__name__} {self.provider_name!r} with {kind}>"
-
-
-class _GuardedRequest(google.auth.transport.Request):
-    """Makes google-auth's requests with our transport, for one renewal.
-
-    It raises our errors for network failures, redirects and temporary statuses. google-auth would
-    retry those itself, but retries are up to the keeper's policy.
-    """
-
-    def __init__(
-        self, transport: HttpTransport, clock: Clock, provider_name: str, credentials: object
-    ) -> None:
-        self._transport = transport
-        self._clock = clock
-        self._provider_name = provider_name
-        self._credentials = credentials
-
-    def __call__(
-        self,
-        url: str,
-        method: str = "GET",
-        body: bytes | str | None = None,
-        headers: Mapping[str, str] | None = None,
+        quota_project_id: str | None = None,
+        universe_domain: str = DEFAULT_UNIVERSE_DOMAIN,
+        allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
-        **_: Any,
-    ) -> _Answer:
-        """Make a request, with the timeouts of the provider."""
-        sent_at = self._clock.time()
-        answer = self._transport.request(
-            method, url, provider_name=self._provider_name, data=body, headers=headers
-        )
-        status = answer.status
-        if 300 <= status < 400 or status in (408, 429) or status >= 500:
-            secrets = [*_secrets(self._credentials), *_secrets_of_form(body)]
-            parse_token_response(answer, Expected(self._provider_name, sent_at, None, secrets))
-        return _Answer(answer)
-
-
-class _Answer(google.auth.transport.Response):
-    """A response with the attributes that google-auth reads."""
-
-    def __init__(self, answer: HttpAnswer) -> None:
-        self._answer = answer
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._source = source_from(keeper, provider_name, timeout)
+        self._timeout = timeout
+        self._last = LastToken(self._source)
+        self._hosts = AllowedHosts(self._source.name.provider_name, allowed_hosts)
+        self._quota_project_id = quota_project_id
+        self._universe_domain = universe_domain
 
     @property
-    def status(self) -> int:
-        return self._answer.status
+    def token(self) -> str:
+        """The current token, which is requested if there is none.
+
+        :raises google.auth.exceptions.RefreshError: if there is none.
+        """
+        try:
+            return self._last.handed(self._source.get_token(timeout=self._timeout))
+        except OAuth2Error as error:
+            raise _refresh_error(error) from error
+
+    @token.setter
+    def token(self, _: str | None) -> None:
+        """Do nothing: the constructor of the base class assigns ``None``."""
 
     @property
-    def headers(self) -> Mapping[str, str]:
-        return _CaseInsensitive(self._answer.headers)
+    def expiry(self) -> datetime | None:
+        """The expiry of the cached token, in UTC without a time zone; ``None`` without one."""
+        info = self._source.keeper.get_cached_token_info(self._source.name)
+        return info and datetime.fromisoformat(info["expires_at"]).replace(tzinfo=None)
+
+    @expiry.setter
+    def expiry(self, _: datetime | None) -> None:
+        """Do nothing: the constructor of the base class assigns ``None``."""
 
     @property
-    def data(self) -> bytes:
-        return self._answer.body
+    def expired(self) -> bool:
+        """Always ``False``: :attr:`token` is never an expired one."""
+        return False
+
+    @property
+    def valid(self) -> bool:
+        """Always ``True``: :attr:`token` can be used without a refresh."""
+        return True
+
+    @property
+    def token_state(self) -> TokenState:
+        """Always fresh, for the same reason."""
+        return TokenState.FRESH
+
+    def before_request(
+        self, request: Any, method: str, url: str, headers: MutableMapping[str, str]
+    ) -> None:
+        """Add the token to *headers*.
+
+        :raises google.auth.exceptions.RefreshError: if there is none.
+        :raises InvalidConfigurationError: if the host must not get it.
+        """
+        self._hosts.check(url)
+        self.apply(headers)  # type: ignore[no-untyped-call]
+
+    def refresh(self, request: Any) -> None:
+        """Renew the token that this thread got last, unless it was replaced meanwhile.
+
+        :raises google.auth.exceptions.RefreshError: if there is no other one.
+        """
+        source, timeout = self._source, self._timeout
+        refused = self._last.get()
+        try:
+            if refused is None:
+                cached = source.keeper.get_cached_token_info(source.name)
+                refused = Hidden(source.get_token(timeout=timeout))
+                if cached is None:
+                    return  # it is new
+            # If no other token is granted, the request is sent again, and the caller gets the 401.
+            with suppress(TokenRejectedError):
+                source.renew_refused(refused.text, timeout=timeout)
+        except OAuth2Error as error:
+            raise _refresh_error(error) from error
+
+    def with_quota_project(self, quota_project_id: str | None) -> Self:
+        """Return the same credentials with another project for quota and billing."""
+        return self._with(_quota_project_id=quota_project_id)
+
+    def with_universe_domain(self, universe_domain: str) -> Self:
+        """Return the same credentials with another universe domain."""
+        return self._with(_universe_domain=universe_domain)
+
+    def _with(self, **changes: str | None) -> Self:
+        copy = type(self).__new__(type(self))
+        vars(copy).update(vars(self) | changes)
+        return copy
 
 
-class _CaseInsensitive(dict[str, str]):
-    """Headers that are found by a name in any case. The keys are in lower case."""
-
-    def __getitem__(self, name: str) -> str:
-        return super().__getitem__(name.lower())
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return super().get(name.lower(), default)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and super().__contains__(name.lower())
-
-
-def _secrets(credentials: object) -> list[str]:
-    """Return the secrets of *credentials*, and of their source credentials."""
-    found = [getattr(credentials, name, None) for name in _SECRET_ATTRIBUTES]
-    source = getattr(credentials, "_source_credentials", None)
-    below = _secrets(source) if source is not None else []
-    return [each for each in found if isinstance(each, str)] + below
-
-
-def _secrets_of_form(body: bytes | str | None) -> Iterator[str]:
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
-    for name, value in parse_qsl(text):
-        if names_a_secret(name):
-            yield value
+def _refresh_error(error: OAuth2Error) -> RefreshError:
+    retryable = isinstance(error, TokenAcquisitionError) and error.transient
+    return RefreshError(str(error), retryable=retryable)  # type: ignore[no-untyped-call]

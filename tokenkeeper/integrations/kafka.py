@@ -9,12 +9,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-try:
-    from kafka.net.sasl import register_sasl_mechanism
-    from kafka.net.sasl.oauth import AbstractTokenProvider, SaslMechanismOAuth
-except ImportError:  # before kafka-python 3
-    from kafka.sasl import register_sasl_mechanism
-    from kafka.sasl.oauth import AbstractTokenProvider, SaslMechanismOAuth
+from kafka.net.sasl import register_sasl_mechanism
+from kafka.net.sasl.oauth import AbstractTokenProvider, SaslMechanismOAuth
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden

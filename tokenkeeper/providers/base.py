@@ -43,7 +43,7 @@ class BaseOAuth2Provider(NotPicklable, ABC):
 
     takes: frozenset[str] = frozenset()
     """The parameters that :meth:`~tokenkeeper.TokenKeeper.source` may set for this provider: names
-    of :class:`~tokenkeeper.names.TokenParameters`; none by default. ``acquire_token`` then reads
+    of :class:`~tokenkeeper.TokenParameters`; none by default. ``acquire_token`` then reads
     them from ``self.parameters``, and must send what they say and nothing beside it."""
 
     parameters: TokenParameters = NO_PARAMETERS

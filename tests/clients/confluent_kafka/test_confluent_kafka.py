@@ -87,13 +87,9 @@ def test_without_an_error_callback_clients_stay_rejected(server, broker, source,
 def test_an_async_client_recovers(server, broker, source, requests_of):
     """A client of ``confluent_kafka.aio`` awaits the callback, and recovers in the same way."""
     aio = pytest.importorskip("confluent_kafka.aio", reason="older than its async clients")
-    errors = []
-
-    async def on_error(error):
-        errors.append(error)
 
     async def use():
-        settings = settings_of(broker, source, error_cb=on_error)
+        settings = settings_of(broker, source)
         async with aio.AIOConsumer({**settings, "group.id": "billing"}) as client:
             await client.list_topics(timeout=5)
             server.revoke_all()
@@ -106,7 +102,17 @@ def test_an_async_client_recovers(server, broker, source, requests_of):
 
     assert asyncio.run(use()) == {"orders"}
     assert requests_of() == 2
-    assert errors
+
+
+def test_an_async_error_callback_is_awaited(source):
+    """The configuration returns what the caller's own callback does."""
+
+    async def own(error):
+        return error.name()
+
+    error = KafkaError(KafkaError._AUTHENTICATION)
+    answer = configuration(source, error_cb=own)["error_cb"](error)
+    assert asyncio.run(answer) == "_AUTHENTICATION"
 
 
 def test_the_example(broker, run_example):
@@ -143,9 +149,11 @@ def test_errors_of_the_token_before_are_ignored(source, requests_of, monkeypatch
     callback.on_error(error)
     callback(None)
     callback.on_error(error)
+    callback(None)  # it would wait for a renewal
     assert requests_of() == 1
     monkeypatch.setattr(confluent_kafka, "SETTLING_SECONDS", 0.0)
     callback.on_error(KafkaError(KafkaError._ALL_BROKERS_DOWN))
+    callback(None)
     assert requests_of() == 1
     callback.on_error(error)
     callback(None)

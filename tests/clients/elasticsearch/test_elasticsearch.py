@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from elasticsearch import AuthenticationException, Elasticsearch
-from kit.cookbook import names_of
+from kit.cookbook import example
 from kit.servers.base import Answer
 from kit.servers.bearer_api import BearerApi
 
@@ -23,7 +23,7 @@ def cluster(server, monkeypatch):
 
 def test_a_crowd_recovers_with_one_renewal(server, cluster, source, crowd, requests_of):
     """Threads that share a client recover from a revocation with one renewal."""
-    with names_of("elasticsearch")["client"](source) as search:
+    with example("elasticsearch").client(source) as search:
         assert crowd(CROWD, lambda: search.info().body) == [INFO] * CROWD
         server.revoke_all()
         results = crowd(CROWD, lambda: search.index(index="invoices", document={"n": 1}).body)
@@ -38,7 +38,7 @@ def test_a_crowd_of_tasks_recovers_with_one_renewal(
     """Tasks that share an async client recover from a revocation with one renewal."""
 
     async def use():
-        async with names_of("elasticsearch_async")["client"](source) as search:
+        async with example("elasticsearch_async").client(source) as search:
 
             async def info():
                 return (await search.info()).body

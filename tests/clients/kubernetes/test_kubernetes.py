@@ -1,12 +1,13 @@
 """kubernetes against an API server that asks the authorization server about each token."""
 
 import asyncio
+import json
 
 import pytest
-from kit.cookbook import names_of
+from kit.cookbook import example
 from kit.servers.base import Answer
 from kit.servers.bearer_api import BearerApi
-from kubernetes import client
+from kubernetes import client, watch
 from kubernetes.client.exceptions import ApiException
 
 from tokenkeeper import TokenAcquisitionError
@@ -14,14 +15,20 @@ from tokenkeeper.integrations.kubernetes import KeeperApiClient, configure
 
 CROWD = 12
 POD = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "web-1"}}
+EVENT = json.dumps({"type": "ADDED", "object": POD}).encode() + b"\n"
 PODS = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": [POD]}
 
 
 @pytest.fixture
 def api_server(server):
-    """Return an API server with one pod, which can also be created."""
-    replies = {"GET": Answer(200, PODS), "POST": Answer(201, POD)}
-    with BearerApi(server.is_alive, lambda request: replies[request.method]) as api:
+    """Return an API server with one pod, which can also be created and watched."""
+
+    def reply(request):
+        if request.method == "POST":
+            return Answer(201, POD)
+        return Answer(200, EVENT if "watch=" in request.target else PODS)
+
+    with BearerApi(server.is_alive, reply) as api:
         yield api
 
 
@@ -55,6 +62,17 @@ def test_a_body_is_sent_again(server, source, api_server, configuration):
     assert created.metadata.name == "web-1"
     first, second = (request.body for request in api_server.received)
     assert first == second
+
+
+def test_a_watch_begins_again(server, source, configuration):
+    """A watch whose token is rejected begins with a new one."""
+    with KeeperApiClient(source, configuration) as api:
+        source.get_token()
+        server.revoke_all()
+        pods = client.CoreV1Api(api)
+        events = watch.Watch().stream(pods.list_namespaced_pod, "default", timeout_seconds=1)
+        assert next(events)["object"].metadata.name == "web-1"
+        events.close()
 
 
 def test_a_second_401_is_raised(source, api_server, configuration, requests_of):
@@ -130,7 +148,7 @@ def test_an_async_client_recovers_with_a_middleware(
     aio = pytest.importorskip("kubernetes.aio", reason="older than its async client")
     monkeypatch.setenv("KUBERNETES_URL", api_server.origin)
 
-    configuration = names_of("kubernetes_async")["configuration"]
+    configuration = example("kubernetes_async").configuration
 
     async def use():
         async with aio.client.ApiClient(configuration(source)) as api:

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from kit.cookbook import names_of
+from kit.cookbook import example
 from kit.servers.base import Answer
 from kit.servers.bearer_api import BearerApi
 from opensearchpy import OpenSearch
@@ -23,7 +23,7 @@ def cluster(server, monkeypatch):
 
 def test_a_crowd_recovers_with_one_renewal(server, cluster, source, crowd, requests_of):
     """Threads that share a client recover from a revocation with one renewal."""
-    with names_of("opensearch")["client"](source) as search:
+    with example("opensearch").client(source) as search:
         assert crowd(CROWD, search.ping) == [True] * CROWD
         server.revoke_all()
         results = crowd(CROWD, lambda: search.index(index="invoices", body={"n": 1}))
@@ -38,7 +38,7 @@ def test_a_crowd_of_tasks_recovers_with_one_renewal(
     """Tasks that share an async client recover from a revocation with one renewal."""
 
     async def use():
-        async with names_of("opensearch_async")["client"](source) as search:
+        async with example("opensearch_async").client(source) as search:
             assert await crowd_of_tasks(CROWD, search.info) == [INFO] * CROWD
             server.revoke_all()
             return await crowd_of_tasks(CROWD, search.info)

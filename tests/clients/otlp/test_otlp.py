@@ -6,7 +6,7 @@ import grpc
 import pytest
 import requests
 import trustme
-from kit.cookbook import names_of
+from kit.cookbook import example
 from kit.guards import GUARD_SECONDS
 from kit.servers.base import Answer
 from kit.servers.bearer_api import BearerApi
@@ -97,7 +97,7 @@ def test_a_crowd_of_grpc_exporters_recovers_with_one_renewal(
 ):
     """Exporters with the interceptor recover from a revocation with one renewal."""
     authority = grpc_collector.authority.cert_pem.bytes()
-    exporter = names_of("otlp_grpc")["exporter"](source, grpc_collector.address, authority)
+    exporter = example("otlp_grpc").exporter(source, grpc_collector.address, authority)
     assert crowd(CROWD, lambda: exporter.export(spans)) == [SUCCESS] * CROWD
     server.revoke_all()
     assert crowd(CROWD, lambda: exporter.export(spans)) == [SUCCESS] * CROWD

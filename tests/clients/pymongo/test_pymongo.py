@@ -91,7 +91,7 @@ def test_a_server_that_rejects_every_token_is_quoted(mongo, source, requests_of)
     """Callers get the server's own error, and the authorization server a few requests at most."""
     mongo.is_alive = lambda token: False
     with client_of(mongo, KeeperOIDCCallback(source)) as client:
-        for _ in range(10):
+        for _ in range(6):
             with pytest.raises(OperationFailure) as caught:
                 ping(client)
             assert caught.value.code == 18

@@ -2,7 +2,7 @@
 
 import pytest
 import requests
-from kit.cookbook import names_of
+from kit.cookbook import example
 from kit.servers.base import Answer
 from kit.servers.bearer_api import BearerApi
 from trino.auth import JWTAuthentication
@@ -34,7 +34,7 @@ def coordinator(server, monkeypatch):
 @pytest.fixture
 def connection(source):
     """Return a function that opens a connection, as the example does."""
-    return lambda: names_of("trino")["connection"](source)
+    return lambda: example("trino").connection(source)
 
 
 def one(connection):

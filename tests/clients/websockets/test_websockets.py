@@ -4,7 +4,7 @@ import asyncio
 import threading
 
 import pytest
-from kit.cookbook import names_of
+from kit.cookbook import example
 from kit.guards import GUARD_SECONDS
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
@@ -52,7 +52,7 @@ def test_a_crowd_of_tasks_recovers_with_one_renewal(
     server, echo, source, crowd_of_tasks, requests_of
 ):
     """Tasks that connect after a revocation recover with one renewal."""
-    authenticated = names_of("websockets")["Authenticated"]
+    authenticated = example("websockets").Authenticated
 
     async def say():
         async with authenticated(echo.url, source, proxy=None) as socket:
@@ -70,7 +70,7 @@ def test_a_crowd_of_tasks_recovers_with_one_renewal(
 
 def test_a_crowd_of_threads_recovers_with_one_renewal(server, echo, source, crowd, requests_of):
     """Threads that connect after a revocation recover with one renewal."""
-    authenticated = names_of("websockets_sync")["authenticated"]
+    authenticated = example("websockets_sync").authenticated
 
     def say():
         with authenticated(echo.url, source, proxy=None) as socket:
@@ -85,7 +85,7 @@ def test_a_crowd_of_threads_recovers_with_one_renewal(server, echo, source, crow
 
 def test_the_iterator_connects_again_with_the_current_token(server, echo, source, requests_of):
     """Each connection of ``async for`` has the current token, and a rejected one is renewed."""
-    authenticated = names_of("websockets")["Authenticated"]
+    authenticated = example("websockets").Authenticated
 
     async def use():
         heard = 0

@@ -1,6 +1,5 @@
 """``auth=`` for blocking clients of httpx, against a real API that refuses tokens."""
 
-import httpx
 import pytest
 
 from tokenkeeper import (
@@ -11,7 +10,6 @@ from tokenkeeper import (
     TokenWaitTimeoutError,
     UnknownProviderError,
 )
-from tokenkeeper.integrations.httpx import KeeperAuth
 
 
 def test_a_revoked_token(api, provider, client):
@@ -63,7 +61,7 @@ def test_hooks_of_the_caller(api, client):
     assert [each.status_code for each in answer.history] == [401]
 
 
-def test_one_request_alone(api, auth):
+def test_one_request_alone(api, auth, httpx):
     """``auth=`` can be used for a single request, and replaces the caller's header."""
     with httpx.Client() as client:
         assert client.get(api.url, auth=auth).json()["token"] == "token-1"
@@ -72,22 +70,22 @@ def test_one_request_alone(api, auth):
         assert client.get(api.url).status_code == 401
 
 
-def test_hosts_that_are_not_allowed(api, keeper):
+def test_hosts_that_are_not_allowed(api, keeper, keeper_auth, httpx):
     """A call to a host that is not allowed raises an error before anything is sent."""
-    auth = KeeperAuth(keeper, "api", allowed_hosts=["api.example.com"])
+    auth = keeper_auth(keeper, "api", allowed_hosts=["api.example.com"])
     with pytest.raises(InvalidConfigurationError, match=r"must not be sent to '127\.0\.0\.1:"):
         httpx.get(api.url, auth=auth)
     assert api.seen == []
 
 
-def test_no_token(api, keeper, provider, client):
+def test_no_token(api, keeper, provider, client, keeper_auth):
     """Without a token, the keeper's own error is raised, and nothing is sent."""
     provider.failure = TokenAcquisitionError("the server is down", transient=False)
     for _ in range(2):  # a request, and then the cooldown
         with pytest.raises(TokenAcquisitionError, match="the server is down"):
             client.get(api.url)
     with pytest.raises(UnknownProviderError, match="'other'"):
-        client.get(api.url, auth=KeeperAuth(keeper, "other"))
+        client.get(api.url, auth=keeper_auth(keeper, "other"))
     keeper.close()
     with pytest.raises(KeeperClosedError):
         client.get(api.url)
@@ -104,12 +102,12 @@ def test_no_new_token(api, provider, client):
         client.get(api.url)
 
 
-def test_a_timeout_in_a_renewal(api, keeper, provider, client):
+def test_a_timeout_in_a_renewal(api, keeper, provider, client, keeper_auth):
     """``timeout=`` limits the wait for a token; the renewal goes on and serves the next call."""
     client.get(api.url)
     api.valid.clear()
     provider.open.clear()
     with pytest.raises(TokenWaitTimeoutError):
-        client.get(api.url, auth=KeeperAuth(keeper, "api", timeout=0))
+        client.get(api.url, auth=keeper_auth(keeper, "api", timeout=0))
     provider.open.set()
     assert client.get(api.url).json()["token"] == "token-2"

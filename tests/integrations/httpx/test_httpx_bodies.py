@@ -2,10 +2,7 @@
 
 import io
 
-import httpx
 import pytest
-
-ONE = httpx.Limits(max_connections=1)
 
 
 def test_a_body_that_is_used_up(api, client):
@@ -75,10 +72,10 @@ def test_a_form_with_a_file_that_is_used_up(api, client, file):
     assert len(api.seen) == 2
 
 
-def test_streamed_answers(api, auth):
+def test_streamed_answers(api, auth, one, httpx):
     """A refused streamed response frees its connection, and the second one is streamed."""
     api.refusal = b"no" * 2**20
-    with httpx.Client(auth=auth, timeout=30, limits=ONE) as client:
+    with httpx.Client(auth=auth, timeout=30, limits=one) as client:
         client.get(api.url)
         api.valid.clear()
         with client.stream("GET", api.url) as answer:
@@ -89,7 +86,7 @@ def test_streamed_answers(api, auth):
         assert client.get(api.url).is_success
 
 
-def test_a_connection_that_breaks(api, client):
+def test_a_connection_that_breaks(api, client, httpx):
     """Errors of httpx reach the caller, and the next call works."""
     client.get(api.url)
     api.faults = ["drop"]
@@ -99,7 +96,7 @@ def test_a_connection_that_breaks(api, client):
 
 
 @pytest.mark.parametrize("retries", [0, 3])
-def test_a_connection_that_breaks_before_the_second_request(api, provider, auth, retries):
+def test_a_connection_that_breaks_before_the_second_request(api, provider, auth, retries, httpx):
     """The token is renewed all the same, and the next call works."""
     transport = httpx.HTTPTransport(retries=retries)  # applies to connecting only
     with httpx.Client(auth=auth, timeout=30, transport=transport) as client:
@@ -113,7 +110,7 @@ def test_a_connection_that_breaks_before_the_second_request(api, provider, auth,
     assert provider.minted == 2
 
 
-def test_answers_that_break_off(api, provider, client):
+def test_answers_that_break_off(api, provider, client, httpx):
     """The caller gets the error, and the token is renewed all the same."""
     client.get(api.url)
     api.valid.clear()

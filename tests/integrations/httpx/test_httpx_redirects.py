@@ -1,7 +1,5 @@
 """Which redirects of httpx keep the token."""
 
-import httpx
-
 
 def test_a_redirect_on_the_same_host(api, client):
     """A redirect keeps the token, which may be renewed at its target."""
@@ -51,7 +49,7 @@ def test_a_redirect_there_and_back(api, elsewhere, client):
     assert api.tokens == ["token-1", None]
 
 
-def test_a_redirect_to_another_scheme(api, auth):
+def test_a_redirect_to_another_scheme(api, auth, httpx):
     """A redirect from https to http drops the token."""
     seen = []
 

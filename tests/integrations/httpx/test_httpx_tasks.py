@@ -2,12 +2,9 @@
 
 import io
 
-import httpx
 import pytest
 
 from tokenkeeper import KeeperClosedError, TokenAcquisitionError
-
-ONE = httpx.Limits(max_connections=1)
 
 
 @pytest.mark.slow
@@ -55,7 +52,7 @@ async def test_an_async_stream_is_not_sent_again(api, async_client):
 
 
 @pytest.mark.anyio
-async def test_async_requests(api, provider, elsewhere, async_client):
+async def test_async_requests(api, provider, elsewhere, async_client, httpx):
     """Refusals, redirects and broken connections are handled as in threads."""
     assert (await async_client.get(api.url)).json()["token"] == "token-1"
     api.valid.clear()
@@ -88,10 +85,10 @@ async def test_async_bodies(api, async_client):
 
 @pytest.mark.anyio
 async def test_a_task_that_is_cancelled_in_a_renewal(
-    api, auth, provider, anyio_backend, cancel_in_a_renewal
+    api, auth, provider, anyio_backend, cancel_in_a_renewal, one, httpx
 ):
     """A cancelled task frees its connection, and the renewal goes on for the others."""
-    async with httpx.AsyncClient(auth=auth, timeout=30, limits=ONE) as client:
+    async with httpx.AsyncClient(auth=auth, timeout=30, limits=one) as client:
         await client.get(api.url)
         api.valid.clear()
         await cancel_in_a_renewal(client.get, api.url)

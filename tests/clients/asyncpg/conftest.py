@@ -1,0 +1,3 @@
+"""asyncpg and its pool against PostgreSQL."""
+
+from kit.servers.postgres import postgres, postgres_server  # noqa: F401 - fixtures

@@ -1,0 +1,11 @@
+"""A stub of the APIs of OpenAI and Anthropic that checks tokens."""
+
+import pytest
+from kit.servers.model_api import ModelApi
+
+
+@pytest.fixture
+def api(server):
+    """Return the API, which accepts the tokens of the authorization server."""
+    with ModelApi(server) as api:
+        yield api

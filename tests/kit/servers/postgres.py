@@ -1,0 +1,113 @@
+"""PostgreSQL on loopback, where the password of the user ``app`` is an access token.
+
+It asks a RADIUS server for each new connection, and that asks whether the token is alive.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kit.guards import PROGRAM_SECONDS
+from kit.programs import Program, free_port, program
+from kit.servers.radius import RadiusServer
+
+_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # of Debian
+_SECRET = "shared"
+_SETTINGS = {"fsync": "off", "listen_addresses": "127.0.0.1", "max_connections": "60"}
+USER = "app"
+
+
+class PostgreSQL(Program):
+    """A server with one database, ``app``.
+
+    :ivar radius: the RADIUS server; assign to its ``accepts``.
+    """
+
+    def __init__(self, binary, folder, radius, **options):
+        self.radius = radius
+        port = free_port()
+        settings = {**_SETTINGS, "port": port, "unix_socket_directories": folder}
+        arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        super().__init__(
+            binary, "-D", folder / "data", *arguments, port=port, folder=folder, **options
+        )
+
+    def url(self, scheme="postgresql", database=USER):
+        """Return the URL of a database, without a password."""
+        return f"{scheme}://{USER}@127.0.0.1:{self.port}/{database}"
+
+    def _is_up(self):
+        # It listens before it answers.
+        return super()._is_up() and "ready to accept connections" in self.log.read_text()
+
+    def stop(self):
+        """End the server, and disconnect its clients."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)  # SIGTERM waits until the clients are gone
+        super().stop()
+
+
+@contextmanager
+def running_postgres():
+    """Run a server in the block. No password is right until the test assigns ``accepts``."""
+    initdb = program("initdb", *_BINARIES, package="postgresql")
+    # PostgreSQL refuses to run as root, and its own user can't enter root's folders.
+    identity = {"user": "postgres"} if os.geteuid() == 0 else {}
+    folder = Path(tempfile.mkdtemp(prefix="tokenkeeper-postgres-"))
+    radius = RadiusServer(_SECRET, accepts=lambda password: False)
+    try:
+        if identity:
+            shutil.chown(folder, "postgres")
+        _create_cluster(initdb, folder, radius.port, identity)
+        with PostgreSQL(Path(initdb).with_name("postgres"), folder, radius, **identity) as server:
+            _run_sql(server, folder, f"CREATE ROLE {USER} LOGIN; CREATE DATABASE {USER};")
+            yield server
+    finally:
+        radius.stop()
+        shutil.rmtree(folder)
+
+
+def _create_cluster(initdb, folder, radius_port, identity):
+    options = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
+    subprocess.run(
+        [initdb, "-D", folder / "data", *options],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        timeout=PROGRAM_SECONDS,
+        **identity,
+    )
+    radius = f"radiusservers=127.0.0.1 radiussecrets={_SECRET} radiusports={radius_port}"
+    rules = f"local all postgres trust\nhost all {USER} 127.0.0.1/32 radius {radius}\n"
+    (folder / "data" / "pg_hba.conf").write_text(rules)
+
+
+def _run_sql(server, folder, sql):
+    """Run *sql* as the superuser, who needs no password at the socket."""
+    import psycopg
+
+    with psycopg.connect(
+        host=str(folder), port=server.port, user="postgres", dbname="postgres", autocommit=True
+    ) as connection:
+        for statement in filter(str.strip, sql.split(";")):
+            connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """Return a server for all tests of a folder, whose conftest imports this."""
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server, server):
+    """Return it; the tokens that the authorization server considers alive are right."""
+    postgres_server.radius.accepts = server.is_alive
+    return postgres_server

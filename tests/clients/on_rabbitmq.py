@@ -1,17 +1,20 @@
-"""RabbitMQ, which pika, aio-pika and paho connect to, and tokens that it accepts."""
+"""The fixtures of the folders whose library connects to RabbitMQ."""
 
 import pytest
 from kit.guards import GUARD_SECONDS, until
 from kit.servers import rabbitmq
+from kit.shared import shared
 
 from tokenkeeper.testing import Answer
 
+KEY = pytest.StashKey()
 
-@pytest.fixture(scope="package")
-def broker(tmp_path_factory):
-    """Return a running broker."""
-    with rabbitmq.running(tmp_path_factory.mktemp("rabbitmq")) as broker:
-        yield broker
+
+@pytest.fixture
+def broker(pytestconfig, tmp_path_factory):
+    """Return a running broker, which all folders share."""
+    start = lambda: rabbitmq.running(tmp_path_factory.mktemp("rabbitmq"))  # noqa: E731
+    return shared(pytestconfig, KEY, start)
 
 
 @pytest.fixture

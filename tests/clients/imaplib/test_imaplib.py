@@ -5,14 +5,14 @@ import socket
 import traceback
 
 import pytest
+from clients.on_dovecot import USER
 from kit.servers.raw import Scripted
 
 from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.integrations.imaplib import authenticate
-from tokenkeeper.testing import Answer, LoopbackAuthorizationServer
+from tokenkeeper.testing import Answer
 
 CROWD = 12
-USER = LoopbackAuthorizationServer.client_id
 
 
 @pytest.fixture

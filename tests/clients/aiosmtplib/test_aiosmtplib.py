@@ -6,15 +6,14 @@ import traceback
 
 import aiosmtplib
 import pytest
-from clients.dovecot.test_smtplib import smtp_server
+from clients.on_dovecot import USER, smtp_server
 from kit.guards import GUARD_SECONDS
 
 from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.integrations.aiosmtplib import authenticate
-from tokenkeeper.testing import Answer, LoopbackAuthorizationServer
+from tokenkeeper.testing import Answer
 
 CROWD = 12
-USER = LoopbackAuthorizationServer.client_id
 MESSAGE = "Subject: {}\r\n\r\nhello"
 
 

@@ -5,14 +5,13 @@ import socket
 import traceback
 
 import pytest
-from kit.servers.raw import Scripted
+from clients.on_dovecot import USER, smtp_server
 
 from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.integrations.smtplib import authenticate
-from tokenkeeper.testing import Answer, LoopbackAuthorizationServer
+from tokenkeeper.testing import Answer
 
 CROWD = 12
-USER = LoopbackAuthorizationServer.client_id
 
 
 @pytest.fixture
@@ -100,27 +99,6 @@ def test_without_a_token(connect, server, source, user):
     with server.outage(), pytest.raises(TokenAcquisitionError):
         authenticate(connection, source, user)
     assert connection.noop()[0] == 250
-
-
-def smtp_server(*answers, mechanisms=b"XOAUTH2"):
-    """Return the script of a server that gives *answers* to AUTH, one after the other."""
-
-    def script(server, sock):
-        with sock.makefile("rb") as lines:
-            sock.sendall(b"220 ready\r\n")
-            left = list(answers)
-            for line in lines:
-                if line.lower().startswith(b"ehlo"):
-                    sock.sendall(b"250-hello\r\n250 AUTH " + mechanisms + b"\r\n")
-                elif line.startswith(b"AUTH"):
-                    answer = left.pop(0)
-                    if answer is None:
-                        return
-                    sock.sendall(answer + b"\r\n")
-                else:  # QUIT
-                    sock.sendall(b"221 bye\r\n")
-
-    return Scripted(always=script)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """pika and RabbitMQ: tokens that are rejected, that expire, and that are revoked."""
 
 import asyncio
+import copy
 import gc
+import pickle
 import threading
 import weakref
 from contextlib import ExitStack
@@ -238,6 +240,19 @@ def test_a_connection_that_is_gone(source, parameters):
     gc.collect()
     assert found() is None
     source.get_token(force_refresh=True)
+
+
+def test_credentials_stay_here(source):
+    """pika copies credentials, which is the same object; they can't be pickled."""
+    credentials = TokenCredentials(source)
+    token = source.get_token()
+    assert copy.deepcopy(credentials) is credentials
+    assert pika.ConnectionParameters(credentials=credentials).credentials is credentials
+    with pytest.raises(TypeError, match="can't be pickled"):
+        pickle.dumps(credentials)
+    start = pika.spec.Connection.Start(mechanisms="PLAIN EXTERNAL")
+    assert credentials.response_for(start) == ("PLAIN", f"\0\0{token}".encode())
+    assert token not in repr(vars(credentials))
 
 
 def test_the_example(run_example, broker):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from redis.auth.token import SimpleToken
@@ -114,30 +115,34 @@ class StreamingKeeperCredentialProvider(KeeperCredentialProvider, StreamingCrede
     ) -> None:
         super().__init__(keeper, provider_name, username=username, timeout=timeout)
         self._listeners: set[_Listener | _AsyncListener] = set()
+        self._is_used = False
+
+    def get_credentials(self) -> tuple[str, str]:
+        """Return the name of the user and a token."""
+        self._is_used = True
+        for listener in tuple(self._listeners):
+            if not isinstance(listener, _AsyncListener):
+                listener.follow(self._tokens.source)
+        return super().get_credentials()
 
     async def get_credentials_async(self) -> tuple[str, str]:
         """Return the name of the user and a token, without blocking the event loop."""
+        self._is_used = True
         for listener in tuple(self._listeners):
             if isinstance(listener, _AsyncListener):
                 listener.follow(self._tokens.source)
         return await super().get_credentials_async()
 
     def on_next(self, callback: Callable[[Any], Any]) -> None:
-        """Call *callback* with each new token from now on. redis-py calls this for its pools."""
+        """Call *callback* with each new token once there is a connection. redis-py calls this."""
         for listener in tuple(self._listeners):
             if listener.is_over:
                 self._listeners.discard(listener)
-        source = self._tokens.source
-        if inspect.iscoroutinefunction(callback):
-            listener = _AsyncListener(callback, self._username)
-            with suppress(RuntimeError):  # there is no event loop yet
-                listener.follow(source)
-        else:
-            listener = _Listener(callback, self._username)
-            # It blocks, and would be called on the event loop that is running here.
-            with ThreadPoolExecutor(1) as thread:
-                thread.submit(source.subscribe, listener.deliver).result()
+        kind = _AsyncListener if inspect.iscoroutinefunction(callback) else _Listener
+        listener = kind(callback, self._username)
         self._listeners.add(listener)
+        if listener.is_ready() and self._is_used:  # a subscription's connection is there already
+            listener.follow(self._tokens.source)
 
     def on_error(self, callback: Callable[[Exception], Any]) -> None:
         """Do nothing: a renewal that fails is retried, and a new connection raises its error."""
@@ -152,6 +157,7 @@ class _Listener:
 
     def __init__(self, callback: Callable[[Any], Any], username: str) -> None:
         self._username = username
+        self._first = threading.Lock()  # taken by the one thread that subscribes, and kept
         self._find: Callable[[], Callable[[Any], Any] | None] = (
             weakref.WeakMethod(callback) if inspect.ismethod(callback) else lambda: callback
         )
@@ -160,6 +166,25 @@ class _Listener:
     def is_over(self) -> bool:
         """Whether the client is gone."""
         return self._find() is None
+
+    def is_ready(self) -> bool:
+        """Return whether :meth:`follow` can be called here."""
+        return True
+
+    def follow(self, source: TokenSource) -> None:
+        """Have the callback called with each new token of *source* from now on.
+
+        The default keeper may be set after a client was created, so this waits for a connection.
+        """
+        if not self._first.acquire(blocking=False):
+            return
+        try:
+            # A callback that blocks must not be called on an event loop that runs here.
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(source.subscribe, self.deliver).result()
+        except BaseException:
+            self._first.release()
+            raise
 
     def deliver(self, token: OAuth2Token) -> Any:
         """Call the callback with *token* as a token of redis-py."""
@@ -174,17 +199,26 @@ class _Listener:
 class _AsyncListener(_Listener):
     """The same for a coroutine function, which is called on one event loop."""
 
-    _loop: Callable[[], asyncio.AbstractEventLoop | None] = staticmethod(lambda: None)
+    def __init__(self, callback: Callable[[Any], Any], username: str) -> None:
+        super().__init__(callback, username)
+        self._loop: Callable[[], asyncio.AbstractEventLoop | None] = lambda: None
+        self._follows = False
+
+    def is_ready(self) -> bool:
+        """Return whether the callback belongs to the running loop; give it one if it has none."""
+        try:
+            running, known = asyncio.get_running_loop(), self._loop()
+        except RuntimeError:  # none is running
+            return False
+        if known is None or known.is_closed():
+            self._loop, self._follows = weakref.ref(running), False
+        return self._loop() is running
 
     def follow(self, source: TokenSource) -> None:
-        """Have the callback called on the running loop, unless it has one that is open.
-
-        :raises RuntimeError: if no loop is running.
-        """
-        running, known = asyncio.get_running_loop(), self._loop()
-        if known is None or known.is_closed():
-            self._loop = weakref.ref(running)
+        """Do the same on the running loop, if that is the client's."""
+        if self.is_ready() and not self._follows:
             source.subscribe(self.deliver)
+            self._follows = True
 
     async def deliver(self, token: OAuth2Token) -> Any:
         """Await the callback with *token*."""

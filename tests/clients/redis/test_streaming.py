@@ -3,15 +3,17 @@
 import asyncio
 import gc
 import logging
+import threading
 from importlib import metadata
 
 import pytest
 import redis
 import redis.asyncio
+from kit.crowds import at_once
 from kit.guards import GUARD_SECONDS, until
 from kit.servers.valkey import USER
 
-from tokenkeeper import TokenKeeper
+from tokenkeeper import TokenKeeper, get_default_source
 from tokenkeeper.integrations.redis import StreamingKeeperCredentialProvider
 
 
@@ -126,6 +128,37 @@ def test_a_blocking_client_made_on_an_event_loop(client_options, source, valkey)
         until(lambda: valkey.reauthentications == 1)
 
 
+def test_the_default_keeper_may_be_set_after_the_client(valkey, keeper, monkeypatch):
+    """A client at module level follows the keeper that is the default when it connects."""
+    source = get_default_source("api")
+    credentials = StreamingKeeperCredentialProvider(source, username=USER)
+    with redis.Redis(port=valkey.port, credential_provider=credentials, protocol=3) as client:
+        keeper.get_token("api")
+        monkeypatch.setattr("tokenkeeper.default_source.get_default_keeper", lambda: keeper)
+        open_connections(client, 1)
+        keeper.get_token("api", force_refresh=True)
+        until(lambda: valkey.reauthentications == 1)
+
+
+def test_two_event_loops_share_a_provider(client_options, source, valkey):
+    """The connections of a client authenticate on the loop that it was created on."""
+    ready, done = threading.Barrier(2), threading.Event()
+
+    async def main(renews):
+        async with redis.asyncio.Redis(**client_options) as client:
+            await client.ping()
+            await asyncio.to_thread(ready.wait, GUARD_SECONDS)
+            if renews:
+                await source.aio.get_token(force_refresh=True)
+                await reaches(valkey, 2)
+                done.set()
+            assert await asyncio.to_thread(done.wait, GUARD_SECONDS)
+            assert await client.ping()
+
+    outcomes = at_once(lambda: asyncio.run(main(True)), lambda: asyncio.run(main(False)))
+    assert outcomes == [None, None]
+
+
 async def reaches(valkey, count):
     """Wait until *count* connections authenticated again, with the event loop running."""
     async with asyncio.timeout(GUARD_SECONDS):
@@ -179,6 +212,7 @@ def test_the_form_of_a_token(credentials, source):
     """redis-py gets milliseconds, and the name of the user as ``oid``."""
     seen = []
     credentials.on_next(seen.append)
+    credentials.get_credentials()
     token = source.token(force_refresh=True)
     until(lambda: seen)
     assert seen[0].get_value() == token.access_token

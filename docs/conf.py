@@ -44,13 +44,15 @@ copybutton_prompt_text = "$ "
 # The build needs no network, so names of other projects can't be looked up and are listed here.
 # Any other name that doesn't resolve is an error.
 OTHERS = (
-    "azure|collections|contextvars|datetime|google|grpc|httpx|opentelemetry|os|prometheus_client|requests"
-    "|threading"
+    "aio_pika|aiosmtplib|anthropic|asyncpg|azure|collections|confluent_kafka|contextvars|datetime|google"
+    "|grpc|httpx|httpx2|imaplib|kubernetes|openai|opentelemetry|os|paho|pika|prometheus_client|psycopg"
+    "|pymongo|redis|requests|smtplib|sqlalchemy|threading|yarl"
 )
 nitpick_ignore_regex = [
     (r"py:.*", rf"({OTHERS})(\..*)?"),
     (r"py:class", r"(Async)?(TokenCredential|TokenProvider|HttpTransport)"),
     (r"py:class", r"AccessTokenInfo|TokenRequestOptions|_Credential"),
+    (r"py:class", r"(Async)?Engine|tokenkeeper\.integrations\.psycopg\._[AC]"),
     (r"py:class", r"Outcome|tuple\[float|tokenkeeper\.testing\.events\.E"),
 ]
 suppress_warnings = ["ref.python"]  # each client library's module has a KeeperAuth of its own

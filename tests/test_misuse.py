@@ -10,12 +10,12 @@ import traceback
 from contextlib import nullcontext, suppress
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import aiohttp  # noqa: F401 - the integrations below need their libraries
 import pytest
 from google.oauth2.credentials import Credentials as GoogleCredentials
 from kit import internals
+from kit.client_modules import TRIED_WITH_CLIENTS
 from kit.httpx_packages import PACKAGES, auth_for
 
 import tokenkeeper
@@ -391,12 +391,11 @@ def test_every_provider_and_auth_object_is_tried(keeper):
         for make in UNPICKLABLE.values()
         for base in type(make(keeper)).__mro__
     }
-    elsewhere = {each.name for each in (Path(__file__).parent / "clients").iterdir()}
     defined = subclasses(NotPicklable) | subclasses(BaseOAuth2Provider)
-    assert {name for name in defined if name.split(".")[2] not in elsewhere} <= tried
+    assert {name for name in defined if name.split(".")[2] not in TRIED_WITH_CLIENTS} <= tried
     public = {each.name for each in pkgutil.iter_modules(tokenkeeper.integrations.__path__)}
     hooks = {"opentelemetry", "prometheus"}  # belong to no provider, and hold no token
-    assert {name for name in public if name[0] != "_"} - hooks - elsewhere <= {
+    assert {name for name in public if name[0] != "_"} - hooks - TRIED_WITH_CLIENTS <= {
         each.removeprefix("tokenkeeper.integrations.").partition(".")[0] for each in tried
     }
 

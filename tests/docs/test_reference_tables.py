@@ -143,6 +143,6 @@ def test_each_extra_is_listed():
     index = (REFERENCE.parent / "index.md").read_text(encoding="utf-8")
     section = index.partition("## Extras")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?) \|", section, re.M)
-    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    tools = {"bench", "dev", "docs", "test"}
+    listed = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    tools = {"bench", "clients", "dev", "docs", "test"}
     assert listed == set(metadata("tokenkeeper-oauth2").get_all("Provides-Extra")) - tools

@@ -19,6 +19,7 @@ from azure.core.pipeline.policies import (
 )
 from azure.core.rest import HttpRequest
 from integrations.grpc.server import GET, GUARD_SECONDS, served
+from kit.client_modules import TRIED_WITH_CLIENTS
 from kit.providers import ManyTokens
 
 import tokenkeeper.integrations
@@ -170,16 +171,7 @@ def test_a_name_beside_a_source(keeper, ours):
         ours(keeper.source("api"), "api")
 
 
-IN_TESTS_CLIENTS = {
-    "anthropic",
-    "asyncpg",
-    "google",
-    "httpx2",
-    "openai",
-    "psycopg",
-    "redis",
-    "sqlalchemy",
-}
+IN_TESTS_CLIENTS = TRIED_WITH_CLIENTS | {"google"}
 """Modules whose tests, in ``tests/clients``, give them sources in the first place."""
 
 

@@ -5,7 +5,7 @@ Add :func:`configuration` to the configuration of a client.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
 from inspect import isawaitable
 from typing import Any, NamedTuple
@@ -35,8 +35,21 @@ class _Given(NamedTuple):
     since: float
 
 
-class _Done(Awaitable[None]):
-    """An awaitable that does nothing, and need not be awaited."""
+class _Done(Coroutine[None, None, None]):
+    """A coroutine that does nothing, and need not be awaited.
+
+    The clients of ``confluent_kafka.aio`` await what a callback returns, and some versions want a
+    coroutine. A real one that a blocking client ignored would cause a ``RuntimeWarning``.
+    """
+
+    def send(self, value: None) -> None:
+        raise StopIteration
+
+    def throw(self, *error: Any) -> None:
+        raise error[0]
+
+    def close(self) -> None:
+        pass
 
     def __await__(self) -> Generator[None, None, None]:
         yield from ()

@@ -140,7 +140,7 @@ class StreamingKeeperCredentialProvider(KeeperCredentialProvider, StreamingCrede
         self._listeners.add(listener)
 
     def on_error(self, callback: Callable[[Exception], Any]) -> None:
-        """Do nothing: a renewal that fails is retried, and whoever connects gets the error."""
+        """Do nothing: a renewal that fails is retried, and a new connection raises its error."""
 
     def is_streaming(self) -> bool:
         """Return ``True``."""

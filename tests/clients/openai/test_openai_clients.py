@@ -2,11 +2,16 @@
 
 import openai
 import pytest
-from kit.guards import until
-from kit.servers.model_api import WORDS
+from kit.servers.model_api import WORDS, ModelApi
 
-from tokenkeeper import InvalidConfigurationError, OAuth2Error, TokenAcquisitionError
+from tokenkeeper import (
+    InvalidConfigurationError,
+    OAuth2Error,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
 from tokenkeeper.integrations.openai import async_http_client, http_client
+from tokenkeeper.testing import LoopbackAuthorizationServer, SteppedClock
 
 ANSWER = "".join(WORDS)
 CROWD = 12
@@ -127,15 +132,21 @@ async def test_a_function_of_an_async_client(api, server, source, requests_of):
     assert requests_of() == 1
 
 
-def test_a_token_that_expires(api, server, source):
+def test_a_token_that_expires():
     """A token that expired on an open connection is renewed before the next request."""
-    server.lifetime_seconds = 2
-    with openai_client(api, source) as client:
-        assert ask(client) == ANSWER
-        until(lambda: not server.is_alive(api.bearers[0]))
-        assert ask(client) == ANSWER
-    assert len(api.received) == 2
-    assert api.connections == 1
+    clock = SteppedClock()
+    with (
+        LoopbackAuthorizationServer(clock=clock) as server,
+        TokenKeeper(clock=clock) as keeper,
+        ModelApi(server) as api,
+    ):
+        keeper.add_provider(server.provider("api"))
+        with openai_client(api, keeper.source("api")) as client:
+            assert ask(client) == ANSWER
+            clock.step(server.lifetime_seconds)
+            assert ask(client) == ANSWER
+        assert len(set(api.bearers)) == len(api.received) == 2
+        assert api.connections == 1
 
 
 def test_an_outage(api, server, source):

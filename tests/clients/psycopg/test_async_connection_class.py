@@ -117,7 +117,7 @@ def test_no_frame_shows_a_token(postgres, source):
     async def main():
         with pytest.raises(psycopg.OperationalError, match="authentication failed") as raised:
             await async_connection_class(source).connect(postgres.url())
-        assert len(seen) == 2
+        assert len(set(seen)) == 2
         for shown in recorded_variables(raised.value):
             assert not any(token in shown for token in seen), shown
 

@@ -137,7 +137,7 @@ def test_no_frame_shows_a_token(run, source, postgres):
         authenticate(engine, source)
         with pytest.raises((DBAPIError, Exception), match="authentication failed") as raised:
             await backend(engine)
-        assert len(seen) == 2
+        assert len(set(seen)) == 2
         for shown in recorded_variables(raised.value):
             assert not any(token in shown for token in seen), shown
 

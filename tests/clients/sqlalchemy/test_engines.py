@@ -108,14 +108,14 @@ def test_a_database_that_is_down_renews_nothing(make_engine, source, postgres, r
 
 def test_a_database_that_rejects_every_token(make_engine, source, postgres, requests_of):
     """The caller gets the second rejection, and no third attempt is made."""
-    postgres.radius.accepts = lambda token: False
+    seen = []
+    postgres.radius.accepts = lambda token: seen.append(token)
     engine = make_engine()
     authenticate(engine, source)
-    asked_before = postgres.radius.passwords
     with pytest.raises(OperationalError, match="authentication failed"):
         engine.connect()
     assert requests_of() == 2
-    assert postgres.radius.passwords == asked_before + 2
+    assert len(seen) == 4  # each token by TLS and, as libpq prefers TLS, then without
 
 
 def test_rejections_without_end_are_throttled(make_engine, source, postgres, requests_of, crowd):
@@ -154,7 +154,7 @@ def test_no_frame_shows_a_token(make_engine, keeper, source, postgres):
     authenticate(engine, source)
     with pytest.raises(OperationalError) as raised:
         engine.connect()
-    assert len(seen) == 2
+    assert len(set(seen)) == 2
     for shown in recorded_variables(raised.value):
         assert not any(token in shown for token in seen), shown
 

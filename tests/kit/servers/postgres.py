@@ -1,4 +1,4 @@
-"""PostgreSQL on loopback, where the password of the user ``app`` is an access token.
+"""PostgreSQL on loopback, where passwords are access tokens. The user ``secure`` must use TLS.
 
 It asks a RADIUS server for each new connection, and that asks whether the token is alive.
 """
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import trustme
 
 from kit.guards import PROGRAM_SECONDS
 from kit.programs import Program, free_port, program
@@ -19,18 +20,22 @@ from kit.servers.radius import RadiusServer
 
 _BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # of Debian
 _SECRET = "shared"
-_SETTINGS = {"fsync": "off", "listen_addresses": "127.0.0.1", "max_connections": "60"}
+_SETTINGS = {"fsync": "off", "listen_addresses": "127.0.0.1", "max_connections": "60", "ssl": "on"}
 USER = "app"
+SECURE_USER = "secure"
+_SETUP = f"CREATE ROLE {USER} LOGIN; CREATE ROLE {SECURE_USER} LOGIN; CREATE DATABASE {USER};"
 
 
 class PostgreSQL(Program):
     """A server with one database, ``app``.
 
     :ivar radius: the RADIUS server; assign to its ``accepts``.
+    :ivar ca_file: the certificate of the authority that signed the server's.
     """
 
     def __init__(self, binary, folder, radius, **options):
         self.radius = radius
+        self.ca_file = folder / "ca.pem"
         port = free_port()
         settings = {**_SETTINGS, "port": port, "unix_socket_directories": folder}
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -38,9 +43,9 @@ class PostgreSQL(Program):
             binary, "-D", folder / "data", *arguments, port=port, folder=folder, **options
         )
 
-    def url(self, scheme="postgresql", database=USER):
+    def url(self, scheme="postgresql", database=USER, user=USER):
         """Return the URL of a database, without a password."""
-        return f"{scheme}://{USER}@127.0.0.1:{self.port}/{database}"
+        return f"{scheme}://{user}@127.0.0.1:{self.port}/{database}"
 
     def _is_up(self):
         # It listens before it answers.
@@ -66,7 +71,7 @@ def running_postgres():
             shutil.chown(folder, "postgres")
         _create_cluster(initdb, folder, radius.port, identity)
         with PostgreSQL(Path(initdb).with_name("postgres"), folder, radius, **identity) as server:
-            _run_sql(server, folder, f"CREATE ROLE {USER} LOGIN; CREATE DATABASE {USER};")
+            _run_sql(server, folder, _SETUP)
             yield server
     finally:
         radius.stop()
@@ -84,8 +89,26 @@ def _create_cluster(initdb, folder, radius_port, identity):
         **identity,
     )
     radius = f"radiusservers=127.0.0.1 radiussecrets={_SECRET} radiusports={radius_port}"
-    rules = f"local all postgres trust\nhost all {USER} 127.0.0.1/32 radius {radius}\n"
+    rules = (
+        "local all postgres trust\n"
+        f"host all {USER} 127.0.0.1/32 radius {radius}\n"
+        f"hostssl all {SECURE_USER} 127.0.0.1/32 radius {radius}\n"
+    )
     (folder / "data" / "pg_hba.conf").write_text(rules)
+    _create_certificate(folder, identity)
+
+
+def _create_certificate(folder, identity):
+    """Put a certificate for 127.0.0.1, its key and its authority where they are looked for."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "data" / "server.crt")
+    key = folder / "data" / "server.key"
+    key.touch(mode=0o600)
+    certificate.private_key_pem.write_to_path(key)
+    if identity:
+        shutil.chown(key, identity["user"])
 
 
 def _run_sql(server, folder, sql):

@@ -18,12 +18,10 @@ class RadiusServer:
 
     :param secret: what it shares with its client.
     :ivar accepts: the function of a password that decides; may be assigned to.
-    :ivar passwords: how many passwords it was asked about.
     """
 
     def __init__(self, secret, accepts):
         self.accepts = accepts
-        self.passwords = 0
         self._secret = secret.encode()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind(("127.0.0.1", 0))
@@ -47,7 +45,6 @@ class RadiusServer:
                 self._socket.sendto(self._answer(packet), client)
 
     def _answer(self, packet):
-        self.passwords += 1
         code = _ACCESS_ACCEPT if self.accepts(self._password(packet)) else _ACCESS_REJECT
         header = bytes([code, packet[1]]) + _HEADER.to_bytes(2, "big")
         # §3: the answer is authenticated by the request's authenticator and the secret.

@@ -14,14 +14,14 @@ class StorageApi(LoopbackServer):
     :param tokens: the authorization server whose tokens it accepts.
 
     :ivar accepts: whether it accepts a token.
-    :ivar refused: how many requests it refused.
+    :ivar refused: the paths of the requests that it refused.
     :ivar revoke_at: the number of the request at which all tokens are revoked; ``None`` for never.
     """
 
     def __init__(self, tokens):
         self.tokens = tokens
         self.accepts = tokens.is_alive
-        self.refused = 0
+        self.refused = []
         self.revoke_at = None
         self.objects = {}
         self._numbers = itertools.count(1)
@@ -36,7 +36,7 @@ class StorageApi(LoopbackServer):
         if next(self._numbers) == self.revoke_at:
             self.tokens.revoke_all()
         if request.bearer is None or not self.accepts(request.bearer):
-            self.refused += 1
+            self.refused.append(request.path)
             return Answer(401, {"error": {"code": 401, "message": "Invalid Credentials"}})
         if request.path == "/upload/storage/v1/b/bucket/o":
             return self._upload(request)

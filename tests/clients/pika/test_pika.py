@@ -243,7 +243,7 @@ def test_a_connection_that_is_gone(source, parameters):
 
 
 def test_credentials_stay_here(source):
-    """Pika copies credentials, which is the same object; they can't be pickled."""
+    """Copies of credentials, which pika makes, are the same object, and they can't be pickled."""
     credentials = TokenCredentials(source)
     token = source.get_token()
     assert copy.deepcopy(credentials) is credentials

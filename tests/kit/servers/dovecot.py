@@ -31,6 +31,7 @@ auth_failure_delay = 0
 auth_cache_size = 0
 mail_location = maildir:{folder}/mail/%u
 first_valid_uid = 1
+mail_max_userip_connections = 100
 passdb {{
   driver = oauth2
   mechanisms = oauthbearer xoauth2

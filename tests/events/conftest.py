@@ -1,7 +1,7 @@
 """Fixtures: a keeper with a hook that keeps its events."""
 
 import pytest
-from events.watching import Watcher
+from kit.watching import Watcher
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import queue
 from contextlib import suppress
 
 import pytest
-from events.watching import Watcher, at
+from kit.watching import Watcher, at
 
 from tokenkeeper import TokenAcquisitionError, TokenRejectedError
 

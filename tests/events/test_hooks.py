@@ -5,7 +5,7 @@ import queue
 import threading
 
 import pytest
-from events.watching import Watcher
+from kit.watching import Watcher
 
 from tokenkeeper import InvalidConfigurationError, OAuth2TokenManager, TokenKeeper
 from tokenkeeper.events import TokenAcquired, TokenCleared, TokenRefused

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 import anyio
 import pytest
-from events.watching import Watcher
 from kit import internals
+from kit.watching import Watcher
 
 from tokenkeeper import OAuth2TokenManager, TokenKeeper
 from tokenkeeper._renewal.delivery import MAX_PENDING

@@ -6,7 +6,7 @@ import queue
 import threading
 
 import pytest
-from events.watching import Watcher
+from kit.watching import Watcher
 
 from tokenkeeper import TokenAcquisitionError, TokenKeeper
 from tokenkeeper.events import (

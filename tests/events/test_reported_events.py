@@ -1,7 +1,7 @@
 """The events that are reported to hooks, and what is not reported."""
 
 import pytest
-from events.watching import Watcher, at
+from kit.watching import Watcher, at
 
 from tokenkeeper import KeeperClosedError, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.events import (

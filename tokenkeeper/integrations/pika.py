@@ -45,7 +45,10 @@ class TokenCredentials(NotPicklable, pika.PlainCredentials):  # type: ignore[mis
         return pika.PlainCredentials(self.username, self._sent.text).response_for(start)
 
     def was_sent(self) -> Hidden[str]:
-        """Return the token that was sent last."""
+        """Return the token that was sent last.
+
+        :meta private:
+        """
         return self._sent or Hidden("")
 
     def __eq__(self, other: object) -> bool:

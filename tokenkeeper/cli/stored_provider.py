@@ -45,7 +45,7 @@ class StoredTokenProvider(BaseOAuth2Provider):
         super().__init__(
             provider.provider_name, buffer_seconds=provider.buffer_seconds, retry=provider.retry
         )
-        self.takes = provider.takes
+        self.takes: frozenset[str] = provider.takes
         self.current: StoredToken | None = None
         self._provider = provider
         self._store = store

@@ -96,7 +96,7 @@ class ReloadableProvider(BaseOAuth2Provider):
     def _take(self, spec: ProviderSpec) -> None:
         provider = spec.make_provider()
         self._current = spec, provider
-        self.takes = provider.takes
+        self.takes: frozenset[str] = provider.takes
         self.buffer_seconds: float = provider.buffer_seconds
         self.retry: RetryPolicy | None = provider.retry
 

@@ -6,17 +6,24 @@ Pass it as ``sasl_oauth_token_provider``, with ``sasl_mechanism="OAUTHBEARER"``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from aiokafka.abc import AbstractTokenProvider
+from typing import TYPE_CHECKING
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.source import TokenSource
 
+if TYPE_CHECKING:
+
+    class AbstractTokenProvider:  # aiokafka has no types
+        pass
+
+else:
+    from aiokafka.abc import AbstractTokenProvider
+
 __all__ = ["KeeperTokenProvider"]
 
 
-class KeeperTokenProvider(NotPicklable, AbstractTokenProvider):  # type: ignore[misc]
+class KeeperTokenProvider(NotPicklable, AbstractTokenProvider):
     """Gives a client the current token for each connection, without blocking the event loop.
 
     The client never reports to it that a broker rejected a token. Call :meth:`renew_refused` where

@@ -7,20 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kafka.net.sasl import register_sasl_mechanism
-from kafka.net.sasl.oauth import AbstractTokenProvider, SaslMechanismOAuth
+from kafka.net.sasl.oauth import SaslMechanismOAuth
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.source import TokenSource
 
+if TYPE_CHECKING:
+
+    class AbstractTokenProvider:  # kafka-python has no types
+        pass
+
+else:
+    from kafka.net.sasl.oauth import AbstractTokenProvider
+
 __all__ = ["KeeperTokenProvider"]
 
 
-class KeeperTokenProvider(NotPicklable, AbstractTokenProvider):  # type: ignore[misc]
+class KeeperTokenProvider(NotPicklable, AbstractTokenProvider):
     """Gives a client the current token for each connection, and for each re-authentication.
 
     Producers, consumers and admin clients may share one. If a broker rejects a token with a
@@ -72,7 +80,7 @@ class KeeperTokenProvider(NotPicklable, AbstractTokenProvider):  # type: ignore[
             self.source.renew_refused(self._last.text, timeout=timeout)
 
 
-class _Connection(AbstractTokenProvider):  # type: ignore[misc]
+class _Connection(AbstractTokenProvider):
     """The provider as one connection uses it. It remembers the token that it presented."""
 
     def __init__(self, provider: KeeperTokenProvider) -> None:

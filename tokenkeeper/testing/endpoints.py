@@ -43,7 +43,7 @@ class Endpoints:
         self.faults = faults
         self.grants: Grants = Grants(clock, signer)
         self.recorder: Recorder = Recorder(clock)
-        self.api = ProtectedResource(self.grants, self.recorder)
+        self.api: ProtectedResource = ProtectedResource(self.grants, self.recorder)
         self._key_set = signer and signer.key_set()
 
     def answer(self, request: Request, issuer: str) -> Answer | Literal["reset"]:

@@ -61,7 +61,7 @@ class Wire(ThreadingHTTPServer):
     ) -> None:
         self.answer = answer
         self.stopping = stopping
-        self.connections = Connections(max_connections)
+        self.connections: Connections = Connections(max_connections)
         self._tls = tls
         self._idle_seconds = idle_seconds
         super().__init__(("127.0.0.1", port), _Handler)

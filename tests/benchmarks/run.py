@@ -1,13 +1,15 @@
 """Run the benchmarks: ``python tests/benchmarks/run.py [--quick] [--markdown FILE] [NAME ...]``.
 
-Prints ratios that were measured side by side in one run. Fails if a hard claim is broken (more
-than one request, an expired token, an error that reached a caller). Timings never make it fail.
+Prints ratios that were measured side by side in one run. With names, only their sections of FILE
+are replaced. Fails if a hard claim is broken (more than one request, an expired token, an error
+that reached a caller). Timings never make it fail.
 """
 
 import argparse
 import importlib
 import logging
 import multiprocessing
+import re
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -37,7 +39,7 @@ HEAD = """\
 # Benchmarks
 
 Compare ratios, not times: the rows of a table were measured side by side in one run. This page is
-written by
+written by the following command. With the name of a benchmark, it replaces that section only.
 
     {command}
 
@@ -74,7 +76,12 @@ def main():
 
     if arguments.markdown:
         charts = draw_charts(sections, arguments.markdown)
-        page = as_markdown(sections, arguments.quick, charts)
+        if arguments.names:
+            page = arguments.markdown.read_text(encoding="utf-8")
+            for section in sections:
+                page = with_section(page, section.as_markdown(charts))
+        else:
+            page = as_markdown(sections, arguments.quick, charts)
         arguments.markdown.write_text(page, encoding="utf-8")
     broken = [claim for section in sections for claim in section.broken]
     say("broken: " + "; ".join(broken) if broken else "no hard claim is broken")
@@ -97,6 +104,15 @@ def as_markdown(sections, quick, charts):
         machine="\n".join(f"- {line}" for line in description()),
     )
     return "\n".join([head, how_called(), *(section.as_markdown(charts) for section in sections)])
+
+
+def with_section(page, section):
+    """Return *page* with *section* in place of the one that has the same title."""
+    title = section.partition("\n")[0]
+    pattern = re.compile(rf"^{re.escape(title)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    page, count = pattern.subn(lambda _: section.rstrip("\n") + "\n\n", page)
+    assert count == 1, title
+    return page.rstrip("\n") + "\n"
 
 
 def how_called():

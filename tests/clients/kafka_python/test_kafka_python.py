@@ -3,6 +3,7 @@
 import pytest
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError, SaslAuthenticationFailedError
+from kafka.net.sasl.oauth import AbstractTokenProvider
 from kit.guards import until
 from kit.servers.kafka_broker import KafkaBroker
 
@@ -112,3 +113,24 @@ def test_no_token_is_shown(source):
     """The representation of a provider contains no token."""
     provider = KeeperTokenProvider(source)
     assert provider.token() not in repr(provider) + repr(vars(provider))
+
+
+class Own(AbstractTokenProvider):
+    """A provider that is not ours."""
+
+    def __init__(self, source):
+        super().__init__()
+        self._source = source
+
+    def token(self):
+        return self._source.get_token()
+
+
+def test_other_providers_work_as_before(server, broker, source, consumer_of, requests_of):
+    """Our mechanism serves other providers too: a rejection renews nothing."""
+    consumer = consumer_of(broker, Own(source))
+    assert topics(consumer) == {"orders"}
+    server.revoke_all()
+    broker.drop_connections()
+    assert until(lambda: topics(consumer) is None, "the rejection")
+    assert requests_of() == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 from kit import internals
-from kit.crowds import in_thread
+from kit.crowds import crowd, crowd_of_tasks, in_thread
 from kit.guards import plain_environment
 from kit.processes import exit_code_of
 from kit.providers import Source
@@ -121,6 +121,18 @@ def keeper(clock, source):
 def in_thread_fixture():
     """Return a function that calls a function on a thread: see :func:`kit.crowds.in_thread`."""
     return in_thread
+
+
+@pytest.fixture(name="crowd")
+def crowd_fixture():
+    """Return a function that runs a job in many threads and returns results and exceptions."""
+    return lambda count, job: crowd(count, job).join()
+
+
+@pytest.fixture(name="crowd_of_tasks")
+def crowd_of_tasks_fixture():
+    """Return a function that runs a job in many tasks: see :func:`kit.crowds.crowd_of_tasks`."""
+    return crowd_of_tasks
 
 
 @pytest.fixture(name="look")

@@ -2,6 +2,7 @@
 
 import anyio
 import pytest
+from kit.guards import until_async
 from kit.providers import Source
 
 from tokenkeeper import (
@@ -120,8 +121,7 @@ def test_async(make_default, backend):
         seen = []
         end = aio.subscribe(seen.append)
         assert await get_token() == "api-1"
-        while not seen:
-            await anyio.sleep(0.001)
+        await until_async(lambda: seen)
         end()
         assert aio.name == aio.source.name == "api"
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import anyio
 import pytest
 from kit import internals
-from kit.guards import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS, until_async
 from kit.providers import Source
 
 from tokenkeeper import (
@@ -427,14 +427,11 @@ class TestLoops:
             source.subscribe(inbox.put)
             source.subscribe(other.put)
             await source.get_token()
-            with anyio.fail_after(GUARD_SECONDS):
-                while not (tokens and other.tokens):
-                    await anyio.sleep(0.001)
-                del inbox
-                gc.collect()
-                await source.get_token(force_refresh=True)
-                while len(other.tokens) < 2:
-                    await anyio.sleep(0.001)
+            await until_async(lambda: tokens and other.tokens)
+            del inbox
+            gc.collect()
+            await source.get_token(force_refresh=True)
+            await until_async(lambda: len(other.tokens) == 2)
             assert tokens == ["api-1"]
 
         anyio.run(main, backend=backend)

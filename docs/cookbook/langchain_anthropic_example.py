@@ -25,6 +25,7 @@ class KeeperChatAnthropic(ChatAnthropic):
         return self._client_params | ours
 
 
-with TokenKeeper.from_env() as keeper:
-    model = KeeperChatAnthropic(model=os.environ["MODEL"], source=keeper.source("oauth2"))
-    print(model.invoke("Does the token work?").text)
+if __name__ == "__main__":
+    with TokenKeeper.from_env() as keeper:
+        model = KeeperChatAnthropic(model=os.environ["MODEL"], source=keeper.source("oauth2"))
+        print(model.invoke("Does the token work?").text)

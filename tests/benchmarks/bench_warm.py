@@ -45,8 +45,8 @@ def run(quick):
         f"ratios from one start of Python to the next, so there were {launches} starts of {rounds} "
         "rounds each. A source needs no lookup, so it costs no more than the least on our clock; "
         "`source()` is dearer because CPython calls an instance in a slower way. Aims: 1.2 "
-        "blocking, 1.25 awaited; with a source 1.05, and 1.3 for `source()`. Decision 13 says what "
-        "stands in the way of those."
+        "blocking, 1.25 awaited; with a source 1.05, and 1.3 for `source()`. Decision 13 says why "
+        "the last two are missed."
     )
     return Section("A warm read", says, [table])
 

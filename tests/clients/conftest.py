@@ -11,7 +11,6 @@ from importlib import metadata
 
 import pytest
 from kit.cookbook import COOKBOOK
-from kit.crowds import crowd, crowd_of_tasks
 from kit.guards import OF_THE_LIBRARY, PROGRAM_SECONDS
 from packaging.requirements import Requirement
 
@@ -57,18 +56,6 @@ def source(keeper):
 def requests_of(server):
     """Return a function that returns how many tokens were requested so far."""
     return lambda: server.stats().token_requests
-
-
-@pytest.fixture(name="crowd")
-def crowd_fixture():
-    """Return a function that runs a job in many threads and returns results and exceptions."""
-    return lambda count, job: crowd(count, job).join()
-
-
-@pytest.fixture(name="crowd_of_tasks")
-def crowd_of_tasks_fixture():
-    """Return a function that runs a job in many tasks: see :func:`kit.crowds.crowd_of_tasks`."""
-    return crowd_of_tasks
 
 
 @pytest.fixture

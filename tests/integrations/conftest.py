@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import anyio.to_thread
 import pytest
-from kit.crowds import crowd, crowd_of_tasks
 from kit.guards import (
     GUARD_SECONDS,
 )
@@ -90,18 +89,6 @@ def keeper(provider):
     with TokenKeeper() as keeper:
         keeper.add_provider(provider)
         yield keeper
-
-
-@pytest.fixture(name="crowd")
-def crowd_fixture():
-    """Return a function that runs a job in many threads and returns results and exceptions."""
-    return lambda count, job: crowd(count, job).join()
-
-
-@pytest.fixture(name="crowd_of_tasks")
-def crowd_of_tasks_fixture():
-    """Return a function that runs a job in many tasks: see :func:`kit.crowds.crowd_of_tasks`."""
-    return crowd_of_tasks
 
 
 @pytest.fixture

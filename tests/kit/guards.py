@@ -5,6 +5,8 @@ import os
 import threading
 import time
 
+import anyio
+
 GUARD_SECONDS = 30.0
 """After this time, a wait for another thread or a server is a hang, and fails the test."""
 
@@ -32,6 +34,32 @@ def until(condition, what="the condition", *, limit=GUARD_SECONDS, pause=0.001):
         assert time.monotonic() < ends, f"{what() if callable(what) else what} never came true"
         time.sleep(pause)
     return result
+
+
+async def until_async(condition, what="the condition", *, limit=GUARD_SECONDS, pause=0.001):
+    """Wait for the same on an event loop, which runs on meanwhile."""
+    ends = time.monotonic() + limit
+    while not (result := condition()):
+        assert time.monotonic() < ends, f"{what() if callable(what) else what} never came true"
+        await anyio.sleep(pause)
+    return result
+
+
+async def ticks_during(awaitable):
+    """Return the result of *awaitable*, and how often another task ran: rarely, if it blocks."""
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await anyio.sleep(0.01)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tick)
+        result = await awaitable
+        tasks.cancel_scope.cancel()
+    return result, ticks
 
 
 def plain_environment(monkeypatch):

@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 from kit.frames import recorded_variables
-from kit.guards import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS, until_async
 from kit.providers import WatchedSource
 from kit.servers.postgres import SECURE_USER
 
@@ -122,8 +122,7 @@ def test_the_event_loop_is_not_blocked(postgres, keeper):
     async def main():
         provider.hold()
         task = asyncio.create_task(connect_with(keeper, "held")(postgres.url()))
-        while not provider.entered.is_set():
-            await asyncio.sleep(0.001)
+        await until_async(provider.entered.is_set)
         assert not task.done()
         provider.gate.set()
         await (await task).close()

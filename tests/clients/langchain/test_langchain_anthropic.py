@@ -1,35 +1,15 @@
 """``langchain-anthropic``: what ``ChatAnthropic`` does when the API refuses a token."""
 
-from functools import cached_property
-from typing import Any
-
 import pytest
-from anthropic import Anthropic, AsyncAnthropic
+from kit.cookbook import example
 from kit.servers.model_api import WORDS
-from langchain_anthropic import ChatAnthropic
-
-from tokenkeeper.integrations.anthropic import async_http_client, http_client
 
 ANSWER = "".join(WORDS)
 CROWD = 8
 
 
-class KeeperChatAnthropic(ChatAnthropic):
-    """A chat model with HTTP clients of ours, as the page shows."""
-
-    source: Any
-
-    @cached_property
-    def _client(self):
-        return Anthropic(**self._options(http_client(self.source)))
-
-    @cached_property
-    def _async_client(self):
-        return AsyncAnthropic(**self._options(async_http_client(self.source)))
-
-    def _options(self, client):
-        ours = {"api_key": None, "auth_token": "unused", "http_client": client}
-        return self._client_params | ours
+KeeperChatAnthropic = example("langchain_anthropic").KeeperChatAnthropic
+"""A chat model with HTTP clients of ours, as the page shows it."""
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import asyncio
 import nats
 import pytest
 from kit.cookbook import example
-from kit.guards import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS, until_async
 from kit.servers import nats as nats_server
 
 # nats-py leaves the writer of a connection open that the server refused.
@@ -42,9 +42,7 @@ async def echo(connection):
 
 async def until_reconnected(connection, count):
     """Wait until the connection was restored that many times."""
-    async with asyncio.timeout(GUARD_SECONDS):
-        while connection.stats["reconnects"] < count or not connection.is_connected:
-            await asyncio.sleep(0.01)
+    await until_async(lambda: connection.stats["reconnects"] >= count and connection.is_connected)
 
 
 def test_connections_recover_with_one_renewal(server, source, guard, requests_of):

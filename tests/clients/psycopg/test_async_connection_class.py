@@ -5,7 +5,7 @@ import asyncio
 import psycopg
 import pytest
 from kit.frames import recorded_variables
-from kit.guards import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS, until_async
 from kit.providers import WatchedSource
 from psycopg_pool import AsyncConnectionPool
 
@@ -71,8 +71,7 @@ def test_the_event_loop_is_not_blocked(postgres, keeper):
         provider.hold()
         connecting = async_connection_class(keeper, "held").connect(postgres.url())
         task = asyncio.create_task(connecting)
-        while not provider.entered.is_set():
-            await asyncio.sleep(0.001)
+        await until_async(provider.entered.is_set)
         assert not task.done()
         provider.gate.set()
         await (await task).close()

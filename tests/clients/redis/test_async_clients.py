@@ -6,7 +6,7 @@ import pytest
 import redis
 import redis.asyncio
 from kit.frames import recorded_variables
-from kit.guards import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS, until_async
 from kit.providers import WatchedSource
 from kit.servers.valkey import USER
 from redis.asyncio.retry import Retry
@@ -59,8 +59,7 @@ def test_the_event_loop_is_not_blocked(run, keeper, valkey):
 
     async def main(client):
         task = asyncio.create_task(client.ping())
-        while not provider.entered.is_set():
-            await asyncio.sleep(0.001)
+        await until_async(provider.entered.is_set)
         assert not task.done()
         provider.gate.set()
         with pytest.raises(redis.AuthenticationError):

@@ -10,7 +10,7 @@ import pytest
 import redis
 import redis.asyncio
 from kit.crowds import at_once
-from kit.guards import GUARD_SECONDS, until
+from kit.guards import GUARD_SECONDS, until, until_async
 from kit.servers.valkey import USER
 
 from tokenkeeper import TokenKeeper, get_default_source
@@ -161,9 +161,7 @@ def test_two_event_loops_share_a_provider(client_options, source, valkey):
 
 async def reaches(valkey, count):
     """Wait until *count* connections authenticated again, with the event loop running."""
-    async with asyncio.timeout(GUARD_SECONDS):
-        while valkey.reauthentications < count:
-            await asyncio.sleep(0.01)
+    await until_async(lambda: valkey.reauthentications >= count)
     assert valkey.reauthentications == count
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from kit.frames import recorded_variables
-from kit.guards import GUARD_SECONDS
+from kit.guards import GUARD_SECONDS, until_async
 from kit.providers import WatchedSource
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -65,8 +65,7 @@ def test_the_event_loop_is_not_blocked(run, keeper, postgres):
         """Run *call*; the provider returns its token only after the loop ran on."""
         provider.hold()
         task = asyncio.create_task(call)
-        while not provider.entered.is_set():
-            await asyncio.sleep(0.001)
+        await until_async(provider.entered.is_set)
         assert not task.done()
         provider.gate.set()
         assert await task
@@ -154,8 +153,7 @@ def test_a_cancelled_connect_leaves_the_engine_usable(run, keeper, postgres):
         authenticate(engine, keeper.source("held"))
         provider.hold()
         task = asyncio.create_task(backend(engine))
-        while not provider.entered.is_set():
-            await asyncio.sleep(0.001)
+        await until_async(provider.entered.is_set)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

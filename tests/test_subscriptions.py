@@ -393,6 +393,13 @@ class TestLoops:
         assert loop.is_over
         assert not loop.make(print)
 
+    def test_a_loop_that_closes_meanwhile(self):
+        """A loop that is closed makes no calls, even if something else still holds it."""
+        held = asyncio.new_event_loop()
+        loop = SubscriberLoop(held, pytest.fail)
+        held.close()
+        assert not loop.make(pytest.fail)
+
     def test_only_what_is_imported(self, make_keeper, clock, monkeypatch):
         """A program without trio, or without asyncio, does not import it for a subscriber."""
         source, seen = make_keeper(Source(clock=clock)).source("api"), []

@@ -13,7 +13,10 @@ KEY = pytest.StashKey()
 @pytest.fixture
 def broker(pytestconfig, tmp_path_factory):
     """Return a running broker, which all folders share."""
-    start = lambda: rabbitmq.running(tmp_path_factory.mktemp("rabbitmq"))  # noqa: E731
+
+    def start():
+        return rabbitmq.running(tmp_path_factory.mktemp("rabbitmq"))
+
     return shared(pytestconfig, KEY, start)
 
 

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.trust import find_trusted, this_process
@@ -16,13 +17,13 @@ from tokenkeeper.models import OAuth2Token
 __all__ = ["TokenFile"]
 
 
-def _checked(path: object) -> Path:
+def _checked(path: Any) -> Path:
     """Return *path* if it names a file.
 
     :raises InvalidConfigurationError: if it does not.
     """
     try:
-        place = Path(path)  # type: ignore[arg-type]
+        place = Path(path)
     except TypeError:
         kind = type(path).__name__
         raise InvalidConfigurationError(f"path must be a path, not {kind}", field="path") from None

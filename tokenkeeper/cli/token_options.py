@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -38,7 +38,7 @@ def token_options(command: F) -> F:
             raise click.BadParameter(str(problem), param_hint=f"--{problem.field}") from None
         return command(*arguments, parameters=parameters, **options)
 
-    wrapped: Any = with_parameters
+    wrapped: Callable[..., Any] = with_parameters
     for name, text in reversed(_OPTIONS.items()):
         wrapped = click.option(f"--{name}", multiple=name != "tenant", help=text)(wrapped)
-    return wrapped  # type: ignore[no-any-return]
+    return cast(F, wrapped)

@@ -165,8 +165,8 @@ def test_starttls(connect, mail, source, user, monkeypatch):
     """After STARTTLS the connection counts as encrypted, wherever the server is."""
     connection = connect()
     connection.starttls(mail.context)
-    remote = lambda _: ("192.0.2.1", 143)  # noqa: E731
-    monkeypatch.setattr(type(connection.socket()), "getpeername", remote)
+    kind = type(connection.socket())
+    monkeypatch.setattr(kind, "getpeername", lambda _: ("192.0.2.1", 143))
     authenticate(connection, source, user)
     assert inbox(connection) == "OK"
 

@@ -7,6 +7,7 @@ import pytest
 from kit.frames import recorded_variables
 from kit.guards import GUARD_SECONDS
 from kit.servers.postgres import SECURE_USER
+from packaging.version import Version
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from tokenkeeper import OAuth2Error
@@ -95,7 +96,10 @@ def test_an_open_connection_outlives_its_token(make_pool, server, requests_of):
     assert requests_of() == 2
 
 
-@pytest.mark.skipif(metadata.version("psycopg-pool") < "3.3", reason="kwargs= takes no callable")
+@pytest.mark.skipif(
+    Version(metadata.version("psycopg-pool")) < Version("3.3"),
+    reason="kwargs= takes no callable",
+)
 def test_a_bare_callable_never_hears_of_the_rejection(make_pool, source, server, requests_of):
     """A pool whose password comes from a callable stays without connections, and renews nothing."""
     pool = make_pool(

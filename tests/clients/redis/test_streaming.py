@@ -12,6 +12,7 @@ import redis.asyncio
 from kit.crowds import at_once
 from kit.guards import GUARD_SECONDS, until, until_async
 from kit.servers.valkey import USER
+from packaging.version import Version
 
 from tokenkeeper import TokenKeeper, get_default_source
 from tokenkeeper.integrations.redis import StreamingKeeperCredentialProvider
@@ -171,7 +172,8 @@ def ours(caplog):
 
 
 @pytest.mark.skipif(
-    metadata.version("redis") < "8", reason="redis-py leaves a coroutine unawaited here"
+    Version(metadata.version("redis")) < Version("8"),
+    reason="redis-py leaves a coroutine unawaited here",
 )
 def test_lost_connections_are_made_again(client_options, source, valkey, caplog):
     """If connections are lost, one warning says so, and commands go on."""

@@ -145,8 +145,8 @@ def test_starttls(connect, mail, source, user, monkeypatch):
     """After STARTTLS the connection counts as encrypted, wherever the server is."""
     connection = connect()
     connection.starttls(context=mail.context)
-    remote = lambda _: ("192.0.2.1", 587)  # noqa: E731
-    monkeypatch.setattr(type(connection.sock), "getpeername", remote)
+    kind = type(connection.sock)
+    monkeypatch.setattr(kind, "getpeername", lambda _: ("192.0.2.1", 587))
     authenticate(connection, source, user)
     assert send(connection, "by TLS") == {}
 

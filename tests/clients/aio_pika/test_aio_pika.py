@@ -11,6 +11,7 @@ import aio_pika
 import pytest
 from aiormq.exceptions import ChannelAccessRefused, ProbableAuthenticationError
 from kit.guards import GUARD_SECONDS
+from kit.loops import run
 from packaging.version import Version
 
 from tokenkeeper import TokenAcquisitionError
@@ -25,20 +26,6 @@ pytestmark = (
     if Version(metadata.version("aio-pika")) < Version("10.2")
     else []
 )
-
-
-@pytest.fixture
-def run():
-    """Return a function that runs a coroutine on an event loop of its own."""
-
-    def run(coroutine):
-        async def limited():
-            async with asyncio.timeout(GUARD_SECONDS):
-                return await coroutine
-
-        return asyncio.run(limited())
-
-    return run
 
 
 async def declare(connection):
@@ -71,7 +58,7 @@ async def drop(connection):
 
 
 @pytest.mark.parametrize("open_connection", [connect, connect_robust])
-def test_a_message(run, source, broker, open_connection, requests_of):
+def test_a_message(source, broker, open_connection, requests_of):
     """A connection sends messages, whether its place is a URL or given in parts."""
 
     async def main():
@@ -85,7 +72,7 @@ def test_a_message(run, source, broker, open_connection, requests_of):
     assert requests_of() == 1
 
 
-def test_tls(run, source, broker):
+def test_tls(source, broker):
     """A connection by TLS gets renewed tokens as well."""
 
     async def main():
@@ -97,9 +84,7 @@ def test_tls(run, source, broker):
     run(main())
 
 
-def test_a_crowd_survives_the_expiry(
-    run, source, broker, short_token, wait_for_expiry, crowd_of_tasks
-):
+def test_a_crowd_survives_the_expiry(source, broker, short_token, wait_for_expiry, crowd_of_tasks):
     """Open connections get the renewed token; one that does not is refused once it expired."""
 
     async def main():
@@ -119,9 +104,7 @@ def test_a_crowd_survives_the_expiry(
     run(main())
 
 
-def test_a_crowd_with_a_rejected_token(
-    run, source, broker, rejected_first, requests_of, crowd_of_tasks
-):
+def test_a_crowd_with_a_rejected_token(source, broker, rejected_first, requests_of, crowd_of_tasks):
     """Many connections whose token is rejected cause one renewal."""
 
     async def one():
@@ -133,9 +116,7 @@ def test_a_crowd_with_a_rejected_token(
 
 
 @pytest.mark.parametrize("open_connection", [connect, connect_robust])
-def test_a_second_rejection_is_the_caller_s(
-    run, server, source, broker, open_connection, requests_of
-):
+def test_a_second_rejection_is_the_caller_s(server, source, broker, open_connection, requests_of):
     """If the next token is rejected as well, the caller gets the error, without a token."""
     for number in (1, 2):
         body = {"access_token": f"not-a-jwt-{number}", "token_type": "Bearer", "expires_in": 60}
@@ -154,7 +135,7 @@ def test_a_second_rejection_is_the_caller_s(
     assert requests_of() == 2
 
 
-def test_connecting_again_after_the_expiry(run, source, broker, short_token, wait_for_expiry):
+def test_connecting_again_after_the_expiry(source, broker, short_token, wait_for_expiry):
     """A robust connection that drops after its first token expired connects with the next."""
 
     async def main():
@@ -166,7 +147,7 @@ def test_connecting_again_after_the_expiry(run, source, broker, short_token, wai
     run(main())
 
 
-def test_a_rejection_while_connecting_again(run, server, source, broker, requests_of):
+def test_a_rejection_while_connecting_again(server, source, broker, requests_of):
     """A token that the broker rejects when a connection connects again is renewed once."""
 
     async def main():
@@ -184,7 +165,7 @@ def test_a_rejection_while_connecting_again(run, server, source, broker, request
     assert requests_of() == 3
 
 
-def test_a_revoked_token(run, server, source, broker, requests_of):
+def test_a_revoked_token(server, source, broker, requests_of):
     """RabbitMQ verifies tokens itself, so it accepts a revoked one until that expires."""
 
     async def main():
@@ -198,7 +179,7 @@ def test_a_revoked_token(run, server, source, broker, requests_of):
     assert requests_of() == 1
 
 
-def test_without_a_token(run, server, source, broker):
+def test_without_a_token(server, source, broker):
     """If there is no token, connecting raises the keeper's error."""
 
     async def main():
@@ -208,7 +189,7 @@ def test_without_a_token(run, server, source, broker):
     run(main())
 
 
-def test_a_token_renewed_while_connecting(run, source, broker, monkeypatch):
+def test_a_token_renewed_while_connecting(source, broker, monkeypatch):
     """A renewal between the login and the subscription is not missed."""
     subscribe = source.subscribe
     monkeypatch.setattr(
@@ -224,7 +205,7 @@ def test_a_token_renewed_while_connecting(run, source, broker, monkeypatch):
     run(main())
 
 
-def test_a_connection_that_is_gone(run, source, broker):
+def test_a_connection_that_is_gone(source, broker):
     """A closed connection gets no token, and the subscription does not keep it in memory."""
 
     async def main():
@@ -241,7 +222,7 @@ def test_a_connection_that_is_gone(run, source, broker):
     run(main())
 
 
-def test_it_can_be_ended(run, source, broker):
+def test_it_can_be_ended(source, broker):
     """After the returned function was called, the connection gets no more tokens."""
 
     async def main():

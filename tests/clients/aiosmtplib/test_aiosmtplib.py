@@ -1,13 +1,13 @@
 """aiosmtplib and Dovecot's submission: rejected tokens, revocations, dropped connections."""
 
-import asyncio
 import inspect
 import traceback
 
 import aiosmtplib
 import pytest
 from clients.on_dovecot import USER, smtp_server
-from kit.guards import GUARD_SECONDS, ticks_during
+from kit.guards import ticks_during
+from kit.loops import run
 
 from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.integrations.aiosmtplib import authenticate
@@ -15,20 +15,6 @@ from tokenkeeper.testing import Answer
 
 CROWD = 12
 MESSAGE = "Subject: {}\r\n\r\nhello"
-
-
-@pytest.fixture
-def run():
-    """Return a function that runs a coroutine on an event loop of its own."""
-
-    def run(coroutine):
-        async def limited():
-            async with asyncio.timeout(GUARD_SECONDS):
-                return await coroutine
-
-        return asyncio.run(limited())
-
-    return run
 
 
 @pytest.fixture
@@ -47,7 +33,7 @@ async def send(client, subject):
 
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER", None])
-def test_a_message(run, client, source, user, mechanism, relay, requests_of):
+def test_a_message(client, source, user, mechanism, relay, requests_of):
     """A message is sent after a login by either mechanism."""
 
     async def main():
@@ -62,7 +48,7 @@ def test_a_message(run, client, source, user, mechanism, relay, requests_of):
 
 @pytest.mark.parametrize("mechanism", ["XOAUTH2", "OAUTHBEARER"])
 def test_a_crowd_after_a_revocation(
-    run, client, server, source, user, mechanism, requests_of, crowd_of_tasks
+    client, server, source, user, mechanism, requests_of, crowd_of_tasks
 ):
     """Many logins with a revoked token succeed, on their connections, after one renewal."""
     source.get_token()
@@ -77,7 +63,7 @@ def test_a_crowd_after_a_revocation(
     assert requests_of() == 2
 
 
-def test_a_second_rejection(run, client, server, source, user, requests_of):
+def test_a_second_rejection(client, server, source, user, requests_of):
     """A second rejection is the caller's error, and no frame of it shows the token."""
     for number in (1, 2):
         body = {"access_token": f"made-up-{number}", "token_type": "Bearer", "expires_in": 60}
@@ -94,7 +80,7 @@ def test_a_second_rejection(run, client, server, source, user, requests_of):
     assert requests_of() == 2
 
 
-def test_a_connection_that_drops(run, client, source, user, requests_of):
+def test_a_connection_that_drops(client, source, user, requests_of):
     """After a connection was lost, the client connects and logs in with the same token."""
 
     async def main():
@@ -112,7 +98,7 @@ def test_a_connection_that_drops(run, client, source, user, requests_of):
     assert requests_of() == 1
 
 
-def test_the_event_loop_is_not_blocked(run, client, server, source, user):
+def test_the_event_loop_is_not_blocked(client, server, source, user):
     """While a token is requested, the event loop goes on."""
 
     async def main():
@@ -127,7 +113,7 @@ def test_the_event_loop_is_not_blocked(run, client, server, source, user):
         server.latency_seconds = 0
 
 
-def test_without_a_token(run, client, server, source, user):
+def test_without_a_token(client, server, source, user):
     """If there is no token, the keeper's error is raised, and the connection can be used later."""
 
     async def main():
@@ -149,7 +135,7 @@ def test_without_a_token(run, client, server, source, user):
         ([b"535 5.7.8 failed", None], aiosmtplib.SMTPServerDisconnected, 2),
     ],
 )
-def test_what_a_rejection_is(run, source, answers, error, requests, requests_of):
+def test_what_a_rejection_is(source, answers, error, requests, requests_of):
     """A rejection causes one renewal, and a failure of the server or the network none."""
 
     async def main(port):
@@ -169,7 +155,7 @@ def test_what_a_rejection_is(run, source, answers, error, requests, requests_of)
     assert requests_of() == requests
 
 
-def test_a_server_without_these_mechanisms(run, source, requests_of):
+def test_a_server_without_these_mechanisms(source, requests_of):
     """A server that offers neither mechanism gets no token."""
 
     async def main(port):
@@ -182,7 +168,7 @@ def test_a_server_without_these_mechanisms(run, source, requests_of):
     assert requests_of() == 0
 
 
-def test_starttls(run, mail, client, source, user, monkeypatch):
+def test_starttls(mail, client, source, user, monkeypatch):
     """After STARTTLS the connection counts as encrypted, wherever the server is."""
 
     async def main():
@@ -199,7 +185,7 @@ def test_starttls(run, mail, client, source, user, monkeypatch):
     run(main())
 
 
-def test_an_unencrypted_connection(run, client, source, user, monkeypatch, requests_of):
+def test_an_unencrypted_connection(client, source, user, monkeypatch, requests_of):
     """Over a network without encryption, no token is sent."""
 
     async def main():
@@ -218,7 +204,7 @@ def test_an_unencrypted_connection(run, client, source, user, monkeypatch, reque
     "oauth_token_generator" not in inspect.signature(aiosmtplib.send).parameters,
     reason="needs aiosmtplib 5",
 )
-def test_the_library_s_own_way_never_hears_of_a_rejection(mail, run, server, source, user):
+def test_the_library_s_own_way_never_hears_of_a_rejection(mail, server, source, user):
     """``oauth_token_generator`` sends a valid token, and a revoked one until it expires."""
 
     async def main():

@@ -5,7 +5,8 @@ import asyncio
 import asyncpg
 import pytest
 from kit.frames import recorded_variables
-from kit.guards import GUARD_SECONDS, until_async
+from kit.guards import until_async
+from kit.loops import run
 from kit.providers import WatchedSource
 from kit.servers.postgres import SECURE_USER
 
@@ -13,11 +14,6 @@ from tokenkeeper import OAuth2Error
 from tokenkeeper.integrations.asyncpg import connect_with
 
 CROWD = 12
-
-
-def run(main):
-    """Run the coroutine *main* in an event loop of its own."""
-    asyncio.run(asyncio.wait_for(main, GUARD_SECONDS))
 
 
 async def user(pool):

@@ -1,12 +1,11 @@
 """The cookbook's pages on azure-storage-blob and adlfs, with Azurite."""
 
-import asyncio
-
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobServiceClient
 from azure.storage.blob.aio import BlobServiceClient as AsyncBlobServiceClient
+from kit.loops import run
 
 from tokenkeeper.integrations.azure import AsyncKeeperCredential, KeeperCredential
 from tokenkeeper.integrations.azure_transport import AsyncRenewingTransport, RenewingTransport
@@ -66,7 +65,7 @@ def test_a_crowd_of_tasks_recovers_with_one_renewal(
             server.revoke_all()
             assert await crowd_of_tasks(8, read) == [b"42 EUR"] * 8
 
-    asyncio.run(main())
+    run(main())
     assert requests_of() == 2
 
 

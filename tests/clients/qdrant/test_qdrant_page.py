@@ -1,8 +1,7 @@
 """The cookbook's page on qdrant-client, with a stub of Qdrant over TLS."""
 
-import asyncio
-
 import pytest
+from kit.loops import run
 from kit.servers.base import Answer
 from kit.servers.guarded import Guarded, certificate_in
 from qdrant_client import AsyncQdrantClient, QdrantClient
@@ -69,7 +68,7 @@ def test_a_crowd_of_tasks_recovers_with_one_renewal(
         assert await crowd_of_tasks(8, names) == [["faces"]] * 8
         await client.close()
 
-    asyncio.run(main())
+    run(main())
     assert requests_of() == 2
 
 

@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
+from kit import loops
 from kit.frames import recorded_variables
-from kit.guards import GUARD_SECONDS, until_async
+from kit.guards import until_async
 from kit.providers import WatchedSource
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -26,11 +27,11 @@ def run(request, postgres):
             url = postgres.url(f"postgresql+{request.param}", database)
             engine = create_async_engine(url, **options)
             try:
-                await asyncio.wait_for(main(engine), GUARD_SECONDS)
+                await main(engine)
             finally:
                 await engine.dispose()
 
-        asyncio.run(with_engine())
+        loops.run(with_engine())
 
     return run
 

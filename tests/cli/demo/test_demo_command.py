@@ -15,7 +15,7 @@ from tokenkeeper.cli.demo import scenario, screen
 from tokenkeeper.cli.group import cli
 from tokenkeeper.testing import StaticProvider
 
-SHORT = ("demo", "--seconds", "3", "--lifetime", "2", "--threads", "4", "--tasks", "8")
+SHORT = ("demo", "--seconds", "4.5", "--lifetime", "3", "--threads", "4", "--tasks", "8")
 ENTRY_POINT = (sys.executable, "-W", "error", "-m", "tokenkeeper")
 
 
@@ -27,8 +27,8 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def complete():
     """Return the process of a run in which the outage also meets the naive clients' tokens."""
-    # The outage begins at 1.9 s and lasts until 2.1 s at least; their tokens expire at 2 s.
-    long = [*ENTRY_POINT, *SHORT, "--seconds", "5.4", "--json"]
+    # The outage begins at 2.9 s and lasts until 3.2 s at least; their tokens expire at 3 s.
+    long = [*ENTRY_POINT, *SHORT, "--seconds", "8.2", "--json"]
     return subprocess.run(long, capture_output=True, text=True, timeout=60)
 
 

@@ -15,7 +15,7 @@ __all__ = ["SHORTEST_RUN", "Plan", "Report", "Side", "Snapshot"]
 SHORTEST_RUN = 1.5
 """The lifetimes of a token that a run lasts at least, so that the outage falls into it."""
 
-_OUTAGE_SHARE = 0.7  # of the time from the failed renewal to the token's expiry
+_OUTAGE_SHARE = 0.5  # of the time from the failed renewal to the token's expiry
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ __all__ = ["run"]
 
 _TICK_SECONDS = 0.03
 _FRAME_SECONDS = 0.25
+_OUTAGE_TICK_SECONDS = 0.01
 
 _RETRY = RetryPolicy(initial_wait_seconds=0.1)  # the default suits lifetimes of minutes
 
@@ -107,9 +108,15 @@ class _Run:
         for load in loads:
             load.start()
         self._began = SYSTEM_CLOCK.monotonic()
+        over = threading.Event()
+        # On a thread of its own: a slow frame must not make the outage outlast the token.
+        controller = threading.Thread(target=self._control_outage, args=(over,), daemon=True)
+        controller.start()
         try:
             is_complete = self._watch(show, interrupted)
         finally:
+            over.set()
+            controller.join()
             self._outage.end(self._elapsed())
             for load in loads:
                 load.stop()
@@ -127,12 +134,15 @@ class _Run:
         while not self._is_over(elapsed := self._elapsed()):
             if interrupted():
                 return False
-            self._outage.update(elapsed)
             if elapsed >= next_frame:
                 next_frame = elapsed + _FRAME_SECONDS
                 show(self._snapshot())
             SYSTEM_CLOCK.wait(never, _TICK_SECONDS)
         return True
+
+    def _control_outage(self, over: threading.Event) -> None:
+        while not SYSTEM_CLOCK.wait(over, _OUTAGE_TICK_SECONDS):
+            self._outage.update(self._elapsed())
 
     def _is_over(self, elapsed: float) -> bool:
         # On a busy machine the outage begins late. Wait until it is over, but not forever.

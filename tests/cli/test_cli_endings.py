@@ -122,6 +122,34 @@ def test_ctrl_c_on_a_terminal(terminal):
     assert b"Aborted" not in rest
 
 
+FRAMES = """
+import os, threading, time
+from tokenkeeper.cli.endings import exit_on_signals
+
+def write_frames():
+    while True:
+        os.write(1, bytes(60_000))
+        time.sleep(0.001)
+
+exit_on_signals()
+threading.Thread(target=write_frames, daemon=True).start()
+threading.Event().wait()
+"""
+
+
+def test_ctrl_c_while_a_frame_is_written():
+    """A frame that another thread is writing does not keep the cursor hidden."""
+    ours, theirs = os.openpty()
+    process = subprocess.Popen([sys.executable, "-c", FRAMES], stdout=theirs)
+    os.close(theirs)
+    shown(ours, until=bytes(1000))
+    process.send_signal(signal.SIGINT)
+    rest = shown(ours)
+    os.close(ours)
+    assert process.wait(timeout=60) == 130
+    assert CURSOR_SHOWN in rest
+
+
 def test_ctrl_c_at_the_doctor(terminal, server):
     """The doctor shows the current step on a terminal, and Ctrl-C leaves a visible cursor."""
     with server.outage("stall"):

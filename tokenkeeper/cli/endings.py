@@ -14,6 +14,8 @@ __all__ = ["exit_on_signals", "own_signal_handlers"]
 
 _SHOW_CURSOR = b"\x1b[?25h"
 
+_PATIENCE_SECONDS = 0.5  # for a terminal that does not accept output
+
 _ending = threading.RLock()  # held by the thread that ends the process
 
 
@@ -72,8 +74,9 @@ def _end(number: int, _: FrameType | None) -> None:
         os._exit(128 + number)
     with suppress(OSError):  # the terminal may be gone
         terminals = [each for each in (1, 2) if os.isatty(each)]
-        # A terminal that was stopped with Ctrl-S does not accept output. Don't wait for it.
-        writable = select.select([], terminals[:1], [], 0)[1]
+        # A terminal does not accept output while another thread writes a frame to it, which ends
+        # soon, nor after Ctrl-S, which may not.
+        writable = select.select([], terminals[:1], [], _PATIENCE_SECONDS)[1]
         can_hide = os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
         for terminal in writable:
             os.write(terminal, (_SHOW_CURSOR if can_hide else b"") + b"\n")

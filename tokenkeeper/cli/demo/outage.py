@@ -67,9 +67,9 @@ class Outage:
         """End the outage, if it is on."""
         if not self.is_on:
             return
-        self.ended = elapsed
         self.refused = self._count_refused() - self._refused_before
         self._granted_before = self._server.stats().tokens_granted
+        self.ended = elapsed  # last: another thread asks whether it was survived
         for server in self._all:
             server.come_back()
 

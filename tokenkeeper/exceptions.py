@@ -9,6 +9,7 @@
     │   ├── TokenRefreshError             the token held before could not be renewed
     │   ├── TokenRejectedError            the API refuses freshly granted tokens
     │   └── TokenWaitTimeoutError         the caller's own timeout expired (also a TimeoutError)
+    ├── StoreUnavailableError             the store can't be used; keepers go on without it
     └── KeeperClosedError                 the keeper was used after close()
 
 Every message is a single line without secrets. Every error can be pickled and copied; ``__cause__``
@@ -28,6 +29,7 @@ __all__ = [
     "InvalidConfigurationError",
     "KeeperClosedError",
     "OAuth2Error",
+    "StoreUnavailableError",
     "TokenAcquisitionError",
     "TokenRefreshError",
     "TokenRejectedError",
@@ -162,6 +164,24 @@ class TokenRejectedError(TokenAcquisitionError):
 
 class TokenWaitTimeoutError(TokenAcquisitionError, TimeoutError):
     """The caller's own ``timeout`` expired. The token request continues in the background."""
+
+
+class StoreUnavailableError(OAuth2Error):
+    """The store can't be used: it can't be reached, refuses the client, or has something unusable.
+
+    Stores raise it, and only it. A keeper goes on without the store as far as that is safe, so
+    callers of ``get_token`` see it at most as the ``__cause__`` of a
+    :class:`TokenAcquisitionError`.
+
+    :ivar is_misconfigured: whether waiting won't help, because something must be changed: a
+        password, a permission, a key of another type.
+    """
+
+    is_misconfigured: bool
+
+    def __init__(self, message: str = "", *, is_misconfigured: bool = False) -> None:
+        super().__init__(message)
+        self.is_misconfigured = is_misconfigured
 
 
 class KeeperClosedError(OAuth2Error):

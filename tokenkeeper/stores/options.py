@@ -6,21 +6,24 @@ Nothing is opened here, so a configuration can be checked, and compared with ano
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
+from urllib.parse import quote, unquote
 
 from tokenkeeper._support.arguments import type_of
 from tokenkeeper._support.checks import checked_seconds, checked_text
 from tokenkeeper.config.files import located
+from tokenkeeper.config.problems import shortened
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.providers.kinds import did_you_mean
+from tokenkeeper.providers.kinds import did_you_mean, nearest_to
 from tokenkeeper.stores.base import TokenStore
 from tokenkeeper.stores.engines import engine_of
 from tokenkeeper.stores.key_file import read_key_file
 
-__all__ = ["KEYS", "Note", "StoreOptions", "WhenUnavailable", "read_options"]
+__all__ = ["KEYS", "NO_KEY", "Note", "StoreOptions", "WhenUnavailable", "read_options"]
 
 WhenUnavailable = Literal["alone", "wait"]
 """What a keeper does while the store is unavailable: request tokens alone, or wait for it."""
@@ -29,13 +32,17 @@ KEYS = ("url", "store", "key_file", "timeout_seconds", "when_unavailable", "encr
 """The keys of a mapping."""
 
 Note = Callable[[str, str], None]
-"""Takes the key that is wrong, "" for all of it, and the rest of a sentence about its value."""
+"""Takes the key that is wrong, "" for all of it, and the rest of a sentence about its value.
 
-_NEEDS = "set it to a URL, or to a mapping with the key url"
-_NO_KEY = (
+If that begins with a colon, the key is unknown, and it is a sentence about the mapping."""
+
+_RELATIVE_FILE = re.compile(r"sqlite:///(?!:memory:)([^/?#][^?#]*(?<!/))")
+
+NO_KEY = (
     "needs a key, because others may read the store. Set key_file (create one with: tokenkeeper "
     "store new-key), or encrypt: false if only this fleet can read it"
 )
+"""What is noted for a store that others may read, without a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +99,7 @@ class _Reader:
         self._directory = directory
         self._report = note
         self._is_short = is_short  # a URL or a store: there are no keys to name
+        self._url = ""
         self.failed = False
 
     def options(self) -> StoreOptions:
@@ -99,7 +107,7 @@ class _Reader:
         self._check_keys()
         is_private = self._target()
         return StoreOptions(
-            url=self._given.get("url") or "",
+            url=self._url,
             store=self._given.get("store"),
             key_file=self._key_file(is_private),
             timeout_seconds=self._seconds("timeout_seconds", 1.0),
@@ -110,9 +118,8 @@ class _Reader:
     def _check_keys(self) -> None:
         for key in self._given:
             if key not in KEYS:
-                near = did_you_mean(key, KEYS) if isinstance(key, str) else ""
-                shown = key if isinstance(key, str) and len(key) <= 80 else type_of(key)
-                self._note("", f": unknown key {shown!r}{near}")
+                name = shortened(str(key))
+                self._note(name, f": unknown key {name!r}{did_you_mean(name, KEYS)}")
             elif self._given[key] is None:
                 self._note(key, "has no value. Set it, or remove the key")
 
@@ -123,7 +130,8 @@ class _Reader:
             self._note("store", "can't be combined with url")
             return None
         if "url" not in self._given and "store" not in self._given:
-            self._note("url", "is missing. Set it, such as redis://host:6379/0 or auto")
+            if not any(nearest_to(str(key), KEYS) in ("url", "store") for key in self._given):
+                self._note("url", "is missing. Set it, such as redis://host:6379/0 or auto")
             return None
         if store is not None:
             if isinstance(store, TokenStore) and not isinstance(store, type):
@@ -134,7 +142,10 @@ class _Reader:
         if url is None:
             return None
         try:
-            return engine_of(url).store_class().is_private
+            engine = engine_of(url)
+            self._url = _absolute(url, self._directory)
+            engine.open(self._url, timeout_seconds=1.0).close()  # it did not connect
+            return engine.store_class().is_private
         except InvalidConfigurationError as error:
             self._note("url", str(error))
             return None
@@ -145,7 +156,7 @@ class _Reader:
             if encrypt is True:
                 self._note("encrypt", "is true, which needs a key. Set key_file")
             elif encrypt is None and is_private is False and "encrypt" not in self._given:
-                self._note("", _NO_KEY)
+                self._note("", NO_KEY)
             return None
         if encrypt is False:
             self._note("encrypt", "is false, but key_file is set. Remove one of them")
@@ -198,3 +209,11 @@ class _Reader:
     def _note(self, key: str, what: str) -> None:
         self.failed = True
         self._report("" if self._is_short and key in ("url", "store") else key, what)
+
+
+def _absolute(url: str, directory: Path) -> str:
+    """Return *url*; that of a file in *directory* with an absolute path."""
+    name = _RELATIVE_FILE.fullmatch(url)
+    if name is None:
+        return url
+    return f"sqlite:///{quote(str(located(directory, unquote(name[1])).absolute()))}"

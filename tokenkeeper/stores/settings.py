@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.files import readable_by_all, warn
 from tokenkeeper.config.problems import Problem, as_error
-from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.stores.base import TokenStore
 from tokenkeeper.stores.engines import engine_of
-from tokenkeeper.stores.file_key_ring import FileKeyRing
+from tokenkeeper.stores.key_file import FileKeyRing
 from tokenkeeper.stores.options import StoreOptions, WhenUnavailable, read_options
 from tokenkeeper.stores.sealed import Plain, Sealer
 
@@ -57,8 +57,8 @@ def opened(given: str | Mapping[str, Any] | TokenStore | StoreSettings) -> Store
 
     def note(key: str, what: str) -> None:
         field_name = f"store.{key}" if key else "store"
-        separator = "" if what.startswith(":") else " "
-        problems.append(Problem(f"{field_name}{separator}{what}", field_name))
+        text = f"store{what}" if what.startswith(":") else f"{field_name} {what}"
+        problems.append(Problem(escaped(text), field_name))
 
     options = read_options(given, Path(), note)
     if options is None:
@@ -72,9 +72,11 @@ def opened(given: str | Mapping[str, Any] | TokenStore | StoreSettings) -> Store
 def opened_by(options: StoreOptions) -> StoreSettings:
     """Return the store of *options*. Does not connect to it.
 
-    :raises InvalidConfigurationError: if the URL is not valid, or the key file no longer is.
+    :raises InvalidConfigurationError: if the options are no longer valid.
     """
-    store = options.store or _store_of(options)
+    store = options.store
+    if store is None:
+        store = engine_of(options.url).open(options.url, options.timeout_seconds)
     sealer = FileKeyRing(options.key_file) if options.key_file else Plain()
     return StoreSettings(
         store=store,
@@ -84,18 +86,3 @@ def opened_by(options: StoreOptions) -> StoreSettings:
         detached=options.detached,
         label=str(getattr(store, "label", type(store).__name__)),
     )
-
-
-def _store_of(options: StoreOptions) -> TokenStore:
-    engine = engine_of(options.url).store_class()
-    try:
-        return engine.from_url(options.url, timeout_seconds=options.timeout_seconds)
-    except InvalidConfigurationError as error:
-        what = str(error)
-        if error.field is None or not what.startswith("store"):
-            what = f"store.url {what}"
-        raise InvalidConfigurationError(what, field="store.url") from None
-    except ValueError:  # from the library; its text may quote the URL with its password
-        raise InvalidConfigurationError(
-            "store.url is not valid. Check its host, port and parameters", field="store.url"
-        ) from None

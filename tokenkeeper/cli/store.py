@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from tokenkeeper.cli.private_directory import PrivateDirectory
+from tokenkeeper.stores.private_directory import PrivateDirectory
 from tokenkeeper.clock import Instant
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.models import OAuth2Token

@@ -32,7 +32,7 @@ class ForkGate:
 
     def after_fork_in_child(self) -> None:
         """Start over: the threads in the blocks stayed with the parent."""
-        self._changed = threading.Condition(threading.Lock())  # guards the two below
+        self._changed = threading.Condition()  # guards the two below
         self._running = 0
         self._is_forking = False
 

@@ -72,15 +72,17 @@ def _cluster(target: Target, connection_class: type[Any]) -> Any:
 
     (host, port), *others = target.hosts
     shown = f"[{host}]" if ":" in host else host
-    return RedisCluster(
+    client: Any = RedisCluster(
         # Only with a URL, it takes a class of pools, and with it all options of connections.
         url=f"redis://{shown}:{port}",
         startup_nodes=[ClusterNode(*each) for each in others],  # type: ignore[no-untyped-call]
         connection_pool_class=pool,
-        cluster_error_retry_attempts=0,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )
+    if hasattr(client, "cluster_error_retry_attempts"):  # before redis 6, which deprecates it
+        client.cluster_error_retry_attempts = 0
+    return client
 
 
 def close(client: Any) -> None:

@@ -140,8 +140,9 @@ class Connections:
             # With one open, its turn comes: the server may just have too many connections.
             if self._failures != failures and not self._open and self._failure is not None:
                 raise own_copy(self._failure)
-            is_short = self._opening < self._waiting and len(self._open) + self._opening < LIMIT
-            if is_short and not has_tried:
+            all_of_them = len(self._open) + self._opening
+            is_short = self._opening < self._waiting and all_of_them < LIMIT
+            if is_short and not (has_tried and all_of_them):
                 has_tried = True
                 self._opening += 1
                 if not _in_thread(self._open_one):

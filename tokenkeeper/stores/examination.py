@@ -1,4 +1,4 @@
-"""What an examination of a store found, for the doctor."""
+"""What an examination of a store finds, for the doctor."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["StoreFinding"]
 
 @dataclass(frozen=True, slots=True)
 class StoreFinding:
-    """One thing that was examined.
+    """One thing that was checked, and what is wrong with it, if anything is.
 
-    :ivar check: what was examined, in a word or two.
-    :ivar status: whether it is in order.
-    :ivar message: what was found, in one line without a secret.
-    :ivar advice: what to do about it; ``""`` if nothing.
+    :ivar check: what was checked, in one word, such as ``writable``.
+    :ivar status: ``ok``, ``warning`` or ``problem``.
+    :ivar message: what was found, in one line without secrets.
+    :ivar advice: what to do; ``""`` if nothing is wrong.
     """
 
     check: str

@@ -125,7 +125,8 @@ _FAIL = f"""
 UPDATE {{table}} AS r SET owner = '', intent = '', claimed_at = NULL,
     failure = coalesce($4::bytea, r.failure),
     failed_at = CASE WHEN $4::bytea IS NULL THEN r.failed_at ELSE {_NOW} END
-WHERE r.key = $1::text AND r.owner = $2::text AND r.fence = $3::bigint AND r.schema_1
+WHERE r.key = $1::text AND r.owner = $2::text AND r.owner <> '' AND r.fence = $3::bigint
+    AND r.schema_1
 RETURNING true
 """
 

@@ -4,7 +4,7 @@ import itertools
 import os
 
 import pytest
-from kit.servers.store_postgres import running_store_postgres, store_url
+from kit.servers.store_postgres import running_pgbouncer, running_store_postgres, store_url
 
 _numbers = itertools.count(1)
 
@@ -14,6 +14,13 @@ def server():
     """Return a server that runs until the last test."""
     with running_store_postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def bouncer(server):
+    """Return PgBouncer before the server, with transaction pooling."""
+    with running_pgbouncer(server) as bouncer:
+        yield bouncer
 
 
 @pytest.fixture

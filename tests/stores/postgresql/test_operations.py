@@ -43,19 +43,13 @@ def claim(store, key="a", **changes):
     return store.claim(key, **{**given, **changes})
 
 
-@pytest.fixture(scope="module")
-def bouncer(server):
-    with running_pgbouncer(server) as bouncer:
-        yield bouncer
-
-
 @pytest.fixture(params=["direct", "pooled"])
 def any_store(request, server, table, open_store):
     """Return a store, connected directly and through PgBouncer with transaction pooling."""
     if request.param == "direct":
         return open_store(store_url(server, table))
     port = request.getfixturevalue("bouncer").port
-    return open_store(store_url(server, table).replace(str(server.port), str(port)))
+    return open_store(store_url(server, table).replace(f":{server.port}/", f":{port}/"))
 
 
 def random_step(random_number):
@@ -131,7 +125,7 @@ def test_it_does_what_the_store_in_memory_does(any_store):
 def test_statement_pooling(server, table, open_store):
     """It works where each statement may meet another server process."""
     with running_pgbouncer(server, mode="statement") as bouncer:
-        url = store_url(server, table).replace(str(server.port), str(bouncer.port))
+        url = store_url(server, table).replace(f":{server.port}/", f":{bouncer.port}/")
         store = open_store(url)
         results = crowd(16, lambda: claim(store, owner="same").granted).join()
         assert results == [True] * 16

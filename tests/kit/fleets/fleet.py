@@ -132,7 +132,7 @@ class Fleet:
                 last = counted[-1]
                 for name in ("reads", "expired", "errors", "errors_while_valid"):
                     total[name] += last[name]
-                for name in ("slowest_while_valid", "longest_gap"):
+                for name in ("slowest_while_valid", "slowest"):
                     total[name] = max(total[name], last[name])
         assert not self.failures(), self.failures()
         return dict(total)

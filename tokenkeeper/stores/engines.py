@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import re
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from tokenkeeper._runtime.fork import late_import
 from tokenkeeper._support.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.kinds import nearest_to
@@ -61,7 +61,7 @@ class Engine:
         if self.library and importlib.util.find_spec(self.library) is None:
             raise InvalidConfigurationError(self._advice("is not installed"))
         try:
-            module = importlib.import_module(self.module)
+            module = late_import(self.module)
         except ImportError as error:
             if not self.library or str(error.name).startswith("tokenkeeper"):
                 raise
@@ -79,7 +79,7 @@ class Engine:
         store_class = self.store_class()
         try:
             if url == AUTO:
-                path = importlib.import_module(self.module).auto_path()
+                path = late_import(self.module).auto_path()
                 return store_class(path, timeout_seconds=timeout_seconds)  # type: ignore[call-arg]
             return store_class.from_url(url, timeout_seconds=timeout_seconds)
         except InvalidConfigurationError as error:

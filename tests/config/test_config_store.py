@@ -501,7 +501,7 @@ def test_command_reports_mistakes_of_the_store(file):
 
 
 def test_command_accepts_a_valid_store(file, key_file):
-    """A valid store is no mistake, and is not opened."""
+    """A valid store is accepted, and not opened."""
     code, content = check(file("store:\n  url: redis://host\n  key_file: keys\n"))
     assert (code, content["providers"], content["problems"]) == (0, ["api"], [])
 

@@ -62,6 +62,9 @@ def test_key_file_encrypts(key_file):
         "postgres://host/db",
         "postgresql:///db?host=/run/postgresql",
         "redis://one:26379,two:26379/0",
+        "postgresql://user%40tenant:p%2Fw@host/db",
+        "postgresql://host/db?user=user@tenant",
+        "postgresql:///db?user=user@tenant",
     ],
 )
 def test_every_scheme_is_known(url):
@@ -153,6 +156,10 @@ NO_KEY = (
     "store needs a key, because others may read the store. Set key_file (create one with: "
     "tokenkeeper store new-key), or encrypt: false if only this fleet can read it"
 )
+ENCODE = (
+    "store has a user or password with a character that must be percent-encoded: write %40 for @, "
+    "%2F for /, %3F for ? and %23 for #"
+)
 SECONDS = "store.timeout_seconds must be a number of seconds, more than 0"
 
 MISTAKES = {
@@ -212,6 +219,10 @@ MISTAKES = {
         f"redis://:{PASSWORD}@quoted-invalid",
         "store is not valid. Check its host, port and parameters",
     ),
+    **{
+        f"{character!r} in a password": (f"postgresql://u:{PASSWORD}{character}9@host/db", ENCODE)
+        for character in "@/?#"
+    },
     "no key": (REDIS, NO_KEY),
     "no key in a mapping": ({"url": REDIS}, NO_KEY),
     "no key for a store": (SharedStandIn(), NO_KEY),

@@ -84,8 +84,8 @@ class Engine:
             return store_class.from_url(url, timeout_seconds=timeout_seconds)
         except InvalidConfigurationError as error:
             text = str(error)
-            begins = text.startswith(_ABOUT_THE_URL)
-            what = text.removeprefix(_ABOUT_THE_URL) if begins else f"is not usable: {text}"
+            subject = next(filter(text.startswith, _SUBJECTS), None)
+            what = text.removeprefix(subject) if subject else f"is not usable: {text}"
             raise _invalid(what) from None
         except ValueError:  # from the library; its text may quote the URL with its password
             raise _invalid("is not valid. Check its host, port and parameters") from None
@@ -97,7 +97,8 @@ class Engine:
         )
 
 
-_ABOUT_THE_URL = "the store's URL "
+_SUBJECTS = ("the store's URL ", "the URL of an SQLite store ")
+"""How an engine's sentence about a URL begins, which our messages replace by the setting's name."""
 
 _SQLITE = Engine("tokenkeeper.stores.sqlite", "SQLiteTokenStore")
 _REDIS = Engine("tokenkeeper.stores.redis", "RedisTokenStore", "redis", "redis")
@@ -141,9 +142,26 @@ def engine_of(url: object) -> Engine:
         near = nearest_to(scheme.lower(), known)
         advice = f"Did you mean '{near}://'?" if near else f"Use one of {', '.join(known)}"
         raise _invalid(f"has the unknown scheme {scheme!r}. {advice}")
-    if scheme != "sqlite" and any(map(str.isspace, place)):
-        raise _invalid("must not contain white space. Check where it comes from")
+    if scheme != "sqlite":
+        _check_place(place)
     return ENGINES[scheme]
+
+
+def _check_place(place: str) -> None:
+    """Check what follows ``://``. A password that is not encoded would end up in the host's name.
+
+    :raises InvalidConfigurationError: if it can't be taken apart.
+    """
+    if any(map(str.isspace, place)):
+        raise _invalid("must not contain white space. Check where it comes from")
+    authority = re.split(r"[/?#]", place, maxsplit=1)[0]
+    before, _, _ = place.removeprefix(authority).partition("@")
+    is_cut = "@" not in authority and "@" in place and "=" not in before
+    if authority.count("@") > 1 or is_cut:
+        raise _invalid(
+            "has a user or password with a character that must be percent-encoded: write %40 for "
+            "@, %2F for /, %3F for ? and %23 for #"
+        )
 
 
 def _checked(url: object) -> str:

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from tokenkeeper import TokenKeeper
+from tokenkeeper import TokenAcquisitionError, TokenKeeper
 from tokenkeeper.events import RecordReplaced
 from tokenkeeper.stores.key_file import (
     FileKeyRing,
@@ -137,6 +137,21 @@ def test_unreadable_record_is_replaced(store, caplog, make, reason):
     assert process.replaced == [reason]
     assert Process(store, RING).ask() == (token, 0)
     assert SECRET not in caplog.text + str(process.events)
+
+
+def test_unreadable_refresh_token_is_never_overwritten(store):
+    """Where a grant can't be repeated, callers get the reason, and the record is kept."""
+    Process(store, RING).ask()
+    key = next(iter(store.keys()))
+    put(store, sealed_by(KeyRing({"lost": b"l" * 32}))(key))
+    before = store.read(key).sealed
+    process = Process(store, RING)
+    process.provider.repeatable = False
+    with pytest.raises(TokenAcquisitionError, match="'lost', which the key file does not have"):
+        process.ask()
+    assert process.provider.calls == 0
+    assert store.read(key).sealed == before
+    assert store.read(key).owner == ""
 
 
 @pytest.mark.parametrize(

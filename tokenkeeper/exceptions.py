@@ -118,6 +118,9 @@ class TokenAcquisitionError(OAuth2Error):
     transient: bool
     network_reason: str | None
 
+    stands_seconds: float | None = None
+    # How long a failure that another process reported still stands. Not for users.
+
     def __init__(
         self,
         message: str = "",

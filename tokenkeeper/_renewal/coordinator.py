@@ -11,6 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from tokenkeeper._renewal.cache import TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -28,7 +29,7 @@ from tokenkeeper._runtime.gevent import check_gevent
 from tokenkeeper._runtime.weak import weakly_bound
 from tokenkeeper._support.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock
-from tokenkeeper.events import EventHook
+from tokenkeeper.events import EventHook, TokenEvent
 from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
@@ -37,6 +38,10 @@ from tokenkeeper.exceptions import (
 from tokenkeeper.names import TokenParameters, is_chosen
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from tokenkeeper._renewal.fleet import Fleet
+    from tokenkeeper.stores.settings import StoreSettings
 
 __all__ = ["Coordinator"]
 
@@ -62,6 +67,7 @@ class Coordinator:
         hooks: Iterable[EventHook] = (),
         max_tokens: int,
         idle: IdleTimeouts,
+        store: StoreSettings | None = None,
     ) -> None:
         check_gevent()
         usage = Usage(max_tokens, idle, clock)
@@ -94,11 +100,73 @@ class Coordinator:
             self.state, self.background, runner, retry=retry, clock=clock, jitter=jitter
         )
         self.upkeep: Upkeep = Upkeep(
-            self.state, self.background, self._dispatcher, clock=clock, jitter=jitter
+            self.state,
+            self.background,
+            self._dispatcher,
+            clock=clock,
+            jitter=jitter,
+            next_number=self._next_number,
         )
+        self.fleet: Fleet | None = None
+        if store is not None:
+            self.fleet = self._join_fleet(store, runner, retry, cooldown_seconds, jitter)
+
+    def _join_fleet(
+        self,
+        store: StoreSettings,
+        runner: Runner,
+        retry: RetryPolicy,
+        cooldown_seconds: float,
+        jitter: Callable[[], float],
+    ) -> Fleet:
+        """Have tokens shared through *store* from now on, and return this process's place there."""
+        from tokenkeeper._renewal.fleet import Fleet
+        from tokenkeeper._renewal.fleet_attempt import FleetAttempts
+
+        fleet = Fleet(store, clock=self._clock, jitter=jitter, report=self._report)
+        runner.fleet = FleetAttempts(
+            fleet,
+            ask=runner.ask,
+            is_rejected=self._is_rejected_token,
+            report=self._report,
+            in_background=self._in_background,
+            closing=lambda: self.background.closing,
+            retry=retry,
+            cooldown_seconds=cooldown_seconds,
+            clock=self._clock,
+            jitter=jitter,
+        )
+        return fleet
+
+    def _report(self, event: TokenEvent) -> None:
+        with self.state.lock:
+            self.state.notifier.enqueue(event)
+        self.state.notifier.deliver(log_here=True)
+
+    def _is_rejected_token(self, name: str, access_token: str) -> bool:
+        with self.state.lock:
+            cached = self._cache.tokens.get(name)
+            is_current = cached is not None and cached.access_token == access_token
+            return is_current or self._cache.rejections.knows(name, access_token)
+
+    def _in_background(self, call: Callable[[], None]) -> None:
+        if not self.background.work(call, urgent=True):
+            call()
+
+    def clear(self, name: str | None) -> None:
+        """Forget the tokens of *name*, or all, here and in the store.
+
+        A renewal under way still serves its waiters.
+        """
+        providers = self.state.clear(name)
+        if self.fleet is not None:
+            for token_name, provider in providers.items():
+                self.fleet.forget(provider, token_name)
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens, start over with the rest, and plan all renewals again."""
+        if self.fleet is not None:
+            self.fleet.after_fork_in_child()
         self.state.after_fork_in_child()
         self.background.after_fork_in_child()
         self.upkeep.after_fork_in_child()
@@ -242,6 +310,9 @@ class Coordinator:
             callers_context(),
             token_name=need.token_name,
             after_rejection=after_rejection,
+            is_forced=need.force,
+            began_at=self._clock.monotonic(),
+            number=self._next_number(),
         )
 
     def answer_from(self, renewal: Renewal, need: Need) -> CachedToken | Renewal:

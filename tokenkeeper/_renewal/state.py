@@ -141,16 +141,21 @@ class KeeperState:
             self.registry.check_open()
             self.notifier.subscriptions.add(subscription)
 
-    def clear(self, name: str | None) -> None:
-        """Forget the tokens of *name*, or all. A renewal under way still serves its waiters."""
+    def clear(self, name: str | None) -> dict[str, BaseOAuth2Provider]:
+        """Forget the tokens of *name*, or all; return their names with the providers.
+
+        A renewal under way still serves its waiters.
+        """
         with self.lock:
             if name is not None:
                 self.registry.find(name)
                 names = self.tokens_of(name)
             else:
                 names = [*self.registry.names(), *self.cache.usage.chosen()]
+            providers = {each: self.registry.provider_of(each) for each in names}
             self.forget_tokens(names)
         self.notifier.deliver()
+        return providers
 
     def forget_tokens(self, names: list[str]) -> None:
         """Forget all that is known of the tokens *names*. Called with the lock held."""

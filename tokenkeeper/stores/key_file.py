@@ -1,151 +1,143 @@
-"""Key files: the keys that seal what a fleet stores, for every process of the fleet to read.
+"""Key files: for every process of a fleet to read, and to follow while keys are rotated.
 
-.. code-block:: text
-
-    # the first key seals, all of them open
-    k2-5d0c91:3q2+7w...=
-    k1-9f3a2c:q83vEj...=
-    names:mHd1Cu...=
-
-A line is the id of a key, a colon, and :data:`~tokenkeeper.stores.sealed.KEY_BYTES` random bytes in
-base64 (RFC 4648 §4). ``names`` is the key that names records. Blank lines and lines that begin with
-``#`` are ignored. No message contains a key.
+:mod:`~tokenkeeper.stores.key_lines` describes their format.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-import secrets
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+import logging
+import os
 from pathlib import Path
 
-from tokenkeeper._support.escaping import escaped
-from tokenkeeper.config.files import read_file
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.stores.sealed import KEY_BYTES, KeyRing
+from tokenkeeper.stores.key_lines import new_key, ring_of
+from tokenkeeper.stores.key_rotation import (
+    Rotation,
+    create_key_file,
+    read_lines,
+    rotate_key_file,
+)
+from tokenkeeper.stores.sealed import KeyRing, Purpose, UnreadableError
 
 __all__ = [
-    "NAMES",
-    "KeyLine",
-    "encoded",
-    "key_lines",
+    "CHECK_SECONDS",
+    "FileKeyRing",
+    "Rotation",
+    "create_key_file",
     "new_key",
     "read_key_file",
-    "read_text",
-    "ring_of",
+    "rotate_key_file",
 ]
 
-NAMES = "names"
-"""The reserved id of the key that names records."""
+CHECK_SECONDS = 5.0
+"""How often the file is looked at. A text that does not open makes it looked at immediately."""
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_NEW_KEY = "Create a line with: tokenkeeper store new-key"
+_log = logging.getLogger("tokenkeeper.stores")
 
-
-@dataclass(frozen=True, slots=True)
-class KeyLine:
-    """One key of a file.
-
-    :ivar number: its line, counted from 1.
-    :ivar kid: its id; :data:`NAMES` for the key that names records.
-    """
-
-    number: int
-    kid: str
-    key: bytes = field(repr=False)
+_Signature = tuple[int, ...] | None
 
 
 def read_key_file(path: Path) -> KeyRing:
     """Return the keys of the file *path*.
 
-    :raises InvalidConfigurationError: if it can't be read, other users can write it or a directory
-        above it, or it is not a valid key file. The message names the file, and the line.
+    :raises InvalidConfigurationError: if it can't be read, other users can write it or replace it,
+        or it is not a valid key file. The message names the file, and the line.
     """
-    return ring_of(key_lines(read_text(path), path))
+    return ring_of(read_lines(path)[1])
 
 
-def read_text(path: Path) -> str:
-    """Return the text of the key file *path*.
+class FileKeyRing:
+    """The keys of a file, read again when it changes.
 
-    :raises InvalidConfigurationError: if it can't be read or trusted.
+    Implements :class:`~tokenkeeper.stores.sealed.Sealer`. Thread-safe without a lock: threads may
+    read the file at the same time, and each replaces the ring in one assignment. Works in a forked
+    child as well.
+
+    If the file is no longer valid, or was removed, the last valid keys stay in use, and a warning
+    is logged once.
+
+    :param path: the file; symbolic links are followed, as in a mounted Kubernetes secret.
+    :param clock: the source of time; by default the system's clocks.
+    :raises InvalidConfigurationError: if it is not a valid key file.
     """
-    try:
-        return read_file(path)
-    except InvalidConfigurationError as error:
-        missing = "No such file" in str(error)
-        advice = ". Create it with: tokenkeeper store new-key" if missing else ""
-        raise _invalid(path, f" {error}{advice}") from None
 
+    def __init__(self, path: Path, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.path = path
+        self._clock = clock
+        self._signature = _signature(path)  # before reading, so that a later change is noticed
+        self._ring = read_key_file(path)
+        self._fault = ""
+        self._next_check = clock.monotonic() + CHECK_SECONDS
 
-def key_lines(text: str, path: Path) -> list[KeyLine]:
-    """Return the keys in *text*, the content of the file *path*, in their order.
+    @property
+    def kids(self) -> tuple[str, ...]:
+        """The ids of the current keys; the first one seals."""
+        return self._current().kids
 
-    :raises InvalidConfigurationError: for the first line that is not valid, and without any key
-        that seals.
-    """
-    lines: dict[str, KeyLine] = {}
-    for line in _lines(text, path):
-        if line.kid in lines:
-            raise _invalid(
-                path,
-                f": duplicate id {line.kid!r}, which line {lines[line.kid].number} has. Remove one",
-                line.number,
+    def seal(self, plaintext: bytes, record_key: str, purpose: Purpose) -> bytes:
+        """Return *plaintext* as it is stored under *record_key*."""
+        return self._current().seal(plaintext, record_key, purpose)
+
+    def open(self, sealed: bytes, record_key: str, purpose: Purpose) -> bytes:
+        """Return what was sealed.
+
+        :raises UnreadableError: if it was not sealed for this record and purpose with a known key.
+        """
+        ring = self._current()
+        try:
+            return ring.open(sealed, record_key, purpose)
+        except UnreadableError:
+            changed = self._checked()
+            if changed is ring:
+                raise
+        return changed.open(sealed, record_key, purpose)
+
+    def record_key(self, identity: str) -> str:
+        """Return the key of the record of the token that *identity* identifies."""
+        return self._current().record_key(identity)
+
+    def __repr__(self) -> str:
+        return f"FileKeyRing({str(self.path)!r}, {', '.join(self._ring.kids)})"
+
+    def _current(self) -> KeyRing:
+        return self._ring if self._clock.monotonic() < self._next_check else self._checked()
+
+    def _checked(self) -> KeyRing:
+        """Return the ring after reading the file again if it changed, or was not valid."""
+        self._next_check = self._clock.monotonic() + CHECK_SECONDS
+        signature = _signature(self.path)
+        if signature == self._signature and not self._fault:
+            return self._ring
+        try:
+            ring = read_key_file(self.path)
+        except InvalidConfigurationError as error:
+            if str(error) != self._fault:
+                _log.warning(
+                    "the key file is not valid, and the last valid keys are used: %s", error
+                )
+            self._fault = str(error)
+            return self._ring
+        if ring.names_key != self._ring.names_key:
+            _log.warning(
+                "the key that names records changed in %s, so stored tokens are not found. Restore "
+                "its line 'names'",
+                self.path,
             )
-        lines[line.kid] = line
-    if not lines.keys() - {NAMES}:
-        raise _invalid(path, f" contains no key. {_NEW_KEY}")
-    return list(lines.values())
+        self._ring, self._signature, self._fault = ring, signature, ""
+        return ring
 
 
-def ring_of(lines: Iterable[KeyLine]) -> KeyRing:
-    """Return the ring of the keys in *lines*."""
-    keys = {line.kid: line.key for line in lines}
-    names_key = keys.pop(NAMES, None)
-    return KeyRing(keys, names_key)
-
-
-def new_key(number: int = 1) -> str:
-    """Return a line for a key file: a new random key and its id.
-
-    :param number: the number that the id begins with; 1 by default. Rotation counts it up, so that
-        people see the order in which keys were made.
-    """
-    return encoded(f"k{number}-{secrets.token_hex(3)}", secrets.token_bytes(KEY_BYTES))
-
-
-def encoded(kid: str, key: bytes) -> str:
-    """Return the line of a key file for *key*."""
-    return f"{kid}:{base64.b64encode(key).decode()}"
-
-
-def _lines(text: str, path: Path) -> Iterator[KeyLine]:
-    for number, line in enumerate(text.split("\n"), 1):
-        content = line.strip()
-        if not content or content.startswith("#"):
-            continue
-        kid, colon, encoded_key = content.partition(":")
-        if not colon:
-            raise _invalid(path, f": must be an id, a colon and a key. {_NEW_KEY}", number)
-        if not _ID.fullmatch(kid):  # which may be a key in the wrong place, so it is not shown
-            what = "the id must be 1 to 32 letters, digits, '-' or '_'"
-            raise _invalid(path, f": {what}. {_NEW_KEY}", number)
-        yield KeyLine(number, kid, _decoded(encoded_key.strip(), kid, path, number))
-
-
-def _decoded(text: str, kid: str, path: Path, number: int) -> bytes:
+def _signature(path: Path) -> _Signature:
+    """Return numbers that change when the file does; ``None`` if there is none."""
     try:
-        key = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise _invalid(path, f": the key {kid!r} is not valid base64. {_NEW_KEY}", number) from None
-    if len(key) != KEY_BYTES:
-        what = f"the key {kid!r} has {len(key)} bytes, and needs {KEY_BYTES}"
-        raise _invalid(path, f": {what}. {_NEW_KEY}", number)
-    return key
-
-
-def _invalid(path: Path, what: str, number: int | None = None) -> InvalidConfigurationError:
-    place = f"{escaped(path)}" if number is None else f"{escaped(path)}, line {number}"
-    return InvalidConfigurationError(f"{place}{what}", field="key_file")
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )

@@ -14,13 +14,14 @@ from typing import Any, Literal, cast
 from tokenkeeper._support.arguments import type_of
 from tokenkeeper._support.checks import checked_seconds, checked_text
 from tokenkeeper.config.files import located
+from tokenkeeper.config.problems import shortened
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.providers.kinds import did_you_mean
+from tokenkeeper.providers.kinds import did_you_mean, nearest_to
 from tokenkeeper.stores.base import TokenStore
 from tokenkeeper.stores.engines import engine_of
 from tokenkeeper.stores.key_file import read_key_file
 
-__all__ = ["KEYS", "Note", "StoreOptions", "WhenUnavailable", "read_options"]
+__all__ = ["KEYS", "NO_KEY", "Note", "StoreOptions", "WhenUnavailable", "read_options"]
 
 WhenUnavailable = Literal["alone", "wait"]
 """What a keeper does while the store is unavailable: request tokens alone, or wait for it."""
@@ -29,13 +30,15 @@ KEYS = ("url", "store", "key_file", "timeout_seconds", "when_unavailable", "encr
 """The keys of a mapping."""
 
 Note = Callable[[str, str], None]
-"""Takes the key that is wrong, "" for all of it, and the rest of a sentence about its value."""
+"""Takes the key that is wrong, "" for all of it, and the rest of a sentence about its value.
 
-_NEEDS = "set it to a URL, or to a mapping with the key url"
-_NO_KEY = (
+If that begins with a colon, the key is unknown, and it is a sentence about the mapping."""
+
+NO_KEY = (
     "needs a key, because others may read the store. Set key_file (create one with: tokenkeeper "
     "store new-key), or encrypt: false if only this fleet can read it"
 )
+"""What is noted for a store that others may read, without a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +113,8 @@ class _Reader:
     def _check_keys(self) -> None:
         for key in self._given:
             if key not in KEYS:
-                near = did_you_mean(key, KEYS) if isinstance(key, str) else ""
-                shown = key if isinstance(key, str) and len(key) <= 80 else type_of(key)
-                self._note("", f": unknown key {shown!r}{near}")
+                name = shortened(str(key))
+                self._note(name, f": unknown key {name!r}{did_you_mean(name, KEYS)}")
             elif self._given[key] is None:
                 self._note(key, "has no value. Set it, or remove the key")
 
@@ -123,7 +125,8 @@ class _Reader:
             self._note("store", "can't be combined with url")
             return None
         if "url" not in self._given and "store" not in self._given:
-            self._note("url", "is missing. Set it, such as redis://host:6379/0 or auto")
+            if not any(nearest_to(str(key), KEYS) in ("url", "store") for key in self._given):
+                self._note("url", "is missing. Set it, such as redis://host:6379/0 or auto")
             return None
         if store is not None:
             if isinstance(store, TokenStore) and not isinstance(store, type):
@@ -145,7 +148,7 @@ class _Reader:
             if encrypt is True:
                 self._note("encrypt", "is true, which needs a key. Set key_file")
             elif encrypt is None and is_private is False and "encrypt" not in self._given:
-                self._note("", _NO_KEY)
+                self._note("", NO_KEY)
             return None
         if encrypt is False:
             self._note("encrypt", "is false, but key_file is set. Remove one of them")

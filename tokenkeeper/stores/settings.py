@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.files import readable_by_all, warn
 from tokenkeeper.config.problems import Problem, as_error
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.stores.base import TokenStore
 from tokenkeeper.stores.engines import engine_of
-from tokenkeeper.stores.file_key_ring import FileKeyRing
+from tokenkeeper.stores.key_file import FileKeyRing
 from tokenkeeper.stores.options import StoreOptions, WhenUnavailable, read_options
 from tokenkeeper.stores.sealed import Plain, Sealer
 
@@ -57,8 +58,8 @@ def opened(given: str | Mapping[str, Any] | TokenStore | StoreSettings) -> Store
 
     def note(key: str, what: str) -> None:
         field_name = f"store.{key}" if key else "store"
-        separator = "" if what.startswith(":") else " "
-        problems.append(Problem(f"{field_name}{separator}{what}", field_name))
+        text = f"store{what}" if what.startswith(":") else f"{field_name} {what}"
+        problems.append(Problem(escaped(text), field_name))
 
     options = read_options(given, Path(), note)
     if options is None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenkeeper.cli.common import ExitCode, report_problems
+from tokenkeeper.cli.common import ExitCode, report_problems, source_options
+from tokenkeeper.cli.source import Source
 from tokenkeeper.clock import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
@@ -25,11 +26,17 @@ class _MissingExtra(click.ClickException):
 
 
 @click.command(short_help="Show a store's tokens on a web page, on this machine.")
-@click.option("--store", "url", metavar="URL", help="The store; by default TOKENKEEPER_STORE.")
+@click.option(
+    "--store",
+    "url",
+    metavar="URL",
+    help="The URL of the store; by default the configured one. Set TOKENKEEPER_STORE for a URL "
+    "with a password, which other users of this machine could read here.",
+)
 @click.option(
     "--key-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file with the keys of --store; by default TOKENKEEPER_STORE_KEY_FILE.",
+    help="The file with the keys of --store.",
 )
 @click.option(
     "--host",
@@ -44,7 +51,11 @@ class _MissingExtra(click.ClickException):
     show_default=True,
     help="The port to listen on; 0 picks a free one.",
 )
-def dashboard(url: str | None, key_file: Path | None, host: str, port: int) -> None:
+@source_options
+@click.pass_context
+def dashboard(
+    ctx: click.Context, url: str | None, key_file: Path | None, host: str, port: int
+) -> None:
     """Show the tokens of a store on a web page, to browsers on this machine.
 
     The page shows each token's life, which process renewed it last, claims and failures. It
@@ -70,7 +81,7 @@ def dashboard(url: str | None, key_file: Path | None, host: str, port: int) -> N
             "application"
         )
     with report_problems():
-        settings = _settings(url, key_file)
+        settings = _settings(ctx.obj, url, key_file)
         app = LoopbackHostsOnly(application(settings, "Tokenkeeper", 2.0, SYSTEM_CLOCK))
     with _listener(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
@@ -91,15 +102,21 @@ def dashboard(url: str | None, key_file: Path | None, host: str, port: int) -> N
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _settings(url: str | None, key_file: Path | None) -> StoreSettings:
-    """Return the store of the command line, or else that of the environment or configuration."""
-    from tokenkeeper.stores.settings import opened
+def _settings(source: Source, url: str | None, key_file: Path | None) -> StoreSettings:
+    """Return the store of the command line, or else that of the configuration or environment."""
+    from tokenkeeper.stores.settings import opened, opened_by
 
-    if url is None and key_file is not None:
-        raise click.UsageError("--key-file needs --store")
     if url is not None:
         return opened({"url": url, **({"key_file": str(key_file)} if key_file else {})})
-    raise click.UsageError("no store is configured. Set --store or TOKENKEEPER_STORE")
+    if key_file is not None:
+        raise click.UsageError("--key-file needs --store")
+    options = source.discovery().store_options()
+    if options is None:
+        raise click.UsageError(
+            "no store is configured. Set --store, TOKENKEEPER_STORE, or store: in the "
+            "configuration file"
+        )
+    return opened_by(options)
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -102,8 +102,6 @@ class Snapshots:
             # The message may contain anything, such as a password.
             name = type(error).__name__
             logger.warning("The dashboard could not read the store: unexpected %s", name)
-            self._latest = replace(
-                self._latest, error=f"reading it failed with an unexpected {name}"
-            )
+            self._latest = replace(self._latest, error=f"unexpected {name}")
         took = self.clock.monotonic() - began_at
         self._due_at = began_at + max(self.refresh_seconds, SHARE_OF_TIME * took)

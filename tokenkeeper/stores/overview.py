@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.names import provider_of, stated_in
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.schedule import Deadlines, deadlines, state_at
@@ -65,18 +66,28 @@ def overview(
         that requested the tokens.
     :param limit: how many records to read, in the order of their keys; 1,000 by default.
     :param buffer_seconds: how long before its expiry a token counts as "renewing"; 300 by default.
-    :raises StoreUnavailableError: if the store can't be read.
+    :raises StoreUnavailableError: if the store can't be read. A single record that can't be read is
+        listed with the reason.
     """
     counted = _Counted(settings.store.keys())
     keys = heapq.nsmallest(limit, counted)
     views = []
     for key in keys:
-        record = settings.store.read(key)
-        if record == NO_RECORD:  # it was removed meanwhile
+        try:
+            record = settings.store.read(key)
+        except StoreUnavailableError as error:
+            if not error.is_misconfigured:
+                raise
+            # Such as a key of another type, which must not hide the other records.
+            reason = _short(str(error), LONGEST_MESSAGE)
+            views.append(RecordView(key=escaped(key), state="unreadable", unreadable=reason))
             continue
-        views.append(
-            record_view(key, record, settings.sealer, clock.time(), buffer_seconds=buffer_seconds)
-        )
+        if record != NO_RECORD:  # unless it was removed meanwhile
+            views.append(
+                record_view(
+                    key, record, settings.sealer, clock.time(), buffer_seconds=buffer_seconds
+                )
+            )
     views.sort(key=lambda view: (_LEVELS[view.level], view.name, view.key))
     records = counted.number - (len(keys) - len(views))
     return StoreOverview(

@@ -32,6 +32,10 @@ class StoredFleet:
         """Return what the dashboard gets."""
         return StoreSettings(self.store, self.sealer, label="memory://test")
 
+    def records(self):
+        """Return all records by their keys."""
+        return {key: self.store.read(key) for key in list(self.store.keys())}
+
     def key(self, provider, **parameters):
         """Return the key of a token's record."""
         return self.sealer.record_key(TokenName.of(provider, TokenParameters.of(**parameters)))

@@ -91,7 +91,7 @@ def overview(
     views.sort(key=lambda view: (_LEVELS[view.level], view.name, view.key))
     records = counted.number - (len(keys) - len(views))
     return StoreOverview(
-        label=escaped(settings.label), records=tuple(views), totals=_totals(views, records)
+        label=_short(settings.label), records=tuple(views), totals=_totals(views, records)
     )
 
 

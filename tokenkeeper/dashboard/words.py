@@ -24,6 +24,8 @@ TREND_MINUTES = 60
 EXACT_MINUTES = 10
 """A duration is shown with its seconds if it is shorter than this."""
 
+CENTURY_SECONDS = 100 * 365.25 * 86400
+
 STATE_WORDS = {
     "fresh": "fresh",
     "renewing": "renewing",
@@ -89,6 +91,8 @@ def record_texts(record: RecordView, snapshot: Snapshot) -> dict[str, str]:
 
 def duration(seconds: float) -> str:
     """Return *seconds* in words, about as exact as people need it."""
+    if seconds > CENTURY_SECONDS:
+        return "more than 100 years"
     # Differences of clock readings fall short of whole seconds by a rounding error.
     minutes, rest = divmod(max(0, math.floor(seconds + 0.01)), 60)
     hours, minutes = divmod(minutes, 60)

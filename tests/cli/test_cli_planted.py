@@ -12,7 +12,7 @@ import pytest
 from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, OAuth2Token
-from tokenkeeper.cli.private_directory import PrivateDirectory
+from tokenkeeper.stores.private_directory import PrivateDirectory
 from tokenkeeper.cli.store import Failure, StoredToken, TokenDirectory
 from tokenkeeper.clock import SYSTEM_CLOCK, instant
 

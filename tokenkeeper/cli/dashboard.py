@@ -68,7 +68,7 @@ def dashboard(
         from tokenkeeper.dashboard.app import application
         from tokenkeeper.dashboard.headers import LoopbackHostsOnly, is_loopback
     except ModuleNotFoundError as missing:
-        if missing.name not in ("starlette", "uvicorn"):
+        if str(missing.name).partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise _MissingExtra(
             "The dashboard needs an extra that is not installed: "

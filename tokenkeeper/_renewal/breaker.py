@@ -11,7 +11,7 @@ from tokenkeeper.exceptions import StoreUnavailableError, own_copy
 __all__ = ["Breaker"]
 
 OPEN_SECONDS = 3.0
-"""How long a store is left alone, plus or minus half of it, so that a fleet doesn't return at once."""
+"""How long a store is left alone, plus or minus half of it: a fleet must not return all at once."""
 
 
 class Breaker:
@@ -38,12 +38,11 @@ class Breaker:
 
         :raises StoreUnavailableError: the error of the last operation.
         """
-        if self.error is None:
+        error = self.error
+        if error is None:
             return
         with self._lock:
-            error, now = self.error, self._clock.monotonic()
-            if error is None:
-                return
+            now = self._clock.monotonic()
             if now >= self._retry_at:
                 self._retry_at = now + 2 * self._probe_seconds
                 return
@@ -62,13 +61,11 @@ class Breaker:
 
     def worked(self) -> float | None:
         """Note that an operation worked; return for how many seconds none did, if any failed."""
-        if self.error is None:
+        if self.error is None:  # as nearly always; this needs no lock
             return None
         with self._lock:
-            if self.error is None:
-                return None
-            self.error = None
-            return self._clock.monotonic() - self.failed_at
+            error, self.error = self.error, None
+        return None if error is None else self._clock.monotonic() - self.failed_at
 
     @property
     def retry_in_seconds(self) -> float:

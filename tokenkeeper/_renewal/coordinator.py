@@ -7,7 +7,6 @@ made without it.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -29,7 +28,7 @@ from tokenkeeper._runtime.gevent import check_gevent
 from tokenkeeper._runtime.weak import weakly_bound
 from tokenkeeper._support.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock
-from tokenkeeper.events import EventHook, TokenEvent
+from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import (
     OAuth2Error,
     TokenAcquisitionError,
@@ -40,8 +39,7 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from tokenkeeper._renewal.fleet import Fleet
-    from tokenkeeper.stores.settings import StoreSettings
+    from tokenkeeper._renewal.joining import Membership
 
 __all__ = ["Coordinator"]
 
@@ -52,6 +50,8 @@ class Coordinator:
     :ivar state: the providers, tokens and renewals under way.
     :ivar background: the threads.
     :ivar upkeep: what is done without a caller.
+    :ivar runner: makes the requests.
+    :ivar membership: what a keeper with a store has in addition; ``None`` without one.
     :ivar now: the clock that tokens are read by: the monotonic one, or one that notices steps too.
     """
 
@@ -67,7 +67,6 @@ class Coordinator:
         hooks: Iterable[EventHook] = (),
         max_tokens: int,
         idle: IdleTimeouts,
-        store: StoreSettings | None = None,
     ) -> None:
         check_gevent()
         usage = Usage(max_tokens, idle, clock)
@@ -88,86 +87,26 @@ class Coordinator:
         self.now: Callable[[], float] = (
             clock.monotonic if background else cache.clock_steps.monotonic
         )
-        self._next_number: Callable[[], int] = itertools.count(1).__next__
-        runner = Runner(
+        self.runner: Runner = Runner(
             self.background,
             retry=retry,
             clock=clock,
             jitter=jitter,
-            next_number=self._next_number,
+            next_number=self.state.next_number,
         )
         self._dispatcher = Dispatcher(
-            self.state, self.background, runner, retry=retry, clock=clock, jitter=jitter
+            self.state, self.background, self.runner, retry=retry, clock=clock, jitter=jitter
         )
         self.upkeep: Upkeep = Upkeep(
-            self.state,
-            self.background,
-            self._dispatcher,
-            clock=clock,
-            jitter=jitter,
-            next_number=self._next_number,
+            self.state, self.background, self._dispatcher, clock=clock, jitter=jitter
         )
-        self.fleet: Fleet | None = None
-        if store is not None:
-            self.fleet = self._join_fleet(store, runner, retry, cooldown_seconds, jitter)
-
-    def _join_fleet(
-        self,
-        store: StoreSettings,
-        runner: Runner,
-        retry: RetryPolicy,
-        cooldown_seconds: float,
-        jitter: Callable[[], float],
-    ) -> Fleet:
-        """Have tokens shared through *store* from now on, and return this process's place there."""
-        from tokenkeeper._renewal.fleet import Fleet
-        from tokenkeeper._renewal.fleet_attempt import FleetAttempts
-
-        fleet = Fleet(store, clock=self._clock, jitter=jitter, report=self._report)
-        runner.fleet = FleetAttempts(
-            fleet,
-            ask=runner.ask,
-            is_rejected=self._is_rejected_token,
-            report=self._report,
-            in_background=self._in_background,
-            closing=lambda: self.background.closing,
-            retry=retry,
-            cooldown_seconds=cooldown_seconds,
-            clock=self._clock,
-            jitter=jitter,
-        )
-        return fleet
-
-    def _report(self, event: TokenEvent) -> None:
-        with self.state.lock:
-            self.state.notifier.enqueue(event)
-        self.state.notifier.deliver(log_here=True)
-
-    def _is_rejected_token(self, name: str, access_token: str) -> bool:
-        with self.state.lock:
-            cached = self._cache.tokens.get(name)
-            is_current = cached is not None and cached.access_token == access_token
-            return is_current or self._cache.rejections.knows(name, access_token)
-
-    def _in_background(self, call: Callable[[], None]) -> None:
-        if not self.background.work(call, urgent=True):
-            call()
-
-    def clear(self, name: str | None) -> None:
-        """Forget the tokens of *name*, or all, here and in the store.
-
-        A renewal under way still serves its waiters.
-        """
-        providers = self.state.clear(name)
-        if self.fleet is not None:
-            for token_name, provider in providers.items():
-                self.fleet.forget(provider, token_name)
+        self.membership: Membership | None = None
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens, start over with the rest, and plan all renewals again."""
-        if self.fleet is not None:
-            self.fleet.after_fork_in_child()
         self.state.after_fork_in_child()
+        if self.membership is not None:
+            self.membership.after_fork_in_child()
         self.background.after_fork_in_child()
         self.upkeep.after_fork_in_child()
         if not self.state.is_closed:
@@ -200,17 +139,7 @@ class Coordinator:
         if isinstance(name, str) and is_chosen(name):
             name = str(name)  # a subclass of str is slower as a key
             variant = self.state.registry.variant(name, parameters)
-        return Need(name, self._next_number(), deadline, force, refused, variant)
-
-    def check_name(self, name: str, parameters: TokenParameters) -> None:
-        """Raise unless the token *name* can be requested.
-
-        :raises UnknownProviderError: if there is no such provider.
-        :raises InvalidConfigurationError: if it does not take one of *parameters*.
-        """
-        self.state.check_provider(name)
-        if is_chosen(name):
-            self.state.registry.variant(name, parameters)
+        return Need(name, self.state.next_number(), deadline, force, refused, variant)
 
     def ask(self, need: Need) -> CachedToken | Renewal:
         """Return the token that meets *need*, or the renewal to wait for.
@@ -312,7 +241,7 @@ class Coordinator:
             after_rejection=after_rejection,
             is_forced=need.force,
             began_at=self._clock.monotonic(),
-            number=self._next_number(),
+            number=self.state.next_number(),
         )
 
     def answer_from(self, renewal: Renewal, need: Need) -> CachedToken | Renewal:

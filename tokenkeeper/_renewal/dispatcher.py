@@ -103,8 +103,8 @@ class Dispatcher:
     def _is_put_off(self, renewal: Renewal, outcome: Outcome) -> bool:
         """End *renewal* while another process requests its token, if no caller waits for it.
 
-        It begins anew a moment later. So a worker never waits for another process on nobody's
-        behalf, however many tokens are due.
+        It starts again a moment later. So no worker waits for another process unless a caller
+        does, however many tokens are due.
         """
         wait, name, state = outcome.look_again_seconds or 0.0, renewal.token_name, self._state
         with state.lock:

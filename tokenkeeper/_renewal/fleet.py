@@ -9,14 +9,14 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from contextlib import suppress
 
-from tokenkeeper._renewal.breaker import Breaker
 from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.store_guard import StoreGuard
+from tokenkeeper._renewal.view import View
 from tokenkeeper.clock import Clock, utc
-from tokenkeeper.events import ClocksDisagree, StoreRecovered, StoreUnavailable, TokenEvent
+from tokenkeeper.events import ClocksDisagree, TokenEvent
 from tokenkeeper.exceptions import StoreUnavailableError
-from tokenkeeper.models import StoreHealth
 from tokenkeeper.names import provider_of
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.schedule import deadlines
@@ -25,7 +25,7 @@ from tokenkeeper.stores.contents import StoredFailure, StoredToken
 from tokenkeeper.stores.sealed import UnreadableError
 from tokenkeeper.stores.settings import StoreSettings
 
-__all__ = ["Fleet", "View"]
+__all__ = ["Fleet"]
 
 CLOCKS_DISAGREE_SECONDS = 5.0
 """From this difference on, the clocks of a fleet are reported: it costs token requests."""
@@ -33,62 +33,13 @@ CLOCKS_DISAGREE_SECONDS = 5.0
 REPORT_CLOCKS_SECONDS = 600.0
 """How long a difference of the clocks is not reported again."""
 
-T = TypeVar("T")
-
-
-class View(NamedTuple):
-    """A record, opened.
-
-    :ivar read_at: when it was read, on the keeper's monotonic clock; no later than that.
-    :ivar stored: its token; ``None`` if it has none, or can't be read.
-    :ivar age_seconds: how long ago that token was requested: the older of what the store and the
-        wall clocks say.
-    :ivar unreadable: why its token can't be read; ``None`` if it can.
-    :ivar failure: why the last request failed, if it did.
-    :ivar failure_age_seconds: how long ago that was reported.
-    """
-
-    record: Record
-    read_at: float
-    stored: StoredToken | None = None
-    age_seconds: float = math.inf
-    unreadable: str | None = None
-    failure: StoredFailure | None = None
-    failure_age_seconds: float = 0.0
-
-    @property
-    def generation(self) -> int:
-        """The generation of the record."""
-        return self.record.generation
-
-    @property
-    def lifetime_seconds(self) -> float:
-        """The whole lifetime of its token: what the store and the sealed token agree on."""
-        if self.stored is None:
-            return 0.0
-        sealed = self.stored.token.expires_at.timestamp() - self.stored.requested_at
-        lifetime = min(self.record.lifetime_seconds, sealed)
-        return lifetime if lifetime > 0 else 0.0  # also for NaN
-
-    @property
-    def requested_at(self) -> float:
-        """When its token was requested, on the keeper's monotonic clock."""
-        return self.read_at - self.age_seconds
-
-
-class _Unpublished(NamedTuple):
-    """A token that is not in the store yet, because the store could not be used."""
-
-    name: str
-    token: CachedToken
-    replaces: int
-
 
 class Fleet:
     """Reads and writes the records of one keeper's tokens. Thread-safe.
 
     :param report: delivers an event; called without a lock.
     :ivar settings: the store, and how it is used.
+    :ivar guard: calls the store, and spares one that fails.
     :ivar owner: who this process is to the store: a random text, another one in each fork.
     :ivar place: who it is to people, as ``host:pid``.
     """
@@ -110,10 +61,11 @@ class Fleet:
     def _start_over(self) -> None:
         self.owner: str = secrets.token_hex(16)
         self.place: str = f"{socket.gethostname()}:{os.getpid()}"
-        self.breaker: Breaker = Breaker(self._clock, self._jitter, self.settings.timeout_seconds)
-        self._lock = threading.Lock()  # guards the three below
+        self.guard: StoreGuard = StoreGuard(
+            self.settings, clock=self._clock, jitter=self._jitter, report=self._report
+        )
+        self._lock = threading.Lock()  # guards the two below
         self._cleared: dict[str, float] = {}
-        self._unpublished: dict[str, _Unpublished] = {}
         self._clocks_reported_at = -math.inf
 
     def after_fork_in_child(self) -> None:
@@ -139,7 +91,7 @@ class Fleet:
         :raises StoreUnavailableError: if the store can't be used.
         """
         before = self._clock.monotonic()
-        return self._opened(name, key, self._call(name, lambda: self._store.read(key)), before)
+        return self._opened(name, key, self.guard.call(name, lambda: self._store.read(key)), before)
 
     def claim(
         self, name: str, key: str, *, generation: int, older_than_seconds: float, intent: str
@@ -149,7 +101,7 @@ class Fleet:
         :raises StoreUnavailableError: if the store can't be used.
         """
         before = self._clock.monotonic()
-        claim = self._call(
+        claim = self.guard.call(
             name,
             lambda: self._store.claim(
                 key,
@@ -185,7 +137,7 @@ class Fleet:
         )
         sealed = self.settings.sealer.seal(stored.to_bytes(), key, "token")
         lifetime = cached.ends_at - cached.requested_at
-        return self._call(
+        return self.guard.call(
             name,
             lambda: self._store.publish(
                 key,
@@ -200,32 +152,6 @@ class Fleet:
             insist=insist,
         )
 
-    def note_unpublished(self, key: str, name: str, token: CachedToken, replaces: int) -> None:
-        """Remember that *token* must be stored, for :meth:`publish_unpublished`."""
-        with self._lock:
-            self._unpublished[key] = _Unpublished(name, token, replaces)
-
-    def publish_unpublished(self, key: str | None = None) -> bool:
-        """Store what could not be stored before; return whether nothing is left. Raises nothing.
-
-        :param key: of which record; of all by default.
-        """
-        with self._lock:
-            left = dict(self._unpublished)
-        for each in [key] if key is not None else list(left):
-            entry = left.get(each)
-            if entry is None:
-                continue
-            name, token, replaces = entry
-            try:
-                self.publish(name, each, token, replaces=replaces, keep=True, insist=True)
-            except StoreUnavailableError:
-                return False
-            with self._lock:
-                if self._unpublished.get(each) is entry:
-                    del self._unpublished[each]
-        return True
-
     def fail(self, name: str, key: str, fence: int, failure: StoredFailure | None) -> None:
         """Release the claim, and share *failure* if there is one. Raises nothing.
 
@@ -234,13 +160,11 @@ class Fleet:
         sealed = None
         if failure is not None:
             sealed = self.settings.sealer.seal(failure.to_bytes(), key, "failure")
-        try:
-            self._call(
+        with suppress(StoreUnavailableError):
+            self.guard.call(
                 name,
                 lambda: self._store.fail(key, owner=self.owner, fence=fence, sealed=sealed),
             )
-        except StoreUnavailableError:
-            pass
 
     def forget(self, provider: BaseOAuth2Provider, name: str) -> None:
         """Remove the token *name* from the store; never adopt one that was requested before.
@@ -249,10 +173,8 @@ class Fleet:
         """
         with self._lock:
             self._cleared[name] = self._clock.monotonic()
-        try:
-            self._call(name, lambda: self._store.forget(self.key_of(provider, name)))
-        except StoreUnavailableError:
-            pass
+        with suppress(StoreUnavailableError):
+            self.guard.call(name, lambda: self._store.forget(self.key_of(provider, name)))
 
     def cleared_at(self, name: str) -> float:
         """Return when the token *name* was cleared here, on the keeper's monotonic clock."""
@@ -305,42 +227,6 @@ class Fleet:
     def _store(self) -> TokenStore:
         return self.settings.store
 
-    def _call(self, name: str, operation: Callable[[], T], *, insist: bool = False) -> T:
-        """Return the result of a store operation for the token *name*.
-
-        :param insist: ask the store even while it is being left alone.
-        :raises StoreUnavailableError: if the store can't be used, or is being left alone.
-        """
-        if not insist:
-            self.breaker.check()
-        try:
-            result = operation()
-        except StoreUnavailableError as error:
-            if self.breaker.failed(error):
-                self._report(
-                    StoreUnavailable(
-                        provider_of(name),
-                        utc(self._clock),
-                        store=self.settings.label,
-                        reason=str(error),
-                        token_name=name,
-                    )
-                )
-            raise
-        pause = self.breaker.worked()
-        if pause is not None:
-            label = self.settings.label
-            self._report(
-                StoreRecovered(
-                    provider_of(name),
-                    utc(self._clock),
-                    store=label,
-                    unavailable_seconds=pause,
-                    token_name=name,
-                )
-            )
-        return result
-
     def _opened(self, name: str, key: str, record: Record, read_at: float) -> View:
         sealer = self.settings.sealer
         failure, failure_age = None, 0.0
@@ -376,16 +262,3 @@ class Fleet:
                 provider_of(name), utc(self._clock), difference_seconds=ahead, token_name=name
             )
         )
-
-    def health(self) -> StoreHealth:
-        """Return whether the store can be used, without asking it."""
-        error = self.breaker.error
-        found: StoreHealth = {
-            "status": "ok" if error is None else "unavailable",
-            "store": self.settings.label,
-            "last_error": None if error is None else str(error),
-            "unavailable_seconds": 0.0,
-        }
-        if error is not None:
-            found["unavailable_seconds"] = self._clock.monotonic() - self.breaker.failed_at
-        return found

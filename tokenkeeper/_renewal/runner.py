@@ -180,7 +180,7 @@ def is_running_here(renewal: Renewal) -> bool:
 
 
 def _requested_elsewhere(renewal: Renewal) -> TokenAcquisitionError:
-    """Return the error for a renewal that nobody waits for while another process is asking."""
+    """Return the error of a renewal that ends because another process is asking."""
     name = renewal.provider.provider_name
     return TokenAcquisitionError(
         f"provider {name!r}: another process of the fleet is requesting this token. Call again.",

@@ -26,7 +26,6 @@ class Upkeep:
         *,
         clock: Clock,
         jitter: Callable[[], float],
-        next_number: Callable[[], int],
     ) -> None:
         self._state = state
         self._cache = state.cache
@@ -34,7 +33,6 @@ class Upkeep:
         self._dispatcher = dispatcher
         self._clock = clock
         self._jitter = jitter
-        self._next_number = next_number
 
     def after_fork_in_child(self) -> None:
         """Plan all renewals again. No other thread runs yet."""
@@ -72,7 +70,7 @@ class Upkeep:
                 is_scheduled=True,
                 is_reconsidered=is_reconsidered,
                 began_at=self._clock.monotonic(),
-                number=self._next_number(),
+                number=self._state.next_number(),
             )
             self._state.attach(renewal)
         try:

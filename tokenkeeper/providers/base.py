@@ -137,7 +137,9 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         return {"type": f"{type(self).__module__}:{type(self).__qualname__}"}
 
     def identity(self) -> Mapping[str, object]:
-        """Return what identifies the client and the server; by default what ``describe`` returns.
+        """Return the settings that identify the client and its server.
+
+        By default what :meth:`describe` returns.
 
         Processes that share a store share the tokens of providers whose identities and names are
         equal. Include all that makes the tokens of two registrations different, such as the

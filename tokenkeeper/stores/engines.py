@@ -70,12 +70,34 @@ class Engine:
         found: type[EngineStore] = getattr(module, self.class_name)
         return found
 
+    def open(self, url: str, timeout_seconds: float) -> EngineStore:
+        """Return the store that *url* describes, without connecting to it.
+
+        :raises InvalidConfigurationError: as :meth:`store_class` does, and if the URL is not valid.
+            The message continues a sentence about the URL, and does not quote it.
+        """
+        store_class = self.store_class()
+        try:
+            if url == AUTO:
+                path = importlib.import_module(self.module).auto_path()
+                return store_class(path, timeout_seconds=timeout_seconds)  # type: ignore[call-arg]
+            return store_class.from_url(url, timeout_seconds=timeout_seconds)
+        except InvalidConfigurationError as error:
+            text = str(error)
+            begins = text.startswith(_ABOUT_THE_URL)
+            what = text.removeprefix(_ABOUT_THE_URL) if begins else f"is not usable: {text}"
+            raise _invalid(what) from None
+        except ValueError:  # from the library; its text may quote the URL with its password
+            raise _invalid("is not valid. Check its host, port and parameters") from None
+
     def _advice(self, what: str) -> str:
         return (
             f"needs the library {self.library}, which {what}. "
             f'Run: pip install "tokenkeeper-oauth2[{self.extra}]"'
         )
 
+
+_ABOUT_THE_URL = "the store's URL "
 
 _SQLITE = Engine("tokenkeeper.stores.sqlite", "SQLiteTokenStore")
 _REDIS = Engine("tokenkeeper.stores.redis", "RedisTokenStore", "redis", "redis")

@@ -6,10 +6,12 @@ Nothing is opened here, so a configuration can be checked, and compared with ano
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
+from urllib.parse import quote, unquote
 
 from tokenkeeper._support.arguments import type_of
 from tokenkeeper._support.checks import checked_seconds, checked_text
@@ -33,6 +35,8 @@ Note = Callable[[str, str], None]
 """Takes the key that is wrong, "" for all of it, and the rest of a sentence about its value.
 
 If that begins with a colon, the key is unknown, and it is a sentence about the mapping."""
+
+_RELATIVE_FILE = re.compile(r"sqlite:///(?!:memory:)([^/?#][^?#]*(?<!/))")
 
 NO_KEY = (
     "needs a key, because others may read the store. Set key_file (create one with: tokenkeeper "
@@ -95,6 +99,7 @@ class _Reader:
         self._directory = directory
         self._report = note
         self._is_short = is_short  # a URL or a store: there are no keys to name
+        self._url = ""
         self.failed = False
 
     def options(self) -> StoreOptions:
@@ -102,7 +107,7 @@ class _Reader:
         self._check_keys()
         is_private = self._target()
         return StoreOptions(
-            url=self._given.get("url") or "",
+            url=self._url,
             store=self._given.get("store"),
             key_file=self._key_file(is_private),
             timeout_seconds=self._seconds("timeout_seconds", 1.0),
@@ -137,7 +142,10 @@ class _Reader:
         if url is None:
             return None
         try:
-            return engine_of(url).store_class().is_private
+            engine = engine_of(url)
+            self._url = _absolute(url, self._directory)
+            engine.open(self._url, timeout_seconds=1.0).close()  # it did not connect
+            return engine.store_class().is_private
         except InvalidConfigurationError as error:
             self._note("url", str(error))
             return None
@@ -201,3 +209,11 @@ class _Reader:
     def _note(self, key: str, what: str) -> None:
         self.failed = True
         self._report("" if self._is_short and key in ("url", "store") else key, what)
+
+
+def _absolute(url: str, directory: Path) -> str:
+    """Return *url*; that of a file in *directory* with an absolute path."""
+    name = _RELATIVE_FILE.fullmatch(url)
+    if name is None:
+        return url
+    return f"sqlite:///{quote(str(located(directory, unquote(name[1])).absolute()))}"

@@ -10,7 +10,6 @@ from typing import Any
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.files import readable_by_all, warn
 from tokenkeeper.config.problems import Problem, as_error
-from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.stores.base import TokenStore
 from tokenkeeper.stores.engines import engine_of
 from tokenkeeper.stores.key_file import FileKeyRing
@@ -73,9 +72,11 @@ def opened(given: str | Mapping[str, Any] | TokenStore | StoreSettings) -> Store
 def opened_by(options: StoreOptions) -> StoreSettings:
     """Return the store of *options*. Does not connect to it.
 
-    :raises InvalidConfigurationError: if the URL is not valid, or the key file no longer is.
+    :raises InvalidConfigurationError: if the options are no longer valid.
     """
-    store = options.store or _store_of(options)
+    store = options.store
+    if store is None:
+        store = engine_of(options.url).open(options.url, options.timeout_seconds)
     sealer = FileKeyRing(options.key_file) if options.key_file else Plain()
     return StoreSettings(
         store=store,
@@ -85,18 +86,3 @@ def opened_by(options: StoreOptions) -> StoreSettings:
         detached=options.detached,
         label=str(getattr(store, "label", type(store).__name__)),
     )
-
-
-def _store_of(options: StoreOptions) -> TokenStore:
-    engine = engine_of(options.url).store_class()
-    try:
-        return engine.from_url(options.url, timeout_seconds=options.timeout_seconds)
-    except InvalidConfigurationError as error:
-        what = str(error)
-        if error.field is None or not what.startswith("store"):
-            what = f"store.url {what}"
-        raise InvalidConfigurationError(what, field="store.url") from None
-    except ValueError:  # from the library; its text may quote the URL with its password
-        raise InvalidConfigurationError(
-            "store.url is not valid. Check its host, port and parameters", field="store.url"
-        ) from None

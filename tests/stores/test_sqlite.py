@@ -160,7 +160,7 @@ def test_it_is_opened_by_its_url(path):
 
 def test_an_invalid_url_is_named():
     """The error of a keeper names the setting, and the two forms of the URL."""
-    with pytest.raises(InvalidConfigurationError, match=r"^store\.url must be sqlite:///relative"):
+    with pytest.raises(InvalidConfigurationError, match=r"^store must be sqlite:///relative"):
         opened("sqlite://a.db")
 
 

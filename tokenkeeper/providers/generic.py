@@ -117,10 +117,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         buffer_seconds: float = DEFAULT_BUFFER_SECONDS,
         retry: RetryPolicy | None = None,
     ) -> None:
-        if not isinstance(config, OAuth2Config):
-            raise InvalidConfigurationError(
-                f"config must be an OAuth2Config, not {type(config).__name__}", field="config"
-            )
+        _check_config(config)
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config = config
         self._clock = clock
@@ -281,6 +278,13 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     def __repr__(self) -> str:
         where = shown_url(self._config.token_url)
         return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
+
+
+def _check_config(config: object) -> None:
+    if not isinstance(config, OAuth2Config):
+        raise InvalidConfigurationError(
+            f"config must be an OAuth2Config, not {type(config).__name__}", field="config"
+        )
 
 
 _styles: Shared[RequestStyle] = Shared()

@@ -182,6 +182,10 @@ class Cluster:
             server.run("CONFIG", "SET", "cluster-announce-ip", "127.0.0.1")
             if server is not first:
                 server.run("CLUSTER", "MEET", "127.0.0.1", first.port, bus[1])
+        self.wait()
+
+    def wait(self):
+        """Wait until every server knows that all of them are well."""
         until(lambda: all(map(self._is_ready, self.servers)), "the Cluster", limit=PROGRAM_SECONDS)
 
     @property

@@ -13,7 +13,13 @@ from typing import NamedTuple
 from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.oauth.redaction import sanitize
 
-__all__ = ["NEEDED_COMMANDS", "is_lost_connection", "is_read_only", "unavailable"]
+__all__ = [
+    "NEEDED_COMMANDS",
+    "is_lost_cluster",
+    "is_lost_connection",
+    "is_read_only",
+    "unavailable",
+]
 
 NEEDED_COMMANDS = (
     "+eval +evalsha +hmget +hset +hdel +hincrby +pttl +pexpire +persist +time +del +scan"
@@ -111,6 +117,16 @@ _LOST = re.compile("closed by server|while (reading|writing)|previous master is 
 def is_lost_connection(error: BaseException) -> bool:
     """Return whether a connection was lost that had been established, so that another may work."""
     return type(error).__name__ == "ConnectionError" and bool(_LOST.search(str(error)))
+
+
+def is_lost_cluster(error: BaseException) -> bool:
+    """Return whether the client of a Cluster should be replaced.
+
+    Some versions of redis-py forget servers that failed, until they know none, or never again ask
+    for a slot that once had no server.
+    """
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return not kinds.isdisjoint({"ClusterError", "RedisClusterException"})
 
 
 def is_read_only(error: BaseException) -> bool:

@@ -13,9 +13,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def store(cluster, make_store):
-    """Return a store in an empty Cluster."""
-    for server in cluster.servers:
-        server.run("FLUSHALL")
+    """Return a store in the Cluster."""
     return make_store(cluster.url)
 
 

@@ -4,6 +4,7 @@ import pytest
 from kit.servers.raw import Scripted, closed_port
 from kit.store_calls import HASH, PASSWORD, claim, everything, failure_of, publish
 
+from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.stores._redis_errors import NEEDED_COMMANDS
 
 pytestmark = pytest.mark.slow
@@ -32,6 +33,24 @@ def test_passwords(own_valkey, make_store):
         assert error.is_misconfigured
         assert "password" in str(error)
     assert make_store(f"redis://:another@{place}").read("key").generation == 0
+
+
+def test_frames_of_errors(make_store):
+    """The frames of an error, which trackers record, contain neither token nor password."""
+    store = make_store(f"redis://:{PASSWORD}@127.0.0.1:{closed_port()}")
+    sealed = b"a token in plain text"
+    for operation in (store.publish, store.fail):
+        arguments = {"owner": "first", "sealed": sealed}
+        if operation == store.publish:
+            arguments |= {"replaces": 0, "generation": 1, "keep": False}
+            arguments |= {"lifetime_seconds": 60.0, "age_seconds": 0.0}
+        else:
+            arguments |= {"fence": 1}
+        with pytest.raises(StoreUnavailableError) as caught:
+            operation("key", **arguments)
+        frames = [entry.frame.f_locals for entry in caught.traceback[1:]]
+        assert "a token in plain text" not in repr(frames)
+        assert PASSWORD not in repr(frames)
 
 
 @pytest.mark.parametrize("server", ["valkey_server", "redis_server"])

@@ -60,7 +60,7 @@ LAYERS = [
     {"models", "names", "retry", "schedule"},
     {"oauth"},
     {"providers"},
-    {"config"},
+    {"config", "stores"},
     {"_renewal"},
     {"source", "keeper", "default", "default_source", "manager"},
     {"integrations"},

@@ -10,6 +10,12 @@
     │   ├── AcquisitionFailed  ... and there was none before
     │   └── RenewalFailed      ... to replace another
     ├── ServedStale            a renewal failed; callers continue to get the current token
+    ├── TokenAdopted           a token that another process of the fleet requested was taken over
+    ├── ClaimTakenOver         a process claimed a token request, and did not finish it
+    ├── RecordReplaced         an unreadable record of the store was replaced
+    ├── ClocksDisagree         the clocks of the fleet differ
+    ├── StoreUnavailable       the store can't be used; the keeper goes on without it
+    ├── StoreRecovered         the store can be used again
     ├── CooledDown             there is no valid token, and none is requested for a while
     ├── TokenRefused           an API refused a token, although it had not expired
     ├── TokenRejected          an API refuses freshly granted tokens; a pause begins
@@ -25,12 +31,18 @@ from typing import Protocol
 
 __all__ = [
     "AcquisitionFailed",
+    "ClaimTakenOver",
+    "ClocksDisagree",
     "CooledDown",
     "EventHook",
     "ProviderRemoved",
+    "RecordReplaced",
     "RenewalFailed",
     "ServedStale",
+    "StoreRecovered",
+    "StoreUnavailable",
     "TokenAcquired",
+    "TokenAdopted",
     "TokenCleared",
     "TokenDenied",
     "TokenEvent",
@@ -133,6 +145,83 @@ class ServedStale(TokenEvent):
     """
 
     remaining_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAdopted(TokenEvent):
+    """A token that another process of the fleet requested was taken over from the store.
+
+    :ivar age_seconds: how long ago it was requested.
+    :ivar remaining_seconds: the time until it expires.
+    :ivar generation: its number in the store, which grows with each token.
+    :ivar granted_to: the process that requested it, as ``host:pid``.
+    """
+
+    age_seconds: float
+    remaining_seconds: float
+    generation: int
+    granted_to: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimTakenOver(TokenEvent):
+    """Another process claimed a token request and did not finish it; this one makes it instead.
+
+    That process was killed or paused, lost its connection to the store, or its server is slow.
+
+    :ivar claim_age_seconds: how long it had held the claim.
+    :ivar intent: what it was about to do, with its name, as ``host:pid``.
+    """
+
+    claim_age_seconds: float
+    intent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordReplaced(TokenEvent):
+    """A record of the store could not be read, and was replaced by a new token.
+
+    :ivar reason: why it could not be read, such as a key that the key file does not have.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClocksDisagree(TokenEvent):
+    """The wall clocks of two hosts, or that of a host and the store's, differ by seconds.
+
+    No expired token is served, since the older of two ages counts; but tokens are renewed more
+    often than needed. Reported at most every ten minutes by each process.
+
+    :ivar difference_seconds: how far this host's clock is ahead; negative if it is behind.
+    """
+
+    difference_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreUnavailable(TokenEvent):
+    """The store can't be used. Reported once, for the token that met it first.
+
+    :ivar store: the store, as a URL without a secret.
+    :ivar reason: what happened, and what to do.
+    """
+
+    store: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRecovered(TokenEvent):
+    """The store can be used again.
+
+    :ivar store: the store, as a URL without a secret.
+    :ivar unavailable_seconds: how long it could not be used.
+    """
+
+    store: str
+    unavailable_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

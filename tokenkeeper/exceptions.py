@@ -118,6 +118,9 @@ class TokenAcquisitionError(OAuth2Error):
     transient: bool
     network_reason: str | None
 
+    stands_seconds: float | None = None
+    # How long a failure that another process reported still stands. Not for users.
+
     def __init__(
         self,
         message: str = "",
@@ -179,8 +182,14 @@ class StoreUnavailableError(OAuth2Error):
 
     is_misconfigured: bool
 
-    def __init__(self, message: str = "", *, is_misconfigured: bool = False) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        provider_name: str | None = None,
+        is_misconfigured: bool = False,
+    ) -> None:
+        super().__init__(message, provider_name=provider_name)
         self.is_misconfigured = is_misconfigured
 
 

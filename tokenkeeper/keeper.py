@@ -52,6 +52,8 @@ from tokenkeeper.source import AsyncTokenSource, TokenSource
 if TYPE_CHECKING:
     from tokenkeeper.config.configuration import Configuration
     from tokenkeeper.integrations.requests import KeeperAuth
+    from tokenkeeper.stores.base import TokenStore
+    from tokenkeeper.stores.settings import StoreSettings
 
 __all__ = ["KeeperOptions", "SourceParameters", "TokenKeeper", "checked_keeper", "source_from"]
 
@@ -76,6 +78,7 @@ class KeeperOptions(TypedDict, total=False):
     hooks: Iterable[EventHook]
     max_tokens: int
     idle_timeout_seconds: float | None
+    store: str | Mapping[str, Any] | TokenStore | StoreSettings | None
 
 
 class SourceParameters(TypedDict, total=False):
@@ -112,6 +115,11 @@ class TokenKeeper(NotPicklable):
     :param hooks: callables that receive each event of :mod:`tokenkeeper.events`; none by default.
     :param max_tokens: how many tokens whose parameters a caller chose (:meth:`source`) are kept;
         1,000 by default. Beyond it, the ones that were not used for longest are forgotten.
+    :param store: where the processes of a fleet share their tokens, so that one of them requests
+        each: a URL such as ``auto``, ``sqlite:///path``, ``redis://host`` or ``postgresql://host``,
+        a mapping with ``url`` and further settings, or a
+        :class:`~tokenkeeper.stores.TokenStore`; none by default, and then nothing is written
+        anywhere.
     :param idle_timeout_seconds: after how many seconds without a use a token is no longer renewed
         in the background; the next caller then waits for a new one. ``None``, the default, is a day
         for a provider's own token and an hour for one whose parameters a caller chose. With 0,
@@ -147,6 +155,7 @@ class TokenKeeper(NotPicklable):
         hooks: Iterable[EventHook] = (),
         max_tokens: int = 1000,
         idle_timeout_seconds: float | None = None,
+        store: str | Mapping[str, Any] | TokenStore | StoreSettings | None = None,
     ) -> None:
         check_flag(background, "background")
         check_number(max_workers, "max_workers", least=1, whole=True)
@@ -167,6 +176,10 @@ class TokenKeeper(NotPicklable):
             max_tokens=max_tokens,
             idle=_idle_timeouts(idle_timeout_seconds),
         )
+        if store is not None:
+            with forks_wait():  # a process without a store does not import this
+                from tokenkeeper._renewal.joining import join_fleet
+            join_fleet(self._coordinator, store, retry, cooldown_seconds, clock, jitter)
         self._now = self._coordinator.now
         self._state = self._coordinator.state
         self._cached = self._state.cache.readable
@@ -253,12 +266,19 @@ class TokenKeeper(NotPicklable):
     def clear_token(self, provider_name: str | None = None) -> None:
         """Forget all tokens of *provider_name*, or of all providers, together with past refusals.
 
+        With a store, they are removed there as well, for at most as long as the store's timeout;
+        other processes go on with those that they have in memory.
+
         A renewal under way still serves the callers that wait for it; later callers start another.
 
         :param provider_name: the provider, or the name of one token; all providers by default.
         :raises UnknownProviderError: if no provider has that name.
         """
-        self._state.clear(provider_name)
+        providers = self._state.clear(provider_name)
+        membership = self._coordinator.membership
+        if membership is not None:
+            for name, provider in providers.items():
+                membership.fleet.forget(provider, name)
 
     def get_cached_token_info(self, provider_name: str) -> TokenInfo | None:
         """Return diagnostics of a cached token, without a secret; ``None`` if there is none.
@@ -290,7 +310,11 @@ class TokenKeeper(NotPicklable):
         requested again. A probe that keeps callers away should therefore request it:
         ``get_token(name, timeout=1)`` first.
         """
-        return self._state.health()
+        found = self._state.health()
+        membership = self._coordinator.membership
+        if membership is not None:
+            found["store"] = membership.fleet.guard.health()
+        return found
 
     def add_hook(self, hook: EventHook) -> None:
         """Call *hook* with each event from now on.
@@ -375,7 +399,7 @@ class TokenKeeper(NotPicklable):
         if found is not None:
             self._state.check_provider(name)
         else:
-            self._coordinator.check_name(name, parameters)
+            self._state.check_token(name, parameters)
             made = TokenSource(self, name, parameters)
             with self._state.lock:  # guards the creation of sources, too
                 found = self._sources.setdefault(name, made)

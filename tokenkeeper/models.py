@@ -27,6 +27,7 @@ __all__ = [
     "OAuth2Token",
     "ProviderHealth",
     "ReloadResult",
+    "StoreHealth",
     "TokenHealth",
     "TokenInfo",
 ]
@@ -224,6 +225,11 @@ class TokenInfo(TypedDict):
     """The granted scope, separated by spaces; ``None`` if it is unknown."""
     renewals: int
     """How often the token was renewed since the first one was acquired."""
+    generation: int
+    """The number of the token in the store, which grows with each; 0 if it was never there."""
+    granted_to: str | None
+    """The process of the fleet that requested the token, as ``host:pid``; ``None`` if it was this
+    one."""
     failures: int
     """How many renewals failed in a row since the last success."""
     last_error: str | None
@@ -270,6 +276,20 @@ class ProviderHealth(TokenHealth):
     data. Only present if there are any."""
 
 
+class StoreHealth(TypedDict):
+    """Whether the store can be used, in :class:`Health`."""
+
+    status: Literal["ok", "unavailable"]
+    """``ok``, or ``unavailable``: the last operation failed. Tokens are served and renewed without
+    the store meanwhile, as far as that is safe."""
+    store: str
+    """The store, as a URL without a secret."""
+    last_error: str | None
+    """Why the store can't be used; ``None`` if it can."""
+    unavailable_seconds: float
+    """How long it could not be used; 0 if it can."""
+
+
 class Health(TypedDict):
     """Whether callers can be served, from :meth:`TokenKeeper.health`."""
 
@@ -279,6 +299,8 @@ class Health(TypedDict):
     """The state of each provider, by name."""
     dropped_events: NotRequired[int]
     """How many events were dropped because hooks were too slow; only present if there are any."""
+    store: NotRequired[StoreHealth]
+    """Whether the store can be used; only present if the keeper has one."""
 
 
 class ReloadResult(TypedDict):

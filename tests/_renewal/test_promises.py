@@ -122,9 +122,13 @@ class Promises(RuleBasedStateMachine):
     # ---- calls
 
     def held(self):
-        """Return the cached token if it is valid for the server."""
+        """Return the cached token if it is valid for the server, and for the keeper.
+
+        A step of the wall clock counts even if the keeper has not noticed it yet: a forked child
+        does with its first read.
+        """
         held = internals.cached(self.keeper)
-        alive = held is not None and self.clock.monotonic() < held.dead_at
+        alive = held is not None and held.snapshot(self.clock).state != "expired"
         return held.access_token if alive and self.server.works(held.access_token) else None
 
     def still(self, had):

@@ -256,6 +256,8 @@ class TestInfo:
             "token_type": "Bearer",
             "scope": "read",
             "renewals": 0,
+            "generation": 0,
+            "granted_to": None,
             "failures": 0,
             "last_error": None,
         }

@@ -9,11 +9,17 @@ import pytest
 from tokenkeeper import events
 from tokenkeeper.events import (
     AcquisitionFailed,
+    ClaimTakenOver,
+    ClocksDisagree,
     CooledDown,
     ProviderRemoved,
+    RecordReplaced,
     RenewalFailed,
     ServedStale,
+    StoreRecovered,
+    StoreUnavailable,
     TokenAcquired,
+    TokenAdopted,
     TokenCleared,
     TokenEvent,
     TokenRefused,
@@ -33,6 +39,14 @@ class TestRecords:
         yield ServedStale("api", now, 5.0)
         yield CooledDown("api", now, 30.0)
         yield TokenRejected("api", now, 4, 30.0)
+        yield TokenAdopted(
+            "api", now, age_seconds=0.1, remaining_seconds=5.0, generation=2, granted_to="host:1"
+        )
+        yield ClaimTakenOver("api", now, claim_age_seconds=40.0, intent="host:1 is about to ask")
+        yield RecordReplaced("api", now, reason="it was cut short")
+        yield ClocksDisagree("api", now, difference_seconds=-3600.0)
+        yield StoreUnavailable("api", now, store="redis://cache", reason="it is down")
+        yield StoreRecovered("api", now, store="redis://cache", unavailable_seconds=9.0)
         yield from (kind("api", now) for kind in (TokenRefused, TokenCleared, ProviderRemoved))
 
     def test_every_kind_is_there(self):

@@ -67,7 +67,7 @@ def request_token(
     )
     if after.monotonic >= times.dead_at:
         raise _dead_on_arrival(provider.provider_name, lifetime, before, after)
-    return CachedToken.of(token, times, sent, replaces, after.offset)
+    return CachedToken.of(token, times, sent, replaces, after.offset, requested_at=before.monotonic)
 
 
 def _ask(

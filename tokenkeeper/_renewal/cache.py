@@ -167,6 +167,11 @@ class TokenCache:
             self._replace(name, token.due_again(-math.inf))
         return token is not None
 
+    def put_off(self, name: str, renew_at: float) -> CachedToken | None:
+        """Have the token *name* renewed at *renew_at*, and return it; ``None`` if there is none."""
+        token = self.tokens.get(name)
+        return None if token is None else self._replace(name, token.due_again(renew_at))
+
     def forget(self, name: str) -> bool:
         """Forget all of *name*; return whether there was a token."""
         self.cooldown.forget(name)

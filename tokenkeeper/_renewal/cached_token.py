@@ -44,6 +44,9 @@ class CachedToken:
     sent: int  # the sequence number of the request that brought it; higher means later
     renewals: int = 0
     clock_offset: float = math.inf  # wall clock minus monotonic, as the deadlines were set
+    requested_at: float = -math.inf
+    generation: int = 0  # in the store; 0 if it was never there
+    granted_to: str = ""  # the process of the fleet that requested it; "" for this one
 
     @classmethod
     def of(
@@ -53,8 +56,17 @@ class CachedToken:
         sent: int,
         replaces: CachedToken | None,
         clock_offset: float,
+        *,
+        requested_at: float = -math.inf,
+        generation: int = 0,
+        granted_to: str = "",
     ) -> CachedToken:
-        """Return *token*, which the request *sent* brought, as the successor of *replaces*."""
+        """Return *token*, which the request *sent* brought, as the successor of *replaces*.
+
+        :param requested_at: when that request was sent.
+        :param generation: the token's number in the store.
+        :param granted_to: the process that requested it, if it was not this one.
+        """
         renewals = 0 if replaces is None else replaces.renewals + 1
         return cls(
             access_token=token.access_token,
@@ -66,7 +78,14 @@ class CachedToken:
             sent=sent,
             clock_offset=clock_offset,
             renewals=renewals,
+            requested_at=requested_at,
+            generation=generation,
+            granted_to=granted_to,
         )
+
+    def published(self, generation: int) -> CachedToken:
+        """Return the same token; its number in the store is *generation*."""
+        return replace(self, generation=generation)
 
     def due_again(self, renew_at: float) -> CachedToken:
         """Return the same token; its next renewal is due at *renew_at*."""
@@ -98,6 +117,7 @@ class CachedToken:
             stale_at=self.stale_at - ahead,
             dead_at=dead_at,
             ends_at=self.ends_at - ahead,
+            requested_at=self.requested_at - ahead,
             renew_at=renew_at,
             clock_offset=step.offset,
         )

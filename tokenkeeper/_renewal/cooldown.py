@@ -49,6 +49,8 @@ class Cooldown:
 
 
 def _seconds_of(seconds: float, policy: RetryPolicy, refusal: TokenAcquisitionError) -> float:
+    if refusal.stands_seconds is not None:
+        return refusal.stands_seconds
     asked = policy.retry_after_seconds(refusal)
     if is_transient(refusal):
         return asked or min(seconds, TRANSIENT_SECONDS)

@@ -7,10 +7,10 @@ made without it.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from tokenkeeper._renewal.cache import TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -38,6 +38,9 @@ from tokenkeeper.names import TokenParameters, is_chosen
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
 
+if TYPE_CHECKING:
+    from tokenkeeper._renewal.joining import Membership
+
 __all__ = ["Coordinator"]
 
 
@@ -47,6 +50,8 @@ class Coordinator:
     :ivar state: the providers, tokens and renewals under way.
     :ivar background: the threads.
     :ivar upkeep: what is done without a caller.
+    :ivar runner: makes the requests.
+    :ivar membership: what a keeper with a store has in addition; ``None`` without one.
     :ivar now: the clock that tokens are read by: the monotonic one, or one that notices steps too.
     """
 
@@ -82,24 +87,26 @@ class Coordinator:
         self.now: Callable[[], float] = (
             clock.monotonic if background else cache.clock_steps.monotonic
         )
-        self._next_number: Callable[[], int] = itertools.count(1).__next__
-        runner = Runner(
+        self.runner: Runner = Runner(
             self.background,
             retry=retry,
             clock=clock,
             jitter=jitter,
-            next_number=self._next_number,
+            next_number=self.state.next_number,
         )
         self._dispatcher = Dispatcher(
-            self.state, self.background, runner, retry=retry, clock=clock, jitter=jitter
+            self.state, self.background, self.runner, retry=retry, clock=clock, jitter=jitter
         )
         self.upkeep: Upkeep = Upkeep(
             self.state, self.background, self._dispatcher, clock=clock, jitter=jitter
         )
+        self.membership: Membership | None = None
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens, start over with the rest, and plan all renewals again."""
         self.state.after_fork_in_child()
+        if self.membership is not None:
+            self.membership.after_fork_in_child()
         self.background.after_fork_in_child()
         self.upkeep.after_fork_in_child()
         if not self.state.is_closed:
@@ -132,17 +139,7 @@ class Coordinator:
         if isinstance(name, str) and is_chosen(name):
             name = str(name)  # a subclass of str is slower as a key
             variant = self.state.registry.variant(name, parameters)
-        return Need(name, self._next_number(), deadline, force, refused, variant)
-
-    def check_name(self, name: str, parameters: TokenParameters) -> None:
-        """Raise unless the token *name* can be requested.
-
-        :raises UnknownProviderError: if there is no such provider.
-        :raises InvalidConfigurationError: if it does not take one of *parameters*.
-        """
-        self.state.check_provider(name)
-        if is_chosen(name):
-            self.state.registry.variant(name, parameters)
+        return Need(name, self.state.next_number(), deadline, force, refused, variant)
 
     def ask(self, need: Need) -> CachedToken | Renewal:
         """Return the token that meets *need*, or the renewal to wait for.
@@ -242,6 +239,9 @@ class Coordinator:
             callers_context(),
             token_name=need.token_name,
             after_rejection=after_rejection,
+            is_forced=need.force,
+            began_at=self._clock.monotonic(),
+            number=self.state.next_number(),
         )
 
     def answer_from(self, renewal: Renewal, need: Need) -> CachedToken | Renewal:

@@ -30,6 +30,8 @@ def describe(cache: TokenCache, name: str, clock: Clock) -> TokenInfo | None:
         "token_type": cached.token.token_type,
         "scope": cached.token.scope,
         "renewals": cached.renewals,
+        "generation": cached.generation,
+        "granted_to": cached.granted_to or None,
         "failures": 0 if streak is None else streak.failures,
         "last_error": None if streak is None else streak.error,
     }

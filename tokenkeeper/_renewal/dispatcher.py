@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 from tokenkeeper._renewal.cache import FailureOutcome, TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -85,6 +86,11 @@ class Dispatcher:
         renewal.started_at = self._clock.monotonic()
         try:
             outcome = self._runner.run(renewal, inline=inline)
+            while outcome.look_again_seconds is not None:
+                if self._is_put_off(renewal, outcome):
+                    return
+                wait = outcome.look_again_seconds
+                outcome = self._runner.run(renewal, inline=inline, after_seconds=wait)
             if self._must_ask_again(renewal, outcome):
                 outcome = self._runner.run(renewal, inline=inline, after_seconds=ASK_AGAIN_SECONDS)
             self._settle(renewal, outcome)
@@ -93,6 +99,28 @@ class Dispatcher:
             self._settle(renewal, outcome)
         if outcome.interruption is not None:  # the host stops this thread: as it was raised
             raise outcome.interruption
+
+    def _is_put_off(self, renewal: Renewal, outcome: Outcome) -> bool:
+        """End *renewal* while another process requests its token, if no caller waits for it.
+
+        It starts again a moment later. So no worker waits for another process unless a caller
+        does, however many tokens are due.
+        """
+        wait, name, state = outcome.look_again_seconds or 0.0, renewal.token_name, self._state
+        with state.lock:
+            now = self._clock.monotonic()
+            if renewal.is_wanted_at(now):
+                return False
+            token = renewal.replaces
+            if state.settle(renewal):
+                token = self._cache.put_off(name, now + wait)
+                if token is not None:
+                    self._background.scheduler.schedule(name, now + wait)
+        if token is None:
+            renewal.fail(cast("OAuth2Error", outcome.result))
+        else:
+            renewal.succeed(token)
+        return True
 
     def _must_ask_again(self, renewal: Renewal, outcome: Outcome) -> bool:
         """Return whether an API rejected the token before, and the server may grant another."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import cast
 
 from tokenkeeper._renewal.need import Variant
@@ -117,6 +117,12 @@ class Registry:
     def provider_of(self, name: str) -> BaseOAuth2Provider:
         """Return the provider that requests the token *name*, which is cached."""
         return self._variants[name].provider if is_chosen(name) else self.find(name)
+
+    def providers_of(self, names: Iterable[str]) -> dict[str, BaseOAuth2Provider]:
+        """Return the providers of those tokens that were requested, or can be without a choice."""
+        known = dict(self._providers)
+        known |= {name: kept.provider for name, kept in self._variants.items()}
+        return {name: known[name] for name in names if name in known}
 
     def forget_variant(self, name: str) -> None:
         """Forget the variant of the token *name*, if there is one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from contextvars import Context, copy_context
 from typing import Any
@@ -16,6 +17,7 @@ from tokenkeeper.events import (
     RenewalFailed,
     ServedStale,
     TokenAcquired,
+    TokenAdopted,
     TokenEvent,
     TokenRenewed,
 )
@@ -32,8 +34,14 @@ class Renewal(Flight[CachedToken]):
     :ivar context: the context to run it in: that of the caller who started it, if one did.
     :ivar token_name: the name of the token.
     :ivar is_scheduled: whether it was due, and no caller started it.
+    :ivar is_forced: whether only a token will do that is requested after it began.
+    :ivar is_reconsidered: whether its provider has changed, so that earlier failures do not count.
+    :ivar began_at: when it was created, on the keeper's monotonic clock.
+    :ivar number: its sequence number: callers with a lower one asked before it began.
     :ivar after_rejection: whether an API rejected the token that it replaces.
     :ivar attempts: the requests made so far.
+    :ivar looks: how often it looked at the store and found another process asking.
+    :ivar waits_until: until when it waits for other processes to restore a newer token.
     :ivar started_at: when it began to run, on the keeper's monotonic clock; ``None`` before that.
     """
 
@@ -46,6 +54,10 @@ class Renewal(Flight[CachedToken]):
         token_name: str | None = None,
         after_rejection: bool,
         is_scheduled: bool = False,
+        is_forced: bool = False,
+        is_reconsidered: bool = False,
+        began_at: float = math.inf,
+        number: int = 0,
     ) -> None:
         super().__init__()
         self.provider = provider
@@ -54,13 +66,30 @@ class Renewal(Flight[CachedToken]):
         self.context = context
         self.after_rejection = after_rejection
         self.is_scheduled = is_scheduled
+        self.is_forced = is_forced
+        self.is_reconsidered = is_reconsidered
+        self.began_at = began_at
+        self.number = number
         self.attempts = 0
+        self.looks = 0
+        self.waits_until: float | None = None
         self.started_at: float | None = None
 
     def success_event(self, token: CachedToken, clock: Clock) -> TokenEvent:
         """Return the event for *token*, which it brought."""
+        remaining = token.ends_at - clock.monotonic()
+        if token.granted_to:
+            return TokenAdopted(
+                self.provider.provider_name,
+                utc(clock),
+                remaining_seconds=remaining,
+                age_seconds=clock.monotonic() - token.requested_at,
+                generation=token.generation,
+                granted_to=token.granted_to,
+                token_name=self.token_name,
+            )
         kind = TokenRenewed if token.renewals else TokenAcquired
-        return kind(**self._figures(clock, token.ends_at - clock.monotonic()))
+        return kind(**self._figures(clock, remaining))
 
     def failure_events(
         self, error: OAuth2Error, outcome: FailureOutcome, clock: Clock

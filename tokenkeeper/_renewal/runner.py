@@ -6,16 +6,20 @@ import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, moment, request_token
 from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.look_again import LookAgain
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import KeeperClosedError, OAuth2Error, TokenAcquisitionError
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
+
+if TYPE_CHECKING:
+    from tokenkeeper._renewal.fleet_attempt import FleetAttempts
 
 __all__ = ["Outcome", "Runner", "closed_meanwhile", "is_running_here"]
 
@@ -27,12 +31,15 @@ class Outcome(NamedTuple):
     """How a renewal ended.
 
     :ivar result: the token, or the error for the callers that wait.
+    :ivar look_again_seconds: when to look at the store again, because another process is requesting
+        the token; ``None`` if the renewal ended. Until then, *result* is what to give up with.
     :ivar interruption: the exception by which the host stopped the thread, which says nothing about
         the token. It is to be raised on that thread.
     """
 
     result: CachedToken | OAuth2Error
     interruption: BaseException | None = None
+    look_again_seconds: float | None = None
 
     @classmethod
     def of_error(
@@ -66,6 +73,7 @@ class Runner:
     :param retry: the policy for transient failures, where a provider has none of its own.
     :param background: its event ``closing`` ends all waits.
     :param next_number: returns the next sequence number. It orders callers and requests.
+    :ivar fleet: makes the attempts of a keeper with a store; ``None`` without one.
     """
 
     def __init__(
@@ -82,6 +90,7 @@ class Runner:
         self._clock = clock
         self._jitter = jitter
         self._next_number = next_number
+        self.fleet: FleetAttempts | None = None
 
     def run(self, renewal: Renewal, *, inline: bool, after_seconds: float = 0.0) -> Outcome:
         """Request the token of *renewal*, with retries; return what came of it. Raises nothing.
@@ -94,6 +103,8 @@ class Runner:
             if after_seconds:
                 self._wait(after_seconds)
             return Outcome(self._requested(renewal, inline=inline))
+        except LookAgain as again:
+            return Outcome(_requested_elsewhere(renewal), None, again.after_seconds)
         except BaseException as error:  # noqa: BLE001 - whatever it was, callers wait for an outcome
             return Outcome.of_error(error, renewal, inline=inline, handled_before=handled_before)
         finally:
@@ -127,11 +138,17 @@ class Runner:
             raise closed_meanwhile()
 
     def _attempt(self, renewal: Renewal) -> CachedToken:
+        if self.fleet is not None:
+            return self.fleet.attempt(renewal)
+        return self.ask(renewal, renewal.replaces)
+
+    def ask(self, renewal: Renewal, replaces: CachedToken | None) -> CachedToken:
+        """Make the one request of an attempt, for a token in place of *replaces*."""
         renewal.last_sent = sent = self._next_number()
         renewal.attempts += 1
         return request_token(
             renewal.provider,
-            renewal.replaces,
+            replaces,
             sent=sent,
             clock=self._clock,
             jitter=self._jitter,
@@ -160,6 +177,16 @@ class _InterruptedError(BaseException):
 def is_running_here(renewal: Renewal) -> bool:
     """Return whether *renewal* itself called the code that asks, through its provider."""
     return _running_here.get() is renewal
+
+
+def _requested_elsewhere(renewal: Renewal) -> TokenAcquisitionError:
+    """Return the error of a renewal that ends because another process is asking."""
+    name = renewal.provider.provider_name
+    return TokenAcquisitionError(
+        f"provider {name!r}: another process of the fleet is requesting this token. Call again.",
+        provider_name=name,
+        transient=True,
+    )
 
 
 def closed_meanwhile() -> KeeperClosedError:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tokenkeeper._renewal.cache import TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken, Cell
@@ -19,12 +20,13 @@ from tokenkeeper.events import (
     EventHook,
     ProviderRemoved,
     TokenCleared,
+    TokenEvent,
     TokenRefused,
     TokenRejected,
 )
 from tokenkeeper.exceptions import TokenRejectedError
 from tokenkeeper.models import Health, TokenInfo
-from tokenkeeper.names import is_chosen, provider_of
+from tokenkeeper.names import TokenParameters, is_chosen, provider_of
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["KeeperState"]
@@ -38,6 +40,7 @@ class KeeperState:
     :ivar cache: what is known of the tokens; guarded by the lock.
     :ivar registry: the providers; guarded by the lock.
     :ivar renewals: the renewals that callers may join, by name; guarded by the lock.
+    :ivar next_number: returns the next sequence number. It orders callers and requests.
     :ivar notifier: delivers events, and never with the lock held.
     """
 
@@ -47,6 +50,7 @@ class KeeperState:
         self.cache: TokenCache = cache
         self.registry: Registry = Registry()
         self.notifier: Notifier = Notifier(hooks, background.notify)
+        self.next_number: Callable[[], int] = itertools.count(1).__next__
         self._background = background
         self._clock = clock
         self._start_over()
@@ -85,6 +89,15 @@ class KeeperState:
         """Return the registered providers."""
         with self.lock:
             return self.registry.providers()
+
+    def check_token(self, name: str, parameters: TokenParameters) -> None:
+        """Raise unless there is a provider for the token *name*, and it takes *parameters*.
+
+        :raises InvalidConfigurationError: an ``UnknownProviderError`` if there is none.
+        """
+        self.check_provider(name)
+        if is_chosen(name):
+            self.registry.variant(name, parameters)
 
     def check_provider(self, name: str) -> None:
         """Raise unless the provider of the token *name* is registered.
@@ -141,16 +154,21 @@ class KeeperState:
             self.registry.check_open()
             self.notifier.subscriptions.add(subscription)
 
-    def clear(self, name: str | None) -> None:
-        """Forget the tokens of *name*, or all. A renewal under way still serves its waiters."""
+    def clear(self, name: str | None) -> dict[str, BaseOAuth2Provider]:
+        """Forget the tokens of *name*, or all; return their names with the providers.
+
+        A renewal under way still serves its waiters.
+        """
         with self.lock:
             if name is not None:
                 self.registry.find(name)
                 names = self.tokens_of(name)
             else:
                 names = [*self.registry.names(), *self.cache.usage.chosen()]
+            providers = self.registry.providers_of(names)
             self.forget_tokens(names)
         self.notifier.deliver()
+        return providers
 
     def forget_tokens(self, names: list[str]) -> None:
         """Forget all that is known of the tokens *names*. Called with the lock held."""
@@ -179,6 +197,17 @@ class KeeperState:
         if self.notifier.dropped:
             found["dropped_events"] = self.notifier.dropped
         return found
+
+    def was_rejected(self, name: str, access_token: str) -> bool:
+        """Return whether an API rejected *access_token*."""
+        with self.lock:
+            return self.cache.rejections.knows(name, access_token)
+
+    def report(self, event: TokenEvent) -> None:
+        """Deliver *event*, from a worker."""
+        with self.lock:
+            self.notifier.enqueue(event)
+        self.notifier.deliver(log_here=True)
 
     def would_reject(self, name: str, token: str) -> bool:
         """Return whether a rejection of *token* would start no renewal, and raise at once."""
@@ -216,12 +245,11 @@ class KeeperState:
 
         Called with the lock held.
         """
-        rejections = self.cache.rejections
-        tokens, pause = rejections.tokens(name), rejections.pause_seconds(name)
-        now = utc(self._clock)
+        tokens = self.cache.rejections.tokens(name)
+        pause, now = self.cache.rejections.pause_seconds(name), utc(self._clock)
         return TokenRejected(provider_of(name), now, tokens, pause, token_name=name)
 
-    # ---- renewals under way; all called with the lock held
+    # ---- renewals under way; called with the lock held
 
     def attach(self, renewal: Renewal) -> None:
         """Let callers join *renewal*."""

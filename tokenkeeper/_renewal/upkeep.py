@@ -45,8 +45,11 @@ class Upkeep:
                 spread = max(0.0, cached.stale_at - cached.renew_at) * self._jitter()
                 self._background.scheduler.schedule(name, cached.renew_at + spread)
 
-    def renew(self, name: str) -> None:
-        """Renew the token of *name* if that is due. For the scheduler; does not block."""
+    def renew(self, name: str, *, is_reconsidered: bool = False) -> None:
+        """Renew the token of *name* if that is due. For the scheduler; does not block.
+
+        :param is_reconsidered: whether its provider has changed.
+        """
         with self._state.lock:
             cached = self._cache.tokens.get(name)
             if cached is None or name in self._state.renewals:
@@ -65,6 +68,9 @@ class Upkeep:
                 token_name=name,
                 after_rejection=cached.is_refused,
                 is_scheduled=True,
+                is_reconsidered=is_reconsidered,
+                began_at=self._clock.monotonic(),
+                number=self._state.next_number(),
             )
             self._state.attach(renewal)
         try:
@@ -116,7 +122,7 @@ class Upkeep:
             cached = [each for each in names if self._cache.make_due(each)]
         if cached and self._background.ensure_running():
             for each in cached:
-                self.renew(each)
+                self.renew(each, is_reconsidered=True)
 
     def look_at_clocks(self) -> None:
         """Bring tokens forward where the wall clock ran ahead. For the scheduler."""

@@ -11,6 +11,8 @@ import click
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.common import ExitCode, json_option, report_problems, source_options
 from tokenkeeper.cli.source import Source
+from tokenkeeper.config.discovery import warn_about
+from tokenkeeper.config.problems import as_error
 from tokenkeeper.exceptions import InvalidConfigurationError
 
 __all__ = ["check", "config"]
@@ -41,7 +43,7 @@ def check(ctx: click.Context, file: Path | None, *, as_json: bool) -> None:
         raise click.UsageError("no file to check. Give FILE or --config, or set TOKENKEEPER_CONFIG")
     if not as_json:
         with report_problems():
-            names = [each.provider_name for each in source.select_valid()]
+            names = _valid_names(source)
         message = f"{file.name} is valid. It describes {', '.join(names) or 'no provider'}."
         click.echo(escaped(message), err=True)
         return
@@ -50,7 +52,7 @@ def check(ctx: click.Context, file: Path | None, *, as_json: bool) -> None:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
-            names = [each.provider_name for each in source.select_valid()]
+            names = _valid_names(source)
         except InvalidConfigurationError as error:
             problems = error.problems or (str(error),)
     content = {
@@ -60,3 +62,19 @@ def check(ctx: click.Context, file: Path | None, *, as_json: bool) -> None:
     }
     click.echo(json.dumps(content))
     ctx.exit(ExitCode.CONFIGURATION if problems else ExitCode.OK)
+
+
+def _valid_names(source: Source) -> list[str]:
+    """Return the names of the providers, if they and the store are valid.
+
+    :raises InvalidConfigurationError: naming everything that is wrong.
+    """
+    selection = source.select()
+    store = source.discovery().find_store()
+    problems = [problem for each in selection.problems.values() for problem in each]
+    if store is not None:
+        warn_about([store])
+        problems += store.problems
+    if problems:
+        raise as_error(problems)
+    return [each.provider_name for each in selection.providers]

@@ -18,10 +18,12 @@ from tokenkeeper.config.environment import discover_in_environment
 from tokenkeeper.config.files import located, warn
 from tokenkeeper.config.problems import as_error
 from tokenkeeper.config.spec import Discovered, ProviderSpec
+from tokenkeeper.config.store import DiscoveredStore, store_from_environment, store_in
 from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderError
 
 if TYPE_CHECKING:
     from tokenkeeper.config.document import Document
+    from tokenkeeper.stores.options import StoreOptions
 
 __all__ = ["CONFIG_VARIABLE", "Discovery", "warn_about"]
 
@@ -88,29 +90,62 @@ class Discovery:
         found = self._read_blocks()
         return self._named(found, wanted) if wanted else found
 
+    def find_store(self) -> DiscoveredStore | None:
+        """Return the store that is described, valid or not, without emitting warnings.
+
+        That is the one under ``store`` in the file or mapping, or else the one that
+        ``TOKENKEEPER_STORE`` names; ``None`` if neither is set.
+
+        :raises InvalidConfigurationError: if a file can't be read, or the extra to read it is not
+            installed.
+        """
+        if self._source is not None:
+            found = store_in(self._document(), self._environment)
+            if found is not None:
+                return found
+        return store_from_environment(self._environment, self._directory)
+
+    def store_options(self) -> StoreOptions | None:
+        """Return the options of the store that is described; ``None`` if there is none.
+
+        :raises InvalidConfigurationError: naming everything that is wrong with it.
+        """
+        found = self.find_store()
+        if found is None:
+            return None
+        if found.problems:
+            raise as_error(found.problems)
+        return found.options
+
     def specs(self) -> dict[str, ProviderSpec]:
         """Return the specification of each provider by name, and emit all warnings.
 
-        :raises InvalidConfigurationError: naming everything that is wrong.
+        :raises InvalidConfigurationError: naming everything that is wrong, with the store as well.
         """
         found = self.find()
+        store = self.find_store()
+        everything: list[Discovered | DiscoveredStore] = [*found, *([store] if store else [])]
         try:
-            warn_about(found)
+            warn_about(everything)
         finally:  # mistakes are more important, in case warnings are errors
-            problems = [problem for each in found for problem in each.problems]
+            problems = [problem for each in everything for problem in each.problems]
             if problems:
                 raise as_error(problems)
         return {each.spec.provider_name: each.spec for each in found if each.spec}
 
     def _read_blocks(self) -> list[Discovered]:
         with _advice_on_missing_extra():
-            from tokenkeeper.config.document import Document, read_document
             from tokenkeeper.config.reading import read_blocks
+        return read_blocks(self._document(), self._environment)
+
+    def _document(self) -> Document:
+        with _advice_on_missing_extra():
+            from tokenkeeper.config.document import Document, read_document
         if isinstance(self._source, Mapping):
-            return read_blocks(Document(self._source, self._directory), self._environment)
+            return Document(self._source, self._directory)
         path = located(self._directory, os.fspath(self._source or ""))
         self._last = read_document(path, self._last)
-        return read_blocks(self._last, self._environment)
+        return self._last
 
     def _named(self, found: list[Discovered], names: list[str]) -> list[Discovered]:
         """Return those of *found* whose name is in *names*, in the order of the file."""
@@ -134,7 +169,7 @@ def _working_directory() -> Path:
     return Path()
 
 
-def warn_about(found: Iterable[Discovered]) -> None:
+def warn_about(found: Iterable[Discovered | DiscoveredStore]) -> None:
     """Emit the warnings of *found*, as ``ConfigurationWarning``."""
     for each in found:
         for text in each.warnings:

@@ -13,11 +13,15 @@ import yaml
 from tokenkeeper.config.bounds import DEEPEST, Parts, TooMuchError, check_nodes, weight_of
 from tokenkeeper.config.files import read_file
 from tokenkeeper.config.problems import KeyPath, Problems, as_error
+from tokenkeeper.config.store import STORE_SECTION
 from tokenkeeper.exceptions import InvalidConfigurationError
 
-__all__ = ["MOST_NODES", "SECTION", "Document", "read_document"]
+__all__ = ["MOST_NODES", "SECTION", "SECTIONS", "Document", "read_document"]
 
 SECTION = "oauth2"
+
+SECTIONS = (SECTION, STORE_SECTION)
+"""The top-level keys that are ours."""
 
 MOST_NODES = 20_000
 """All values and keys in a file, including other sections. More would take seconds to read."""
@@ -33,7 +37,7 @@ _QUOTED = re.compile(r"'(?!\\.')[^']{2,}'|\"[^\"]{2,}\"")
 class Document:
     """The content of a configuration before variables are filled in.
 
-    :ivar content: the top-level keys of a file, with the value of ours. Other sections are not
+    :ivar content: the top-level keys of a file, with the values of ours. Other sections are not
         read.
     :ivar directory: where relative paths in it begin.
     :ivar name: the file's path; empty for a mapping.
@@ -81,7 +85,7 @@ def _compose(text: str, path: Path) -> Document:
         if not isinstance(top, yaml.MappingNode):
             return Document(None, path.parent, str(path), text=text)
         for key, value in top.value:
-            if key.value == SECTION or key.tag == _MERGE:
+            if key.value in SECTIONS or key.tag == _MERGE:
                 check_nodes(value, _parts)
         duplicates = tuple(_duplicates_in(top))  # before constructing, which merges keys
         loader.flatten_mapping(top)
@@ -89,10 +93,10 @@ def _compose(text: str, path: Path) -> Document:
         content: dict[Any, Any] = {key.value: None for key in keys}
         lines: dict[KeyPath, int] = {}
         for key, value in top.value:
-            if key.value == SECTION:
+            if key.value in SECTIONS:
                 check_nodes(value, _parts)
-                content[SECTION] = loader.construct_document(value)
-                lines = {(SECTION,): _line(key), **dict(_lines(value, (SECTION,)))}
+                content[key.value] = loader.construct_document(value)
+                lines |= {(key.value,): _line(key), **dict(_lines(value, (key.value,)))}
         return Document(content, path.parent, str(path), lines, text, duplicates)
     finally:
         loader.dispose()
@@ -146,13 +150,14 @@ def _parts(node: yaml.Node) -> Parts:
 
 
 def _duplicates_in(top: yaml.MappingNode) -> Iterator[tuple[KeyPath, int]]:
-    """Yield the duplicate keys of our section. Merged keys (``<<``) are not duplicates."""
-    keys = [key for key, _ in top.value if key.value == SECTION]
-    for key in keys[1:]:
-        yield (SECTION,), _line(key)
+    """Yield the duplicate keys of our sections. Merged keys (``<<``) are not duplicates."""
+    for section in SECTIONS:
+        keys = [key for key, _ in top.value if key.value == section]
+        for key in keys[1:]:
+            yield (section,), _line(key)
     for key, value in top.value:
-        if key.value == SECTION:
-            yield from _duplicates(value, (SECTION,))
+        if key.value in SECTIONS:
+            yield from _duplicates(value, (key.value,))
 
 
 def _duplicates(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:

@@ -99,6 +99,8 @@ class ReloadableProvider(BaseOAuth2Provider):
         self.takes: frozenset[str] = provider.takes
         self.buffer_seconds: float = provider.buffer_seconds
         self.retry: RetryPolicy | None = provider.retry
+        self.repeatable: bool = provider.repeatable
+        self.longest_request_seconds: float = provider.longest_request_seconds
 
     def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask for a token."""
@@ -197,6 +199,10 @@ class ReloadableProvider(BaseOAuth2Provider):
     def describe(self) -> Mapping[str, object]:
         """Return the description of the current provider."""
         return self.provider.describe()
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the identity of the current provider."""
+        return self.provider.identity()
 
     def __repr__(self) -> str:
         return repr(self.provider)

@@ -49,6 +49,16 @@ class BaseOAuth2Provider(NotPicklable, ABC):
     parameters: TokenParameters = NO_PARAMETERS
     """What to request in place of what the registration says; empty for the provider itself."""
 
+    repeatable: bool = True
+    """Whether a request that may have reached the server can simply be made again; ``True`` by
+    default. ``False`` for a grant that works once, such as a rotating refresh token (RFC 9700
+    §4.14.2). With a store, such a request is never made without a claim, nor a second time for
+    one that may still be under way."""
+
+    longest_request_seconds: float = 30.0
+    """How long one request may take at most; 30 by default. In a fleet, another process takes over
+    five seconds later."""
+
     buffer_seconds: float = DEFAULT_BUFFER_SECONDS
     retry: RetryPolicy | None = None
     _token_name: str | None = None
@@ -125,6 +135,17 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         to the host of ``token_url``, and compares ``scope`` with the scope that was granted.
         """
         return {"type": f"{type(self).__module__}:{type(self).__qualname__}"}
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the settings that identify the client and its server.
+
+        By default what :meth:`describe` returns.
+
+        Processes that share a store share the tokens of providers whose identities and names are
+        equal. Include all that makes the tokens of two registrations different, such as the
+        endpoint and the client, and leave out the secret: a token must outlive a rotation of it.
+        """
+        return self.describe()
 
     def after_fork_in_child(self) -> None:
         """Drop clients, connections and locks, which belong to the parent; by default do nothing.

@@ -25,6 +25,7 @@ from tokenkeeper.oauth.request_style import (
     checked_request_format,
 )
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.claims import is_claimed
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.providers.received_tokens import ReceivedTokens
 from tokenkeeper.retry import is_transient
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["GenericOAuth2Provider"]
+
+SECRET_PARAMETERS = {"assertion", "client_assertion", "client_secret", "password", "refresh_token"}
+"""Parameters of a token request that don't identify the client: they may be replaced."""
 
 
 class GenericOAuth2Provider(BaseOAuth2Provider):
@@ -113,15 +117,14 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         buffer_seconds: float = DEFAULT_BUFFER_SECONDS,
         retry: RetryPolicy | None = None,
     ) -> None:
-        if not isinstance(config, OAuth2Config):
-            raise InvalidConfigurationError(
-                f"config must be an OAuth2Config, not {type(config).__name__}", field="config"
-            )
+        _check_config(config)
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config = config
         self._clock = clock
         with naming(config.provider_name):
-            keeps = checked_switch(refresh_tokens, "refresh_tokens")
+            self._grant_type = checked_grant_type(grant_type)
+            self.repeatable = self._grant_type != "refresh_token"
+            keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
             self._received = ReceivedTokens() if keeps else None
             self._client = client_auth(
                 token_endpoint_auth_method,
@@ -130,11 +133,11 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
                 form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
                 send_client_id=checked_switch(send_client_id, "send_client_id"),
             )
-            self._grant_type = checked_grant_type(grant_type)
             self._style = _style(request_format, accept, headers)
             self._reading = _reading(
                 default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
+            self.longest_request_seconds = total_timeout
             self._transport = _transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
@@ -159,7 +162,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if is_reacquiring(self):  # a subclass's acquire_token calls this one
             return GenericOAuth2Provider.acquire_token(self)
         received = self._received
-        if received and token.refresh_token and received.may_spend(token):
+        if received and token.refresh_token and self._may_spend(received, token):
             renewed = self._refresh(token, received.newest_for(token.refresh_token))
             if renewed is not None:
                 received.exchange(token.refresh_token, renewed.refresh_token)
@@ -176,7 +179,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         try:
             renewed = self._request(grant, token.scope)
         except TokenAcquisitionError as failed:
-            if is_transient(failed) and self._clock.time() < token.expires_at.timestamp():
+            is_valid = self._clock.time() < token.expires_at.timestamp()
+            if not self.repeatable or (is_transient(failed) and is_valid):
                 raise
             return None
         if renewed.refresh_token is None:  # §6: the old one stays good where none is given
@@ -189,6 +193,27 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         received = None if self._received is None else ReceivedTokens()
         vars(twin).update(_warned=None, _omitted=(), _received=received)
         return twin
+
+    def _may_spend(self, received: ReceivedTokens, token: OAuth2Token) -> bool:
+        """Return whether the refresh token of *token* may be used now, by this process.
+
+        With a store, the process with the claim has the newest one, and is alone with it.
+        """
+        claim = is_claimed()
+        return received.may_spend(token) if claim is None else claim
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the settings that identify the client and its server, without a secret."""
+        parameters = self._config.additional_params or {}
+        return {
+            "token_url": self._config.token_url,
+            "client_id": self._config.client_id,
+            "scope": self._config.scope,
+            "grant_type": self._grant_type,
+            "parameters": {
+                name: value for name, value in parameters.items() if name not in SECRET_PARAMETERS
+            },
+        }
 
     def _targets(self) -> dict[str, str | tuple[str, ...]]:
         """Return the parameters that say where the token is to be used (RFC 8707 §2)."""
@@ -253,6 +278,13 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     def __repr__(self) -> str:
         where = shown_url(self._config.token_url)
         return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
+
+
+def _check_config(config: object) -> None:
+    if not isinstance(config, OAuth2Config):
+        raise InvalidConfigurationError(
+            f"config must be an OAuth2Config, not {type(config).__name__}", field="config"
+        )
 
 
 _styles: Shared[RequestStyle] = Shared()

@@ -129,7 +129,7 @@ class TokenStore(Protocol):
         :param owner: who claims, as a random text that no other process uses.
         :param generation: the generation that the caller has seen.
         :param older_than_seconds: how old another owner's claim must be to be taken over.
-        :param intent: what the owner is about to do, for people and for who takes over.
+        :param intent: what the owner is about to do, in words.
         """
         ...
 

@@ -90,7 +90,7 @@ class StoredFailure:
 
     :ivar message: the error's message, without a secret.
     :ivar token_name: the name of the token. It may contain personal data.
-    :ivar stands_seconds: for how long nobody need ask again.
+    :ivar stands_seconds: for how long it spares other processes a request.
     :ivar failures: how many requests failed in a row, by whomever.
     :ivar reported_by: the process that made the request, as ``host:pid``.
     """

@@ -1,9 +1,9 @@
 """Seals what is stored, and names the records: AES-GCM under a ring of keys.
 
-A sealed text is ``1.kid.`` followed by a nonce of 12 bytes and the ciphertext with its tag (AES-GCM,
-NIST SP 800-38D). The record's key and the purpose are associated data, so a sealed token opens
-neither under another record's key nor in place of a failure. The first key of a ring seals, all of
-them open; that is how keys are rotated without a token request.
+A sealed text is ``1.kid.`` followed by a nonce of 12 bytes and the ciphertext with its tag
+(AES-GCM, NIST SP 800-38D). The record's key and the purpose are associated data, so a sealed token
+opens neither under another record's key nor in place of a failure. The first key of a ring seals,
+all of them open; that is how keys are rotated without a token request.
 
 Records are named by an HMAC of what identifies a token, which contains no client secret: a rotated
 secret must not lose a refresh token. The key of that HMAC stays when the sealing keys change.
@@ -16,7 +16,10 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 __all__ = ["KEY_BYTES", "KeyRing", "Plain", "Purpose", "Sealer", "UnreadableError"]
 
@@ -81,7 +84,7 @@ class KeyRing:
         return tuple(self._keys)
 
     @cached_property
-    def _ciphers(self) -> dict[str, object]:
+    def _ciphers(self) -> dict[str, AESGCM]:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         return {kid: AESGCM(key) for kid, key in self._keys.items()}
@@ -91,7 +94,7 @@ class KeyRing:
         kid = self.kids[0]
         nonce = secrets.token_bytes(NONCE_BYTES)
         cipher = self._ciphers[kid]
-        text = cipher.encrypt(nonce, plaintext, _bound_to(record_key, purpose))  # type: ignore[attr-defined]
+        text = cipher.encrypt(nonce, plaintext, _bound_to(record_key, purpose))
         return b".".join((SEALED_VERSION, kid.encode(), nonce + text))
 
     def open(self, sealed: bytes, record_key: str, purpose: Purpose) -> bytes:
@@ -111,7 +114,7 @@ class KeyRing:
 
         nonce, rest = text[:NONCE_BYTES], text[NONCE_BYTES:]
         try:
-            return bytes(cipher.decrypt(nonce, rest, _bound_to(record_key, purpose)))  # type: ignore[attr-defined]
+            return cipher.decrypt(nonce, rest, _bound_to(record_key, purpose))
         except (InvalidTag, ValueError):
             raise UnreadableError(
                 "it was changed, or belongs to another record, or was sealed with another key of "

@@ -9,12 +9,13 @@ so they are replaced, and refresh tokens remain.
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
@@ -43,6 +44,7 @@ COLUMNS = (
 
 LOAD = f"SELECT boot, drop_at IS NULL, {COLUMNS} FROM records WHERE key = ?"  # noqa: S608
 SAVE = f"INSERT OR REPLACE INTO records (key, boot, drop_at, {COLUMNS}) VALUES ({'?, ' * 12}?)"  # noqa: S608
+HAS_SEALED = "SELECT sealed IS NOT NULL FROM records WHERE key = ?"
 DROP = """
 DELETE FROM records WHERE key IN (
     SELECT key FROM records WHERE drop_at < ? ORDER BY drop_at LIMIT ?
@@ -83,7 +85,7 @@ class SQLiteTokenStore:
         :raises InvalidConfigurationError: for another URL.
         """
         parts = urlsplit(url)
-        path = unquote(parts.path[1:])
+        path = os.fsdecode(unquote_to_bytes(parts.path[1:]))
         is_valid = parts.scheme == "sqlite" and not (parts.netloc or parts.query or parts.fragment)
         if not is_valid or not path or path.endswith("/") or path == ":memory:" or "\0" in path:
             raise InvalidConfigurationError(
@@ -96,7 +98,7 @@ class SQLiteTokenStore:
     @property
     def label(self) -> str:
         """Its URL."""
-        return f"sqlite:///{quote(str(self.path))}"
+        return f"sqlite:///{quote(os.fsencode(self.path))}"
 
     def read(self, key: str) -> Record:
         """Return the record of *key*; an empty one if there is none."""
@@ -150,7 +152,9 @@ class SQLiteTokenStore:
         """Remove the token and the failure of *key*; return whether there was a token."""
         if entirely:
             with self._file.transaction(writes=True, durable=True) as connection:
-                had_token = self._load(connection, key).sealed is not None
+                # The record is not loaded, so that a damaged one can be removed.
+                found = connection.execute(HAS_SEALED, (key,)).fetchone()
+                had_token = found is not None and bool(found[0])
                 connection.execute("DELETE FROM records WHERE key = ?", (key,))
         else:
             with self._changing(key, durable=True) as entry:

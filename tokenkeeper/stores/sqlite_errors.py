@@ -53,6 +53,8 @@ def _of_sqlite(error: sqlite3.Error, path: Path) -> tuple[str | None, bool]:
         return None, False
     if code == sqlite3.SQLITE_READONLY_DBMOVED:
         return "was moved or deleted while it was in use", False
+    if code == sqlite3.SQLITE_IOERR_SHMSIZE:  # even a reader needs some space beside the file
+        return _MEANINGS[sqlite3.SQLITE_FULL]
     if primary in _MEANINGS:
         return _MEANINGS[primary]
     if primary == sqlite3.SQLITE_CANTOPEN:

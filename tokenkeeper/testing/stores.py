@@ -22,6 +22,12 @@ class MemoryTokenStore:
     :param clock: the source of time; by default the system's clocks.
     """
 
+    is_private = True
+    """No other process can read it, so it needs no key."""
+
+    label = "memory"
+    """What it is called in events and in ``health()``."""
+
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._entries: dict[str, Entry] = {}

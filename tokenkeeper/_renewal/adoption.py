@@ -1,0 +1,68 @@
+"""Which token of the store a renewal may take over, in place of a request of its own."""
+
+from __future__ import annotations
+
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.fleet import Fleet
+from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._renewal.state import KeeperState
+from tokenkeeper._renewal.view import View
+from tokenkeeper.clock import Clock
+
+__all__ = ["Adoption"]
+
+
+class Adoption:
+    """Decides what a renewal takes over. Thread-safe."""
+
+    def __init__(self, fleet: Fleet, state: KeeperState, clock: Clock) -> None:
+        self._fleet = fleet
+        self._state = state
+        self._clock = clock
+
+    def is_newer(self, renewal: Renewal, view: View) -> bool:
+        """Return whether *view* has a newer token than the one that *renewal* replaces.
+
+        One of the same number is newer if the store came back older and the fleet went on from
+        there.
+        """
+        mine = renewal.replaces
+        if mine is None or view.generation != mine.generation or view.stored is None:
+            return view.generation > known_generation(mine)
+        is_another = view.stored.token.access_token != mine.access_token
+        return is_another and view.requested_at > mine.requested_at
+
+    def token(self, renewal: Renewal, view: View) -> CachedToken | None:
+        """Return the token of *view* if it meets the need of *renewal*; ``None`` otherwise."""
+        name, requested_at = renewal.token_name, view.requested_at
+        if requested_at < self._fleet.cleared_at(name):
+            return None
+        is_new = requested_at > renewal.began_at
+        if renewal.is_forced and not is_new:
+            return None
+        # Callers that asked for a new token before this renewal began are served by a token that
+        # was requested after it began, and by no other one.
+        sent = renewal.number if is_new else 0
+        found = self._fleet.adopted(view, renewal.provider, renewal.replaces, sent=sent)
+        if found is None or self._clock.monotonic() >= found.dead_at:
+            return None
+        if renewal.after_rejection and self._state.was_rejected(name, found.access_token):
+            return None
+        return found
+
+    def latest(self, renewal: Renewal, view: View) -> CachedToken | None:
+        """Return the token that a request replaces, dead or alive.
+
+        It is the stored one if that has a refresh token, which may be the only good one.
+        """
+        mine, stored = renewal.replaces, view.stored
+        if stored is None or stored.token.refresh_token is None:
+            return mine
+        if known_generation(mine) > view.generation:
+            return mine
+        return self._fleet.adopted(view, renewal.provider, mine, sent=0)
+
+
+def known_generation(token: CachedToken | None) -> int:
+    """Return the number of *token* in the store; 0 without one."""
+    return 0 if token is None else token.generation

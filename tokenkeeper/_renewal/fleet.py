@@ -1,0 +1,264 @@
+"""A keeper's place in its fleet: who it is there, and what the store says about one token."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.store_guard import StoreGuard
+from tokenkeeper._renewal.view import View
+from tokenkeeper.clock import Clock, utc
+from tokenkeeper.events import ClocksDisagree, TokenEvent
+from tokenkeeper.exceptions import StoreUnavailableError
+from tokenkeeper.names import provider_of
+from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.schedule import deadlines
+from tokenkeeper.stores.base import Claim, Record, TokenStore
+from tokenkeeper.stores.contents import StoredFailure, StoredToken
+from tokenkeeper.stores.sealed import UnreadableError
+from tokenkeeper.stores.settings import StoreSettings
+
+__all__ = ["Fleet"]
+
+CLOCKS_DISAGREE_SECONDS = 5.0
+"""From this difference on, the clocks of a fleet are reported: it costs token requests."""
+
+REPORT_CLOCKS_SECONDS = 600.0
+"""How long a difference of the clocks is not reported again."""
+
+
+class Fleet:
+    """Reads and writes the records of one keeper's tokens. Thread-safe.
+
+    :param report: delivers an event; called without a lock.
+    :ivar settings: the store, and how it is used.
+    :ivar guard: calls the store, and spares one that fails.
+    :ivar owner: who this process is to the store: a random text, another one in each fork.
+    :ivar place: who it is to people, as ``host:pid``.
+    """
+
+    def __init__(
+        self,
+        settings: StoreSettings,
+        *,
+        clock: Clock,
+        jitter: Callable[[], float],
+        report: Callable[[TokenEvent], None],
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._jitter = jitter
+        self._report = report
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self.owner: str = secrets.token_hex(16)
+        self.place: str = f"{socket.gethostname()}:{os.getpid()}"
+        self.guard: StoreGuard = StoreGuard(
+            self.settings, clock=self._clock, jitter=self._jitter, report=self._report
+        )
+        self._lock = threading.Lock()  # guards the two below
+        self._cleared: dict[str, float] = {}
+        self._clocks_reported_at = -math.inf
+
+    def after_fork_in_child(self) -> None:
+        """Become another owner, which holds none of the parent's claims."""
+        cleared = dict(self._cleared)
+        self._start_over()
+        self._cleared = cleared
+
+    # ---- records
+
+    def key_of(self, provider: BaseOAuth2Provider, token_name: str) -> str:
+        """Return the key of the record of a token.
+
+        It depends on the token's name and on the client that requests it, but not on its secret.
+        """
+        identity = [token_name, dict(provider.identity())]
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
+        return self.settings.sealer.record_key(text)
+
+    def read(self, name: str, key: str) -> View:
+        """Return the record of the token *name*, opened.
+
+        :raises StoreUnavailableError: if the store can't be used.
+        """
+        before = self._clock.monotonic()
+        return self._opened(name, key, self.guard.call(name, lambda: self._store.read(key)), before)
+
+    def claim(
+        self, name: str, key: str, *, generation: int, older_than_seconds: float, intent: str
+    ) -> tuple[Claim, View]:
+        """Claim the right to ask for the token *name*; return the answer, and the record opened.
+
+        :raises StoreUnavailableError: if the store can't be used.
+        """
+        before = self._clock.monotonic()
+        claim = self.guard.call(
+            name,
+            lambda: self._store.claim(
+                key,
+                owner=self.owner,
+                generation=generation,
+                older_than_seconds=older_than_seconds,
+                intent=intent,
+            ),
+        )
+        return claim, self._opened(name, key, claim.record, before)
+
+    def publish(
+        self,
+        name: str,
+        key: str,
+        cached: CachedToken,
+        *,
+        replaces: int,
+        keep: bool,
+        insist: bool = False,
+    ) -> bool:
+        """Store *cached* if the record's generation is still *replaces*; return whether it was.
+
+        :param insist: ask the store even while it is being left alone.
+        :raises StoreUnavailableError: if the store can't be used.
+        """
+        age = self._clock.monotonic() - cached.requested_at
+        stored = StoredToken(
+            token=cached.token,
+            token_name=name,
+            requested_at=self._clock.time() - age,
+            granted_to=cached.granted_to or self.place,
+        )
+        sealed = self.settings.sealer.seal(stored.to_bytes(), key, "token")
+        lifetime = cached.ends_at - cached.requested_at
+        return self.guard.call(
+            name,
+            lambda: self._store.publish(
+                key,
+                owner=self.owner,
+                replaces=replaces,
+                generation=cached.generation,
+                sealed=sealed,
+                lifetime_seconds=lifetime,
+                age_seconds=age,
+                keep=keep,
+            ),
+            insist=insist,
+        )
+
+    def fail(self, name: str, key: str, fence: int, failure: StoredFailure | None) -> None:
+        """Release the claim, and share *failure* if there is one. Raises nothing.
+
+        If the store can't be used, the claim is taken over once it is old enough.
+        """
+        sealed = None
+        if failure is not None:
+            sealed = self.settings.sealer.seal(failure.to_bytes(), key, "failure")
+        with suppress(StoreUnavailableError):
+            self.guard.call(
+                name,
+                lambda: self._store.fail(key, owner=self.owner, fence=fence, sealed=sealed),
+            )
+
+    def forget(self, provider: BaseOAuth2Provider, name: str) -> None:
+        """Remove the token *name* from the store; never adopt one that was requested before.
+
+        Raises nothing: if the store can't be used, the token stays there for other processes.
+        """
+        with self._lock:
+            self._cleared[name] = self._clock.monotonic()
+        with suppress(StoreUnavailableError):
+            self.guard.call(name, lambda: self._store.forget(self.key_of(provider, name)))
+
+    def cleared_at(self, name: str) -> float:
+        """Return when the token *name* was cleared here, on the keeper's monotonic clock."""
+        return self._cleared.get(name, -math.inf)
+
+    def note_granted(self, name: str) -> None:
+        """Note that there is a token since the last :meth:`forget`."""
+        with self._lock:
+            self._cleared.pop(name, None)
+
+    # ---- the token in a record
+
+    def adopted(
+        self, view: View, provider: BaseOAuth2Provider, replaces: CachedToken | None, *, sent: int
+    ) -> CachedToken | None:
+        """Return the token of *view* with the deadlines of its whole life; ``None`` without one.
+
+        :param sent: the sequence number that tells callers whether it was requested after they
+            asked.
+        """
+        stored = view.stored
+        if stored is None:
+            return None
+        token, requested_at = stored.token, view.requested_at
+        refresh_after = None
+        if token.refresh_at is not None:
+            refresh_after = token.refresh_at.timestamp() - stored.requested_at
+        times = deadlines(
+            requested_at,
+            view.lifetime_seconds,
+            provider.buffer_seconds,
+            self._jitter(),
+            refresh_after,
+        )
+        offset = self._clock.time() - self._clock.monotonic()
+        return CachedToken.of(
+            token,
+            times,
+            sent,
+            replaces,
+            offset,
+            requested_at=requested_at,
+            generation=view.generation,
+            granted_to=stored.granted_to,
+        )
+
+    # ---- the store
+
+    @property
+    def _store(self) -> TokenStore:
+        return self.settings.store
+
+    def _opened(self, name: str, key: str, record: Record, read_at: float) -> View:
+        sealer = self.settings.sealer
+        failure, failure_age = None, 0.0
+        if record.failure is not None:
+            try:
+                content = sealer.open(record.failure.sealed, key, "failure")
+                failure = StoredFailure.from_bytes(content)
+                failure_age = record.failure.age_seconds
+            except UnreadableError:
+                pass  # a request is made instead, and overwrites it
+        if record.sealed is None:
+            return View(record, read_at, failure=failure, failure_age_seconds=failure_age)
+        try:
+            stored = StoredToken.from_bytes(sealer.open(record.sealed, key, "token"))
+        except UnreadableError as error:
+            return View(record, read_at, None, math.inf, str(error), failure, failure_age)
+        by_wall = self._clock.time() - stored.requested_at
+        self._compare_clocks(name, by_wall - record.age_seconds)
+        age = max(record.age_seconds, by_wall)
+        return View(record, read_at, stored, age, None, failure, failure_age)
+
+    def _compare_clocks(self, name: str, ahead: float) -> None:
+        """Report that this host's clock and the store's or another host's differ, now and then."""
+        if not CLOCKS_DISAGREE_SECONDS <= abs(ahead) < math.inf:
+            return
+        now = self._clock.monotonic()
+        with self._lock:
+            if now - self._clocks_reported_at < REPORT_CLOCKS_SECONDS:
+                return
+            self._clocks_reported_at = now
+        self._report(
+            ClocksDisagree(
+                provider_of(name), utc(self._clock), difference_seconds=ahead, token_name=name
+            )
+        )

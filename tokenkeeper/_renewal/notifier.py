@@ -175,9 +175,7 @@ def _line_of_fleet(event: TokenEvent) -> tuple[int, str] | None:
             line = f"the store {event.store} is unavailable: {event.reason}"
         case StoreRecovered():
             level = logging.INFO
-            line = (
-                f"the store {event.store} is available again, after {event.unavailable_seconds:.0f} s"
-            )
+            line = f"the store {event.store} is available again, after {event.unavailable_seconds:.0f} s"
         case ClaimTakenOver():
             level = logging.WARNING
             line = (
@@ -189,10 +187,11 @@ def _line_of_fleet(event: TokenEvent) -> tuple[int, str] | None:
             line = f"provider {name!r}: an unreadable record was replaced: {event.reason}"
         case ClocksDisagree():
             level = logging.WARNING
-            way = "ahead of" if event.difference_seconds > 0 else "behind"
+            seconds = event.difference_seconds
+            way = "ahead of" if seconds > 0 else "behind"
             line = (
-                f"this host's clock is {abs(event.difference_seconds):.0f} s {way} another clock of "
-                "the fleet, so tokens are renewed too often. Check NTP on all hosts"
+                f"this host's clock is {abs(seconds):.0f} s {way} another clock of the fleet, so "
+                "tokens are renewed too often. Check NTP on all hosts"
             )
         case _:
             return None

@@ -185,8 +185,10 @@ class TestLogLinesOfFleets:
             (
                 ClaimTakenOver("api", NOW, claim_age_seconds=40.0, intent="h:1 is about to ask"),
                 "WARNING",
-                "provider 'api': another process claimed a token request and did not finish it "
-                "(h:1 is about to ask). It is made here instead",
+                (
+                    "provider 'api': another process claimed a token request and did not finish it "
+                    "(h:1 is about to ask). It is made here instead"
+                ),
             ),
             (
                 RecordReplaced("api", NOW, reason="it was cut short"),
@@ -196,14 +198,18 @@ class TestLogLinesOfFleets:
             (
                 ClocksDisagree("api", NOW, difference_seconds=-90.0),
                 "WARNING",
-                "this host's clock is 90 s behind another clock of the fleet, so tokens are "
-                "renewed too often. Check NTP on all hosts",
+                (
+                    "this host's clock is 90 s behind another clock of the fleet, so tokens are "
+                    "renewed too often. Check NTP on all hosts"
+                ),
             ),
             (
                 ClocksDisagree("api", NOW, difference_seconds=7.0),
                 "WARNING",
-                "this host's clock is 7 s ahead of another clock of the fleet, so tokens are "
-                "renewed too often. Check NTP on all hosts",
+                (
+                    "this host's clock is 7 s ahead of another clock of the fleet, so tokens are "
+                    "renewed too often. Check NTP on all hosts"
+                ),
             ),
         ],
     )

@@ -175,7 +175,8 @@ def _line_of_fleet(event: TokenEvent) -> tuple[int, str] | None:
             line = f"the store {event.store} is unavailable: {event.reason}"
         case StoreRecovered():
             level = logging.INFO
-            line = f"the store {event.store} is available again, after {event.unavailable_seconds:.0f} s"
+            pause = f"{event.unavailable_seconds:.0f} s"
+            line = f"the store {event.store} is available again, after {pause}"
         case ClaimTakenOver():
             level = logging.WARNING
             line = (

@@ -129,12 +129,6 @@ def checked_grant_type(value: object, field_name: str = "grant_type") -> str:
     if not _GRANT_TYPE.fullmatch(grant_type):
         problem = f"{field_name} must be a name or a URI, in ASCII and without spaces"
         raise InvalidConfigurationError(problem, field=field_name)
-    if grant_type == "refresh_token":
-        raise InvalidConfigurationError(
-            f"{field_name} can't be 'refresh_token', which requires a first token. Set "
-            "refresh_tokens instead.",
-            field=field_name,
-        )
     return grant_type
 
 

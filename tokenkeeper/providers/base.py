@@ -147,6 +147,14 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         """
         return self.describe()
 
+    def continues(self, other: BaseOAuth2Provider) -> bool:
+        """Return whether a refresh token that *other* received may be used by this provider.
+
+        Asked after the configuration changed. ``False`` by default: a refresh token belongs to the
+        client, the scope and the server of the provider that received it.
+        """
+        return False
+
     def after_fork_in_child(self) -> None:
         """Drop clients, connections and locks, which belong to the parent; by default do nothing.
 

@@ -8,7 +8,7 @@ import responses
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, OAuth2Token, TokenAcquisitionError
 from tokenkeeper.config.reloadable import ReloadableProvider
-from tokenkeeper.providers.claims import claimed
+from tokenkeeper.oauth.claims import claimed
 
 URL = "https://id.example.com/token"
 

@@ -23,14 +23,14 @@ from tokenkeeper._renewal.adoption import Adoption, known_generation
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.fleet import Fleet
 from tokenkeeper._renewal.fleet_request import FleetRequests, Held, is_young
-from tokenkeeper._renewal.look_again import LookAgain
+from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.shared_failure import still_stands
 from tokenkeeper._renewal.view import View
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import ClaimTakenOver, TokenEvent
 from tokenkeeper.exceptions import StoreUnavailableError, TokenAcquisitionError
-from tokenkeeper.providers.claims import without_claim
+from tokenkeeper.oauth.claims import without_claim
 from tokenkeeper.stores.base import Claim
 
 __all__ = ["FleetAttempts"]

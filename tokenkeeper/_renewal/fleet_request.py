@@ -17,7 +17,7 @@ from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import RecordReplaced, TokenEvent
 from tokenkeeper.exceptions import StoreUnavailableError, TokenAcquisitionError
 from tokenkeeper.names import provider_of
-from tokenkeeper.providers.claims import claimed
+from tokenkeeper.oauth.claims import claimed
 from tokenkeeper.retry import RetryPolicy
 from tokenkeeper.stores.base import Claim
 

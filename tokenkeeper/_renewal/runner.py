@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, moment, request_token
 from tokenkeeper._renewal.cached_token import CachedToken
-from tokenkeeper._renewal.look_again import LookAgain
+from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.interruptions import interruption_in

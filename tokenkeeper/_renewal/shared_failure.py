@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokenkeeper._renewal.look_again import LookAgain
+from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.view import View
 from tokenkeeper.exceptions import TokenAcquisitionError, own_copy

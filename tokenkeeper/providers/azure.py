@@ -27,6 +27,7 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.msal_client import MsalClient
@@ -178,7 +179,7 @@ class AzureADProvider(BaseOAuth2Provider):
         before = sys.exception()
         try:
             token = self._msal.acquire_token(self._tenant_id, self._scope)
-        except OAuth2Error:
+        except (OAuth2Error, LookAgain):
             raise
         except Exception as error:  # noqa: BLE001 - msal raises many kinds
             if (thrown := interruption_in(error, before)) is not None:

@@ -25,7 +25,7 @@ from tokenkeeper.oauth.request_style import (
     checked_request_format,
 )
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.providers.claims import is_claimed
+from tokenkeeper.oauth.claims import is_claimed
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.providers.received_tokens import ReceivedTokens
 from tokenkeeper.retry import is_transient

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
@@ -10,18 +11,18 @@ from tokenkeeper._renewal.adoption import Adoption, known_generation
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.fleet import Fleet
 from tokenkeeper._renewal.renewal import Renewal
-from tokenkeeper._renewal.shared_failure import explained, failure_of
+from tokenkeeper._renewal.shared_failure import explained, failure_of, is_lost
 from tokenkeeper._renewal.unpublished import Unpublished
 from tokenkeeper._renewal.view import View
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import RecordReplaced, TokenEvent
 from tokenkeeper.exceptions import StoreUnavailableError, TokenAcquisitionError
 from tokenkeeper.names import provider_of
-from tokenkeeper.oauth.claims import claimed
+from tokenkeeper.oauth.claims import LookAgain, claimed, may_send
 from tokenkeeper.retry import RetryPolicy
 from tokenkeeper.stores.base import Claim
 
-__all__ = ["FleetRequests", "Held", "is_young"]
+__all__ = ["FleetRequests", "Held"]
 
 LAST_LOOK_SECONDS = 2.5
 """With an older claim nothing is sent. A process that was stopped in between looks again instead,
@@ -42,7 +43,7 @@ class Held(NamedTuple):
     claimed_at: float
 
 
-def is_young(claimed_at: float, clock: Clock) -> bool:
+def _is_young(claimed_at: float, clock: Clock) -> bool:
     """Return whether a request may be sent with a claim of that time.
 
     The clock counts the sleep of the machine, and the time for which a process is stopped.
@@ -87,9 +88,12 @@ class FleetRequests:
         """
         try:
             replaces = self._adoption.latest(renewal, held.view)
-            with claimed(partial(is_young, held.claimed_at, self._clock)):
+            with claimed(partial(_is_young, held.claimed_at, self._clock)):
+                if not may_send():
+                    raise LookAgain(0.0)
                 token = self._ask(renewal, replaces)
         except TokenAcquisitionError as error:
+            self._check_loss(error, renewal, held)
             known = explained(error, renewal, held.claim)
             self._share(known, renewal, held)
             if known is error:
@@ -99,6 +103,23 @@ class FleetRequests:
             self._share(error, renewal, held)
             raise
         return self._published(renewal, held, token)
+
+    def _check_loss(self, error: TokenAcquisitionError, renewal: Renewal, held: Held) -> None:
+        """Raise :class:`LookAgain` if the refresh token was refused because it has a successor.
+
+        The process that had the claim before may have stored it meanwhile.
+        """
+        if not is_lost(error, renewal):
+            return
+        with suppress(StoreUnavailableError):
+            view = self._fleet.read(renewal.token_name, held.key)
+            if view.stored is not None and view.generation > held.view.generation:
+                self.release(renewal, held)
+                raise LookAgain(0.0) from error
+
+    def release(self, renewal: Renewal, held: Held) -> None:
+        """Release the claim without a word about the token."""
+        self._fleet.fail(renewal.token_name, held.key, held.claim.record.fence, None)
 
     def _share(self, error: BaseException, renewal: Renewal, held: Held) -> None:
         """Release the claim, and store *error* if it says something about the token."""
@@ -117,20 +138,25 @@ class FleetRequests:
         name, fleet, view = renewal.token_name, self._fleet, held.view
         keep = not renewal.provider.repeatable
         token = token.published(max(view.generation, known_generation(renewal.replaces)) + 1)
-        fleet.note_granted(name)
+        fleet.note_granted(name, token.requested_at)
+        # A store that came back older has no newer refresh token than this one.
+        publish = fleet.publish_newest if keep else fleet.publish
         try:
-            if fleet.publish(name, held.key, token, replaces=view.generation, keep=keep):
-                self._report_replacement(name, view)
+            if publish(name, held.key, token, replaces=view.generation, keep=keep):
+                self.report_replacement(name, view)
                 return token
             view = fleet.read(name, held.key)
         except StoreUnavailableError:
             if keep:
                 self._unpublished.add(held.key, name, token, view.generation)
             return token
-        # Another process took over the claim, or the store is an older replica. What it has counts.
+        # Another process took over the claim, cleared the token, or the store is an older replica.
+        # What the store has counts.
+        self.release(renewal, held)
         return self._adoption.token(renewal, view) or token
 
-    def _report_replacement(self, name: str, view: View) -> None:
+    def report_replacement(self, name: str, view: View) -> None:
+        """Report that the record *view* was replaced, if it could not be read."""
         if view.unreadable is not None:
             now, reason = utc(self._clock), view.unreadable
             self._report(RecordReplaced(provider_of(name), now, reason=reason, token_name=name))

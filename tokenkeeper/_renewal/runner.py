@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, moment, request_token
 from tokenkeeper._renewal.cached_token import CachedToken
-from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import KeeperClosedError, OAuth2Error, TokenAcquisitionError
+from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.oauth.claims import is_claimed
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.request_style import (
@@ -25,7 +26,6 @@ from tokenkeeper.oauth.request_style import (
     checked_request_format,
 )
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.oauth.claims import is_claimed
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.providers.received_tokens import ReceivedTokens
 from tokenkeeper.retry import is_transient

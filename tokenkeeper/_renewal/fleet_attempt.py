@@ -23,7 +23,8 @@ from collections.abc import Callable
 from tokenkeeper._renewal.adoption import Adoption, known_generation
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.fleet import Fleet
-from tokenkeeper._renewal.fleet_request import FleetRequests, Held
+from tokenkeeper._renewal.fleet_request import FleetRequests
+from tokenkeeper._renewal.held import Held
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.shared_failure import stands_for_seconds
 from tokenkeeper._renewal.view import View

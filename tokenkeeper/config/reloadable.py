@@ -208,6 +208,10 @@ class ReloadableProvider(BaseOAuth2Provider):
         """Return the identity of the current provider."""
         return self.provider.identity()
 
+    def for_another_process(self) -> Callable[[], BaseOAuth2Provider]:
+        """Return a function that makes the current provider again, without its configuration."""
+        return self.provider.for_another_process()
+
     def __repr__(self) -> str:
         return repr(self.provider)
 

@@ -74,6 +74,10 @@ class RequestStyle:
     accept: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS, repr=False)
 
+    def __reduce__(self) -> tuple[type[RequestStyle], tuple[str, str, dict[str, str]]]:
+        # A mapping proxy can't be pickled, and helper processes receive this object by pickling.
+        return RequestStyle, (self.request_format, self.accept, dict(self.headers))
+
     def encode(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of ``HttpTransport.request`` that send *parameters*.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from tokenkeeper._runtime.fork import forks_wait
@@ -25,7 +26,7 @@ from tokenkeeper.oauth.request_style import (
     checked_headers,
     checked_request_format,
 )
-from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.base import BaseOAuth2Provider, made_again
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.providers.received_tokens import ReceivedTokens
 from tokenkeeper.retry import is_transient
@@ -225,13 +226,19 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             )
         return found
 
+    def for_another_process(self) -> Callable[[], BaseOAuth2Provider]:
+        """Return a function that makes this provider again, with all attributes of a subclass."""
+        received = None if self._received is None else ReceivedTokens()
+        return partial(made_again, type(self), {**vars(self), "_received": received})
+
     def continues(self, other: BaseOAuth2Provider) -> bool:
         """Return whether *other* is the same client, and began with the same refresh token."""
         return (
             isinstance(other, GenericOAuth2Provider)
             and not self.repeatable
             and other.identity() == self.identity()
-            and _first_refresh_token_of(other._config) == _first_refresh_token_of(self._config)
+            and _first_refresh_token_of(other._config)  # noqa: SLF001 - one class
+            == _first_refresh_token_of(self._config)
         )
 
     def identity(self) -> Mapping[str, object]:

@@ -286,7 +286,7 @@ MISTAKES = {
         "store.encrypt is false, but key_file is set. Remove one of them",
     ),
     "encrypt of the wrong type": (
-        {"url": "auto", "encrypt": "maybe"},
+        {"url": REDIS, "encrypt": "maybe"},
         "store.encrypt must be true or false, not str",
     ),
     "detached of the wrong type": (

@@ -380,6 +380,23 @@ def test_broken_library_is_explained(monkeypatch, tmp_path):
     )
 
 
+def test_library_that_is_imported_late_is_explained_as_well(monkeypatch):
+    """An engine may import its library when it opens a URL; the error is the same."""
+
+    def fail(url, *, timeout_seconds):
+        raise ImportError("no pq wrapper available.\nAttempts made:\n- a", name="psycopg")
+
+    engine = Engine(store_engines.__name__, "SharedStandIn", "json", "psycopg")
+    monkeypatch.setitem(engines.ENGINES, "postgres", engine)
+    monkeypatch.setattr(SharedStandIn, "from_url", fail)
+    with pytest.raises(InvalidConfigurationError) as raised:
+        opened({"url": "postgres://host/db", "encrypt": False})
+    assert str(raised.value) == (
+        "store.url needs the library json, which can't be imported (no pq wrapper available). Run: "
+        'pip install "tokenkeeper-oauth2[psycopg]"'
+    )
+
+
 def test_fault_of_our_own_module_is_not_hidden(monkeypatch, tmp_path):
     """An import error that is not about the library is raised as it is."""
     (tmp_path / "faulty_engine.py").write_text("import tokenkeeper.nothing", encoding="utf-8")

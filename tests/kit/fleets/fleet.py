@@ -37,6 +37,7 @@ class Fleet:
         timeout=30.0,
         margin=0.3,
         closes=False,
+        environment=None,
         **provider,
     ):
         self._temporary = tempfile.TemporaryDirectory()
@@ -69,7 +70,7 @@ class Fleet:
                 "kit.fleets.worker",
                 self.folder,
             ],
-            env={**os.environ, "PYTHONPATH": PATH},
+            env={**os.environ, "PYTHONPATH": PATH, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -6,7 +6,8 @@
 - Other Python runs in a fresh interpreter with warnings as errors, and
   ``tests/kit/servers/examples.py`` replaces the servers that it names.
 - Python in a docstring runs with the public names and a keeper.
-- YAML with a key ``oauth2`` is a valid configuration. Secrets below ``/run/secrets/`` exist.
+- YAML with a key ``oauth2`` is a valid configuration. Secrets and keys below ``/run/secrets/``
+  exist.
 - Other YAML and TOML can be parsed. A new language needs a rule here.
 """
 
@@ -24,6 +25,7 @@ from kit.pages import BLOCK, BLOCKS, DIRECTIVE, EXAMPLES, PAGES, ROOT, Block, li
 
 import tokenkeeper
 from tokenkeeper import TokenKeeper
+from tokenkeeper.stores.key_file import new_key
 from tokenkeeper.testing import LoopbackAuthorizationServer
 from tokenkeeper.testing.__main__ import PORT
 
@@ -167,7 +169,7 @@ def test_yaml(block, tmp_path, monkeypatch):
     text = block.code
     for secret in re.findall(r"/run/secrets/([\w/.-]+)", text):
         file = tmp_path / secret.replace("/", "-")
-        file.write_text("mounted")
+        file.write_text(new_key() if "keys" in secret else "mounted")
         file.chmod(0o600)
         text = text.replace(f"/run/secrets/{secret}", str(file))
     for bundle in re.findall(r"verify: ([\w-]+\.pem)", text):

@@ -12,9 +12,9 @@ import pytest
 from kit import internals
 
 from tokenkeeper import InvalidConfigurationError, OAuth2Token
-from tokenkeeper.cli.private_directory import PrivateDirectory
 from tokenkeeper.cli.store import Failure, StoredToken, TokenDirectory
 from tokenkeeper.clock import SYSTEM_CLOCK, instant
+from tokenkeeper.stores.private_directory import PrivateDirectory
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="files have no owners on this platform")
 

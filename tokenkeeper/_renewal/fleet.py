@@ -170,8 +170,14 @@ class Fleet:
             replaces = generation
         return True
 
-    def fail(self, name: str, key: str, fence: int, failure: StoredFailure | None) -> None:
+    def become_another(self) -> None:
+        """Take another owner id, because a helper process goes on with a claim of this one."""
+        self.owner = secrets.token_hex(16)
+
+    def fail(self, name: str, key: str, claimed: Record, failure: StoredFailure | None) -> None:
         """Release the claim, and share *failure* if there is one. Raises nothing.
+
+        :param claimed: the record as it was claimed.
 
         If the store can't be used, the claim is taken over once it is old enough.
         """
@@ -181,7 +187,9 @@ class Fleet:
         with suppress(StoreUnavailableError):
             self.guard.call(
                 name,
-                lambda: self._store.fail(key, owner=self.owner, fence=fence, sealed=sealed),
+                lambda: self._store.fail(
+                    key, owner=claimed.owner, fence=claimed.fence, sealed=sealed
+                ),
             )
 
     def forget(self, provider: BaseOAuth2Provider, name: str) -> None:

@@ -23,15 +23,15 @@ from collections.abc import Callable
 from tokenkeeper._renewal.adoption import Adoption, known_generation
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.fleet import Fleet
-from tokenkeeper._renewal.fleet_request import FleetRequests, Held
-from tokenkeeper._renewal.look_again import LookAgain
+from tokenkeeper._renewal.fleet_request import FleetRequests
+from tokenkeeper._renewal.held import Held
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.shared_failure import stands_for_seconds
 from tokenkeeper._renewal.view import View
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import ClaimTakenOver, TokenEvent
 from tokenkeeper.exceptions import StoreUnavailableError, TokenAcquisitionError
-from tokenkeeper.providers.claims import without_claim
+from tokenkeeper.oauth.claims import LookAgain, without_claim
 from tokenkeeper.stores.base import Claim
 
 __all__ = ["FleetAttempts"]
@@ -95,6 +95,14 @@ class FleetAttempts:
         :raises TokenAcquisitionError: if there is none, perhaps as another process found out.
         :raises Exception: what the provider raises.
         """
+        guard = self._fleet.guard
+        waited = guard.seconds_here
+        try:
+            return self._attempt(renewal)
+        finally:
+            renewal.store_seconds += guard.seconds_here - waited
+
+    def _attempt(self, renewal: Renewal) -> CachedToken:
         key = self._fleet.key_of(renewal.provider, renewal.token_name)
         try:
             for _ in range(MOST_LOOKS):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tokenkeeper._renewal.look_again import LookAgain
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.view import View
 from tokenkeeper.exceptions import TokenAcquisitionError, own_copy
+from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, is_interruption, is_transient
 from tokenkeeper.stores.base import Claim
 from tokenkeeper.stores.contents import StoredFailure

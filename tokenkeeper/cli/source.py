@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenkeeper._renewal.registry import check_taken
-from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.store import TokenDirectory
 from tokenkeeper.cli.stored_provider import StoredTokenProvider
 from tokenkeeper.config.configuration import Configuration
@@ -18,9 +16,9 @@ from tokenkeeper.config.discovery import Discovery, warn_about
 from tokenkeeper.config.problems import Problem, as_error
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.config.spec import ProviderSpec
-from tokenkeeper.config.trust import find_trusted, this_process
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
+from tokenkeeper.stores.runtime_directory import runtime_directory
 
 __all__ = ["NOT_STORED", "Selection", "Source"]
 
@@ -151,19 +149,11 @@ class Source:
 
 
 def _runtime_directory() -> Path | None:
-    """Return the user's own directory in memory, if it exists."""
-    directory = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
-    if not directory.is_absolute():
-        return None  # the XDG Base Directory Specification says to ignore it
+    """Return the user's own directory in memory, if it exists and only the user can write it."""
     try:
-        status = directory.stat()
-    except OSError:
-        return None
-    if not stat.S_ISDIR(status.st_mode):
-        return None
-    problem = _why_not_ours(directory, status)
-    if problem is None:
-        return directory
+        return runtime_directory()
+    except InvalidConfigurationError as error:
+        problem = str(error)
     if problem not in _reported:
         _reported.add(problem)
         warnings.warn(
@@ -175,22 +165,3 @@ def _runtime_directory() -> Path | None:
 
 
 _reported: set[str] = set()  # once per run, however many providers there are
-
-
-def _why_not_ours(directory: Path, status: os.stat_result) -> str | None:
-    """Return why tokens can't be stored in *directory*, or ``None`` if they can."""
-    process = this_process()
-    if process is None:
-        return None
-    # `sudo -E` and `su` leave the variable of another user, and on some hosts all users share one.
-    if status.st_uid != process.uid:
-        return f"{escaped(directory)} belongs to another user"
-    if status.st_mode & 0o022:
-        return f"other users can write to {escaped(directory)}. Run: chmod 700 {escaped(directory)}"
-    try:
-        find_trusted(directory, process)
-    except InvalidConfigurationError as error:
-        return f"it {error}"
-    except OSError as error:
-        return f"{escaped(directory)}: {error.strerror}"
-    return None

@@ -20,11 +20,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from tokenkeeper.cli.private_directory import PrivateDirectory
 from tokenkeeper.clock import Instant
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.schedule import Deadlines, deadlines
+from tokenkeeper.stores.private_directory import PrivateDirectory
 
 __all__ = ["Failure", "StoredToken", "TokenDirectory"]
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tokenkeeper.testing.providers import AsyncMockProvider, MockProvider, StaticProvider
     from tokenkeeper.testing.server import LoopbackAuthorizationServer
     from tokenkeeper.testing.stats import ServerStats
+    from tokenkeeper.testing.store_contract import TokenStoreContract
+    from tokenkeeper.testing.stores import MemoryTokenStore
 
 __all__ = [
     "Answer",
@@ -21,10 +23,12 @@ __all__ = [
     "EventRecorder",
     "JWTAccessTokens",
     "LoopbackAuthorizationServer",
+    "MemoryTokenStore",
     "MockProvider",
     "ServerStats",
     "StaticProvider",
     "SteppedClock",
+    "TokenStoreContract",
     "default_keeper",
 ]
 
@@ -34,10 +38,12 @@ _HOMES = {
     "EventRecorder": "events",
     "JWTAccessTokens": "jwts",
     "LoopbackAuthorizationServer": "server",
+    "MemoryTokenStore": "stores",
     "MockProvider": "providers",
     "ServerStats": "stats",
     "StaticProvider": "providers",
     "SteppedClock": "clock",
+    "TokenStoreContract": "store_contract",
     "default_keeper": "defaults",
 }
 

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.stores.base import NO_RECORD, Claim, Record, SharedFailure
+from tokenkeeper.stores.base import NO_RECORD, Claim, Record
+from tokenkeeper.stores.entry import Entry
 
 __all__ = ["MemoryTokenStore"]
-
-
-@dataclass
-class _Entry:
-    generation: int = 0
-    sealed: bytes | None = None
-    lifetime_seconds: float = 0.0
-    sent_at: float = -float("inf")
-    fence: int = 0
-    owner: str = ""
-    claimed_at: float = -float("inf")
-    intent: str = ""
-    failure: bytes | None = None
-    failed_at: float = 0.0
 
 
 class MemoryTokenStore:
@@ -43,30 +30,36 @@ class MemoryTokenStore:
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
+        self.after_fork_in_child()
+        renew_after_fork(self)
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, which a thread of the parent may have held. The records are copied."""
         self._lock = threading.Lock()  # guards the entries
 
     def read(self, key: str) -> Record:
         """Return the record of *key*; an empty one if there is none."""
         with self._lock:
-            return self._record(key)
+            entry = self._entries.get(key)
+            return NO_RECORD if entry is None else entry.record(self._clock.monotonic())
 
     def claim(
         self, key: str, *, owner: str, generation: int, older_than_seconds: float, intent: str
     ) -> Claim:
         """Claim the right to request the next token of *key*."""
         with self._lock:
-            entry = self._entries.get(key, _Entry())
-            age = self._clock.monotonic() - entry.claimed_at
-            is_free = entry.owner in ("", owner) or age >= older_than_seconds
-            if entry.generation != generation or not is_free:
-                return Claim(False, self._record(key))
-            taken = (entry.owner, entry.intent) if entry.owner not in ("", owner) else ("", "")
-            self._entries[key] = entry
-            entry.fence += 1
-            entry.owner, entry.intent = owner, intent
-            entry.claimed_at = self._clock.monotonic()
-            return Claim(True, self._record(key), *taken)
+            entry = self._entries.get(key, Entry())
+            answer = entry.claim(
+                self._clock.monotonic(),
+                owner=owner,
+                generation=generation,
+                older_than_seconds=older_than_seconds,
+                intent=intent,
+            )
+            if answer.granted:
+                self._entries[key] = entry
+            return answer
 
     def publish(
         self,
@@ -82,44 +75,34 @@ class MemoryTokenStore:
     ) -> bool:
         """Store a token if the record's generation is still *replaces*; return whether it was."""
         with self._lock:
-            entry = self._entries.get(key, _Entry())
-            if entry.generation != replaces:
-                return False
-            self._entries[key] = entry
-            entry.generation, entry.sealed = generation, sealed
-            entry.lifetime_seconds = lifetime_seconds
-            entry.sent_at = self._clock.monotonic() - age_seconds
-            entry.failure = None
-            if entry.owner == owner:
-                self._release(entry)
-            return True
+            entry = self._entries.get(key, Entry())
+            published = entry.publish(
+                self._clock.monotonic(),
+                owner=owner,
+                replaces=replaces,
+                generation=generation,
+                sealed=sealed,
+                lifetime_seconds=lifetime_seconds,
+                age_seconds=age_seconds,
+                keep=keep,
+            )
+            if published:
+                self._entries[key] = entry
+            return published
 
     def fail(self, key: str, *, owner: str, fence: int, sealed: bytes | None) -> bool:
         """Release the claim, and share why there is no token; return whether *owner* held it."""
         with self._lock:
-            entry = self._entries.get(key)
-            if entry is None or (entry.owner, entry.fence) != (owner, fence):
-                return False
-            self._release(entry)
-            if sealed is not None:
-                entry.failure, entry.failed_at = sealed, self._clock.monotonic()
-            return True
+            entry = self._entries.get(key, Entry())
+            return entry.fail(self._clock.monotonic(), owner=owner, fence=fence, sealed=sealed)
 
     def forget(self, key: str, *, entirely: bool = False) -> bool:
         """Remove the token and the failure of *key*; return whether there was a token."""
         with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                return False
-            had_token = entry.sealed is not None
+            entry = self._entries.get(key, Entry())
             if entirely:
-                del self._entries[key]
-            elif had_token or entry.failure is not None:
-                entry.generation += 1
-                entry.sealed, entry.lifetime_seconds = None, 0.0
-                entry.sent_at = -float("inf")
-                entry.failure = None
-            return had_token
+                self._entries.pop(key, None)
+            return entry.forget()
 
     def keys(self) -> Iterable[str]:
         """Return the keys of all records."""
@@ -128,28 +111,3 @@ class MemoryTokenStore:
 
     def close(self) -> None:
         """Do nothing: there is no connection."""
-
-    @staticmethod
-    def _release(entry: _Entry) -> None:
-        entry.owner, entry.intent, entry.claimed_at = "", "", -float("inf")
-
-    def _record(self, key: str) -> Record:
-        """Return the record of *key*. Called with the lock held."""
-        entry = self._entries.get(key)
-        if entry is None:
-            return NO_RECORD
-        now = self._clock.monotonic()
-        failure = None
-        if entry.failure is not None:
-            failure = SharedFailure(entry.failure, now - entry.failed_at)
-        return Record(
-            generation=entry.generation,
-            sealed=entry.sealed,
-            lifetime_seconds=entry.lifetime_seconds,
-            age_seconds=now - entry.sent_at,
-            fence=entry.fence,
-            owner=entry.owner,
-            claim_age_seconds=now - entry.claimed_at,
-            intent=entry.intent,
-            failure=failure,
-        )

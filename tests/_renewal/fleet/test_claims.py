@@ -8,7 +8,7 @@ from kit.stores import FleetProvider, Server, renew_when_due
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError
 from tokenkeeper.events import ClaimTakenOver, TokenRenewed
-from tokenkeeper.providers.claims import is_claimed, may_send
+from tokenkeeper.oauth.claims import is_claimed, may_send
 
 
 def abandoned(fleet, claim_age=0.0, *, intent="host:9 is about to request a token"):

@@ -28,16 +28,19 @@ class HostClock:
         return self.clock.wait(event, timeout)
 
 
-class HostServer(Server):
-    """A server that states expiries by the wall clock of the host that asks, as expires_in does."""
+class HostProvider(FleetProvider):
+    """A client that dates expiries by the wall clock of its host, as with ``expires_in``."""
 
     def __init__(self, server, host):
-        self.__dict__ = server.__dict__  # one server
-        self._host = host
+        super().__init__(server)
+        self.host = host
 
-    def grant(self, refresh_token=None):
-        token = super().grant(refresh_token)
-        return replace(token, expires_at=token.expires_at + timedelta(seconds=self._host.ahead))
+    def acquire_token(self):
+        token = super().acquire_token()
+        return replace(token, expires_at=token.expires_at + timedelta(seconds=self.host.ahead))
+
+    def refresh_token(self, token):
+        return self.acquire_token()
 
 
 def disagreements(keeper):
@@ -51,7 +54,7 @@ def host_keeper(fleet, clock, server):
 
     def make(ahead=0.0):
         host = HostClock(clock, ahead)
-        keeper = fleet.keeper(clock=host, provider=FleetProvider(HostServer(server, host)))
+        keeper = fleet.keeper(clock=host, provider=HostProvider(server, host))
         keeper.host = host
         return keeper
 

@@ -59,8 +59,12 @@ class PostgreSQL(Program):
 
 
 @contextmanager
-def running_postgres():
-    """Run a server in the block. No password is right until the test assigns ``accepts``."""
+def running_postgres(rules="", setup=""):
+    """Run a server in the block. No password is right until the test assigns ``accepts``.
+
+    :param rules: more lines for ``pg_hba.conf``, after our own.
+    :param setup: more SQL that the superuser runs, after our own.
+    """
     initdb = program("initdb", *_BINARIES, package="postgresql")
     # PostgreSQL refuses to run as root, and its own user can't enter root's folders.
     identity = {"user": "postgres"} if os.geteuid() == 0 else {}
@@ -69,16 +73,16 @@ def running_postgres():
     try:
         if identity:
             shutil.chown(folder, "postgres")
-        _create_cluster(initdb, folder, radius.port, identity)
+        _create_cluster(initdb, folder, radius.port, identity, rules)
         with PostgreSQL(Path(initdb).with_name("postgres"), folder, radius, **identity) as server:
-            _run_sql(server, folder, _SETUP)
+            run_sql(server, _SETUP + setup)
             yield server
     finally:
         radius.stop()
         shutil.rmtree(folder)
 
 
-def _create_cluster(initdb, folder, radius_port, identity):
+def _create_cluster(initdb, folder, radius_port, identity, more_rules):
     options = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]
     subprocess.run(
         [initdb, "-D", folder / "data", *options],
@@ -94,7 +98,7 @@ def _create_cluster(initdb, folder, radius_port, identity):
         f"host all {USER} 127.0.0.1/32 radius {radius}\n"
         f"hostssl all {SECURE_USER} 127.0.0.1/32 radius {radius}\n"
     )
-    (folder / "data" / "pg_hba.conf").write_text(rules)
+    (folder / "data" / "pg_hba.conf").write_text(rules + more_rules)
     _create_certificate(folder, identity)
 
 
@@ -111,15 +115,20 @@ def _create_certificate(folder, identity):
         shutil.chown(key, identity["user"])
 
 
-def _run_sql(server, folder, sql):
-    """Run *sql* as the superuser, who needs no password at the socket."""
+def run_sql(server, sql, database="postgres"):
+    """Run statements as the superuser, who needs no password at the socket.
+
+    :return: the rows of the last one, if it has rows.
+    """
     import psycopg
 
+    folder = str(server.ca_file.parent)
     with psycopg.connect(
-        host=str(folder), port=server.port, user="postgres", dbname="postgres", autocommit=True
+        host=folder, port=server.port, user="postgres", dbname=database, autocommit=True
     ) as connection:
         for statement in filter(str.strip, sql.split(";")):
-            connection.execute(statement)
+            cursor = connection.execute(statement)
+        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture(scope="session")

@@ -32,16 +32,20 @@ class PrivateDirectory:
     """Opens files relative to the descriptor of a checked directory, and checks each of them.
 
     Each operation opens and checks the directory again, along a path that no other user can change.
+    The directory is created if it is missing, whatever the umask is.
 
+    :param field: the setting that errors name.
     :raises InvalidConfigurationError: if others can use the directory, or it can't be made.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, field: str = "cache") -> None:
         self.path = path
+        self._field = field
         try:
             place = find_trusted(path.parent, this_process()) / path.name
             with suppress(FileExistsError):
                 place.mkdir(mode=0o700)
+                place.chmod(0o700)  # the umask may have removed some of it
             with self._opened():
                 pass
         except OSError as error:
@@ -50,7 +54,7 @@ class PrivateDirectory:
             if error.field is not None:
                 raise
             raise InvalidConfigurationError(
-                f"{escaped(path)} can't store tokens: its location {error}", field="cache"
+                f"{escaped(path)} can't store tokens: its location {error}", field=field
             ) from None
 
     def read(self, name: str) -> bytes | None:
@@ -102,6 +106,24 @@ class PrivateDirectory:
                 if not _is_ours(os.fstat(handle)):
                     raise PermissionError(0, f"{name} is not your private file")
 
+    def check(self, *names: str) -> list[bool]:
+        """Return for each of the files *names* whether it exists, without opening any.
+
+        :raises InvalidConfigurationError: naming the remedy, if one of them is not a regular file
+            that only we can read or write, or the directory is not ours alone.
+        :raises OSError: if they can't be examined.
+        """
+        with self._opened() as at:
+            return [self._is_private_file(name, at) for name in names]
+
+    def place(self) -> Path:
+        """Return the directory's path with the links before its name resolved.
+
+        :raises InvalidConfigurationError: if other users can change that path.
+        :raises OSError: if there is no such path.
+        """
+        return find_trusted(self.path.parent, this_process()) / self.path.name
+
     def remove(self, name: str) -> bool:
         """Remove the file *name*, and return whether it existed.
 
@@ -122,7 +144,7 @@ class PrivateDirectory:
     def unfit(self, error: OSError) -> InvalidConfigurationError:
         """Return *error* as an error about the directory."""
         return InvalidConfigurationError(
-            f"{escaped(self.path)} can't store tokens: {error.strerror}", field="cache"
+            f"{escaped(self.path)} can't store tokens: {error.strerror}", field=self._field
         )
 
     @contextmanager
@@ -131,7 +153,7 @@ class PrivateDirectory:
         if not _HAS_OWNERS:
             yield None
             return
-        place = find_trusted(self.path.parent, this_process()) / self.path.name
+        place = self.place()
         directory = getattr(os, "O_DIRECTORY", 0)
         try:
             at = os.open(place, os.O_RDONLY | directory | _FLAGS)
@@ -155,7 +177,7 @@ class PrivateDirectory:
         return InvalidConfigurationError(
             f"{escaped(place)} can't store tokens: it must be a directory that only you can read. "
             f"Run: {escaped(remedy)}",
-            field="cache",
+            field=self._field,
         )
 
     @contextmanager
@@ -166,11 +188,31 @@ class PrivateDirectory:
         handle = os.open(new, flags, 0o600, dir_fd=at)
         try:
             with open(handle, "wb") as file:
+                if _HAS_OWNERS:
+                    os.fchmod(handle, 0o600)  # the umask may have removed some of it
                 file.write(content)
             yield new
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(new, dir_fd=at)
+
+    def _is_private_file(self, name: str, at: int | None) -> bool:
+        try:
+            status = os.stat(self._at(name, at), dir_fd=at, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        file = self.path / name
+        if not stat.S_ISREG(status.st_mode):
+            remedy = "It is not a regular file. Move it away, or choose another path"
+        elif _HAS_OWNERS and status.st_uid != os.geteuid():
+            remedy = "It belongs to another user. Move it away, or choose another path"
+        elif _HAS_OWNERS and status.st_mode & 0o077:
+            remedy = f"Other users can read or write it. Run: chmod 600 {shlex.quote(str(file))}"
+        else:
+            return True
+        raise InvalidConfigurationError(
+            f"{escaped(file)} can't store tokens. {escaped(remedy)}", field=self._field
+        )
 
     def _at(self, name: str, at: int | None) -> Any:
         return self.path / name if at is None else name

@@ -1,0 +1,1 @@
+"""Fleets of real processes on one store, and what they met."""

@@ -259,7 +259,8 @@ class KeeperFleet:
         return [self.keeper(**options) for _ in range(count)]
 
     def close(self):
-        """Close all keepers."""
+        """Close all keepers. They would wait for a store that is down."""
+        self.store.come_back()
         for keeper in self.keepers:
             internals.release_scheduler(keeper)
             keeper.close()

@@ -8,7 +8,7 @@ from kit.stores import FleetProvider, Server, renew_when_due
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError
 from tokenkeeper.events import ClaimTakenOver, TokenRenewed
-from tokenkeeper.oauth.claims import is_claimed, may_send
+from tokenkeeper.oauth.claims import is_claimed, last_look, may_send
 
 
 def abandoned(fleet, claim_age=0.0, *, intent="host:9 is about to request a token"):
@@ -304,20 +304,24 @@ class TestLastLook:
         assert keeper.get_token("api") == other.get_token("api") == "token-2"
         assert not strict.is_revoked
 
-    def test_for_providers(self, fleet, clock, server):
-        """A provider can ask the same, at the moment when it sends."""
+    def test_on_the_wire(self, fleet, clock, store, server):
+        """A provider looks once more when it sends: others take over after its longest request."""
         seen = []
 
         class Careful(FleetProvider):
             def acquire_token(self):
                 seen.extend([is_claimed(), may_send()])
-                clock.step(2.49)
+                clock.step(29.9)
                 seen.append(may_send())
-                clock.step(0.02)
+                clock.step(0.2)
                 seen.append(may_send())
+                last_look()
                 return super().acquire_token()
 
-        fleet.keeper(provider=Careful(server)).get_token("api")
+        provider = Careful(server)
+        keeper = fleet.keeper(provider=provider)
+        store.after["fail"] = lambda: setattr(provider, "acquire_token", lambda: server.grant())
+        assert keeper.get_token("api") == "token-1"
         assert seen == [True, True, True, False]
         assert (is_claimed(), may_send()) == (None, True)
 

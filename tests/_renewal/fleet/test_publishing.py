@@ -167,8 +167,8 @@ class TestUnpublished:
         assert unpublished.store_all()
         assert store.record.generation == 2
 
-    def test_close_ends_the_offers(self, patient):
-        """Closing the keeper ends the offers, and its worker."""
+    def test_close_stores_it(self, patient):
+        """Closing the keeper ends the offers with a last one."""
         store, strict = FaultyStore(patient), Server(patient, rotates=True)
         family = KeeperFleet(patient, store, strict)
         keeper = family.keeper(threads=True)
@@ -176,7 +176,9 @@ class TestUnpublished:
         assert keeper.get_token("api") == "token-1"
         until(lambda: store.calls.count("publish") >= 2, "an offer")
         until(lambda: patient.waiting, "the wait for the next one")
+        store.come_back()
         family.close()
+        assert store.record.sealed is not None
         assert not any(thread.is_alive() for thread in internals.worker_threads(keeper))
 
     def test_repeatable_grants_are_not_offered(self, fleet, clock, store, server):

@@ -211,10 +211,10 @@ class TestTransient:
             requests, began = server.requests, clock.monotonic()
             while server.requests == requests:
                 error_of(keeper)
-                clock.step(0.01)
+                clock.step(0.1)
             pauses.append(clock.monotonic() - began)
-        assert pauses[1:5] == pytest.approx([0.5, 1, 2, 4], abs=0.03)
-        assert pauses[5:] == pytest.approx([5] * 4, abs=0.03)
+        assert pauses[1:5] == pytest.approx([0.5, 1, 2, 4], abs=0.2)
+        assert pauses[5:] == pytest.approx([5] * 4, abs=0.2)
 
     def test_outage_of_ten_seconds(self, fleet, clock, server):
         """A server that is down for 10 s gets few requests from sixteen processes."""

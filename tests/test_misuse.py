@@ -35,7 +35,6 @@ from tokenkeeper import (
     set_default_keeper,
 )
 from tokenkeeper._runtime.pickling import NotPicklable
-from tokenkeeper.cli.stored_provider import StoredTokenProvider
 from tokenkeeper.clock import SystemClock
 from tokenkeeper.integrations import aiohttp as aiohttp_auth
 from tokenkeeper.integrations import azure as azure_auth
@@ -346,7 +345,6 @@ UNPICKLABLE = {
     "static": lambda _: StaticProvider("api", "t"),
     "mock": lambda _: MockProvider("api"),
     "async mock": lambda _: AsyncMockProvider("api"),
-    "the command's": lambda _: StoredTokenProvider(MockProvider("api"), None, str),
 }
 
 

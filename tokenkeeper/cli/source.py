@@ -23,7 +23,7 @@ from tokenkeeper.stores.runtime_directory import runtime_directory
 if TYPE_CHECKING:
     from tokenkeeper.stores.settings import StoreSettings
 
-__all__ = ["NOT_STORED", "Selection", "Source", "in_memory"]
+__all__ = ["NOT_STORED", "Selection", "Source", "in_memory", "required_store"]
 
 CACHE_VARIABLE = "TOKENKEEPER_CACHE_DIR"
 
@@ -168,6 +168,21 @@ class Source:
         from tokenkeeper.stores.settings import opened_by
 
         return opened_by(found.options)
+
+
+def required_store(source: Source) -> StoreSettings:
+    """Return the store of *source*.
+
+    :raises InvalidConfigurationError: if it has none, or the store is not valid.
+    """
+    found = source.store()
+    if found is None:
+        raise InvalidConfigurationError(
+            "no store is configured. Set --store, TOKENKEEPER_STORE, or store: in the "
+            "configuration file",
+            field="store",
+        )
+    return found
 
 
 def in_memory() -> StoreSettings:

@@ -53,7 +53,7 @@ def age(cache):
 
     def age(seconds):
         with closing(sqlite3.connect(cache / "tokens.db")) as connection, connection:
-            rows = connection.execute("SELECT key, sealed FROM records WHERE sealed IS NOT NULL")
+            rows = connection.execute("SELECT key, sealed FROM records WHERE instr(sealed, '{')")
             for key, sealed in rows.fetchall():
                 start, _, text = sealed.partition(b"{")
                 content = json.loads(b"{" + text)

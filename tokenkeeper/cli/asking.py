@@ -124,7 +124,7 @@ def timeout_message(provider: BaseOAuth2Provider, timeout: float) -> str:
 
 
 def variant_of(provider: BaseOAuth2Provider, parameters: TokenParameters) -> BaseOAuth2Provider:
-    """Return what requests the token of *provider* with *parameters*."""
+    """Return the provider of the token of *provider* with *parameters*."""
     if parameters == NO_PARAMETERS:
         return provider
     return provider.variant(TokenName.of(provider.provider_name, parameters), parameters)

@@ -102,9 +102,14 @@ def _about(lost: Sequence[StoredRecord]) -> str:
     return "\n".join(lines)
 
 
+def is_terminal() -> bool:
+    """Return whether a person can answer."""
+    return sys.stdin.isatty()
+
+
 def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked for confirmation here. Set --yes")
+    if not is_terminal():
+        raise click.UsageError("there is no terminal to ask for confirmation. Set --yes")
     click.confirm(question, abort=True, err=True)
 
 

@@ -119,7 +119,7 @@ def records_of(
 ) -> Iterator[StoredRecord]:
     """Yield those of *found* that have a token of *provider*, its own or one with parameters.
 
-    A record of another client that has the same name is none of them.
+    Records of another client that has the same name are left out.
     """
     for each in found:
         name = each.token_name

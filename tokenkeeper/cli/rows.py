@@ -45,8 +45,8 @@ class Row:
     :ivar last_failure_at: when it failed, in ISO 8601; ``None`` if that is unknown.
     :ivar generation: the number of the token in the store; 0 without a store.
     :ivar granted_to: the process that requested the token, as ``host:pid``; ``None`` if unknown.
-    :ivar holder: what the process that holds the claim is about to do, and who it is; ``None`` if
-        nobody does.
+    :ivar holder: what the process that holds the claim is about to do, and which one it is;
+        ``None`` if the claim is free.
     :ivar held_seconds: for how long; ``None`` if that is unknown.
     """
 

@@ -108,14 +108,16 @@ def rotate_key(file: Path, *, drop_unused: bool) -> None:
 
     with report_problems():
         rotation = rotate_key_file(file, drop_unused)
+    advice = rotation.advice
     match rotation.step:
         case "added":
             what = f"Added the key {rotation.kid}, which only decrypts so far."
         case "promoted":
             what = f"The key {rotation.kid} encrypts from now on."
+            advice = advice.replace("drop it.", "drop it with --drop-unused.")
         case "dropped":
             what = f"Dropped {', '.join(rotation.dropped)}. The key {rotation.kid} encrypts."
-    click.echo(f"{what} {rotation.advice}", err=True)
+    click.echo(f"{what} {advice}", err=True)
 
 
 store.add_command(purge)

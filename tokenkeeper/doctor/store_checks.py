@@ -115,7 +115,7 @@ def _keys(settings: StoreSettings) -> Iterator[StoreFinding]:
             yield StoreFinding(
                 "key",
                 "warning",
-                "records are not encrypted: whoever can read the store has the tokens",
+                "records are not encrypted, so read access to the store reveals the tokens",
                 "Set key_file. Create one with: tokenkeeper store new-key FILE",
             )
         return
@@ -138,7 +138,10 @@ def _records(settings: StoreSettings) -> Iterator[StoreFinding]:
         return
     count, shown = seen.totals.records, seen.totals.shown
     of = f" of {count:,}" if count > shown else ""
-    unreadable = Counter(each.unreadable for each in seen.records if each.unreadable)
+    prefix = "the token can't be read: "
+    unreadable = Counter(
+        each.unreadable.removeprefix(prefix) for each in seen.records if each.unreadable
+    )
     if not unreadable:
         yield StoreFinding("records", "ok", f"all {shown:,}{of} can be read")
     for reason, number in unreadable.most_common(MOST_REASONS):

@@ -69,7 +69,7 @@ class TestWholeLife:
     """Deadlines are those of the token's whole life."""
 
     def test_late_in_its_life(self, fleet, clock):
-        """A token adopted at 3,100 of 3,600 s has the deadlines of the process that requested it."""
+        """A token adopted at 3,100 of 3,600 s has the deadlines of its requester."""
         first = fleet.keeper()
         first.get_token("api")
         clock.step(3100)

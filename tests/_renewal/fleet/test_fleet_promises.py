@@ -56,11 +56,15 @@ class Fleet(RuleBasedStateMachine):
         self.needs += 1
         internals.renew_due(self.keepers[which])
 
-    @rule(which=st.sampled_from(FAULTS), executes=st.booleans())
-    def the_store_fails(self, which, executes):
+    @rule(
+        which=st.sampled_from(FAULTS),
+        executes=st.booleans(),
+        seconds=st.sampled_from([1.0, 20.0, 300.0]),
+    )
+    def the_store_fails(self, which, executes, seconds):
         operations = () if which == "all" else (which,)
         self.needs += 3
-        self.store.go_down(*operations, executes=executes, hangs_for=0.1)
+        self.store.go_down(*operations, executes=executes, hangs_for=0.1, seconds=seconds)
 
     @rule()
     def the_store_comes_back(self):

@@ -184,7 +184,6 @@ class TestChosen:
 
     def test_are_shared_by_name(self, fleet, keepers):
         """Each name is a record of its own, and one request."""
-        first, second = keepers
         for scope in ("read", "write"):
             tokens = {keeper.source("api", scope=scope).get_token() for keeper in keepers}
             assert len(tokens) == 1
@@ -200,11 +199,11 @@ class TestChosen:
 
     def test_clear(self, fleet, keepers):
         """Clearing a provider removes the records of all its tokens."""
-        first, second = keepers
+        first, _ = keepers
         for scope in ("a", "b"):
             first.source("api", scope=scope).get_token()
         first.clear_token("api")
-        assert [fleet.store.read(key).sealed for key in fleet.store.keys()] == [None, None]
+        assert [fleet.store.read(key).sealed for key in [*fleet.store.keys()]] == [None, None]
 
 
 def test_async_facade(fleet, clock, server):

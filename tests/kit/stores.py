@@ -266,6 +266,14 @@ class KeeperFleet:
             keeper.close()
 
 
+def continue_as_child(keeper):
+    """Go on as the child of a fork, without threads."""
+    internals.after_fork_in_child(keeper)
+    internals.take_over_scheduler(keeper)
+    internals.deliver_inline(keeper)
+    internals.run_jobs_inline(keeper)
+
+
 def renew_when_due(keeper, clock, name="api"):
     """Step the clock to the next renewal of *name*, and play the scheduler."""
     clock.step(max(0.0, internals.cached(keeper, name).renew_at - clock.monotonic()))

@@ -11,7 +11,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from kit import internals
-from kit.stores import FaultyStore, KeeperFleet, Server
+from kit.stores import FaultyStore, KeeperFleet, Server, continue_as_child
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError
 from tokenkeeper.testing import SteppedClock
@@ -100,10 +100,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(which=WHICH)
     def a_process_forks(self, which):
         """Continue as the child."""
-        keeper = self.keepers[which]
-        internals.after_fork_in_child(keeper)
-        internals.take_over_scheduler(keeper)
-        internals.run_jobs_inline(keeper)
+        continue_as_child(self.keepers[which])
         self.needs += 1
 
     @rule(which=WHICH)

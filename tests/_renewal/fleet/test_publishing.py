@@ -37,6 +37,19 @@ class TestRefused:
         assert keeper.get_token("api", force_refresh=True) == "token-2"
         assert not store.record.is_claimed
 
+    def test_forced_callers_get_their_own(self, fleet, clock, store, server):
+        """What is stored does not do for a caller that forces, if it was requested before."""
+        keeper = fleet.keeper()
+        keeper.get_token("api")
+        clock.step(1)
+
+        def renumber():
+            store.entry.generation += 1
+
+        server.during = renumber
+        assert keeper.get_token("api", force_refresh=True) == "token-2"
+        assert server.requests == 2
+
     def test_failover_to_an_older_replica(self, fleet, clock, store, server):
         """Two holders after a failover: the first publishes, the second adopts that."""
         one, two = fleet.several(2)

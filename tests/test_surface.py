@@ -65,7 +65,7 @@ LAYERS = [
     {"config", "stores"},
     {"_renewal"},
     {"source", "keeper", "default", "default_source", "manager"},
-    {"integrations"},
+    {"dashboard", "integrations"},
     {"testing"},
     {"doctor", "cli", "__main__", "_pyinstaller"},
 ]

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from kit import store_engines
 
-from tokenkeeper import ConfigurationWarning, InvalidConfigurationError
+from tokenkeeper import ConfigurationWarning, InvalidConfigurationError, TokenKeeper
 from tokenkeeper.cli.group import cli
 from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.config.discovery import Discovery
@@ -158,6 +158,24 @@ def test_each_keeper_gets_a_store_of_its_own(file):
     """What is opened for one keeper is not closed by another one."""
     configuration = configured(file("store: auto\n"))
     assert configuration.store.store is not configuration.store.store
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+def test_keepers_use_it(file, environment, by_file):
+    """A keeper made from a file, or from the environment, shares its tokens through the store."""
+    path = file("store: sqlite:///tokens.db\n")
+    environment.setenv("TOKENKEEPER_CONFIG", str(path))
+    with TokenKeeper.from_config(path) if by_file else TokenKeeper.from_env() as keeper:
+        assert keeper.health()["store"]["store"].endswith("/tokens.db")
+
+
+def test_the_argument_comes_before_the_file(file):
+    """``store=`` replaces the store of the file; with ``None`` there is none."""
+    path = file("store: sqlite:///tokens.db\n")
+    with TokenKeeper.from_config(path, store=MemoryTokenStore()) as keeper:
+        assert keeper.health()["store"]["store"] == "memory"
+    with TokenKeeper.from_config(path, store=None) as keeper:
+        assert "store" not in keeper.health()
 
 
 def test_variables_are_listed(file, environment):

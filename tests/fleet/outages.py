@@ -61,10 +61,7 @@ def killed_holders(engine, *, processes=8, kills=2, slack=6.0):
         fleet.flag("stop")
         fleet.wait()
         waits = [
-            each["slowest"]
-            for pid in fleet.pids
-            for each in fleet.events(pid)
-            if "slowest" in each
+            each["slowest"] for pid in fleet.pids for each in fleet.events(pid) if "slowest" in each
         ]
         figures.note(kills=kills, longest_wait_s=round(max(waits), 2))
         figures.note(requests=len(server.requests), tokens=len(server.granted))

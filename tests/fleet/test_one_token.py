@@ -1,8 +1,9 @@
 """Processes that share a store make one request for one need."""
 
 import pytest
-from fleet import scenarios
 from kit.fleets.engines import running_engine
+
+from fleet import scenarios
 
 ENGINES = ["sqlite", "valkey", "postgresql"]
 

@@ -1,6 +1,7 @@
 """Fleets outlive killed holders, and stores that fail."""
 
 import pytest
+
 from fleet import outages
 
 

@@ -81,6 +81,7 @@ def put(fleet, text):
     key = fleet.token(text.replace("\n", " "), granted_to=text, scope=["read"])
     fleet.failure(text.replace("\n", " "), text, reported_by=text, scope=["read"])
     fleet.claim(key, owner=text, intent=text)
+    fleet.sealed(text, b"")  # the key of a record is in an attribute
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)

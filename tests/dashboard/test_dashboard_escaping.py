@@ -108,7 +108,7 @@ def test_the_data_is_json(fetch, text):
     fleet.claim(fleet.key("a"), owner=text, intent=text)
     fleet.sealed("key\x1b", text.encode(errors="surrogatepass"))
     response = fetch(dashboard(fleet.settings), "/data.json")
-    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Content-Type"] == "application/json; charset=utf-8"
     assert len(response.json()["shown"]["records"]) == 2
 
 

@@ -35,14 +35,11 @@ STATE_WORDS = {
 }
 
 
-def page_texts(snapshot: Snapshot, title: str, now: float) -> dict[str, str]:
-    """Return what the page shows around the records.
-
-    :param now: the current time on the monotonic clock of the snapshot.
-    """
+def page_texts(snapshot: Snapshot, title: str) -> dict[str, str]:
+    """Return what the page shows around the records."""
     overview = snapshot.overview
     problems = sum(each.level == "problem" for each in overview.records) if overview else 0
-    known = f"Last known state, read {_ago(now - snapshot.read_at)}."
+    known = f"Last known state, read {_ago(snapshot.outdated_seconds)}."
     return {
         "title": f"({problems}) {title}" if problems else title,
         "heading": title,

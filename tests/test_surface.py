@@ -33,6 +33,8 @@ PUBLIC = {
     "ProviderHealth",
     "ReloadResult",
     "RetryPolicy",
+    "StoreHealth",
+    "StoreUnavailableError",
     "TokenAcquisitionError",
     "TokenHealth",
     "TokenInfo",

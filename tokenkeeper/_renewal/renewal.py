@@ -41,6 +41,7 @@ class Renewal(Flight[CachedToken]):
     :ivar after_rejection: whether an API rejected the token that it replaces.
     :ivar attempts: the requests made so far.
     :ivar looks: how often it looked at the store and found another process asking.
+    :ivar store_seconds: how long it waited for operations of the store so far.
     :ivar waits_until: until when it waits for other processes to restore a newer token.
     :ivar started_at: when it began to run, on the keeper's monotonic clock; ``None`` before that.
     """
@@ -72,6 +73,7 @@ class Renewal(Flight[CachedToken]):
         self.number = number
         self.attempts = 0
         self.looks = 0
+        self.store_seconds = 0.0
         self.waits_until: float | None = None
         self.started_at: float | None = None
 
@@ -86,6 +88,8 @@ class Renewal(Flight[CachedToken]):
                 age_seconds=clock.monotonic() - token.requested_at,
                 generation=token.generation,
                 granted_to=token.granted_to,
+                attempts=self.attempts,
+                store_seconds=self.store_seconds,
                 token_name=self.token_name,
             )
         kind = TokenRenewed if token.renewals else TokenAcquired
@@ -126,6 +130,7 @@ class Renewal(Flight[CachedToken]):
             "attempts": self.attempts,
             "duration_seconds": now - began,
             "remaining_seconds": remaining_seconds,
+            "store_seconds": self.store_seconds,
         }
 
 

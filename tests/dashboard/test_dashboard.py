@@ -274,7 +274,7 @@ def test_a_store_that_hangs(app, fleet, fetch, clock, monkeypatch):
         return keys()
 
     fleet.store.keys = hang
-    assert "can't be read: the store has not answered yet" in text_of(fetch(app, "/").text)
+    assert "The store has not answered yet." in text_of(fetch(app, "/").text)
     fleet.token("billing")
     hangs.set()
     until(lambda: "billing" in fetch(app, "/").text)

@@ -340,9 +340,14 @@ class TokenKeeper(NotPicklable):
     def add_provider(self, provider: BaseOAuth2Provider) -> None:
         """Register *provider* under its ``provider_name``.
 
-        :raises InvalidConfigurationError: if the name is taken, or *provider* is not a provider.
+        :raises InvalidConfigurationError: if the name is taken, *provider* is not a provider, or it
+            can't be used with the settings of the store.
         """
-        self._state.add(checked_provider(provider))
+        checked = checked_provider(provider)
+        membership = self._coordinator.membership
+        if membership is not None:
+            membership.check(checked)
+        self._state.add(checked)
 
     def remove_provider(self, provider_name: str) -> None:
         """Remove and close the provider *provider_name*, and forget its token.
@@ -502,9 +507,23 @@ class TokenKeeper(NotPicklable):
 
         Callers that wait for a token get :class:`~tokenkeeper.exceptions.KeeperClosedError`, and so
         does every later call. A request that hangs is waited for one second, then abandoned.
+
+        With a store, a request with a refresh token that works once is waited for until it is
+        answered and stored: at most as long as it may take (30 seconds by default), and five
+        seconds more. The end of the interpreter waits likewise. Ctrl-C ends the wait.
         """
+        providers = self._coordinator.close(timeout=1.0)
+        membership = self._coordinator.membership
+        try:
+            if membership is not None:
+                membership.one_time.finish()
+        finally:
+            self._close(providers)
+
+    @staticmethod
+    def _close(providers: Iterable[BaseOAuth2Provider]) -> None:
         handled_before = sys.exception()
-        for provider in self._coordinator.close(timeout=1.0):
+        for provider in providers:
             try:
                 provider_loop.call(provider.close)
             except Exception as error:  # noqa: BLE001 - the next provider must be closed too

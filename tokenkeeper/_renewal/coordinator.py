@@ -293,6 +293,8 @@ class Coordinator:
 
         Idempotent: the second call has nothing left to do.
         """
+        if self.membership is not None:
+            self.membership.one_time.end()
         providers, unsettled = self.state.close()
         for renewal in unsettled:
             renewal.fail(closed_meanwhile())

@@ -40,6 +40,13 @@ const opened = (width) => new Promise((resolve) => {
       const filter = page.querySelector("input");
       filter.value = "crm worker-7";
       filter.dispatchEvent(new Event("input"));
+      let requests = 0;
+      frame.contentWindow.fetch = () => (requests += 1, new Promise(() => {}));
+      const became = (hidden) => {
+        Object.defineProperty(page, "hidden", {value: hidden, configurable: true});
+        page.dispatchEvent(new Event("visibilitychange"));
+        return requests;
+      };
       resolve({
         width,
         wide: page.documentElement.scrollWidth > width,
@@ -49,6 +56,7 @@ const opened = (width) => new Promise((resolve) => {
         filtered: rows.filter((row) => !row.hidden).map(text),
         image: page.querySelectorAll("main img").length,
         bar,
+        requests: [became(true), became(false)],
         trend: page.querySelector("[data-text=trend]").textContent,
       });
     }, 50);
@@ -168,6 +176,7 @@ def test_the_page_follows_the_store(chromium, fleet, url, tmp_path):
         (crm,) = report["filtered"]
         assert crm.startswith("crm")
         assert 150 < report["bar"] < report["width"]
+        assert report["requests"] == [0, 1]  # while the tab is hidden, and once it is seen again
         assert "3 requests for 1 new token" in report["trend"]
 
 

@@ -180,7 +180,7 @@ class TestCallers:
 
 
 class TestTakeover:
-    """The one who takes over says how old a claim must be."""
+    """The process that takes over says how old a claim must be."""
 
     @pytest.fixture
     def keeper(self, fleet):
@@ -279,7 +279,7 @@ class TestLastLook:
         ]
 
     def test_paused_alone(self, fleet, clock, store, server):
-        """If nobody took over meanwhile, it claims anew and sends one request."""
+        """If no one took over meanwhile, it claims again and sends one request."""
         keeper = fleet.keeper()
         store.after["claim"] = lambda: clock.step(3)
         assert keeper.get_token("api") == "token-1"

@@ -37,7 +37,7 @@ class TestRepeatable:
         assert server.requests == 2
 
     def test_numbers_go_on(self, fleet, clock, store, server):
-        """Its next token has a higher number than the lost one, so that nobody misses it."""
+        """Its next token has a higher number than the lost one, so that no process misses it."""
         keeper = fleet.keeper()
         keeper.get_token("api")
         renew_when_due(keeper, clock)
@@ -58,7 +58,7 @@ class TestRepeatable:
         assert second.get_token("api") == "token-2"
 
     def test_rolled_back(self, fleet, clock, store, server):
-        """A store that came back older serves nobody an older token than it has."""
+        """A store that came back older serves no process an older token than it has."""
         first, second = fleet.several(2)
         first.get_token("api")
         snapshot = store.snapshot()
@@ -197,6 +197,9 @@ class TestOnce:
         clock.step(1)
         internals.look(old)
         assert old.get_token("api") == "token-2"
+        began = clock.monotonic()
+        assert old.get_token("api", force_refresh=True) == "token-3"
+        assert clock.monotonic() == began
         assert not strict.is_revoked
 
     def test_rolled_back(self, family, clock, store, strict):
@@ -300,6 +303,17 @@ class TestUnreadable:
         clock.step(1)
         assert keeper.get_token("api", force_refresh=True) == "token-2"
         assert len(replaced(keeper)) == 1
+
+    def test_another_process_is_faster(self, fleet, clock, store, server, spoil):
+        """A process that finds it replaced already does not report that it replaced it."""
+        keeper, other = fleet.several(2)
+        keeper.get_token("api")
+        spoil()
+        store.entry.generation = 0
+        clock.step(1)
+        store.before["publish"] = lambda: other.get_token("api")
+        keeper.get_token("api", force_refresh=True)
+        assert (len(replaced(keeper)), len(replaced(other))) == (0, 1)
 
     def test_key_that_is_missing(self, fleet, store, server):
         """The event says which key the process lacks."""

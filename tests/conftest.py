@@ -22,7 +22,7 @@ if "CI" not in os.environ:  # with CI set, Hypothesis has its own profile withou
     hypothesis.settings.load_profile("here")
 
 
-NOT_FAST = {"benchmarks", "clients", "docs", "fuzz", "interop", "soak", "stress", "typed"}
+NOT_FAST = {"benchmarks", "clients", "docs", "fleet", "fuzz", "interop", "soak", "stress", "typed"}
 """Folders without a test of the fast set."""
 
 

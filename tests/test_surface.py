@@ -33,6 +33,8 @@ PUBLIC = {
     "ProviderHealth",
     "ReloadResult",
     "RetryPolicy",
+    "StoreHealth",
+    "StoreUnavailableError",
     "TokenAcquisitionError",
     "TokenHealth",
     "TokenInfo",
@@ -63,7 +65,7 @@ LAYERS = [
     {"config", "stores"},
     {"_renewal"},
     {"source", "keeper", "default", "default_source", "manager"},
-    {"integrations"},
+    {"dashboard", "integrations"},
     {"testing"},
     {"doctor", "cli", "__main__", "_pyinstaller"},
 ]

@@ -83,11 +83,13 @@ class TokenGranted(TokenEvent):
     :ivar attempts: how many requests it took.
     :ivar duration_seconds: the time from the first request to the last response, including waits.
     :ivar remaining_seconds: the time until the token expires.
+    :ivar store_seconds: how much of the duration was spent in the store; 0 without one.
     """
 
     attempts: int
     duration_seconds: float
     remaining_seconds: float
+    store_seconds: float = field(default=0.0, kw_only=True)
 
 
 class TokenAcquired(TokenGranted):
@@ -114,6 +116,7 @@ class TokenDenied(TokenEvent):
     :ivar reason: the error's message.
     :ivar network_reason: why there was no response, such as ``dns``, ``tls``, ``timeout`` or
         ``connection_refused``; ``None`` if there was one.
+    :ivar store_seconds: how much of the duration was spent in the store; 0 without one.
     """
 
     attempts: int
@@ -123,6 +126,7 @@ class TokenDenied(TokenEvent):
     status_code: int | None
     reason: str
     network_reason: str | None = None
+    store_seconds: float = field(default=0.0, kw_only=True)
 
 
 class AcquisitionFailed(TokenDenied):
@@ -155,12 +159,17 @@ class TokenAdopted(TokenEvent):
     :ivar remaining_seconds: the time until it expires.
     :ivar generation: its number in the store, which grows with each token.
     :ivar granted_to: the process that requested it, as ``host:pid``.
+    :ivar attempts: how many requests this process made itself before it took the token over:
+        usually 0.
+    :ivar store_seconds: the time that was spent in the store.
     """
 
     age_seconds: float
     remaining_seconds: float
     generation: int
     granted_to: str
+    attempts: int = 0
+    store_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -304,7 +304,10 @@ class TokenKeeper(NotPicklable):
         is "degraded" and ``refused_by_api`` is the number that it rejected in a row; at other times
         that key is missing. ``tokens`` has the same for each token whose parameters a caller chose,
         by name; it is missing if there are none. ``dropped_events`` is the number of events that
-        slow hooks missed; it is missing while that is 0.
+        slow hooks missed; it is missing while that is 0. With a store, ``store`` has its
+        ``status`` ("ok" or "unavailable"), its URL without a secret, ``last_error`` and
+        ``unavailable_seconds``. A store does not change the status of providers: while it is
+        unavailable, valid tokens are served.
 
         Sends no request and does not wait. A provider that is down stays down until its token is
         requested again. A probe that keeps callers away should therefore request it:

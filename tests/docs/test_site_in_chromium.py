@@ -2,7 +2,6 @@
 
 import json
 import mimetypes
-import os
 import queue
 import re
 import shutil
@@ -11,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from kit.programs import unavailable
+from kit.browser import chromium_command
 from kit.servers.base import Answer, LoopbackServer
 
 # Opens the pages one after the other, on a wide screen and on a phone. Reports the pictures that
@@ -45,11 +44,6 @@ BROKEN = """<!doctype html><img src="missing.png">
 <p style="width: 600px">wide</p><script>missing()</script>"""
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-OPTIONS = (
-    "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --no-first-run"
-    " --disable-sync --disable-background-networking --disable-component-update"
-    " --enable-logging=stderr --hide-scrollbars"
-)
 
 
 class SiteServer(LoopbackServer):
@@ -74,15 +68,8 @@ class SiteServer(LoopbackServer):
 
 @pytest.fixture
 def chromium(tmp_path):
-    """Return the command that starts Chromium. In CI a missing Chromium is a failure.
-
-    ``TOKENKEEPER_CHROMIUM=none`` marks a machine that can't have it.
-    """
-    found = shutil.which("chromium") or shutil.which("google-chrome")
-    if found is None:
-        left_out = os.environ.get("TOKENKEEPER_CHROMIUM") == "none"
-        (pytest.skip if left_out else unavailable)("Chromium is not installed")
-    return [found, *OPTIONS.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+    """Return the command that starts Chromium."""
+    return chromium_command(tmp_path / "profile")
 
 
 @pytest.fixture

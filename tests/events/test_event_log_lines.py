@@ -4,11 +4,21 @@ import json
 import logging
 import queue
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
 from kit.watching import Watcher, at
 
 from tokenkeeper import TokenAcquisitionError, TokenRejectedError
+from tokenkeeper._renewal.notifier import write_log_line
+from tokenkeeper.events import (
+    ClaimTakenOver,
+    ClocksDisagree,
+    RecordReplaced,
+    StoreRecovered,
+    StoreUnavailable,
+    TokenAdopted,
+)
 
 WRONG_SECRET = TokenAcquisitionError("wrong secret", error="invalid_client", status_code=401)
 OUTAGE = TokenAcquisitionError("down", status_code=503)
@@ -145,4 +155,74 @@ class TestLogLines:
         caplog.set_level(logging.ERROR, "tokenkeeper")
         keeper.get_token("api")
         keeper.close()
+        assert not caplog.records
+
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+STORE = "redis://cache.example:6379/0"
+
+
+class TestLogLinesOfFleets:
+    """What goes wrong in a fleet is logged, and what is taken over is not."""
+
+    @pytest.fixture(autouse=True)
+    def level(self, caplog):
+        caplog.set_level(logging.DEBUG, "tokenkeeper")
+
+    @pytest.mark.parametrize(
+        ("event", "severity", "line"),
+        [
+            (
+                StoreUnavailable("api", NOW, store=STORE, reason="it is down. Start it."),
+                "WARNING",
+                f"the store {STORE} is unavailable: it is down. Start it.",
+            ),
+            (
+                StoreRecovered("api", NOW, store=STORE, unavailable_seconds=9.4),
+                "INFO",
+                f"the store {STORE} is available again, after 9 s",
+            ),
+            (
+                ClaimTakenOver("api", NOW, claim_age_seconds=40.0, intent="h:1 is about to ask"),
+                "WARNING",
+                (
+                    "provider 'api': another process claimed a token request and did not finish it "
+                    "(h:1 is about to ask). It is made here instead"
+                ),
+            ),
+            (
+                RecordReplaced("api", NOW, reason="it was cut short"),
+                "WARNING",
+                "provider 'api': an unreadable record was replaced: it was cut short",
+            ),
+            (
+                ClocksDisagree("api", NOW, difference_seconds=-90.0),
+                "WARNING",
+                (
+                    "this host's clock is 90 s behind another clock of the fleet, so tokens are "
+                    "renewed too often. Check NTP on all hosts"
+                ),
+            ),
+            (
+                ClocksDisagree("api", NOW, difference_seconds=7.0),
+                "WARNING",
+                (
+                    "this host's clock is 7 s ahead of another clock of the fleet, so tokens are "
+                    "renewed too often. Check NTP on all hosts"
+                ),
+            ),
+        ],
+    )
+    def test_a_line(self, caplog, event, severity, line):
+        """Each has its level, and a line that says what to do; the record has its fields."""
+        write_log_line(event)
+        (record,) = caplog.records
+        assert (record.levelname, record.getMessage()) == (severity, line)
+        assert (record.event_name, record.provider_name) == (type(event).__name__, "api")
+        assert not hasattr(record, "token_name")
+
+    def test_adopted(self, caplog):
+        """A token that is taken over has no line: every process of a fleet takes over each."""
+        figures = {"age_seconds": 0.1, "remaining_seconds": 9.0, "generation": 2}
+        write_log_line(TokenAdopted("api", NOW, granted_to="host:1", **figures))
         assert not caplog.records

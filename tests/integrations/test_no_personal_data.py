@@ -5,6 +5,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from integrations.fleet_story import FleetStory
 from kit import internals
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -120,6 +121,7 @@ def test_everything_that_happens(clock, signals, tmp_path):
         keeper.source("api", account="another")()
         keeper.clear_token()
         source()
+        live_in_a_fleet(clock, hooks)
         found = recorded()  # Prometheus forgets a provider that is removed
         keeper.remove_provider("api")
         attempt(source)
@@ -134,6 +136,21 @@ def test_everything_that_happens(clock, signals, tmp_path):
         for secret in ("jane", "s3cr3t", "sha256", "token_name"):
             assert secret not in text, kind
     assert internals.sizes(keeper)["cached"] == 0
+
+
+def live_in_a_fleet(clock, hooks):
+    """Have everything happen that happens to a keeper with a store."""
+    with FleetStory(clock, lambda: Customers(clock), hooks) as fleet:
+        fleet.store.takes = 0.01
+        for keeper in (fleet.there, fleet.here):
+            keeper.source("api", account=CHOSEN["account"])()
+        fleet.store.forget(*fleet.store.keys(), entirely=True)
+        fleet.adopt()
+        fleet.take_over()
+        fleet.replace()
+        fleet.disagree()
+        fleet.lose_store()
+        fleet.find_store()
 
 
 def test_several_tokens_of_one_provider(clock, signals):

@@ -5,6 +5,7 @@ import types
 from datetime import UTC, datetime
 
 import pytest
+from integrations.fleet_story import FleetStory
 from integrations.network_failures import NETWORK_FAILURES
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -14,7 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenKeeper
-from tokenkeeper.events import CooledDown, TokenAcquired
+from tokenkeeper.events import ClaimTakenOver, CooledDown, TokenAcquired
 from tokenkeeper.integrations.opentelemetry import OpenTelemetryHook
 from tokenkeeper.testing import EventRecorder, MockProvider, SteppedClock
 
@@ -223,6 +224,52 @@ def test_a_removed_provider_has_no_life_left_to_report(keeper, provider, signals
     assert signals.points("token.remaining_lifetime")
     keeper.remove_provider("api")
     assert not signals.points("token.remaining_lifetime")
+
+
+@pytest.fixture
+def fleet(signals, clock):
+    with FleetStory(clock, lambda: MockProvider("api", clock=clock), [signals.hook]) as fleet:
+        yield fleet
+
+
+def test_a_fleet(fleet, signals, clock):
+    """What is taken over, replaced or seen to differ in a fleet is counted, with its age."""
+    fleet.adopt()
+    assert signals.points("token.adopted") == {("api",): 1}
+    assert signals.points("token.requests") == {}
+    assert signals.points("token.remaining_lifetime") == {("api",): 3590}
+    (age,) = signals.data_points("adoption.age")
+    assert age.sum == 10
+    fleet.take_over()
+    assert signals.points("claims.taken_over") == {("api",): 1}
+    (age,) = signals.data_points("claim.age")
+    assert age.sum == 40
+    fleet.replace()
+    assert signals.points("records.replaced") == {("api",): 1}
+    fleet.disagree()
+    assert signals.points("clocks.disagreements") == {("api",): 1}
+
+
+def test_a_claim_of_unknown_age(signals):
+    """A claim whose age the store does not know is counted, without spoiling the sum."""
+    now, age = datetime.now(UTC), float("inf")
+    signals.hook(ClaimTakenOver("api", now, claim_age_seconds=age, intent="host:1 is about to ask"))
+    assert signals.points("claims.taken_over") == {("api",): 1}
+    assert not signals.points("claim.age")
+
+
+def test_a_store_that_is_away(fleet, signals):
+    """A store is shown as unavailable until it is back, and the time spent in it is measured."""
+    fleet.store.takes = 0.25
+    fleet.adopt()
+    store = (fleet.store.label,)
+    fleet.lose_store()
+    assert signals.points("store.unavailable") == {store: 1}
+    fleet.find_store()
+    assert signals.points("store.unavailable") == {store: 0}
+    assert signals.points("store.outages") == {store: 1}
+    (spent,) = signals.data_points("store.duration")
+    assert (spent.count, spent.sum) == (3, 0.75)
 
 
 def test_as_many_providers_as_the_limit(keeper, signals, clock):

@@ -41,7 +41,9 @@ class RedisServer(Program):
         own = {"port": port, "bind": "127.0.0.1", "save": "", "dir": folder}
         settings = {**own, **{name.replace("_", "-"): each for name, each in settings.items()}}
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
-        super().__init__(binary, *arguments, port=int(settings.get("tls-port", port)), folder=folder)
+        super().__init__(
+            binary, *arguments, port=int(settings.get("tls-port", port)), folder=folder
+        )
 
     @property
     def url(self):
@@ -80,7 +82,7 @@ class RedisServer(Program):
 
 
 class TLSRedisServer(RedisServer):
-    """A server that speaks TLS alone.
+    """A server that speaks TLS alone. Its certificate is for ``localhost``.
 
     :ivar ca_file: the certificate of its authority.
     """
@@ -90,7 +92,7 @@ class TLSRedisServer(RedisServer):
         self.ca_file = folder / "ca.pem"
         authority.cert_pem.write_to_path(self.ca_file)
         own = folder / "server.pem"
-        certificate = authority.issue_cert("127.0.0.1", "localhost")
+        certificate = authority.issue_cert("localhost")
         certificate.private_key_and_cert_chain_pem.write_to_path(own)
         tls = {"tls_cert_file": own, "tls_key_file": own, "tls_ca_cert_file": self.ca_file}
         port = free_port()
@@ -113,7 +115,9 @@ class SentinelGroup:
     def __init__(self, folder, stack):
         folders = _folders(folder, 5)
         binary = valkey_binary()
-        self.primary = stack.enter_context(RedisServer(binary, folders[0], repl_diskless_sync_delay=0))
+        self.primary = stack.enter_context(
+            RedisServer(binary, folders[0], repl_diskless_sync_delay=0)
+        )
         self.replica = stack.enter_context(
             RedisServer(binary, folders[1], replicaof=f"127.0.0.1 {self.primary.port}")
         )
@@ -178,6 +182,10 @@ class Cluster:
             server.run("CONFIG", "SET", "cluster-announce-ip", "127.0.0.1")
             if server is not first:
                 server.run("CLUSTER", "MEET", "127.0.0.1", first.port, bus[1])
+        self.wait()
+
+    def wait(self):
+        """Wait until every server knows that all of them are well."""
         until(lambda: all(map(self._is_ready, self.servers)), "the Cluster", limit=PROGRAM_SECONDS)
 
     @property

@@ -11,6 +11,7 @@ from kit.processes import Child
 from tokenkeeper import InvalidConfigurationError
 from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.stores.base import NO_RECORD, TokenStore
+from tokenkeeper.stores.settings import opened
 from tokenkeeper.stores.sqlite import DROPPED_AFTER_SECONDS, SQLiteTokenStore, auto_path
 from tokenkeeper.testing import SteppedClock
 from tokenkeeper.testing.store_contract_base import claimed, published
@@ -48,7 +49,7 @@ def bytes_of(path):
 
 
 def test_it_is_private(store):
-    """The keeper is informed that nobody else can read it, and it keeps the protocol."""
+    """A keeper sees that no other user can read it, and that it has the methods of a store."""
     assert SQLiteTokenStore.is_private
     assert isinstance(store, TokenStore)
 
@@ -138,14 +139,29 @@ def test_other_urls(url):
         InvalidConfigurationError, match=r"sqlite:///relative/path\.db or"
     ) as caught:
         SQLiteTokenStore.from_url(url)
-    assert caught.value.field == "store"
+    assert caught.value.field == "store.url"
 
 
 def test_the_automatic_path(tmp_path, monkeypatch):
     """The store "auto" is in the user's runtime directory."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     assert auto_path() == tmp_path / "tokenkeeper" / "store.db"
-    published(SQLiteTokenStore(auto_path()), "a")
+    settings = opened("auto")
+    assert (settings.store.path, settings.label) == (auto_path(), settings.store.label)
+    assert published(settings.store, "a")
+
+
+def test_it_is_opened_by_its_url(path):
+    """A keeper that is given the URL gets the store, which needs no key, with the timeout."""
+    settings = opened({"url": f"sqlite:///{path}", "timeout_seconds": 0.5})
+    assert (settings.store.path, settings.store.timeout_seconds) == (path, 0.5)
+    assert settings.label == f"sqlite:///{path}"
+
+
+def test_an_invalid_url_is_named():
+    """The error of a keeper names the setting, and the two forms of the URL."""
+    with pytest.raises(InvalidConfigurationError, match=r"^store must be sqlite:///relative"):
+        opened("sqlite://a.db")
 
 
 @pytest.mark.parametrize("runtime", [None, "", "relative", "/nowhere/at/all"])

@@ -13,10 +13,13 @@ from tokenkeeper import (
     OAuth2TokenManager,
     ProviderHealth,
     ReloadResult,
+    StoreHealth,
     TokenAcquisitionError,
     TokenInfo,
     TokenKeeper,
 )
+from tokenkeeper.stores import TokenStore
+from tokenkeeper.testing import MemoryTokenStore
 
 # A misspelt name is an error.
 from tokenkeeper import TokenKeper  # type: ignore[attr-defined] # noqa: F401 # isort: skip
@@ -32,6 +35,7 @@ def reports(keeper: TokenKeeper) -> None:
     assert_type(keeper.health(), Health)
     assert_type(keeper.health()["status"], Literal["ok", "degraded", "down", "closed"])
     assert_type(keeper.health()["providers"]["api"], ProviderHealth)
+    assert_type(keeper.health().get("store"), StoreHealth | None)
     assert_type(keeper.get_cached_token_info("api"), TokenInfo | None)
     assert_type(keeper.reload(), ReloadResult)
     keeper.health()["state"]  # type: ignore[typeddict-item]
@@ -47,6 +51,10 @@ async def the_async_front(manager: OAuth2TokenManager) -> None:
 def options() -> None:
     """The options of from_config and from_env are checked like those of the keeper."""
     assert_type(TokenKeeper.from_env(max_workers=4), TokenKeeper)
+    TokenKeeper(store="auto")
+    TokenKeeper(store={"url": "redis://cache", "key_file": "store.keys"})
+    TokenKeeper(store=MemoryTokenStore())
+    TokenKeeper(store=4)  # type: ignore[arg-type]
     TokenKeeper.from_env(max_worker=4)  # type: ignore[call-arg]
     TokenKeeper.from_config("tokens.yaml", background="no")  # type: ignore[arg-type]
     OAuth2TokenManager.from_env(cooldown="30")  # type: ignore[call-arg]
@@ -55,3 +63,8 @@ def options() -> None:
 def errors(error: TokenAcquisitionError) -> None:
     """An error always says whether it is transient."""
     assert_type(error.transient, bool)
+
+
+def stores(store: MemoryTokenStore) -> TokenStore:
+    """A store needs no base class, only the methods."""
+    return store

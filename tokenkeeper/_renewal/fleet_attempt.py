@@ -95,6 +95,14 @@ class FleetAttempts:
         :raises TokenAcquisitionError: if there is none, perhaps as another process found out.
         :raises Exception: what the provider raises.
         """
+        guard = self._fleet.guard
+        waited = guard.seconds_here
+        try:
+            return self._attempt(renewal)
+        finally:
+            renewal.store_seconds += guard.seconds_here - waited
+
+    def _attempt(self, renewal: Renewal) -> CachedToken:
         key = self._fleet.key_of(renewal.provider, renewal.token_name)
         try:
             for _ in range(MOST_LOOKS):

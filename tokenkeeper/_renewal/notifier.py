@@ -11,8 +11,13 @@ from tokenkeeper._renewal.delivery import DeliveryQueue
 from tokenkeeper._renewal.subscriptions import Subscriptions
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.events import (
+    ClaimTakenOver,
+    ClocksDisagree,
     EventHook,
+    RecordReplaced,
     RenewalFailed,
+    StoreRecovered,
+    StoreUnavailable,
     TokenDenied,
     TokenEvent,
     TokenGranted,
@@ -25,7 +30,10 @@ __all__ = ["Notifier", "write_log_line"]
 
 _log = logging.getLogger("tokenkeeper.events")
 
-LOGGED_EVENTS = (TokenGranted, TokenDenied, TokenRejected)
+LOGGED_EVENTS = (
+    *(TokenGranted, TokenDenied, TokenRejected),
+    *(ClaimTakenOver, ClocksDisagree, RecordReplaced, StoreRecovered, StoreUnavailable),
+)
 """The events that :func:`write_log_line` writes a line for."""
 
 
@@ -122,7 +130,10 @@ class Notifier:
 
 
 def write_log_line(event: TokenEvent) -> None:
-    """Log one line for a token that was granted or not, and for each pause after rejections.
+    """Log one line for a token that was granted or not, and for what goes wrong in a fleet.
+
+    A token that was taken over from the store has no line: each process of the fleet takes over
+    each token.
 
     The record has the event's fields as attributes, ready for JSON: ``occurred_at`` is ISO 8601.
     Its ``event_name`` is the name of the event's class; structlog uses ``event`` for the message.
@@ -144,9 +155,45 @@ def write_log_line(event: TokenEvent) -> None:
                 "no token request"
             )
         case _:
-            return
+            found = _line_of_fleet(event)
+            if found is None:
+                return
+            level, line = found
     if _log.isEnabledFor(level):
         fields = {each.name: getattr(event, each.name) for each in dataclasses.fields(event)}
         del fields["token_name"]  # it may contain personal data
         fields["occurred_at"] = event.occurred_at.isoformat()
         _log.log(level, "%s", escaped(line), extra={"event_name": type(event).__name__, **fields})
+
+
+def _line_of_fleet(event: TokenEvent) -> tuple[int, str] | None:
+    """Return the level and the log line of an event of a fleet; ``None`` for other events."""
+    name = event.provider_name
+    match event:
+        case StoreUnavailable():
+            level = logging.WARNING
+            line = f"the store {event.store} is unavailable: {event.reason}"
+        case StoreRecovered():
+            level = logging.INFO
+            pause = f"{event.unavailable_seconds:.0f} s"
+            line = f"the store {event.store} is available again, after {pause}"
+        case ClaimTakenOver():
+            level = logging.WARNING
+            line = (
+                f"provider {name!r}: another process claimed a token request and did not finish it "
+                f"({event.intent}). It is made here instead"
+            )
+        case RecordReplaced():
+            level = logging.WARNING
+            line = f"provider {name!r}: an unreadable record was replaced: {event.reason}"
+        case ClocksDisagree():
+            level = logging.WARNING
+            seconds = event.difference_seconds
+            way = "ahead of" if seconds > 0 else "behind"
+            line = (
+                f"this host's clock is {abs(seconds):.0f} s {way} another clock of the fleet, so "
+                "tokens are renewed too often. Check NTP on all hosts"
+            )
+        case _:
+            return None
+    return level, line

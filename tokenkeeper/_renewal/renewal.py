@@ -40,6 +40,7 @@ class Renewal(Flight[CachedToken]):
     :ivar number: its sequence number: callers with a lower one asked before it began.
     :ivar after_rejection: whether an API rejected the token that it replaces.
     :ivar attempts: the requests made so far.
+    :ivar store_seconds: how long it waited for operations of the store so far.
     :ivar started_at: when it began to run, on the keeper's monotonic clock; ``None`` before that.
     """
 
@@ -69,6 +70,7 @@ class Renewal(Flight[CachedToken]):
         self.began_at = began_at
         self.number = number
         self.attempts = 0
+        self.store_seconds = 0.0
         self.started_at: float | None = None
 
     def success_event(self, token: CachedToken, clock: Clock) -> TokenEvent:
@@ -82,6 +84,8 @@ class Renewal(Flight[CachedToken]):
                 age_seconds=clock.monotonic() - token.requested_at,
                 generation=token.generation,
                 granted_to=token.granted_to,
+                attempts=self.attempts,
+                store_seconds=self.store_seconds,
                 token_name=self.token_name,
             )
         kind = TokenRenewed if token.renewals else TokenAcquired
@@ -122,6 +126,7 @@ class Renewal(Flight[CachedToken]):
             "attempts": self.attempts,
             "duration_seconds": now - began,
             "remaining_seconds": remaining_seconds,
+            "store_seconds": self.store_seconds,
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -16,6 +17,12 @@ from tokenkeeper.stores.settings import StoreSettings
 __all__ = ["StoreGuard"]
 
 T = TypeVar("T")
+
+
+class _Spent(threading.local):
+    """How long this thread waited for the store so far."""
+
+    seconds = 0.0
 
 
 class StoreGuard:
@@ -35,6 +42,7 @@ class StoreGuard:
         self._settings = settings
         self._clock = clock
         self._report = report
+        self._spent = _Spent()
         self._breaker = Breaker(clock, jitter, settings.timeout_seconds)
 
     def call(self, name: str, operation: Callable[[], T], *, insist: bool = False) -> T:
@@ -45,12 +53,15 @@ class StoreGuard:
         """
         if not insist:
             self._breaker.check()
+        began = self._clock.monotonic()
         try:
             result = operation()
         except StoreUnavailableError as error:
             if self._breaker.failed(error):
                 self._report_failure(name, error)
             raise
+        finally:
+            self._spent.seconds += self._clock.monotonic() - began
         pause = self._breaker.worked()
         if pause is not None:
             self._report_recovery(name, pause)
@@ -77,6 +88,11 @@ class StoreGuard:
                 token_name=name,
             )
         )
+
+    @property
+    def seconds_here(self) -> float:
+        """How many seconds this thread has waited for the store so far."""
+        return self._spent.seconds
 
     @property
     def retry_in_seconds(self) -> float:

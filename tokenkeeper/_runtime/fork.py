@@ -9,7 +9,8 @@ Imports are the exception. If a child is forked while another thread imports a m
 forever when it imports the same module, because the thread that holds the module's lock no longer
 exists. A late import, during a renewal, goes through :func:`late_import`, and a fork waits for it.
 :func:`forks_wait` does the same for any block of code: when another library imports a module, or
-when a library such as a metrics client holds its own locks.
+when a library such as a metrics client holds its own locks. The operations of SQLite have a gate of
+their own, in ``fork_gate.py``.
 
 Python's fork hooks do all this, but programs written in C may fork without them; uWSGI does so by
 default. Code that is about to take a lock or to rely on a thread calls :func:`notice_fork`, which

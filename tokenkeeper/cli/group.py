@@ -15,6 +15,7 @@ from tokenkeeper.cli.clear import clear
 from tokenkeeper.cli.common import source_options
 from tokenkeeper.cli.completion import completion
 from tokenkeeper.cli.config import check, config
+from tokenkeeper.cli.dashboard import dashboard
 from tokenkeeper.cli.demo.command import demo
 from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
@@ -79,8 +80,8 @@ def cli(ctx: click.Context) -> None:
     ctx.ensure_object(Source)
 
 
-for command in (get, list_, status, watch, clear, config, completion, demo, doctor):
+for command in (get, list_, status, watch, clear, config, completion, demo, doctor, dashboard):
     cli.add_command(command)
 
-for command in (get, list_, status, watch, clear, check, completion, demo):
+for command in (get, list_, status, watch, clear, check, completion, demo, dashboard):
     command.epilog = _CODES.format("")

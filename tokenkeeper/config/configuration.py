@@ -31,8 +31,8 @@ class Configuration:
     """The providers of a configuration, and their current specs. Thread-safe.
 
     :param read: returns the specs by provider name, or raises ``InvalidConfigurationError``.
-    :param read_store: returns the options of the store, or ``None``, after *read*; by default there
-        is no store.
+    :param read_store: returns the options of the store, or ``None``. It is called after *read*. By
+        default, no store is used.
     :ivar turn: the lock to hold while a keeper is updated, so that reloads take turns.
     :raises InvalidConfigurationError: naming everything that is wrong.
     """

@@ -58,9 +58,11 @@ def store_in(document: Document, environment: Mapping[str, str]) -> DiscoveredSt
     problems = Problems(document.name, document.lines, duplicates)
     top = (STORE_SECTION,)
     options = None
+    if not _is_small(content, document, problems):
+        return DiscoveredStore(None, tuple(problems))
     if content is None:
         problems.add(top, "has no value. Set it to a URL or a mapping, or remove it")
-    elif _is_small(content, document, problems):
+    else:
         filled = fill_in(content, environment, problems, top)
         options = read_options(filled, document.directory, _noted_in(problems))
     found = tuple(in_order(problems))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
+from tokenkeeper.integrations._prometheus_fleet import FleetMetrics
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._worst_values import WorstValues
 from tokenkeeper.names import is_chosen
@@ -30,6 +31,7 @@ class TokenMetrics:
 
     def __init__(self, registry: CollectorRegistry, max_providers: int) -> None:
         self.labels = ProviderLabels(max_providers)
+        self.fleet = FleetMetrics(registry, max_providers)
         self._expiries = WorstValues(min)
         self._failures = WorstValues(max)
         self._cooldown_ends = WorstValues(max)
@@ -40,6 +42,7 @@ class TokenMetrics:
             *(self.granted, self.failures, self.requests, self.stale, self.cooldowns),
             *(self.refused, self.cleared, self.durations),
             *(self.expiry, self.consecutive_failures, self.last_failure, self.cooldown_end),
+            *self.fleet.of_provider,
         )
 
     def _make_counters(self, registry: CollectorRegistry) -> None:
@@ -119,6 +122,7 @@ class TokenMetrics:
                 self.granted.labels(label, kind)
             for rare in (self.stale, self.cooldowns, self.refused, self.cleared):
                 rare.labels(label)
+            self.fleet.start(label)
         return label
 
     def remove(self, provider_name: str) -> None:

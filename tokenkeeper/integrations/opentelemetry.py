@@ -23,6 +23,7 @@ from tokenkeeper.events import (
     ProviderRemoved,
     ServedStale,
     TokenAcquired,
+    TokenAdopted,
     TokenCleared,
     TokenDenied,
     TokenEvent,
@@ -30,6 +31,7 @@ from tokenkeeper.events import (
     TokenRefused,
 )
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
+from tokenkeeper.integrations._opentelemetry_fleet import FleetMetrics
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._reasons import reason_of
 from tokenkeeper.integrations._worst_values import WorstValues
@@ -70,6 +72,7 @@ class OpenTelemetryHook:
         self._expiries = WorstValues(min)  # Unix times
         self._tracer = trace.get_tracer("tokenkeeper", __version__, tracer_provider)
         meter = metrics.get_meter("tokenkeeper", __version__, meter_provider)
+        self._fleet = FleetMetrics(meter, max_providers)
         self._durations = meter.create_histogram(
             "tokenkeeper.acquisition.duration",
             unit="s",
@@ -123,7 +126,7 @@ class OpenTelemetryHook:
         now = event.occurred_at.timestamp()
         label = attributes[PROVIDER]
         match event:
-            case TokenGranted():
+            case TokenGranted() | TokenAdopted():
                 if label != OTHER_PROVIDERS:
                     self._expiries.set(name, token_name, now + event.remaining_seconds)
             case TokenDenied():
@@ -140,6 +143,9 @@ class OpenTelemetryHook:
             case TokenCleared():
                 self._expiries.drop(name, token_name)
                 self._cleared.add(1, attributes)
+        self._fleet.measure(event, {PROVIDER: label})
+        if isinstance(event, TokenAdopted) and event.attempts:
+            self._requests.add(event.attempts, {PROVIDER: label})
         if isinstance(event, TokenGranted | TokenDenied):
             self._requests.add(event.attempts, {PROVIDER: label})
             self._durations.record(event.duration_seconds, attributes)

@@ -21,6 +21,7 @@ from tokenkeeper.events import (
     ProviderRemoved,
     ServedStale,
     TokenAcquired,
+    TokenAdopted,
     TokenCleared,
     TokenDenied,
     TokenEvent,
@@ -39,7 +40,8 @@ _by_registry = weakref.WeakKeyDictionary()
 class PrometheusHook:
     """Counts events as metrics whose names begin with ``tokenkeeper_``. Thread-safe.
 
-    Each metric has the label ``provider``. Hooks with the same registry share its metrics, so a
+    Each metric has the label ``provider``; those of a store itself have ``store`` instead, its URL
+    without a secret. Hooks with the same registry share its metrics, so a
     module that is imported twice does no harm; but give each keeper only one hook. Removing a
     provider removes its time series. The client's multiprocess mode can't remove any: there the
     gauges are set to values that mean that nothing is wrong. In that mode a forked child shows the
@@ -85,6 +87,9 @@ class PrometheusHook:
                 self._count_requests(event, provider)
                 has_token = bool(event.remaining_seconds)
                 metrics.failed(provider, token_name, now, has_token=has_token)
+            case TokenAdopted():
+                metrics.requests.labels(provider).inc(event.attempts)
+                metrics.succeeded(provider, token_name, now + event.remaining_seconds)
             case ServedStale():
                 metrics.stale.labels(provider).inc()
             case CooledDown():
@@ -95,6 +100,7 @@ class PrometheusHook:
             case TokenCleared():
                 metrics.cleared.labels(provider).inc()
                 metrics.forget(provider, token_name)
+        metrics.fleet.count(event, provider)
 
     def _count_requests(self, event: TokenGranted | TokenDenied, provider: str) -> None:
         self._metrics.requests.labels(provider).inc(event.attempts)

@@ -31,6 +31,9 @@ IDLE_SECONDS = 10.0
 LIMIT = 4
 """How many connections a process has at most. More threads take turns."""
 
+LOST_SECONDS = 10.0
+"""How long after an operation's deadline its connection is considered lost."""
+
 CANCEL_SECONDS = 2.0
 """How long the cancellation of an abandoned statement may take, on a thread of its own."""
 
@@ -44,13 +47,18 @@ class TimedOutError(Exception):
 
 
 class Session:
-    """A connection, and whether it was used before."""
+    """A connection, and its history.
 
-    __slots__ = ("connection", "idle_since", "was_used")
+    :ivar was_used: whether it was lent before.
+    :ivar lent_until: the deadline of the operation that it was lent to last.
+    """
+
+    __slots__ = ("connection", "idle_since", "lent_until", "was_used")
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
         self.idle_since = SYSTEM_CLOCK.monotonic()
+        self.lent_until = self.idle_since
         self.was_used = False
 
     @property
@@ -104,7 +112,7 @@ class Connections:
         self._idle: list[Session] = []  # the one used last is at the end
         self._open: set[Session] = set()  # lent ones too
         self._waiting = 0
-        self._opening = 0
+        self._opening: set[object] = set()  # one for each attempt to connect
         self._failures = 0
         self._failure: StoreUnavailableError | None = None
         self._cancelling = False
@@ -135,29 +143,52 @@ class Connections:
             while self._idle:
                 session = self._idle.pop()
                 if session.is_usable:
+                    session.lent_until = deadline
                     return session
                 self._discard(session)
             # With one open, its turn comes: the server may just have too many connections.
             if self._failures != failures and not self._open and self._failure is not None:
                 raise own_copy(self._failure)
-            all_of_them = len(self._open) + self._opening
-            is_short = self._opening < self._waiting and all_of_them < LIMIT
+            self._forget_lost_ones()
+            all_of_them = len(self._open) + len(self._opening)
+            is_short = len(self._opening) < self._waiting and all_of_them < LIMIT
             if is_short and not (has_tried and all_of_them):
                 has_tried = True
-                self._opening += 1
-                if not _in_thread(self._open_one):
-                    self._changed.release()
-                    try:
-                        self._open_one()  # no thread starts any more: the interpreter exits
-                    finally:
-                        self._changed.acquire()
+                self._start_opening()
                 continue
             remaining = deadline - SYSTEM_CLOCK.monotonic()
             if remaining <= 0:
                 raise TimedOutError
             self._changed.wait(remaining)
 
-    def _open_one(self) -> None:
+    def _start_opening(self) -> None:
+        """Open a connection on a thread. Called with the lock held."""
+        attempt = object()
+        try:
+            self._opening.add(attempt)
+            if _in_thread(lambda: self._open_one(attempt)):
+                return
+        except BaseException:  # such as Ctrl-C, which must not leave the attempt behind
+            self._opening.discard(attempt)
+            raise
+        # No thread starts any more, as when the interpreter exits.
+        self._changed.release()
+        try:
+            self._open_one(attempt)
+        finally:
+            self._changed.acquire()
+
+    def _forget_lost_ones(self) -> None:
+        """Forget connections that were never given back. Called with the lock held.
+
+        An exception that a signal raises, such as Celery's soft time limit, may strike between any
+        two steps of an operation. Such a connection is closed when it is garbage.
+        """
+        given_up = SYSTEM_CLOCK.monotonic() - LOST_SECONDS
+        lent = self._open.difference(self._idle)
+        self._open -= {session for session in lent if session.lent_until < given_up}
+
+    def _open_one(self, attempt: object) -> None:
         session = None
         failure = StoreUnavailableError("connecting to PostgreSQL was interrupted")
         try:
@@ -176,13 +207,17 @@ class Connections:
             forget_frames(error)  # they have the password
         finally:
             with self._changed:
-                self._opening -= 1
-                if session is not None:
-                    self._open.add(session)
-                    self._add_idle(session)
-                else:
+                is_wanted = attempt in self._opening or self._waiting
+                self._opening.discard(attempt)
+                if session is None:
                     self._failures += 1
                     self._failure = failure
+                else:
+                    self._open.add(session)
+                    if is_wanted:
+                        self._add_idle(session)
+                    else:
+                        self._discard(session)  # closed meanwhile
                 self._changed.notify_all()
 
     def give_back(self, session: Session) -> None:
@@ -233,6 +268,7 @@ class Connections:
     def close(self) -> None:
         """Close the idle connections. A lent one is closed soon after it is given back."""
         with self._changed:
+            self._opening.clear()
             while self._idle:
                 self._discard(self._idle.pop())
             self._closing.notify()

@@ -13,7 +13,13 @@ from typing import NamedTuple
 from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.oauth.redaction import sanitize
 
-__all__ = ["NEEDED_COMMANDS", "is_lost_connection", "is_read_only", "unavailable"]
+__all__ = [
+    "NEEDED_COMMANDS",
+    "is_lost_cluster",
+    "is_lost_connection",
+    "is_read_only",
+    "unavailable",
+]
 
 NEEDED_COMMANDS = (
     "+eval +evalsha +hmget +hset +hdel +hincrby +pttl +pexpire +persist +time +del +scan"
@@ -34,6 +40,12 @@ def _meaning(pattern: str, message: str, *, waits: bool = False) -> _Meaning:
 
 # The first that matches applies.
 _MEANINGS = (
+    _meaning("MasterNotFound.*: .*Authentication", "a Sentinel rejects the password. Set "
+             "sentinel_password in the URL's query"),
+    _meaning("MasterNotFound.*: .*(refused|timeout|connection)", "no Sentinel can be reached that "
+             "knows a healthy primary. Check the Sentinels", waits=True),
+    _meaning("MasterNotFound", "the Sentinels know no healthy primary of that name. Check the name "
+             "in the URL, and SENTINEL MASTERS", waits=True),
     _meaning("TKFOREIGN|WRONGTYPE", "another program uses its key. Give Tokenkeeper a database of "
              "its own, or delete that key; nothing was overwritten"),
     _meaning("TKNEWER", "the record was written by a newer version of Tokenkeeper. Upgrade this "
@@ -57,7 +69,7 @@ _MEANINGS = (
     _meaning("CERTIFICATE_REQUIRED|BAD_CERTIFICATE|HANDSHAKE_FAILURE",
              "the server refuses the TLS connection. Set ssl_certfile and ssl_keyfile in the URL's "
              "query if it wants a client's certificate"),
-    _meaning("SSLError|SSL:|ssl[._]", "TLS failed. Check the options that begin with ssl_ in the "
+    _meaning(r"SSLError|\[SSL|ssl[._]", "TLS failed. Check the options that begin with ssl_ in the "
              "URL's query"),
     _meaning("No such file", "a file that the URL's query names does not exist. Correct the path"),
     _meaning("InvalidResponse|Protocol Error|invalid RESP", "the port does not speak the protocol "
@@ -82,12 +94,6 @@ _MEANINGS = (
     _meaning("ClusterDown|CLUSTERDOWN|slots? (is |are )?not (served|covered)|SlotNotCovered",
              "the Cluster is down, because servers for some slots are missing. Check CLUSTER INFO",
              waits=True),
-    _meaning("MasterNotFound.*: .*Authentication", "a Sentinel rejects the password. Set "
-             "sentinel_password in the URL's query"),
-    _meaning("MasterNotFound.*: .*(refused|timeout|connection)", "no Sentinel can be reached that "
-             "knows a healthy primary. Check the Sentinels", waits=True),
-    _meaning("MasterNotFound", "the Sentinels know no healthy primary of that name. Check the name "
-             "in the URL, and SENTINEL MASTERS", waits=True),
     _meaning("DB index|invalid DB|SELECT is not allowed", "the server has no such database. "
              "Correct its number in the URL"),
     _meaning("max number of clients|Too many connections", "the server or the client has too many "
@@ -96,8 +102,8 @@ _MEANINGS = (
              "its host name can't be resolved. Check the name in the URL, and DNS", waits=True),
     _meaning("refused", "nothing accepts connections there. Check that the server is running, and "
              "host and port in the URL", waits=True),
-    _meaning("timeout|timed out|total time", "it did not answer in time. Check the server's load "
-             "and the network, or raise timeout_seconds", waits=True),
+    _meaning("timeout|timed out|total time", "it did not answer in time. Check its load, the "
+             "network, and whether it uses TLS, or raise timeout_seconds", waits=True),
     _meaning("closed by server|while (reading|writing)|reset by peer|broken pipe|EOF occurred",
              "the connection was lost. Check that the server is running, and that it does not "
              "expect TLS (rediss://)", waits=True),
@@ -111,6 +117,16 @@ _LOST = re.compile("closed by server|while (reading|writing)|previous master is 
 def is_lost_connection(error: BaseException) -> bool:
     """Return whether a connection was lost that had been established, so that another may work."""
     return type(error).__name__ == "ConnectionError" and bool(_LOST.search(str(error)))
+
+
+def is_lost_cluster(error: BaseException) -> bool:
+    """Return whether the client of a Cluster should be replaced.
+
+    Some versions of redis-py forget servers that failed, until they know none, or never again ask
+    for a slot that once had no server.
+    """
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return not kinds.isdisjoint({"ClusterError", "RedisClusterException"})
 
 
 def is_read_only(error: BaseException) -> bool:

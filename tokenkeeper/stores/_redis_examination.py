@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenkeeper._support.checks import is_loopback
 from tokenkeeper.exceptions import StoreUnavailableError
-from tokenkeeper.stores._redis_given import host_of, uses_tls
+from tokenkeeper.stores._redis_given import host_of, place_of, uses_tls
 from tokenkeeper.stores.examination import StoreFinding
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def examine(store: RedisTokenStore, target: Target | None, ask: Ask) -> list[Sto
     findings += _encryption(target, ask)
     servers: list[Any] = _asked(ask, _servers) or []
     for server in servers:
-        place = f"{host_of(server)}: " if len(servers) > 1 else ""
+        place = f"{place_of(server)}: " if len(servers) > 1 else ""
         found = [*_clock(ask, server), *_settings(ask, server)]
         # Each server of a Cluster may have a fault of its own. What is in order is said once.
         is_first = server is servers[0]

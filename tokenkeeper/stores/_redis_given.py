@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-__all__ = ["host_of", "label_of", "pools_of", "problem_of", "uses_tls"]
+__all__ = ["host_of", "label_of", "place_of", "pools_of", "problem_of", "uses_tls"]
 
 
 def pools_of(client: Any) -> list[Any]:
@@ -36,18 +36,23 @@ def label_of(client: Any) -> str:
     options = pool.connection_kwargs
     scheme = "rediss" if uses_tls(client) else "redis"
     if hasattr(client, "get_primaries"):
-        return f"{scheme}+cluster://{host_of(client)}:{options.get('port', 6379)}"
+        return f"{scheme}+cluster://{place_of(client)}"
     if hasattr(pool, "service_name"):
         return f"{scheme}+sentinel://{pool.service_name}"
     if options.get("path"):
         return f"unix://{options['path']}"
-    return f"{scheme}://{host_of(client)}:{options.get('port', 6379)}/{options.get('db') or 0}"
+    return f"{scheme}://{place_of(client)}/{options.get('db') or 0}"
 
 
 def host_of(client: Any) -> str:
     """Return the host of the first server; ``localhost`` for a socket or an unknown one."""
     host = pools_of(client)[0].connection_kwargs.get("host") or "localhost"
     return f"[{host}]" if ":" in host else str(host)
+
+
+def place_of(client: Any) -> str:
+    """Return host and port of the first server."""
+    return f"{host_of(client)}:{pools_of(client)[0].connection_kwargs.get('port', 6379)}"
 
 
 def uses_tls(client: Any) -> bool:

@@ -4,6 +4,9 @@ A record is a hash. Moments in it are whole microseconds on the server's clock, 
 a script reads with the record, so that an age never mixes two moments. Scripts return ages; an
 empty text stands for one that is unknown.
 
+Nothing undoes what a script has written when a later command of it is refused, because the user
+lacks the permission. So the version is always written first, and the record stays readable.
+
 The server writes the generation and the fence as text and compares them as text, because a number
 of Lua would lose digits beyond 2**53.
 """
@@ -93,9 +96,9 @@ if not is_free then
   taken_from, taken_intent = record.owner, record.intent or ''
 end
 if record.generation ~= ARGV[2] or not is_free then return {{0, '', '', reply(record)}} end
-redis.call('HINCRBY', key, 'fence', 1)
 redis.call('HSET', key, 'version', '1', 'owner', ARGV[1], 'claimed_at', whole(now),
   'intent', ARGV[4])
+redis.call('HINCRBY', key, 'fence', 1)
 keep_at_least({HOUR_MS}, record)
 return {{1, taken_from, taken_intent, reply((load()))}}
 """

@@ -7,11 +7,13 @@ clock's time of its request beside it, as a second witness of its age.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from tokenkeeper._support.checks import checked_switch
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.stores.sealed import UnreadableError
@@ -19,6 +21,8 @@ from tokenkeeper.stores.sealed import UnreadableError
 __all__ = ["StoredFailure", "StoredToken"]
 
 VERSION = 1
+
+_JSON = (str, bool, int, float, list, tuple, Mapping, type(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class StoredToken:
     granted_to: str
 
     def to_bytes(self) -> bytes:
-        """Return it as JSON."""
+        """Return it as JSON, without members of ``extra`` that JSON can't express."""
         token = self.token
         content = {
             "v": VERSION,
@@ -64,21 +68,21 @@ class StoredToken:
         """
         found = _members(content)
         try:
-            refresh_at = found.get("refresh_at")
+            refresh_at = _optional_number(found, "refresh_at")
             token = OAuth2Token(
                 access_token=found["access_token"],
-                token_type=str(found["token_type"]),
-                expires_at=_moment(found["expires_at"]),
-                scope=_text(found.get("scope")),
-                refresh_token=_text(found.get("refresh_token")),
+                token_type=_text(found, "token_type"),
+                expires_at=_moment(_number(found, "expires_at")),
+                scope=_optional_text(found, "scope"),
+                refresh_token=_optional_text(found, "refresh_token"),
                 extra=found.get("extra", {}),
                 refresh_at=None if refresh_at is None else _moment(refresh_at),
             )
             return cls(
                 token=token,
-                token_name=str(found["name"]),
-                requested_at=float(found["requested_at"]),
-                granted_to=str(found["granted_to"]),
+                token_name=_text(found, "name"),
+                requested_at=_number(found, "requested_at"),
+                granted_to=_text(found, "granted_to"),
             )
         except (KeyError, TypeError, ValueError, OverflowError, OSError, OAuth2Error):
             raise UnreadableError("it is not a token of this version of Tokenkeeper") from None
@@ -146,20 +150,21 @@ class StoredFailure:
         """
         found = _members(content)
         try:
+            status_code = _optional_number(found, "status_code")
             return cls(
-                message=str(found["message"]),
-                token_name=str(found["token_name"]),
-                stands_seconds=float(found["stands_seconds"]),
-                failures=int(found["failures"]),
-                reported_by=str(found["reported_by"]),
-                transient=bool(found["transient"]),
-                error=_text(found.get("error")),
-                error_description=_text(found.get("error_description")),
-                status_code=_number(found.get("status_code"), int),
-                retry_after=_number(found.get("retry_after"), float),
-                network_reason=_text(found.get("network_reason")),
+                message=_text(found, "message"),
+                token_name=_text(found, "token_name"),
+                stands_seconds=_number(found, "stands_seconds"),
+                failures=int(_number(found, "failures")),
+                reported_by=_text(found, "reported_by"),
+                transient=checked_switch(found["transient"], "transient"),
+                error=_optional_text(found, "error"),
+                error_description=_optional_text(found, "error_description"),
+                status_code=None if status_code is None else int(status_code),
+                retry_after=_optional_number(found, "retry_after"),
+                network_reason=_optional_text(found, "network_reason"),
             )
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (KeyError, ValueError, OverflowError, OAuth2Error):
             raise UnreadableError("it is not a failure of this version of Tokenkeeper") from None
 
     def as_error(self, provider_name: str, age_seconds: float) -> TokenAcquisitionError:
@@ -182,32 +187,59 @@ def _members(content: bytes) -> dict[str, Any]:
         found = json.loads(content)
     except (ValueError, RecursionError):
         raise UnreadableError("it is not something that Tokenkeeper wrote") from None
-    if not isinstance(found, dict):
+    version = found.get("v") if isinstance(found, dict) else None
+    if type(version) is not int:
         raise UnreadableError("it is not something that Tokenkeeper wrote")
-    if found.get("v") != VERSION:
+    if version != VERSION:
         raise UnreadableError(
-            f"it has the version {str(found.get('v'))[:9]!r}, which this version of Tokenkeeper "
-            "does not know. Upgrade it"
+            f"it has the version {str(version)[:9]}, which this version of Tokenkeeper does not "
+            "know. Upgrade it"
         )
-    return found
+    return {name: value for name, value in found.items() if value is not None}
 
 
-def _plain(value: object) -> object:
-    """Return frozen members of a response as JSON can express them."""
+def _plain(value: object) -> Any:
+    """Return *value*, a member of a response, without what JSON can't express."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
+        return {
+            name: _plain(each)
+            for name, each in value.items()
+            if isinstance(name, str) and isinstance(each, _JSON)
+        }
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
+        return [_plain(each) for each in value if isinstance(each, _JSON)]
     return value
 
 
-def _moment(seconds: object) -> datetime:
-    return datetime.fromtimestamp(float(seconds), UTC)  # type: ignore[arg-type]
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _text(found: Mapping[str, Any], name: str) -> str:
+    """Return a member that must be a text.
+
+    :raises ValueError: if it is not.
+    """
+    value = found[name]
+    if not isinstance(value, str):
+        raise ValueError(name)
+    return value
 
 
-def _number(value: object, kind: type[Any]) -> Any:
-    return None if value is None else kind(value)
+def _optional_text(found: Mapping[str, Any], name: str) -> str | None:
+    return _text(found, name) if name in found else None
+
+
+def _number(found: Mapping[str, Any], name: str) -> float:
+    """Return a member that must be a finite number.
+
+    :raises ValueError: if it is not.
+    """
+    value = found[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(name)
+    return float(value)
+
+
+def _optional_number(found: Mapping[str, Any], name: str) -> float | None:
+    return _number(found, name) if name in found else None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import re
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from tokenkeeper._runtime.fork import late_import
 from tokenkeeper._support.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.kinds import nearest_to
@@ -61,7 +61,7 @@ class Engine:
         if self.library and importlib.util.find_spec(self.library) is None:
             raise InvalidConfigurationError(self._advice("is not installed"))
         try:
-            module = importlib.import_module(self.module)
+            module = late_import(self.module)
         except ImportError as error:
             if not self.library or str(error.name).startswith("tokenkeeper"):
                 raise
@@ -79,13 +79,13 @@ class Engine:
         store_class = self.store_class()
         try:
             if url == AUTO:
-                path = importlib.import_module(self.module).auto_path()
+                path = late_import(self.module).auto_path()
                 return store_class(path, timeout_seconds=timeout_seconds)  # type: ignore[call-arg]
             return store_class.from_url(url, timeout_seconds=timeout_seconds)
         except InvalidConfigurationError as error:
             text = str(error)
-            begins = text.startswith(_ABOUT_THE_URL)
-            what = text.removeprefix(_ABOUT_THE_URL) if begins else f"is not usable: {text}"
+            subject = next(filter(text.startswith, _SUBJECTS), None)
+            what = text.removeprefix(subject) if subject else f"is not usable: {text}"
             raise _invalid(what) from None
         except ValueError:  # from the library; its text may quote the URL with its password
             raise _invalid("is not valid. Check its host, port and parameters") from None
@@ -97,7 +97,8 @@ class Engine:
         )
 
 
-_ABOUT_THE_URL = "the store's URL "
+_SUBJECTS = ("the store's URL ", "the URL of an SQLite store ")
+"""How an engine's sentence about a URL begins, which our messages replace by the setting's name."""
 
 _SQLITE = Engine("tokenkeeper.stores.sqlite", "SQLiteTokenStore")
 _REDIS = Engine("tokenkeeper.stores.redis", "RedisTokenStore", "redis", "redis")
@@ -141,9 +142,26 @@ def engine_of(url: object) -> Engine:
         near = nearest_to(scheme.lower(), known)
         advice = f"Did you mean '{near}://'?" if near else f"Use one of {', '.join(known)}"
         raise _invalid(f"has the unknown scheme {scheme!r}. {advice}")
-    if scheme != "sqlite" and any(map(str.isspace, place)):
-        raise _invalid("must not contain white space. Check where it comes from")
+    if scheme != "sqlite":
+        _check_place(place)
     return ENGINES[scheme]
+
+
+def _check_place(place: str) -> None:
+    """Check what follows ``://``. A password that is not encoded would end up in the host's name.
+
+    :raises InvalidConfigurationError: if it can't be taken apart.
+    """
+    if any(map(str.isspace, place)):
+        raise _invalid("must not contain white space. Check where it comes from")
+    authority = re.split(r"[/?#]", place, maxsplit=1)[0]
+    before, _, _ = place.removeprefix(authority).partition("@")
+    is_cut = "@" not in authority and "@" in place and "=" not in before
+    if authority.count("@") > 1 or is_cut:
+        raise _invalid(
+            "has a user or password with a character that must be percent-encoded: write %40 for "
+            "@, %2F for /, %3F for ? and %23 for #"
+        )
 
 
 def _checked(url: object) -> str:

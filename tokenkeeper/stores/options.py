@@ -193,8 +193,7 @@ class _Reader:
         value = self._given.get("when_unavailable")
         if value is None or value in ("alone", "wait"):
             return cast("WhenUnavailable", value or "alone")
-        near = did_you_mean(value, ("alone", "wait")) if isinstance(value, str) else ""
-        self._note("when_unavailable", f"must be 'alone' or 'wait'{near}")
+        self._note("when_unavailable", "must be 'alone' or 'wait'")
         return "alone"
 
     def _boolean(self, key: str) -> bool | None:

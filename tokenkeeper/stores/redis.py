@@ -21,7 +21,12 @@ from tokenkeeper._support.checks import checked_seconds
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.stores._redis_budget import Budget
-from tokenkeeper.stores._redis_errors import is_lost_connection, is_read_only, unavailable
+from tokenkeeper.stores._redis_errors import (
+    is_lost_cluster,
+    is_lost_connection,
+    is_read_only,
+    unavailable,
+)
 from tokenkeeper.stores._redis_given import label_of, problem_of
 from tokenkeeper.stores._redis_scripts import CLAIM, FAIL, FORGET, PUBLISH, READ, Script
 from tokenkeeper.stores.base import Claim, Record, SharedFailure
@@ -237,8 +242,8 @@ class RedisTokenStore:
         raise problem
 
     def _is_worth_another(self, client: Any, failure: Exception) -> bool:
-        if type(failure).__name__ == "RedisClusterException" and client is not self._given:
-            self._client = None  # it may have forgotten all of its servers
+        if is_lost_cluster(failure) and self._client is client:
+            self._client = self._given
         if is_read_only(failure) and hasattr(client, "connection_pool"):
             client.connection_pool.disconnect(inuse_connections=False)
             return True

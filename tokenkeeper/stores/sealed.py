@@ -13,22 +13,30 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from tokenkeeper._runtime.fork import forks_wait
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-__all__ = ["KEY_BYTES", "KeyRing", "Plain", "Purpose", "Sealer", "UnreadableError"]
+__all__ = ["KEY_BYTES", "LONGEST_KID", "KeyRing", "Plain", "Purpose", "Sealer", "UnreadableError"]
 
 KEY_BYTES = 32
 """The length of every key: AES-256."""
 
+LONGEST_KID = 32
+"""The most characters of a key's id."""
+
 NONCE_BYTES = 12
 SEALED_VERSION = b"1"
 PLAIN_VERSION = b"0"
+
+_KID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST_KID}}}")
 
 Purpose = Literal["token", "failure"]
 """What a sealed text is."""
@@ -69,12 +77,14 @@ class KeyRing:
 
     :param keys: at least one key of :data:`KEY_BYTES` bytes, by id.
     :param names_key: the key that names records; by default derived from the last one in *keys*.
-    :raises ValueError: for a key of another length, or none at all.
+    :raises ValueError: for a key of another length, an id that can't be stored, or no key at all.
     """
 
     def __init__(self, keys: Mapping[str, bytes], names_key: bytes | None = None) -> None:
         if not keys or any(len(key) != KEY_BYTES for key in keys.values()):
             raise ValueError(f"a key ring needs at least one key, each of {KEY_BYTES} bytes")
+        if not all(map(_is_kid, keys)):
+            raise ValueError(f"the id of a key must be 1 to {LONGEST_KID} letters, digits, - or _")
         self._keys = dict(keys)
         self.names_key: bytes = names_key or derived_names_key([*keys.values()][-1])
 
@@ -85,7 +95,8 @@ class KeyRing:
 
     @cached_property
     def _ciphers(self) -> dict[str, AESGCM]:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+        with forks_wait():
+            from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         return {kid: AESGCM(key) for kid, key in self._keys.items()}
 
@@ -104,7 +115,10 @@ class KeyRing:
         """
         version, kid, text = _parts(sealed)
         if version == PLAIN_VERSION:
-            raise UnreadableError("it is not encrypted, but this store is: encrypt is not false")
+            raise UnreadableError(
+                "it is not encrypted, but this process encrypts. Give all processes the same key "
+                "file, or none"
+            )
         cipher = self._ciphers.get(kid)
         if cipher is None:
             raise UnreadableError(
@@ -147,7 +161,8 @@ class Plain:
         version, kind, text = _parts(sealed)
         if version == SEALED_VERSION:
             raise UnreadableError(
-                f"it is sealed with the key {kind!r}, but encrypt is false. Set key_file", kind
+                f"it is sealed with the key {kind!r}, but this process has no keys. Set key_file",
+                kind,
             )
         if kind != purpose:
             raise UnreadableError("it was changed, or belongs to another record")
@@ -164,7 +179,7 @@ def derived_names_key(key: bytes) -> bytes:
 
 
 def _named(key: bytes, identity: str) -> str:
-    return hmac.new(key, identity.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(key, identity.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def _bound_to(record_key: str, purpose: Purpose) -> bytes:
@@ -181,6 +196,13 @@ def _parts(sealed: bytes) -> tuple[bytes, str, bytes]:
                 "know. Upgrade it"
             )
         raise UnreadableError("it is not something that Tokenkeeper wrote")
-    if not dot or not kid.isascii():
+    if not dot:
         raise UnreadableError("it was cut short")
-    return version, kid.decode(), text
+    name = kid.decode("ascii", "replace")
+    if not _is_kid(name):
+        raise UnreadableError("it is not something that Tokenkeeper wrote")
+    return version, name, text
+
+
+def _is_kid(text: str) -> bool:
+    return _KID.fullmatch(text) is not None

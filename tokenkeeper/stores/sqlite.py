@@ -89,9 +89,9 @@ class SQLiteTokenStore:
         is_valid = parts.scheme == "sqlite" and not (parts.netloc or parts.query or parts.fragment)
         if not is_valid or not path or path.endswith("/") or path == ":memory:" or "\0" in path:
             raise InvalidConfigurationError(
-                "the URL of an SQLite store must be sqlite:///relative/path.db or "
+                "the store's URL must be sqlite:///relative/path.db or "
                 "sqlite:////absolute/path.db, without parameters",
-                field="store",
+                field="store.url",
             )
         return cls(path, timeout_seconds=timeout_seconds)
 
@@ -233,16 +233,18 @@ def auto_path() -> Path:
 
     :raises InvalidConfigurationError: if ``XDG_RUNTIME_DIR`` names no directory of this user's.
     """
-    instead = "Set it, or choose a file: sqlite:////path/to/store.db"
+    instead = "choose a file: sqlite:////path/to/store.db"
     try:
         directory = runtime_directory()
     except InvalidConfigurationError as error:
         raise InvalidConfigurationError(
-            f"the store 'auto' can't use XDG_RUNTIME_DIR: {error}. {instead}", field="store"
+            f"the store's URL 'auto' can't use XDG_RUNTIME_DIR: {error}. Or {instead}",
+            field="store.url",
         ) from None
     if directory is None:
         raise InvalidConfigurationError(
-            f"the store 'auto' needs XDG_RUNTIME_DIR, which names no directory. {instead}",
-            field="store",
+            "the store's URL 'auto' needs XDG_RUNTIME_DIR, which names no directory. "
+            f"Set it, or {instead}",
+            field="store.url",
         )
     return directory / "tokenkeeper" / "store.db"

@@ -144,15 +144,17 @@ class SQLiteFile:
         return place
 
     def _directory(self) -> PrivateDirectory:
-        if self._checked_directory is None:
+        directory = self._checked_directory
+        if directory is None:
             try:
-                self._checked_directory = PrivateDirectory(self.path.parent, field="store")
+                directory = PrivateDirectory(self.path.parent, field="store")
             except InvalidConfigurationError as error:
                 raise InvalidConfigurationError(
                     f"{error}. Or choose a directory that does not exist yet: it is created for "
                     "you alone"
                 ) from None
-        return self._checked_directory
+            self._checked_directory = directory
+        return directory
 
     def _create(self, place: Path) -> None:
         """Create the file with its schema under another name, so that none sees half of it."""

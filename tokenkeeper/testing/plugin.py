@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["keeper", "stepped_clock", "token_events", "token_manager", "token_server"]
 
+# Failures of the conformance tests show values, as those of a test module do.
+pytest.register_assert_rewrite(
+    "tokenkeeper.testing.store_contract_claims",
+    "tokenkeeper.testing.store_contract_processes",
+    "tokenkeeper.testing.store_contract_records",
+)
+
 PROVIDER_NAME = "api"
 """The provider's name for the server's client."""
 

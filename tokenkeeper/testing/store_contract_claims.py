@@ -104,7 +104,7 @@ class ClaimTests(ContractTests):
             assert not other.read(key).is_claimed
             assert claimed(other, key, "second", generation=4).granted
             again = claimed(one, key, "second", generation=3)
-            assert not again.granted, "an own claim is no exception"
+            assert not again.granted, "the owner of a claim must know the generation too"
 
     def test_a_claim_keeps_token_and_failure(self) -> None:
         """A claim changes neither the token nor the failure."""

@@ -13,9 +13,14 @@ import yaml
 
 from tokenkeeper.events import (
     AcquisitionFailed,
+    ClaimTakenOver,
+    ClocksDisagree,
     CooledDown,
+    RecordReplaced,
     ServedStale,
+    StoreUnavailable,
     TokenAcquired,
+    TokenAdopted,
     TokenCleared,
     TokenRefused,
 )
@@ -35,12 +40,19 @@ def page():
     registry = prometheus_client.CollectorRegistry()
     hook = PrometheusHook(registry)
     for event in (
-        TokenAcquired("api", NOW, 1, 0.5, 3600.0),
+        TokenAcquired("api", NOW, 1, 0.5, 3600.0, store_seconds=0.001),
         AcquisitionFailed("api", NOW, 1, 0.5, 0.0, "invalid_client", 401, "no"),
         ServedStale("api", NOW, 5.0),
         CooledDown("api", NOW, 30.0),
         TokenRefused("api", NOW),
         TokenCleared("api", NOW),
+        TokenAdopted(
+            "api", NOW, age_seconds=0.1, remaining_seconds=9.0, generation=2, granted_to="host:1"
+        ),
+        ClaimTakenOver("api", NOW, claim_age_seconds=40.0, intent="host:1 is about to ask"),
+        RecordReplaced("api", NOW, reason="it was cut short"),
+        ClocksDisagree("api", NOW, difference_seconds=60.0),
+        StoreUnavailable("api", NOW, store="redis://cache", reason="it is down"),
     ):
         hook(event)
     return prometheus_client.generate_latest(registry).decode()

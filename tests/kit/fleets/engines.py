@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kit.programs import Program, free_port, program, unavailable
@@ -21,10 +21,11 @@ class Engine:
     :ivar program: its process; ``None`` if it has none.
     """
 
-    def __init__(self, name, store, running=None):
+    def __init__(self, name, store, running=None, start=None):
         self.name = name
         self.store = store
         self.program = running
+        self._start = start
 
     def hang(self):
         """Stop the engine's processes, so that clients wait for answers."""
@@ -34,7 +35,24 @@ class Engine:
     def go_on(self):
         """Let the engine's processes go on."""
         for pid in self._processes():
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def kill(self):
+        """Kill the engine."""
+        for pid in reversed(self._processes()):
+            os.kill(pid, signal.SIGKILL)
+        self.program.process.wait()
+
+    def restart(self):
+        """Start the engine again, on the same port."""
+        self.program = self._start()
+
+    def stop(self):
+        """Stop the engine."""
+        if self.program is not None:
+            self.go_on()
+            self.program.stop()
 
     def _processes(self):
         parent = self.program.process.pid
@@ -95,9 +113,19 @@ def _redis_like(name, binary, folder):
     port = free_port()
     options = {"port": port, "bind": "127.0.0.1", "save": "", "dir": folder}
     arguments = [part for key, value in options.items() for part in (f"--{key}", value)]
-    with Program(binary, *arguments, port=port, folder=folder) as running:
-        store = {"url": f"redis://127.0.0.1:{port}", "key_file": key_file(folder)}
-        yield Engine(name, store, running)
+
+    def start():
+        return Program(binary, *arguments, port=port, folder=folder)
+
+    store = {"url": f"redis://127.0.0.1:{port}", "key_file": key_file(folder)}
+    yield from _running(Engine(name, store, start(), start))
+
+
+def _running(engine):
+    try:
+        yield engine
+    finally:
+        engine.stop()
 
 
 def _postgresql(folder):
@@ -118,10 +146,11 @@ def _postgresql(folder):
     settings = {"fsync": "off", "listen_addresses": "127.0.0.1", "max_connections": "200"}
     settings |= {"unix_socket_directories": "", "port": port}
     arguments = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-    with Program(server, "-D", data, *arguments, port=port, folder=folder, **user) as running:
-        keys = tempfile.mkdtemp()
-        try:
-            url = f"postgresql://fleet@127.0.0.1:{port}/postgres"
-            yield Engine("postgresql", {"url": url, "key_file": key_file(keys)}, running)
-        finally:
-            shutil.rmtree(keys)
+
+    def start():
+        return Program(server, "-D", data, *arguments, port=port, folder=folder, **user)
+
+    with tempfile.TemporaryDirectory() as keys:
+        url = f"postgresql://fleet@127.0.0.1:{port}/postgres"
+        store = {"url": url, "key_file": key_file(keys)}
+        yield from _running(Engine("postgresql", store, start(), start))

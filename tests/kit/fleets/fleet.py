@@ -28,7 +28,17 @@ class Fleet:
     """
 
     def __init__(
-        self, store, server, *, seconds, pause=0.05, timeout=30.0, margin=0.3, closes=False, **provider
+        self,
+        store,
+        server,
+        *,
+        seconds,
+        pause=0.05,
+        timeout=30.0,
+        margin=0.3,
+        closes=False,
+        environment=None,
+        **provider,
     ):
         self._temporary = tempfile.TemporaryDirectory()
         self.folder = Path(self._temporary.name)
@@ -52,8 +62,15 @@ class Fleet:
         (self.folder / "config.json").write_text(json.dumps(config))
         self._log = (self.folder / "stderr.txt").open("w")
         self.nursery = subprocess.Popen(
-            [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "kit.fleets.worker", self.folder],
-            env={**os.environ, "PYTHONPATH": PATH},
+            [
+                sys.executable,
+                "-W",
+                "ignore::DeprecationWarning",
+                "-m",
+                "kit.fleets.worker",
+                self.folder,
+            ],
+            env={**os.environ, "PYTHONPATH": PATH, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -132,7 +149,7 @@ class Fleet:
                 last = counted[-1]
                 for name in ("reads", "expired", "errors", "errors_while_valid"):
                     total[name] += last[name]
-                for name in ("slowest_while_valid", "longest_gap"):
+                for name in ("slowest_while_valid", "slowest"):
                     total[name] = max(total[name], last[name])
         assert not self.failures(), self.failures()
         return dict(total)

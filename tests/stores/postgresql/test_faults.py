@@ -1,8 +1,10 @@
 """A server that hangs, restarts or drops connections, and forked children."""
 
+import gc
 import os
 import signal
 import threading
+import warnings
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -13,6 +15,7 @@ from kit.guards import until
 from kit.processes import exit_code_of
 from kit.servers.store_postgres import as_superuser, sessions, store_url
 
+from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.testing import StaticProvider
@@ -51,6 +54,11 @@ def locked(server, table):
     with psycopg.connect(store_url(server)) as connection:
         connection.execute(f"SELECT FROM {table} FOR UPDATE")
         yield
+
+
+def internals_of(store):
+    """Return the connections of a store."""
+    return store._database._connections
 
 
 def store_threads():
@@ -124,13 +132,19 @@ def test_a_statement_that_waits_for_a_lock_is_cancelled(server, table, used):
     assert until(lambda: reads(used) and used.read("a")).fence == 0
 
 
-def test_a_session_that_ended_while_idle(server, table, store):
+def test_a_session_that_ended_while_idle(server, table, store, monkeypatch):
     """A connection that the server closed is replaced before it is used."""
+    from tokenkeeper.stores import _postgresql_database as database
+
     store.read("a")
-    for _ in range(3):
-        [pid] = sessions(server, table)
-        as_superuser(server, f"SELECT pg_terminate_backend({pid}, 10000)")
-        assert store.read("a").generation == 0
+    [pid] = sessions(server, table)
+    as_superuser(server, f"SELECT pg_terminate_backend({pid}, 10000)")
+    sent, perform = [], database.perform
+    monkeypatch.setattr(
+        database, "perform", lambda *given: [sent.append(given), perform(*given)][1]
+    )
+    assert store.read("a").generation == 0
+    assert len(sent) == 1
 
 
 @pytest.mark.parametrize("name", ["publish", "fail", "claim"])
@@ -154,6 +168,28 @@ def test_a_session_that_ends_in_mid_operation(server, table, store, name):
         until(lambda: waits_for_a_lock(server, table), "the second attempt")
     thread.join()
     assert outcomes == [True]
+
+
+def test_a_primary_that_was_demoted(store):
+    """An idle connection to a server that became read-only is given up for a new one."""
+    store.publish("a", **PUBLISHED)
+    [session] = internals_of(store)._idle
+    session.connection.execute("SET default_transaction_read_only = on")
+    assert store.claim(
+        "a", owner="one", generation=1, older_than_seconds=1.0, intent="refresh"
+    ).granted
+
+
+def test_connections_that_were_never_given_back(store, monkeypatch):
+    """Operations that a signal interrupted anywhere don't use up the connections for ever."""
+    connections = internals_of(store)
+    for _ in range(4):
+        connections.take(deadline=SYSTEM_CLOCK.monotonic() + 30.0)
+    monkeypatch.setattr("tokenkeeper.stores._postgresql_connections.LOST_SECONDS", -1000.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of connections that no one closed
+        assert store.publish("a", **PUBLISHED)
+        gc.collect()
 
 
 @pytest.mark.parametrize("name", ["publish", "fail"])

@@ -49,10 +49,18 @@ def sentinels(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
-    """Return a Cluster of three primaries."""
+def cluster_servers(tmp_path_factory):
     with servers.running(servers.Cluster, tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def cluster(cluster_servers):
+    """Return a Cluster of three primaries, which are well, without data."""
+    cluster_servers.wait()
+    for server in cluster_servers.servers:
+        server.run("FLUSHALL")
+    return cluster_servers
 
 
 @pytest.fixture

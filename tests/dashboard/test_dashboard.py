@@ -1,0 +1,315 @@
+"""The dashboard as an application: routes, headers, mount paths, and one read for all viewers."""
+
+import re
+import threading
+from html import unescape
+
+import pytest
+from kit.guards import until
+from kit.stored import ACCESS_TOKEN, ACCOUNT, REFRESH_TOKEN, StoredFleet, fill
+from starlette.applications import Starlette
+
+from tokenkeeper import InvalidConfigurationError
+from tokenkeeper.dashboard import dashboard
+from tokenkeeper.exceptions import StoreUnavailableError
+from tokenkeeper.testing.stores import MemoryTokenStore
+
+
+def text_of(page):
+    """Return what a person reads on a page, without the blank record of its script."""
+    page = page.partition("<template")[0]
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", page)))
+
+
+def test_the_page(app, fleet, fetch, backend):
+    """The page has each token with its life, who renewed it, and what is wrong."""
+    fill(fleet)
+    response = fetch(app, "/", backend=backend)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    text = text_of(response.text)
+    for words in (
+        "3 problems, 1 warning 9 records: 4 fresh, 2 renewing, 1 expired, 1 without a token",
+        "billing scope=invoices.read invoices.write",
+        "47 min of 1 h left renewal in 41 min",
+        "12 min ago by web-1:4711",
+        "worker-3:190 is about to request a token (claimed 0 s ago by 0f1e2d3c…).",
+        "token request failed (HTTP 503). The server answered: Service Unavailable",
+        "3 failures in a row, the last 0 s ago, reported by web-2:815. The fleet waits 30 s longer",
+        "The token can't be read: it is sealed with the key 'k0', which the key file does not have",
+        "expired 6 min 40 s ago after 1 h",
+    ):
+        assert words in text
+    assert text.index("payments") < text.index("warehouse") < text.index("billing")
+
+
+def test_the_data(app, fleet, fetch, backend):
+    """The script gets the same texts as the page, and other programs the values."""
+    fill(fleet)
+    found = fetch(app, "/data.json", backend=backend).json()
+    assert found["store"]["totals"]["records"] == 9
+    assert found["error"] == ""
+    assert [each["key"] for each in found["store"]["records"]] == [
+        each["key"] for each in found["shown"]["records"]
+    ]
+    page = text_of(fetch(app, "/").text)
+    for record in found["shown"]["records"]:
+        assert record["life"] in page
+        assert record["failure"] in page
+    assert found["shown"]["page"]["summary"] == "3 problems, 1 warning"
+
+
+@pytest.mark.parametrize("path", ["/", "/data.json"])
+def test_no_secret(app, fleet, fetch, path):
+    """Neither page nor data contain a token, a refresh token, an account or a sealed text."""
+    fill(fleet)
+    fleet.token("echo", account=ACCOUNT)
+    fleet.failure("echo", f"no {REFRESH_TOKEN} of {ACCOUNT}: {ACCESS_TOKEN}", account=ACCOUNT)
+    body = fetch(app, path).text
+    assert "no [hidden] of [hidden]: [hidden]" in body
+    for secret in (ACCESS_TOKEN, REFRESH_TOKEN, ACCOUNT, "lovelace", "grace@", "1.k1."):
+        assert secret not in body
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 200),
+        ("/data.json", 200),
+        ("/static/dashboard.js", 200),
+        ("/static/dashboard.css", 200),
+        ("/static/..%2fapp.py", 404),
+        ("/static/../app.py", 404),
+        ("/static/", 404),
+        ("/nothing", 404),
+        ("/data.json/", 404),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_headers(app, fetch, path, status, method):
+    """Every response forbids scripts of others, frames, caches and guesses about its type."""
+    response = fetch(app, path, method=method)
+    assert response.status_code == status
+    policy = response.headers["Content-Security-Policy"]
+    assert policy == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assert (method == "HEAD") == (response.content == b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/", "/data.json", "/static/dashboard.js"])
+def test_only_reads(app, fetch, method, path):
+    """Other methods than GET and HEAD are refused."""
+    assert fetch(app, path, method=method).status_code == 405
+
+
+def test_nothing_is_written(app, fleet, fetch):
+    """Opening the page changes no record."""
+    fill(fleet)
+    before = fleet.records()
+    fetch(app, "/", "/data.json")
+    assert fleet.records() == before
+
+
+def test_what_the_policy_forbids(app, fleet, fetch):
+    """The page has no inline script or style, no event handler, and no address elsewhere."""
+    fill(fleet)
+    page = fetch(app, "/").text
+    assert re.findall(r"<script[^>]*>", page) == [
+        '<script type="module" src="static/dashboard.js">'
+    ]
+    assert not re.search(r"<style|\sstyle=|\son\w+=", page)
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert [each for each in addresses if not each.startswith("data:")] == [
+        "static/dashboard.css",
+        "static/dashboard.js",
+    ]
+
+
+@pytest.mark.parametrize("path", ["/tokens", "/ops/tokens"])
+def test_a_mount_path(app, fleet, fetch, path):
+    """Under any path, the page has only relative addresses, and its own path leads to it."""
+    fleet.token("billing")
+    outer = Starlette()
+    outer.mount(path, app)
+    page = fetch(outer, f"{path}/")
+    assert "billing" in page.text
+    assert 'src="static/dashboard.js"' in page.text
+    assert fetch(outer, f"{path}/static/dashboard.js").status_code == 200
+    assert fetch(outer, f"{path}/data.json").json()["store"]["totals"]["records"] == 1
+    assert fetch(outer, path).headers["Location"].endswith(f"{path}/")
+
+
+def test_a_mount_path_of_another_framework(app, fetch):
+    """A server that passes on the mount path itself is answered with a redirect to the page."""
+    response = fetch(app, "/ops/tokens", root_path="/ops/tokens")
+    assert (response.status_code, response.headers["Location"]) == (307, "tokens/")
+    assert fetch(app, "/ops/tokens/", root_path="/ops/tokens").status_code == 200
+
+
+def unavailable(*_):
+    """Fail as a store that is gone."""
+    raise StoreUnavailableError("redis://cache:6379/0 refused the connection")
+
+
+@pytest.mark.parametrize("path", ["/", "/data.json"])
+def test_a_store_that_never_answered(app, fleet, fetch, path):
+    """The page says why there is nothing to show."""
+    fleet.store.keys = unavailable
+    response = fetch(app, path)
+    assert response.status_code == 200
+    assert "can't be read: redis://cache:6379/0 refused the connection" in unescape(response.text)
+
+
+def test_a_store_that_is_gone(app, fleet, fetch, clock):
+    """The last known state stays, greyed, with its age and the reason; later it is current."""
+    fleet.token("billing")
+    keys = fleet.store.keys
+    assert 'class="current"' in fetch(app, "/").text
+    fleet.store.keys = unavailable
+    clock.step(75)
+    page = fetch(app, "/").text
+    assert 'class="outdated"' in page
+    text = text_of(page)
+    assert "billing" in text
+    assert "refused the connection Last known state, read 1 min 15 s ago." in text
+    fleet.store.keys = keys
+    clock.step(2)
+    assert 'class="current"' in fetch(app, "/").text
+
+
+def test_a_store_with_a_fault(app, fleet, fetch, caplog):
+    """An unexpected error is named without its message, which may contain anything."""
+    fleet.token("billing")
+
+    def fail():
+        raise RuntimeError("password=hunter2")
+
+    fleet.store.keys = fail
+    response = fetch(app, "/")
+    assert response.status_code == 200
+    assert "can't be read: unexpected RuntimeError" in text_of(response.text)
+    assert "could not read the store: unexpected RuntimeError" in caplog.text
+    assert "hunter2" not in response.text + caplog.text
+
+
+def counted(fleet):
+    """Return a list that grows with each read of the store."""
+    reads, keys = [], fleet.store.keys
+
+    def count():
+        reads.append(threading.current_thread())
+        return keys()
+
+    fleet.store.keys = count
+    return reads
+
+
+def test_one_read_for_many_viewers(app, fleet, fetch, clock, backend):
+    """A hundred viewers at once cost one read, on another thread, and none within two seconds."""
+    fleet.token("billing")
+    reads = counted(fleet)
+    assert {each.status_code for each in fetch(app, *100 * ["/"], backend=backend)} == {200}
+    assert len(reads) == 1
+    assert reads[0] is not threading.current_thread()
+    clock.step(1.9)
+    fetch(app, "/", "/data.json", backend=backend)
+    assert len(reads) == 1
+    clock.step(0.1)
+    fetch(app, *50 * ["/data.json"], backend=backend)
+    assert len(reads) == 2
+
+
+def test_nothing_is_read_without_viewers(app, fleet, fetch, clock):
+    """Time alone causes no read."""
+    reads = counted(fleet)
+    clock.step(3600)
+    assert reads == []
+    fetch(app, "/")
+    clock.step(3600)
+    assert len(reads) == 1
+
+
+def test_a_store_that_takes_long(app, fleet, fetch, clock):
+    """Reads that take a second are made no more often than every ten seconds."""
+    keys, reads = fleet.store.keys, []
+
+    def take_long():
+        reads.append(1)
+        clock.step(1)
+        return keys()
+
+    fleet.store.keys = take_long
+    fetch(app, "/")
+    clock.step(8.9)
+    fetch(app, "/")
+    assert len(reads) == 1
+    clock.step(0.1)
+    fetch(app, "/")
+    assert len(reads) == 2
+
+
+def test_a_store_that_hangs(app, fleet, fetch, clock, monkeypatch):
+    """While a read hangs, viewers get the last known state, and no second read begins."""
+    monkeypatch.setattr("tokenkeeper.dashboard.snapshots.LONGEST_WAIT_SECONDS", 0.05)
+    hangs, started, keys = threading.Event(), [], fleet.store.keys
+
+    def hang():
+        started.append(1)
+        hangs.wait(30)
+        return keys()
+
+    fleet.store.keys = hang
+    assert "can't be read: the store has not answered yet" in text_of(fetch(app, "/").text)
+    hangs.set()
+    fleet.token("billing")
+    until(lambda: "billing" in fetch(app, "/").text)
+    hangs.clear()
+    clock.step(10)
+    for _ in range(3):
+        assert "billing" in fetch(app, "/").text
+    hangs.set()
+    assert len(started) == 2
+
+
+def test_a_store_that_others_can_read_needs_a_key():
+    """A dashboard takes what a keeper takes as its store, and refuses the same."""
+    shared = MemoryTokenStore()
+    shared.is_private = False
+    with pytest.raises(InvalidConfigurationError, match="key_file"):
+        dashboard(shared)
+    assert dashboard(StoredFleet().settings)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "2"])
+def test_odd_refresh_times(fleet, seconds):
+    """A refresh time that is not a positive number is refused."""
+    with pytest.raises(InvalidConfigurationError, match="refresh_seconds"):
+        dashboard(fleet.settings, refresh_seconds=seconds)
+
+
+def test_a_title(fleet, fetch):
+    """The title is on the page, with the number of problems in the browser's tab."""
+    fleet.failure("billing", "no")
+    page = fetch(dashboard(fleet.settings, title="Tokens <of> ACME"), "/").text
+    assert '<title data-text="title">(1) Tokens &lt;of&gt; ACME</title>' in page
+    assert '<h1 data-text="heading">Tokens &lt;of&gt; ACME</h1>' in page
+
+
+def test_an_empty_store(app, fetch):
+    """A store without records is described in words."""
+    text = text_of(fetch(app, "/").text)
+    assert "No tokens 0 records" in text
+    assert "The store has no records." in text
+
+
+def test_more_records_than_are_shown(app, fleet, fetch):
+    """A page that shows a part of the records says so."""
+    for number in range(1001):
+        fleet.sealed(f"{number:04}", b"")
+    assert "Showing 1,000 of 1,001 records" in text_of(fetch(app, "/").text)

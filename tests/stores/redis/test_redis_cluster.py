@@ -1,0 +1,136 @@
+"""Records on a Cluster: spread, listed, moved, and on servers that hang."""
+
+import pytest
+from kit.awake import awake_seconds
+from kit.guards import PROGRAM_SECONDS, until
+from kit.servers.raw import closed_port
+from kit.store_calls import failure_of, publish
+
+from tokenkeeper.exceptions import StoreUnavailableError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def store(cluster, make_store):
+    """Return a store in the Cluster."""
+    return make_store(cluster.url)
+
+
+def slot_of(cluster, key):
+    return cluster.servers[0].run("CLUSTER", "KEYSLOT", f"tokenkeeper:{{{key}}}")
+
+
+def key_on(cluster, number):
+    """Return a key whose record belongs to the server *number*."""
+    keys = (f"key-{each}" for each in range(1000))
+    return next(key for key in keys if slot_of(cluster, key) * 3 // 16384 == number)
+
+
+def test_records_are_spread(cluster, store):
+    """Records are on every server, and all of them are listed."""
+    for number in range(30):
+        publish(store, f"record-{number}")
+    assert all(server.run("DBSIZE") for server in cluster.servers)
+    assert sorted(store.keys()) == sorted(f"record-{number}" for number in range(30))
+
+
+def test_each_server_is_examined(cluster, store):
+    """What is wrong with one server is reported with its address."""
+    cluster.servers[1].run("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    try:
+        warnings = [each for each in store.examine() if each.check == "memory"]
+    finally:
+        cluster.servers[1].run("CONFIG", "SET", "maxmemory-policy", "noeviction")
+    bad = [each.message for each in warnings if each.status == "warning"]
+    assert len(bad) == 1
+    assert bad[0].startswith(f"127.0.0.1:{cluster.servers[1].port}: ")
+
+
+def test_a_slot_that_moved(cluster, store):
+    """A record whose slot moved to another server is found there."""
+    key = key_on(cluster, 0)
+    assert store.read(key).generation == 0
+    source, target = cluster.servers[0], cluster.servers[1]
+    slot = slot_of(cluster, key)
+
+    def move(owner):
+        node = owner.run("CLUSTER", "MYID")
+        for server in (target, source, cluster.servers[2]):
+            server.run("CLUSTER", "SETSLOT", slot, "NODE", node)
+
+    move(target)
+    try:
+        assert publish(store, key)
+        assert store.read(key).sealed == b"token"
+        assert target.run("DBSIZE") == 1
+        store.forget(key, entirely=True)
+    finally:
+        move(source)
+
+
+def test_a_server_that_hangs(cluster, store, make_store):
+    """A hung server costs one timeout, and the records of the others can be used meanwhile."""
+    store = make_store(cluster.url, timeout_seconds=0.5)
+    keys = [key_on(cluster, number) for number in range(3)]
+    for key in keys:
+        until_it_works(lambda key=key: store.read(key))
+    cluster.servers[0].pause()
+    try:
+        with awake_seconds() as seconds:
+            error = failure_of(lambda: store.read(keys[0]))
+            assert seconds() < 1.5
+        assert "did not answer in time" in str(error)
+        assert store.read(keys[1]).generation == 0
+    finally:
+        cluster.servers[0].resume()
+    until_it_works(lambda: store.read(keys[0]))
+
+
+def until_it_works(operation):
+    """Wait until *operation* raises nothing, as after the Cluster has noticed what is wrong."""
+
+    def works():
+        try:
+            operation()
+        except StoreUnavailableError:
+            return False
+        return True
+
+    until(works, "the Cluster", limit=PROGRAM_SECONDS, pause=0.05)
+
+
+def test_a_slot_without_a_server(cluster, store):
+    """If no server has a slot, the Cluster is down, which may pass."""
+    key = key_on(cluster, 0)
+    store.read(key)
+    slot = slot_of(cluster, key)
+    for server in cluster.servers:
+        server.run("CLUSTER", "DELSLOTS", slot)
+    try:
+        error = failure_of(lambda: store.read(key))
+    finally:
+        cluster.servers[0].run("CLUSTER", "ADDSLOTS", slot)
+    assert "the Cluster is down" in str(error)
+    assert not error.is_misconfigured
+    until_it_works(lambda: store.read(key))
+
+
+def test_schemes_of_another_kind(cluster, valkey, make_store):
+    """A URL for a Cluster does not fit a single server, and the other way round."""
+    single = make_store(f"redis+cluster://127.0.0.1:{valkey.port}")
+    error = failure_of(lambda: single.read("key"))
+    assert error.is_misconfigured
+    assert "Use redis:// instead" in str(error)
+    store = make_store(f"redis://127.0.0.1:{cluster.servers[0].port}")
+    error = failure_of(lambda: store.read(key_on(cluster, 2)))
+    assert error.is_misconfigured
+    assert "redis+cluster://" in str(error)
+
+
+def test_a_cluster_that_is_gone(make_store):
+    """If no server can be reached, the error says so."""
+    url = f"redis+cluster://127.0.0.1:{closed_port()},127.0.0.1:{closed_port()}"
+    error = failure_of(lambda: make_store(url).read("key"))
+    assert "nothing accepts connections" in str(error)
+    assert not error.is_misconfigured

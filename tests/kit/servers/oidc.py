@@ -18,8 +18,17 @@ class OidcProvider(Administered):
         self.add_client("worker", "worker-secret")
 
     def add_client(self, client_id, client_secret=SECRET, **registration):
-        """Register a client; ``lifetime_seconds`` and ``delay_seconds`` are extensions."""
+        """Register a client.
+
+        Extensions are ``lifetime_seconds``, ``delay_seconds`` (before a token is granted) and
+        ``hold_seconds`` (between that and its answer).
+        """
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
+
+    def refresh_token(self, client_id, scope="read"):
+        """Grant a refresh token to a client, as after a sign-in; it works once."""
+        grant = {"client_id": client_id, "scope": scope}
+        return self.admin("POST", "refresh_token", grant)["refresh_token"]
 
     def revoke(self, token):
         """Have the API reject *token* from now on; no client is notified."""

@@ -49,7 +49,11 @@ class Store {
     Store.kept.get(this.key(id)).consumed = true;
   }
 
-  async revokeByGrantId() {}
+  async revokeByGrantId(grantId) {
+    for (const [key, payload] of Store.kept) {
+      if (payload.grantId === grantId) Store.kept.delete(key);
+    }
+  }
 }
 
 // Two services: one is told its token by looking it up, one by the token itself.
@@ -75,9 +79,13 @@ const issuer = `http://127.0.0.1:${http.address().port}`;
 const provider = new Provider(issuer, {
   adapter: Store,
   jwks: { keys: [{ ...(await exportJWK(privateKey)), ...keyId }] },
-  scopes: ['read', 'write', 'delete'],
-  extraClientMetadata: { properties: ['lifetime_seconds', 'delay_seconds'] },
-  ttl: { ClientCredentials: (ctx, token, client) => client.lifetime_seconds ?? 3600 },
+  scopes: ['read', 'write', 'delete', 'offline_access'],
+  extraClientMetadata: { properties: ['lifetime_seconds', 'delay_seconds', 'hold_seconds'] },
+  ttl: {
+    ClientCredentials: (ctx, token, client) => client.lifetime_seconds ?? 3600,
+    AccessToken: (ctx, token, client) => client.lifetime_seconds ?? 3600,
+  },
+  rotateRefreshToken: true, // each works once; its second use revokes its family
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
@@ -95,11 +103,14 @@ const provider = new Provider(issuer, {
 });
 
 provider.on('client_credentials.saved', (token) => count(token.clientId, 'grants'));
+provider.on('access_token.saved', (token) => count(token.clientId, 'grants'));
+provider.on('grant.revoked', (ctx) => count(ctx.oidc.client.clientId, 'families_revoked'));
 provider.on('client_credentials.issued', (token) => count(token.clientId, 'grants'));
 
 /** Return what the provider knows of a token that is good, and undefined of any other. */
 async function validated(value) {
-  const token = await provider.ClientCredentials.find(value);
+  const { AccessToken, ClientCredentials } = provider;
+  const token = (await ClientCredentials.find(value)) ?? (await AccessToken.find(value));
   if (token?.isValid) return { ...token, id: token.jti };
   if (value.split('.').length !== 3) return undefined;
   try {
@@ -140,6 +151,17 @@ const routes = {
     });
     say(response, 200, {});
   },
+  /** Grant a refresh token, as after a sign-in. */
+  async 'POST /admin/refresh_token'(request, response) {
+    const { client_id: clientId, scope } = await read(request);
+    const client = await provider.Client.find(clientId);
+    const grant = new provider.Grant({ clientId, accountId: 'alice' });
+    grant.addOIDCScope(scope);
+    const grantId = await grant.save();
+    const of = { client, accountId: 'alice', grantId, scope, gty: 'authorization_code' };
+    const token = await new provider.RefreshToken(of).save();
+    say(response, 200, { refresh_token: token });
+  },
   async 'POST /admin/revoke'(request, response) {
     const token = await validated((await read(request)).token);
     revoked.add(token?.id);
@@ -157,15 +179,21 @@ function nameOf(request) {
   return decodeURIComponent(Buffer.from(pair, 'base64').toString().split(':')[0]);
 }
 
+async function pause(seconds) {
+  if (seconds) await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+}
+
 const underWay = {};
 
 provider.use(async (ctx, next) => {
   if (ctx.path !== '/token') return next();
   const name = nameOf(ctx.req);
   const now = (underWay[name] = (underWay[name] ?? 0) + 1);
-  const seconds = clients.get(name)?.delay_seconds ?? 0;
-  if (seconds) await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+  count(name, 'arrivals');
+  const { delay_seconds: delay, hold_seconds: hold } = clients.get(name) ?? {};
+  await pause(delay);
   await next();
+  await pause(hold); // the grant is made, and its answer is not sent yet
   underWay[name] -= 1;
   const { client, params } = ctx.oidc;
   const clientId = client?.clientId ?? name ?? params?.client_id;
@@ -178,7 +206,8 @@ const serve = provider.callback();
 http.on('request', (request, response) => {
   const route = routes[`${request.method} ${request.url}`];
   if (route === undefined) return serve(request, response);
-  route(request, response).catch((error) => say(response, 500, { error: String(error) }));
+  const fail = (error) => say(response, 500, { error: String(error), why: error.error_description });
+  route(request, response).catch(fail);
 });
 
 console.log(JSON.stringify({ issuer, token_endpoint: `${issuer}/token` }));

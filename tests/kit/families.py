@@ -99,6 +99,6 @@ def kill_at_random(server, folder, rounds, seed=13):
     family = Family(server, folder, detached=True, hold_seconds=0.2)
     for _ in range(rounds):
         child = family.ask_in_child()
-        time.sleep(chance.uniform(0.0, 1.0))
+        time.sleep(chance.uniform(0.3, 1.3))
         family.kill(child)
     return family

@@ -461,3 +461,11 @@ def fresh_provider_loop():
             loop_module._loop._loop_here.close()
     finally:
         loop_module._loop = shared
+
+
+# ---- stores
+
+
+def one_time(keeper):
+    """Return what the end of a keeper with a store waits for."""
+    return keeper._coordinator.membership.one_time

@@ -34,8 +34,11 @@ ENDINGS = {
     "SIGTERM": (
         143,
         False,
-        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
-        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)",
+        """
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(60)
+""",
     ),
     "os._exit": (4, True, "os._exit(4)"),
 }

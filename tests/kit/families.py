@@ -29,7 +29,7 @@ class Family:
         self.server = server
         self.client_id = f"family-{next(_numbers)}"
         self.slow_down(hold_seconds)
-        self.first = server.refresh_token(self.client_id)
+        self.first = server.sign_in(self.client_id)
         folder.chmod(0o700)
         self.store = {"url": f"sqlite:///{folder / 'store.db'}", "detached": detached}
 
@@ -41,13 +41,16 @@ class Family:
             grant_types=["authorization_code", "refresh_token"],
             redirect_uris=["https://client.example.com/"],
             response_types=["code"],
+            scope="openid offline_access",
             hold_seconds=hold_seconds,
         )
 
     def keeper(self, **options):
         """Return a keeper that knows the first refresh token, and shares all others."""
         parameters = {"refresh_token": self.first}
-        config = self.server.config("api", self.client_id, additional_params=parameters)
+        config = self.server.config(
+            "api", self.client_id, scope=None, additional_params=parameters
+        )
         keeper = TokenKeeper(store=self.store, **options)
         keeper.add_provider(
             GenericOAuth2Provider(config, grant_type="refresh_token", total_timeout=TOTAL_SECONDS)

@@ -14,7 +14,7 @@ from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenKeeper
 
 CLIENT = {client_id!r}
 keeper = TokenKeeper(store={store!r})
-config = OAuth2Config("api", CLIENT, "family-secret", {token_url!r}, "read",
+config = OAuth2Config("api", CLIENT, "family-secret", {token_url!r},
                       additional_params={{"refresh_token": {first!r}}})
 keeper.add_provider(
     GenericOAuth2Provider(config, grant_type="refresh_token", total_timeout={total})

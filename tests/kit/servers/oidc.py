@@ -25,10 +25,13 @@ class OidcProvider(Administered):
         """
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
-    def refresh_token(self, client_id, scope="read"):
-        """Grant a refresh token to a client, as after a sign-in; it works once."""
-        grant = {"client_id": client_id, "scope": scope}
-        return self.admin("POST", "refresh_token", grant)["refresh_token"]
+    def sign_in(self, client_id, account="somebody"):
+        """Return the first refresh token of a grant, as after a sign-in with consent.
+
+        Each works once. If one is used twice, all tokens of the grant are revoked.
+        """
+        grant = {"client_id": client_id, "account": account}
+        return self.admin("POST", "grants", grant)["refresh_token"]
 
     def revoke(self, token):
         """Have the API reject *token* from now on; no client is notified."""

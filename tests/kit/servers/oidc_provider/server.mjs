@@ -79,13 +79,16 @@ const issuer = `http://127.0.0.1:${http.address().port}`;
 const provider = new Provider(issuer, {
   adapter: Store,
   jwks: { keys: [{ ...(await exportJWK(privateKey)), ...keyId }] },
-  scopes: ['read', 'write', 'delete', 'offline_access'],
+  scopes: ['openid', 'offline_access', 'read', 'write', 'delete'],
+  findAccount: (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
+  rotateRefreshToken: true, // a second use of one revokes the whole family
   extraClientMetadata: { properties: ['lifetime_seconds', 'delay_seconds', 'hold_seconds'] },
   ttl: {
-    ClientCredentials: (ctx, token, client) => client.lifetime_seconds ?? 3600,
     AccessToken: (ctx, token, client) => client.lifetime_seconds ?? 3600,
+    ClientCredentials: (ctx, token, client) => client.lifetime_seconds ?? 3600,
+    Grant: 86400,
+    RefreshToken: 86400,
   },
-  rotateRefreshToken: true, // each works once; its second use revokes its family
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
@@ -103,9 +106,11 @@ const provider = new Provider(issuer, {
 });
 
 provider.on('client_credentials.saved', (token) => count(token.clientId, 'grants'));
+provider.on('client_credentials.issued', (token) => count(token.clientId, 'grants'));
+
+provider.on('access_token.issued', (token) => count(token.clientId, 'grants'));
 provider.on('access_token.saved', (token) => count(token.clientId, 'grants'));
 provider.on('grant.revoked', (ctx) => count(ctx.oidc.client.clientId, 'families_revoked'));
-provider.on('client_credentials.issued', (token) => count(token.clientId, 'grants'));
 
 /** Return what the provider knows of a token that is good, and undefined of any other. */
 async function validated(value) {
@@ -151,16 +156,20 @@ const routes = {
     });
     say(response, 200, {});
   },
-  /** Grant a refresh token, as after a sign-in. */
-  async 'POST /admin/refresh_token'(request, response) {
-    const { client_id: clientId, scope } = await read(request);
+  /** Answer with a first refresh token, as after a sign-in with consent. */
+  async 'POST /admin/grants'(request, response) {
+    const { client_id: clientId, account } = await read(request);
     const client = await provider.Client.find(clientId);
-    const grant = new provider.Grant({ clientId, accountId: 'alice' });
-    grant.addOIDCScope(scope);
-    const grantId = await grant.save();
-    const of = { client, accountId: 'alice', grantId, scope, gty: 'authorization_code' };
-    const token = await new provider.RefreshToken(of).save();
-    say(response, 200, { refresh_token: token });
+    const grant = new provider.Grant({ clientId, accountId: account });
+    grant.addOIDCScope('openid offline_access');
+    const refreshToken = new provider.RefreshToken({
+      accountId: account,
+      client,
+      grantId: await grant.save(),
+      gty: 'authorization_code',
+      scope: 'openid offline_access',
+    });
+    say(response, 200, { refresh_token: await refreshToken.save() });
   },
   async 'POST /admin/revoke'(request, response) {
     const token = await validated((await read(request)).token);
@@ -189,8 +198,8 @@ provider.use(async (ctx, next) => {
   if (ctx.path !== '/token') return next();
   const name = nameOf(ctx.req);
   const now = (underWay[name] = (underWay[name] ?? 0) + 1);
-  count(name, 'arrivals');
   const { delay_seconds: delay, hold_seconds: hold } = clients.get(name) ?? {};
+  count(name, 'arrivals');
   await pause(delay);
   await next();
   await pause(hold); // the grant is made, and its answer is not sent yet
@@ -206,8 +215,7 @@ const serve = provider.callback();
 http.on('request', (request, response) => {
   const route = routes[`${request.method} ${request.url}`];
   if (route === undefined) return serve(request, response);
-  const fail = (error) => say(response, 500, { error: String(error), why: error.error_description });
-  route(request, response).catch(fail);
+  route(request, response).catch((error) => say(response, 500, { error: String(error) }));
 });
 
 console.log(JSON.stringify({ issuer, token_endpoint: `${issuer}/token` }));

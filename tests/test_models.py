@@ -301,7 +301,7 @@ class TestConfig:
 
     @pytest.mark.parametrize(
         "name",
-        ["grant_type", "client_id", "client_secret", "scope", "refresh_token", "client_assertion"],
+        ["grant_type", "client_id", "client_secret", "scope", "client_assertion"],
     )
     def test_parameters_do_not_override_the_grant(self, name):
         """An additional parameter can't override one of the grant's own."""

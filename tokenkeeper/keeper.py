@@ -340,9 +340,14 @@ class TokenKeeper(NotPicklable):
     def add_provider(self, provider: BaseOAuth2Provider) -> None:
         """Register *provider* under its ``provider_name``.
 
-        :raises InvalidConfigurationError: if the name is taken, or *provider* is not a provider.
+        :raises InvalidConfigurationError: if the name is taken, *provider* is not a provider, or it
+            can't be used with the settings of the store.
         """
-        self._state.add(checked_provider(provider))
+        checked = checked_provider(provider)
+        membership = self._coordinator.membership
+        if membership is not None:
+            membership.check(checked)
+        self._state.add(checked)
 
     def remove_provider(self, provider_name: str) -> None:
         """Remove and close the provider *provider_name*, and forget its token.
@@ -435,8 +440,10 @@ class TokenKeeper(NotPicklable):
         """Return a keeper with the providers of a YAML file, or of a mapping with its content.
 
         :param source: the file's path, or the mapping; the key ``oauth2`` holds one block, or a
-            list of blocks.
-        :param options: arguments of the keeper itself.
+            list of blocks. The key ``store`` holds the store, if there is one; otherwise
+            ``TOKENKEEPER_STORE`` may name it.
+        :param options: arguments of the keeper itself. ``store`` comes before the configuration's,
+            and ``None`` means no store.
         :raises InvalidConfigurationError: names every mistake; its ``problems`` are one line for
             each, with file, line and key.
 
@@ -445,7 +452,8 @@ class TokenKeeper(NotPicklable):
         from tokenkeeper.config.configuration import Configuration
         from tokenkeeper.config.discovery import Discovery
 
-        return cls._configured(Configuration(Discovery.from_config(source).specs), options)
+        found = Discovery.from_config(source)
+        return cls._configured(Configuration(found.specs, found.store_options), options)
 
     @classmethod
     def from_env(cls, **options: Unpack[KeeperOptions]) -> Self:
@@ -456,17 +464,22 @@ class TokenKeeper(NotPicklable):
         provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET`` and ``OAUTH2_TOKEN_URL``
         make the provider "oauth2". ``AZURE_CLIENT_SECRET_FILE`` and ``OAUTH2_CLIENT_SECRET_FILE``
         name a file with the secret instead; ``AZURE_SCOPE`` and ``OAUTH2_SCOPE`` set the scope.
+        ``TOKENKEEPER_STORE`` is the URL of a store, ``TOKENKEEPER_STORE_KEY_FILE`` its key file.
 
-        :param options: arguments of the keeper itself.
+        :param options: arguments of the keeper itself. ``store`` comes before the configuration's,
+            and ``None`` means no store.
         :raises InvalidConfigurationError: names the variable that is missing or wrong.
         """
         from tokenkeeper.config.configuration import Configuration
         from tokenkeeper.config.discovery import Discovery
 
-        return cls._configured(Configuration(Discovery.from_env().specs), options)
+        found = Discovery.from_env()
+        return cls._configured(Configuration(found.specs, found.store_options), options)
 
     @classmethod
     def _configured(cls, configuration: Configuration, options: KeeperOptions) -> Self:
+        if "store" not in options:
+            options = {**options, "store": configuration.store}
         keeper = cls(**options)
         keeper._configuration = configuration
         for provider in configuration.providers:
@@ -502,9 +515,23 @@ class TokenKeeper(NotPicklable):
 
         Callers that wait for a token get :class:`~tokenkeeper.exceptions.KeeperClosedError`, and so
         does every later call. A request that hangs is waited for one second, then abandoned.
+
+        With a store, a request with a refresh token that works once is waited for until it is
+        answered and stored: at most as long as it may take (30 seconds by default), and five
+        seconds more. The end of the interpreter waits likewise. Ctrl-C ends the wait.
         """
+        providers = self._coordinator.close(timeout=1.0)
+        membership = self._coordinator.membership
+        try:
+            if membership is not None:
+                membership.one_time.finish()
+        finally:
+            self._close(providers)
+
+    @staticmethod
+    def _close(providers: Iterable[BaseOAuth2Provider]) -> None:
         handled_before = sys.exception()
-        for provider in self._coordinator.close(timeout=1.0):
+        for provider in providers:
             try:
                 provider_loop.call(provider.close)
             except Exception as error:  # noqa: BLE001 - the next provider must be closed too

@@ -76,11 +76,6 @@ def test_what_a_format_sends(style, arguments):
             "two words",
             " must be a name or a URI, in ASCII and without spaces",
         ),
-        (
-            checked_grant_type,
-            "refresh_token",
-            " can't be 'refresh_token', which requires a first token. Set refresh_tokens instead.",
-        ),
         (checked_headers, ["a"], " must be a mapping of names to values"),
         (checked_headers, {"a b": "c"}, " must have header names as its keys"),
         (checked_headers, {7: "c"}, " must have header names as its keys"),

@@ -23,12 +23,14 @@ class Adoption:
     def is_newer(self, renewal: Renewal, view: View) -> bool:
         """Return whether *view* has a newer token than the one that *renewal* replaces.
 
-        One of the same number is newer if the store came back older and the fleet went on from
-        there.
+        One with the same number or a lower one is newer if the store came back older or empty, and
+        the fleet went on from there.
         """
         mine = renewal.replaces
-        if mine is None or view.generation != mine.generation or view.stored is None:
-            return view.generation > known_generation(mine)
+        if view.generation > known_generation(mine):
+            return True
+        if mine is None or view.stored is None:
+            return False
         is_another = view.stored.token.access_token != mine.access_token
         return is_another and view.requested_at > mine.requested_at
 
@@ -48,6 +50,8 @@ class Adoption:
             return None
         if renewal.after_rejection and self._state.was_rejected(name, found.access_token):
             return None
+        if _outlives(renewal.replaces, found, self._clock.monotonic()):
+            return None
         return found
 
     def latest(self, renewal: Renewal, view: View) -> CachedToken | None:
@@ -61,6 +65,13 @@ class Adoption:
         if known_generation(mine) > view.generation:
             return mine
         return self._fleet.adopted(view, renewal.provider, mine, sent=0)
+
+
+def _outlives(mine: CachedToken | None, found: CachedToken, now: float) -> bool:
+    """Return whether *mine*, which was requested without the store, is worth more than *found*."""
+    if mine is None or now >= mine.dead_at:
+        return False
+    return mine.requested_at > found.requested_at and mine.dead_at >= found.dead_at
 
 
 def known_generation(token: CachedToken | None) -> int:

@@ -152,8 +152,32 @@ class Fleet:
             insist=insist,
         )
 
-    def fail(self, name: str, key: str, fence: int, failure: StoredFailure | None) -> None:
+    def publish_newest(
+        self,
+        name: str,
+        key: str,
+        cached: CachedToken,
+        *,
+        replaces: int,
+        keep: bool,
+        insist: bool = False,
+    ) -> bool:
+        """Do what :meth:`publish` does, also if the store has come back older meanwhile."""
+        while not self.publish(name, key, cached, replaces=replaces, keep=keep, insist=insist):
+            generation = self.read(name, key).generation
+            if generation >= replaces:
+                return False
+            replaces = generation
+        return True
+
+    def become_another(self) -> None:
+        """Take another owner id, because a helper process goes on with a claim of this one."""
+        self.owner = secrets.token_hex(16)
+
+    def fail(self, name: str, key: str, claimed: Record, failure: StoredFailure | None) -> None:
         """Release the claim, and share *failure* if there is one. Raises nothing.
+
+        :param claimed: the record as it was claimed.
 
         If the store can't be used, the claim is taken over once it is old enough.
         """
@@ -163,7 +187,9 @@ class Fleet:
         with suppress(StoreUnavailableError):
             self.guard.call(
                 name,
-                lambda: self._store.fail(key, owner=self.owner, fence=fence, sealed=sealed),
+                lambda: self._store.fail(
+                    key, owner=claimed.owner, fence=claimed.fence, sealed=sealed
+                ),
             )
 
     def forget(self, provider: BaseOAuth2Provider, name: str) -> None:
@@ -180,10 +206,11 @@ class Fleet:
         """Return when the token *name* was cleared here, on the keeper's monotonic clock."""
         return self._cleared.get(name, -math.inf)
 
-    def note_granted(self, name: str) -> None:
-        """Note that there is a token since the last :meth:`forget`."""
+    def note_granted(self, name: str, requested_at: float) -> None:
+        """Note that there is a token, and that it was requested at *requested_at*."""
         with self._lock:
-            self._cleared.pop(name, None)
+            if self._cleared.get(name, math.inf) < requested_at:
+                del self._cleared[name]
 
     # ---- the token in a record
 
@@ -234,7 +261,7 @@ class Fleet:
             try:
                 content = sealer.open(record.failure.sealed, key, "failure")
                 failure = StoredFailure.from_bytes(content)
-                failure_age = record.failure.age_seconds
+                failure_age = _known_age(record.failure.age_seconds)
             except UnreadableError:
                 pass  # a request is made instead, and overwrites it
         if record.sealed is None:
@@ -245,7 +272,7 @@ class Fleet:
             return View(record, read_at, None, math.inf, str(error), failure, failure_age)
         by_wall = self._clock.time() - stored.requested_at
         self._compare_clocks(name, by_wall - record.age_seconds)
-        age = max(record.age_seconds, by_wall)
+        age = _known_age(max(record.age_seconds, by_wall))
         return View(record, read_at, stored, age, None, failure, failure_age)
 
     def _compare_clocks(self, name: str, ahead: float) -> None:
@@ -262,3 +289,8 @@ class Fleet:
                 provider_of(name), utc(self._clock), difference_seconds=ahead, token_name=name
             )
         )
+
+
+def _known_age(seconds: float) -> float:
+    """Return *seconds*; infinite if that is not an age, as after a clock was set back."""
+    return seconds if seconds >= 0 else math.inf

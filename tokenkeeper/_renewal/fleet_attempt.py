@@ -17,20 +17,21 @@ happens if the store can't be used is in :meth:`FleetAttempts._without_store`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from tokenkeeper._renewal.adoption import Adoption, known_generation
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.fleet import Fleet
-from tokenkeeper._renewal.fleet_request import FleetRequests, Held, is_young
-from tokenkeeper._renewal.look_again import LookAgain
+from tokenkeeper._renewal.fleet_request import FleetRequests
+from tokenkeeper._renewal.held import Held
 from tokenkeeper._renewal.renewal import Renewal
-from tokenkeeper._renewal.shared_failure import still_stands
+from tokenkeeper._renewal.shared_failure import stands_for_seconds
 from tokenkeeper._renewal.view import View
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import ClaimTakenOver, TokenEvent
 from tokenkeeper.exceptions import StoreUnavailableError, TokenAcquisitionError
-from tokenkeeper.providers.claims import without_claim
+from tokenkeeper.oauth.claims import LookAgain, without_claim
 from tokenkeeper.stores.base import Claim
 
 __all__ = ["FleetAttempts"]
@@ -41,8 +42,9 @@ without a valid token take it over after this time alone, if the request may be 
 
 SHORTEST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 0.25
-POLL_GROWTH = 1.5
-"""How often the store is looked at while another process asks the server."""
+POLL_GROWTH = 0.5
+"""How often the store is looked at while another process asks the server: each wait is this
+fraction of the time for which that process has asked already."""
 
 ALONE_AFTER = 0.6
 """How much of the buffer passes before a valid token is renewed without the store."""
@@ -83,6 +85,8 @@ class FleetAttempts:
         self._cooldown_seconds = cooldown_seconds
         self._clock = clock
         self._jitter = jitter
+        # Until when a token waits for other processes to restore a newer one, by name.
+        self._restoring: dict[str, float] = {}
 
     def attempt(self, renewal: Renewal) -> CachedToken:
         """Return a token for *renewal*: one of the store, or the answer to one request.
@@ -111,7 +115,7 @@ class FleetAttempts:
                     return self._requests.request(renewal, held)
         except StoreUnavailableError as error:
             return self._without_store(renewal, error)
-        raise self._look_again(renewal)
+        raise self._look_again(0.0)
 
     # ---- look
 
@@ -121,39 +125,49 @@ class FleetAttempts:
         if self._adoption.is_newer(renewal, view):
             adopted = self._adoption.token(renewal, view)
             if adopted is not None:
-                self._fleet.note_granted(name)
+                self._fleet.note_granted(name, adopted.requested_at)
+                self._restoring.pop(name, None)
                 return adopted
         elif view.generation < known_generation(renewal.replaces):
             self._restore(renewal, key, view)
-        if view.failure is not None and still_stands(view, renewal, self._fleet.place):
-            age = view.failure_age_seconds
-            error = view.failure.as_error(renewal.provider.provider_name, age)
-            rest = view.failure.stands_seconds - age
-            error.stands_seconds = min(rest, self._cooldown_seconds)
+        if self._clock.monotonic() < self._restoring.get(name, -math.inf):
+            raise LookAgain(LONGEST_POLL_SECONDS)
+        self._restoring.pop(name, None)
+        error = self._shared_error(renewal, view)
+        if error is not None:
             raise error
         if view.unreadable is not None and not renewal.provider.repeatable:
             raise _unreadable(renewal, view.unreadable)
         return None
 
+    def _shared_error(self, renewal: Renewal, view: View) -> TokenAcquisitionError | None:
+        """Return the error of another process that spares *renewal* a request, if there is one."""
+        stands = stands_for_seconds(view, renewal, self._fleet.place)
+        if view.failure is None or not stands:
+            return None
+        name, age = renewal.provider.provider_name, view.failure_age_seconds
+        error = view.failure.as_error(name, age)
+        error.stands_seconds = min(stands, self._cooldown_seconds)
+        return error
+
     def _restore(self, renewal: Renewal, key: str, view: View) -> None:
         """Store the token that is here again, because the store came back empty or older.
 
-        :raises LookAgain: if the request works once, and another process may have a newer token.
+        If the request works once, it waits: another process may have a newer token.
         """
         mine, once = renewal.replaces, not renewal.provider.repeatable
         now = self._clock.monotonic()
         if mine is None or (once and view.unreadable is not None):
             return
         if once or now < mine.renew_at:
-            name, replaces = renewal.token_name, view.generation
-            self._fleet.publish(name, key, mine, replaces=replaces, keep=once)
-        if not once:
-            return
-        if renewal.waits_until is None:
+            restored = self._fleet.publish(
+                renewal.token_name, key, mine, replaces=view.generation, keep=once
+            )
+            if restored:
+                self._requests.report_replacement(renewal.token_name, view)
+        if once:
             whole_life = max(0.0, mine.ends_at - mine.requested_at)
-            renewal.waits_until = now + min(ROLLBACK_SECONDS, whole_life)
-        if now < renewal.waits_until:
-            raise LookAgain(LONGEST_POLL_SECONDS)
+            self._restoring[renewal.token_name] = now + min(ROLLBACK_SECONDS, whole_life)
 
     # ---- claim
 
@@ -161,6 +175,7 @@ class FleetAttempts:
         """Return the claim; ``None`` if the record has changed since *view*, or it took too long.
 
         :raises LookAgain: if another process holds it.
+        :raises TokenAcquisitionError: if another process failed meanwhile.
         """
         kind = "request a token" if renewal.provider.repeatable else "use the refresh token"
         began = self._clock.monotonic()
@@ -173,12 +188,16 @@ class FleetAttempts:
         )
         if not claim.granted:
             if claimed.record.is_claimed:
-                raise self._look_again(renewal)
+                raise self._look_again(claimed.record.claim_age_seconds)
             return None
         if claim.taken_from:
             self._report_takeover(renewal, claim, view.record.claim_age_seconds)
         held = Held(key, claim, claimed, began)
-        return held if is_young(began, self._clock) else None
+        error = self._shared_error(renewal, claimed)
+        if error is not None:  # another process failed since the look
+            self._requests.release(renewal, held)
+            raise error
+        return held
 
     def _takeover_seconds(self, renewal: Renewal) -> float:
         """Return how old another owner's claim must be to be taken over."""
@@ -188,10 +207,9 @@ class FleetAttempts:
             return TAKEOVER_SECONDS
         return provider.longest_request_seconds + TAKEOVER_SECONDS
 
-    def _look_again(self, renewal: Renewal) -> LookAgain:
-        wait = min(LONGEST_POLL_SECONDS, SHORTEST_POLL_SECONDS * POLL_GROWTH**renewal.looks)
-        renewal.looks += 1
-        return LookAgain(wait * (0.75 + self._jitter() / 2))
+    def _look_again(self, claim_age_seconds: float) -> LookAgain:
+        wait = max(SHORTEST_POLL_SECONDS, POLL_GROWTH * claim_age_seconds)
+        return LookAgain(min(LONGEST_POLL_SECONDS, wait) * (0.75 + self._jitter() / 2))
 
     def _report_takeover(self, renewal: Renewal, claim: Claim, age_seconds: float) -> None:
         self._report(
@@ -218,7 +236,10 @@ class FleetAttempts:
         if mine is not None and now < mine.dead_at and not renewal.is_forced:
             alone_at = mine.stale_at + ALONE_AFTER * (mine.dead_at - mine.stale_at)
             if waits or now < alone_at:
-                wait = max(self._fleet.guard.retry_in_seconds, SHORTEST_POLL_SECONDS)
+                wait = self._fleet.guard.retry_in_seconds
+                if not waits:
+                    wait = min(wait, alone_at - now)
+                wait = max(wait, SHORTEST_POLL_SECONDS)
                 # Spread, so that a fleet that waits for its store does not ask all at once.
                 raise LookAgain(wait * (0.75 + self._jitter() / 2))
         if waits:

@@ -40,9 +40,7 @@ class Renewal(Flight[CachedToken]):
     :ivar number: its sequence number: callers with a lower one asked before it began.
     :ivar after_rejection: whether an API rejected the token that it replaces.
     :ivar attempts: the requests made so far.
-    :ivar looks: how often it looked at the store and found another process asking.
     :ivar store_seconds: how long it waited for operations of the store so far.
-    :ivar waits_until: until when it waits for other processes to restore a newer token.
     :ivar started_at: when it began to run, on the keeper's monotonic clock; ``None`` before that.
     """
 
@@ -72,9 +70,7 @@ class Renewal(Flight[CachedToken]):
         self.began_at = began_at
         self.number = number
         self.attempts = 0
-        self.looks = 0
         self.store_seconds = 0.0
-        self.waits_until: float | None = None
         self.started_at: float | None = None
 
     def success_event(self, token: CachedToken, clock: Clock) -> TokenEvent:

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, moment, request_token
 from tokenkeeper._renewal.cached_token import CachedToken
-from tokenkeeper._renewal.look_again import LookAgain
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper.clock import Clock
-from tokenkeeper.exceptions import KeeperClosedError, OAuth2Error, TokenAcquisitionError
+from tokenkeeper.exceptions import (
+    KeeperClosedError,
+    OAuth2Error,
+    TokenAcquisitionError,
+    TokenWaitTimeoutError,
+)
+from tokenkeeper.oauth.claims import LookAgain
+from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 
 if TYPE_CHECKING:
@@ -142,12 +148,20 @@ class Runner:
             return self.fleet.attempt(renewal)
         return self.ask(renewal, renewal.replaces)
 
-    def ask(self, renewal: Renewal, replaces: CachedToken | None) -> CachedToken:
-        """Make the one request of an attempt, for a token in place of *replaces*."""
+    def ask(
+        self,
+        renewal: Renewal,
+        replaces: CachedToken | None,
+        provider: BaseOAuth2Provider | None = None,
+    ) -> CachedToken:
+        """Make the one request of an attempt, for a token in place of *replaces*.
+
+        :param provider: makes it; by default that of *renewal*.
+        """
         renewal.last_sent = sent = self._next_number()
         renewal.attempts += 1
         return request_token(
-            renewal.provider,
+            provider or renewal.provider,
             replaces,
             sent=sent,
             clock=self._clock,
@@ -179,11 +193,12 @@ def is_running_here(renewal: Renewal) -> bool:
     return _running_here.get() is renewal
 
 
-def _requested_elsewhere(renewal: Renewal) -> TokenAcquisitionError:
-    """Return the error of a renewal that ends because another process is asking."""
+def _requested_elsewhere(renewal: Renewal) -> TokenWaitTimeoutError:
+    """Return the error of a renewal that no caller waits for any longer; another process asks."""
     name = renewal.provider.provider_name
-    return TokenAcquisitionError(
-        f"provider {name!r}: another process of the fleet is requesting this token. Call again.",
+    return TokenWaitTimeoutError(
+        f"provider {name!r}: another process of the fleet is requesting this token, and it did not "
+        "arrive within the timeout of this call. Call again, or allow more time.",
         provider_name=name,
         transient=True,
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tokenkeeper._renewal.look_again import LookAgain
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.view import View
 from tokenkeeper.exceptions import TokenAcquisitionError, own_copy
+from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, is_interruption, is_transient
 from tokenkeeper.stores.base import Claim
 from tokenkeeper.stores.contents import StoredFailure
 
-__all__ = ["FOREVER_SECONDS", "explained", "failure_of", "still_stands"]
+__all__ = ["FOREVER_SECONDS", "explained", "failure_of", "is_lost", "stands_for_seconds"]
 
 LONGEST_PAUSE_SECONDS = 5.0
 """How long a transient failure spares the whole fleet a request at most."""
@@ -60,12 +60,12 @@ def _stands_seconds(
     if is_transient(error):
         growing = policy.initial_wait_seconds * 2.0 ** min(failures - 1, 30)
         return max(asked, min(growing, LONGEST_PAUSE_SECONDS))
-    if _is_lost(error, renewal):
+    if is_lost(error, renewal):
         return FOREVER_SECONDS
     return max(asked, cooldown_seconds)
 
 
-def _is_lost(error: TokenAcquisitionError, renewal: Renewal) -> bool:
+def is_lost(error: TokenAcquisitionError, renewal: Renewal) -> bool:
     """Return whether *error* means that the only refresh token is no longer accepted."""
     return not renewal.provider.repeatable and error.error == "invalid_grant"
 
@@ -74,7 +74,7 @@ def explained(
     error: TokenAcquisitionError, renewal: Renewal, claim: Claim
 ) -> TokenAcquisitionError:
     """Return *error*; if a refresh token is lost, with the reason, as far as it is known."""
-    if not _is_lost(error, renewal):
+    if not is_lost(error, renewal):
         return error
     why = "The refresh token is no longer accepted, so a new sign-in is needed."
     if claim.taken_from:
@@ -89,17 +89,19 @@ def explained(
     return longer
 
 
-def still_stands(view: View, renewal: Renewal, place: str) -> bool:
-    """Return whether the failure in *view* spares *renewal* a request.
+def stands_for_seconds(view: View, renewal: Renewal, place: str) -> float:
+    """Return for how long the failure in *view* still spares *renewal* a request; 0 if it doesn't.
 
     :param place: this process.
     """
     failure, age = view.failure, view.failure_age_seconds
-    if failure is None or age >= failure.stands_seconds:
-        return False
-    if failure.reported_by == place and failure.transient and failure.failures == 1:
-        return False  # a single failure: the retry policy decides when this process asks again
+    if failure is None:
+        return 0.0
     if failure.stands_seconds >= FOREVER_SECONDS:
-        return True
+        return FOREVER_SECONDS
+    if failure.reported_by == place and failure.transient and failure.failures == 1:
+        return 0.0  # a single failure: the retry policy decides when this process asks again
     ignores_older = renewal.is_forced or renewal.is_reconsidered
-    return not (ignores_older and view.read_at - age < renewal.began_at)
+    if ignores_older and view.read_at - age < renewal.began_at:
+        return 0.0
+    return max(0.0, failure.stands_seconds - age)

@@ -44,12 +44,14 @@ class Unpublished:
         self._entries: dict[str, _Entry] = {}
 
     def add(self, key: str, name: str, token: CachedToken, replaces: int) -> None:
-        """Store *token* as soon as the store can be used."""
+        """Store *token* as soon as the store can be used.
+
+        Without a thread that can wait for it, the next renewal or :meth:`store_all` does it.
+        """
         with self._lock:
             self._entries[key] = _Entry(name, token, replaces)
         job: Callable[[], None] = partial(self._store_in_time, key)
-        if not self._background.work(job, urgent=True):
-            job()
+        self._background.work(job, urgent=True)
 
     def store_all(self) -> bool:
         """Store all of them; return whether none is left. Raises nothing."""
@@ -70,7 +72,10 @@ class Unpublished:
             return True
         name, token, replaces = entry
         try:
-            self._fleet.publish(name, key, token, replaces=replaces, keep=True, insist=True)
+            if token.requested_at >= self._fleet.cleared_at(name):
+                self._fleet.publish_newest(
+                    name, key, token, replaces=replaces, keep=True, insist=True
+                )
         except StoreUnavailableError:
             return False
         with self._lock:

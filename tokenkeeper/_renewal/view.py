@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from tokenkeeper.schedule import LONGEST_LIFE_SECONDS
 from tokenkeeper.stores.base import Record
 from tokenkeeper.stores.contents import StoredFailure, StoredToken
 
@@ -38,12 +39,14 @@ class View(NamedTuple):
 
     @property
     def lifetime_seconds(self) -> float:
-        """The whole lifetime of its token: what the store and the sealed token agree on."""
+        """The whole lifetime of its token: the shorter of what the store and the token say."""
         if self.stored is None:
             return 0.0
         sealed = self.stored.token.expires_at.timestamp() - self.stored.requested_at
-        lifetime = min(self.record.lifetime_seconds, sealed)
-        return lifetime if lifetime > 0 else 0.0  # also for NaN
+        stated = self.record.lifetime_seconds
+        if not (sealed > 0 and stated > 0):  # also for NaN
+            return 0.0
+        return min(stated, sealed, LONGEST_LIFE_SECONDS)
 
     @property
     def requested_at(self) -> float:

@@ -47,7 +47,6 @@ _GRANT_PARAMETERS = frozenset(
         "client_id",
         "client_secret",
         "grant_type",
-        "refresh_token",
         "scope",
     }
 )

@@ -110,11 +110,12 @@ class ReloadableProvider(BaseOAuth2Provider):
         """Ask for a token to replace *token*.
 
         The first request after a switch is a new grant, because a refresh token belongs to the
-        client, the scope and the server of the previous spec.
+        client, the scope and the server of the previous spec. If only the client's secret was
+        replaced, a refresh token that works once stays in use.
         """
 
         def request(provider: BaseOAuth2Provider) -> _Answer:
-            if provider is self._granted_by:
+            if self._goes_on_with(provider):
                 return provider.refresh_token(token)
             return provider.acquire_token()
 
@@ -124,11 +125,14 @@ class ReloadableProvider(BaseOAuth2Provider):
         """Ask for a token in place of *token*, which an API refused, like :meth:`refresh_token`."""
 
         def request(provider: BaseOAuth2Provider) -> _Answer:
-            if provider is self._granted_by:
+            if self._goes_on_with(provider):
                 return provider.replace_refused_token(token)
             return provider.acquire_token()
 
         return self._ask(request)
+
+    def _goes_on_with(self, provider: BaseOAuth2Provider) -> bool:
+        return provider is self._granted_by or provider.continues(self._granted_by)
 
     def _ask(self, request: Callable[[BaseOAuth2Provider], _Answer]) -> _Answer:
         provider = self.provider
@@ -203,6 +207,10 @@ class ReloadableProvider(BaseOAuth2Provider):
     def identity(self) -> Mapping[str, object]:
         """Return the identity of the current provider."""
         return self.provider.identity()
+
+    def for_another_process(self) -> Callable[[], BaseOAuth2Provider]:
+        """Return a function that makes the current provider again, without its configuration."""
+        return self.provider.for_another_process()
 
     def __repr__(self) -> str:
         return repr(self.provider)

@@ -30,6 +30,9 @@ _CHECKS: dict[Step, Callable[[Examination], Report]] = {
 _NEED_URL = (Step.PROXY, Step.DNS, Step.TCP, Step.TLS, Step.CLOCK, Step.METADATA)
 """The steps that need the URL of the server."""
 
+_NEED_TOKEN = (Step.CREDENTIALS, Step.LIFETIME, Step.SCOPE)
+"""The steps that request a token, and examine it."""
+
 
 def examine(target: Target, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Iterator[Report]:
     """Yield the report of each step as soon as it is made. Makes at most one token request.
@@ -46,6 +49,9 @@ def examine(target: Target, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> I
         if facts.url is None and step in _NEED_URL:
             name = type(facts.provider).__name__
             yield Report(step, (skipped(f"{name}.describe() names no token_url"),))
+            continue
+        if step in _NEED_TOKEN and not facts.provider.repeatable:
+            yield Report(step, (skipped("not tried, as the refresh token works once"),))
             continue
         report = check(examination)
         yield report

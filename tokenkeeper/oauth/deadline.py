@@ -30,6 +30,7 @@ from urllib3.util.response import assert_header_parsing
 from tokenkeeper._runtime.fork import late_import
 from tokenkeeper._support.checks import is_loopback
 from tokenkeeper.clock import Clock
+from tokenkeeper.oauth.claims import last_look
 
 __all__ = ["Budget", "ForeignPeerError", "bind", "current_budget", "is_link_local"]
 
@@ -155,6 +156,13 @@ class _BoundedConnection(HTTPConnection):
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         super().putrequest(method, url + self.query, *args, **kwargs)
+
+    def send(self, data: Any) -> None:
+        """Send a part of the request, if its claim in a store still holds."""
+        if self.sock is None and self.auto_open:
+            self.connect()
+        last_look()
+        super().send(data)
 
     def _new_conn(self) -> socket.socket:
         sock = self._connected()

@@ -74,6 +74,10 @@ class RequestStyle:
     accept: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS, repr=False)
 
+    def __reduce__(self) -> tuple[type[RequestStyle], tuple[str, str, dict[str, str]]]:
+        # A mapping proxy can't be pickled, and helper processes receive this object by pickling.
+        return RequestStyle, (self.request_format, self.accept, dict(self.headers))
+
     def encode(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the arguments of ``HttpTransport.request`` that send *parameters*.
 
@@ -129,12 +133,6 @@ def checked_grant_type(value: object, field_name: str = "grant_type") -> str:
     if not _GRANT_TYPE.fullmatch(grant_type):
         problem = f"{field_name} must be a name or a URI, in ASCII and without spaces"
         raise InvalidConfigurationError(problem, field=field_name)
-    if grant_type == "refresh_token":
-        raise InvalidConfigurationError(
-            f"{field_name} can't be 'refresh_token', which requires a first token. Set "
-            "refresh_tokens instead.",
-            field=field_name,
-        )
     return grant_type
 
 

@@ -19,6 +19,7 @@ from tokenkeeper._support.checks import checked_seconds, is_loopback
 from tokenkeeper._support.hiding import Hidden, without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.oauth.claims import LookAgain, last_look
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
 from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.network_errors import explain
@@ -105,6 +106,7 @@ class HttpTransport:
         to a link-local address, such as a cloud's metadata server.
 
         :raises TokenAcquisitionError: if there is no response. The message says why and what to do.
+        :raises LookAgain: if the claim of the request in a store grew too old before it was sent.
         """
         carries_nothing = data is None and authorization is None and not _authorizes(headers)
         _check_way(url, provider_name, link_local=carries_nothing)
@@ -126,6 +128,8 @@ class HttpTransport:
             )
         except ForeignPeerError as foreign:
             failure: BaseException = _off_this_machine(url, foreign.peer, provider_name)
+        except LookAgain:
+            raise
         except Exception as error:  # a URL or a server may cause any error
             if is_thrown_in(error):
                 raise
@@ -140,6 +144,7 @@ class HttpTransport:
 
     def _answer(self, session: requests.Session, budget: Budget, **request: Any) -> HttpAnswer:
         """Return the response to *request*, read to its end within *budget*."""
+        last_look()  # for adapters that connect without urllib3; others look again on the wire
         connect_timeout = min(self._connect_timeout, self._total_timeout)
         with (
             budget,

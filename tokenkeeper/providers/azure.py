@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, Self, cast
 from urllib.parse import urlsplit
 
@@ -27,8 +28,9 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.oauth.transport import HttpTransport
-from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.base import BaseOAuth2Provider, made_again
 from tokenkeeper.providers.msal_client import MsalClient
 from tokenkeeper.providers.reacquire import reacquire
 
@@ -124,10 +126,24 @@ class AzureADProvider(BaseOAuth2Provider):
                 clock=clock,
             )
             self._allowed_tenants = checked_tenants(allowed_tenants, "allowed_tenants")
+        self._clock = clock
+        self._start()
+
+    def _start(self) -> None:
         self._msal = MsalClient(
-            name, client_id, client_secret, self._authority, self._transport, clock
+            self.provider_name,
+            self._client_id,
+            self._client_secret,
+            self._authority,
+            self._transport,
+            self._clock,
         )
         renew_after_fork(self)
+
+    def for_another_process(self) -> Callable[[], BaseOAuth2Provider]:
+        """Return a function that makes this provider again, with all attributes of a subclass."""
+        state = {name: value for name, value in vars(self).items() if name != "_msal"}
+        return partial(_started_again, type(self), state)
 
     def after_fork_in_child(self) -> None:
         """Drop msal's applications with their locks, which belong to the parent."""
@@ -178,7 +194,7 @@ class AzureADProvider(BaseOAuth2Provider):
         before = sys.exception()
         try:
             token = self._msal.acquire_token(self._tenant_id, self._scope)
-        except OAuth2Error:
+        except (OAuth2Error, LookAgain):
             raise
         except Exception as error:  # noqa: BLE001 - msal raises many kinds
             if (thrown := interruption_in(error, before)) is not None:
@@ -220,3 +236,9 @@ class AzureADProvider(BaseOAuth2Provider):
     def __repr__(self) -> str:
         where = f"{self._authority}/{self._tenant_id}"
         return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
+
+
+def _started_again(kind: type[AzureADProvider], state: Mapping[str, object]) -> BaseOAuth2Provider:
+    provider = cast("AzureADProvider", made_again(kind, state))
+    provider._start()  # noqa: SLF001 - function and class are one
+    return provider

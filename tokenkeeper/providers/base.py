@@ -7,13 +7,14 @@ caches the token, retries transient failures, and renews the token before it exp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_number
 from tokenkeeper._support.checks import checked_text
-from tokenkeeper.exceptions import naming
+from tokenkeeper.exceptions import InvalidConfigurationError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
 from tokenkeeper.providers.reacquire import reacquire
@@ -21,7 +22,7 @@ from tokenkeeper.providers.reacquire import reacquire
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
 
-__all__ = ["BaseOAuth2Provider"]
+__all__ = ["BaseOAuth2Provider", "made_again"]
 
 
 class BaseOAuth2Provider(NotPicklable, ABC):
@@ -147,6 +148,35 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         """
         return self.describe()
 
+    def continues(self, other: BaseOAuth2Provider) -> bool:
+        """Return whether a refresh token that *other* received may be used by this provider.
+
+        Asked after the configuration changed. ``False`` by default: a refresh token belongs to the
+        client, the scope and the server of the provider that received it.
+        """
+        return False
+
+    def for_another_process(self) -> Callable[[], BaseOAuth2Provider]:
+        """Return a function that makes this provider in another process, and that can be pickled.
+
+        Asked only for providers that are not ``repeatable``, with a store that has ``detached:
+        true``. It is often ``partial(MyProvider, self.provider_name, self._key)``, and is sent
+        through a pipe, so it may contain secrets. Define the class in a module that can be
+        imported. By default this works for classes that define ``__reduce__``.
+
+        :raises InvalidConfigurationError: by default, for all other classes.
+        """
+        if type(self).__reduce__ is not object.__reduce__:
+            return partial(_itself, self)
+        kind = type(self).__name__
+        raise InvalidConfigurationError(
+            f"provider {self.provider_name!r}: store.detached is true, so another process must be "
+            f"able to make this provider. Implement {kind}.for_another_process, or set detached: "
+            "false.",
+            provider_name=self.provider_name,
+            field="store.detached",
+        )
+
     def after_fork_in_child(self) -> None:
         """Drop clients, connections and locks, which belong to the parent; by default do nothing.
 
@@ -157,3 +187,14 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         and create a new one when the next token is needed. Don't block, and don't call a keeper.
         Exceptions are logged.
         """
+
+
+def _itself(provider: BaseOAuth2Provider) -> BaseOAuth2Provider:
+    return provider
+
+
+def made_again(kind: type[BaseOAuth2Provider], state: Mapping[str, object]) -> BaseOAuth2Provider:
+    """Return a provider of the class *kind* with the attributes *state*, as another one had."""
+    twin = object.__new__(kind)
+    twin.__dict__.update(state)
+    return twin

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from tokenkeeper._runtime.fork import forks_wait
@@ -15,6 +16,7 @@ from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.oauth.claims import is_claimed
 from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.request_style import (
@@ -24,8 +26,7 @@ from tokenkeeper.oauth.request_style import (
     checked_headers,
     checked_request_format,
 )
-from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.providers.claims import is_claimed
+from tokenkeeper.providers.base import BaseOAuth2Provider, made_again
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.providers.received_tokens import ReceivedTokens
 from tokenkeeper.retry import is_transient
@@ -55,7 +56,11 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     :param form_encode_credentials: whether to form-encode id and secret for HTTP Basic, as RFC 6749
         §2.3.1 requires; ``True`` by default. Some servers expect them unencoded.
     :param grant_type: the grant for a new token, a name or a URI; ``client_credentials`` by
-        default. Set its other parameters in ``additional_params`` of *config*.
+        default. Set its other parameters in ``additional_params`` of *config*. With
+        ``refresh_token``, that is the first refresh token, which a sign-in granted. Each is then
+        used once, and replaced by the one that the server sends with the token (RFC 9700 §4.14.2);
+        if it sends none, the old one stays. Use a store, so that the current one survives the
+        process, and so that other processes have it too.
     :param request_format: ``form``, the default (RFC 6749 §4.4.2), ``json`` for a JSON object as
         the body, or ``query`` for parameters in the query of the URL.
     :param accept: the ``Accept`` header; ``application/json`` by default.
@@ -124,6 +129,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         with naming(config.provider_name):
             self._grant_type = checked_grant_type(grant_type)
             self.repeatable = self._grant_type != "refresh_token"
+            _check_first_refresh_token(config, self.repeatable)
             keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
             self._received = ReceivedTokens() if keeps else None
             self._client = client_auth(
@@ -144,9 +150,15 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:
-        """Request a token once, by client credentials (RFC 6749 §4.4.2) or another grant."""
+        """Request a token once, by client credentials (RFC 6749 §4.4.2) or another grant.
+
+        With ``grant_type="refresh_token"`` it uses the newest refresh token of this process, or the
+        configured one. A forked child does not use the parent's, unless a store is shared.
+        """
         scope = str(self.parameters.scope or self._config.scope or "")
         grant = {"grant_type": self._grant_type, "scope": scope, **self._targets()}
+        if self._received is not None and not self.repeatable:
+            grant["refresh_token"] = self._first_refresh_token(self._received)
         return self._request(grant, scope)
 
     @without_frames
@@ -183,8 +195,6 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             if not self.repeatable or (is_transient(failed) and is_valid):
                 raise
             return None
-        if renewed.refresh_token is None:  # §6: the old one stays good where none is given
-            renewed = replace(renewed, refresh_token=refresh_token)
         return renewed
 
     def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
@@ -201,6 +211,35 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         """
         claim = is_claimed()
         return received.may_spend(token) if claim is None else claim
+
+    def _first_refresh_token(self, received: ReceivedTokens) -> str:
+        """Return the refresh token to use if there is no token that has one."""
+        configured = _first_refresh_token_of(self._config)
+        found = configured if is_claimed() else received.first(configured)
+        if found is None:
+            raise TokenAcquisitionError(
+                f"provider {self.provider_name!r}: its refresh token was used by the process that "
+                "forked this one, and works once. Share tokens through a store: "
+                "TokenKeeper(store=...).",
+                provider_name=self.provider_name,
+                transient=False,
+            )
+        return found
+
+    def for_another_process(self) -> Callable[[], BaseOAuth2Provider]:
+        """Return a function that makes this provider again, with all attributes of a subclass."""
+        received = None if self._received is None else ReceivedTokens()
+        return partial(made_again, type(self), {**vars(self), "_received": received})
+
+    def continues(self, other: BaseOAuth2Provider) -> bool:
+        """Return whether *other* is the same client, and began with the same refresh token."""
+        return (
+            isinstance(other, GenericOAuth2Provider)
+            and not self.repeatable
+            and other.identity() == self.identity()
+            and _first_refresh_token_of(other._config)  # noqa: SLF001 - one class
+            == _first_refresh_token_of(self._config)
+        )
 
     def identity(self) -> Mapping[str, object]:
         """Return the settings that identify the client and its server, without a secret."""
@@ -251,6 +290,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
                 self._warned = warned
         self._omitted = _omissions.one(frozenset(omitted), tuple(sorted(omitted)))
         if self._received is not None:
+            if token.refresh_token is None:  # §6: the old one stays good where none is given
+                token = replace(token, refresh_token=grant.get("refresh_token"))
             self._received.note(token)
         elif token.refresh_token is not None:
             token = replace(token, refresh_token=None)  # a token that is not kept can't be stolen
@@ -285,6 +326,22 @@ def _check_config(config: object) -> None:
         raise InvalidConfigurationError(
             f"config must be an OAuth2Config, not {type(config).__name__}", field="config"
         )
+
+
+def _first_refresh_token_of(config: OAuth2Config) -> str:
+    return str((config.additional_params or {}).get("refresh_token", ""))
+
+
+def _check_first_refresh_token(config: OAuth2Config, repeatable: bool) -> None:
+    """Raise unless *config* has a refresh token where it is needed, and nowhere else."""
+    given = _first_refresh_token_of(config)
+    if not repeatable and not given.strip():
+        problem = "must contain the first refresh_token, because grant_type is 'refresh_token'"
+    elif repeatable and given:
+        problem = "contains a refresh_token. Set grant_type: refresh_token, or remove it"
+    else:
+        return
+    raise InvalidConfigurationError(f"additional_params {problem}.", field="additional_params")
 
 
 _styles: Shared[RequestStyle] = Shared()

@@ -20,6 +20,7 @@ class ReceivedTokens:
     def __init__(self) -> None:
         self._process = os.getpid()
         self._inherits = False  # tokens that another process received
+        self._used_by_parent = False
         self._newest: str | None = None
         # The refresh token that was spent last, and its successor. The keeper drops both new tokens
         # if the access token has expired before it arrives, and asks with the spent one again.
@@ -27,6 +28,7 @@ class ReceivedTokens:
 
     def after_fork_in_child(self) -> None:
         """Stop using the refresh tokens received so far: they belong to the parent."""
+        self._used_by_parent = self._used_by_parent or self._newest is not None
         self._process, self._inherits, self._newest = os.getpid(), True, None
         self._exchanged = None
 
@@ -43,6 +45,14 @@ class ReceivedTokens:
         """Return the refresh token to send: the successor of *refresh_token*, if it was spent."""
         spent, successor = self._exchanged or (None, None)
         return successor if spent == refresh_token and successor else refresh_token
+
+    def first(self, configured: str) -> str | None:
+        """Return the refresh token for a first request: the newest one, or the *configured* one.
+
+        ``None`` if a parent of this process has used the latter.
+        """
+        self._look_for_a_fork()
+        return self._newest or (None if self._used_by_parent else configured)
 
     def may_spend(self, token: OAuth2Token) -> bool:
         """Return whether this process received the refresh token of *token*."""

@@ -139,6 +139,9 @@ class KeyRing:
         """Return the key of the record of the token that *identity* identifies."""
         return _named(self.names_key, identity)
 
+    def __reduce__(self) -> tuple[type[KeyRing], tuple[dict[str, bytes], bytes]]:
+        return KeyRing, (self._keys, self.names_key)  # without the ciphers
+
     def __repr__(self) -> str:
         return f"KeyRing({', '.join(self.kids)})"
 

@@ -31,6 +31,8 @@ class StoreSettings:
     :ivar detached: whether a helper process that outlives this one makes the requests; ``False`` by
         default.
     :ivar label: the store in words: its URL without a secret.
+    :ivar options: what it was opened by, so that another process can open it too; ``None`` if a
+        program made these settings.
     """
 
     store: TokenStore
@@ -39,6 +41,7 @@ class StoreSettings:
     when_unavailable: WhenUnavailable = "alone"
     detached: bool = False
     label: str = ""
+    options: StoreOptions | None = field(default=None, repr=False)
 
 
 def opened(given: str | Mapping[str, Any] | TokenStore | StoreSettings) -> StoreSettings:
@@ -85,4 +88,5 @@ def opened_by(options: StoreOptions) -> StoreSettings:
         when_unavailable=options.when_unavailable,
         detached=options.detached,
         label=str(getattr(store, "label", type(store).__name__)),
+        options=options,
     )

@@ -4,9 +4,10 @@ import base64
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from kit.programs import Program, free_port, program, unavailable
@@ -38,6 +39,14 @@ class Engine:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
 
+    def save(self):
+        """Return the content of the store, for :meth:`load`."""
+        raise NotImplementedError
+
+    def load(self, saved):
+        """Make *saved* the content of the store; an empty mapping wipes it."""
+        raise NotImplementedError
+
     def kill(self):
         """Kill the engine."""
         for pid in reversed(self._processes()):
@@ -60,6 +69,67 @@ class Engine:
             ["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True
         ).stdout
         return [parent, *map(int, listing.split())]
+
+
+class SQLite(Engine):
+    """A file, which is saved and loaded table by table."""
+
+    def _connection(self):
+        path = self.store.removeprefix("sqlite:///")
+        return closing(sqlite3.connect(path, isolation_level=None, timeout=10))
+
+    def save(self):
+        with self._connection() as connection:
+            return list(connection.execute("SELECT * FROM records"))
+
+    def load(self, saved):
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM records")
+            for row in saved or ():
+                marks = ", ".join("?" for _ in row)
+                connection.execute(f"INSERT INTO records VALUES ({marks})", row)
+            connection.execute("COMMIT")
+
+
+class Redis(Engine):
+    """A server, whose keys are saved and loaded."""
+
+    def _client(self):
+        import redis
+
+        return redis.Redis.from_url(self.store["url"])
+
+    def save(self):
+        with self._client() as client:
+            return {key: client.dump(key) for key in client.keys()}
+
+    def load(self, saved):
+        with self._client() as client, client.pipeline() as pipeline:
+            pipeline.flushall()
+            for key, content in saved.items():
+                pipeline.restore(key, 0, content, replace=True)
+            pipeline.execute()
+
+
+class PostgreSQL(Engine):
+    """A server, whose table is saved and loaded."""
+
+    def _connection(self):
+        import psycopg
+
+        return psycopg.connect(self.store["url"])
+
+    def save(self):
+        with self._connection() as connection:
+            return connection.execute("SELECT * FROM tokenkeeper_records").fetchall()
+
+    def load(self, saved):
+        with self._connection() as connection:
+            connection.execute("DELETE FROM tokenkeeper_records")
+            for row in saved or ():
+                marks = ", ".join("%s" for _ in row)
+                connection.execute(f"INSERT INTO tokenkeeper_records VALUES ({marks})", row)
 
 
 @contextmanager
@@ -94,7 +164,7 @@ def _none(folder):
 def _sqlite(folder):
     private = folder / "private"
     private.mkdir(mode=0o700)
-    yield Engine("sqlite", f"sqlite:///{private / 'store.db'}")
+    yield SQLite("sqlite", f"sqlite:///{private / 'store.db'}")
 
 
 def _valkey(folder):
@@ -118,7 +188,7 @@ def _redis_like(name, binary, folder):
         return Program(binary, *arguments, port=port, folder=folder)
 
     store = {"url": f"redis://127.0.0.1:{port}", "key_file": key_file(folder)}
-    yield from _running(Engine(name, store, start(), start))
+    yield from _running(Redis(name, store, start(), start))
 
 
 def _running(engine):
@@ -153,4 +223,4 @@ def _postgresql(folder):
     with tempfile.TemporaryDirectory() as keys:
         url = f"postgresql://fleet@127.0.0.1:{port}/postgres"
         store = {"url": url, "key_file": key_file(keys)}
-        yield from _running(Engine("postgresql", store, start(), start))
+        yield from _running(PostgreSQL("postgresql", store, start(), start))

@@ -16,6 +16,11 @@ def token_text(number, granted_at, lifetime):
     return f"fleet-{number}-{granted_at:.6f}-{lifetime:g}"
 
 
+def is_of_a_token_server(token):
+    """Return whether *token* is one of a :class:`TokenServer`."""
+    return token.startswith("fleet-")
+
+
 def granted_at(token):
     """Return when *token* was granted."""
     return float(token.split("-")[2])

@@ -6,14 +6,18 @@ by line, so that one that is killed leaves what it met until then. Files in the 
 ``go`` starts the loop, ``stop`` ends it, ``reject`` makes each report its token as rejected once.
 """
 
+import hashlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
-from kit.fleets.tokens import expires_at, granted_at, now
+from kit.fleets import tokens
+from kit.fleets.tokens import now
 
 
 def provider_of(config):
@@ -44,6 +48,7 @@ class Worker:
         self.met = {"reads": 0, "expired": 0, "errors": 0, "errors_while_valid": 0}
         self.slowest_while_valid = 0.0
         self.slowest = 0.0
+        self.expiries = {}
         self.keeper = None
         self.token = None
 
@@ -99,20 +104,36 @@ class Worker:
         except TokenAcquisitionError as error:
             after = now()
             self.met["errors"] += 1
-            if self.token and after < expires_at(self.token) - self.config["margin"]:
+            if self.token and after < self.expires_at(self.token) - self.config["margin"]:
                 self.met["errors_while_valid"] += 1
             self.write(event="error", at=after, text=str(error))
             return
         after = now()
         self.met["reads"] += 1
-        if before >= expires_at(token):  # it was expired before it was asked for
+        if before >= self.expires_at(token):  # it was expired before it was asked for
             self.met["expired"] += 1
-        if self.token and before < expires_at(self.token) - self.config["margin"]:
+        if self.token and before < self.expires_at(self.token) - self.config["margin"]:
             self.slowest_while_valid = max(self.slowest_while_valid, after - before)
         self.slowest = max(self.slowest, after - before)
         if token != self.token:
             self.token = token
-            self.write(event="token", at=after, granted_at=granted_at(token), **self.summary())
+            self.write(event="token", at=after, granted_at=self.granted_at(token), **self.summary())
+
+    def expires_at(self, token):
+        """Return when the server rejects *token*, or when the keeper says so."""
+        if tokens.is_of_a_token_server(token):
+            return tokens.expires_at(token)
+        if token not in self.expiries:
+            full = self.keeper.get_oauth2_token("api")
+            left = full.expires_at.timestamp() - time.time()
+            self.expiries[full.access_token] = now() + left
+        return self.expiries.get(token, math.inf)
+
+    def granted_at(self, token):
+        """Return when the server granted *token*; otherwise a text that only it has."""
+        if tokens.is_of_a_token_server(token):
+            return tokens.granted_at(token)
+        return hashlib.sha256(token.encode()).hexdigest()
 
     def wait_for(self, name):
         while not (self.folder / name).exists():

@@ -21,6 +21,14 @@ class OidcProvider(Administered):
         """Register a client; ``lifetime_seconds`` and ``delay_seconds`` are extensions."""
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
+    def sign_in(self, client_id, account="somebody"):
+        """Return the first refresh token of a grant, as after a sign-in with consent.
+
+        Each works once. If one is used twice, all tokens of the grant are revoked.
+        """
+        grant = {"client_id": client_id, "account": account}
+        return self.admin("POST", "grants", grant)["refresh_token"]
+
     def revoke(self, token):
         """Have the API reject *token* from now on; no client is notified."""
         self.admin("POST", "revoke", {"token": token})

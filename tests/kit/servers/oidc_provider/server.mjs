@@ -49,7 +49,11 @@ class Store {
     Store.kept.get(this.key(id)).consumed = true;
   }
 
-  async revokeByGrantId() {}
+  async revokeByGrantId(grantId) {
+    for (const [key, payload] of Store.kept) {
+      if (payload.grantId === grantId) Store.kept.delete(key);
+    }
+  }
 }
 
 // Two services: one is told its token by looking it up, one by the token itself.
@@ -75,9 +79,16 @@ const issuer = `http://127.0.0.1:${http.address().port}`;
 const provider = new Provider(issuer, {
   adapter: Store,
   jwks: { keys: [{ ...(await exportJWK(privateKey)), ...keyId }] },
-  scopes: ['read', 'write', 'delete'],
+  scopes: ['openid', 'offline_access', 'read', 'write', 'delete'],
+  findAccount: (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
+  rotateRefreshToken: true, // a second use of one revokes the whole family
   extraClientMetadata: { properties: ['lifetime_seconds', 'delay_seconds'] },
-  ttl: { ClientCredentials: (ctx, token, client) => client.lifetime_seconds ?? 3600 },
+  ttl: {
+    AccessToken: (ctx, token, client) => client.lifetime_seconds ?? 3600,
+    ClientCredentials: (ctx, token, client) => client.lifetime_seconds ?? 3600,
+    Grant: 86400,
+    RefreshToken: 86400,
+  },
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
@@ -97,9 +108,14 @@ const provider = new Provider(issuer, {
 provider.on('client_credentials.saved', (token) => count(token.clientId, 'grants'));
 provider.on('client_credentials.issued', (token) => count(token.clientId, 'grants'));
 
+provider.on('access_token.issued', (token) => count(token.clientId, 'grants'));
+provider.on('access_token.saved', (token) => count(token.clientId, 'grants'));
+provider.on('grant.revoked', (ctx) => count(ctx.oidc.client.clientId, 'families_revoked'));
+
 /** Return what the provider knows of a token that is good, and undefined of any other. */
 async function validated(value) {
-  const token = await provider.ClientCredentials.find(value);
+  const { AccessToken, ClientCredentials } = provider;
+  const token = (await ClientCredentials.find(value)) ?? (await AccessToken.find(value));
   if (token?.isValid) return { ...token, id: token.jti };
   if (value.split('.').length !== 3) return undefined;
   try {
@@ -139,6 +155,21 @@ const routes = {
       ...client,
     });
     say(response, 200, {});
+  },
+  /** Answer with a first refresh token, as after a sign-in with consent. */
+  async 'POST /admin/grants'(request, response) {
+    const { client_id: clientId, account } = await read(request);
+    const client = await provider.Client.find(clientId);
+    const grant = new provider.Grant({ clientId, accountId: account });
+    grant.addOIDCScope('openid offline_access');
+    const refreshToken = new provider.RefreshToken({
+      accountId: account,
+      client,
+      grantId: await grant.save(),
+      gty: 'authorization_code',
+      scope: 'openid offline_access',
+    });
+    say(response, 200, { refresh_token: await refreshToken.save() });
   },
   async 'POST /admin/revoke'(request, response) {
     const token = await validated((await read(request)).token);

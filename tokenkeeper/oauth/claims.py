@@ -7,7 +7,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-__all__ = ["claimed", "is_claimed", "may_send", "without_claim"]
+__all__ = ["LookAgain", "claimed", "is_claimed", "last_look", "may_send", "without_claim"]
+
+
+class LookAgain(Exception):  # noqa: N818 - it is not an error
+    """Another process is requesting this token, or the store is being left alone.
+
+    :ivar after_seconds: when to look at the store again.
+    """
+
+    def __init__(self, after_seconds: float) -> None:
+        super().__init__()
+        self.after_seconds = after_seconds
 
 
 class _Claim(NamedTuple):
@@ -57,3 +68,13 @@ def may_send() -> bool:
     """
     claim = _claim.get()
     return claim is None or claim.is_young()
+
+
+def last_look() -> None:
+    """Raise :class:`LookAgain` unless the request may still be sent.
+
+    Called right before bytes of a request are sent: after the name was resolved, the connection
+    made and encrypted. Nothing is sent then, or not all of it, so no server acts on the request.
+    """
+    if not may_send():
+        raise LookAgain(0.0)

@@ -1,0 +1,20 @@
+"""One grant whose refresh tokens work once serves a whole fleet, and is never revoked."""
+
+import pytest
+from kit.servers.oidc import OidcProvider
+
+from fleet import rotation
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Return oidc-provider, which revokes a grant when a refresh token is used twice."""
+    server = OidcProvider()
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "valkey"])
+def test_rotating_refresh_tokens(engine, server):
+    """The grant outlives a store that hangs, comes back older, or loses everything."""
+    rotation.rotating(engine, server=server).check()

@@ -11,7 +11,7 @@ from kit.awake import awake_seconds
 from kit.guards import open_sockets, until
 from kit.redis_servers import Monitor
 from kit.servers.raw import Scripted, drip, without_end
-from kit.store_calls import claim, eventually, everything, failure_of, publish
+from kit.store_calls import HASH, claim, eventually, everything, failure_of, publish
 
 from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.stores.redis import RedisTokenStore
@@ -185,6 +185,28 @@ def test_a_client_of_yours_stays_open(valkey):
         assert client.client_id() == number
         assert store.read("key").sealed == b"\xff\x00"
         assert list(store.keys()) == ["key"]
+        assert {each.status for each in store.examine()} <= {"ok", "warning"}
+
+
+def test_a_client_of_valkey(valkey):
+    """A client of the library valkey is as good, and its errors are understood."""
+    library = pytest.importorskip("valkey", reason="valkey is missing: install valkey")
+    with library.Valkey(port=valkey.port, socket_timeout=20) as client:
+        store = RedisTokenStore(client)
+        valkey.run("SCRIPT", "FLUSH")
+        everything(store)
+        assert {each.status for each in store.examine()} <= {"ok", "warning"}
+        valkey.run("SET", HASH, "theirs")
+        assert "another program" in str(failure_of(lambda: store.read("key")))
+
+
+def test_a_cluster_client_of_yours(cluster):
+    """A given client of a Cluster can be used, listed and examined."""
+    port = cluster.servers[0].port
+    with redis.RedisCluster("127.0.0.1", port, socket_timeout=20) as client:
+        store = RedisTokenStore(client)
+        assert store.label.startswith("redis+cluster://")
+        everything(store)
         assert {each.status for each in store.examine()} <= {"ok", "warning"}
 
 

@@ -158,6 +158,8 @@ class FleetRequests:
         try:
             if publish(name, held.key, token, replaces=view.generation, keep=keep):
                 self.report_replacement(name, view)
+                if keep:
+                    self._unpublished.confirm(held.key, name, token)
                 return token
             view = fleet.read(name, held.key)
         except StoreUnavailableError:

@@ -10,6 +10,7 @@ connection; a caller that no longer waits leaves it to the next one.
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 from collections.abc import Callable
@@ -51,14 +52,16 @@ class Session:
 
     :ivar was_used: whether it was lent before.
     :ivar lent_until: the deadline of the operation that it was lent to last.
+    :ivar pid: the process that opened it.
     """
 
-    __slots__ = ("connection", "idle_since", "lent_until", "was_used")
+    __slots__ = ("connection", "idle_since", "lent_until", "pid", "was_used")
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
         self.idle_since = SYSTEM_CLOCK.monotonic()
         self.lent_until = self.idle_since
+        self.pid = os.getpid()
         self.was_used = False
 
     @property
@@ -225,12 +228,11 @@ class Connections:
         session.was_used = True
         session.idle_since = SYSTEM_CLOCK.monotonic()
         with self._changed:
-            if session not in self._open:  # this is a forked child
-                return
-            if session.connection.pgconn.transaction_status != TransactionStatus.IDLE:
-                self._discard(session)
-            else:
+            is_idle = session.connection.pgconn.transaction_status == TransactionStatus.IDLE
+            if is_idle and session in self._open:
                 self._add_idle(session)
+            else:
+                self._discard(session)
             self._changed.notify()
 
     def drop(self, session: Session) -> None:
@@ -292,8 +294,8 @@ class Connections:
 
     def _discard(self, session: Session) -> None:
         """Close a connection, unless it is the parent's. Called with the lock held."""
-        if session in self._open:
-            self._open.remove(session)
+        self._open.discard(session)
+        if session.pid == os.getpid():
             session.connection.close()  # sends a short goodbye without waiting
 
 

@@ -440,8 +440,10 @@ class TokenKeeper(NotPicklable):
         """Return a keeper with the providers of a YAML file, or of a mapping with its content.
 
         :param source: the file's path, or the mapping; the key ``oauth2`` holds one block, or a
-            list of blocks.
-        :param options: arguments of the keeper itself.
+            list of blocks. The key ``store`` holds the store, if there is one; otherwise
+            ``TOKENKEEPER_STORE`` may name it.
+        :param options: arguments of the keeper itself. ``store`` comes before the configuration's,
+            and ``None`` means no store.
         :raises InvalidConfigurationError: names every mistake; its ``problems`` are one line for
             each, with file, line and key.
 
@@ -450,7 +452,8 @@ class TokenKeeper(NotPicklable):
         from tokenkeeper.config.configuration import Configuration
         from tokenkeeper.config.discovery import Discovery
 
-        return cls._configured(Configuration(Discovery.from_config(source).specs), options)
+        found = Discovery.from_config(source)
+        return cls._configured(Configuration(found.specs, found.store_options), options)
 
     @classmethod
     def from_env(cls, **options: Unpack[KeeperOptions]) -> Self:
@@ -461,17 +464,22 @@ class TokenKeeper(NotPicklable):
         provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET`` and ``OAUTH2_TOKEN_URL``
         make the provider "oauth2". ``AZURE_CLIENT_SECRET_FILE`` and ``OAUTH2_CLIENT_SECRET_FILE``
         name a file with the secret instead; ``AZURE_SCOPE`` and ``OAUTH2_SCOPE`` set the scope.
+        ``TOKENKEEPER_STORE`` is the URL of a store, ``TOKENKEEPER_STORE_KEY_FILE`` its key file.
 
-        :param options: arguments of the keeper itself.
+        :param options: arguments of the keeper itself. ``store`` comes before the configuration's,
+            and ``None`` means no store.
         :raises InvalidConfigurationError: names the variable that is missing or wrong.
         """
         from tokenkeeper.config.configuration import Configuration
         from tokenkeeper.config.discovery import Discovery
 
-        return cls._configured(Configuration(Discovery.from_env().specs), options)
+        found = Discovery.from_env()
+        return cls._configured(Configuration(found.specs, found.store_options), options)
 
     @classmethod
     def _configured(cls, configuration: Configuration, options: KeeperOptions) -> Self:
+        if "store" not in options:
+            options = {**options, "store": configuration.store}
         keeper = cls(**options)
         keeper._configuration = configuration
         for provider in configuration.providers:

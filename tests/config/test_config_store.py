@@ -3,13 +3,14 @@
 import json
 import logging
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from kit import store_engines
 
-from tokenkeeper import ConfigurationWarning, InvalidConfigurationError
+from tokenkeeper import ConfigurationWarning, InvalidConfigurationError, TokenKeeper
 from tokenkeeper.cli.group import cli
 from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.config.discovery import Discovery
@@ -160,6 +161,24 @@ def test_each_keeper_gets_a_store_of_its_own(file):
     assert configuration.store.store is not configuration.store.store
 
 
+@pytest.mark.parametrize("by_file", [True, False])
+def test_keepers_use_it(file, environment, by_file):
+    """A keeper made from a file, or from the environment, shares its tokens through the store."""
+    path = file("store: sqlite:///tokens.db\n")
+    environment.setenv("TOKENKEEPER_CONFIG", str(path))
+    with TokenKeeper.from_config(path) if by_file else TokenKeeper.from_env() as keeper:
+        assert keeper.health()["store"]["store"].endswith("/tokens.db")
+
+
+def test_the_argument_comes_before_the_file(file):
+    """``store=`` replaces the store of the file; with ``None`` there is none."""
+    path = file("store: sqlite:///tokens.db\n")
+    with TokenKeeper.from_config(path, store=MemoryTokenStore()) as keeper:
+        assert keeper.health()["store"]["store"] == "memory"
+    with TokenKeeper.from_config(path, store=None) as keeper:
+        assert "store" not in keeper.health()
+
+
 def test_variables_are_listed(file, environment):
     """The variables that a store reads are known, set or not."""
     found = Discovery(file("store:\n  url: ${REDIS_URL}\n  encrypt: ${E:-false}\n")).find_store()
@@ -170,6 +189,28 @@ def test_variables_are_listed(file, environment):
         "TOKENKEEPER_STORE",
         "TOKENKEEPER_STORE_KEY_FILE",
     )
+
+
+def stores_of(source, **options):
+    """Return the label of the store that a keeper uses; ``None`` without one."""
+    make = TokenKeeper.from_env if source is None else partial(TokenKeeper.from_config, source)
+    with make(**options) as keeper:
+        return keeper.health().get("store", {}).get("store")
+
+
+def test_keepers_use_the_store(file, environment):
+    """A keeper uses the configured store; its argument replaces it, and ``None`` turns it off."""
+    path = file("store: sqlite:////srv/tokens.db\n")
+    assert stores_of(path) == "sqlite:////srv/tokens.db"
+    assert stores_of(path, store=MemoryTokenStore()) == "memory"
+    assert stores_of(path, store=None) is None
+    environment.setenv("TOKENKEEPER_CONFIG", str(path))
+    assert stores_of(None) == "sqlite:////srv/tokens.db"
+    file()
+    assert stores_of(None) is None
+    environment.setenv("TOKENKEEPER_STORE", "sqlite:////other.db")
+    assert stores_of(None) == stores_of(path) == "sqlite:////other.db"
+    assert stores_of(None, store=None) is None
 
 
 # ---- mistakes

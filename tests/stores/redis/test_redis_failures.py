@@ -1,6 +1,7 @@
 """What real servers refuse: one line with a cause and a remedy, and nothing is overwritten."""
 
 import pytest
+import redis
 from kit.servers.raw import Scripted, closed_port
 from kit.store_calls import HASH, PASSWORD, claim, everything, failure_of, publish
 
@@ -33,6 +34,36 @@ def test_passwords(own_valkey, make_store):
         assert error.is_misconfigured
         assert "password" in str(error)
     assert make_store(f"redis://:another@{place}").read("key").generation == 0
+
+
+class Credentials(redis.CredentialProvider):
+    """Credentials that are asked for with each connection."""
+
+    def __init__(self, *passwords):
+        self.passwords = list(passwords)
+
+    def get_credentials(self):
+        return "app", self.passwords.pop(0)
+
+
+@pytest.mark.parametrize("kind", ["single", "sentinel"])
+def test_credential_providers(kind, request, make_store):
+    """A credential provider is asked for each new connection to the server."""
+    if kind == "single":
+        server = request.getfixturevalue("valkey")
+        url, ports = server.url, [server]
+    else:
+        group = request.getfixturevalue("sentinels")
+        url, ports = group.url, [group.primary, group.replica]
+    for server in ports:
+        server.run("ACL", "SETUSER", "app", "reset", "on", f">{PASSWORD}", "~*", "+@all")
+    store = make_store(url, credential_provider=Credentials(PASSWORD, "wrong", PASSWORD))
+    store.read("key")
+    store.close()
+    assert failure_of(lambda: store.read("key")).is_misconfigured
+    assert store.read("key").generation == 0
+    for server in ports:
+        server.run("ACL", "DELUSER", "app")
 
 
 def test_frames_of_errors(make_store):

@@ -2,7 +2,7 @@
 
 import pytest
 from kit import internals
-from kit.stores import renew_when_due
+from kit.stores import FleetProvider, renew_when_due
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError
 from tokenkeeper.events import RecordReplaced
@@ -95,6 +95,30 @@ class TestRepeatable:
         internals.look(keeper)
         assert keeper.get_token("api") == "token-2"
 
+    def test_newer_refresh_token_is_used(self, clock, store, strict, family):
+        """A refresh token that can be repeated is the newest one known, here or in the store."""
+        provider = FleetProvider(strict)
+        provider.repeatable = True
+        keeper = family.keeper(provider=provider)
+        keeper.get_token("api")
+        snapshot = store.snapshot()
+        renew_when_due(keeper, clock)
+        store.roll_back(snapshot)
+        renew_when_due(keeper, clock)
+        assert keeper.get_token("api") == "token-3"
+        assert not strict.is_revoked
+
+    def test_another_one_is_stored_first(self, fleet, clock, store, server):
+        """What another process stores at that moment is not overwritten from memory."""
+        keeper, other = fleet.several(2)
+        keeper.get_token("api")
+        store.wipe()
+        clock.step(1)
+        store.before["publish"] = lambda: other.get_token("api")
+        keeper.get_token("api", force_refresh=True)
+        assert store.record.generation == 2
+        assert store.calls.count("publish") == 4
+
     def test_not_the_rejected_one(self, fleet, clock, store, server):
         """A token that an API rejected is not restored."""
         keeper = fleet.keeper()
@@ -176,7 +200,7 @@ class TestOnce:
         assert not strict.is_revoked
 
     def test_rolled_back(self, family, clock, store, strict):
-        """The spent refresh token of an older replica is not used by a process that knows better."""
+        """A process that knows better does not use the spent refresh token of an older replica."""
         keeper = family.keeper()
         keeper.get_token("api")
         snapshot = store.snapshot()

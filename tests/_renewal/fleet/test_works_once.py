@@ -32,7 +32,7 @@ class TestOneFamily:
         assert not strict.is_revoked
 
     def test_restart(self, family, clock, strict):
-        """A process that starts anew goes on with the stored refresh token, though it has expired."""
+        """A new process goes on with the stored refresh token, though the token has expired."""
         family.keeper().get_token("api")
         clock.step(86400)
         assert family.keeper().get_token("api") == "token-2"
@@ -63,7 +63,7 @@ class TestOneFamily:
         assert kept == [True]
 
     def test_without_the_store(self, family, clock, store, strict):
-        """It is never spent without a claim: the valid token is served, then callers get an error."""
+        """It is never spent without a claim: valid tokens are served, then callers get an error."""
         keeper = family.keeper(retry=ONCE)
         keeper.get_token("api")
         store.go_down()
@@ -149,7 +149,7 @@ class TestLost:
         assert other.get_token("api") == "token-2"
 
     def test_successor_was_stored_meanwhile(self, family, clock, store, strict):
-        """If the process before stored the next one after all, that is used, and nothing is lost."""
+        """If the process before stored the next one after all, that is used."""
         slow = family.keeper(background=False)
         slow.get_token("api")
         clock.step(4000)

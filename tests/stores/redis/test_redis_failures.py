@@ -191,9 +191,12 @@ def test_a_replica(own_valkey, make_store):
     publish(store)
     own_valkey.run("REPLICAOF", "127.0.0.1", closed_port())
     assert store.read("key").sealed == b"token"
+    connection = store._attempt(lambda client, _: client.client_id())
     error = failure_of(lambda: claim(store, generation=1))
     assert "is a replica" in str(error)
     assert not error.is_misconfigured
+    # Its name may lead to another server by now, so the next attempt begins with a connection.
+    assert store._attempt(lambda client, _: client.client_id()) != connection
     findings = {each.check: each.status for each in store.examine()}
     assert findings["writable"] == "problem"
     assert findings["role"] == "problem"

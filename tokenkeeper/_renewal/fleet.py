@@ -140,7 +140,7 @@ class Fleet:
             granted_to=cached.granted_to or self.place,
         )
         sealed = self.settings.sealer.seal(stored.to_bytes(), key, "token")
-        lifetime = cached.ends_at - cached.requested_at
+        lifetime = max(0.0, cached.ends_at - cached.requested_at)
         return self.guard.call(
             name,
             lambda: self._store.publish(

@@ -47,7 +47,7 @@ from tokenkeeper.stores.settings import opened_by
 __all__ = ["main", "perform"]
 
 GIVE_UP_SECONDS = 600.0
-"""How long a helper goes on to offer a token to a store that can't be used."""
+"""How long the token is offered to a store that can't be used."""
 
 SPARE_SECONDS = 60
 """How much longer than expected a helper may live before the system ends it."""
@@ -90,9 +90,16 @@ def perform(job: Job, write: Callable[[bytes], None]) -> None:
     )
     unpublished = Unpublished(fleet, background, SYSTEM_CLOCK)
 
-    def ask(_: Renewal, __: CachedToken | None, ___: BaseOAuth2Provider) -> CachedToken:
+    def ask(
+        renewal: Renewal, _: CachedToken | None, provider: BaseOAuth2Provider
+    ) -> CachedToken:
         return request_token(
-            _AsAsked(provider, job, write), None, sent=0, clock=SYSTEM_CLOCK, jitter=random.random
+            _AsAsked(provider, job, write),
+            None,
+            sent=0,
+            clock=SYSTEM_CLOCK,
+            jitter=random.random,
+            useless=renewal.note_useless,
         )
 
     requests = FleetRequests(

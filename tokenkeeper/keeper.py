@@ -440,8 +440,10 @@ class TokenKeeper(NotPicklable):
         """Return a keeper with the providers of a YAML file, or of a mapping with its content.
 
         :param source: the file's path, or the mapping; the key ``oauth2`` holds one block, or a
-            list of blocks, and ``store`` the store, if there is one.
-        :param options: arguments of the keeper itself; ``store`` replaces that of the file.
+            list of blocks. The key ``store`` holds the store, if there is one; otherwise
+            ``TOKENKEEPER_STORE`` may name it.
+        :param options: arguments of the keeper itself. ``store`` comes before the configuration's,
+            and ``None`` means no store.
         :raises InvalidConfigurationError: names every mistake; its ``problems`` are one line for
             each, with file, line and key.
 
@@ -462,10 +464,10 @@ class TokenKeeper(NotPicklable):
         provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET`` and ``OAUTH2_TOKEN_URL``
         make the provider "oauth2". ``AZURE_CLIENT_SECRET_FILE`` and ``OAUTH2_CLIENT_SECRET_FILE``
         name a file with the secret instead; ``AZURE_SCOPE`` and ``OAUTH2_SCOPE`` set the scope.
-        ``TOKENKEEPER_STORE`` is the URL of a store, ``TOKENKEEPER_STORE_KEY_FILE`` its key file
-        unless the file has a store.
+        ``TOKENKEEPER_STORE`` is the URL of a store, ``TOKENKEEPER_STORE_KEY_FILE`` its key file.
 
-        :param options: arguments of the keeper itself.
+        :param options: arguments of the keeper itself. ``store`` comes before the configuration's,
+            and ``None`` means no store.
         :raises InvalidConfigurationError: names the variable that is missing or wrong.
         """
         from tokenkeeper.config.configuration import Configuration

@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,28 @@ def test_variables_are_listed(file, environment):
         "TOKENKEEPER_STORE",
         "TOKENKEEPER_STORE_KEY_FILE",
     )
+
+
+def stores_of(source, **options):
+    """Return the label of the store that a keeper uses; ``None`` without one."""
+    make = TokenKeeper.from_env if source is None else partial(TokenKeeper.from_config, source)
+    with make(**options) as keeper:
+        return keeper.health().get("store", {}).get("store")
+
+
+def test_keepers_use_the_store(file, environment):
+    """A keeper uses the configured store; its argument replaces it, and ``None`` turns it off."""
+    path = file("store: sqlite:////srv/tokens.db\n")
+    assert stores_of(path) == "sqlite:////srv/tokens.db"
+    assert stores_of(path, store=MemoryTokenStore()) == "memory"
+    assert stores_of(path, store=None) is None
+    environment.setenv("TOKENKEEPER_CONFIG", str(path))
+    assert stores_of(None) == "sqlite:////srv/tokens.db"
+    file()
+    assert stores_of(None) is None
+    environment.setenv("TOKENKEEPER_STORE", "sqlite:////other.db")
+    assert stores_of(None) == stores_of(path) == "sqlite:////other.db"
+    assert stores_of(None, store=None) is None
 
 
 # ---- mistakes

@@ -64,7 +64,12 @@ def rotating(engine_name, *, processes=16, seconds=12.0, hang_seconds=2.0, serve
             trouble(engine, hang_seconds)
         nap(seconds / 3)
         before = server.stats("fleet")["grants"]
-        until(lambda: server.stats("fleet")["grants"] >= before + 2, "more tokens", pause=0.1)
+        until(
+            lambda: server.stats("fleet")["grants"] >= before + 2,
+            lambda: f"a token after all of it: {server.stats('fleet')} {fleet.story()}",
+            limit=60.0,
+            pause=0.1,
+        )
         fleet.flag("stop")
         fleet.wait()
         stats = server.stats("fleet")
@@ -73,9 +78,8 @@ def rotating(engine_name, *, processes=16, seconds=12.0, hang_seconds=2.0, serve
             tokens=stats["grants"],
             families_revoked=stats["families_revoked"],
         )
-        met = figures.claim_service(fleet)
+        figures.claim_service(fleet)
         figures.claim(stats["families_revoked"] == 0, "the grant was revoked")
-        figures.claim(met["errors"] == 0, "an error")
         figures.claim(stats["token_requests"] == stats["grants"], "a request was refused")
     return figures
 

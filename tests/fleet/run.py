@@ -19,8 +19,9 @@ ENGINES = ("sqlite", "valkey", "redis", "postgresql")
 
 def scenarios():
     """Return the long forms by name: each is called with nothing and returns figures."""
-    from fleet import clocks, outages, rotation, scenarios
     from kit.fleets.engines import running_engine
+
+    from fleet import clocks, outages, rotation, scenarios
 
     found = {}
 

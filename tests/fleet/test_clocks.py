@@ -1,6 +1,7 @@
 """No clock of a fleet makes a process serve an expired token."""
 
 import pytest
+
 from fleet import clocks
 
 

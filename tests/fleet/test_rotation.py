@@ -1,9 +1,9 @@
 """One grant whose refresh tokens work once serves a whole fleet, and is never revoked."""
 
 import pytest
+from kit.servers.oidc import OidcProvider
 
 from fleet import rotation
-from kit.servers.oidc import OidcProvider
 
 
 @pytest.fixture(scope="module")

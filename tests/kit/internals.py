@@ -329,13 +329,18 @@ class InlineWorkers:
     def submit(self, job, *, urgent=True):
         job()
 
-    def close(self, timeout):
+    def close(self, timeout, *, finish=False):
         pass
 
 
 def run_jobs_inline(keeper):
     """Run the jobs of workers on the thread that submits them."""
     background(keeper).workers = InlineWorkers()
+
+
+def deliver_inline(keeper):
+    """Deliver events on the thread that causes them, so that a test finds them afterwards."""
+    background(keeper)._notifiers = InlineWorkers()
 
 
 def scheduler_is_running(keeper):
@@ -461,3 +466,26 @@ def fresh_provider_loop():
             loop_module._loop._loop_here.close()
     finally:
         loop_module._loop = shared
+
+
+# ---- fleets
+
+
+def fleet(keeper):
+    """Return the keeper's place in its fleet."""
+    return keeper._coordinator.membership.fleet
+
+
+def unpublished(keeper):
+    """Return the tokens that the keeper has still to store."""
+    return keeper._coordinator.membership.unpublished
+
+
+def record_key(keeper, name="api"):
+    """Return the key of the record of *name*."""
+    return fleet(keeper).key_of(provider(keeper, name), name)
+
+
+def one_time(keeper):
+    """Return what the end of a keeper with a store waits for."""
+    return keeper._coordinator.membership.one_time

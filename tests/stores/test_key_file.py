@@ -286,6 +286,23 @@ def test_swapped_link_is_noticed(tmp_path, clock):
     assert ring.kids == ("b",)
 
 
+@needs_owners
+def test_link_that_is_swapped_back_is_noticed(tmp_path, clock, caplog):
+    """A mistake that was undone by going back to the old file is logged again if it comes back."""
+    for number, line in ((1, A), (2, "broken")):
+        (tmp_path / f"v{number}").mkdir()
+        (tmp_path / f"v{number}" / "keys").write_text(f"{line}\n")
+    data = tmp_path / "..data"
+    data.symlink_to("v1")
+    ring = FileKeyRing(data / "keys", clock)
+    for version in ("v2", "v1", "v2"):
+        data.unlink()
+        data.symlink_to(version)
+        clock.step(CHECK_SECONDS)
+        assert ring.kids == ("a",)
+    assert len(caplog.records) == 2
+
+
 def test_changed_names_are_logged(write, clock, caplog):
     """If the key that names records changes, the log says that tokens are not found any more."""
     ring = FileKeyRing(write(A, NAMES), clock)

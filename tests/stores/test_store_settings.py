@@ -286,7 +286,7 @@ MISTAKES = {
         "store.encrypt is false, but key_file is set. Remove one of them",
     ),
     "encrypt of the wrong type": (
-        {"url": "auto", "encrypt": "maybe"},
+        {"url": REDIS, "encrypt": "maybe"},
         "store.encrypt must be true or false, not str",
     ),
     "detached of the wrong type": (
@@ -377,6 +377,23 @@ def test_broken_library_is_explained(monkeypatch, tmp_path):
     assert str(raised.value) == (
         "store.url needs the library broken_library, which can't be imported (no libpq). Run: pip "
         'install "tokenkeeper-oauth2[psycopg]"'
+    )
+
+
+def test_library_that_is_imported_late_is_explained_as_well(monkeypatch):
+    """An engine may import its library when it opens a URL; the error is the same."""
+
+    def fail(url, *, timeout_seconds):
+        raise ImportError("no pq wrapper available.\nAttempts made:\n- a", name="psycopg")
+
+    engine = Engine(store_engines.__name__, "SharedStandIn", "json", "psycopg")
+    monkeypatch.setitem(engines.ENGINES, "postgres", engine)
+    monkeypatch.setattr(SharedStandIn, "from_url", fail)
+    with pytest.raises(InvalidConfigurationError) as raised:
+        opened({"url": "postgres://host/db", "encrypt": False})
+    assert str(raised.value) == (
+        "store.url needs the library json, which can't be imported (no pq wrapper available). Run: "
+        'pip install "tokenkeeper-oauth2[psycopg]"'
     )
 
 

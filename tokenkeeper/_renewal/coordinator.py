@@ -29,11 +29,7 @@ from tokenkeeper._runtime.weak import weakly_bound
 from tokenkeeper._support.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock
 from tokenkeeper.events import EventHook
-from tokenkeeper.exceptions import (
-    OAuth2Error,
-    TokenAcquisitionError,
-    UnknownProviderError,
-)
+from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, UnknownProviderError
 from tokenkeeper.names import TokenParameters, is_chosen
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
@@ -209,8 +205,8 @@ class Coordinator:
             return cached
         if action is Action.REFUSE and refusal is not None:
             return refusal
-        # 5. Join the renewal, which begins here if none is under way. The use comes first, so that
-        # an exception that strikes in between leaves no token that max_tokens does not count.
+        # 5. Join the renewal, or begin one. The use is noted first, so that max_tokens counts the
+        # token even if an exception strikes in between.
         cache.usage.note(name)
         if renewal is None:
             renewal = self._renewal(need, provider, cached, rejected=rejected)
@@ -253,15 +249,19 @@ class Coordinator:
         try:
             token = renewal.result()
         except OAuth2Error:
-            if need.force and not need.is_older_than(renewal.last_sent):
-                return self.ask(need)  # it failed for a caller that asked earlier
-            if renewal.interrupted and not self.background.is_enabled:
-                return self.ask(need)  # it ran on another caller's thread, which was interrupted
+            failed_for_others = need.force and not need.is_older_than(renewal.last_sent)
+            if failed_for_others or (renewal.interrupted and not self.background.is_enabled):
+                return self._ask_again(need, now)  # it failed for another caller, or on its thread
             current = self._cache.tokens.get(need.token_name)
             if current is None or not self._meets(need, current, now):
                 raise
             return current  # no caller gets the error while a token is valid
-        return token if self._meets(need, token, now) else self.ask(need)
+        return token if self._meets(need, token, now) else self._ask_again(need, now)
+
+    def _ask_again(self, need: Need, now: float) -> CachedToken | Renewal:
+        if now >= need.deadline:
+            raise need.timeout_error()
+        return self.ask(need)
 
     def _meets(self, need: Need, cached: CachedToken, now: float) -> bool:
         return is_usable(need, cached, now, rejected=self._cache.is_rejected(need, cached))
@@ -289,10 +289,7 @@ class Coordinator:
     # ---- the end
 
     def close(self, timeout: float) -> list[BaseOAuth2Provider]:
-        """Stop the threads, fail the waiters, forget everything; return the providers to close.
-
-        Idempotent: the second call has nothing left to do.
-        """
+        """Stop all threads, fail all waiters; return the providers to close. Idempotent."""
         if self.membership is not None:
             self.membership.one_time.end()
         providers, unsettled = self.state.close()

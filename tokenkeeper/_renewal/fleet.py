@@ -209,7 +209,7 @@ class Fleet:
     def note_granted(self, name: str, requested_at: float) -> None:
         """Note that there is a token, and that it was requested at *requested_at*."""
         with self._lock:
-            if self._cleared.get(name, math.inf) <= requested_at:
+            if self._cleared.get(name, math.inf) < requested_at:
                 del self._cleared[name]
 
     # ---- the token in a record

@@ -164,6 +164,8 @@ class FleetRequests:
             if keep:
                 self._unpublished.add(held.key, name, token, view.generation)
             return token
+        if view.stored is not None and view.stored.token.access_token == token.access_token:
+            return token.published(view.generation)  # a helper process has stored it
         # Another process took over the claim, cleared the token, or the store is an older replica.
         # What the store has counts.
         self.release(renewal, held)

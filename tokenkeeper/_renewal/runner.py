@@ -14,7 +14,12 @@ from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper.clock import Clock
-from tokenkeeper.exceptions import KeeperClosedError, OAuth2Error, TokenAcquisitionError
+from tokenkeeper.exceptions import (
+    KeeperClosedError,
+    OAuth2Error,
+    TokenAcquisitionError,
+    TokenWaitTimeoutError,
+)
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
@@ -188,11 +193,12 @@ def is_running_here(renewal: Renewal) -> bool:
     return _running_here.get() is renewal
 
 
-def _requested_elsewhere(renewal: Renewal) -> TokenAcquisitionError:
-    """Return the error of a renewal that ends because another process is asking."""
+def _requested_elsewhere(renewal: Renewal) -> TokenWaitTimeoutError:
+    """Return the error of a renewal that no caller waits for any longer; another process asks."""
     name = renewal.provider.provider_name
-    return TokenAcquisitionError(
-        f"provider {name!r}: another process of the fleet is requesting this token. Call again.",
+    return TokenWaitTimeoutError(
+        f"provider {name!r}: another process of the fleet is requesting this token, and it did not "
+        "arrive within the timeout of this call. Call again, or allow more time.",
         provider_name=name,
         transient=True,
     )

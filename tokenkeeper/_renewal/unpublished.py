@@ -6,8 +6,6 @@ Only tokens of grants that work once come here: their refresh tokens are the onl
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -19,8 +17,8 @@ from tokenkeeper.exceptions import StoreUnavailableError
 __all__ = ["Unpublished"]
 
 RETRY_SECONDS = 0.25
-GIVE_UP_SECONDS = 600.0
-"""How often, and for how long, a token is offered to a store that can't be used."""
+"""How often a token is offered to a store that can't be used. It must be there before another
+process takes over the claim, so this does not grow."""
 
 
 class _Entry(NamedTuple):
@@ -40,8 +38,9 @@ class Unpublished:
 
     def after_fork_in_child(self) -> None:
         """Leave them to the parent, which goes on trying."""
-        self._lock = threading.Lock()  # guards the entries
+        self._lock = threading.Lock()  # guards the two below
         self._entries: dict[str, _Entry] = {}
+        self._has_worker = False
 
     def add(self, key: str, name: str, token: CachedToken, replaces: int) -> None:
         """Store *token* as soon as the store can be used.
@@ -50,26 +49,31 @@ class Unpublished:
         """
         with self._lock:
             self._entries[key] = _Entry(name, token, replaces)
-        job: Callable[[], None] = partial(self._store_in_time, key)
-        self._background.work(job, urgent=True)
+            if self._has_worker:
+                return
+            self._has_worker = True
+        if not self._background.work(self._store_in_time, urgent=True):
+            self._has_worker = False
 
     def store_all(self) -> bool:
         """Store all of them; return whether none is left. Raises nothing."""
-        return all(map(self._store, list(self._entries)))
+        with self._lock:
+            entries = list(self._entries.items())
+        return all(self._store(key, entry) for key, entry in entries)
 
-    def _store_in_time(self, key: str) -> None:
-        give_up_at = self._clock.monotonic() + GIVE_UP_SECONDS
-        while not self._store(key):
-            closed = self._clock.wait(self._background.closing, RETRY_SECONDS)
-            if closed or self._clock.monotonic() >= give_up_at:
+    def _store_in_time(self) -> None:
+        while not self._is_done():
+            self.store_all()
+            if self._clock.wait(self._background.closing, RETRY_SECONDS):
                 return
 
-    def _store(self, key: str) -> bool:
-        """Store the token of *key*; return whether none is left to be stored."""
+    def _is_done(self) -> bool:
         with self._lock:
-            entry = self._entries.get(key)
-        if entry is None:
-            return True
+            self._has_worker = bool(self._entries)
+            return not self._has_worker
+
+    def _store(self, key: str, entry: _Entry) -> bool:
+        """Store *entry*; return whether that is done."""
         name, token, replaces = entry
         try:
             if token.requested_at >= self._fleet.cleared_at(name):

@@ -245,10 +245,11 @@ class Connections:
         """Close a connection whose statement has no answer yet, and cancel the statement.
 
         Otherwise a statement that waits for a lock would keep its server process, and would be
-        performed later.
+        performed later. Before version 17, libpq can cancel only by waiting for the server without
+        a limit, and psycopg stops all threads meanwhile. So nothing is cancelled then.
         """
         with self._changed:
-            may_cancel = not self._cancelling and session in self._open
+            may_cancel = not self._cancelling and session in self._open and can_cancel()
             if may_cancel:
                 self._cancelling = True
         if not (may_cancel and _in_thread(lambda: self._cancel(session))):
@@ -294,6 +295,11 @@ class Connections:
         if session in self._open:
             self._open.remove(session)
             session.connection.close()  # sends a short goodbye without waiting
+
+
+def can_cancel() -> bool:
+    """Return whether libpq can cancel a statement without blocking."""
+    return psycopg.capabilities.has_cancel_safe()
 
 
 def _in_thread(job: Callable[[], None]) -> bool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -58,17 +61,11 @@ class Engine:
 
         :raises InvalidConfigurationError: if the library is not installed, or can't be imported.
         """
-        if self.library and importlib.util.find_spec(self.library) is None:
+        if self.library and not _is_installed(self.library):
             raise InvalidConfigurationError(self._advice("is not installed"))
-        try:
-            module = late_import(self.module)
-        except ImportError as error:
-            if not self.library or str(error.name).startswith("tokenkeeper"):
-                raise
-            why = str(error).partition("\n")[0]
-            raise InvalidConfigurationError(self._advice(f"can't be imported ({why})")) from None
-        found: type[EngineStore] = getattr(module, self.class_name)
-        return found
+        with self._import_errors_explained():
+            found: type[EngineStore] = getattr(late_import(self.module), self.class_name)
+            return found
 
     def open(self, url: str, timeout_seconds: float) -> EngineStore:
         """Return the store that *url* describes, without connecting to it.
@@ -77,6 +74,12 @@ class Engine:
             The message continues a sentence about the URL, and does not quote it.
         """
         store_class = self.store_class()
+        with self._import_errors_explained():
+            return self._opened(store_class, url, timeout_seconds)
+
+    def _opened(
+        self, store_class: type[EngineStore], url: str, timeout_seconds: float
+    ) -> EngineStore:
         try:
             if url == AUTO:
                 path = late_import(self.module).auto_path()
@@ -89,6 +92,16 @@ class Engine:
             raise _invalid(what) from None
         except ValueError:  # from the library; its text may quote the URL with its password
             raise _invalid("is not valid. Check its host, port and parameters") from None
+
+    @contextmanager
+    def _import_errors_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except ImportError as error:
+            if not self.library or str(error.name).startswith("tokenkeeper"):
+                raise
+            why = str(error).partition("\n")[0].rstrip(".")
+            raise InvalidConfigurationError(self._advice(f"can't be imported ({why})")) from None
 
     def _advice(self, what: str) -> str:
         return (
@@ -181,3 +194,7 @@ def _without_scheme(text: str) -> str:
 
 def _invalid(what: str) -> InvalidConfigurationError:
     return InvalidConfigurationError(what, field="store.url")
+
+
+def _is_installed(library: str) -> bool:
+    return sys.modules.get(library) is not None or importlib.util.find_spec(library) is not None

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from pathlib import Path
 
@@ -134,6 +134,13 @@ class Fleet:
         found = [each for pid in self.pids for each in self.events(pid)]
         found = [each for each in found if kind is None or each["event"] == kind]
         return sorted(found, key=lambda each: each["at"])
+
+    def story(self):
+        """Return what happened so far and last, for messages of tests."""
+        events = self.all_events()
+        counts = Counter(each["event"] for each in events)
+        texts = [each.get("text") or each.get("reason") for each in events[-400:]]
+        return f"{dict(counts)} {list(dict.fromkeys(filter(None, texts)))[-4:]}"
 
     def failures(self):
         """Return why processes failed, for messages of tests."""

@@ -20,7 +20,11 @@ from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.testing import StaticProvider
 
-psycopg = pytest.importorskip("psycopg", reason="the store in PostgreSQL needs psycopg")
+pytest.importorskip("psycopg", reason="the store in PostgreSQL needs psycopg")
+
+import psycopg
+
+from tokenkeeper.stores import _postgresql_connections
 
 pytestmark = pytest.mark.slow
 
@@ -106,8 +110,11 @@ def test_a_hung_session_is_left_in_time(server, table, used):
     until(lambda: pid not in sessions(server, table), "the end of the hung session")
 
 
-def test_a_hung_server_is_left_in_time(server, table, used):
+@pytest.mark.parametrize("can_cancel", [True, False])
+def test_a_hung_server_is_left_in_time(server, table, used, can_cancel, monkeypatch):
     """While nothing answers, each operation gives up in time, with few threads and connections."""
+    if not can_cancel:  # as with a libpq before version 17
+        monkeypatch.setattr(_postgresql_connections, "can_cancel", lambda: False)
     postmaster, pids = server.process.pid, sessions(server, table)
     with stopped(postmaster, *pids):
         for _ in range(5):
@@ -123,6 +130,7 @@ def test_a_hung_server_is_left_in_time(server, table, used):
     until(lambda: not sessions(server, table), "the end of all sessions")
 
 
+@pytest.mark.skipif(not psycopg.capabilities.has_cancel_safe(), reason="libpq 17 cancels safely")
 def test_a_statement_that_waits_for_a_lock_is_cancelled(server, table, used):
     """A claim that gave up is not performed later, and leaves no server process behind."""
     with locked(server, table):
@@ -185,7 +193,7 @@ def test_connections_that_were_never_given_back(store, monkeypatch):
     connections = internals_of(store)
     for _ in range(4):
         connections.take(deadline=SYSTEM_CLOCK.monotonic() + 30.0)
-    monkeypatch.setattr("tokenkeeper.stores._postgresql_connections.LOST_SECONDS", -1000.0)
+    monkeypatch.setattr(_postgresql_connections, "LOST_SECONDS", -1000.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # of connections that no one closed
         assert store.publish("a", **PUBLISHED)

@@ -102,7 +102,7 @@ def test_an_embedded_interpreter(monkeypatch):
 
 
 def test_no_interpreter(monkeypatch, tmp_path):
-    """A program without an interpreter, such as a frozen one, is told to do without helpers."""
+    """A program without an interpreter, such as a frozen one, has to do without helpers."""
     monkeypatch.setattr(sys, "executable", "")
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
     with pytest.raises(InvalidConfigurationError, match="there is no Python interpreter in"):

@@ -113,7 +113,7 @@ class Reduced(Own):
 
 
 def test_other_providers():
-    """A provider of one's own says how it is made, by this method or by ``__reduce__``."""
+    """A custom provider says how it is made, by this method or by ``__reduce__``."""
     assert again(Reduced("api")).provider_name == "api"
     with pytest.raises(InvalidConfigurationError, match=r"Own\.for_another_process") as raised:
         Own("api").for_another_process()

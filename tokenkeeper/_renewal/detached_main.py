@@ -87,9 +87,16 @@ def perform(job: Job, write: Callable[[bytes], None]) -> None:
     )
     unpublished = Unpublished(fleet, background, SYSTEM_CLOCK)
 
-    def ask(_: Renewal, __: CachedToken | None, ___: BaseOAuth2Provider) -> CachedToken:
+    def ask(
+        renewal: Renewal, _: CachedToken | None, provider: BaseOAuth2Provider
+    ) -> CachedToken:
         return request_token(
-            _AsAsked(provider, job, write), None, sent=0, clock=SYSTEM_CLOCK, jitter=random.random
+            _AsAsked(provider, job, write),
+            None,
+            sent=0,
+            clock=SYSTEM_CLOCK,
+            jitter=random.random,
+            useless=renewal.note_useless,
         )
 
     requests = FleetRequests(

@@ -109,6 +109,8 @@ class FleetRequests:
 
     def _failed(self, error: BaseException, renewal: Renewal, held: Held) -> None:
         """Share *error*, and raise another one in its place if that says more."""
+        if renewal.useless is not None and not renewal.provider.repeatable:
+            self._published(renewal, held, renewal.useless)
         if isinstance(error, TokenAcquisitionError):
             self._check_loss(error, renewal, held)
             known = explained(error, renewal, held.claim)
@@ -158,6 +160,8 @@ class FleetRequests:
         try:
             if publish(name, held.key, token, replaces=view.generation, keep=keep):
                 self.report_replacement(name, view)
+                if keep:
+                    self._unpublished.confirm(held.key, name, token)
                 return token
             view = fleet.read(name, held.key)
         except StoreUnavailableError:

@@ -1,6 +1,8 @@
-"""Tokens that are not in the store yet, because it could not be used when they were granted.
+"""Tokens that the store may not have: it could not be used, or may lose them.
 
-Only tokens of grants that work once come here: their refresh tokens are the only good ones.
+Only tokens of grants that work once come here: their refresh tokens are the only good ones. A
+store that fails over to a replica comes back without its last writes, so each token is looked for
+once more a moment after it was stored.
 """
 
 from __future__ import annotations
@@ -21,10 +23,21 @@ RETRY_SECONDS = 0.25
 process takes over the claim, so this does not grow."""
 
 
+CONFIRM_SECONDS = 2.0
+"""How long after it was stored a token is looked for once more."""
+
+
 class _Entry(NamedTuple):
+    """A token to be stored.
+
+    :ivar replaces: the generation that it replaces; ``None`` if it was stored, and is looked for.
+    :ivar due_at: when that is to be done, on the keeper's monotonic clock.
+    """
+
     name: str
     token: CachedToken
-    replaces: int
+    replaces: int | None
+    due_at: float
 
 
 class Unpublished:
@@ -47,8 +60,16 @@ class Unpublished:
 
         Without a thread that can wait for it, the next renewal or :meth:`store_all` does it.
         """
+        self._put(key, _Entry(name, token, replaces, self._clock.monotonic()))
+
+    def confirm(self, key: str, name: str, token: CachedToken) -> None:
+        """Look for *token*, which was stored just now, a moment later; store it if it is gone."""
+        due_at = self._clock.monotonic() + CONFIRM_SECONDS
+        self._put(key, _Entry(name, token, None, due_at))
+
+    def _put(self, key: str, entry: _Entry) -> None:
         with self._lock:
-            self._entries[key] = _Entry(name, token, replaces)
+            self._entries[key] = entry
             if self._has_worker:
                 return
             self._has_worker = True
@@ -56,14 +77,18 @@ class Unpublished:
             self._has_worker = False
 
     def store_all(self) -> bool:
-        """Store all of them; return whether none is left. Raises nothing."""
+        """Store all that are not in the store; return whether none is left. Raises nothing."""
         with self._lock:
-            entries = list(self._entries.items())
-        return all(self._store(key, entry) for key, entry in entries)
+            entries = [item for item in self._entries.items() if item[1].replaces is not None]
+        return all([self._store(key, entry) for key, entry in entries])  # noqa: C419 - try each
 
     def _store_in_time(self) -> None:
         while not self._is_done():
-            self.store_all()
+            now = self._clock.monotonic()
+            with self._lock:
+                due = [item for item in self._entries.items() if item[1].due_at <= now]
+            for key, entry in due:
+                self._store(key, entry)
             if self._clock.wait(self._background.closing, RETRY_SECONDS):
                 return
 
@@ -74,9 +99,13 @@ class Unpublished:
 
     def _store(self, key: str, entry: _Entry) -> bool:
         """Store *entry*; return whether that is done."""
-        name, token, replaces = entry
+        name, token, replaces, _ = entry
         try:
-            if token.requested_at >= self._fleet.cleared_at(name):
+            if replaces is None:
+                view = self._fleet.read(name, key, insist=True)
+                if view.generation < token.generation and view.unreadable is None:
+                    replaces = view.generation
+            if replaces is not None and token.requested_at >= self._fleet.cleared_at(name):
                 self._fleet.publish_newest(
                     name, key, token, replaces=replaces, keep=True, insist=True
                 )

@@ -1,10 +1,8 @@
 """A server that hangs, restarts or drops connections, and forked children."""
 
-import gc
 import os
 import signal
 import threading
-import warnings
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -70,18 +68,11 @@ def store_threads():
 
 
 @pytest.fixture
-def hasty(server, table, open_store):
-    """Return a store that gives up after a short time."""
-    return open_store(store_url(server, table, application_name=table), timeout_seconds=0.3)
-
-
-@pytest.fixture
-def used(server, table, store, hasty):
-    """Return it with a token in it, and with an idle connection."""
+def used(store):
+    """Return a store with a token in it and one idle connection, which gives up in 0.3 s."""
     assert store.publish("a", **PUBLISHED)
-    store.close()
-    until(lambda: reads(hasty), "a connection")
-    return hasty
+    store._database._timeout_seconds = 0.3
+    return store
 
 
 def reads(store):
@@ -137,7 +128,8 @@ def test_a_statement_that_waits_for_a_lock_is_cancelled(server, table, used):
         with pytest.raises(StoreUnavailableError, match="did not answer"):
             used.claim("a", owner="one", generation=1, older_than_seconds=1.0, intent="refresh")
         until(lambda: not waits_for_a_lock(server, table), "the end of the statement")
-    assert until(lambda: reads(used) and used.read("a")).fence == 0
+    used._database._timeout_seconds = 20.0
+    assert used.read("a").fence == 0
 
 
 def test_a_session_that_ended_while_idle(server, table, store, monkeypatch):
@@ -191,13 +183,56 @@ def test_a_primary_that_was_demoted(store):
 def test_connections_that_were_never_given_back(store, monkeypatch):
     """Operations that a signal interrupted anywhere don't use up the connections for ever."""
     connections = internals_of(store)
-    for _ in range(4):
-        connections.take(deadline=SYSTEM_CLOCK.monotonic() + 30.0)
+    lent = [connections.take(deadline=SYSTEM_CLOCK.monotonic() + 30.0) for _ in range(4)]
     monkeypatch.setattr(_postgresql_connections, "LOST_SECONDS", -1000.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # of connections that no one closed
+    assert store.publish("a", **PUBLISHED)
+    for session in lent:  # those that were only slow are closed when they are given back
+        connections.give_back(session)
+        assert session.connection.closed
+
+
+def test_without_threads(store, monkeypatch):
+    """While no thread can start, as at the exit of Python, the caller connects itself."""
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
         assert store.publish("a", **PUBLISHED)
-        gc.collect()
+        store.close()
+        assert store.read("a").sealed == b"token"
+    store.close()
+
+
+def test_a_long_text(used):
+    """What does not fit into the socket's buffer is sent and received in parts."""
+    sealed = os.urandom(8_000_000)
+    until(lambda: stored(used, sealed), "eight megabytes")
+
+
+def stored(store, sealed):
+    """Publish *sealed* and return whether it is there; a busy machine may need another try."""
+    with suppress(StoreUnavailableError):
+        store.publish("a", **{**PUBLISHED, "replaces": 1, "generation": 2, "sealed": sealed})
+        return store.read("a").sealed == sealed
+    return False
+
+
+def test_a_connection_that_is_lost_twice(store, monkeypatch):
+    """A connection that is lost again at once is an error."""
+    from tokenkeeper.stores import _postgresql_database as database
+    from tokenkeeper.stores._postgresql_execution import LostError
+
+    def lose(*arguments):
+        raise LostError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(database, "perform", lose)
+    with pytest.raises(StoreUnavailableError, match=r"the connection to .* was lost") as caught:
+        store.read("a")
+    assert not caught.value.is_misconfigured
+    [finding] = store.examine()
+    assert "was lost" in finding.message
 
 
 @pytest.mark.parametrize("name", ["publish", "fail"])

@@ -129,7 +129,14 @@ def measured_on(quick):
 
     command = f"python tests/benchmarks/run.py --fleet{' --quick' if quick else ''}"
     lines = [f"By `{command} --markdown docs/explanation/sizing.md`:", ""]
-    return "\n".join(["## How it was measured", "", *lines, *(f"- {x}" for x in description())])
+    return "\n".join(
+        [
+            "## How it was measured",
+            "",
+            *lines,
+            *(f"- {x}" for x in description() if not x.startswith("peers:")),
+        ]
+    )
 
 
 def with_section(page, section):

@@ -23,6 +23,9 @@ RETRY_SECONDS = 0.25
 process takes over the claim, so this does not grow."""
 
 
+CHORE = "\nunpublished"
+"""What the scheduler calls it: not a token's name, as those don't begin with a line end."""
+
 CONFIRM_SECONDS = 2.0
 """How long after it was stored a token is looked for once more."""
 
@@ -51,15 +54,11 @@ class Unpublished:
 
     def after_fork_in_child(self) -> None:
         """Leave them to the parent, which goes on trying."""
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = threading.Lock()  # guards the entries
         self._entries: dict[str, _Entry] = {}
-        self._has_worker = False
 
     def add(self, key: str, name: str, token: CachedToken, replaces: int) -> None:
-        """Store *token* as soon as the store can be used.
-
-        Without a thread that can wait for it, the next renewal or :meth:`store_all` does it.
-        """
+        """Store *token* as soon as the store can be used."""
         self._put(key, _Entry(name, token, replaces, self._clock.monotonic()))
 
     def confirm(self, key: str, name: str, token: CachedToken) -> None:
@@ -70,32 +69,30 @@ class Unpublished:
     def _put(self, key: str, entry: _Entry) -> None:
         with self._lock:
             self._entries[key] = entry
-            if self._has_worker:
-                return
-            self._has_worker = True
-        if not self._background.work(self._store_in_time, urgent=True):
-            self._has_worker = False
+        self._plan()
+
+    def _plan(self) -> None:
+        """Have the next entry done when it is due."""
+        with self._lock:
+            due_at = min((entry.due_at for entry in self._entries.values()), default=None)
+        if due_at is not None:
+            soon = self._clock.monotonic() + RETRY_SECONDS
+            self._background.plan(CHORE, max(due_at, soon), self._do_due)
+
+    def _do_due(self) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            due = [item for item in self._entries.items() if item[1].due_at <= now]
+        for key, entry in due:
+            self._store(key, entry)
+        self._plan()
 
     def store_all(self) -> bool:
         """Store all that are not in the store; return whether none is left. Raises nothing."""
         with self._lock:
             entries = [item for item in self._entries.items() if item[1].replaces is not None]
-        return all([self._store(key, entry) for key, entry in entries])  # noqa: C419 - try each
-
-    def _store_in_time(self) -> None:
-        while not self._is_done():
-            now = self._clock.monotonic()
-            with self._lock:
-                due = [item for item in self._entries.items() if item[1].due_at <= now]
-            for key, entry in due:
-                self._store(key, entry)
-            if self._clock.wait(self._background.closing, RETRY_SECONDS):
-                return
-
-    def _is_done(self) -> bool:
-        with self._lock:
-            self._has_worker = bool(self._entries)
-            return not self._has_worker
+        stored = [self._store(key, entry) for key, entry in entries]
+        return all(stored)
 
     def _store(self, key: str, entry: _Entry) -> bool:
         """Store *entry*; return whether that is done."""

@@ -213,6 +213,40 @@ class TestOnce:
         assert keeper.get_token("api") == "token-3"
         assert not strict.is_revoked
 
+    def test_two_restore_at_once(self, family, clock, store, strict):
+        """If another process restores a newer one first, a process looks again, and adopts it."""
+        old, new = family.several(2)
+        for keeper in (old, new):
+            keeper.get_token("api")
+        due(new, clock)
+        internals.look(new)
+        store.wipe()
+
+        def newer_comes_first():
+            clock.step(1)
+            with pytest.raises(TokenAcquisitionError):
+                new.get_token("api", force_refresh=True, timeout=0.0)
+
+        store.before["claim"] = newer_comes_first
+        internals.look(old)
+        clock.step(0.1)
+        internals.look(old)
+        assert old.get_token("api") == "token-2"
+        assert strict.requests == 2
+
+    def test_right_after_it_was_stored(self, family, clock, store, strict):
+        """A store that fails over to a replica without the last write gets it again."""
+        keeper, other = family.several(2)
+        for each in (keeper, other):
+            each.get_token("api")
+        replica = store.snapshot()
+        store.after["publish"] = lambda: store.roll_back(replica)
+        renew_when_due(keeper, clock)
+        assert store.record.generation == 2
+        internals.look(other)
+        assert other.get_token("api") == "token-2"
+        assert not strict.is_revoked
+
     @pytest.mark.parametrize("happens", ["rolled back", "wiped"])
     def test_during_the_request(self, family, clock, store, strict, happens):
         """If the store loses records while the server is asked, the new token is stored in it."""

@@ -70,7 +70,7 @@ class TestTakeover:
         leave_claim(family)
         began = clock.monotonic()
         assert keeper.get_token("api") == "token-1"
-        assert 35.0 <= clock.monotonic() - began < 35.5
+        assert 35.0 <= clock.monotonic() - began < 40.0
         assert strict.requests == 1
 
     def test_one_takes_over(self, fleet, clock, server):

@@ -51,9 +51,10 @@ def run(quick):
     processes = 4 if quick else 16
     section.says = (
         "On loopback, one after the other; the median of an operation on a connection that is "
-        f"open, where the engine keeps one, with tokens of {len(SEALED):,} bytes. The CPU is that of this process, for a renewal by "
-        f"`force_refresh` with a store minus one without; the aim is {short(AIM_CPU)}. Adoption is "
-        f"of {processes} processes with tokens of {LIFETIME:g} s; the aim is {short(AIM_ADOPTION)}."
+        f"open, where the engine keeps one, with tokens of {len(SEALED):,} bytes. The CPU is that "
+        "of this process, for a renewal by `force_refresh` with a store minus one "
+        f"without; the aim is {short(AIM_CPU)}. Adoption is of {processes} processes with tokens "
+        f"of {LIFETIME:g} s; the aim is {short(AIM_ADOPTION)}."
         + (f" Not installed here: {', '.join(missing)}." if missing else "")
     )
     section.costs = costs

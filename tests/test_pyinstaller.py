@@ -19,7 +19,7 @@ from tokenkeeper import _pyinstaller
 
 PACKAGE = Path(tokenkeeper.__file__).parent
 
-SEEN = {"cli", "doctor", "integrations", "testing", "_pyinstaller", "__main__.py"}
+SEEN = {"cli", "dashboard", "doctor", "integrations", "testing", "_pyinstaller", "__main__.py"}
 """The imports by statements, which PyInstaller sees."""
 
 
@@ -35,6 +35,7 @@ def pyinstaller(monkeypatch):
     """Stand in for PyInstaller, which is not a dependency."""
     hooks = types.ModuleType("PyInstaller.utils.hooks")
     hooks.collect_submodules = collect_submodules
+    hooks.collect_data_files = lambda package: [f"the files of {package}"]
     for name in ("PyInstaller", "PyInstaller.utils"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "PyInstaller.utils.hooks", hooks)
@@ -75,6 +76,7 @@ def test_every_import_by_a_string():
         "_runtime/fork.py",
         "providers/kinds.py",
         "stores/engines.py",
+        "stores/redis.py",
     }
 
 
@@ -97,6 +99,14 @@ def test_testing():
     assert "tokenkeeper.testing.plugin" not in hidden
 
 
+def test_files_of_the_dashboard():
+    """A program with the dashboard has its page as well; another one has neither."""
+    (directory,) = _pyinstaller.get_hook_dirs()
+    hook = runpy.run_path(str(Path(directory) / "hook-tokenkeeper.dashboard.py"))
+    assert hook["datas"] == ["the files of tokenkeeper.dashboard"]
+    assert not [each for each in hidden_imports("tokenkeeper") if "dashboard" in each]
+
+
 def test_no_library_that_nobody_asked_for():
     """Integrations, with their libraries, are included only if a program imports them."""
     for name in hidden_imports("tokenkeeper"):
@@ -117,5 +127,9 @@ def test_pyinstaller_finds_them():
 def test_hooks_are_in_the_package():
     """The hooks' files, whose names are not module names, are part of the package."""
     names = {path.name for path in Path(_pyinstaller.get_hook_dirs()[0]).glob("hook-*.py")}
-    assert names == {"hook-tokenkeeper.py", "hook-tokenkeeper.testing.py"}
+    assert names == {
+        "hook-tokenkeeper.py",
+        "hook-tokenkeeper.dashboard.py",
+        "hook-tokenkeeper.testing.py",
+    }
     assert subprocess.run([sys.executable, "-c", "import tokenkeeper._pyinstaller"]).returncode == 0

@@ -478,8 +478,8 @@ class TokenKeeper(NotPicklable):
 
     @classmethod
     def _configured(cls, configuration: Configuration, options: KeeperOptions) -> Self:
-        if "store" not in options:  # None in options means no store
-            options["store"] = configuration.store
+        if "store" not in options:
+            options = {**options, "store": configuration.store}
         keeper = cls(**options)
         keeper._configuration = configuration
         for provider in configuration.providers:

@@ -161,6 +161,24 @@ def test_each_keeper_gets_a_store_of_its_own(file):
     assert configuration.store.store is not configuration.store.store
 
 
+@pytest.mark.parametrize("by_file", [True, False])
+def test_keepers_use_it(file, environment, by_file):
+    """A keeper made from a file, or from the environment, shares its tokens through the store."""
+    path = file("store: sqlite:///tokens.db\n")
+    environment.setenv("TOKENKEEPER_CONFIG", str(path))
+    with TokenKeeper.from_config(path) if by_file else TokenKeeper.from_env() as keeper:
+        assert keeper.health()["store"]["store"].endswith("/tokens.db")
+
+
+def test_the_argument_comes_before_the_file(file):
+    """``store=`` replaces the store of the file; with ``None`` there is none."""
+    path = file("store: sqlite:///tokens.db\n")
+    with TokenKeeper.from_config(path, store=MemoryTokenStore()) as keeper:
+        assert keeper.health()["store"]["store"] == "memory"
+    with TokenKeeper.from_config(path, store=None) as keeper:
+        assert "store" not in keeper.health()
+
+
 def test_variables_are_listed(file, environment):
     """The variables that a store reads are known, set or not."""
     found = Discovery(file("store:\n  url: ${REDIS_URL}\n  encrypt: ${E:-false}\n")).find_store()

@@ -1,7 +1,10 @@
 """The dashboard as an application: routes, headers, mount paths, and one read for all viewers."""
 
+import json
+import os
 import re
 import threading
+from dataclasses import replace
 from html import unescape
 
 import pytest
@@ -9,9 +12,15 @@ from kit.guards import until
 from kit.stored import ACCESS_TOKEN, ACCOUNT, REFRESH_TOKEN, StoredFleet, fill
 from starlette.applications import Starlette
 
-from tokenkeeper import InvalidConfigurationError
+from tokenkeeper import (
+    GenericOAuth2Provider,
+    InvalidConfigurationError,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
 from tokenkeeper.dashboard import dashboard
 from tokenkeeper.exceptions import StoreUnavailableError
+from tokenkeeper.testing import LoopbackAuthorizationServer
 from tokenkeeper.testing.stores import MemoryTokenStore
 
 
@@ -265,16 +274,16 @@ def test_a_store_that_hangs(app, fleet, fetch, clock, monkeypatch):
         return keys()
 
     fleet.store.keys = hang
-    assert "can't be read: the store has not answered yet" in text_of(fetch(app, "/").text)
-    hangs.set()
+    assert "The store has not answered yet." in text_of(fetch(app, "/").text)
     fleet.token("billing")
+    hangs.set()
     until(lambda: "billing" in fetch(app, "/").text)
     hangs.clear()
     clock.step(10)
     for _ in range(3):
         assert "billing" in fetch(app, "/").text
+    until(lambda: len(started) == 2)
     hangs.set()
-    assert len(started) == 2
 
 
 def test_a_store_that_others_can_read_needs_a_key():
@@ -299,6 +308,48 @@ def test_a_title(fleet, fetch):
     page = fetch(dashboard(fleet.settings, title="Tokens <of> ACME"), "/").text
     assert '<title data-text="title">(1) Tokens &lt;of&gt; ACME</title>' in page
     assert '<h1 data-text="heading">Tokens &lt;of&gt; ACME</h1>' in page
+
+
+def test_compression(app, fleet, fetch):
+    """A client that accepts gzip gets it, and others get the same without."""
+    fill(fleet)
+    for path in ("/", "/data.json"):
+        plain = fetch(app, path, headers={"Accept-Encoding": "identity"})
+        small = fetch(app, path, headers={"Accept-Encoding": "gzip, br"})
+        assert "Content-Encoding" not in plain.headers
+        assert small.headers["Content-Encoding"] == "gzip"
+        assert plain.headers["Vary"] == small.headers["Vary"] == "Accept-Encoding"
+        assert plain.text == small.text
+        assert int(small.headers["Content-Length"]) < int(plain.headers["Content-Length"]) / 2
+
+
+def test_without_a_script(app, fetch):
+    """A browser without JavaScript reloads the page."""
+    page = fetch(app, "/").text
+    assert '<noscript><meta http-equiv="refresh" content="5"></noscript>' in page
+
+
+def test_what_a_keeper_stores(fetch):
+    """The dashboard reads the records of a keeper, and shows none of its secrets."""
+    store = StoredFleet().store
+    with LoopbackAuthorizationServer() as server, TokenKeeper(store=store) as keeper:
+        keeper.add_provider(server.provider("billing"))
+        wrong = replace(server.config("crm"), client_secret="a-wrong-secret")
+        keeper.add_provider(GenericOAuth2Provider(wrong))
+        token = keeper.get_token("billing")
+        with pytest.raises(TokenAcquisitionError):
+            keeper.get_token("crm")
+    body = fetch(dashboard(store), "/data.json").text
+    crm, billing = json.loads(body)["store"]["records"]
+    assert (billing["name"], billing["state"], billing["generation"]) == ("billing", "fresh", 1)
+    assert billing["granted_to"].endswith(f":{os.getpid()}")
+    assert (crm["name"], crm["level"], crm["failure"]["error"]) == (
+        "crm",
+        "problem",
+        "invalid_client",
+    )
+    for secret in (token, "a-wrong-secret", server.client_secret):
+        assert secret not in body
 
 
 def test_an_empty_store(app, fetch):

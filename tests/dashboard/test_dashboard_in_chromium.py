@@ -40,6 +40,13 @@ const opened = (width) => new Promise((resolve) => {
       const filter = page.querySelector("input");
       filter.value = "crm worker-7";
       filter.dispatchEvent(new Event("input"));
+      let requests = 0;
+      frame.contentWindow.fetch = () => (requests += 1, new Promise(() => {}));
+      const became = (hidden) => {
+        Object.defineProperty(page, "hidden", {value: hidden, configurable: true});
+        page.dispatchEvent(new Event("visibilitychange"));
+        return requests;
+      };
       resolve({
         width,
         wide: page.documentElement.scrollWidth > width,
@@ -49,6 +56,7 @@ const opened = (width) => new Promise((resolve) => {
         filtered: rows.filter((row) => !row.hidden).map(text),
         image: page.querySelectorAll("main img").length,
         bar,
+        requests: [became(true), became(false)],
         trend: page.querySelector("[data-text=trend]").textContent,
       });
     }, 50);
@@ -92,16 +100,17 @@ def chromium(tmp_path):
 class Between(LoopbackServer):
     """Passes requests on to the dashboard, and lets our own page have it in a frame.
 
-    :param before_data: called once, before the first request for data is passed on.
+    :param before_third: called before the third request for data is passed on: both frames have
+        sent one, so the rest is due to their timers.
     """
 
-    def __init__(self, url, before_data):
+    def __init__(self, url, before_third):
         super().__init__()
         self.reports = queue.Queue()
         self._url = url
-        self._before_data = before_data
-        self._once = threading.Lock()  # guards the first request for data
-        self._has_data = False
+        self._before_third = before_third
+        self._lock = threading.Lock()  # guards the number of requests for data
+        self._requests = 0
 
     def answer(self, request):
         if request.method == "POST":
@@ -111,10 +120,10 @@ class Between(LoopbackServer):
             return Answer(200, PROBE.encode(), {"Content-Type": "text/html"})
         path = request.path.removeprefix("/dashboard/")
         if path == "data.json":
-            with self._once:
-                if not self._has_data:
-                    self._before_data()
-                self._has_data = True
+            with self._lock:
+                self._requests += 1
+                if self._requests == 3:
+                    self._before_third()
         with urllib.request.urlopen(self._url + path, timeout=20) as response:
             policy = response.headers["Content-Security-Policy"]
             headers = {
@@ -167,6 +176,7 @@ def test_the_page_follows_the_store(chromium, fleet, url, tmp_path):
         (crm,) = report["filtered"]
         assert crm.startswith("crm")
         assert 150 < report["bar"] < report["width"]
+        assert report["requests"] == [0, 1]  # while the tab is hidden, and once it is seen again
         assert "3 requests for 1 new token" in report["trend"]
 
 

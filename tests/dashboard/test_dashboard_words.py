@@ -128,6 +128,6 @@ def test_requests_without_tokens(fleet, clock):
     """Requests that brought no token have no ratio."""
     trend = Trend(120.0, Tally(3, 0), (Tally(1, 0), Tally(2, 0)))
     snapshot = Snapshot(overview(fleet.settings, clock), trend)
-    texts = page_texts(snapshot, "Tokens", 0.0)
+    texts = page_texts(snapshot, "Tokens")
     assert texts["trend"] == "3 requests and no new token in the last 2 min"
     assert texts["trend_requests"] == "M232 30v-15h3v15zM236 30v-30h3v30z"

@@ -114,15 +114,12 @@ def get(listening, path):
         return error.code, json.load(error)
 
 
-@pytest.mark.parametrize("pool", ["solo", "prefork"])
-@pytest.mark.skipif(os.name != "posix", reason="Celery's prefork pool needs fork")
-def test_celery_worker(project, environment, server, tmp_path, pool):
-    """A real worker runs the tasks of the Celery example, over a broker of files."""
-    celery = pytest.importorskip("celery")
-    folder = project("celery")
+@pytest.fixture
+def broker(tmp_path):
+    """Return Celery's settings for a broker of files."""
     for name in ("queue", "control", "results"):
         (tmp_path / name).mkdir()
-    settings = {
+    return {
         "broker_url": "filesystem://",
         "result_backend": f"file://{tmp_path}/results",
         "broker_transport_options": {
@@ -131,18 +128,55 @@ def test_celery_worker(project, environment, server, tmp_path, pool):
             "control_folder": f"{tmp_path}/control",
         },
     }
-    (folder / "on_files.py").write_text(
-        f"from invoices.worker import app\n\napp.conf.update(**{settings!r})\n"
-    )
-    command = ["celery", "-A", "on_files", "worker", "-P", pool, "-c", "2", "-l", "warning"]
+
+
+def on_files(folder, broker):
+    """Add a module to *folder* that runs its worker over *broker*; return its name."""
+    code = f"from invoices.worker import app\n\napp.conf.update(**{broker!r})\n"
+    (folder / "on_files.py").write_text(code)
+    return "on_files"
+
+
+@pytest.mark.parametrize("pool", ["solo", "prefork"])
+@pytest.mark.skipif(os.name != "posix", reason="Celery's prefork pool needs fork")
+def test_celery_worker(project, environment, server, broker, pool):
+    """A real worker runs the tasks of the Celery example, over a broker of files."""
+    celery = pytest.importorskip("celery")
+    folder = project("celery")
+    app = on_files(folder, broker)
+    command = ["celery", "-A", app, "worker", "-P", pool, "-c", "2", "-l", "warning"]
     with running(folder, environment, *command), celery.Celery("client") as client:
-        client.conf.update(**settings)
+        client.conf.update(**broker)
         sent = [client.send_task("invoices.tasks.fetch_invoice", [n]) for n in range(4)]
         got = [task.get(timeout=PROGRAM_SECONDS) for task in sent]
         assert got == [{"path": f"/api/invoices/{n}"} for n in range(4)]
         health = client.send_task("invoices.tasks.token_health").get(timeout=PROGRAM_SECONDS)
         assert health["status"] == "ok"
     assert 1 <= server.stats().token_requests <= (2 if pool == "prefork" else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="Celery's prefork pool needs fork")
+def test_celery_fleet(project, environment, server, broker, tmp_path):
+    """A real worker whose children are replaced after each task makes one token request."""
+    celery = pytest.importorskip("celery")
+    folder = project("celery-fleet")
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    environment["XDG_RUNTIME_DIR"] = str(runtime)
+    command = ["celery", "-A", on_files(folder, broker), "worker", "-P", "prefork", "-c", "2"]
+    command += ["--max-tasks-per-child", "1", "-l", "warning"]
+    with running(folder, environment, *command), celery.Celery("client") as client:
+        client.conf.update(**broker)
+        sent = [client.send_task("invoices.tasks.token_origin") for _ in range(6)]
+        got = [task.get(timeout=PROGRAM_SECONDS) for task in sent]
+        invoice = client.send_task("invoices.tasks.fetch_invoice", [7])
+        assert invoice.get(timeout=PROGRAM_SECONDS) == {"path": "/api/invoices/7"}
+    assert len({each["process"] for each in got}) == 6
+    assert {(each["generation"], each["store"]) for each in got} == {(1, "ok")}
+    assert sum(each["granted_to"] is None for each in got) == 1
+    assert (runtime / "tokenkeeper" / "store.db").stat().st_mode & 0o777 == 0o600
+    assert server.stats().token_requests == 1
 
 
 def test_fastapi_on_uvicorn(project, environment, server, listening):

@@ -6,8 +6,7 @@
 - Other Python runs in a fresh interpreter with warnings as errors, and
   ``tests/kit/servers/examples.py`` replaces the servers that it names.
 - Python in a docstring runs with the public names and a keeper.
-- YAML with a key ``oauth2`` is a valid configuration. Secrets and keys below ``/run/secrets/``
-  exist.
+- YAML with a key ``oauth2`` is a valid configuration. Secrets below ``/run/secrets/`` exist.
 - Other YAML and TOML can be parsed. A new language needs a rule here.
 """
 
@@ -25,7 +24,7 @@ from kit.pages import BLOCK, BLOCKS, DIRECTIVE, EXAMPLES, PAGES, ROOT, Block, li
 
 import tokenkeeper
 from tokenkeeper import TokenKeeper
-from tokenkeeper.stores.key_file import new_key
+from tokenkeeper.stores.key_file import create_key_file
 from tokenkeeper.testing import LoopbackAuthorizationServer
 from tokenkeeper.testing.__main__ import PORT
 
@@ -169,8 +168,11 @@ def test_yaml(block, tmp_path, monkeypatch):
     text = block.code
     for secret in re.findall(r"/run/secrets/([\w/.-]+)", text):
         file = tmp_path / secret.replace("/", "-")
-        file.write_text(new_key() if "keys" in secret else "mounted")
-        file.chmod(0o600)
+        if secret.endswith(".keys"):
+            create_key_file(file)
+        else:
+            file.write_text("mounted")
+            file.chmod(0o600)
         text = text.replace(f"/run/secrets/{secret}", str(file))
     for bundle in re.findall(r"verify: ([\w-]+\.pem)", text):
         (tmp_path / bundle).touch()

@@ -178,6 +178,11 @@ class TestLogLinesOfFleets:
                 f"the store {STORE} is unavailable: it is down. Start it.",
             ),
             (
+                StoreUnavailable("api", NOW, store=STORE, reason=f"the store {STORE} is full."),
+                "WARNING",
+                f"the store {STORE} is full.",
+            ),
+            (
                 StoreRecovered("api", NOW, store=STORE, unavailable_seconds=9.4),
                 "INFO",
                 f"the store {STORE} is available again, after 9 s",

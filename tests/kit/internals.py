@@ -484,3 +484,8 @@ def unpublished(keeper):
 def record_key(keeper, name="api"):
     """Return the key of the record of *name*."""
     return fleet(keeper).key_of(provider(keeper, name), name)
+
+
+def one_time(keeper):
+    """Return what the end of a keeper with a store waits for."""
+    return keeper._coordinator.membership.one_time

@@ -2,6 +2,7 @@
 
 import pytest
 
+from kit.guards import PROGRAM_SECONDS, until
 from tokenkeeper.exceptions import StoreUnavailableError
 
 PASSWORD = "hush-hush"
@@ -54,3 +55,16 @@ def everything(store):
     store.forget(key)
     assert key in list(store.keys())
     store.forget(key, entirely=True)
+
+
+def eventually(operation):
+    """Wait until *operation* raises nothing, as after an outage or on a busy machine."""
+
+    def works():
+        try:
+            operation()
+        except StoreUnavailableError:
+            return False
+        return True
+
+    until(works, "the store", limit=PROGRAM_SECONDS, pause=0.05)

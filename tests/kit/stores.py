@@ -1,6 +1,7 @@
 """Stores that fail as a test wants, and fleets of keepers that share one."""
 
 import copy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from kit import internals
@@ -35,6 +36,7 @@ class FaultyStore(MemoryTokenStore):
     :ivar before: what to call once before the next operation of a name.
     :ivar after: what to call once after the next operation of a name.
     :ivar calls: the names of all operations, in order.
+    :ivar distort: returns what the store reports in place of a record.
     """
 
     def __init__(self, clock):
@@ -48,6 +50,7 @@ class FaultyStore(MemoryTokenStore):
         self.before = {}
         self.after = {}
         self.calls = []
+        self.distort = lambda record: record
 
     def go_down(self, *operations, executes=False, hangs_for=0.0, seconds=None):
         """Let *operations*, or all, fail from now on, or for that many seconds."""
@@ -112,10 +115,14 @@ class FaultyStore(MemoryTokenStore):
         return result
 
     def read(self, key):
-        return self._operate("read", lambda: super(FaultyStore, self).read(key))
+        return self._operate("read", lambda: self.distort(super(FaultyStore, self).read(key)))
 
     def claim(self, key, **options):
-        return self._operate("claim", lambda: super(FaultyStore, self).claim(key, **options))
+        def claim():
+            answer = super(FaultyStore, self).claim(key, **options)
+            return replace(answer, record=self.distort(answer.record))
+
+        return self._operate("claim", claim)
 
     def publish(self, key, **options):
         return self._operate("publish", lambda: super(FaultyStore, self).publish(key, **options))
@@ -266,7 +273,25 @@ class KeeperFleet:
             keeper.close()
 
 
+def continue_as_child(keeper):
+    """Go on as the child of a fork, without threads."""
+    internals.after_fork_in_child(keeper)
+    internals.take_over_scheduler(keeper)
+    internals.deliver_inline(keeper)
+    internals.run_jobs_inline(keeper)
+
+
 def renew_when_due(keeper, clock, name="api"):
     """Step the clock to the next renewal of *name*, and play the scheduler."""
     clock.step(max(0.0, internals.cached(keeper, name).renew_at - clock.monotonic()))
     return internals.look(keeper)
+
+
+def leave_claim(fleet, claim_age=0.0, *, intent="host:9 is about to request a token"):
+    """Leave a claim of a process that is gone, so many seconds old."""
+    key = internals.record_key(fleet.keepers[0])
+    generation = fleet.store.read(key).generation
+    fleet.store.claim(
+        key, owner="gone", generation=generation, older_than_seconds=0.0, intent=intent
+    )
+    fleet.clock.step(claim_age)

@@ -128,5 +128,3 @@ def test_what_a_change_of_the_configuration_means(wire, changes, expected):
     api.take_over(Spec(provider(**changes)))
     api.refresh_token(first)
     assert sent(wire) == ["r-1", expected]
-
-

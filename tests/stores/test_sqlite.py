@@ -381,6 +381,32 @@ def test_an_examination_of_a_full_disk(store, monkeypatch):
     assert (found["space"], found["clock"]) == ("warning", "warning")
 
 
+def test_an_examination_of_an_unknown_disk(store, monkeypatch):
+    """Where the free space can't be found out, that is a warning."""
+
+    def fail(path):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("shutil.disk_usage", fail)
+    found = {each.check: each for each in store.examine()}["space"]
+    assert (found.status, found.message) == (
+        "warning",
+        "the free space is unknown: Function not implemented",
+    )
+
+
+def test_an_examination_of_damage(store, path):
+    """Damage that no operation has met yet is found."""
+    content = bytearray(path.read_bytes())
+    # The count of cells in the index, whose page is the third.
+    content[2 * 4096 + 3 : 2 * 4096 + 5] = b"\0\0"
+    other = SQLiteTokenStore(path)
+    path.write_bytes(content)
+    found = {each.check: each for each in other.examine()}["content"]
+    assert found.status == "problem"
+    assert "Move it away" in found.advice
+
+
 def test_an_examination_of_garbage(path):
     """Nothing more is said about a file that can't be read."""
     path.parent.mkdir(mode=0o700)

@@ -9,7 +9,15 @@ from PyInstaller.utils.hooks import collect_submodules
 
 SEEN = tuple(
     f"tokenkeeper.{part}"
-    for part in ("_pyinstaller", "cli", "doctor", "integrations", "testing", "__main__")
+    for part in (
+        "_pyinstaller",
+        "cli",
+        "dashboard",
+        "doctor",
+        "integrations",
+        "testing",
+        "__main__",
+    )
 )
 
 hiddenimports = [

@@ -43,11 +43,14 @@ def request_token(
     clock: Clock,
     jitter: Callable[[], float],
     refused: bool = False,
+    useless: Callable[[CachedToken], None] | None = None,
 ) -> CachedToken:
     """Ask *provider* once for a token in place of *replaces*, if there was one. Blocks.
 
     :param sent: the sequence number of this request.
     :param refused: whether an API rejected the token that is replaced.
+    :param useless: called with a token that can't be served, before the error: its refresh token
+        may be the only good one.
     :raises TokenAcquisitionError: if what comes back is not a token, or is no longer usable.
     :raises Exception: what the provider raises.
     """
@@ -56,8 +59,6 @@ def request_token(
     after = instant(clock)
     lifetime = lifetime_seconds(token.expires_at.timestamp(), before, after)
     same = _deadlines_if_same(token, replaces, before.monotonic + lifetime, before, after)
-    if same is not None and after.monotonic >= same.dead_at:
-        raise _granted_again(provider.provider_name, same.ends_at - after.monotonic)
     times = same or deadlines(
         before.monotonic,
         lifetime,
@@ -65,9 +66,16 @@ def request_token(
         jitter(),
         _refresh_after(token, before, after),
     )
+    cached = CachedToken.of(
+        token, times, sent, replaces, after.offset, requested_at=before.monotonic
+    )
     if after.monotonic >= times.dead_at:
+        if useless is not None:
+            useless(cached)
+        if same is not None:
+            raise _granted_again(provider.provider_name, same.ends_at - after.monotonic)
         raise _dead_on_arrival(provider.provider_name, lifetime, before, after)
-    return CachedToken.of(token, times, sent, replaces, after.offset, requested_at=before.monotonic)
+    return cached
 
 
 def _ask(

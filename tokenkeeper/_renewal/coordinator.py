@@ -249,10 +249,9 @@ class Coordinator:
         try:
             token = renewal.result()
         except OAuth2Error:
-            # It failed for a caller that asked earlier, or on another one's interrupted thread.
             failed_for_others = need.force and not need.is_older_than(renewal.last_sent)
             if failed_for_others or (renewal.interrupted and not self.background.is_enabled):
-                return self._ask_again(need, now)
+                return self._ask_again(need, now)  # it failed for another caller, or on its thread
             current = self._cache.tokens.get(need.token_name)
             if current is None or not self._meets(need, current, now):
                 raise
@@ -290,10 +289,7 @@ class Coordinator:
     # ---- the end
 
     def close(self, timeout: float) -> list[BaseOAuth2Provider]:
-        """Stop the threads, fail the waiters, forget everything; return the providers to close.
-
-        Idempotent: the second call has nothing left to do.
-        """
+        """Stop all threads, fail all waiters; return the providers to close. Idempotent."""
         if self.membership is not None:
             self.membership.one_time.end()
         providers, unsettled = self.state.close()

@@ -31,7 +31,7 @@ from tokenkeeper._renewal.fleet_request import FleetRequests
 from tokenkeeper._renewal.held import Held
 from tokenkeeper._renewal.one_time import OneTimeRequests
 from tokenkeeper._renewal.renewal import Renewal
-from tokenkeeper._renewal.unpublished import GIVE_UP_SECONDS, RETRY_SECONDS, Unpublished
+from tokenkeeper._renewal.unpublished import RETRY_SECONDS, Unpublished
 from tokenkeeper._renewal.view import View
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper._runtime.background import Background
@@ -45,6 +45,9 @@ from tokenkeeper.stores.options import StoreOptions
 from tokenkeeper.stores.settings import opened_by
 
 __all__ = ["main", "perform"]
+
+GIVE_UP_SECONDS = 600.0
+"""How long the token is offered to a store that can't be used."""
 
 SPARE_SECONDS = 60
 """How much longer than expected a helper may live before the system ends it."""
@@ -87,9 +90,14 @@ def perform(job: Job, write: Callable[[bytes], None]) -> None:
     )
     unpublished = Unpublished(fleet, background, SYSTEM_CLOCK)
 
-    def ask(_: Renewal, __: CachedToken | None, ___: BaseOAuth2Provider) -> CachedToken:
+    def ask(renewal: Renewal, _: CachedToken | None, provider: BaseOAuth2Provider) -> CachedToken:
         return request_token(
-            _AsAsked(provider, job, write), None, sent=0, clock=SYSTEM_CLOCK, jitter=random.random
+            _AsAsked(provider, job, write),
+            None,
+            sent=0,
+            clock=SYSTEM_CLOCK,
+            jitter=random.random,
+            useless=renewal.note_useless,
         )
 
     requests = FleetRequests(

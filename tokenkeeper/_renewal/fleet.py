@@ -80,13 +80,15 @@ class Fleet:
         """Return the key of the record of a token."""
         return record_key_of(provider, token_name, self.settings.sealer)
 
-    def read(self, name: str, key: str) -> View:
+    def read(self, name: str, key: str, *, insist: bool = False) -> View:
         """Return the record of the token *name*, opened.
 
+        :param insist: ask the store even while it is being left alone.
         :raises StoreUnavailableError: if the store can't be used.
         """
         before = self._clock.monotonic()
-        return self._opened(name, key, self.guard.call(name, lambda: self._store.read(key)), before)
+        record = self.guard.call(name, lambda: self._store.read(key), insist=insist)
+        return self._opened(name, key, record, before)
 
     def claim(
         self, name: str, key: str, *, generation: int, older_than_seconds: float, intent: str
@@ -117,10 +119,12 @@ class Fleet:
         replaces: int,
         keep: bool,
         insist: bool = False,
+        keeps_claim: bool = False,
     ) -> bool:
         """Store *cached* if the record's generation is still *replaces*; return whether it was.
 
         :param insist: ask the store even while it is being left alone.
+        :param keeps_claim: whether this process goes on to hold the claim.
         :raises StoreUnavailableError: if the store can't be used.
         """
         age = self._clock.monotonic() - cached.requested_at
@@ -131,12 +135,12 @@ class Fleet:
             granted_to=cached.granted_to or self.place,
         )
         sealed = self.settings.sealer.seal(stored.to_bytes(), key, "token")
-        lifetime = cached.ends_at - cached.requested_at
+        lifetime = max(0.0, cached.ends_at - cached.requested_at)
         return self.guard.call(
             name,
             lambda: self._store.publish(
                 key,
-                owner=self.owner,
+                owner="" if keeps_claim else self.owner,
                 replaces=replaces,
                 generation=cached.generation,
                 sealed=sealed,

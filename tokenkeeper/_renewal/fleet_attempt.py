@@ -17,8 +17,8 @@ happens if the store can't be used is in :meth:`FleetAttempts._without_store`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 from tokenkeeper._renewal.adoption import Adoption, known_generation
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -32,7 +32,7 @@ from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import ClaimTakenOver, TokenEvent
 from tokenkeeper.exceptions import StoreUnavailableError, TokenAcquisitionError
 from tokenkeeper.oauth.claims import LookAgain, without_claim
-from tokenkeeper.stores.base import Claim
+from tokenkeeper.stores.base import Claim, Record
 
 __all__ = ["FleetAttempts"]
 
@@ -55,6 +55,17 @@ may have a newer refresh token, and restore it."""
 
 MOST_LOOKS = 5
 """How often one attempt looks, claims and finds that another process was faster."""
+
+
+class _Restored(NamedTuple):
+    """A token that was restored, while other processes may have a newer one.
+
+    :ivar waits_until: until when no request is made, on the keeper's monotonic clock.
+    :ivar claimed: the record with the claim that is held meanwhile.
+    """
+
+    waits_until: float
+    claimed: Record
 
 
 class FleetAttempts:
@@ -85,8 +96,7 @@ class FleetAttempts:
         self._cooldown_seconds = cooldown_seconds
         self._clock = clock
         self._jitter = jitter
-        # Until when a token waits for other processes to restore a newer one, by name.
-        self._restoring: dict[str, float] = {}
+        self._restored: dict[str, _Restored] = {}  # by the token's name
 
     def attempt(self, renewal: Renewal) -> CachedToken:
         """Return a token for *renewal*: one of the store, or the answer to one request.
@@ -126,13 +136,14 @@ class FleetAttempts:
             adopted = self._adoption.token(renewal, view)
             if adopted is not None:
                 self._fleet.note_granted(name, adopted.requested_at)
-                self._restoring.pop(name, None)
+                self._stop_waiting(name, key)
                 return adopted
         elif view.generation < known_generation(renewal.replaces):
             self._restore(renewal, key, view)
-        if self._clock.monotonic() < self._restoring.get(name, -math.inf):
+        restored = self._restored.get(name)
+        if restored is not None and self._clock.monotonic() < restored.waits_until:
             raise LookAgain(LONGEST_POLL_SECONDS)
-        self._restoring.pop(name, None)
+        self._restored.pop(name, None)
         error = self._shared_error(renewal, view)
         if error is not None:
             raise error
@@ -151,23 +162,46 @@ class FleetAttempts:
         return error
 
     def _restore(self, renewal: Renewal, key: str, view: View) -> None:
-        """Store the token that is here again, because the store came back empty or older.
+        """Store the token that is here again, because the store came back empty or older."""
+        mine, name = renewal.replaces, renewal.token_name
+        if not renewal.provider.repeatable:
+            self._restore_one_time(renewal, key, view)
+        elif (
+            mine is not None
+            and self._clock.monotonic() < mine.renew_at
+            and self._fleet.publish(name, key, mine, replaces=view.generation, keep=False)
+        ):
+            self._requests.report_replacement(name, view)
 
-        If the request works once, it waits: another process may have a newer token.
+    def _restore_one_time(self, renewal: Renewal, key: str, view: View) -> None:
+        """Do the same for a request that works once, and keep all processes from making it.
+
+        Another process may have a newer refresh token, and restore that. Until then, the claim is
+        held here. One that came back with the store is of the past, however young it looks.
         """
-        mine, once = renewal.replaces, not renewal.provider.repeatable
-        now = self._clock.monotonic()
-        if mine is None or (once and view.unreadable is not None):
+        mine, name = renewal.replaces, renewal.token_name
+        if mine is None or view.unreadable is not None:
             return
-        if once or now < mine.renew_at:
-            restored = self._fleet.publish(
-                renewal.token_name, key, mine, replaces=view.generation, keep=once
-            )
-            if restored:
-                self._requests.report_replacement(renewal.token_name, view)
-        if once:
-            whole_life = max(0.0, mine.ends_at - mine.requested_at)
-            self._restoring[renewal.token_name] = now + min(ROLLBACK_SECONDS, whole_life)
+        claim, _ = self._fleet.claim(
+            name,
+            key,
+            generation=view.generation,
+            older_than_seconds=0.0,
+            intent=f"{self._fleet.place} waits for a newer refresh token, as the store lost it",
+        )
+        if not claim.granted:
+            raise LookAgain(SHORTEST_POLL_SECONDS)
+        replaces = view.generation
+        self._fleet.publish(name, key, mine, replaces=replaces, keep=True, keeps_claim=True)
+        whole_life = max(0.0, mine.ends_at - mine.requested_at)
+        waits_until = self._clock.monotonic() + min(ROLLBACK_SECONDS, whole_life)
+        self._restored[name] = _Restored(waits_until, claim.record)
+
+    def _stop_waiting(self, name: str, key: str) -> None:
+        """Release the claim of a restored token, because a newer one was restored."""
+        restored = self._restored.pop(name, None)
+        if restored is not None:
+            self._fleet.fail(name, key, restored.claimed, None)
 
     # ---- claim
 

@@ -109,6 +109,8 @@ class FleetRequests:
 
     def _failed(self, error: BaseException, renewal: Renewal, held: Held) -> None:
         """Share *error*, and raise another one in its place if that says more."""
+        if renewal.useless is not None and not renewal.provider.repeatable:
+            self._published(renewal, held, renewal.useless)
         if isinstance(error, TokenAcquisitionError):
             self._check_loss(error, renewal, held)
             known = explained(error, renewal, held.claim)
@@ -158,12 +160,16 @@ class FleetRequests:
         try:
             if publish(name, held.key, token, replaces=view.generation, keep=keep):
                 self.report_replacement(name, view)
+                if keep:
+                    self._unpublished.confirm(held.key, name, token)
                 return token
             view = fleet.read(name, held.key)
         except StoreUnavailableError:
             if keep:
                 self._unpublished.add(held.key, name, token, view.generation)
             return token
+        if view.stored is not None and view.stored.token.access_token == token.access_token:
+            return token.published(view.generation)  # a helper process has stored it
         # Another process took over the claim, cleared the token, or the store is an older replica.
         # What the store has counts.
         self.release(renewal, held)

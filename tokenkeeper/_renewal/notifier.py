@@ -172,7 +172,9 @@ def _line_of_fleet(event: TokenEvent) -> tuple[int, str] | None:
     match event:
         case StoreUnavailable():
             level = logging.WARNING
-            line = f"the store {event.store} is unavailable: {event.reason}"
+            line = event.reason
+            if event.store not in line:
+                line = f"the store {event.store} is unavailable: {line}"
         case StoreRecovered():
             level = logging.INFO
             pause = f"{event.unavailable_seconds:.0f} s"

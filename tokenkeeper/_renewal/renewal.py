@@ -40,6 +40,7 @@ class Renewal(Flight[CachedToken]):
     :ivar number: its sequence number: callers with a lower one asked before it began.
     :ivar after_rejection: whether an API rejected the token that it replaces.
     :ivar attempts: the requests made so far.
+    :ivar useless: what the last request brought, if it can't be served.
     :ivar store_seconds: how long it waited for operations of the store so far.
     :ivar started_at: when it began to run, on the keeper's monotonic clock; ``None`` before that.
     """
@@ -70,8 +71,13 @@ class Renewal(Flight[CachedToken]):
         self.began_at = began_at
         self.number = number
         self.attempts = 0
+        self.useless: CachedToken | None = None
         self.store_seconds = 0.0
         self.started_at: float | None = None
+
+    def note_useless(self, token: CachedToken) -> None:
+        """Note what a request brought, although it can't be served."""
+        self.useless = token
 
     def success_event(self, token: CachedToken, clock: Clock) -> TokenEvent:
         """Return the event for *token*, which it brought."""

@@ -160,6 +160,7 @@ class Runner:
         """
         renewal.last_sent = sent = self._next_number()
         renewal.attempts += 1
+        renewal.useless = None
         return request_token(
             provider or renewal.provider,
             replaces,
@@ -167,6 +168,7 @@ class Runner:
             clock=self._clock,
             jitter=self._jitter,
             refused=renewal.after_rejection,
+            useless=renewal.note_useless,
         )
 
     def _attempt_inline(self, renewal: Renewal) -> CachedToken:

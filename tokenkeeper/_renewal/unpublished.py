@@ -1,13 +1,13 @@
-"""Tokens that are not in the store yet, because it could not be used when they were granted.
+"""Tokens that the store may not have: it could not be used, or may lose them.
 
-Only tokens of grants that work once come here: their refresh tokens are the only good ones.
+Only tokens of grants that work once come here: their refresh tokens are the only good ones. A
+store that fails over to a replica comes back without its last writes, so each token is looked for
+once more a moment after it was stored.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -19,14 +19,28 @@ from tokenkeeper.exceptions import StoreUnavailableError
 __all__ = ["Unpublished"]
 
 RETRY_SECONDS = 0.25
-GIVE_UP_SECONDS = 600.0
-"""How often, and for how long, a token is offered to a store that can't be used."""
+"""How often a token is offered to a store that can't be used. It must be there before another
+process takes over the claim, so this does not grow."""
+
+
+CHORE = "\nunpublished"
+"""What the scheduler calls it: not a token's name, as those don't begin with a line end."""
+
+CONFIRM_SECONDS = 2.0
+"""How long after it was stored a token is looked for once more."""
 
 
 class _Entry(NamedTuple):
+    """A token to be stored.
+
+    :ivar replaces: the generation that it replaces; ``None`` if it was stored, and is looked for.
+    :ivar due_at: when that is to be done, on the keeper's monotonic clock.
+    """
+
     name: str
     token: CachedToken
-    replaces: int
+    replaces: int | None
+    due_at: float
 
 
 class Unpublished:
@@ -44,35 +58,51 @@ class Unpublished:
         self._entries: dict[str, _Entry] = {}
 
     def add(self, key: str, name: str, token: CachedToken, replaces: int) -> None:
-        """Store *token* as soon as the store can be used.
+        """Store *token* as soon as the store can be used."""
+        self._put(key, _Entry(name, token, replaces, self._clock.monotonic()))
 
-        Without a thread that can wait for it, the next renewal or :meth:`store_all` does it.
-        """
+    def confirm(self, key: str, name: str, token: CachedToken) -> None:
+        """Look for *token*, which was stored just now, a moment later; store it if it is gone."""
+        due_at = self._clock.monotonic() + CONFIRM_SECONDS
+        self._put(key, _Entry(name, token, None, due_at))
+
+    def _put(self, key: str, entry: _Entry) -> None:
         with self._lock:
-            self._entries[key] = _Entry(name, token, replaces)
-        job: Callable[[], None] = partial(self._store_in_time, key)
-        self._background.work(job, urgent=True)
+            self._entries[key] = entry
+        self._plan()
+
+    def _plan(self) -> None:
+        """Have the next entry done when it is due."""
+        with self._lock:
+            due_at = min((entry.due_at for entry in self._entries.values()), default=None)
+        if due_at is not None:
+            soon = self._clock.monotonic() + RETRY_SECONDS
+            self._background.plan(CHORE, max(due_at, soon), self._do_due)
+
+    def _do_due(self) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            due = [item for item in self._entries.items() if item[1].due_at <= now]
+        for key, entry in due:
+            self._store(key, entry)
+        self._plan()
 
     def store_all(self) -> bool:
-        """Store all of them; return whether none is left. Raises nothing."""
-        return all(map(self._store, list(self._entries)))
-
-    def _store_in_time(self, key: str) -> None:
-        give_up_at = self._clock.monotonic() + GIVE_UP_SECONDS
-        while not self._store(key):
-            closed = self._clock.wait(self._background.closing, RETRY_SECONDS)
-            if closed or self._clock.monotonic() >= give_up_at:
-                return
-
-    def _store(self, key: str) -> bool:
-        """Store the token of *key*; return whether none is left to be stored."""
+        """Store all that are not in the store; return whether none is left. Raises nothing."""
         with self._lock:
-            entry = self._entries.get(key)
-        if entry is None:
-            return True
-        name, token, replaces = entry
+            entries = [item for item in self._entries.items() if item[1].replaces is not None]
+        stored = [self._store(key, entry) for key, entry in entries]
+        return all(stored)
+
+    def _store(self, key: str, entry: _Entry) -> bool:
+        """Store *entry*; return whether that is done."""
+        name, token, replaces, _ = entry
         try:
-            if token.requested_at >= self._fleet.cleared_at(name):
+            if replaces is None:
+                view = self._fleet.read(name, key, insist=True)
+                if view.generation < token.generation and view.unreadable is None:
+                    replaces = view.generation
+            if replaces is not None and token.requested_at >= self._fleet.cleared_at(name):
                 self._fleet.publish_newest(
                     name, key, token, replaces=replaces, keep=True, insist=True
                 )

@@ -50,6 +50,8 @@ class Upkeep:
 
         :param is_reconsidered: whether its provider has changed.
         """
+        if self._background.do_chore(name):
+            return
         with self._state.lock:
             cached = self._cache.tokens.get(name)
             if cached is None or name in self._state.renewals:

@@ -68,6 +68,22 @@ class Background:
         self._notifiers = Workers(math.inf, "tokenkeeper-notifier")
         self.scheduler: Scheduler = Scheduler(self._clock, self._renew, self._look)
         self.trusted_until: float = -math.inf
+        self._chores: dict[str, Callable[[], None]] = {}
+
+    def plan(self, chore: str, due_at: float, call: Callable[[], None]) -> None:
+        """Have *call* made by a worker at *due_at*, in place of an earlier one of that name.
+
+        :param chore: a name that is not a token's.
+        """
+        self._chores[chore] = call
+        self.scheduler.schedule(chore, due_at)
+
+    def do_chore(self, chore: str) -> bool:
+        """Do what was planned under that name; ``False`` if nothing was. For the scheduler."""
+        call = self._chores.pop(chore, None)
+        if call is not None and not self.work(call, urgent=False):
+            call()
+        return call is not None
 
     def notify(self, call: Callable[[], None]) -> bool:
         """Have *call* made on a thread that no caller waits for; ``False`` if there is none."""

@@ -1,10 +1,15 @@
-"""Signal handling: a signal ends the command at once and silently, whatever it is doing."""
+"""Signal handling: a signal ends the command at once and silently, whatever it is doing.
+
+There is one exception: a request with a refresh token that works once is waited for, until it is
+answered and stored. A second signal ends that wait.
+"""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +22,7 @@ _SHOW_CURSOR = b"\x1b[?25h"
 _PATIENCE_SECONDS = 0.5  # for a terminal that does not accept output
 
 _ending = threading.RLock()  # held by the thread that ends the process
+_signals: list[int] = []  # that came so far
 
 
 def exit_on_signals() -> None:
@@ -35,7 +41,7 @@ def exit_on_signals() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         # Shells make background jobs ignore Ctrl-C, and nohup makes them ignore SIGHUP.
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _end)
+            signal.signal(number, _handle)
     if os.name == "posix":
         with suppress(RuntimeError, OSError):  # the handlers remain
             _watch_for_signals()
@@ -54,8 +60,8 @@ def _read_signals(reader: int) -> None:
     """End the process as soon as a signal that should do so arrives in the pipe."""
     while numbers := os.read(reader, 64):
         for number in numbers:
-            if signal.getsignal(number) is _end:
-                _end(number, None)
+            if signal.getsignal(number) is _handle:
+                _end(number)
 
 
 @contextmanager
@@ -68,8 +74,19 @@ def own_signal_handlers() -> Iterator[None]:
         signal.set_wakeup_fd(before, warn_on_full_buffer=False)
 
 
-def _end(number: int, _: FrameType | None) -> None:
+def _handle(number: int, _: FrameType | None) -> None:
+    """End the process; without a further wait if this is the second signal."""
+    _signals.append(number)
+    if len(_signals) > 1:
+        os._exit(128 + number)
+    _end(number)
+
+
+def _end(number: int) -> None:
     """End the process, and show the cursor of a terminal again."""
+    one_time = sys.modules.get("tokenkeeper._renewal.one_time")
+    if one_time is not None:  # it was imported if there is a store
+        one_time.finish_all()
     if not _ending.acquire(timeout=1):  # the other thread is already ending the process
         os._exit(128 + number)
     with suppress(OSError):  # the terminal may be gone

@@ -8,15 +8,15 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenkeeper._support.checks import checked_seconds, checked_text
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.dashboard.headers import SecurityHeaders
-from tokenkeeper.dashboard.page import STATIC, data, page, static_file
-from tokenkeeper.dashboard.snapshots import Snapshots
+from tokenkeeper.dashboard.page import STATIC, Document, data, page, static_file
+from tokenkeeper.dashboard.snapshots import Snapshot, Snapshots
 from tokenkeeper.stores.base import TokenStore
 from tokenkeeper.stores.settings import StoreSettings, opened
 
@@ -53,15 +53,20 @@ def application(
     settings: StoreSettings, title: str, refresh_seconds: float, clock: Clock
 ) -> ASGIApp:
     """Return the application for an opened store."""
-    snapshots = Snapshots(settings, clock, refresh_seconds)
 
-    async def show_page(_: Request) -> Response:
-        snapshot = await snapshots.current()
-        return HTMLResponse(page(snapshot, title, clock.monotonic(), refresh_seconds))
+    def render(snapshot: Snapshot) -> tuple[Document, Document]:
+        return (
+            Document.of(page(snapshot, title, refresh_seconds)),
+            Document.of(data(snapshot, title)),
+        )
 
-    async def show_data(_: Request) -> Response:
-        snapshot = await snapshots.current()
-        return JSONResponse(data(snapshot, title, clock.monotonic()))
+    snapshots = Snapshots(settings, clock, refresh_seconds, render)
+
+    async def show_page(request: Request) -> Response:
+        return _response(request, (await snapshots.current())[0], "text/html")
+
+    async def show_data(request: Request) -> Response:
+        return _response(request, (await snapshots.current())[1], "application/json")
 
     async def show_static(request: Request) -> Response:
         name = request.path_params["name"]
@@ -78,6 +83,13 @@ def application(
     )
     app.router.redirect_slashes = False
     return SecurityHeaders(_WithSlash(app))
+
+
+def _response(request: Request, document: Document, media_type: str) -> Response:
+    headers = {"Content-Type": f"{media_type}; charset=utf-8", "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(document.compressed, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(document.plain, headers=headers)
 
 
 class _WithSlash:

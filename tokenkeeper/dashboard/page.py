@@ -5,8 +5,11 @@ Each text is escaped as it is put in, and each attribute of the markup is quoted
 
 from __future__ import annotations
 
+import gzip
 import html
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from string import Template
@@ -15,7 +18,7 @@ from tokenkeeper.dashboard.snapshots import Snapshot
 from tokenkeeper.dashboard.words import page_texts, record_texts
 from tokenkeeper.stores.views import RecordView
 
-__all__ = ["STATIC", "data", "page", "static_file"]
+__all__ = ["STATIC", "Document", "data", "page", "static_file"]
 
 STATIC = {
     "dashboard.css": "text/css; charset=utf-8",
@@ -23,21 +26,39 @@ STATIC = {
 }
 """The files that the page loads, and their media types."""
 
+FASTEST = 1
+"""The level of compression. Pages of many records become about ten times smaller."""
+
 WITHOUT_SCRIPT_SECONDS = 5
 """A page that is loaded as a whole is refreshed no more often than this."""
 
 
-def page(snapshot: Snapshot, title: str, now: float, refresh_seconds: float) -> str:
-    """Return the page as HTML.
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A page or its data, as it is sent.
 
-    :param now: the current time on the monotonic clock of the snapshot.
+    :ivar plain: the text, in UTF-8.
+    :ivar compressed: the same, compressed by gzip.
     """
+
+    plain: bytes
+    compressed: bytes
+
+    @classmethod
+    def of(cls, text: str) -> Document:
+        """Return the document of *text*."""
+        plain = text.encode()
+        return cls(plain, gzip.compress(plain, FASTEST, mtime=0))
+
+
+def page(snapshot: Snapshot, title: str, refresh_seconds: float) -> str:
+    """Return the page as HTML."""
     records = snapshot.overview.records if snapshot.overview else ()
     settings = {
         "refresh": f"{refresh_seconds:g}",
         "refresh_without_script": f"{max(refresh_seconds, WITHOUT_SCRIPT_SECONDS):g}",
     }
-    texts = _escaped({**page_texts(snapshot, title, now), **settings})
+    texts = _escaped({**page_texts(snapshot, title), **settings})
     record = _template("record.html")
     return _template("page.html").substitute(
         texts,
@@ -48,14 +69,14 @@ def page(snapshot: Snapshot, title: str, now: float, refresh_seconds: float) -> 
     )
 
 
-def data(snapshot: Snapshot, title: str, now: float) -> dict[str, object]:
-    """Return what the page's script and other programs get as JSON.
+def data(snapshot: Snapshot, title: str) -> str:
+    """Return what the page's script and other programs get, as JSON.
 
     ``store`` has the values, ``shown`` the texts of the page.
     """
     overview, trend = snapshot.overview, snapshot.trend
     records = overview.records if overview else ()
-    return {
+    found = {
         "store": overview and overview.as_json(),
         "error": snapshot.error,
         "read_at": snapshot.read_at_wall if overview else None,
@@ -65,10 +86,11 @@ def data(snapshot: Snapshot, title: str, now: float) -> dict[str, object]:
             "tokens": trend.fleet.tokens,
         },
         "shown": {
-            "page": page_texts(snapshot, title, now),
+            "page": page_texts(snapshot, title),
             "records": [record_texts(each, snapshot) for each in records],
         },
     }
+    return json.dumps(found, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 @cache

@@ -35,19 +35,16 @@ STATE_WORDS = {
 }
 
 
-def page_texts(snapshot: Snapshot, title: str, now: float) -> dict[str, str]:
-    """Return what the page shows around the records.
-
-    :param now: the current time on the monotonic clock of the snapshot.
-    """
+def page_texts(snapshot: Snapshot, title: str) -> dict[str, str]:
+    """Return what the page shows around the records."""
     overview = snapshot.overview
     problems = sum(each.level == "problem" for each in overview.records) if overview else 0
-    known = f"Last known state, read {_ago(now - snapshot.read_at)}."
+    known = f"Last known state, read {_ago(snapshot.outdated_seconds)}."
     return {
         "title": f"({problems}) {title}" if problems else title,
         "heading": title,
         "store": overview.label if overview else "",
-        "error": f"The store can't be read: {snapshot.error}" if snapshot.error else "",
+        "error": _error(snapshot.error),
         "known": known if snapshot.error and overview else "",
         "freshness": "outdated" if snapshot.error else "current",
         "summary": _summary(overview) if overview else "",
@@ -125,6 +122,12 @@ def _sentence(text: str) -> str:
 def _count(number: float, what: str) -> str:
     text = f"{number:,.0f}"
     return f"{text} {what}" if text == "1" else f"{text} {what}s"
+
+
+def _error(reason: str) -> str:
+    if not reason or reason.startswith("the store "):  # as our own stores say
+        return _sentence(reason)
+    return f"The store can't be read: {reason}"
 
 
 def _summary(overview: StoreOverview) -> str:

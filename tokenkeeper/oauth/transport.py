@@ -106,7 +106,6 @@ class HttpTransport:
         to a link-local address, such as a cloud's metadata server.
 
         :raises TokenAcquisitionError: if there is no response. The message says why and what to do.
-        :raises LookAgain: if the claim of the request in a store grew too old before it was sent.
         """
         carries_nothing = data is None and authorization is None and not _authorizes(headers)
         _check_way(url, provider_name, link_local=carries_nothing)
@@ -128,10 +127,8 @@ class HttpTransport:
             )
         except ForeignPeerError as foreign:
             failure: BaseException = _off_this_machine(url, foreign.peer, provider_name)
-        except LookAgain:
-            raise
         except Exception as error:  # a URL or a server may cause any error
-            if is_thrown_in(error):
+            if isinstance(error, LookAgain) or is_thrown_in(error):
                 raise
             failure = interruption_in(error, handled_before) or explain(
                 error,

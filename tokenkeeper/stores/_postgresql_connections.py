@@ -10,20 +10,21 @@ connection; a caller that no longer waits leaves it to the next one.
 
 from __future__ import annotations
 
-import select
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
-from psycopg.pq import ConnStatus, TransactionStatus
+from psycopg.pq import TransactionStatus
 
 from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper._support.hiding import forget_frames
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import StoreUnavailableError, own_copy
+from tokenkeeper.stores._postgresql_session import Session
 
-__all__ = ["Connections", "Session", "TimedOutError"]
+__all__ = ["Connections", "TimedOutError"]
 
 IDLE_SECONDS = 10.0
 """How long an unused connection stays open. It is longer than a usual token request."""
@@ -44,48 +45,6 @@ end the session of the parent."""
 
 class TimedOutError(Exception):
     """The deadline passed before there was a connection, or an answer."""
-
-
-class Session:
-    """A connection, and its history.
-
-    :ivar was_used: whether it was lent before.
-    :ivar lent_until: the deadline of the operation that it was lent to last.
-    """
-
-    __slots__ = ("connection", "idle_since", "lent_until", "was_used")
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self.connection = connection
-        self.idle_since = SYSTEM_CLOCK.monotonic()
-        self.lent_until = self.idle_since
-        self.was_used = False
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether nothing arrived while it was idle: neither a goodbye nor the end of the stream.
-
-        A server that restarts, and a firewall that resets, are noticed here without a round trip.
-        """
-        pgconn = self.connection.pgconn
-        if pgconn.status != ConnStatus.OK or pgconn.transaction_status != TransactionStatus.IDLE:
-            return False
-        try:
-            if is_readable(pgconn.socket):
-                pgconn.consume_input()  # such as a changed setting, which is harmless
-                return not is_readable(pgconn.socket)
-        except psycopg.Error:
-            return False
-        return True
-
-
-def is_readable(fd: int) -> bool:
-    """Return whether something can be read from *fd* now."""
-    if hasattr(select, "poll"):  # unlike select(), it takes numbers above 1023
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        return bool(poll.poll(0))
-    return bool(select.select([fd], [], [], 0)[0])
 
 
 class Connections:
@@ -225,12 +184,11 @@ class Connections:
         session.was_used = True
         session.idle_since = SYSTEM_CLOCK.monotonic()
         with self._changed:
-            if session not in self._open:  # this is a forked child
-                return
-            if session.connection.pgconn.transaction_status != TransactionStatus.IDLE:
-                self._discard(session)
-            else:
+            is_idle = session.connection.pgconn.transaction_status == TransactionStatus.IDLE
+            if is_idle and session in self._open:
                 self._add_idle(session)
+            else:
+                self._discard(session)
             self._changed.notify()
 
     def drop(self, session: Session) -> None:
@@ -245,10 +203,11 @@ class Connections:
         """Close a connection whose statement has no answer yet, and cancel the statement.
 
         Otherwise a statement that waits for a lock would keep its server process, and would be
-        performed later.
+        performed later. Before version 17, libpq can cancel only by waiting for the server without
+        a limit, and psycopg stops all threads meanwhile. So nothing is cancelled then.
         """
         with self._changed:
-            may_cancel = not self._cancelling and session in self._open
+            may_cancel = not self._cancelling and session in self._open and can_cancel()
             if may_cancel:
                 self._cancelling = True
         if not (may_cancel and _in_thread(lambda: self._cancel(session))):
@@ -291,9 +250,14 @@ class Connections:
 
     def _discard(self, session: Session) -> None:
         """Close a connection, unless it is the parent's. Called with the lock held."""
-        if session in self._open:
-            self._open.remove(session)
+        self._open.discard(session)
+        if session.pid == os.getpid():
             session.connection.close()  # sends a short goodbye without waiting
+
+
+def can_cancel() -> bool:
+    """Return whether libpq can cancel a statement without blocking."""
+    return psycopg.capabilities.has_cancel_safe()
 
 
 def _in_thread(job: Callable[[], None]) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
+
+from tokenkeeper.clock import SYSTEM_CLOCK
 
 __all__ = ["Budget", "current_budget"]
 
@@ -20,12 +21,12 @@ class Budget:
     """
 
     def __init__(self, total_seconds: float, wait_seconds: float | None = None) -> None:
-        self._ends_at = time.monotonic() + total_seconds
+        self._ends_at = SYSTEM_CLOCK.monotonic() + total_seconds
         self._wait_seconds = total_seconds if wait_seconds is None else wait_seconds
 
     def remaining(self) -> float:
         """Return how many seconds are left, at least 0."""
-        return max(0.0, self._ends_at - time.monotonic())
+        return max(0.0, self._ends_at - SYSTEM_CLOCK.monotonic())
 
     def next_wait(self, share: float = 1.0) -> float:
         """Return how long the next wait may take: *share* of what is left.

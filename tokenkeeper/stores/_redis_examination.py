@@ -6,11 +6,11 @@ Managed servers refuse ``INFO`` or ``CONFIG``. What they don't say is unknown, a
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tokenkeeper._support.checks import is_loopback
+from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.stores._redis_given import host_of, place_of, uses_tls
 from tokenkeeper.stores.examination import StoreFinding
@@ -54,13 +54,13 @@ def examine(store: RedisTokenStore, target: Target | None, ask: Ask) -> list[Sto
 
 
 def _writes(store: RedisTokenStore, key: str) -> Iterator[StoreFinding]:
-    began = time.perf_counter()
+    began = SYSTEM_CLOCK.monotonic()
     try:
         claim = store.claim(
             key, owner=key, generation=0, older_than_seconds=0.0, intent="examination"
         )
         store.fail(key, owner=key, fence=claim.record.fence, sealed=b"probe")
-        lasted = (time.perf_counter() - began) / 2
+        lasted = (SYSTEM_CLOCK.monotonic() - began) / 2
         is_kept = store.read(key).failure is not None
         store.forget(key, entirely=True)
     except StoreUnavailableError as error:
@@ -107,13 +107,13 @@ def _encryption(target: Target | None, ask: Ask) -> Iterator[StoreFinding]:
 
 
 def _clock(ask: Ask, server: Any) -> Iterator[StoreFinding]:
-    sent = time.time()
+    sent = SYSTEM_CLOCK.time()
     moment = _asked(ask, lambda _: server.time())
     if moment is None:
         yield _ok("clock", "unknown: the server does not allow TIME")
         return
     seconds, microseconds = moment
-    ahead = seconds + microseconds / 1e6 - (sent + time.time()) / 2
+    ahead = seconds + microseconds / 1e6 - (sent + SYSTEM_CLOCK.time()) / 2
     words = f"the server's clock is {abs(ahead):.1f} s {'ahead' if ahead > 0 else 'behind'}"
     if abs(ahead) < CLOCK_TOLERANCE_SECONDS:
         yield _ok("clock", words)

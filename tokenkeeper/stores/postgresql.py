@@ -79,7 +79,7 @@ class PostgreSQLTokenStore:
             parameters = _parsed(conninfo)
             self._label = _label_of(parameters)
             hidden = [parameters.get(name, "") for name in ("password", "sslpassword")]
-            connect = partial(_connect, Hidden(parameters), timeout_seconds)
+            connect = partial(_connect, Hidden(_complete(parameters, timeout_seconds)))
         if connect is None or not callable(connect):
             raise InvalidConfigurationError("connect must be a function that returns a connection")
         if table != DEFAULT_TABLE:
@@ -245,15 +245,19 @@ def _label_of(parameters: dict[str, str]) -> str:
     return f"postgresql://{user}{places}/{parameters.get('dbname', '')}"
 
 
-def _connect(hidden: Hidden[dict[str, str]], timeout_seconds: float) -> psycopg.Connection[Any]:
+def _complete(parameters: dict[str, str], timeout_seconds: float) -> str:
+    """Return a connection string with what a store needs and *parameters* lack."""
     # The caller's limit is kept elsewhere. These end the thread that connects, and the kernel's
     # efforts to send. libpq wants whole seconds, at least 2.
     seconds = min(max(2, ceil(timeout_seconds)), 3600)
-    parameters = {
+    own = {
         "fallback_application_name": "tokenkeeper",
         "client_encoding": "UTF8",
         "connect_timeout": str(seconds),
         "tcp_user_timeout": str(seconds * 1000),
-        **hidden.text,
     }
-    return psycopg.connect(make_conninfo(**parameters), autocommit=True, prepare_threshold=None)
+    return make_conninfo(**{**own, **parameters})
+
+
+def _connect(conninfo: Hidden[str]) -> psycopg.Connection[Any]:
+    return psycopg.connect(conninfo.text, autocommit=True, prepare_threshold=None)

@@ -1,7 +1,7 @@
 """A store in Redis or Valkey: one hash for each record, changed by short Lua scripts.
 
 A fleet on several machines shares its tokens through it. It needs Redis 5 or later, or Valkey, and
-the extra ``redis``. Whoever may read the database may read the tokens, so they are sealed with a
+the extra ``redis``. Every client of the database can read the records, so tokens are sealed with a
 key that the server doesn't have.
 
 What survives is up to the server. Without persistence, a restart loses the records; a failover may

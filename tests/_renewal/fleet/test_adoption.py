@@ -26,7 +26,7 @@ class TestOneRequest:
         assert server.requests == 1
 
     def test_at_each_renewal(self, fleet, clock, server):
-        """Each renewal of a fleet is one request, whoever is due first."""
+        """Each renewal of a fleet is one request, whichever of them is due first."""
         keepers = fleet.several(4)
         for number in range(1, 6):
             assert {keeper.get_token("api") for keeper in keepers} == {f"token-{number}"}
@@ -69,7 +69,7 @@ class TestWholeLife:
     """Deadlines are those of the token's whole life."""
 
     def test_late_in_its_life(self, fleet, clock):
-        """A token adopted at 3,100 of 3,600 s has the deadlines of the process that requested it."""
+        """A token adopted at 3,100 of 3,600 s has the deadlines of its requester."""
         first = fleet.keeper()
         first.get_token("api")
         clock.step(3100)
@@ -135,12 +135,24 @@ class TestWholeLife:
         ends_at = internals.cached(first).ends_at
         assert internals.cached(second).ends_at == pytest.approx(ends_at, abs=1e-3)
 
-    @pytest.mark.parametrize("sent_at", [math.nan, -math.inf])
-    def test_invalid_age(self, fleet, store, sent_at):
+    @pytest.mark.parametrize("age", [math.nan, math.inf])
+    def test_invalid_age(self, fleet, store, age):
         """A record whose age is not one is never served."""
         fleet.keeper().get_token("api")
-        store.entry.sent_at = sent_at
+        store.distort = lambda record: replace(record, age_seconds=age)
         assert fleet.keeper().get_token("api") == "token-2"
+
+    @pytest.mark.parametrize("age", [-7200.0, 0.0])
+    def test_age_of_a_store_that_was_set_back(self, fleet, clock, store, age):
+        """If a store says that a token was requested later than now, the writer's clock counts."""
+        first = fleet.keeper()
+        first.get_token("api")
+        clock.step(3000)
+        store.distort = lambda record: replace(record, age_seconds=age)
+        second = fleet.keeper()
+        second.get_token("api")
+        ends_at = internals.cached(first).ends_at
+        assert internals.cached(second).ends_at == pytest.approx(ends_at, abs=1e-3)
 
 
 class TestWhichOneIsBetter:

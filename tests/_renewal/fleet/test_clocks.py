@@ -117,7 +117,7 @@ class TestNoExpiredToken:
         """If neither clock can be true, the token is not adopted."""
         host_keeper().get_token("api")
         clock.step(3000)
-        store.own_clock.shift = -7200.0
+        store.distort = lambda record: replace(record, age_seconds=-4200.0)
         assert host_keeper(-7200.0).get_token("api") == "token-2"
 
     def test_store_that_steps_back(self, fleet, host_keeper, clock, store, server):

@@ -11,7 +11,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from kit import internals
-from kit.stores import FaultyStore, KeeperFleet, Server
+from kit.stores import FaultyStore, KeeperFleet, Server, continue_as_child
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError
 from tokenkeeper.testing import SteppedClock
@@ -56,11 +56,15 @@ class Fleet(RuleBasedStateMachine):
         self.needs += 1
         internals.renew_due(self.keepers[which])
 
-    @rule(which=st.sampled_from(FAULTS), executes=st.booleans())
-    def the_store_fails(self, which, executes):
+    @rule(
+        which=st.sampled_from(FAULTS),
+        executes=st.booleans(),
+        seconds=st.sampled_from([1.0, 20.0, 300.0]),
+    )
+    def the_store_fails(self, which, executes, seconds):
         operations = () if which == "all" else (which,)
         self.needs += 3
-        self.store.go_down(*operations, executes=executes, hangs_for=0.1)
+        self.store.go_down(*operations, executes=executes, hangs_for=0.1, seconds=seconds)
 
     @rule()
     def the_store_comes_back(self):
@@ -96,10 +100,7 @@ class Fleet(RuleBasedStateMachine):
     @rule(which=WHICH)
     def a_process_forks(self, which):
         """Continue as the child."""
-        keeper = self.keepers[which]
-        internals.after_fork_in_child(keeper)
-        internals.take_over_scheduler(keeper)
-        internals.run_jobs_inline(keeper)
+        continue_as_child(self.keepers[which])
         self.needs += 1
 
     @rule(which=WHICH)
@@ -151,7 +152,13 @@ class OneFamily(Fleet):
             assert not self.server.is_revoked, "a refresh token was spent twice"
 
 
-@pytest.mark.parametrize("machine", [Fleet, OneFamily])
+class Lossy(Fleet):
+    """Refresh tokens that work once, and a store that loses records: still no expired token."""
+
+    rotates = True
+
+
+@pytest.mark.parametrize("machine", [Fleet, OneFamily, Lossy])
 def test_promises(machine):
     """No expired token, no error while a valid one is held, and no herd."""
     limits = settings(max_examples=25, stateful_step_count=25, deadline=None)

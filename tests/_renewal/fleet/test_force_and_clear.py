@@ -137,7 +137,7 @@ class TestClear:
     """clear_token leaves a tombstone."""
 
     def test_nobody_gets_it_again(self, fleet, clock, server):
-        """A cleared token is requested anew, and not adopted from the store."""
+        """A cleared token is requested again, and not adopted from the store."""
         first, second = fleet.several(2)
         first.get_token("api")
         clock.step(1)
@@ -172,7 +172,7 @@ class TestClear:
 
     def test_even_after_a_request_that_was_under_way(self, fleet, clock, store, server):
         """A renewal that began before does not make the cleared token acceptable."""
-        keeper, other = fleet.several(2)
+        keeper = fleet.keeper()
         keeper.get_token("api")
         clock.step(10)
 
@@ -241,13 +241,13 @@ class TestChangedProvider:
 
     def test_reconsidered(self, fleet, clock, server):
         """A changed provider makes its request although the fleet was refused just now."""
-        first, second = self.refuse(fleet, clock, server)
+        _, second = self.refuse(fleet, clock, server)
         internals.reconsider(second)
         assert second.get_token("api") == "token-3"
 
     def test_not_reconsidered(self, fleet, clock, server):
         """An unchanged one is spared the request."""
-        first, second = self.refuse(fleet, clock, server)
+        _, second = self.refuse(fleet, clock, server)
         internals.look(second)
         assert server.requests == 2
         assert second.get_token("api") == "token-1"

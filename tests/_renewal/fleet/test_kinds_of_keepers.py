@@ -6,7 +6,7 @@ import anyio
 import pytest
 from kit import internals
 from kit.providers import ManyTokens
-from kit.stores import renew_when_due
+from kit.stores import continue_as_child, renew_when_due
 
 from tokenkeeper import (
     InvalidConfigurationError,
@@ -23,7 +23,7 @@ class TestFork:
         """Parent and child have different owner ids."""
         keeper = fleet.keeper()
         parent = internals.fleet(keeper).owner
-        internals.after_fork_in_child(keeper)
+        continue_as_child(keeper)
         child = internals.fleet(keeper).owner
         assert parent != child
         assert len(child) == 32
@@ -34,8 +34,7 @@ class TestFork:
         key, owner = internals.record_key(keeper), internals.fleet(keeper).owner
         options = {"generation": 0, "older_than_seconds": 0.0, "intent": "the parent asks"}
         store.claim(key, owner=owner, **options)
-        internals.after_fork_in_child(keeper)
-        internals.run_jobs_inline(keeper)
+        continue_as_child(keeper)
         began = clock.monotonic()
         assert keeper.get_token("api") == "token-1"
         assert clock.monotonic() - began >= 5
@@ -44,9 +43,7 @@ class TestFork:
         """It serves the parent's token, and shares the next one."""
         keeper, other = fleet.several(2)
         keeper.get_token("api")
-        internals.after_fork_in_child(keeper)
-        internals.run_jobs_inline(keeper)
-        internals.take_over_scheduler(keeper)
+        continue_as_child(keeper)
         assert keeper.get_token("api") == "token-1"
         renew_when_due(keeper, clock)
         assert other.get_token("api") == "token-2"
@@ -59,8 +56,7 @@ class TestFork:
         clock.step(1)
         store.go_down()
         keeper.clear_token("api")
-        internals.after_fork_in_child(keeper)
-        internals.run_jobs_inline(keeper)
+        continue_as_child(keeper)
         store.come_back()
         assert keeper.get_token("api") == "token-2"
 
@@ -69,7 +65,7 @@ class TestFork:
         keeper = family.keeper(background=False)
         strict.during = store.go_down
         keeper.get_token("api")
-        internals.after_fork_in_child(keeper)
+        continue_as_child(keeper)
         store.come_back()
         assert internals.unpublished(keeper).store_all()
         assert store.record.sealed is None
@@ -139,7 +135,7 @@ class TestInline:
 
 
 class TestIdle:
-    """Tokens that nobody asks for."""
+    """Tokens that no caller asks for."""
 
     def test_lapse_and_are_adopted_again(self, fleet, clock, server):
         """An idle process lets its token lapse, and adopts the fleet's when it is asked again."""
@@ -184,7 +180,6 @@ class TestChosen:
 
     def test_are_shared_by_name(self, fleet, keepers):
         """Each name is a record of its own, and one request."""
-        first, second = keepers
         for scope in ("read", "write"):
             tokens = {keeper.source("api", scope=scope).get_token() for keeper in keepers}
             assert len(tokens) == 1
@@ -200,11 +195,11 @@ class TestChosen:
 
     def test_clear(self, fleet, keepers):
         """Clearing a provider removes the records of all its tokens."""
-        first, second = keepers
+        first, _ = keepers
         for scope in ("a", "b"):
             first.source("api", scope=scope).get_token()
         first.clear_token("api")
-        assert [fleet.store.read(key).sealed for key in fleet.store.keys()] == [None, None]
+        assert [fleet.store.read(key).sealed for key in [*fleet.store.keys()]] == [None, None]
 
 
 def test_async_facade(fleet, clock, server):

@@ -2,7 +2,7 @@
 
 from kit import internals
 from kit.guards import until
-from kit.stores import FaultyStore, KeeperFleet, Server, renew_when_due
+from kit.stores import FaultyStore, FleetProvider, KeeperFleet, Server, renew_when_due
 
 from tokenkeeper import RetryPolicy
 from tokenkeeper.events import TokenAdopted, TokenRenewed
@@ -29,13 +29,26 @@ class TestRefused:
         assert [type(e) for e in slow.events.events][-1] is TokenAdopted
 
     def test_releases_the_claim(self, fleet, clock, store, server):
-        """A claim whose token was refused is released, so that nobody waits for its age."""
+        """A claim whose token was refused is released, so that no one waits for its age."""
         keeper = fleet.keeper()
         keeper.get_token("api")
         server.during = lambda: store.put(internals.record_key(keeper), 1, b"unreadable")
         clock.step(1)
         assert keeper.get_token("api", force_refresh=True) == "token-2"
         assert not store.record.is_claimed
+
+    def test_forced_callers_get_their_own(self, fleet, clock, store, server):
+        """What is stored does not do for a caller that forces, if it was requested before."""
+        keeper = fleet.keeper()
+        keeper.get_token("api")
+        clock.step(1)
+
+        def renumber():
+            store.entry.generation += 1
+
+        server.during = renumber
+        assert keeper.get_token("api", force_refresh=True) == "token-2"
+        assert server.requests == 2
 
     def test_failover_to_an_older_replica(self, fleet, clock, store, server):
         """Two holders after a failover: the first publishes, the second adopts that."""
@@ -77,23 +90,31 @@ class TestUnpublished:
         assert other.get_token("api") == "token-3"
         assert not strict.is_revoked
 
-    def test_gives_up_after_ten_minutes(self, family, clock, store, strict):
-        """The offers end after ten minutes; the next renewal stores it from memory."""
+    def test_is_offered_for_as_long_as_it_takes(self, family, clock, store, strict):
+        """However long the store is down, the refresh token is not lost."""
         keeper = family.keeper()
-        keeper.get_token("api")
-        strict.during = store.go_down
-        clock.step(internals.cached(keeper).renew_at - clock.monotonic())
-        began = clock.monotonic()
-        internals.look(keeper)
-        assert 600 <= clock.monotonic() - began < 601
+        strict.during = lambda: store.go_down(seconds=3000)
+        assert keeper.get_token("api") == "token-1"
+        assert store.record.generation == 1
+
+    def test_one_worker_for_all(self, patient):
+        """Whatever number of tokens is to be stored, one worker does it."""
+        store, strict = FaultyStore(patient), Server(patient, rotates=True)
+        family = KeeperFleet(patient, store, strict)
+        keeper = family.keeper(threads=True)
+        others = [FleetProvider(Server(patient, rotates=True), name) for name in "abc"]
+        for provider in others:
+            keeper.add_provider(provider)
+            provider.server.during = store.go_down
+        for provider in others:
+            store.come_back()
+            patient.step(10)
+            keeper.get_token(provider.provider_name)
+        until(lambda: patient.waiting == 1, "the wait of the one worker")
         store.come_back()
-        clock.step(internals.cached(keeper).renew_at - clock.monotonic())
-        internals.look(keeper)
-        assert store.record.generation == 2
-        clock.step(11)
-        internals.look(keeper)
-        assert keeper.get_token("api") == "token-3"
-        assert not strict.is_revoked
+        until(lambda: patient.step(0.3) or not patient.waiting, "the end of the offers")
+        assert len(list(store.keys())) == 3
+        family.close()
 
     def test_inline_keeper_does_not_wait(self, family, clock, store, strict):
         """Without threads the caller gets its token at once, and the next renewal stores it."""
@@ -166,6 +187,21 @@ class TestUnpublished:
         assert store.record.generation == 1
         assert unpublished.store_all()
         assert store.record.generation == 2
+
+    def test_stored_by_another_thread(self, patient):
+        """The offers end once another thread has stored it."""
+        store, strict = FaultyStore(patient), Server(patient, rotates=True)
+        family = KeeperFleet(patient, store, strict)
+        keeper = family.keeper(threads=True)
+        strict.during = store.go_down
+        assert keeper.get_token("api") == "token-1"
+        until(lambda: patient.waiting, "the wait for the next offer")
+        store.come_back()
+        assert internals.unpublished(keeper).store_all()
+        offers = store.calls.count("publish")
+        until(lambda: patient.step(0.3) or not patient.waiting, "the end of the offers")
+        assert store.calls.count("publish") == offers
+        family.close()
 
     def test_close_stores_it(self, patient):
         """Closing the keeper ends the offers with a last one."""

@@ -1,5 +1,7 @@
 """Fail: a refusal, a Retry-After and a growing pause are shared by the fleet."""
 
+from dataclasses import replace
+
 import pytest
 from kit import internals
 from kit.crowds import crowd
@@ -128,7 +130,7 @@ class TestRefusals:
         assert (event.attempts, event.error) == (0, "invalid_client")
 
     def test_unreadable_failure(self, fleet, store, server):
-        """A failure that can't be read spares nobody a request."""
+        """A failure that can't be read spares no one a request."""
         server.error = wrong_secret()
         first, second = fleet.several(2)
         error_of(first)
@@ -137,11 +139,13 @@ class TestRefusals:
         assert second.get_token("api") == "token-2"
 
     def test_store_that_steps_back(self, fleet, clock, store, server):
-        """A failure from the future, by a store that was set back, spares nobody a request."""
+        """A failure from the future, by a store that was set back, spares no one a request."""
         server.error = wrong_secret()
         first, second = fleet.several(2)
         error_of(first)
-        store.own_clock.shift = -3600
+        store.distort = lambda record: replace(
+            record, failure=record.failure and replace(record.failure, age_seconds=-3600.0)
+        )
         server.error = None
         assert second.get_token("api") == "token-2"
 
@@ -181,7 +185,7 @@ class TestTransient:
 
     def test_own_single_failure_does_not_bar_the_retry(self, fleet, server, clock):
         """The retry policy alone decides when the process that failed once asks again."""
-        keeper = fleet.keeper(retry=RetryPolicy(attempts=2, initial_wait_seconds=0.0))
+        keeper = fleet.keeper(retry=RetryPolicy(attempts=2))
         server.error = outage()
 
         def recover():

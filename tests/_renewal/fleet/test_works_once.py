@@ -32,7 +32,7 @@ class TestOneFamily:
         assert not strict.is_revoked
 
     def test_restart(self, family, clock, strict):
-        """A process that starts anew goes on with the stored refresh token, though it has expired."""
+        """A new process goes on with the stored refresh token, though the token has expired."""
         family.keeper().get_token("api")
         clock.step(86400)
         assert family.keeper().get_token("api") == "token-2"
@@ -63,7 +63,7 @@ class TestOneFamily:
         assert kept == [True]
 
     def test_without_the_store(self, family, clock, store, strict):
-        """It is never spent without a claim: the valid token is served, then callers get an error."""
+        """It is never spent without a claim: valid tokens are served, then callers get an error."""
         keeper = family.keeper(retry=ONCE)
         keeper.get_token("api")
         store.go_down()
@@ -108,7 +108,7 @@ class TestLost:
         assert strict.requests == 1
 
     def test_is_explained_after_a_takeover(self, family, clock, store, strict):
-        """Where a process was killed in mid-request, every process is told that, and the remedy."""
+        """Where a process was killed in mid-request, every process learns that, and the remedy."""
         first, second, third = family.several(3)
         first.get_token("api")
         clock.step(4000)
@@ -140,7 +140,7 @@ class TestLost:
         assert str(error).startswith("the refresh token is not valid ")
 
     def test_clearing_ends_it(self, family, clock, strict):
-        """After a new sign-in, clear_token() makes the fleet begin anew."""
+        """After a new sign-in, clear_token() makes the fleet start over."""
         strict.is_revoked = True
         keeper, other = family.several(2)
         error_of(keeper)
@@ -148,8 +148,20 @@ class TestLost:
         keeper.clear_token("api")
         assert other.get_token("api") == "token-2"
 
+    def test_others_look_again_after_the_cooldown(self, family, clock, strict):
+        """Processes that learned of it from the store look there again after the cooldown."""
+        strict.is_revoked = True
+        keeper, other = family.several(2)
+        for each in (keeper, other):
+            error_of(each)
+        strict.is_revoked = False
+        keeper.clear_token("api")
+        assert "sign-in" in str(error_of(other))
+        clock.step(30)
+        assert other.get_token("api") == "token-2"
+
     def test_successor_was_stored_meanwhile(self, family, clock, store, strict):
-        """If the process before stored the next one after all, that is used, and nothing is lost."""
+        """If the process before stored the next one after all, that is used."""
         slow = family.keeper(background=False)
         slow.get_token("api")
         clock.step(4000)
@@ -238,7 +250,7 @@ class TestGenericProvider:
         assert len(set(tokens)) == 6
 
     def test_restart(self, process, clock, server):
-        """A process that starts anew does not spend the seed again."""
+        """A process that starts afterwards does not spend the seed again."""
         process().get_token("api")
         clock.step(86400)
         token = process().get_token("api")

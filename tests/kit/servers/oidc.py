@@ -18,7 +18,11 @@ class OidcProvider(Administered):
         self.add_client("worker", "worker-secret")
 
     def add_client(self, client_id, client_secret=SECRET, **registration):
-        """Register a client; ``lifetime_seconds`` and ``delay_seconds`` are extensions."""
+        """Register a client.
+
+        Extensions are ``lifetime_seconds``, ``delay_seconds`` (before a token is granted) and
+        ``hold_seconds`` (between that and its answer).
+        """
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
     def sign_in(self, client_id, account="somebody"):

@@ -1,10 +1,8 @@
 """A server that hangs, restarts or drops connections, and forked children."""
 
-import gc
 import os
 import signal
 import threading
-import warnings
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -20,7 +18,11 @@ from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.testing import StaticProvider
 
-psycopg = pytest.importorskip("psycopg", reason="the store in PostgreSQL needs psycopg")
+pytest.importorskip("psycopg", reason="the store in PostgreSQL needs psycopg")
+
+import psycopg
+
+from tokenkeeper.stores import _postgresql_connections
 
 pytestmark = pytest.mark.slow
 
@@ -66,18 +68,11 @@ def store_threads():
 
 
 @pytest.fixture
-def hasty(server, table, open_store):
-    """Return a store that gives up after a short time."""
-    return open_store(store_url(server, table, application_name=table), timeout_seconds=0.3)
-
-
-@pytest.fixture
-def used(server, table, store, hasty):
-    """Return it with a token in it, and with an idle connection."""
+def used(store):
+    """Return a store with a token in it and one idle connection, which gives up in 0.3 s."""
     assert store.publish("a", **PUBLISHED)
-    store.close()
-    until(lambda: reads(hasty), "a connection")
-    return hasty
+    store._database._timeout_seconds = 0.3
+    return store
 
 
 def reads(store):
@@ -106,8 +101,11 @@ def test_a_hung_session_is_left_in_time(server, table, used):
     until(lambda: pid not in sessions(server, table), "the end of the hung session")
 
 
-def test_a_hung_server_is_left_in_time(server, table, used):
+@pytest.mark.parametrize("can_cancel", [True, False])
+def test_a_hung_server_is_left_in_time(server, table, used, can_cancel, monkeypatch):
     """While nothing answers, each operation gives up in time, with few threads and connections."""
+    if not can_cancel:  # as with a libpq before version 17
+        monkeypatch.setattr(_postgresql_connections, "can_cancel", lambda: False)
     postmaster, pids = server.process.pid, sessions(server, table)
     with stopped(postmaster, *pids):
         for _ in range(5):
@@ -123,13 +121,15 @@ def test_a_hung_server_is_left_in_time(server, table, used):
     until(lambda: not sessions(server, table), "the end of all sessions")
 
 
+@pytest.mark.skipif(not psycopg.capabilities.has_cancel_safe(), reason="libpq 17 cancels safely")
 def test_a_statement_that_waits_for_a_lock_is_cancelled(server, table, used):
     """A claim that gave up is not performed later, and leaves no server process behind."""
     with locked(server, table):
         with pytest.raises(StoreUnavailableError, match="did not answer"):
             used.claim("a", owner="one", generation=1, older_than_seconds=1.0, intent="refresh")
         until(lambda: not waits_for_a_lock(server, table), "the end of the statement")
-    assert until(lambda: reads(used) and used.read("a")).fence == 0
+    used._database._timeout_seconds = 20.0
+    assert used.read("a").fence == 0
 
 
 def test_a_session_that_ended_while_idle(server, table, store, monkeypatch):
@@ -183,13 +183,56 @@ def test_a_primary_that_was_demoted(store):
 def test_connections_that_were_never_given_back(store, monkeypatch):
     """Operations that a signal interrupted anywhere don't use up the connections for ever."""
     connections = internals_of(store)
-    for _ in range(4):
-        connections.take(deadline=SYSTEM_CLOCK.monotonic() + 30.0)
-    monkeypatch.setattr("tokenkeeper.stores._postgresql_connections.LOST_SECONDS", -1000.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # of connections that no one closed
+    lent = [connections.take(deadline=SYSTEM_CLOCK.monotonic() + 30.0) for _ in range(4)]
+    monkeypatch.setattr(_postgresql_connections, "LOST_SECONDS", -1000.0)
+    assert store.publish("a", **PUBLISHED)
+    for session in lent:  # those that were only slow are closed when they are given back
+        connections.give_back(session)
+        assert session.connection.closed
+
+
+def test_without_threads(store, monkeypatch):
+    """While no thread can start, as at the exit of Python, the caller connects itself."""
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
         assert store.publish("a", **PUBLISHED)
-        gc.collect()
+        store.close()
+        assert store.read("a").sealed == b"token"
+    store.close()
+
+
+def test_a_long_text(used):
+    """What does not fit into the socket's buffer is sent and received in parts."""
+    sealed = os.urandom(8_000_000)
+    until(lambda: stored(used, sealed), "eight megabytes")
+
+
+def stored(store, sealed):
+    """Publish *sealed* and return whether it is there; a busy machine may need another try."""
+    with suppress(StoreUnavailableError):
+        store.publish("a", **{**PUBLISHED, "replaces": 1, "generation": 2, "sealed": sealed})
+        return store.read("a").sealed == sealed
+    return False
+
+
+def test_a_connection_that_is_lost_twice(store, monkeypatch):
+    """A connection that is lost again at once is an error."""
+    from tokenkeeper.stores import _postgresql_database as database
+    from tokenkeeper.stores._postgresql_execution import LostError
+
+    def lose(*arguments):
+        raise LostError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(database, "perform", lose)
+    with pytest.raises(StoreUnavailableError, match=r"the connection to .* was lost") as caught:
+        store.read("a")
+    assert not caught.value.is_misconfigured
+    [finding] = store.examine()
+    assert "was lost" in finding.message
 
 
 @pytest.mark.parametrize("name", ["publish", "fail"])

@@ -1,6 +1,7 @@
 """What real servers refuse: one line with a cause and a remedy, and nothing is overwritten."""
 
 import pytest
+import redis
 from kit.servers.raw import Scripted, closed_port
 from kit.store_calls import HASH, PASSWORD, claim, everything, failure_of, publish
 
@@ -33,6 +34,36 @@ def test_passwords(own_valkey, make_store):
         assert error.is_misconfigured
         assert "password" in str(error)
     assert make_store(f"redis://:another@{place}").read("key").generation == 0
+
+
+class Credentials(redis.CredentialProvider):
+    """Credentials that are asked for with each connection."""
+
+    def __init__(self, *passwords):
+        self.passwords = list(passwords)
+
+    def get_credentials(self):
+        return "app", self.passwords.pop(0)
+
+
+@pytest.mark.parametrize("kind", ["single", "sentinel"])
+def test_credential_providers(kind, request, make_store):
+    """A credential provider is asked for each new connection to the server."""
+    if kind == "single":
+        server = request.getfixturevalue("valkey")
+        url, ports = server.url, [server]
+    else:
+        group = request.getfixturevalue("sentinels")
+        url, ports = group.url, [group.primary, group.replica]
+    for server in ports:
+        server.run("ACL", "SETUSER", "app", "reset", "on", f">{PASSWORD}", "~*", "+@all")
+    store = make_store(url, credential_provider=Credentials(PASSWORD, "wrong", PASSWORD))
+    store.read("key")
+    store.close()
+    assert failure_of(lambda: store.read("key")).is_misconfigured
+    assert store.read("key").generation == 0
+    for server in ports:
+        server.run("ACL", "DELUSER", "app")
 
 
 def test_frames_of_errors(make_store):
@@ -160,9 +191,12 @@ def test_a_replica(own_valkey, make_store):
     publish(store)
     own_valkey.run("REPLICAOF", "127.0.0.1", closed_port())
     assert store.read("key").sealed == b"token"
+    connection = store._attempt(lambda client, _: client.client_id())
     error = failure_of(lambda: claim(store, generation=1))
     assert "is a replica" in str(error)
     assert not error.is_misconfigured
+    # Its name may lead to another server by now, so the next attempt begins with a connection.
+    assert store._attempt(lambda client, _: client.client_id()) != connection
     findings = {each.check: each.status for each in store.examine()}
     assert findings["writable"] == "problem"
     assert findings["role"] == "problem"

@@ -82,7 +82,7 @@ const provider = new Provider(issuer, {
   scopes: ['openid', 'offline_access', 'read', 'write', 'delete'],
   findAccount: (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
   rotateRefreshToken: true, // a second use of one revokes the whole family
-  extraClientMetadata: { properties: ['lifetime_seconds', 'delay_seconds'] },
+  extraClientMetadata: { properties: ['lifetime_seconds', 'delay_seconds', 'hold_seconds'] },
   ttl: {
     AccessToken: (ctx, token, client) => client.lifetime_seconds ?? 3600,
     ClientCredentials: (ctx, token, client) => client.lifetime_seconds ?? 3600,
@@ -188,15 +188,21 @@ function nameOf(request) {
   return decodeURIComponent(Buffer.from(pair, 'base64').toString().split(':')[0]);
 }
 
+async function pause(seconds) {
+  if (seconds) await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+}
+
 const underWay = {};
 
 provider.use(async (ctx, next) => {
   if (ctx.path !== '/token') return next();
   const name = nameOf(ctx.req);
   const now = (underWay[name] = (underWay[name] ?? 0) + 1);
-  const seconds = clients.get(name)?.delay_seconds ?? 0;
-  if (seconds) await new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+  const { delay_seconds: delay, hold_seconds: hold } = clients.get(name) ?? {};
+  count(name, 'arrivals');
+  await pause(delay);
   await next();
+  await pause(hold); // the grant is made, and its answer is not sent yet
   underWay[name] -= 1;
   const { client, params } = ctx.oidc;
   const clientId = client?.clientId ?? name ?? params?.client_id;

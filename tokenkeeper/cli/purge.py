@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.common import json_option, report_problems, source_options
+from tokenkeeper.cli.common import complete_names, json_option, report_problems, source_options
 from tokenkeeper.cli.records import StoredRecord, records
 from tokenkeeper.cli.source import Source, required_store
 from tokenkeeper.names import provider_of
@@ -23,7 +23,7 @@ MOST_NAMED = 20
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_names)
 @click.option(
     "--expired", is_flag=True, help="Only records whose token has expired, and can be replaced."
 )

@@ -49,9 +49,6 @@ __all__ = ["main", "perform"]
 GIVE_UP_SECONDS = 600.0
 """How long the token is offered to a store that can't be used."""
 
-GIVE_UP_SECONDS = 600.0
-"""How long a helper offers a token to a store that can't be used."""
-
 SPARE_SECONDS = 60
 """How much longer than expected a helper may live before the system ends it."""
 

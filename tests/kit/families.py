@@ -48,9 +48,7 @@ class Family:
     def keeper(self, **options):
         """Return a keeper that knows the first refresh token, and shares all others."""
         parameters = {"refresh_token": self.first}
-        config = self.server.config(
-            "api", self.client_id, scope=None, additional_params=parameters
-        )
+        config = self.server.config("api", self.client_id, scope=None, additional_params=parameters)
         keeper = TokenKeeper(store=self.store, **options)
         keeper.add_provider(
             GenericOAuth2Provider(config, grant_type="refresh_token", total_timeout=TOTAL_SECONDS)

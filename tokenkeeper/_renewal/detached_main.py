@@ -90,9 +90,7 @@ def perform(job: Job, write: Callable[[bytes], None]) -> None:
     )
     unpublished = Unpublished(fleet, background, SYSTEM_CLOCK)
 
-    def ask(
-        renewal: Renewal, _: CachedToken | None, provider: BaseOAuth2Provider
-    ) -> CachedToken:
+    def ask(renewal: Renewal, _: CachedToken | None, provider: BaseOAuth2Provider) -> CachedToken:
         return request_token(
             _AsAsked(provider, job, write),
             None,

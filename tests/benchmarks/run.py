@@ -1,5 +1,7 @@
 """Run the benchmarks: ``python tests/benchmarks/run.py [--quick] [--markdown FILE] [NAME ...]``.
 
+With ``--fleet`` these are what a store costs and a simulated fleet, for the page on sizing.
+
 Prints ratios that were measured side by side in one run. With names, only their sections of FILE
 are replaced. Fails if a hard claim is broken (more than one request, an expired token, an error
 that reached a caller). Timings never make it fail.
@@ -35,6 +37,9 @@ NAMES = (
 )
 """Each has a module ``bench_NAME.py`` with a function ``run(quick)``."""
 
+FLEET = ("store", "fleet_simulation")
+"""What ``--fleet`` runs. The simulation takes the costs that were measured just before."""
+
 HEAD = """\
 # Benchmarks
 
@@ -47,8 +52,10 @@ written by the following command. With the name of a benchmark, it replaces that
 """
 
 
-def run_one(name, quick):
+def run_one(name, quick, costs=None):
     logging.getLogger("tokenkeeper").setLevel(logging.ERROR)  # outages are intended
+    if name == "fleet_simulation":
+        return importlib.import_module(name).run(quick, costs)
     return importlib.import_module(f"bench_{name}").run(quick)
 
 
@@ -58,28 +65,38 @@ def main():
     parser.add_argument(
         "--markdown", type=Path, metavar="FILE", help="also write the tables to FILE"
     )
+    parser.add_argument(
+        "--fleet", action="store_true", help="measure stores, and simulate a fleet that uses them"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"unknown benchmark: {', '.join(sorted(unknown))}")
 
-    sections = []
+    if arguments.fleet and arguments.names:
+        parser.error("--fleet takes no names")
+    names = list(FLEET) if arguments.fleet else arguments.names
+
+    sections, costs = [], None
     # A fresh process for each, so that threads, heap and imports don't affect the next one.
     fresh = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=fresh, max_tasks_per_child=1) as pool:
-        for name in arguments.names or NAMES:
+        for name in names or NAMES:
             began = time.perf_counter()
-            section = pool.submit(run_one, name, arguments.quick).result()
+            section = pool.submit(run_one, name, arguments.quick, costs).result()
+            costs = getattr(section, "costs", costs)
             sections.append(section)
             say(section.as_text())
             say(f"({time.perf_counter() - began:.1f} s)\n")
 
     if arguments.markdown:
         charts = draw_charts(sections, arguments.markdown)
-        if arguments.names:
+        if names:
             page = arguments.markdown.read_text(encoding="utf-8")
             for section in sections:
                 page = with_section(page, section.as_markdown(charts))
+            if arguments.fleet:
+                page = with_section(page, measured_on(arguments.quick))
         else:
             page = as_markdown(sections, arguments.quick, charts)
         arguments.markdown.write_text(page, encoding="utf-8")
@@ -104,6 +121,22 @@ def as_markdown(sections, quick, charts):
         machine="\n".join(f"- {line}" for line in description()),
     )
     return "\n".join([head, how_called(), *(section.as_markdown(charts) for section in sections)])
+
+
+def measured_on(quick):
+    """Return the section of the page on sizing that says where it was measured."""
+    from machine import description
+
+    command = f"python tests/benchmarks/run.py --fleet{' --quick' if quick else ''}"
+    lines = [f"By `{command} --markdown docs/explanation/sizing.md`:", ""]
+    return "\n".join(
+        [
+            "## How it was measured",
+            "",
+            *lines,
+            *(f"- {x}" for x in description() if not x.startswith("peers:")),
+        ]
+    )
 
 
 def with_section(page, section):

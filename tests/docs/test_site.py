@@ -117,6 +117,7 @@ def test_source_links(site):
         ("index", "parts"),
         ("explanation/life-of-a-token", "life"),
         ("explanation/threads-and-forks", "forks"),
+        ("explanation/fleet", "fleet"),
     ],
 )
 def test_diagrams_take_the_colours_of_the_page(site, page, diagram):

@@ -137,6 +137,7 @@ def themed(page, theme):
         ("index.html", "parts.svg"),
         ("explanation/life-of-a-token.html", "life.svg"),
         ("explanation/threads-and-forks.html", "forks.svg"),
+        ("explanation/fleet.html", "fleet.svg"),
     ],
 )
 def test_diagrams_are_painted(chromium, copy, server, tmp_path, page, diagram, theme):

@@ -285,3 +285,13 @@ def renew_when_due(keeper, clock, name="api"):
     """Step the clock to the next renewal of *name*, and play the scheduler."""
     clock.step(max(0.0, internals.cached(keeper, name).renew_at - clock.monotonic()))
     return internals.look(keeper)
+
+
+def leave_claim(fleet, claim_age=0.0, *, intent="host:9 is about to request a token"):
+    """Leave a claim of a process that is gone, so many seconds old."""
+    key = internals.record_key(fleet.keepers[0])
+    generation = fleet.store.read(key).generation
+    fleet.store.claim(
+        key, owner="gone", generation=generation, older_than_seconds=0.0, intent=intent
+    )
+    fleet.clock.step(claim_age)

@@ -26,7 +26,7 @@ class TestOneRequest:
         assert server.requests == 1
 
     def test_at_each_renewal(self, fleet, clock, server):
-        """Each renewal of a fleet is one request, whoever is due first."""
+        """Each renewal of a fleet is one request, whichever of them is due first."""
         keepers = fleet.several(4)
         for number in range(1, 6):
             assert {keeper.get_token("api") for keeper in keepers} == {f"token-{number}"}

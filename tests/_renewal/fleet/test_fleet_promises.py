@@ -152,7 +152,13 @@ class OneFamily(Fleet):
             assert not self.server.is_revoked, "a refresh token was spent twice"
 
 
-@pytest.mark.parametrize("machine", [Fleet, OneFamily])
+class Lossy(Fleet):
+    """Refresh tokens that work once, and a store that loses records: still no expired token."""
+
+    rotates = True
+
+
+@pytest.mark.parametrize("machine", [Fleet, OneFamily, Lossy])
 def test_promises(machine):
     """No expired token, no error while a valid one is held, and no herd."""
     limits = settings(max_examples=25, stateful_step_count=25, deadline=None)

@@ -137,7 +137,7 @@ class TestClear:
     """clear_token leaves a tombstone."""
 
     def test_nobody_gets_it_again(self, fleet, clock, server):
-        """A cleared token is requested anew, and not adopted from the store."""
+        """A cleared token is requested again, and not adopted from the store."""
         first, second = fleet.several(2)
         first.get_token("api")
         clock.step(1)

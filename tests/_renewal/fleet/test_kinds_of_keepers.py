@@ -135,7 +135,7 @@ class TestInline:
 
 
 class TestIdle:
-    """Tokens that nobody asks for."""
+    """Tokens that no caller asks for."""
 
     def test_lapse_and_are_adopted_again(self, fleet, clock, server):
         """An idle process lets its token lapse, and adopts the fleet's when it is asked again."""

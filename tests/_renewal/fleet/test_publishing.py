@@ -29,7 +29,7 @@ class TestRefused:
         assert [type(e) for e in slow.events.events][-1] is TokenAdopted
 
     def test_releases_the_claim(self, fleet, clock, store, server):
-        """A claim whose token was refused is released, so that nobody waits for its age."""
+        """A claim whose token was refused is released, so that no one waits for its age."""
         keeper = fleet.keeper()
         keeper.get_token("api")
         server.during = lambda: store.put(internals.record_key(keeper), 1, b"unreadable")

@@ -33,7 +33,7 @@ class TestReadPath:
         assert not store.calls
 
     def test_a_first_token_is_three_operations(self, fleet, store):
-        """The one who asks looks, claims and publishes; one who adopts only looks."""
+        """A process that asks looks, claims and publishes; one that adopts only looks."""
         fleet.keeper().get_token("api")
         assert store.calls == ["read", "claim", "publish"]
         fleet.keeper().get_token("api")
@@ -85,7 +85,7 @@ class TestKeys:
         assert len({key_of(), other, key_of(scope="read")}) == 3
 
     def test_custom_provider(self, fleet, store, server):
-        """A provider of one's own says in identity() what makes its tokens different."""
+        """A custom provider says in identity() what makes its tokens different."""
 
         class Customer(FleetProvider):
             customer = "a"

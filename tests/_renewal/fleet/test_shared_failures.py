@@ -130,7 +130,7 @@ class TestRefusals:
         assert (event.attempts, event.error) == (0, "invalid_client")
 
     def test_unreadable_failure(self, fleet, store, server):
-        """A failure that can't be read spares nobody a request."""
+        """A failure that can't be read spares no one a request."""
         server.error = wrong_secret()
         first, second = fleet.several(2)
         error_of(first)
@@ -139,7 +139,7 @@ class TestRefusals:
         assert second.get_token("api") == "token-2"
 
     def test_store_that_steps_back(self, fleet, clock, store, server):
-        """A failure from the future, by a store that was set back, spares nobody a request."""
+        """A failure from the future, by a store that was set back, spares no one a request."""
         server.error = wrong_secret()
         first, second = fleet.several(2)
         error_of(first)

@@ -45,5 +45,5 @@ def test_requested_at():
     ],
 )
 def test_lifetime(given, lifetime):
-    """The shorter lifetime counts, ten years at most; one that can't be true is none."""
+    """The shorter lifetime counts, ten years at most; one that can't be true counts as 0."""
     assert given.lifetime_seconds == lifetime

@@ -108,7 +108,7 @@ class TestLost:
         assert strict.requests == 1
 
     def test_is_explained_after_a_takeover(self, family, clock, store, strict):
-        """Where a process was killed in mid-request, every process is told that, and the remedy."""
+        """Where a process was killed in mid-request, every process learns that, and the remedy."""
         first, second, third = family.several(3)
         first.get_token("api")
         clock.step(4000)
@@ -140,12 +140,24 @@ class TestLost:
         assert str(error).startswith("the refresh token is not valid ")
 
     def test_clearing_ends_it(self, family, clock, strict):
-        """After a new sign-in, clear_token() makes the fleet begin anew."""
+        """After a new sign-in, clear_token() makes the fleet start over."""
         strict.is_revoked = True
         keeper, other = family.several(2)
         error_of(keeper)
         strict.is_revoked = False
         keeper.clear_token("api")
+        assert other.get_token("api") == "token-2"
+
+    def test_others_look_again_after_the_cooldown(self, family, clock, strict):
+        """Processes that learned of it from the store look there again after the cooldown."""
+        strict.is_revoked = True
+        keeper, other = family.several(2)
+        for each in (keeper, other):
+            error_of(each)
+        strict.is_revoked = False
+        keeper.clear_token("api")
+        assert "sign-in" in str(error_of(other))
+        clock.step(30)
         assert other.get_token("api") == "token-2"
 
     def test_successor_was_stored_meanwhile(self, family, clock, store, strict):
@@ -238,7 +250,7 @@ class TestGenericProvider:
         assert len(set(tokens)) == 6
 
     def test_restart(self, process, clock, server):
-        """A process that starts anew does not spend the seed again."""
+        """A process that starts afterwards does not spend the seed again."""
         process().get_token("api")
         clock.step(86400)
         token = process().get_token("api")

@@ -66,14 +66,14 @@ def doctor(
     examined: list[_Examined] = []
     source = ctx.ensure_object(Source)
     with report_problems(), screen:
-        for target in find_targets(source.discovery().path, names, os.environ):
+        for target in find_targets(source.discovery(), names, os.environ):
             screen.begin(target)
             examined.append(_Examined(target, strict))
             for report in examine(target, timeout=timeout):
                 screen.show(report)
                 examined[-1].reports.append(report)
             screen.end(target, examined[-1].reports)
-        store = _store_report(source)
+        store = _store_report(source, {text for each in examined for text in each.texts})
         if store is not None:
             screen.show_store(store)
         screen.conclude([(each.target.name, first_failed(each.reports)) for each in examined])
@@ -91,13 +91,18 @@ def doctor(
     ctx.exit(code)
 
 
-def _store_report(source: Source) -> StoreReport | None:
-    """Return the report on the configured store; ``None`` if there is none."""
+def _store_report(source: Source, shown: set[str]) -> StoreReport | None:
+    """Return the report on the configured store; ``None`` if there is none.
+
+    :param shown: what was reported about providers.
+    """
     from tokenkeeper.doctor.store_checks import examine_store, invalid_store
 
     try:
         settings = source.configured_store()
     except InvalidConfigurationError as error:
+        if shown.issuperset(error.problems or (str(error),)):
+            return None  # the file can't be read at all
         return invalid_store(error)
     return None if settings is None else examine_store(settings)
 
@@ -109,6 +114,11 @@ class _Examined:
     target: Target
     strict: bool
     reports: list[Report] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        """What was found, in words."""
+        return [finding.text for report in self.reports for finding in report.findings]
 
     @property
     def exit_code(self) -> int:

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,11 @@ class Source:
 
     def discovery(self) -> Discovery:
         """Return the discovery of the file, or else of the environment's clients."""
+        return self._discovery
+
+    @cached_property
+    def _discovery(self) -> Discovery:
+        # One for all, so that the file is read once, and all output is consistent.
         return Discovery(self.config) if self.config else Discovery.from_env()
 
     def select(self, names: Iterable[str] = ()) -> Selection:
@@ -159,7 +165,7 @@ class Source:
             raise click.UsageError("--key-file needs --store")
         if self.cache is not None:
             return _in_directory(self.cache, CACHE_FILE)
-        found = self.discovery().find_store()
+        found = self.discovery().find_store(reread=False)
         if found is None:
             return None
         warn_about([found])

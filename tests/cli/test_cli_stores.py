@@ -6,6 +6,7 @@ import sys
 import pytest
 from kit.stored import ACCESS_TOKEN, ACCOUNT, REFRESH_TOKEN, StoredFleet, fill
 
+from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.stores.key_file import read_key_file
 from tokenkeeper.stores.sealed import KeyRing
 from tokenkeeper.stores.sqlite import SQLiteTokenStore
@@ -102,7 +103,22 @@ class TestPurge:
         assert "1 record deleted" in store("purge", "--expired", "--yes").stderr
         assert len(list(fleet.store.keys())) == 9
 
-    def test_nobody_to_ask(self, store, fleet):
+    def test_a_damaged_record(self, store, fleet, environment):
+        """A record that the store can't delete is reported, and the others are deleted."""
+        forget = SQLiteTokenStore.forget
+
+        def refuse(self, key, **options):
+            if key == fleet.key("crm"):
+                raise StoreUnavailableError("another program uses its key", is_misconfigured=True)
+            return forget(self, key, **options)
+
+        environment.setattr(SQLiteTokenStore, "forget", refuse)
+        result = store("purge", "--yes")
+        assert result.exit_code == 1
+        assert "Error: crm: another program uses its key" in result.stderr
+        assert "8 records deleted" in result.stderr
+
+    def test_no_one_to_ask(self, store, fleet):
         """Without a terminal, --yes is needed."""
         result = store("purge")
         assert (result.exit_code, "Set --yes" in result.stderr) == (2, True)
@@ -178,7 +194,7 @@ class TestCheck:
         tokenkeeper("get", "billing")
         result = store("check")
         assert result.exit_code == 0
-        for check in ("reachable", "writable", "permissions", "clock", "records"):
+        for check in ("reachable", "writable", "permissions", "clock", "readable"):
             assert f"ok      {check}" in result.stdout
         assert result.stdout.rstrip().endswith("store: ok")
 
@@ -188,7 +204,7 @@ class TestCheck:
         report = json.loads(result.stdout)
         assert result.exit_code == report["exit_code"] == 20
         (found,) = [each for each in report["findings"] if each["status"] == "failed"]
-        assert found["check"] == "records"
+        assert found["check"] == "readable"
         assert found["text"].startswith("1 of 9 can't be read: it is sealed with the key 'k0'")
         assert "key file of the others" in found["advice"]
 
@@ -203,7 +219,7 @@ class TestCheck:
         by_check = {each["check"]: each["text"] for each in findings}
         (kid,) = read_key_file(file).kids
         assert by_check["key"] == f"{file}: {kid} seals"
-        assert "sealed with the key 'k9'" in by_check["records"]
+        assert "sealed with the key 'k9'" in by_check["readable"]
 
     def test_a_store_that_is_down(self, store, tmp_path):
         """A store that can't be reached is one finding, with advice and without a password."""
@@ -213,7 +229,7 @@ class TestCheck:
         result = store("check", "--store", url, "--key-file", str(file))
         assert result.exit_code == 20
         assert "nothing accepts connections there" in result.stdout
-        assert "records" not in result.stdout
+        assert "readable" not in result.stdout
 
     @pytest.mark.parametrize("strict", [False, True])
     def test_a_warning(self, store, environment, strict):

@@ -59,8 +59,8 @@ def clear(source: Source, name: str | None, *, as_json: bool, parameters: TokenP
         click.echo(f"{count} token{'' if count == 1 else 's'} deleted.", err=True)
     if kept:
         click.echo(
-            f"{kept} record{' was' if kept == 1 else 's were'} kept, because they have a refresh "
-            "token or can't be read. See: tokenkeeper store purge",
+            f"{kept} record{' was' if kept == 1 else 's were'} kept: with a refresh token, or not "
+            "readable. See: tokenkeeper store purge",
             err=True,
         )
 

@@ -9,9 +9,16 @@ from collections.abc import Sequence
 import click
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.common import complete_names, json_option, report_problems, source_options
+from tokenkeeper.cli.common import (
+    ExitCode,
+    complete_names,
+    json_option,
+    report_problems,
+    source_options,
+)
 from tokenkeeper.cli.records import StoredRecord, records
-from tokenkeeper.cli.source import Source, required_store
+from tokenkeeper.cli.source import required_store
+from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.names import provider_of
 
 __all__ = ["purge"]
@@ -30,9 +37,9 @@ MOST_NAMED = 20
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 @source_options
-@click.pass_obj
+@click.pass_context
 def purge(
-    source: Source, names: tuple[str, ...], *, expired: bool, yes: bool, as_json: bool
+    ctx: click.Context, names: tuple[str, ...], *, expired: bool, yes: bool, as_json: bool
 ) -> None:
     """Delete records of the store: of the named providers, the expired ones, or all of them.
 
@@ -44,7 +51,7 @@ def purge(
     deletes tokens so that none comes back.
     """
     with report_problems():
-        settings = required_store(source)
+        settings = required_store(ctx.obj)
         chosen = _chosen(list(records(settings)), names)
         if expired:
             chosen = [each for each in chosen if _is_expired(each)]
@@ -53,12 +60,31 @@ def purge(
             click.echo(_about(lost), err=True)
         if chosen and not yes:
             _confirm(f"Delete {_counted(len(chosen))} of {settings.label}?")
-        for each in chosen:
-            settings.store.forget(each.key, entirely=True)
+        count = _delete(chosen)
     if as_json:
-        click.echo(json.dumps({"deleted": len(chosen)}))
+        click.echo(json.dumps({"deleted": count}))
     else:
-        click.echo(f"{_counted(len(chosen))} deleted.", err=True)
+        click.echo(f"{_counted(count)} deleted.", err=True)
+    if count < len(chosen):
+        ctx.exit(ExitCode.NO_TOKEN)
+
+
+def _delete(chosen: Sequence[StoredRecord]) -> int:
+    """Delete records; return how many. One that the store can't delete is reported.
+
+    :raises StoreUnavailableError: if the store can't be used.
+    """
+    count = 0
+    for each in chosen:
+        try:
+            each.settings.store.forget(each.key, entirely=True)
+        except StoreUnavailableError as error:
+            if not error.is_misconfigured:
+                raise
+            click.echo(f"Error: {each.view().name}: {escaped(error)}", err=True)
+        else:
+            count += 1
+    return count
 
 
 def _chosen(found: Sequence[StoredRecord], names: Sequence[str]) -> list[StoredRecord]:

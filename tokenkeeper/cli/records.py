@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.asking import variant_of
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import InvalidConfigurationError, StoreUnavailableError
@@ -31,11 +32,13 @@ class StoredRecord:
     """A record of a store at one moment, and what it says inside.
 
     :ivar record: ``None`` if the store can't read it.
+    :ivar reason: why it can't.
     """
 
     settings: StoreSettings
     key: str
     record: Record | None
+    reason: str = ""
 
     @cached_property
     def _token(self) -> StoredToken | None:
@@ -79,7 +82,7 @@ class StoredRecord:
     def view(self, buffer_seconds: float = BUFFER_SECONDS) -> RecordView:
         """Return what people may see of it."""
         if self.record is None:
-            return RecordView(key=self.key, state="unreadable", unreadable="its record is damaged")
+            return RecordView(key=self.key, state="unreadable", unreadable=escaped(self.reason))
         return record_view(
             self.key,
             self.record,
@@ -99,7 +102,7 @@ def record_of(settings: StoreSettings, key: str) -> StoredRecord:
     except StoreUnavailableError as error:
         if not error.is_misconfigured:
             raise
-        return StoredRecord(settings, key, None)
+        return StoredRecord(settings, key, None, str(error))
 
 
 def records(settings: StoreSettings, limit: int | None = None) -> Iterator[StoredRecord]:

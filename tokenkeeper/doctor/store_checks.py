@@ -134,23 +134,26 @@ def _records(settings: StoreSettings) -> Iterator[StoreFinding]:
         seen = overview(settings, limit=MOST_RECORDS)
     except StoreUnavailableError as error:
         what, _, advice = str(error).partition(". ")
-        yield StoreFinding("records", "problem", what, advice)
+        yield StoreFinding("readable", "problem", what, advice)
         return
     count, shown = seen.totals.records, seen.totals.shown
     of = f" of {count:,}" if count > shown else ""
     prefix = "the token can't be read: "
     unreadable = Counter(
-        each.unreadable.removeprefix(prefix) for each in seen.records if each.unreadable
+        (each.unreadable.removeprefix(prefix), each.size_bytes > 0)
+        for each in seen.records
+        if each.unreadable
     )
     if not unreadable:
-        yield StoreFinding("records", "ok", f"all {shown:,}{of} can be read")
-    for reason, number in unreadable.most_common(MOST_REASONS):
+        records = "record" if shown == 1 else "records"
+        yield StoreFinding("readable", "ok", f"all {shown:,}{of} {records} can be read")
+    for (reason, is_sealed), number in unreadable.most_common(MOST_REASONS):
         yield StoreFinding(
-            "records",
+            "readable",
             "problem",
             f"{number:,} of {shown:,} can't be read: {reason}",
-            "Give this process the key file of the others. What no process can read any more is "
-            "deleted by: tokenkeeper store purge",
+            ("Give this process the key file of the others. " if is_sealed else "")
+            + "What no process can read any more is deleted by: tokenkeeper store purge",
         )
     differ = [each.clocks_differ_seconds for each in seen.records if each.clocks_differ]
     if differ:

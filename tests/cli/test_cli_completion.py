@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 CASES = pytest.mark.parametrize(
     ("typed", "completed"),
     [
-        (("st",), ["status"]),
+        (("sta",), ["status"]),
         (("get", "b"), ["billing"]),
         (("status", ""), ["billing", "wrong"]),
         (("get", "billing", "--fo"), ["--force", "--format"]),

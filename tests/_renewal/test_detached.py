@@ -1,6 +1,7 @@
 """Requests that helper processes make: the side of the process that hands them over."""
 
 import pickle
+from typing import ClassVar
 
 import pytest
 from kit.guards import until
@@ -22,7 +23,7 @@ class Helper:
     :cvar jobs: the jobs so far.
     """
 
-    jobs = []
+    jobs: ClassVar[list] = []
 
     def __init__(self, job):
         self._job = pickle.loads(job[4:])

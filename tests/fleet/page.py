@@ -13,8 +13,10 @@ No process got an expired token in any scenario, nor an error while it had a val
 ORDER = {
     "one token": (
         "## One token for all",
-        "Processes that ask all the time. *Adoption* is the time from the publication of a token "
-        "to its adoption by another process.",
+        (
+            "Processes that ask all the time. *Adoption* is the time from the publication of a "
+            "token to its adoption by another process."
+        ),
     ),
     "cold at once": ("## Started together", "Processes that start together, without a token."),
     "woken together": (

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import ClassVar
 
 from tokenkeeper import BaseOAuth2Provider, OAuth2Token, TokenAcquisitionError
 from tokenkeeper.oauth.claims import is_claimed, last_look
@@ -11,7 +12,7 @@ class Portable(BaseOAuth2Provider):
     """Grants tokens that tell which method was asked, and with which token."""
 
     repeatable = False
-    asked = []
+    asked: ClassVar[list] = []
 
     def __init__(self, name="api", *, refusal=None):
         super().__init__(name)

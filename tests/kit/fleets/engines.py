@@ -102,7 +102,7 @@ class Redis(Engine):
 
     def save(self):
         with self._client() as client:
-            return {key: client.dump(key) for key in client.keys()}
+            return {key: client.dump(key) for key in client.scan_iter()}
 
     def load(self, saved):
         with self._client() as client, client.pipeline() as pipeline:

@@ -130,9 +130,10 @@ class TestUnpublished:
             keeper.get_token(provider.provider_name)
         assert internals.chores(keeper) == [CHORE]
         store.come_back()
-        assert not any(store.read(key).generation for key in store.keys())
+        keys = list(store.keys())
+        assert not any(store.read(key).generation for key in keys)
         offer(keeper, clock)
-        assert [store.read(key).generation for key in store.keys()] == [1, 1, 1]
+        assert [store.read(key).generation for key in keys] == [1, 1, 1]
         assert not internals.chores(keeper)
 
     def test_no_worker_is_parked(self, patient):
@@ -150,8 +151,21 @@ class TestUnpublished:
         family.close()
         assert store.record.generation == 1
 
+    def test_the_scheduler_does_it(self, patient):
+        """With threads of its own, a keeper stores the token on its own."""
+        store, strict = FaultyStore(patient), Server(patient, rotates=True)
+        family = KeeperFleet(patient, store, strict)
+        keeper = family.keeper(threads=True)
+        internals.release_scheduler(keeper)
+        strict.during = store.go_down
+        assert keeper.get_token("api") == "token-1"
+        store.come_back()
+        until(lambda: patient.step(0.05) or store.record.generation == 1, "the offer")
+        until(lambda: not internals.chores(keeper), "the end of the job")
+        family.close()
+
     def test_inline_keeper_does_not_wait(self, family, clock, store, strict):
-        """Without threads the caller gets its token at once, and the next renewal stores it."""
+        """Without threads the caller gets its token at once; it is stored later."""
         keeper = family.keeper(background=False)
         strict.during = store.go_down
         began = clock.monotonic()

@@ -34,6 +34,8 @@ from tokenkeeper import (
     get_default_source,
     set_default_keeper,
 )
+from tokenkeeper._renewal.detached import Handover
+from tokenkeeper._renewal.detached_main import _AsAsked
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper.clock import SystemClock
 from tokenkeeper.integrations import aiohttp as aiohttp_auth
@@ -345,7 +347,13 @@ UNPICKLABLE = {
     "static": lambda _: StaticProvider("api", "t"),
     "mock": lambda _: MockProvider("api"),
     "async mock": lambda _: AsyncMockProvider("api"),
+    "a helper process": lambda _: Handover(MockProvider("api"), as_job, dict),
+    "of a helper process": lambda _: _AsAsked(MockProvider("api"), as_job, bytes),
 }
+
+
+def as_job(method, token):
+    raise AssertionError("no helper process is started here")
 
 
 class AccessTokens:

@@ -288,6 +288,18 @@ def background(keeper):
     return keeper._background
 
 
+def chores(keeper):
+    """Return the names of what the scheduler is to do besides renewals."""
+    return list(background(keeper)._chores)
+
+
+def busy_workers(keeper):
+    """Return how many workers have a job."""
+    workers = background(keeper).workers
+    with workers._lock:
+        return len(workers._threads) - workers._idle
+
+
 def scheduler(keeper):
     """Return the scheduler: what is due, and when."""
     return background(keeper).scheduler

@@ -69,12 +69,14 @@ class Unpublished:
     def _put(self, key: str, entry: _Entry) -> None:
         with self._lock:
             self._entries[key] = entry
-        self._plan()
+            self._plan()
 
     def _plan(self) -> None:
-        """Have the next entry done when it is due."""
-        with self._lock:
-            due_at = min((entry.due_at for entry in self._entries.values()), default=None)
+        """Have the next entry done when it is due. Called with the lock held.
+
+        Without it, a thread that saw fewer entries could plan a later time in place of an earlier.
+        """
+        due_at = min((entry.due_at for entry in self._entries.values()), default=None)
         if due_at is not None:
             soon = self._clock.monotonic() + RETRY_SECONDS
             self._background.plan(CHORE, max(due_at, soon), self._do_due)
@@ -85,7 +87,8 @@ class Unpublished:
             due = [item for item in self._entries.items() if item[1].due_at <= now]
         for key, entry in due:
             self._store(key, entry)
-        self._plan()
+        with self._lock:
+            self._plan()
 
     def store_all(self) -> bool:
         """Store all that are not in the store; return whether none is left. Raises nothing."""
@@ -100,7 +103,9 @@ class Unpublished:
         try:
             if replaces is None:
                 view = self._fleet.read(name, key, insist=True)
-                if view.generation < token.generation and view.unreadable is None:
+                is_lost = view.generation < token.generation and view.unreadable is None
+                # Later, another process may have a newer one, and the next renewal waits for it.
+                if is_lost and self._clock.monotonic() < token.renew_at:
                     replaces = view.generation
             if replaces is not None and token.requested_at >= self._fleet.cleared_at(name):
                 self._fleet.publish_newest(

@@ -5,7 +5,14 @@ from kit.guards import until
 from kit.stores import FaultyStore, FleetProvider, KeeperFleet, Server, renew_when_due
 
 from tokenkeeper import RetryPolicy
+from tokenkeeper._renewal.unpublished import CHORE, RETRY_SECONDS
 from tokenkeeper.events import TokenAdopted, TokenRenewed
+
+
+def offer(keeper, clock):
+    """Step the clock to the next offer, and play the scheduler."""
+    clock.step(RETRY_SECONDS)
+    return internals.look(keeper)
 
 
 class TestRefused:
@@ -81,9 +88,13 @@ class TestUnpublished:
         """It is offered to the store until that works."""
         keeper, other = family.several(2)
         keeper.get_token("api")
-        strict.during = lambda: store.go_down(seconds=30)
+        strict.during = store.go_down
         renew_when_due(keeper, clock)
         assert keeper.get_token("api") == "token-2"
+        offer(keeper, clock)
+        assert store.record.generation == 1
+        store.come_back()
+        offer(keeper, clock)
         assert store.record.generation == 2
         assert other.get_token("api") == "token-2"
         renew_when_due(other, clock)
@@ -93,31 +104,68 @@ class TestUnpublished:
     def test_is_offered_for_as_long_as_it_takes(self, family, clock, store, strict):
         """However long the store is down, the refresh token is not lost."""
         keeper = family.keeper()
-        strict.during = lambda: store.go_down(seconds=3000)
+        strict.during = store.go_down
         assert keeper.get_token("api") == "token-1"
+        offers = store.calls.count("publish")
+        for _ in range(20):
+            offer(keeper, clock)
+        assert store.calls.count("publish") == offers + 20
+        clock.step(3000)
+        offer(keeper, clock)
+        store.come_back()
+        assert store.record.generation == 0
+        offer(keeper, clock)
         assert store.record.generation == 1
+        assert not internals.chores(keeper)
 
-    def test_one_worker_for_all(self, patient):
-        """Whatever number of tokens is to be stored, one worker does it."""
+    def test_one_chore_for_all(self, clock, store, strict, family):
+        """Whatever number of tokens is to be stored, the scheduler has one chore."""
+        keeper = family.keeper()
+        providers = [FleetProvider(Server(clock, rotates=True), name) for name in "abc"]
+        for provider in providers:
+            store.come_back()
+            clock.step(10)
+            keeper.add_provider(provider)
+            provider.server.during = store.go_down
+            keeper.get_token(provider.provider_name)
+        assert internals.chores(keeper) == [CHORE]
+        store.come_back()
+        keys = list(store.keys())
+        assert not any(store.read(key).generation for key in keys)
+        offer(keeper, clock)
+        assert [store.read(key).generation for key in keys] == [1, 1, 1]
+        assert not internals.chores(keeper)
+
+    def test_no_worker_is_parked(self, patient):
+        """Between two offers, no thread waits for the next one."""
         store, strict = FaultyStore(patient), Server(patient, rotates=True)
         family = KeeperFleet(patient, store, strict)
         keeper = family.keeper(threads=True)
-        others = [FleetProvider(Server(patient, rotates=True), name) for name in "abc"]
-        for provider in others:
-            keeper.add_provider(provider)
-            provider.server.during = store.go_down
-        for provider in others:
-            store.come_back()
-            patient.step(10)
-            keeper.get_token(provider.provider_name)
-        until(lambda: patient.waiting == 1, "the wait of the one worker")
+        strict.during = store.go_down
+        assert keeper.get_token("api") == "token-1"
+        for offers in (2, 3, 4):
+            until(lambda: not internals.busy_workers(keeper), "the end of the job")
+            assert not patient.waiting
+            offer(keeper, patient)
+            until(lambda n=offers: store.calls.count("publish") == n, "the next offer")
+        family.close()
+        assert store.record.generation == 1
+
+    def test_the_scheduler_does_it(self, patient):
+        """With threads of its own, a keeper stores the token on its own."""
+        store, strict = FaultyStore(patient), Server(patient, rotates=True)
+        family = KeeperFleet(patient, store, strict)
+        keeper = family.keeper(threads=True)
+        internals.release_scheduler(keeper)
+        strict.during = store.go_down
+        assert keeper.get_token("api") == "token-1"
         store.come_back()
-        until(lambda: patient.step(0.3) or not patient.waiting, "the end of the offers")
-        assert len(list(store.keys())) == 3
+        until(lambda: patient.step(0.05) or store.record.generation == 1, "the offer")
+        until(lambda: not internals.chores(keeper), "the end of the job")
         family.close()
 
     def test_inline_keeper_does_not_wait(self, family, clock, store, strict):
-        """Without threads the caller gets its token at once, and the next renewal stores it."""
+        """Without threads the caller gets its token at once; it is stored later."""
         keeper = family.keeper(background=False)
         strict.during = store.go_down
         began = clock.monotonic()
@@ -188,20 +236,17 @@ class TestUnpublished:
         assert unpublished.store_all()
         assert store.record.generation == 2
 
-    def test_stored_by_another_thread(self, patient):
+    def test_stored_by_another_thread(self, family, clock, store, strict):
         """The offers end once another thread has stored it."""
-        store, strict = FaultyStore(patient), Server(patient, rotates=True)
-        family = KeeperFleet(patient, store, strict)
-        keeper = family.keeper(threads=True)
+        keeper = family.keeper()
         strict.during = store.go_down
         assert keeper.get_token("api") == "token-1"
-        until(lambda: patient.waiting, "the wait for the next offer")
         store.come_back()
         assert internals.unpublished(keeper).store_all()
         offers = store.calls.count("publish")
-        until(lambda: patient.step(0.3) or not patient.waiting, "the end of the offers")
+        offer(keeper, clock)
         assert store.calls.count("publish") == offers
-        family.close()
+        assert not internals.chores(keeper)
 
     def test_close_stores_it(self, patient):
         """Closing the keeper ends the offers with a last one."""
@@ -210,9 +255,8 @@ class TestUnpublished:
         keeper = family.keeper(threads=True)
         strict.during = store.go_down
         assert keeper.get_token("api") == "token-1"
-        until(lambda: store.calls.count("publish") >= 2, "an offer")
-        until(lambda: patient.waiting, "the wait for the next one")
         store.come_back()
+        assert store.record.sealed is None
         family.close()
         assert store.record.sealed is not None
         assert not any(thread.is_alive() for thread in internals.worker_threads(keeper))

@@ -37,7 +37,6 @@ from tokenkeeper import (
 from tokenkeeper._renewal.detached import Handover
 from tokenkeeper._renewal.detached_main import _AsAsked
 from tokenkeeper._runtime.pickling import NotPicklable
-from tokenkeeper.cli.stored_provider import StoredTokenProvider
 from tokenkeeper.clock import SystemClock
 from tokenkeeper.integrations import aiohttp as aiohttp_auth
 from tokenkeeper.integrations import azure as azure_auth
@@ -350,7 +349,6 @@ UNPICKLABLE = {
     "async mock": lambda _: AsyncMockProvider("api"),
     "a helper process": lambda _: Handover(MockProvider("api"), as_job, dict),
     "of a helper process": lambda _: _AsAsked(MockProvider("api"), as_job, bytes),
-    "the command's": lambda _: StoredTokenProvider(MockProvider("api"), None, str),
 }
 
 

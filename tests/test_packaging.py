@@ -44,7 +44,6 @@ PUBLISHED_FIXES = {
     "azure-core": (1, 38, 3),
     "click": (8, 3, 3),
     "cryptography": (50,),
-    "filelock": (3, 30),
     "grpcio": (1, 68),
     "PyJWT": (2, 13),
     "requests": (2, 33),

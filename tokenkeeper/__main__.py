@@ -20,7 +20,7 @@ def main() -> None:
 
         cli(prog_name="tokenkeeper")
     except ModuleNotFoundError as missing:
-        if missing.name not in ("click", "filelock", "rich"):
+        if missing.name not in ("click", "rich"):
             raise
         sys.stderr.write(
             "The command line needs an extra that is not installed: "

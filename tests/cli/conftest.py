@@ -3,9 +3,10 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
-from datetime import datetime, timedelta
+from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
@@ -51,12 +52,17 @@ def age(cache):
     """Return a function that makes the stored tokens older."""
 
     def age(seconds):
-        for file in cache.glob("*.json"):
-            content = json.loads(file.read_text())
-            ends = datetime.fromisoformat(content["expires_at"]) - timedelta(seconds=seconds)
-            content["expires_at"] = ends.isoformat()
-            content["asked"] = [reading - seconds for reading in content["asked"]]
-            file.write_text(json.dumps(content))
+        with closing(sqlite3.connect(cache / "tokens.db")) as connection, connection:
+            rows = connection.execute("SELECT key, sealed FROM records WHERE instr(sealed, '{')")
+            for key, sealed in rows.fetchall():
+                start, _, text = sealed.partition(b"{")
+                content = json.loads(b"{" + text)
+                for name in ("requested_at", "expires_at"):
+                    content[name] -= seconds
+                connection.execute(
+                    "UPDATE records SET sealed = ?, sent_at = sent_at - ? WHERE key = ?",
+                    (start + json.dumps(content).encode(), seconds, key),
+                )
 
     return age
 

@@ -226,7 +226,7 @@ class TestCompletion:
     @pytest.mark.slow
     def test_commands(self, environment):
         """Commands are completed."""
-        assert self.complete("tokenkeeper st", 1) == ["status"]
+        assert self.complete("tokenkeeper st", 1) == ["status", "store"]
 
     @pytest.mark.slow
     def test_provider_names(self, environment, config):

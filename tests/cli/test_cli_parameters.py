@@ -1,10 +1,10 @@
 """Commands with --scope, --resource, --audience and --tenant: several tokens of one provider."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
-
-from tokenkeeper.cli.store import Failure, TokenDirectory
 
 
 @pytest.fixture
@@ -139,37 +139,13 @@ def test_watch(tokenkeeper, server):
     assert server.stats().token_requests == 1
 
 
-def test_damaged_files(tokenkeeper, get, cache):
-    """A stored token whose parameters are damaged has no row, and is deleted with the others."""
+def test_a_damaged_record(tokenkeeper, get, cache):
+    """A record that is damaged has no row, and does not hide the others."""
     get("--scope", "write")
-    (file,) = cache.glob("*-*.json")
-    content = json.loads(file.read_text())
-    for damage in (7, "{}", '{"scope":"write"}', '{"subject":"sha256:0"}', "[" * 9999, None):
-        file.write_text(json.dumps({**content, "parameters": damage}))
-        assert len(rows(tokenkeeper)) == 1
-    file.write_text("[]")
-    assert len(rows(tokenkeeper)) == 1
+    get()
+    with closing(sqlite3.connect(cache / "tokens.db")) as connection, connection:
+        written = "instr(sealed, CAST('write' AS BLOB))"
+        connection.execute(f"UPDATE records SET sealed = ? WHERE {written}", (b"garbage",))
+    (own,) = rows(tokenkeeper)
+    assert own["state"] == "fresh"
     assert json.loads(tokenkeeper("clear", "billing", "--json").stdout) == {"cleared": 1}
-
-
-def test_names_of_files_reveal_nothing(cache, get):
-    """Neither the parameters nor the provider can be read from the names of files."""
-    get("--audience", "a")
-    get("--scope", "write")
-    for file in cache.iterdir():
-        assert not {"billing", "write", "audience"} & {*file.name.split("-")}
-        assert file.stat().st_mode & 0o077 == 0
-
-
-def test_tokens_of_another_client(tmp_path):
-    """A token is listed and deleted for its own client alone."""
-    from datetime import UTC, datetime
-
-    store = TokenDirectory(tmp_path / "store")
-    failure = Failure("no", datetime(2030, 1, 1, tzinfo=UTC))
-    for identity in ("one", "other"):
-        store.note(identity, failure, '{"scope":["write"]}')
-    assert store.parameters_of("one") == ['{"scope":["write"]}']
-    assert store.forget("one") == 0
-    assert store.parameters_of("one") == []
-    assert store.failure("other", '{"scope":["write"]}') == failure

@@ -128,12 +128,13 @@ def test_a_file_that_is_no_yaml(partly_invalid, tokenkeeper):
     result = tokenkeeper("get", "billing")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "is not YAML" in result.stderr
-    assert "is not YAML" in tokenkeeper("doctor", "billing").stdout
+    assert tokenkeeper("doctor", "billing").stdout.count("is not YAML") == 1
 
 
 @pytest.mark.parametrize("command", ["list", "status", "doctor"])
 def test_one_reading(partly_invalid, tokenkeeper, environment, command):
     """The file is read once, so that all output is consistent."""
+    environment.delenv("TOKENKEEPER_CACHE_DIR")
     readings = []
     read_file = document.read_file
 

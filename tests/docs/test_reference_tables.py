@@ -129,7 +129,7 @@ def test_what_idle_tokens_cost():
 
 TOOLS = {"bench", "clients", "dev", "docs", "test"}
 EXTRAS = set(metadata("tokenkeeper-oauth2").get_all("Provides-Extra")) - TOOLS
-NO_LIBRARIES = {"cli", "demo", "libraries", "trio", "yaml"}
+NO_LIBRARIES = {"cli", "dashboard", "demo", "libraries", "trio", "yaml"}
 
 
 def test_libraries():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import secrets
@@ -22,6 +21,7 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.schedule import deadlines
 from tokenkeeper.stores.base import Claim, Record, TokenStore
 from tokenkeeper.stores.contents import StoredFailure, StoredToken
+from tokenkeeper.stores.naming import record_key_of
 from tokenkeeper.stores.sealed import UnreadableError
 from tokenkeeper.stores.settings import StoreSettings
 
@@ -77,13 +77,8 @@ class Fleet:
     # ---- records
 
     def key_of(self, provider: BaseOAuth2Provider, token_name: str) -> str:
-        """Return the key of the record of a token.
-
-        It depends on the token's name and on the client that requests it, but not on its secret.
-        """
-        identity = [token_name, dict(provider.identity())]
-        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
-        return self.settings.sealer.record_key(text)
+        """Return the key of the record of a token."""
+        return record_key_of(provider, token_name, self.settings.sealer)
 
     def read(self, name: str, key: str, *, insist: bool = False) -> View:
         """Return the record of the token *name*, opened.

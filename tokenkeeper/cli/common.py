@@ -16,7 +16,6 @@ from click.shell_completion import CompletionItem
 
 from tokenkeeper._support.escaping import escaped, escaped_lines
 from tokenkeeper.cli.source import Source
-from tokenkeeper.cli.stored_provider import StoredTokenProvider
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError, OAuth2Error
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "Seconds",
     "complete_names",
     "json_option",
-    "note_timeout",
     "report_problem",
     "report_problems",
     "source_options",
@@ -70,23 +68,44 @@ timeout_option: Callable[[F], F] = click.option(
 )
 
 
-def _take(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> None:
+def _take(ctx: click.Context, parameter: click.Parameter, value: object) -> None:
     """Set *value* for this context and those below it, where shells complete words as well."""
     if value is not None:
         source = ctx.find_object(Source) or Source()
-        ctx.obj = replace(source, **{str(parameter.name): value})
+        ctx.obj = replace(source, **{str(parameter.name): value})  # type: ignore[arg-type]
 
 
 def source_options(command: F) -> F:
-    """Add --config and --cache to a command. After the command they override those before it."""
+    """Add --config, --store, --key-file and --cache to a command.
+
+    After the command they override those before it.
+    """
     for option in (
         click.option(
             "--cache",
             type=click.Path(file_okay=False, path_type=Path),
             callback=_take,
             expose_value=False,
-            help="The directory that stores tokens between runs; by default TOKENKEEPER_CACHE_DIR, "
-            "or a directory in XDG_RUNTIME_DIR. Without any of them, tokens are not stored.",
+            help="A directory of your own that stores tokens between runs; by default "
+            "TOKENKEEPER_CACHE_DIR.",
+        ),
+        click.option(
+            "--key-file",
+            type=click.Path(dir_okay=False, path_type=Path),
+            callback=_take,
+            expose_value=False,
+            help="The file with the keys of --store.",
+        ),
+        click.option(
+            "--store",
+            "store_url",
+            metavar="URL",
+            callback=_take,
+            expose_value=False,
+            help="The store that has the tokens, instead of a directory; by default "
+            "TOKENKEEPER_STORE or the configuration's, or else a directory in XDG_RUNTIME_DIR. Set "
+            "the variable for a URL with a password, which other users of this machine could read "
+            "here.",
         ),
         click.option(
             "--config",
@@ -98,13 +117,6 @@ def source_options(command: F) -> F:
     ):
         command = option(command)
     return command
-
-
-def note_timeout(provider: StoredTokenProvider, timeout: float) -> str:
-    """Store that *provider* has no token in time, and return the message."""
-    message = f"provider {provider.provider_name!r}: no token within {timeout:g} s (--timeout)"
-    provider.note_failure(message)
-    return message
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -27,18 +26,6 @@ class _MissingExtra(click.ClickException):
 
 @click.command(short_help="Show a store's tokens on a web page, on this machine.")
 @click.option(
-    "--store",
-    "url",
-    metavar="URL",
-    help="The URL of the store; by default the configured one. Set TOKENKEEPER_STORE for a URL "
-    "with a password, which other users of this machine could read here.",
-)
-@click.option(
-    "--key-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The file with the keys of --store.",
-)
-@click.option(
     "--host",
     default="127.0.0.1",
     show_default=True,
@@ -53,9 +40,7 @@ class _MissingExtra(click.ClickException):
 )
 @source_options
 @click.pass_context
-def dashboard(
-    ctx: click.Context, url: str | None, key_file: Path | None, host: str, port: int
-) -> None:
+def dashboard(ctx: click.Context, host: str, port: int) -> None:
     """Show the tokens of a store on a web page, to browsers on this machine.
 
     The page shows each token's life, which process renewed it last, claims and failures. It
@@ -81,7 +66,7 @@ def dashboard(
             "application"
         )
     with report_problems():
-        settings = _settings(ctx.obj, url, key_file)
+        settings = _settings(ctx.obj)
         app = LoopbackHostsOnly(application(settings, "Tokenkeeper", 2.0, SYSTEM_CLOCK))
     with _listener(host, port) as listener:
         shown = f"[{host}]" if ":" in host else host
@@ -102,21 +87,15 @@ def dashboard(
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def _settings(source: Source, url: str | None, key_file: Path | None) -> StoreSettings:
+def _settings(source: Source) -> StoreSettings:
     """Return the store of the command line, or else that of the configuration or environment."""
-    from tokenkeeper.stores.settings import opened, opened_by
-
-    if url is not None:
-        return opened({"url": url, **({"key_file": str(key_file)} if key_file else {})})
-    if key_file is not None:
-        raise click.UsageError("--key-file needs --store")
-    options = source.discovery().store_options()
-    if options is None:
+    found = source.configured_store()
+    if found is None:
         raise click.UsageError(
             "no store is configured. Set --store, TOKENKEEPER_STORE, or store: in the "
             "configuration file"
         )
-    return opened_by(options)
+    return found
 
 
 def _listener(host: str, port: int) -> socket.socket:

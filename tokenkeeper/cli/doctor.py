@@ -19,8 +19,10 @@ from tokenkeeper.cli.common import (
 )
 from tokenkeeper.cli.source import Source
 from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
+from tokenkeeper.exceptions import InvalidConfigurationError
 
 if TYPE_CHECKING:
+    from tokenkeeper.doctor.store_checks import StoreReport
     from tokenkeeper.doctor.targets import Target
 
 __all__ = ["doctor"]
@@ -29,6 +31,7 @@ _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".j
     [
         "   0  no step failed",
         *(f"  {step.value:2}  {step.label:<13} {step.question}" for step in Step),
+        "  20  store         Can the store be used, and is it set up so that it loses no token?",
     ]
 )
 
@@ -51,7 +54,8 @@ def doctor(
 ) -> None:
     """Examine each provider, or the named ones, and report why it gets no token.
 
-    Makes one token request per provider, without retries. Prints no secret and no token.
+    Makes one token request per provider, without retries. Then examines the store, if one is
+    configured. Prints no secret and no token.
     """
     # Not at the top: other commands need neither rich nor cryptography.
     from tokenkeeper.cli.doctor_screen import NoScreen, Screen
@@ -60,20 +64,47 @@ def doctor(
 
     screen = NoScreen() if as_json else Screen()
     examined: list[_Examined] = []
+    source = ctx.ensure_object(Source)
     with report_problems(), screen:
-        for target in find_targets(ctx.ensure_object(Source).discovery().path, names, os.environ):
+        for target in find_targets(source.discovery(), names, os.environ):
             screen.begin(target)
             examined.append(_Examined(target, strict))
             for report in examine(target, timeout=timeout):
                 screen.show(report)
                 examined[-1].reports.append(report)
             screen.end(target, examined[-1].reports)
+        store = _store_report(source, {text for each in examined for text in each.texts})
+        if store is not None:
+            screen.show_store(store)
         screen.conclude([(each.target.name, first_failed(each.reports)) for each in examined])
-    code = next((each.exit_code for each in examined if each.exit_code), int(ExitCode.OK))
+    codes = [each.exit_code for each in examined]
+    codes += [store.exit_code(strict=strict)] if store else []
+    code = next(filter(None, codes), int(ExitCode.OK))
     if as_json:
-        providers = [each.as_dict() for each in examined]
-        click.echo(json.dumps({"exit_code": code, "providers": providers}, indent=2))
+        content: dict[str, Any] = {
+            "exit_code": code,
+            "providers": [each.as_dict() for each in examined],
+        }
+        if store is not None:
+            content["store"] = store.as_dict(strict=strict)
+        click.echo(json.dumps(content, indent=2))
     ctx.exit(code)
+
+
+def _store_report(source: Source, shown: set[str]) -> StoreReport | None:
+    """Return the report on the configured store; ``None`` if there is none.
+
+    :param shown: what was reported about providers.
+    """
+    from tokenkeeper.doctor.store_checks import examine_store, invalid_store
+
+    try:
+        settings = source.configured_store()
+    except InvalidConfigurationError as error:
+        if shown.issuperset(error.problems or (str(error),)):
+            return None  # the file can't be read at all
+        return invalid_store(error)
+    return None if settings is None else examine_store(settings)
 
 
 @dataclass
@@ -83,6 +114,11 @@ class _Examined:
     target: Target
     strict: bool
     reports: list[Report] = field(default_factory=list)
+
+    @property
+    def texts(self) -> list[str]:
+        """What was found, in words."""
+        return [finding.text for report in self.reports for finding in report.findings]
 
     @property
     def exit_code(self) -> int:

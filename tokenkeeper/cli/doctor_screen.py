@@ -11,7 +11,8 @@ from rich.text import Text
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.screen import can_go_back, console
 from tokenkeeper.doctor.description import unusual_entries
-from tokenkeeper.doctor.findings import Level, Report, Step, first_failed
+from tokenkeeper.doctor.findings import Finding, Level, Report, Step, first_failed
+from tokenkeeper.doctor.store_checks import StoreReport
 from tokenkeeper.doctor.targets import Target
 
 __all__ = ["NoScreen", "Screen"]
@@ -42,6 +43,9 @@ class NoScreen:
 
     def end(self, target: Target, reports: list[Report]) -> None:
         """End the examination of *target*, after all *reports*."""
+
+    def show_store(self, report: StoreReport) -> None:
+        """Show the report on the store."""
 
     def conclude(self, verdicts: list[tuple[str, Step | None]]) -> None:
         """Summarize all providers: each name with the step that failed, if one did."""
@@ -87,11 +91,13 @@ class Screen(NoScreen):
             return
         label = report.step.label
         for finding in report.findings:
-            status = Text(f"  {finding.level.value}", _STYLES[finding.level])
-            self._row(status, label, finding.text)
-            if finding.advice:
-                self._row("", "", f"-> {finding.advice}")
+            self._show_finding(label, finding)
             label = ""
+
+    def _show_finding(self, label: str, finding: Finding) -> None:
+        self._row(Text(f"  {finding.level.value}", _STYLES[finding.level]), label, finding.text)
+        if finding.advice:
+            self._row("", "", f"-> {finding.advice}")
 
     def end(self, target: Target, reports: list[Report]) -> None:
         """Write the verdict."""
@@ -102,6 +108,18 @@ class Screen(NoScreen):
         warnings = f", with warnings: {', '.join(warned)}" if warned else ""
         verdict = (f"{failed.label} failed", "bold red") if failed else ("ok", "green")
         self._print(Text.assemble((escaped(target.name), "bold"), ": ", verdict, warnings, "\n"))
+
+    def show_store(self, report: StoreReport) -> None:
+        """Write the report on the store, and the verdict."""
+        self._print(Text.assemble(("store", "bold"), f"  {report.label}" if report.label else ""))
+        before = ""
+        for check, finding in report.by_check():
+            self._show_finding(check if check != before else "", finding)
+            before = check
+        warned = report.warned
+        warnings = f", with warnings: {', '.join(warned)}" if warned else ""
+        verdict = ("failed", "bold red") if report.failed else ("ok", "green")
+        self._print(Text.assemble(("store", "bold"), ": ", verdict, warnings, "\n"))
 
     def conclude(self, verdicts: list[tuple[str, Step | None]]) -> None:
         """Write how many providers are ok, if there are several, and which failed."""

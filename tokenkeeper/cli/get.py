@@ -9,20 +9,27 @@ from collections.abc import Callable
 
 import click
 
+from tokenkeeper._renewal.registry import check_taken
+from tokenkeeper._support.escaping import escaped
+from tokenkeeper.cli.asking import (
+    ask,
+    brief_keeper,
+    release_claim,
+    timeout_message,
+    variant_of,
+    warn_about_store,
+)
 from tokenkeeper.cli.common import (
     complete_names,
     json_option,
-    note_timeout,
     report_problems,
     source_options,
     timeout_option,
 )
 from tokenkeeper.cli.source import Source
 from tokenkeeper.cli.token_options import token_options
-from tokenkeeper.exceptions import TokenWaitTimeoutError
-from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.names import TokenParameters
+from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
 
 __all__ = ["get"]
 
@@ -114,17 +121,23 @@ def get(
     if variable is not None and style != "env":
         raise click.UsageError("--variable needs --format env")
     with report_problems():
+        (provider,) = source.select_valid([name])
+        settings = source.store()
         # Not closed, because that would wait for a hanging request. The process ends it anyway.
-        keeper = TokenKeeper()
-        (configured,) = source.select_valid([name])
-        provider = source.stored(configured, force=force, parameters=parameters)
+        keeper = brief_keeper(settings)
         keeper.add_provider(provider)
-        try:
-            token = keeper.get_oauth2_token(name, timeout=timeout)
-        except TokenWaitTimeoutError:
-            message = note_timeout(provider, timeout)
-            stored = None if force else provider.peek()
-            if stored is None:
-                raise click.ClickException(message) from None
-            token = stored.token  # still valid, although its renewal hangs
-        click.echo(_FORMATS[style](token, variable or _variable_for(name)))
+        if parameters != NO_PARAMETERS:
+            check_taken(provider, parameters)
+        token_name = TokenName.of(name, parameters)
+        answer = ask(keeper, [token_name], timeout=timeout, force=force)[token_name]
+        if answer.timed_out:
+            message = timeout_message(provider, timeout)
+            if settings is not None:
+                release_claim(settings, variant_of(provider, parameters), token_name, message)
+            if answer.token is None:
+                raise click.ClickException(escaped(message))
+        warn_about_store(keeper)
+        if answer.error is not None:
+            raise answer.error
+        if answer.token is not None:  # perhaps one whose renewal hangs
+            click.echo(_FORMATS[style](answer.token, variable or _variable_for(name)))

@@ -22,6 +22,7 @@ from tokenkeeper.cli.get import get
 from tokenkeeper.cli.listing import list_
 from tokenkeeper.cli.source import Source
 from tokenkeeper.cli.status import status
+from tokenkeeper.cli.stores import STORE_COMMANDS, store
 from tokenkeeper.cli.watch import watch
 
 __all__ = ["cli"]
@@ -80,8 +81,31 @@ def cli(ctx: click.Context) -> None:
     ctx.ensure_object(Source)
 
 
-for command in (get, list_, status, watch, clear, config, completion, demo, doctor, dashboard):
+for command in (
+    get,
+    list_,
+    status,
+    watch,
+    clear,
+    store,
+    config,
+    completion,
+    demo,
+    doctor,
+    dashboard,
+):
     cli.add_command(command)
 
-for command in (get, list_, status, watch, clear, check, completion, demo, dashboard):
+for command in (
+    get,
+    list_,
+    status,
+    watch,
+    clear,
+    check,
+    completion,
+    demo,
+    dashboard,
+    *STORE_COMMANDS,
+):
     command.epilog = _CODES.format("")

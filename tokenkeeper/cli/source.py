@@ -6,27 +6,37 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tokenkeeper._renewal.registry import check_taken
-from tokenkeeper.cli.store import TokenDirectory
-from tokenkeeper.cli.stored_provider import StoredTokenProvider
+import click
+
 from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.config.discovery import Discovery, warn_about
 from tokenkeeper.config.problems import Problem, as_error
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
-from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
+from tokenkeeper.stores.private_directory import PrivateDirectory
 from tokenkeeper.stores.runtime_directory import runtime_directory
 
-__all__ = ["NOT_STORED", "Selection", "Source"]
+if TYPE_CHECKING:
+    from tokenkeeper.stores.settings import StoreSettings
+
+__all__ = ["NOT_STORED", "Selection", "Source", "in_memory", "required_store"]
 
 CACHE_VARIABLE = "TOKENKEEPER_CACHE_DIR"
 
+CACHE_FILE = "tokens.db"
+"""The store in the directory of --cache."""
+
+AUTO_FILE = "store.db"
+"""The store ``auto``, which services use as well."""
+
 NOT_STORED = (
-    "Tokens are not stored between runs, because XDG_RUNTIME_DIR names no directory that you own. "
-    f"Set --cache or {CACHE_VARIABLE}."
+    "Tokens are not stored between runs, because no store is configured, and XDG_RUNTIME_DIR names "
+    f"no directory that you own. Set --store, --cache or {CACHE_VARIABLE}."
 )
 
 
@@ -68,13 +78,22 @@ class Source:
 
     :ivar config: the file that describes the providers.
     :ivar cache: the directory where tokens are stored between two runs.
+    :ivar store_url: the URL of a store. It may contain a password.
+    :ivar key_file: the file with the keys of that store.
     """
 
     config: Path | None = None
     cache: Path | None = None
+    store_url: str | None = field(default=None, repr=False)
+    key_file: Path | None = None
 
     def discovery(self) -> Discovery:
         """Return the discovery of the file, or else of the environment's clients."""
+        return self._discovery
+
+    @cached_property
+    def _discovery(self) -> Discovery:
+        # One for all, so that the file is read once, and all output is consistent.
         return Discovery(self.config) if self.config else Discovery.from_env()
 
     def select(self, names: Iterable[str] = ()) -> Selection:
@@ -115,37 +134,90 @@ class Source:
         selection.raise_if_wrong()
         return selection.providers
 
-    def store(self) -> TokenDirectory | None:
-        """Return the directory of stored tokens; ``None`` if tokens are not stored.
+    def store(self) -> StoreSettings | None:
+        """Return the store of the tokens; ``None`` if tokens are not stored.
 
-        :raises InvalidConfigurationError: if others can read the directory.
+        That is the one of the command line; else that of ``TOKENKEEPER_CACHE_DIR``; else that of
+        the configuration; else the one in the user's runtime directory.
+
+        :raises InvalidConfigurationError: if it is not valid, or others can read its directory.
         """
-        chosen = self.cache or os.environ.get(CACHE_VARIABLE)
-        if chosen:
-            return TokenDirectory(Path(chosen))
+        directory = os.environ.get(CACHE_VARIABLE)
+        if directory and self.store_url is None and self.cache is None:
+            return _in_directory(Path(directory), CACHE_FILE)
+        found = self.configured_store()
+        if found is not None:
+            return found
         # In memory, per user and gone at log-out. Tokens go to a disk only if the user asks.
         runtime = _runtime_directory()
-        return None if runtime is None else TokenDirectory(runtime / "tokenkeeper")
+        return None if runtime is None else _in_directory(runtime / "tokenkeeper", AUTO_FILE)
 
-    def stored(
-        self,
-        provider: ReloadableProvider,
-        *,
-        force: bool = False,
-        parameters: TokenParameters = NO_PARAMETERS,
-    ) -> StoredTokenProvider:
-        """Return *provider* with tokens that are stored between runs, if there is a store.
+    def configured_store(self) -> StoreSettings | None:
+        """Return the store of the command line, or else of the configuration, if there is one.
 
-        :param parameters: what to request in place of what its registration says.
-        :raises InvalidConfigurationError: if it does not take one of them.
+        :raises InvalidConfigurationError: as :meth:`store` does.
         """
-        stored = StoredTokenProvider(
-            provider, self.store(), lambda: provider.spec.identity, force=force
+        if self.store_url is not None:
+            if self.cache is not None:
+                raise click.UsageError("--store and --cache name two stores. Leave out one of them")
+            return _opened(self.store_url, self.key_file)
+        if self.key_file is not None:
+            raise click.UsageError("--key-file needs --store")
+        if self.cache is not None:
+            return _in_directory(self.cache, CACHE_FILE)
+        found = self.discovery().find_store(reread=False)
+        if found is None:
+            return None
+        warn_about([found])
+        if found.options is None or found.problems:
+            raise as_error(found.problems)
+        from tokenkeeper.stores.settings import opened_by
+
+        return opened_by(found.options)
+
+
+def required_store(source: Source) -> StoreSettings:
+    """Return the store of *source*.
+
+    :raises InvalidConfigurationError: if it has none, or the store is not valid.
+    """
+    found = source.store()
+    if found is None:
+        raise InvalidConfigurationError(
+            "no store is configured. Set --store, TOKENKEEPER_STORE, or store: in the "
+            "configuration file",
+            field="store",
         )
-        if parameters == NO_PARAMETERS:
-            return stored
-        check_taken(stored, parameters)
-        return stored.variant(TokenName.of(provider.provider_name, parameters), parameters)
+    return found
+
+
+def in_memory() -> StoreSettings:
+    """Return a store that is gone when the command ends."""
+    from tokenkeeper.stores.sealed import Plain
+    from tokenkeeper.stores.settings import StoreSettings
+    from tokenkeeper.testing.stores import MemoryTokenStore
+
+    return StoreSettings(store=MemoryTokenStore(), sealer=Plain(), label="memory")
+
+
+def _opened(url: str, key_file: Path | None) -> StoreSettings:
+    from tokenkeeper.stores.settings import opened
+
+    return opened({"url": url, **({"key_file": str(key_file)} if key_file else {})})
+
+
+def _in_directory(directory: Path, name: str) -> StoreSettings:
+    """Return the store in the file *name* of a directory that only this user can use.
+
+    :raises InvalidConfigurationError: if others can use it, or it can't be created.
+    """
+    from tokenkeeper.stores.sealed import Plain
+    from tokenkeeper.stores.settings import StoreSettings
+    from tokenkeeper.stores.sqlite import SQLiteTokenStore
+
+    PrivateDirectory(directory)  # refused here: a keeper would go on without its store
+    store = SQLiteTokenStore(directory / name)
+    return StoreSettings(store=store, sealer=Plain(), label=store.label)
 
 
 def _runtime_directory() -> Path | None:

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
 import click
 
+from tokenkeeper.cli.asking import (
+    ask,
+    brief_keeper,
+    release_claim,
+    timeout_message,
+    warn_about_store,
+)
 from tokenkeeper.cli.common import (
     ExitCode,
     complete_names,
     json_option,
-    note_timeout,
     report_problems,
     source_options,
     timeout_option,
 )
-from tokenkeeper.cli.source import NOT_STORED, Source
-from tokenkeeper.cli.stored_provider import StoredTokenProvider
-from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.exceptions import TokenAcquisitionError, TokenWaitTimeoutError
-from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.cli.records import key_of, record_of, records, records_of
+from tokenkeeper.cli.source import NOT_STORED, Source, in_memory
+from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.names import NO_PARAMETERS
+
+if TYPE_CHECKING:
+    from tokenkeeper.cli.rows import Row
+    from tokenkeeper.config.reloadable import ReloadableProvider
+    from tokenkeeper.stores.settings import StoreSettings
 
 __all__ = ["status"]
+
+MOST_RECORDS = 1000
+"""How many records are searched for tokens with parameters."""
 
 
 @click.command()
@@ -43,50 +58,79 @@ def status(
     provider whose configuration is invalid is reported on standard error, and makes it 2.
     """
     # Not at the top, because `get` in a loop of a script does not need rich.
-    from tokenkeeper.cli.rows import as_table, row_of
+    from tokenkeeper.cli.rows import as_table
     from tokenkeeper.cli.screen import console
 
     source: Source = ctx.obj
     with report_problems():
-        # Not closed, because that would wait for a hanging request. The process ends it anyway.
-        keeper = TokenKeeper()
         selection = source.select(names)
         if names:
             selection.raise_if_wrong()
-        providers = [source.stored(each) for each in selection.providers]
-        for provider in providers:
-            keeper.add_provider(provider)
-        if not (fetch or source.store()):
+        settings = source.store()
+        if not (fetch or settings):
             click.echo(NOT_STORED, err=True)
-        if fetch:
-            _fetch_all(keeper, providers, timeout)
-        health = keeper.health()["providers"]
-        rows = []
-        for provider in providers:
-            rows.append(row_of(provider, health[provider.provider_name]))
-            chosen = [row_of(each) for each in provider.chosen()]
-            rows += [row for row in chosen if row.state != "not held" or row.last_error]
+        settings = settings or in_memory()
+        late = _fetch_all(settings, selection.providers, timeout) if fetch else {}
+        rows = _rows(settings, selection.providers)
+        rows = [
+            replace(row, last_error=row.last_error or late.get(row.provider_name))
+            if not row.parameters
+            else row
+            for row in rows
+        ]
         if as_json:
-            click.echo(json.dumps([dataclasses.asdict(row) for row in rows]))
+            click.echo(json.dumps([asdict(row) for row in rows]))
         else:
             screen = console()
             screen.print(as_table(rows, screen.width))
         selection.raise_if_wrong()
-    missing = [row for row in rows if row.state in ("not held", "expired")]
+    missing = [row for row in rows if row.state not in ("fresh", "renewing")]
     if fetch and not all(row.parameters for row in missing):
         ctx.exit(ExitCode.NO_TOKEN)
 
 
-def _fetch_all(keeper: TokenKeeper, providers: list[StoredTokenProvider], timeout: float) -> None:
-    """Request all tokens at the same time. The table shows the failures."""
-    deadline = SYSTEM_CLOCK.monotonic() + timeout
-    for wait in (False, True):  # the first round sends the requests, the second waits for them
-        for provider in providers:
-            left = max(0.0, deadline - SYSTEM_CLOCK.monotonic()) if wait else 0.0
-            try:
-                keeper.get_token(provider.provider_name, timeout=left)
-            except TokenWaitTimeoutError:
-                if wait:
-                    note_timeout(provider, timeout)
-            except TokenAcquisitionError:
-                continue  # its row shows the reason
+def _rows(settings: StoreSettings, providers: Sequence[ReloadableProvider]) -> list[Row]:
+    """Return a row for each provider's own token, and for each other one that is stored."""
+    from tokenkeeper.cli.rows import row_of_record
+
+    stored = list(records(settings, MOST_RECORDS + 1))
+    if len(stored) > MOST_RECORDS:
+        click.echo(
+            f"The store has more than {MOST_RECORDS:,} records, so tokens with parameters may be "
+            "missing here.",
+            err=True,
+        )
+    rows = []
+    for provider in providers:
+        name, own_key = provider.provider_name, key_of(settings, provider, NO_PARAMETERS)
+        own = record_of(settings, own_key)
+        rows.append(row_of_record(name, own.view(provider.buffer_seconds)))
+        for each in records_of(provider, stored):
+            row = row_of_record(name, each.view(provider.buffer_seconds), each.parameters)
+            if each.key != own_key and (row.state in ("fresh", "renewing") or row.last_error):
+                rows.append(row)
+    return rows
+
+
+def _fetch_all(
+    settings: StoreSettings, providers: Sequence[ReloadableProvider], timeout: float
+) -> dict[str, str]:
+    """Request all tokens at the same time; return the errors by name."""
+    # Not closed, because that would wait for a hanging request. The process ends it anyway.
+    keeper = brief_keeper(settings)
+    for provider in providers:
+        keeper.add_provider(provider)
+    errors = {}
+    answers = ask(keeper, [each.provider_name for each in providers], timeout=timeout)
+    for provider in providers:
+        name = provider.provider_name
+        answer = answers[name]
+        if answer.timed_out:
+            errors[name] = timeout_message(provider, timeout)
+            release_claim(settings, provider, name, errors[name])
+        elif isinstance(answer.error, TokenAcquisitionError):
+            errors[name] = str(answer.error)
+        elif answer.error is not None:
+            raise answer.error
+    warn_about_store(keeper)
+    return errors

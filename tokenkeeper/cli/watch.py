@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tokenkeeper._renewal.registry import check_taken
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.common import (
     ExitCode,
@@ -22,21 +24,28 @@ from tokenkeeper.cli.common import (
     report_problems,
     source_options,
 )
-from tokenkeeper.cli.source import Source
-from tokenkeeper.cli.stored_provider import StoredTokenProvider
+from tokenkeeper.cli.records import key_of, record_of
+from tokenkeeper.cli.source import Source, in_memory
 from tokenkeeper.cli.token_options import token_options
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.events import TokenEvent
-from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.exceptions import StoreUnavailableError, TokenAcquisitionError
 from tokenkeeper.keeper import TokenKeeper
-from tokenkeeper.names import NO_PARAMETERS, TokenParameters
+from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters, stated_in
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tokenkeeper.providers.base import BaseOAuth2Provider
+    from tokenkeeper.stores.settings import StoreSettings
+    from tokenkeeper.stores.views import RecordView
+
 __all__ = ["watch"]
 
 POLLS_PER_SECOND = 2
+
+GLANCE_AGAIN_SECONDS = 5.0
+"""How long a store that fails is not read for the table; the keeper goes on without that."""
 
 
 @click.command(short_help="Get tokens and watch their renewals.")
@@ -79,50 +88,96 @@ def watch(
             raise mistake
         if mistake is not None:
             report_problem(mistake)
-        providers = [source.stored(each, parameters=parameters) for each in selection.providers]
-        with TokenKeeper(hooks=[events.put] if lines else []) as keeper:
-            for provider in providers:
+        settings = source.store() or in_memory()
+        with TokenKeeper(hooks=[events.put] if lines else [], store=settings) as keeper:
+            tokens = []
+            for provider in selection.providers:
+                check_taken(provider, parameters)
                 keeper.add_provider(provider)
+                tokens.append(_Watched.of(settings, provider, parameters))
             if lines:
-                _poll(keeper, seconds, lambda: _write_lines(events, as_json))
+                _poll(keeper, tokens, seconds, lambda: _write_lines(events, as_json))
             else:
-                _show_live(keeper, providers, screen, seconds)
+                _show_live(keeper, tokens, settings, screen, seconds)
     ctx.exit(ExitCode.OK if mistake is None else ExitCode.CONFIGURATION)
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """A token that is watched."""
+
+    name: TokenName
+    key: str
+    buffer_seconds: float
+    parameters: Mapping[str, Any]
+
+    @classmethod
+    def of(
+        cls, settings: StoreSettings, provider: BaseOAuth2Provider, parameters: TokenParameters
+    ) -> _Watched:
+        name = TokenName.of(provider.provider_name, parameters)
+        stated = json.loads(stated_in(name) or "{}")
+        return cls(name, key_of(settings, provider, parameters), provider.buffer_seconds, stated)
+
+
+class _Glance:
+    """Reads the records of the store, and leaves it alone for a while if that fails."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._again_at = 0.0
+
+    def view(self, token: _Watched) -> RecordView | None:
+        """Return the record of *token*; ``None`` if it can't be read now."""
+        if SYSTEM_CLOCK.monotonic() < self._again_at:
+            return None
+        try:
+            return record_of(self._settings, token.key).view(token.buffer_seconds)
+        except StoreUnavailableError:
+            self._again_at = SYSTEM_CLOCK.monotonic() + GLANCE_AGAIN_SECONDS
+            return None
 
 
 def _show_live(
     keeper: TokenKeeper,
-    providers: list[StoredTokenProvider],
+    tokens: list[_Watched],
+    settings: StoreSettings,
     screen: Console,
     seconds: float | None,
 ) -> None:
     """Show a table of the tokens, and keep it current."""
     from rich.live import Live
 
-    from tokenkeeper.cli.rows import as_table, row_of
+    from tokenkeeper.cli.rows import as_table, row_of_keeper
 
+    glance = _Glance(settings)
     with Live(console=screen, refresh_per_second=POLLS_PER_SECOND) as live:
 
         def show() -> None:
-            health = keeper.health()["providers"]
-            rows = [
-                row_of(each, entry, entry["renews_in_seconds"])
-                for each in providers
-                for entry in [health[each.provider_name]]
-            ]
+            providers = keeper.health()["providers"]
+            rows = []
+            for each in tokens:
+                name = each.name.provider_name
+                own = providers[name]
+                health = own.get("tokens", {}).get(each.name, own)
+                info = keeper.get_cached_token_info(each.name)
+                view = glance.view(each)
+                rows.append(row_of_keeper(name, info, health, each.parameters, view))
             live.update(as_table(rows, screen.width))
 
-        _poll(keeper, seconds, show)
+        _poll(keeper, tokens, seconds, show)
 
 
-def _poll(keeper: TokenKeeper, seconds: float | None, show: Callable[[], None]) -> None:
+def _poll(
+    keeper: TokenKeeper, tokens: list[_Watched], seconds: float | None, show: Callable[[], None]
+) -> None:
     """Ask for every token several times a second, without waiting."""
     deadline = None if seconds is None else SYSTEM_CLOCK.monotonic() + seconds
     never = threading.Event()
     while deadline is None or SYSTEM_CLOCK.monotonic() < deadline:
-        for name in keeper.list_providers():
+        for each in tokens:
             try:
-                keeper.get_token(name, timeout=0)
+                keeper.get_token(each.name, timeout=0)
             except TokenAcquisitionError:
                 continue  # a request is in flight, or its failure is shown
         SYSTEM_CLOCK.wait(never, 1 / POLLS_PER_SECOND)

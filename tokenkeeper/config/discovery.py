@@ -90,17 +90,19 @@ class Discovery:
         found = self._read_blocks()
         return self._named(found, wanted) if wanted else found
 
-    def find_store(self) -> DiscoveredStore | None:
+    def find_store(self, *, reread: bool = True) -> DiscoveredStore | None:
         """Return the store that is described, valid or not, without emitting warnings.
 
         That is the one under ``store`` in the file or mapping, or else the one that
         ``TOKENKEEPER_STORE`` names; ``None`` if neither is set.
 
+        :param reread: whether to read a file again that was read before; ``True`` by default.
         :raises InvalidConfigurationError: if a file can't be read, or the extra to read it is not
             installed.
         """
         if self._source is not None:
-            found = store_in(self._document(), self._environment)
+            document = self._last if self._last is not None and not reread else self._document()
+            found = store_in(document, self._environment)
             if found is not None:
                 return found
         return store_from_environment(self._environment, self._directory)

@@ -30,15 +30,17 @@ class Target:
 
 
 def find_targets(
-    path: Path | None, names: Iterable[str], environment: Mapping[str, str]
+    discovery: Discovery, names: Iterable[str], environment: Mapping[str, str]
 ) -> list[Target]:
-    """Return the providers that *path* describes, or *environment* if there is no path.
+    """Return the providers that *discovery* finds.
 
     :param names: the providers to return; all by default.
+    :param environment: the variables.
     :raises UnknownProviderError: if the file describes no provider of a name.
     """
+    path = discovery.path
     try:
-        found = Discovery(path, environment).find(names)
+        found = discovery.find(names)
     except UnknownProviderError:
         raise
     except InvalidConfigurationError as error:

@@ -30,14 +30,11 @@ class Engine:
 
     def hang(self):
         """Stop the engine's processes, so that clients wait for answers."""
-        for pid in self._processes():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal(signal.SIGSTOP)
 
     def go_on(self):
         """Let the engine's processes go on."""
-        for pid in self._processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        self._signal(signal.SIGCONT)
 
     def save(self):
         """Return the content of the store, for :meth:`load`."""
@@ -49,8 +46,7 @@ class Engine:
 
     def kill(self):
         """Kill the engine."""
-        for pid in reversed(self._processes()):
-            os.kill(pid, signal.SIGKILL)
+        self._signal(signal.SIGKILL)
         self.program.process.wait()
 
     def restart(self):
@@ -62,6 +58,11 @@ class Engine:
         if self.program is not None:
             self.go_on()
             self.program.stop()
+
+    def _signal(self, number):
+        for pid in self._processes():
+            with suppress(ProcessLookupError):  # a server's child may end at any time
+                os.kill(pid, number)
 
     def _processes(self):
         parent = self.program.process.pid
@@ -102,7 +103,7 @@ class Redis(Engine):
 
     def save(self):
         with self._client() as client:
-            return {key: client.dump(key) for key in client.scan_iter()}
+            return {key: client.dump(key) for key in client.keys("*")}
 
     def load(self, saved):
         with self._client() as client, client.pipeline() as pipeline:

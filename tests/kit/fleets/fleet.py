@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kit.guards import PROGRAM_SECONDS, until
 from kit.processes import PATH
+from tokenkeeper.schedule import deadlines
 
 
 class Fleet:
@@ -35,7 +36,6 @@ class Fleet:
         seconds,
         pause=0.05,
         timeout=30.0,
-        margin=0.3,
         closes=False,
         environment=None,
         **provider,
@@ -56,7 +56,7 @@ class Fleet:
             "seconds": seconds,
             "pause": pause,
             "timeout": timeout,
-            "margin": margin,
+            "margin": _margin(getattr(server, "lifetime", 3.0)),
             "closes": closes,
         }
         (self.folder / "config.json").write_text(json.dumps(config))
@@ -190,6 +190,12 @@ class Fleet:
         self.nursery.stdout.close()
         self._log.close()
         self._temporary.cleanup()
+
+
+def _margin(lifetime):
+    """Return how long before its expiry a token is no longer served, and a little more."""
+    times = deadlines(0.0, lifetime, 300.0, 0.0)
+    return times.ends_at - times.dead_at + 0.15
 
 
 def _exists(pid):

@@ -1,9 +1,9 @@
 """One process of a fleet: asks for the token in a loop, and writes down what it meets.
 
-``python -m kit.fleets.worker FOLDER`` reads ``config.json`` there, and how many workers to fork
-from each line of its standard input. A worker writes to ``PID.jsonl``, line by line, so that one
-that is killed leaves what it met until then. Files in the folder steer them: ``go`` starts the
-loop, ``stop`` ends it, ``reject`` makes each report its token as rejected once.
+``python -m kit.fleets.worker FOLDER`` reads ``config.json`` there. Each line of its standard input
+is a number of workers to fork. A worker writes to ``PID.jsonl``, line by line, so that one that is
+killed leaves what it met until then. Files in the folder steer them: ``go`` starts the loop,
+``stop`` ends it, ``reject`` makes each report its token as rejected once.
 """
 
 import hashlib

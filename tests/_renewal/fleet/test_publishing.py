@@ -118,6 +118,17 @@ class TestUnpublished:
         assert store.record.generation == 1
         assert not internals.chores(keeper)
 
+    def test_is_offered_four_times_a_second(self, family, clock, store, strict):
+        """A store that can't be used is not asked more often than that."""
+        keeper = family.keeper()
+        strict.during = store.go_down
+        keeper.get_token("api")
+        for _ in range(3):
+            clock.step(RETRY_SECONDS - 0.01)
+            assert not internals.look(keeper)
+            clock.step(0.01)
+            assert internals.look(keeper) == [CHORE]
+
     def test_one_chore_for_all(self, clock, store, strict, family):
         """Whatever number of tokens is to be stored, the scheduler has one chore."""
         keeper = family.keeper()

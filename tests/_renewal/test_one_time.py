@@ -40,6 +40,10 @@ def stepping():
     return SteppedClock(auto_step=True)
 
 
+def no_claim():
+    raise AssertionError("a request that works once is not given up")
+
+
 @pytest.fixture
 def requests(stepping):
     return OneTimeRequests(Unpublished(), stepping)
@@ -53,7 +57,7 @@ class TestFinish:
         requests, gate, entered = OneTimeRequests(Unpublished()), threading.Event(), []
 
         def request():
-            with requests.under_way(once):
+            with requests.under_way(once, no_claim):
                 entered.append(True)
                 assert gate.wait(GUARD_SECONDS)
 
@@ -71,7 +75,7 @@ class TestFinish:
         gate, entered = threading.Event(), []
 
         def request():
-            with requests.under_way(once):
+            with requests.under_way(once, no_claim):
                 entered.append(True)
                 assert gate.wait(GUARD_SECONDS)
 
@@ -86,7 +90,7 @@ class TestFinish:
     def test_not_for_its_own_thread(self, once, requests, stepping):
         """The thread that makes a request does not wait for it."""
         before = stepping.monotonic()
-        with requests.under_way(once):
+        with requests.under_way(once, no_claim):
             requests.finish()
         assert stepping.monotonic() == before
 
@@ -108,19 +112,19 @@ class TestFinish:
         """After the end began, a request that works once is refused; others go on."""
         requests.finish()
         with pytest.raises(TokenAcquisitionError, match="is ending") as raised:
-            requests.under_way(once).__enter__()
+            requests.under_way(once, no_claim).__enter__()
         assert raised.value.transient
         once.repeatable = True
-        with requests.under_way(once):
+        with requests.under_way(once, no_claim):
             pass
 
     def test_a_forked_child_waits_for_nothing(self, once, requests, stepping):
         """A request of the parent is not waited for in a child, which may make its own."""
-        under_way = requests.under_way(once)
+        under_way = requests.under_way(once, no_claim)
         under_way.__enter__()
         requests.end()
         requests.after_fork_in_child()
-        with requests.under_way(once):
+        with requests.under_way(once, no_claim):
             before = stepping.monotonic()
             requests.finish()
             assert stepping.monotonic() == before
@@ -133,7 +137,7 @@ class TestFinish:
         finish_all()
         for each in (requests, other):
             with pytest.raises(TokenAcquisitionError):
-                each.under_way(once).__enter__()
+                each.under_way(once, no_claim).__enter__()
 
     def test_ctrl_c_ends_the_wait_at_exit(self, requests, monkeypatch):
         """Ctrl-C during the wait at the end of the interpreter ends it without a traceback."""
@@ -216,3 +220,27 @@ def test_an_interrupted_close_closes_providers(shared, once_now, monkeypatch):
         shared.close()
     assert once_now.closed == 1
     monkeypatch.undo()
+
+
+class TestRepeatable:
+    """A request that can be repeated is given up at the end."""
+
+    def test_its_claim_is_released(self, source, requests):
+        """The end releases its claim once, and waits for nothing."""
+        released = []
+        with requests.under_way(source, lambda: released.append(True)):
+            requests.finish()
+            requests.finish()
+            assert released == [True]
+
+    def test_after_its_answer(self, source, requests):
+        """A request that was answered has nothing to release."""
+        with requests.under_way(source, no_claim):
+            pass
+        requests.finish()
+
+    def test_in_a_forked_child(self, source, requests):
+        """A child leaves the claims of its parent alone."""
+        with requests.under_way(source, no_claim):
+            requests.after_fork_in_child()
+            requests.finish()

@@ -83,7 +83,8 @@ class FleetRequests:
         """
         with ExitStack() as stack:
             try:
-                stack.enter_context(self._one_time.under_way(renewal.provider))
+                give_up = partial(self.release, renewal, held)
+                stack.enter_context(self._one_time.under_way(renewal.provider, give_up))
             except TokenAcquisitionError:
                 self.release(renewal, held)
                 raise

@@ -1,8 +1,11 @@
-"""Requests of grants that work once: the end of a process waits until they are answered and stored.
+"""Requests under way at the end of a process: waited for if they work once, and else given up.
 
 Workers are daemon threads, so the interpreter ends while they wait for a server. A rotated refresh
 token would be lost with the response. ``atexit`` runs before that; nothing runs after a signal that
 Python does not handle, such as SIGTERM by default, nor after ``os._exit``.
+
+A request that can be repeated is lost without harm. Its claim is released, or other processes would
+wait until it is old enough to be taken over.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import atexit
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -35,7 +38,7 @@ class _Entry(NamedTuple):
 
 
 class OneTimeRequests:
-    """Counts the requests of one keeper that must not be lost. Thread-safe.
+    """Knows the requests of one keeper that are under way. Thread-safe.
 
     :param clock: measures how long the end waits. It is not the keeper's, which may stand still.
     """
@@ -48,20 +51,31 @@ class OneTimeRequests:
 
     def after_fork_in_child(self) -> None:
         """Leave those under way to the parent."""
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = threading.Lock()  # guards the three below
         self._entries: set[_Entry] = set()
+        self._releases: dict[object, Callable[[], None]] = {}
         self._ended = False
 
     @contextmanager
-    def under_way(self, provider: BaseOAuth2Provider) -> Iterator[None]:
+    def under_way(
+        self, provider: BaseOAuth2Provider, release: Callable[[], None]
+    ) -> Iterator[None]:
         """Have the end of the process wait for what runs inside, if *provider* can't repeat it.
 
         It waits at most for the provider's longest request and five seconds.
 
-        :raises TokenAcquisitionError: if the end has begun.
+        :param release: called instead at the end if *provider* can repeat it; raises nothing.
+        :raises TokenAcquisitionError: if the end has begun, and *provider* can't repeat it.
         """
         if provider.repeatable:
-            yield
+            mark = object()
+            with self._lock:
+                self._releases[mark] = release
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._releases.pop(mark, None)
             return
         ends_at = self._clock.monotonic() + provider.longest_request_seconds + PUBLISH_SECONDS
         entry = _Entry(ends_at, threading.get_ident(), InterruptibleEvent())
@@ -85,12 +99,17 @@ class OneTimeRequests:
     def finish(self) -> None:
         """Let no further request begin; wait until the ones under way are answered and stored.
 
+        Those that can be repeated are given up.
+
         An exception that is raised meanwhile, such as ``KeyboardInterrupt``, ends the wait. A
         request of the calling thread itself is not waited for.
         """
         self.end()
         with self._lock:
-            entries = list(self._entries)
+            entries, releases = list(self._entries), list(self._releases.values())
+            self._releases.clear()
+        for release in releases:
+            release()
         for entry in entries:
             remaining = entry.ends_at - self._clock.monotonic()
             if remaining > 0 and entry.thread != threading.get_ident():

@@ -1,10 +1,11 @@
 """Publish: by compare-and-swap, and later if the store can't be used."""
 
+import pytest
 from kit import internals
 from kit.guards import until
 from kit.stores import FaultyStore, FleetProvider, KeeperFleet, Server, renew_when_due
 
-from tokenkeeper import RetryPolicy
+from tokenkeeper import KeeperClosedError, RetryPolicy
 from tokenkeeper._renewal.unpublished import CHORE, RETRY_SECONDS
 from tokenkeeper.events import TokenAdopted, TokenRenewed
 
@@ -281,3 +282,24 @@ class TestUnpublished:
         store.come_back()
         assert internals.unpublished(keeper).store_all()
         assert store.record.sealed is None
+
+
+class TestAbandoned:
+    """A keeper that is closed in the middle of a request."""
+
+    def test_its_claim_is_free(self, fleet, clock, store, server):
+        """Another process makes the request at once, and does not wait for the claim's age."""
+        first, second = fleet.keeper(), fleet.keeper()
+        taken = []
+
+        def close_and_ask():
+            server.during = None
+            first.close()
+            taken.append(second.get_token("api"))
+
+        server.during = close_and_ask
+        began = clock.monotonic()
+        with pytest.raises(KeeperClosedError):
+            first.get_token("api")
+        assert taken == [second.get_token("api")]
+        assert clock.monotonic() - began < 5

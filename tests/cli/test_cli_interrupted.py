@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from kit.awake import awake_seconds
@@ -125,9 +124,6 @@ def late_ends(start, server, arguments, awake):
     chance = random.Random(arguments[0])
     late = []
     for run in range(RUNS):
-        # The claim of the run before would be taken over only after some seconds.
-        for file in Path(os.environ["TOKENKEEPER_CACHE_DIR"]).glob("tokens.db*"):
-            file.unlink()
         seen = server.stats().token_requests
         with server.outage("stall"):
             process = start(*arguments)

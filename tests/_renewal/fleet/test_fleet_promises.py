@@ -20,6 +20,30 @@ WHICH = st.integers(min_value=0, max_value=2)
 FAULTS = ["all", "read", "claim", "publish", "fail"]
 
 
+class PlayedClock(SteppedClock):
+    """A clock that every wait steps, and whose steps play the schedulers of all keepers.
+
+    Other processes go on while one of them waits, so what they have to store is stored.
+    """
+
+    def __init__(self):
+        super().__init__(auto_step=True)
+        self.keepers = ()
+        self.is_playing = False
+
+    def step(self, seconds):
+        super().step(seconds)
+        if self.is_playing:
+            return
+        self.is_playing = True
+        try:
+            for keeper in self.keepers:
+                for chore in internals.chores(keeper):
+                    internals.renew(keeper, chore)
+        finally:
+            self.is_playing = False
+
+
 class Fleet(RuleBasedStateMachine):
     """Three keepers, one store, faults of all kinds, and a clock that jumps."""
 
@@ -27,13 +51,14 @@ class Fleet(RuleBasedStateMachine):
 
     @initialize(lifetime=st.sampled_from([4.0, 60.0, 3600.0]))
     def begin(self, lifetime):
-        self.clock = SteppedClock(auto_step=True)
+        self.clock = PlayedClock()
         self.store = FaultyStore(self.clock)
         self.server = Server(self.clock, rotates=self.rotates)
         self.server.lifetime = lifetime
         self.fleet = KeeperFleet(self.clock, self.store, self.server)
         retry = RetryPolicy(attempts=2)
         self.keepers = self.fleet.several(3, retry=retry)
+        self.clock.keepers = self.keepers
         self.needs = 3
         self.is_trusted = True
         self.snapshot = self.store.snapshot()
@@ -145,6 +170,29 @@ class OneFamily(Fleet):
     # A store that goes back in time may offer a spent refresh token to a process that knows no
     # better, which no protocol can prevent. What is possible is tested in test_healing.py.
     the_store_is_rolled_back = the_store_is_wiped = None
+
+    def is_storing(self):
+        """Return whether a process has a token that the store does not have yet."""
+        return any(internals.chores(keeper) for keeper in self.keepers)
+
+    @rule(
+        which=st.sampled_from(FAULTS),
+        executes=st.booleans(),
+        seconds=st.sampled_from([1.0, 20.0, 300.0]),
+    )
+    def the_store_fails(self, which, executes, seconds):
+        # A store that refuses tokens, but grants claims, must recover before a claim is old.
+        if which == "publish":
+            if self.is_storing():
+                return
+            seconds = min(seconds, 20.0)
+        super().the_store_fails(which, executes, seconds)
+
+    @rule(which=WHICH)
+    def a_process_forks(self, which):
+        """Continue as the child, unless the parent, which is gone then, has a token to store."""
+        if not internals.chores(self.keepers[which]):
+            super().a_process_forks(which)
 
     @invariant()
     def nothing_is_spent_twice(self):

@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PYTHON = "Scripts/python.exe" if os.name == "nt" else "bin/python"
 
+PACKAGED = ("*.py", "py.typed", "dashboard/static/*", "dashboard/templates/*")
+"""The files of the package, modules and data."""
+
 CLIENT = {
     "OAUTH2_CLIENT_ID": "loopback-client",
     "OAUTH2_CLIENT_SECRET": "no secret on loopback",
@@ -50,10 +53,10 @@ def check(condition, what):
 
 
 def check_contents(names):
-    """Look for every module of the package in the wheel, and for nothing else."""
+    """Look for every module of the package in the wheel, for its data, and for nothing else."""
     package = ROOT / "tokenkeeper"
-    modules = {f"{path.relative_to(ROOT).as_posix()}" for path in package.rglob("*.py")}
-    expected = modules | {"tokenkeeper/py.typed"}
+    files = [path for pattern in PACKAGED for path in package.rglob(pattern) if path.is_file()]
+    expected = {f"{path.relative_to(ROOT).as_posix()}" for path in files}
     found = {name for name in names if ".dist-info/" not in name}
     check(found == expected, f"in the wheel or the checkout only: {sorted(found ^ expected)}")
     check(any(name.endswith("/LICENSE") for name in names), "the wheel has no LICENSE")

@@ -45,6 +45,10 @@ ORDER = {
         "The engine ran on a clock that was set back by an hour, and forth again.",
     ),
     "hosts apart": ("## Hosts hours apart", "Three hosts, each an hour from the next."),
+    "paused holder": (
+        "## A holder that is paused",
+        "A process was stopped between its claim and its request, until another one took over.",
+    ),
     "rotating refresh tokens": (
         "## Refresh tokens that work once",
         "The server revokes all tokens of a grant when a refresh token is used twice.",

@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-import threading
+from pathlib import Path
 
 from kit.fleets.claims import Figures
 from kit.fleets.engines import running_engine
@@ -14,7 +14,7 @@ LIFETIME = 3
 
 
 @contextlib.contextmanager
-def signed_in(engine, *, processes, seconds, delay=0.05, server=None):
+def signed_in(engine, *, processes, seconds, delay=0.05, server=None, **options):
     """Run a fleet in the block whose processes share one grant of oidc-provider."""
     with contextlib.ExitStack() as stack:
         if server is None:
@@ -36,7 +36,7 @@ def signed_in(engine, *, processes, seconds, delay=0.05, server=None):
             client_id="fleet",
             client_secret=server.clients["fleet"],
             additional_params={"refresh_token": server.sign_in("fleet")},
-            options={"grant_type": "refresh_token"},
+            options={"grant_type": "refresh_token", **options},
         )
         stack.enter_context(fleet)
         fleet.start(processes)
@@ -101,24 +101,43 @@ def _wipe(engine, _seconds):
     engine.load({})
 
 
-def paused_holder(engine_name, *, processes=4, pause_seconds=8.0, server=None):
+def paused_holder(engine_name, *, processes=4, server=None):
     """A process that is stopped with its claim, until another one took it over, sends nothing."""
     figures = Figures("paused holder", engine_name)
-    stopped = threading.Event()
+    longest = {"total_timeout": 3.0}  # so that a claim is taken over after 8 s, and not after 35
     with (
         running_engine(engine_name) as engine,
-        signed_in(engine, processes=processes, seconds=600.0, server=server) as (fleet, server),
+        signed_in(engine, processes=processes, seconds=600.0, server=server, **longest) as (
+            fleet,
+            server,
+        ),
     ):
         fleet.go()
         until(lambda: len(fleet.all_events("token")) >= processes, "a token for each", pause=0.1)
-        victim = fleet.pids[0]
-        fleet.signal(signal.SIGSTOP, [victim])
-        stopped.wait(pause_seconds)
+        fleet.flag("freeze")
+        until(lambda: any(map(is_stopped, fleet.pids)), "a process that stops before it sends")
+        (victim,) = filter(is_stopped, fleet.pids)
+        until(lambda: fleet.all_events("ClaimTakenOver"), "a takeover", pause=0.1)
         fleet.signal(signal.SIGCONT, [victim])
-        nap(LIFETIME)
+        resumed = len(fleet.events(victim))
+        until(
+            lambda: any(each["event"] == "token" for each in fleet.events(victim)[resumed:]),
+            "a token of the process that goes on",
+            pause=0.1,
+        )
         fleet.flag("stop")
         fleet.wait()
         stats = server.stats("fleet")
-        figures.note(tokens=stats["grants"], families_revoked=stats["families_revoked"])
+        figures.note(
+            requests=stats["token_requests"],
+            tokens=stats["grants"],
+            families_revoked=stats["families_revoked"],
+        )
         figures.claim(stats["families_revoked"] == 0, "the grant was revoked")
+        figures.claim(stats["token_requests"] == stats["grants"], "a request was refused")
     return figures
+
+
+def is_stopped(pid):
+    """Return whether a signal stopped the process."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"

@@ -56,7 +56,10 @@ def scenarios():
         lambda engine: _in_a_folder(partial(clocks.hosts_apart, engine), seconds=40.0),
     )
     for engine in ("sqlite", "valkey", "postgresql"):
-        found[f"rotating {engine}"] = partial(rotation.rotating, engine, seconds=60.0)
+        found[f"rotating {engine}"] = partial(
+            rotation.rotating, engine, seconds=60.0, hang_seconds=8.0
+        )
+        found[f"paused-holder {engine}"] = partial(rotation.paused_holder, engine)
     return found
 
 

@@ -1,5 +1,7 @@
 """One grant whose refresh tokens work once serves a whole fleet, and is never revoked."""
 
+import sys
+
 import pytest
 from kit.servers.oidc import OidcProvider
 
@@ -18,3 +20,9 @@ def server():
 def test_rotating_refresh_tokens(engine, server):
     """The grant outlives a store that hangs, comes back older, or loses everything."""
     rotation.rotating(engine, server=server).check()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+def test_a_holder_that_is_paused(server):
+    """A process that is stopped before it sends notices that its claim is of the past."""
+    rotation.paused_holder("sqlite", server=server).check()

@@ -3,9 +3,11 @@
 ``python -m kit.fleets.worker FOLDER`` reads ``config.json`` there. Each line of its standard input
 is a number of workers to fork. A worker writes to ``PID.jsonl``, line by line, so that one that is
 killed leaves what it met until then. Files in the folder steer them: ``go`` starts the loop,
-``stop`` ends it, ``reject`` makes each report its token as rejected once.
+``stop`` ends it, ``reject`` makes each report its token as rejected once, and ``freeze`` stops one
+process right before a request.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -20,11 +22,20 @@ from kit.fleets import tokens
 from kit.fleets.tokens import now
 
 
-def provider_of(config):
+def provider_of(config, folder):
     from tokenkeeper import GenericOAuth2Provider, OAuth2Config, RetryPolicy
 
+    class Provider(GenericOAuth2Provider):
+        """Stops its process right before a request, if the file ``freeze`` is there."""
+
+        def refresh_token(self, token):
+            with contextlib.suppress(FileNotFoundError):
+                (folder / "freeze").unlink()
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return super().refresh_token(token)
+
     settings = config["provider"]
-    return GenericOAuth2Provider(
+    return Provider(
         OAuth2Config(
             "api",
             settings["client_id"],
@@ -70,7 +81,7 @@ class Worker:
         from tokenkeeper import TokenKeeper
 
         self.keeper = keeper = TokenKeeper(store=self.config["store"], hooks=[self.note])
-        keeper.add_provider(provider_of(self.config))
+        keeper.add_provider(provider_of(self.config, self.folder))
         self.write(event="ready", at=now())
         self.wait_for("go")
         end = now() + self.config["seconds"]

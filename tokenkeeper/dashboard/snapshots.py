@@ -20,7 +20,7 @@ from tokenkeeper.stores.views import StoreOverview
 
 __all__ = ["Snapshot", "Snapshots"]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 LONGEST_WAIT_SECONDS = 3.0
 """How long a viewer waits for a read. Then it gets the last known state."""
@@ -122,6 +122,6 @@ class Snapshots(Generic[_T]):
         except Exception as error:  # noqa: BLE001 - of any store; the page shows that it failed
             # The message may contain anything, such as a password.
             reason = f"unexpected {type(error).__name__}"
-            logger.warning("The dashboard could not read the store: %s", reason)
+            _log.warning("The dashboard could not read the store: %s", reason)
         outdated = self._clock.monotonic() - self._latest.read_at
         return replace(self._latest, error=reason, outdated_seconds=outdated)

@@ -128,7 +128,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self._clock = clock
         with naming(config.provider_name):
             self._grant_type = checked_grant_type(grant_type)
-            self.repeatable = self._grant_type != "refresh_token"
+            self.repeatable: bool = self._grant_type != "refresh_token"
             _check_first_refresh_token(config, self.repeatable)
             keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
             self._received = ReceivedTokens() if keeps else None

@@ -73,8 +73,8 @@ class SQLiteTokenStore:
     def __init__(
         self, path: Path | str, *, timeout_seconds: float = 1.0, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        self.path = Path(path).absolute()
-        self.timeout_seconds = timeout_seconds
+        self.path: Path = Path(path).absolute()
+        self.timeout_seconds: float = timeout_seconds
         self._clock = clock
         self._file = SQLiteFile(self.path, timeout_seconds)
 

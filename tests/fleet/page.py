@@ -32,6 +32,18 @@ ORDER = {
         "## Killed holders",
         "The process that had the claim was killed with `kill -9` before the answer came.",
     ),
+    "killed with a helper": (
+        "## Workers that are killed",
+        (
+            "Workers that were killed with `kill -9` at random moments of a renewal, with "
+            "`detached: true`, on a server that revokes a grant whose refresh token is used twice. "
+            "Kills before the request cause none."
+        ),
+    ),
+    "killed in mid-write": (
+        "## Writers that are killed",
+        "Processes that were killed with `kill -9` while they published one token after another.",
+    ),
     "store locked": ("## A database that is locked", "Another program held SQLite's lock."),
     "store hung": ("## A store that hangs", "The engine's processes were stopped."),
     "store killed": ("## A store that is killed", "The engine was killed, and started again."),

@@ -21,14 +21,14 @@ def scenarios():
     """Return the long forms by name: each is called with nothing and returns figures."""
     from kit.fleets.engines import running_engine
 
-    from fleet import clocks, outages, rotation, scenarios
+    from fleet import clocks, kills, outages, rotation, scenarios
 
     found = {}
 
     def add(name, scenario, engine, **sizes):
         found[f"{name} {engine}"] = partial(_on, engine, partial(scenario, **sizes))
 
-    for engine in ("none", *ENGINES):
+    for engine in ("none", "file lock", *ENGINES):
         add("one-token", scenarios.one_token, engine, seconds=60.0)
     add("one-token-64", scenarios.one_token, "sqlite", processes=64, seconds=60.0)
     for engine in ENGINES:
@@ -60,6 +60,8 @@ def scenarios():
             rotation.rotating, engine, seconds=60.0, hang_seconds=8.0
         )
         found[f"paused-holder {engine}"] = partial(rotation.paused_holder, engine)
+    found["detached-kills"] = kills.detached
+    found["mid-write-kills"] = kills.in_mid_write
     return found
 
 

@@ -114,6 +114,7 @@ def test_an_outage_of_the_authorization_server(run, source, server):
     """A valid token still connects; a rejected one raises our error, until the outage is over."""
 
     async def main(engine):
+        await source.aio.get_token()  # the timeout is for the outage
         authenticate(engine, source, timeout=0.5)
         await backend(engine)
         server.go_down("stall")

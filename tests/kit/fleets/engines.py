@@ -10,6 +10,7 @@ import tempfile
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from kit.fleets.fleet import FILE_LOCK
 from kit.programs import Program, free_port, program, unavailable
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # of Debian
@@ -141,6 +142,7 @@ def running_engine(name, folder=None):
         folder.chmod(0o755)
         yield from {
             "none": _none,
+            "file lock": _file_lock,
             "sqlite": _sqlite,
             "valkey": _valkey,
             "redis": _redis,
@@ -160,6 +162,10 @@ def key_file(folder):
 
 def _none(folder):
     yield Engine("none", None)
+
+
+def _file_lock(folder):
+    yield Engine("file lock", FILE_LOCK)
 
 
 def _sqlite(folder):

@@ -16,6 +16,9 @@ from kit.guards import PROGRAM_SECONDS, until
 from kit.processes import PATH
 from tokenkeeper.schedule import deadlines
 
+FILE_LOCK = "file lock"
+"""In place of a store: the processes share a file, and lock it."""
+
 
 class Fleet:
     """Processes that share a store, in a ``with`` block.
@@ -51,7 +54,8 @@ class Fleet:
             **provider,
         }
         config = {
-            "store": store,
+            "store": None if store == FILE_LOCK else store,
+            "file_lock": store == FILE_LOCK,
             "provider": provider,
             "seconds": seconds,
             "pause": pause,

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 from kit.fleets import tokens
+from kit.fleets.file_lock import shared_by_file
 from kit.fleets.tokens import now
 
 
@@ -35,7 +36,8 @@ def provider_of(config, folder):
             return super().refresh_token(token)
 
     settings = config["provider"]
-    return Provider(
+    kind = shared_by_file(Provider, folder) if config["file_lock"] else Provider
+    return kind(
         OAuth2Config(
             "api",
             settings["client_id"],

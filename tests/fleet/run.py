@@ -93,25 +93,35 @@ def main():
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the page to FILE")
     arguments = parser.parse_args()
 
-    known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
     broken = []
     for name, run in scenarios().items():
         if arguments.only and not name.startswith(tuple(arguments.only)):
             continue
         figures = run()
         broken += figures.broken
-        known[name] = {
-            "scenario": figures.scenario,
-            "engine": figures.engine,
-            "values": figures.values,
-            "broken": figures.broken,
-        }
         say(f"{name}: {figures.values} {'BROKEN' if figures.broken else ''}")
-        FIGURES.write_text(json.dumps(known, indent=1) + "\n")
+        keep(name, figures)
     if arguments.markdown:
-        arguments.markdown.write_text(as_markdown(known), encoding="utf-8")
+        arguments.markdown.write_text(as_markdown(known_figures()), encoding="utf-8")
     say("\n".join(broken) or "no claim is broken")
     return 1 if broken else 0
+
+
+def known_figures():
+    """Return the figures of all scenarios so far, in their order."""
+    known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    return {name: known[name] for name in scenarios() if name in known}
+
+
+def keep(name, figures):
+    """Replace the figures of one scenario, and leave the others."""
+    entry = {
+        "scenario": figures.scenario,
+        "engine": figures.engine,
+        "values": figures.values,
+        "broken": figures.broken,
+    }
+    FIGURES.write_text(json.dumps({**known_figures(), name: entry}, indent=1) + "\n")
 
 
 def say(text):

@@ -18,6 +18,9 @@ __all__ = ["StoreGuard"]
 
 T = TypeVar("T")
 
+SLEPT_FACTOR = 2.5
+"""An operation that took so many times its timeout did not run all the time."""
+
 
 class _Spent(threading.local):
     """How long this thread waited for the store so far."""
@@ -55,7 +58,7 @@ class StoreGuard:
             self._breaker.check()
         began = self._clock.monotonic()
         try:
-            result = operation()
+            result = self._result(operation)
         except StoreUnavailableError as error:
             if self._breaker.failed(error):
                 self._report_failure(name, error)
@@ -66,6 +69,21 @@ class StoreGuard:
         if pause is not None:
             self._report_recovery(name, pause)
         return result
+
+    def _result(self, operation: Callable[[], T]) -> T:
+        """Return the result of *operation*, which is made again if this process slept meanwhile.
+
+        An operation ends within its timeout. If it seems to have taken much longer, the machine was
+        suspended or the process stopped, and its failure says nothing about the store.
+        """
+        began = self._clock.monotonic()
+        try:
+            return operation()
+        except StoreUnavailableError:
+            longest = SLEPT_FACTOR * self._settings.timeout_seconds
+            if self._clock.monotonic() - began <= longest:
+                raise
+        return operation()
 
     def _report_failure(self, name: str, error: StoreUnavailableError) -> None:
         self._report(

@@ -143,6 +143,35 @@ class TestWait:
         assert server.requests == 1
 
 
+class TestSleep:
+    """A process that sleeps in the middle of an operation."""
+
+    @pytest.mark.parametrize("operation", ["read", "claim"])
+    def test_is_no_outage(self, fleet, clock, store, server, operation):
+        """The operation is made again: its time was up, but the store is there."""
+        keeper, other = fleet.several(2)
+        other.get_token("api")
+        requests = server.requests
+
+        def sleep():
+            clock.step(4000)
+            raise StoreUnavailableError("it did not answer in time")
+
+        store.before[operation] = sleep
+        clock.step(4000)
+        assert keeper.get_token("api") == other.get_token("api")
+        assert server.requests == requests + 1
+        assert keeper.health()["store"]["status"] == "ok"
+
+    def test_is_an_outage_if_it_fails_again(self, fleet, clock, store, server):
+        """A store that fails at the second attempt as well is left alone."""
+        keeper = fleet.keeper()
+        store.go_down(hangs_for=10.0)
+        keeper.get_token("api")
+        assert keeper.health()["store"]["status"] == "unavailable"
+        assert store.calls == ["read", "read"]
+
+
 class TestBreaker:
     """A store that fails is left alone for a while."""
 

@@ -8,6 +8,11 @@ about every second. `tox -e fleet` runs all of it again, and writes this page; t
 forms.
 
 No process got an expired token in any scenario, nor an error while it had a valid token{except_}.
+
+*Errors* are those of callers whose token had expired: tokens of three seconds do not outlast an
+outage of ten. *Slowest* is the slowest call of a process whose own token was still valid. A token
+from the store counts as older by the time that it took to read it. So with tokens of three seconds,
+a new connection on a busy machine can make a caller wait for the next one.
 """
 
 ORDER = {

@@ -49,7 +49,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def age(cache):
-    """Return a function that makes the stored tokens older."""
+    """Return a function that makes the stored tokens and failures older."""
 
     def age(seconds):
         with closing(sqlite3.connect(cache / "tokens.db")) as connection, connection:
@@ -63,6 +63,7 @@ def age(cache):
                     "UPDATE records SET sealed = ?, sent_at = sent_at - ? WHERE key = ?",
                     (start + json.dumps(content).encode(), seconds, key),
                 )
+            connection.execute("UPDATE records SET failed_at = failed_at - ?", (seconds,))
 
     return age
 

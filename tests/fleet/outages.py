@@ -50,13 +50,8 @@ def killed_holders(engine, *, processes=8, kills=2, slack=6.0):
     ):
         fleet.start(processes)
         fleet.go()
-        replaced = 0
-        while replaced < kills:
-            until(lambda: len(server.killed) > replaced, "a kill", pause=0.02)  # noqa: B023
-            granted = len(server.granted)
-            fleet.start(1)
-            until(lambda: len(server.granted) > granted, "a token after a kill")  # noqa: B023
-            replaced += 1
+        for number in range(kills):
+            _replace_killed(fleet, server, number)
         nap(1.0)
         fleet.flag("stop")
         fleet.wait()
@@ -70,6 +65,14 @@ def killed_holders(engine, *, processes=8, kills=2, slack=6.0):
         lost = len(fleet.all_events("ClaimTakenOver"))
         figures.claim(lost <= kills, "more takeovers than kills")
     return figures
+
+
+def _replace_killed(fleet, server, number):
+    """Wait for the kill after *number* others, start another process, and wait for a token."""
+    until(lambda: len(server.killed) > number, "a kill", pause=0.02)
+    granted = len(server.granted)
+    fleet.start(1)
+    until(lambda: len(server.granted) > granted, "a token after a kill")
 
 
 def hanging_store(engine, *, lifetime=20.0, hang_seconds=5.0, processes=8, most_ms=1000.0):
@@ -107,7 +110,7 @@ def outage(engine, how, *, processes=8, seconds=4.0):
 
     :param how: a context manager in whose block the store is gone.
     """
-    figures = Figures(f"store {how.__name__.replace('_', ' ')}", engine.name)
+    figures = Figures(f"store {how.__name__.lower()}", engine.name)
     with TokenServer(3.0) as server, Fleet(engine.store, server, seconds=120.0) as fleet:
         fleet.start(processes)
         fleet.go()
@@ -129,7 +132,7 @@ def outage(engine, how, *, processes=8, seconds=4.0):
     return figures
 
 
-class locked:  # noqa: N801 - its name is that of the scenario
+class Locked:
     """Holds SQLite's lock."""
 
     def __init__(self, engine):
@@ -144,7 +147,7 @@ class locked:  # noqa: N801 - its name is that of the scenario
         self.connection.close()
 
 
-class hung:  # noqa: N801
+class Hung:
     """Stops the engine's processes."""
 
     def __init__(self, engine):
@@ -157,7 +160,7 @@ class hung:  # noqa: N801
         self.engine.go_on()
 
 
-class killed:  # noqa: N801
+class Killed:
     """Kills the engine, and starts an empty one in the same place."""
 
     def __init__(self, engine):

@@ -40,10 +40,10 @@ def scenarios():
         add("server-down", scenarios.server_down, engine, most=most)
     for engine in ("sqlite", "valkey", "postgresql"):
         add("killed-holders", outages.killed_holders, engine, kills=20, slack=1.0)
-    add("locked", partial(outages.outage, how=outages.locked), "sqlite", seconds=8.0)
+    add("locked", partial(outages.outage, how=outages.Locked), "sqlite", seconds=8.0)
     for engine in ("valkey", "postgresql"):
-        add("hung", partial(outages.outage, how=outages.hung), engine, seconds=8.0)
-        add("killed", partial(outages.outage, how=outages.killed), engine, seconds=10.0)
+        add("hung", partial(outages.outage, how=outages.Hung), engine, seconds=8.0)
+        add("killed", partial(outages.outage, how=outages.Killed), engine, seconds=10.0)
         sizes = {"lifetime": 60.0, "hang_seconds": 14.0, "processes": 16, "most_ms": 100.0}
         add("hanging", outages.hanging_store, engine, **sizes)
     found["key-rotation valkey"] = partial(

@@ -20,11 +20,11 @@ def test_a_store_that_hangs_at_the_renewal(engine):
 @pytest.mark.parametrize(
     ("engine", "how"),
     [
-        ("sqlite", outages.locked),
-        ("valkey", outages.hung),
-        ("valkey", outages.killed),
-        ("postgresql", outages.hung),
-        ("postgresql", outages.killed),
+        ("sqlite", outages.Locked),
+        ("valkey", outages.Hung),
+        ("valkey", outages.Killed),
+        ("postgresql", outages.Hung),
+        ("postgresql", outages.Killed),
     ],
     indirect=["engine"],
 )

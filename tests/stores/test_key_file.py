@@ -142,7 +142,7 @@ def test_file_that_others_can_write_is_rejected(write, mode):
 
 @needs_owners
 def test_directory_that_others_can_write_is_rejected(write, tmp_path):
-    """A user who can replace the file is no better."""
+    """A file that another user can replace is rejected as well."""
     path = write(A)
     tmp_path.chmod(0o757)
     with pytest.raises(InvalidConfigurationError, match=f"chmod o-w {tmp_path}"):

@@ -37,14 +37,6 @@ class Engine:
         """Let the engine's processes go on."""
         self._signal(signal.SIGCONT)
 
-    def save(self):
-        """Return the content of the store, for :meth:`load`."""
-        raise NotImplementedError
-
-    def load(self, saved):
-        """Make *saved* the content of the store; an empty mapping wipes it."""
-        raise NotImplementedError
-
     def kill(self):
         """Kill the engine."""
         self._signal(signal.SIGKILL)
@@ -74,7 +66,7 @@ class Engine:
 
 
 class SQLite(Engine):
-    """A file, which is saved and loaded table by table."""
+    """A file. ``save`` returns its records; ``load`` replaces them, with nothing by ``{}``."""
 
     def _connection(self):
         path = self.store.removeprefix("sqlite:///")

@@ -197,7 +197,7 @@ class Fleet:
 
 
 def _margin(lifetime):
-    """Return how long before its expiry a token is no longer served, and a little more."""
+    """Return a token's safety margin in seconds, plus a little for the measurement."""
     times = deadlines(0.0, lifetime, 300.0, 0.0)
     return times.ends_at - times.dead_at + 0.15
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 import requests
-from kit.servers.raw import closed_port
+from kit.servers.raw import CLOSED_PORT
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, RetryPolicy, TokenKeeper
 from tokenkeeper.events import RenewalFailed
@@ -98,7 +98,7 @@ def test_a_provider_s_own_network_errors(error, reason):
 def test_a_real_connection_that_is_refused():
     """A refused connection is reported with host, port and what to check."""
     events = []
-    config = OAuth2Config("api", "me", "secret", f"http://127.0.0.1:{closed_port()}/token")
+    config = OAuth2Config("api", "me", "secret", f"http://127.0.0.1:{CLOSED_PORT}/token")
     with TokenKeeper(background=False, retry=ONCE, hooks=[events.append]) as keeper:
         keeper.add_provider(GenericOAuth2Provider(config))
         with pytest.raises(Exception, match=r"was refused\. Check host and port"):

@@ -3,7 +3,7 @@
 import socket
 
 import pytest
-from kit.servers.raw import closed_port
+from kit.servers.raw import CLOSED_PORT
 
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import TokenAcquisitionError
@@ -14,7 +14,7 @@ class TestFailures:
 
     def test_refused(self, transport):
         """A refused connection is transient."""
-        port = closed_port()
+        port = CLOSED_PORT
         error = transport.failure(url=f"http://127.0.0.1:{port}/token?code=hunter2")
         assert f"127.0.0.1:{port}" in str(error)
         assert "refused" in str(error)

@@ -4,7 +4,7 @@ import socket
 import threading
 
 import pytest
-from kit.servers.raw import closed_port
+from kit.servers.raw import CLOSED_PORT
 
 from tokenkeeper.doctor.findings import Step
 
@@ -40,7 +40,7 @@ class TestNetwork:
 
     def test_a_closed_port(self, describe, examine):
         """A refused connection fails TCP and names the port."""
-        port = closed_port()
+        port = CLOSED_PORT
         describe(f"https://127.0.0.1:{port}/token")
         code, seen = examine()
         assert code == Step.TCP

@@ -2,7 +2,7 @@
 
 import pytest
 from kit.frames import recorded_variables
-from kit.programs import free_port
+from kit.servers.raw import CLOSED_PORT
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -99,7 +99,7 @@ def test_a_wrong_database_renews_nothing(make_engine, source, requests_of):
 def test_a_database_that_is_down_renews_nothing(make_engine, source, postgres, requests_of):
     """A refused connection is the caller's error, and costs no token."""
     engine = make_engine()
-    engine = make_engine(url=engine.url.set(port=free_port()))
+    engine = make_engine(url=engine.url.set(port=CLOSED_PORT))
     authenticate(engine, source)
     with pytest.raises(OperationalError, match="refused"):
         engine.connect()

@@ -100,6 +100,9 @@ class Answer:
 class LoopbackServer(ThreadingHTTPServer):
     """Serves from its creation to the end of its ``with`` block, with a thread per connection.
 
+    Its port is its own until the end of the block: from :meth:`stop` on, it refuses connections.
+    Otherwise a server of another test could take it and answer instead.
+
     :param tls: the TLS context; ``None`` for plain HTTP.
     :param name: the name or address of this machine in :attr:`origin`.
     :param listens: whether to serve immediately. If not, the port is reserved, but refuses
@@ -121,6 +124,7 @@ class LoopbackServer(ThreadingHTTPServer):
         self.received = []
         self.connections = 0
         self._open = set()
+        self._reserved = None  # holds the port from stop() to the end of the block
         self._guard = threading.Lock()  # guards connections and _open
         self._thread = None
         if listens:
@@ -149,11 +153,15 @@ class LoopbackServer(ThreadingHTTPServer):
         self._thread.start()
 
     def stop(self):
-        """Stop serving, and close the open connections."""
+        """Stop serving, and close the open connections. The port refuses new ones."""
         if self._thread is not None:
             self.shutdown()
             self._thread.join(GUARD_SECONDS)
         self.server_close()
+        if self._reserved is None:
+            self._reserved = socket.socket()
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT
+            self._reserved.bind(("127.0.0.1", self.server_port))
         with self._guard:
             connections = list(self._open)
         for connection in connections:
@@ -162,6 +170,7 @@ class LoopbackServer(ThreadingHTTPServer):
 
     def __exit__(self, *exc_info):
         self.stop()
+        self._reserved.close()
 
     def finish_request(self, request, client_address):
         """Start TLS on the connection's own thread, so a hanging client delays no other."""

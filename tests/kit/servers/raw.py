@@ -5,9 +5,12 @@ A script is a function of the server and a connected socket; it may do anything 
 
 import socket
 import threading
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from kit.guards import GUARD_SECONDS
+
+CLOSED_PORT = 1
+"""A port that refuses connections: no server of any test listens on a privileged one."""
 
 
 def reply(body, *, status="200 OK", headers=(), times=1):
@@ -144,12 +147,6 @@ class Scripted:
 
     def __exit__(self, *exc_info):
         self.close()
-
-
-def closed_port():
-    """Return a port on which no server listens."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return listener.getsockname()[1]
 
 
 @contextmanager

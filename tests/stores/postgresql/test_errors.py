@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from kit.programs import free_port
+from kit.servers.raw import CLOSED_PORT
 from kit.servers.store_postgres import (
     LOCKED_ROLE,
     PASSWORD,
@@ -43,7 +43,7 @@ def remedy(error, pattern):
 
 def test_nothing_listens(open_store):
     """A port that nothing listens on asks for another host or port."""
-    error = error_of(open_store(f"postgresql://fleet:secret-guess@127.0.0.1:{free_port()}/fleet"))
+    error = error_of(open_store(f"postgresql://fleet:secret-guess@127.0.0.1:{CLOSED_PORT}/fleet"))
     assert "refused" in str(error)
     assert "correct host and port" in str(error)
     assert not error.is_misconfigured

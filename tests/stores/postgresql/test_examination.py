@@ -1,7 +1,7 @@
 """What the doctor finds out about a store in PostgreSQL."""
 
 import pytest
-from kit.programs import free_port
+from kit.servers.raw import CLOSED_PORT
 from kit.servers.store_postgres import LOCKED_ROLE, PASSWORD, as_superuser, store_url
 
 pytest.importorskip("psycopg", reason="the store in PostgreSQL needs psycopg")
@@ -48,7 +48,7 @@ def test_a_pooler_is_noticed(server, table, store, bouncer, open_store):
 
 def test_a_server_that_is_gone(open_store):
     """A server that can't be reached is the only finding."""
-    assert statuses(open_store(f"postgresql://fleet@127.0.0.1:{free_port()}/fleet")) == {
+    assert statuses(open_store(f"postgresql://fleet@127.0.0.1:{CLOSED_PORT}/fleet")) == {
         "reachable": "problem"
     }
 

@@ -2,7 +2,7 @@
 
 import pytest
 from kit.awake import awake_seconds
-from kit.servers.raw import closed_port
+from kit.servers.raw import CLOSED_PORT
 from kit.store_calls import eventually, failure_of, publish
 
 pytestmark = pytest.mark.slow
@@ -114,7 +114,7 @@ def test_schemes_of_another_kind(cluster, valkey, make_store):
 
 def test_a_cluster_that_is_gone(make_store):
     """If no server can be reached, the error says so."""
-    url = f"redis+cluster://127.0.0.1:{closed_port()},127.0.0.1:{closed_port()}"
+    url = f"redis+cluster://127.0.0.1:{CLOSED_PORT},127.0.0.1:{CLOSED_PORT}"
     error = failure_of(lambda: make_store(url).read("key"))
     assert "nothing accepts connections" in str(error)
     assert not error.is_misconfigured

@@ -1,7 +1,7 @@
 """The store keeps the contract on each kind of server."""
 
 import pytest
-from kit.servers.raw import closed_port
+from kit.servers.raw import CLOSED_PORT
 
 from tokenkeeper.stores.redis import RedisTokenStore
 from tokenkeeper.testing import TokenStoreContract
@@ -17,7 +17,7 @@ class OnAServer(TokenStoreContract):
         return RedisTokenStore.from_url(self.url, timeout_seconds=20.0)
 
     def make_unavailable_store(self):
-        return RedisTokenStore.from_url(f"redis://127.0.0.1:{closed_port()}")
+        return RedisTokenStore.from_url(f"redis://127.0.0.1:{CLOSED_PORT}")
 
 
 class TestValkey(OnAServer):

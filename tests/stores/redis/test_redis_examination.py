@@ -1,7 +1,7 @@
 """What the doctor reports about a server in Redis or Valkey."""
 
 import pytest
-from kit.servers.raw import closed_port
+from kit.servers.raw import CLOSED_PORT
 from kit.store_calls import PASSWORD, publish
 
 from tokenkeeper.clock import SYSTEM_CLOCK
@@ -66,7 +66,7 @@ def test_the_least_permissions_are_enough(valkey, make_store):
 
 def test_a_server_that_cannot_be_reached(make_store):
     """Where the server can't be read, that is the only finding."""
-    [finding] = make_store(f"redis://127.0.0.1:{closed_port()}").examine()
+    [finding] = make_store(f"redis://127.0.0.1:{CLOSED_PORT}").examine()
     assert (finding.check, finding.status) == ("reachable", "problem")
     assert "nothing accepts connections" in finding.message
 

@@ -2,7 +2,7 @@
 
 import pytest
 import redis
-from kit.servers.raw import Scripted, closed_port
+from kit.servers.raw import CLOSED_PORT, Scripted
 from kit.store_calls import HASH, PASSWORD, claim, everything, failure_of, publish
 
 from tokenkeeper.exceptions import StoreUnavailableError
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_closed_port(make_store):
     """Where nothing listens, the error says so at once."""
-    store = make_store(f"redis://:{PASSWORD}@127.0.0.1:{closed_port()}")
+    store = make_store(f"redis://:{PASSWORD}@127.0.0.1:{CLOSED_PORT}")
     error = failure_of(lambda: store.read("key"))
     assert "nothing accepts connections" in str(error)
     assert not error.is_misconfigured
@@ -68,7 +68,7 @@ def test_credential_providers(kind, request, make_store):
 
 def test_frames_of_errors(make_store):
     """The frames of an error, which trackers record, contain neither token nor password."""
-    store = make_store(f"redis://:{PASSWORD}@127.0.0.1:{closed_port()}")
+    store = make_store(f"redis://:{PASSWORD}@127.0.0.1:{CLOSED_PORT}")
     sealed = b"a token in plain text"
     for operation in (store.publish, store.fail):
         arguments = {"owner": "first", "sealed": sealed}
@@ -189,7 +189,7 @@ def test_a_replica(own_valkey, make_store):
     """A replica can be read, and refuses to write; one without its primary may refuse both."""
     store = make_store(own_valkey.url)
     publish(store)
-    own_valkey.run("REPLICAOF", "127.0.0.1", closed_port())
+    own_valkey.run("REPLICAOF", "127.0.0.1", CLOSED_PORT)
     assert store.read("key").sealed == b"token"
     connection = store._attempt(lambda client, _: client.client_id())
     error = failure_of(lambda: claim(store, generation=1))

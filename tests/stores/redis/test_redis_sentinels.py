@@ -3,7 +3,7 @@
 import pytest
 from kit.awake import awake_seconds
 from kit.guards import PROGRAM_SECONDS, until
-from kit.servers.raw import Scripted, closed_port, silence
+from kit.servers.raw import CLOSED_PORT, Scripted, silence
 from kit.store_calls import claim, failure_of, publish
 
 from tokenkeeper.exceptions import StoreUnavailableError
@@ -27,9 +27,7 @@ def test_a_sentinel_that_hangs(sentinels, make_store):
 
 def test_sentinels_that_are_gone(make_store):
     """If no Sentinel accepts connections, the error says so."""
-    store = make_store(
-        f"redis+sentinel://127.0.0.1:{closed_port()},127.0.0.1:{closed_port()}/fleet"
-    )
+    store = make_store(f"redis+sentinel://127.0.0.1:{CLOSED_PORT},127.0.0.1:{CLOSED_PORT}/fleet")
     error = failure_of(lambda: store.read("key"))
     assert "no Sentinel can be reached" in str(error)
     assert not error.is_misconfigured

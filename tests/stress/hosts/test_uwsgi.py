@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 import urllib3
-from kit.servers.raw import closed_port
+from kit.programs import free_port
 from kit.servers.watched import until
 
 pytest.importorskip("pyuwsgi")
@@ -28,7 +28,7 @@ def test_workers(server, start, most_requests, mode):
 
     The master has requested a token before, and still has no thread but its own.
     """
-    place = f"127.0.0.1:{closed_port()}"
+    place = f"127.0.0.1:{free_port()}"
     began = time.monotonic()
     program = start(
         "uwsgi_run",

@@ -3,6 +3,7 @@
 import grpc
 import pytest
 from integrations.grpc.server import CALLS, GET, GUARD_SECONDS, LIST, with_tokens_of
+from kit.guards import until
 
 from tokenkeeper import TokenAcquisitionError
 from tokenkeeper.integrations.grpc import KeeperPlugin, RenewingInterceptor
@@ -100,10 +101,14 @@ def test_another_failure(api, provider, channel, things, method):
     tuple(map(int, grpc.__version__.split(".")[:2])) < (1, 80),
     reason="before grpcio 1.80 a call may outlast its deadline when its server goes away",
 )
-def test_a_server_that_goes_away(api, provider, things, one_request):
+def test_a_server_that_goes_away(provider, things, without_renewal, one_request):
     """A lost connection is reported to the caller, and nothing is renewed."""
     one_request()
     things[0].server.stop(None).wait(GUARD_SECONDS)
+    # A call that begins while gRPC still notices the loss may hang beyond its deadline, also
+    # without Tokenkeeper (grpcio 1.85: 8 in 3,400 calls). Nothing public tells the state at once.
+    state = without_renewal._channel.check_connectivity_state
+    until(lambda: state(False) != grpc.ChannelConnectivity.READY.value[0])
     with pytest.raises(grpc.RpcError) as raised:
         one_request()
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -78,7 +78,7 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
             "audience": "https://api.example.com",
             "resource": ("a", "b"),
         }
-        transport = api._transport
+        transport = api._client.transport
         timeouts = transport._connect_timeout, transport._read_timeout, transport._total_timeout
         assert timeouts == (1, 7.5, 9)
         assert transport._verify == str(tmp_path / "ca.pem")

@@ -239,7 +239,11 @@ def test_a_class_derived_from_the_generic_one(block):
     )
     with TokenKeeper.from_config(path) as keeper:
         made = provider(keeper)
-        assert (made.trace, made._config.scope, made._style.headers) == (True, "a b", {"X-A": "b"})
+        assert (made.trace, made._config.scope, made._client.style.headers) == (
+            True,
+            "a b",
+            {"X-A": "b"},
+        )
 
 
 def test_a_class_derived_from_the_azure_one(block):

@@ -3,6 +3,7 @@
 import base64
 
 import pytest
+from kit.oauth_client import proof_of
 
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.client_auth import ClientSecretBasic, client_auth, encoding_advice
@@ -16,16 +17,16 @@ def decoded(header):
 
 def test_basic_is_form_encoded():
     """Both parts are form-encoded before they are joined, with %20 for a space."""
-    auth = client_auth("client_secret_basic", "my:id", "p %+/ä")
-    assert decoded(auth.authorization()) == "my%3Aid:p%20%25%2B%2F%C3%A4"
-    assert auth.parameters() == {}
+    auth = proof_of(client_auth("client_secret_basic", "my:id", "p %+/ä"), "my:id")
+    assert decoded(auth.authorization) == "my%3Aid:p%20%25%2B%2F%C3%A4"
+    assert auth.parameters == {}
 
 
 def test_basic_by_itself():
     """Without options the class does what the RFC says, as the function does."""
-    auth = ClientSecretBasic("my id", "p +")
-    assert decoded(auth.authorization()) == "my%20id:p%20%2B"
-    assert auth.parameters() == {}
+    auth = proof_of(ClientSecretBasic("p +"), "my id")
+    assert decoded(auth.authorization) == "my%20id:p%20%2B"
+    assert auth.parameters == {}
 
 
 @pytest.mark.parametrize("form_encode", [True, False])
@@ -34,34 +35,35 @@ def test_basic_with_the_identifier(form_encode):
     auth = client_auth(
         "client_secret_basic", "my id", "p", form_encode=form_encode, send_client_id=True
     )
-    assert auth.parameters() == {"client_id": "my id"}
+    assert proof_of(auth, "my id").parameters == {"client_id": "my id"}
 
 
 def test_basic_raw():
     """On request both parts are sent unencoded."""
     auth = client_auth("client_secret_basic", "id", "p %+/ä", form_encode=False)
-    assert decoded(auth.authorization()) == "id:p %+/ä"
+    assert decoded(proof_of(auth).authorization) == "id:p %+/ä"
 
 
 def test_post():
     """In the body both parts are sent as parameters, without a header."""
     auth = client_auth("client_secret_post", "id", "p %+/ä")
-    assert auth.authorization() is None
-    assert auth.parameters() == {"client_id": "id", "client_secret": "p %+/ä"}
+    proof = proof_of(auth)
+    assert proof.authorization is None
+    assert proof.parameters == {"client_id": "id", "client_secret": "p %+/ä"}
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 def test_no_secret_in_the_repr(method):
-    """The repr does not show the secret, and secrets() lists it."""
+    """No repr shows the secret, and the proof lists it as one."""
     auth = client_auth(method, "id", "hunter2")
-    assert "hunter2" not in repr(auth)
-    assert "hunter2" in auth.secrets()
+    assert "hunter2" not in repr(auth) + repr(proof_of(auth))
+    assert "hunter2" in proof_of(auth).secrets()
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
 def test_secrets_in_every_header(method):
     """The texts to hide include both forms of HTTP Basic, whatever the method."""
-    secrets = client_auth(method, "me:too", "p +x").secrets()
+    secrets = list(proof_of(client_auth(method, "me:too", "p +x"), "me:too").secrets())
     for pair in (b"me:too:p +x", b"me%3Atoo:p%20%2Bx"):
         assert base64.b64encode(pair).decode() in secrets
 
@@ -125,7 +127,7 @@ def test_what_can_not_be_sent(arguments, field, message):
 )
 def test_advice_on_the_encoding(method, secret, form_encode, advises):
     """A refused client is advised to try the other encoding, if that makes a difference."""
-    advice = encoding_advice(client_auth(method, "id", secret, form_encode=form_encode))
+    advice = encoding_advice(client_auth(method, "id", secret, form_encode=form_encode), "id")
     assert advises in advice
     assert bool(advice) is bool(advises)
 
@@ -134,7 +136,7 @@ def test_advice_on_the_encoding(method, secret, form_encode, advises):
 def test_the_text_of_that_advice(form_encode):
     """The advice names both options to try."""
     client = client_auth("client_secret_basic", "id", "p+", form_encode=form_encode)
-    assert encoding_advice(client) == (
+    assert encoding_advice(client, "id") == (
         "Form-encoding changes this id or secret, and not every server decodes it. Try "
         f"form_encode_credentials={not form_encode}, or "
         'token_endpoint_auth_method="client_secret_post".'
@@ -143,7 +145,7 @@ def test_the_text_of_that_advice(form_encode):
 
 def test_a_public_client():
     """A public client sends its identifier only, and has no secret to hide."""
-    client = client_auth("none", "my app", None)
-    assert client.authorization() is None
-    assert client.parameters() == {"client_id": "my app"}
-    assert client.secrets() == []
+    proof = proof_of(client_auth("none", "my app", None), "my app")
+    assert proof.authorization is None
+    assert proof.parameters == {"client_id": "my app"}
+    assert list(proof.secrets()) == []

@@ -8,6 +8,7 @@ import pytest
 from fuzz.oracle import SCOPE_CHAR, VSCHAR, is_scope
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from kit.oauth_client import proof_of
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
@@ -134,7 +135,7 @@ def test_any_client_password(client_id, secret, encode):
     if refused:
         assert refused.field in ("client_id", "client_secret")
         return
-    scheme, _, credentials = auth.authorization().partition(" ")
+    scheme, _, credentials = proof_of(auth, client_id).authorization.partition(" ")
     assert scheme == "Basic"
     parts = base64.b64decode(credentials, validate=True).decode().partition(":")[::2]
     assert list(map(unquote_plus, parts) if encode else parts) == [client_id, secret]

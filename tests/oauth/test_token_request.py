@@ -4,13 +4,11 @@ import json
 
 import pytest
 import requests
+from kit.oauth_client import oauth_client
 
-from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Config
-from tokenkeeper.oauth.client_auth import client_auth
 from tokenkeeper.oauth.exchange import HttpAnswer
-from tokenkeeper.oauth.request_style import RequestStyle
 from tokenkeeper.oauth.token_request import request_token
 
 URL = "https://id.example.com/token"
@@ -30,13 +28,10 @@ class Wire:
 
 def ask(wire, grant, *, scope=None, warned=None, omitted=None):
     return request_token(
-        wire,
-        OAuth2Config("api", "me", "hunter2", URL, None, {"audience": "a"}),
-        client_auth("client_secret_post", "me", "hunter2"),
-        grant,
+        oauth_client(OAuth2Config("api", "me", "hunter2", URL, None, {"audience": "a"}), wire),
+        lambda _: grant,
         scope=scope,
-        clock=SYSTEM_CLOCK,
-        style=RequestStyle(),
+        requested_scope=grant.get("scope"),
         warned=set() if warned is None else warned,
         omitted=set() if omitted is None else omitted,
     )
@@ -51,6 +46,7 @@ def test_what_is_sent():
         {
             "provider_name": "api",
             "authorization": None,
+            "certificate": None,
             "data": {
                 "audience": "a",
                 "grant_type": "client_credentials",

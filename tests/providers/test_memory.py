@@ -46,9 +46,9 @@ def test_a_provider_is_small():
 def test_equal_options_are_held_once(options):
     """Only providers with equal options share the objects derived from them."""
     first, second, other = provider(1, **options), provider(2, **options), provider(3, verify=False)
-    assert first._transport is second._transport is not other._transport
+    assert first._client.transport is second._client.transport is not other._client.transport
     assert first._reading is second._reading
-    assert first._style is second._style
+    assert first._client.style is second._client.style
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_equal_options_are_held_once(options):
 def test_what_a_caller_hands_in_is_not_kept(make):
     """A transport with a caller's session or clock is not shared."""
     options = make()
-    assert provider(1, **options)._transport is not provider(2, **options)._transport
+    assert provider(1, **options)._client.transport is not provider(2, **options)._client.transport
 
 
 def test_headers_are_not_shared():
     """A header's value may be a secret, so it lives as long as its provider."""
     options = {"headers": {"X-API-Key": "secret"}}
-    assert provider(1, **options)._style is not provider(2, **options)._style
+    assert provider(1, **options)._client.style is not provider(2, **options)._client.style
 
 
 def test_few_values_are_shared(monkeypatch):

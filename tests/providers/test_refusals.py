@@ -5,11 +5,9 @@ import traceback
 
 import pytest
 import responses
+from kit.oauth_client import oauth_client
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenAcquisitionError, TokenKeeper
-from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.oauth.client_auth import client_auth
-from tokenkeeper.oauth.request_style import RequestStyle
 from tokenkeeper.oauth.token_request import request_token
 from tokenkeeper.oauth.transport import HttpTransport
 
@@ -49,13 +47,10 @@ def test_an_echoed_refresh_token(wire, echo):
     wire.post(URL, json=echo, status=400)
     with pytest.raises(TokenAcquisitionError) as caught:
         request_token(
-            HttpTransport(),
-            OAuth2Config("api", "me", "p", URL),
-            client_auth("client_secret_basic", "me", "p"),
-            {"grant_type": "refresh_token", "refresh_token": REFRESH_TOKEN},
+            oauth_client(OAuth2Config("api", "me", "p", URL), HttpTransport()),
+            lambda _: {"grant_type": "refresh_token", "refresh_token": REFRESH_TOKEN},
             scope=None,
-            clock=SYSTEM_CLOCK,
-            style=RequestStyle(),
+            requested_scope=None,
             warned=set(),
             omitted=set(),
             default_lifetime=60.0,

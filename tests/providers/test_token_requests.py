@@ -377,7 +377,7 @@ class TestSecrets:
         """Neither repr nor describe() shows a header's value or a query."""
         config = OAuth2Config("api", "me", "hunter2", "https://id.example.com/t?api_key=in-url")
         provider = GenericOAuth2Provider(config, headers={"X-Api-Key": "key-123"})
-        shown = f"{config!r}{provider!r}{provider.describe()!r}{provider._style!r}"
+        shown = f"{config!r}{provider!r}{provider.describe()!r}{provider._client.style!r}"
         for secret in ("hunter2", "in-url", "key-123"):
             assert secret not in shown
         assert provider.describe()["headers"] == ["X-Api-Key"]

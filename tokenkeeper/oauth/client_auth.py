@@ -3,51 +3,53 @@
 from __future__ import annotations
 
 import base64
-from typing import ClassVar, Protocol
+from functools import partial
+from typing import Protocol, cast
 from urllib.parse import quote
 
 from tokenkeeper._support.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.oauth.client_proof import ClientProof, Recipient
+from tokenkeeper.oauth.exchange import LateSecrets
 
 __all__ = [
-    "AUTH_METHODS",
+    "SECRET_METHODS",
     "ClientAuth",
     "ClientSecretBasic",
     "ClientSecretPost",
     "PublicClient",
     "client_auth",
+    "client_auth_of",
     "encoding_advice",
+    "secrets_of",
 ]
 
-AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
-"""The supported methods, by their names in RFC 7591 §2."""
+SECRET_METHODS = ("client_secret_basic", "client_secret_post", "none")
+"""The methods that need a secret at most, by their names in RFC 7591 §2."""
 
 
 class ClientAuth(Protocol):
-    """A method of client authentication. Immutable, so it can be used from any thread.
+    """A method of client authentication. Thread-safe.
 
     :ivar method: the name of the method in RFC 7591 §2.
     """
 
-    method: ClassVar[str]
-
-    def authorization(self) -> str | None:
-        """Return the value of the ``Authorization`` header, or ``None`` to send no such header."""
+    @property
+    def method(self) -> str:
+        """The name of the method in RFC 7591 §2."""
         ...
 
-    def parameters(self) -> dict[str, str]:
-        """Return the parameters that this method adds to the request."""
-        ...
+    def prove(self, client_id: str, recipient: Recipient) -> ClientProof:
+        """Return what one request carries. Called for each request, on a worker's thread.
 
-    def secrets(self) -> list[str]:
-        """Return the texts that no message may show."""
+        :raises TokenAcquisitionError: if there is no proof, for example because a file is missing.
+        """
         ...
 
 
 class ClientSecretBasic:
     """``client_secret_basic``: the client password in HTTP Basic (RFC 6749 §2.3.1).
 
-    :param client_id: the client identifier.
     :param client_secret: the client password.
     :param form_encode: whether to form-encode both parts before they are joined, as the RFC
         requires; ``True`` by default. A space becomes ``%20``, which every server decodes, rather
@@ -56,81 +58,61 @@ class ClientSecretBasic:
         it there; ``False`` by default.
     """
 
-    __slots__ = ("client_id", "client_secret", "form_encode", "send_client_id")
+    __slots__ = ("_secret", "form_encode", "send_client_id")
 
-    method: ClassVar[str] = "client_secret_basic"
+    method: str = "client_secret_basic"
 
     def __init__(
-        self,
-        client_id: str,
-        client_secret: str,
-        form_encode: bool = True,
-        send_client_id: bool = False,
+        self, client_secret: str, *, form_encode: bool = True, send_client_id: bool = False
     ) -> None:
-        self.client_id: str = client_id
-        self.client_secret: str = client_secret
+        self._secret = checked_text(client_secret, "client_secret")
         self.form_encode: bool = form_encode
         self.send_client_id: bool = send_client_id
 
-    def authorization(self) -> str:
-        """Return the header's value, which contains the secret."""
-        return "Basic " + self._credentials()
+    def prove(self, client_id: str, recipient: Recipient) -> ClientProof:
+        """Return the header, and the identifier if it is sent beside the header."""
+        return ClientProof(
+            {"client_id": client_id} if self.send_client_id else {},
+            "Basic " + _basic(client_id, self._secret, self.form_encode),
+            hidden=LateSecrets(partial(secrets_of, client_id, self._secret)),
+        )
 
-    def parameters(self) -> dict[str, str]:
-        """Return the identifier if it is sent beside the header."""
-        return {"client_id": self.client_id} if self.send_client_id else {}
-
-    def secrets(self) -> list[str]:
-        """Return the secret, and the headers that contain it."""
-        return _secrets(self.client_id, self.client_secret)
-
-    def _credentials(self) -> str:
-        return _basic(self.client_id, self.client_secret, self.form_encode)
+    def is_changed_by_encoding(self, client_id: str) -> bool:
+        """Return whether form-encoding changes the identifier or the secret."""
+        return any(quote(part, safe="") != part for part in (client_id, self._secret))
 
 
 class ClientSecretPost:
-    """``client_secret_post``: the client password in the request's body (RFC 6749 §2.3.1)."""
+    """``client_secret_post``: the client password in the request's body (RFC 6749 §2.3.1).
 
-    __slots__ = ("client_id", "client_secret")
+    :param client_secret: the client password.
+    """
 
-    method: ClassVar[str] = "client_secret_post"
+    __slots__ = ("_secret",)
 
-    def __init__(self, client_id: str, client_secret: str) -> None:
-        self.client_id: str = client_id
-        self.client_secret: str = client_secret
+    method: str = "client_secret_post"
 
-    def authorization(self) -> None:
-        """Return ``None``: the secret is in the body."""
+    def __init__(self, client_secret: str) -> None:
+        self._secret = checked_text(client_secret, "client_secret")
 
-    def parameters(self) -> dict[str, str]:
+    def prove(self, client_id: str, recipient: Recipient) -> ClientProof:
         """Return the identifier and the secret."""
-        return {"client_id": self.client_id, "client_secret": self.client_secret}
-
-    def secrets(self) -> list[str]:
-        """Return the secret, and the headers that a server may build from it."""
-        return _secrets(self.client_id, self.client_secret)
+        return ClientProof(
+            {"client_id": client_id, "client_secret": self._secret},
+            hidden=LateSecrets(partial(secrets_of, client_id, self._secret)),
+        )
 
 
 class PublicClient:
     """``none``: a public client, identified by its ``client_id`` only (RFC 6749 §3.2.1)."""
 
-    __slots__ = ("client_id",)
+    __slots__ = ()
 
-    method: ClassVar[str] = "none"
+    method: str = "none"
 
-    def __init__(self, client_id: str) -> None:
-        self.client_id: str = client_id
-
-    def authorization(self) -> None:
-        """Return ``None``: a public client does not authenticate."""
-
-    def parameters(self) -> dict[str, str]:
+    def prove(self, client_id: str, recipient: Recipient) -> ClientProof:
         """Return the identifier."""
-        return {"client_id": self.client_id}
-
-    def secrets(self) -> list[str]:
-        """Return an empty list: a public client has no secret."""
-        return []
+        return ClientProof({"client_id": client_id})
 
 
 def client_auth(
@@ -150,40 +132,79 @@ def client_auth(
         that the method can't send.
     """
     checked_text(client_id, "client_id")
-    if method not in AUTH_METHODS:
+    if method not in SECRET_METHODS:
         raise InvalidConfigurationError(
             f"token_endpoint_auth_method {method!r} is not supported. "
-            f"Use {', '.join(map(repr, AUTH_METHODS[:-1]))} or {AUTH_METHODS[-1]!r}.",
+            f"Use {', '.join(map(repr, SECRET_METHODS[:-1]))} or {SECRET_METHODS[-1]!r}.",
             field="token_endpoint_auth_method",
         )
     if method == "none":
-        return PublicClient(client_id)
+        return PublicClient()
     if client_secret is None:
         raise InvalidConfigurationError(
             f"client_secret is missing. token_endpoint_auth_method {method!r} requires it; for a "
             "client without a secret, set token_endpoint_auth_method to 'none'.",
             field="client_secret",
         )
-    checked_text(client_secret, "client_secret")
     if method == "client_secret_post":
-        return ClientSecretPost(client_id, client_secret)
+        return ClientSecretPost(client_secret)
     if ":" in client_id and not form_encode:
         raise InvalidConfigurationError(
             "client_id must not contain a colon if it is not form-encoded (RFC 7617 §2).",
             field="client_id",
         )
-    return ClientSecretBasic(client_id, client_secret, form_encode, send_client_id)
+    return ClientSecretBasic(client_secret, form_encode=form_encode, send_client_id=send_client_id)
 
 
-def encoding_advice(client: ClientAuth) -> str:
+def client_auth_of(
+    given: object,
+    method: str | None,
+    client_id: str,
+    client_secret: str | None,
+    *,
+    form_encode: bool = True,
+    send_client_id: bool = False,
+) -> ClientAuth:
+    """Return the client authentication of a provider: *given*, or the one called *method*.
+
+    :raises InvalidConfigurationError: if both are given, or one can't work.
+    """
+    if given is None:
+        return client_auth(
+            method or "client_secret_basic",
+            client_id,
+            client_secret,
+            form_encode=form_encode,
+            send_client_id=send_client_id,
+        )
+    checked_text(client_id, "client_id")
+    if not callable(getattr(given, "prove", None)):
+        problem = (
+            "client_auth must be a ClientAuth, such as PrivateKeyJwt(...), not "
+            f"{type(given).__name__}"
+        )
+    elif method is not None:
+        problem = (
+            f"client_auth can't be combined with token_endpoint_auth_method, which "
+            f"{type(given).__name__} sets"
+        )
+    elif client_secret is not None:
+        problem = (
+            f"client_auth can't be combined with client_secret, which {type(given).__name__} does "
+            "not send. Remove it from the OAuth2Config"
+        )
+    else:
+        return cast("ClientAuth", given)
+    raise InvalidConfigurationError(problem, field="client_auth")
+
+
+def encoding_advice(client: ClientAuth, client_id: str) -> str:
     """Return what to try if a server refuses *client*, or "" if the encoding can't be the reason.
 
     RFC 6749 §2.3.1 requires id and secret to be form-encoded before they are joined for HTTP Basic.
     Few servers decode them, so most refuse a secret with "+", "/" or "=", without saying why.
     """
-    if not isinstance(client, ClientSecretBasic):
-        return ""
-    if all(quote(part, safe="") == part for part in (client.client_id, client.client_secret)):
+    if not isinstance(client, ClientSecretBasic) or not client.is_changed_by_encoding(client_id):
         return ""
     return (
         "Form-encoding changes this id or secret, and not every server decodes it. Try "
@@ -192,12 +213,13 @@ def encoding_advice(client: ClientAuth) -> str:
     )
 
 
+def secrets_of(client_id: str, client_secret: str) -> list[str]:
+    """Return *client_secret*, and the headers that a server may build from it."""
+    return [client_secret, *(_basic(client_id, client_secret, form) for form in (True, False))]
+
+
 def _basic(client_id: str, client_secret: str, form_encode: bool) -> str:
     parts = [client_id, client_secret]
     if form_encode:
         parts = [quote(part, safe="") for part in parts]
     return base64.b64encode(":".join(parts).encode()).decode()
-
-
-def _secrets(client_id: str, client_secret: str) -> list[str]:
-    return [client_secret, *(_basic(client_id, client_secret, form) for form in (True, False))]

@@ -180,12 +180,15 @@ class _Session(requests.Session):
         data: Mapping[str, Any] | bytes | str | None = None,
         params: Mapping[str, Any] | None = None,
         verify: bool | str | None = None,
+        cert: str | tuple[str, str] | None = None,
         **options: Any,
     ) -> requests.Response:
         """Send a request."""
         all_headers = CaseInsensitiveDict({**_HEADERS, **headers})
         request = prepared_request(method, url, params=params, data=data, headers=all_headers)
         settings = self.merge_environment_settings(url, None, None, verify, None)
+        if cert is not None:  # of one client, so not among the settings, which are remembered
+            settings = {**settings, "cert": cert}
         return self.send(auth(request), **settings, **options)
 
     def merge_environment_settings(

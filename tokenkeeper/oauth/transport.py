@@ -20,6 +20,7 @@ from tokenkeeper._support.hiding import Hidden, without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.oauth.claims import LookAgain, last_look
+from tokenkeeper.oauth.client_proof import ClientCertificate
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
 from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.network_errors import explain
@@ -96,6 +97,7 @@ class HttpTransport:
         *,
         provider_name: str,
         authorization: str | None = None,
+        certificate: ClientCertificate | None = None,
         data: Mapping[str, Any] | bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
@@ -112,11 +114,10 @@ class HttpTransport:
         notice_fork()
         handled_before = sys.exception()
         theirs = self._callers_session
-        session = our_session() if theirs is None else borrowed(theirs)
         budget = Budget(self._clock, self._total_timeout, self._read_timeout)
         try:
             return self._answer(
-                session,
+                our_session() if theirs is None else borrowed(theirs),
                 budget,
                 method=method,
                 url=url,
@@ -124,6 +125,7 @@ class HttpTransport:
                 headers=_all_headers(headers, theirs),
                 params=params,
                 auth=_Authorization(authorization),
+                **_files(certificate),
             )
         except ForeignPeerError as foreign:
             failure: BaseException = _off_this_machine(url, foreign.peer, provider_name)
@@ -163,6 +165,14 @@ class HttpTransport:
         if budget.remaining() > 0.001:  # a socket may wake up a moment early
             return f"{name} of {seconds:g} s"
         return f"total_timeout of {self._total_timeout:g} s"
+
+
+def _files(certificate: ClientCertificate | None) -> dict[str, Any]:
+    """Return the argument of requests for *certificate*, if there is one."""
+    if certificate is None:
+        return {}
+    files = certificate.certificate_file, certificate.key_file
+    return {"cert": files if files[1] else files[0]}
 
 
 def _all_headers(

@@ -8,55 +8,57 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from tokenkeeper._runtime.fork import forks_wait
-from tokenkeeper._support.checks import checked_seconds, checked_switch, checked_words, shown_url
+from tokenkeeper._support.checks import checked_switch
 from tokenkeeper._support.hiding import without_frames
-from tokenkeeper._support.sharing import Shared
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.claims import is_claimed
-from tokenkeeper.oauth.client_auth import client_auth
+from tokenkeeper.oauth.client_auth import ClientAuth, client_auth_of
+from tokenkeeper.oauth.client_proof import Recipient
 from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS
-from tokenkeeper.oauth.request_style import (
-    RequestStyle,
-    checked_accept,
-    checked_grant_type,
-    checked_headers,
-    checked_request_format,
-)
+from tokenkeeper.oauth.secret_parameters import SECRET_PARAMETERS
+from tokenkeeper.oauth.server import server_of
 from tokenkeeper.providers.base import BaseOAuth2Provider, made_again
+from tokenkeeper.providers.grants.base import Grant, grant_of
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.providers.received_tokens import ReceivedTokens
+from tokenkeeper.providers.shared_settings import (
+    shared_omissions,
+    shared_reading,
+    shared_style,
+    shared_transport,
+)
 from tokenkeeper.retry import is_transient
 
 if TYPE_CHECKING:
     import requests
 
-    from tokenkeeper.oauth.token_request import Reading
-    from tokenkeeper.oauth.transport import HttpTransport
+    from tokenkeeper.oauth.client import OAuthClient
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["GenericOAuth2Provider"]
-
-SECRET_PARAMETERS = {"assertion", "client_assertion", "client_secret", "password", "refresh_token"}
-"""Parameters of a token request that don't identify the client: they may be replaced."""
 
 
 class GenericOAuth2Provider(BaseOAuth2Provider):
     """Gets tokens from the token endpoint of any OAuth2 server. Thread-safe.
 
     :param config: the client's registration: its credentials, the token endpoint and the scope.
-    :param token_endpoint_auth_method: how the client authenticates (RFC 7591 §2):
+    :param client_auth: how the client authenticates, if not with its secret, such as
+        :class:`~tokenkeeper.PrivateKeyJwt`; by default as *token_endpoint_auth_method* says.
+    :param grant: what is presented for a token, such as :class:`~tokenkeeper.TokenExchange`; by
+        default the client's own credentials.
+    :param token_endpoint_auth_method: how the client authenticates with its secret (RFC 7591 §2):
         ``client_secret_basic``, the default, ``client_secret_post``, or ``none`` for a public
         client, which sends only its ``client_id``.
     :param send_client_id: whether to send ``client_id`` as a parameter too when HTTP Basic is used;
         ``False`` by default.
     :param form_encode_credentials: whether to form-encode id and secret for HTTP Basic, as RFC 6749
         §2.3.1 requires; ``True`` by default. Some servers expect them unencoded.
-    :param grant_type: the grant for a new token, a name or a URI; ``client_credentials`` by
-        default. Set its other parameters in ``additional_params`` of *config*. With
+    :param grant_type: the grant for a new token by its name or URI, in place of *grant*;
+        ``client_credentials`` by default. Set its other parameters in ``additional_params`` of
+        *config*. With
         ``refresh_token``, that is the first refresh token, which a sign-in granted. Each is then
         used once, and replaced by the one that the server sends with the token (RFC 9700 §4.14.2);
         if it sends none, the old one stays. Use a store, so that the current one survives the
@@ -101,10 +103,12 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self,
         config: OAuth2Config,
         *,
-        token_endpoint_auth_method: str = "client_secret_basic",
+        client_auth: ClientAuth | None = None,
+        grant: Grant | None = None,
+        token_endpoint_auth_method: str | None = None,
         send_client_id: bool = False,
         form_encode_credentials: bool = True,
-        grant_type: str = "client_credentials",
+        grant_type: str | None = None,
         request_format: Literal["form", "json", "query"] = "form",
         accept: str = "application/json",
         headers: Mapping[str, str] | None = None,
@@ -127,25 +131,34 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self._config = config
         self._clock = clock
         with naming(config.provider_name):
-            self._grant_type = checked_grant_type(grant_type)
-            self.repeatable: bool = self._grant_type != "refresh_token"
+            self._grant = grant_of(grant, grant_type)
+            if not self._grant.takes <= self.takes:
+                self.takes |= self._grant.takes
+            self.repeatable: bool = self._grant.grant_type != "refresh_token"
             _check_first_refresh_token(config, self.repeatable)
             keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
             self._received = ReceivedTokens() if keeps else None
-            self._client = client_auth(
-                token_endpoint_auth_method,
-                config.client_id,
-                config.client_secret,
-                form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
-                send_client_id=checked_switch(send_client_id, "send_client_id"),
-            )
-            self._style = _style(request_format, accept, headers)
-            self._reading = _reading(
+            self._reading = shared_reading(
                 default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
             self.longest_request_seconds = total_timeout
-            self._transport = _transport(
+            transport = shared_transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
+            )
+            self._client = _client(
+                config,
+                server_of(config),
+                client_auth_of(
+                    client_auth,
+                    token_endpoint_auth_method,
+                    config.client_id,
+                    config.client_secret,
+                    form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
+                    send_client_id=checked_switch(send_client_id, "send_client_id"),
+                ),
+                transport,
+                clock,
+                shared_style(request_format, accept, headers),
             )
 
     @without_frames
@@ -156,10 +169,16 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         configured one. A forked child does not use the parent's, unless a store is shared.
         """
         scope = str(self.parameters.scope or self._config.scope or "")
-        grant = {"grant_type": self._grant_type, "scope": scope, **self._targets()}
+        used = None
         if self._received is not None and not self.repeatable:
-            grant["refresh_token"] = self._first_refresh_token(self._received)
-        return self._request(grant, scope)
+            used = self._first_refresh_token(self._received)
+
+        def parameters(to: Recipient) -> dict[str, Any]:
+            own = self._grant.parameters(self.parameters, to)
+            given = {**own, "grant_type": self._grant.grant_type, "scope": scope}
+            return {**given, "refresh_token": used or "", **self._targets()}
+
+        return self._request(parameters, scope, scope, used)
 
     @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
@@ -189,7 +208,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             **self._targets(),
         }
         try:
-            renewed = self._request(grant, token.scope)
+            renewed = self._request(lambda _: grant, token.scope, None, refresh_token)
         except TokenAcquisitionError as failed:
             is_valid = self._clock.time() < token.expires_at.timestamp()
             if not self.repeatable or (is_transient(failed) and is_valid):
@@ -248,10 +267,11 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             "token_url": self._config.token_url,
             "client_id": self._config.client_id,
             "scope": self._config.scope,
-            "grant_type": self._grant_type,
+            "grant_type": self._grant.grant_type,
             "parameters": {
                 name: value for name, value in parameters.items() if name not in SECRET_PARAMETERS
             },
+            **self._grant.identity(),
         }
 
     def _targets(self) -> dict[str, str | tuple[str, ...]]:
@@ -268,19 +288,22 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if self._received is not None:
             self._received.after_fork_in_child()
 
-    def _request(self, grant: dict[str, Any], scope: str | None) -> OAuth2Token:
+    def _request(
+        self,
+        grant: Callable[[Recipient], Mapping[str, Any]],
+        scope: str | None,
+        requested_scope: str | None,
+        refresh_token: str | None,
+    ) -> OAuth2Token:
         from tokenkeeper.oauth.token_request import request_token  # loaded with the provider
 
         warned, omitted = self._warned or set(), set(self._omitted)
         try:
             token = request_token(
-                self._transport,
-                self._config,
                 self._client,
                 grant,
                 scope=scope or None,
-                clock=self._clock,
-                style=self._style,
+                requested_scope=requested_scope,
                 warned=warned,
                 omitted=omitted,
                 **self._reading,
@@ -288,10 +311,10 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         finally:
             if warned:
                 self._warned = warned
-        self._omitted = _omissions.one(frozenset(omitted), tuple(sorted(omitted)))
+        self._omitted = shared_omissions.one(frozenset(omitted), tuple(sorted(omitted)))
         if self._received is not None:
             if token.refresh_token is None:  # §6: the old one stays good where none is given
-                token = replace(token, refresh_token=grant.get("refresh_token"))
+                token = replace(token, refresh_token=refresh_token)
             self._received.note(token)
         elif token.refresh_token is not None:
             token = replace(token, refresh_token=None)  # a token that is not kept can't be stolen
@@ -301,15 +324,15 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         """Return the settings of this provider without secrets: only the names of headers."""
         return {
             **super().describe(),
-            "token_url": shown_url(self._config.token_url),
+            "token_url": self._client.server.shown,
             "client_id": self._config.client_id,
             "scope": self._config.scope,
-            "grant_type": self._grant_type,
-            "token_endpoint_auth_method": self._client.method,
-            "request_format": self._style.request_format,
-            "headers": sorted(self._style.headers),
+            "grant_type": self._grant.grant_type,
+            "token_endpoint_auth_method": self._client.auth.method,
+            "request_format": self._client.style.request_format,
+            "headers": sorted(self._client.style.headers),
             "refresh_tokens": self._received is not None,
-            "verify": self._transport.verify,
+            "verify": self._client.transport.verify,
             "default_lifetime_seconds": self._reading["default_lifetime"],
             "lifetime_seconds": self._reading["lifetime_seconds"],
             "never_expires": self._reading["never_expires"],
@@ -317,8 +340,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         }
 
     def __repr__(self) -> str:
-        where = shown_url(self._config.token_url)
-        return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
+        return f"<{type(self).__name__} {self.provider_name!r} at {self._client.server.shown}>"
 
 
 def _check_config(config: object) -> None:
@@ -344,61 +366,7 @@ def _check_first_refresh_token(config: OAuth2Config, repeatable: bool) -> None:
     raise InvalidConfigurationError(f"additional_params {problem}.", field="additional_params")
 
 
-_styles: Shared[RequestStyle] = Shared()
-_readings: Shared[Reading] = Shared()
-_transports: Shared[HttpTransport] = Shared()
-_omissions: Shared[tuple[str, ...]] = Shared()
+def _client(*parts: Any) -> OAuthClient:
+    from tokenkeeper.oauth.client import OAuthClient  # with requests, which is loaded late
 
-
-def _style(request_format: object, accept: object, headers: object) -> RequestStyle:
-    style = RequestStyle(
-        checked_request_format(request_format), checked_accept(accept), checked_headers(headers)
-    )
-    if style.headers:
-        return style
-    return _styles.one((style.request_format, style.accept), style)
-
-
-def _reading(
-    default_lifetime_seconds: object,
-    lifetime_seconds: object,
-    never_expires: object,
-    accept_token_types: object,
-) -> Reading:
-    reading: Reading = {
-        "default_lifetime": checked_seconds(default_lifetime_seconds, "default_lifetime_seconds"),
-        "lifetime_seconds": None
-        if lifetime_seconds is None
-        else checked_seconds(lifetime_seconds, "lifetime_seconds"),
-        "never_expires": checked_switch(never_expires, "never_expires"),
-        "accept_token_types": checked_words(accept_token_types, "accept_token_types"),
-    }
-    return _readings.one(tuple(reading.values()), reading)
-
-
-def _transport(
-    connect_timeout: float,
-    read_timeout: float,
-    total_timeout: float,
-    verify: bool | str | os.PathLike[str] | None,
-    session: requests.Session | None,
-    clock: Clock,
-) -> HttpTransport:
-    # requests takes longer to import than all of Tokenkeeper. So it is loaded with the first
-    # provider, and not by programs that import this module and make none.
-    with forks_wait():
-        from tokenkeeper.oauth import token_request  # noqa: F401 - for the first request
-        from tokenkeeper.oauth.transport import HttpTransport
-
-    transport = HttpTransport(
-        connect_timeout=connect_timeout,
-        read_timeout=read_timeout,
-        total_timeout=total_timeout,
-        verify=verify,
-        session=session,
-        clock=clock,
-    )
-    if session is not None or clock is not SYSTEM_CLOCK:  # kept, they could never be collected
-        return transport
-    verify = verify if verify is None or isinstance(verify, bool) else os.fspath(verify)
-    return _transports.one((connect_timeout, read_timeout, total_timeout, verify), transport)
+    return OAuthClient(*parts)

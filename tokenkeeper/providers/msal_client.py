@@ -18,7 +18,7 @@ from tokenkeeper._support.checks import checked_endpoint
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.oauth.client_auth import client_auth
+from tokenkeeper.oauth.client_auth import secrets_of
 from tokenkeeper.oauth.granted_scope import warn_if_narrowed
 from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
@@ -45,7 +45,7 @@ class MsalClient:
         self._client_id = client_id
         self._client_secret = client_secret
         self._authority = authority
-        secrets = client_auth("client_secret_post", client_id, client_secret).secrets()
+        secrets = secrets_of(client_id, client_secret)
         self._http = _MsalHttp(transport, clock, provider_name, secrets)
         self.after_fork_in_child()
 

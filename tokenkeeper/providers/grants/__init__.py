@@ -1,0 +1,1 @@
+"""The grants: what a client presents to get a token, one file for each kind."""

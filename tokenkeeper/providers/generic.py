@@ -147,7 +147,6 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             )
             self._client = _client(
                 config,
-                server_of(config),
                 client_auth_of(
                     client_auth,
                     token_endpoint_auth_method,
@@ -366,7 +365,7 @@ def _check_first_refresh_token(config: OAuth2Config, repeatable: bool) -> None:
     raise InvalidConfigurationError(f"additional_params {problem}.", field="additional_params")
 
 
-def _client(*parts: Any) -> OAuthClient:
+def _client(config: OAuth2Config, auth: ClientAuth, *parts: Any) -> OAuthClient:
     from tokenkeeper.oauth.client import OAuthClient  # with requests, which is loaded late
 
-    return OAuthClient(*parts)
+    return OAuthClient(config, server_of(config), auth, *parts)

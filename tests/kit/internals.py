@@ -6,11 +6,13 @@ changes this file and no test. The unit tests of a private module use that modul
 
 import threading
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 
 import tokenkeeper.default
 from kit.guards import GUARD_SECONDS
 from tokenkeeper import keeper as keeper_module
+from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime import fork
 from tokenkeeper._runtime import provider_loop as loop_module
 
@@ -486,6 +488,16 @@ def fresh_provider_loop():
 def fleet(keeper):
     """Return the keeper's place in its fleet."""
     return keeper._coordinator.membership.fleet
+
+
+def attempt(keeper, name="api"):
+    """Make one attempt at the token *name*, as a worker does; return what came of it."""
+    wanted = need(keeper, name)
+    provider_ = wanted.variant.provider if wanted.variant else provider(keeper, name)
+    renewal = Renewal(
+        provider_, cached(keeper, name), copy_context(), token_name=name, after_rejection=False
+    )
+    return keeper._coordinator.runner.fleet.attempt(renewal)
 
 
 def unpublished(keeper):

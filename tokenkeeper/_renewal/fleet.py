@@ -160,9 +160,18 @@ class Fleet:
         replaces: int,
         keep: bool,
         insist: bool = False,
+        keeps_claim: bool = False,
     ) -> bool:
         """Do what :meth:`publish` does, also if the store has come back older meanwhile."""
-        while not self.publish(name, key, cached, replaces=replaces, keep=keep, insist=insist):
+        while not self.publish(
+            name,
+            key,
+            cached,
+            replaces=replaces,
+            keep=keep,
+            insist=insist,
+            keeps_claim=keeps_claim,
+        ):
             generation = self.read(name, key).generation
             if generation >= replaces:
                 return False

@@ -11,6 +11,8 @@ from tokenkeeper._renewal.detached import DetachedRequests
 from tokenkeeper._renewal.fleet import Fleet
 from tokenkeeper._renewal.fleet_attempt import FleetAttempts
 from tokenkeeper._renewal.fleet_request import FleetRequests
+from tokenkeeper._renewal.grants import Grants
+from tokenkeeper._renewal.looks import Looks
 from tokenkeeper._renewal.one_time import OneTimeRequests
 from tokenkeeper._renewal.unpublished import Unpublished
 from tokenkeeper.clock import Clock
@@ -26,6 +28,7 @@ class Membership:
     """What a keeper with a store has in addition.
 
     :ivar fleet: its place in the fleet.
+    :ivar grants: what this process knows of grants that work once.
     :ivar unpublished: tokens that are still to be stored.
     :ivar one_time: the requests that the end of the process waits for.
     :ivar detached: has helper processes make those requests; ``None`` without the setting.
@@ -34,11 +37,13 @@ class Membership:
     def __init__(
         self,
         fleet: Fleet,
+        grants: Grants,
         unpublished: Unpublished,
         one_time: OneTimeRequests,
         detached: DetachedRequests | None,
     ) -> None:
         self.fleet = fleet
+        self.grants = grants
         self.unpublished = unpublished
         self.one_time = one_time
         self.detached = detached
@@ -51,6 +56,7 @@ class Membership:
     def after_fork_in_child(self) -> None:
         """Become another member, which holds none of the parent's claims."""
         self.fleet.after_fork_in_child()
+        self.grants.after_fork_in_child()
         self.unpublished.after_fork_in_child()
         self.one_time.after_fork_in_child()
 
@@ -75,26 +81,29 @@ def join_fleet(
     if fleet.settings.detached:
         detached = DetachedRequests(fleet, retry, cooldown_seconds)
     adoption = Adoption(fleet, state, clock)
-    requests = FleetRequests(
+    looks = Looks(
         fleet,
         adoption,
-        unpublished,
-        one_time,
-        detached=detached,
-        ask=runner.ask,
-        report=state.report,
-        retry=retry,
-        cooldown_seconds=cooldown_seconds,
-        clock=clock,
-    )
-    runner.fleet = FleetAttempts(
-        fleet,
-        adoption,
-        requests,
-        ask=runner.ask,
         report=state.report,
         cooldown_seconds=cooldown_seconds,
         clock=clock,
         jitter=jitter,
     )
-    coordinator.membership = Membership(fleet, unpublished, one_time, detached)
+    grants = Grants()
+    requests = FleetRequests(
+        fleet,
+        adoption,
+        looks,
+        grants,
+        unpublished,
+        one_time,
+        detached=detached,
+        ask=runner.ask,
+        retry=retry,
+        cooldown_seconds=cooldown_seconds,
+        clock=clock,
+    )
+    runner.fleet = FleetAttempts(
+        fleet, looks, requests, grants, ask=runner.ask, clock=clock, jitter=jitter
+    )
+    coordinator.membership = Membership(fleet, grants, unpublished, one_time, detached)

@@ -487,7 +487,7 @@ def fresh_provider_loop():
 
 def fleet(keeper):
     """Return the keeper's place in its fleet."""
-    return keeper._coordinator.membership.fleet
+    return keeper._coordinator.memberships.main.fleet
 
 
 def attempt(keeper, name="api"):
@@ -497,12 +497,12 @@ def attempt(keeper, name="api"):
     renewal = Renewal(
         provider_, cached(keeper, name), copy_context(), token_name=name, after_rejection=False
     )
-    return keeper._coordinator.runner.fleet.attempt(renewal)
+    return keeper._coordinator.memberships.of(provider_).attempts.attempt(renewal)
 
 
 def unpublished(keeper):
     """Return the tokens that the keeper has still to store."""
-    return keeper._coordinator.membership.unpublished
+    return keeper._coordinator.memberships.main.unpublished
 
 
 def record_key(keeper, name="api"):
@@ -512,4 +512,4 @@ def record_key(keeper, name="api"):
 
 def one_time(keeper):
     """Return what the end of a keeper with a store waits for."""
-    return keeper._coordinator.membership.one_time
+    return keeper._coordinator.memberships.main.one_time

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from tokenkeeper._renewal.adoption import Adoption
-from tokenkeeper._renewal.coordinator import Coordinator
 from tokenkeeper._renewal.detached import DetachedRequests
 from tokenkeeper._renewal.fleet import Fleet
 from tokenkeeper._renewal.fleet_attempt import FleetAttempts
@@ -14,12 +13,15 @@ from tokenkeeper._renewal.fleet_request import FleetRequests
 from tokenkeeper._renewal.grants import Grants
 from tokenkeeper._renewal.looks import Looks
 from tokenkeeper._renewal.one_time import OneTimeRequests
+from tokenkeeper._renewal.runner import Runner
+from tokenkeeper._renewal.state import KeeperState
 from tokenkeeper._renewal.unpublished import Unpublished
+from tokenkeeper._runtime.background import Background
 from tokenkeeper.clock import Clock
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
-from tokenkeeper.stores.base import TokenStore
-from tokenkeeper.stores.settings import StoreSettings, opened
+from tokenkeeper.stores.memory import MemoryTokenStore
+from tokenkeeper.stores.settings import opened
 
 __all__ = ["Membership", "join_fleet"]
 
@@ -27,6 +29,7 @@ __all__ = ["Membership", "join_fleet"]
 class Membership:
     """What a keeper with a store has in addition.
 
+    :ivar attempts: makes attempts at its tokens.
     :ivar fleet: its place in the fleet.
     :ivar grants: what this process knows of grants that work once.
     :ivar unpublished: tokens that are still to be stored.
@@ -36,12 +39,14 @@ class Membership:
 
     def __init__(
         self,
+        attempts: FleetAttempts,
         fleet: Fleet,
         grants: Grants,
         unpublished: Unpublished,
         one_time: OneTimeRequests,
         detached: DetachedRequests | None,
     ) -> None:
+        self.attempts = attempts
         self.fleet = fleet
         self.grants = grants
         self.unpublished = unpublished
@@ -53,6 +58,10 @@ class Membership:
         if self.detached is not None:
             self.detached.check(provider)
 
+    def forget(self, provider: BaseOAuth2Provider, name: str) -> None:
+        """Remove the token *name*, but keep a refresh token that works once. Raises nothing."""
+        self.fleet.forget(provider, name)
+
     def after_fork_in_child(self) -> None:
         """Become another member, which holds none of the parent's claims."""
         self.fleet.after_fork_in_child()
@@ -62,19 +71,24 @@ class Membership:
 
 
 def join_fleet(
-    coordinator: Coordinator,
-    store: str | Mapping[str, Any] | TokenStore | StoreSettings,
+    state: KeeperState,
+    background: Background,
+    runner: Runner,
+    store: Any,
+    *,
     retry: RetryPolicy,
     cooldown_seconds: float,
     clock: Clock,
     jitter: Callable[[], float],
-) -> None:
-    """Have *coordinator* share its tokens through *store* from now on.
+) -> Membership:
+    """Return what a keeper needs to share tokens through *store*.
 
+    :param store: as :class:`~tokenkeeper.TokenKeeper` takes it; ``None`` for the memory of this
+        process, which shares nothing with others.
     :raises InvalidConfigurationError: if *store* can't be opened.
     """
-    state, background, runner = coordinator.state, coordinator.background, coordinator.runner
-    fleet = Fleet(opened(store), clock=clock, jitter=jitter, report=state.report)
+    settings = opened(MemoryTokenStore(clock) if store is None else store)
+    fleet = Fleet(settings, clock=clock, jitter=jitter, report=state.report)
     unpublished = Unpublished(fleet, background, clock)
     one_time = OneTimeRequests(unpublished)
     detached = None
@@ -89,7 +103,7 @@ def join_fleet(
         clock=clock,
         jitter=jitter,
     )
-    grants = Grants()
+    grants = Grants(is_private=store is None)
     requests = FleetRequests(
         fleet,
         adoption,
@@ -103,7 +117,7 @@ def join_fleet(
         cooldown_seconds=cooldown_seconds,
         clock=clock,
     )
-    runner.fleet = FleetAttempts(
+    attempts = FleetAttempts(
         fleet, looks, requests, grants, ask=runner.ask, clock=clock, jitter=jitter
     )
-    coordinator.membership = Membership(fleet, grants, unpublished, one_time, detached)
+    return Membership(attempts, fleet, grants, unpublished, one_time, detached)

@@ -60,6 +60,10 @@ class BaseOAuth2Provider(NotPicklable, ABC):
     """How long one request may take at most; 30 by default. In a fleet, another process takes over
     five seconds later."""
 
+    custody: object = None
+    """Where refresh tokens that work once are kept, in the form of the keeper's ``store=``;
+    ``None``, the default, is the keeper's own store, or its memory if it has none."""
+
     buffer_seconds: float = DEFAULT_BUFFER_SECONDS
     retry: RetryPolicy | None = None
     _token_name: str | None = None

@@ -157,9 +157,10 @@ class FleetRequests:
         slot, view = held.slot, held.view
         token = token.published(max(view.generation, slot.known_generation) + 1)
         try:
-            if self._stored(held, token, releases=True):
+            stored = self._stored(held, token, releases=True)
+            if stored is not None:
                 self._looks.report_replacement(slot.name, view)
-                return token
+                return stored
             view = self._looks.read(slot)
         except StoreUnavailableError:
             return token
@@ -170,27 +171,35 @@ class FleetRequests:
         self._looks.release(held)
         return self._adoption.token(renewal, view) or token
 
-    def _stored(self, held: Held, token: CachedToken, *, releases: bool) -> bool:
-        """Store *token* in the claimed record; return whether it may be there.
+    def _stored(self, held: Held, token: CachedToken, *, releases: bool) -> CachedToken | None:
+        """Store *token* in the claimed record, and return it as it was stored.
 
         :param releases: whether the claim is released with it.
+        :returns: ``None`` if the record has changed.
         :raises StoreUnavailableError: if it is not there. A refresh token is stored later.
         """
         (name, key, _, keep), fleet, replaces = held.slot, self._fleet, held.view.generation
         if not keep:
-            return fleet.publish(name, key, token, replaces=replaces, keep=False)
+            published = fleet.publish(name, key, token, replaces=replaces, keep=False)
+            return token if published else None
         self._grants.note(key, token)
         try:
             # A store that came back older has no newer refresh token than this one.
-            is_stored = fleet.publish_newest(
-                name, key, token, replaces=replaces, keep=True, keeps_claim=not releases
+            stored = fleet.publish_newest(
+                name,
+                key,
+                token,
+                replaces=replaces,
+                fence=held.claim.record.fence,
+                keeps_claim=not releases,
             )
         except StoreUnavailableError:
             self._unpublished.add(key, name, token, replaces)
             raise
-        if is_stored:
-            self._unpublished.confirm(key, name, token)
-        return is_stored
+        if stored is not None:
+            self._grants.note(key, stored)
+            self._unpublished.confirm(key, name, stored)
+        return stored
 
     def _published_beside(
         self, renewal: Renewal, held: Held, token: CachedToken, slot: Slot, view: View

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from tokenkeeper._renewal.adoption import Adoption
@@ -10,20 +11,25 @@ from tokenkeeper._renewal.detached import DetachedRequests
 from tokenkeeper._renewal.fleet import Fleet
 from tokenkeeper._renewal.fleet_attempt import FleetAttempts
 from tokenkeeper._renewal.fleet_request import FleetRequests
-from tokenkeeper._renewal.grants import Grants
+from tokenkeeper._renewal.grants import Grants, kept_in_grant
 from tokenkeeper._renewal.looks import Looks
 from tokenkeeper._renewal.one_time import OneTimeRequests
 from tokenkeeper._renewal.runner import Runner
+from tokenkeeper._renewal.slot import Slot
 from tokenkeeper._renewal.state import KeeperState
 from tokenkeeper._renewal.unpublished import Unpublished
 from tokenkeeper._runtime.background import Background
 from tokenkeeper.clock import Clock
+from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
 from tokenkeeper.stores.memory import MemoryTokenStore
 from tokenkeeper.stores.settings import opened
 
 __all__ = ["Membership", "join_fleet"]
+
+MOST_TRIES = 5
+"""How often a record is cleared that another process changes at the same time."""
 
 
 class Membership:
@@ -59,8 +65,33 @@ class Membership:
             self.detached.check(provider)
 
     def forget(self, provider: BaseOAuth2Provider, name: str) -> None:
-        """Remove the token *name*, but keep a refresh token that works once. Raises nothing."""
-        self.fleet.forget(provider, name)
+        """Remove the token *name*, and never adopt one that was requested before. Raises nothing.
+
+        A refresh token that works once is kept: without it, a person would have to sign in again.
+        """
+        key = self.fleet.key_of(provider, name)
+        self.fleet.note_cleared(name)
+        if provider.repeatable or name != provider.grant_name:
+            self.fleet.forget(name, key)
+        else:
+            with suppress(StoreUnavailableError):
+                self._empty(provider, name, key)
+
+    def _empty(self, provider: BaseOAuth2Provider, name: str, key: str) -> None:
+        """Keep nothing but the refresh token in the record of a grant."""
+        for _ in range(MOST_TRIES):
+            view = self.fleet.read(name, key)
+            token = self.fleet.adopted(view, provider, None, sent=0)
+            slot = self.grants.slot(Slot(name, key, token))
+            if slot.mine is None or slot.mine.token.refresh_token is None:
+                return
+            number = max(view.generation, slot.known_generation) + 1
+            kept = kept_in_grant(slot.mine, None).published(number)
+            if self.fleet.publish(
+                name, key, kept, replaces=view.generation, keep=True, keeps_claim=True
+            ):
+                self.grants.note(key, kept)
+                return
 
     def after_fork_in_child(self) -> None:
         """Become another member, which holds none of the parent's claims."""

@@ -2,9 +2,9 @@
 
 import pytest
 from kit import internals
-from kit.stores import FleetProvider, continue_as_child, renew_when_due
+from kit.stores import FaultyStore, FleetProvider, continue_as_child, renew_when_due
 
-from tokenkeeper import TokenAcquisitionError
+from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.claims import LookAgain
 
@@ -240,3 +240,144 @@ def test_forked_child(keeper, strict):
     continue_as_child(mine)
     assert mine.get_token(B) == "token-2"
     assert not strict.is_revoked
+
+
+class TestClear:
+    """clear_token removes access tokens; a refresh token that works once is kept."""
+
+    @pytest.mark.parametrize("name", ALL)
+    def test_goes_on_with_the_newest(self, keeper, clock, strict, name):
+        """After it, any process requests a token with the newest refresh token."""
+        mine = keeper()
+        mine.get_token("api")
+        mine.get_token(A)
+        clock.step(1)
+        mine.clear_token(name)
+        assert keeper().get_token(name) == "token-3"
+        assert not strict.is_revoked
+
+    def test_everything(self, keeper, clock, strict):
+        """The tokens of all names are requested again, with one request each."""
+        mine = keeper()
+        for name in ALL:
+            mine.get_token(name)
+        clock.step(1)
+        mine.clear_token()
+        assert [mine.get_token(name) for name in ALL] == ["token-4", "token-5", "token-6"]
+        assert not strict.is_revoked
+
+    @pytest.mark.parametrize("name", ALL)
+    def test_during_a_request(self, keeper, clock, strict, name):
+        """A token that another process clears while it is requested leaves its refresh token."""
+        first, second = keeper(), keeper()
+        for each in ALL:
+            first.get_token(each)
+            second.get_token(each)
+        clock.step(1)
+        strict.during = lambda: second.clear_token(name)
+        first.get_token(name, force_refresh=True)
+        clock.step(60)
+        assert keeper().get_token(B, force_refresh=True)
+        assert not strict.is_revoked
+
+    def test_nothing_to_clear(self, keeper, strict):
+        """Before the first request there is nothing to keep."""
+        mine = keeper()
+        mine.clear_token()
+        assert mine.get_token("api") == "token-1"
+
+    def test_record_that_changes(self, keeper, clock, store, strict):
+        """A record that another process changes at the same time is cleared after that."""
+        first, second = keeper(), keeper()
+        first.get_token("api")
+        second.get_token("api")
+        clock.step(1)
+        store.before["publish"] = lambda: second.get_token("api", force_refresh=True)
+        first.clear_token("api")
+        clock.step(60)
+        assert first.get_token("api") == "token-3"
+        assert not strict.is_revoked
+
+    def test_without_the_store(self, keeper, clock, store, strict):
+        """While the store is away, the token is only cleared here."""
+        mine = keeper()
+        mine.get_token("api")
+        store.go_down()
+        clock.step(1)
+        mine.clear_token("api")
+        store.come_back()
+        clock.step(60)
+        assert mine.get_token("api") == "token-2"
+        assert not strict.is_revoked
+
+
+class TestMemory:
+    """Without a store, refresh tokens that work once are in the memory of the process."""
+
+    @pytest.fixture
+    def alone(self, clock, strict):
+        """Return a keeper without a store."""
+        keeper = TokenKeeper(clock=clock, background=False)
+        keeper.add_provider(Shared(strict))
+        with keeper:
+            yield keeper
+
+    def test_in_turn(self, alone, strict):
+        """The tokens of a grant share its refresh token."""
+        assert [alone.get_token(name) for name in ALL] == ["token-1", "token-2", "token-3"]
+        alone.clear_token()
+        assert alone.get_token("api") == "token-4"
+        assert not strict.is_revoked
+
+    def test_no_store_to_report(self, alone):
+        """Memory is not a store: health does not list it."""
+        alone.get_token("api")
+        assert "store" not in alone.health()
+
+    def test_forked_child(self, alone, strict):
+        """A child serves valid tokens, and does not use the parent's refresh token."""
+        alone.get_token("api")
+        internals.after_fork_in_child(alone)
+        assert alone.get_token("api") == "token-1"
+        with pytest.raises(TokenAcquisitionError, match="belongs to the process that forked"):
+            alone.get_token(A)
+        assert strict.requests == 1
+
+    def test_fork_before_the_first_request(self, alone, strict):
+        """A child of a process that has not used the grant uses it."""
+        internals.after_fork_in_child(alone)
+        assert alone.get_token(A) == "token-1"
+        assert strict.requests == 1
+
+    def test_removed(self, alone, strict):
+        """A provider that is added again begins anew."""
+        alone.get_token("api")
+        alone.remove_provider("api")
+        strict.spent.clear()
+        strict.good = "seed"
+        alone.add_provider(Shared(strict))
+        assert alone.get_token("api") == "token-2"
+
+
+class TestCustody:
+    """A provider may have a store of its own for its refresh tokens."""
+
+    def test_beside_the_keeper_s_store(self, clock, store, strict):
+        """Its records are there, and not in the keeper's store."""
+        own = FaultyStore(clock)
+        provider = Shared(strict)
+        provider.custody = own
+        with TokenKeeper(clock=clock, background=False, store=store) as keeper:
+            keeper.add_provider(provider)
+            assert keeper.get_token(A) == "token-1"
+        assert len(list(own.keys())) == 2
+        assert list(store.keys()) == []
+
+    def test_that_can_not_be_opened(self, strict):
+        """A mistake in it is an error when the provider is added."""
+        provider = Shared(strict)
+        provider.custody = "nonsense://"
+        with TokenKeeper(background=False) as keeper:
+            with pytest.raises(InvalidConfigurationError):
+                keeper.add_provider(provider)
+            assert keeper.list_providers() == []

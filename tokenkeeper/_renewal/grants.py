@@ -85,6 +85,11 @@ class Grants:
             if known is None or known.generation < token.generation:
                 self._known[key] = token
 
+    def drop(self, key: str) -> None:
+        """Forget what was known of a grant, because it starts again with another sign-in."""
+        with self._lock:
+            self._known.pop(key, None)
+
 
 def kept_in_grant(token: CachedToken, before: CachedToken | None) -> CachedToken:
     """Return what the record of a grant keeps after *token*, another one of it, was granted.

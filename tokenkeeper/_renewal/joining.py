@@ -67,7 +67,8 @@ class Membership:
     def forget(self, provider: BaseOAuth2Provider, name: str) -> None:
         """Remove the token *name*, and never adopt one that was requested before. Raises nothing.
 
-        A refresh token that works once is kept: without it, a person would have to sign in again.
+        A refresh token that works once is kept, as without it a person would have to sign in
+        again; but not one that the server has refused.
         """
         key = self.fleet.key_of(provider, name)
         self.fleet.note_cleared(name)
@@ -83,7 +84,10 @@ class Membership:
             view = self.fleet.read(name, key)
             token = self.fleet.adopted(view, provider, None, sent=0)
             slot = self.grants.slot(Slot(name, key, token))
-            if slot.mine is None or slot.mine.token.refresh_token is None:
+            is_refused = view.failure is not None and view.failure.error == "invalid_grant"
+            if is_refused or slot.mine is None or slot.mine.token.refresh_token is None:
+                self.grants.drop(key)
+                self.fleet.forget(name, key)
                 return
             number = max(view.generation, slot.known_generation) + 1
             kept = kept_in_grant(slot.mine, None).published(number)

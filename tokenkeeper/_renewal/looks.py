@@ -10,12 +10,12 @@ from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.fleet import Fleet
 from tokenkeeper._renewal.held import Held
 from tokenkeeper._renewal.renewal import Renewal
-from tokenkeeper._renewal.shared_failure import stands_for_seconds
+from tokenkeeper._renewal.shared_failure import is_lost, stands_for_seconds
 from tokenkeeper._renewal.slot import Slot
 from tokenkeeper._renewal.view import View
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import ClaimTakenOver, RecordReplaced, TokenEvent
-from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.exceptions import TokenAcquisitionError, authorization_required
 from tokenkeeper.names import provider_of
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.stores.base import Claim, Record
@@ -118,6 +118,8 @@ class Looks:
             return None
         name, age = renewal.provider.provider_name, view.failure_age_seconds
         error = view.failure.as_error(name, age)
+        if is_lost(error, renewal):
+            return authorization_required(error, "")
         error.stands_seconds = min(stands, self._cooldown_seconds)
         return error
 

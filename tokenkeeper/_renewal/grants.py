@@ -26,7 +26,7 @@ TURN_SECONDS = 0.05
 
 
 _NOTHING = "none"
-"""Stands in a record for an access token, with a lifetime of 0."""
+"""Takes the place of an access token in a record, with a lifetime of 0."""
 
 
 class Grants:
@@ -95,7 +95,7 @@ def kept_in_grant(token: CachedToken, before: CachedToken | None) -> CachedToken
     """Return what the record of a grant keeps after *token*, another one of it, was granted.
 
     It is the access token that it had *before*, with the new refresh token. Without one it is a
-    token that has expired, so nobody takes it for that of the provider.
+    token that has expired, so no process takes it for that of the provider.
     """
     new = token.token
     if before is None:

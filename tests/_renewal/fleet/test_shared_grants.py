@@ -63,7 +63,7 @@ def test_adopted_by_name(keeper, strict):
 
 
 def test_renewed_in_turn(keeper, clock, strict):
-    """Whoever renews a token uses the newest refresh token, whatever it was granted with."""
+    """A process that renews a token uses the newest refresh token, whatever it was granted with."""
     keepers = [keeper() for _ in range(3)]
     for each in keepers:
         for name in ALL:
@@ -138,7 +138,7 @@ def test_one_at_a_time_in_a_process(keeper, strict):
 
 
 def test_another_process_at_a_time(keeper, strict):
-    """While one process uses the grant, others look again, whichever token they need."""
+    """While one process uses the grant, others look again, for any of its tokens."""
     first, second = keeper(), keeper()
     seen = []
 
@@ -178,7 +178,7 @@ def test_requested_between_look_and_claim(keeper, store, strict):
 
 
 def test_lost_for_all(keeper, strict):
-    """A refused refresh token is one request, whichever of its tokens is asked for, and by whom."""
+    """A refused refresh token is one request, for all its tokens and all processes."""
     first, second = keeper(), keeper()
     first.get_token("api")
     strict.is_revoked = True
@@ -350,7 +350,7 @@ class TestMemory:
         assert strict.requests == 1
 
     def test_removed(self, alone, strict):
-        """A provider that is added again begins anew."""
+        """A provider that is added again starts over."""
         alone.get_token("api")
         alone.remove_provider("api")
         strict.spent.clear()

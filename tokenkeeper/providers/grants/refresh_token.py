@@ -74,7 +74,9 @@ class RefreshToken(Grant):
 
     def is_same(self, other: Grant) -> bool:
         """Return whether *other* begins with the same refresh token. Reads no file."""
-        return isinstance(other, RefreshToken) and self._first == other._first
+        if not isinstance(other, RefreshToken):
+            return False
+        return self._first == other._first  # noqa: SLF001 - one class
 
     def check(self, wanted: TokenParameters) -> None:
         """Raise unless *wanted* was authorized.

@@ -182,7 +182,8 @@ class Fleet:
         ):
             record = self.read(name, key).record
             is_mine = record.owner == self.owner and record.fence == fence
-            if record.generation >= replaces and not is_mine:
+            was_cleared = is_mine and record.lifetime_seconds == 0
+            if record.generation >= replaces and not was_cleared:
                 return None
             replaces = record.generation
             cached = cached.published(max(cached.generation, replaces + 1))

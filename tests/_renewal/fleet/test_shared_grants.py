@@ -158,20 +158,8 @@ def test_requested_between_look_and_claim(keeper, store, strict):
     """A token that another process stored before the claim is adopted, and the claim released."""
     first, second = keeper(), keeper()
     first.get_token("api")
-    store.before["claim"] = lambda: store.before.update(claim=lambda: None)
-    looks = []
-    read = store.read
-
-    def reading(key):
-        looks.append(key)
-        if len(looks) == 2:  # the second process has looked at both records
-            store.read = read
-            answer = read(key)
-            first.get_token(A)
-            return answer
-        return read(key)
-
-    store.read = reading
+    # The second process looks at the token, then at the grant; in between, the first is faster.
+    store.after["read"] = lambda: first.get_token(A)
     assert second.get_token(A) == "token-2"
     assert strict.requests == 2
     assert not record(first).record.is_claimed
@@ -296,6 +284,25 @@ class TestClear:
         first.clear_token("api")
         clock.step(60)
         assert first.get_token("api") == "token-3"
+        assert not strict.is_revoked
+
+    def test_record_that_changes_again_and_again(self, keeper, clock, store, strict):
+        """Clearing gives up at some time; the token is no longer adopted here all the same."""
+        first, second = keeper(), keeper()
+        first.get_token("api")
+        second.get_token("api")
+        clock.step(1)
+
+        def renew():
+            store.before.pop("publish", None)
+            second.get_token("api", force_refresh=True)
+            store.before["publish"] = renew
+
+        store.before["publish"] = renew
+        first.clear_token("api")
+        store.before.clear()
+        clock.step(60)
+        assert first.get_token("api") not in ("token-1", None)
         assert not strict.is_revoked
 
     def test_without_the_store(self, keeper, clock, store, strict):

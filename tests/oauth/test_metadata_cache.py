@@ -200,7 +200,7 @@ class TestFailures:
         assert len(server.received) == 1
 
     def test_a_request_that_hangs(self, cache, server, clock):
-        """A request that hangs holds no thread longer than one may take, and the next one is new."""
+        """A request that hangs holds no thread for long, and another one is made."""
         issuer = server.publish()
         impatient = HttpTransport(clock=clock, total_timeout=0.05)
         server.gate.clear()

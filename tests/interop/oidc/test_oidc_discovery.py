@@ -5,6 +5,7 @@ from kit.crowds import at_once
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config
 from tokenkeeper.cli.discovered import discover
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.oauth.well_known import well_known_urls
 
 THREADS = 24
 
@@ -19,7 +20,9 @@ def test_the_issuer_is_enough(server, make_keeper):
 
 
 def test_what_the_server_publishes(server):
-    """OpenID Connect Discovery is found behind RFC 8414, which the server doesn't have."""
-    found = discover(server.issuer, SYSTEM_CLOCK, timeout=30)
-    assert found.url == f"{server.issuer}/.well-known/openid-configuration"
-    assert found.endpoint("token_endpoint") == server.token_endpoint
+    """The server has the same endpoints by RFC 8414 and by OpenID Connect Discovery."""
+    for place in well_known_urls(server.issuer):
+        document = server.http.request("GET", place).json()
+        assert document["issuer"] == server.issuer
+        assert document["token_endpoint"] == server.token_endpoint
+    assert discover(f"{server.issuer}/", SYSTEM_CLOCK, timeout=30).issuer == server.issuer

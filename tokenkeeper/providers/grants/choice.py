@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.models import OAuth2Config
 from tokenkeeper.providers.grants.base import ClientCredentials, Grant, NamedGrant
 from tokenkeeper.providers.grants.refresh_token import RefreshToken
 
@@ -14,13 +12,13 @@ __all__ = ["grant_of"]
 _CLIENT_CREDENTIALS = ClientCredentials()
 
 
-def grant_of(grant: object, grant_type: str | None, parameters: Mapping[str, Any]) -> Grant:
+def grant_of(grant: object, grant_type: str | None, config: OAuth2Config) -> Grant:
     """Return the grant of a provider, which its options *grant* and *grant_type* describe.
 
-    :param parameters: the further parameters of its registration.
+    :param config: its registration, whose further parameters may contain a refresh token.
     :raises InvalidConfigurationError: if both are given, or one can't be a grant.
     """
-    seed = str(parameters.get("refresh_token", ""))
+    seed = str((config.additional_params or {}).get("refresh_token", ""))
     if grant is None and grant_type == RefreshToken.grant_type:
         if not seed.strip():
             raise InvalidConfigurationError(

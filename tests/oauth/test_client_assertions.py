@@ -81,7 +81,7 @@ def test_claims(method, lifetime, seconds):
 
 @pytest.mark.parametrize("method", SIGNED)
 def test_claims_of_several_clients(method):
-    """One object that serves several clients and servers states each one's own."""
+    """One object that serves several clients and servers states its own pair."""
     auth = SIGNED[method][0]()
     for client_id, issuer in [("a", None), ("a", ISSUER), ("b", ISSUER), ("a", None)]:
         claims = claims_of(method, proof_of(auth, client_id, issuer=issuer))
@@ -275,7 +275,6 @@ def test_retries(make_server):
 @pytest.mark.parametrize("method", SIGNED)
 def test_a_bare_refusal(make_server, method):
     """A refusal without a reason says what to check, and shows nothing that the server echoes."""
-
     auth = SIGNED[method][0]()
     secret = SECRET if method == "client_secret_jwt" else ""
 

@@ -232,8 +232,8 @@ def test_reprs():
 @pytest.mark.parametrize(
     ("auth", "says"),
     [
-        (by_key(), "has the public key of this client (ES256). If that is right, it may expect"),
-        (by_key(key_id="k1"), "(ES256, kid 'k1'). If that is right, it may expect another aud"),
+        (by_key(), "has the public key of this client, and accepts ES256. If so, it may expect"),
+        (by_key(key_id="k1"), "of this client with the kid 'k1', and accepts ES256. If so, it may"),
         (by_key(lifetime_seconds=5), "Compare the clocks, too: an assertion is valid for 5 s."),
         (by_secret(), "Check client_id and client_secret, and that the client is registered for"),
         (ClientAssertion(str), "trusts the issuer of the client assertion for this client_id"),

@@ -57,7 +57,7 @@ class _Claims:
             self._constant = (client_id, audience), constant
         now = int(self._clock.time())
         times = f'"iat":{now},"exp":{now + self._lifetime}'
-        return f'{constant},"jti":"{secrets.token_urlsafe(16)}",{times}}}'
+        return f'{constant},"jti":"{secrets.token_hex(16)}",{times}}}'
 
     @property
     def advice(self) -> str:

@@ -12,6 +12,7 @@ import urllib3.exceptions
 
 from tokenkeeper._support.network import error_chain, network_reason
 from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.oauth.client_proof import ClientCertificate
 from tokenkeeper.oauth.client_tls import OwnContextError
 from tokenkeeper.oauth.error_codes import CODES
 from tokenkeeper.oauth.key_pair import CertificateFileError
@@ -148,7 +149,7 @@ def explain(
     *,
     connecting: str,
     reading: str,
-    certificate_file: str | None = None,
+    certificate: ClientCertificate | None = None,
 ) -> TokenAcquisitionError:
     """Return the error to raise for *error*, which a request to *url* raised.
 
@@ -157,13 +158,12 @@ def explain(
 
     :param connecting: the timeout that applied while connecting, for the message.
     :param reading: the timeout that applied while reading the response, for the message.
-    :param certificate_file: the file of the certificate that the client presented; ``None``, the
-        default, if it presented none.
+    :param certificate: the certificate that the client presented; none by default.
     """
     chain = list(error_chain(error))
     diagnosis = _diagnose(error, chain, connecting, reading)
-    if certificate_file is not None:
-        diagnosis = _with_certificate(diagnosis, chain, certificate_file)
+    if certificate is not None:
+        diagnosis = _with_certificate(diagnosis, chain, certificate.file)
     host = sanitize(url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2])
     explained = TokenAcquisitionError(
         f"provider {provider_name!r}: request to {host} failed: {diagnosis.problem}. "

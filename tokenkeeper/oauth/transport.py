@@ -115,7 +115,6 @@ class HttpTransport:
         _check_way(url, provider_name, certificate, link_local=carries_nothing)
         notice_fork()
         handled_before = sys.exception()
-        theirs = self._callers_session
         budget = Budget(self._clock, self._total_timeout, self._read_timeout)
         try:
             return self._answer(
@@ -124,7 +123,7 @@ class HttpTransport:
                 method=method,
                 url=url,
                 data=data,
-                headers=_all_headers(headers, theirs),
+                headers=_all_headers(headers, self._callers_session),
                 params=params,
                 auth=_Authorization(authorization),
             )
@@ -137,7 +136,7 @@ class HttpTransport:
                 error,
                 url,
                 provider_name,
-                certificate_file=certificate and certificate.file,
+                certificate=certificate,
                 connecting=self._limit(budget, self._connect_timeout, "connect_timeout"),
                 reading=self._limit(budget, self._read_timeout, "read_timeout"),
             )

@@ -35,6 +35,8 @@ class ProviderFacts:
     :ivar description: the whole description, safe to show.
     :ivar default_lifetime: the assumed lifetime in seconds if the server does not send one;
         ``None`` if none is assumed.
+    :ivar certificate_files: the certificate that the client presents in TLS, and its key, which may
+        be in the same file; ``None`` if it presents none.
     """
 
     provider: BaseOAuth2Provider
@@ -47,6 +49,7 @@ class ProviderFacts:
     grant_type: str | None = "client_credentials"
     description: Mapping[str, Any] = field(default_factory=dict)
     default_lifetime: float | None = None
+    certificate_files: tuple[str, str | None] | None = None
 
     @property
     def name(self) -> str:
@@ -113,7 +116,15 @@ def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Pro
         texts.get("grant_type"),
         description,
         _default_lifetime(entries),
+        _certificate_files(entries),
     )
+
+
+def _certificate_files(entries: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    file, key_file = entries.get("certificate_file"), entries.get("certificate_key_file")
+    if not isinstance(file, str):
+        return None
+    return file, key_file if isinstance(key_file, str) else None
 
 
 def _checked_url(url: str | None) -> str | None:

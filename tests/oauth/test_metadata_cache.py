@@ -217,7 +217,6 @@ class TestFailures:
         second.join()
         assert outcome == other == [issuer]
 
-
     def test_a_request_that_hangs_and_was_replaced(self, cache):
         """A thread that waited for a request that others gave up leaves the new one alone."""
         new = cache._flights["https://id.test"] = metadata_cache._Flight()

@@ -138,8 +138,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             _check_first_refresh_token(config, self.repeatable)
             keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
             self._received = ReceivedTokens() if keeps else None
+            accepted = self._grant.accepting(accept_token_types)
             self._reading = shared_reading(
-                default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
+                default_lifetime_seconds, lifetime_seconds, never_expires, accepted
             )
             self.longest_request_seconds = total_timeout
             transport = shared_transport(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +55,7 @@ class GoogleProvider(GoogleTokens):
         super().__init__(provider_name, **options)
         file = credentials_file or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
         self._file = Path(file) if file else None
-        self._parsed: tuple[str, GoogleCredentials] | None = None
+        self._parsed: tuple[bytes, GoogleCredentials] | None = None
         with naming(provider_name):
             self._subject = None if subject is None else checked_text(subject, "subject")
             self._metadata = MetadataServer(checked_text(service_account, "service_account"))
@@ -75,9 +76,10 @@ class GoogleProvider(GoogleTokens):
         if self._file is None:
             return self._metadata
         text = read_late(self._file, "credentials_file")
+        digest = hashlib.sha256(text.encode()).digest()
         parsed = self._parsed
-        if parsed is None or parsed[0] != text:
-            self._parsed = parsed = (text, read_file(text))  # one assignment, which needs no lock
+        if parsed is None or parsed[0] != digest:
+            self._parsed = parsed = (digest, read_file(text))  # one assignment, which needs no lock
         return parsed[1]
 
     @without_frames

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -264,7 +264,10 @@ def _source_of(source: object) -> SubjectFile | SubjectUrl:
     raise _unfit(f"has a credential_source that is neither a file nor a url. {ELSEWHERE}")
 
 
-_KINDS = {"service_account": ServiceAccount.of, "external_account": ExternalAccount.of}
+_KINDS: Mapping[object, Callable[[Mapping[str, Any]], GoogleCredentials]] = {
+    "service_account": ServiceAccount.of,
+    "external_account": ExternalAccount.of,
+}
 
 
 def read_file(text: str) -> GoogleCredentials:

@@ -40,7 +40,7 @@ def main():
     while not server.started:
         time.sleep(0.01)
     about = {"issuer": issuer, "token_endpoint": f"{issuer}/token"}
-    print(json.dumps(about), file=output, flush=True)  # noqa: T201 - for the program that started this one
+    print(json.dumps(about), file=output, flush=True)
     sys.stdin.read()
 
 

@@ -62,15 +62,16 @@ def test_ten_thousand_subjects(service, keeper):
 
 def test_unused_tokens_lapse(service, keeper, clock, look):
     """A token for a subject is renewed if it was used since, and otherwise expires."""
+    service.lifetime = 1200
     for subject in ("once", "often"):
         assert exchange_for(keeper, subject)
     assert exchange_for(keeper, "often")  # noted as its first use since it was granted
-    clock.step(3400)
+    clock.step(1100)
     look(keeper)
     until(lambda: not internals.flights(keeper))
     renewed = [claims_in(form["subject_token"][0])["sub"] for form in service.forms(EXCHANGE)[2:]]
     assert renewed == ["often"]
-    clock.step(300)
+    clock.step(150)
     look(keeper)
     assert [name for name in internals.cache(keeper) if name != "api"] == [
         keeper.source("api", subject=token_of("often")).name

@@ -109,7 +109,8 @@ class TokenKeeper(NotPicklable):
     :param background: whether to renew on background threads; they are used by default. Without
         them, the first caller inside the buffer renews inline: it waits for the request although
         its token is still valid, and ``timeout`` can't interrupt that request.
-    :param max_workers: how many token requests may be under way at once; 32 by default.
+    :param max_workers: how many token requests may be under way at once; 32 by default. One that
+        another request waits for, as for the subject of a token exchange, is not counted.
     :param cooldown_seconds: how many seconds after a refusal, with no valid token left, callers get
         the same error without another request; 30 by default. After a transient failure that is 2
         seconds at most, or as long as the server asked for (``Retry-After``).

@@ -328,3 +328,20 @@ def test_files_that_cannot_be_used(tmp_path, content):
     assert "PEM-SECRET" not in str(caught.value)
     with pytest.raises(InvalidConfigurationError, match="No such file"):
         GoogleProvider("google", tmp_path / "none")
+
+
+def test_in_a_configuration(google, key_file):
+    """It can be configured by its class, with its options as keys."""
+    block = {
+        "provider_name": "google",
+        "provider_type": "tokenkeeper.providers.google:GoogleProvider",
+        "credentials_file": str(key_file),
+        "scope": "a",
+        "subject": "ann@acme.example",
+        "total_timeout": 20,
+        "buffer_seconds": 60,
+    }
+    with TokenKeeper.from_config({"oauth2": block}) as keeper:
+        assert keeper.get_token("google") == "ann@acme.example:a"
+    with pytest.raises(InvalidConfigurationError, match="credential_file"):
+        TokenKeeper.from_config({"oauth2": block | {"credential_file": "x"}})

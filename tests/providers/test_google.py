@@ -70,6 +70,14 @@ class TestServiceAccount:
             source = keeper.source("google", account="bob@acme.example", scope="b")
             assert source() == "bob@acme.example:b"
 
+    def test_an_assertion_that_is_echoed(self, google, key_file):
+        """The assertion is hidden wherever the server echoes it."""
+        google.answer = lambda request: Answer(400, {"error": dict(request.form)["assertion"]})
+        with pytest.raises(TokenAcquisitionError) as caught:
+            granted(GoogleProvider("google", key_file))
+        (request,) = google.received
+        assert dict(request.form)["assertion"].split(".")[1] not in str(caught.value)
+
     def test_a_replaced_key(self, google, keys, key_file):
         """A new key in the file signs the next assertion."""
         provider = GoogleProvider("google", key_file)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, moment, request_token
 from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.nesting import running_here
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.interruptions import interruption_in
@@ -22,15 +22,12 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
+from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries, is_transient
 
 if TYPE_CHECKING:
     from tokenkeeper._renewal.memberships import Memberships
 
-__all__ = ["Outcome", "Runner", "closed_meanwhile", "is_running_here"]
-
-_running_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_renewal", default=None)
-"""The renewal that called this code; anyio carries it over into coroutines."""
+__all__ = ["Outcome", "Runner", "closed_meanwhile"]
 
 
 class Outcome(NamedTuple):
@@ -107,7 +104,7 @@ class Runner:
         :param after_seconds: wait this long first.
         """
         handled_before = sys.exception()
-        outer = _running_here.set(renewal)
+        outer = running_here.set(renewal)
         try:
             if after_seconds:
                 self._wait(after_seconds)
@@ -117,7 +114,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - whatever it was, callers wait for an outcome
             return Outcome.of_error(error, renewal, inline=inline, handled_before=handled_before)
         finally:
-            _running_here.reset(outer)
+            running_here.reset(outer)
 
     def _requested(self, renewal: Renewal, *, inline: bool) -> CachedToken:
         """Return what the provider grants, requested again where that may help.
@@ -135,6 +132,7 @@ class Runner:
                     clock=self.clock,
                     closing=self._background.closing,
                     wanted_at=renewal.is_wanted_at,
+                    is_worthwhile=partial(_is_worthwhile, renewal),
                 )
             except TokenAcquisitionError as error:
                 wait = moment(error)
@@ -194,9 +192,16 @@ class _InterruptedError(BaseException):
         self.struck = struck
 
 
-def is_running_here(renewal: Renewal) -> bool:
-    """Return whether *renewal* itself called the code that asks, through its provider."""
-    return _running_here.get() is renewal
+def _is_worthwhile(renewal: Renewal, error: BaseException) -> bool:
+    """Return whether another try may help after *error*.
+
+    Not for the token of another provider, which this one needs: its requests were repeated already,
+    and in a chain each link would multiply them.
+    """
+    own = (None, renewal.provider.provider_name)
+    if isinstance(error, TokenAcquisitionError) and error.attempts:
+        return error.provider_name in own and is_transient(error)
+    return is_transient(error)
 
 
 def _requested_elsewhere(renewal: Renewal) -> TokenWaitTimeoutError:

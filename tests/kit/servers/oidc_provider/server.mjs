@@ -74,6 +74,10 @@ const RESOURCES = {
     jwt: { sign: { alg: 'RS256' } },
   },
 };
+for (const audience of ['https://mixed-1.example.com/', 'https://mixed-2.example.com/x']) {
+  const jwt = { sign: { alg: 'RS256' } };
+  RESOURCES[audience] = { scope: 'read write', audience, accessTokenFormat: 'jwt', jwt };
+}
 
 const { privateKey, publicKey } = await generateKeyPair('RS256', { extractable: true });
 const keyId = { kid: 'key', use: 'sig', alg: 'RS256' };

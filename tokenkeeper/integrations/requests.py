@@ -12,12 +12,11 @@ import requests
 import requests.auth
 
 from tokenkeeper._runtime.pickling import NotPicklable
-from tokenkeeper._support.authorization import carries, set_token
-from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.integrations._attempts import Attempts, Reason
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._tokens import Tokens
+from tokenkeeper.integrations._tokens import ProvenTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.source import TokenSource
@@ -53,7 +52,7 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._tokens = Tokens(keeper, provider_name, timeout)
+        self._tokens = ProvenTokens(keeper, provider_name, timeout)
         self._hosts = AllowedHosts(self._tokens.provider_name, allowed_hosts)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -62,9 +61,9 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
         :raises OAuth2Error: if there is no token, or the host may not get it.
         """
         self._hosts.check(request.url or "")
-        token = self._tokens.get()
-        set_token(request.headers, token)
-        responses = _Responses(self._tokens, token, position_of(request.body))
+        attempts = Attempts(self._tokens.provider_name, self._tokens.get())
+        attempts.authorize(request.headers, request.method or "", request.url)
+        responses = _Responses(self._tokens, attempts, position_of(request.body))
         request.register_hook("response", responses.handle)  # type: ignore[no-untyped-call]
         return request
 
@@ -78,44 +77,49 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
 class _Responses:
     """Handles the response to one request, and those to the requests that redirects make of it."""
 
-    def __init__(self, tokens: Tokens, token: Hidden[str], position: int | None) -> None:
+    def __init__(self, tokens: ProvenTokens, attempts: Attempts, position: int | None) -> None:
         self._tokens = tokens
-        self._token = token
+        self._attempts = attempts
         self._position = position
         self._resent: requests.PreparedRequest | None = None
 
     def handle(self, response: requests.Response, **options: Any) -> requests.Response:
-        """Return *response*, or the one to the same request with a new token."""
-        request = response.request
-        if request is self._resent:  # the caller sends it once more; what we resend has no hook
+        """Return *response*, or the one to the same request with a new token or proof."""
+        if response.request is self._resent:  # by the caller; what we send again has no hook
             self._resent = None
-        # A redirect after a renewal may lead to a second 401. That one is the caller's.
-        was_renewed = self._resent is not None
+            self._attempts = Attempts(self._tokens.provider_name, self._attempts.token)
         # requests calls this hook after a redirect too, but keeps the token within the origin.
-        is_refusal = response.status_code == 401 and carries(request.headers, self._token)
-        if was_renewed or not is_refusal:
-            return response
-        refusal = Refusal(
-            self._token,
-            can_be_resent=partial(rewind, request.body, self._position),
-            release=partial(_release, response, is_streamed=bool(options.get("stream"))),
-            close=response.close,
+        while reason := self._reason(response):
+            refusal = Refusal(
+                self._attempts.token,
+                can_be_resent=partial(rewind, response.request.body, self._position),
+                release=partial(_release, response, is_streamed=bool(options.get("stream"))),
+                close=response.close,
+                token_is_good=reason is not Reason.REFUSED,
+            )
+            token = self._tokens.replace(refusal)
+            if token is None:
+                break
+            self._attempts.token = token
+            response = self._send_again(response, options)
+        return response
+
+    def _reason(self, response: requests.Response) -> Reason | None:
+        """Return why the request is to be sent again, if it is."""
+        request = response.request
+        return self._attempts.again(
+            response.status_code, response.headers, request.url, request.headers
         )
-        token = self._tokens.replace(refusal)
-        if token is None:
-            return response
-        self._token = token
-        return self._send_again(response, options)
 
     def _send_again(self, refused: requests.Response, options: Any) -> requests.Response:
         request = self._resent = refused.request
         refused.request = request.copy()
         # Changed in place: requests makes the next request of a redirect from this one.
-        set_token(request.headers, self._token)
+        self._attempts.authorize(request.headers, request.method or "", request.url)
         sent_at = SYSTEM_CLOCK.monotonic()
         response = refused.connection.send(request, **options)
         response.elapsed = timedelta(seconds=SYSTEM_CLOCK.monotonic() - sent_at)
-        response.history.append(refused)
+        response.history += [*refused.history, refused]
         return response
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tokenkeeper._support.checks import secrets_in_query
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config
+from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.client_auth import ClientAuth
 from tokenkeeper.oauth.client_proof import ClientProof, Recipient
 from tokenkeeper.oauth.exchange import HttpAnswer, LateSecrets
@@ -84,8 +85,9 @@ class OAuthClient:
         proof_for: Callable[[str], Mapping[str, str]] | None = None,
     ) -> Exchange:
         to = recipient(self.server, self.server.endpoint(endpoint))
-        own = parameters(to)
-        proof = self.auth.prove(self.config.client_id, to)
+        with attributed_to(self.config.provider_name):
+            own = parameters(to)
+            proof = self.auth.prove(self.config.client_id, to)
         if proof.certificate is not None:
             url = self.server.endpoint(endpoint, with_certificate=True)
         else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.client import OAuthClient
-from tokenkeeper.oauth.client_auth import encoding_advice
+from tokenkeeper.oauth.client_auth import refusal_advice
 from tokenkeeper.oauth.client_proof import Recipient
 from tokenkeeper.oauth.exchange import Expected
 from tokenkeeper.oauth.granted_scope import warn_if_narrowed
@@ -73,7 +73,7 @@ def request_token(
         warned=warned,
         omitted=omitted,
         grant=sent.get("grant_type"),
-        auth_advice=partial(encoding_advice, client.auth, config.client_id),
+        auth_advice=partial(refusal_advice, client.auth, config.client_id),
         with_proof=key is not None,
         allow_bearer=allow_bearer,
     )

@@ -60,7 +60,7 @@ def test_a_nonce_of_the_token_endpoint(server, make):
 
 
 def test_a_repeated_request_has_another_client_assertion(server, make):
-    """In a request that is repeated, the client proves anew who it is: that proof works once, too."""
+    """The client authenticates anew in a request that is repeated: an assertion works once, too."""
     proofs = []
 
     class Once:
@@ -163,7 +163,7 @@ def test_a_bound_token_without_a_proof(server, make):
 )
 def test_options(make, options, field):
     """Options that can't work are refused at once, and the error names the provider."""
-    with pytest.raises(InvalidConfigurationError, match="dpop") as raised:
+    with pytest.raises(InvalidConfigurationError, match=field) as raised:
         make(**options)
     assert (raised.value.provider_name, raised.value.field) == ("api", field)
 

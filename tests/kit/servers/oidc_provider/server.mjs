@@ -15,6 +15,7 @@ import Provider, { errors } from 'oidc-provider';
 const clients = new Map();
 const revoked = new Set(); // ids of tokens that are no good, whatever they say
 const stats = {};
+let requiresNonces = false; // of DPoP proofs, at both ends
 
 function count(clientId, what, number = 1) {
   const counts = (stats[clientId] ??= {});
@@ -92,6 +93,12 @@ const provider = new Provider(issuer, {
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
+    dPoP: {
+      enabled: true,
+      nonceSecret: Buffer.alloc(32, 'nonces'),
+      requireNonce: () => requiresNonces,
+      allowReplay: false,
+    },
     introspection: { enabled: true },
     revocation: { enabled: true },
     resourceIndicators: {
@@ -158,7 +165,7 @@ const routes = {
   },
   /** Answer with a first refresh token, as after a sign-in with consent. */
   async 'POST /admin/grants'(request, response) {
-    const { client_id: clientId, account } = await read(request);
+    const { client_id: clientId, account, jkt } = await read(request);
     const client = await provider.Client.find(clientId);
     const grant = new provider.Grant({ clientId, accountId: account });
     grant.addOIDCScope('openid offline_access');
@@ -167,6 +174,7 @@ const routes = {
       client,
       grantId: await grant.save(),
       gty: 'authorization_code',
+      jkt, // of a public client's key (RFC 9449, section 5)
       scope: 'openid offline_access',
     });
     say(response, 200, { refresh_token: await refreshToken.save() });
@@ -174,6 +182,11 @@ const routes = {
   async 'POST /admin/revoke'(request, response) {
     const token = await validated((await read(request)).token);
     revoked.add(token?.id);
+    say(response, 200, {});
+  },
+  /** Demand nonces in DPoP proofs from now on, or no more. */
+  async 'POST /admin/nonces'(request, response) {
+    requiresNonces = (await read(request)).required;
     say(response, 200, {});
   },
   async 'GET /admin/stats'(request, response) {

@@ -97,7 +97,7 @@ def test_each_request_has_its_own_proof(call, server):
 
 
 def test_a_nonce_of_the_api(call, server, keeper):
-    """A proof without the nonce is no refusal of the token: it is sent again once, with another."""
+    """An API that wants its nonce gets another proof at once, and the token stays."""
     server.grants.change("as")  # a nonce of the other role on the same origin is not sent
     server.calls.change("rs")
     assert call("POST", BODY) == 200

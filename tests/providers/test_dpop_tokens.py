@@ -60,7 +60,7 @@ def test_a_nonce_of_the_token_endpoint(server, make):
 
 
 def test_a_repeated_request_has_another_client_assertion(server, make):
-    """The client authenticates anew in a request that is repeated: an assertion works once, too."""
+    """A request that is repeated has another client assertion, as each of those works once."""
     proofs = []
 
     class Once:
@@ -90,6 +90,15 @@ def test_a_nonce_that_changes_for_ever(server, make):
     assert server.statuses == [400, 400]
     assert raised.value.error == "use_dpop_nonce"
     assert not raised.value.transient
+
+
+def test_a_nonce_that_is_not_sent(server, make):
+    """A server that demands a nonce and sends none is asked once."""
+    server.grants.change("as")
+    server.grants.skip = 9
+    with pytest.raises(TokenAcquisitionError):
+        make().acquire_token()
+    assert server.statuses == [400]
 
 
 @pytest.mark.parametrize("ahead", [-3000, 600])

@@ -36,7 +36,7 @@ class TokenBinding:
         return self.key and (cast("DPoPKey | None", token.dpop_key) or self.key)
 
     def identity(self) -> Mapping[str, object]:
-        """Return what keeps apart the tokens of different keys in a store.
+        """Return the part of the identity that keeps apart the tokens of different keys.
 
         A generated key is stored with its tokens, so processes that generated one share them.
         """

@@ -55,8 +55,10 @@ def authorize(
 
     :param url: the request's URL, as text or as an object that ``str`` makes it from.
     """
-    headers[HEADER] = header_value(token)
-    if type(token) is BoundToken:
+    if type(token) is not BoundToken:
+        headers[HEADER] = f"{SCHEME} {token.text}"
+    else:
+        headers[HEADER] = header_value(token)
         headers[PROOF_HEADER] = token.key.proof(method, str(url), token=token.text)
 
 

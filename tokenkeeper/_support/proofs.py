@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tokenkeeper._support.arguments import check_name
-from tokenkeeper._support.authorization import BoundToken, authorize
+from tokenkeeper._support.authorization import HEADER, SCHEME, BoundToken, authorize
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import InvalidConfigurationError
 
@@ -45,11 +45,12 @@ def request_headers(token: OAuth2Token, method: str, url: str) -> dict[str, str]
     :raises InvalidConfigurationError: if a proof is needed, and *method* or *url* is not a text, or
         *url* is not absolute.
     """
+    if token.dpop_key is None:
+        return {HEADER: f"{SCHEME} {token.access_token}"}
+    check_name(method, "method")
+    check_name(url, "url")
     headers: dict[str, str] = {}
     try:
-        if token.dpop_key is not None:
-            check_name(method, "method")
-            check_name(url, "url")
         authorize(headers, shown(token), method, url)
     except ValueError as error:
         raise InvalidConfigurationError(f"url: {error}.", field="url") from None

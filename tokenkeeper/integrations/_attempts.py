@@ -8,6 +8,7 @@ from enum import Enum
 
 from tokenkeeper._support.authorization import BoundToken, authorize, carries
 from tokenkeeper._support.hiding import Hidden
+from tokenkeeper.integrations._unauthorized import Tokens
 from tokenkeeper.oauth.challenges import proof_error
 
 __all__ = ["Attempts", "Reason"]
@@ -37,20 +38,27 @@ class Reason(Enum):
 class Attempts:
     """One request and its repetitions. Each request has its own.
 
-    :param provider_name: the provider of the token, for the log.
+    :param tokens: the source of the token.
     :ivar token: the token to send next.
     """
 
-    __slots__ = ("_met", "_provider_name", "token")
+    __slots__ = ("_met", "_tokens", "token")
 
-    def __init__(self, provider_name: str, token: Hidden[str]) -> None:
-        self._provider_name = provider_name
+    def __init__(self, tokens: Tokens, token: Hidden[str]) -> None:
+        self._tokens = tokens
         self._met: tuple[Reason, ...] = ()
         self.token = token
 
     def authorize(self, headers: MutableMapping[str, str], method: str, url: object) -> None:
         """Put the token, and a proof if it needs one, into the *headers* of the next attempt."""
         authorize(headers, self.token, method, url)
+
+    def is_done(self, status: int) -> bool:
+        """Return whether a response with *status* is the caller's, and there is nothing to learn.
+
+        That is the usual case, and costs no more than this.
+        """
+        return status != 401 and type(self.token) is Hidden
 
     def again(
         self, status: int, headers: Mapping[str, str], url: object, sent: Mapping[str, str]
@@ -75,7 +83,7 @@ class Attempts:
         reason = Reason(error)
         if (may_do or reason is Reason.PROOF) and self._once(reason):
             return reason
-        _log.warning(STILL_REFUSED, self._provider_name, error)
+        _log.warning(STILL_REFUSED, self._tokens.provider_name, error)
         return None
 
     def _once(self, reason: Reason) -> Reason | None:

@@ -89,7 +89,7 @@ class HttpxFlow(NotPicklable, Generic[_RequestT, _ResponseT]):
     def sync_auth_flow(self, request: _RequestT) -> Generator[_RequestT, _ResponseT, None]:
         """Authenticate *request* for a blocking client."""
         self._hosts.check(str(request.url))
-        attempts = Attempts(self._tokens.provider_name, self._tokens.get())
+        attempts = Attempts(self._tokens, self._tokens.get())
         while True:
             response = yield _authorized(request, attempts)
             reason = _again(response, attempts)
@@ -104,7 +104,7 @@ class HttpxFlow(NotPicklable, Generic[_RequestT, _ResponseT]):
     async def async_auth_flow(self, request: _RequestT) -> AsyncGenerator[_RequestT, _ResponseT]:
         """Authenticate *request* for an async client, under asyncio or trio."""
         self._hosts.check(str(request.url))
-        attempts = Attempts(self._tokens.provider_name, await self._async_tokens.get())
+        attempts = Attempts(self._tokens, await self._async_tokens.get())
         while True:
             response = yield _authorized(request, attempts)
             reason = _again(response, attempts)
@@ -154,6 +154,8 @@ def _authorized(request: _RequestT, attempts: Attempts) -> _RequestT:
 
 def _again(response: _Response, attempts: Attempts) -> Reason | None:
     """Return why the request is to be sent again, if it is."""
+    if attempts.is_done(response.status_code):
+        return None
     request = response.request
     return attempts.again(response.status_code, response.headers, request.url, request.headers)
 

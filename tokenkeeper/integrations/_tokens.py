@@ -88,6 +88,11 @@ class Tokens(_Tokens):
 class ProvenTokens(Tokens):
     """The tokens of one source, for a blocking client that sends a proof where one is needed."""
 
+    def get(self) -> Hidden[str]:
+        """Return a valid token: :meth:`Tokens.get`."""
+        token = self.source.valid(self.timeout).token
+        return Hidden(token.access_token) if token.dpop_key is None else shown(token)
+
     def _shown(self, token: OAuth2Token) -> Hidden[str]:
         return shown(token)
 
@@ -119,6 +124,11 @@ class AsyncTokens(_Tokens):
 
 class AsyncProvenTokens(AsyncTokens):
     """The tokens of one source, for an async client that sends a proof where one is needed."""
+
+    async def get(self) -> Hidden[str]:
+        """Return a valid token: :meth:`Tokens.get`."""
+        token = (await self._aio.valid(self.timeout)).token
+        return Hidden(token.access_token) if token.dpop_key is None else shown(token)
 
     def _shown(self, token: OAuth2Token) -> Hidden[str]:
         return shown(token)

@@ -85,10 +85,12 @@ class KeeperMiddleware(NotPicklable):
     ) -> aiohttp.ClientResponse:
         if request.proxy is not None and request.url.scheme in ("http", "ws"):
             self._hosts.check_proxy(str(request.url))
-        attempts = Attempts(self._tokens.provider_name, await self._tokens.get())
+        attempts = Attempts(self._tokens, await self._tokens.get())
         while True:
             attempts.authorize(request.headers, request.method, request.url)
             response = await handler(request)
+            if attempts.is_done(response.status):
+                return response
             headers = _joined(response.headers) if response.status == 401 else response.headers
             reason = attempts.again(response.status, headers, request.url, request.headers)
             if reason is None:

@@ -61,7 +61,7 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
         :raises OAuth2Error: if there is no token, or the host may not get it.
         """
         self._hosts.check(request.url or "")
-        attempts = Attempts(self._tokens.provider_name, self._tokens.get())
+        attempts = Attempts(self._tokens, self._tokens.get())
         attempts.authorize(request.headers, request.method or "", request.url)
         responses = _Responses(self._tokens, attempts, position_of(request.body))
         request.register_hook("response", responses.handle)  # type: ignore[no-untyped-call]
@@ -87,7 +87,7 @@ class _Responses:
         """Return *response*, or the one to the same request with a new token or proof."""
         if response.request is self._resent:  # by the caller; what we send again has no hook
             self._resent = None
-            self._attempts = Attempts(self._tokens.provider_name, self._attempts.token)
+            self._attempts = Attempts(self._tokens, self._attempts.token)
         # requests calls this hook after a redirect too, but keeps the token within the origin.
         while reason := self._reason(response):
             refusal = Refusal(
@@ -106,6 +106,8 @@ class _Responses:
 
     def _reason(self, response: requests.Response) -> Reason | None:
         """Return why the request is to be sent again, if it is."""
+        if self._attempts.is_done(response.status_code):
+            return None
         request = response.request
         return self._attempts.again(
             response.status_code, response.headers, request.url, request.headers

@@ -25,7 +25,7 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 
 if TYPE_CHECKING:
-    from tokenkeeper._renewal.fleet_attempt import FleetAttempts
+    from tokenkeeper._renewal.memberships import Memberships
 
 __all__ = ["Outcome", "Runner", "closed_meanwhile", "is_running_here"]
 
@@ -79,7 +79,10 @@ class Runner:
     :param retry: the policy for transient failures, where a provider has none of its own.
     :param background: its event ``closing`` ends all waits.
     :param next_number: returns the next sequence number. It orders callers and requests.
-    :ivar fleet: makes the attempts of a keeper with a store; ``None`` without one.
+    :ivar memberships: the stores of the keeper, where attempts are made with others.
+    :ivar retry: the policy.
+    :ivar clock: the clock.
+    :ivar jitter: returns a number from 0 to 1.
     """
 
     def __init__(
@@ -92,11 +95,11 @@ class Runner:
         next_number: Callable[[], int],
     ) -> None:
         self._background = background
-        self._retry = retry
-        self._clock = clock
-        self._jitter = jitter
+        self.retry = retry
+        self.clock = clock
+        self.jitter = jitter
         self._next_number = next_number
-        self.fleet: FleetAttempts | None = None
+        self.memberships: Memberships | None = None
 
     def run(self, renewal: Renewal, *, inline: bool, after_seconds: float = 0.0) -> Outcome:
         """Request the token of *renewal*, with retries; return what came of it. Raises nothing.
@@ -123,29 +126,30 @@ class Runner:
         yet: callers that come meanwhile find the request under way.
         """
         attempt = self._attempt_inline if inline else self._attempt
-        give_up_at = self._clock.monotonic() + 2 * LONGEST_MOMENT_SECONDS
+        give_up_at = self.clock.monotonic() + 2 * LONGEST_MOMENT_SECONDS
         while True:
             try:
                 return call_with_retries(
                     partial(attempt, renewal),
-                    renewal.provider.retry or self._retry,
-                    clock=self._clock,
+                    renewal.provider.retry or self.retry,
+                    clock=self.clock,
                     closing=self._background.closing,
                     wanted_at=renewal.is_wanted_at,
                 )
             except TokenAcquisitionError as error:
                 wait = moment(error)
-                if wait is None or self._clock.monotonic() + wait > give_up_at:
+                if wait is None or self.clock.monotonic() + wait > give_up_at:
                     raise
             self._wait(wait)
 
     def _wait(self, seconds: float) -> None:
-        if self._clock.wait(self._background.closing, seconds):
+        if self.clock.wait(self._background.closing, seconds):
             raise closed_meanwhile()
 
     def _attempt(self, renewal: Renewal) -> CachedToken:
-        if self.fleet is not None:
-            return self.fleet.attempt(renewal)
+        membership = self.memberships and self.memberships.of(renewal.provider)
+        if membership:
+            return membership.attempts.attempt(renewal)
         return self.ask(renewal, renewal.replaces)
 
     def ask(
@@ -165,8 +169,8 @@ class Runner:
             provider or renewal.provider,
             replaces,
             sent=sent,
-            clock=self._clock,
-            jitter=self._jitter,
+            clock=self.clock,
+            jitter=self.jitter,
             refused=renewal.after_rejection,
             useless=renewal.note_useless,
         )

@@ -25,13 +25,18 @@ class OidcProvider(Administered):
         """
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
-    def sign_in(self, client_id, account="somebody", *, key=None):
+    def sign_in(self, client_id, account="somebody", resources=(), *, key=None):
         """Return the first refresh token of a grant, as after a sign-in with consent.
 
         With the thumbprint of a *key*, it is bound to that. Each works once. If one is used twice,
         all tokens of the grant are revoked.
         """
-        grant = {"client_id": client_id, "account": account, "jkt": key}
+        grant = {
+            "client_id": client_id,
+            "account": account,
+            "resources": list(resources),
+            "jkt": key,
+        }
         return self.admin("POST", "grants", grant)["refresh_token"]
 
     def require_nonces(self, required=True):

@@ -66,6 +66,12 @@ const RESOURCES = {
     accessTokenFormat: 'jwt',
     jwt: { sign: { alg: 'RS256' } },
   },
+  'https://stock.example.com': {
+    scope: 'read',
+    audience: 'https://stock.example.com',
+    accessTokenFormat: 'jwt',
+    jwt: { sign: { alg: 'RS256' } },
+  },
 };
 
 const { privateKey, publicKey } = await generateKeyPair('RS256', { extractable: true });
@@ -171,17 +177,19 @@ const routes = {
   },
   /** Answer with a first refresh token, as after a sign-in with consent. */
   async 'POST /admin/grants'(request, response) {
-    const { client_id: clientId, account, jkt } = await read(request);
+    const { client_id: clientId, account, resources = [], jkt } = await read(request);
     const client = await provider.Client.find(clientId);
     const grant = new provider.Grant({ clientId, accountId: account });
     grant.addOIDCScope('openid offline_access');
+    for (const resource of resources) grant.addResourceScope(resource, 'read');
     const refreshToken = new provider.RefreshToken({
       accountId: account,
       client,
       grantId: await grant.save(),
       gty: 'authorization_code',
       jkt, // of a public client's key (RFC 9449, section 5)
-      scope: 'openid offline_access',
+      scope: resources.length ? 'openid offline_access read' : 'openid offline_access',
+      ...(resources.length ? { resource: resources } : {}),
     });
     say(response, 200, { refresh_token: await refreshToken.save() });
   },

@@ -152,25 +152,21 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     ) -> None:
         _check_config(config)
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
-        self._config, self._clock, self.custody = config, clock, custody
+        self._config, self._clock = config, clock
+        if custody is not None:
+            self.custody = custody
         with naming(config.provider_name):
             self._binding = token_binding(dpop, allow_bearer)
-            self._set_grant(grant_of(grant, grant_type, config), refresh_tokens)
             self._reading = shared_reading(
                 default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
+            self._set_grant(grant_of(grant, grant_type, config), refresh_tokens)
             self.longest_request_seconds = _longest_request_seconds(config, total_timeout)
             transport = shared_transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
-            auth = client_auth_of(
-                client_auth,
-                token_endpoint_auth_method,
-                config.client_id,
-                config.client_secret,
-                form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
-                send_client_id=checked_switch(send_client_id, "send_client_id"),
-            )
+            method = token_endpoint_auth_method
+            auth = _auth(config, client_auth, method, form_encode_credentials, send_client_id)
             style = shared_style(request_format, accept, headers)
             self._client = _client(config, auth, transport, clock, style)
 
@@ -409,6 +405,19 @@ def _described_server(config: OAuth2Config) -> Mapping[str, object]:
     token_url = (config.endpoints or {}).get("token_endpoint")
     stated = {} if token_url is None else {"token_url": shown_url(token_url)}
     return {"issuer": config.issuer, **stated}
+
+
+def _auth(
+    config: OAuth2Config, given: object, method: str | None, form_encode: object, send_id: object
+) -> ClientAuth:
+    return client_auth_of(
+        given,
+        method,
+        config.client_id,
+        config.client_secret,
+        form_encode=checked_switch(form_encode, "form_encode_credentials"),
+        send_client_id=checked_switch(send_id, "send_client_id"),
+    )
 
 
 def _client(

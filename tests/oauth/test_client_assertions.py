@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -308,6 +310,27 @@ def test_an_error_before_the_request(make_server, tmp_path):
     assert caught.value.provider_name == "api"
     assert caught.value.transient
     assert not server.requests
+
+
+def test_a_provider_in_another_process(make_server, tmp_path):
+    """A provider with a key can be made again elsewhere: from its text, or from its file."""
+    granted = json.dumps(GRANTED).encode()
+    file = tmp_path / "key.pem"
+    file.write_bytes(pem_of(private_key("P-256")))
+    for auth in (by_key(), PrivateKeyJwt(private_key_file=file)):
+        server = make_server(make_server.reply(granted))
+        provider = GenericOAuth2Provider(config(server), client_auth=auth)
+        twin = pickle.loads(pickle.dumps(provider.for_another_process()))()
+        assert twin.acquire_token().access_token == "abcd1234"
+        verified(*assertions_in(server), private_key("P-256"), "ES256")
+
+
+def test_what_an_import_loads():
+    """Neither PyJWT nor cryptography is loaded before there is a key."""
+    modules = "client_assertions, signing, github_actions, azure_pipelines"
+    code = f"from tokenkeeper.oauth import {modules}; import sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"jwt", "cryptography", "requests"} & set(run.stdout.split())
 
 
 def test_a_secret_beside_a_key(make_server):

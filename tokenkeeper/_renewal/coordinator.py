@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from tokenkeeper._renewal.cache import TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.decide import Action, decide, is_usable
 from tokenkeeper._renewal.dispatcher import Dispatcher
+from tokenkeeper._renewal.memberships import Memberships
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.renewal import Renewal, callers_context
-from tokenkeeper._renewal.runner import Runner, closed_meanwhile, is_running_here
+from tokenkeeper._renewal.runner import Runner, closed_meanwhile
 from tokenkeeper._renewal.state import KeeperState
 from tokenkeeper._renewal.upkeep import Upkeep
 from tokenkeeper._renewal.usage import IdleTimeouts, Usage
@@ -29,13 +29,10 @@ from tokenkeeper._runtime.weak import weakly_bound
 from tokenkeeper._support.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock
 from tokenkeeper.events import EventHook
-from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, UnknownProviderError
+from tokenkeeper.exceptions import OAuth2Error, UnknownProviderError
 from tokenkeeper.names import TokenParameters, is_chosen
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
-
-if TYPE_CHECKING:
-    from tokenkeeper._renewal.joining import Membership
 
 __all__ = ["Coordinator"]
 
@@ -47,7 +44,7 @@ class Coordinator:
     :ivar background: the threads.
     :ivar upkeep: what is done without a caller.
     :ivar runner: makes the requests.
-    :ivar membership: what a keeper with a store has in addition; ``None`` without one.
+    :ivar memberships: the stores that it shares tokens through.
     :ivar now: the clock that tokens are read by: the monotonic one, or one that notices steps too.
     """
 
@@ -90,19 +87,21 @@ class Coordinator:
             jitter=jitter,
             next_number=self.state.next_number,
         )
+        self.memberships: Memberships = Memberships(
+            self.state, self.background, self.runner, cooldown_seconds
+        )
+        self.runner.memberships = self.memberships
         self._dispatcher = Dispatcher(
             self.state, self.background, self.runner, retry=retry, clock=clock, jitter=jitter
         )
         self.upkeep: Upkeep = Upkeep(
             self.state, self.background, self._dispatcher, clock=clock, jitter=jitter
         )
-        self.membership: Membership | None = None
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens, start over with the rest, and plan all renewals again."""
         self.state.after_fork_in_child()
-        if self.membership is not None:
-            self.membership.after_fork_in_child()
+        self.memberships.after_fork_in_child()
         self.background.after_fork_in_child()
         self.upkeep.after_fork_in_child()
         if not self.state.is_closed:
@@ -159,13 +158,8 @@ class Coordinator:
             raise answer
         if isinstance(answer, CachedToken):  # perhaps the first read in a forked child
             self.background.ensure_running()
-        elif not started and is_running_here(answer):
-            raise TokenAcquisitionError(
-                f"provider {need.provider_name!r} asked for its own token while requesting it. "
-                "Use another provider's token there, or none.",
-                provider_name=need.provider_name,
-                transient=False,
-            )
+        elif not started:
+            self._dispatcher.join(answer)
         return answer
 
     def _answer(self, need: Need, started: list[Renewal]) -> CachedToken | Renewal | OAuth2Error:
@@ -290,8 +284,8 @@ class Coordinator:
 
     def close(self, timeout: float) -> list[BaseOAuth2Provider]:
         """Stop all threads, fail all waiters; return the providers to close. Idempotent."""
-        if self.membership is not None:
-            self.membership.one_time.end()
+        for membership in self.memberships.all():
+            membership.one_time.end()
         providers, unsettled = self.state.close()
         for renewal in unsettled:
             renewal.fail(closed_meanwhile())

@@ -274,6 +274,23 @@ def test_retries(make_server):
     assert provider.describe()["token_endpoint_auth_method"] == "private_key_jwt"
 
 
+def test_a_registration_with_an_issuer(make_server):
+    """If the registration names the issuer, that is the audience, and not the token endpoint."""
+
+    def answer(server, sock):
+        request, issuer = server.read_request(sock), f"http://127.0.0.1:{server.port}"
+        metadata = {"issuer": issuer, "token_endpoint": server.url}
+        body = json.dumps(metadata if request.startswith(b"GET") else GRANTED).encode()
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    server = make_server(answer, answer)
+    issuer = f"http://127.0.0.1:{server.port}"
+    config = OAuth2Config("api", "me", issuer=issuer)
+    GenericOAuth2Provider(config, client_auth=by_key()).acquire_token()
+    del server.requests[0]
+    assert verified(*assertions_in(server), private_key("P-256"), "ES256")[1]["aud"] == issuer
+
+
 @pytest.mark.parametrize("method", SIGNED)
 def test_a_bare_refusal(make_server, method):
     """A refusal without a reason says what to check, and shows nothing that the server echoes."""

@@ -44,8 +44,8 @@ def run(quick):
         "new `jti`, as a multiple of it: with a key that was given, and with one in a file, which "
         "is looked at each time. The last column is what it costs to pass PEM to PyJWT each time: "
         f"the key is parsed and checked for each signature. The aim is {AIM}: an assertion costs "
-        f"what its signature costs, plus 20 %. The best of {rounds} rounds. For the two fastest "
-        "algorithms, the look at a file is a large part of what is left."
+        f"what its signature costs, plus 20 %. The best of {rounds} rounds. ES256 and EdDSA "
+        "sign so fast that a look at the file, about 2 us, shows: with it, EdDSA misses the aim."
     )
     section = Section("A client assertion", says, [table])
     section.claim(_is_new_each_time(), "two assertions had the same jti")

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -272,6 +274,23 @@ def test_retries(make_server):
     assert provider.describe()["token_endpoint_auth_method"] == "private_key_jwt"
 
 
+def test_a_registration_with_an_issuer(make_server):
+    """If the registration names the issuer, that is the audience, and not the token endpoint."""
+
+    def answer(server, sock):
+        request, issuer = server.read_request(sock), f"http://127.0.0.1:{server.port}"
+        metadata = {"issuer": issuer, "token_endpoint": server.url}
+        body = json.dumps(metadata if request.startswith(b"GET") else GRANTED).encode()
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    server = make_server(answer, answer)
+    issuer = f"http://127.0.0.1:{server.port}"
+    config = OAuth2Config("api", "me", issuer=issuer)
+    GenericOAuth2Provider(config, client_auth=by_key()).acquire_token()
+    del server.requests[0]
+    assert verified(*assertions_in(server), private_key("P-256"), "ES256")[1]["aud"] == issuer
+
+
 @pytest.mark.parametrize("method", SIGNED)
 def test_a_bare_refusal(make_server, method):
     """A refusal without a reason says what to check, and shows nothing that the server echoes."""
@@ -308,6 +327,27 @@ def test_an_error_before_the_request(make_server, tmp_path):
     assert caught.value.provider_name == "api"
     assert caught.value.transient
     assert not server.requests
+
+
+def test_a_provider_in_another_process(make_server, tmp_path):
+    """A provider with a key can be made again elsewhere: from its text, or from its file."""
+    granted = json.dumps(GRANTED).encode()
+    file = tmp_path / "key.pem"
+    file.write_bytes(pem_of(private_key("P-256")))
+    for auth in (by_key(), PrivateKeyJwt(private_key_file=file)):
+        server = make_server(make_server.reply(granted))
+        provider = GenericOAuth2Provider(config(server), client_auth=auth)
+        twin = pickle.loads(pickle.dumps(provider.for_another_process()))()
+        assert twin.acquire_token().access_token == "abcd1234"
+        verified(*assertions_in(server), private_key("P-256"), "ES256")
+
+
+def test_what_an_import_loads():
+    """Neither PyJWT nor cryptography is loaded before there is a key."""
+    modules = "client_assertions, signing, github_actions, azure_pipelines"
+    code = f"from tokenkeeper.oauth import {modules}; import sys; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"jwt", "cryptography", "requests"} & set(run.stdout.split())
 
 
 def test_a_secret_beside_a_key(make_server):

@@ -261,7 +261,8 @@ def test_keys_are_cached_by_content():
     assert read_key(pem_of(private_key("RSA")), None) is one
     assert read_key(pem_of(private_key("RSA", 1)), None) is not one
     encrypted = pem_of(private_key("P-256"), "a")
-    assert read_key(encrypted, b"a") is read_key(encrypted, b"a")
+    decrypted = read_key(encrypted, b"a")
+    assert read_key(encrypted, b"a") is decrypted
     refused(encrypted, password="b")
 
 

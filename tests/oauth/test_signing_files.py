@@ -227,6 +227,16 @@ def test_a_certificate_that_follows_its_key(tmp_path, file, caplog):
     assert verified(key.sign(CLAIMS), NEW, "ES256")[0]["x5t#S256"] != before["x5t#S256"]
 
 
+def test_a_certificate_that_is_renewed(tmp_path):
+    """A new certificate for the same key is named in the next header."""
+    chain = tmp_path / "chain.pem"
+    chain.write_bytes(certificate(OLD)[0])
+    key = SigningKey.of(OLD, certificate_file=chain)
+    before, _ = verified(key.sign(CLAIMS), OLD, "ES256")
+    replace(chain, certificate(OLD)[0])
+    assert verified(key.sign(CLAIMS), OLD, "ES256")[0] != before
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.coordinator import Coordinator
 from tokenkeeper._renewal.need import Need
+from tokenkeeper._renewal.nesting import waiting_for
 from tokenkeeper._renewal.registry import checked_provider
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.usage import IdleTimeouts
@@ -37,6 +38,7 @@ from tokenkeeper._support.arguments import (
     checked_hooks,
 )
 from tokenkeeper._support.hiding import without_arguments
+from tokenkeeper._support.proofs import request_headers
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import (
@@ -64,6 +66,11 @@ OWN_IDLE_SECONDS = 86400.0
 
 CHOSEN_IDLE_SECONDS = 3600.0
 """How long a token is renewed without being used if a caller chose its parameters."""
+
+
+ON_BEHALF_IDLE_SECONDS = 0.0
+"""How long a token is renewed without being used if it is for the token of a subject. An API gets
+many of those, often for one call each, and they expire."""
 
 
 class KeeperOptions(TypedDict, total=False):
@@ -103,7 +110,8 @@ class TokenKeeper(NotPicklable):
     :param background: whether to renew on background threads; they are used by default. Without
         them, the first caller inside the buffer renews inline: it waits for the request although
         its token is still valid, and ``timeout`` can't interrupt that request.
-    :param max_workers: how many token requests may be under way at once; 32 by default.
+    :param max_workers: how many token requests may be under way at once; 32 by default. One that
+        another request waits for, as for the subject of a token exchange, is not counted.
     :param cooldown_seconds: how many seconds after a refusal, with no valid token left, callers get
         the same error without another request; 30 by default. After a transient failure that is 2
         seconds at most, or as long as the server asked for (``Retry-After``).
@@ -122,7 +130,8 @@ class TokenKeeper(NotPicklable):
         anywhere.
     :param idle_timeout_seconds: after how many seconds without a use a token is no longer renewed
         in the background; the next caller then waits for a new one. ``None``, the default, is a day
-        for a provider's own token and an hour for one whose parameters a caller chose. With 0,
+        for a provider's own token and an hour for one whose parameters a caller chose, or 0 if
+        those are the token of a subject or an actor. With 0,
         tokens are renewed only if they were used since their last renewal; with ``math.inf``, for
         ever.
     :raises InvalidConfigurationError: for an argument of the wrong type or value.
@@ -235,6 +244,28 @@ class TokenKeeper(NotPicklable):
         """
         need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
         return self._wait_for(self._coordinator.ask(need), need).token
+
+    def headers(self, provider_name: str, method: str, url: str) -> dict[str, str]:
+        """Return the headers that authorize one request with the token of *provider_name*.
+
+        ``Authorization: Bearer`` (RFC 6750 §2.1); for a token that is bound to a key
+        ``Authorization: DPoP`` and ``DPoP``, a proof for this request (RFC 9449 §7.1), so ask again
+        for each request, also for one that is repeated. The auth objects of
+        :mod:`tokenkeeper.integrations` do so on their own, and give an API the nonce that it
+        demands; without them, pass it to :meth:`~tokenkeeper.DPoPKey.note_nonce`.
+
+        :param provider_name: the provider, or the name of one token.
+        :param method: the request's method, such as ``GET``.
+        :param url: the request's absolute URL. Query and fragment don't matter.
+        :raises InvalidConfigurationError: if a proof is needed, and *url* is not absolute.
+
+        Also raises the errors of :meth:`get_token`.
+        """
+        cached = self._cached.get(provider_name) if isinstance(provider_name, str) else None
+        if cached is None or self._now() >= cached.stale_at:
+            need = self._coordinator.need(provider_name)
+            cached = self._wait_for(self._coordinator.ask(need), need)
+        return request_headers(cached.token, method, url)
 
     @without_arguments
     def renew_refused(
@@ -567,7 +598,9 @@ class TokenKeeper(NotPicklable):
                     provider_name=need.provider_name,
                     transient=False,
                 )
-            if not answer.wait(need.remaining_wait(self._clock)):
+            with waiting_for(answer):
+                settled = answer.wait(need.remaining_wait(self._clock))
+            if not settled:
                 raise need.timeout_error()
             answer = self._coordinator.answer_from(answer, need)
         return answer
@@ -582,7 +615,9 @@ class TokenKeeper(NotPicklable):
 
 def _idle_timeouts(seconds: float | None) -> IdleTimeouts:
     if seconds is None:
-        return IdleTimeouts(own=OWN_IDLE_SECONDS, chosen=CHOSEN_IDLE_SECONDS)
+        return IdleTimeouts(
+            own=OWN_IDLE_SECONDS, chosen=CHOSEN_IDLE_SECONDS, on_behalf=ON_BEHALF_IDLE_SECONDS
+        )
     check_number(seconds, "idle_timeout_seconds", least=0, infinite=True, unit=" of seconds")
     return IdleTimeouts(own=seconds, chosen=seconds)
 

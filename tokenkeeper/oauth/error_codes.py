@@ -92,16 +92,21 @@ CODES = {
     "slow_down": Meaning(True, _TOO_OFTEN),
     # RFC 9449 §5, §8
     "invalid_dpop_proof": Meaning(
-        False, "The server rejects the DPoP proof. Check this machine's clock."
+        False,
+        "The server rejects the DPoP proof. Check this machine's clock, and that the server "
+        "supports the key's algorithm.",
     ),
     "use_dpop_nonce": Meaning(
-        False, "The server requires DPoP, which this provider does not support."
+        False,
+        "The server requires DPoP proofs with a nonce. Set dpop=True. If it is set, the server "
+        "does not accept the nonce that it has just sent: contact its operator.",
     ),
     # Our names for what servers report in many ways, or in prose only
     "client_certificate_required": Meaning(
         False,
-        "The server requires a TLS client certificate. Pass a requests session that has one as "
-        "session=, or use a token endpoint that does not require one.",
+        "The server requires a TLS client certificate. Authenticate with TlsClientAuth, pass a "
+        "requests session that has a certificate as session=, or use a token endpoint that does "
+        "not require one.",
     ),
     "request_in_progress": Meaning(
         True, "The server is already processing the same request. Try again in a moment."

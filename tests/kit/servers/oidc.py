@@ -25,13 +25,38 @@ class OidcProvider(Administered):
         """
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
-    def sign_in(self, client_id, account="somebody", resources=()):
+    def listen_by_tls(self, authority, *, strict=False):
+        """Serve by TLS as well, with a certificate of *authority*; return the origin.
+
+        Clients may present a certificate; the server knows those that *authority* issued, and if
+        it is *strict*, it closes all other connections.
+        """
+        issued = authority.issue_cert("127.0.0.1")
+        pair = {
+            "certificate": issued.cert_chain_pems[0].bytes().decode(),
+            "key": issued.private_key_pem.bytes().decode(),
+            "ca": authority.cert_pem.bytes().decode(),
+            "strict": strict,
+        }
+        return self.admin("POST", "mtls", pair)["origin"]
+
+    def sign_in(self, client_id, account="somebody", resources=(), *, key=None):
         """Return the first refresh token of a grant, as after a sign-in with consent.
 
-        Each works once. If one is used twice, all tokens of the grant are revoked.
+        With the thumbprint of a *key*, it is bound to that. Each works once. If one is used twice,
+        all tokens of the grant are revoked.
         """
-        grant = {"client_id": client_id, "account": account, "resources": list(resources)}
+        grant = {
+            "client_id": client_id,
+            "account": account,
+            "resources": list(resources),
+            "jkt": key,
+        }
         return self.admin("POST", "grants", grant)["refresh_token"]
+
+    def require_nonces(self, required=True):
+        """Refuse DPoP proofs without a nonce from now on, or accept them again."""
+        self.admin("POST", "nonces", {"required": required})
 
     def revoke(self, token):
         """Have the API reject *token* from now on; no client is notified."""

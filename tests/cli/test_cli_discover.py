@@ -192,12 +192,11 @@ def test_no_metadata(tokenkeeper, issuing):
 
 
 def test_a_server_that_is_down(tokenkeeper, issuing):
-    """A server that can't be reached is asked once."""
+    """A server that can't be reached is a failure that says why."""
     issuing.stop()
     result = tokenkeeper("discover", issuing.origin)
     assert result.exit_code == 1
-    assert "Connection refused" in result.stderr or "refused" in result.stderr
-    assert result.stderr.count("request to 127.0.0.1") == 1
+    assert "the connection was refused" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -247,9 +246,10 @@ def test_help(tokenkeeper):
     assert "discover" in tokenkeeper("--help").stdout
 
 
-def test_an_error_page_of_the_proxy(tokenkeeper, issuing):
-    """A busy server is a failure that may pass."""
+def test_a_busy_server(tokenkeeper, issuing):
+    """A busy server is not asked again for another spelling of its issuer."""
     issuing.published[OAUTH] = Answer(503, b"<html>busy</html>")
     result = tokenkeeper("discover", issuing.origin)
     assert result.exit_code == 1
     assert "answered HTTP 503. If this persists" in result.stderr
+    assert issuing.metadata_requests == [OAUTH, OPENID]

@@ -11,7 +11,7 @@ from kit.servers.tls import context_of
 
 from tokenkeeper import OAuth2Config, TokenAcquisitionError
 from tokenkeeper.oauth.claims import LookAgain, claimed
-from tokenkeeper.oauth.client_proof import ClientCertificate, ClientProof
+from tokenkeeper.oauth.client_certificate import TlsClientAuth
 from tokenkeeper.oauth.metadata import DiscoveredServer
 from tokenkeeper.oauth.server import ConfiguredServer, recipient, server_of
 from tokenkeeper.oauth.transport import HttpTransport
@@ -165,18 +165,6 @@ class SystemClockStandIn:
         return 0.0
 
 
-class Certificate:
-    """A client authentication by certificate."""
-
-    method = "tls_client_auth"
-
-    def __init__(self, file):
-        self.file = str(file)
-
-    def prove(self, client_id, recipient):
-        return ClientProof({"client_id": client_id}, certificate=ClientCertificate(self.file))
-
-
 def test_a_certificate_goes_to_the_alias(server, authority, ca_file, tmp_path):
     """A client with a certificate uses the alias of the endpoint for certificates."""
     certificate = tmp_path / "client.pem"
@@ -187,7 +175,7 @@ def test_a_certificate_goes_to_the_alias(server, authority, ca_file, tmp_path):
     ):
         aliases = {"token_endpoint": f"{mtls.origin}/mtls/token"}
         config = OAuth2Config("api", "me", issuer=issuing.publish(mtls_endpoint_aliases=aliases))
-        auth = Certificate(certificate)
+        auth = TlsClientAuth(certificate)
         client = oauth_client(config, HttpTransport(verify=ca_file), auth=auth)
         assert client.post("token_endpoint", lambda to: {"a": "b"}).answer.status == 200
         assert mtls.token_requests == ["/mtls/token"]

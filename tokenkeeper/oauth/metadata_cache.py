@@ -151,7 +151,6 @@ class MetadataCache:
             del self._flights[issuer]
         if isinstance(flight.outcome, ServerMetadata):
             self._publish(flight.outcome)
-            self._failures.pop(issuer, None)
         elif flight.outcome is not None:
             self._failures[issuer] = flight.outcome
 

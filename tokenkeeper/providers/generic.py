@@ -43,7 +43,6 @@ from tokenkeeper.retry import is_transient
 if TYPE_CHECKING:
     import requests
 
-    from tokenkeeper.oauth.client import OAuthClient
     from tokenkeeper.oauth.dpop import DPoPKey
     from tokenkeeper.oauth.request_style import RequestStyle
     from tokenkeeper.oauth.transport import HttpTransport
@@ -161,14 +160,17 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
                 default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
             self._set_grant(grant_of(grant, grant_type, config), refresh_tokens)
-            self.longest_request_seconds = _longest_request_seconds(config, total_timeout)
             transport = shared_transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
-            method = token_endpoint_auth_method
-            auth = _auth(config, client_auth, method, form_encode_credentials, send_client_id)
-            style = shared_style(request_format, accept, headers)
-            self._client = _client(config, auth, transport, clock, style)
+            auth = _client_auth(
+                config,
+                client_auth,
+                token_endpoint_auth_method,
+                form_encode_credentials,
+                send_client_id,
+            )
+            self._set_client(auth, transport, shared_style(request_format, accept, headers))
 
     def _set_grant(self, grant: Grant, refresh_tokens: object) -> None:
         self._grant = grant
@@ -181,6 +183,16 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self.repeatable: bool = not isinstance(grant, RefreshToken)
         keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
         self._received = ReceivedTokens() if keeps else None
+
+    def _set_client(self, auth: ClientAuth, transport: HttpTransport, style: RequestStyle) -> None:
+        from tokenkeeper.oauth.client import OAuthClient  # with requests, which is loaded late
+
+        config, clock = self._config, self._clock
+        server = server_of(config, transport, clock)
+        self._client = OAuthClient(config, server, auth, transport, clock, style)
+        self.longest_request_seconds = transport.total_timeout
+        if config.issuer is not None:  # its metadata is requested before the token
+            self.longest_request_seconds *= 2
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:
@@ -393,11 +405,6 @@ def _check_config(config: object) -> None:
         )
 
 
-def _longest_request_seconds(config: OAuth2Config, total_timeout: float) -> float:
-    """Return how long a request may take; that for the metadata of an issuer precedes it."""
-    return total_timeout if config.issuer is None else 2 * total_timeout
-
-
 def _described_server(config: OAuth2Config) -> Mapping[str, object]:
     """Return where the server is, without secrets."""
     if config.issuer is None:
@@ -407,27 +414,18 @@ def _described_server(config: OAuth2Config) -> Mapping[str, object]:
     return {"issuer": config.issuer, **stated}
 
 
-def _auth(
-    config: OAuth2Config, given: object, method: str | None, form_encode: object, send_id: object
+def _client_auth(
+    config: OAuth2Config,
+    given: object,
+    method: str | None,
+    form_encode_credentials: object,
+    send_client_id: object,
 ) -> ClientAuth:
     return client_auth_of(
         given,
         method,
         config.client_id,
         config.client_secret,
-        form_encode=checked_switch(form_encode, "form_encode_credentials"),
-        send_client_id=checked_switch(send_id, "send_client_id"),
+        form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
+        send_client_id=checked_switch(send_client_id, "send_client_id"),
     )
-
-
-def _client(
-    config: OAuth2Config,
-    auth: ClientAuth,
-    transport: HttpTransport,
-    clock: Clock,
-    style: RequestStyle,
-) -> OAuthClient:
-    from tokenkeeper.oauth.client import OAuthClient  # with requests, which is loaded late
-
-    server = server_of(config, transport, clock)
-    return OAuthClient(config, server, auth, transport, clock, style)

@@ -52,6 +52,9 @@ def test_all_is_well(examine_issuer, server, place):
     assert steps[Step.CLOCK]["facts"]["skew_seconds"] is not None
     assert steps[Step.CREDENTIALS]["status"] == "ok"
     assert steps[Step.TCP]["facts"]["port"] == server.server_port
+    places = [f"{OAUTH}/t1", f"{OPENID}/t1", f"/t1{OPENID}"]
+    requested = [("GET", each) for each in places[: places.index(place) + 1]]
+    assert server.seen == [*requested, *requested, ("POST", "/oauth/token")]  # the provider's own
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from tokenkeeper._renewal.cache import TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -34,9 +33,6 @@ from tokenkeeper.exceptions import OAuth2Error, UnknownProviderError
 from tokenkeeper.names import TokenParameters, is_chosen
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
-
-if TYPE_CHECKING:
-    from tokenkeeper._renewal.joining import Membership
 
 __all__ = ["Coordinator"]
 
@@ -84,32 +80,17 @@ class Coordinator:
         self.now: Callable[[], float] = (
             clock.monotonic if background else cache.clock_steps.monotonic
         )
-        state, threads = self.state, self.background
-
-        def join(store: object) -> Membership:
-            from tokenkeeper._renewal.joining import join_fleet
-
-            return join_fleet(
-                state,
-                threads,
-                runner,
-                store,
-                retry=retry,
-                cooldown_seconds=cooldown_seconds,
-                clock=clock,
-                jitter=jitter,
-            )
-
-        self.memberships: Memberships = Memberships(join)
         self.runner: Runner = Runner(
             self.background,
             retry=retry,
             clock=clock,
             jitter=jitter,
             next_number=self.state.next_number,
-            memberships=self.memberships,
         )
-        runner = self.runner
+        self.memberships: Memberships = Memberships(
+            self.state, self.background, self.runner, cooldown_seconds
+        )
+        self.runner.memberships = self.memberships
         self._dispatcher = Dispatcher(
             self.state, self.background, self.runner, retry=retry, clock=clock, jitter=jitter
         )

@@ -34,6 +34,7 @@ NAMES = (
     "outage",
     "many",
     "assertion",
+    "proof",
     "import",
 )
 """Each has a module ``bench_NAME.py`` with a function ``run(quick)``."""

@@ -60,6 +60,8 @@ def test_what_a_proof_states(make, alg):
     assert len(claims.pop("jti")) == 22
     ath = encoded(hashlib.sha256(b"abc").digest())
     assert claims == {"htm": "POST", "htu": URL, "ath": ath}
+    other = opened(key.proof('"', URL, token="abcd"))[1]
+    assert (other["htm"], other["ath"]) == ('"', encoded(hashlib.sha256(b"abcd").digest()))
 
 
 def test_thumbprint():
@@ -96,10 +98,13 @@ def test_target(key, url, htu):
     assert opened(key.proof("GET", url))[1]["htu"] == htu
 
 
-@pytest.mark.parametrize("url", ["/orders", "ftp://example.com/x", "https:///x", ""])
+@pytest.mark.parametrize(
+    "url",
+    ["/orders", "ftp://example.com/x", "https:///x", "", 'https://a"b.example/', "https://a:b/"],
+)
 def test_a_target_that_is_none(key, url):
-    """A URL without a host or of another scheme is refused."""
-    with pytest.raises(ValueError, match="absolute http or https URL"):
+    """A URL without a valid host or of another scheme is refused."""
+    with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
         key.proof("GET", url)
 
 

@@ -13,6 +13,8 @@ _PORTS = {"https": 443, "http": 80}
 _SCHEMES = {"https": "https", "wss": "https", "http": "http", "ws": "http"}
 """The scheme on the wire. A WebSocket opens with a request of HTTP (RFC 6455 §4)."""
 
+_HOST = re.compile(r"[a-z0-9._~:%-]+")  # with IPv6, its zone, and percent-encoded names
+
 _SAFE = "%/:@!$&'()*+,;=~"
 """What RFC 3986 §3.3 allows in a path beside letters, digits, and the ``-._~`` that quote keeps."""
 
@@ -44,6 +46,8 @@ def target_of(url: str) -> Target:
     host = parts.hostname
     if not host.isascii():
         host = host.encode("idna").decode()
+    if not _HOST.fullmatch(host):
+        raise ValueError("the URL has no valid host")
     if ":" in host:
         host = f"[{host}]"
     port = "" if parts.port in (None, _PORTS[scheme]) else f":{parts.port}"

@@ -145,9 +145,9 @@ class SigningKey:
         """
         return self._current().signer.sign(claims, headers)
 
-    def sign_json(self, claims: str) -> str:
+    def sign_json(self, claims: str, *, headers: Mapping[str, Any] = EMPTY) -> str:
         """Return the JWT with *claims*, which are a JSON object already; see :meth:`sign`."""
-        return self._current().signer.sign_json(claims)
+        return self._current().signer.sign_json(claims, headers)
 
     def _current(self) -> UsableKey:
         """Return the newest usable key."""

@@ -79,7 +79,9 @@ class MsalClient:
             application itself.
         :param claims: what an API demands of the token, as JSON; nothing by default.
         """
-        wanted = {"scopes": scope.split(" "), "claims_challenge": claims}
+        wanted: dict[str, Any] = {"scopes": scope.split(" ")}
+        if claims is not None:
+            wanted["claims_challenge"] = claims
 
         def ask() -> None:
             application = self._application(tenant_id)

@@ -86,7 +86,7 @@ def test_commands(run):
         f"{azd} --tenant-id contoso.example",
     ]
     without, with_tenant = (
-        base64.b64decode(each.split()[-1]).decode("utf-16") for each in run_[4:]
+        base64.b64decode(each.split()[-1]).decode("utf-16") for each in lines[4:]
     )
     assert "ResourceUrl = 'https://vault.azure.net';" in without
     assert "TenantId = 'contoso.example'" in with_tenant
@@ -95,14 +95,14 @@ def test_commands(run):
 @TOOLS
 @pytest.mark.parametrize("printed", ["", "[]", "{}", '{"accessToken": 5}', "[" * 10_000, "null"])
 def test_odd_output(run, tool, printed):
-    """Output that is no token is an error, and is not shown."""
+    """Output that is not a token is an error, and is not shown."""
     run(printed)
     with pytest.raises(TokenAcquisitionError, match=f"{tool.title} printed no token"):
         ToolProvider("azure", tool, SCOPE).acquire_token()
 
 
 @TOOLS
-def test_nobody_is_signed_in(run, tool):
+def test_no_user_is_signed_in(run, tool):
     """The error names the command that signs in."""
     run(stderr=f"ERROR: Please run {tool.sign_in} to set up an account.", code=1)
     with pytest.raises(TokenAcquisitionError, match=f"Run '{tool.sign_in}'") as caught:

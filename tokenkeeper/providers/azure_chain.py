@@ -100,8 +100,8 @@ def _managed(settings: Settings) -> BaseOAuth2Provider:
 def _is_no_host(error: OAuth2Error) -> bool:
     """Return whether *error* of a managed identity means that there is none.
 
-    Elsewhere than in Azure nothing answers, or Docker Desktop does in the place of what it can't
-    reach. HTTP 400 means that no identity is assigned.
+    Elsewhere than in Azure nothing answers, or Docker Desktop does, because it can't reach the
+    service. HTTP 400 means that no identity is assigned.
     """
     if isinstance(error, TokenAcquisitionError):
         is_dockers = error.status_code == 403 and "unreachable" in str(error)

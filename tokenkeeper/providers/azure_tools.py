@@ -37,7 +37,7 @@ class DeveloperTool:
     :ivar arguments: returns the program's arguments for a scope and a tenant, which may be "".
     :ivar read: returns the token, and when it expires, from what the program prints.
     :ivar sign_in: the command with which a user signs in.
-    :ivar signed_out: matches what it prints if nobody is signed in.
+    :ivar signed_out: matches what it prints if no user is signed in.
     """
 
     title: str
@@ -78,7 +78,7 @@ class ToolProvider(BaseOAuth2Provider):
     def acquire_token(self) -> OAuth2Token:
         """Run the tool once.
 
-        :raises TokenAcquisitionError: if it is missing, nobody is signed in, or it fails.
+        :raises TokenAcquisitionError: if it is missing, no user is signed in, or it fails.
         """
         scope = self.parameters.scope or self._scope
         if not all(_PLAIN.fullmatch(each) for each in (scope, self._tenant or "-")):
@@ -129,7 +129,7 @@ class ToolProvider(BaseOAuth2Provider):
 def _problem(tool: DeveloperTool, printed: str) -> str:
     """Return why *tool* failed, from what it *printed* as an error."""
     if re.search(tool.signed_out, printed, re.I):
-        return f"nobody is signed in with {tool.title}. Run {tool.sign_in!r}"
+        return f"no user is signed in with {tool.title}. Run {tool.sign_in!r}"
     lines = [line.strip() for line in printed.splitlines() if line.strip()]
     words = sanitize(lines[0], limit=200).rstrip(".") if lines else "it says nothing"
     return f"{tool.title} failed: {words}"

@@ -271,7 +271,7 @@ def resource_of(scope: object) -> str:
 
 
 def _explain(error: TokenAcquisitionError, host: IdentityHost) -> None:
-    """Say what *host* means, where it differs from other servers."""
+    """Add to *error* what *host* means, where it differs from other servers."""
     status = error.status_code or 0
     if host.kind == "imds" and (status in (404, 410, 429) or status >= 500):
         # Documented as passing: the service restarts, or has not begun to know the identity.
@@ -304,7 +304,7 @@ def _transport(timeouts: _Timeouts, clock: Clock) -> HttpTransport:
 def _pinned_transport(
     timeouts: _Timeouts, clock: Clock, host: IdentityHost, provider_name: str
 ) -> HttpTransport:
-    """Return a transport for *host*, whose certificate nobody else vouches for."""
+    """Return a transport for *host*, whose certificate has no known issuer."""
     with forks_wait():
         from tokenkeeper.oauth.pinned_sessions import pinned_session
         from tokenkeeper.oauth.transport import HttpTransport

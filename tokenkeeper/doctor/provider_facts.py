@@ -14,6 +14,7 @@ import requests
 from tokenkeeper._support.checks import checked_endpoint
 from tokenkeeper.doctor.description import read_description, shown_description
 from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.oauth.well_known import well_known_urls
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.kinds import Kind, kind_of
 
@@ -27,7 +28,8 @@ _DEEPEST_ISSUER = 4
 class ProviderFacts:
     """What ``provider.describe()`` says about one provider.
 
-    :ivar url: the token endpoint, or Entra's authority; ``None`` if it is not described.
+    :ivar url: the token endpoint, or Entra's authority, or the issuer if the metadata has to name
+        the token endpoint; ``None`` if none is described.
     :ivar metadata_urls: where the server's metadata may be, each with the issuer it belongs to.
     :ivar verify: as for :class:`~tokenkeeper.oauth.transport.HttpTransport`.
     :ivar auth_method: by its name in RFC 7591 §2; ``None`` if it is not described.
@@ -35,6 +37,8 @@ class ProviderFacts:
     :ivar description: the whole description, safe to show.
     :ivar default_lifetime: the assumed lifetime in seconds if the server does not send one;
         ``None`` if none is assumed.
+    :ivar issuer: the issuer whose metadata names the token endpoint; ``None`` if the endpoint is
+        described.
     """
 
     provider: BaseOAuth2Provider
@@ -47,6 +51,7 @@ class ProviderFacts:
     grant_type: str | None = "client_credentials"
     description: Mapping[str, Any] = field(default_factory=dict)
     default_lifetime: float | None = None
+    issuer: str | None = None
 
     @property
     def name(self) -> str:
@@ -101,11 +106,12 @@ def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Pro
         entries = description  # any of its entries may contain a secret
     texts = {name: value for name, value in entries.items() if isinstance(value, str)}
     url = _checked_url(texts.get("authority" if kind == "azure" else "token_url"))
+    issuer = _checked_url(texts.get("issuer")) if kind == "generic" and url is None else None
     verify = entries.get("verify")
     return ProviderFacts(
         provider,
         kind,
-        url,
+        url or issuer,
         tuple(_metadata_urls(kind, url, texts)),
         verify if isinstance(verify, (bool, str)) else None,
         texts.get("token_endpoint_auth_method"),
@@ -113,6 +119,7 @@ def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Pro
         texts.get("grant_type"),
         description,
         _default_lifetime(entries),
+        issuer,
     )
 
 
@@ -138,17 +145,9 @@ def _metadata_urls(
     if kind == "azure" and (issuer := texts.get("issuer")):
         yield f"{issuer}/.well-known/openid-configuration", issuer
     elif issuer := _checked_url(texts.get("issuer")):
-        yield from _well_known(issuer.rstrip("/"))
+        yield from ((each, issuer) for each in well_known_urls(issuer))
     elif url:
         yield from _guessed(url)
-
-
-def _well_known(issuer: str) -> Iterator[tuple[str, str]]:
-    """Yield the two places of the metadata of *issuer*."""
-    parts = urlsplit(issuer)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    yield f"{origin}/.well-known/oauth-authorization-server{parts.path}", issuer  # RFC 8414 §3
-    yield f"{issuer}/.well-known/openid-configuration", issuer  # OpenID Connect Discovery §4
 
 
 def _guessed(token_url: str) -> Iterator[tuple[str, str]]:
@@ -161,4 +160,6 @@ def _guessed(token_url: str) -> Iterator[tuple[str, str]]:
     segments = [each for each in parts.path.split("/") if each][:-1][:_DEEPEST_ISSUER]
     for length in range(len(segments), -1, -1):
         path = "".join(f"/{each}" for each in segments[:length])
-        yield from _well_known(f"{parts.scheme}://{parts.netloc}{path}")
+        issuer = f"{parts.scheme}://{parts.netloc}{path}"
+        places = well_known_urls(issuer)
+        yield from ((each, issuer) for each in (places[0], places[-1]))  # the usual ones

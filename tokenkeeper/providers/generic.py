@@ -8,10 +8,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from tokenkeeper._support.checks import checked_switch
+from tokenkeeper._support.checks import checked_switch, shown_url
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
+from tokenkeeper.exceptions import (
+    AuthorizationRequiredError,
+    InvalidConfigurationError,
+    TokenAcquisitionError,
+    naming,
+)
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.claims import is_claimed
@@ -21,7 +26,9 @@ from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.secret_parameters import SECRET_PARAMETERS
 from tokenkeeper.oauth.server import server_of
 from tokenkeeper.providers.base import BaseOAuth2Provider, made_again
-from tokenkeeper.providers.grants.base import Grant, grant_of
+from tokenkeeper.providers.grants.base import Grant
+from tokenkeeper.providers.grants.choice import grant_of
+from tokenkeeper.providers.grants.refresh_token import RefreshToken
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.providers.received_tokens import ReceivedTokens
 from tokenkeeper.providers.shared_settings import (
@@ -36,6 +43,8 @@ if TYPE_CHECKING:
     import requests
 
     from tokenkeeper.oauth.client import OAuthClient
+    from tokenkeeper.oauth.request_style import RequestStyle
+    from tokenkeeper.oauth.transport import HttpTransport
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["GenericOAuth2Provider"]
@@ -44,7 +53,10 @@ __all__ = ["GenericOAuth2Provider"]
 class GenericOAuth2Provider(BaseOAuth2Provider):
     """Gets tokens from the token endpoint of any OAuth2 server. Thread-safe.
 
-    :param config: the client's registration: its credentials, the token endpoint and the scope.
+    If *config* has an ``issuer``, the endpoint is read from the server's metadata before the first
+    request, and again every hour (RFC 8414, OpenID Connect Discovery).
+
+    :param config: the client's registration: its credentials, the server and the scope.
     :param client_auth: how the client authenticates, if not with its secret, such as
         :class:`~tokenkeeper.PrivateKeyJwt`; by default as *token_endpoint_auth_method* says.
     :param grant: what is presented for a token, such as :class:`~tokenkeeper.TokenExchange`; by
@@ -58,11 +70,12 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         §2.3.1 requires; ``True`` by default. Some servers expect them unencoded.
     :param grant_type: the grant for a new token by its name or URI, in place of *grant*;
         ``client_credentials`` by default. Set its other parameters in ``additional_params`` of
-        *config*. With
-        ``refresh_token``, that is the first refresh token, which a sign-in granted. Each is then
-        used once, and replaced by the one that the server sends with the token (RFC 9700 §4.14.2);
-        if it sends none, the old one stays. Use a store, so that the current one survives the
-        process, and so that other processes have it too.
+        *config*. With ``refresh_token``, that is the first refresh token, as in
+        :class:`~tokenkeeper.RefreshToken`.
+    :param custody: where refresh tokens that work once are kept, in the form of the keeper's
+        ``store=``, such as ``sqlite:///tokens.db``; by default in the keeper's store, or in its
+        memory if it has none. Choose one that outlives the process, or a new sign-in is needed
+        after it.
     :param request_format: ``form``, the default (RFC 6749 §4.4.2), ``json`` for a JSON object as
         the body, or ``query`` for parameters in the query of the URL.
     :param accept: the ``Accept`` header; ``application/json`` by default.
@@ -83,7 +96,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     :param connect_timeout: how many seconds to wait for a connection, including its TLS handshake;
         5 by default.
     :param read_timeout: how many seconds to wait for each piece of the response; 10 by default.
-    :param total_timeout: how many seconds one request may take in total; 30 by default.
+    :param total_timeout: how many seconds one request may take in total; 30 by default. The
+        requests for the metadata of an issuer may take as long again.
     :param verify: a file or directory of CA certificates; by default ``REQUESTS_CA_BUNDLE``, or
         else the usual ones. ``False`` turns verification off.
     :param session: a ``requests.Session`` whose settings to use, such as proxies and certificates;
@@ -109,6 +123,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         send_client_id: bool = False,
         form_encode_credentials: bool = True,
         grant_type: str | None = None,
+        custody: object = None,
         request_format: Literal["form", "json", "query"] = "form",
         accept: str = "application/json",
         headers: Mapping[str, str] | None = None,
@@ -128,37 +143,35 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     ) -> None:
         _check_config(config)
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
-        self._config = config
-        self._clock = clock
+        self._config, self._clock, self.custody = config, clock, custody
         with naming(config.provider_name):
-            self._grant = grant_of(grant, grant_type)
-            if not self._grant.takes <= self.takes:
-                self.takes |= self._grant.takes
-            self.repeatable: bool = self._grant.grant_type != "refresh_token"
-            _check_first_refresh_token(config, self.repeatable)
-            keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
-            self._received = ReceivedTokens() if keeps else None
+            self._set_grant(grant_of(grant, grant_type, config), refresh_tokens)
             self._reading = shared_reading(
                 default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
-            self.longest_request_seconds = total_timeout
+            self.longest_request_seconds = _longest_request_seconds(config, total_timeout)
             transport = shared_transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
-            self._client = _client(
-                config,
-                client_auth_of(
-                    client_auth,
-                    token_endpoint_auth_method,
-                    config.client_id,
-                    config.client_secret,
-                    form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
-                    send_client_id=checked_switch(send_client_id, "send_client_id"),
-                ),
-                transport,
-                clock,
-                shared_style(request_format, accept, headers),
+            auth = client_auth_of(
+                client_auth,
+                token_endpoint_auth_method,
+                config.client_id,
+                config.client_secret,
+                form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
+                send_client_id=checked_switch(send_client_id, "send_client_id"),
             )
+            style = shared_style(request_format, accept, headers)
+            self._client = _client(config, auth, transport, clock, style)
+
+    def _set_grant(self, grant: Grant, refresh_tokens: object) -> None:
+        self._grant = grant
+        if grant.takes != GenericOAuth2Provider.takes:
+            own = type(self).takes - GenericOAuth2Provider.takes
+            self.takes = own | grant.takes
+        self.repeatable: bool = not isinstance(grant, RefreshToken)
+        keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
+        self._received = ReceivedTokens() if keeps else None
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:
@@ -201,13 +214,16 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def _refresh(self, token: OAuth2Token, refresh_token: str) -> OAuth2Token | None:
         """Return a token by *refresh_token*, or ``None`` if a new grant is needed."""
+        narrowed = "" if self.repeatable else self.parameters.scope or ""
         grant = {
             "grant_type": "refresh_token",
             "refresh_token": refresh_token,
+            "scope": narrowed,
             **self._targets(),
         }
+        scope = narrowed or token.scope
         try:
-            renewed = self._request(lambda _: grant, token.scope, None, refresh_token)
+            renewed = self._request(lambda _: grant, scope, narrowed or None, refresh_token)
         except TokenAcquisitionError as failed:
             is_valid = self._clock.time() < token.expires_at.timestamp()
             if not self.repeatable or (is_transient(failed) and is_valid):
@@ -216,11 +232,24 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         return renewed
 
     def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
-        """Return the same client for another token; what it learns of that token is its own."""
+        """Return the same client for another token; what it learns of that token is its own.
+
+        :raises InvalidConfigurationError: if the grant does not extend to it.
+        """
+        with naming(self.provider_name):
+            self._grant.check(parameters)
         twin = super().variant(name, parameters)
         received = None if self._received is None else ReceivedTokens()
         vars(twin).update(_warned=None, _omitted=(), _received=received)
         return twin
+
+    @property
+    def grant_name(self) -> str:
+        """The name of the token whose refresh token is used: one for each account."""
+        if self.repeatable:
+            return self.token_name
+        account = TokenParameters(account=self.parameters.account)
+        return str(TokenName.of(self.provider_name, account))
 
     def _may_spend(self, received: ReceivedTokens, token: OAuth2Token) -> bool:
         """Return whether the refresh token of *token* may be used now, by this process.
@@ -232,10 +261,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def _first_refresh_token(self, received: ReceivedTokens) -> str:
         """Return the refresh token to use if there is no token that has one."""
-        configured = _first_refresh_token_of(self._config)
-        found = configured if is_claimed() else received.first(configured)
+        found = self._grant.first() if is_claimed() else received.first(self._grant.first)
         if found is None:
-            raise TokenAcquisitionError(
+            raise AuthorizationRequiredError(
                 f"provider {self.provider_name!r}: its refresh token was used by the process that "
                 "forked this one, and works once. Share tokens through a store: "
                 "TokenKeeper(store=...).",
@@ -251,19 +279,16 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def continues(self, other: BaseOAuth2Provider) -> bool:
         """Return whether *other* is the same client, and began with the same refresh token."""
-        return (
-            isinstance(other, GenericOAuth2Provider)
-            and not self.repeatable
-            and other.identity() == self.identity()
-            and _first_refresh_token_of(other._config)  # noqa: SLF001 - one class
-            == _first_refresh_token_of(self._config)
-        )
+        if not isinstance(other, GenericOAuth2Provider) or other.identity() != self.identity():
+            return False
+        theirs = other._grant  # noqa: SLF001 - one class
+        return isinstance(self._grant, RefreshToken) and self._grant.is_same(theirs)
 
     def identity(self) -> Mapping[str, object]:
         """Return the settings that identify the client and its server, without a secret."""
-        parameters = self._config.additional_params or {}
+        config, parameters = self._config, self._config.additional_params or {}
         return {
-            "token_url": self._config.token_url,
+            **({"issuer": config.issuer} if config.issuer else {"token_url": config.token_url}),
             "client_id": self._config.client_id,
             "scope": self._config.scope,
             "grant_type": self._grant.grant_type,
@@ -314,6 +339,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if self._received is not None:
             if token.refresh_token is None:  # §6: the old one stays good where none is given
                 token = replace(token, refresh_token=refresh_token)
+            elif token.refresh_token != refresh_token:
+                self._grant.rotated(token.refresh_token)
             self._received.note(token)
         elif token.refresh_token is not None:
             token = replace(token, refresh_token=None)  # a token that is not kept can't be stolen
@@ -323,7 +350,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         """Return the settings of this provider without secrets: only the names of headers."""
         return {
             **super().describe(),
-            "token_url": self._client.server.shown,
+            **_described_server(self._config),
             "client_id": self._config.client_id,
             "scope": self._config.scope,
             "grant_type": self._grant.grant_type,
@@ -349,23 +376,28 @@ def _check_config(config: object) -> None:
         )
 
 
-def _first_refresh_token_of(config: OAuth2Config) -> str:
-    return str((config.additional_params or {}).get("refresh_token", ""))
+def _longest_request_seconds(config: OAuth2Config, total_timeout: float) -> float:
+    """Return how long a request may take; that for the metadata of an issuer precedes it."""
+    return total_timeout if config.issuer is None else 2 * total_timeout
 
 
-def _check_first_refresh_token(config: OAuth2Config, repeatable: bool) -> None:
-    """Raise unless *config* has a refresh token where it is needed, and nowhere else."""
-    given = _first_refresh_token_of(config)
-    if not repeatable and not given.strip():
-        problem = "must contain the first refresh_token, because grant_type is 'refresh_token'"
-    elif repeatable and given:
-        problem = "contains a refresh_token. Set grant_type: refresh_token, or remove it"
-    else:
-        return
-    raise InvalidConfigurationError(f"additional_params {problem}.", field="additional_params")
+def _described_server(config: OAuth2Config) -> Mapping[str, object]:
+    """Return where the server is, without secrets."""
+    if config.issuer is None:
+        return {"token_url": shown_url(config.token_url)}
+    token_url = (config.endpoints or {}).get("token_endpoint")
+    stated = {} if token_url is None else {"token_url": shown_url(token_url)}
+    return {"issuer": config.issuer, **stated}
 
 
-def _client(config: OAuth2Config, auth: ClientAuth, *parts: Any) -> OAuthClient:
+def _client(
+    config: OAuth2Config,
+    auth: ClientAuth,
+    transport: HttpTransport,
+    clock: Clock,
+    style: RequestStyle,
+) -> OAuthClient:
     from tokenkeeper.oauth.client import OAuthClient  # with requests, which is loaded late
 
-    return OAuthClient(config, server_of(config), auth, *parts)
+    server = server_of(config, transport, clock)
+    return OAuthClient(config, server, auth, transport, clock, style)

@@ -25,12 +25,12 @@ class OidcProvider(Administered):
         """
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
-    def sign_in(self, client_id, account="somebody"):
+    def sign_in(self, client_id, account="somebody", resources=()):
         """Return the first refresh token of a grant, as after a sign-in with consent.
 
         Each works once. If one is used twice, all tokens of the grant are revoked.
         """
-        grant = {"client_id": client_id, "account": account}
+        grant = {"client_id": client_id, "account": account, "resources": list(resources)}
         return self.admin("POST", "grants", grant)["refresh_token"]
 
     def revoke(self, token):

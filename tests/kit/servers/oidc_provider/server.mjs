@@ -65,6 +65,12 @@ const RESOURCES = {
     accessTokenFormat: 'jwt',
     jwt: { sign: { alg: 'RS256' } },
   },
+  'https://stock.example.com': {
+    scope: 'read',
+    audience: 'https://stock.example.com',
+    accessTokenFormat: 'jwt',
+    jwt: { sign: { alg: 'RS256' } },
+  },
 };
 
 const { privateKey, publicKey } = await generateKeyPair('RS256', { extractable: true });
@@ -158,16 +164,18 @@ const routes = {
   },
   /** Answer with a first refresh token, as after a sign-in with consent. */
   async 'POST /admin/grants'(request, response) {
-    const { client_id: clientId, account } = await read(request);
+    const { client_id: clientId, account, resources = [] } = await read(request);
     const client = await provider.Client.find(clientId);
     const grant = new provider.Grant({ clientId, accountId: account });
     grant.addOIDCScope('openid offline_access');
+    for (const resource of resources) grant.addResourceScope(resource, 'read');
     const refreshToken = new provider.RefreshToken({
       accountId: account,
       client,
       grantId: await grant.save(),
       gty: 'authorization_code',
-      scope: 'openid offline_access',
+      scope: resources.length ? 'openid offline_access read' : 'openid offline_access',
+      ...(resources.length ? { resource: resources } : {}),
     });
     say(response, 200, { refresh_token: await refreshToken.save() });
   },

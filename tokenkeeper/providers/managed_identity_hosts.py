@@ -48,6 +48,39 @@ class IdentityHost:
 
 def identity_host(environment: Mapping[str, str]) -> IdentityHost:
     """Return the host that *environment* describes; a virtual machine if it describes none."""
+    if (found := _app_host(environment)) is not None:
+        return found
+    msi_endpoint, msi_secret = environment.get("MSI_ENDPOINT"), environment.get("MSI_SECRET")
+    if msi_endpoint and msi_secret:
+        return IdentityHost(
+            "machine_learning",
+            "Azure Machine Learning",
+            msi_endpoint,
+            "2017-09-01",
+            {**_id_names("msi_res_id"), "client_id": "clientid"},
+            {"secret": msi_secret},
+            msi_secret,
+        )
+    if (url := _arc_url(environment)) is not None:
+        return IdentityHost(
+            "arc", "Azure Arc", url, "2020-06-01", _id_names("msi_res_id"), _METADATA
+        )
+    if msi_endpoint:
+        return IdentityHost("cloud_shell", "Cloud Shell", msi_endpoint, "", headers=_METADATA)
+    origin = environment.get("AZURE_POD_IDENTITY_AUTHORITY_HOST") or _IMDS_ORIGIN
+    url = f"{origin.strip().rstrip('/')}/metadata/identity/oauth2/token"
+    return IdentityHost(
+        "imds",
+        "the instance metadata service",
+        url,
+        "2018-02-01",
+        _id_names("msi_res_id"),
+        _METADATA,
+    )
+
+
+def _app_host(environment: Mapping[str, str]) -> IdentityHost | None:
+    """Return the host of an application, which has a secret in its environment, if it is one."""
     endpoint, header = environment.get("IDENTITY_ENDPOINT"), environment.get("IDENTITY_HEADER")
     thumbprint = environment.get("IDENTITY_SERVER_THUMBPRINT")
     if endpoint and header and thumbprint:
@@ -70,35 +103,15 @@ def identity_host(environment: Mapping[str, str]) -> IdentityHost:
             {"X-IDENTITY-HEADER": header, **_METADATA},
             header,
         )
-    msi_endpoint, msi_secret = environment.get("MSI_ENDPOINT"), environment.get("MSI_SECRET")
-    if msi_endpoint and msi_secret:
-        return IdentityHost(
-            "machine_learning",
-            "Azure Machine Learning",
-            msi_endpoint,
-            "2017-09-01",
-            {**_id_names("msi_res_id"), "client_id": "clientid"},
-            {"secret": msi_secret},
-            msi_secret,
-        )
-    has_arc_url = endpoint and environment.get("IMDS_ENDPOINT")
-    if has_arc_url or os.path.exists(ARC_AGENT):
-        url = (endpoint if has_arc_url else None) or _ARC_URL
-        return IdentityHost(
-            "arc", "Azure Arc", url, "2020-06-01", _id_names("msi_res_id"), _METADATA
-        )
-    if msi_endpoint:
-        return IdentityHost("cloud_shell", "Cloud Shell", msi_endpoint, "", headers=_METADATA)
-    origin = environment.get("AZURE_POD_IDENTITY_AUTHORITY_HOST") or _IMDS_ORIGIN
-    url = f"{origin.strip().rstrip('/')}/metadata/identity/oauth2/token"
-    return IdentityHost(
-        "imds",
-        "the instance metadata service",
-        url,
-        "2018-02-01",
-        _id_names("msi_res_id"),
-        _METADATA,
-    )
+    return None
+
+
+def _arc_url(environment: Mapping[str, str]) -> str | None:
+    """Return the endpoint of the agent of Azure Arc, or ``None`` if there is no agent."""
+    endpoint = environment.get("IDENTITY_ENDPOINT")
+    if endpoint and environment.get("IMDS_ENDPOINT"):
+        return endpoint
+    return _ARC_URL if os.path.exists(ARC_AGENT) else None
 
 
 def _id_names(resource_id: str) -> dict[str, str]:

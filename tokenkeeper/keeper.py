@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.coordinator import Coordinator
 from tokenkeeper._renewal.need import Need
+from tokenkeeper._renewal.nesting import waiting_for
 from tokenkeeper._renewal.registry import checked_provider
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.usage import IdleTimeouts
@@ -66,6 +67,11 @@ CHOSEN_IDLE_SECONDS = 3600.0
 """How long a token is renewed without being used if a caller chose its parameters."""
 
 
+ON_BEHALF_IDLE_SECONDS = 0.0
+"""How long a token is renewed without being used if it is for the token of a subject. An API gets
+many of those, often for one call each, and they expire."""
+
+
 class KeeperOptions(TypedDict, total=False):
     """The keyword arguments of :class:`TokenKeeper`."""
 
@@ -103,7 +109,8 @@ class TokenKeeper(NotPicklable):
     :param background: whether to renew on background threads; they are used by default. Without
         them, the first caller inside the buffer renews inline: it waits for the request although
         its token is still valid, and ``timeout`` can't interrupt that request.
-    :param max_workers: how many token requests may be under way at once; 32 by default.
+    :param max_workers: how many token requests may be under way at once; 32 by default. One that
+        another request waits for, as for the subject of a token exchange, is not counted.
     :param cooldown_seconds: how many seconds after a refusal, with no valid token left, callers get
         the same error without another request; 30 by default. After a transient failure that is 2
         seconds at most, or as long as the server asked for (``Retry-After``).
@@ -122,7 +129,8 @@ class TokenKeeper(NotPicklable):
         anywhere.
     :param idle_timeout_seconds: after how many seconds without a use a token is no longer renewed
         in the background; the next caller then waits for a new one. ``None``, the default, is a day
-        for a provider's own token and an hour for one whose parameters a caller chose. With 0,
+        for a provider's own token and an hour for one whose parameters a caller chose, or 0 if
+        those are the token of a subject or an actor. With 0,
         tokens are renewed only if they were used since their last renewal; with ``math.inf``, for
         ever.
     :raises InvalidConfigurationError: for an argument of the wrong type or value.
@@ -577,7 +585,9 @@ class TokenKeeper(NotPicklable):
                     provider_name=need.provider_name,
                     transient=False,
                 )
-            if not answer.wait(need.remaining_wait(self._clock)):
+            with waiting_for(answer):
+                settled = answer.wait(need.remaining_wait(self._clock))
+            if not settled:
                 raise need.timeout_error()
             answer = self._coordinator.answer_from(answer, need)
         return answer
@@ -592,7 +602,9 @@ class TokenKeeper(NotPicklable):
 
 def _idle_timeouts(seconds: float | None) -> IdleTimeouts:
     if seconds is None:
-        return IdleTimeouts(own=OWN_IDLE_SECONDS, chosen=CHOSEN_IDLE_SECONDS)
+        return IdleTimeouts(
+            own=OWN_IDLE_SECONDS, chosen=CHOSEN_IDLE_SECONDS, on_behalf=ON_BEHALF_IDLE_SECONDS
+        )
     check_number(seconds, "idle_timeout_seconds", least=0, infinite=True, unit=" of seconds")
     return IdleTimeouts(own=seconds, chosen=seconds)
 

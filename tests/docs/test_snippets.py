@@ -6,6 +6,7 @@
 - Other Python runs in a fresh interpreter with warnings as errors, and
   ``tests/kit/servers/examples.py`` replaces the servers that it names.
 - Python in a docstring runs with the public names and a keeper.
+- A file that Python names as ``private_key_file`` exists.
 - YAML with a key ``oauth2`` is a valid configuration. Secrets below ``/run/secrets/`` exist.
 - Other YAML and TOML can be parsed. A new language needs a rule here.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kit.pages import BLOCK, BLOCKS, DIRECTIVE, EXAMPLES, PAGES, ROOT, Block, line_of
+from kit.signing_keys import pem_of, private_key
 
 import tokenkeeper
 from tokenkeeper import TokenKeeper
@@ -102,6 +104,8 @@ def test_python(block, tmp_path):
         plugins = ["-p", "tokenkeeper.testing.plugin", "-p", "no:cacheprovider"]
         run(["-m", "pytest", "-q", *plugins], tmp_path)
     else:
+        for name in re.findall(r'private_key_file="([\w-]+\.pem)"', block.code):
+            (tmp_path / name).write_bytes(pem_of(private_key("P-256")))
         # gevent's examples must be the first to import anything.
         servers = "" if "gevent" in block.code else "import kit.servers.examples\n"
         run(["-c", servers + block.code], tmp_path)

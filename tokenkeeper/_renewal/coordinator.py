@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from tokenkeeper._renewal.cache import TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -19,7 +18,7 @@ from tokenkeeper._renewal.dispatcher import Dispatcher
 from tokenkeeper._renewal.memberships import Memberships
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.renewal import Renewal, callers_context
-from tokenkeeper._renewal.runner import Runner, closed_meanwhile, is_running_here
+from tokenkeeper._renewal.runner import Runner, closed_meanwhile
 from tokenkeeper._renewal.state import KeeperState
 from tokenkeeper._renewal.upkeep import Upkeep
 from tokenkeeper._renewal.usage import IdleTimeouts, Usage
@@ -30,14 +29,11 @@ from tokenkeeper._runtime.weak import weakly_bound
 from tokenkeeper._support.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock
 from tokenkeeper.events import EventHook
-from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, UnknownProviderError
+from tokenkeeper.exceptions import OAuth2Error, UnknownProviderError
 from tokenkeeper.names import TokenParameters, is_chosen
 from tokenkeeper.oauth.claims_challenge import checked_claims
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
-
-if TYPE_CHECKING:
-    from tokenkeeper._renewal.joining import Membership
 
 __all__ = ["Coordinator"]
 
@@ -85,32 +81,17 @@ class Coordinator:
         self.now: Callable[[], float] = (
             clock.monotonic if background else cache.clock_steps.monotonic
         )
-        state, threads = self.state, self.background
-
-        def join(store: object) -> Membership:
-            from tokenkeeper._renewal.joining import join_fleet
-
-            return join_fleet(
-                state,
-                threads,
-                runner,
-                store,
-                retry=retry,
-                cooldown_seconds=cooldown_seconds,
-                clock=clock,
-                jitter=jitter,
-            )
-
-        self.memberships: Memberships = Memberships(join)
         self.runner: Runner = Runner(
             self.background,
             retry=retry,
             clock=clock,
             jitter=jitter,
             next_number=self.state.next_number,
-            memberships=self.memberships,
         )
-        runner = self.runner
+        self.memberships: Memberships = Memberships(
+            self.state, self.background, self.runner, cooldown_seconds
+        )
+        self.runner.memberships = self.memberships
         self._dispatcher = Dispatcher(
             self.state, self.background, self.runner, retry=retry, clock=clock, jitter=jitter
         )
@@ -181,13 +162,8 @@ class Coordinator:
             raise answer
         if isinstance(answer, CachedToken):  # perhaps the first read in a forked child
             self.background.ensure_running()
-        elif not started and is_running_here(answer):
-            raise TokenAcquisitionError(
-                f"provider {need.provider_name!r} asked for its own token while requesting it. "
-                "Use another provider's token there, or none.",
-                provider_name=need.provider_name,
-                transient=False,
-            )
+        elif not started:
+            self._dispatcher.join(answer)
         return answer
 
     def _answer(self, need: Need, started: list[Renewal]) -> CachedToken | Renewal | OAuth2Error:

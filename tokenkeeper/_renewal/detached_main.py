@@ -91,6 +91,25 @@ def perform(job: Job, write: Callable[[bytes], None]) -> None:
     )
     unpublished = Unpublished(fleet, background, SYSTEM_CLOCK)
 
+    requests = _requests(job, fleet, unpublished, write)
+    renewal = Renewal(
+        provider, job.replaces, copy_context(), token_name=job.token_name, after_rejection=False
+    )
+    write(STARTED)
+    with suppress(Exception):  # the waiting process has it, and the fleet has learned of it
+        requests.request(renewal, job.held)
+    write(DONE)
+    give_up_at = SYSTEM_CLOCK.monotonic() + GIVE_UP_SECONDS
+    never = InterruptibleEvent()
+    while not unpublished.store_all() and SYSTEM_CLOCK.monotonic() < give_up_at:
+        SYSTEM_CLOCK.wait(never, RETRY_SECONDS)
+
+
+def _requests(
+    job: Job, fleet: Fleet, unpublished: Unpublished, write: Callable[[bytes], None]
+) -> FleetRequests:
+    """Return an object that makes the request of *job*, and stores what comes of it."""
+
     def ask(renewal: Renewal, _: CachedToken | None, provider: BaseOAuth2Provider) -> CachedToken:
         return request_token(
             _AsAsked(provider, job, write),
@@ -102,7 +121,7 @@ def perform(job: Job, write: Callable[[bytes], None]) -> None:
         )
 
     adoption = _NoAdoption(fleet, SYSTEM_CLOCK)
-    requests = FleetRequests(
+    return FleetRequests(
         fleet,
         adoption,
         Looks(
@@ -121,17 +140,6 @@ def perform(job: Job, write: Callable[[bytes], None]) -> None:
         cooldown_seconds=job.cooldown_seconds,
         clock=SYSTEM_CLOCK,
     )
-    renewal = Renewal(
-        provider, job.replaces, copy_context(), token_name=job.token_name, after_rejection=False
-    )
-    write(STARTED)
-    with suppress(Exception):  # the waiting process has it, and the fleet has learned of it
-        requests.request(renewal, job.held)
-    write(DONE)
-    give_up_at = SYSTEM_CLOCK.monotonic() + GIVE_UP_SECONDS
-    never = InterruptibleEvent()
-    while not unpublished.store_all() and SYSTEM_CLOCK.monotonic() < give_up_at:
-        SYSTEM_CLOCK.wait(never, RETRY_SECONDS)
 
 
 class _AsAsked(BaseOAuth2Provider):

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.clock_comparison import ClockComparison
 from tokenkeeper._renewal.store_guard import StoreGuard
 from tokenkeeper._renewal.view import View
-from tokenkeeper.clock import Clock, utc
-from tokenkeeper.events import ClocksDisagree, TokenEvent
+from tokenkeeper.clock import Clock
+from tokenkeeper.events import TokenEvent
 from tokenkeeper.exceptions import StoreUnavailableError
-from tokenkeeper.names import provider_of
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.schedule import deadlines
 from tokenkeeper.stores.base import Claim, Record, TokenStore
@@ -26,12 +26,6 @@ from tokenkeeper.stores.sealed import UnreadableError
 from tokenkeeper.stores.settings import StoreSettings
 
 __all__ = ["Fleet"]
-
-CLOCKS_DISAGREE_SECONDS = 5.0
-"""From this difference on, the clocks of a fleet are reported: it costs token requests."""
-
-REPORT_CLOCKS_SECONDS = 600.0
-"""How long a difference of the clocks is not reported again."""
 
 
 class Fleet:
@@ -64,9 +58,9 @@ class Fleet:
         self.guard: StoreGuard = StoreGuard(
             self.settings, clock=self._clock, jitter=self._jitter, report=self._report
         )
-        self._lock = threading.Lock()  # guards the two below
+        self._clocks = ClockComparison(self._clock, self._report)
+        self._lock = threading.Lock()  # guards what was cleared
         self._cleared: dict[str, float] = {}
-        self._clocks_reported_at = -math.inf
 
     def after_fork_in_child(self) -> None:
         """Become another owner, which holds none of the parent's claims."""
@@ -293,24 +287,9 @@ class Fleet:
         except UnreadableError as error:
             return View(record, read_at, None, math.inf, str(error), failure, failure_age)
         by_wall = self._clock.time() - stored.requested_at
-        self._compare_clocks(name, by_wall - record.age_seconds)
+        self._clocks.compare(name, by_wall - record.age_seconds)
         age = _known_age(max(record.age_seconds, by_wall))
         return View(record, read_at, stored, age, None, failure, failure_age)
-
-    def _compare_clocks(self, name: str, ahead: float) -> None:
-        """Report that this host's clock and the store's or another host's differ, now and then."""
-        if not CLOCKS_DISAGREE_SECONDS <= abs(ahead) < math.inf:
-            return
-        now = self._clock.monotonic()
-        with self._lock:
-            if now - self._clocks_reported_at < REPORT_CLOCKS_SECONDS:
-                return
-            self._clocks_reported_at = now
-        self._report(
-            ClocksDisagree(
-                provider_of(name), utc(self._clock), difference_seconds=ahead, token_name=name
-            )
-        )
 
 
 def _known_age(seconds: float) -> float:

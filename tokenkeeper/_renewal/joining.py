@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -19,10 +18,8 @@ from tokenkeeper._renewal.slot import Slot
 from tokenkeeper._renewal.state import KeeperState
 from tokenkeeper._renewal.unpublished import Unpublished
 from tokenkeeper._runtime.background import Background
-from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.retry import RetryPolicy
 from tokenkeeper.stores.memory import MemoryTokenStore
 from tokenkeeper.stores.settings import opened
 
@@ -110,11 +107,7 @@ def join_fleet(
     background: Background,
     runner: Runner,
     store: Any,
-    *,
-    retry: RetryPolicy,
     cooldown_seconds: float,
-    clock: Clock,
-    jitter: Callable[[], float],
 ) -> Membership:
     """Return what a keeper needs to share tokens through *store*.
 
@@ -122,6 +115,7 @@ def join_fleet(
         process, which shares nothing with others.
     :raises InvalidConfigurationError: if *store* can't be opened.
     """
+    retry, clock, jitter = runner.retry, runner.clock, runner.jitter
     settings = opened(MemoryTokenStore(clock) if store is None else store)
     fleet = Fleet(settings, clock=clock, jitter=jitter, report=state.report)
     unpublished = Unpublished(fleet, background, clock)

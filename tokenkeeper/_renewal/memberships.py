@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tokenkeeper._renewal.runner import Runner
+from tokenkeeper._renewal.state import KeeperState
+from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
@@ -18,12 +20,18 @@ __all__ = ["Memberships"]
 class Memberships:
     """Knows in which store the tokens of a provider are. Thread-safe.
 
-    :param join: opens a store; ``None`` stands for the memory of this process.
+    :param runner: makes the requests.
+    :param cooldown_seconds: for how long a final refusal spares the fleet a request.
     :ivar main: the keeper's store; ``None`` without one.
     """
 
-    def __init__(self, join: Callable[[object], Membership]) -> None:
-        self._join = join
+    def __init__(
+        self, state: KeeperState, background: Background, runner: Runner, cooldown_seconds: float
+    ) -> None:
+        self._state = state
+        self._background = background
+        self._runner = runner
+        self._cooldown_seconds = cooldown_seconds
         self._lock = threading.Lock()  # guards the memberships of single providers
         self._own: dict[str, tuple[object, Membership]] = {}
         self.main: Membership | None = None
@@ -77,5 +85,8 @@ class Memberships:
             each.after_fork_in_child()
 
     def _opened(self, store: object) -> Membership:
-        with forks_wait():  # a process without a store does not import what this needs
-            return self._join(store)
+        with forks_wait():  # a process without a store does not import this
+            from tokenkeeper._renewal.joining import join_fleet
+        return join_fleet(
+            self._state, self._background, self._runner, store, self._cooldown_seconds
+        )

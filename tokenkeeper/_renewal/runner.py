@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, moment, request_token
 from tokenkeeper._renewal.cached_token import CachedToken
-from tokenkeeper._renewal.memberships import Memberships
+from tokenkeeper._renewal.nesting import running_here
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.interruptions import interruption_in
@@ -23,12 +22,12 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
+from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries, is_transient
 
-__all__ = ["Outcome", "Runner", "closed_meanwhile", "is_running_here"]
+if TYPE_CHECKING:
+    from tokenkeeper._renewal.memberships import Memberships
 
-_running_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_renewal", default=None)
-"""The renewal that called this code; anyio carries it over into coroutines."""
+__all__ = ["Outcome", "Runner", "closed_meanwhile"]
 
 
 class Outcome(NamedTuple):
@@ -78,6 +77,9 @@ class Runner:
     :param background: its event ``closing`` ends all waits.
     :param next_number: returns the next sequence number. It orders callers and requests.
     :ivar memberships: the stores of the keeper, where attempts are made with others.
+    :ivar retry: the policy.
+    :ivar clock: the clock.
+    :ivar jitter: returns a number from 0 to 1.
     """
 
     def __init__(
@@ -88,14 +90,13 @@ class Runner:
         clock: Clock,
         jitter: Callable[[], float],
         next_number: Callable[[], int],
-        memberships: Memberships,
     ) -> None:
         self._background = background
-        self._retry = retry
-        self._clock = clock
-        self._jitter = jitter
+        self.retry = retry
+        self.clock = clock
+        self.jitter = jitter
         self._next_number = next_number
-        self.memberships = memberships
+        self.memberships: Memberships | None = None
 
     def run(self, renewal: Renewal, *, inline: bool, after_seconds: float = 0.0) -> Outcome:
         """Request the token of *renewal*, with retries; return what came of it. Raises nothing.
@@ -103,7 +104,7 @@ class Runner:
         :param after_seconds: wait this long first.
         """
         handled_before = sys.exception()
-        outer = _running_here.set(renewal)
+        outer = running_here.set(renewal)
         try:
             if after_seconds:
                 self._wait(after_seconds)
@@ -113,7 +114,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - whatever it was, callers wait for an outcome
             return Outcome.of_error(error, renewal, inline=inline, handled_before=handled_before)
         finally:
-            _running_here.reset(outer)
+            running_here.reset(outer)
 
     def _requested(self, renewal: Renewal, *, inline: bool) -> CachedToken:
         """Return what the provider grants, requested again where that may help.
@@ -122,29 +123,30 @@ class Runner:
         yet: callers that come meanwhile find the request under way.
         """
         attempt = self._attempt_inline if inline else self._attempt
-        give_up_at = self._clock.monotonic() + 2 * LONGEST_MOMENT_SECONDS
+        give_up_at = self.clock.monotonic() + 2 * LONGEST_MOMENT_SECONDS
         while True:
             try:
                 return call_with_retries(
                     partial(attempt, renewal),
-                    renewal.provider.retry or self._retry,
-                    clock=self._clock,
+                    renewal.provider.retry or self.retry,
+                    clock=self.clock,
                     closing=self._background.closing,
                     wanted_at=renewal.is_wanted_at,
+                    is_worthwhile=partial(_is_worthwhile, renewal),
                 )
             except TokenAcquisitionError as error:
                 wait = moment(error)
-                if wait is None or self._clock.monotonic() + wait > give_up_at:
+                if wait is None or self.clock.monotonic() + wait > give_up_at:
                     raise
             self._wait(wait)
 
     def _wait(self, seconds: float) -> None:
-        if self._clock.wait(self._background.closing, seconds):
+        if self.clock.wait(self._background.closing, seconds):
             raise closed_meanwhile()
 
     def _attempt(self, renewal: Renewal) -> CachedToken:
-        membership = self.memberships.of(renewal.provider)
-        if membership is not None:
+        membership = self.memberships and self.memberships.of(renewal.provider)
+        if membership:
             return membership.attempts.attempt(renewal)
         return self.ask(renewal, renewal.replaces)
 
@@ -165,8 +167,8 @@ class Runner:
             provider or renewal.provider,
             replaces,
             sent=sent,
-            clock=self._clock,
-            jitter=self._jitter,
+            clock=self.clock,
+            jitter=self.jitter,
             refused=renewal.after_rejection,
             claims=renewal.claims,
             useless=renewal.note_useless,
@@ -191,9 +193,16 @@ class _InterruptedError(BaseException):
         self.struck = struck
 
 
-def is_running_here(renewal: Renewal) -> bool:
-    """Return whether *renewal* itself called the code that asks, through its provider."""
-    return _running_here.get() is renewal
+def _is_worthwhile(renewal: Renewal, error: BaseException) -> bool:
+    """Return whether another try may help after *error*.
+
+    Not for the token of another provider, which this one needs: its requests were repeated already,
+    and in a chain each link would multiply them.
+    """
+    own = (None, renewal.provider.provider_name)
+    if isinstance(error, TokenAcquisitionError) and error.attempts:
+        return error.provider_name in own and is_transient(error)
+    return is_transient(error)
 
 
 def _requested_elsewhere(renewal: Renewal) -> TokenWaitTimeoutError:

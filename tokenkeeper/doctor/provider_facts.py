@@ -39,6 +39,8 @@ class ProviderFacts:
         ``None`` if none is assumed.
     :ivar issuer: the issuer whose metadata names the token endpoint; ``None`` if the endpoint is
         described.
+    :ivar certificate_files: the certificate that the client presents in TLS, and its key, which may
+        be in the same file; ``None`` if it presents none.
     """
 
     provider: BaseOAuth2Provider
@@ -52,6 +54,7 @@ class ProviderFacts:
     description: Mapping[str, Any] = field(default_factory=dict)
     default_lifetime: float | None = None
     issuer: str | None = None
+    certificate_files: tuple[str, str | None] | None = None
 
     @property
     def name(self) -> str:
@@ -120,7 +123,15 @@ def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Pro
         description,
         _default_lifetime(entries),
         issuer,
+        _certificate_files(entries),
     )
+
+
+def _certificate_files(entries: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    file, key_file = entries.get("certificate_file"), entries.get("certificate_key_file")
+    if not isinstance(file, str):
+        return None
+    return file, key_file if isinstance(key_file, str) else None
 
 
 def _checked_url(url: str | None) -> str | None:

@@ -145,10 +145,10 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config, self._clock, self.custody = config, clock, custody
         with naming(config.provider_name):
-            self._set_grant(grant_of(grant, grant_type, config), refresh_tokens)
             self._reading = shared_reading(
                 default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
+            self._set_grant(grant_of(grant, grant_type, config), refresh_tokens)
             self.longest_request_seconds = _longest_request_seconds(config, total_timeout)
             transport = shared_transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
@@ -169,6 +169,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if grant.takes != GenericOAuth2Provider.takes:
             own = type(self).takes - GenericOAuth2Provider.takes
             self.takes = own | grant.takes
+        if grant.accept_token_types:
+            accepted = (*self._reading["accept_token_types"], *grant.accept_token_types)
+            self._reading = {**self._reading, "accept_token_types": accepted}
         self.repeatable: bool = not isinstance(grant, RefreshToken)
         keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
         self._received = ReceivedTokens() if keeps else None
@@ -355,6 +358,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             "scope": self._config.scope,
             "grant_type": self._grant.grant_type,
             "token_endpoint_auth_method": self._client.auth.method,
+            **getattr(self._client.auth, "describe", dict)(),
             "request_format": self._client.style.request_format,
             "headers": sorted(self._client.style.headers),
             "refresh_tokens": self._received is not None,

@@ -32,11 +32,11 @@ from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.oauth.late_text import LateText
+from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.azure_credentials import entra_credential
 from tokenkeeper.providers.base import BaseOAuth2Provider, made_again
 from tokenkeeper.providers.msal_client import MsalClient
 from tokenkeeper.providers.reacquire import reacquire
-from tokenkeeper.providers.shared_settings import shared_transport
 
 if TYPE_CHECKING:
     import requests
@@ -144,7 +144,7 @@ class AzureADProvider(BaseOAuth2Provider):
         self._authority = _checked_authority(authority, name)
         self._scope = one_scope(scope, scopes, name) or _graph_of(self._authority)
         with naming(name):
-            self._transport = shared_transport(
+            self._transport = _transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
             self._allowed_tenants = checked_tenants(allowed_tenants, "allowed_tenants")
@@ -288,6 +288,24 @@ class AzureADProvider(BaseOAuth2Provider):
     def __repr__(self) -> str:
         where = f"{self._authority}/{self._tenant_id}"
         return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
+
+
+def _transport(
+    connect_timeout: float,
+    read_timeout: float,
+    total_timeout: float,
+    verify: bool | str | os.PathLike[str] | None,
+    session: requests.Session | None,
+    clock: Clock,
+) -> HttpTransport:
+    return HttpTransport(
+        connect_timeout=connect_timeout,
+        read_timeout=read_timeout,
+        total_timeout=total_timeout,
+        verify=verify,
+        session=session,
+        clock=clock,
+    )
 
 
 def _checked_authority(authority: str | None, provider_name: str) -> str:

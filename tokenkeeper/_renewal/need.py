@@ -47,7 +47,7 @@ class Need(NamedTuple):
 
     def __repr__(self) -> str:
         shown = {**self._asdict(), "refused": self.refused and "<hidden>"}
-        del shown["variant"]
+        del shown["variant"], shown["claims"]
         return f"Need({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property

@@ -70,8 +70,10 @@ class _DefaultTokenSource(TokenSource):
     def token(self, force_refresh: bool = False, timeout: float | None = None) -> OAuth2Token:
         return self.current().token(force_refresh, timeout)
 
-    def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
-        return self.current().renew_refused(refused_token, timeout)
+    def renew_refused(
+        self, refused_token: str, timeout: float | None = None, *, claims: str | None = None
+    ) -> str:
+        return self.current().renew_refused(refused_token, timeout, claims=claims)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         return self.current().subscribe(callback)
@@ -84,13 +86,20 @@ class _DefaultTokenSource(TokenSource):
     def valid(self, timeout: float | None = None) -> CachedToken:
         return self.current().valid(timeout)
 
-    def renewed(self, refused_token: str, timeout: float | None = None) -> CachedToken:
-        return self.current().renewed(refused_token, timeout)
+    def renewed(
+        self, refused_token: str, timeout: float | None = None, claims: str | None = None
+    ) -> CachedToken:
+        return self.current().renewed(refused_token, timeout, claims)
 
     def need(
-        self, *, force: bool = False, refused: str | None = None, timeout: float | None = None
+        self,
+        *,
+        force: bool = False,
+        refused: str | None = None,
+        timeout: float | None = None,
+        claims: str | None = None,
     ) -> Need:
-        return self.current().need(force=force, refused=refused, timeout=timeout)
+        return self.current().need(force=force, refused=refused, timeout=timeout, claims=claims)
 
     def would_reject(self, token: str) -> bool:
         return self.current().would_reject(token)
@@ -126,14 +135,18 @@ class _DefaultAsyncTokenSource(AsyncTokenSource):
     async def token(self, force_refresh: bool = False, timeout: float | None = None) -> OAuth2Token:
         return await self.current().token(force_refresh, timeout)
 
-    async def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
-        return await self.current().renew_refused(refused_token, timeout)
+    async def renew_refused(
+        self, refused_token: str, timeout: float | None = None, *, claims: str | None = None
+    ) -> str:
+        return await self.current().renew_refused(refused_token, timeout, claims=claims)
 
     async def valid(self, timeout: float | None = None) -> CachedToken:
         return await self.current().valid(timeout)
 
-    async def renewed(self, refused_token: str, timeout: float | None = None) -> CachedToken:
-        return await self.current().renewed(refused_token, timeout)
+    async def renewed(
+        self, refused_token: str, timeout: float | None = None, claims: str | None = None
+    ) -> CachedToken:
+        return await self.current().renewed(refused_token, timeout, claims)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         return self._late.subscribe(callback)

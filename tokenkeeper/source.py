@@ -105,10 +105,13 @@ class TokenSource(NotPicklable):
         return self._answer(self.need(force=force_refresh, timeout=timeout)).token
 
     @without_arguments
-    def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
+    def renew_refused(
+        self, refused_token: str, timeout: float | None = None, *, claims: str | None = None
+    ) -> str:
         """Return a token in place of *refused_token*: :meth:`TokenKeeper.renew_refused`."""
         check_name(refused_token, "refused_token")
-        return self._answer(self.need(refused=refused_token, timeout=timeout)).access_token
+        need = self.need(refused=refused_token, timeout=timeout, claims=claims)
+        return self._answer(need).access_token
 
     def headers(self, method: str, url: str) -> dict[str, str]:
         """Return the headers that authorize one request: :meth:`TokenKeeper.headers`."""
@@ -206,19 +209,31 @@ class TokenSource(NotPicklable):
         return self._answer(self.need(timeout=timeout))
 
     @without_arguments
-    def renewed(self, refused_token: str, timeout: float | None = None) -> CachedToken:
+    def renewed(
+        self, refused_token: str, timeout: float | None = None, claims: str | None = None
+    ) -> CachedToken:
         """Return a token in place of *refused_token*, with what belongs to it.
 
         :meta private:
         """
-        return self._answer(self.need(refused=refused_token, timeout=timeout))
+        return self._answer(self.need(refused=refused_token, timeout=timeout, claims=claims))
 
     def need(
-        self, *, force: bool = False, refused: str | None = None, timeout: float | None = None
+        self,
+        *,
+        force: bool = False,
+        refused: str | None = None,
+        timeout: float | None = None,
+        claims: str | None = None,
     ) -> Need:
         """Return what a caller needs that asks now."""
         return self._coordinator.need(
-            self._key, force=force, refused=refused, timeout=timeout, parameters=self._parameters
+            self._key,
+            force=force,
+            refused=refused,
+            timeout=timeout,
+            parameters=self._parameters,
+            claims=claims,
         )
 
     def would_reject(self, token: str) -> bool:
@@ -281,10 +296,12 @@ class AsyncTokenSource(NotPicklable):
         return (await self._answer(need)).token
 
     @without_arguments_async
-    async def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
+    async def renew_refused(
+        self, refused_token: str, timeout: float | None = None, *, claims: str | None = None
+    ) -> str:
         """Return a token in place of *refused_token*, which an API rejected."""
         check_name(refused_token, "refused_token")
-        need = self._source.need(refused=refused_token, timeout=timeout)
+        need = self._source.need(refused=refused_token, timeout=timeout, claims=claims)
         return (await self._answer(need)).access_token
 
     async def headers(self, method: str, url: str) -> dict[str, str]:
@@ -308,12 +325,15 @@ class AsyncTokenSource(NotPicklable):
         return await self._answer(self._source.need(timeout=timeout))
 
     @without_arguments_async
-    async def renewed(self, refused_token: str, timeout: float | None = None) -> CachedToken:
+    async def renewed(
+        self, refused_token: str, timeout: float | None = None, claims: str | None = None
+    ) -> CachedToken:
         """Return a token in place of *refused_token*, with what belongs to it.
 
         :meta private:
         """
-        return await self._answer(self._source.need(refused=refused_token, timeout=timeout))
+        need = self._source.need(refused=refused_token, timeout=timeout, claims=claims)
+        return await self._answer(need)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Call *callback* with each new token, on this event loop: :meth:`TokenSource.subscribe`.

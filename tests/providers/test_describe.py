@@ -4,7 +4,13 @@ import json
 
 import pytest
 
-from tokenkeeper import AzureADProvider, BaseOAuth2Provider, GenericOAuth2Provider, OAuth2Config
+from tokenkeeper import (
+    AzureADProvider,
+    BaseOAuth2Provider,
+    GenericOAuth2Provider,
+    OAuth2Config,
+    TokenKeeper,
+)
 from tokenkeeper.providers.kinds import OURS, Description, kind_of, provider_class
 from tokenkeeper.testing import Answer, LoopbackAuthorizationServer
 
@@ -87,3 +93,21 @@ def test_what_the_server_left_out():
         assert provider.describe()["omitted"] == ["expires_in"]
         provider.acquire_token()
         assert provider.describe()["omitted"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("azure_managed_identity", {"client_id": "11111111-2222"}),
+        ("azure_default", {"process_timeout": 5}),
+    ],
+)
+def test_kinds_that_need_no_client(kind, options):
+    """What a process in Azure has needs neither a client nor a secret in a configuration."""
+    scope = "https://storage.azure.com/.default"
+    block = {"provider_name": "storage", "provider_type": kind, "scope": scope, **options}
+    with TokenKeeper.from_config({"oauth2": block}) as keeper:
+        assert keeper.list_providers() == ["storage"]
+    provider = provider_class(kind)("storage", scope, **options)
+    assert kind_of(provider) == kind
+    assert provider.describe().keys() <= Description.__annotations__.keys()

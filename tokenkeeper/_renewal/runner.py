@@ -170,6 +170,7 @@ class Runner:
             clock=self.clock,
             jitter=self.jitter,
             refused=renewal.after_rejection,
+            claims=renewal.claims,
             useless=renewal.note_useless,
         )
 

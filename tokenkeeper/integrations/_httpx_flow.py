@@ -24,6 +24,7 @@ from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._tokens import AsyncProvenTokens, ProvenTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.oauth.claims_challenge import claims_in
 from tokenkeeper.source import TokenSource
 
 __all__ = ["HttpxFlow"]
@@ -134,6 +135,7 @@ class HttpxFlow(NotPicklable, Generic[_RequestT, _ResponseT]):
             can_be_resent=can_be_resent,
             release=release,
             token_is_good=reason is not Reason.REFUSED,
+            claims=claims_in(response.headers.get("WWW-Authenticate")),
         )
 
     def _can_be_resent(self, stream: object) -> bool:

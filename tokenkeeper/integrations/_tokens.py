@@ -80,9 +80,11 @@ class Tokens(_Tokens):
         """
         return run(unauthorized_flow(self, refusal))
 
-    def renew(self, token: Hidden[str], /, timeout: float | None) -> Hidden[str]:
+    def renew(
+        self, token: Hidden[str], /, timeout: float | None, claims: str | None = None
+    ) -> Hidden[str]:
         """Return a token that replaces *token*, which an API refused."""
-        return self._shown(self.source.renewed(token.text, timeout).token)
+        return self._shown(self.source.renewed(token.text, timeout, claims).token)
 
 
 class ProvenTokens(Tokens):
@@ -117,9 +119,11 @@ class AsyncTokens(_Tokens):
         """Run the 401 flow: :meth:`Tokens.replace`."""
         return await run_async(unauthorized_flow(self, refusal))
 
-    async def renew(self, token: Hidden[str], /, timeout: float | None) -> Hidden[str]:
+    async def renew(
+        self, token: Hidden[str], /, timeout: float | None, claims: str | None = None
+    ) -> Hidden[str]:
         """Return a token that replaces *token*, which an API refused."""
-        return self._shown((await self._aio.renewed(token.text, timeout)).token)
+        return self._shown((await self._aio.renewed(token.text, timeout, claims)).token)
 
 
 class AsyncProvenTokens(AsyncTokens):

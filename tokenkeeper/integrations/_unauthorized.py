@@ -68,6 +68,7 @@ class Refusal:
     :ivar close: drops the response because the caller was interrupted, and will never see it.
     :ivar token_is_good: whether it refused the proof and not the token (RFC 9449 §9); ``False`` by
         default.
+    :ivar claims: what the response demands of another token, as JSON; ``None`` if nothing.
     """
 
     token: Hidden[str]
@@ -75,6 +76,7 @@ class Refusal:
     release: Callable[[], object] | None = None
     close: Callable[[], object] = lambda: None
     token_is_good: bool = False
+    claims: str | None = None
 
 
 class Tokens(Protocol):
@@ -90,7 +92,7 @@ class Tokens(Protocol):
         """Return whether refusing *token* would cause no renewal now."""
         ...
 
-    def renew(self, token: Hidden[str], /, timeout: float | None) -> Any:
+    def renew(self, token: Hidden[str], /, timeout: float | None, claims: str | None = None) -> Any:
         """Return a token that replaces *token*, after waiting *timeout* seconds at most."""
         ...
 
@@ -120,7 +122,9 @@ def unauthorized_flow(tokens: Tokens, refusal: Refusal) -> Flow:
             yield from _start_renewal(tokens, refusal)
             raise
     try:
-        token: Hidden[str] = yield partial(tokens.renew, refusal.token, tokens.timeout)
+        token: Hidden[str] = yield partial(
+            tokens.renew, refusal.token, tokens.timeout, refusal.claims
+        )
     except TokenRejectedError:
         _log.debug(UNCHANGED, tokens.provider_name)
         # A response that was released is lost. Sending the request again brings another one,
@@ -144,7 +148,7 @@ def _another_proof(tokens: Tokens, refusal: Refusal) -> Flow:
 def _start_renewal(tokens: Tokens, refusal: Refusal) -> Generator[Step, Any, None]:
     """Have the token renewed for later requests. The caller of this one does not wait for it."""
     try:
-        yield partial(tokens.renew, refusal.token, 0)
+        yield partial(tokens.renew, refusal.token, 0, refusal.claims)
     except OAuth2Error:
         pass  # TokenWaitTimeoutError, or an error that the next request gets as well
     except BaseException:  # such as a cancellation

@@ -17,6 +17,7 @@ from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._tokens import AsyncProvenTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.oauth.claims_challenge import claims_in
 from tokenkeeper.source import TokenSource
 
 __all__ = ["KeeperMiddleware"]
@@ -101,6 +102,7 @@ class KeeperMiddleware(NotPicklable):
                 release=response.release,
                 close=response.close,
                 token_is_good=reason is not Reason.REFUSED,
+                claims=claims_in(headers.get("WWW-Authenticate")),
             )
             token = await self._tokens.replace(refusal)
             if token is None:

@@ -22,6 +22,7 @@ from tokenkeeper.integrations._requests_certificate import CertificateAdapter
 from tokenkeeper.integrations._tokens import ProvenTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.oauth.claims_challenge import claims_in
 from tokenkeeper.source import TokenSource
 
 __all__ = ["CertificateAdapter", "KeeperAuth"]
@@ -106,6 +107,7 @@ class _Responses:
                 release=partial(_release, response, is_streamed=bool(options.get("stream"))),
                 close=response.close,
                 token_is_good=reason is not Reason.REFUSED,
+                claims=claims_in(response.headers.get("WWW-Authenticate")),
             )
             token = self._tokens.replace(refusal)
             if token is None:

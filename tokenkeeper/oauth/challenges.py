@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple, cast
 
-__all__ = ["Challenge", "ProofError", "proof_error", "read_challenge"]
+__all__ = ["Challenge", "ProofError", "parameters_in", "proof_error", "read_challenge"]
 
 LONGEST_HEADER = 4000
 """Characters of the header that are read."""
@@ -36,10 +36,7 @@ def read_challenge(header: str) -> Challenge | None:
     header = header[:LONGEST_HEADER]
     if not header.strip():
         return None
-    parameters = {
-        name.lower(): re.sub(r"\\(.)", r"\1", quoted or bare)
-        for name, quoted, bare in reversed(re.findall(_PARAMETER, header))
-    }
+    parameters = parameters_in(header)
     return Challenge(
         header.split()[0].rstrip(","),
         parameters.get("realm", ""),
@@ -54,3 +51,11 @@ def proof_error(header: str) -> ProofError | None:
         if name.lower() == "error" and (quoted or bare) in ("use_dpop_nonce", "invalid_dpop_proof"):
             return cast("ProofError", quoted or bare)
     return None
+
+
+def parameters_in(header: str) -> dict[str, str]:
+    """Return the parameters of *header* by their names in lower case; the first of each name."""
+    return {
+        name.lower(): re.sub(r"\\(.)", r"\1", quoted or bare)
+        for name, quoted, bare in reversed(re.findall(_PARAMETER, header[:LONGEST_HEADER]))
+    }

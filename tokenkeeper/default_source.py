@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Unpack
 
+from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.subscriptions import Subscriber
 from tokenkeeper._support.arguments import check_name
@@ -82,6 +83,14 @@ class _DefaultTokenSource(TokenSource):
     ) -> Callable[[], None]:
         return self.current().write_to(path, remove_on_close=remove_on_close)
 
+    def valid(self, timeout: float | None = None) -> CachedToken:
+        return self.current().valid(timeout)
+
+    def renewed(
+        self, refused_token: str, timeout: float | None = None, claims: str | None = None
+    ) -> CachedToken:
+        return self.current().renewed(refused_token, timeout, claims)
+
     def need(
         self,
         *,
@@ -130,6 +139,14 @@ class _DefaultAsyncTokenSource(AsyncTokenSource):
         self, refused_token: str, timeout: float | None = None, *, claims: str | None = None
     ) -> str:
         return await self.current().renew_refused(refused_token, timeout, claims=claims)
+
+    async def valid(self, timeout: float | None = None) -> CachedToken:
+        return await self.current().valid(timeout)
+
+    async def renewed(
+        self, refused_token: str, timeout: float | None = None, claims: str | None = None
+    ) -> CachedToken:
+        return await self.current().renewed(refused_token, timeout, claims)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         return self._late.subscribe(callback)

@@ -38,6 +38,7 @@ from tokenkeeper._support.arguments import (
     checked_hooks,
 )
 from tokenkeeper._support.hiding import without_arguments
+from tokenkeeper._support.proofs import request_headers
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import (
@@ -243,6 +244,28 @@ class TokenKeeper(NotPicklable):
         """
         need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
         return self._wait_for(self._coordinator.ask(need), need).token
+
+    def headers(self, provider_name: str, method: str, url: str) -> dict[str, str]:
+        """Return the headers that authorize one request with the token of *provider_name*.
+
+        ``Authorization: Bearer`` (RFC 6750 §2.1); for a token that is bound to a key
+        ``Authorization: DPoP`` and ``DPoP``, a proof for this request (RFC 9449 §7.1), so ask again
+        for each request, also for one that is repeated. The auth objects of
+        :mod:`tokenkeeper.integrations` do so on their own, and give an API the nonce that it
+        demands; without them, pass it to :meth:`~tokenkeeper.DPoPKey.note_nonce`.
+
+        :param provider_name: the provider, or the name of one token.
+        :param method: the request's method, such as ``GET``.
+        :param url: the request's absolute URL. Query and fragment don't matter.
+        :raises InvalidConfigurationError: if a proof is needed, and *url* is not absolute.
+
+        Also raises the errors of :meth:`get_token`.
+        """
+        cached = self._cached.get(provider_name) if isinstance(provider_name, str) else None
+        if cached is None or self._now() >= cached.stale_at:
+            need = self._coordinator.need(provider_name)
+            cached = self._wait_for(self._coordinator.ask(need), need)
+        return request_headers(cached.token, method, url)
 
     @without_arguments
     def renew_refused(

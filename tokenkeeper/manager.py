@@ -19,6 +19,7 @@ from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_name
 from tokenkeeper._support.hiding import without_arguments_async
+from tokenkeeper._support.proofs import request_headers
 from tokenkeeper.default import get_default_keeper
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
@@ -99,6 +100,14 @@ class OAuth2TokenManager(NotPicklable):
         """Return a token with its expiry and scope: :meth:`TokenKeeper.get_oauth2_token`."""
         need = self._coordinator.need(provider_name, force=force_refresh, timeout=timeout)
         return (await self._wait_for(await self._ask(need), need)).token
+
+    async def headers(self, provider_name: str, method: str, url: str) -> dict[str, str]:
+        """Return the headers that authorize one request: :meth:`TokenKeeper.headers`."""
+        cached = self._cached.get(provider_name) if isinstance(provider_name, str) else None
+        if cached is None or self._now() >= cached.stale_at:
+            need = self._coordinator.need(provider_name)
+            cached = await self._wait_for(await self._ask(need), need)
+        return request_headers(cached.token, method, url)
 
     @without_arguments_async
     async def renew_refused(

@@ -20,6 +20,9 @@ from tokenkeeper._support.endpoints import checked_server
 from tokenkeeper._support.frozen import EMPTY, FrozenMapping
 from tokenkeeper.clock import SYSTEM_CLOCK
 
+if TYPE_CHECKING:
+    from tokenkeeper.oauth.dpop import DPoPKey, ForeignKey
+
 __all__ = [
     "DEFAULT_BUFFER_SECONDS",
     "Health",
@@ -59,6 +62,9 @@ class OAuth2Token:
     :param refresh_at: the latest time to renew the token, if the server set one (``refresh_in``,
         ``refresh_on``), as an aware ``datetime``; stored as UTC. ``None``, the default, derives it
         from the expiry.
+    :param dpop_key: the key that the token is bound to (RFC 9449): a request with the token needs a
+        proof of it, see :meth:`TokenKeeper.headers`. ``None``, the default, for a bearer token.
+        ``repr`` and comparisons leave it out.
     :raises ValueError: for an ``access_token`` that can't be sent in a header, a naive
         ``expires_at`` or ``refresh_at``, or an ``extra`` that is not a mapping.
 
@@ -73,6 +79,9 @@ class OAuth2Token:
     refresh_token: str | None = field(default=None, repr=False)
     extra: Mapping[str, Any] = field(default=EMPTY, repr=False, kw_only=True)
     refresh_at: datetime | None = field(default=None, kw_only=True)
+    dpop_key: DPoPKey | ForeignKey | None = field(
+        default=None, repr=False, compare=False, kw_only=True
+    )
 
     def __post_init__(self) -> None:
         _check_access_token(self.access_token)

@@ -12,8 +12,8 @@ from tokenkeeper._renewal.subscriptions import Subscriber, Subscription
 from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_flag, check_name, checked_callable
-from tokenkeeper._support.authorization import HEADER, header_value
-from tokenkeeper._support.hiding import Hidden, without_arguments, without_arguments_async
+from tokenkeeper._support.hiding import without_arguments, without_arguments_async
+from tokenkeeper._support.proofs import request_headers
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
 
@@ -114,12 +114,8 @@ class TokenSource(NotPicklable):
         return self._answer(need).access_token
 
     def headers(self, method: str, url: str) -> dict[str, str]:
-        """Return the headers that authorize a request (RFC 6750 §2.1).
-
-        :param method: the request's method, such as ``GET``.
-        :param url: the request's URL. A token that is bound to its sender needs both.
-        """
-        return {HEADER: header_value(Hidden(self.get_token()))}
+        """Return the headers that authorize one request: :meth:`TokenKeeper.headers`."""
+        return request_headers(self.valid().token, method, url)
 
     def auth(
         self, *, allowed_hosts: Iterable[str] | None = None, timeout: float | None = None
@@ -195,6 +191,32 @@ class TokenSource(NotPicklable):
         return f"<{type(self).__name__} of {self.name.provider_name!r}>"
 
     # ---- for both fronts
+
+    def valid(self, timeout: float | None = None) -> CachedToken:
+        """Return a valid token with what belongs to it; as fast as :meth:`get_token`.
+
+        :meta private:
+        """
+        cached = self._cell.cached
+        now = self._now
+        if now() < cached.stale_at:
+            return cached
+        background, moment = self._background, now()
+        if moment < cached.dead_at and (
+            moment < background.trusted_until or background.ensure_running()
+        ):
+            return cached
+        return self._answer(self.need(timeout=timeout))
+
+    @without_arguments
+    def renewed(
+        self, refused_token: str, timeout: float | None = None, claims: str | None = None
+    ) -> CachedToken:
+        """Return a token in place of *refused_token*, with what belongs to it.
+
+        :meta private:
+        """
+        return self._answer(self.need(refused=refused_token, timeout=timeout, claims=claims))
 
     def need(
         self,
@@ -283,8 +305,35 @@ class AsyncTokenSource(NotPicklable):
         return (await self._answer(need)).access_token
 
     async def headers(self, method: str, url: str) -> dict[str, str]:
-        """Return the headers that authorize a request."""
-        return {HEADER: header_value(Hidden(await self.get_token()))}
+        """Return the headers that authorize one request: :meth:`TokenKeeper.headers`."""
+        return request_headers((await self.valid()).token, method, url)
+
+    async def valid(self, timeout: float | None = None) -> CachedToken:
+        """Return a valid token with what belongs to it.
+
+        :meta private:
+        """
+        cached = self._cell.cached
+        now = self._now
+        if now() < cached.stale_at:
+            return cached
+        background, moment = self._background, now()
+        if moment < cached.dead_at and (
+            moment < background.trusted_until or background.ensure_running()
+        ):
+            return cached
+        return await self._answer(self._source.need(timeout=timeout))
+
+    @without_arguments_async
+    async def renewed(
+        self, refused_token: str, timeout: float | None = None, claims: str | None = None
+    ) -> CachedToken:
+        """Return a token in place of *refused_token*, with what belongs to it.
+
+        :meta private:
+        """
+        need = self._source.need(refused=refused_token, timeout=timeout, claims=claims)
+        return await self._answer(need)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         """Call *callback* with each new token, on this event loop: :meth:`TokenSource.subscribe`.

@@ -28,6 +28,11 @@ PAUSED = (
     "the API refused the token, as it did with others that had just been granted. "
     "None is requested for now; the caller gets the refusal."
 )
+OTHER_PROOF = "the API wants another DPoP proof. The request is sent again with one."
+NO_OTHER_PROOF = (
+    "the API wants another DPoP proof, but this request can't be sent again; its caller gets the "
+    "refusal. The next request has one."
+)
 UNCHANGED = "the API refused the token, and no other one was granted."
 
 
@@ -40,7 +45,8 @@ class Recorder:
     provider_name = "api"
     timeout = 20.0
 
-    def __init__(self, *, paused=False, resendable=True, kept=False, fails=()):
+    def __init__(self, *, paused=False, resendable=True, kept=False, good=False, fails=()):
+        self.good = good
         self.paused = paused
         self.resendable = resendable
         self.kept = kept
@@ -67,6 +73,7 @@ class Recorder:
             can_be_resent=lambda: self.step("rewind", self.resendable),
             release=None if self.kept else lambda: self.step("release"),
             close=lambda: self.step("close"),
+            token_is_good=self.good,
             claims=CLAIMS,
         )
 
@@ -91,7 +98,8 @@ class AsyncRecorder(Recorder):
             return self.step("close")
 
         can_be_resent = super().refusal().can_be_resent
-        return Refusal(OLD, can_be_resent, None if self.kept else release, close, CLAIMS)
+        ways = None if self.kept else release, close
+        return Refusal(OLD, can_be_resent, *ways, self.good, CLAIMS)
 
     def run(self):
         return asyncio.run(run_async(unauthorized_flow(self, self.refusal())))
@@ -115,6 +123,19 @@ OUTCOMES = {
         None,
         ["rewind", "start renewal"],
         NOT_REPEATABLE,
+    ),
+    "a proof is refused": ({"good": True}, OLD, ["rewind", "release"], OTHER_PROOF),
+    "a proof is refused, while tokens are": (
+        {"good": True, "paused": True, "kept": True},
+        OLD,
+        ["rewind"],
+        OTHER_PROOF,
+    ),
+    "a proof is refused for a body that can't be sent again": (
+        {"good": True, "resendable": False},
+        None,
+        ["rewind"],
+        NO_OTHER_PROOF,
     ),
     "an API that refuses every token": (
         {"paused": True, "fails": {"start renewal": REJECTED}},

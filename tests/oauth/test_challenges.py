@@ -1,8 +1,13 @@
-"""The first challenge of a WWW-Authenticate header."""
+"""The challenges of a WWW-Authenticate header: the first, and what one says of a DPoP proof."""
 
 import pytest
 
-from tokenkeeper.oauth.challenges import LONGEST_HEADER, Challenge, read_challenge
+from tokenkeeper.oauth.challenges import (
+    LONGEST_HEADER,
+    Challenge,
+    proof_error,
+    read_challenge,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,3 +38,23 @@ def test_what_is_read(header, challenge):
 def test_no_challenge(header):
     """A blank header has no challenge."""
     assert read_challenge(header) is None
+
+
+@pytest.mark.parametrize(
+    ("header", "error"),
+    [
+        ('DPoP error="use_dpop_nonce", error_description="nonce please"', "use_dpop_nonce"),
+        ('Bearer realm="a", DPoP algs="ES256", error="use_dpop_nonce"', "use_dpop_nonce"),
+        ("DPoP Error=invalid_dpop_proof", "invalid_dpop_proof"),
+        ('DPoP error="invalid_token"', None),
+        ('DPoP error_description="error=use_dpop_nonce"', None),
+        ('DPoP error_description="it says \\"error=\\"use_dpop_nonce\\" \\""', None),
+        ("DPoP use_dpop_nonce", None),
+        ('DPoP xerror="use_dpop_nonce"', None),
+        ("", None),
+        (" " * LONGEST_HEADER + 'DPoP error="use_dpop_nonce"', None),
+    ],
+)
+def test_what_is_said_of_a_proof(header, error):
+    """An error about a proof is found in any of the challenges, and in no other text."""
+    assert proof_error(header) == error

@@ -18,10 +18,10 @@ from functools import partial
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from tokenkeeper._runtime.pickling import NotPicklable
-from tokenkeeper._support.authorization import carries, set_token
 from tokenkeeper._support.hiding import Hidden
+from tokenkeeper.integrations._attempts import Attempts, Reason
 from tokenkeeper.integrations._hosts import AllowedHosts
-from tokenkeeper.integrations._tokens import AsyncTokens, Tokens
+from tokenkeeper.integrations._tokens import AsyncProvenTokens, ProvenTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.oauth.claims_challenge import claims_in
@@ -32,6 +32,9 @@ __all__ = ["HttpxFlow"]
 
 class _Request(Protocol):
     """A request of either package."""
+
+    @property
+    def method(self) -> str: ...
 
     @property
     def url(self) -> object: ...
@@ -50,10 +53,10 @@ class _Response(Protocol):
     def status_code(self) -> int: ...
 
     @property
-    def request(self) -> Any: ...
+    def headers(self) -> MutableMapping[str, str]: ...
 
     @property
-    def headers(self) -> MutableMapping[str, str]: ...
+    def request(self) -> Any: ...
 
     def read(self) -> bytes: ...
 
@@ -80,33 +83,46 @@ class HttpxFlow(NotPicklable, Generic[_RequestT, _ResponseT]):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._tokens = Tokens(keeper, provider_name, timeout)
-        self._async_tokens = AsyncTokens(keeper, provider_name, timeout)
+        self._tokens = ProvenTokens(keeper, provider_name, timeout)
+        self._async_tokens = AsyncProvenTokens(keeper, provider_name, timeout)
         self._hosts = AllowedHosts(self._tokens.provider_name, allowed_hosts)
 
     def sync_auth_flow(self, request: _RequestT) -> Generator[_RequestT, _ResponseT, None]:
         """Authenticate *request* for a blocking client."""
         self._hosts.check(str(request.url))
-        token = self._tokens.get()
-        response = yield _with_token(request, token)
-        if _is_refusal(response, token):
-            new = self._tokens.replace(self._refusal(response, token, release=response.read))
-            if new is not None:
-                yield _with_token(response.request, new)
+        attempts = Attempts(self._tokens, self._tokens.get())
+        while True:
+            response = yield _authorized(request, attempts)
+            reason = _again(response, attempts)
+            if reason is None:
+                return
+            refusal = self._refusal(response, attempts.token, reason, release=response.read)
+            token = self._tokens.replace(refusal)
+            if token is None:
+                return
+            attempts.token, request = token, response.request
 
     async def async_auth_flow(self, request: _RequestT) -> AsyncGenerator[_RequestT, _ResponseT]:
         """Authenticate *request* for an async client, under asyncio or trio."""
         self._hosts.check(str(request.url))
-        token = await self._async_tokens.get()
-        response = yield _with_token(request, token)
-        if _is_refusal(response, token):
-            refusal = self._refusal(response, token, release=response.aread)
-            new = await self._async_tokens.replace(refusal)
-            if new is not None:
-                yield _with_token(response.request, new)
+        attempts = Attempts(self._tokens, await self._async_tokens.get())
+        while True:
+            response = yield _authorized(request, attempts)
+            reason = _again(response, attempts)
+            if reason is None:
+                return
+            refusal = self._refusal(response, attempts.token, reason, release=response.aread)
+            token = await self._async_tokens.replace(refusal)
+            if token is None:
+                return
+            attempts.token, request = token, response.request
 
     def _refusal(
-        self, response: _ResponseT, token: Hidden[str], release: Callable[[], object]
+        self,
+        response: _ResponseT,
+        token: Hidden[str],
+        reason: Reason,
+        release: Callable[[], object],
     ) -> Refusal:
         """Describe *response* for the 401 flow. The client closes it if an error interrupts that.
 
@@ -114,8 +130,13 @@ class HttpxFlow(NotPicklable, Generic[_RequestT, _ResponseT]):
         """
         # After redirects within the origin, response.request is the last request.
         can_be_resent = partial(self._can_be_resent, response.request.stream)
-        claims = claims_in(response.headers.get("WWW-Authenticate"))
-        return Refusal(token, can_be_resent=can_be_resent, release=release, claims=claims)
+        return Refusal(
+            token,
+            can_be_resent=can_be_resent,
+            release=release,
+            token_is_good=reason is not Reason.REFUSED,
+            claims=claims_in(response.headers.get("WWW-Authenticate")),
+        )
 
     def _can_be_resent(self, stream: object) -> bool:
         """Return whether a body is in memory, or can be read again."""
@@ -128,17 +149,17 @@ class HttpxFlow(NotPicklable, Generic[_RequestT, _ResponseT]):
         )
 
 
-def _with_token(request: _RequestT, token: Hidden[str]) -> _RequestT:
-    set_token(request.headers, token)
+def _authorized(request: _RequestT, attempts: Attempts) -> _RequestT:
+    attempts.authorize(request.headers, request.method, request.url)
     return request
 
 
-def _is_refusal(response: _Response, token: Hidden[str]) -> bool:
-    """Return whether a server refused *token*.
-
-    After a redirect to another origin the request has no token, and a 401 says nothing about it.
-    """
-    return response.status_code == 401 and carries(response.request.headers, token)
+def _again(response: _Response, attempts: Attempts) -> Reason | None:
+    """Return why the request is to be sent again, if it is."""
+    if attempts.is_done(response.status_code):
+        return None
+    request = response.request
+    return attempts.again(response.status_code, response.headers, request.url, request.headers)
 
 
 def _can_be_read_again(file: Any) -> bool:

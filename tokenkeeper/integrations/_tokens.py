@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Self
 
 from tokenkeeper._support.hiding import Hidden
+from tokenkeeper._support.proofs import as_bearer, shown
 from tokenkeeper.integrations._unauthorized import Refusal, run, run_async, unauthorized_flow
 from tokenkeeper.keeper import TokenKeeper, source_from
+from tokenkeeper.models import OAuth2Token
 from tokenkeeper.source import TokenSource
 
-__all__ = ["AsyncTokens", "Tokens"]
+__all__ = ["AsyncProvenTokens", "AsyncTokens", "ProvenTokens", "Tokens"]
 
 
 class _Tokens:
@@ -34,6 +36,13 @@ class _Tokens:
         """The name of the provider."""
         return self.source.name.provider_name
 
+    def _shown(self, token: OAuth2Token) -> Hidden[str]:
+        """Return *token* as a client can send it.
+
+        :raises InvalidConfigurationError: if it needs a proof.
+        """
+        return Hidden(as_bearer(token, self.provider_name))
+
     def within(self, timeout: float | None) -> Self:
         """Return the same tokens with another *timeout*."""
         return type(self)(self.source, timeout=timeout)
@@ -55,14 +64,14 @@ class _Tokens:
 
 
 class Tokens(_Tokens):
-    """The tokens of one source, for a blocking client. Thread-safe."""
+    """The tokens of one source, for a blocking client that sends only their text. Thread-safe."""
 
     def get(self) -> Hidden[str]:
         """Return a valid token.
 
         :raises OAuth2Error: if there is none.
         """
-        return Hidden(self.source.get_token(timeout=self.timeout))
+        return self._shown(self.source.valid(self.timeout).token)
 
     def replace(self, refusal: Refusal) -> Hidden[str] | None:
         """Run the 401 flow; return the token to send the request again with, or ``None``.
@@ -75,11 +84,23 @@ class Tokens(_Tokens):
         self, token: Hidden[str], /, timeout: float | None, claims: str | None = None
     ) -> Hidden[str]:
         """Return a token that replaces *token*, which an API refused."""
-        return Hidden(self.source.renew_refused(token.text, timeout=timeout, claims=claims))
+        return self._shown(self.source.renewed(token.text, timeout, claims).token)
+
+
+class ProvenTokens(Tokens):
+    """The tokens of one source, for a blocking client that sends a proof where one is needed."""
+
+    def get(self) -> Hidden[str]:
+        """Return a valid token: :meth:`Tokens.get`."""
+        token = self.source.valid(self.timeout).token
+        return Hidden(token.access_token) if token.dpop_key is None else shown(token)
+
+    def _shown(self, token: OAuth2Token) -> Hidden[str]:
+        return shown(token)
 
 
 class AsyncTokens(_Tokens):
-    """The tokens of one source, for an async client under asyncio or trio."""
+    """The tokens of one source, for an async client that sends only their text."""
 
     def __init__(
         self,
@@ -92,7 +113,7 @@ class AsyncTokens(_Tokens):
 
     async def get(self) -> Hidden[str]:
         """Return a valid token: :meth:`Tokens.get`."""
-        return Hidden(await self._aio.get_token(timeout=self.timeout))
+        return self._shown((await self._aio.valid(self.timeout)).token)
 
     async def replace(self, refusal: Refusal) -> Hidden[str] | None:
         """Run the 401 flow: :meth:`Tokens.replace`."""
@@ -102,5 +123,16 @@ class AsyncTokens(_Tokens):
         self, token: Hidden[str], /, timeout: float | None, claims: str | None = None
     ) -> Hidden[str]:
         """Return a token that replaces *token*, which an API refused."""
-        new = await self._aio.renew_refused(token.text, timeout=timeout, claims=claims)
-        return Hidden(new)
+        return self._shown((await self._aio.renewed(token.text, timeout, claims)).token)
+
+
+class AsyncProvenTokens(AsyncTokens):
+    """The tokens of one source, for an async client that sends a proof where one is needed."""
+
+    async def get(self) -> Hidden[str]:
+        """Return a valid token: :meth:`Tokens.get`."""
+        token = (await self._aio.valid(self.timeout)).token
+        return Hidden(token.access_token) if token.dpop_key is None else shown(token)
+
+    def _shown(self, token: OAuth2Token) -> Hidden[str]:
+        return shown(token)

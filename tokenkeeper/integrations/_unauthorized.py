@@ -4,6 +4,9 @@
 
     an API answers 401 (gRPC: UNAUTHENTICATED) to a request that carried our token
     |
+    +-- it refused the proof, not the token (DPoP: it wants a nonce)
+    |       release the response                        -> the request is sent again, once
+    |
     +-- the request can't be sent again, or the keeper requests no token for now
     |       start a renewal, without waiting for it     -> the caller gets the 401 at once
     |
@@ -14,7 +17,8 @@
 :func:`unauthorized_flow` decides and yields each step that does I/O. :func:`run` and
 :func:`run_async` perform the steps, so that blocking and async clients share the decisions. The
 modules of the clients translate: they notice the 401, describe it as a :class:`Refusal`, and send
-the request again. They never send it a third time.
+the request again. They send it again at most once for each reason, which
+:mod:`tokenkeeper.integrations._attempts` counts.
 """
 
 from __future__ import annotations
@@ -42,6 +46,11 @@ PAUSED = (
     "provider %r: the API refused the token, as it did with others that had just been granted. "
     "None is requested for now; the caller gets the refusal."
 )
+OTHER_PROOF = "provider %r: the API wants another DPoP proof. The request is sent again with one."
+NO_OTHER_PROOF = (
+    "provider %r: the API wants another DPoP proof, but this request can't be sent again; its "
+    "caller gets the refusal. The next request has one."
+)
 UNCHANGED = "provider %r: the API refused the token, and no other one was granted."
 
 
@@ -57,6 +66,8 @@ class Refusal:
     :ivar release: frees the connection of the response. The caller can no longer get this
         response. ``None`` if it stays available while the token is renewed, as in gRPC.
     :ivar close: drops the response because the caller was interrupted, and will never see it.
+    :ivar token_is_good: whether it refused the proof and not the token (RFC 9449 §9); ``False`` by
+        default.
     :ivar claims: what the response demands of another token, as JSON; ``None`` if nothing.
     """
 
@@ -64,6 +75,7 @@ class Refusal:
     can_be_resent: Callable[[], bool]
     release: Callable[[], object] | None = None
     close: Callable[[], object] = lambda: None
+    token_is_good: bool = False
     claims: str | None = None
 
 
@@ -95,6 +107,8 @@ def unauthorized_flow(tokens: Tokens, refusal: Refusal) -> Flow:
     :returns: the token to send the request again with, or ``None`` if the refusal is the caller's.
     :raises OAuth2Error: if renewing the token fails.
     """
+    if refusal.token_is_good:
+        return (yield from _another_proof(tokens, refusal))
     # The keeper is asked first: rewinding a body that is not sent again is of no use.
     paused = tokens.would_reject(refusal.token)
     if paused or not refusal.can_be_resent():
@@ -118,6 +132,17 @@ def unauthorized_flow(tokens: Tokens, refusal: Refusal) -> Flow:
         return None if refusal.release is None else refusal.token
     _log.debug(RENEWED, tokens.provider_name)
     return token
+
+
+def _another_proof(tokens: Tokens, refusal: Refusal) -> Flow:
+    """Have the request sent again with the same token. It causes no renewal, and is not counted."""
+    if not refusal.can_be_resent():
+        _log.debug(NO_OTHER_PROOF, tokens.provider_name)
+        return None
+    if refusal.release is not None:
+        yield refusal.release
+    _log.debug(OTHER_PROOF, tokens.provider_name)
+    return refusal.token
 
 
 def _start_renewal(tokens: Tokens, refusal: Refusal) -> Generator[Step, Any, None]:

@@ -13,6 +13,7 @@ from aiormq.exceptions import AMQPError, AuthenticationError, ProbableAuthentica
 from yarl import URL
 
 from tokenkeeper._support.hiding import Hidden, forget_frames
+from tokenkeeper.integrations._bearer import bearer_async
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.source import TokenSource
 
@@ -76,7 +77,7 @@ async def _connected(
                 await connection.close()
             raise
 
-    token = Hidden(await source.aio.get_token())
+    token = Hidden(await bearer_async(source.aio))
     try:
         try:
             connection = await attempt()
@@ -88,7 +89,7 @@ async def _connected(
         forget_frames(error)  # those of aio-pika have the URL with the token
         raise
     keep_authenticated(connection, source)
-    newest = Hidden(await source.aio.get_token())
+    newest = Hidden(await bearer_async(source.aio))
     if newest != token:  # renewed just before the subscription
         await connection.update_secret(newest.text, reason=_REASON)
     return connection
@@ -120,7 +121,7 @@ def keep_authenticated(connection: AbstractConnection, source: TokenSource) -> C
         if isinstance(error, _REJECTED):
             token = await source.aio.renew_refused(connection.url.password or " ")
         else:
-            token = await source.aio.get_token()
+            token = await bearer_async(source.aio)
         connection.url = connection.url.with_password(token)
 
     stop = source.subscribe(renewed)

@@ -8,12 +8,13 @@ from functools import partial
 from types import MappingProxyType
 
 import aiohttp
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from tokenkeeper._runtime.pickling import NotPicklable
-from tokenkeeper._support.authorization import set_token
+from tokenkeeper.integrations._attempts import Attempts, Reason
 from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
-from tokenkeeper.integrations._tokens import AsyncTokens
+from tokenkeeper.integrations._tokens import AsyncProvenTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.oauth.claims_challenge import claims_in
@@ -57,7 +58,7 @@ class KeeperMiddleware(NotPicklable):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._tokens = AsyncTokens(keeper, provider_name, timeout)
+        self._tokens = AsyncProvenTokens(keeper, provider_name, timeout)
         self._hosts = AllowedHosts(self._tokens.provider_name, allowed_hosts)
         self._redirects = _Redirects()
 
@@ -85,23 +86,28 @@ class KeeperMiddleware(NotPicklable):
     ) -> aiohttp.ClientResponse:
         if request.proxy is not None and request.url.scheme in ("http", "ws"):
             self._hosts.check_proxy(str(request.url))
-        token = await self._tokens.get()
-        set_token(request.headers, token)
-        response = await handler(request)
-        if response.status != 401:
-            return response
-        refusal = Refusal(
-            token,
-            can_be_resent=partial(_can_be_resent, request.body),
-            release=response.release,
-            close=response.close,
-            claims=claims_in(", ".join(response.headers.getall("WWW-Authenticate", []))),
-        )
-        new = await self._tokens.replace(refusal)
-        if new is None:
-            return response
-        set_token(request.headers, new)
-        return await handler(request)
+        attempts = Attempts(self._tokens, await self._tokens.get())
+        while True:
+            attempts.authorize(request.headers, request.method, request.url)
+            response = await handler(request)
+            if attempts.is_done(response.status):
+                return response
+            headers = _joined(response.headers) if response.status == 401 else response.headers
+            reason = attempts.again(response.status, headers, request.url, request.headers)
+            if reason is None:
+                return response
+            refusal = Refusal(
+                attempts.token,
+                can_be_resent=partial(_can_be_resent, request.body),
+                release=response.release,
+                close=response.close,
+                token_is_good=reason is not Reason.REFUSED,
+                claims=claims_in(headers.get("WWW-Authenticate")),
+            )
+            token = await self._tokens.replace(refusal)
+            if token is None:
+                return response
+            attempts.token = token
 
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -137,6 +143,11 @@ class _Redirects:
             except ValueError:  # aiohttp raises an error that explains it
                 return
             _targets.set({**_targets.get(), self: (target, home)})
+
+
+def _joined(headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
+    """Return *headers* with one value for each name (RFC 9110 §5.3): challenges may be apart."""
+    return CIMultiDict((name, ", ".join(headers.getall(name))) for name in set(headers))
 
 
 def _can_be_resent(body: object) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
+from tokenkeeper.integrations._bearer import bearer_async
 from tokenkeeper.source import TokenSource
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class KeeperTokenProvider(NotPicklable, AbstractTokenProvider):
 
         :raises OAuth2Error: if there is none.
         """
-        self._last = Hidden(await self._tokens.get_token(timeout=self._timeout))
+        self._last = Hidden(await bearer_async(self._tokens, self._timeout))
         return self._last.text
 
     def extensions(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from base64 import b64encode
 from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPNotSupported, SMTPResponse
 
 from tokenkeeper._support.hiding import Hidden, forget_frames
+from tokenkeeper.integrations._bearer import bearer_async
 from tokenkeeper.integrations._sasl import Exchange, check_private, choose
 from tokenkeeper.source import TokenSource
 
@@ -39,7 +40,7 @@ async def authenticate(
     mechanism = mechanism or choose([each.upper() for each in client.server_auth_methods])
     if mechanism is None:
         raise SMTPNotSupported("the server offers neither OAUTHBEARER nor XOAUTH2")
-    token = Hidden(await source.aio.get_token())
+    token = Hidden(await bearer_async(source.aio))
     try:
         response = await _exchange(client, mechanism, Exchange(mechanism, user, token))
         if response.code == REJECTED:

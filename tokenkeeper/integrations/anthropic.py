@@ -16,6 +16,7 @@ from anthropic import DefaultAsyncHttpxClient, DefaultHttpxClient
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import TokenRejectedError
+from tokenkeeper.integrations._bearer import bearer, bearer_async
 from tokenkeeper.integrations._last_token import LastToken
 from tokenkeeper.integrations._sdk_clients import auth_for
 from tokenkeeper.keeper import TokenKeeper, source_from
@@ -97,10 +98,10 @@ class KeeperCredentials(NotPicklable):
         """
         source, timeout = self._source, self._timeout
         if force_refresh:
-            refused = self._last.get() or Hidden(source.get_token(timeout=timeout))
+            refused = self._last.get() or Hidden(bearer(source, timeout))
             with suppress(TokenRejectedError):
                 source.renew_refused(refused.text, timeout=timeout)
-        return _answer(self._last.handed(source.get_token(timeout=timeout)))
+        return _answer(self._last.handed(bearer(source, timeout)))
 
 
 class AsyncKeeperCredentials(NotPicklable):
@@ -122,10 +123,10 @@ class AsyncKeeperCredentials(NotPicklable):
         """Return the token: :meth:`KeeperCredentials.__call__`."""
         aio, timeout = self._aio, self._timeout
         if force_refresh:
-            refused = self._last.get() or Hidden(await aio.get_token(timeout=timeout))
+            refused = self._last.get() or Hidden(await bearer_async(aio, timeout))
             with suppress(TokenRejectedError):
                 await aio.renew_refused(refused.text, timeout=timeout)
-        return _answer(self._last.handed(await aio.get_token(timeout=timeout)))
+        return _answer(self._last.handed(await bearer_async(aio, timeout)))
 
 
 def _answer(token: str) -> AccessToken:

@@ -14,10 +14,12 @@ from azure.core.credentials import AccessToken, AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError
 
 from tokenkeeper._runtime.pickling import NotPicklable
+from tokenkeeper._support.proofs import as_bearer
 from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
 from tokenkeeper.integrations.azure_provider import CredentialProvider
 from tokenkeeper.keeper import TokenKeeper, source_from
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.names import TokenName
 from tokenkeeper.oauth.claims_challenge import is_claims
 from tokenkeeper.source import TokenSource
 
@@ -75,7 +77,7 @@ class KeeperCredential(NotPicklable):
                     source.renew_refused(
                         refused.access_token, timeout=timeout, claims=_claims_of(options)
                     )
-            return _info(source.token(timeout=timeout))
+            return _info(source.token(timeout=timeout), source.name)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
 
@@ -128,7 +130,7 @@ class AsyncKeeperCredential(NotPicklable):
                     await source.renew_refused(
                         refused.access_token, timeout=timeout, claims=_claims_of(options)
                     )
-            return _info(await source.token(timeout=timeout))
+            return _info(await source.token(timeout=timeout), source.name)
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
 
@@ -163,9 +165,9 @@ _ALWAYS_DUE = 1
 """A Unix time in the past, so that clients ask again at each request. 0 would mean no time."""
 
 
-def _info(token: OAuth2Token) -> AccessTokenInfo:
+def _info(token: OAuth2Token, name: TokenName) -> AccessTokenInfo:
     return AccessTokenInfo(
-        token.access_token,
+        as_bearer(token, name.provider_name),
         int(token.expires_at.timestamp()),
         token_type=token.token_type,
         refresh_on=_ALWAYS_DUE,

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
+from tokenkeeper._support.proofs import as_bearer
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.source import TokenSource
@@ -112,7 +113,7 @@ class KeeperOAuthCallback(NotPicklable):
         """
         given, self._given = self._given, None  # librdkafka reports our failure as an error too
         token = self._source.token()
-        hidden = Hidden(token.access_token)
+        hidden = Hidden(as_bearer(token, self._source.name.provider_name))
         if given is None or given.token != hidden:
             given = _Given(hidden, SYSTEM_CLOCK.monotonic())
         self._given = given

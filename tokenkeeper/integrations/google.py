@@ -22,6 +22,7 @@ from google.auth.exceptions import RefreshError
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, TokenRejectedError
+from tokenkeeper.integrations._bearer import bearer
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._last_token import LastToken
 from tokenkeeper.integrations.google_provider import GoogleCredentialsProvider
@@ -74,7 +75,7 @@ class KeeperCredentials(NotPicklable, CredentialsWithQuotaProject, CredentialsWi
         :raises google.auth.exceptions.RefreshError: if there is none.
         """
         try:
-            return self._last.handed(self._source.get_token(timeout=self._timeout))
+            return self._last.handed(bearer(self._source, self._timeout))
         except OAuth2Error as error:
             raise _refresh_error(error) from error
 
@@ -128,7 +129,7 @@ class KeeperCredentials(NotPicklable, CredentialsWithQuotaProject, CredentialsWi
         try:
             if refused is None:
                 cached = source.keeper.get_cached_token_info(source.name)
-                refused = Hidden(source.get_token(timeout=timeout))
+                refused = Hidden(bearer(source, timeout))
                 if cached is None:
                     return  # it is new
             # If no other token is granted, the request is sent again, and the caller gets the 401.

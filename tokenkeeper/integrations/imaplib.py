@@ -5,6 +5,7 @@ from __future__ import annotations
 import imaplib
 
 from tokenkeeper._support.hiding import Hidden, without_frames
+from tokenkeeper.integrations._bearer import bearer
 from tokenkeeper.integrations._sasl import Exchange, check_private, choose
 from tokenkeeper.source import TokenSource
 
@@ -36,7 +37,7 @@ def authenticate(
     )
     if mechanism is None:
         raise connection.error("the server offers neither OAUTHBEARER nor XOAUTH2")
-    token = Hidden(source.get_token())
+    token = Hidden(bearer(source))
     try:
         connection.authenticate(mechanism, Exchange(mechanism, user, token).as_bytes)
     except connection.error as error:

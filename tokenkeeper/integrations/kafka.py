@@ -15,6 +15,7 @@ from kafka.net.sasl.oauth import SaslMechanismOAuth
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.integrations._bearer import bearer
 from tokenkeeper.source import TokenSource
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class KeeperTokenProvider(NotPicklable, AbstractTokenProvider):
 
         :raises OAuth2Error: if there is none.
         """
-        self._last = Hidden(self.source.get_token(timeout=self._timeout))
+        self._last = Hidden(bearer(self.source, self._timeout))
         return self._last.text
 
     def extensions(self) -> dict[str, str]:

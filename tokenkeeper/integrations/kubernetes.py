@@ -13,6 +13,7 @@ from kubernetes.client import ApiClient, Configuration
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.authorization import header_value
 from tokenkeeper._support.hiding import Hidden
+from tokenkeeper.integrations._bearer import bearer
 from tokenkeeper.integrations._tokens import Tokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.source import TokenSource
@@ -78,7 +79,7 @@ class _Hook(NotPicklable):
         self._source = source
 
     def __call__(self, configuration: Configuration) -> None:
-        value = _Authorization(header_value(Hidden(self._source.get_token())))
+        value = _Authorization(header_value(Hidden(bearer(self._source))))
         configuration.api_key.update(dict.fromkeys(_IDENTIFIERS, value))
 
 

@@ -12,6 +12,7 @@ from paho.mqtt.client import Client
 
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.integrations._bearer import bearer
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.source import TokenSource
 
@@ -68,7 +69,7 @@ class _Authenticator:
             if self._was_rejected:
                 self._sent = Hidden(self._source.renew_refused(self._sent.text))
             else:
-                self._sent = Hidden(self._source.get_token())
+                self._sent = Hidden(bearer(self._source))
         except OAuth2Error as error:  # any other than an OSError would end the network loop
             raise ConnectionError(f"no token to connect with: {error}") from error
         self._was_rejected = False

@@ -17,6 +17,7 @@ from pika.exceptions import (  # type: ignore[import-untyped]
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden, forget_frames
+from tokenkeeper.integrations._bearer import bearer
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.source import TokenSource
 
@@ -41,7 +42,7 @@ class TokenCredentials(NotPicklable, pika.PlainCredentials):  # type: ignore[mis
 
     def response_for(self, start: Any) -> Any:
         """Return the answer to the broker's challenge."""
-        self._sent = Hidden(self._source.get_token())
+        self._sent = Hidden(bearer(self._source))
         return pika.PlainCredentials(self.username, self._sent.text).response_for(start)
 
     def was_sent(self) -> Hidden[str]:
@@ -74,7 +75,7 @@ def connect(
     credentials = TokenCredentials(source)
     parameters = copy(parameters or pika.ConnectionParameters())
     parameters.credentials = credentials
-    source.get_token()  # an error here leaves no socket open
+    bearer(source)  # an error here leaves no socket open
     try:
         connection = pika.BlockingConnection(parameters)
     except ProbableAuthenticationError as error:
@@ -82,7 +83,7 @@ def connect(
         source.renew_refused(credentials.was_sent().text)
         connection = pika.BlockingConnection(parameters)
     keep_authenticated(connection, source)
-    newest = Hidden(source.get_token())
+    newest = Hidden(bearer(source))
     if newest != credentials.was_sent():  # renewed just before the subscription
         _update(connection, newest)
     return connection

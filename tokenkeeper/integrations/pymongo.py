@@ -12,6 +12,7 @@ from pymongo.auth_oidc import OIDCCallback, OIDCCallbackContext, OIDCCallbackRes
 
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.hiding import Hidden
+from tokenkeeper._support.proofs import as_bearer
 from tokenkeeper.exceptions import TokenRejectedError
 from tokenkeeper.source import TokenSource
 
@@ -47,6 +48,6 @@ class KeeperOIDCCallback(NotPicklable, OIDCCallback):
             with suppress(TokenRejectedError):
                 self._source.renew_refused(self._last.text, timeout=timeout)
         token = self._source.token(timeout=timeout)
-        self._last = Hidden(token.access_token)
+        self._last = Hidden(as_bearer(token, self._source.name.provider_name))
         remaining = token.remaining_lifetime.total_seconds()
         return OIDCCallbackResult(token.access_token, expires_in_seconds=remaining)

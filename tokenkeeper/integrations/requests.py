@@ -13,13 +13,13 @@ import requests.adapters
 import requests.auth
 
 from tokenkeeper._runtime.pickling import NotPicklable
-from tokenkeeper._support.authorization import carries, set_token
-from tokenkeeper._support.hiding import Hidden
+from tokenkeeper._support.authorization import carries
 from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.integrations._attempts import Attempts, Reason
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._requests_certificate import CertificateAdapter
-from tokenkeeper.integrations._tokens import Tokens
+from tokenkeeper.integrations._tokens import ProvenTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.oauth.claims_challenge import claims_in
@@ -62,7 +62,7 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
         allowed_hosts: Iterable[str] | None = None,
         timeout: float | None = None,
     ) -> None:
-        self._tokens = Tokens(keeper, provider_name, timeout)
+        self._tokens = ProvenTokens(keeper, provider_name, timeout)
         self._hosts = AllowedHosts(self._tokens.provider_name, allowed_hosts)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -71,9 +71,9 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
         :raises OAuth2Error: if there is no token, or the host may not get it.
         """
         self._hosts.check(request.url or "")
-        token = self._tokens.get()
-        set_token(request.headers, token)
-        responses = _Responses(self._tokens, token, position_of(request.body))
+        attempts = Attempts(self._tokens, self._tokens.get())
+        attempts.authorize(request.headers, request.method or "", request.url)
+        responses = _Responses(self._tokens, attempts, position_of(request.body))
         request.register_hook("response", responses.handle)  # type: ignore[no-untyped-call]
         return request
 
@@ -87,54 +87,67 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
 class _Responses:
     """Handles the response to one request, and those to the requests that redirects make of it."""
 
-    def __init__(self, tokens: Tokens, token: Hidden[str], position: int | None) -> None:
+    def __init__(self, tokens: ProvenTokens, attempts: Attempts, position: int | None) -> None:
         self._tokens = tokens
-        self._token = token
+        self._attempts = attempts
         self._position = position
         self._resent: requests.PreparedRequest | None = None
 
     def handle(self, response: requests.Response, **options: Any) -> requests.Response:
-        """Return *response*, or the one to the same request with a new token."""
-        request = response.request
-        if request is self._resent:  # the caller sends it once more; what we resend has no hook
+        """Return *response*, or the one to the same request with a new token or proof."""
+        if response.request is self._resent:  # by the caller; what we send again has no hook
             self._resent = None
-        # A redirect after a renewal may lead to a second 401. That one is the caller's.
-        was_renewed = self._resent is not None
+            self._attempts = Attempts(self._tokens, self._attempts.token)
         # requests calls this hook after a redirect too, but keeps the token within the origin.
-        is_refusal = response.status_code == 401 and carries(request.headers, self._token)
-        if was_renewed or not is_refusal:
+        response = self._over_a_new_connection(response, options)
+        while reason := self._reason(response):
+            refusal = Refusal(
+                self._attempts.token,
+                can_be_resent=partial(rewind, response.request.body, self._position),
+                release=partial(_release, response, is_streamed=bool(options.get("stream"))),
+                close=response.close,
+                token_is_good=reason is not Reason.REFUSED,
+                claims=claims_in(response.headers.get("WWW-Authenticate")),
+            )
+            token = self._tokens.replace(refusal)
+            if token is None:
+                break
+            self._attempts.token = token
+            if options.get("cert"):
+                _drop_connections(response.connection)  # the files may be newer than the last one
+            response = self._send_again(response, options)
+        return response
+
+    def _over_a_new_connection(self, response: requests.Response, options: Any) -> Any:
+        """Return *response*, or the one over a new connection, which presents the current files.
+
+        A token may be refused because the connection still presents an older certificate.
+        """
+        request, token = response.request, self._attempts.token
+        if response.status_code != 401 or not options.get("cert") or self._resent is not None:
             return response
-        rewound = partial(rewind, request.body, self._position)
-        if options.get("cert") and _drop_connections(response.connection) and rewound():
-            response = self._send_anew(response, options)
-            if response.status_code != 401:
-                return response
-        refusal = Refusal(
-            self._token,
-            can_be_resent=rewound,
-            release=partial(_release, response, is_streamed=bool(options.get("stream"))),
-            close=response.close,
-            claims=claims_in(response.headers.get("WWW-Authenticate")),
-        )
-        token = self._tokens.replace(refusal)
-        if token is None:
+        if not carries(request.headers, token) or not _drop_connections(response.connection):
             return response
-        self._token = token
-        if options.get("cert"):
-            _drop_connections(response.connection)  # the files may be newer than the last one
+        if not rewind(request.body, self._position):
+            return response
+        _release(response, is_streamed=bool(options.get("stream")))
+        self._attempts.token = self._tokens.get()
         return self._send_again(response, options)
 
-    def _send_anew(self, refused: requests.Response, options: Any) -> requests.Response:
-        """Send the request over a new connection, with the token that callers get now."""
-        _release(refused, is_streamed=bool(options.get("stream")))
-        self._token = self._tokens.get()
-        return self._send_again(refused, options)
+    def _reason(self, response: requests.Response) -> Reason | None:
+        """Return why the request is to be sent again, if it is."""
+        if self._attempts.is_done(response.status_code):
+            return None
+        request = response.request
+        return self._attempts.again(
+            response.status_code, response.headers, request.url, request.headers
+        )
 
     def _send_again(self, refused: requests.Response, options: Any) -> requests.Response:
         request = self._resent = refused.request
         refused.request = request.copy()
         # Changed in place: requests makes the next request of a redirect from this one.
-        set_token(request.headers, self._token)
+        self._attempts.authorize(request.headers, request.method or "", request.url)
         sent_at = SYSTEM_CLOCK.monotonic()
         response = refused.connection.send(request, **options)
         response.elapsed = timedelta(seconds=SYSTEM_CLOCK.monotonic() - sent_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 
 from tokenkeeper._support.hiding import Hidden, without_frames
+from tokenkeeper.integrations._bearer import bearer
 from tokenkeeper.integrations._sasl import Exchange, check_private, choose
 from tokenkeeper.source import TokenSource
 
@@ -41,7 +42,7 @@ def authenticate(
     mechanism = mechanism or choose(offered)
     if mechanism is None:
         raise smtplib.SMTPNotSupportedError("the server offers neither OAUTHBEARER nor XOAUTH2")
-    token = Hidden(source.get_token())
+    token = Hidden(bearer(source))
     try:
         connection.auth(mechanism, Exchange(mechanism, user, token))
     except smtplib.SMTPAuthenticationError as error:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast
 
-__all__ = ["Challenge", "parameters_in", "read_challenge"]
+__all__ = ["Challenge", "ProofError", "parameters_in", "proof_error", "read_challenge"]
 
 LONGEST_HEADER = 4000
 """Characters of the header that are read."""
+
+ProofError = Literal["use_dpop_nonce", "invalid_dpop_proof"]
+"""What is wrong with a proof, and not with the token (RFC 9449 §5, §7.1, §9)."""
 
 _PARAMETER = r"\b([\w-]{1,40})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^\s,\"]+))"
 
@@ -48,3 +51,11 @@ def parameters_in(header: str) -> dict[str, str]:
         name.lower(): re.sub(r"\\(.)", r"\1", quoted or bare)
         for name, quoted, bare in reversed(re.findall(_PARAMETER, header[:LONGEST_HEADER]))
     }
+
+
+def proof_error(header: str) -> ProofError | None:
+    """Return what one of the challenges of *header* says about a DPoP proof (RFC 9449 §7.1, §9)."""
+    for name, quoted, bare in re.findall(_PARAMETER, header[:LONGEST_HEADER]):
+        if name.lower() == "error" and (quoted or bare) in ("use_dpop_nonce", "invalid_dpop_proof"):
+            return cast("ProofError", quoted or bare)
+    return None

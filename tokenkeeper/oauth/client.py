@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenkeeper._support.checks import secrets_in_query
 from tokenkeeper.clock import Clock
@@ -19,6 +19,9 @@ from tokenkeeper.oauth.secret_parameters import secret_values
 from tokenkeeper.oauth.server import Endpoint, Server, recipient
 from tokenkeeper.oauth.transport import HttpTransport
 
+if TYPE_CHECKING:
+    from tokenkeeper.oauth.dpop import DPoPKey
+
 __all__ = ["Exchange", "OAuthClient"]
 
 
@@ -28,11 +31,13 @@ class Exchange:
 
     :ivar sent_at: when it was sent, on the wall clock, in seconds since the epoch.
     :ivar secrets: texts in the request that no message may show.
+    :ivar url: where it was sent.
     """
 
     answer: HttpAnswer
     sent_at: float
     secrets: LateSecrets
+    url: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,13 +61,29 @@ class OAuthClient:
         self,
         endpoint: Endpoint,
         parameters: Callable[[Recipient], Mapping[str, Any]],
+        *,
+        key: DPoPKey | None = None,
     ) -> Exchange:
         """Send one request and return the response, whatever its status.
 
         :param parameters: returns the parameters, given whom the request is for; empty ones are
-            left out, and the proof's replace them.
+            left out, and the proof's replace them. Called again if the request is repeated.
+        :param key: the key to bind the token to (RFC 9449 §5); ``None``, the default, for none. A
+            request whose proof is refused for want of a nonce is repeated once.
         :raises TokenAcquisitionError: if there is no response.
         """
+        if key is None:
+            return self._send(endpoint, parameters)
+        from tokenkeeper.oauth.dpop_request import send_with_proof
+
+        return send_with_proof(key, partial(self._send, endpoint, parameters))
+
+    def _send(
+        self,
+        endpoint: Endpoint,
+        parameters: Callable[[Recipient], Mapping[str, Any]],
+        proof_for: Callable[[str], Mapping[str, str]] | None = None,
+    ) -> Exchange:
         to = recipient(self.server, self.server.endpoint(endpoint))
         with attributed_to(self.config.provider_name):
             own = parameters(to)
@@ -71,6 +92,9 @@ class OAuthClient:
             url = self.server.endpoint(endpoint, with_certificate=True)
         else:
             url = to.url
+        encoded = self.style.encode({**own, **proof.parameters})
+        if proof_for is not None:
+            encoded["headers"].update(proof_for(url))
         sent_at = self.clock.time()
         answer = self.transport.request(
             "POST",
@@ -78,9 +102,9 @@ class OAuthClient:
             provider_name=self.config.provider_name,
             authorization=proof.authorization,
             certificate=proof.certificate,
-            **self.style.encode({**own, **proof.parameters}),
+            **encoded,
         )
-        return Exchange(answer, sent_at, LateSecrets(partial(self._secrets, url, own, proof)))
+        return Exchange(answer, sent_at, LateSecrets(partial(self._secrets, url, own, proof)), url)
 
     def _secrets(
         self, url: str, parameters: Mapping[str, Any], proof: ClientProof

@@ -92,10 +92,14 @@ CODES = {
     "slow_down": Meaning(True, _TOO_OFTEN),
     # RFC 9449 §5, §8
     "invalid_dpop_proof": Meaning(
-        False, "The server rejects the DPoP proof. Check this machine's clock."
+        False,
+        "The server rejects the DPoP proof. Check this machine's clock, and that the server "
+        "supports the key's algorithm.",
     ),
     "use_dpop_nonce": Meaning(
-        False, "The server requires DPoP, which this provider does not support."
+        False,
+        "The server requires DPoP proofs with a nonce. Set dpop=True. If it is set, the server "
+        "does not accept the nonce that it has just sent: contact its operator.",
     ),
     # Our names for what servers report in many ways, or in prose only
     "client_certificate_required": Meaning(

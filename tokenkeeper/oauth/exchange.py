@@ -74,6 +74,10 @@ class Expected:
     :param grant: the ``grant_type`` of the request, which advice depends on.
     :param auth_advice: returns what to try if the server rejects the client, given the usual
         advice; by default that.
+    :param with_proof: whether the request had a DPoP proof, so that the token is to be bound to its
+        key (RFC 9449 §5); by default it had none.
+    :param allow_bearer: whether a token that is not bound to the key is accepted all the same;
+        ``False`` by default.
     """
 
     provider_name: str
@@ -88,6 +92,8 @@ class Expected:
     omitted: set[str] = field(default_factory=set)
     grant: str | None = None
     auth_advice: Callable[[str], str] = str
+    with_proof: bool = False
+    allow_bearer: bool = False
 
     def warn_once(self, kind: str, message: str) -> None:
         """Log *message* as a warning that names the provider, unless one of *kind* was logged."""

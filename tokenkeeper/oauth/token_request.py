@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.client import OAuthClient
@@ -13,6 +14,10 @@ from tokenkeeper.oauth.client_proof import Recipient
 from tokenkeeper.oauth.exchange import Expected
 from tokenkeeper.oauth.granted_scope import warn_if_narrowed
 from tokenkeeper.oauth.token_response import parse_token_response
+from tokenkeeper.oauth.token_type import DPOP
+
+if TYPE_CHECKING:
+    from tokenkeeper.oauth.dpop import DPoPKey
 
 __all__ = ["Reading", "request_token"]
 
@@ -34,6 +39,8 @@ def request_token(
     requested_scope: str | None,
     warned: set[str],
     omitted: set[str],
+    key: DPoPKey | None = None,
+    allow_bearer: bool = False,
     **reading: Unpack[Reading],
 ) -> OAuth2Token:
     """Send one token request to *client*'s token endpoint and return the token.
@@ -44,6 +51,8 @@ def request_token(
     :param requested_scope: the scope in the request; ``None`` if it has none.
     :param warned: the kinds of warnings logged so far; new ones are added.
     :param omitted: receives the names of optional members that the response left out.
+    :param key: the key to bind the token to (RFC 9449 §5); ``None``, the default, for none.
+    :param allow_bearer: whether to accept a token that the server did not bind to it.
     :raises TokenAcquisitionError: if no token is granted.
     """
     config = client.config
@@ -55,7 +64,7 @@ def request_token(
         client.server.warn_if_unsupported(client.auth.method, sent.get("grant_type"))
         return sent
 
-    exchange = client.post("token_endpoint", parameters)
+    exchange = client.post("token_endpoint", parameters, key=key)
     expected = Expected(
         config.provider_name,
         exchange.sent_at,
@@ -66,7 +75,9 @@ def request_token(
         omitted=omitted,
         grant=sent.get("grant_type"),
         auth_advice=partial(refusal_advice, client.auth, config.client_id),
+        with_proof=key is not None,
+        allow_bearer=allow_bearer,
     )
     token = parse_token_response(exchange.answer, expected)
     warn_if_narrowed(token, requested_scope, expected)
-    return token
+    return token if key is None or token.token_type != DPOP else replace(token, dpop_key=key)

@@ -1,4 +1,4 @@
-"""Reads ``token_type``, and refuses tokens that are not bearer tokens (RFC 6749 §7.1)."""
+"""Reads ``token_type``, and refuses tokens of a type that can't be sent (RFC 6749 §7.1)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from tokenkeeper.oauth.exchange import Expected
 from tokenkeeper.oauth.json_object import JsonObject, UnusableResponseError
 from tokenkeeper.oauth.redaction import sanitize
 
-__all__ = ["read_token_type"]
+__all__ = ["DPOP", "read_token_type"]
 
 BEARER = "Bearer"
+DPOP = "DPoP"
 
 _WORDS = re.compile(r"[a-z0-9]+")
 _NOT_BEARER = frozenset(
@@ -31,16 +32,21 @@ def read_token_type(content: JsonObject, expected: Expected) -> str:
     """Return the type of the granted token: ``Bearer`` for every name that means a bearer token.
 
     A type that is missing, empty or not a string is ``Bearer`` too: servers that do not send one
-    grant bearer tokens.
+    grant bearer tokens. After a request with a proof it is ``DPoP`` (RFC 9449 §5).
 
     :raises UnusableResponseError: for a type that needs more than an ``Authorization: Bearer``
-        header, unless ``accept_token_types`` lists it.
+        header, unless ``accept_token_types`` lists it; and for a bearer token after a request with
+        a proof, unless ``allow_bearer`` is set.
     """
     kinds = list(_strings(content.every("token_type")))
+    if expected.with_proof and DPOP.casefold() in map(str.casefold, kinds):
+        return DPOP
     accepted = {each.strip().casefold() for each in expected.accept_token_types}
     for kind in kinds:
         if kind.casefold() in accepted:
             return kind
+    if expected.with_proof and not expected.allow_bearer:
+        raise _downgraded(kinds, expected)
     for kind in kinds:
         if is_bearer(kind):
             own_spelling = kind.lower() == "bearer" and kind != BEARER
@@ -52,6 +58,16 @@ def read_token_type(content: JsonObject, expected: Expected) -> str:
         f'has a token_type other than Bearer, "{shown}". Request a bearer token from the server, '
         f'or, if the API accepts this one in an "Authorization: Bearer" header, add "{shown}" to '
         "accept_token_types"
+    )
+
+
+def _downgraded(kinds: list[str], expected: Expected) -> UnusableResponseError:
+    """Return the error for a token that is not bound to the key of the request's proof."""
+    shown = sanitize(kinds[-1], expected.secrets, limit=50) if kinds else ""
+    given = f'the token_type "{shown}"' if shown else "no token_type"
+    return UnusableResponseError(
+        f"has {given} although the request had a DPoP proof, so the token is not bound to the key. "
+        "Have the server bind the tokens of this client, or set allow_bearer=True to accept it"
     )
 
 

@@ -37,12 +37,14 @@ from tokenkeeper.providers.shared_settings import (
     shared_style,
     shared_transport,
 )
+from tokenkeeper.providers.token_binding import token_binding
 from tokenkeeper.retry import is_transient
 
 if TYPE_CHECKING:
     import requests
 
     from tokenkeeper.oauth.client import OAuthClient
+    from tokenkeeper.oauth.dpop import DPoPKey
     from tokenkeeper.oauth.request_style import RequestStyle
     from tokenkeeper.oauth.transport import HttpTransport
     from tokenkeeper.retry import RetryPolicy
@@ -61,6 +63,11 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         :class:`~tokenkeeper.PrivateKeyJwt`; by default as *token_endpoint_auth_method* says.
     :param grant: what is presented for a token, such as :class:`~tokenkeeper.TokenExchange`; by
         default the client's own credentials.
+    :param dpop: whether to bind tokens to a key, which makes a stolen one useless (RFC 9449):
+        ``True`` generates the key, a :class:`~tokenkeeper.DPoPKey` is one of your own; ``False`` by
+        default. A request with such a token needs a proof: see :meth:`TokenKeeper.headers`.
+    :param allow_bearer: with *dpop*, whether to accept a token that the server did not bind to the
+        key; ``False`` by default, which refuses it.
     :param token_endpoint_auth_method: how the client authenticates with its secret (RFC 7591 §2):
         ``client_secret_basic``, the default, ``client_secret_post``, or ``none`` for a public
         client, which sends only its ``client_id``.
@@ -119,6 +126,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         *,
         client_auth: ClientAuth | None = None,
         grant: Grant | None = None,
+        dpop: bool | DPoPKey = False,
+        allow_bearer: bool = False,
         token_endpoint_auth_method: str | None = None,
         send_client_id: bool = False,
         form_encode_credentials: bool = True,
@@ -145,10 +154,11 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config, self._clock, self.custody = config, clock, custody
         with naming(config.provider_name):
+            self._binding = token_binding(dpop, allow_bearer)
+            self._set_grant(grant_of(grant, grant_type, config), refresh_tokens)
             self._reading = shared_reading(
                 default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
-            self._set_grant(grant_of(grant, grant_type, config), refresh_tokens)
             self.longest_request_seconds = _longest_request_seconds(config, total_timeout)
             transport = shared_transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
@@ -184,16 +194,17 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         configured one. A forked child does not use the parent's, unless a store is shared.
         """
         scope = str(self.parameters.scope or self._config.scope or "")
-        used = None
+        used, key = None, self._binding.key
         if self._received is not None and not self.repeatable:
             used = self._first_refresh_token(self._received)
+            key = self._received.key or key
 
         def parameters(to: Recipient) -> dict[str, Any]:
             own = self._grant.parameters(self.parameters, to)
             given = {**own, "grant_type": self._grant.grant_type, "scope": scope}
             return {**given, "refresh_token": used or "", **self._targets()}
 
-        return self._request(parameters, scope, scope, used)
+        return self._request(parameters, scope, scope, used, key)
 
     @without_frames
     def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
@@ -226,7 +237,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         }
         scope = narrowed or token.scope
         try:
-            renewed = self._request(lambda _: grant, scope, narrowed or None, refresh_token)
+            key = self._binding.key_for(token)
+            renewed = self._request(lambda _: grant, scope, narrowed or None, refresh_token, key)
         except TokenAcquisitionError as failed:
             is_valid = self._clock.time() < token.expires_at.timestamp()
             if not self.repeatable or (is_transient(failed) and is_valid):
@@ -299,6 +311,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
                 name: value for name, value in parameters.items() if name not in SECRET_PARAMETERS
             },
             **self._grant.identity(),
+            **self._binding.identity(),
         }
 
     def _targets(self) -> dict[str, str | tuple[str, ...]]:
@@ -321,6 +334,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         scope: str | None,
         requested_scope: str | None,
         refresh_token: str | None,
+        key: DPoPKey | None,
     ) -> OAuth2Token:
         from tokenkeeper.oauth.token_request import request_token  # loaded with the provider
 
@@ -333,6 +347,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
                 requested_scope=requested_scope,
                 warned=warned,
                 omitted=omitted,
+                key=key,
+                allow_bearer=self._binding.allow_bearer,
                 **self._reading,
             )
         finally:
@@ -367,6 +383,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             "lifetime_seconds": self._reading["lifetime_seconds"],
             "never_expires": self._reading["never_expires"],
             "omitted": list(self._omitted),
+            "dpop": self._binding.key is not None,
         }
 
     def __repr__(self) -> str:

@@ -86,6 +86,9 @@ class Description(TypedDict, total=False):
 
     refresh_tokens: bool
 
+    dpop: bool
+    """Whether tokens are bound to a key (RFC 9449)."""
+
     verify: bool | str | None
     """The CA certificates: a path, ``None`` for the usual ones, ``False`` for no check."""
 

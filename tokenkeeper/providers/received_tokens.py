@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
 
 from tokenkeeper.models import OAuth2Token
+
+if TYPE_CHECKING:
+    from tokenkeeper.oauth.dpop import DPoPKey
 
 __all__ = ["ReceivedTokens"]
 
@@ -23,6 +27,7 @@ class ReceivedTokens:
         self._inherits = False  # tokens that another process received
         self._used_by_parent = False
         self._newest: str | None = None
+        self.key: DPoPKey | None = None  # the key that the newest one is bound to
         # The refresh token that was spent last, and its successor. The keeper drops both new tokens
         # if the access token has expired before it arrives, and asks with the spent one again.
         self._exchanged: tuple[str, str | None] | None = None
@@ -37,6 +42,7 @@ class ReceivedTokens:
         """Note that this process received *token*."""
         self._look_for_a_fork()
         self._newest = token.refresh_token
+        self.key = cast("DPoPKey | None", token.dpop_key)
 
     def exchange(self, refresh_token: str, successor: str | None) -> None:
         """Note that the server sent *successor* to replace *refresh_token*."""

@@ -1,7 +1,8 @@
 """What is inside a sealed text: a token or a failure, as JSON with a version.
 
 Members that a newer version adds are ignored; a newer ``v`` is refused. A token carries the wall
-clock's time of its request beside it, as a second witness of its age.
+clock's time of its request beside it, as a second witness of its age, and the generated key that it
+is bound to (RFC 9449), without which no other process could use it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._support.checks import checked_switch
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.stores.sealed import UnreadableError
+
+if TYPE_CHECKING:
+    from tokenkeeper.oauth.dpop import DPoPKey, ForeignKey
 
 __all__ = ["StoredFailure", "StoredToken"]
 
@@ -56,6 +61,7 @@ class StoredToken:
             "refresh_token": token.refresh_token,
             "refresh_at": token.refresh_at.timestamp() if token.refresh_at else None,
             "extra": _plain(token.extra),
+            **_key_members(token),
         }
         given = {name: value for name, value in content.items() if value not in (None, {})}
         return json.dumps(given, separators=(",", ":")).encode()
@@ -77,6 +83,7 @@ class StoredToken:
                 refresh_token=_optional_text(found, "refresh_token"),
                 extra=found.get("extra", {}),
                 refresh_at=None if refresh_at is None else _moment(refresh_at),
+                dpop_key=_key_in(found),
             )
             return cls(
                 token=token,
@@ -209,6 +216,24 @@ def _plain(value: object) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(each) for each in value if isinstance(each, _JSON)]
     return value
+
+
+def _key_members(token: OAuth2Token) -> dict[str, str | None]:
+    """Return the key that *token* is bound to, or its thumbprint if it has to be there already."""
+    key = token.dpop_key
+    return {} if key is None else {"dpop_jkt": key.thumbprint, "dpop_key": key.exported()}
+
+
+def _key_in(found: Mapping[str, Any]) -> DPoPKey | ForeignKey | None:
+    """Return the key that a stored token is bound to; ``None`` for a bearer token."""
+    thumbprint = _optional_text(found, "dpop_jkt")
+    if thumbprint is None:
+        return None
+    with forks_wait():  # only where there is such a token
+        from tokenkeeper.oauth.dpop import key_with, restored_key
+
+    pem = _optional_text(found, "dpop_key")
+    return key_with(thumbprint) if pem is None else restored_key(pem, thumbprint)
 
 
 def _moment(seconds: float) -> datetime:

@@ -8,9 +8,23 @@ import json
 import responses
 
 
-def grant(_):
-    token = {"access_token": "abcd1234", "token_type": "Bearer", "expires_in": 3600}
+def grant(request):
+    kind = "DPoP" if "DPoP" in request.headers else "Bearer"
+    token = {"access_token": "abcd1234", "token_type": kind, "expires_in": 3600}
     return 200, {}, json.dumps(token)
+
+
+def bound(request):
+    """Answer for an API that takes bound tokens, with its nonce in the proof."""
+    from kit.servers.dpop import opened  # only for examples with such a token
+
+    assert request.headers["Authorization"] == "DPoP abcd1234"
+    _, claims = opened(request.headers["DPoP"])
+    assert claims["htu"] == request.url
+    if claims.get("nonce") == "nonce-1":
+        return 200, {"DPoP-Nonce": "nonce-1"}, "[]"
+    challenge = 'DPoP error="use_dpop_nonce", algs="ES256"'
+    return 401, {"DPoP-Nonce": "nonce-1", "WWW-Authenticate": challenge}, ""
 
 
 TENANT = "https://login.microsoftonline.com/contoso.onmicrosoft.com"
@@ -20,6 +34,7 @@ mock.add_passthru("http://127.0.0.1")
 mock.add_passthru("https://127.0.0.1")
 mock.add_callback("POST", "https://id.example.com/oauth2/token", grant)
 mock.add_callback("POST", f"{TENANT}/oauth2/v2.0/token", grant)
+mock.add_callback("GET", "https://bank.example.com/accounts", bound)
 mock.add(
     "GET",
     f"{TENANT}/v2.0/.well-known/openid-configuration",

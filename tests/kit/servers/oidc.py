@@ -40,13 +40,23 @@ class OidcProvider(Administered):
         }
         return self.admin("POST", "mtls", pair)["origin"]
 
-    def sign_in(self, client_id, account="somebody", resources=()):
+    def sign_in(self, client_id, account="somebody", resources=(), *, key=None):
         """Return the first refresh token of a grant, as after a sign-in with consent.
 
-        Each works once. If one is used twice, all tokens of the grant are revoked.
+        With the thumbprint of a *key*, it is bound to that. Each works once. If one is used twice,
+        all tokens of the grant are revoked.
         """
-        grant = {"client_id": client_id, "account": account, "resources": list(resources)}
+        grant = {
+            "client_id": client_id,
+            "account": account,
+            "resources": list(resources),
+            "jkt": key,
+        }
         return self.admin("POST", "grants", grant)["refresh_token"]
+
+    def require_nonces(self, required=True):
+        """Refuse DPoP proofs without a nonce from now on, or accept them again."""
+        self.admin("POST", "nonces", {"required": required})
 
     def revoke(self, token):
         """Have the API reject *token* from now on; no client is notified."""

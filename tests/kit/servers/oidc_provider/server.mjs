@@ -17,6 +17,7 @@ import Provider, { errors } from 'oidc-provider';
 const clients = new Map();
 const revoked = new Set(); // ids of tokens that are no good, whatever they say
 const stats = {};
+let requiresNonces = false; // of DPoP proofs, at both ends
 
 function count(clientId, what, number = 1) {
   const counts = (stats[clientId] ??= {});
@@ -124,6 +125,12 @@ const provider = new Provider(issuer, {
   features: {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
+    dPoP: {
+      enabled: true,
+      nonceSecret: Buffer.alloc(32, 'nonces'),
+      requireNonce: () => requiresNonces,
+      allowReplay: false,
+    },
     introspection: { enabled: true },
     mTLS: {
       enabled: true,
@@ -204,7 +211,7 @@ const routes = {
   },
   /** Answer with a first refresh token, as after a sign-in with consent. */
   async 'POST /admin/grants'(request, response) {
-    const { client_id: clientId, account, resources = [] } = await read(request);
+    const { client_id: clientId, account, resources = [], jkt } = await read(request);
     const client = await provider.Client.find(clientId);
     const grant = new provider.Grant({ clientId, accountId: account });
     grant.addOIDCScope('openid offline_access');
@@ -214,6 +221,7 @@ const routes = {
       client,
       grantId: await grant.save(),
       gty: 'authorization_code',
+      jkt, // of a public client's key (RFC 9449, section 5)
       scope: resources.length ? 'openid offline_access read' : 'openid offline_access',
       ...(resources.length ? { resource: resources } : {}),
     });
@@ -231,6 +239,11 @@ const routes = {
   async 'POST /admin/revoke'(request, response) {
     const token = await validated((await read(request)).token);
     revoked.add(token?.id);
+    say(response, 200, {});
+  },
+  /** Demand nonces in DPoP proofs from now on, or no more. */
+  async 'POST /admin/nonces'(request, response) {
+    requiresNonces = (await read(request)).required;
     say(response, 200, {});
   },
   async 'GET /admin/stats'(request, response) {

@@ -98,7 +98,8 @@ class AsyncRecorder(Recorder):
             return self.step("close")
 
         can_be_resent = super().refusal().can_be_resent
-        return Refusal(OLD, can_be_resent, None if self.kept else release, close, self.good, CLAIMS)
+        ways = None if self.kept else release, close
+        return Refusal(OLD, can_be_resent, *ways, self.good, CLAIMS)
 
     def run(self):
         return asyncio.run(run_async(unauthorized_flow(self, self.refusal())))

@@ -45,17 +45,17 @@ def read_challenge(header: str) -> Challenge | None:
     )
 
 
-def proof_error(header: str) -> ProofError | None:
-    """Return what one of the challenges of *header* says about a DPoP proof (RFC 9449 §7.1, §9)."""
-    for name, quoted, bare in re.findall(_PARAMETER, header[:LONGEST_HEADER]):
-        if name.lower() == "error" and (quoted or bare) in ("use_dpop_nonce", "invalid_dpop_proof"):
-            return cast("ProofError", quoted or bare)
-    return None
-
-
 def parameters_in(header: str) -> dict[str, str]:
     """Return the parameters of *header* by their names in lower case; the first of each name."""
     return {
         name.lower(): re.sub(r"\\(.)", r"\1", quoted or bare)
         for name, quoted, bare in reversed(re.findall(_PARAMETER, header[:LONGEST_HEADER]))
     }
+
+
+def proof_error(header: str) -> ProofError | None:
+    """Return what one of the challenges of *header* says about a DPoP proof (RFC 9449 §7.1, §9)."""
+    for name, quoted, bare in re.findall(_PARAMETER, header[:LONGEST_HEADER]):
+        if name.lower() == "error" and (quoted or bare) in ("use_dpop_nonce", "invalid_dpop_proof"):
+            return cast("ProofError", quoted or bare)
+    return None

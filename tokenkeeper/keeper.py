@@ -453,7 +453,9 @@ class TokenKeeper(NotPicklable):
         from tokenkeeper.config.discovery import Discovery
 
         found = Discovery.from_config(source)
-        return cls._configured(Configuration(found.specs, found.store_options), options)
+        return cls._configured(
+            Configuration(found.specs, found.store_options, found.tokens), options
+        )
 
     @classmethod
     def from_env(cls, **options: Unpack[KeeperOptions]) -> Self:
@@ -474,7 +476,9 @@ class TokenKeeper(NotPicklable):
         from tokenkeeper.config.discovery import Discovery
 
         found = Discovery.from_env()
-        return cls._configured(Configuration(found.specs, found.store_options), options)
+        return cls._configured(
+            Configuration(found.specs, found.store_options, found.tokens), options
+        )
 
     @classmethod
     def _configured(cls, configuration: Configuration, options: KeeperOptions) -> Self:
@@ -482,6 +486,7 @@ class TokenKeeper(NotPicklable):
             options = {**options, "store": configuration.store}
         keeper = cls(**options)
         keeper._configuration = configuration
+        configuration.tokens.attach(keeper)
         for provider in configuration.providers:
             keeper.add_provider(provider)
         return keeper

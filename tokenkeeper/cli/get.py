@@ -121,11 +121,12 @@ def get(
     if variable is not None and style != "env":
         raise click.UsageError("--variable needs --format env")
     with report_problems():
-        (provider,) = source.select_valid([name])
+        selection = source.select_valid([name])
+        (provider,) = selection.providers
         settings = source.store()
         # Not closed, because that would wait for a hanging request. The process ends it anyway.
         keeper = brief_keeper(settings)
-        keeper.add_provider(provider)
+        selection.add_to(keeper)
         if parameters != NO_PARAMETERS:
             check_taken(provider, parameters)
         token_name = TokenName.of(name, parameters)

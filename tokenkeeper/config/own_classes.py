@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
@@ -11,6 +10,7 @@ from pydantic import ConfigDict
 from tokenkeeper.config.blocks import Azure, Block, Generic
 from tokenkeeper.config.keys import keys_of, unknown_key
 from tokenkeeper.config.problems import KeyPath, Problems
+from tokenkeeper.config.proof import Given
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.generic import GenericOAuth2Provider
@@ -24,12 +24,12 @@ class Own(Block):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
-    def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
+    def make_provider(self, given: Given) -> BaseOAuth2Provider:
         """Return the provider, made with all keys that are not ours as arguments."""
         arguments = {"provider_name": self.provider_name}
-        if secret is not None:
+        if (secret := given.secrets.get("client_secret")) is not None:
             arguments["client_secret"] = secret
-        return self._made(arguments | self._options(directory))
+        return self._made(arguments | self._options(given.directory))
 
 
 class OwnGeneric(Generic):

@@ -25,7 +25,7 @@ from tokenkeeper.cli.common import (
     timeout_option,
 )
 from tokenkeeper.cli.records import key_of, record_of, records, records_of
-from tokenkeeper.cli.source import NOT_STORED, Source, in_memory
+from tokenkeeper.cli.source import NOT_STORED, Selection, Source, in_memory
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.names import NO_PARAMETERS
 

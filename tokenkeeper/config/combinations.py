@@ -7,7 +7,14 @@ from typing import Any
 
 from tokenkeeper.config.late_tokens import LATE_TOKENS, Note, check_late_token
 
-__all__ = ["auth_method_of", "check_any", "check_azure", "check_generic", "check_pairs"]
+__all__ = [
+    "AUTH_METHODS",
+    "auth_method_of",
+    "check_any",
+    "check_azure",
+    "check_generic",
+    "check_pairs",
+]
 
 SECRET = ("client_secret", "client_secret_file")
 
@@ -35,6 +42,9 @@ _NEEDED_BY_METHOD: Mapping[str, tuple[str, ...]] = {
     "self_signed_tls_client_auth": ("certificate_file",),
 }
 """What each method of client authentication needs: one of these keys."""
+
+AUTH_METHODS = tuple(_NEEDED_BY_METHOD)
+"""The methods of client authentication, by their names in RFC 7591 §2 and RFC 8705 §2."""
 
 _TLS = ("tls_client_auth", "self_signed_tls_client_auth")
 
@@ -189,8 +199,8 @@ def _check_method(content: Mapping[Any, Any], note: Note) -> None:
         return
     if needed and not _any(content, needed):
         first, *others = needed
-        why = "" if needed == SECRET else f" token_endpoint_auth_method {method!r} needs it."
-        note((first,), f"is missing.{why}{_set_it_or(others)}")
+        why = "" if needed == SECRET else f". token_endpoint_auth_method {method!r} needs it"
+        note((first,), f"is missing{why}{_set_it_or(others)}")
     for key in _UNUSED_BY_METHOD[method]:
         if is_set(content, key):
             implied = next((each for each in needed if is_set(content, each)), "")
@@ -222,7 +232,7 @@ def _check_grant(content: Mapping[Any, Any], note: Note) -> None:
     for needed in _NEEDED_BY_GRANT.get(grant, ()) if isinstance(grant, str) else ():
         if not _any(content, needed):
             first, *others = needed
-            note((first,), f"is missing. grant {grant!r} needs it.{_set_it_or(others)}".rstrip("."))
+            note((first,), f"is missing. grant {grant!r} needs it{_set_it_or(others)}")
 
 
 def _check_parameters(content: Mapping[Any, Any], note: Note) -> None:
@@ -247,4 +257,4 @@ def _any(content: Mapping[Any, Any], keys: Iterable[str]) -> bool:
 
 def _set_it_or(others: Iterable[str]) -> str:
     names = " or ".join(others)
-    return f" Set it, or {names}" if names else ""
+    return f". Set it, or {names}" if names else ""

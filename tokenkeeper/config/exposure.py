@@ -20,7 +20,7 @@ __all__ = ["exposures_in", "readable_document"]
 
 def exposures_in(
     content: object,
-    filled: object,
+    filled: Mapping[str, Any],
     files: Iterable[CredentialFile],
     path: KeyPath,
     document: Document,
@@ -28,12 +28,11 @@ def exposures_in(
     """Yield a warning for each secret of one block that is written in clear or can be read.
 
     :param content: the block before its variables are filled in.
-    :param filled: the block afterwards.
+    :param filled: our keys of the block afterwards.
     :param files: those with its keys, certificates and tokens.
     """
-    if not isinstance(filled, Mapping) or not isinstance(content, Mapping):
-        return
-    yield from _written_in_clear(content, path, document)
+    if isinstance(content, Mapping):
+        yield from _written_in_clear(content, path, document)
     signed = filled.get("assertion")
     for block in (filled, signed if isinstance(signed, Mapping) else {}):
         for key in PASSWORDS:

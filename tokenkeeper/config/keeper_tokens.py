@@ -8,20 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.names import TokenName, TokenParameters
 
 __all__ = ["KeeperTokens", "ProviderToken"]
-
-LONGEST_WAIT_SECONDS = 60.0
-"""How long a request waits for the token of another provider. A request takes 30 s at most."""
-
-
-class _Source(Protocol):
-    def get_token(self, force_refresh: bool = False, timeout: float | None = None) -> str: ...
 
 
 class _Keeper(Protocol):
     @property
-    def source(self) -> Callable[..., _Source]: ...
+    def source(self) -> Callable[..., Callable[[], str]]: ...
 
 
 class KeeperTokens:
@@ -49,7 +43,7 @@ class KeeperTokens:
                 f"the token of provider {name!r} is needed, but no keeper has that provider",
                 transient=False,
             )
-        return keeper.source(name, **parameters).get_token(timeout=LONGEST_WAIT_SECONDS)
+        return keeper.source(name, **parameters)()
 
     def __reduce__(self) -> tuple[type[KeeperTokens], tuple[()]]:
         return KeeperTokens, ()
@@ -60,12 +54,17 @@ class ProviderToken:
     """Returns the token of another provider of the same keeper when it is called."""
 
     tokens: KeeperTokens = field(repr=False, compare=False)
-    name: str
+    provider_name: str
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> TokenName:
+        """The name of the token."""
+        return TokenName.of(self.provider_name, TokenParameters.of(**self.parameters))
 
     def __call__(self) -> str:
         """Return a valid token."""
-        return self.tokens.get(self.name, self.parameters)
+        return self.tokens.get(self.provider_name, self.parameters)
 
 
 def _none() -> None:

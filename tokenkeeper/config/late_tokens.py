@@ -137,7 +137,7 @@ def links_in(content: object) -> Iterator[tuple[KeyPath, str]]:
 
 
 def late_token(value: Mapping[str, Any], directory: Path, tokens: KeeperTokens) -> LateText:
-    """Return what reads the token that *value* names, except one that is signed here.
+    """Return a late text for the token that *value* names, except one that is signed here.
 
     :param directory: where a relative path begins.
     """
@@ -146,8 +146,8 @@ def late_token(value: Mapping[str, Any], directory: Path, tokens: KeeperTokens) 
     if "env" in value:
         return VariableText(value["env"])
     if "github" in value:
-        from tokenkeeper.oauth.github_actions import GitHubToken
+        from tokenkeeper.oauth.github_actions import GitHubActionsToken
 
-        return GitHubToken(value["github"])
+        return GitHubActionsToken(value["github"])
     parameters = {name: value[name] for name in _OF_PROVIDER if value.get(name) is not None}
     return ProviderToken(tokens, value["provider"], parameters)

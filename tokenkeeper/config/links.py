@@ -39,7 +39,7 @@ def link_problems(blocks: Mapping[KeyPath, object]) -> dict[KeyPath, str]:
 def needed_by(names: list[str], needs: Mapping[str, tuple[str, ...]]) -> list[str]:
     """Return the providers whose tokens those called *names* need, at first or second hand.
 
-    :param needs: the providers that each one needs by itself.
+    :param needs: the providers that each one needs at first hand.
     """
     found: list[str] = []
     waiting = list(names)

@@ -163,7 +163,7 @@ def _late(content: Mapping[str, Any], key: str, given: Given) -> LateText | None
 
 
 def _assertion(value: Mapping[str, Any], given: Given) -> LateText:
-    """Return what reads the assertion of a JWT bearer grant, or signs it."""
+    """Return a late text that reads the assertion of a JWT bearer grant, or signs it."""
     if "private_key_file" not in value:
         return late_token(value, given.directory, given.tokens)
     from tokenkeeper.oauth.signed_jwt import SignedJwt

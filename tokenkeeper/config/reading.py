@@ -18,10 +18,11 @@ from tokenkeeper.config.document import SECTION, Document
 from tokenkeeper.config.exposure import exposures_in, readable_document
 from tokenkeeper.config.files import check_trusted, located, read_secret
 from tokenkeeper.config.keeper_tokens import KeeperTokens
+from tokenkeeper.config.keys import keys_of
 from tokenkeeper.config.late_tokens import links_in
 from tokenkeeper.config.links import link_problems
 from tokenkeeper.config.problems import KeyPath, Problems, as_text, in_order
-from tokenkeeper.config.schema import Block, read_block
+from tokenkeeper.config.schema import Block, model_of, read_block
 from tokenkeeper.config.spec import Discovered
 from tokenkeeper.config.variables import fill_in, variables_in
 from tokenkeeper.exceptions import InvalidConfigurationError
@@ -78,31 +79,35 @@ class _Reader:
         """
         directory = self._document.directory
         filled = _without_surrogates(filled, problems, path)
-        secrets = dict(_secrets_of(filled, directory, problems, path))
-        is_block = isinstance(filled, Mapping)
-        files = credential_files(filled, directory, secrets) if is_block else []
+        model = model_of(filled, problems, path)
+        # Other keys are arguments of a custom class, which may mean anything by them.
+        ours = {} if model is None else {k: filled[k] for k in keys_of(model) if k in filled}
+        secrets = dict(_secrets_of(ours, directory, problems, path))
+        files = credential_files(ours, directory, secrets)
         check_credential_files(files, lambda key, what: problems.add((*path, *key), what))
-        block = self._block(filled, problems, path)
+        block = self._block(filled, model, problems, path)
         spec = None
         if block is not None:
             spec = BlockSpec(block, secrets, directory, self._tokens)
             _check_made(spec, problems, path)
-        name = filled.get("provider_name") if is_block else None
+        name = filled.get("provider_name") if isinstance(filled, Mapping) else None
         found = tuple(in_order(problems))
         return Discovered(
             name if isinstance(name, str) and name else as_text(path),
             None if found else spec,
             found,
-            tuple(exposures_in(content, filled, files, path, self._document)),
+            tuple(exposures_in(content, ours, files, path, self._document)),
             tuple(variables_in(content)),
             block.client_secret_file if block else None,
             tuple(files),
             tuple(each for _, each in links_in(filled)),
         )
 
-    def _block(self, filled: Any, problems: Problems, path: KeyPath) -> Block | None:
+    def _block(
+        self, filled: Any, model: type[Block] | None, problems: Problems, path: KeyPath
+    ) -> Block | None:
         """Return the block, whose name must be new, or note its mistakes."""
-        block = read_block(filled, problems, path)
+        block = read_block(filled, model, problems, path)
         if isinstance(filled, Mapping) and isinstance(name := filled.get("provider_name"), str):
             if name in self._names:
                 problems.add_key((*path, "provider_name"), f"duplicate provider_name {name!r}")
@@ -168,10 +173,9 @@ def _near_miss(content: Mapping[Any, Any] | None) -> str:
 
 
 def _secrets_of(
-    block: object, directory: Path, problems: Problems, path: KeyPath
+    content: Mapping[Any, Any], directory: Path, problems: Problems, path: KeyPath
 ) -> Iterator[tuple[str, str]]:
-    """Yield the secrets of *block* by key, also those that are in files."""
-    content = block if isinstance(block, Mapping) else {}
+    """Yield the secrets of the block *content* by key, also those that are in files."""
     for key in PASSWORDS:
         yield from _secret_of(key, key, content, directory, problems, path)
     inner = content.get("assertion")

@@ -15,7 +15,7 @@ from tokenkeeper.config.problems import KeyPath, Problems
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.kinds import provider_class
 
-__all__ = ["Block", "read_block"]
+__all__ = ["Block", "model_of", "read_block"]
 
 _KINDS: dict[str, type[Block]] = {"azure": Azure, "generic": Generic}
 
@@ -29,12 +29,16 @@ class _AnyKind(Azure, Generic):
     client_id: Any = None
 
 
-def read_block(content: object, problems: Problems, path: KeyPath) -> Block | None:
-    """Return the block that *content* describes, or note everything that is wrong with it."""
+def read_block(
+    content: object, model: type[Block] | None, problems: Problems, path: KeyPath
+) -> Block | None:
+    """Return the block that *content* describes, or note everything that is wrong with it.
+
+    :param model: what :func:`model_of` returned for it.
+    """
     if not isinstance(content, Mapping):
         problems.add(path, "must be a block of keys and values")
         return None
-    model = _model_of(content, problems, path)
     if model is None:
         return None
     _check_combinations(content, model, problems, path)
@@ -48,11 +52,13 @@ def read_block(content: object, problems: Problems, path: KeyPath) -> Block | No
     return block if fits and model is not _AnyKind else None
 
 
-def _model_of(content: Mapping[Any, Any], problems: Problems, path: KeyPath) -> type[Block] | None:
-    """Return the model for the ``provider_type`` of *content*.
+def model_of(content: object, problems: Problems, path: KeyPath) -> type[Block] | None:
+    """Return the model for the ``provider_type`` of the block *content*.
 
-    ``None`` for a class that can't be imported, because its keys are unknown.
+    ``None`` for what is not a block, or a class that can't be imported: its keys are unknown.
     """
+    if not isinstance(content, Mapping):
+        return None
     kind = content.get("provider_type")
     if isinstance(kind, str) and kind in _KINDS:
         return _KINDS[kind]

@@ -7,15 +7,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict, overload
 
 from tokenkeeper._support.checks import (
-    checked_endpoint,
     checked_parameters,
     checked_text,
     one_scope,
     shown_url,
 )
+from tokenkeeper._support.endpoints import checked_server
 from tokenkeeper._support.frozen import EMPTY, FrozenMapping
 from tokenkeeper.clock import SYSTEM_CLOCK
 
@@ -131,7 +132,7 @@ class OAuth2Config:
     :param client_secret: the client password (RFC 6749 §2.3.1); ``None``, the default, for a
         public client (``token_endpoint_auth_method="none"``). ``repr`` does not show it.
     :param token_url: the token endpoint (RFC 6749 §3.2): an https URL, or an http one on a
-        loopback host. Required.
+        loopback host. Required unless there is an *issuer*.
     :param scope: the scope to request (RFC 6749 §3.3), as a string separated by spaces or as a
         list; stored as the string. ``None``, the default, requests none.
     :param scopes: an older name for *scope*.
@@ -139,6 +140,14 @@ class OAuth2Config:
         ``resource`` (RFC 8707); ``None``, the default, sends none. Values are strings, integers,
         booleans (sent as ``true`` and ``false``) and lists of these (sent as a repeated parameter).
         They can't override the grant's own parameters. ``repr`` does not show them.
+    :param issuer: the issuer identifier of the server, in place of *token_url*: the endpoints are
+        then read from the server's metadata (RFC 8414, OpenID Connect Discovery) before the first
+        request. An https URL, or an http one on a loopback host, exactly as the server spells it.
+        ``None``, the default, uses *token_url*.
+    :param endpoints: URLs of endpoints by their names in RFC 8414 §2, such as
+        ``revocation_endpoint``. They replace those of the metadata, or add to *token_url* for a
+        server without metadata. ``None``, the default, states none. ``repr`` shows them without
+        their queries.
     :raises InvalidConfigurationError: naming the field that can't work.
     """
 
@@ -149,8 +158,10 @@ class OAuth2Config:
     scope: str | Iterable[str] | None = None
     additional_params: Mapping[str, Any] | None = field(default=None, repr=False)
     scopes: InitVar[str | Iterable[str] | None] = field(default=None, kw_only=True)
+    issuer: str | None = field(default=None, kw_only=True)
+    endpoints: Mapping[str, str] | None = field(default=None, kw_only=True)
 
-    if TYPE_CHECKING:  # dataclasses can't express that token_url is required
+    if TYPE_CHECKING:  # dataclasses can't express that one of token_url and issuer is required
 
         @overload
         def __init__(
@@ -163,6 +174,7 @@ class OAuth2Config:
             additional_params: Mapping[str, Any] | None = None,
             *,
             scopes: str | Iterable[str] | None = None,
+            endpoints: Mapping[str, str] | None = None,
         ) -> None: ...
 
         @overload
@@ -174,6 +186,21 @@ class OAuth2Config:
             token_url: str,
             scope: str | Iterable[str] | None = None,
             additional_params: Mapping[str, Any] | None = None,
+            endpoints: Mapping[str, str] | None = None,
+        ) -> None: ...
+
+        @overload
+        def __init__(
+            self,
+            provider_name: str,
+            client_id: str,
+            client_secret: str | None = None,
+            *,
+            issuer: str,
+            scope: str | Iterable[str] | None = None,
+            additional_params: Mapping[str, Any] | None = None,
+            scopes: str | Iterable[str] | None = None,
+            endpoints: Mapping[str, str] | None = None,
         ) -> None: ...
 
         def __init__(self, *args: Any, **kwargs: Any) -> None: ...
@@ -183,23 +210,33 @@ class OAuth2Config:
         checked_text(self.client_id, "client_id", name)
         if self.client_secret is not None:
             checked_text(self.client_secret, "client_secret", name)
-        checked_endpoint(self.token_url, "token_url", name)
+        endpoints = checked_server(self.token_url, self.issuer, self.endpoints, name)
+        object.__setattr__(self, "endpoints", endpoints)
+        object.__setattr__(self, "token_url", self.token_url or "")
         object.__setattr__(self, "scope", one_scope(self.scope, scopes, name))
         parameters = checked_parameters(self.additional_params, "additional_params", name)
         object.__setattr__(self, "additional_params", parameters)
 
     def __repr__(self) -> str:
+        server = f"token_url={shown_url(self.token_url)!r}"
+        if self.issuer is not None:
+            server = f"issuer={self.issuer!r}"
+        if self.endpoints:
+            shown = {name: shown_url(url) for name, url in self.endpoints.items()}
+            server += f", endpoints={shown}"
         return (
             f"{type(self).__name__}(provider_name={self.provider_name!r}, "
-            f"client_id={self.client_id!r}, token_url={shown_url(self.token_url)!r}, "
-            f"scope={self.scope!r})"
+            f"client_id={self.client_id!r}, {server}, scope={self.scope!r})"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy can't be pickled, and spawned workers receive this object by pickling.
         parameters = dict(self.additional_params or {})
         fields = (self.client_id, self.client_secret, self.token_url, self.scope, parameters)
-        return OAuth2Config, (self.provider_name, *fields)
+        kind: Any = OAuth2Config
+        if self.issuer is not None or self.endpoints:
+            kind = partial(OAuth2Config, issuer=self.issuer, endpoints=self.endpoints)
+        return kind, (self.provider_name, *fields)
 
 
 class TokenInfo(TypedDict):

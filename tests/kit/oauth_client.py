@@ -14,7 +14,7 @@ def oauth_client(config, transport, *, auth=None, style=None, server=None):
     """Return a client of *config*, with its secret in the body unless *auth* says otherwise."""
     if auth is None:
         auth = client_auth("client_secret_post", config.client_id, config.client_secret)
-    server = server or server_of(config)
+    server = server or server_of(config, transport, SYSTEM_CLOCK)
     return OAuthClient(config, server, auth, transport, SYSTEM_CLOCK, style or RequestStyle())
 
 

@@ -38,10 +38,14 @@ _current = threading.local()  # the budget of the request that this thread is ma
 
 
 class Budget:
-    """The time that a request has left. Entered on the thread that makes the request."""
+    """The time that a request has left. Entered on the thread that makes the request.
+
+    :ivar total_seconds: the time that it had.
+    """
 
     def __init__(self, clock: Clock, total_seconds: float, read_seconds: float) -> None:
         self._clock = clock
+        self.total_seconds = total_seconds
         self._ends_at = clock.monotonic() + total_seconds
         self._read_seconds = read_seconds
 

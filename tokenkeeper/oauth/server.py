@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._support.checks import shown_url
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.client_proof import Recipient
 
 if TYPE_CHECKING:
+    from tokenkeeper.clock import Clock
     from tokenkeeper.models import OAuth2Config
+    from tokenkeeper.oauth.transport import HttpTransport
 
 __all__ = ["ConfiguredServer", "Endpoint", "Server", "recipient", "server_of"]
 
@@ -34,7 +38,26 @@ class Server(Protocol):
         ...
 
     def issuer(self) -> str | None:
-        """Return the issuer identifier (RFC 8414 §2), or ``None`` if it is unknown."""
+        """Return the issuer identifier (RFC 8414 §2), or ``None`` if it is unknown.
+
+        Makes no request.
+        """
+        ...
+
+    def metadata(self) -> Mapping[str, Any] | None:
+        """Return the server's metadata (RFC 8414 §2), or ``None`` if only its URLs are known.
+
+        It may have to be requested first.
+
+        :raises TokenAcquisitionError: if it can't be had.
+        """
+        ...
+
+    def warn_if_unsupported(self, auth_method: str, grant_type: str | None) -> None:
+        """Log a warning, once each, if the metadata says that the server lacks one of the two.
+
+        Makes no request: metadata that was not read yet is not asked.
+        """
         ...
 
     def endpoint(self, name: Endpoint, *, with_certificate: bool = False) -> str:
@@ -64,15 +87,25 @@ class ConfiguredServer:
         return shown_url(self._config.token_url)
 
     def issuer(self) -> None:
-        """Return ``None``: only metadata states it."""
+        """Return ``None``: it is not configured."""
+
+    def metadata(self) -> None:
+        """Return ``None``: it is not read."""
+
+    def warn_if_unsupported(self, auth_method: str, grant_type: str | None) -> None:
+        """Do nothing: it is not known."""
 
     def endpoint(self, name: Endpoint, *, with_certificate: bool = False) -> str:
         """Return the configured URL."""
+        config = self._config
         if name == "token_endpoint":
-            return self._config.token_url
+            return config.token_url
+        if url := (config.endpoints or {}).get(name):
+            return url
         raise TokenAcquisitionError(
-            f"provider {self._config.provider_name!r}: the server's {name} is not known",
-            provider_name=self._config.provider_name,
+            f"provider {config.provider_name!r}: the server's {name} is not known. Set it in "
+            "endpoints, or set issuer in place of token_url.",
+            provider_name=config.provider_name,
             transient=False,
         )
 
@@ -82,6 +115,15 @@ def recipient(server: Server, url: str) -> Recipient:
     return Recipient(url, server.endpoint("token_endpoint"), server.issuer())
 
 
-def server_of(config: OAuth2Config) -> Server:
-    """Return the server of the registration *config*."""
-    return ConfiguredServer(config)
+def server_of(config: OAuth2Config, transport: HttpTransport, clock: Clock) -> Server:
+    """Return the server of the registration *config*.
+
+    :param transport: sends the requests for its metadata, if the configuration states an issuer.
+    :param clock: the source of time.
+    """
+    if config.issuer is None:
+        return ConfiguredServer(config)
+    with forks_wait():
+        from tokenkeeper.oauth.metadata import DiscoveredServer  # few registrations need it
+
+    return DiscoveredServer(config, config.issuer, transport, clock)

@@ -52,6 +52,7 @@ def request_token(
     def parameters(to: Recipient) -> Mapping[str, Any]:
         sent.update(config.additional_params or {})
         sent.update(grant(to))
+        client.server.warn_if_unsupported(client.auth.method, sent.get("grant_type"))
         return sent
 
     exchange = client.post("token_endpoint", parameters)

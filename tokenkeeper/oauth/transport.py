@@ -89,6 +89,11 @@ class HttpTransport:
         """The CA certificates that servers are checked against, as requests takes them."""
         return self._verify
 
+    @property
+    def total_timeout(self) -> float:
+        """How many seconds a whole request may take."""
+        return self._total_timeout
+
     @without_frames
     def request(
         self,
@@ -101,12 +106,14 @@ class HttpTransport:
         data: Mapping[str, Any] | bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, Any] | None = None,
+        within: float | None = None,
     ) -> HttpAnswer:
         """Send one request and return its response, whatever the status.
 
         A request with a secret uses https or goes to this machine. One without a secret may also go
         to a link-local address, such as a cloud's metadata server.
 
+        :param within: how many seconds it may take, if these are less than the ``total_timeout``.
         :raises TokenAcquisitionError: if there is no response. The message says why and what to do.
         """
         carries_nothing = data is None and authorization is None and not _authorizes(headers)
@@ -114,7 +121,8 @@ class HttpTransport:
         notice_fork()
         handled_before = sys.exception()
         theirs = self._callers_session
-        budget = Budget(self._clock, self._total_timeout, self._read_timeout)
+        total = min(within or self._total_timeout, self._total_timeout)
+        budget = Budget(self._clock, total, self._read_timeout)
         try:
             return self._answer(
                 our_session() if theirs is None else borrowed(theirs),
@@ -132,19 +140,15 @@ class HttpTransport:
         except Exception as error:  # a URL or a server may cause any error
             if isinstance(error, LookAgain) or is_thrown_in(error):
                 raise
-            failure = interruption_in(error, handled_before) or explain(
-                error,
-                url,
-                provider_name,
-                connecting=self._limit(budget, self._connect_timeout, "connect_timeout"),
-                reading=self._limit(budget, self._read_timeout, "read_timeout"),
+            failure = interruption_in(error, handled_before) or self._explained(
+                error, url, provider_name, budget
             )
         raise failure  # here it has no __context__, whose frames would hold the secret
 
     def _answer(self, session: requests.Session, budget: Budget, **request: Any) -> HttpAnswer:
         """Return the response to *request*, read to its end within *budget*."""
         last_look()  # for adapters that connect without urllib3; others look again on the wire
-        connect_timeout = min(self._connect_timeout, self._total_timeout)
+        connect_timeout = min(self._connect_timeout, budget.total_seconds)
         with (
             budget,
             session.request(
@@ -161,10 +165,24 @@ class HttpTransport:
         give_back(session)
         return answer
 
-    def _limit(self, budget: Budget, seconds: float, name: str) -> str:
-        if budget.remaining() > 0.001:  # a socket may wake up a moment early
-            return f"{name} of {seconds:g} s"
-        return f"total_timeout of {self._total_timeout:g} s"
+    def _explained(
+        self, error: Exception, url: str, provider_name: str, budget: Budget
+    ) -> TokenAcquisitionError:
+        return explain(
+            error,
+            url,
+            provider_name,
+            connecting=_limit(budget, self._connect_timeout, "connect_timeout"),
+            reading=_limit(budget, self._read_timeout, "read_timeout"),
+        )
+
+
+def _limit(budget: Budget, seconds: float, name: str) -> str:
+    """Return the timeout that applied."""
+    if budget.remaining() > 0.001:  # a socket may wake up a moment early
+        return f"{name} of {seconds:g} s"
+    total = budget.total_seconds  # may be what is left of a longer one
+    return f"total_timeout of {total:.0f} s" if total >= 10 else f"total_timeout of {total:.2g} s"
 
 
 def _files(certificate: ClientCertificate | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
-from tokenkeeper._support.checks import checked_switch
+from tokenkeeper._support.checks import checked_switch, shown_url
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     import requests
 
     from tokenkeeper.oauth.client import OAuthClient
+    from tokenkeeper.oauth.request_style import RequestStyle
+    from tokenkeeper.oauth.transport import HttpTransport
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["GenericOAuth2Provider"]
@@ -44,7 +46,10 @@ __all__ = ["GenericOAuth2Provider"]
 class GenericOAuth2Provider(BaseOAuth2Provider):
     """Gets tokens from the token endpoint of any OAuth2 server. Thread-safe.
 
-    :param config: the client's registration: its credentials, the token endpoint and the scope.
+    If *config* has an ``issuer``, the endpoint is read from the server's metadata before the first
+    request, and again every hour (RFC 8414, OpenID Connect Discovery).
+
+    :param config: the client's registration: its credentials, the server and the scope.
     :param client_auth: how the client authenticates, if not with its secret, such as
         :class:`~tokenkeeper.PrivateKeyJwt`; by default as *token_endpoint_auth_method* says.
     :param grant: what is presented for a token, such as :class:`~tokenkeeper.TokenExchange`; by
@@ -83,7 +88,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     :param connect_timeout: how many seconds to wait for a connection, including its TLS handshake;
         5 by default.
     :param read_timeout: how many seconds to wait for each piece of the response; 10 by default.
-    :param total_timeout: how many seconds one request may take in total; 30 by default.
+    :param total_timeout: how many seconds one request may take in total; 30 by default. The
+        requests for the metadata of an issuer may take as long again.
     :param verify: a file or directory of CA certificates; by default ``REQUESTS_CA_BUNDLE``, or
         else the usual ones. ``False`` turns verification off.
     :param session: a ``requests.Session`` whose settings to use, such as proxies and certificates;
@@ -131,34 +137,33 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self._config = config
         self._clock = clock
         with naming(config.provider_name):
-            self._grant = grant_of(grant, grant_type)
-            if not self._grant.takes <= self.takes:
-                self.takes |= self._grant.takes
-            self.repeatable: bool = self._grant.grant_type != "refresh_token"
-            _check_first_refresh_token(config, self.repeatable)
-            keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
-            self._received = ReceivedTokens() if keeps else None
+            self._set_grant(grant_of(grant, grant_type), refresh_tokens)
             self._reading = shared_reading(
                 default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
-            self.longest_request_seconds = total_timeout
+            self.longest_request_seconds = _longest_request_seconds(config, total_timeout)
             transport = shared_transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
-            self._client = _client(
-                config,
-                client_auth_of(
-                    client_auth,
-                    token_endpoint_auth_method,
-                    config.client_id,
-                    config.client_secret,
-                    form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
-                    send_client_id=checked_switch(send_client_id, "send_client_id"),
-                ),
-                transport,
-                clock,
-                shared_style(request_format, accept, headers),
+            auth = client_auth_of(
+                client_auth,
+                token_endpoint_auth_method,
+                config.client_id,
+                config.client_secret,
+                form_encode=checked_switch(form_encode_credentials, "form_encode_credentials"),
+                send_client_id=checked_switch(send_client_id, "send_client_id"),
             )
+            style = shared_style(request_format, accept, headers)
+            self._client = _client(config, auth, transport, clock, style)
+
+    def _set_grant(self, grant: Grant, refresh_tokens: object) -> None:
+        self._grant = grant
+        if not grant.takes <= self.takes:
+            self.takes |= grant.takes
+        self.repeatable: bool = grant.grant_type != "refresh_token"
+        _check_first_refresh_token(self._config, self.repeatable)
+        keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
+        self._received = ReceivedTokens() if keeps else None
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:
@@ -261,9 +266,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def identity(self) -> Mapping[str, object]:
         """Return the settings that identify the client and its server, without a secret."""
-        parameters = self._config.additional_params or {}
+        config, parameters = self._config, self._config.additional_params or {}
         return {
-            "token_url": self._config.token_url,
+            **({"issuer": config.issuer} if config.issuer else {"token_url": config.token_url}),
             "client_id": self._config.client_id,
             "scope": self._config.scope,
             "grant_type": self._grant.grant_type,
@@ -323,7 +328,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         """Return the settings of this provider without secrets: only the names of headers."""
         return {
             **super().describe(),
-            "token_url": self._client.server.shown,
+            **_described_server(self._config),
             "client_id": self._config.client_id,
             "scope": self._config.scope,
             "grant_type": self._grant.grant_type,
@@ -365,7 +370,28 @@ def _check_first_refresh_token(config: OAuth2Config, repeatable: bool) -> None:
     raise InvalidConfigurationError(f"additional_params {problem}.", field="additional_params")
 
 
-def _client(config: OAuth2Config, auth: ClientAuth, *parts: Any) -> OAuthClient:
+def _longest_request_seconds(config: OAuth2Config, total_timeout: float) -> float:
+    """Return how long a request may take; that for the metadata of an issuer precedes it."""
+    return total_timeout if config.issuer is None else 2 * total_timeout
+
+
+def _described_server(config: OAuth2Config) -> Mapping[str, object]:
+    """Return where the server is, without secrets."""
+    if config.issuer is None:
+        return {"token_url": shown_url(config.token_url)}
+    token_url = (config.endpoints or {}).get("token_endpoint")
+    stated = {} if token_url is None else {"token_url": shown_url(token_url)}
+    return {"issuer": config.issuer, **stated}
+
+
+def _client(
+    config: OAuth2Config,
+    auth: ClientAuth,
+    transport: HttpTransport,
+    clock: Clock,
+    style: RequestStyle,
+) -> OAuthClient:
     from tokenkeeper.oauth.client import OAuthClient  # with requests, which is loaded late
 
-    return OAuthClient(config, server_of(config), auth, *parts)
+    server = server_of(config, transport, clock)
+    return OAuthClient(config, server, auth, transport, clock, style)

@@ -17,6 +17,7 @@ from tokenkeeper.oauth.error_codes import (
 from tokenkeeper.oauth.verdict import Verdict, judge, status_verdict
 from tokenkeeper.retry import is_transient
 
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 
 
@@ -164,7 +165,11 @@ def test_rows_of_the_statuses(status, row):
         ("invalid_grant", "urn:ietf:params:oauth:grant-type:device_code", "The device code"),
         ("invalid_grant", "urn:ietf:params:oauth:grant-type:jwt-bearer", "The assertion"),
         ("invalid_grant", "client_credentials", "The server does not grant this client"),
-        ("invalid_grant", "password", CODES["invalid_grant"].advice),
+        ("invalid_grant", "password", "The username or the password is wrong"),
+        ("invalid_grant", EXCHANGE, "The subject or actor token has expired"),
+        ("invalid_request", EXCHANGE, "does not accept the subject or actor token"),
+        ("invalid_request", "password", CODES["invalid_request"].advice),
+        ("invalid_grant", "ciba", CODES["invalid_grant"].advice),
         ("invalid_grant", None, CODES["invalid_grant"].advice),
         ("consent_required", "client_credentials", "which a client on its own can't give"),
         ("consent_required", "refresh_token", CODES["consent_required"].advice),

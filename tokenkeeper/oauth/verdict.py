@@ -47,6 +47,11 @@ _BY_GRANT = {
     "urn:ietf:params:oauth:grant-type:jwt-bearer": (
         "The assertion has expired or is meant for another server. Check this machine's clock."
     ),
+    "urn:ietf:params:oauth:grant-type:token-exchange": (
+        "The subject or actor token has expired, was revoked, or is not one that this server "
+        "accepts from this client."
+    ),
+    "password": "The username or the password is wrong, or the server requires a second factor.",
     "client_credentials": (
         "The server does not grant this client a token. Check client_id and client_secret, and "
         "have the server allow client credentials for it."
@@ -54,6 +59,10 @@ _BY_GRANT = {
 }
 """What ``invalid_grant`` means for each grant type."""
 
+_INVALID_EXCHANGE = (
+    "A parameter is missing or invalid, or the server does not accept the subject or actor token: "
+    "it may have expired, or was revoked (RFC 8693 §2.2.2)."
+)
 _ADMIN_CONSENT = (
     "The server requires a user's consent, which a client on its own can't give. Have an "
     "administrator grant it for the application."
@@ -122,6 +131,8 @@ def _from_content(codes: list[str], words: str, grant: str | None) -> Verdict | 
 def _advice(code: str, grant: str | None) -> str:
     if code in ("invalid_grant", "invalid_token") and grant in _BY_GRANT:
         return _BY_GRANT[grant]
+    if code == "invalid_request" and grant == "urn:ietf:params:oauth:grant-type:token-exchange":
+        return _INVALID_EXCHANGE
     if grant == "client_credentials" and CODES[code] == CODES["consent_required"]:
         return _ADMIN_CONSENT
     return CODES[code].advice

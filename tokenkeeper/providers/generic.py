@@ -138,8 +138,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self._clock = clock
         with naming(config.provider_name):
             self._set_grant(grant_of(grant, grant_type), refresh_tokens)
+            accepted = self._grant.accepting(accept_token_types)
             self._reading = shared_reading(
-                default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
+                default_lifetime_seconds, lifetime_seconds, never_expires, accepted
             )
             self.longest_request_seconds = _longest_request_seconds(config, total_timeout)
             transport = shared_transport(

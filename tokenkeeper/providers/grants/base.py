@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tokenkeeper._support.checks import checked_words
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.names import TokenParameters
 from tokenkeeper.oauth.client_proof import Recipient
@@ -42,6 +43,15 @@ class Grant:
         :raises OAuth2Error: if something that the grant needs is not there.
         """
         return {}
+
+    def accepting(self, accept_token_types: object) -> tuple[str, ...]:
+        """Return the values of ``token_type`` that a provider of this grant accepts.
+
+        :param accept_token_types: those that the provider accepts itself, a string or several.
+        :raises InvalidConfigurationError: for a value that can't be one.
+        """
+        own = checked_words(accept_token_types, "accept_token_types")
+        return (*own, *self.accept_token_types)
 
     def identity(self) -> Mapping[str, object]:
         """Return the settings that make its tokens different from others, without a secret.

@@ -69,8 +69,10 @@ class _DefaultTokenSource(TokenSource):
     def token(self, force_refresh: bool = False, timeout: float | None = None) -> OAuth2Token:
         return self.current().token(force_refresh, timeout)
 
-    def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
-        return self.current().renew_refused(refused_token, timeout)
+    def renew_refused(
+        self, refused_token: str, timeout: float | None = None, *, claims: str | None = None
+    ) -> str:
+        return self.current().renew_refused(refused_token, timeout, claims=claims)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         return self.current().subscribe(callback)
@@ -81,9 +83,14 @@ class _DefaultTokenSource(TokenSource):
         return self.current().write_to(path, remove_on_close=remove_on_close)
 
     def need(
-        self, *, force: bool = False, refused: str | None = None, timeout: float | None = None
+        self,
+        *,
+        force: bool = False,
+        refused: str | None = None,
+        timeout: float | None = None,
+        claims: str | None = None,
     ) -> Need:
-        return self.current().need(force=force, refused=refused, timeout=timeout)
+        return self.current().need(force=force, refused=refused, timeout=timeout, claims=claims)
 
     def would_reject(self, token: str) -> bool:
         return self.current().would_reject(token)
@@ -119,8 +126,10 @@ class _DefaultAsyncTokenSource(AsyncTokenSource):
     async def token(self, force_refresh: bool = False, timeout: float | None = None) -> OAuth2Token:
         return await self.current().token(force_refresh, timeout)
 
-    async def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
-        return await self.current().renew_refused(refused_token, timeout)
+    async def renew_refused(
+        self, refused_token: str, timeout: float | None = None, *, claims: str | None = None
+    ) -> str:
+        return await self.current().renew_refused(refused_token, timeout, claims=claims)
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
         return self._late.subscribe(callback)

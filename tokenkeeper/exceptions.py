@@ -108,6 +108,8 @@ class TokenAcquisitionError(OAuth2Error):
     :param network_reason: why there was no response: ``dns``, ``tls``, ``proxy``, ``timeout``,
         ``connection_refused``, ``connection_broken``, ``unreachable`` or ``bad_answer``; ``None``
         if there was one.
+    :param claims: what the server demands of the user's next sign-in, as JSON. Microsoft Entra ID
+        sends it if a token on behalf of a user needs the user, for example for another factor.
     """
 
     error: str | None
@@ -117,6 +119,7 @@ class TokenAcquisitionError(OAuth2Error):
     retry_after: float | None
     transient: bool
     network_reason: str | None
+    claims: str | None
 
     stands_seconds: float | None = None
     # How long a failure that another process reported still stands. Not for users.
@@ -133,6 +136,7 @@ class TokenAcquisitionError(OAuth2Error):
         retry_after: float | None = None,
         transient: bool | None = None,
         network_reason: str | None = None,
+        claims: str | None = None,
     ) -> None:
         super().__init__(message, provider_name=provider_name)
         self.error = error
@@ -149,6 +153,7 @@ class TokenAcquisitionError(OAuth2Error):
             ).transient
         self.transient = bool(transient)
         self.network_reason = network_reason
+        self.claims = claims
 
 
 class TokenRefreshError(TokenAcquisitionError):

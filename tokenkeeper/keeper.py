@@ -240,7 +240,12 @@ class TokenKeeper(NotPicklable):
 
     @without_arguments
     def renew_refused(
-        self, provider_name: str, refused_token: str, timeout: float | None = None
+        self,
+        provider_name: str,
+        refused_token: str,
+        timeout: float | None = None,
+        *,
+        claims: str | None = None,
     ) -> str:
         """Return a valid access token in place of *refused_token*, which an API rejected (401).
 
@@ -248,6 +253,9 @@ class TokenKeeper(NotPicklable):
         at once cause one renewal, and late ones get its result. Never returns a rejected token.
 
         :param timeout: as for :meth:`get_token`.
+        :param claims: what the API demands of the token, a JSON object from its challenge; nothing
+            by default. It is part of this one request, if the provider takes it: Microsoft Entra
+            ID's does.
         :raises TokenRejectedError: if the API rejects newly granted tokens as well, or the server
             grants the rejected one again. For a while, rejections then cause no token request, and
             ``get_token`` goes on returning the token: other APIs may accept it.
@@ -255,7 +263,9 @@ class TokenKeeper(NotPicklable):
         Also raises the errors of :meth:`get_token`.
         """
         check_name(refused_token, "refused_token")
-        need = self._coordinator.need(provider_name, refused=refused_token, timeout=timeout)
+        need = self._coordinator.need(
+            provider_name, refused=refused_token, timeout=timeout, claims=claims
+        )
         return self._wait_for(self._coordinator.ask(need), need).access_token
 
     def refresh_all(self) -> dict[str, bool]:

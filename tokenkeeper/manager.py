@@ -101,11 +101,18 @@ class OAuth2TokenManager(NotPicklable):
 
     @without_arguments_async
     async def renew_refused(
-        self, provider_name: str, refused_token: str, timeout: float | None = None
+        self,
+        provider_name: str,
+        refused_token: str,
+        timeout: float | None = None,
+        *,
+        claims: str | None = None,
     ) -> str:
         """Return a token in place of a rejected one: :meth:`TokenKeeper.renew_refused`."""
         check_name(refused_token, "refused_token")
-        need = self._coordinator.need(provider_name, refused=refused_token, timeout=timeout)
+        need = self._coordinator.need(
+            provider_name, refused=refused_token, timeout=timeout, claims=claims
+        )
         return (await self._wait_for(await self._ask(need), need)).access_token
 
     async def refresh_all(self) -> dict[str, bool]:

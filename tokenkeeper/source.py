@@ -105,10 +105,13 @@ class TokenSource(NotPicklable):
         return self._answer(self.need(force=force_refresh, timeout=timeout)).token
 
     @without_arguments
-    def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
+    def renew_refused(
+        self, refused_token: str, timeout: float | None = None, *, claims: str | None = None
+    ) -> str:
         """Return a token in place of *refused_token*: :meth:`TokenKeeper.renew_refused`."""
         check_name(refused_token, "refused_token")
-        return self._answer(self.need(refused=refused_token, timeout=timeout)).access_token
+        need = self.need(refused=refused_token, timeout=timeout, claims=claims)
+        return self._answer(need).access_token
 
     def headers(self, method: str, url: str) -> dict[str, str]:
         """Return the headers that authorize a request (RFC 6750 §2.1).
@@ -194,11 +197,21 @@ class TokenSource(NotPicklable):
     # ---- for both fronts
 
     def need(
-        self, *, force: bool = False, refused: str | None = None, timeout: float | None = None
+        self,
+        *,
+        force: bool = False,
+        refused: str | None = None,
+        timeout: float | None = None,
+        claims: str | None = None,
     ) -> Need:
         """Return what a caller needs that asks now."""
         return self._coordinator.need(
-            self._key, force=force, refused=refused, timeout=timeout, parameters=self._parameters
+            self._key,
+            force=force,
+            refused=refused,
+            timeout=timeout,
+            parameters=self._parameters,
+            claims=claims,
         )
 
     def would_reject(self, token: str) -> bool:
@@ -261,10 +274,12 @@ class AsyncTokenSource(NotPicklable):
         return (await self._answer(need)).token
 
     @without_arguments_async
-    async def renew_refused(self, refused_token: str, timeout: float | None = None) -> str:
+    async def renew_refused(
+        self, refused_token: str, timeout: float | None = None, *, claims: str | None = None
+    ) -> str:
         """Return a token in place of *refused_token*, which an API rejected."""
         check_name(refused_token, "refused_token")
-        need = self._source.need(refused=refused_token, timeout=timeout)
+        need = self._source.need(refused=refused_token, timeout=timeout, claims=claims)
         return (await self._answer(need)).access_token
 
     async def headers(self, method: str, url: str) -> dict[str, str]:

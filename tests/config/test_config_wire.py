@@ -154,6 +154,6 @@ def test_what_a_configured_provider_takes(entra, block):
             keeper.source("api", tenant="contoso.example")
     with (
         TokenKeeper.from_config(block("azure")) as keeper,
-        pytest.raises(InvalidConfigurationError, match="It takes scope, tenant"),
+        pytest.raises(InvalidConfigurationError, match="It takes scope, subject, tenant"),
     ):
         keeper.source("api", resource="https://a")

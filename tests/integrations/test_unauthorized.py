@@ -14,6 +14,7 @@ from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.integrations._unauthorized import Refusal, run, run_async, unauthorized_flow
 
 OLD, NEW = Hidden("old"), Hidden("new")
+CLAIMS = '{"access_token": {"nbf": {"essential": true, "value": "1"}}}'
 REJECTED = TokenRejectedError("the API refuses every token")
 NO_TOKEN = TokenAcquisitionError("the server is down")
 TOO_LATE = TokenWaitTimeoutError("no token in time")
@@ -56,8 +57,8 @@ class Recorder:
         assert token == OLD
         return self.paused
 
-    def renew(self, token, timeout):
-        assert token == OLD
+    def renew(self, token, timeout, claims=None):
+        assert (token, claims) == (OLD, CLAIMS)
         return self.step("start renewal" if timeout == 0 else f"renew, {timeout:g} s", NEW)
 
     def refusal(self):
@@ -66,6 +67,7 @@ class Recorder:
             can_be_resent=lambda: self.step("rewind", self.resendable),
             release=None if self.kept else lambda: self.step("release"),
             close=lambda: self.step("close"),
+            claims=CLAIMS,
         )
 
     def run(self):
@@ -75,9 +77,9 @@ class Recorder:
 class AsyncRecorder(Recorder):
     """The same for an async client, whose tokens and response have coroutines."""
 
-    async def renew(self, token, timeout):
+    async def renew(self, token, timeout, claims=None):
         await asyncio.sleep(0)
-        return super().renew(token, timeout)
+        return super().renew(token, timeout, claims)
 
     def refusal(self):
         async def release():
@@ -89,7 +91,7 @@ class AsyncRecorder(Recorder):
             return self.step("close")
 
         can_be_resent = super().refusal().can_be_resent
-        return Refusal(OLD, can_be_resent, None if self.kept else release, close)
+        return Refusal(OLD, can_be_resent, None if self.kept else release, close, CLAIMS)
 
     def run(self):
         return asyncio.run(run_async(unauthorized_flow(self, self.refusal())))
@@ -197,7 +199,7 @@ def test_a_cancelled_task():
     """A task that is cancelled while the renewal starts closes the response."""
 
     class Waiting(AsyncRecorder):
-        async def renew(self, token, timeout):
+        async def renew(self, token, timeout, claims=None):
             self.steps.append("start renewal")
             await asyncio.Event().wait()
 

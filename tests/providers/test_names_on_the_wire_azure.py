@@ -87,7 +87,7 @@ def test_the_case_of_a_tenant(keeper, entra):
         ({"tenant": "northwind.example"}, "tenant", "List it in allowed_tenants"),
         ({"scope": "User.Read"}, "scope", "append '/.default'"),
         ({"scope": f"{GRAPH} {STORAGE}"}, "scope", "Name one resource"),
-        ({"resource": "https://storage.azure.com"}, "resource", "It takes scope, tenant"),
+        ({"resource": "https://storage.azure.com"}, "resource", "It takes scope, subject, tenant"),
     ],
 )
 def test_what_it_does_not_request(keeper, entra, parameters, field, message):

@@ -43,19 +43,23 @@ def request_token(
     clock: Clock,
     jitter: Callable[[], float],
     refused: bool = False,
+    claims: str | None = None,
     useless: Callable[[CachedToken], None] | None = None,
 ) -> CachedToken:
     """Ask *provider* once for a token in place of *replaces*, if there was one. Blocks.
 
     :param sent: the sequence number of this request.
     :param refused: whether an API rejected the token that is replaced.
+    :param claims: what the API demands of another one; by default nothing.
     :param useless: called with a token that can't be served, before the error: its refresh token
         may be the only good one.
     :raises TokenAcquisitionError: if what comes back is not a token, or is no longer usable.
     :raises Exception: what the provider raises.
     """
     before = instant(clock)
-    token = _granted_token(provider, _ask(provider, replaces, before, refused=refused))
+    token = _granted_token(
+        provider, _ask(provider, replaces, before, refused=refused, claims=claims)
+    )
     after = instant(clock)
     lifetime = lifetime_seconds(token.expires_at.timestamp(), before, after)
     same = _deadlines_if_same(token, replaces, before.monotonic + lifetime, before, after)
@@ -79,15 +83,23 @@ def request_token(
 
 
 def _ask(
-    provider: BaseOAuth2Provider, replaces: CachedToken | None, now: Instant, *, refused: bool
+    provider: BaseOAuth2Provider,
+    replaces: CachedToken | None,
+    now: Instant,
+    *,
+    refused: bool,
+    claims: str | None,
 ) -> object:
     """Call *provider*, once."""
     try:
         with _threads_explained(provider.provider_name):
             if replaces is None:
                 return provider_loop.call(provider.acquire_token)
+            token = _for_provider(replaces, now, refused=refused)
+            if refused and claims is not None:
+                return provider_loop.call(provider.replace_challenged_token, token, claims)
             method = provider.replace_refused_token if refused else provider.refresh_token
-            return provider_loop.call(method, _for_provider(replaces, now, refused=refused))
+            return provider_loop.call(method, token)
     except RecursionError:
         pass  # and raise below: its traceback is a thousand frames long
     except TokenAcquisitionError as error:

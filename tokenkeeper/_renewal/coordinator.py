@@ -31,6 +31,7 @@ from tokenkeeper.clock import Clock
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, UnknownProviderError
 from tokenkeeper.names import TokenParameters, is_chosen
+from tokenkeeper.oauth.claims_challenge import checked_claims
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
 
@@ -120,10 +121,12 @@ class Coordinator:
         refused: str | None = None,
         timeout: float | None = None,
         parameters: TokenParameters | None = None,
+        claims: str | None = None,
     ) -> Need:
         """Return what a caller needs, with its place in the order of questions.
 
         :param parameters: what the name stands for; by default what it states.
+        :param claims: what an API demands of another token than *refused*.
         :raises InvalidConfigurationError: for an argument of the wrong type or value.
         """
         check_flag(force, "force_refresh")
@@ -135,7 +138,8 @@ class Coordinator:
         if isinstance(name, str) and is_chosen(name):
             name = str(name)  # a subclass of str is slower as a key
             variant = self.state.registry.variant(name, parameters)
-        return Need(name, self.state.next_number(), deadline, force, refused, variant)
+        number = self.state.next_number()
+        return Need(name, number, deadline, force, refused, variant, checked_claims(claims))
 
     def ask(self, need: Need) -> CachedToken | Renewal:
         """Return the token that meets *need*, or the renewal to wait for.
@@ -235,6 +239,7 @@ class Coordinator:
             callers_context(),
             token_name=need.token_name,
             after_rejection=after_rejection,
+            claims=need.claims,
             is_forced=need.force,
             began_at=self._clock.monotonic(),
             number=self.state.next_number(),

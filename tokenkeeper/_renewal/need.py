@@ -34,6 +34,7 @@ class Need(NamedTuple):
     :ivar refused: the token that an API rejected; any other will do.
     :ivar variant: the provider of a token whose parameters a caller chose; ``None`` for the token
         of a registration itself.
+    :ivar claims: what the API that rejected the token demands of another one, as JSON.
     """
 
     token_name: str
@@ -42,6 +43,7 @@ class Need(NamedTuple):
     force: bool = False
     refused: str | None = None
     variant: Variant | None = None
+    claims: str | None = None
 
     def __repr__(self) -> str:
         shown = {**self._asdict(), "refused": self.refused and "<hidden>"}

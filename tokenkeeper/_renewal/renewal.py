@@ -39,6 +39,7 @@ class Renewal(Flight[CachedToken]):
     :ivar began_at: when it was created, on the keeper's monotonic clock.
     :ivar number: its sequence number: callers with a lower one asked before it began.
     :ivar after_rejection: whether an API rejected the token that it replaces.
+    :ivar claims: what the API that rejected it demands of another one; ``None`` if nothing.
     :ivar attempts: the requests made so far.
     :ivar useless: what the last request brought, if it can't be served.
     :ivar store_seconds: how long it waited for operations of the store so far.
@@ -53,6 +54,7 @@ class Renewal(Flight[CachedToken]):
         *,
         token_name: str | None = None,
         after_rejection: bool,
+        claims: str | None = None,
         is_scheduled: bool = False,
         is_forced: bool = False,
         is_reconsidered: bool = False,
@@ -65,6 +67,7 @@ class Renewal(Flight[CachedToken]):
         self.replaces = replaces
         self.context = context
         self.after_rejection = after_rejection
+        self.claims = claims
         self.is_scheduled = is_scheduled
         self.is_forced = is_forced
         self.is_reconsidered = is_reconsidered

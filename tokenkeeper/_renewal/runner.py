@@ -168,6 +168,7 @@ class Runner:
             clock=self._clock,
             jitter=self._jitter,
             refused=renewal.after_rejection,
+            claims=renewal.claims,
             useless=renewal.note_useless,
         )
 

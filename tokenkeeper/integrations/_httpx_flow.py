@@ -24,6 +24,7 @@ from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._tokens import AsyncTokens, Tokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.oauth.claims_challenge import claims_in
 from tokenkeeper.source import TokenSource
 
 __all__ = ["HttpxFlow"]
@@ -50,6 +51,9 @@ class _Response(Protocol):
 
     @property
     def request(self) -> Any: ...
+
+    @property
+    def headers(self) -> MutableMapping[str, str]: ...
 
     def read(self) -> bytes: ...
 
@@ -110,7 +114,8 @@ class HttpxFlow(NotPicklable, Generic[_RequestT, _ResponseT]):
         """
         # After redirects within the origin, response.request is the last request.
         can_be_resent = partial(self._can_be_resent, response.request.stream)
-        return Refusal(token, can_be_resent=can_be_resent, release=release)
+        claims = claims_in(response.headers.get("WWW-Authenticate"))
+        return Refusal(token, can_be_resent=can_be_resent, release=release, claims=claims)
 
     def _can_be_resent(self, stream: object) -> bool:
         """Return whether a body is in memory, or can be read again."""

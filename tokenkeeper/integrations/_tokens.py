@@ -71,9 +71,11 @@ class Tokens(_Tokens):
         """
         return run(unauthorized_flow(self, refusal))
 
-    def renew(self, token: Hidden[str], /, timeout: float | None) -> Hidden[str]:
+    def renew(
+        self, token: Hidden[str], /, timeout: float | None, claims: str | None = None
+    ) -> Hidden[str]:
         """Return a token that replaces *token*, which an API refused."""
-        return Hidden(self.source.renew_refused(token.text, timeout=timeout))
+        return Hidden(self.source.renew_refused(token.text, timeout=timeout, claims=claims))
 
 
 class AsyncTokens(_Tokens):
@@ -96,6 +98,9 @@ class AsyncTokens(_Tokens):
         """Run the 401 flow: :meth:`Tokens.replace`."""
         return await run_async(unauthorized_flow(self, refusal))
 
-    async def renew(self, token: Hidden[str], /, timeout: float | None) -> Hidden[str]:
+    async def renew(
+        self, token: Hidden[str], /, timeout: float | None, claims: str | None = None
+    ) -> Hidden[str]:
         """Return a token that replaces *token*, which an API refused."""
-        return Hidden(await self._aio.renew_refused(token.text, timeout=timeout))
+        new = await self._aio.renew_refused(token.text, timeout=timeout, claims=claims)
+        return Hidden(new)

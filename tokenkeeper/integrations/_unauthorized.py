@@ -57,12 +57,14 @@ class Refusal:
     :ivar release: frees the connection of the response. The caller can no longer get this
         response. ``None`` if it stays available while the token is renewed, as in gRPC.
     :ivar close: drops the response because the caller was interrupted, and will never see it.
+    :ivar claims: what the response demands of another token, as JSON; ``None`` if nothing.
     """
 
     token: Hidden[str]
     can_be_resent: Callable[[], bool]
     release: Callable[[], object] | None = None
     close: Callable[[], object] = lambda: None
+    claims: str | None = None
 
 
 class Tokens(Protocol):
@@ -78,7 +80,7 @@ class Tokens(Protocol):
         """Return whether refusing *token* would cause no renewal now."""
         ...
 
-    def renew(self, token: Hidden[str], /, timeout: float | None) -> Any:
+    def renew(self, token: Hidden[str], /, timeout: float | None, claims: str | None = None) -> Any:
         """Return a token that replaces *token*, after waiting *timeout* seconds at most."""
         ...
 
@@ -106,7 +108,9 @@ def unauthorized_flow(tokens: Tokens, refusal: Refusal) -> Flow:
             yield from _start_renewal(tokens, refusal)
             raise
     try:
-        token: Hidden[str] = yield partial(tokens.renew, refusal.token, tokens.timeout)
+        token: Hidden[str] = yield partial(
+            tokens.renew, refusal.token, tokens.timeout, refusal.claims
+        )
     except TokenRejectedError:
         _log.debug(UNCHANGED, tokens.provider_name)
         # A response that was released is lost. Sending the request again brings another one,
@@ -119,7 +123,7 @@ def unauthorized_flow(tokens: Tokens, refusal: Refusal) -> Flow:
 def _start_renewal(tokens: Tokens, refusal: Refusal) -> Generator[Step, Any, None]:
     """Have the token renewed for later requests. The caller of this one does not wait for it."""
     try:
-        yield partial(tokens.renew, refusal.token, 0)
+        yield partial(tokens.renew, refusal.token, 0, refusal.claims)
     except OAuth2Error:
         pass  # TokenWaitTimeoutError, or an error that the next request gets as well
     except BaseException:  # such as a cancellation

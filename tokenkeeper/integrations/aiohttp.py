@@ -16,6 +16,7 @@ from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._tokens import AsyncTokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.oauth.claims_challenge import claims_in
 from tokenkeeper.source import TokenSource
 
 __all__ = ["KeeperMiddleware"]
@@ -94,6 +95,7 @@ class KeeperMiddleware(NotPicklable):
             can_be_resent=partial(_can_be_resent, request.body),
             release=response.release,
             close=response.close,
+            claims=claims_in(", ".join(response.headers.getall("WWW-Authenticate", []))),
         )
         new = await self._tokens.replace(refusal)
         if new is None:

@@ -18,6 +18,7 @@ from tokenkeeper.exceptions import OAuth2Error, TokenRejectedError
 from tokenkeeper.integrations.azure_provider import CredentialProvider
 from tokenkeeper.keeper import TokenKeeper, source_from
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.claims_challenge import is_claims
 from tokenkeeper.source import TokenSource
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ class KeeperCredential(NotPicklable):
             if _is_challenged(source, options):
                 refused = source.token(timeout=timeout)
                 with suppress(TokenRejectedError):
-                    source.renew_refused(refused.access_token, timeout=timeout)
+                    source.renew_refused(
+                        refused.access_token, timeout=timeout, claims=_claims_of(options)
+                    )
             return _info(source.token(timeout=timeout))
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
@@ -122,7 +125,9 @@ class AsyncKeeperCredential(NotPicklable):
             if _is_challenged(source.source, options):
                 refused = await source.token(timeout=timeout)
                 with suppress(TokenRejectedError):
-                    await source.renew_refused(refused.access_token, timeout=timeout)
+                    await source.renew_refused(
+                        refused.access_token, timeout=timeout, claims=_claims_of(options)
+                    )
             return _info(await source.token(timeout=timeout))
         except OAuth2Error as error:
             raise ClientAuthenticationError(str(error)) from error
@@ -146,6 +151,12 @@ def _is_challenged(source: TokenSource, options: TokenRequestOptions | None) -> 
     """Return whether an API answered the current token with a claims challenge."""
     claims = (options or {}).get("claims")
     return bool(claims) and source.keeper.get_cached_token_info(source.name) is not None
+
+
+def _claims_of(options: TokenRequestOptions | None) -> str | None:
+    """Return what the challenge demands, if it can be sent on."""
+    claims = (options or {}).get("claims")
+    return claims if isinstance(claims, str) and is_claims(claims) else None
 
 
 _ALWAYS_DUE = 1

@@ -31,6 +31,7 @@ from tokenkeeper.integrations._hosts import AllowedHosts, origin_of
 from tokenkeeper.integrations._tokens import AsyncTokens, Tokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.oauth.claims_challenge import claims_in
 from tokenkeeper.source import TokenSource
 
 __all__ = ["AsyncRenewingTransport", "RenewingTransport"]
@@ -225,6 +226,7 @@ class _Carried(NamedTuple):
             can_be_resent=lambda: not request.files and rewind(request.data, self.position),
             release=partial(_close, response),
             close=close,
+            claims=claims_in(response.headers.get("WWW-Authenticate")),
         )
 
 

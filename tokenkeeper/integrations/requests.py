@@ -20,6 +20,7 @@ from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.integrations._tokens import Tokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
+from tokenkeeper.oauth.claims_challenge import claims_in
 from tokenkeeper.source import TokenSource
 
 __all__ = ["KeeperAuth"]
@@ -100,6 +101,7 @@ class _Responses:
             can_be_resent=partial(rewind, request.body, self._position),
             release=partial(_release, response, is_streamed=bool(options.get("stream"))),
             close=response.close,
+            claims=claims_in(response.headers.get("WWW-Authenticate")),
         )
         token = self._tokens.replace(refusal)
         if token is None:

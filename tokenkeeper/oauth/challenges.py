@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Challenge", "read_challenge"]
+__all__ = ["Challenge", "parameters_in", "read_challenge"]
 
 LONGEST_HEADER = 4000
 """Characters of the header that are read."""
@@ -33,13 +33,18 @@ def read_challenge(header: str) -> Challenge | None:
     header = header[:LONGEST_HEADER]
     if not header.strip():
         return None
-    parameters = {
-        name.lower(): re.sub(r"\\(.)", r"\1", quoted or bare)
-        for name, quoted, bare in reversed(re.findall(_PARAMETER, header))
-    }
+    parameters = parameters_in(header)
     return Challenge(
         header.split()[0].rstrip(","),
         parameters.get("realm", ""),
         parameters.get("error", ""),
         parameters.get("error_description", ""),
     )
+
+
+def parameters_in(header: str) -> dict[str, str]:
+    """Return the parameters of *header* by their names in lower case; the first of each name."""
+    return {
+        name.lower(): re.sub(r"\\(.)", r"\1", quoted or bare)
+        for name, quoted, bare in reversed(re.findall(_PARAMETER, header[:LONGEST_HEADER]))
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -16,6 +17,7 @@ from tokenkeeper._support.checks import (
     checked_tenant,
     checked_tenants,
     checked_text,
+    checked_words,
     one_scope,
 )
 from tokenkeeper._support.hiding import without_frames
@@ -29,7 +31,9 @@ from tokenkeeper.exceptions import (
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.claims import LookAgain
+from tokenkeeper.oauth.late_text import LateText
 from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.providers.azure_credentials import entra_credential
 from tokenkeeper.providers.base import BaseOAuth2Provider, made_again
 from tokenkeeper.providers.msal_client import MsalClient
 from tokenkeeper.providers.reacquire import reacquire
@@ -43,6 +47,8 @@ __all__ = ["AzureADProvider"]
 
 PUBLIC_CLOUD = "https://login.microsoftonline.com"
 
+_REGION = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
 # Each cloud has a Microsoft Graph of its own.
 _GRAPH_OF = {
     "login.microsoftonline.us": "https://graph.microsoft.us",
@@ -52,18 +58,35 @@ _GRAPH_OF = {
 
 
 class AzureADProvider(BaseOAuth2Provider):
-    """Gets tokens from Microsoft Entra ID with a client secret. Thread-safe.
+    """Gets tokens from Microsoft Entra ID. Thread-safe.
 
-    It uses the client credentials grant (RFC 6749 §4.4). No server is contacted, and msal is not
-    imported, before the first token is needed.
+    For the application itself, by the client credentials grant (RFC 6749 §4.4), or on behalf of the
+    user whose token ``source(subject=...)`` names. The application has exactly one credential: a
+    secret, a certificate, or a token of another identity provider that it trusts. No server is
+    contacted, and msal is not imported, before the first token is needed.
 
     :param provider_name: the name to register the provider under, and to request tokens by.
     :param client_id: the application (client) ID.
-    :param client_secret: the secret's value, not its id.
+    :param client_secret: the secret's value, not its id; ``None`` if there is another credential.
     :param tenant_id: the tenant's GUID or one of its domains.
     :param scope: the scope to request (RFC 6749 §3.3), a string or a list, usually one that ends in
         ``/.default``; by default the one of Microsoft Graph in the same cloud.
     :param scopes: an older name for *scope*.
+    :param certificate_file: a file with a certificate and its private RSA key, in PEM or PKCS #12.
+        It is read for each request, so a replaced one is used at once.
+    :param certificate_password: the password of the key, if it is encrypted.
+    :param send_x5c: whether to send the certificate and its issuers too, for an application that
+        trusts a subject name and an issuer rather than one certificate; ``False`` by default.
+    :param federated_token_file: a file with the token of another identity provider, such as the
+        one of Kubernetes that ``AZURE_FEDERATED_TOKEN_FILE`` names. It is read for each request.
+    :param client_assertion: a callable that returns that token, such as a
+        :class:`~tokenkeeper.TokenSource`; called for each request.
+    :param region: the region whose endpoint to use, such as ``westeurope``, or ``auto`` to ask the
+        machine that this runs on. By default the one of ``MSAL_FORCE_REGION``, or else none. Tokens
+        on behalf of users always come from the global endpoint.
+    :param client_capabilities: what the program can do, one or several. With ``CP1``, it can handle
+        claims challenges: tokens then live for up to a day, and APIs refuse them as soon as they
+        are revoked. The ``auth`` objects of :mod:`tokenkeeper.integrations` do handle them.
     :param allowed_tenants: the tenants that ``source(tenant=...)`` may name besides *tenant_id*;
         none by default. ``"*"`` allows every tenant: then make sure that a caller can't choose it.
     :param authority: the login host, with or without ``https://``; the tenant is appended. By
@@ -83,17 +106,24 @@ class AzureADProvider(BaseOAuth2Provider):
     :raises InvalidConfigurationError: for an option that can't work.
     """
 
-    takes: frozenset[str] = frozenset({"scope", "tenant"})
+    takes: frozenset[str] = frozenset({"scope", "subject", "tenant"})
 
     def __init__(
         self,
         provider_name: str,
         client_id: str,
-        client_secret: str,
-        tenant_id: str,
+        client_secret: str | None = None,
+        tenant_id: str | None = None,
         scope: str | Iterable[str] | None = None,
         *,
         scopes: str | Iterable[str] | None = None,
+        certificate_file: str | os.PathLike[str] | None = None,
+        certificate_password: str | None = None,
+        send_x5c: bool = False,
+        federated_token_file: str | os.PathLike[str] | None = None,
+        client_assertion: LateText | None = None,
+        region: str | None = None,
+        client_capabilities: str | Iterable[str] = (),
         allowed_tenants: str | Iterable[str] = (),
         authority: str | None = None,
         connect_timeout: float = 5.0,
@@ -108,7 +138,8 @@ class AzureADProvider(BaseOAuth2Provider):
         super().__init__(provider_name, buffer_seconds=buffer_seconds, retry=retry)
         name = provider_name
         self._client_id = checked_text(client_id, "client_id", name)
-        self._client_secret = checked_text(client_secret, "client_secret", name)
+        if tenant_id is None:
+            raise self._invalid("tenant_id", "is missing. Set it to the tenant's GUID or domain.")
         self._tenant_id = checked_tenant(tenant_id, "tenant_id", name)
         if authority is None:
             authority = os.environ.get("AZURE_AUTHORITY_HOST") or PUBLIC_CLOUD
@@ -126,6 +157,18 @@ class AzureADProvider(BaseOAuth2Provider):
                 clock=clock,
             )
             self._allowed_tenants = checked_tenants(allowed_tenants, "allowed_tenants")
+            self._region = _checked_region(region)
+            self._capabilities = checked_words(client_capabilities, "client_capabilities")
+            self._credential = entra_credential(
+                self._client_id,
+                client_secret=client_secret,
+                certificate_file=certificate_file,
+                certificate_password=certificate_password,
+                send_x5c=send_x5c,
+                federated_token_file=federated_token_file,
+                client_assertion=client_assertion,
+                clock=clock,
+            )
         self._clock = clock
         self._start()
 
@@ -133,10 +176,12 @@ class AzureADProvider(BaseOAuth2Provider):
         self._msal = MsalClient(
             self.provider_name,
             self._client_id,
-            self._client_secret,
+            self._credential,
             self._authority,
             self._transport,
             self._clock,
+            region=self._region,
+            capabilities=self._capabilities,
         )
         renew_after_fork(self)
 
@@ -150,7 +195,7 @@ class AzureADProvider(BaseOAuth2Provider):
         self._msal.after_fork_in_child()
 
     def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
-        """Return the same application for another scope, or in another tenant.
+        """Return the same application for another scope, in another tenant, or for a user.
 
         :raises InvalidConfigurationError: for a tenant that ``allowed_tenants`` does not list, or a
             scope that client credentials can't request.
@@ -162,7 +207,7 @@ class AzureADProvider(BaseOAuth2Provider):
                 f"{tenant!r} is not allowed. List it in allowed_tenants, where '*' allows every "
                 "tenant.",
             )
-        if parameters.scope is not None:
+        if parameters.scope is not None and parameters.subject is None:
             self._check_scope(parameters.scope)
         twin = super().variant(name, parameters)
         vars(twin).update(
@@ -190,11 +235,30 @@ class AzureADProvider(BaseOAuth2Provider):
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:
-        """Request a token by client credentials, once (RFC 6749 §4.4)."""
+        """Request a token once: by client credentials (RFC 6749 §4.4), or on behalf of a user."""
+        return self._acquire(None)
+
+    @without_frames
+    def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
+        """Request a new token: client credentials have no refresh token (RFC 6749 §4.4.3)."""
+        return cast("OAuth2Token", reacquire(self))
+
+    @without_frames
+    def replace_challenged_token(self, token: OAuth2Token, claims: str) -> OAuth2Token:
+        """Request a token that has the *claims* of an API's challenge."""
+        return self._acquire(claims)
+
+    def _acquire(self, claims: str | None) -> OAuth2Token:
         before = sys.exception()
+        subject = self.parameters.subject
         try:
-            token = self._msal.acquire_token(self._tenant_id, self._scope)
-        except (OAuth2Error, LookAgain):
+            token = self._msal.acquire_token(
+                self._tenant_id, self._scope, subject=subject, claims=claims
+            )
+        except (OAuth2Error, LookAgain) as error:
+            if isinstance(error, TokenAcquisitionError) and error.provider_name is None:
+                error.args = (f"provider {self.provider_name!r}: {error}",)
+                error.provider_name = self.provider_name
             raise
         except Exception as error:  # noqa: BLE001 - msal raises many kinds
             if (thrown := interruption_in(error, before)) is not None:
@@ -204,11 +268,6 @@ class AzureADProvider(BaseOAuth2Provider):
         if token is None:
             self._fail("msal did not send a request")
         return token
-
-    @without_frames
-    def refresh_token(self, token: OAuth2Token) -> OAuth2Token:
-        """Request a new token: client credentials have no refresh token (RFC 6749 §4.4.3)."""
-        return cast("OAuth2Token", reacquire(self))
 
     def _fail(self, problem: str) -> NoReturn:
         raise TokenAcquisitionError(
@@ -229,13 +288,33 @@ class AzureADProvider(BaseOAuth2Provider):
             "client_id": self._client_id,
             "scope": self._scope,
             "grant_type": "client_credentials",
-            "token_endpoint_auth_method": "client_secret_post",
+            "token_endpoint_auth_method": self._credential.method,
+            **self._credential.describe(),
             "verify": self._transport.verify,
         }
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the settings that identify the application: a token outlives its credential."""
+        own = {"certificate_file", "federated_token_file", "token_endpoint_auth_method"}
+        described = self.describe().items()
+        return {name: value for name, value in described if name not in own}
 
     def __repr__(self) -> str:
         where = f"{self._authority}/{self._tenant_id}"
         return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
+
+
+def _checked_region(region: object) -> str | None:
+    """Return *region* if it can be the first label of a host's name."""
+    if region is None:
+        return None
+    text = checked_text(region, "region")
+    if not _REGION.fullmatch(text):
+        raise InvalidConfigurationError(
+            f"region {text!r} is not the name of a region, such as 'westeurope', nor 'auto'.",
+            field="region",
+        )
+    return text
 
 
 def _started_again(kind: type[AzureADProvider], state: Mapping[str, object]) -> BaseOAuth2Provider:

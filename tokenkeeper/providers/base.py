@@ -124,6 +124,19 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         """
         return self.refresh_token(token)
 
+    def replace_challenged_token(
+        self, token: OAuth2Token, claims: str
+    ) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Return a token that replaces *token*, and has the *claims* that an API demands.
+
+        By default this calls :meth:`replace_refused_token`, and the claims are ignored. Override it
+        if the server takes them: they are the parameter ``claims`` of this one request (OpenID
+        Connect Core §5.5).
+
+        :param claims: a JSON object, from the API's challenge.
+        """
+        return self.replace_refused_token(token)
+
     def close(self) -> Awaitable[None] | None:
         """Close connections. The provider may be used again, and then opens new ones."""
         return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -18,12 +19,21 @@ from tokenkeeper._support.checks import checked_endpoint
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.oauth.client_auth import secrets_of
+from tokenkeeper.oauth.claims_challenge import is_claims
+from tokenkeeper.oauth.exchange import Expected, HttpAnswer, LateSecrets
 from tokenkeeper.oauth.granted_scope import warn_if_narrowed
-from tokenkeeper.oauth.token_response import Expected, HttpAnswer, parse_token_response
+from tokenkeeper.oauth.secret_parameters import secret_values
+from tokenkeeper.oauth.token_response import parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
+from tokenkeeper.providers.azure_credentials import EntraCredential
 
-__all__ = ["MsalClient"]
+__all__ = ["CLIENT", "ON_BEHALF_OF", "MsalClient"]
+
+CLIENT = "client_credentials"
+"""The grant for a token of the application itself (RFC 6749 §4.4)."""
+
+ON_BEHALF_OF = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+"""The grant for a token on behalf of a user: Entra ID's own use of RFC 7523 §2.1."""
 
 
 class MsalClient:
@@ -31,22 +41,28 @@ class MsalClient:
 
     :param authority: the login host, as a URL.
     :param transport: sends the requests.
+    :param region: the region whose endpoint to use, ``auto`` to find out, or ``None``.
+    :param capabilities: what the client can do, such as ``CP1``.
     """
 
     def __init__(
         self,
         provider_name: str,
         client_id: str,
-        client_secret: str,
+        credential: EntraCredential,
         authority: str,
         transport: HttpTransport,
         clock: Clock,
+        *,
+        region: str | None = None,
+        capabilities: tuple[str, ...] = (),
     ) -> None:
         self._client_id = client_id
-        self._client_secret = client_secret
+        self._credential = credential
         self._authority = authority
-        secrets = secrets_of(client_id, client_secret)
-        self._http = _MsalHttp(transport, clock, provider_name, secrets)
+        self._region = region
+        self._capabilities = capabilities
+        self._http = _MsalHttp(transport, clock, provider_name, credential.secrets())
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -54,17 +70,34 @@ class MsalClient:
         self._lock = threading.Lock()  # guards the creation of applications
         self._applications: dict[str, Any] = {}  # by tenant: each has an authority of its own
 
-    def acquire_token(self, tenant_id: str, scope: str) -> OAuth2Token | None:
-        """Request a token by client credentials, once; ``None`` if msal sent no request."""
+    def acquire_token(
+        self, tenant_id: str, scope: str, *, subject: str | None = None, claims: str | None = None
+    ) -> OAuth2Token | None:
+        """Request a token, once; ``None`` if msal sent no request.
+
+        :param subject: the token of the user to act for; ``None``, the default, acts for the
+            application itself.
+        :param claims: what an API demands of the token, as JSON; nothing by default.
+        """
+        wanted: dict[str, Any] = {"scopes": scope.split(" ")}
+        if claims is not None:
+            wanted["claims_challenge"] = claims
 
         def ask() -> None:
-            with self._lock:
-                application = self._applications.get(tenant_id)
-                if application is None:
-                    application = self._applications[tenant_id] = self._make_application(tenant_id)
-            application.acquire_token_for_client(scopes=scope.split(" "))
+            application = self._application(tenant_id)
+            if subject is None:
+                application.acquire_token_for_client(**wanted)
+            else:
+                application.acquire_token_on_behalf_of(subject, **wanted)
 
-        return self._http.granted_in(scope, ask)
+        return self._http.granted_in(scope, CLIENT if subject is None else ON_BEHALF_OF, ask)
+
+    def _application(self, tenant_id: str) -> Any:
+        with self._lock:
+            application = self._applications.get(tenant_id)
+            if application is None:
+                application = self._applications[tenant_id] = self._make_application(tenant_id)
+        return application
 
     def _make_application(self, tenant_id: str) -> Any:
         msal = late_import("msal")
@@ -80,14 +113,25 @@ class MsalClient:
                 return ()
 
         host = urlsplit(self._authority).hostname
-        return msal.ConfidentialClientApplication(
-            self._client_id,
-            client_credential=self._client_secret,
-            authority=f"{self._authority}/{tenant_id}",
-            http_client=self._http,
-            token_cache=NoTokenCache(),
-            instance_discovery=None if host in authority.WELL_KNOWN_AUTHORITY_HOSTS else False,
+        made: list[Any] = []
+        made.append(
+            msal.ConfidentialClientApplication(
+                self._client_id,
+                client_credential=self._credential.for_msal(
+                    lambda: str(made[0].authority.token_endpoint),
+                    is_adfs=tenant_id.lower() == "adfs",
+                ),
+                authority=f"{self._authority}/{tenant_id}",
+                http_client=self._http,
+                token_cache=NoTokenCache(),
+                instance_discovery=None if host in authority.WELL_KNOWN_AUTHORITY_HOSTS else False,
+                azure_region=True if self._region == "auto" else self._region,
+                client_capabilities=list(self._capabilities) or None,
+                # A refresh token would outlive the user's, and nobody would use it.
+                exclude_scopes=["offline_access"],
+            )
         )
+        return made[0]
 
 
 class _MsalHttp:
@@ -105,11 +149,11 @@ class _MsalHttp:
         self._provider_name = provider_name
         self._secrets = secrets
         self._warned: set[str] = set()
-        self._call = threading.local()  # the scope that this thread asks for, and what it got
+        self._call = threading.local()  # what this thread asks for, and what it got
 
-    def granted_in(self, scope: str, ask: Callable[[], object]) -> OAuth2Token | None:
-        """Return the token that is granted while *ask* runs, for *scope*."""
-        self._call.scope, self._call.token = scope, None
+    def granted_in(self, scope: str, grant: str, ask: Callable[[], object]) -> OAuth2Token | None:
+        """Return the token that is granted while *ask* runs, for *scope* by *grant*."""
+        self._call.scope, self._call.grant, self._call.token = scope, grant, None
         ask()
         token: OAuth2Token | None = self._call.token
         return token
@@ -125,9 +169,15 @@ class _MsalHttp:
         """Send a token request."""
         # The URL comes from the discovery document, and the secret is sent there.
         checked_endpoint(url, "token_endpoint", self._provider_name)
-        expected = self._expected()
+        expected = self._expected(data or {})
         answer = self._send("POST", url, params=params, data=data, headers=headers)
-        token = self._call.token = parse_token_response(answer, expected)
+        try:
+            token = parse_token_response(answer, expected)
+        except TokenAcquisitionError as error:
+            error.claims = _claims_in(answer)
+            raise
+        # No refresh token is asked for, and one that is not kept can't be stolen.
+        token = self._call.token = replace(token, refresh_token=None)
         # Entra ID accepts only /.default, which is never reported. AD FS may grant a part.
         warn_if_narrowed(token, self._call.scope, expected)
         # msal validates other members more strictly than we do, and its result is not used.
@@ -157,19 +207,19 @@ class _MsalHttp:
     def _send(self, method: str, url: str, **request: Any) -> HttpAnswer:
         return self._transport.request(method, url, provider_name=self._provider_name, **request)
 
-    def _expected(self) -> Expected:
+    def _expected(self, data: Mapping[str, Any]) -> Expected:
         return Expected(
             self._provider_name,
             self._clock.time(),
             self._call.scope,
-            self._secrets,
-            grant="client_credentials",
+            LateSecrets(lambda: [*self._secrets, *secret_values(data)]),
+            grant=self._call.grant,
             warned=self._warned,
         )
 
     def _refuse_discovery(self, answer: HttpAnswer, document: object) -> NoReturn:
         if isinstance(document, dict) and "error" in document:
-            parse_token_response(answer, self._expected())  # raises the error
+            parse_token_response(answer, self._expected({}))  # raises the error
         raise TokenAcquisitionError(
             f"provider {self._provider_name!r}: could not read the authority's metadata "
             f"(HTTP {answer.status}). Check authority and tenant_id.",
@@ -177,6 +227,15 @@ class _MsalHttp:
             status_code=answer.status,
             transient=None if answer.status >= 400 else False,
         )
+
+
+def _claims_in(answer: HttpAnswer) -> str | None:
+    """Return the claims that *answer*, a refusal, demands of the user's next sign-in."""
+    try:
+        claims = json.loads(answer.body)["claims"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return claims if isinstance(claims, str) and is_claims(claims) else None
 
 
 class _MsalAnswer:

@@ -1,4 +1,4 @@
-"""A stand-in for Entra ID with real TLS: discovery, client credentials, and an API."""
+"""A stand-in for Entra ID with real TLS: discovery, its two grants for services, and an API."""
 
 import http.client
 import json
@@ -13,11 +13,14 @@ import trustme
 
 from kit.guards import GUARD_SECONDS
 from kit.servers.base import Answer, LoopbackServer
+from kit.servers.entra_assertions import Trusted, challenge_header
 from kit.servers.tls import context_of
 
 TENANT = "0f0e0d0c-1111-2222-3333-444455556666"
 CLIENT_ID = "a1b2c3d4-0000-4000-8000-00000000c0de"
 SECRET = "s3cr3t~Value.1"
+ON_BEHALF_OF = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+OPENID_SCOPES = {"openid", "profile", "offline_access"}
 
 
 def cut(after, *, reset=True):
@@ -68,6 +71,9 @@ class Entra(LoopbackServer):
     :param listens: whether to serve immediately; otherwise call :meth:`listen`.
 
     :ivar tenants: the tenants that exist.
+    :ivar trusted: the credentials of applications beside their secrets.
+    :ivar users: by the tokens of users, their names. Applications may act for them.
+    :ivar demanded: the claims that the API demands of a token; ``None`` for none.
     :ivar script: the answers to the next token requests, in order: an :class:`Answer`, or a
         function of the server's usual one. ``discovery_script`` is the same for discovery.
     :ivar outage: the answer to all token requests beyond the script; ``None`` for the usual one.
@@ -85,6 +91,9 @@ class Entra(LoopbackServer):
         self.authority = self.origin
         self.lifetime_seconds = 3599
         self.clients = {CLIENT_ID: SECRET}
+        self.trusted = Trusted()
+        self.users = {}
+        self.demanded = None
         self.tenants = {TENANT}
         self.script = deque()
         self.discovery_script = deque()
@@ -93,6 +102,8 @@ class Entra(LoopbackServer):
         self.gate.set()
         self._lock = threading.Lock()  # guards the counts and the tokens
         self._expiries = {}  # by token, on the monotonic clock
+        self._claims = {}  # by token, those that were requested
+        self.granted_for = {}  # by token, the user
         self._in_flight = 0
         self.requests = []
         self.discoveries = 0
@@ -172,46 +183,85 @@ class Entra(LoopbackServer):
             self.gate.wait(GUARD_SECONDS)
             if isinstance(script, Answer):
                 return script
-            return _scripted(script, self._result(form, number))
+            return _scripted(script, self._result(form, number, tenant))
         finally:
             with self._lock:
                 self._in_flight -= 1
 
-    def _result(self, form, number):
-        scopes = form.get("scope", "").split()
-        app = form.get("client_id", "")
-        if form.get("grant_type") != "client_credentials":
-            return refusal(400, "unsupported_grant_type", 70003, "The grant is not supported.")
-        if not all("://" in scope for scope in scopes):
-            text = f"The provided value for the input parameter 'scope' is not valid: {scopes}."
-            return refusal(400, "invalid_scope", 70011, text)
-        if not all(scope.endswith("/.default") for scope in scopes):
-            text = f"The provided value for scope {' '.join(scopes)} is not valid."
-            return refusal(400, "invalid_scope", 1002012, text)
-        if app not in self.clients:
-            text = f"Application with identifier '{app}' was not found in the directory."
-            return refusal(400, "unauthorized_client", 700016, text)
-        if form.get("client_secret") != self.clients[app]:
-            # Entra does not repeat the secret, but a logging proxy might.
-            text = f"Invalid client secret provided: {form.get('client_secret')}."
-            return refusal(401, "invalid_client", 7000215, text)
+    def _result(self, form, number, tenant):
+        error = self._client_error(form, tenant) or self._scope_error(form)
+        user = None
+        if error is None and form["grant_type"] == ON_BEHALF_OF:
+            user = self.users.get(form.get("assertion"))
+            if user is None or form.get("requested_token_use") != "on_behalf_of":
+                # Entra does not repeat the user's token, but a logging proxy might.
+                text = f"Assertion failed signature validation: {form.get('assertion')}."
+                error = refusal(400, "invalid_grant", 500131, text)
+        if error is not None:
+            return error
         token = f"entra-{number}"
         life = self.lifetime_seconds
         with self._lock:
             self._expiries[token] = time.monotonic() + life
+            self._claims[token] = json.loads(form.get("claims", "{}"))
+            if user is not None:
+                self.granted_for[token] = user
         granted = {"token_type": "Bearer", "expires_in": life, "ext_expires_in": life}
+        if user is not None:
+            granted["scope"] = form["scope"]
+            granted["refresh_token"] = f"refresh-{number}"
         return Answer(body=granted | {"access_token": token})
+
+    def _client_error(self, form, tenant):
+        app = form.get("client_id", "")
+        if form.get("grant_type") not in ("client_credentials", ON_BEHALF_OF):
+            return refusal(400, "unsupported_grant_type", 70003, "The grant is not supported.")
+        if app not in self.clients:
+            text = f"Application with identifier '{app}' was not found in the directory."
+            return refusal(400, "unauthorized_client", 700016, text)
+        if "client_assertion" in form:
+            audience = f"{self.authority}/{tenant}/oauth2/v2.0/token"
+            if self.trusted.accepts(form["client_assertion"], app, audience):
+                return None
+            text = "Client assertion failed signature validation."
+            return refusal(401, "invalid_client", 700027, text)
+        if form.get("client_secret") != self.clients[app]:
+            # Entra does not repeat the secret, but a logging proxy might.
+            text = f"Invalid client secret provided: {form.get('client_secret')}."
+            return refusal(401, "invalid_client", 7000215, text)
+        return None
+
+    def _scope_error(self, form):
+        scopes = [each for each in form.get("scope", "").split() if each not in OPENID_SCOPES]
+        if not all("://" in scope for scope in scopes):
+            text = f"The provided value for the input parameter 'scope' is not valid: {scopes}."
+            return refusal(400, "invalid_scope", 70011, text)
+        if form["grant_type"] != ON_BEHALF_OF and not all(
+            scope.endswith("/.default") for scope in scopes
+        ):
+            text = f"The provided value for scope {' '.join(scopes)} is not valid."
+            return refusal(400, "invalid_scope", 1002012, text)
+        return None
 
     def resource(self, token):
         now = time.monotonic()
         with self._lock:
             self.calls += 1
             ends = self._expiries.get(token)
+            if ends is not None and now < ends and not self._has_demanded(token):
+                self.refused_calls.append("insufficient claims")
+                header = challenge_header(self.demanded)
+                return Answer(401, {}, {"WWW-Authenticate": header}, closes=True)
             if ends is not None and now < ends:
                 return Answer(body={"remaining_seconds": ends - now}, closes=True)
             reason = "unknown" if ends is None else f"expired {now - ends:.3f} s ago"
             self.refused_calls.append(reason)
         return Answer(401, {"error": "invalid_token", "error_description": reason}, closes=True)
+
+    def _has_demanded(self, token):
+        had = self._claims[token].get("access_token", {})
+        demanded = (self.demanded or {}).get("access_token", {})
+        return all(had.get(name) == value for name, value in demanded.items())
 
 
 def _scripted(script, own):

@@ -87,8 +87,8 @@ OF_GENERIC = [
         {**NO_SECRET, "token_endpoint_auth_method": "private_key_jwt"},
         [
             (
-                "private_key_file is missing. token_endpoint_auth_method 'private_key_jwt' needs it. "
-                "Set it, or client_assertion_file"
+                "private_key_file is missing. token_endpoint_auth_method 'private_key_jwt' needs "
+                "it. Set it, or client_assertion_file"
             )
         ],
     ),
@@ -360,8 +360,8 @@ OF_AZURE = [
         {**NO_SECRET, "managed_identity": True},
         [
             (
-                "client_id can't be combined with managed_identity. Set managed_identity to the client "
-                "id of the identity"
+                "client_id can't be combined with managed_identity. Set managed_identity to the "
+                "client id of the identity"
             ),
             "tenant_id can't be combined with managed_identity, whose platform decides it",
         ],

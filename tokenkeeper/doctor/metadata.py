@@ -63,7 +63,8 @@ def check_clock(examination: Examination) -> Report:
 
 def check_metadata(examination: Examination) -> Report:
     """Compare the server's metadata with the configuration."""
-    required = examination.facts.kind == "azure"  # msal needs it; elsewhere it is optional
+    facts = examination.facts
+    required = facts.kind == "azure" or facts.issuer is not None  # elsewhere it is optional
     documents = [
         (each, content)
         for each in examination.responses
@@ -143,8 +144,11 @@ def _metadata(response: MetadataResponse) -> Mapping[str, Any] | None:
 
 
 def _names_endpoint(examination: Examination, content: Mapping[str, Any]) -> bool:
+    facts = examination.facts
     theirs = content["token_endpoint"].partition("?")[0]
-    return examination.facts.kind == "azure" or theirs == examination.facts.shown_url
+    if facts.issuer is not None:  # RFC 8414 §3.3: verbatim
+        return content.get("issuer") == facts.issuer
+    return facts.kind == "azure" or theirs == facts.shown_url
 
 
 def _names_its_issuer(response: MetadataResponse, content: Mapping[str, Any]) -> bool:
@@ -165,12 +169,13 @@ def _is_relevant(
 def _not_found(examination: Examination, required: bool) -> Finding:
     if not required:
         return note("none found; the token endpoint works without it")
-    (response,) = examination.responses
+    *_, response = examination.responses
     status = response.answer.status
     error = read_error(response.answer)
     words = f": {sanitize(error.words)}" if error.words else ""
     verdict = judge(error.codes, error.words, status)
-    advice = verdict.advice if verdict.code else "check authority and tenant_id"
+    settings = "issuer" if examination.facts.issuer else "authority and tenant_id"
+    advice = verdict.advice if verdict.code else f"check {settings}"
     return failure(f"none at {response.url} (HTTP {status}){words}", advice)
 
 

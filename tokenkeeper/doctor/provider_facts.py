@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 import requests
 
 from tokenkeeper._support.checks import checked_endpoint
+from tokenkeeper.config.credentials import CredentialFile
 from tokenkeeper.doctor.description import read_description, shown_description
 from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.oauth.well_known import well_known_urls
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.kinds import Kind, kind_of
 
@@ -27,7 +29,11 @@ _DEEPEST_ISSUER = 4
 class ProviderFacts:
     """What ``provider.describe()`` says about one provider.
 
-    :ivar url: the token endpoint, or Entra's authority; ``None`` if it is not described.
+    :ivar url: the token endpoint, or the issuer, or Entra's authority; ``None`` if none of them is
+        described.
+    :ivar issuer: the issuer whose metadata says where the endpoints are; ``None`` if they are
+        configured.
+    :ivar credential_files: the files that the client proves with who it is.
     :ivar metadata_urls: where the server's metadata may be, each with the issuer it belongs to.
     :ivar verify: as for :class:`~tokenkeeper.oauth.transport.HttpTransport`.
     :ivar auth_method: by its name in RFC 7591 §2; ``None`` if it is not described.
@@ -47,6 +53,8 @@ class ProviderFacts:
     grant_type: str | None = "client_credentials"
     description: Mapping[str, Any] = field(default_factory=dict)
     default_lifetime: float | None = None
+    issuer: str | None = None
+    credential_files: tuple[CredentialFile, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,10 +96,15 @@ class ProviderFacts:
         return frozenset(map(str, names)) if isinstance(names, (list, tuple)) else frozenset()
 
 
-def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> ProviderFacts:
+def read_facts(
+    provider: BaseOAuth2Provider,
+    secrets: Iterable[str] = (),
+    credential_files: tuple[CredentialFile, ...] = (),
+) -> ProviderFacts:
     """Return what *provider* describes. No request is made.
 
     :param secrets: the secrets that the provider was made from, to be hidden.
+    :param credential_files: the files that its client proves with who it is.
     """
     kind = kind_of(provider)
     entries = read_description(provider)
@@ -101,11 +114,12 @@ def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Pro
         entries = description  # any of its entries may contain a secret
     texts = {name: value for name, value in entries.items() if isinstance(value, str)}
     url = _checked_url(texts.get("authority" if kind == "azure" else "token_url"))
+    issuer = _checked_url(texts.get("issuer")) if url is None else None
     verify = entries.get("verify")
     return ProviderFacts(
         provider,
         kind,
-        url,
+        url or issuer,
         tuple(_metadata_urls(kind, url, texts)),
         verify if isinstance(verify, (bool, str)) else None,
         texts.get("token_endpoint_auth_method"),
@@ -113,6 +127,8 @@ def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Pro
         texts.get("grant_type"),
         description,
         _default_lifetime(entries),
+        issuer,
+        credential_files,
     )
 
 
@@ -138,17 +154,9 @@ def _metadata_urls(
     if kind == "azure" and (issuer := texts.get("issuer")):
         yield f"{issuer}/.well-known/openid-configuration", issuer
     elif issuer := _checked_url(texts.get("issuer")):
-        yield from _well_known(issuer.rstrip("/"))
+        yield from ((each, issuer) for each in well_known_urls(issuer))
     elif url:
         yield from _guessed(url)
-
-
-def _well_known(issuer: str) -> Iterator[tuple[str, str]]:
-    """Yield the two places of the metadata of *issuer*."""
-    parts = urlsplit(issuer)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    yield f"{origin}/.well-known/oauth-authorization-server{parts.path}", issuer  # RFC 8414 §3
-    yield f"{issuer}/.well-known/openid-configuration", issuer  # OpenID Connect Discovery §4
 
 
 def _guessed(token_url: str) -> Iterator[tuple[str, str]]:
@@ -161,4 +169,6 @@ def _guessed(token_url: str) -> Iterator[tuple[str, str]]:
     segments = [each for each in parts.path.split("/") if each][:-1][:_DEEPEST_ISSUER]
     for length in range(len(segments), -1, -1):
         path = "".join(f"/{each}" for each in segments[:length])
-        yield from _well_known(f"{parts.scheme}://{parts.netloc}{path}")
+        issuer = f"{parts.scheme}://{parts.netloc}"
+        yield f"{issuer}/.well-known/oauth-authorization-server{path}", f"{issuer}{path}"
+        yield f"{issuer}{path}/.well-known/openid-configuration", f"{issuer}{path}"

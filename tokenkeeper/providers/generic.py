@@ -157,6 +157,16 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             style = shared_style(request_format, accept, headers)
             self._client = _client(config, auth, transport, clock, style)
 
+    @property
+    def client_id(self) -> str:
+        """The client's identifier."""
+        return self._config.client_id
+
+    @property
+    def client_auth(self) -> ClientAuth:
+        """How the client authenticates."""
+        return self._client.auth
+
     def _set_grant(self, grant: Grant, refresh_tokens: object) -> None:
         self._grant = grant
         if not grant.takes <= self.takes:

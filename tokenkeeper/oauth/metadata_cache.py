@@ -81,10 +81,9 @@ class MetadataCache:
         :raises TokenAcquisitionError: if there is none.
         """
         notice_fork()
-        ends_at = self._clock.monotonic() + transport.total_timeout
         outcome: Outcome | None = None
         while outcome is None:  # a request that was interrupted is made again
-            outcome = self._once(issuer, transport, provider_name, ends_at)
+            outcome = self._once(issuer, transport, provider_name)
         if isinstance(outcome, ServerMetadata):
             return outcome
         raise outcome.error(provider_name, self._clock.monotonic())
@@ -100,9 +99,7 @@ class MetadataCache:
             if self._documents.get(document.issuer) is document and soon < document.fresh_until:
                 self._publish(replace(document, fresh_until=soon))
 
-    def _once(
-        self, issuer: str, transport: HttpTransport, provider_name: str, ends_at: float
-    ) -> Outcome | None:
+    def _once(self, issuer: str, transport: HttpTransport, provider_name: str) -> Outcome | None:
         """Return the outcome from memory, of an own request or of the one under way."""
         known = self._documents.get(issuer)
         if known is not None and self._clock.monotonic() < known.fresh_until:
@@ -116,7 +113,7 @@ class MetadataCache:
                     return None  # another thread has just replaced it
                 own = self._flights[issuer] = _Flight()
         if under_way is not None:
-            return known or self._wait(under_way, issuer, ends_at)
+            return known or self._wait(under_way, issuer, transport.total_timeout)
         try:
             own.outcome = self._request(issuer, transport, provider_name, known)
         finally:
@@ -164,10 +161,9 @@ class MetadataCache:
         kept = [*others[-(MOST_ISSUERS - 1) :], document]
         self._documents = {each.issuer: each for each in kept}
 
-    def _wait(self, flight: _Flight, issuer: str, ends_at: float) -> Outcome | None:
+    def _wait(self, flight: _Flight, issuer: str, seconds: float) -> Outcome | None:
         """Return the outcome of *flight*; ``None`` if its thread was interrupted."""
-        left = ends_at - self._clock.monotonic()
-        if left > 0 and self._clock.wait(flight.done, left):
+        if flight.done.wait(seconds):  # in real time, like the request
             return flight.outcome
         with self._lock:
             if self._flights.get(issuer) is flight:  # its thread hangs, or was ended

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.coordinator import Coordinator
 from tokenkeeper._renewal.need import Need
+from tokenkeeper._renewal.nesting import waiting_for
 from tokenkeeper._renewal.registry import checked_provider
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.usage import IdleTimeouts
@@ -64,6 +65,11 @@ OWN_IDLE_SECONDS = 86400.0
 
 CHOSEN_IDLE_SECONDS = 3600.0
 """How long a token is renewed without being used if a caller chose its parameters."""
+
+
+ON_BEHALF_IDLE_SECONDS = 0.0
+"""How long a token is renewed without being used if it is for the token of a subject. An API gets
+many of those, often for one call each, and they expire."""
 
 
 class KeeperOptions(TypedDict, total=False):
@@ -122,7 +128,8 @@ class TokenKeeper(NotPicklable):
         anywhere.
     :param idle_timeout_seconds: after how many seconds without a use a token is no longer renewed
         in the background; the next caller then waits for a new one. ``None``, the default, is a day
-        for a provider's own token and an hour for one whose parameters a caller chose. With 0,
+        for a provider's own token and an hour for one whose parameters a caller chose, or 0 if
+        those are the token of a subject or an actor. With 0,
         tokens are renewed only if they were used since their last renewal; with ``math.inf``, for
         ever.
     :raises InvalidConfigurationError: for an argument of the wrong type or value.
@@ -585,7 +592,9 @@ class TokenKeeper(NotPicklable):
                     provider_name=need.provider_name,
                     transient=False,
                 )
-            if not answer.wait(need.remaining_wait(self._clock)):
+            with waiting_for(answer):
+                settled = answer.wait(need.remaining_wait(self._clock))
+            if not settled:
                 raise need.timeout_error()
             answer = self._coordinator.answer_from(answer, need)
         return answer
@@ -600,7 +609,9 @@ class TokenKeeper(NotPicklable):
 
 def _idle_timeouts(seconds: float | None) -> IdleTimeouts:
     if seconds is None:
-        return IdleTimeouts(own=OWN_IDLE_SECONDS, chosen=CHOSEN_IDLE_SECONDS)
+        return IdleTimeouts(
+            own=OWN_IDLE_SECONDS, chosen=CHOSEN_IDLE_SECONDS, on_behalf=ON_BEHALF_IDLE_SECONDS
+        )
     check_number(seconds, "idle_timeout_seconds", least=0, infinite=True, unit=" of seconds")
     return IdleTimeouts(own=seconds, chosen=seconds)
 

@@ -14,6 +14,7 @@ from anyio.lowlevel import RunVar
 
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.need import Need
+from tokenkeeper._renewal.nesting import waiting_for
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_name
@@ -205,7 +206,7 @@ class OAuth2TokenManager(NotPicklable):
     async def _wait_for(self, answer: CachedToken | Renewal, need: Need) -> CachedToken:
         """Suspend until *need* is met, or raise why it can't be."""
         while not isinstance(answer, CachedToken):
-            with anyio.move_on_after(need.remaining_wait(self._clock)):
+            with waiting_for(answer), anyio.move_on_after(need.remaining_wait(self._clock)):
                 await answer.wait_async()
             if not answer.is_settled:
                 raise need.timeout_error()

@@ -23,6 +23,7 @@ __all__ = [
     "TokenParameters",
     "is_chosen",
     "is_for_customer",
+    "is_on_behalf",
     "parameters_in",
     "provider_of",
     "stated_in",
@@ -133,6 +134,11 @@ def is_for_customer(name: str) -> bool:
     """Return whether the token *name* is for one of many: an account, a subject or a tenant."""
     # Exact: JSON escapes quotation marks within values.
     return any(f'"{each}":' in name for each in ("account", "actor", "subject", "tenant"))
+
+
+def is_on_behalf(name: str) -> bool:
+    """Return whether the token *name* is granted for the token of a subject or an actor."""
+    return any(f'"{each}":' in name for each in _SECRETS)
 
 
 def stated_in(name: str) -> str:

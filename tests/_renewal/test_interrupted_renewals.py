@@ -158,7 +158,7 @@ class TestBeforeTheStart:
             background = internals.background(keeper)
             work, started = background.work, []
 
-            def struck(job, *, urgent):
+            def struck(job, *, urgent, nested=False):
                 started.append(urgent)
                 if len(started) == 1:
                     raise StopError
@@ -209,7 +209,7 @@ def test_a_renewal_that_comes_to_a_worker_too_late(keeper, source, monkeypatch):
     """A renewal that did not begin before the keeper closed fails, and makes no request."""
     jobs = []
     background = internals.background(keeper)
-    monkeypatch.setattr(background, "work", lambda job, *, urgent: not jobs.append(job))
+    monkeypatch.setattr(background, "work", lambda job, **_: not jobs.append(job))
     flight = internals.ask(keeper, internals.need(keeper))
     background.closing.set()
     (job,) = jobs

@@ -63,7 +63,7 @@ class TestInterruptions:
         background = internals.background(keeper)
         work, strikes = background.work, [KeyboardInterrupt()]
 
-        def struck(job, *, urgent):
+        def struck(job, *, urgent, nested=False):
             if strikes:
                 raise strikes.pop()
             return work(job, urgent=urgent)

@@ -347,7 +347,7 @@ class InlineWorkers:
 
 def run_jobs_inline(keeper):
     """Run the jobs of workers on the thread that submits them."""
-    background(keeper).workers = InlineWorkers()
+    background(keeper).workers = background(keeper)._nested = InlineWorkers()
 
 
 def deliver_inline(keeper):
@@ -368,6 +368,22 @@ def scheduler_thread(keeper):
 def worker_threads(keeper):
     """Return the threads of the workers."""
     return list(background(keeper).workers._threads)
+
+
+def jobs_waiting(keeper):
+    """Return how many jobs wait for a worker."""
+    workers = background(keeper).workers
+    return len(workers._urgent) + len(workers._jobs)
+
+
+def idle_timeouts(keeper):
+    """Return after how long tokens count as idle."""
+    return keeper._state.cache.usage._idle
+
+
+def nested_threads(keeper):
+    """Return the threads of requests that workers wait for."""
+    return list(background(keeper)._nested._threads)
 
 
 def notifier_threads(keeper):

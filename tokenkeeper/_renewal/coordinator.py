@@ -18,7 +18,7 @@ from tokenkeeper._renewal.decide import Action, decide, is_usable
 from tokenkeeper._renewal.dispatcher import Dispatcher
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.renewal import Renewal, callers_context
-from tokenkeeper._renewal.runner import Runner, closed_meanwhile, is_running_here
+from tokenkeeper._renewal.runner import Runner, closed_meanwhile
 from tokenkeeper._renewal.state import KeeperState
 from tokenkeeper._renewal.upkeep import Upkeep
 from tokenkeeper._renewal.usage import IdleTimeouts, Usage
@@ -29,7 +29,7 @@ from tokenkeeper._runtime.weak import weakly_bound
 from tokenkeeper._support.arguments import check_flag, check_timeout
 from tokenkeeper.clock import Clock
 from tokenkeeper.events import EventHook
-from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError, UnknownProviderError
+from tokenkeeper.exceptions import OAuth2Error, UnknownProviderError
 from tokenkeeper.names import TokenParameters, is_chosen
 from tokenkeeper.oauth.claims_challenge import checked_claims
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -163,13 +163,8 @@ class Coordinator:
             raise answer
         if isinstance(answer, CachedToken):  # perhaps the first read in a forked child
             self.background.ensure_running()
-        elif not started and is_running_here(answer):
-            raise TokenAcquisitionError(
-                f"provider {need.provider_name!r} asked for its own token while requesting it. "
-                "Use another provider's token there, or none.",
-                provider_name=need.provider_name,
-                transient=False,
-            )
+        elif not started:
+            self._dispatcher.join(answer)
         return answer
 
     def _answer(self, need: Need, started: list[Renewal]) -> CachedToken | Renewal | OAuth2Error:

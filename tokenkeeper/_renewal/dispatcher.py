@@ -9,6 +9,7 @@ from typing import cast
 
 from tokenkeeper._renewal.cache import FailureOutcome, TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.nesting import check_not_own, is_nested, waiting_for
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.runner import Outcome, Runner, closed_meanwhile
 from tokenkeeper._renewal.state import KeeperState
@@ -60,8 +61,19 @@ class Dispatcher:
 
     def start(self, renewal: Renewal, *, urgent: bool) -> None:
         """Run *renewal* on a worker, or on this thread if there is no background or no worker."""
-        if not self._background.work(partial(self._run, renewal), urgent=urgent):
-            self._run(renewal, inline=True)
+        job = partial(self._run, renewal)
+        with waiting_for(renewal):
+            if not self._background.work(job, urgent=urgent, nested=is_nested()):
+                self._run(renewal, inline=True)
+
+    def join(self, renewal: Renewal) -> None:
+        """Have *renewal*, which a caller is about to wait for, run although workers wait for it.
+
+        :raises TokenAcquisitionError: if the caller is that renewal's own provider.
+        """
+        check_not_own(renewal)
+        if is_nested() and not renewal.is_claimed:  # its worker may be one that waits for it
+            self._background.work(partial(self._run, renewal), urgent=True, nested=True)
 
     def settle_interrupted(self, renewal: Renewal, struck: BaseException) -> None:
         """Have *renewal* settled although an exception struck the caller that had to start it."""

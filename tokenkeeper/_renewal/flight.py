@@ -51,6 +51,11 @@ class Flight(Generic[T]):
         """Return ``True`` to the first caller only, which then runs it."""
         return self._claimed.acquire(blocking=False)
 
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a thread runs it, or ran it."""
+        return self._claimed.locked()
+
     def join(self, deadline: float) -> None:
         """Note that a caller waits until *deadline*. Called with the keeper's lock held."""
         self._wanted_until = max(self._wanted_until, deadline)

@@ -43,6 +43,7 @@ class Renewal(Flight[CachedToken]):
     :ivar attempts: the requests made so far.
     :ivar useless: what the last request brought, if it can't be served.
     :ivar store_seconds: how long it waited for operations of the store so far.
+    :ivar awaits: the renewals whose tokens its provider waits for.
     :ivar started_at: when it began to run, on the keeper's monotonic clock; ``None`` before that.
     """
 
@@ -76,6 +77,7 @@ class Renewal(Flight[CachedToken]):
         self.attempts = 0
         self.useless: CachedToken | None = None
         self.store_seconds = 0.0
+        self.awaits: list[Renewal] = []
         self.started_at: float | None = None
 
     def note_useless(self, token: CachedToken) -> None:

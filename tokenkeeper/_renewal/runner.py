@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, moment, request_token
 from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.nesting import running_here
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.interruptions import interruption_in
@@ -27,10 +27,7 @@ from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
 if TYPE_CHECKING:
     from tokenkeeper._renewal.fleet_attempt import FleetAttempts
 
-__all__ = ["Outcome", "Runner", "closed_meanwhile", "is_running_here"]
-
-_running_here: ContextVar[Renewal | None] = ContextVar("tokenkeeper_renewal", default=None)
-"""The renewal that called this code; anyio carries it over into coroutines."""
+__all__ = ["Outcome", "Runner", "closed_meanwhile"]
 
 
 class Outcome(NamedTuple):
@@ -104,7 +101,7 @@ class Runner:
         :param after_seconds: wait this long first.
         """
         handled_before = sys.exception()
-        outer = _running_here.set(renewal)
+        outer = running_here.set(renewal)
         try:
             if after_seconds:
                 self._wait(after_seconds)
@@ -114,7 +111,7 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 - whatever it was, callers wait for an outcome
             return Outcome.of_error(error, renewal, inline=inline, handled_before=handled_before)
         finally:
-            _running_here.reset(outer)
+            running_here.reset(outer)
 
     def _requested(self, renewal: Renewal, *, inline: bool) -> CachedToken:
         """Return what the provider grants, requested again where that may help.
@@ -189,11 +186,6 @@ class _InterruptedError(BaseException):
     def __init__(self, struck: BaseException) -> None:
         super().__init__()
         self.struck = struck
-
-
-def is_running_here(renewal: Renewal) -> bool:
-    """Return whether *renewal* itself called the code that asks, through its provider."""
-    return _running_here.get() is renewal
 
 
 def _requested_elsewhere(renewal: Renewal) -> TokenWaitTimeoutError:

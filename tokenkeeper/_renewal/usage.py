@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 
 from tokenkeeper.clock import Clock
-from tokenkeeper.names import is_chosen, provider_of
+from tokenkeeper.names import is_chosen, is_on_behalf, provider_of
 
 __all__ = ["IdleTimeouts", "Usage"]
 
@@ -16,17 +16,22 @@ class IdleTimeouts:
 
     :param own: for the token of a registration itself.
     :param chosen: for a token whose parameters a caller chose.
+    :param on_behalf: for one that was granted for a subject or an actor's token; by default as
+        for *chosen*.
     """
 
-    __slots__ = ("chosen", "own")
+    __slots__ = ("chosen", "on_behalf", "own")
 
-    def __init__(self, own: float, chosen: float) -> None:
+    def __init__(self, own: float, chosen: float, on_behalf: float | None = None) -> None:
         self.own = own
         self.chosen = chosen
+        self.on_behalf = chosen if on_behalf is None else on_behalf
 
     def of(self, name: str) -> float:
         """Return the timeout of the token *name*."""
-        return self.chosen if is_chosen(name) else self.own
+        if not is_chosen(name):
+            return self.own
+        return self.on_behalf if is_on_behalf(name) else self.chosen
 
 
 class Usage:

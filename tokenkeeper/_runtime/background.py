@@ -64,6 +64,8 @@ class Background:
         # Callers that renew inline wait on it between retries, and may be interrupted there.
         self.closing: threading.Event = InterruptibleEvent()
         self.workers: Workers = Workers(self._limit)
+        # As many as the workers wait for, so these are at most a few for each worker.
+        self._nested = Workers(math.inf)
         # As many as there are hooks: one that hangs keeps its thread, and blocks nothing else.
         self._notifiers = Workers(math.inf, "tokenkeeper-notifier")
         self.scheduler: Scheduler = Scheduler(self._clock, self._renew, self._look)
@@ -89,13 +91,16 @@ class Background:
         """Have *call* made on a thread that no caller waits for; ``False`` if there is none."""
         return self.is_enabled and _submitted(self._notifiers, call)
 
-    def work(self, job: Callable[[], None], *, urgent: bool) -> bool:
+    def work(self, job: Callable[[], None], *, urgent: bool, nested: bool = False) -> bool:
         """Have *job* done by a worker; ``False`` if this host has no thread for it.
 
         :param urgent: do it before the jobs that wait already.
+        :param nested: whether a worker waits for it, so that it needs a further thread; ``False``
+            by default.
         :raises InvalidConfigurationError: if gevent or eventlet patched the process too late.
         """
-        return self.is_enabled and _submitted(self.workers, job, urgent=urgent)
+        workers = self._nested if nested else self.workers
+        return self.is_enabled and _submitted(workers, job, urgent=urgent)
 
     @property
     def is_running(self) -> bool:
@@ -139,6 +144,7 @@ class Background:
         """Stop all threads; wait for each kind *timeout* seconds. Idempotent."""
         self.scheduler.close(timeout)
         self.workers.close(timeout)
+        self._nested.close(timeout)
         self._notifiers.close(timeout, finish=True)
 
 

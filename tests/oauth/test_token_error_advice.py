@@ -108,7 +108,7 @@ class TestAdvice:
     )
     def test_advice_on_the_client_s_authentication(self, body, status, shown):
         """Advice on client authentication is given if the client was refused."""
-        expected = Expected("api", SENT.timestamp(), auth_advice=lambda: "Try this.")
+        expected = Expected("api", SENT.timestamp(), auth_advice=lambda usual: f"{usual} Try this.")
         assert ("Try this." in str(refused(body, status, expected))) is shown
 
     @pytest.mark.parametrize(

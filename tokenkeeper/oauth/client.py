@@ -10,6 +10,7 @@ from typing import Any
 from tokenkeeper._support.checks import secrets_in_query
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Config
+from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.client_auth import ClientAuth
 from tokenkeeper.oauth.client_proof import ClientProof, Recipient
 from tokenkeeper.oauth.exchange import HttpAnswer, LateSecrets
@@ -63,8 +64,9 @@ class OAuthClient:
         :raises TokenAcquisitionError: if there is no response.
         """
         to = recipient(self.server, self.server.endpoint(endpoint))
-        own = parameters(to)
-        proof = self.auth.prove(self.config.client_id, to)
+        with attributed_to(self.config.provider_name):
+            own = parameters(to)
+            proof = self.auth.prove(self.config.client_id, to)
         if proof.certificate is not None:
             url = self.server.endpoint(endpoint, with_certificate=True)
         else:

@@ -21,6 +21,7 @@ __all__ = [
     "client_auth",
     "client_auth_of",
     "encoding_advice",
+    "refusal_advice",
     "secrets_of",
 ]
 
@@ -211,6 +212,18 @@ def encoding_advice(client: ClientAuth, client_id: str) -> str:
         f"form_encode_credentials={not client.form_encode}, or "
         'token_endpoint_auth_method="client_secret_post".'
     )
+
+
+def refusal_advice(client: ClientAuth, client_id: str, usual: str) -> str:
+    """Return what to try if a server refuses *client*.
+
+    A client authentication without a secret has advice of its own: a method ``refusal_advice``.
+    Other clients get the *usual* advice, which is about the secret.
+    """
+    own = getattr(client, "refusal_advice", None)
+    if callable(own):
+        return str(own(client_id))
+    return " ".join(filter(None, [usual, encoding_advice(client, client_id)]))
 
 
 def secrets_of(client_id: str, client_secret: str) -> list[str]:

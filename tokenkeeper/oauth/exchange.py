@@ -72,7 +72,8 @@ class Expected:
     :param omitted: receives the names of the members ``expires_in`` and ``scope`` that the response
         left out.
     :param grant: the ``grant_type`` of the request, which advice depends on.
-    :param auth_advice: returns a sentence on what to try if the server rejects the client, or "".
+    :param auth_advice: returns what to try if the server rejects the client, given the usual
+        advice; by default that.
     """
 
     provider_name: str
@@ -86,7 +87,7 @@ class Expected:
     warned: set[str] = field(default_factory=set)
     omitted: set[str] = field(default_factory=set)
     grant: str | None = None
-    auth_advice: Callable[[], str] = str
+    auth_advice: Callable[[str], str] = str
 
     def warn_once(self, kind: str, message: str) -> None:
         """Log *message* as a warning that names the provider, unless one of *kind* was logged."""

@@ -208,14 +208,9 @@ def _web_page(answer: HttpAnswer, words: str, verdict: Verdict) -> tuple[str, st
 
 
 def _client_advice(verdict: Verdict, answer: HttpAnswer, expected: Expected) -> str:
-    """Return the advice, and what else to try if the server refuses the client.
-
-    Client and server may encode the secret of HTTP Basic differently.
-    """
+    """Return the advice, which depends on the client authentication if the client is refused."""
     is_refused = verdict.code == "invalid_client" or (answer.status == 401 and verdict.code is None)
-    if is_refused and (advice := expected.auth_advice()):
-        return f"{verdict.advice} {advice}"
-    return verdict.advice
+    return expected.auth_advice(verdict.advice) if is_refused else verdict.advice
 
 
 def _endpoint_advice(verdict: Verdict) -> str:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.client import OAuthClient
-from tokenkeeper.oauth.client_auth import encoding_advice
+from tokenkeeper.oauth.client_auth import refusal_advice
 from tokenkeeper.oauth.client_proof import Recipient
 from tokenkeeper.oauth.exchange import Expected
 from tokenkeeper.oauth.granted_scope import warn_if_narrowed
@@ -65,7 +65,7 @@ def request_token(
         warned=warned,
         omitted=omitted,
         grant=sent.get("grant_type"),
-        auth_advice=partial(encoding_advice, client.auth, config.client_id),
+        auth_advice=partial(refusal_advice, client.auth, config.client_id),
     )
     token = parse_token_response(exchange.answer, expected)
     warn_if_narrowed(token, requested_scope, expected)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenkeeper.oauth.key_pair import KeyPair
 
 __all__ = ["ClientCertificate", "ClientProof", "Recipient"]
 
@@ -32,14 +36,17 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """The files of a certificate for mutual TLS (RFC 8705), in PEM.
+    """The certificate that one connection presents (RFC 8705).
 
-    :ivar certificate_file: the certificate, and those of its issuers.
-    :ivar key_file: the private key; ``None``, the default, if it is in *certificate_file*.
+    :ivar pair: the certificate and its key, as they were read for this request.
     """
 
-    certificate_file: str
-    key_file: str | None = None
+    pair: KeyPair = field(repr=False)
+
+    @property
+    def file(self) -> str:
+        """The file of the certificate, for messages."""
+        return self.pair.files[0]
 
 
 @dataclass(frozen=True, slots=True)

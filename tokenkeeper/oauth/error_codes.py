@@ -100,8 +100,9 @@ CODES = {
     # Our names for what servers report in many ways, or in prose only
     "client_certificate_required": Meaning(
         False,
-        "The server requires a TLS client certificate. Pass a requests session that has one as "
-        "session=, or use a token endpoint that does not require one.",
+        "The server requires a TLS client certificate. Authenticate with TlsClientAuth, pass a "
+        "requests session that has a certificate as session=, or use a token endpoint that does "
+        "not require one.",
     ),
     "request_in_progress": Meaning(
         True, "The server is already processing the same request. Try again in a moment."

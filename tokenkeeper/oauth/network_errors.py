@@ -12,8 +12,12 @@ import urllib3.exceptions
 
 from tokenkeeper._support.network import error_chain, network_reason
 from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.oauth.client_proof import ClientCertificate
+from tokenkeeper.oauth.client_tls import OwnContextError
 from tokenkeeper.oauth.error_codes import CODES
+from tokenkeeper.oauth.key_pair import CertificateFileError
 from tokenkeeper.oauth.redaction import sanitize
+from tokenkeeper.oauth.tls_alerts import rejected_certificate
 
 __all__ = ["TooLongError", "explain"]
 
@@ -53,6 +57,14 @@ _CLIENT_CERTIFICATE = _Diagnosis(
     "TLS: client certificate required",
     CODES["client_certificate_required"].advice.rstrip("."),
     CODES["client_certificate_required"].transient,
+    "tls",
+)
+_OWN_CONTEXT = _Diagnosis(
+    "the adapter of session= has an ssl_context, which would present this client's certificate to "
+    "others as well",
+    "Use a session without one, or load the certificate into it and set "
+    'token_endpoint_auth_method="none" instead of TlsClientAuth',
+    False,
     "tls",
 )
 _TLS_FAILED = _Diagnosis(
@@ -131,7 +143,13 @@ _WANTS_CERTIFICATE = (
 
 
 def explain(
-    error: Exception, url: str, provider_name: str, *, connecting: str, reading: str
+    error: Exception,
+    url: str,
+    provider_name: str,
+    *,
+    connecting: str,
+    reading: str,
+    certificate: ClientCertificate | None = None,
 ) -> TokenAcquisitionError:
     """Return the error to raise for *error*, which a request to *url* raised.
 
@@ -140,9 +158,12 @@ def explain(
 
     :param connecting: the timeout that applied while connecting, for the message.
     :param reading: the timeout that applied while reading the response, for the message.
+    :param certificate: the certificate that the client presented; none by default.
     """
     chain = list(error_chain(error))
     diagnosis = _diagnose(error, chain, connecting, reading)
+    if certificate is not None:
+        diagnosis = _with_certificate(diagnosis, chain, certificate.file)
     host = sanitize(url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2])
     explained = TokenAcquisitionError(
         f"provider {provider_name!r}: request to {host} failed: {diagnosis.problem}. "
@@ -167,6 +188,10 @@ def _diagnose(
 ) -> _Diagnosis:
     if isinstance(error, TooLongError):
         return _TOO_LONG
+    if isinstance(error, OwnContextError):
+        return _OWN_CONTEXT
+    if isinstance(error, CertificateFileError):
+        return _Diagnosis(str(error), "Check both files", error.transient, "tls")
     text = " ".join(str(each) for each in chain)
     if _find(chain, *_PROXY_ERRORS):
         return _PROXY_LOGIN if " 407 " in text else _PROXY_FAILED
@@ -192,6 +217,18 @@ def _diagnose_tls(chain: list[BaseException], text: str) -> _Diagnosis:
     if getattr(_find(chain, ssl.SSLError), "library", None) in ("X509", "PEM"):
         return _EMPTY_CA_FILE
     return _CLIENT_CERTIFICATE if re.search(_WANTS_CERTIFICATE, text, re.I) else _TLS_FAILED
+
+
+def _with_certificate(diagnosis: _Diagnosis, chain: list[BaseException], file: str) -> _Diagnosis:
+    """Return *diagnosis* with what it means for a client that presented a certificate."""
+    if _find(chain, *_TLS_ERRORS) and not _find(chain, ssl.SSLCertVerificationError):
+        rejected = rejected_certificate(" ".join(str(each) for each in chain), file)
+        if rejected is not None:
+            return _Diagnosis(f"TLS: {rejected.problem}", rejected.advice, False, "tls")
+    if diagnosis.reason == "connection_broken":  # some servers send no alert
+        advice = f"{diagnosis.advice}, and whether the server accepts the certificate in {file}"
+        return diagnosis._replace(advice=advice)
+    return diagnosis
 
 
 def _certificate_advice(reason: str) -> str:

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import Any, cast
 
 import requests
 import requests.adapters
@@ -21,6 +21,8 @@ from requests.cookies import RequestsCookieJar, merge_cookies
 from requests.structures import CaseInsensitiveDict
 
 from tokenkeeper._runtime.fork import renew_after_fork
+from tokenkeeper.oauth.client_proof import ClientCertificate
+from tokenkeeper.oauth.client_tls import let_present, paths_of
 from tokenkeeper.oauth.deadline import Budget, bind, current_budget
 from tokenkeeper.oauth.environment import current_environment
 from tokenkeeper.oauth.network_errors import TooLongError
@@ -71,10 +73,13 @@ class _BorrowedAdapter(requests.adapters.BaseAdapter):
     def __init__(self, adapter: requests.adapters.BaseAdapter) -> None:
         super().__init__()
         self._adapter = _bounded(adapter)
+        self._is_foreign = self._adapter is adapter
 
     def send(self, request: requests.PreparedRequest, *args: Any, **options: Any) -> Any:
         """Send *request* and read its response, even if *options* ask for a stream."""
         options["stream"] = True
+        if self._is_foreign:
+            options["cert"] = paths_of(options.get("cert"))
         response = self._adapter.send(request, *args, **_direct(request, options))
         response._content = read(response, current_budget())  # noqa: SLF001 - nothing public sets it
         response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
@@ -113,6 +118,7 @@ def _bounded(adapter: requests.adapters.BaseAdapter) -> requests.adapters.BaseAd
     twin.proxy_manager = {}
     make = twin.proxy_manager_for
     twin.proxy_manager_for = lambda proxy, **kwargs: _proxy_manager_for(make, proxy, **kwargs)
+    let_present(twin)
     return twin  # type: ignore[no-any-return]
 
 
@@ -180,14 +186,14 @@ class _Session(requests.Session):
         data: Mapping[str, Any] | bytes | str | None = None,
         params: Mapping[str, Any] | None = None,
         verify: bool | str | None = None,
-        cert: str | tuple[str, str] | None = None,
+        cert: ClientCertificate | None = None,
         **options: Any,
     ) -> requests.Response:
         """Send a request."""
         all_headers = CaseInsensitiveDict({**_HEADERS, **headers})
         request = prepared_request(method, url, params=params, data=data, headers=all_headers)
         settings = self.merge_environment_settings(url, None, None, verify, None)
-        if cert is not None:  # of one client, so not among the settings, which are remembered
+        if cert is not None:  # not among the settings, which are remembered
             settings = {**settings, "cert": cert}
         return self.send(auth(request), **settings, **options)
 
@@ -203,6 +209,15 @@ class _Session(requests.Session):
             settings = {name: found[name] for name in ("proxies", "verify", "cert")}
             environment.settings[key] = settings
         return settings
+
+
+class _OneClientSession(_Session):
+    """A session for one request. It is not kept, as its pools have the client's certificate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for adapter in self.adapters.values():
+            let_present(cast("DeadlineAdapter", adapter))
 
 
 class _OurSessions:
@@ -225,8 +240,10 @@ class _OurSessions:
 _ours = _OurSessions()
 
 
-def our_session() -> requests.Session:
-    """Return a session for one request."""
+def our_session(certificate: ClientCertificate | None = None) -> requests.Session:
+    """Return a session for one request, which may present a *certificate*."""
+    if certificate is not None:
+        return _OneClientSession()
     try:
         return _ours.idle.pop()
     except IndexError:
@@ -235,7 +252,7 @@ def our_session() -> requests.Session:
 
 def give_back(session: requests.Session) -> None:
     """Keep *session* for another request. Call this only after an uninterrupted request."""
-    if isinstance(session, _Session) and len(_ours.idle) < MOST_IDLE_SESSIONS:
+    if type(session) is _Session and len(_ours.idle) < MOST_IDLE_SESSIONS:
         _ours.idle.append(session)
 
 

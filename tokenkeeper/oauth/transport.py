@@ -21,6 +21,7 @@ from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.oauth.claims import LookAgain, last_look
 from tokenkeeper.oauth.client_proof import ClientCertificate
+from tokenkeeper.oauth.client_tls import cert_argument
 from tokenkeeper.oauth.deadline import Budget, ForeignPeerError, is_link_local
 from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.network_errors import explain
@@ -111,29 +112,28 @@ class HttpTransport:
         """Send one request and return its response, whatever the status.
 
         A request with a secret uses https or goes to this machine. One without a secret may also go
-        to a link-local address, such as a cloud's metadata server.
+        to a link-local address, such as a cloud's metadata server. A request with a *certificate*
+        has TLS settings of its own, so that no other request presents it.
 
         :param within: how many seconds it may take, if these are less than the ``total_timeout``.
         :raises TokenAcquisitionError: if there is no response. The message says why and what to do.
         """
         carries_nothing = data is None and authorization is None and not _authorizes(headers)
-        _check_way(url, provider_name, link_local=carries_nothing)
+        _check_way(url, provider_name, certificate, link_local=carries_nothing)
         notice_fork()
         handled_before = sys.exception()
-        theirs = self._callers_session
         total = min(within or self._total_timeout, self._total_timeout)
         budget = Budget(self._clock, total, self._read_timeout)
         try:
             return self._answer(
-                our_session() if theirs is None else borrowed(theirs),
                 budget,
+                certificate,
                 method=method,
                 url=url,
                 data=data,
-                headers=_all_headers(headers, theirs),
+                headers=_all_headers(headers, self._callers_session),
                 params=params,
                 auth=_Authorization(authorization),
-                **_files(certificate),
             )
         except ForeignPeerError as foreign:
             failure: BaseException = _off_this_machine(url, foreign.peer, provider_name)
@@ -141,18 +141,23 @@ class HttpTransport:
             if isinstance(error, LookAgain) or is_thrown_in(error):
                 raise
             failure = interruption_in(error, handled_before) or self._explained(
-                error, url, provider_name, budget
+                error, url, provider_name, budget, certificate
             )
         raise failure  # here it has no __context__, whose frames would hold the secret
 
-    def _answer(self, session: requests.Session, budget: Budget, **request: Any) -> HttpAnswer:
+    def _answer(
+        self, budget: Budget, certificate: ClientCertificate | None, **request: Any
+    ) -> HttpAnswer:
         """Return the response to *request*, read to its end within *budget*."""
+        theirs = self._callers_session
+        session = our_session(certificate) if theirs is None else borrowed(theirs)
         last_look()  # for adapters that connect without urllib3; others look again on the wire
         connect_timeout = min(self._connect_timeout, budget.total_seconds)
         with (
             budget,
             session.request(
                 **request,
+                **cert_argument(session, certificate),
                 timeout=(connect_timeout, self._read_timeout),
                 allow_redirects=False,
                 stream=True,
@@ -166,12 +171,18 @@ class HttpTransport:
         return answer
 
     def _explained(
-        self, error: Exception, url: str, provider_name: str, budget: Budget
+        self,
+        error: Exception,
+        url: str,
+        provider_name: str,
+        budget: Budget,
+        certificate: ClientCertificate | None,
     ) -> TokenAcquisitionError:
         return explain(
             error,
             url,
             provider_name,
+            certificate=certificate,
             connecting=_limit(budget, self._connect_timeout, "connect_timeout"),
             reading=_limit(budget, self._read_timeout, "read_timeout"),
         )
@@ -183,14 +194,6 @@ def _limit(budget: Budget, seconds: float, name: str) -> str:
         return f"{name} of {seconds:g} s"
     total = budget.total_seconds  # may be what is left of a longer one
     return f"total_timeout of {total:.0f} s" if total >= 10 else f"total_timeout of {total:.2g} s"
-
-
-def _files(certificate: ClientCertificate | None) -> dict[str, Any]:
-    """Return the argument of requests for *certificate*, if there is one."""
-    if certificate is None:
-        return {}
-    files = certificate.certificate_file, certificate.key_file
-    return {"cert": files if files[1] else files[0]}
 
 
 def _all_headers(
@@ -237,19 +240,24 @@ def _authorizes(headers: Mapping[str, str] | None) -> bool:
     return any(name.lower() == "authorization" for name in headers or ())
 
 
-def _check_way(url: str, provider_name: str, *, link_local: bool) -> None:
-    """Raise if another machine could read a request to *url*."""
+def _check_way(
+    url: str, provider_name: str, certificate: ClientCertificate | None, *, link_local: bool
+) -> None:
+    """Raise if another machine could read a request to *url*, or it needs TLS and has none."""
     if not url.lstrip().lower().startswith("http:"):
         return  # https, or a scheme that requests rejects
     try:
         host = urlsplit(url.strip()).hostname or ""
     except ValueError:
         host = ""
-    if is_loopback(host) or (link_local and (host in METADATA_HOSTS or is_link_local(host))):
+    if certificate is not None:
+        problem = "a client certificate can't be presented over plain http"
+    elif is_loopback(host) or (link_local and (host in METADATA_HOSTS or is_link_local(host))):
         return
+    else:
+        problem = "anyone on the network could read it over plain http"
     raise TokenAcquisitionError(
-        f"provider {provider_name!r}: request to {host} was not sent: anyone on the network could "
-        "read it over plain http. Use https.",
+        f"provider {provider_name!r}: request to {host} was not sent: {problem}. Use https.",
         provider_name=provider_name,
         transient=False,
     )

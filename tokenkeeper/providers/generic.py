@@ -344,6 +344,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             "scope": self._config.scope,
             "grant_type": self._grant.grant_type,
             "token_endpoint_auth_method": self._client.auth.method,
+            **getattr(self._client.auth, "describe", dict)(),
             "request_format": self._client.style.request_format,
             "headers": sorted(self._client.style.headers),
             "refresh_tokens": self._received is not None,

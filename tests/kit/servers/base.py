@@ -6,6 +6,7 @@ Subclasses override :meth:`LoopbackServer.answer`. What HTTP forbids is sent by
 
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -30,6 +31,7 @@ class Request:
     :ivar target: the path and the query as they were sent.
     :ivar headers: the headers by their names in lower case.
     :ivar port: the client's port, which differs between connections.
+    :ivar certificate: the certificate in DER that the client presented; ``None`` for none.
     """
 
     method: str
@@ -37,6 +39,7 @@ class Request:
     headers: dict[str, str]
     port: int
     _read_body: Callable[[], bytes] = field(repr=False)
+    certificate: bytes | None = field(default=None, repr=False)
 
     @cached_property
     def body(self):
@@ -204,7 +207,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path, headers, self.client_address[1], self._read_body)
+        certificate = None
+        if isinstance(self.connection, ssl.SSLSocket):
+            certificate = self.connection.getpeercert(binary_form=True)
+        port = self.client_address[1]
+        request = Request(self.command, self.path, headers, port, self._read_body, certificate)
         if not self.server.respond(request, self._send):
             self.close_connection = True
 

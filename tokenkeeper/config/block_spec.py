@@ -54,12 +54,14 @@ class BlockSpec:
 
     :ivar passwords: the secrets by key, such as ``client_secret``, also of those in files.
     :ivar directory: where relative paths in the block begin.
+    :ivar digest: of the files that are read once: another content makes another provider.
     :ivar tokens: where the provider gets the tokens of others.
     """
 
     block: Block
     passwords: Mapping[str, str] = field(repr=False)
     directory: Path
+    digest: str = ""
     tokens: KeeperTokens = field(default_factory=KeeperTokens, repr=False, compare=False)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ __all__ = [
     "CredentialFile",
     "check_credential_files",
     "credential_files",
+    "digest_of",
     "readable_credentials",
 ]
 
@@ -105,6 +107,16 @@ def check_credential_files(files: list[CredentialFile], note: Note) -> None:
             continue
         if each.file.is_dir():
             note(each.path, "names a directory")
+
+
+def digest_of(files: Iterable[CredentialFile]) -> str:
+    """Return a digest of those of *files* that are read once; "" if there are none."""
+    digest = ""
+    for each in files:
+        if each.key == "dpop":  # tokens are bound to this key, so it does not change unnoticed
+            with suppress(OSError), each.file.open("rb") as file:
+                digest = hashlib.sha256(file.read(LONGEST)).hexdigest()
+    return digest
 
 
 def readable_credentials(files: Iterable[CredentialFile]) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from tokenkeeper.config.combinations import auth_method_of
 from tokenkeeper.config.files import located
 from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.late_tokens import late_token
+from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.client_auth import SECRET_METHODS
 
 if TYPE_CHECKING:
@@ -154,7 +156,9 @@ def _dpop(content: Mapping[str, Any], given: Given) -> dict[str, Any]:
         return {"dpop": value, **options} if value else {}
     from tokenkeeper.oauth.dpop import DPoPKey
 
-    return {"dpop": DPoPKey.of(private_key_file=located(given.directory, value)), **options}
+    with _at("dpop"):
+        key = DPoPKey(private_key_file=located(given.directory, value))
+    return {"dpop": key, **options}
 
 
 def _late(content: Mapping[str, Any], key: str, given: Given) -> LateText | None:
@@ -169,15 +173,33 @@ def _assertion(value: Mapping[str, Any], given: Given) -> LateText:
     from tokenkeeper.oauth.signed_jwt import SignedJwt
     from tokenkeeper.oauth.signing import SigningKey
 
-    key = SigningKey.of(
-        private_key_file=given.file(value, "private_key_file"),
-        password=given.secrets.get("assertion.private_key_password"),
-        key_id=value.get("key_id"),
-        signing_alg=value.get("signing_alg"),
-    )
     names = ("subject", "audience", "claims", "lifetime_seconds")
     options = {name: value[name] for name in names if value.get(name) is not None}
-    return SignedJwt(key, issuer=value["issuer"], **options)
+    with _at("assertion", inside=True):
+        key = SigningKey.of(
+            private_key_file=given.file(value, "private_key_file"),
+            password=given.secrets.get("assertion.private_key_password"),
+            key_id=value.get("key_id"),
+            signing_alg=value.get("signing_alg"),
+        )
+        return SignedJwt(key, issuer=value["issuer"], **options)
+
+
+@contextmanager
+def _at(key: str, *, inside: bool = False) -> Iterator[None]:
+    """Report errors within the ``with`` block at *key* of a block.
+
+    :param inside: whether the parameter of that name is a key inside of it; ``False`` by default.
+    """
+    try:
+        yield
+    except InvalidConfigurationError as error:
+        what = str(error).removeprefix(f"{error.field} ")
+        place = f"{key}.{error.field}" if inside and error.field else key
+        failure = InvalidConfigurationError(f"{place} {what}", field=place)
+    else:
+        return
+    raise failure  # out here, so that it has no context
 
 
 def _text(path: Path | None) -> str | None:

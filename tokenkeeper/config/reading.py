@@ -13,7 +13,12 @@ from typing import Any
 from tokenkeeper.config.block_spec import BlockSpec
 from tokenkeeper.config.bounds import TooMuchError, check_values
 from tokenkeeper.config.construction import UnknownArgumentError
-from tokenkeeper.config.credentials import PASSWORDS, check_credential_files, credential_files
+from tokenkeeper.config.credentials import (
+    PASSWORDS,
+    check_credential_files,
+    credential_files,
+    digest_of,
+)
 from tokenkeeper.config.document import SECTION, Document
 from tokenkeeper.config.exposure import exposures_in, readable_document
 from tokenkeeper.config.files import check_trusted, located, read_secret
@@ -88,7 +93,7 @@ class _Reader:
         block = self._block(filled, model, problems, path)
         spec = None
         if block is not None:
-            spec = BlockSpec(block, secrets, directory, self._tokens)
+            spec = BlockSpec(block, secrets, directory, digest_of(files), self._tokens)
             _check_made(spec, problems, path)
         name = filled.get("provider_name") if isinstance(filled, Mapping) else None
         found = tuple(in_order(problems))
@@ -129,7 +134,8 @@ def _check_made(spec: BlockSpec, problems: Problems, path: KeyPath) -> None:
         problems.add_key((*path, str(error.field)), str(error))
     except InvalidConfigurationError as error:
         what = str(error).removeprefix(f"provider {block.provider_name!r}: ")
-        problems.add((*path, *filter(None, [error.field])), what.removeprefix(f"{error.field} "))
+        keys = error.field.split(".") if error.field else []
+        problems.add((*path, *keys), what.removeprefix(f"{error.field}").lstrip(": "))
 
 
 def _without_surrogates(block: Any, problems: Problems, path: KeyPath) -> Any:

@@ -210,9 +210,7 @@ def test_no_time_for_the_next_place(clock):
         ok, status, headers, body = False, 404, {}, b""
 
     transport = SlowTransport(clock=clock)
-    found = request_metadata(
-        "https://id.test", transport, clock, provider_name="api", seconds=5.0
-    )
+    found = request_metadata("https://id.test", transport, clock, provider_name="api", seconds=5.0)
     assert found.problem == (
         "the metadata of https://id.test could not be had: there was no answer within 5 s."
     )

@@ -50,7 +50,12 @@ def test_a_place_leads_back_to_its_issuer(issuer):
 
 @pytest.mark.parametrize(
     "url",
-    ["https://id.test/token", "https://id.test", f"https://id.test{OPENID}s", "https://a/.well-known/x"],
+    [
+        "https://id.test/token",
+        "https://id.test",
+        f"https://id.test{OPENID}s",
+        "https://a/.well-known/x",
+    ],
 )
 def test_no_place(url):
     """Another URL belongs to no issuer."""

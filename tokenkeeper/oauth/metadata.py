@@ -43,7 +43,7 @@ class DiscoveredServer:
         self._issuer = issuer
         self._transport = transport
         self._clock = clock
-        self._warned: frozenset[str] = frozenset()
+        self._warned: tuple[str, ...] = ()  # few servers cause a warning
 
     @property
     def shown(self) -> str:
@@ -87,7 +87,7 @@ class DiscoveredServer:
             return
         for wanted, problem in document.unsupported(auth_method, grant_type):
             if wanted not in self._warned:
-                self._warned |= {wanted}
+                self._warned += (wanted,)
                 _log.warning(
                     "provider %r: %s is not supported by the server, says its metadata: %s",
                     self._config.provider_name,

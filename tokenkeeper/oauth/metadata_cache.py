@@ -118,7 +118,7 @@ class MetadataCache:
             own.outcome = self._request(issuer, transport, provider_name, known)
         finally:
             with self._lock:
-                self._land(own, issuer)
+                self._complete(own, issuer)
             own.done.set()
         return own.outcome
 
@@ -145,7 +145,7 @@ class MetadataCache:
         _log.warning("the earlier metadata of %s is still used: %s", issuer, outcome.problem)
         return replace(known, fresh_until=now + AGAIN_SECONDS)
 
-    def _land(self, flight: _Flight, issuer: str) -> None:
+    def _complete(self, flight: _Flight, issuer: str) -> None:
         """Let others see the outcome of *flight*. Called with the lock held."""
         if self._flights.get(issuer) is flight:
             del self._flights[issuer]

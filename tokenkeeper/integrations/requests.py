@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import requests
+import requests.adapters
 import requests.auth
 
 from tokenkeeper._runtime.pickling import NotPicklable
@@ -17,13 +18,14 @@ from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.integrations._bodies import position_of, rewind
 from tokenkeeper.integrations._hosts import AllowedHosts
+from tokenkeeper.integrations._requests_certificate import CertificateAdapter
 from tokenkeeper.integrations._tokens import Tokens
 from tokenkeeper.integrations._unauthorized import Refusal
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.oauth.claims_challenge import claims_in
 from tokenkeeper.source import TokenSource
 
-__all__ = ["KeeperAuth"]
+__all__ = ["CertificateAdapter", "KeeperAuth"]
 
 
 class KeeperAuth(NotPicklable, requests.auth.AuthBase):
@@ -35,6 +37,12 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
     generator's, is not sent again: the caller gets the 401 at once, and the next request has the
     new token. If the API refuses tokens that were just granted, no others are requested for a
     while, and callers get each 401.
+
+    If the session presents a client certificate (``session.cert``), a token may be bound to it (RFC
+    8705 §3). After the files were replaced, a connection that was opened before still presents the
+    old certificate. So after a 401, the session's idle connections are dropped, and the request is
+    sent once more with the current token before that is taken for refused.
+    :class:`CertificateAdapter` needs no such attempt.
 
     :param keeper: the keeper that has the tokens, or a source, which names its token itself.
     :param provider_name: the provider whose token to use.
@@ -96,9 +104,14 @@ class _Responses:
         is_refusal = response.status_code == 401 and carries(request.headers, self._token)
         if was_renewed or not is_refusal:
             return response
+        rewound = partial(rewind, request.body, self._position)
+        if options.get("cert") and _drop_connections(response.connection) and rewound():
+            response = self._send_anew(response, options)
+            if response.status_code != 401:
+                return response
         refusal = Refusal(
             self._token,
-            can_be_resent=partial(rewind, request.body, self._position),
+            can_be_resent=rewound,
             release=partial(_release, response, is_streamed=bool(options.get("stream"))),
             close=response.close,
             claims=claims_in(response.headers.get("WWW-Authenticate")),
@@ -107,7 +120,15 @@ class _Responses:
         if token is None:
             return response
         self._token = token
+        if options.get("cert"):
+            _drop_connections(response.connection)  # the files may be newer than the last one
         return self._send_again(response, options)
+
+    def _send_anew(self, refused: requests.Response, options: Any) -> requests.Response:
+        """Send the request over a new connection, with the token that callers get now."""
+        _release(refused, is_streamed=bool(options.get("stream")))
+        self._token = self._tokens.get()
+        return self._send_again(refused, options)
 
     def _send_again(self, refused: requests.Response, options: Any) -> requests.Response:
         request = self._resent = refused.request
@@ -117,8 +138,20 @@ class _Responses:
         sent_at = SYSTEM_CLOCK.monotonic()
         response = refused.connection.send(request, **options)
         response.elapsed = timedelta(seconds=SYSTEM_CLOCK.monotonic() - sent_at)
-        response.history.append(refused)
+        response.history += [*refused.history, refused]
         return response
+
+
+def _drop_connections(adapter: Any) -> bool:
+    """Drop the idle connections of *adapter*, so that the next one presents the current files.
+
+    Connections in use are closed after their responses. Adapters that do not use urllib3 are left
+    alone, and ``False`` is returned.
+    """
+    if not isinstance(adapter, requests.adapters.HTTPAdapter):
+        return False
+    adapter.close()  # it can be used again: requests opens new pools
+    return True
 
 
 def _release(response: requests.Response, *, is_streamed: bool) -> None:

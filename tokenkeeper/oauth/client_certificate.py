@@ -58,9 +58,15 @@ class TlsClientAuth:
         :raises TokenAcquisitionError: if the files can't be used, and no certificate that was read
             before is valid.
         """
-        return ClientProof(
-            {"client_id": client_id}, certificate=ClientCertificate(self._files.current())
-        )
+        return ClientProof({"client_id": client_id}, certificate=self.certificate())
+
+    @without_frames
+    def certificate(self) -> ClientCertificate:
+        """Return the certificate to present now.
+
+        :raises TokenAcquisitionError: as :meth:`prove` does.
+        """
+        return ClientCertificate(self._files.current())
 
     def describe(self) -> dict[str, Any]:
         """Return the paths of the files."""

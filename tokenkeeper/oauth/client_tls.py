@@ -16,7 +16,7 @@ from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs, resolve
 
 from tokenkeeper.oauth.client_proof import ClientCertificate
 
-__all__ = ["OwnContextError", "cert_argument", "let_present", "paths_of"]
+__all__ = ["OwnContextError", "cert_argument", "let_present", "paths_of", "tls_context"]
 
 
 class OwnContextError(Exception):
@@ -48,7 +48,7 @@ def let_present(adapter: requests.adapters.HTTPAdapter) -> None:
         if not isinstance(cert, ClientCertificate):
             return pool_key(request, verify, cert)
         host, settings = pool_key(request, verify, None)
-        context = _context({**adapter.poolmanager.connection_pool_kw, **settings}, cert)
+        context = tls_context({**adapter.poolmanager.connection_pool_kw, **settings}, cert)
         # A value of None also removes what the adapter sets for all its connections.
         none = {"cert_file": None, "key_file": None, "key_password": None}
         return host, {**settings, **none, "ssl_context": context}
@@ -59,7 +59,7 @@ def let_present(adapter: requests.adapters.HTTPAdapter) -> None:
     vars(adapter).update(build_connection_pool_key_attributes=build, cert_verify=cert_verify)
 
 
-def _context(settings: Mapping[str, Any], certificate: ClientCertificate) -> ssl.SSLContext:
+def tls_context(settings: Mapping[str, Any], certificate: ClientCertificate) -> ssl.SSLContext:
     """Return a context as urllib3 makes it from *settings*, with *certificate*.
 
     :raises OwnContextError: if *settings* have a context already.

@@ -6,7 +6,12 @@ import pytest
 from kit.oauth_client import proof_of
 
 from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.oauth.client_auth import ClientSecretBasic, client_auth, encoding_advice
+from tokenkeeper.oauth.client_auth import (
+    ClientSecretBasic,
+    client_auth,
+    encoding_advice,
+    refusal_advice,
+)
 
 
 def decoded(header):
@@ -130,6 +135,15 @@ def test_advice_on_the_encoding(method, secret, form_encode, advises):
     advice = encoding_advice(client_auth(method, "id", secret, form_encode=form_encode), "id")
     assert advises in advice
     assert bool(advice) is bool(advises)
+
+
+@pytest.mark.parametrize(("secret", "has_more"), [("plain-7", False), ("p+/=", True)])
+def test_advice_on_a_refusal(secret, has_more):
+    """Advice on the encoding follows the usual advice on secrets, if the encoding matters."""
+    client = client_auth("client_secret_basic", "id", secret)
+    advice = refusal_advice(client, "id", "Check the secret.")
+    more = f" {encoding_advice(client, 'id')}" if has_more else ""
+    assert advice == f"Check the secret.{more}"
 
 
 @pytest.mark.parametrize("form_encode", [True, False])

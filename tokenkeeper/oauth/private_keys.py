@@ -151,7 +151,7 @@ def _from_jwk(jwk: Mapping[str, Any]) -> object:
         problem = "is a set of keys. Use one of them"
     elif jwk.get("kty") == "oct":
         problem = "is a shared secret. Use ClientSecretJwt"
-    elif jwk.get("kty") not in kinds:
+    elif str(jwk.get("kty")) not in kinds:
         problem = "is not a JWK of the kty 'RSA', 'EC' or 'OKP'"
     elif jwk.get("use", "sig") != "sig":
         problem = "is for encryption by its JWK's use"

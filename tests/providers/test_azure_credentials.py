@@ -232,7 +232,7 @@ CREDENTIALS = {
 class TestOptions:
     """Exactly one credential, and what belongs to it."""
 
-    @pytest.mark.parametrize(("first", "second"), permutations(CREDENTIALS, 2))
+    @pytest.mark.parametrize(("first", "second"), [*permutations(CREDENTIALS, 2)])
     def test_two_credentials(self, make, first, second):
         """Two credentials are an error that names both."""
         error = invalid(make, **{name: CREDENTIALS[name] for name in (first, second)})

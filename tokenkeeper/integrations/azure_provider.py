@@ -109,12 +109,18 @@ class CredentialProvider(BaseOAuth2Provider):
             answer = self._ask()
         return self._awaited(answer) if isawaitable(answer) else self._token(answer)
 
-    @without_arguments
     def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask the credential for a token that is not from its cache, if it supports that."""
+        return self.replace_challenged_token(token, EMPTY_CLAIMS)
+
+    @without_arguments
+    def replace_challenged_token(
+        self, token: OAuth2Token, claims: str
+    ) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Do the same, and have the credential request *claims*."""
         try:
             with self._failures():
-                answer = self._ask(bypass_cache=True)
+                answer = self._ask(claims)
         except TokenAcquisitionError as error:
             if not _takes_no_claims(error):
                 raise
@@ -123,11 +129,11 @@ class CredentialProvider(BaseOAuth2Provider):
             return self.acquire_token()
         return self._awaited_anew(answer) if isawaitable(answer) else self._token(answer)
 
-    def _ask(self, *, bypass_cache: bool = False) -> Any:
+    def _ask(self, claims: str | None = None) -> Any:
         """Ask the credential, after making it if necessary.
 
-        :param bypass_cache: whether its cache must not answer; returns ``None`` if it can't be
-            asked that.
+        :param claims: those of a challenge, which its cache must not answer; returns ``None`` if it
+            can't be asked that.
         """
         if self._is_shared:
             raise InvalidConfigurationError(
@@ -144,9 +150,9 @@ class CredentialProvider(BaseOAuth2Provider):
         self._was_used = True
         with_info = getattr(credential, "get_token_info", None)
         get_token = with_info or credential.get_token
-        if not bypass_cache:
+        if claims is None:
             return get_token(*self._scopes)
-        challenge = _claims_challenge(get_token, in_options=with_info is not None)
+        challenge = _claims_challenge(get_token, claims, in_options=with_info is not None)
         return get_token(*self._scopes, **challenge) if challenge else None
 
     @without_arguments_async
@@ -230,7 +236,9 @@ EMPTY_CLAIMS = '{"access_token": {}}'
 a challenge from their cache."""
 
 
-def _claims_challenge(get_token: Callable[..., Any], *, in_options: bool) -> dict[str, Any]:
+def _claims_challenge(
+    get_token: Callable[..., Any], claims: str, *, in_options: bool
+) -> dict[str, Any]:
     """Return the keywords that keep a credential from its cache; none if it takes no such."""
     keyword = "options" if in_options else "claims"
     try:
@@ -239,7 +247,7 @@ def _claims_challenge(get_token: Callable[..., Any], *, in_options: bool) -> dic
         return {}
     if not any(each.kind is each.VAR_KEYWORD or each.name == keyword for each in parameters):
         return {}
-    return {"options": {"claims": EMPTY_CLAIMS}} if in_options else {"claims": EMPTY_CLAIMS}
+    return {"options": {"claims": claims}} if in_options else {"claims": claims}
 
 
 def _takes_no_claims(error: TokenAcquisitionError) -> bool:

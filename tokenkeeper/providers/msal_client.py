@@ -36,6 +36,10 @@ ON_BEHALF_OF = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """The grant for a token on behalf of a user: Entra ID's own use of RFC 7523 §2.1."""
 
 
+_MACHINE = "169.254.169.254"
+"""Where a machine in Azure has its metadata."""
+
+
 class MsalClient:
     """A confidential client of one cloud, in any number of tenants. Thread-safe.
 
@@ -62,7 +66,7 @@ class MsalClient:
         self._authority = authority
         self._region = region
         self._capabilities = capabilities
-        self._http = _MsalHttp(transport, clock, provider_name, credential.secrets())
+        self._http = _MsalHttp(transport, clock, provider_name, credential.secrets(), region)
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -143,11 +147,13 @@ class _MsalHttp:
         clock: Clock,
         provider_name: str,
         secrets: list[str],
+        region: str | None = None,
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._provider_name = provider_name
         self._secrets = secrets
+        self._region = region
         self._warned: set[str] = set()
         self._call = threading.local()  # what this thread asks for, and what it got
 
@@ -191,7 +197,11 @@ class _MsalHttp:
         headers: Mapping[str, str] | None = None,
         **_: Any,
     ) -> _MsalAnswer:
-        """Fetch a discovery document."""
+        """Fetch a discovery document, or what a machine in Azure says of itself."""
+        if urlsplit(url).hostname == _MACHINE and self._region not in (None, "auto"):
+            # msal asks even if a region is configured, to compare them. Elsewhere than in Azure
+            # that takes until the timeout.
+            return _MsalAnswer(200, {"location": self._region})
         answer = self._send("GET", url, params=params, headers=headers)
         try:
             document = json.loads(answer.body)

@@ -87,7 +87,7 @@ class Entra(LoopbackServer):
         ca.cert_pem.write_to_path(self.ca_file)
         context = context_of(ca, certified, not_after=not_after)
         super().__init__(tls=context, name="localhost", listens=listens)
-        self._client_context = ssl.create_default_context(cafile=self.ca_file)
+        self.client_context = ssl.create_default_context(cafile=self.ca_file)
         self.authority = self.origin
         self.lifetime_seconds = 3599
         self.clients = {CLIENT_ID: SECRET}
@@ -125,7 +125,7 @@ class Entra(LoopbackServer):
     def call(self, token):
         """Call the API with *token*; return the status and the document."""
         connection = http.client.HTTPSConnection(
-            "localhost", self.server_port, context=self._client_context, timeout=GUARD_SECONDS
+            "localhost", self.server_port, context=self.client_context, timeout=GUARD_SECONDS
         )
         try:
             connection.request("GET", "/resource", headers={"Authorization": f"Bearer {token}"})

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import jwt
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from trustme import CA, KeyType
@@ -89,7 +90,7 @@ class Trusted:
 def _issued(issuer, certificate):
     try:
         certificate.verify_directly_issued_by(issuer)
-    except Exception:
+    except (InvalidSignature, ValueError, TypeError):
         return False
     return True
 

@@ -3,6 +3,7 @@
 import threading
 from contextlib import ExitStack
 
+import anyio
 import pytest
 from kit import internals
 from kit.crowds import at_once, crowd, tasks_at_once
@@ -188,6 +189,30 @@ def test_two_ways_to_one_token(make_keeper):
     needs = ("left", "right", "left")
     keeper.add_provider(Exchange("top", lambda: [keeper.get_token(each) for each in needs]))
     assert isinstance(keeper.get_token("top"), str)
+
+
+def test_two_ways_at_once(make_keeper):
+    """A request that waits for two others at once, which need the same token, is not a circle."""
+    keeper = make_keeper(max_workers=2)
+    manager = OAuth2TokenManager(keeper)
+    root = WatchedSource("root")
+    root.hold()
+    sides = [Exchange(name, lambda: keeper.get_token("root")) for name in ("left", "right")]
+
+    async def both():
+        async with anyio.create_task_group() as tasks:
+            for side in sides:
+                tasks.start_soon(manager.get_token, side.provider_name)
+
+    top = AsyncExchange("top", both)
+    for provider in (root, *sides, top, Exchange("api", lambda: keeper.get_token("top"))):
+        keeper.add_provider(provider)
+    first = crowd(1, lambda: keeper.get_token("top"))
+    until(lambda: internals.threads_waiting(keeper, "root") == 2)
+    second = crowd(1, lambda: keeper.get_token("api"))
+    until(lambda: internals.threads_waiting(keeper, "top") == 2)
+    root.gate.set()
+    assert all(isinstance(each.join()[0], str) for each in (first, second))
 
 
 def test_a_wait_that_is_given_up(make_keeper):

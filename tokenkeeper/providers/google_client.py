@@ -1,0 +1,110 @@
+"""Requests to Google's token services, and the tokens in their answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tokenkeeper.clock import Clock
+from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.exchange import Expected, HttpAnswer
+
+if TYPE_CHECKING:
+    from tokenkeeper.oauth.transport import HttpTransport
+
+__all__ = ["CLOUD_PLATFORM", "GoogleClient", "Sent"]
+
+CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Sent:
+    """An answer, and what its reader must know of the request. Never changed."""
+
+    answer: HttpAnswer
+    at: float
+    secrets: Iterable[str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GoogleClient:
+    """Sends requests for the token of one provider. Thread-safe."""
+
+    provider_name: str
+    transport: HttpTransport = field(repr=False)
+    clock: Clock = field(repr=False)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        secrets: Iterable[str] = (),
+        **request: Any,
+    ) -> Sent:
+        """Send one request.
+
+        :param secrets: texts in it that no message may show.
+        :param request: further arguments of :meth:`HttpTransport.request`.
+        :raises TokenAcquisitionError: if there is no answer.
+        """
+        at = self.clock.time()
+        answer = self.transport.request(
+            method,
+            url,
+            provider_name=self.provider_name,
+            headers={"Accept": "application/json", **(headers or {})},
+            **request,
+        )
+        return Sent(answer, at, secrets)
+
+    def token_in(self, sent: Sent, scope: str | None, grant: str | None = None) -> OAuth2Token:
+        """Return the token that an answer grants.
+
+        :param scope: the scope that was requested.
+        :param grant: the ``grant_type`` of the request, if it has one.
+        :raises TokenAcquisitionError: if it grants none, with what to do.
+        """
+        from tokenkeeper.oauth.token_response import parse_token_response  # with the first request
+
+        expected = Expected(self.provider_name, sent.at, scope, sent.secrets, grant=grant)
+        return parse_token_response(sent.answer, expected)
+
+    def impersonate(
+        self, url: str, token: str, scope: str, lifetime_seconds: float, delegates: Iterable[str]
+    ) -> OAuth2Token:
+        """Return a token of the service account that *url* names, granted to the holder of *token*.
+
+        This is not a token endpoint: request and answer are JSON with names of their own.
+
+        :param url: ends with ``:generateAccessToken``.
+        :raises TokenAcquisitionError: if it grants none.
+        """
+        body = {
+            "delegates": list(delegates),
+            "scope": scope.split(" "),
+            "lifetime": f"{lifetime_seconds:g}s",
+        }
+        sent = self.send(
+            "POST",
+            url,
+            authorization=f"Bearer {token}",
+            data=json.dumps(body),
+            headers={"Content-Type": "application/json"},
+            secrets=[token],
+        )
+        sent.answer = _with_usual_names(sent.answer)
+        return self.token_in(sent, scope)
+
+
+def _with_usual_names(answer: HttpAnswer) -> HttpAnswer:
+    """Return *answer* with the token and its expiry under the names of RFC 6749 §5.1."""
+    try:
+        content = json.loads(answer.body)
+        usual = {"access_token": content["accessToken"], "expires_at": content["expireTime"]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return answer  # an error, or an answer that will be reported as it is
+    return HttpAnswer(answer.status, answer.headers, json.dumps(usual).encode())

@@ -1,0 +1,291 @@
+"""What Google's credential files contain, and how each becomes a token.
+
+A file is a key of a service account, or describes an external account: an identity of another
+cloud or provider that Google trusts (workload identity federation). Without a file, the metadata
+server of a machine at Google has the token.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from tokenkeeper._support.checks import checked_endpoint, checked_text
+from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.late_text import read_late
+from tokenkeeper.oauth.signed_jwt import SignedJwt
+from tokenkeeper.oauth.token_types import ACCESS_TOKEN, checked_token_type
+from tokenkeeper.providers.google_client import CLOUD_PLATFORM, GoogleClient
+from tokenkeeper.providers.grants.jwt_bearer import JwtBearer
+from tokenkeeper.providers.grants.token_exchange import TokenExchange
+
+__all__ = ["ExternalAccount", "GoogleCredentials", "MetadataServer", "ServiceAccount", "read_file"]
+
+AUDIENCE = "https://oauth2.googleapis.com/token"
+"""The audience of every assertion, whichever endpoint it is sent to."""
+
+TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+METADATA_HOST = "metadata.google.internal"
+LIFETIME_SECONDS = 3600.0
+ELSEWHERE = (
+    "GoogleCredentialsProvider of tokenkeeper.integrations.google_provider takes it, by google-auth"
+)
+
+
+class GoogleCredentials(Protocol):
+    """Credentials that Google grants tokens for. Thread-safe."""
+
+    def token(self, client: GoogleClient, scope: str | None, account: str | None) -> OAuth2Token:
+        """Request a token.
+
+        :param account: the user to act for, if not the service account itself.
+        :raises OAuth2Error: if none is granted.
+        """
+        ...
+
+    def describe(self) -> Mapping[str, object]:
+        """Return its settings without a secret, by the names of ``Description``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServiceAccount:
+    """The key of a service account, which signs an assertion for each request."""
+
+    email: str
+    token_url: str
+    key: Any = field(repr=False)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> ServiceAccount:
+        """Return what the content of a key file says."""
+        from tokenkeeper.oauth.signing import SigningKey  # with cryptography
+
+        url = checked_endpoint(content.get("token_uri", TOKEN_URL), "token_uri")
+        email = checked_text(content.get("client_email"), "client_email")
+        pem = content.get("private_key")
+        if not isinstance(pem, str):
+            raise _unfit("has no private_key")
+        key = SigningKey.of(pem, key_id=content.get("private_key_id"), signing_alg="RS256")
+        return cls(email, url, key)
+
+    def token(self, client: GoogleClient, scope: str | None, account: str | None) -> OAuth2Token:
+        """Present an assertion (RFC 7523 §2.1), which has the scope in it."""
+        scope = scope or CLOUD_PLATFORM
+        signed = SignedJwt(
+            self.key,
+            issuer=self.email,
+            subject=account,
+            audience=AUDIENCE,
+            claims={"scope": scope},
+            lifetime_seconds=LIFETIME_SECONDS,
+            clock=client.clock,
+        )
+        form = {"grant_type": JwtBearer.grant_type, "assertion": signed()}
+        sent = client.send("POST", self.token_url, data=form, secrets=[form["assertion"]])
+        return client.token_in(sent, scope, JwtBearer.grant_type)
+
+    def describe(self) -> Mapping[str, object]:
+        """Return the account and the endpoint."""
+        return {
+            "token_url": self.token_url,
+            "client_id": self.email,
+            "grant_type": JwtBearer.grant_type,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExternalAccount:
+    """An identity from elsewhere, whose token is exchanged for Google's (RFC 8693)."""
+
+    audience: str
+    subject_token_type: str
+    token_url: str
+    impersonation_url: str | None
+    lifetime_seconds: float
+    source: SubjectFile | SubjectUrl = field(repr=False)
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> ExternalAccount:
+        """Return what the content of an external account's file says."""
+        for name in ("client_id", "workforce_pool_user_project"):
+            if content.get(name):
+                raise _unfit(f"has {name}, which is not supported. {ELSEWHERE}")
+        impersonation = content.get("service_account_impersonation_url")
+        options = content.get("service_account_impersonation") or {}
+        kind = checked_text(content.get("subject_token_type"), "subject_token_type")
+        return cls(
+            checked_text(content.get("audience"), "audience"),
+            checked_token_type(kind, "subject_token_type"),
+            checked_endpoint(content.get("token_url"), "token_url"),
+            impersonation and checked_endpoint(impersonation, "service_account_impersonation_url"),
+            float(options.get("token_lifetime_seconds") or LIFETIME_SECONDS),
+            _source_of(content.get("credential_source")),
+        )
+
+    def token(self, client: GoogleClient, scope: str | None, account: str | None) -> OAuth2Token:
+        """Exchange the subject's token, and act as the service account if the file names one."""
+        _check_no_user(client, account)
+        scope = scope or CLOUD_PLATFORM
+        subject = self.source.read(client)
+        form = {
+            "grant_type": TokenExchange.grant_type,
+            "audience": self.audience,
+            "scope": CLOUD_PLATFORM if self.impersonation_url else scope,
+            "requested_token_type": ACCESS_TOKEN,
+            "subject_token": subject,
+            "subject_token_type": self.subject_token_type,
+        }
+        sent = client.send("POST", self.token_url, data=form, secrets=[subject])
+        token = client.token_in(sent, form["scope"], TokenExchange.grant_type)
+        if self.impersonation_url is None:
+            return token
+        return client.impersonate(
+            self.impersonation_url, token.access_token, scope, self.lifetime_seconds, ()
+        )
+
+    def describe(self) -> Mapping[str, object]:
+        """Return the endpoint, and whom it is for."""
+        return {
+            "token_url": self.token_url,
+            "client_id": self.audience,
+            "grant_type": TokenExchange.grant_type,
+            "impersonation_url": self.impersonation_url,
+        }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MetadataServer:
+    """The metadata server of a machine at Google, which grants tokens of its service account.
+
+    :ivar account: the service account's address, or ``default``.
+    """
+
+    account: str
+
+    @property
+    def url(self) -> str:
+        """The address of the token, which ``GCE_METADATA_HOST`` may change."""
+        host = os.environ.get("GCE_METADATA_HOST") or METADATA_HOST
+        return f"http://{host}/computeMetadata/v1/instance/service-accounts/{self.account}/token"
+
+    def token(self, client: GoogleClient, scope: str | None, account: str | None) -> OAuth2Token:
+        """Return the token that the metadata server has."""
+        _check_no_user(client, account)
+        params = {"scopes": ",".join(scope.split(" "))} if scope else {}
+        headers = {"Metadata-Flavor": "Google"}  # so that no other page's request is answered
+        sent = client.send("GET", self.url, headers=headers, params=params)
+        if sent.answer.ok and sent.answer.headers.get("metadata-flavor") != "Google":
+            raise TokenAcquisitionError(
+                f"provider {client.provider_name!r}: what answered is not Google's metadata "
+                "server. Set credentials_file, or run on Google Cloud.",
+                provider_name=client.provider_name,
+                transient=False,
+            )
+        return client.token_in(sent, scope)
+
+    def describe(self) -> Mapping[str, object]:
+        """Return where the token comes from."""
+        return {"token_url": self.url, "client_id": self.account}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectFile:
+    """A file with the subject's token, which is read for each request."""
+
+    path: str
+    member: str | None
+
+    def read(self, client: GoogleClient) -> str:
+        """Return the token."""
+        return _member_of(read_late(Path(self.path), "the subject token"), self.member)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectUrl:
+    """An address that answers with the subject's token, such as another cloud's metadata server."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    member: str | None
+
+    def read(self, client: GoogleClient) -> str:
+        """Return the token."""
+        secrets = list(self.headers.values())
+        sent = client.send("GET", self.url, headers=self.headers, secrets=secrets)
+        if not sent.answer.ok:
+            client.token_in(sent, None)  # raises: whatever it says, it is not a success
+        return _member_of(sent.answer.body.decode("utf-8", "replace"), self.member)
+
+
+def _check_no_user(client: GoogleClient, account: str | None) -> None:
+    """Raise if a user was named, whom only the key of a service account can act for."""
+    if account is not None:
+        raise TokenAcquisitionError(
+            f"provider {client.provider_name!r}: only the key of a service account can act for a "
+            "user (domain-wide delegation). Leave out subject and account.",
+            provider_name=client.provider_name,
+            transient=False,
+        )
+
+
+def _member_of(text: str, member: str | None) -> str:
+    """Return the token in *text*, which is JSON if the token is a *member* of it."""
+    token: Any = text.strip()
+    if member is not None:
+        try:
+            token = json.loads(text)[member]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            token = None
+    if isinstance(token, str) and token:
+        return token
+    where = f"has no text as its member {member!r}" if member else "is empty"
+    raise TokenAcquisitionError(f"the subject token's source {where}", transient=True)
+
+
+def _source_of(source: object) -> SubjectFile | SubjectUrl:
+    if not isinstance(source, Mapping):
+        raise _unfit("has no credential_source")
+    layout = source.get("format") or {}
+    member = None
+    if layout.get("type", "text") != "text":
+        member = checked_text(layout.get("subject_token_field_name"), "subject_token_field_name")
+    if "environment_id" not in source:
+        if source.get("file"):
+            return SubjectFile(checked_text(source["file"], "file"), member)
+        if source.get("url"):
+            headers = {str(name): str(value) for name, value in source.get("headers", {}).items()}
+            return SubjectUrl(checked_text(source["url"], "url"), headers, member)
+    raise _unfit(f"has a credential_source that is neither a file nor a url. {ELSEWHERE}")
+
+
+_KINDS: Mapping[object, Callable[[Mapping[str, Any]], GoogleCredentials]] = {
+    "service_account": ServiceAccount.of,
+    "external_account": ExternalAccount.of,
+}
+
+
+def read_file(text: str) -> GoogleCredentials:
+    """Return the credentials in the *text* of a file.
+
+    :raises InvalidConfigurationError: if there are none that can be used.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):  # its text quotes the file
+        content = None
+    if not isinstance(content, Mapping):
+        raise _unfit("is not a JSON object")
+    kind = content.get("type")
+    if kind not in _KINDS:
+        raise _unfit(f"has the type {kind!r}, not {' or '.join(map(repr, _KINDS))}. {ELSEWHERE}")
+    return _KINDS[kind](content)
+
+
+def _unfit(problem: str) -> InvalidConfigurationError:
+    return InvalidConfigurationError(f"credentials_file {problem}", field="credentials_file")

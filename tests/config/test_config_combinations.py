@@ -25,7 +25,13 @@ AZURE = {
 NULL = object()
 """A key without a value; ``None`` in a row leaves the key out."""
 NO_SECRET = {"client_secret": None}
-NO_APPLICATION = {**NO_SECRET, "client_id": None, "tenant_id": None}
+IDENTITY = {
+    "client_secret": None,
+    "client_id": None,
+    "tenant_id": None,
+    "managed_identity": True,
+    "scope": "https://vault.azure.net/.default",
+}
 KEY = {**NO_SECRET, "private_key_file": "key.pem"}
 ASSERTION = {**NO_SECRET, "client_assertion_file": "assertion"}
 MTLS = {
@@ -353,11 +359,11 @@ OF_AZURE = [
         ["federated_token_file can't be combined with certificate_file"],
     ),
     (
-        {**NO_APPLICATION, "managed_identity": True, "client_secret": "hunter2"},
+        {**IDENTITY, "client_secret": "hunter2"},
         ["managed_identity can't be combined with client_secret"],
     ),
     (
-        {**NO_SECRET, "managed_identity": True},
+        {**IDENTITY, "client_id": "worker", "tenant_id": "contoso.example"},
         [
             (
                 "client_id can't be combined with managed_identity. Set managed_identity to the "
@@ -368,7 +374,12 @@ OF_AZURE = [
     ),
     ({"managed_identity": False, "tenant_id": NULL}, ["tenant_id has no value"]),
     ({"managed_identity": "false", "tenant_id": None}, ["tenant_id is missing"]),
-    ({**NO_APPLICATION, "managed_identity": 5}, ["managed_identity must be a string, not int"]),
+    ({**IDENTITY, "managed_identity": 5}, ["managed_identity must be a string, not int"]),
+    ({**IDENTITY, "scope": None}, ["scope is missing. managed_identity needs it"]),
+    ({**IDENTITY, "region": "auto"}, ["region can't be combined with managed_identity, whose"]),
+    ({**IDENTITY, "verify": False}, ["verify can't be combined with managed_identity, whose"]),
+    ({**IDENTITY, "managed_identity": ""}, ["managed_identity is empty. Set it"]),
+    ({"region": "West Europe"}, ["region 'West Europe' is not the name of a region, such"]),
     ({"certificate_password": "hunter2"}, ["certificate_password needs certificate_file"]),
     ({"send_x5c": True}, ["send_x5c needs certificate_file"]),
     (

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs
 import jwt
 import pytest
 import trustme
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -18,7 +18,7 @@ from kit.servers.exchange import KEY, TokenService, token_of
 from kit.servers.issuer import IssuerServer
 from kit.servers.mutual_tls import MutualTlsServer
 from kit.servers.recording import Recording
-from kit.servers.tls import ClientFiles
+from kit.servers.tls import ClientFiles, self_signed
 
 from tokenkeeper import ConfigurationWarning, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.config.discovery import Discovery
@@ -306,6 +306,55 @@ class TestGrants:
         with configured(write, block(server, **settings)) as keeper:
             keeper.get_token("api")
         assert last_form(server)["refresh_token"] == "the-first"
+
+
+class TestEntra:
+    """The credentials of an application in Entra ID, and a managed identity."""
+
+    def describe(self, **settings):
+        """Return what the provider of a block describes."""
+        block = {
+            "provider_name": "api",
+            "provider_type": "azure",
+            "client_id": "worker",
+            "tenant_id": "contoso.example",
+            **settings,
+        }
+        block = {key: value for key, value in block.items() if value is not None}
+        (spec,) = Discovery.from_config({"oauth2": block}).specs().values()
+        return spec.make_provider().describe()
+
+    @pytest.mark.parametrize("password", [None, "open"])
+    def test_a_certificate(self, write, password):
+        """A certificate file has the key as well, perhaps with a password."""
+        key = rsa.generate_private_key(65537, 2048)
+        file = write(pem(key, password) + self_signed(key).decode(), name="app.pem")
+        described = self.describe(
+            certificate_file=str(file), certificate_password=password, send_x5c=True
+        )
+        assert described["token_endpoint_auth_method"] == "private_key_jwt"
+        assert described["certificate_file"] == str(file)
+
+    def test_a_federated_token(self, tmp_path):
+        """A federated token need not be there yet: its platform writes the file."""
+        described = self.describe(
+            federated_token_file=str(tmp_path / "later"),
+            region="westeurope",
+            client_capabilities=["CP1"],
+            allowed_tenants="*",
+        )
+        assert described["federated_token_file"] == str(tmp_path / "later")
+
+    @pytest.mark.parametrize(
+        ("value", "shown"), [(True, "this host's"), ("an-id", "an-id"), ("/subs/x", "/subs/x")]
+    )
+    def test_a_managed_identity(self, value, shown):
+        """``true`` is the host's own identity; a text is the id of another one."""
+        described = self.describe(
+            client_id=None, tenant_id=None, managed_identity=value, scope="https://a.example"
+        )
+        assert described["type"].endswith(":ManagedIdentityProvider")
+        assert described["client_id"] == shown
 
 
 def test_a_dpop_key(write, server, key):

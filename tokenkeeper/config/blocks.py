@@ -13,7 +13,14 @@ from pydantic import BaseModel, ConfigDict, create_model
 from tokenkeeper.config.construction import construct
 from tokenkeeper.config.files import located
 from tokenkeeper.config.keys import spelled
-from tokenkeeper.config.proof import Given, azure_credentials, generic_options, needs_secret
+from tokenkeeper.config.proof import (
+    MANAGED_IDENTITY,
+    Given,
+    azure_credentials,
+    generic_options,
+    identity_of,
+    needs_secret,
+)
 from tokenkeeper.config.values import (
     Accept,
     AuthMethod,
@@ -153,7 +160,9 @@ class Azure(Client):
     )
 
     def make_provider(self, given: Given) -> BaseOAuth2Provider:
-        """Return a new provider."""
+        """Return a new provider: of a managed identity, if the block says so."""
+        if self.managed_identity and self.provider_type == "azure":
+            return self._identity_provider(given)
         takes = parameters_of(provider_class(self.provider_type)).names
         # The constructor of a derived class may still have the older spelling.
         scope = "scopes" if "scopes" in takes and "scope" not in takes else "scope"
@@ -166,6 +175,11 @@ class Azure(Client):
         }
         credentials = azure_credentials(self.content(), given)
         return self._made(arguments | credentials | self._options(given.directory))
+
+    def _identity_provider(self, given: Given) -> BaseOAuth2Provider:
+        arguments = {"provider_name": self.provider_name, "scope": self.scope}
+        arguments |= identity_of(self.managed_identity) | self._options(given.directory)
+        return construct(MANAGED_IDENTITY, self.provider_name, arguments)
 
 
 class Generic(Client):

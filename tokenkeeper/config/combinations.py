@@ -167,7 +167,10 @@ def check_azure(content: Mapping[Any, Any], note: Note) -> None:
             "can't be combined with managed_identity. Set managed_identity to the client id of the "
             "identity",
         )
-    for key in ("allowed_tenants", "authority", "client_capabilities", "region", "tenant_id"):
+    if not is_set(content, "scope") and not is_set(content, "scopes"):
+        note(("scope",), "is missing. managed_identity needs it")
+    keys = ("allowed_tenants", "authority", "client_capabilities", "region", "tenant_id", "verify")
+    for key in keys:
         if is_set(content, key):
             note((key,), "can't be combined with managed_identity, whose platform decides it")
 

@@ -203,6 +203,8 @@ def _content_of(
     content: dict[str, Any] = {key: present[name] for key, name in read_from.items()}
     for key in _WORDS & content.keys():
         content[key] = tuple(content[key].replace(",", " ").split())
+    if content.get("region", "").lower() in ("tryautodetect", "true"):  # azure-identity's words
+        content["region"] = "auto"
     if "send_x5c" in content:  # azure-identity takes any text for "yes"
         content["send_x5c"] = content["send_x5c"].lower() not in _OFF
     return content, read_from

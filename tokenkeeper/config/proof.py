@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from tokenkeeper.oauth.late_text import LateText
     from tokenkeeper.providers.grants.base import Grant
 
-__all__ = ["Given", "azure_credentials", "generic_options", "needs_secret"]
+__all__ = [
+    "MANAGED_IDENTITY",
+    "Given",
+    "azure_credentials",
+    "generic_options",
+    "identity_of",
+    "needs_secret",
+]
+
+MANAGED_IDENTITY = "tokenkeeper.providers.managed_identity:ManagedIdentityProvider"
+"""The class of a block of the kind ``azure`` with a managed identity."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +87,18 @@ def azure_credentials(content: Mapping[str, Any], given: Given) -> dict[str, Any
     return {
         **files,
         **({} if password is None else {"certificate_password": password}),
-        **({"managed_identity": value} if (value := content.get("managed_identity")) else {}),
     }
+
+
+def identity_of(value: bool | str) -> dict[str, str]:
+    """Return the argument of ``ManagedIdentityProvider`` for ``managed_identity``.
+
+    :param value: ``True`` for the host's own identity, or the client id or the Azure resource id
+        of another one.
+    """
+    if isinstance(value, bool):
+        return {}
+    return {"resource_id" if value.startswith("/") else "client_id": value}
 
 
 def _client_auth(content: Mapping[str, Any], given: Given) -> ClientAuth | None:

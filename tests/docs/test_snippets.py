@@ -6,7 +6,8 @@
 - Other Python runs in a fresh interpreter with warnings as errors, and
   ``tests/kit/servers/examples.py`` replaces the servers that it names.
 - Python in a docstring runs with the public names and a keeper.
-- YAML with a key ``oauth2`` is a valid configuration. Secrets below ``/run/secrets/`` exist.
+- YAML with a key ``oauth2`` is a valid configuration. Secrets below ``/run/secrets/`` exist; those
+  that end in ``.pem`` are private keys.
 - Other YAML and TOML can be parsed. A new language needs a rule here.
 """
 
@@ -20,6 +21,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from kit.pages import BLOCK, BLOCKS, DIRECTIVE, EXAMPLES, PAGES, ROOT, Block, line_of
 
 import tokenkeeper
@@ -29,6 +32,11 @@ from tokenkeeper.testing import LoopbackAuthorizationServer
 from tokenkeeper.testing.__main__ import PORT
 
 TESTS = ROOT / "tests"
+PRIVATE_KEY = (
+    generate_private_key(SECP256R1())
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode()
+)
 
 
 def written_in(language):
@@ -171,7 +179,7 @@ def test_yaml(block, tmp_path, monkeypatch):
         if secret.endswith(".keys"):
             create_key_file(file)
         else:
-            file.write_text("mounted")
+            file.write_text(PRIVATE_KEY if secret.endswith(".pem") else "mounted")
             file.chmod(0o600)
         text = text.replace(f"/run/secrets/{secret}", str(file))
     for bundle in re.findall(r"verify: ([\w-]+\.pem)", text):

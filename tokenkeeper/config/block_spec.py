@@ -16,13 +16,15 @@ from tokenkeeper.config.blocks import Azure, Block, Generic
 from tokenkeeper.config.credentials import PASSWORDS
 from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.keys import keys_of
+from tokenkeeper.config.late_tokens import LATE_TOKENS
 from tokenkeeper.config.proof import Given
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["KNOWN_KEYS", "BlockSpec", "is_secret_argument", "is_secret_header"]
 
-KNOWN_KEYS = frozenset({*keys_of(Azure), *keys_of(Generic)})
-"""The keys of our own kinds. Others are arguments of a custom class."""
+KNOWN_KEYS = frozenset({*keys_of(Azure), *keys_of(Generic)}) - {*LATE_TOKENS, *PASSWORDS[1:]}
+"""The keys of our own kinds that no custom class has as an argument with a secret. Others may be
+arguments of one."""
 
 _CREDENTIALS = frozenset(
     {
@@ -93,7 +95,7 @@ class BlockSpec:
         members = {
             name: _without_secrets(each)
             for name, each in content.items()
-            if not is_secret_argument(name)
+            if name in LATE_TOKENS or not is_secret_argument(name)
         }
         return json.dumps(members, default=str)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, create_model
 
+from tokenkeeper._support.checks import checked_words
 from tokenkeeper.config.construction import construct
 from tokenkeeper.config.files import located
 from tokenkeeper.config.keys import spelled
@@ -36,6 +37,7 @@ from tokenkeeper.config.values import (
     Scope,
     Seconds,
     SwitchOrText,
+    Targets,
     Tenant,
     Tenants,
     Text,
@@ -190,8 +192,8 @@ class Generic(Client):
     issuer: Endpoint | None = None
     endpoints: Endpoints = None
     additional_params: Parameters = None
-    resource: Words = None
-    audience: Words = None
+    resource: Targets = None
+    audience: Targets = None
     token_endpoint_auth_method: AuthMethod | None = None
     private_key_file: Text | None = None
     private_key_password: Text | None = None
@@ -259,7 +261,8 @@ class Generic(Client):
 
 def _targets(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return where the registration's own token is to be used, as parameters of the request."""
-    targets = {key: content[key] for key in ("resource", "audience") if content.get(key)}
+    keys = ("resource", "audience")
+    targets = {key: checked_words(content[key], key) for key in keys if content.get(key)}
     return {key: each[0] if len(each) == 1 else each for key, each in targets.items()}
 
 

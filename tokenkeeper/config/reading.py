@@ -26,6 +26,7 @@ from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.keys import keys_of
 from tokenkeeper.config.late_tokens import links_in
 from tokenkeeper.config.links import link_problems
+from tokenkeeper.config.own_classes import keys_taken
 from tokenkeeper.config.problems import KeyPath, Problems, as_text, in_order
 from tokenkeeper.config.schema import Block, model_of, read_block
 from tokenkeeper.config.spec import Discovered
@@ -86,7 +87,7 @@ class _Reader:
         filled = _without_surrogates(filled, problems, path)
         model = model_of(filled, problems, path)
         # Other keys are arguments of a custom class, which may mean anything by them.
-        ours = {} if model is None else {k: filled[k] for k in keys_of(model) if k in filled}
+        ours = {} if model is None else _ours(filled, model)
         secrets = dict(_secrets_of(ours, directory, problems, path))
         files = credential_files(ours, directory, secrets)
         check_credential_files(files, lambda key, what: problems.add((*path, *key), what))
@@ -119,6 +120,12 @@ class _Reader:
                 block = None
             self._names.add(name)
         return block
+
+
+def _ours(filled: Mapping[str, Any], model: type[Block]) -> dict[str, Any]:
+    """Return the keys of a block that mean what ours mean."""
+    taken = keys_taken(model, str(filled.get("provider_type")))
+    return {key: filled[key] for key in keys_of(model) if key in filled and key not in taken}
 
 
 def _check_made(spec: BlockSpec, problems: Problems, path: KeyPath) -> None:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from tokenkeeper.config.blocks import Azure, Block, Generic, Retry
 from tokenkeeper.config.combinations import check_any, check_azure, check_generic, check_pairs
 from tokenkeeper.config.keys import OLD_KEYS, keys_of, unknown_key
-from tokenkeeper.config.own_classes import OWN_BLOCKS, block_for, check_arguments
+from tokenkeeper.config.own_classes import OWN_BLOCKS, block_for, check_arguments, keys_taken
 from tokenkeeper.config.problems import KeyPath, Problems
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.kinds import provider_class
@@ -41,7 +41,9 @@ def read_block(
         return None
     if model is None:
         return None
-    _check_combinations(content, model, problems, path)
+    taken = keys_taken(model, str(content.get("provider_type")))
+    ours = {key: value for key, value in content.items() if key not in taken}
+    _check_combinations(ours, model, problems, path)
     fits = model not in OWN_BLOCKS or check_arguments(model, content, problems, path)
     try:
         block = model.model_validate(dict(content))

@@ -37,6 +37,7 @@ __all__ = [
     "Scope",
     "Seconds",
     "SwitchOrText",
+    "Targets",
     "Tenant",
     "Tenants",
     "Text",
@@ -65,6 +66,11 @@ def _boolean(value: object) -> object:
     """Return a boolean for a text that a variable was filled in for."""
     texts = {"true": True, "false": False}
     return texts.get(value.lower(), value) if isinstance(value, str) else value
+
+
+def _checked_targets(value: object, _: str) -> object:
+    checked_words(value, "it")
+    return value  # as given: a custom class may have an argument of that name
 
 
 def _plain(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -116,6 +122,7 @@ Seconds = Annotated[float, _NUMBER, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, _NUMBER, Field(gt=0, allow_inf_nan=False)]
 Parameters = Annotated[Any, BeforeValidator(_by(checked_parameters)), PlainSerializer(_plain)]
 Headers = Annotated[Any, BeforeValidator(_by(checked_headers)), PlainSerializer(_plain)]
+Targets = Annotated[Any, BeforeValidator(_by(_checked_targets))]
 Words = Annotated[Any, BeforeValidator(_by(checked_words))]
 Accept = Annotated[StrictStr, AfterValidator(_by(checked_accept))]
 GrantType = Annotated[StrictStr, AfterValidator(_by(checked_grant_type))]

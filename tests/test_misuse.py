@@ -42,6 +42,9 @@ from tokenkeeper.integrations import aiohttp as aiohttp_auth
 from tokenkeeper.integrations import azure as azure_auth
 from tokenkeeper.integrations import azure_provider, azure_transport, google, grpc, grpc_aio
 from tokenkeeper.integrations import requests as requests_auth
+from tokenkeeper.providers.azure_default import AzureDefaultProvider
+from tokenkeeper.providers.azure_tools import AZURE_CLI, ToolProvider
+from tokenkeeper.providers.managed_identity import ManagedIdentityProvider
 from tokenkeeper.testing import AsyncMockProvider, MockProvider, StaticProvider
 
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2lnbmF0dXJl"
@@ -338,6 +341,9 @@ UNPICKLABLE = {
     "a custom provider": lambda _: Valid("own"),
     "generic": lambda _: GenericOAuth2Provider(CONFIG),
     "Entra ID": lambda _: AzureADProvider("api", "me", "s3cr3t", "example.com"),
+    "managed identity": lambda _: ManagedIdentityProvider("api", "api://x"),
+    "Azure's default": lambda _: AzureDefaultProvider("api", "api://x"),
+    "developer's tool": lambda _: ToolProvider("api", AZURE_CLI, "api://x"),
     "a configured provider": reloadable,
     "Google": lambda _: google.GoogleCredentialsProvider("api", GoogleCredentials("t")),
     "an Azure credential": lambda _: azure_provider.CredentialProvider("api", AccessTokens()),

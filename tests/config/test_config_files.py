@@ -69,7 +69,7 @@ def test_a_list_of_blocks_with_every_key(write, environment, tmp_path):
         assert keeper.list_providers() == ["graph", "api"]
         graph, api = (made_from(keeper, name) for name in ("graph", "api"))
         assert type(graph) is AzureADProvider
-        assert graph._client_secret == "mounted"
+        assert "mounted" in graph._credential.secrets()
         assert graph._authority == "https://login.microsoftonline.us"
         assert graph._scope == "https://graph.microsoft.us/.default"
         assert internals.provider(keeper, "graph").buffer_seconds == 120

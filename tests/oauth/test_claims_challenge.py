@@ -47,7 +47,7 @@ def test_claims_of_a_challenge(header, encoded):
     ],
 )
 def test_no_claims(header):
-    """What is no challenge, or can't be read, demands nothing."""
+    """What is not a challenge, or can't be read, demands nothing."""
     assert claims_in(header) is None
 
 

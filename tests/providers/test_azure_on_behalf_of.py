@@ -1,4 +1,4 @@
-"""Tokens of Entra ID on behalf of users: each subject has its own, and nobody else's."""
+"""Tokens of Entra ID on behalf of users: each subject has its own, and no other one's."""
 
 import json
 import pickle
@@ -123,7 +123,7 @@ def test_a_user_who_must_sign_in_again(keeper, entra, code):
 
 @pytest.mark.parametrize("claims", [None, 5, "no JSON", "[]", "{" * 5000])
 def test_claims_that_can_not_be_read(keeper, entra, claims):
-    """Claims that are no JSON object are left out of the error."""
+    """Claims that are not a JSON object are left out of the error."""
     answer = refusal(400, "interaction_required", 50076, "You must use another factor.")
     entra.outage = Answer(400, answer.body | {"claims": claims})
     with pytest.raises(TokenAcquisitionError) as caught:

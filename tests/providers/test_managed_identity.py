@@ -116,7 +116,7 @@ class TestHosts:
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"access_token": 5}'])
     def test_odd_answers(self, endpoint, host, variables, path, query, headers, ids, body):
-        """An answer that is no token is an error of ours."""
+        """An answer that is not a token is an error of ours."""
         host(**variables)
         endpoint.script.append(Answer(200, body))
         with pytest.raises(TokenAcquisitionError, match="provider 'storage'"):
@@ -325,7 +325,7 @@ class TestServiceFabric:
         assert fabric.received == []
 
     def test_no_thumbprint(self, fabric, monkeypatch):
-        """What is no thumbprint, or an endpoint without TLS, is an error before any request."""
+        """What is not a thumbprint, or an endpoint without TLS, is an error before any request."""
         monkeypatch.setenv("IDENTITY_SERVER_THUMBPRINT", "no thumbprint")
         with pytest.raises(InvalidConfigurationError, match="40 hexadecimal digits") as caught:
             ManagedIdentityProvider("storage", SCOPE).acquire_token()

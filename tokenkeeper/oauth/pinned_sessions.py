@@ -36,7 +36,7 @@ def pinned_session(url: str, thumbprint: str, field: str) -> requests.Session:
     It uses no proxy: the thumbprint would be compared with the proxy's certificate, or not at all.
 
     :param field: where the thumbprint comes from, for messages.
-    :raises InvalidConfigurationError: if it is no thumbprint, or *url* is not encrypted.
+    :raises InvalidConfigurationError: if it is not a thumbprint, or *url* is not encrypted.
     """
     digits = re.sub(r"[\s:]", "", thumbprint).lower()
     if not _THUMBPRINT.fullmatch(digits):

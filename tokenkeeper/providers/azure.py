@@ -32,11 +32,11 @@ from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.oauth.late_text import LateText
-from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.azure_credentials import entra_credential
 from tokenkeeper.providers.base import BaseOAuth2Provider, made_again
 from tokenkeeper.providers.msal_client import MsalClient
 from tokenkeeper.providers.reacquire import reacquire
+from tokenkeeper.providers.shared_settings import shared_transport
 
 if TYPE_CHECKING:
     import requests
@@ -50,7 +50,7 @@ PUBLIC_CLOUD = "https://login.microsoftonline.com"
 _REGION = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 # Each cloud has a Microsoft Graph of its own.
-_GRAPH_OF = {
+_GRAPHS = {
     "login.microsoftonline.us": "https://graph.microsoft.us",
     "login.chinacloudapi.cn": "https://microsoftgraph.chinacloudapi.cn",
     "login.partner.microsoftonline.cn": "https://microsoftgraph.chinacloudapi.cn",
@@ -141,33 +141,19 @@ class AzureADProvider(BaseOAuth2Provider):
         if tenant_id is None:
             raise self._invalid("tenant_id", "is missing. Set it to the tenant's GUID or domain.")
         self._tenant_id = checked_tenant(tenant_id, "tenant_id", name)
-        if authority is None:
-            authority = os.environ.get("AZURE_AUTHORITY_HOST") or PUBLIC_CLOUD
-        self._authority = checked_host(authority, "authority", name)
-        host = urlsplit(self._authority).hostname or ""
-        graph = _GRAPH_OF.get(host, "https://graph.microsoft.com")
-        self._scope = one_scope(scope, scopes, name) or f"{graph}/.default"
+        self._authority = _checked_authority(authority, name)
+        self._scope = one_scope(scope, scopes, name) or _graph_of(self._authority)
         with naming(name):
-            self._transport = HttpTransport(
-                connect_timeout=connect_timeout,
-                read_timeout=read_timeout,
-                total_timeout=total_timeout,
-                verify=verify,
-                session=session,
-                clock=clock,
+            self._transport = shared_transport(
+                connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
             self._allowed_tenants = checked_tenants(allowed_tenants, "allowed_tenants")
             self._region = _checked_region(region)
             self._capabilities = checked_words(client_capabilities, "client_capabilities")
+            certificate = certificate_file, certificate_password, send_x5c
+            federated = federated_token_file, client_assertion
             self._credential = entra_credential(
-                self._client_id,
-                client_secret=client_secret,
-                certificate_file=certificate_file,
-                certificate_password=certificate_password,
-                send_x5c=send_x5c,
-                federated_token_file=federated_token_file,
-                client_assertion=client_assertion,
-                clock=clock,
+                self._client_id, client_secret, certificate, federated, clock
             )
         self._clock = clock
         self._start()
@@ -302,6 +288,19 @@ class AzureADProvider(BaseOAuth2Provider):
     def __repr__(self) -> str:
         where = f"{self._authority}/{self._tenant_id}"
         return f"<{type(self).__name__} {self.provider_name!r} at {where}>"
+
+
+def _checked_authority(authority: str | None, provider_name: str) -> str:
+    """Return the origin of the login host, which is the environment's or the public cloud's."""
+    if authority is None:
+        authority = os.environ.get("AZURE_AUTHORITY_HOST") or PUBLIC_CLOUD
+    return checked_host(authority, "authority", provider_name)
+
+
+def _graph_of(authority: str) -> str:
+    """Return the scope of Microsoft Graph in the cloud of *authority*."""
+    graph = _GRAPHS.get(urlsplit(authority).hostname or "", "https://graph.microsoft.com")
+    return f"{graph}/.default"
 
 
 def _checked_region(region: object) -> str | None:

@@ -104,19 +104,19 @@ class FederatedCredential:
 
 def entra_credential(
     client_id: str,
-    *,
     client_secret: str | None,
-    certificate_file: str | os.PathLike[str] | None,
-    certificate_password: str | None,
-    send_x5c: bool,
-    federated_token_file: str | os.PathLike[str] | None,
-    client_assertion: LateText | None,
+    certificate: tuple[str | os.PathLike[str] | None, str | None, bool],
+    federated: tuple[str | os.PathLike[str] | None, LateText | None],
     clock: Clock,
 ) -> EntraCredential:
     """Return the credential that the options of a provider describe.
 
+    :param certificate: ``certificate_file``, ``certificate_password`` and ``send_x5c``.
+    :param federated: ``federated_token_file`` and ``client_assertion``.
     :raises InvalidConfigurationError: unless exactly one is given, and it can work.
     """
+    certificate_file, certificate_password, send_x5c = certificate
+    federated_token_file, client_assertion = federated
     given = {
         "client_secret": client_secret,
         "certificate_file": certificate_file,

@@ -204,7 +204,7 @@ class ManagedIdentityProvider(BaseOAuth2Provider):
         path = header.partition("realm=")[2].strip().strip('"')
         folder = _arc_folder()
         if os.path.dirname(path) != folder or not path.endswith(".key"):
-            self._fail(f"Azure Arc named a file that is not a .key file in {folder}")
+            raise self._error(f"Azure Arc named a file that is not a .key file in {folder}")
         try:
             with open(path, "rb") as file:
                 content = file.read(LONGEST_KEY_FILE + 1)
@@ -214,7 +214,7 @@ class ManagedIdentityProvider(BaseOAuth2Provider):
             if len(content) <= LONGEST_KEY_FILE and content.strip().isascii():
                 return content.strip().decode()
             problem = f"it has more than {LONGEST_KEY_FILE} bytes, or is not text"
-        return self._fail(
+        raise self._error(
             f"can't read the key file of Azure Arc: {problem}. Add this user to the group himds"
         )
 
@@ -227,13 +227,13 @@ class ManagedIdentityProvider(BaseOAuth2Provider):
             names = ("msi_res_id", "mi_res_id") if name == "resource_id" else (name,)
             found = [str(token.extra[each]) for each in names if token.extra.get(each)]
             if not any(each.lower() == value.lower() for each in found):
-                self._fail(
+                raise self._error(
                     f"Azure Arc granted a token of another identity than this {name}. Update its "
                     f"agent, or remove {name}"
                 )
 
-    def _fail(self, problem: str) -> str:
-        raise TokenAcquisitionError(
+    def _error(self, problem: str) -> TokenAcquisitionError:
+        return TokenAcquisitionError(
             f"provider {self.provider_name!r}: {problem}.",
             provider_name=self.provider_name,
             transient=False,
@@ -271,7 +271,7 @@ def resource_of(scope: object) -> str:
 
 
 def _explain(error: TokenAcquisitionError, host: IdentityHost) -> None:
-    """Say what *host* means, where it differs from other servers."""
+    """Add to *error* what *host* means, where it differs from other servers."""
     status = error.status_code or 0
     if host.kind == "imds" and (status in (404, 410, 429) or status >= 500):
         # Documented as passing: the service restarts, or has not begun to know the identity.
@@ -282,11 +282,9 @@ def _explain(error: TokenAcquisitionError, host: IdentityHost) -> None:
         # The advice for authorization servers is about settings that there are not.
         words = f' ("{error.error_description}")' if error.error_description else ""
         reason = f": {error.error}{words}" if error.error else words
-        error.args = (
-            f"provider {error.provider_name!r}: {host.title} grants no token (HTTP {status})"
-            f"{reason}. Check that the identity is assigned to this host, and that the scope names "
-            "an API.",
-        )
+        failed = f"provider {error.provider_name!r}: {host.title} grants no token (HTTP {status})"
+        advice = "Check that the identity is assigned to this host, and that the scope is an API's."
+        error.args = (f"{failed}{reason}. {advice}",)
 
 
 def _arc_folder() -> str:
@@ -306,7 +304,7 @@ def _transport(timeouts: _Timeouts, clock: Clock) -> HttpTransport:
 def _pinned_transport(
     timeouts: _Timeouts, clock: Clock, host: IdentityHost, provider_name: str
 ) -> HttpTransport:
-    """Return a transport for *host*, whose certificate nobody else vouches for."""
+    """Return a transport for *host*, whose certificate has no known issuer."""
     with forks_wait():
         from tokenkeeper.oauth.pinned_sessions import pinned_session
         from tokenkeeper.oauth.transport import HttpTransport

@@ -131,7 +131,7 @@ class MsalClient:
                 instance_discovery=None if host in authority.WELL_KNOWN_AUTHORITY_HOSTS else False,
                 azure_region=True if self._region == "auto" else self._region,
                 client_capabilities=list(self._capabilities) or None,
-                # A refresh token would outlive the user's, and nobody would use it.
+                # A refresh token would outlive the user's, and is not used.
                 exclude_scopes=["offline_access"],
             )
         )

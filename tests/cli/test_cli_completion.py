@@ -16,6 +16,7 @@ CASES = pytest.mark.parametrize(
     ("typed", "completed"),
     [
         (("sta",), ["status"]),
+        (("disc",), ["discover"]),
         (("get", "b"), ["billing"]),
         (("status", ""), ["billing", "wrong"]),
         (("get", "billing", "--fo"), ["--force", "--format"]),

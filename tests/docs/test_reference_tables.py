@@ -31,10 +31,6 @@ def class_named(name):
 
 def parameters_of(cls):
     """Return the parameters of a class, by name."""
-    if cls is tokenkeeper.OAuth2Config:  # its overloads say that token_url is required
-        fields = dict(inspect.signature(cls).parameters)
-        fields["token_url"] = fields["token_url"].replace(default=inspect.Parameter.empty)
-        return fields
     return dict(inspect.signature(cls).parameters)
 
 

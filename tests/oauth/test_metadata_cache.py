@@ -200,7 +200,7 @@ class TestFailures:
         assert len(server.received) == 1
 
     def test_a_request_that_hangs(self, cache, server, clock):
-        """A request that hangs holds no thread longer than one may take, and the next one is new."""
+        """A request that hangs holds no thread for long, and another one is made."""
         issuer = server.publish()
         impatient = HttpTransport(clock=clock, total_timeout=0.05)
         server.gate.clear()
@@ -216,6 +216,13 @@ class TestFailures:
         hanging.join()
         second.join()
         assert outcome == other == [issuer]
+
+    def test_a_request_that_hangs_and_was_replaced(self, cache):
+        """A thread that waited for a request that others gave up leaves the new one alone."""
+        new = cache._flights["https://id.test"] = metadata_cache._Flight()
+        outcome = cache._wait(metadata_cache._Flight(), "https://id.test", 0.001)
+        assert outcome.transient
+        assert cache._flights == {"https://id.test": new}
 
 
 class TestReplacement:
@@ -340,6 +347,16 @@ class TestForks:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         first.join()
         assert outcome == [issuer]
+
+    def test_what_a_child_replaces(self, cache, get, server):
+        """In a child, requests and failures of the parent are gone, and documents are not."""
+        document = get(server.publish())
+        failure(get, f"{server.origin}/t1")
+        lock = cache._lock
+        cache.after_fork_in_child()
+        assert cache._lock is not lock
+        assert not cache._failures
+        assert get(server.origin) is document
 
     def test_a_lock_that_was_held(self, get, cache, server):
         """A child does not wait for a lock that a thread of its parent held."""

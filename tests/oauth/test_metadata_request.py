@@ -7,7 +7,8 @@ from kit.servers.tls import context_of
 
 from tokenkeeper import TokenAcquisitionError
 from tokenkeeper.clock import SYSTEM_CLOCK
-from tokenkeeper.oauth.metadata_request import MetadataFailure, request_metadata
+from tokenkeeper.oauth.exchange import HttpAnswer
+from tokenkeeper.oauth.metadata_request import MetadataFailure, read_metadata, request_metadata
 from tokenkeeper.oauth.transport import HttpTransport
 
 
@@ -181,6 +182,18 @@ def test_a_certificate_that_is_not_trusted(authority, ca_file):
         assert (found.network_reason, found.transient) == ("tls", False)
         document = request(issuer, verify=ca_file)
         assert document.endpoint("token_endpoint") == "https://tokens.test/token"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_answers_of_another_request(server, clock, number):
+    """What somebody else requested, such as the doctor, is read in the same way."""
+    issuer = server.origin
+    answers = [(url, HttpAnswer(404, {}, b"")) for url in (issuer + OAUTH, issuer + OPENID)]
+    failed = read_metadata(issuer, answers, clock)
+    assert failed.problem.endswith("Check issuer, or set token_url in its place.")
+    url = answers[number][0]
+    answers[number] = (url, HttpAnswer(200, {}, b'{"issuer": "%s"}' % issuer.encode()))
+    assert read_metadata(issuer, answers, clock).url == url
 
 
 def test_one_limit_for_all_requests(server, clock):

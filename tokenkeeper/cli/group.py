@@ -17,6 +17,7 @@ from tokenkeeper.cli.completion import completion
 from tokenkeeper.cli.config import check, config
 from tokenkeeper.cli.dashboard import dashboard
 from tokenkeeper.cli.demo.command import demo
+from tokenkeeper.cli.discover import discover
 from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
 from tokenkeeper.cli.listing import list_
@@ -89,6 +90,7 @@ for command in (
     clear,
     store,
     config,
+    discover,
     completion,
     demo,
     doctor,
@@ -103,6 +105,7 @@ for command in (
     watch,
     clear,
     check,
+    discover,
     completion,
     demo,
     dashboard,

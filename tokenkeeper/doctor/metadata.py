@@ -8,6 +8,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from tokenkeeper.doctor.discovery import check_discovery, compare_lists
 from tokenkeeper.doctor.examination import Examination, MetadataResponse
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, skipped, warning
 from tokenkeeper.doctor.json_body import json_object
@@ -63,8 +64,9 @@ def check_clock(examination: Examination) -> Report:
 
 def check_metadata(examination: Examination) -> Report:
     """Compare the server's metadata with the configuration."""
-    facts = examination.facts
-    required = facts.kind == "azure" or facts.issuer is not None  # elsewhere it is optional
+    if examination.facts.issuer is not None:
+        return check_discovery(examination, examination.facts.issuer)
+    required = examination.facts.kind == "azure"  # msal needs it; elsewhere it is optional
     documents = [
         (each, content)
         for each in examination.responses
@@ -90,7 +92,7 @@ def check_metadata(examination: Examination) -> Report:
 
 
 def _request_metadata(examination: Examination) -> None:
-    """Request each place where the metadata may be, until one names our token endpoint."""
+    """Request each place where the metadata may be, until it is found."""
     clock, facts = examination.clock, examination.facts
     ends_at = clock.monotonic() + examination.timeout
     for url, issuer in facts.metadata_urls:
@@ -113,9 +115,16 @@ def _request_metadata(examination: Examination) -> None:
         )
         response = MetadataResponse(url, issuer, answer, (before + clock.time()) / 2)
         examination.responses.append(response)
-        content = _metadata(response)
-        if content is not None and _names_endpoint(examination, content):
+        if _is_found(examination, response):
             return
+
+
+def _is_found(examination: Examination, response: MetadataResponse) -> bool:
+    """Return whether *response* is the issuer's metadata, or names our token endpoint."""
+    if examination.facts.issuer is not None:
+        return json_object(response.answer).get("issuer") == examination.facts.issuer
+    content = _metadata(response)
+    return content is not None and _names_endpoint(examination, content)
 
 
 def _skew(response: MetadataResponse) -> float | None:
@@ -144,11 +153,8 @@ def _metadata(response: MetadataResponse) -> Mapping[str, Any] | None:
 
 
 def _names_endpoint(examination: Examination, content: Mapping[str, Any]) -> bool:
-    facts = examination.facts
     theirs = content["token_endpoint"].partition("?")[0]
-    if facts.issuer is not None:  # RFC 8414 §3.3: verbatim
-        return content.get("issuer") == facts.issuer
-    return facts.kind == "azure" or theirs == facts.shown_url
+    return examination.facts.kind == "azure" or theirs == examination.facts.shown_url
 
 
 def _names_its_issuer(response: MetadataResponse, content: Mapping[str, Any]) -> bool:
@@ -169,13 +175,12 @@ def _is_relevant(
 def _not_found(examination: Examination, required: bool) -> Finding:
     if not required:
         return note("none found; the token endpoint works without it")
-    *_, response = examination.responses
+    (response,) = examination.responses
     status = response.answer.status
     error = read_error(response.answer)
     words = f": {sanitize(error.words)}" if error.words else ""
     verdict = judge(error.codes, error.words, status)
-    settings = "issuer" if examination.facts.issuer else "authority and tenant_id"
-    advice = verdict.advice if verdict.code else f"check {settings}"
+    advice = verdict.advice if verdict.code else "check authority and tenant_id"
     return failure(f"none at {response.url} (HTTP {status}){words}", advice)
 
 
@@ -197,26 +202,4 @@ def _compare(
             f"not {response.issuer}",
             "ask the server's operator to correct it: clients that follow RFC 8414 §3.3 reject it",
         )
-    yield from _compare_list(
-        content,
-        "token_endpoint_auth_methods_supported",
-        facts.auth_method,
-        "set token_endpoint_auth_method to a supported method",
-    )
-    yield from _compare_list(
-        content, "grant_types_supported", facts.grant_type, "permit the grant type at the server"
-    )
-
-
-def _compare_list(
-    content: Mapping[str, Any], key: str, wanted: str | None, advice: str
-) -> Iterator[Finding]:
-    """Yield whether the list *key* of the metadata contains *wanted*, if both are known."""
-    listed = content.get(key)
-    if wanted is None or not isinstance(listed, list):
-        return
-    if wanted in listed:
-        yield ok(f"{wanted} is supported")
-    else:
-        names = sanitize(", ".join(map(str, listed))) or "nothing"
-        yield warning(f"{wanted} is not supported: {key} lists {names}", advice)
+    yield from compare_lists(facts, content)

@@ -29,8 +29,8 @@ _DEEPEST_ISSUER = 4
 class ProviderFacts:
     """What ``provider.describe()`` says about one provider.
 
-    :ivar url: the token endpoint, or the issuer, or Entra's authority; ``None`` if none of them is
-        described.
+    :ivar url: the token endpoint, or Entra's authority, or the issuer if the metadata has to name
+        the token endpoint; ``None`` if none is described.
     :ivar issuer: the issuer whose metadata says where the endpoints are; ``None`` if they are
         configured.
     :ivar credential_files: the files that the client proves with who it is.
@@ -41,6 +41,8 @@ class ProviderFacts:
     :ivar description: the whole description, safe to show.
     :ivar default_lifetime: the assumed lifetime in seconds if the server does not send one;
         ``None`` if none is assumed.
+    :ivar issuer: the issuer whose metadata names the token endpoint; ``None`` if the endpoint is
+        described.
     """
 
     provider: BaseOAuth2Provider
@@ -114,7 +116,7 @@ def read_facts(
         entries = description  # any of its entries may contain a secret
     texts = {name: value for name, value in entries.items() if isinstance(value, str)}
     url = _checked_url(texts.get("authority" if kind == "azure" else "token_url"))
-    issuer = _checked_url(texts.get("issuer")) if url is None else None
+    issuer = _checked_url(texts.get("issuer")) if kind == "generic" and url is None else None
     verify = entries.get("verify")
     return ProviderFacts(
         provider,
@@ -169,6 +171,6 @@ def _guessed(token_url: str) -> Iterator[tuple[str, str]]:
     segments = [each for each in parts.path.split("/") if each][:-1][:_DEEPEST_ISSUER]
     for length in range(len(segments), -1, -1):
         path = "".join(f"/{each}" for each in segments[:length])
-        issuer = f"{parts.scheme}://{parts.netloc}"
-        yield f"{issuer}/.well-known/oauth-authorization-server{path}", f"{issuer}{path}"
-        yield f"{issuer}{path}/.well-known/openid-configuration", f"{issuer}{path}"
+        issuer = f"{parts.scheme}://{parts.netloc}{path}"
+        places = well_known_urls(issuer)
+        yield from ((each, issuer) for each in (places[0], places[-1]))  # the usual ones

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tokenkeeper._support.frozen import FrozenMapping
@@ -18,7 +18,7 @@ from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.oauth.verdict import status_verdict
 from tokenkeeper.oauth.well_known import well_known_urls
 
-__all__ = ["MetadataFailure", "request_metadata"]
+__all__ = ["MetadataFailure", "read_metadata", "request_metadata"]
 
 FRESH_SECONDS = 3600.0
 """How long a document is used without another request."""
@@ -99,6 +99,22 @@ def request_metadata(
         misses.append(result)
         if answer.status == 429:
             break
+    return _most_telling(issuer, misses)
+
+
+def read_metadata(
+    issuer: str, answers: Iterable[tuple[str, HttpAnswer]], clock: Clock
+) -> ServerMetadata | MetadataFailure:
+    """Return the metadata of *issuer* that is one of *answers*, or else why none is.
+
+    :param answers: what the server answered at each place; at least one.
+    """
+    results = [_read(answer, issuer, url, clock) for url, answer in answers]
+    found = next((each for each in results if isinstance(each, ServerMetadata)), None)
+    return found or _most_telling(issuer, [each for each in results if isinstance(each, _Miss)])
+
+
+def _most_telling(issuer: str, misses: list[_Miss]) -> MetadataFailure:
     return max(misses, key=lambda each: each.rank).failure(issuer, misses)
 
 

@@ -24,6 +24,7 @@ from authlib.oauth2.rfc6749.util import extract_basic_authorization
 from authlib.oauth2.rfc6750 import BearerTokenValidator
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
+from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib_store import Client, Store
 from flask import Flask, jsonify, request
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -179,6 +180,24 @@ def introspect():
 def revoke():
     with store.lock:
         return server.create_endpoint_response(Revocation.ENDPOINT_NAME)
+
+
+@app.get("/.well-known/oauth-authorization-server")
+def metadata():
+    """Return the server's metadata, which Authlib checks against RFC 8414."""
+    issuer = request.host_url.rstrip("/")
+    document = AuthorizationServerMetadata(
+        issuer=issuer,
+        token_endpoint=f"{issuer}/oauth/token",
+        introspection_endpoint=f"{issuer}/oauth/introspect",
+        revocation_endpoint=f"{issuer}/oauth/revoke",
+        token_endpoint_auth_methods_supported=AUTH_METHODS,
+        grant_types_supported=["client_credentials", "password", "refresh_token"],
+        scopes_supported=SCOPES,
+    )
+    for name in document:
+        getattr(document, f"validate_{name}")()
+    return jsonify(document)
 
 
 @app.get("/resource")

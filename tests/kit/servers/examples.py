@@ -29,4 +29,12 @@ mock.add(
         "token_endpoint": f"{TENANT}/oauth2/v2.0/token",
     },
 )
+mock.add(
+    "GET",
+    "https://id.example.com/.well-known/oauth-authorization-server/tenant1",
+    json={
+        "issuer": "https://id.example.com/tenant1",
+        "token_endpoint": "https://id.example.com/oauth2/token",
+    },
+)
 mock.start()

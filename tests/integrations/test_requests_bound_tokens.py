@@ -101,7 +101,7 @@ def test_a_token_of_the_old_certificate(server, files, make_session):
 
 
 def test_a_new_token_on_an_old_connection(server, files, make_session, keeper):
-    """A connection with the old certificate is not taken for a token that is no good."""
+    """A refusal because of an old certificate does not cause a renewal of the token."""
     session = make_session()
     assert call(session, server) == 200
     files.replace()

@@ -1,5 +1,6 @@
 """Mutual TLS on the wire: each request presents its client's certificate, and no other one does."""
 
+import pickle
 import socket
 import ssl
 import threading
@@ -10,6 +11,7 @@ import requests
 import requests.adapters
 import trustme
 from kit.guards import GUARD_SECONDS
+from kit.oauth_client import oauth_client
 from kit.servers.base import LoopbackServer
 from kit.servers.mutual_tls import MutualTlsServer
 from kit.servers.tls import ClientFiles, context_of
@@ -365,3 +367,50 @@ def test_a_connection_that_is_closed_without_an_alert(authority, make_files, mak
             provider.acquire_token()
     assert raised.value.network_reason == "connection_broken"
     assert f"whether the server accepts the certificate in {files.paths[0]}" in str(raised.value)
+
+
+class WithAlias:
+    """A server with another token endpoint for clients with a certificate (RFC 8705 §5)."""
+
+    shown = "https://as.test/token"
+
+    def __init__(self, alias):
+        self.alias = alias
+
+    def issuer(self):
+        return None
+
+    def endpoint(self, name, *, with_certificate=False):
+        return self.alias if with_certificate else self.shown
+
+
+def test_an_endpoint_for_clients_with_a_certificate(server, make_files, make_transport, ca_file):
+    """A client with a certificate sends its request to the endpoint that the server has for it."""
+    files = make_files("me")
+    config = OAuth2Config("api", "me", None, WithAlias.shown)
+    transport = make_transport(verify=ca_file)
+    auth = TlsClientAuth(*files.paths)
+    client = oauth_client(config, transport, auth=auth, server=WithAlias(server.token_url))
+    exchange = client.post("token_endpoint", lambda to: {"seen": to.audience})
+    assert exchange.answer.status == 200
+    assert server.granted == [("me", files.thumbprint)]
+    assert ("seen", WithAlias.shown) in server.received[0].form
+
+
+def test_another_process(server, make_files, ca_file):
+    """A provider that is made again in another process reads its certificate there."""
+    files = make_files("me")
+    config = OAuth2Config(
+        "api", "me", None, server.token_url, additional_params={"refresh_token": "r"}
+    )
+    original = GenericOAuth2Provider(
+        config,
+        grant_type="refresh_token",
+        client_auth=TlsClientAuth(*files.paths),
+        verify=ca_file,
+    )
+    copied = pickle.dumps(original.for_another_process())
+    assert files.key.read_bytes().splitlines()[1] not in copied
+    files.replace()
+    pickle.loads(copied)().acquire_token()
+    assert server.granted == [("me", files.thumbprint)]

@@ -11,7 +11,12 @@ from cryptography.x509.oid import NameOID
 
 from tokenkeeper.oauth.redaction import sanitize
 
-__all__ = ["Certificate", "read_certificate"]
+__all__ = ["SOON_DAYS", "Certificate", "read_certificate"]
+
+SOON_DAYS = 14
+"""A certificate that expires within this many days causes a warning."""
+
+_DAY_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,17 @@ class Certificate:
         """Return the remaining validity in seconds; negative once it has expired."""
         return self.not_after.timestamp() - now
 
+    def expires_soon(self, now: float) -> bool:
+        """Return whether it expires within :data:`SOON_DAYS`, or has expired."""
+        return self.seconds_left(now) < SOON_DAYS * _DAY_SECONDS
+
+    def dates(self, now: float) -> str:
+        """Return the validity in words."""
+        left = self.seconds_left(now)
+        began, ends = f"{self.not_before:%Y-%m-%d}", f"{self.not_after:%Y-%m-%d %H:%M}"
+        rest = f"{_span(left)} left" if left >= 0 else f"expired {_span(-left)} ago"
+        return f"valid from {began} to {ends} UTC, {rest}"
+
 
 def read_certificate(der: bytes | None) -> Certificate | None:
     """Return the certificate in *der*, or ``None`` if it cannot be read."""
@@ -58,6 +74,12 @@ def read_certificate(der: bytes | None) -> Certificate | None:
         parsed.not_valid_after_utc,
         hosts,
     )
+
+
+def _span(seconds: float) -> str:
+    """Return *seconds* in whole days, or in hours if there are few days."""
+    days = int(seconds / _DAY_SECONDS)
+    return f"{days} days" if days >= 2 else f"{int(seconds / 3600)} hours"
 
 
 def _hosts(parsed: x509.Certificate) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenkeeper.config.credentials import CredentialFile
 from tokenkeeper.doctor.certificate import read_certificate
-from tokenkeeper.doctor.client_certificate import (
+from tokenkeeper.doctor.certificate_file import (
     UnusableError,
     fits,
     is_key_of,
@@ -33,12 +33,7 @@ from tokenkeeper.oauth.late_text import read_late
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.providers.generic import GenericOAuth2Provider
 
-__all__ = ["SOON_DAYS", "check_files"]
-
-SOON_DAYS = 14
-"""A certificate that expires within this time is a warning."""
-
-_DAY_SECONDS = 86400
+__all__ = ["check_files"]
 
 Facts = dict[str, Any]
 
@@ -58,11 +53,10 @@ def check_files(examination: Examination) -> Report:
             findings.append(_check_key(each, facts))
     if all(each.level is not Level.FAILED for each in findings):
         findings += _own_assertion(examination, now, facts)
-    if not findings:
-        method = examination.facts.auth_method
-        custom = examination.facts.kind == "custom"
-        why = "those of a custom class are not known" if custom else f"{method} needs no file"
-        findings.append(skipped(why))
+    if not findings and examination.facts.kind == "custom":
+        findings.append(skipped("those of a custom class are not known"))
+    elif not findings:
+        findings.append(ok(f"{examination.facts.auth_method} needs no file"))
     return Report(Step.CREDENTIAL_FILES, tuple(findings), facts)
 
 
@@ -149,18 +143,15 @@ def _check_certificate(
     elif not fitting:
         other = file.key if beside is None else beside.key
         yield failure(f"the private key in {other} does not fit the certificate")
-    left = certificate.seconds_left(now)
-    until = f"{certificate.not_after:%Y-%m-%d %H:%M} UTC"
-    text = f"{file.key}: {certificate.subject}"
-    began = now - certificate.not_before.timestamp()
-    if began < 0:
-        yield failure(f"{text}, valid in {span(-began)} only", "check this machine's clock")
-    elif left <= 0:
-        yield failure(f"{text}, expired {span(-left)} ago, on {until}", "renew the certificate")
-    elif left < SOON_DAYS * _DAY_SECONDS:
-        yield warning(f"{text}, valid until {until}, {span(left)} left", "renew the certificate")
+    text = f"{file.key}: {certificate.subject}, {certificate.dates(now)}"
+    if now < certificate.not_before.timestamp():
+        yield failure(f"{text}. It is not valid yet", "check this machine's clock")
+    elif certificate.seconds_left(now) <= 0:
+        yield failure(text, "renew the certificate")
+    elif certificate.expires_soon(now):
+        yield warning(text, "renew the certificate")
     else:
-        yield ok(f"{text}, valid until {until}, {span(left)} left")
+        yield ok(text)
 
 
 def _own_assertion(examination: Examination, now: float, facts: Facts) -> Iterator[Finding]:

@@ -31,8 +31,6 @@ class ProviderFacts:
 
     :ivar url: the token endpoint, or Entra's authority, or the issuer if the metadata has to name
         the token endpoint; ``None`` if none is described.
-    :ivar issuer: the issuer whose metadata says where the endpoints are; ``None`` if they are
-        configured.
     :ivar credential_files: the files that the client proves with who it is.
     :ivar metadata_urls: where the server's metadata may be, each with the issuer it belongs to.
     :ivar verify: as for :class:`~tokenkeeper.oauth.transport.HttpTransport`.
@@ -43,6 +41,8 @@ class ProviderFacts:
         ``None`` if none is assumed.
     :ivar issuer: the issuer whose metadata names the token endpoint; ``None`` if the endpoint is
         described.
+    :ivar certificate_files: the certificate that the client presents in TLS, and its key, which may
+        be in the same file; ``None`` if it presents none.
     """
 
     provider: BaseOAuth2Provider
@@ -57,6 +57,7 @@ class ProviderFacts:
     default_lifetime: float | None = None
     issuer: str | None = None
     credential_files: tuple[CredentialFile, ...] = ()
+    certificate_files: tuple[str, str | None] | None = None
 
     @property
     def name(self) -> str:
@@ -131,7 +132,16 @@ def read_facts(
         _default_lifetime(entries),
         issuer,
         credential_files,
+        _certificate_files(entries),
     )
+
+
+def _certificate_files(entries: Mapping[str, Any]) -> tuple[str, str | None] | None:
+    file, key_file = entries.get("certificate_file"), entries.get("certificate_key_file")
+    method = str(entries.get("token_endpoint_auth_method"))
+    if not isinstance(file, str) or not method.endswith("tls_client_auth"):
+        return None  # an application in Entra ID signs with it, and does not present it
+    return file, key_file if isinstance(key_file, str) else None
 
 
 def _checked_url(url: str | None) -> str | None:

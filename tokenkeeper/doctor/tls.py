@@ -11,22 +11,18 @@ from typing import Any
 from urllib3.util import create_urllib3_context
 
 from tokenkeeper.doctor.certificate import Certificate, read_certificate
+from tokenkeeper.doctor.client_certificate import check_client_certificate
 from tokenkeeper.doctor.examination import Examination
 from tokenkeeper.doctor.findings import Finding, Report, Step, note, ok, skipped, warning
 from tokenkeeper.doctor.route import Route
 from tokenkeeper.doctor.tls_failures import bad_bundle, no_handshake, no_tunnel, not_verified
 from tokenkeeper.doctor.tunnel import Deadline, NoTunnelError, open_tunnel, shake_hands
 
-__all__ = ["SOON_DAYS", "check_tls"]
-
-SOON_DAYS = 14
-"""A certificate that expires within this many days causes a warning."""
-
-_DAY_SECONDS = 86400.0
+__all__ = ["check_tls"]
 
 
 def check_tls(examination: Examination) -> Report:
-    """Make a TLS handshake as the transport does, and report the server's certificate."""
+    """Make a TLS handshake as the transport does, and report both certificates."""
     route = examination.route
     if not examination.facts.secure:
         return Report(Step.TLS, (skipped("not used: plain http, which is allowed on loopback"),))
@@ -34,10 +30,16 @@ def check_tls(examination: Examination) -> Report:
     if route.proxy is not None and not route.tunnels:
         finding = note(f"not tried through {route.proxy}; the request for the metadata does")
         return Report(Step.TLS, (finding,), measured)
+    pair, own = check_client_certificate(examination)
+    if own and pair is None:
+        return Report(Step.TLS, tuple(own), measured)
     try:
         context = _context(route)
     except (OSError, ssl.SSLError) as error:
         return Report(Step.TLS, (bad_bundle(route, error),), measured)
+    if pair is not None:
+        pair.load_into(context)
+        measured["client_certificate_expires"] = pair.not_after.isoformat()
     deadline = Deadline(examination.clock, examination.timeout)
     try:
         with _connected(examination, context, deadline) as connection:
@@ -54,7 +56,7 @@ def check_tls(examination: Examination) -> Report:
         findings = [warning(f"{version}, and the certificate is not verified", advice)]
     if certificate is not None:
         findings += [_dates(certificate, examination.clock.time()), _names(certificate)]
-    return Report(Step.TLS, tuple(findings), measured)
+    return Report(Step.TLS, (*findings, *own), measured)
 
 
 def _context(route: Route) -> ssl.SSLContext:
@@ -128,16 +130,7 @@ def _names(certificate: Certificate) -> Finding:
 
 
 def _dates(certificate: Certificate, now: float) -> Finding:
-    left = certificate.seconds_left(now)
-    began, ends = f"{certificate.not_before:%Y-%m-%d}", f"{certificate.not_after:%Y-%m-%d %H:%M}"
-    rest = f"{_span(left)} left" if left >= 0 else f"expired {_span(-left)} ago"
-    text = f"certificate valid from {began} to {ends} UTC, {rest}"
-    if left < SOON_DAYS * _DAY_SECONDS:
+    text = f"certificate {certificate.dates(now)}"
+    if certificate.expires_soon(now):
         return warning(text, "ask the server's operator to renew it")
     return ok(text)
-
-
-def _span(seconds: float) -> str:
-    """Return *seconds* in whole days, or in hours if there are few days."""
-    days = int(seconds / _DAY_SECONDS)
-    return f"{days} days" if days >= 2 else f"{int(seconds / 3600)} hours"

@@ -9,6 +9,7 @@ from tokenkeeper.doctor.examination import Examination
 from tokenkeeper.doctor.findings import Finding, failure
 from tokenkeeper.doctor.route import Route
 from tokenkeeper.oauth.error_codes import CODES
+from tokenkeeper.oauth.tls_alerts import rejected_certificate
 
 __all__ = ["bad_bundle", "no_handshake", "no_tunnel", "not_verified"]
 
@@ -76,6 +77,10 @@ def no_handshake(error: Exception, examination: Examination) -> Finding:
             f"port {examination.facts.port} of {examination.facts.host} does not speak TLS",
             "check the port in the URL",
         )
+    files = examination.facts.certificate_files
+    rejected = rejected_certificate(str(error), files[0]) if files else None
+    if rejected is not None:
+        return failure(rejected.problem, rejected.advice)
     if "CERTIFICATE_REQUIRED" in reason or "BAD_CERTIFICATE" in reason:
         return failure(
             "TLS certificate required: the server wants one from this client",

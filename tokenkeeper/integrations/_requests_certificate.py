@@ -37,7 +37,7 @@ class CertificateAdapter(NotPicklable, requests.adapters.HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: Any, verify: Any, cert: Any = None
     ) -> Any:
-        """Return what requests compares connections by, with the context of the certificate."""
+        """Return the settings of a connection, with the context of the certificate."""
         host, settings = super().build_connection_pool_key_attributes(request, verify, None)
         return host, {**settings, "ssl_context": self._context(settings)}
 

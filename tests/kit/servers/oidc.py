@@ -25,6 +25,19 @@ class OidcProvider(Administered):
         """
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
+    def listen_by_tls(self, authority):
+        """Serve by TLS as well, with a certificate of *authority*; return the origin.
+
+        Clients may present a certificate; the server knows those that *authority* issued.
+        """
+        issued = authority.issue_cert("127.0.0.1")
+        pair = {
+            "certificate": issued.cert_chain_pems[0].bytes().decode(),
+            "key": issued.private_key_pem.bytes().decode(),
+            "ca": authority.cert_pem.bytes().decode(),
+        }
+        return self.admin("POST", "mtls", pair)["origin"]
+
     def sign_in(self, client_id, account="somebody"):
         """Return the first refresh token of a grant, as after a sign-in with consent.
 

@@ -6,8 +6,10 @@
  * kept, which resources there are, and the check of a bearer token. Under /admin the tests play.
  */
 
+import { hash } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 
 import { createLocalJWKSet, exportJWK, generateKeyPair, jwtVerify } from 'jose';
 import Provider, { errors } from 'oidc-provider';
@@ -76,8 +78,22 @@ http.listen(0, '127.0.0.1');
 await once(http, 'listening');
 const issuer = `http://127.0.0.1:${http.address().port}`;
 
+/** Return the certificate that a connection presented, as node:crypto has it. */
+function certificateOf(socket) {
+  return socket.getPeerX509Certificate?.();
+}
+
 const provider = new Provider(issuer, {
   adapter: Store,
+  clientAuthMethods: [
+    'client_secret_basic',
+    'client_secret_post',
+    'client_secret_jwt',
+    'private_key_jwt',
+    'tls_client_auth',
+    'self_signed_tls_client_auth',
+    'none',
+  ],
   jwks: { keys: [{ ...(await exportJWK(privateKey)), ...keyId }] },
   scopes: ['openid', 'offline_access', 'read', 'write', 'delete'],
   findAccount: (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
@@ -93,6 +109,17 @@ const provider = new Provider(issuer, {
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
     introspection: { enabled: true },
+    mTLS: {
+      enabled: true,
+      certificateBoundAccessTokens: true,
+      tlsClientAuth: true,
+      selfSignedTlsClientAuth: true,
+      getCertificate: (ctx) => certificateOf(ctx.socket),
+      certificateAuthorized: (ctx) => ctx.socket.authorized,
+      certificateSubjectMatches: (ctx, property, expected) =>
+        property === 'tls_client_auth_san_dns' &&
+        certificateOf(ctx.socket).checkHost(expected) !== undefined,
+    },
     revocation: { enabled: true },
     resourceIndicators: {
       enabled: true,
@@ -141,7 +168,10 @@ const routes = {
   async 'GET /resource'(request, response) {
     const value = (request.headers.authorization ?? '').replace(/^Bearer /, '');
     const token = await validated(value);
-    const good = token !== undefined && !revoked.has(token.id);
+    const bound = token?.['x5t#S256']; // RFC 8705: to the certificate of the token request
+    const seen = certificateOf(request.socket);
+    const fits = !bound || (seen && bound === hash('sha256', seen.raw, 'base64url'));
+    const good = token !== undefined && !revoked.has(token.id) && fits;
     count(token?.clientId, good ? 'resource_calls' : 'resource_refusals');
     if (!good) return say(response, 401, { error: 'invalid_token' });
     say(response, 200, { client_id: token.clientId, scope: token.scope ?? null, aud: token.aud });
@@ -170,6 +200,15 @@ const routes = {
       scope: 'openid offline_access',
     });
     say(response, 200, { refresh_token: await refreshToken.save() });
+  },
+  /** Listen by TLS as well, with the certificate that was sent; clients may present theirs. */
+  async 'POST /admin/mtls'(request, response) {
+    const { certificate: cert, key, ca } = await read(request);
+    const options = { cert, key, ca, requestCert: true, rejectUnauthorized: false };
+    const secure = createTlsServer(options, answer);
+    secure.listen(0, '127.0.0.1');
+    await once(secure, 'listening');
+    say(response, 200, { origin: `https://127.0.0.1:${secure.address().port}` });
   },
   async 'POST /admin/revoke'(request, response) {
     const token = await validated((await read(request)).token);
@@ -212,11 +251,14 @@ provider.use(async (ctx, next) => {
 });
 
 const serve = provider.callback();
-http.on('request', (request, response) => {
+
+function answer(request, response) {
   const route = routes[`${request.method} ${request.url}`];
   if (route === undefined) return serve(request, response);
   route(request, response).catch((error) => say(response, 500, { error: String(error) }));
-});
+}
+
+http.on('request', answer);
 
 console.log(JSON.stringify({ issuer, token_endpoint: `${issuer}/token` }));
 process.stdin.resume();

@@ -33,6 +33,7 @@ NAMES = (
     "fork",
     "outage",
     "many",
+    "assertion",
     "import",
 )
 """Each has a module ``bench_NAME.py`` with a function ``run(quick)``."""

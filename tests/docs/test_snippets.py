@@ -8,6 +8,7 @@
 - Python in a docstring runs with the public names and a keeper.
 - YAML with a key ``oauth2`` is a valid configuration. Secrets below ``/run/secrets/`` exist; those
   that end in ``.pem`` are private keys.
+- A file that Python names as ``private_key_file`` exists.
 - Other YAML and TOML can be parsed. A new language needs a rule here.
 """
 
@@ -21,9 +22,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from kit.pages import BLOCK, BLOCKS, DIRECTIVE, EXAMPLES, PAGES, ROOT, Block, line_of
+from kit.signing_keys import pem_of, private_key
 
 import tokenkeeper
 from tokenkeeper import TokenKeeper
@@ -32,11 +32,6 @@ from tokenkeeper.testing import LoopbackAuthorizationServer
 from tokenkeeper.testing.__main__ import PORT
 
 TESTS = ROOT / "tests"
-PRIVATE_KEY = (
-    generate_private_key(SECP256R1())
-    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    .decode()
-)
 
 
 def written_in(language):
@@ -110,6 +105,8 @@ def test_python(block, tmp_path):
         plugins = ["-p", "tokenkeeper.testing.plugin", "-p", "no:cacheprovider"]
         run(["-m", "pytest", "-q", *plugins], tmp_path)
     else:
+        for name in re.findall(r'private_key_file="([\w-]+\.pem)"', block.code):
+            (tmp_path / name).write_bytes(pem_of(private_key("P-256")))
         # gevent's examples must be the first to import anything.
         servers = "" if "gevent" in block.code else "import kit.servers.examples\n"
         run(["-c", servers + block.code], tmp_path)
@@ -179,7 +176,8 @@ def test_yaml(block, tmp_path, monkeypatch):
         if secret.endswith(".keys"):
             create_key_file(file)
         else:
-            file.write_text(PRIVATE_KEY if secret.endswith(".pem") else "mounted")
+            key = pem_of(private_key("P-256"))
+            file.write_bytes(key if secret.endswith(".pem") else b"mounted")
             file.chmod(0o600)
         text = text.replace(f"/run/secrets/{secret}", str(file))
     for bundle in re.findall(r"verify: ([\w-]+\.pem)", text):

@@ -57,13 +57,13 @@ class _Claims:
             self._constant = (client_id, audience), constant
         now = int(self._clock.time())
         times = f'"iat":{now},"exp":{now + self._lifetime}'
-        return f'{constant},"jti":"{secrets.token_urlsafe(16)}",{times}}}'
+        return f'{constant},"jti":"{secrets.token_hex(16)}",{times}}}'
 
     @property
     def advice(self) -> str:
         """What else may be wrong if a server refuses an assertion without saying why."""
         return (
-            "If that is right, it may expect another audience: set audience to the server's issuer "
+            "If so, it may expect another audience: set audience to the server's issuer "
             "or to its token endpoint. Compare the clocks, too: an assertion is valid for "
             f"{self._lifetime} s."
         )
@@ -130,10 +130,10 @@ class PrivateKeyJwt:
 
     def refusal_advice(self, client_id: str) -> str:
         """Return what to check if the server refuses the client."""
-        kid = "" if self._key.key_id is None else f", kid {self._key.key_id!r}"
+        kid = "" if self._key.key_id is None else f" with the kid {self._key.key_id!r}"
         return (
-            f"Check that the server has the public key of this client ({self._key.alg}{kid}). "
-            f"{self._claims.advice}"
+            f"Check that the server has the public key of this client{kid}, and accepts "
+            f"{self._key.alg}. {self._claims.advice}"
         )
 
     def __repr__(self) -> str:

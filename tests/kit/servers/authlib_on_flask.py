@@ -14,11 +14,14 @@ class AuthlibOnFlask(Administered):
     :param lifetime_seconds: the lifetime of tokens whose client does not set another.
     :param port: the port to listen on; 0 for any free port.
     :param without: the grants that it does not support.
+    :param audiences: the audiences of assertions that it accepts: "issuer", "token_endpoint", or
+        both, as by default.
     """
 
-    def __init__(self, *, lifetime_seconds=3600, port=0, without=()):
+    def __init__(self, *, lifetime_seconds=3600, port=0, without=(), audiences=()):
         options = [f"--lifetime={lifetime_seconds}", f"--port={port}"]
         options += [f"--without={grant_type}" for grant_type in without]
+        options += [f"--audience={audience}" for audience in audiences]
         super().__init__(sys.executable, str(PROGRAM), *options)
         self.clients["worker"] = "worker-secret"
 

@@ -23,10 +23,12 @@ from authlib.oauth2.rfc6749 import grants
 from authlib.oauth2.rfc6749.util import extract_basic_authorization
 from authlib.oauth2.rfc6750 import BearerTokenValidator
 from authlib.oauth2.rfc7009 import RevocationEndpoint
+from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib_store import Client, Store
 from flask import Flask, jsonify, request
+from joserfc.jwk import KeySet
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import run_wsgi_app
 
@@ -34,7 +36,7 @@ os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # all connections are on loopbac
 
 USERS = {"alice": "alice-password"}
 SCOPES = ["read", "write", "delete"]
-AUTH_METHODS = ["client_secret_basic", "client_secret_post"]
+AUTH_METHODS = ["client_secret_basic", "client_secret_post", "private_key_jwt"]
 
 store = Store()
 
@@ -90,6 +92,26 @@ class Refresh(grants.RefreshTokenGrant):
 
 
 GRANTS = {grant.GRANT_TYPE: grant for grant in (ClientCredentials, Password, Refresh)}
+
+
+class PrivateKeyJwt(JWTBearerClientAssertion):
+    """Assertions by a registered key, for the audiences that the server was started with."""
+
+    CLIENT_AUTH_METHOD = "private_key_jwt"
+
+    def get_audiences(self):
+        names = {"issuer": request.host_url.rstrip("/"), "token_endpoint": request.base_url}
+        return [names[each] for each in app.config["ASSERTION_AUDIENCES"]]
+
+    def resolve_client_public_key(self, client):
+        return KeySet.import_key_set(client.jwks)
+
+    def validate_jti(self, claims, jti):
+        used = (claims["sub"], jti)
+        with store.lock:
+            is_new = used not in store.used_assertions
+            store.used_assertions.add(used)
+        return is_new
 
 
 class Introspection(IntrospectionEndpoint):
@@ -149,6 +171,7 @@ class Server(AuthorizationServer):
 
 
 server = Server(app, query_client=store.clients.get, save_token=store.save)
+server.register_client_auth_method(PrivateKeyJwt.CLIENT_AUTH_METHOD, PrivateKeyJwt())
 server.register_endpoint(Introspection)
 server.register_endpoint(Revocation)
 require_oauth = ResourceProtector()
@@ -276,8 +299,12 @@ def main():
     parser.add_argument("--lifetime", type=float, default=3600, metavar="SECONDS")
     parser.add_argument("--port", type=int, default=0, help="a fixed port, for a restart")
     parser.add_argument("--without", action="append", default=[], choices=list(GRANTS))
+    parser.add_argument(
+        "--audience", action="append", choices=["issuer", "token_endpoint"], help="of assertions"
+    )
     options = parser.parse_args()
     app.config["LIFETIME"] = options.lifetime
+    app.config["ASSERTION_AUDIENCES"] = options.audience or ["issuer", "token_endpoint"]
     store.clients["worker"] = Client("worker", "worker-secret", lifetime_seconds=options.lifetime)
     for grant_type in GRANTS.keys() - set(options.without):
         server.register_grant(GRANTS[grant_type])

@@ -21,6 +21,7 @@ class Client(ClientMixin):
     refresh_tokens: bool = False
     delay_seconds: float = 0.0  # the duration of its token requests
     has_user: bool = True  # whether tokens by client credentials belong to a user
+    jwks: dict = field(default_factory=dict)  # the client's public keys (RFC 7591 §2)
 
     def get_client_id(self):
         return self.client_id
@@ -91,6 +92,7 @@ class Store:
         self.by_access = {}
         self.by_refresh = {}
         self.stats = {}
+        self.used_assertions = set()
         self.in_flight = Counter()
 
     def count(self, client_id, what, number=1):

@@ -96,6 +96,12 @@ const provider = new Provider(issuer, {
   ],
   jwks: { keys: [{ ...(await exportJWK(privateKey)), ...keyId }] },
   scopes: ['openid', 'offline_access', 'read', 'write', 'delete'],
+  enabledJWA: {
+    clientAuthSigningAlgValues: [
+      ...['HS256', 'HS384', 'HS512', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
+      ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
+    ],
+  },
   findAccount: (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
   rotateRefreshToken: true, // a second use of one revokes the whole family
   extraClientMetadata: { properties: ['lifetime_seconds', 'delay_seconds', 'hold_seconds'] },

@@ -19,6 +19,7 @@ PACKAGE = Path(tokenkeeper.__file__).parent
 
 PUBLIC = {
     "AsyncTokenSource",
+    "AuthorizationRequiredError",
     "AzureADProvider",
     "BaseOAuth2Provider",
     "ConfigurationWarning",
@@ -32,6 +33,7 @@ PUBLIC = {
     "OAuth2TokenManager",
     "ProviderHealth",
     "ReloadResult",
+    "RefreshToken",
     "RetryPolicy",
     "StoreHealth",
     "StoreUnavailableError",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tokenkeeper.default import get_default_keeper, set_default_keeper
     from tokenkeeper.default_source import get_default_source
     from tokenkeeper.exceptions import (
+        AuthorizationRequiredError,
         ConfigurationWarning,
         InvalidConfigurationError,
         KeeperClosedError,
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
     from tokenkeeper.providers.azure import AzureADProvider
     from tokenkeeper.providers.base import BaseOAuth2Provider
     from tokenkeeper.providers.generic import GenericOAuth2Provider
+    from tokenkeeper.providers.grants.refresh_token import RefreshToken
     from tokenkeeper.retry import RetryPolicy
     from tokenkeeper.source import AsyncTokenSource, TokenSource
 
 __all__ = [
     "AsyncTokenSource",
+    "AuthorizationRequiredError",
     "AzureADProvider",
     "BaseOAuth2Provider",
     "ConfigurationWarning",
@@ -59,6 +62,7 @@ __all__ = [
     "OAuth2Token",
     "OAuth2TokenManager",
     "ProviderHealth",
+    "RefreshToken",
     "ReloadResult",
     "RetryPolicy",
     "StoreHealth",
@@ -85,6 +89,7 @@ _HOMES = {
     "default": ("get_default_keeper", "set_default_keeper"),
     "default_source": ("get_default_source",),
     "exceptions": (
+        "AuthorizationRequiredError",
         "ConfigurationWarning",
         "InvalidConfigurationError",
         "KeeperClosedError",
@@ -112,6 +117,7 @@ _HOMES = {
     "providers.azure": ("AzureADProvider",),
     "providers.base": ("BaseOAuth2Provider",),
     "providers.generic": ("GenericOAuth2Provider",),
+    "providers.grants.refresh_token": ("RefreshToken",),
     "retry": ("RetryPolicy",),
     "source": ("AsyncTokenSource", "TokenSource"),
 }

@@ -7,6 +7,7 @@
     │   └── UnknownProviderError          no provider has that name (also a KeyError)
     ├── TokenAcquisitionError             no token was granted; the attributes say why
     │   ├── TokenRefreshError             the token held before could not be renewed
+    │   ├── AuthorizationRequiredError    a person has to sign in, or to consent, again
     │   ├── TokenRejectedError            the API refuses freshly granted tokens
     │   └── TokenWaitTimeoutError         the caller's own timeout expired (also a TimeoutError)
     ├── StoreUnavailableError             the store can't be used; keepers go on without it
@@ -25,6 +26,7 @@ from typing import TypeVar
 from tokenkeeper.oauth.verdict import judge
 
 __all__ = [
+    "AuthorizationRequiredError",
     "ConfigurationWarning",
     "InvalidConfigurationError",
     "KeeperClosedError",
@@ -160,6 +162,15 @@ class TokenRefreshError(TokenAcquisitionError):
     """A token that was held before could not be renewed. The attributes say why."""
 
 
+class AuthorizationRequiredError(TokenAcquisitionError):
+    """A person has to sign in, or to consent, again: there is no refresh token that works.
+
+    Nothing is requested until there is a new one, however many ask. A new one is used at once.
+    """
+
+    stands_seconds: float | None = 0.0  # a sign-in may be completed at any moment
+
+
 class TokenRejectedError(TokenAcquisitionError):
     """An API refuses freshly granted tokens, so another one is not requested for a while.
 
@@ -217,6 +228,16 @@ def own_copy(error: _E) -> _E:
     clone.__dict__.update(error.__dict__)
     clone.__cause__ = error.__cause__
     return clone
+
+
+def authorization_required(error: TokenAcquisitionError, why: str) -> AuthorizationRequiredError:
+    """Return *error* as an :class:`AuthorizationRequiredError` that says *why* as well."""
+    required = AuthorizationRequiredError(f"{error} {why}".rstrip())
+    attributes = {**error.__dict__, "transient": False}
+    attributes.pop("stands_seconds", None)
+    required.__dict__.update(attributes)
+    required.__cause__ = error.__cause__
+    return required
 
 
 def as_refresh_error(error: TokenAcquisitionError) -> TokenAcquisitionError:

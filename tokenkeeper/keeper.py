@@ -109,7 +109,8 @@ class TokenKeeper(NotPicklable):
     :param background: whether to renew on background threads; they are used by default. Without
         them, the first caller inside the buffer renews inline: it waits for the request although
         its token is still valid, and ``timeout`` can't interrupt that request.
-    :param max_workers: how many token requests may be under way at once; 32 by default.
+    :param max_workers: how many token requests may be under way at once; 32 by default. One that
+        another request waits for, as for the subject of a token exchange, is not counted.
     :param cooldown_seconds: how many seconds after a refusal, with no valid token left, callers get
         the same error without another request; 30 by default. After a transient failure that is 2
         seconds at most, or as long as the server asked for (``Retry-After``).
@@ -184,9 +185,7 @@ class TokenKeeper(NotPicklable):
             idle=_idle_timeouts(idle_timeout_seconds),
         )
         if store is not None:
-            with forks_wait():  # a process without a store does not import this
-                from tokenkeeper._renewal.joining import join_fleet
-            join_fleet(self._coordinator, store, retry, cooldown_seconds, clock, jitter)
+            self._coordinator.memberships.join(store)
         self._now = self._coordinator.now
         self._state = self._coordinator.state
         self._cached = self._state.cache.readable
@@ -292,10 +291,10 @@ class TokenKeeper(NotPicklable):
         :raises UnknownProviderError: if no provider has that name.
         """
         providers = self._state.clear(provider_name)
-        membership = self._coordinator.membership
-        if membership is not None:
-            for name, provider in providers.items():
-                membership.fleet.forget(provider, name)
+        for name, provider in providers.items():
+            membership = self._coordinator.memberships.of(provider)
+            if membership is not None:
+                membership.forget(provider, name)
 
     def get_cached_token_info(self, provider_name: str) -> TokenInfo | None:
         """Return diagnostics of a cached token, without a secret; ``None`` if there is none.
@@ -331,7 +330,7 @@ class TokenKeeper(NotPicklable):
         ``get_token(name, timeout=1)`` first.
         """
         found = self._state.health()
-        membership = self._coordinator.membership
+        membership = self._coordinator.memberships.main
         if membership is not None:
             found["store"] = membership.fleet.guard.health()
         return found
@@ -361,9 +360,7 @@ class TokenKeeper(NotPicklable):
             can't be used with the settings of the store.
         """
         checked = checked_provider(provider)
-        membership = self._coordinator.membership
-        if membership is not None:
-            membership.check(checked)
+        self._coordinator.memberships.add(checked)
         self._state.add(checked)
 
     def remove_provider(self, provider_name: str) -> None:
@@ -371,7 +368,9 @@ class TokenKeeper(NotPicklable):
 
         :raises UnknownProviderError: if no provider has that name.
         """
-        provider_loop.call(self._state.remove(provider_name).close)
+        provider = self._state.remove(provider_name)
+        self._coordinator.memberships.remove(provider_name)
+        provider_loop.call(provider.close)
 
     def list_providers(self) -> list[str]:
         """Return the registered names, in the order of their registration."""
@@ -543,9 +542,8 @@ class TokenKeeper(NotPicklable):
         seconds more. The end of the interpreter waits likewise. Ctrl-C ends the wait.
         """
         providers = self._coordinator.close(timeout=1.0)
-        membership = self._coordinator.membership
         try:
-            if membership is not None:
+            for membership in self._coordinator.memberships.all():
                 membership.one_time.finish()
         finally:
             self._close(providers)

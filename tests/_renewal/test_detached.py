@@ -108,7 +108,7 @@ def test_each_claim_has_another_owner(make):
     keeper = make()
     keeper.get_token("api")
     keeper.get_token("api", force_refresh=True)
-    assert len({job.claim.record.owner for job in Helper.jobs}) == 2
+    assert len({job.held.claim.record.owner for job in Helper.jobs}) == 2
 
 
 def test_repeatable_requests_are_made_here(make):

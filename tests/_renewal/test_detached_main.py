@@ -12,6 +12,8 @@ from tokenkeeper import StoreUnavailableError
 from tokenkeeper._renewal import detached_main
 from tokenkeeper._renewal.detached_job import DONE, HEADER, STARTED, Job, framed
 from tokenkeeper._renewal.detached_main import main, perform, read_job
+from tokenkeeper._renewal.held import Held
+from tokenkeeper._renewal.slot import Slot
 from tokenkeeper._renewal.view import View
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.retry import RetryPolicy
@@ -54,10 +56,7 @@ def make_job(store):
             store=StoreSettings(store, Plain()),
             token_name="api",
             replaces=None,
-            key="key",
-            claim=claim,
-            view=View(claim.record, now),
-            claimed_at=now - age,
+            held=Held(Slot("api", "key", None, True), claim, View(claim.record, now), now - age),
             longest_request_seconds=30.0,
             place="host:1",
             retry=RetryPolicy(),
@@ -182,7 +181,7 @@ def test_the_process_that_waits(make_job, monkeypatch, pipe, heard):
     main()
     assert pipe.getvalue() == heard
     assert alarms == [690]
-    assert performed_jobs[0].key == "key"
+    assert performed_jobs[0].held.slot.key == "key"
 
 
 def test_a_job_that_is_cut_short(make_job):

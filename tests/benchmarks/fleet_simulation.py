@@ -18,7 +18,7 @@ from pathlib import Path
 
 from report import Section, Table
 
-from tokenkeeper._renewal.fleet_attempt import (
+from tokenkeeper._renewal.looks import (
     LONGEST_POLL_SECONDS,
     POLL_GROWTH,
     SHORTEST_POLL_SECONDS,

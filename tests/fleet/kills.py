@@ -8,14 +8,14 @@ from kit.fleets.claims import Figures
 from kit.kills import kill_in_mid_write
 from kit.servers.oidc import OidcProvider
 
-from tokenkeeper._renewal import fleet_attempt
+from tokenkeeper._renewal import looks
 
 
 def detached(*, rounds=40):
     """With helper processes, no kill of a worker loses a refresh token that works once."""
     figures = Figures("killed with a helper", "sqlite")
-    server, takeover = OidcProvider(), fleet_attempt.TAKEOVER_SECONDS
-    fleet_attempt.TAKEOVER_SECONDS = 0.5
+    server, takeover = OidcProvider(), looks.TAKEOVER_SECONDS
+    looks.TAKEOVER_SECONDS = 0.5
     try:
         with tempfile.TemporaryDirectory() as folder:
             family = kill_at_random(server, Path(folder), rounds)
@@ -23,7 +23,7 @@ def detached(*, rounds=40):
             figures.note(kills=rounds, requests=family.arrivals, alive="yes" if alive else "no")
             figures.claim(alive, "the refresh token was lost")
     finally:
-        fleet_attempt.TAKEOVER_SECONDS = takeover
+        looks.TAKEOVER_SECONDS = takeover
         server.stop()
     return figures
 

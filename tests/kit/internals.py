@@ -6,11 +6,13 @@ changes this file and no test. The unit tests of a private module use that modul
 
 import threading
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 
 import tokenkeeper.default
 from kit.guards import GUARD_SECONDS
 from tokenkeeper import keeper as keeper_module
+from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime import fork
 from tokenkeeper._runtime import provider_loop as loop_module
 
@@ -501,12 +503,22 @@ def fresh_provider_loop():
 
 def fleet(keeper):
     """Return the keeper's place in its fleet."""
-    return keeper._coordinator.membership.fleet
+    return keeper._coordinator.memberships.main.fleet
+
+
+def attempt(keeper, name="api"):
+    """Make one attempt at the token *name*, as a worker does; return what came of it."""
+    wanted = need(keeper, name)
+    provider_ = wanted.variant.provider if wanted.variant else provider(keeper, name)
+    renewal = Renewal(
+        provider_, cached(keeper, name), copy_context(), token_name=name, after_rejection=False
+    )
+    return keeper._coordinator.memberships.of(provider_).attempts.attempt(renewal)
 
 
 def unpublished(keeper):
     """Return the tokens that the keeper has still to store."""
-    return keeper._coordinator.membership.unpublished
+    return keeper._coordinator.memberships.main.unpublished
 
 
 def record_key(keeper, name="api"):
@@ -516,4 +528,4 @@ def record_key(keeper, name="api"):
 
 def one_time(keeper):
     """Return what the end of a keeper with a store waits for."""
-    return keeper._coordinator.membership.one_time
+    return keeper._coordinator.memberships.main.one_time

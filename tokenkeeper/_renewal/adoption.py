@@ -5,11 +5,15 @@ from __future__ import annotations
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.fleet import Fleet
 from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._renewal.slot import Slot
 from tokenkeeper._renewal.state import KeeperState
 from tokenkeeper._renewal.view import View
 from tokenkeeper.clock import Clock
 
 __all__ = ["Adoption"]
+
+SAME_EXPIRY_SECONDS = 1.0
+"""Two moments that are closer are the same: ages in a store are measured a moment later."""
 
 
 class Adoption:
@@ -20,14 +24,13 @@ class Adoption:
         self._state = state
         self._clock = clock
 
-    def is_newer(self, renewal: Renewal, view: View) -> bool:
-        """Return whether *view* has a newer token than the one that *renewal* replaces.
+    def is_newer(self, mine: CachedToken | None, view: View) -> bool:
+        """Return whether *view* has a newer token than *mine*.
 
         One with the same number or a lower one is newer if the store came back older or empty, and
         the fleet went on from there.
         """
-        mine = renewal.replaces
-        if view.generation > known_generation(mine):
+        if view.generation > (0 if mine is None else mine.generation):
             return True
         if mine is None or view.stored is None:
             return False
@@ -52,17 +55,19 @@ class Adoption:
             return None
         if _outlives(renewal.replaces, found, self._clock.monotonic()):
             return None
+        if not renewal.provider.repeatable and _is_same(renewal.replaces, found):
+            return None  # only its refresh token is new
         return found
 
-    def latest(self, renewal: Renewal, view: View) -> CachedToken | None:
+    def latest(self, renewal: Renewal, slot: Slot, view: View) -> CachedToken | None:
         """Return the token that a request replaces, dead or alive.
 
         It is the stored one if that has a refresh token, which may be the only good one.
         """
-        mine, stored = renewal.replaces, view.stored
+        mine, stored = slot.mine, view.stored
         if stored is None or stored.token.refresh_token is None:
             return mine
-        if known_generation(mine) > view.generation:
+        if slot.known_generation > view.generation:
             return mine
         return self._fleet.adopted(view, renewal.provider, mine, sent=0)
 
@@ -74,6 +79,8 @@ def _outlives(mine: CachedToken | None, found: CachedToken, now: float) -> bool:
     return mine.requested_at > found.requested_at and mine.dead_at >= found.dead_at
 
 
-def known_generation(token: CachedToken | None) -> int:
-    """Return the number of *token* in the store; 0 without one."""
-    return 0 if token is None else token.generation
+def _is_same(mine: CachedToken | None, found: CachedToken) -> bool:
+    """Return whether *found* is *mine* again, with the same expiry."""
+    if mine is None or found.access_token != mine.access_token:
+        return False
+    return found.ends_at < mine.ends_at + SAME_EXPIRY_SECONDS

@@ -16,6 +16,7 @@ from tokenkeeper._renewal.cache import TokenCache
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.decide import Action, decide, is_usable
 from tokenkeeper._renewal.dispatcher import Dispatcher
+from tokenkeeper._renewal.memberships import Memberships
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.renewal import Renewal, callers_context
 from tokenkeeper._renewal.runner import Runner, closed_meanwhile
@@ -48,7 +49,7 @@ class Coordinator:
     :ivar background: the threads.
     :ivar upkeep: what is done without a caller.
     :ivar runner: makes the requests.
-    :ivar membership: what a keeper with a store has in addition; ``None`` without one.
+    :ivar memberships: the stores that it shares tokens through.
     :ivar now: the clock that tokens are read by: the monotonic one, or one that notices steps too.
     """
 
@@ -84,26 +85,43 @@ class Coordinator:
         self.now: Callable[[], float] = (
             clock.monotonic if background else cache.clock_steps.monotonic
         )
+        state, threads = self.state, self.background
+
+        def join(store: object) -> Membership:
+            from tokenkeeper._renewal.joining import join_fleet
+
+            return join_fleet(
+                state,
+                threads,
+                runner,
+                store,
+                retry=retry,
+                cooldown_seconds=cooldown_seconds,
+                clock=clock,
+                jitter=jitter,
+            )
+
+        self.memberships: Memberships = Memberships(join)
         self.runner: Runner = Runner(
             self.background,
             retry=retry,
             clock=clock,
             jitter=jitter,
             next_number=self.state.next_number,
+            memberships=self.memberships,
         )
+        runner = self.runner
         self._dispatcher = Dispatcher(
             self.state, self.background, self.runner, retry=retry, clock=clock, jitter=jitter
         )
         self.upkeep: Upkeep = Upkeep(
             self.state, self.background, self._dispatcher, clock=clock, jitter=jitter
         )
-        self.membership: Membership | None = None
 
     def after_fork_in_child(self) -> None:
         """Keep the tokens, start over with the rest, and plan all renewals again."""
         self.state.after_fork_in_child()
-        if self.membership is not None:
-            self.membership.after_fork_in_child()
+        self.memberships.after_fork_in_child()
         self.background.after_fork_in_child()
         self.upkeep.after_fork_in_child()
         if not self.state.is_closed:
@@ -290,8 +308,8 @@ class Coordinator:
 
     def close(self, timeout: float) -> list[BaseOAuth2Provider]:
         """Stop all threads, fail all waiters; return the providers to close. Idempotent."""
-        if self.membership is not None:
-            self.membership.one_time.end()
+        for membership in self.memberships.all():
+            membership.one_time.end()
         providers, unsettled = self.state.close()
         for renewal in unsettled:
             renewal.fail(closed_meanwhile())

@@ -13,12 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tokenkeeper._renewal.cached_token import CachedToken
-from tokenkeeper._renewal.view import View
+from tokenkeeper._renewal.held import Held
 from tokenkeeper.exceptions import OAuth2Error
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy
-from tokenkeeper.stores.base import Claim
 from tokenkeeper.stores.options import StoreOptions
 from tokenkeeper.stores.settings import StoreSettings
 
@@ -41,10 +40,8 @@ class Job:
     :ivar method: the provider's method to call.
     :ivar token: its argument; ``None`` if it takes none.
     :ivar store: how to open the store.
+    :ivar held: the claim, which the helper takes over.
     :ivar replaces: the token that the process renews.
-    :ivar key: of the record.
-    :ivar claim: the claim, which the helper takes over.
-    :ivar claimed_at: when it was claimed, on the monotonic clock of this machine.
     :ivar place: the process, as ``host:pid``.
     """
 
@@ -54,10 +51,7 @@ class Job:
     store: StoreOptions | StoreSettings
     token_name: str
     replaces: CachedToken | None
-    key: str
-    claim: Claim
-    view: View
-    claimed_at: float
+    held: Held
     longest_request_seconds: float
     place: str
     retry: RetryPolicy

@@ -28,7 +28,8 @@ from tokenkeeper._renewal.detached_job import (
 )
 from tokenkeeper._renewal.fleet import Fleet
 from tokenkeeper._renewal.fleet_request import FleetRequests
-from tokenkeeper._renewal.held import Held
+from tokenkeeper._renewal.grants import Grants
+from tokenkeeper._renewal.looks import Looks
 from tokenkeeper._renewal.one_time import OneTimeRequests
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.unpublished import RETRY_SECONDS, Unpublished
@@ -36,7 +37,7 @@ from tokenkeeper._renewal.view import View
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper._runtime.background import Background
 from tokenkeeper._runtime.waiting import InterruptibleEvent
-from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -84,7 +85,7 @@ def perform(job: Job, write: Callable[[bytes], None]) -> None:
     provider = job.make_provider()
     settings = opened_by(job.store) if isinstance(job.store, StoreOptions) else job.store
     fleet = Fleet(settings, clock=SYSTEM_CLOCK, jitter=random.random, report=_drop)
-    fleet.owner, fleet.place = job.claim.record.owner, job.place
+    fleet.owner, fleet.place = job.held.claim.record.owner, job.place
     background = Background(
         enabled=False, limit=1, clock=SYSTEM_CLOCK, renew=_drop, look=lambda: None
     )
@@ -100,13 +101,22 @@ def perform(job: Job, write: Callable[[bytes], None]) -> None:
             useless=renewal.note_useless,
         )
 
+    adoption = _NoAdoption(fleet, SYSTEM_CLOCK)
     requests = FleetRequests(
         fleet,
-        _NoAdoption(),
+        adoption,
+        Looks(
+            fleet,
+            adoption,
+            report=_drop,
+            cooldown_seconds=job.cooldown_seconds,
+            clock=SYSTEM_CLOCK,
+            jitter=random.random,
+        ),
+        Grants(),
         unpublished,
         OneTimeRequests(unpublished),
         ask=ask,
-        report=_drop,
         retry=job.retry,
         cooldown_seconds=job.cooldown_seconds,
         clock=SYSTEM_CLOCK,
@@ -116,7 +126,7 @@ def perform(job: Job, write: Callable[[bytes], None]) -> None:
     )
     write(STARTED)
     with suppress(Exception):  # the waiting process has it, and the fleet has learned of it
-        requests.request(renewal, Held(job.key, job.claim, job.view, job.claimed_at))
+        requests.request(renewal, job.held)
     write(DONE)
     give_up_at = SYSTEM_CLOCK.monotonic() + GIVE_UP_SECONDS
     never = InterruptibleEvent()
@@ -154,12 +164,9 @@ class _AsAsked(BaseOAuth2Provider):
 class _NoAdoption(Adoption):
     """Adopts nothing: the process that waits does."""
 
-    def __init__(self) -> None:
-        pass
-
-    def latest(self, renewal: Renewal, view: View) -> CachedToken | None:
-        """Return ``None``: the job says which token is replaced."""
-        return None
+    def __init__(self, fleet: Fleet, clock: Clock) -> None:
+        self._fleet = fleet
+        self._clock = clock
 
     def token(self, renewal: Renewal, view: View) -> CachedToken | None:
         """Return ``None``."""

@@ -158,16 +158,36 @@ class Fleet:
         cached: CachedToken,
         *,
         replaces: int,
-        keep: bool,
+        fence: int | None = None,
         insist: bool = False,
-    ) -> bool:
-        """Do what :meth:`publish` does, also if the store has come back older meanwhile."""
-        while not self.publish(name, key, cached, replaces=replaces, keep=keep, insist=insist):
-            generation = self.read(name, key).generation
-            if generation >= replaces:
-                return False
-            replaces = generation
-        return True
+        keeps_claim: bool = False,
+    ) -> CachedToken | None:
+        """Store *cached*, which has the newest refresh token, and return it as it was stored.
+
+        Unlike :meth:`publish` also if the store has come back older meanwhile, or if the token was
+        cleared while this process held the claim.
+
+        :param fence: of the claim that this process holds; ``None``, the default, without one.
+        :returns: ``None`` if another process has stored a newer one.
+        :raises StoreUnavailableError: if the store can't be used.
+        """
+        while not self.publish(
+            name,
+            key,
+            cached,
+            replaces=replaces,
+            keep=True,
+            insist=insist,
+            keeps_claim=keeps_claim,
+        ):
+            record = self.read(name, key).record
+            is_mine = record.owner == self.owner and record.fence == fence
+            was_cleared = is_mine and record.lifetime_seconds == 0
+            if record.generation >= replaces and not was_cleared:
+                return None
+            replaces = record.generation
+            cached = cached.published(max(cached.generation, replaces + 1))
+        return cached
 
     def become_another(self) -> None:
         """Take another owner id, because a helper process goes on with a claim of this one."""
@@ -191,15 +211,18 @@ class Fleet:
                 ),
             )
 
-    def forget(self, provider: BaseOAuth2Provider, name: str) -> None:
-        """Remove the token *name* from the store; never adopt one that was requested before.
+    def forget(self, name: str, key: str) -> None:
+        """Remove the token *name* from the store.
 
         Raises nothing: if the store can't be used, the token stays there for other processes.
         """
+        with suppress(StoreUnavailableError):
+            self.guard.call(name, lambda: self._store.forget(key))
+
+    def note_cleared(self, name: str) -> None:
+        """Adopt no token *name* that was requested before now."""
         with self._lock:
             self._cleared[name] = self._clock.monotonic()
-        with suppress(StoreUnavailableError):
-            self.guard.call(name, lambda: self._store.forget(self.key_of(provider, name)))
 
     def cleared_at(self, name: str) -> float:
         """Return when the token *name* was cleared here, on the keeper's monotonic clock."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from tokenkeeper._renewal.attempt import LONGEST_MOMENT_SECONDS, moment, request_token
 from tokenkeeper._renewal.cached_token import CachedToken
+from tokenkeeper._renewal.memberships import Memberships
 from tokenkeeper._renewal.nesting import running_here
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime.background import Background
@@ -23,9 +24,6 @@ from tokenkeeper.exceptions import (
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
-
-if TYPE_CHECKING:
-    from tokenkeeper._renewal.fleet_attempt import FleetAttempts
 
 __all__ = ["Outcome", "Runner", "closed_meanwhile"]
 
@@ -76,7 +74,7 @@ class Runner:
     :param retry: the policy for transient failures, where a provider has none of its own.
     :param background: its event ``closing`` ends all waits.
     :param next_number: returns the next sequence number. It orders callers and requests.
-    :ivar fleet: makes the attempts of a keeper with a store; ``None`` without one.
+    :ivar memberships: the stores of the keeper, where attempts are made with others.
     """
 
     def __init__(
@@ -87,13 +85,14 @@ class Runner:
         clock: Clock,
         jitter: Callable[[], float],
         next_number: Callable[[], int],
+        memberships: Memberships,
     ) -> None:
         self._background = background
         self._retry = retry
         self._clock = clock
         self._jitter = jitter
         self._next_number = next_number
-        self.fleet: FleetAttempts | None = None
+        self.memberships = memberships
 
     def run(self, renewal: Renewal, *, inline: bool, after_seconds: float = 0.0) -> Outcome:
         """Request the token of *renewal*, with retries; return what came of it. Raises nothing.
@@ -141,8 +140,9 @@ class Runner:
             raise closed_meanwhile()
 
     def _attempt(self, renewal: Renewal) -> CachedToken:
-        if self.fleet is not None:
-            return self.fleet.attempt(renewal)
+        membership = self.memberships.of(renewal.provider)
+        if membership is not None:
+            return membership.attempts.attempt(renewal)
         return self.ask(renewal, renewal.replaces)
 
     def ask(

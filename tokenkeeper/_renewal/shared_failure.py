@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._renewal.view import View
-from tokenkeeper.exceptions import TokenAcquisitionError, own_copy
+from tokenkeeper.exceptions import (
+    AuthorizationRequiredError,
+    TokenAcquisitionError,
+    authorization_required,
+)
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.retry import RetryPolicy, as_oauth2_error, is_interruption, is_transient
 from tokenkeeper.stores.base import Claim
@@ -39,6 +43,8 @@ def failure_of(
     known = as_oauth2_error(error, renewal.provider.provider_name)
     if not isinstance(known, TokenAcquisitionError) or is_interruption(known.__cause__):
         return None
+    if isinstance(known, AuthorizationRequiredError) and not is_lost(known, renewal):
+        return None  # no request was made
     failures = 1 + (0 if view.failure is None else view.failure.failures)
     return StoredFailure.of(
         known,
@@ -84,9 +90,7 @@ def explained(
             "middle of the request, or lost its connection. The store's setting detached: true "
             "prevents that."
         )
-    longer = own_copy(error)
-    longer.args = (f"{error} {why}",)
-    return longer
+    return authorization_required(error, why)
 
 
 def stands_for_seconds(view: View, renewal: Renewal, place: str) -> float:

@@ -108,9 +108,7 @@ class Unpublished:
                 if is_lost and self._clock.monotonic() < token.renew_at:
                     replaces = view.generation
             if replaces is not None and token.requested_at >= self._fleet.cleared_at(name):
-                self._fleet.publish_newest(
-                    name, key, token, replaces=replaces, keep=True, insist=True
-                )
+                self._fleet.publish_newest(name, key, token, replaces=replaces, insist=True)
         except StoreUnavailableError:
             return False
         with self._lock:

@@ -100,7 +100,13 @@ class ReloadableProvider(BaseOAuth2Provider):
         self.buffer_seconds: float = provider.buffer_seconds
         self.retry: RetryPolicy | None = provider.retry
         self.repeatable: bool = provider.repeatable
+        self.custody = provider.custody
         self.longest_request_seconds: float = provider.longest_request_seconds
+
+    @property
+    def grant_name(self) -> str:
+        """The name of the token whose refresh token the current provider uses."""
+        return self.provider.grant_name
 
     def acquire_token(self) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Ask for a token."""

@@ -59,10 +59,15 @@ _BY_GRANT = {
 }
 """What ``invalid_grant`` means for each grant type."""
 
-_INVALID_EXCHANGE = (
-    "A parameter is missing or invalid, or the server does not accept the subject or actor token: "
-    "it may have expired, or was revoked (RFC 8693 §2.2.2)."
-)
+_INVALID_REQUEST_BY_GRANT = {
+    "urn:ietf:params:oauth:grant-type:token-exchange": (
+        "A parameter is missing or invalid, or the server does not accept the subject or actor "
+        "token: it may have expired, or was revoked (RFC 8693 §2.2.2)."
+    ),
+    "password": "A parameter is missing or invalid, or the username or the password is wrong.",
+}
+"""What ``invalid_request`` means for grants for which servers send it in place of the above."""
+
 _ADMIN_CONSENT = (
     "The server requires a user's consent, which a client on its own can't give. Have an "
     "administrator grant it for the application."
@@ -131,8 +136,8 @@ def _from_content(codes: list[str], words: str, grant: str | None) -> Verdict | 
 def _advice(code: str, grant: str | None) -> str:
     if code in ("invalid_grant", "invalid_token") and grant in _BY_GRANT:
         return _BY_GRANT[grant]
-    if code == "invalid_request" and grant == "urn:ietf:params:oauth:grant-type:token-exchange":
-        return _INVALID_EXCHANGE
+    if code == "invalid_request" and grant in _INVALID_REQUEST_BY_GRANT:
+        return _INVALID_REQUEST_BY_GRANT[grant]
     if grant == "client_credentials" and CODES[code] == CODES["consent_required"]:
         return _ADMIN_CONSENT
     return CODES[code].advice

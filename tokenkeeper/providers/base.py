@@ -60,6 +60,10 @@ class BaseOAuth2Provider(NotPicklable, ABC):
     """How long one request may take at most; 30 by default. In a fleet, another process takes over
     five seconds later."""
 
+    custody: object = None
+    """Where refresh tokens that work once are kept, in the form of the keeper's ``store=``;
+    ``None``, the default, is the keeper's own store, or its memory if it has none."""
+
     buffer_seconds: float = DEFAULT_BUFFER_SECONDS
     retry: RetryPolicy | None = None
     _token_name: str | None = None
@@ -115,6 +119,15 @@ class BaseOAuth2Provider(NotPicklable, ABC):
     def token_name(self) -> str:
         """The name of the token that this provider requests; its ``provider_name`` by default."""
         return self._token_name or self.provider_name
+
+    @property
+    def grant_name(self) -> str:
+        """The name of the token whose refresh token this provider uses; by default its own.
+
+        Where several tokens come from one grant that works once, they share its refresh token, and
+        are requested in turn. It is then the name of one of them, the same for all.
+        """
+        return self.token_name
 
     def replace_refused_token(self, token: OAuth2Token) -> OAuth2Token | Awaitable[OAuth2Token]:
         """Return a token that replaces *token*, which an API rejected (HTTP 401).

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from tokenkeeper._support.checks import checked_switch, shown_url
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
-from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
+from tokenkeeper.exceptions import (
+    AuthorizationRequiredError,
+    InvalidConfigurationError,
+    TokenAcquisitionError,
+    naming,
+)
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.claims import is_claimed
@@ -21,7 +26,9 @@ from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS
 from tokenkeeper.oauth.secret_parameters import SECRET_PARAMETERS
 from tokenkeeper.oauth.server import server_of
 from tokenkeeper.providers.base import BaseOAuth2Provider, made_again
-from tokenkeeper.providers.grants.base import Grant, grant_of
+from tokenkeeper.providers.grants.base import Grant
+from tokenkeeper.providers.grants.choice import grant_of
+from tokenkeeper.providers.grants.refresh_token import RefreshToken
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.providers.received_tokens import ReceivedTokens
 from tokenkeeper.providers.shared_settings import (
@@ -63,11 +70,12 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         §2.3.1 requires; ``True`` by default. Some servers expect them unencoded.
     :param grant_type: the grant for a new token by its name or URI, in place of *grant*;
         ``client_credentials`` by default. Set its other parameters in ``additional_params`` of
-        *config*. With
-        ``refresh_token``, that is the first refresh token, which a sign-in granted. Each is then
-        used once, and replaced by the one that the server sends with the token (RFC 9700 §4.14.2);
-        if it sends none, the old one stays. Use a store, so that the current one survives the
-        process, and so that other processes have it too.
+        *config*. With ``refresh_token``, that is the first refresh token, as in
+        :class:`~tokenkeeper.RefreshToken`.
+    :param custody: where refresh tokens that work once are kept, in the form of the keeper's
+        ``store=``, such as ``sqlite:///tokens.db``; by default in the keeper's store, or in its
+        memory if it has none. Choose one that outlives the process, or a new sign-in is needed
+        after it.
     :param request_format: ``form``, the default (RFC 6749 §4.4.2), ``json`` for a JSON object as
         the body, or ``query`` for parameters in the query of the URL.
     :param accept: the ``Accept`` header; ``application/json`` by default.
@@ -115,6 +123,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         send_client_id: bool = False,
         form_encode_credentials: bool = True,
         grant_type: str | None = None,
+        custody: object = None,
         request_format: Literal["form", "json", "query"] = "form",
         accept: str = "application/json",
         headers: Mapping[str, str] | None = None,
@@ -134,14 +143,12 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     ) -> None:
         _check_config(config)
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
-        self._config = config
-        self._clock = clock
+        self._config, self._clock, self.custody = config, clock, custody
         with naming(config.provider_name):
-            self._set_grant(grant_of(grant, grant_type), refresh_tokens)
-            accepted = self._grant.accepting(accept_token_types)
             self._reading = shared_reading(
-                default_lifetime_seconds, lifetime_seconds, never_expires, accepted
+                default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
+            self._set_grant(grant_of(grant, grant_type, config), refresh_tokens)
             self.longest_request_seconds = _longest_request_seconds(config, total_timeout)
             transport = shared_transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
@@ -169,10 +176,13 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def _set_grant(self, grant: Grant, refresh_tokens: object) -> None:
         self._grant = grant
-        if not grant.takes <= self.takes:
-            self.takes |= grant.takes
-        self.repeatable: bool = grant.grant_type != "refresh_token"
-        _check_first_refresh_token(self._config, self.repeatable)
+        if grant.takes != GenericOAuth2Provider.takes:
+            own = type(self).takes - GenericOAuth2Provider.takes
+            self.takes = own | grant.takes
+        if grant.accept_token_types:
+            accepted = (*self._reading["accept_token_types"], *grant.accept_token_types)
+            self._reading = {**self._reading, "accept_token_types": accepted}
+        self.repeatable: bool = not isinstance(grant, RefreshToken)
         keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
         self._received = ReceivedTokens() if keeps else None
 
@@ -217,13 +227,16 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def _refresh(self, token: OAuth2Token, refresh_token: str) -> OAuth2Token | None:
         """Return a token by *refresh_token*, or ``None`` if a new grant is needed."""
+        narrowed = "" if self.repeatable else self.parameters.scope or ""
         grant = {
             "grant_type": "refresh_token",
             "refresh_token": refresh_token,
+            "scope": narrowed,
             **self._targets(),
         }
+        scope = narrowed or token.scope
         try:
-            renewed = self._request(lambda _: grant, token.scope, None, refresh_token)
+            renewed = self._request(lambda _: grant, scope, narrowed or None, refresh_token)
         except TokenAcquisitionError as failed:
             is_valid = self._clock.time() < token.expires_at.timestamp()
             if not self.repeatable or (is_transient(failed) and is_valid):
@@ -232,11 +245,24 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         return renewed
 
     def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
-        """Return the same client for another token; what it learns of that token is its own."""
+        """Return the same client for another token; what it learns of that token is its own.
+
+        :raises InvalidConfigurationError: if the grant does not extend to it.
+        """
+        with naming(self.provider_name):
+            self._grant.check(parameters)
         twin = super().variant(name, parameters)
         received = None if self._received is None else ReceivedTokens()
         vars(twin).update(_warned=None, _omitted=(), _received=received)
         return twin
+
+    @property
+    def grant_name(self) -> str:
+        """The name of the token whose refresh token is used: one for each account."""
+        if self.repeatable:
+            return self.token_name
+        account = TokenParameters(account=self.parameters.account)
+        return str(TokenName.of(self.provider_name, account))
 
     def _may_spend(self, received: ReceivedTokens, token: OAuth2Token) -> bool:
         """Return whether the refresh token of *token* may be used now, by this process.
@@ -248,10 +274,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def _first_refresh_token(self, received: ReceivedTokens) -> str:
         """Return the refresh token to use if there is no token that has one."""
-        configured = _first_refresh_token_of(self._config)
-        found = configured if is_claimed() else received.first(configured)
+        found = self._grant.first() if is_claimed() else received.first(self._grant.first)
         if found is None:
-            raise TokenAcquisitionError(
+            raise AuthorizationRequiredError(
                 f"provider {self.provider_name!r}: its refresh token was used by the process that "
                 "forked this one, and works once. Share tokens through a store: "
                 "TokenKeeper(store=...).",
@@ -267,13 +292,10 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def continues(self, other: BaseOAuth2Provider) -> bool:
         """Return whether *other* is the same client, and began with the same refresh token."""
-        return (
-            isinstance(other, GenericOAuth2Provider)
-            and not self.repeatable
-            and other.identity() == self.identity()
-            and _first_refresh_token_of(other._config)  # noqa: SLF001 - one class
-            == _first_refresh_token_of(self._config)
-        )
+        if not isinstance(other, GenericOAuth2Provider) or other.identity() != self.identity():
+            return False
+        theirs = other._grant  # noqa: SLF001 - one class
+        return isinstance(self._grant, RefreshToken) and self._grant.is_same(theirs)
 
     def identity(self) -> Mapping[str, object]:
         """Return the settings that identify the client and its server, without a secret."""
@@ -330,6 +352,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if self._received is not None:
             if token.refresh_token is None:  # §6: the old one stays good where none is given
                 token = replace(token, refresh_token=refresh_token)
+            elif token.refresh_token != refresh_token:
+                self._grant.rotated(token.refresh_token)
             self._received.note(token)
         elif token.refresh_token is not None:
             token = replace(token, refresh_token=None)  # a token that is not kept can't be stolen
@@ -364,22 +388,6 @@ def _check_config(config: object) -> None:
         raise InvalidConfigurationError(
             f"config must be an OAuth2Config, not {type(config).__name__}", field="config"
         )
-
-
-def _first_refresh_token_of(config: OAuth2Config) -> str:
-    return str((config.additional_params or {}).get("refresh_token", ""))
-
-
-def _check_first_refresh_token(config: OAuth2Config, repeatable: bool) -> None:
-    """Raise unless *config* has a refresh token where it is needed, and nowhere else."""
-    given = _first_refresh_token_of(config)
-    if not repeatable and not given.strip():
-        problem = "must contain the first refresh_token, because grant_type is 'refresh_token'"
-    elif repeatable and given:
-        problem = "contains a refresh_token. Set grant_type: refresh_token, or remove it"
-    else:
-        return
-    raise InvalidConfigurationError(f"additional_params {problem}.", field="additional_params")
 
 
 def _longest_request_seconds(config: OAuth2Config, total_timeout: float) -> float:

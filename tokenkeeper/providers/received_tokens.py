@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from tokenkeeper.models import OAuth2Token
 
@@ -46,13 +47,13 @@ class ReceivedTokens:
         spent, successor = self._exchanged or (None, None)
         return successor if spent == refresh_token and successor else refresh_token
 
-    def first(self, configured: str) -> str | None:
+    def first(self, configured: Callable[[], str]) -> str | None:
         """Return the refresh token for a first request: the newest one, or the *configured* one.
 
         ``None`` if a parent of this process has used the latter.
         """
         self._look_for_a_fork()
-        return self._newest or (None if self._used_by_parent else configured)
+        return self._newest or (None if self._used_by_parent else configured())
 
     def may_spend(self, token: OAuth2Token) -> bool:
         """Return whether this process received the refresh token of *token*."""

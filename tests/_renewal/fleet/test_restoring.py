@@ -5,7 +5,7 @@ from kit import internals
 from kit.stores import continue_as_child, leave_claim, renew_when_due
 
 from tokenkeeper import TokenAcquisitionError
-from tokenkeeper._renewal.fleet_attempt import ROLLBACK_SECONDS
+from tokenkeeper._renewal.looks import ROLLBACK_SECONDS
 from tokenkeeper._renewal.unpublished import RETRY_SECONDS
 from tokenkeeper.events import ClaimTakenOver
 

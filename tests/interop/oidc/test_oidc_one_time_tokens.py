@@ -5,7 +5,7 @@ from kit.families import TOTAL_SECONDS, Family, kill_at_random
 from kit.processes import Child, Script
 
 from tokenkeeper import TokenAcquisitionError
-from tokenkeeper._renewal import fleet_attempt
+from tokenkeeper._renewal import looks
 
 PROGRAM = """
 import json, os, signal, sys, threading, time
@@ -67,7 +67,7 @@ def test_a_process_ends_in_mid_flight(oidc, tmp_path, code, detached, ending):
 @pytest.mark.parametrize("rounds", [5])
 def test_workers_are_killed_at_any_moment(oidc, tmp_path, monkeypatch, rounds):
     """With ``detached``, no kill of a worker loses a refresh token."""
-    monkeypatch.setattr(fleet_attempt, "TAKEOVER_SECONDS", 0.5)
+    monkeypatch.setattr(looks, "TAKEOVER_SECONDS", 0.5)
     assert kill_at_random(oidc, tmp_path, rounds).is_alive
 
 
@@ -76,7 +76,7 @@ def test_a_refresh_token_is_lost(oidc, tmp_path, monkeypatch):
 
     A worker was killed while the server worked on its request.
     """
-    monkeypatch.setattr(fleet_attempt, "TAKEOVER_SECONDS", 0.5)
+    monkeypatch.setattr(looks, "TAKEOVER_SECONDS", 0.5)
     family = Family(oidc, tmp_path, hold_seconds=0.5)
     family.kill_in_mid_flight()
     family.slow_down(0.0)

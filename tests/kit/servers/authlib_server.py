@@ -23,12 +23,12 @@ from authlib.oauth2.rfc6749 import grants
 from authlib.oauth2.rfc6749.util import extract_basic_authorization
 from authlib.oauth2.rfc6750 import BearerTokenValidator
 from authlib.oauth2.rfc7009 import RevocationEndpoint
-from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
+from authlib.oauth2.rfc7523 import JWTBearerClientAssertion, JWTBearerGrant
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from authlib_store import Client, Store
 from flask import Flask, jsonify, request
-from joserfc.jwk import KeySet
+from joserfc.jwk import KeySet, import_key
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.test import run_wsgi_app
 
@@ -91,7 +91,26 @@ class Refresh(grants.RefreshTokenGrant):
         refresh_token.refresh_used = True
 
 
-GRANTS = {grant.GRANT_TYPE: grant for grant in (ClientCredentials, Password, Refresh)}
+class JwtBearer(JWTBearerGrant):
+    """JWTs that are signed with the key of a client, for one of the users (RFC 7523)."""
+
+    def get_audiences(self):
+        return [app.config["ISSUER"], app.config["ISSUER"] + "/oauth/token"]
+
+    def resolve_issuer_client(self, issuer):
+        return store.clients.get(issuer)
+
+    def resolve_client_public_key(self, client):
+        return import_key(client.public_key)
+
+    def authenticate_user(self, subject):
+        return subject if subject in USERS else None
+
+    def has_granted_permission(self, client, user):
+        return True
+
+
+GRANTS = {grant.GRANT_TYPE: grant for grant in (ClientCredentials, Password, Refresh, JwtBearer)}
 
 
 class PrivateKeyJwt(JWTBearerClientAssertion):
@@ -311,8 +330,8 @@ def main():
     http = make_server(
         "127.0.0.1", options.port, app, threaded=True, request_handler=KeepAliveHandler
     )
+    issuer = app.config["ISSUER"] = f"http://127.0.0.1:{http.server_port}"
     threading.Thread(target=http.serve_forever, daemon=True).start()
-    issuer = f"http://127.0.0.1:{http.server_port}"
     about = {"issuer": issuer, "token_endpoint": issuer + "/oauth/token"}
     print(json.dumps(about), flush=True)  # noqa: T201 - for the program that started this one
     sys.stdin.read()

@@ -20,6 +20,7 @@ class Client(ClientMixin):
     lifetime_seconds: float = 3600
     refresh_tokens: bool = False
     delay_seconds: float = 0.0  # the duration of its token requests
+    public_key: dict | None = None  # of its assertions, as a JWK
     has_user: bool = True  # whether tokens by client credentials belong to a user
     jwks: dict = field(default_factory=dict)  # the client's public keys (RFC 7591 §2)
 

@@ -49,6 +49,9 @@ class TokenService(LoopbackServer):
         return [form for form in forms if grant_type in (None, form["grant_type"][0])]
 
     def answer(self, request):
+        if request.path == "/github":  # where a job of GitHub Actions gets its token
+            (asked,) = [value for name, value in request.query if name == "audience"]
+            return Answer(body={"value": token_of("repo:acme/app", aud=asked)})
         form = parse_qs(request.body.decode())
         kind = form["grant_type"][0]
         if kind == "client_credentials":

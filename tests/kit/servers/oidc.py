@@ -38,12 +38,12 @@ class OidcProvider(Administered):
         }
         return self.admin("POST", "mtls", pair)["origin"]
 
-    def sign_in(self, client_id, account="somebody"):
+    def sign_in(self, client_id, account="somebody", resources=()):
         """Return the first refresh token of a grant, as after a sign-in with consent.
 
         Each works once. If one is used twice, all tokens of the grant are revoked.
         """
-        grant = {"client_id": client_id, "account": account}
+        grant = {"client_id": client_id, "account": account, "resources": list(resources)}
         return self.admin("POST", "grants", grant)["refresh_token"]
 
     def revoke(self, token):

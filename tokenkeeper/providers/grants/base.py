@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tokenkeeper._support.checks import checked_words
-from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.names import TokenParameters
 from tokenkeeper.oauth.client_proof import Recipient
 from tokenkeeper.oauth.request_style import checked_grant_type
 
-__all__ = ["ClientCredentials", "Grant", "NamedGrant", "grant_of"]
+__all__ = ["ClientCredentials", "Grant", "NamedGrant"]
 
 
 class Grant:
@@ -44,14 +42,23 @@ class Grant:
         """
         return {}
 
-    def accepting(self, accept_token_types: object) -> tuple[str, ...]:
-        """Return the values of ``token_type`` that a provider of this grant accepts.
+    def check(self, wanted: TokenParameters) -> None:
+        """Raise if a token with the parameters *wanted* can't be had, before any request.
 
-        :param accept_token_types: those that the provider accepts itself, a string or several.
-        :raises InvalidConfigurationError: for a value that can't be one.
+        By default nothing is checked.
+
+        :raises InvalidConfigurationError: naming the parameter.
         """
-        own = checked_words(accept_token_types, "accept_token_types")
-        return (*own, *self.accept_token_types)
+
+    def first(self) -> str:
+        """Return the first refresh token, for a grant that uses refresh tokens; by default none.
+
+        :raises OAuth2Error: if it can't be read.
+        """
+        return ""
+
+    def rotated(self, refresh_token: str) -> None:
+        """Take note of a new refresh token. By default do nothing; raise nothing."""
 
     def identity(self) -> Mapping[str, object]:
         """Return the settings that make its tokens different from others, without a secret.
@@ -75,24 +82,3 @@ class NamedGrant(Grant):
 
     def __init__(self, grant_type: str) -> None:
         self.grant_type = checked_grant_type(grant_type)
-
-
-def grant_of(grant: object, grant_type: str | None) -> Grant:
-    """Return the grant of a provider, which its options *grant* and *grant_type* describe.
-
-    :raises InvalidConfigurationError: if both are given, or one can't be a grant.
-    """
-    if grant is None:
-        if grant_type is None or grant_type == ClientCredentials.grant_type:
-            return _CLIENT_CREDENTIALS
-        return NamedGrant(grant_type)
-    if not isinstance(grant, Grant):
-        problem = f"grant must be a Grant, such as ClientCredentials(), not {type(grant).__name__}"
-    elif grant_type is not None:
-        problem = f"grant can't be combined with grant_type, which {type(grant).__name__} sets"
-    else:
-        return grant
-    raise InvalidConfigurationError(problem, field="grant")
-
-
-_CLIENT_CREDENTIALS = ClientCredentials()

@@ -67,7 +67,17 @@ const RESOURCES = {
     accessTokenFormat: 'jwt',
     jwt: { sign: { alg: 'RS256' } },
   },
+  'https://stock.example.com': {
+    scope: 'read',
+    audience: 'https://stock.example.com',
+    accessTokenFormat: 'jwt',
+    jwt: { sign: { alg: 'RS256' } },
+  },
 };
+for (const audience of ['https://mixed-1.example.com/', 'https://mixed-2.example.com/x']) {
+  const jwt = { sign: { alg: 'RS256' } };
+  RESOURCES[audience] = { scope: 'read write', audience, accessTokenFormat: 'jwt', jwt };
+}
 
 const { privateKey, publicKey } = await generateKeyPair('RS256', { extractable: true });
 const keyId = { kid: 'key', use: 'sig', alg: 'RS256' };
@@ -194,16 +204,18 @@ const routes = {
   },
   /** Answer with a first refresh token, as after a sign-in with consent. */
   async 'POST /admin/grants'(request, response) {
-    const { client_id: clientId, account } = await read(request);
+    const { client_id: clientId, account, resources = [] } = await read(request);
     const client = await provider.Client.find(clientId);
     const grant = new provider.Grant({ clientId, accountId: account });
     grant.addOIDCScope('openid offline_access');
+    for (const resource of resources) grant.addResourceScope(resource, 'read');
     const refreshToken = new provider.RefreshToken({
       accountId: account,
       client,
       grantId: await grant.save(),
       gty: 'authorization_code',
-      scope: 'openid offline_access',
+      scope: resources.length ? 'openid offline_access read' : 'openid offline_access',
+      ...(resources.length ? { resource: resources } : {}),
     });
     say(response, 200, { refresh_token: await refreshToken.save() });
   },

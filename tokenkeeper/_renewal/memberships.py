@@ -1,0 +1,81 @@
+"""The stores of a keeper: one for all its tokens, and others for providers with a custody."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tokenkeeper._runtime.fork import forks_wait
+from tokenkeeper.providers.base import BaseOAuth2Provider
+
+if TYPE_CHECKING:
+    from tokenkeeper._renewal.joining import Membership
+
+__all__ = ["Memberships"]
+
+
+class Memberships:
+    """Knows in which store the tokens of a provider are. Thread-safe.
+
+    :param join: opens a store; ``None`` stands for the memory of this process.
+    :ivar main: the keeper's store; ``None`` without one.
+    """
+
+    def __init__(self, join: Callable[[object], Membership]) -> None:
+        self._join = join
+        self._lock = threading.Lock()  # guards the memberships of single providers
+        self._own: dict[str, tuple[object, Membership]] = {}
+        self.main: Membership | None = None
+
+    def join(self, store: object) -> None:
+        """Share all tokens through *store* from now on, except where a provider has a custody.
+
+        :raises InvalidConfigurationError: if it can't be opened.
+        """
+        self.main = self._opened(store)
+
+    def of(self, provider: BaseOAuth2Provider) -> Membership | None:
+        """Return where the tokens of *provider* are; ``None`` for the keeper's memory alone.
+
+        Refresh tokens that work once are always in a store: in memory if there is no other one,
+        where the tokens of one grant share them.
+
+        :raises InvalidConfigurationError: if its custody can't be opened.
+        """
+        custody = provider.custody
+        if custody is None and (self.main is not None or provider.repeatable):
+            return self.main
+        with self._lock:
+            known = self._own.get(provider.provider_name)
+            if known is None or known[0] is not custody:
+                known = custody, self._opened(custody)
+                self._own[provider.provider_name] = known
+            return known[1]
+
+    def add(self, provider: BaseOAuth2Provider) -> None:
+        """Raise ``InvalidConfigurationError`` if *provider* can't be used with its store."""
+        membership = self.of(provider)
+        if membership is not None:
+            membership.check(provider)
+
+    def remove(self, provider_name: str) -> None:
+        """Forget where the tokens of a provider are, which is no longer used."""
+        with self._lock:
+            self._own.pop(provider_name, None)
+
+    def all(self) -> list[Membership]:
+        """Return the memberships that there are."""
+        with self._lock:
+            own = [membership for _, membership in self._own.values()]
+        return own if self.main is None else [self.main, *own]
+
+    def after_fork_in_child(self) -> None:
+        """Become another member of each, which holds none of the parent's claims."""
+        self._lock = threading.Lock()
+        for each in self.all():
+            each.after_fork_in_child()
+
+    def _opened(self, store: object) -> Membership:
+        with forks_wait():  # a process without a store does not import what this needs
+            return self._join(store)

@@ -1,0 +1,106 @@
+"""Refresh tokens that a sign-in elsewhere granted (RFC 6749 §6)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from tokenkeeper._support.checks import checked_text, checked_words
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.names import TokenParameters
+from tokenkeeper.oauth.late_text import LateText, checked_late_text, read_late
+from tokenkeeper.providers.grants.base import Grant
+
+__all__ = ["RefreshToken"]
+
+_log = logging.getLogger("tokenkeeper.oauth")
+
+
+class RefreshToken(Grant):
+    """A refresh token to begin with, which a sign-in granted.
+
+    It is used once, and from then on the newest one that the server sends with a token (RFC 9700
+    §4.14.2); if the server sends none, the old one stays. Where it is kept is the provider's
+    ``custody``: the keeper's store by default, or its memory if it has none. What is kept there is
+    preferred to the one given here.
+
+    Tokens for several resources share the refresh token, and are requested in turn.
+
+    :param refresh_token: the first refresh token: the text itself, the path of a file, or a
+        function that returns it. The last two are called when it is needed.
+    :param resources: the resources that were authorized (RFC 8707 §2.2). Another one is refused
+        before it is requested, since some servers revoke a refresh token that is used for it.
+        ``None``, the default, leaves that to the server.
+    :param scope_by_refresh: whether a source may narrow the scope by the request (RFC 6749 §6);
+        ``False`` by default. Some servers then narrow the grant for good.
+    :param on_rotated: called with each new refresh token, on a worker's thread, before the token
+        that came with it is used; none by default. Its exceptions are logged.
+    :raises InvalidConfigurationError: for an argument that can't work.
+    """
+
+    grant_type = "refresh_token"
+
+    def __init__(
+        self,
+        refresh_token: str | LateText,
+        *,
+        resources: str | Iterable[str] | None = None,
+        scope_by_refresh: bool = False,
+        on_rotated: Callable[[str], object] | None = None,
+    ) -> None:
+        if isinstance(refresh_token, str):
+            checked_text(refresh_token, "refresh_token")
+        else:
+            checked_late_text(refresh_token, "refresh_token")
+        if on_rotated is not None and not callable(on_rotated):
+            raise InvalidConfigurationError(
+                "on_rotated must be a function of the new refresh token", field="on_rotated"
+            )
+        self._first = refresh_token
+        self._resources = None if resources is None else set(checked_words(resources, "resources"))
+        self._on_rotated = on_rotated
+        self.takes = frozenset(
+            {"resource", "audience"} | ({"scope"} if scope_by_refresh else set())
+        )
+
+    def first(self) -> str:
+        """Return the first refresh token.
+
+        :raises OAuth2Error: if it can't be read.
+        """
+        if isinstance(self._first, str):
+            return self._first
+        return read_late(self._first, "the first refresh token")
+
+    def is_same(self, other: Grant) -> bool:
+        """Return whether *other* begins with the same refresh token. Reads no file."""
+        if not isinstance(other, RefreshToken):
+            return False
+        return self._first == other._first  # noqa: SLF001 - one class
+
+    def check(self, wanted: TokenParameters) -> None:
+        """Raise unless *wanted* was authorized.
+
+        :raises InvalidConfigurationError: naming the resource.
+        """
+        authorized = wanted.resource if self._resources is None else self._resources
+        for resource in wanted.resource:
+            if resource not in authorized:
+                listed = ", ".join(sorted(authorized)) or "none"
+                raise InvalidConfigurationError(
+                    f"resource {resource} was not authorized. Use one of: {listed}",
+                    field="resource",
+                )
+
+    def rotated(self, refresh_token: str) -> None:
+        """Report that the server sent *refresh_token*. Raises nothing."""
+        if self._on_rotated is None:
+            return
+        try:
+            self._on_rotated(refresh_token)
+        except Exception as error:  # noqa: BLE001 - its text may contain the token
+            _log.warning("on_rotated raised %s", type(error).__name__)
+
+    def identity(self) -> Mapping[str, object]:
+        """Return nothing: the first refresh token is replaced by others."""
+        return {}

@@ -258,6 +258,25 @@ OF_GENERIC = [
         ["additional_params.resource can't be combined with the key resource"],
     ),
     ({"resource": {"a": 1}}, ["resource must be a string or a list of strings, not dict"]),
+    (
+        {"grant": "refresh_token"},
+        [
+            (
+                "refresh_token_file is missing. grant 'refresh_token' needs it, or refresh_token "
+                "in additional_params"
+            )
+        ],
+    ),
+    ({"refresh_token_file": "t"}, ["refresh_token_file is only valid with grant: refresh_token"]),
+    (
+        {
+            "grant": "refresh_token",
+            "refresh_token_file": "t",
+            "additional_params": {"refresh_token": "hunter2"},
+        },
+        ["additional_params.refresh_token can't be combined with refresh_token_file"],
+    ),
+    ({"scope_by_refresh": True}, ["scope_by_refresh needs refresh_token_file"]),
     # tokens
     ({**EXCHANGE, "subject_token": "hunter2"}, [f"subject_token must be a block: {TOKENS}"]),
     ({**EXCHANGE, "subject_token": {}}, [f"subject_token is empty. Set it to {TOKENS}"]),

@@ -307,6 +307,20 @@ class TestGrants:
             keeper.get_token("api")
         assert last_form(server)["refresh_token"] == "the-first"
 
+    def test_a_refresh_token_in_a_file(self, write, server):
+        """The first refresh token is read from a file, and a source may narrow the scope."""
+        write("the-first", name="first")
+        settings = {
+            "token_endpoint_auth_method": "none",
+            "grant": "refresh_token",
+            "refresh_token_file": "first",
+            "scope_by_refresh": True,
+        }
+        with configured(write, block(server, **settings)) as keeper:
+            keeper.source("api", scope="read")()
+        form = last_form(server)
+        assert (form["refresh_token"], form["scope"]) == ("the-first", "read")
+
 
 class TestEntra:
     """The credentials of an application in Entra ID, and a managed identity."""

@@ -219,6 +219,8 @@ class Generic(Client):
     username: Text | None = None
     password: Text | None = None
     password_file: Text | None = None
+    refresh_token_file: Text | None = None
+    scope_by_refresh: Boolean | None = None
     request_format: RequestFormat | None = None
     accept: Accept | None = None
     headers: Headers = None

@@ -68,6 +68,7 @@ _NEEDS = {
     "certificate_password_file": ("certificate_file",),
     "send_x5c": ("certificate_file",),
     "allow_bearer": ("dpop",),
+    "scope_by_refresh": ("refresh_token_file",),
 }
 """Keys that mean nothing without another one."""
 
@@ -81,6 +82,7 @@ _OF_GRANT = {
     "username": "password",
     "password": "password",
     "password_file": "password",
+    "refresh_token_file": "refresh_token",
 }
 """Keys that only one grant uses."""
 
@@ -89,7 +91,7 @@ _NEEDED_BY_GRANT = {
     "password": (("username",), ("password", "password_file")),
 }
 
-_SWITCHES = frozenset({"allow_bearer", "dpop", "managed_identity", "send_x5c"})
+_SWITCHES = frozenset({"allow_bearer", "dpop", "managed_identity", "scope_by_refresh", "send_x5c"})
 
 AZURE_CREDENTIALS = ("certificate_file", "federated_token_file", "managed_identity")
 
@@ -232,6 +234,13 @@ def _check_grant(content: Mapping[Any, Any], note: Note) -> None:
     for key, owner in _OF_GRANT.items():
         if is_set(content, key) and grant != owner:
             note((key,), f"is only valid with grant: {owner}")
+    first = content.get("additional_params")
+    begun = isinstance(first, Mapping) and "refresh_token" in first
+    if grant == "refresh_token" and not begun and not is_set(content, "refresh_token_file"):
+        note(
+            ("refresh_token_file",),
+            "is missing. grant 'refresh_token' needs it, or refresh_token in additional_params",
+        )
     for needed in _NEEDED_BY_GRANT.get(grant, ()) if isinstance(grant, str) else ():
         if not _any(content, needed):
             first, *others = needed
@@ -248,6 +257,8 @@ def _check_parameters(content: Mapping[Any, Any], note: Note) -> None:
     for key in keys:
         if key in parameters and is_set(content, key):
             note(("additional_params", key), f"can't be combined with the key {key}")
+    if "refresh_token" in parameters and is_set(content, "refresh_token_file"):
+        note(("additional_params", "refresh_token"), "can't be combined with refresh_token_file")
     if content.get("grant") in ("token_exchange", "jwt_bearer", "password"):
         for key, owner in _OF_GRANT.items():
             if owner == content["grant"] and key in parameters and not is_set(content, key):

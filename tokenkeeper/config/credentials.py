@@ -32,6 +32,7 @@ _KINDS: Mapping[str, Literal["key", "certificate", "token"]] = {
     "certificate_key_file": "key",
     "client_assertion_file": "token",
     "federated_token_file": "token",
+    "refresh_token_file": "token",
     "dpop": "key",
 }
 

@@ -165,6 +165,11 @@ def _grant(content: Mapping[str, Any], given: Given) -> Grant | None:
         from tokenkeeper.providers.grants.password import Password
 
         return Password(content["username"], given.secrets["password"])
+    file = given.file(content, "refresh_token_file")
+    if file is not None:
+        from tokenkeeper.providers.grants.refresh_token import RefreshToken
+
+        return RefreshToken(file, scope_by_refresh=bool(content.get("scope_by_refresh")))
     return None
 
 

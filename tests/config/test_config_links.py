@@ -1,5 +1,6 @@
 """Providers whose requests need the tokens of others: circles, and the keeper that has them."""
 
+import gc
 import pickle
 
 import pytest
@@ -86,5 +87,6 @@ class TestTheKeeper:
         tokens.attach(keeper)
         keeper.close()
         del keeper
+        gc.collect()
         with pytest.raises(TokenAcquisitionError, match="no keeper has that provider"):
             tokens.get("login", {})

@@ -107,7 +107,8 @@ def get(
     The configuration file describes the provider. Without a file, the environment does, by
     OAUTH2_CLIENT_ID, OAUTH2_CLIENT_SECRET, OAUTH2_TOKEN_URL and, if needed, OAUTH2_SCOPE, or by
     AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID and, if needed, AZURE_SCOPE.
-    OAUTH2_CLIENT_SECRET_FILE or AZURE_CLIENT_SECRET_FILE names a file that contains the secret.
+    OAUTH2_CLIENT_SECRET_FILE or AZURE_CLIENT_SECRET_FILE names a file that contains the secret;
+    other variables describe a key, a certificate or an assertion in its place.
     If both families are set, the NAME "oauth2" or "azure" selects one; otherwise NAME can be
     anything.
 

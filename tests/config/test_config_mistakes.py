@@ -29,7 +29,7 @@ EXPECTED = """\
 22: oauth2[2].client_id is missing
 22: oauth2[2].client_secret is missing. Set it, or client_secret_file
 22: oauth2[2].provider_name is missing
-22: oauth2[2].provider_type must be 'azure' or 'generic', or the path of a class, package.module:Class
+22: oauth2[2].provider_type must be 'azure', 'azure_default', 'azure_managed_identity' or 'generic', or the path of a class, package.module:Class
 23: oauth2[3] must be a block of keys and values
 24: oauth2[4]: duplicate provider_name 'api'
 32: oauth2[5].client_secret contains an invalid variable reference; write ${NAME}, ${NAME:-default}, or $$ for a literal $
@@ -164,7 +164,7 @@ def test_a_secret_file_that_can_be_none(write, value, words):
             {"provider_type": None, "provider_typ": "generic", "scope": {"read": None}},
             [
                 ": unknown key 'provider_typ' for a provider. Did you mean 'provider_type'?",
-                "provider_type is missing: it must be 'azure' or 'generic'",
+                "provider_type is missing: it must be 'azure', 'azure_default', 'az",
                 "scope must be a string or a list of strings, not dict",
             ],
         ),

@@ -8,7 +8,7 @@ import pytest
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.claims_challenge import LONGEST_CLAIMS, checked_claims, claims_in
 
-CLAIMS = {"access_token": {"nbf": {"essential": True, "value": "1604106651"}, "ü?>": None}}
+CLAIMS = {"access_token": {"nbf": {"essential": True, "value": "1604106651"}, "<<???>>>": "ü"}}
 JSON = json.dumps(CLAIMS, ensure_ascii=False)
 STANDARD = base64.b64encode(JSON.encode()).decode()
 URL_SAFE = base64.urlsafe_b64encode(JSON.encode()).decode()

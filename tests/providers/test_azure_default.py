@@ -142,6 +142,14 @@ def test_a_host_without_an_identity(endpoint, tools, answer):
     assert acquired() == "from-az"
 
 
+def test_a_host_without_a_choice(monkeypatch, tools):
+    """A host that has one identity does not have the one that ``AZURE_CLIENT_ID`` names."""
+    tools["az"] = printed("from-az")
+    monkeypatch.setenv("MSI_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("AZURE_CLIENT_ID", "chosen")
+    assert acquired() == "from-az"
+
+
 @pytest.mark.parametrize("tool", ["az", "pwsh", "azd"])
 def test_tools(tools, tool):
     """A developer's tools come last."""

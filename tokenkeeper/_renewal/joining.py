@@ -126,9 +126,8 @@ def join_fleet(
     fleet = Fleet(settings, clock=clock, jitter=jitter, report=state.report)
     unpublished = Unpublished(fleet, background, clock)
     one_time = OneTimeRequests(unpublished)
-    detached = None
-    if fleet.settings.detached:
-        detached = DetachedRequests(fleet, retry, cooldown_seconds)
+    is_detached = fleet.settings.detached
+    detached = DetachedRequests(fleet, retry, cooldown_seconds) if is_detached else None
     adoption = Adoption(fleet, state, clock)
     looks = Looks(
         fleet,

@@ -29,8 +29,8 @@ __all__ = [
     "needs_secret",
 ]
 
-MANAGED_IDENTITY = "tokenkeeper.providers.managed_identity:ManagedIdentityProvider"
-"""The class of a block of the kind ``azure`` with a managed identity."""
+MANAGED_IDENTITY = "azure_managed_identity"
+"""The kind of provider that a block of the kind ``azure`` with a managed identity describes."""
 
 
 @dataclass(frozen=True)

@@ -53,10 +53,13 @@ def check_files(examination: Examination) -> Report:
             findings.append(_check_key(each, facts))
     if all(each.level is not Level.FAILED for each in findings):
         findings += _own_assertion(examination, now, facts)
-    if not findings and examination.facts.kind == "custom":
-        findings.append(skipped("those of a custom class are not known"))
-    elif not findings:
-        findings.append(ok(f"{examination.facts.auth_method} needs no file"))
+    if not findings:
+        method = examination.facts.auth_method
+        kind = examination.facts.kind
+        if kind == "azure_managed_identity":
+            method = "a managed identity"
+        unknown = skipped("those of this class are not known")
+        findings.append(unknown if method is None else ok(f"{method} needs no file"))
     return Report(Step.CREDENTIAL_FILES, tuple(findings), facts)
 
 

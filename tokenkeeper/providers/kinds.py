@@ -40,6 +40,8 @@ ENTRY_POINTS = "tokenkeeper.providers"
 
 OURS: Mapping[str, str] = {
     "azure": "tokenkeeper.providers.azure:AzureADProvider",
+    "azure_default": "tokenkeeper.providers.azure_default:AzureDefaultProvider",
+    "azure_managed_identity": "tokenkeeper.providers.managed_identity:ManagedIdentityProvider",
     "generic": "tokenkeeper.providers.generic:GenericOAuth2Provider",
 }
 
@@ -99,7 +101,7 @@ class Description(TypedDict, total=False):
     """Which of ``expires_in`` and ``scope`` the server left out of its last answer."""
 
 
-Kind = Literal["azure", "generic", "custom"]
+Kind = Literal["azure", "azure_default", "azure_managed_identity", "generic", "custom"]
 
 
 def kind_of(provider: BaseOAuth2Provider) -> Kind:

@@ -92,6 +92,26 @@ class AzureDiscovery(Azure):
         return []
 
 
+class Issuer(Shipped):
+    """OAuth2 with a client secret, and a token endpoint that the metadata names."""
+
+    def make(self, url, **options):
+        config = OAuth2Config("api", "id", SECRET, issuer=url.partition("/token")[0])
+        return GenericOAuth2Provider(config, **options)
+
+    def before(self, server, reply):
+        origin = server.url.partition("/token")[0]
+        document = {"issuer": origin, "token_endpoint": f"{origin}/token"}
+        return [reply(json.dumps(document).encode())]
+
+
+class IssuerDiscovery(Issuer):
+    """The requests for metadata, which carry no secret but follow the same rules."""
+
+    def before(self, server, reply):
+        return []
+
+
 class GoogleUser(Shipped):
     """A refresh token of google-auth."""
 
@@ -136,11 +156,14 @@ SHIPPED = {
     "post": Generic("client_secret_post"),
     "azure": Azure(),
     "azure-discovery": AzureDiscovery(),
+    "issuer": Issuer(),
+    "issuer-discovery": IssuerDiscovery(),
     "google-user": GoogleUser(),
     "google-account": GoogleAccount(),
     "basic-session": Borrowing(Generic()),
     "post-session": Borrowing(Generic("client_secret_post")),
     "azure-session": Borrowing(Azure()),
+    "issuer-session": Borrowing(Issuer()),
     "google-session": Borrowing(GoogleUser()),
 }
 

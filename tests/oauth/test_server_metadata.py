@@ -1,8 +1,16 @@
 """Which endpoints of a server's metadata are used."""
 
-import pytest
+import json
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokenkeeper._support.checks import CONTROL
 from tokenkeeper._support.frozen import FrozenMapping
+from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.oauth.exchange import HttpAnswer
+from tokenkeeper.oauth.metadata_request import MetadataFailure, read_metadata
 from tokenkeeper.oauth.server_metadata import ServerMetadata, UnusableEndpointError
 
 SECURE = "https://id.test/tenant1"
@@ -103,6 +111,41 @@ def test_an_alias_is_checked_as_well():
     )
     with pytest.raises(UnusableEndpointError, match="not trusted"):
         found.endpoint("token_endpoint", with_certificate=True)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=8,
+)
+urls = st.text(max_size=40).map(lambda text: f"https://{text}") | anything
+documents = st.fixed_dictionaries(
+    {},
+    optional={
+        "issuer": st.just(SECURE) | anything,
+        "token_endpoint": urls,
+        "mtls_endpoint_aliases": st.dictionaries(st.just("token_endpoint"), urls) | anything,
+        "grant_types_supported": anything,
+        "token_endpoint_auth_methods_supported": anything,
+    },
+)
+
+
+@given(documents, st.booleans())
+def test_any_document(document, with_certificate):
+    """Whatever a document has, an endpoint can be used or is refused, in one line."""
+    answer = HttpAnswer(200, {}, json.dumps(document).encode())
+    found = read_metadata(SECURE, [(SECURE, answer)], SYSTEM_CLOCK)
+    if isinstance(found, MetadataFailure):
+        assert document.get("issuer") != SECURE
+        assert found.problem.isprintable()
+        return
+    list(found.unsupported("client_secret_basic", "client_credentials"))
+    try:
+        said = found.endpoint("token_endpoint", with_certificate=with_certificate)
+    except UnusableEndpointError as error:
+        said = str(error)
+    assert not CONTROL.search(said)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import gc
 import logging
 import pickle
+import socket
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +19,7 @@ from tokenkeeper import (
     TokenAcquisitionError,
     TokenKeeper,
 )
+from tokenkeeper.testing.stores import MemoryTokenStore
 
 ISSUER = "https://id.example.com/tenant1"
 THREADS = 24
@@ -116,6 +118,24 @@ def test_how_long_a_request_may_take():
     assert provider(ISSUER, total_timeout=5).longest_request_seconds == 10
     other = OAuth2Config("api", "me", "secret", "https://id.example.com/token")
     assert GenericOAuth2Provider(other).longest_request_seconds == 30
+
+
+def test_a_claim_lasts_for_both_requests(server, clock, monkeypatch):
+    """A claim that is older than one request may take, because of the metadata, is still young."""
+    issuer = server.publish()
+    resolve = socket.getaddrinfo
+    waits = [29.0, 0.0, 10.0, 0.0]  # two for each request, which may take 30 seconds
+
+    def slow(*args, **options):
+        clock.step(waits.pop(0))
+        return resolve(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with TokenKeeper(store=MemoryTokenStore(clock), clock=clock, background=False) as keeper:
+        keeper.add_provider(provider(issuer, clock=clock))
+        assert keeper.get_token("api") == "a"
+    assert waits == []
+    assert len(server.token_requests) == 1
 
 
 def test_what_a_provider_says_of_itself():

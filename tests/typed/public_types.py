@@ -10,6 +10,7 @@ from typing import Literal, assert_type
 import tokenkeeper
 from tokenkeeper import (
     Health,
+    OAuth2Config,
     OAuth2TokenManager,
     ProviderHealth,
     ReloadResult,
@@ -68,3 +69,13 @@ def errors(error: TokenAcquisitionError) -> None:
 def stores(store: MemoryTokenStore) -> TokenStore:
     """A store needs no base class, only the methods."""
     return store
+
+
+def registrations() -> None:
+    """A registration states a token endpoint or an issuer, and the checkers know that."""
+    OAuth2Config("api", "id", "secret", "https://id.example.com/token", "read")
+    OAuth2Config("api", "id", token_url="https://id.example.com/token", endpoints={})
+    OAuth2Config("api", "id", "secret", issuer="https://id.example.com", scope=["read"])
+    OAuth2Config("api", "id", issuer="https://id.example.com", endpoints={"token_endpoint": "x"})
+    OAuth2Config("api", "id", "secret")  # type: ignore[call-overload]
+    OAuth2Config("api", "id", "secret", "https://a", issuer="https://b")  # type: ignore[call-overload]

@@ -274,6 +274,22 @@ def test_a_pair_that_fits_at_the_second_look(files, monkeypatch):
     assert len(reads) == 4
 
 
+def test_files_that_are_written_at_the_beginning(files, monkeypatch):
+    """A client that is created while the files are written waits a moment for the rest."""
+    certificate, key = files.issue()
+    files.certificate.write_bytes(certificate)
+
+    class Clock:
+        def time(self):
+            return NOW.timestamp()
+
+        def wait(self, event, timeout):
+            files.key.write_bytes(key)
+
+    monkeypatch.setattr(certificate_files, "SYSTEM_CLOCK", Clock())
+    assert presented(TlsClientAuth(*files.paths)) == files.thumbprint
+
+
 def test_a_link_that_is_switched(authority, tmp_path):
     """A new version behind a symbolic link, as Kubernetes mounts it, is noticed."""
     versions = [tmp_path / "..1", tmp_path / "..2"]

@@ -357,16 +357,42 @@ def test_a_connection_that_is_closed_without_an_alert(authority, make_files, mak
     """Some servers only close the connection. The advice then includes the certificate."""
     files = make_files("me")
 
-    class Closing(LoopbackServer):
+    class Silent(LoopbackServer):
         def answer(self, request):
             return None
 
-    with Closing(tls=context_of(authority, "127.0.0.1")) as closing, suppress(OSError):
-        provider = make_provider(files, url=closing.origin)
+    with Silent(tls=context_of(authority, "127.0.0.1")) as silent, suppress(OSError):
+        provider = make_provider(files, url=silent.origin)
         with pytest.raises(TokenAcquisitionError) as raised:
             provider.acquire_token()
     assert raised.value.network_reason == "connection_broken"
     assert f"whether the server accepts the certificate in {files.paths[0]}" in str(raised.value)
+
+
+@pytest.mark.parametrize("presents", [True, False])
+def test_a_handshake_that_is_closed_without_an_alert(authority, make_files, ca_file, presents):
+    """A server that ends the handshake may want a certificate, or another one."""
+    files = make_files("me")
+    options = {"token_endpoint_auth_method": "none"}
+    if presents:
+        options = {"client_auth": TlsClientAuth(*files.paths)}
+    with Closing(authority) as closing:
+        config = OAuth2Config("api", "me", None, f"{closing.origin}/token")
+        error = failure(GenericOAuth2Provider(config, verify=ca_file, **options))
+    assert "TLS failed: the server ended the handshake. Check whether" in str(error)
+    assert "requires a certificate from this client" in str(error)
+    assert (f"accepts the certificate in {files.paths[0]}" in str(error)) is presents
+    assert error.transient is True
+
+
+class Closing(LoopbackServer):
+    """Reads the beginning of a handshake, and closes the connection."""
+
+    def __init__(self, authority):
+        super().__init__(tls=context_of(authority, "127.0.0.1"))
+
+    def finish_request(self, request, client_address):
+        request.recv(65536)
 
 
 class WithAlias:

@@ -7,26 +7,27 @@ from tokenkeeper.doctor.examination import Examination
 from tokenkeeper.doctor.findings import Finding, failure, ok, warning
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.certificate_files import CertificateFiles
-from tokenkeeper.oauth.key_pair import KeyPair
+from tokenkeeper.oauth.client_proof import ClientCertificate
 
 __all__ = ["check_client_certificate"]
 
 
-def check_client_certificate(examination: Examination) -> tuple[KeyPair | None, list[Finding]]:
-    """Return the certificate that the client presents, and the findings; none if it has none."""
+def check_client_certificate(examination: Examination) -> tuple[Finding, ...]:
+    """Read the certificate that the client presents, if it has one, and return the findings."""
     files = examination.facts.certificate_files
     if files is None:
-        return None, []
+        return ()
     try:
         pair = CertificateFiles(*files).current()
     except TokenAcquisitionError as error:
         advice = "correct the files of the client certificate, or the program that renews them"
-        return None, [failure(f"client certificate: {error}", advice)]
+        return (failure(f"client certificate: {error}", advice),)
+    examination.certificate = ClientCertificate(pair)
     now = examination.clock.time()
     certificate = read_certificate(pair.der)
     if certificate is None:  # it was read before, so this is a certificate without a usual form
-        return pair, [ok(f"client certificate {files[0]}")]
+        return (ok(f"client certificate {files[0]}"),)
     text = f"client certificate {files[0]}: {certificate.subject}, {certificate.dates(now)}"
     if certificate.expires_soon(now):
-        return pair, [warning(text, "renew it; the files are read again for each request")]
-    return pair, [ok(text)]
+        return (warning(text, "renew it; the files are read again for each request"),)
+    return (ok(text),)

@@ -9,6 +9,7 @@ from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.doctor.provider_facts import ProviderFacts
 from tokenkeeper.doctor.route import Route
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.client_proof import ClientCertificate
 from tokenkeeper.oauth.exchange import HttpAnswer
 
 __all__ = ["Examination", "MetadataResponse"]
@@ -34,6 +35,7 @@ class Examination:
 
     :ivar timeout: the most seconds for each step.
     :ivar address: the address that accepted a connection, of the server or of the proxy.
+    :ivar certificate: the client's certificate, to present in requests; ``None`` if it has none.
     :ivar responses: the server's responses to requests for its metadata.
     :ivar unanswered: why there was no response; ``None`` if there was one.
     :ivar token: the token that was granted.
@@ -46,6 +48,7 @@ class Examination:
     route: Route = field(default_factory=lambda: Route(None, None, False, None, None, ""))
     addresses: list[str] = field(default_factory=list)
     address: str = ""
+    certificate: ClientCertificate | None = None
     responses: list[MetadataResponse] = field(default_factory=list)
     unanswered: str | None = None
     token: OAuth2Token | None = None

@@ -111,6 +111,7 @@ def _request_metadata(examination: Examination) -> None:
             "GET",
             url,
             provider_name=facts.name,
+            certificate=examination.certificate,
             headers={"Accept": "application/json", "Cache-Control": "no-cache"},
         )
         response = MetadataResponse(url, issuer, answer, (before + clock.time()) / 2)

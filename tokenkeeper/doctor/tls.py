@@ -27,19 +27,21 @@ def check_tls(examination: Examination) -> Report:
     if not examination.facts.secure:
         return Report(Step.TLS, (skipped("not used: plain http, which is allowed on loopback"),))
     measured: dict[str, Any] = {"ca_bundle": route.ca_bundle, "ca_named_by": route.ca_named_by}
+    own = check_client_certificate(examination)
+    if own and examination.certificate is None:
+        return Report(Step.TLS, own, measured)
+    if examination.certificate is not None:
+        expires = examination.certificate.pair.not_after
+        measured["client_certificate_expires"] = expires.isoformat()
     if route.proxy is not None and not route.tunnels:
         finding = note(f"not tried through {route.proxy}; the request for the metadata does")
-        return Report(Step.TLS, (finding,), measured)
-    pair, own = check_client_certificate(examination)
-    if own and pair is None:
-        return Report(Step.TLS, tuple(own), measured)
+        return Report(Step.TLS, (finding, *own), measured)
     try:
         context = _context(route)
     except (OSError, ssl.SSLError) as error:
         return Report(Step.TLS, (bad_bundle(route, error),), measured)
-    if pair is not None:
-        pair.load_into(context)
-        measured["client_certificate_expires"] = pair.not_after.isoformat()
+    if examination.certificate is not None:
+        examination.certificate.pair.load_into(context)
     deadline = Deadline(examination.clock, examination.timeout)
     try:
         with _connected(examination, context, deadline) as connection:

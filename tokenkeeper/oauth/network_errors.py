@@ -70,6 +70,12 @@ _OWN_CONTEXT = _Diagnosis(
 _TLS_FAILED = _Diagnosis(
     "TLS failed", "Check that the port speaks TLS, and any proxy in front of it", True, "tls"
 )
+_TLS_ENDED = _Diagnosis(
+    "TLS failed: the server ended the handshake",
+    "Check whether it requires a certificate from this client, and any proxy in front of it",
+    True,
+    "tls",
+)
 
 _LATE_HANDSHAKE = _Diagnosis(
     "the TLS handshake timed out ({connecting})", _CHECK_TIMEOUT, True, "timeout"
@@ -140,6 +146,8 @@ _WANTS_CERTIFICATE = (
     r"certificate[_ ]required|alert[_ ]bad[_ ]certificate|no[_ ]certificate[_ ]returned"
     r"|did not return a certificate"
 )
+
+_ENDED = r"EOF occurred in violation of protocol|UNEXPECTED_EOF|alert[ _]handshake[ _]failure"
 
 
 def explain(
@@ -216,7 +224,9 @@ def _diagnose_tls(chain: list[BaseException], text: str) -> _Diagnosis:
         return _Diagnosis(problem, _certificate_advice(reason), False, "tls")
     if getattr(_find(chain, ssl.SSLError), "library", None) in ("X509", "PEM"):
         return _EMPTY_CA_FILE
-    return _CLIENT_CERTIFICATE if re.search(_WANTS_CERTIFICATE, text, re.I) else _TLS_FAILED
+    if re.search(_WANTS_CERTIFICATE, text, re.I):
+        return _CLIENT_CERTIFICATE
+    return _TLS_ENDED if re.search(_ENDED, text, re.I) else _TLS_FAILED
 
 
 def _with_certificate(diagnosis: _Diagnosis, chain: list[BaseException], file: str) -> _Diagnosis:
@@ -225,8 +235,9 @@ def _with_certificate(diagnosis: _Diagnosis, chain: list[BaseException], file: s
         rejected = rejected_certificate(" ".join(str(each) for each in chain), file)
         if rejected is not None:
             return _Diagnosis(f"TLS: {rejected.problem}", rejected.advice, False, "tls")
-    if diagnosis.reason == "connection_broken":  # some servers send no alert
-        advice = f"{diagnosis.advice}, and whether the server accepts the certificate in {file}"
+    # Some servers, such as those on Node, close the connection without an alert.
+    if diagnosis.reason == "connection_broken" or diagnosis is _TLS_ENDED:
+        advice = f"Check whether the server accepts the certificate in {file}. {diagnosis.advice}"
         return diagnosis._replace(advice=advice)
     return diagnosis
 

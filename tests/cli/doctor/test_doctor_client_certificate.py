@@ -11,8 +11,10 @@ from kit.servers.tls import ClientFiles
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config
 from tokenkeeper.doctor.examine import examine
 from tokenkeeper.doctor.findings import Level, Report, Step, ok
+from tokenkeeper.doctor.network import check_proxy
 from tokenkeeper.doctor.provider_facts import read_facts
 from tokenkeeper.doctor.targets import Target
+from tokenkeeper.doctor.tls import check_tls
 from tokenkeeper.oauth.client_certificate import TlsClientAuth
 
 
@@ -34,6 +36,9 @@ def examined(files):
         return {each.step: each for each in examine(target, timeout=20)}
 
     return examined
+
+
+WITHOUT_CONNECTIONS = {Step.PROXY: check_proxy, Step.TLS: check_tls}
 
 
 def in_days(days):
@@ -59,6 +64,7 @@ def test_the_days_that_are_left(authority, files, examined, days, level):
     assert f"{int(days)} days left" in finding.text
     assert (finding.advice is None) is (level is Level.OK)
     assert reports[Step.CREDENTIALS].level is Level.OK
+    assert "did not respond" not in reports[Step.CLOCK].findings[0].text
     assert reports[Step.TLS].facts["client_certificate_expires"].startswith("20")
 
 
@@ -104,3 +110,13 @@ def test_a_server_that_rejects_it(authority, files, examined, version):
     text = f"does not trust the issuer of the client certificate in {files.paths[0]}"
     assert text in failed.findings[0].text
     assert failed.step is (Step.TLS if version is ssl.TLSVersion.TLSv1_2 else Step.CREDENTIALS)
+
+
+def test_a_proxy_that_is_not_tried(authority, files, examined, monkeypatch):
+    """The certificate is reported even if the step makes no handshake."""
+    monkeypatch.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:1")
+    with MutualTlsServer(authority) as server:
+        monkeypatch.setattr("tokenkeeper.doctor.examine._CHECKS", WITHOUT_CONNECTIONS)
+        report = examined(server)[Step.TLS]
+    assert "not tried through socks5h" in report.findings[0].text
+    assert own(report).level is Level.OK

@@ -69,7 +69,7 @@ def register(server):
 def make(server, origin, ca_file, client_id):
     """Return a function that makes a provider of the client at the server."""
 
-    def make(auth):
+    def make(auth, origin=origin):
         config = server.config("api", client_id, client_secret=None, token_url=f"{origin}/token")
         return GenericOAuth2Provider(config, client_auth=auth, verify=ca_file)
 
@@ -102,6 +102,20 @@ def test_a_certificate_of_another_ca(register, client_id, make, tmp_path):
     with pytest.raises(TokenAcquisitionError) as raised:
         make(TlsClientAuth(*strange.paths)).acquire_token()
     assert raised.value.error == "invalid_client"
+
+
+def test_a_strict_listener(oidc, authority, make, tmp_path):
+    """Node closes the connection without an alert; the error names the file nevertheless."""
+    strict = oidc.listen_by_tls(authority, strict=True)
+    strange = ClientFiles(trustme.CA(), tmp_path, "client.test")
+    provider = make(TlsClientAuth(*strange.paths), origin=strict)
+    with pytest.raises(TokenAcquisitionError) as raised:
+        provider.acquire_token()
+    assert f"whether the server accepts the certificate in {strange.paths[0]}" in str(raised.value)
+    good = ClientFiles(authority, tmp_path, "good.test")
+    with pytest.raises(TokenAcquisitionError) as raised:
+        make(TlsClientAuth(*good.paths), origin=strict).acquire_token()
+    assert raised.value.error == "invalid_client"  # it is not registered
 
 
 def write_self_signed(folder):

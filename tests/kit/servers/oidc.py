@@ -25,16 +25,18 @@ class OidcProvider(Administered):
         """
         super().add_client(client_id, client_secret, **{"scope": "read write", **registration})
 
-    def listen_by_tls(self, authority):
+    def listen_by_tls(self, authority, *, strict=False):
         """Serve by TLS as well, with a certificate of *authority*; return the origin.
 
-        Clients may present a certificate; the server knows those that *authority* issued.
+        Clients may present a certificate; the server knows those that *authority* issued, and if
+        it is *strict*, it closes all other connections.
         """
         issued = authority.issue_cert("127.0.0.1")
         pair = {
             "certificate": issued.cert_chain_pems[0].bytes().decode(),
             "key": issued.private_key_pem.bytes().decode(),
             "ca": authority.cert_pem.bytes().decode(),
+            "strict": strict,
         }
         return self.admin("POST", "mtls", pair)["origin"]
 

@@ -221,8 +221,8 @@ const routes = {
   },
   /** Listen by TLS as well, with the certificate that was sent; clients may present theirs. */
   async 'POST /admin/mtls'(request, response) {
-    const { certificate: cert, key, ca } = await read(request);
-    const options = { cert, key, ca, requestCert: true, rejectUnauthorized: false };
+    const { certificate: cert, key, ca, strict } = await read(request);
+    const options = { cert, key, ca, requestCert: true, rejectUnauthorized: strict };
     const secure = createTlsServer(options, answer);
     secure.listen(0, '127.0.0.1');
     await once(secure, 'listening');

@@ -156,12 +156,15 @@ def call_with_retries(
     clock: Clock,
     closing: threading.Event,
     wanted_at: Callable[[float], bool],
+    is_worthwhile: Callable[[BaseException], bool] = is_transient,
 ) -> T:
     """Call *attempt* until it succeeds, fails for good, or another try is not worthwhile.
 
     :param closing: set when the keeper closes; ends a wait at once and allows no retry.
     :param wanted_at: returns whether any caller will still wait for the result at a time on
         *clock*. If none will, the renewal is left to the background.
+    :param is_worthwhile: returns whether another try may help after an error; by default
+        :func:`is_transient`.
     :raises KeeperClosedError: if *closing* was set during a wait.
     :raises BaseException: the error of the last attempt. If it is a ``TokenAcquisitionError``, its
         ``attempts`` is set.
@@ -170,9 +173,10 @@ def call_with_retries(
     try:
         return attempt()
     except Exception as error:
+        worthwhile = is_worthwhile(error)
         if isinstance(error, TokenAcquisitionError):
             error.attempts = 1
-        if not is_transient(error):
+        if not worthwhile:
             raise
         failed = [error]  # a list, which can be emptied: nothing here must keep the error alive
 
@@ -194,12 +198,13 @@ def call_with_retries(
         if clock.wait(closing, seconds):
             raise KeeperClosedError("the keeper was closed while this token was fetched")
 
-    return _retry(attempt_again, policy, stop, sleep)
+    return _retry(attempt_again, policy, is_worthwhile, stop, sleep)
 
 
 def _retry(
     attempt: Callable[[], T],
     policy: RetryPolicy,
+    is_worthwhile: Callable[[BaseException], bool],
     stop: Callable[[RetryCallState], bool],
     sleep: Callable[[float], None],
 ) -> T:
@@ -215,7 +220,7 @@ def _retry(
         return policy.wait_seconds(state.attempt_number, error, jitter)
 
     retrying: Retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(is_transient),
+        retry=tenacity.retry_if_exception(is_worthwhile),
         wait=wait,
         stop=stop,
         sleep=sleep,

@@ -2,6 +2,7 @@
 
 import threading
 from contextlib import ExitStack
+from functools import partial
 
 import anyio
 import pytest
@@ -12,6 +13,7 @@ from kit.providers import WatchedSource
 
 from tokenkeeper import (
     OAuth2TokenManager,
+    RetryPolicy,
     TokenAcquisitionError,
     TokenKeeper,
     TokenWaitTimeoutError,
@@ -241,6 +243,33 @@ def test_an_error_of_the_other_provider(make_keeper):
     with pytest.raises(TokenAcquisitionError) as caught:
         keeper.get_token("api")
     assert caught.value.provider_name == "subject"
+
+
+@pytest.mark.parametrize("length", [2, 4])
+def test_an_outage_at_the_start_of_a_chain(make_keeper, clock, length):
+    """The request that fails is repeated as its policy says, and not once more for each link."""
+    keeper = make_keeper(clock=clock)
+    first = WatchedSource("p0", clock=clock)
+    first.error = TokenAcquisitionError("down", provider_name="p0", transient=True)
+    keeper.add_provider(first)
+    for number in range(1, length):
+        need = partial(keeper.get_token, f"p{number - 1}")
+        keeper.add_provider(Exchange(f"p{number}", need, clock=clock))
+    with pytest.raises(TokenAcquisitionError) as caught:
+        keeper.get_token(f"p{length - 1}")
+    assert caught.value.transient
+    assert first.requests == RetryPolicy().attempts
+
+
+def test_a_failure_of_its_own(make_keeper, clock):
+    """A provider's own failure is repeated, whatever an earlier one left in the error."""
+    keeper = make_keeper(clock=clock)
+    provider = WatchedSource("api", clock=clock)
+    provider.error = TokenAcquisitionError("down", provider_name="api", transient=True, attempts=3)
+    keeper.add_provider(provider)
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api")
+    assert provider.requests == RetryPolicy().attempts
 
 
 def test_hosts_without_a_further_thread(make_keeper, monkeypatch):

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import tempfile
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,10 +17,14 @@ import google.oauth2.service_account
 import requests
 import requests.adapters
 from cryptography.hazmat.primitives.asymmetric import rsa
+from kit.servers.google import new_key
 
 import tokenkeeper
 from tokenkeeper import AzureADProvider, GenericOAuth2Provider, OAuth2Config, OAuth2Token
 from tokenkeeper.integrations.google import GoogleCredentialsProvider
+from tokenkeeper.providers.google import GoogleProvider
+from tokenkeeper.providers.google_impersonation import GoogleImpersonation
+from tokenkeeper.providers.grants.token_exchange import TokenExchange
 
 SECRET = "s3cr3t~canary/4711"
 REFRESH = "r3fresh~canary/4712"
@@ -134,6 +139,49 @@ class GoogleAccount(Shipped):
         return GoogleCredentialsProvider("api", credentials, **options)
 
 
+class Exchange(Generic):
+    """A token exchange, whose subject is a secret too."""
+
+    def make(self, url, **options):
+        config = OAuth2Config("api", "id", SECRET, url)
+        return GenericOAuth2Provider(config, grant=TokenExchange(REFRESH), **options)
+
+
+@cache
+def google_key():
+    """Return the folder of a service account's key, made once: making a key is slow."""
+    folder = tempfile.TemporaryDirectory()
+    (Path(folder.name) / "key.pem").write_text(new_key()[0])
+    return folder
+
+
+class GoogleKey(Shipped):
+    """A service account's key file, without google-auth."""
+
+    secrets = ""  # its only secret is its key
+
+    def make(self, url, **options):
+        folder = Path(google_key().name)
+        content = {
+            "type": "service_account",
+            "client_email": "me@example.com",
+            "private_key": (folder / "key.pem").read_text(),
+            "token_uri": url,
+        }
+        (folder / "key.json").write_text(json.dumps(content))
+        return GoogleProvider("api", folder / "key.json", scope="read", **options)
+
+
+class Impersonating(Shipped):
+    """A service account that another identity acts as; the secret is the identity's token."""
+
+    secrets = SECRET
+
+    def make(self, url, **options):
+        origin = url.partition("/token")[0]
+        return GoogleImpersonation("api", lambda: SECRET, "me", endpoint=origin, **options)
+
+
 class Borrowing(Shipped):
     """The same provider with a caller's session whose settings would break the rules."""
 
@@ -160,6 +208,9 @@ SHIPPED = {
     "issuer-discovery": IssuerDiscovery(),
     "google-user": GoogleUser(),
     "google-account": GoogleAccount(),
+    "exchange": Exchange(),
+    "google-key": GoogleKey(),
+    "google-impersonation": Impersonating(),
     "basic-session": Borrowing(Generic()),
     "post-session": Borrowing(Generic("client_secret_post")),
     "azure-session": Borrowing(Azure()),

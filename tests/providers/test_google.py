@@ -70,6 +70,14 @@ class TestServiceAccount:
             source = keeper.source("google", account="bob@acme.example", scope="b")
             assert source() == "bob@acme.example:b"
 
+    def test_an_assertion_that_is_echoed(self, google, key_file):
+        """The assertion is hidden wherever the server echoes it."""
+        google.answer = lambda request: Answer(400, {"error": dict(request.form)["assertion"]})
+        with pytest.raises(TokenAcquisitionError) as caught:
+            granted(GoogleProvider("google", key_file))
+        (request,) = google.received
+        assert dict(request.form)["assertion"].split(".")[1] not in str(caught.value)
+
     def test_a_replaced_key(self, google, keys, key_file):
         """A new key in the file signs the next assertion."""
         provider = GoogleProvider("google", key_file)
@@ -328,3 +336,20 @@ def test_files_that_cannot_be_used(tmp_path, content):
     assert "PEM-SECRET" not in str(caught.value)
     with pytest.raises(InvalidConfigurationError, match="No such file"):
         GoogleProvider("google", tmp_path / "none")
+
+
+def test_in_a_configuration(google, key_file):
+    """It can be configured by its class, with its options as keys."""
+    block = {
+        "provider_name": "google",
+        "provider_type": "tokenkeeper.providers.google:GoogleProvider",
+        "credentials_file": str(key_file),
+        "scope": "a",
+        "subject": "ann@acme.example",
+        "total_timeout": 20,
+        "buffer_seconds": 60,
+    }
+    with TokenKeeper.from_config({"oauth2": block}) as keeper:
+        assert keeper.get_token("google") == "ann@acme.example:a"
+    with pytest.raises(InvalidConfigurationError, match="credential_file"):
+        TokenKeeper.from_config({"oauth2": block | {"credential_file": "x"}})

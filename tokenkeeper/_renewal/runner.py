@@ -23,7 +23,7 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries
+from tokenkeeper.retry import RetryPolicy, as_oauth2_error, call_with_retries, is_transient
 
 __all__ = ["Outcome", "Runner", "closed_meanwhile"]
 
@@ -128,6 +128,7 @@ class Runner:
                     clock=self._clock,
                     closing=self._background.closing,
                     wanted_at=renewal.is_wanted_at,
+                    is_worthwhile=partial(_is_worthwhile, renewal),
                 )
             except TokenAcquisitionError as error:
                 wait = moment(error)
@@ -186,6 +187,18 @@ class _InterruptedError(BaseException):
     def __init__(self, struck: BaseException) -> None:
         super().__init__()
         self.struck = struck
+
+
+def _is_worthwhile(renewal: Renewal, error: BaseException) -> bool:
+    """Return whether another try may help after *error*.
+
+    Not for the token of another provider, which this one needs: its requests were repeated already,
+    and in a chain each link would multiply them.
+    """
+    own = (None, renewal.provider.provider_name)
+    if isinstance(error, TokenAcquisitionError) and error.attempts:
+        return error.provider_name in own and is_transient(error)
+    return is_transient(error)
 
 
 def _requested_elsewhere(renewal: Renewal) -> TokenWaitTimeoutError:

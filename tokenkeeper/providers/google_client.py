@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
+from tokenkeeper.oauth.token_response import parse_token_response
 
 if TYPE_CHECKING:
     from tokenkeeper.oauth.transport import HttpTransport
@@ -68,8 +69,6 @@ class GoogleClient:
         :param grant: the ``grant_type`` of the request, if it has one.
         :raises TokenAcquisitionError: if it grants none, with what to do.
         """
-        from tokenkeeper.oauth.token_response import parse_token_response  # with the first request
-
         expected = Expected(self.provider_name, sent.at, scope, sent.secrets, grant=grant)
         return parse_token_response(sent.answer, expected)
 

@@ -19,6 +19,7 @@ from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionEr
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.late_text import read_late
 from tokenkeeper.oauth.signed_jwt import SignedJwt
+from tokenkeeper.oauth.signing import SigningKey
 from tokenkeeper.oauth.token_types import ACCESS_TOKEN, checked_token_type
 from tokenkeeper.providers.google_client import CLOUD_PLATFORM, GoogleClient
 from tokenkeeper.providers.grants.jwt_bearer import JwtBearer
@@ -64,8 +65,6 @@ class ServiceAccount:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> ServiceAccount:
         """Return what the content of a key file says."""
-        from tokenkeeper.oauth.signing import SigningKey  # with cryptography
-
         url = checked_endpoint(content.get("token_uri", TOKEN_URL), "token_uri")
         email = checked_text(content.get("client_email"), "client_email")
         pem = content.get("private_key")

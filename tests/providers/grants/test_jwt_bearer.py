@@ -75,6 +75,13 @@ def test_an_assertion_that_is_refused(service):
     assert token_of("ann") not in str(caught.value)
 
 
+def test_identity(tmp_path):
+    """Grants for the assertions of others differ."""
+    first, second = (SignedJwt(HmacKey(), issuer=issuer) for issuer in ("one", "two"))
+    grants = [JwtBearer(each) for each in (first, second, tmp_path / "file")]
+    assert len({repr(grant.identity()) for grant in grants}) == 3
+
+
 @pytest.mark.parametrize("assertion", ["eyJ", None, 3])
 def test_an_assertion_that_would_expire(assertion):
     """A text is refused: an assertion is used once, or for minutes."""

@@ -357,7 +357,7 @@ def test_what_is_no_path(write, kind):
     """An invalid kind is rejected with the valid ones."""
     path = write(f"oauth2: {{provider_name: mine, provider_type: {json.dumps(kind)}}}")
     message = problem(path)
-    assert "provider_type must be 'azure' or 'generic', or the path of a class" in message
+    assert "'azure_managed_identity' or 'generic', or the path of a class" in message
     assert ("Did you mean 'generic'?" in message) is (kind == "Generic")
 
 

@@ -39,6 +39,8 @@ MTLS = {
     "token_endpoint_auth_method": "tls_client_auth",
     "certificate_file": "client.pem",
 }
+PUBLIC = {**NO_SECRET, "token_endpoint_auth_method": "none"}
+SECRET_JWT = {"token_endpoint_auth_method": "client_secret_jwt"}
 EXCHANGE = {"grant": "token_exchange"}
 BEARER = {"grant": "jwt_bearer"}
 SIGNED = {"private_key_file": "key.pem", "issuer": "service@example.com"}
@@ -202,6 +204,12 @@ OF_GENERIC = [
         ["certificate_key_file can't be read: No such file or directory"],
     ),
     ({"certificate_key_file": "key.pem"}, ["certificate_key_file needs certificate_file"]),
+    (KEY, ["private_key_file "]),
+    (MTLS, ["certificate_file "]),
+    (
+        {**SECRET_JWT, "signing_alg": "ES256"},
+        ["signing_alg must be 'HS256', 'HS384' or 'HS512' for a client secret"],
+    ),
     # DPoP
     ({"dpop": "nowhere"}, ["dpop can't be read: No such file or directory"]),
     ({"dpop": 5}, ["dpop must be a string, not int"]),
@@ -351,6 +359,11 @@ OF_GENERIC = [
             },
         },
         ["assertion.private_key_password_file can't be combined with private_key_password"],
+    ),
+    ({**PUBLIC, **BEARER, "assertion": SIGNED}, ["assertion.private_key_file "]),
+    (
+        {**PUBLIC, **EXCHANGE, "subject_token": {"env": "T"}, "subject_token_type": "jot"},
+        ["subject_token_type must be a URI or one of"],
     ),
     ({"federated_token_file": "t"}, [": key 'federated_token_file' is only valid for provider_t"]),
 ]

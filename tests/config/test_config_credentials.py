@@ -1,6 +1,7 @@
 """How a client of a configuration proves who it is, and what it presents: on the wire."""
 
 import json
+import warnings
 from urllib.parse import parse_qs
 
 import jwt
@@ -21,7 +22,9 @@ from kit.servers.recording import Recording
 from kit.servers.tls import ClientFiles, self_signed
 
 from tokenkeeper import ConfigurationWarning, TokenAcquisitionError, TokenKeeper
+from tokenkeeper.config import credentials
 from tokenkeeper.config.discovery import Discovery
+from tokenkeeper.config.files import is_read_only
 
 UNVERIFIED = {"verify_signature": False}
 
@@ -224,6 +227,20 @@ class TestGrants:
             environment.setenv("SUBJECT_TOKEN", token_of("ann"))
             token = keeper.get_token("api")
         assert jwt.decode(token, options=UNVERIFIED)["sub"] == "ann"
+
+    def test_a_subject_of_github(self, write, service, environment):
+        """GitHub is asked for its token when the token is requested, in a job only."""
+        environment.delenv("ACTIONS_ID_TOKEN_REQUEST_URL", raising=False)
+        settings = {
+            "token_endpoint_auth_method": "none",
+            "grant": "token_exchange",
+            "subject_token": {"github": "https://id.example.com"},
+        }
+        with (
+            configured(write, block(service, **settings)) as keeper,
+            pytest.raises(TokenAcquisitionError, match="ACTIONS_ID_TOKEN_REQUEST_URL is not set"),
+        ):
+            keeper.get_token("api")
 
     @pytest.mark.parametrize("name", ["zzz", "aaa"])
     def test_the_token_of_another_provider(self, write, service, name):
@@ -442,6 +459,25 @@ def test_files_that_every_user_can_read(open_directory, settings, name):
     }
     with pytest.warns(ConfigurationWarning, match=f"{name} contains a secret and is readable"):
         TokenKeeper.from_config({"oauth2": block | settings}).close()
+
+
+def test_a_token_that_a_platform_mounts(open_directory, monkeypatch):
+    """A token on a file system that is mounted read-only, as platforms do, causes no warning."""
+    (open_directory / "token").write_text("a-token")
+    (open_directory / "token").chmod(0o644)
+    monkeypatch.setattr(credentials, "is_read_only", lambda file: file.name == "token")
+    settings = {
+        "provider_name": "api",
+        "provider_type": "generic",
+        "client_id": "worker",
+        "token_url": "https://id.example.com/token",
+        "client_assertion_file": str(open_directory / "token"),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        TokenKeeper.from_config({"oauth2": settings}).close()
+    assert not is_read_only(open_directory / "token")
+    assert not is_read_only(open_directory / "none")
 
 
 @pytest.mark.parametrize(

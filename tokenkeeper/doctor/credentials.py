@@ -121,7 +121,8 @@ def _check_certificate(
     file: CredentialFile, files: Mapping[str, CredentialFile], now: float, facts: Facts
 ) -> Iterator[Finding]:
     """Yield until when the certificate in *file* is valid, and whether its key fits."""
-    beside = files.get("certificate_key_file") or files.get("private_key_file")
+    beside = files.get("certificate_key_file")
+    signs = "private_key_file" in files  # which was checked with its certificate when it was read
     at_fault = file.key
     try:
         der, key = read_client_certificate(file)
@@ -129,7 +130,7 @@ def _check_certificate(
         if beside is not None:
             at_fault = beside.key
             fitting = fits(der, beside)
-        elif key is not None:
+        elif key is not None and not signs:
             fitting = is_key_of(key, der)
     except UnusableError as error:
         yield failure(f"{at_fault} {error}")
@@ -139,7 +140,7 @@ def _check_certificate(
         yield failure(f"{file.key} contains a certificate that can't be read")
         return
     facts[file.key] = certificate.facts
-    if beside is None and key is None:
+    if beside is None and key is None and not signs:
         yield failure(
             f"{file.key} contains no private key", "set certificate_key_file, or append the key"
         )

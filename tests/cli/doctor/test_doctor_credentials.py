@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 from cryptography.x509 import load_pem_x509_certificate
+from jwt.algorithms import ECAlgorithm
 from kit.servers.faulty import TOKEN
 from kit.servers.tls import self_signed
 
@@ -110,6 +111,33 @@ class TestOfAConfiguration:
         code, seen = examine()
         assert code == Step.METADATA
         assert seen["credential_files"].text == "none needs no file"
+
+    def test_a_certificate_beside_a_jwk(self, describe_block, examine, write):
+        """The certificate of a key that signs may be beside a JWK."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        write("key.jwk", json.dumps(ECAlgorithm(ECAlgorithm.SHA256).to_jwk(key, as_dict=True)))
+        write("c.pem", self_signed(key))
+        describe_block(private_key_file="key.jwk", certificate_file="c.pem")
+        code, seen = examine()
+        assert code == 0
+        assert seen["credential_files"].status == "warning"  # it expires soon
+
+    def test_a_certificate_for_tls(self, describe_block, examine, write):
+        """The certificate that a client presents in TLS is examined with its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        write("c.pem", self_signed(key))
+        write("k.pem", pem(key))
+        describe_block(
+            token_endpoint_auth_method="self_signed_tls_client_auth",
+            certificate_file="c.pem",
+            certificate_key_file="k.pem",
+        )
+        _, seen = examine()
+        step = seen["credential_files"]
+        assert step.status == "warning"
+        assert "certificate_file: client.test, valid from" in step.text
+        assert step.facts["certificate_file"]["subject"] == "client.test"
+        assert "renew the certificate" in step.advice
 
     @pytest.mark.parametrize(
         ("days", "code", "text"),

@@ -492,7 +492,9 @@ class TokenKeeper(NotPicklable):
         from tokenkeeper.config.discovery import Discovery
 
         found = Discovery.from_config(source)
-        return cls._configured(Configuration(found.specs, found.store_options), options)
+        return cls._configured(
+            Configuration(found.specs, found.store_options, found.tokens), options
+        )
 
     @classmethod
     def from_env(cls, **options: Unpack[KeeperOptions]) -> Self:
@@ -502,7 +504,8 @@ class TokenKeeper(NotPicklable):
         Otherwise ``AZURE_CLIENT_ID``, ``AZURE_CLIENT_SECRET`` and ``AZURE_TENANT_ID`` make the
         provider "azure"; ``OAUTH2_CLIENT_ID``, ``OAUTH2_CLIENT_SECRET`` and ``OAUTH2_TOKEN_URL``
         make the provider "oauth2". ``AZURE_CLIENT_SECRET_FILE`` and ``OAUTH2_CLIENT_SECRET_FILE``
-        name a file with the secret instead; ``AZURE_SCOPE`` and ``OAUTH2_SCOPE`` set the scope.
+        name a file with the secret instead; other variables describe a key, a certificate or an
+        assertion in its place. ``AZURE_SCOPE`` and ``OAUTH2_SCOPE`` set the scope.
         ``TOKENKEEPER_STORE`` is the URL of a store, ``TOKENKEEPER_STORE_KEY_FILE`` its key file.
 
         :param options: arguments of the keeper itself. ``store`` comes before the configuration's,
@@ -513,7 +516,9 @@ class TokenKeeper(NotPicklable):
         from tokenkeeper.config.discovery import Discovery
 
         found = Discovery.from_env()
-        return cls._configured(Configuration(found.specs, found.store_options), options)
+        return cls._configured(
+            Configuration(found.specs, found.store_options, found.tokens), options
+        )
 
     @classmethod
     def _configured(cls, configuration: Configuration, options: KeeperOptions) -> Self:
@@ -521,6 +526,7 @@ class TokenKeeper(NotPicklable):
             options = {**options, "store": configuration.store}
         keeper = cls(**options)
         keeper._configuration = configuration
+        configuration.tokens.attach(keeper)
         for provider in configuration.providers:
             keeper.add_provider(provider)
         return keeper

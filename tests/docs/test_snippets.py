@@ -6,8 +6,9 @@
 - Other Python runs in a fresh interpreter with warnings as errors, and
   ``tests/kit/servers/examples.py`` replaces the servers that it names.
 - Python in a docstring runs with the public names and a keeper.
+- YAML with a key ``oauth2`` is a valid configuration. Secrets below ``/run/secrets/`` exist; those
+  that end in ``.pem`` are private keys.
 - A file that Python names as ``private_key_file`` exists.
-- YAML with a key ``oauth2`` is a valid configuration. Secrets below ``/run/secrets/`` exist.
 - Other YAML and TOML can be parsed. A new language needs a rule here.
 """
 
@@ -175,7 +176,8 @@ def test_yaml(block, tmp_path, monkeypatch):
         if secret.endswith(".keys"):
             create_key_file(file)
         else:
-            file.write_text("mounted")
+            key = pem_of(private_key("P-256"))
+            file.write_bytes(key if secret.endswith(".pem") else b"mounted")
             file.chmod(0o600)
         text = text.replace(f"/run/secrets/{secret}", str(file))
     for bundle in re.findall(r"verify: ([\w-]+\.pem)", text):

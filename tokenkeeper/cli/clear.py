@@ -41,7 +41,7 @@ def clear(source: Source, name: str | None, *, as_json: bool, parameters: TokenP
         raise click.UsageError("name the provider whose token to delete")
     kept = 0
     with report_problems():
-        provider = None if name is None else source.select_valid([name])[0]
+        provider = None if name is None else source.select_valid([name]).providers[0]
         settings = source.store()
         chosen: Iterable[str] = ()
         if settings is not None and provider is not None:

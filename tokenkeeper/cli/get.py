@@ -107,7 +107,8 @@ def get(
     The configuration file describes the provider. Without a file, the environment does, by
     OAUTH2_CLIENT_ID, OAUTH2_CLIENT_SECRET, OAUTH2_TOKEN_URL and, if needed, OAUTH2_SCOPE, or by
     AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_TENANT_ID and, if needed, AZURE_SCOPE.
-    OAUTH2_CLIENT_SECRET_FILE or AZURE_CLIENT_SECRET_FILE names a file that contains the secret.
+    OAUTH2_CLIENT_SECRET_FILE or AZURE_CLIENT_SECRET_FILE names a file that contains the secret;
+    other variables describe a key, a certificate or an assertion in its place.
     If both families are set, the NAME "oauth2" or "azure" selects one; otherwise NAME can be
     anything.
 
@@ -121,11 +122,12 @@ def get(
     if variable is not None and style != "env":
         raise click.UsageError("--variable needs --format env")
     with report_problems():
-        (provider,) = source.select_valid([name])
+        selection = source.select_valid([name])
+        (provider,) = selection.providers
         settings = source.store()
         # Not closed, because that would wait for a hanging request. The process ends it anyway.
         keeper = brief_keeper(settings)
-        keeper.add_provider(provider)
+        selection.add_to(keeper)
         if parameters != NO_PARAMETERS:
             check_taken(provider, parameters)
         token_name = TokenName.of(name, parameters)

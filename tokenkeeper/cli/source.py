@@ -14,6 +14,8 @@ import click
 
 from tokenkeeper.config.configuration import Configuration
 from tokenkeeper.config.discovery import Discovery, warn_about
+from tokenkeeper.config.keeper_tokens import KeeperTokens
+from tokenkeeper.config.links import needed_by
 from tokenkeeper.config.problems import Problem, as_error
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.config.spec import ProviderSpec
@@ -22,6 +24,7 @@ from tokenkeeper.stores.private_directory import PrivateDirectory
 from tokenkeeper.stores.runtime_directory import runtime_directory
 
 if TYPE_CHECKING:
+    from tokenkeeper.keeper import TokenKeeper
     from tokenkeeper.stores.settings import StoreSettings
 
 __all__ = ["NOT_STORED", "Selection", "Source", "in_memory", "required_store"]
@@ -46,10 +49,20 @@ class Selection:
 
     :ivar providers: those whose configuration is valid.
     :ivar problems: what is wrong with the others, by name.
+    :ivar tokens: where providers get the tokens of others.
+    :ivar helpers: the providers whose tokens those need, and that the command does not work on.
     """
 
     providers: list[ReloadableProvider]
     problems: Mapping[str, list[Problem]] = field(default_factory=dict)
+    tokens: KeeperTokens = field(default_factory=KeeperTokens)
+    helpers: list[ReloadableProvider] = field(default_factory=list)
+
+    def add_to(self, keeper: TokenKeeper) -> None:
+        """Register the providers with *keeper*, and those whose tokens they need."""
+        self.tokens.attach(keeper)
+        for provider in (*self.providers, *self.helpers):
+            keeper.add_provider(provider)
 
     @property
     def names(self) -> list[str]:
@@ -106,11 +119,15 @@ class Source:
         """
         discovery = self.discovery()
         names = list(dict.fromkeys(names))
+        helpers: list[str] = []
+        if names and discovery.path is not None:
+            needs = {each.name: each.needs for each in discovery.find()}
+            helpers = needed_by(names, needs)
         problems: dict[str, list[Problem]] = {}
 
         def read() -> dict[str, ProviderSpec]:
             nonlocal problems
-            found = discovery.find(names)
+            found = discovery.find([*names, *helpers])
             warn_about(found)
             problems = {}
             for each in found:
@@ -118,13 +135,19 @@ class Source:
                     problems.setdefault(each.name, []).extend(each.problems)
             # Of two providers with the same name, neither is valid.
             valid = {each.name: each.spec for each in found if each.name not in problems}
-            return {name: spec for name in names or valid if (spec := valid.get(name))}
+            wanted = [*names, *helpers] or valid
+            return {name: spec for name in wanted if (spec := valid.get(name))}
 
         # A mistake in one provider does not affect the others.
-        providers = Configuration(read).providers
-        return Selection(providers, problems)
+        found = Configuration(read).providers
+        return Selection(
+            [each for each in found if each.provider_name not in helpers],
+            problems,
+            discovery.tokens,
+            [each for each in found if each.provider_name in helpers],
+        )
 
-    def select_valid(self, names: Iterable[str] = ()) -> list[ReloadableProvider]:
+    def select_valid(self, names: Iterable[str] = ()) -> Selection:
         """Return what :meth:`select` returns, if all of it is valid.
 
         :raises UnknownProviderError: if the file describes no provider of a name.
@@ -132,7 +155,7 @@ class Source:
         """
         selection = self.select(names)
         selection.raise_if_wrong()
-        return selection.providers
+        return selection
 
     def store(self) -> StoreSettings | None:
         """Return the store of the tokens; ``None`` if tokens are not stored.

@@ -25,7 +25,7 @@ from tokenkeeper.cli.common import (
     timeout_option,
 )
 from tokenkeeper.cli.records import key_of, record_of, records, records_of
-from tokenkeeper.cli.source import NOT_STORED, Source, in_memory
+from tokenkeeper.cli.source import NOT_STORED, Selection, Source, in_memory
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.names import NO_PARAMETERS
 
@@ -70,7 +70,7 @@ def status(
         if not (fetch or settings):
             click.echo(NOT_STORED, err=True)
         settings = settings or in_memory()
-        late = _fetch_all(settings, selection.providers, timeout) if fetch else {}
+        late = _fetch_all(settings, selection, timeout) if fetch else {}
         rows = _rows(settings, selection.providers)
         rows = [
             replace(row, last_error=row.last_error or late.get(row.provider_name))
@@ -112,14 +112,12 @@ def _rows(settings: StoreSettings, providers: Sequence[ReloadableProvider]) -> l
     return rows
 
 
-def _fetch_all(
-    settings: StoreSettings, providers: Sequence[ReloadableProvider], timeout: float
-) -> dict[str, str]:
+def _fetch_all(settings: StoreSettings, selection: Selection, timeout: float) -> dict[str, str]:
     """Request all tokens at the same time; return the errors by name."""
     # Not closed, because that would wait for a hanging request. The process ends it anyway.
     keeper = brief_keeper(settings)
-    for provider in providers:
-        keeper.add_provider(provider)
+    selection.add_to(keeper)
+    providers = selection.providers
     errors = {}
     answers = ask(keeper, [each.provider_name for each in providers], timeout=timeout)
     for provider in providers:

@@ -91,9 +91,9 @@ def watch(
         settings = source.store() or in_memory()
         with TokenKeeper(hooks=[events.put] if lines else [], store=settings) as keeper:
             tokens = []
+            selection.add_to(keeper)
             for provider in selection.providers:
                 check_taken(provider, parameters)
-                keeper.add_provider(provider)
                 tokens.append(_Watched.of(settings, provider, parameters))
             if lines:
                 _poll(keeper, tokens, seconds, lambda: _write_lines(events, as_json))

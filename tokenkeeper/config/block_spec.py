@@ -13,13 +13,36 @@ from urllib.parse import parse_qsl, urlencode
 
 from tokenkeeper._support.checks import names_a_secret
 from tokenkeeper.config.blocks import Azure, Block, Generic
+from tokenkeeper.config.credentials import PASSWORDS
+from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.keys import keys_of
+from tokenkeeper.config.late_tokens import LATE_TOKENS
+from tokenkeeper.config.proof import Given
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["KNOWN_KEYS", "BlockSpec", "is_secret_argument", "is_secret_header"]
 
-KNOWN_KEYS = frozenset({*keys_of(Azure), *keys_of(Generic)})
-"""The keys of our own kinds. Others are arguments of a custom class."""
+KNOWN_KEYS = frozenset({*keys_of(Azure), *keys_of(Generic)}) - {*LATE_TOKENS, *PASSWORDS[1:]}
+"""The keys of our own kinds that no custom class has as an argument with a secret. Others may be
+arguments of one."""
+
+_CREDENTIALS = frozenset(
+    {
+        *PASSWORDS,
+        *(f"{key}_file" for key in PASSWORDS),
+        "certificate_file",
+        "certificate_key_file",
+        "client_assertion_audience",
+        "client_assertion_file",
+        "federated_token_file",
+        "key_id",
+        "private_key_file",
+        "send_x5c",
+        "signing_alg",
+        "token_endpoint_auth_method",
+    }
+)
+"""How a client proves who it is. It stays the same client with another proof."""
 
 _SECRET_HEADER = re.compile(r"auth|cookie|session|signature", re.IGNORECASE)
 _NOT_A_SECRET = re.compile(r"_(?:file|path|url|uri|endpoint|method|id|name|type|seconds)s?$")
@@ -27,14 +50,26 @@ _NOT_A_SECRET = re.compile(r"_(?:file|path|url|uri|endpoint|method|id|name|type|
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """A valid block and its secret. Implements :class:`~tokenkeeper.config.spec.ProviderSpec`.
+    """A valid block and its secrets. Implements :class:`~tokenkeeper.config.spec.ProviderSpec`.
 
+    Keys, certificates and tokens in files are not a part of it: what uses them reads them again.
+
+    :ivar passwords: the secrets by key, such as ``client_secret``, also of those in files.
     :ivar directory: where relative paths in the block begin.
+    :ivar digest: of the files that are read once: another content makes another provider.
+    :ivar tokens: where the provider gets the tokens of others.
     """
 
     block: Block
-    secret: str | None = field(repr=False)
+    passwords: Mapping[str, str] = field(repr=False)
     directory: Path
+    digest: str = ""
+    tokens: KeeperTokens = field(default_factory=KeeperTokens, repr=False, compare=False)
+
+    @property
+    def secret(self) -> str | None:
+        """The client secret."""
+        return self.passwords.get("client_secret")
 
     @property
     def provider_name(self) -> str:
@@ -53,27 +88,29 @@ class BlockSpec:
         A rotated secret does not change it: the client's tokens stay the client's.
         """
         content = self.block.model_dump(
-            mode="json", exclude={"client_secret", "client_secret_file", "allowed_tenants"}
+            mode="json", exclude={*_CREDENTIALS, "allowed_tenants"}, exclude_none=True
         )
         if isinstance(url := content.get("token_url"), str):
             content["token_url"] = _without_secrets_in_query(url)
         members = {
             name: _without_secrets(each)
             for name, each in content.items()
-            if not is_secret_argument(name)
+            if name in LATE_TOKENS or not is_secret_argument(name)
         }
         return json.dumps(members, default=str)
 
     @property
     def secrets(self) -> list[str]:
-        """The client secret, and arguments of a custom class that are secrets by their names."""
+        """The passwords, and arguments of a custom class that are secrets by their names."""
         own = self.block.model_extra or {}
         named = [value for name, value in own.items() if names_a_secret(name)]
-        return [each for each in (self.secret, *named) if isinstance(each, str) and each]
+        return [
+            each for each in (*self.passwords.values(), *named) if isinstance(each, str) and each
+        ]
 
     def make_provider(self) -> BaseOAuth2Provider:
         """Return a new provider."""
-        return self.block.make_provider(self.secret, self.directory)
+        return self.block.make_provider(Given(self.passwords, self.directory, self.tokens))
 
 
 def is_secret_argument(name: str) -> bool:

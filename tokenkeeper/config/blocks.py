@@ -10,14 +10,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, create_model
 
+from tokenkeeper._support.checks import checked_words
 from tokenkeeper.config.construction import construct
 from tokenkeeper.config.files import located
 from tokenkeeper.config.keys import spelled
+from tokenkeeper.config.proof import (
+    MANAGED_IDENTITY,
+    Given,
+    azure_credentials,
+    generic_options,
+    identity_of,
+    needs_secret,
+)
 from tokenkeeper.config.values import (
     Accept,
     AuthMethod,
     Boolean,
     Endpoint,
+    Endpoints,
+    Grant,
     GrantType,
     Headers,
     Host,
@@ -25,6 +36,8 @@ from tokenkeeper.config.values import (
     Positive,
     Scope,
     Seconds,
+    SwitchOrText,
+    Targets,
     Tenant,
     Tenants,
     Text,
@@ -80,8 +93,13 @@ class Block(_Strict):
 
     __str__ = __repr__
 
-    def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
-        """Return a new provider. Relative paths begin at *directory*."""
+    def content(self) -> dict[str, Any]:
+        """Return the keys that are set, with their values."""
+        keys = type(self).model_fields
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
+
+    def make_provider(self, given: Given) -> BaseOAuth2Provider:
+        """Return a new provider."""
         raise NotImplementedError
 
     def _made(self, arguments: dict[str, Any]) -> BaseOAuth2Provider:
@@ -107,7 +125,7 @@ class Client(Block):
     options: ClassVar[tuple[str, ...]] = ("connect_timeout", "read_timeout", "total_timeout")
     """Keys that become arguments of the same name."""
 
-    client_id: Text
+    client_id: Text | None = None
     scope: Scope = spelled("scope")
     connect_timeout: Positive | None = None
     read_timeout: Positive | None = None
@@ -122,36 +140,87 @@ class Client(Block):
 class Azure(Client):
     """A block for ``AzureADProvider``."""
 
-    tenant_id: Tenant
+    tenant_id: Tenant | None = None  # a managed identity needs neither this nor a client_id
     authority: Host | None = None
     allowed_tenants: Tenants = None
+    certificate_file: Text | None = None
+    certificate_password: Text | None = None
+    certificate_password_file: Text | None = None
+    send_x5c: Boolean | None = None
+    federated_token_file: Text | None = None
+    managed_identity: SwitchOrText = None
+    region: Text | None = None
+    client_capabilities: Words = None
 
-    options: ClassVar[tuple[str, ...]] = (*Client.options, "authority", "allowed_tenants")
+    options: ClassVar[tuple[str, ...]] = (
+        *Client.options,
+        "authority",
+        "allowed_tenants",
+        "send_x5c",
+        "region",
+        "client_capabilities",
+    )
 
-    def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
-        """Return a new provider."""
+    def make_provider(self, given: Given) -> BaseOAuth2Provider:
+        """Return a new provider: of a managed identity, if the block says so."""
+        if self.managed_identity and self.provider_type == "azure":
+            return self._identity_provider(given)
         takes = parameters_of(provider_class(self.provider_type)).names
         # The constructor of a derived class may still have the older spelling.
         scope = "scopes" if "scopes" in takes and "scope" not in takes else "scope"
         arguments = {
             "provider_name": self.provider_name,
             "client_id": self.client_id,
-            "client_secret": secret,
+            "client_secret": given.secrets.get("client_secret"),
             "tenant_id": self.tenant_id,
             scope: self.scope,
         }
-        return self._made(arguments | self._options(directory))
+        credentials = azure_credentials(self.content(), given)
+        return self._made(arguments | credentials | self._options(given.directory))
+
+    def _identity_provider(self, given: Given) -> BaseOAuth2Provider:
+        arguments = {"provider_name": self.provider_name, "scope": self.scope}
+        arguments |= identity_of(self.managed_identity) | self._options(given.directory)
+        return construct(MANAGED_IDENTITY, self.provider_name, arguments)
 
 
 class Generic(Client):
     """A block for ``GenericOAuth2Provider``."""
 
-    token_url: Endpoint
+    client_id: Text
+    token_url: Endpoint | None = None
+    issuer: Endpoint | None = None
+    endpoints: Endpoints = None
     additional_params: Parameters = None
+    resource: Targets = None
+    audience: Targets = None
     token_endpoint_auth_method: AuthMethod | None = None
+    private_key_file: Text | None = None
+    private_key_password: Text | None = None
+    private_key_password_file: Text | None = None
+    key_id: Text | None = None
+    signing_alg: Text | None = None
+    client_assertion_file: Text | None = None
+    client_assertion_audience: Words = None
+    certificate_file: Text | None = None
+    certificate_key_file: Text | None = None
+    dpop: SwitchOrText = None
+    allow_bearer: Boolean | None = None
     send_client_id: Boolean | None = None
     form_encode_credentials: Boolean | None = None
+    grant: Grant | None = None
     grant_type: GrantType | None = None
+    subject_token: Any = None
+    subject_token_type: Text | None = None
+    actor_token: Any = None
+    actor_token_type: Text | None = None
+    requested_token_type: Text | None = None
+    assertion: Any = None
+    username: Text | None = None
+    password: Text | None = None
+    password_file: Text | None = None
+    refresh_token_file: Text | None = None
+    scope_by_refresh: Boolean | None = None
     request_format: RequestFormat | None = None
     accept: Accept | None = None
     headers: Headers = None
@@ -163,10 +232,8 @@ class Generic(Client):
 
     options: ClassVar[tuple[str, ...]] = (
         *Client.options,
-        "token_endpoint_auth_method",
         "send_client_id",
         "form_encode_credentials",
-        "grant_type",
         "request_format",
         "accept",
         "headers",
@@ -177,17 +244,28 @@ class Generic(Client):
         "refresh_tokens",
     )
 
-    def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
+    def make_provider(self, given: Given) -> BaseOAuth2Provider:
         """Return a new provider."""
+        content = self.content()
+        secret = given.secrets.get("client_secret") if needs_secret(content) else None
         config = OAuth2Config(
             self.provider_name,
             self.client_id,
             secret,
-            self.token_url,
+            self.token_url or "",
             self.scope,
-            self.additional_params,
+            {**(self.additional_params or {}), **_targets(content)},
+            **{key: content[key] for key in ("issuer", "endpoints") if key in content},
         )
-        return self._made({"config": config} | self._options(directory))
+        proofs = generic_options(content, given)
+        return self._made({"config": config} | proofs | self._options(given.directory))
+
+
+def _targets(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the registration's own token is to be used, as parameters of the request."""
+    keys = ("resource", "audience")
+    targets = {key: checked_words(content[key], key) for key in keys if content.get(key)}
+    return {key: each[0] if len(each) == 1 else each for key, each in targets.items()}
 
 
 def _copied(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tokenkeeper._runtime.fork import renew_after_fork
 from tokenkeeper._runtime.interruptions import interruption_in
+from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.config.spec import ProviderSpec
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
@@ -33,17 +34,22 @@ class Configuration:
     :param read: returns the specs by provider name, or raises ``InvalidConfigurationError``.
     :param read_store: returns the options of the store, or ``None``. It is called after *read*. By
         default, no store is used.
+    :param tokens: where providers get the tokens of others; by default they need none.
+    :ivar tokens: where providers get the tokens of others: attach the keeper that has them.
     :ivar turn: the lock to hold while a keeper is updated, so that reloads take turns.
     :raises InvalidConfigurationError: naming everything that is wrong.
     """
 
     turn: threading.RLock
+    tokens: KeeperTokens
 
     def __init__(
         self,
         read: Callable[[], Mapping[str, ProviderSpec]],
         read_store: Callable[[], StoreOptions | None] = _no_store,
+        tokens: KeeperTokens | None = None,
     ) -> None:
+        self.tokens = tokens or KeeperTokens()
         self._read = read
         self._read_store = read_store
         self._providers: dict[str, ReloadableProvider] = {}

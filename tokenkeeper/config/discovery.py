@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.environment import discover_in_environment
 from tokenkeeper.config.files import located, warn
+from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.problems import as_error
 from tokenkeeper.config.spec import Discovered, ProviderSpec
 from tokenkeeper.config.store import DiscoveredStore, store_from_environment, store_in
@@ -39,7 +40,10 @@ class Discovery:
     :param source: the path of a YAML file, a mapping with the content of one, or ``None`` for the
         clients that ``AZURE_*`` and ``OAUTH2_*`` variables describe.
     :param environment: the variables; ``os.environ`` by default.
+    :ivar tokens: where providers get the tokens of others: attach the keeper that has them.
     """
+
+    tokens: KeeperTokens
 
     def __init__(
         self,
@@ -50,6 +54,7 @@ class Discovery:
         self._environment = environment
         self._directory = _working_directory()
         self._last: Document | None = None
+        self.tokens = KeeperTokens()
 
     @classmethod
     def from_config(cls, source: str | os.PathLike[str] | Mapping[str, Any]) -> Discovery:
@@ -138,7 +143,7 @@ class Discovery:
     def _read_blocks(self) -> list[Discovered]:
         with _advice_on_missing_extra():
             from tokenkeeper.config.reading import read_blocks
-        return read_blocks(self._document(), self._environment)
+        return read_blocks(self._document(), self._environment, self.tokens)
 
     def _document(self) -> Document:
         with _advice_on_missing_extra():

@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from tokenkeeper.config.combinations import (
+    AUTH_METHODS,
+    AZURE_CREDENTIALS,
+    check_azure,
+    check_generic,
+    check_pairs,
+)
+from tokenkeeper.config.credentials import (
+    PASSWORDS,
+    check_credential_files,
+    credential_files,
+    readable_credentials,
+)
+from tokenkeeper.config.families import (
+    FAMILIES,
+    Family,
+    family_of,
+    listed,
+    names_in,
+    set_variables,
+)
 from tokenkeeper.config.files import located, read_secret, readable_by_all
-from tokenkeeper.config.problems import Problem
+from tokenkeeper.config.problems import KeyPath, Problem
+from tokenkeeper.config.proof import Given, azure_credentials, generic_options, needs_secret
 from tokenkeeper.config.spec import Discovered
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import OAuth2Config
@@ -18,44 +42,9 @@ from tokenkeeper.providers.generic import GenericOAuth2Provider
 
 __all__ = ["EnvironmentSpec", "discover_in_environment", "spec_from_environment"]
 
-
-@dataclass(frozen=True)
-class _Family:
-    """The variables that describe one client. An empty variable counts as not set.
-
-    :ivar prefix: how all of them begin.
-    :ivar where: the end of the variable with the tenant, or with the token endpoint.
-    :ivar more: the ends of further ones that only this family has.
-    """
-
-    provider_type: str
-    prefix: str
-    where: str
-    more: tuple[str, ...] = ()
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        ends = ("CLIENT_ID", "CLIENT_SECRET", self.where)
-        return tuple(f"{self.prefix}_{end}" for end in ends)
-
-    @property
-    def optional(self) -> tuple[str, ...]:
-        ends = ("CLIENT_SECRET_FILE", "SCOPE", "SCOPES", *self.more)
-        return tuple(f"{self.prefix}_{end}" for end in ends)
-
-    def is_begun(self, present: Mapping[str, str]) -> bool:
-        """Return whether any of the required variables is set."""
-        return any(name in present for name in self.required)
-
-    def is_complete(self, present: Mapping[str, str]) -> bool:
-        """Return whether all required variables are set."""
-        return all(name in present for name in self.required)
-
-
-_OAUTH2 = _Family("generic", "OAUTH2", "TOKEN_URL")
-_AZURE = _Family("azure", "AZURE", "TENANT_ID", ("AUTHORITY_HOST", "ALLOWED_TENANTS"))
-_FAMILIES = {"azure": _AZURE, "oauth2": _OAUTH2}
-_FAMILY_OF_NAME = {**_FAMILIES, "generic": _OAUTH2}
+_WORDS = frozenset({"allowed_tenants", "audience", "client_assertion_audience", "resource"})
+_OF_REQUEST = frozenset({"client_id", "tenant_id", "token_url", "issuer", "scope", "authority"})
+_OFF = frozenset({"0", "false", "no"})
 
 
 @dataclass(frozen=True)
@@ -63,19 +52,21 @@ class EnvironmentSpec:
     """A client from variables. Implements :class:`~tokenkeeper.config.spec.ProviderSpec`.
 
     :ivar provider_type: "azure" or "generic".
-    :ivar where: the tenant, or the token endpoint.
-    :ivar authority: the login host of Entra ID.
-    :ivar allowed_tenants: the tenants that a source may name.
+    :ivar content: its settings without passwords, by the key of a configuration file.
+    :ivar passwords: its secrets, by the key of a configuration file.
+    :ivar directory: where relative paths begin.
     """
 
     provider_name: str
     provider_type: str
-    client_id: str
-    secret: str = field(repr=False)
-    where: str
-    scope: str | None = None
-    authority: str | None = None
-    allowed_tenants: tuple[str, ...] = ()
+    content: Mapping[str, Any]
+    passwords: Mapping[str, str] = field(repr=False)
+    directory: Path = field(default_factory=Path)
+
+    @property
+    def secret(self) -> str | None:
+        """The client secret."""
+        return self.passwords.get("client_secret")
 
     @property
     def identity(self) -> str:
@@ -83,29 +74,42 @@ class EnvironmentSpec:
 
         It does not contain the name, which the user of a command chooses freely.
         """
-        return json.dumps(
-            ["", self.provider_type, self.client_id, "", self.where, self.scope, self.authority]
-        )
+        keys = (*_OF_REQUEST, "audience", "resource", "region")
+        members = {key: self.content[key] for key in sorted(keys) if key in self.content}
+        return json.dumps([self.provider_type, members])
 
     @property
     def secrets(self) -> Sequence[str]:
-        """The client secret."""
-        return [self.secret]
+        """The client secret, and passwords of keys."""
+        return list(self.passwords.values())
 
     def make_provider(self) -> BaseOAuth2Provider:
         """Return a new provider."""
-        name, client_id, secret = self.provider_name, self.client_id, self.secret
+        content, given = self.content, Given(self.passwords, self.directory)
+        name, client_id, scope = self.provider_name, content["client_id"], content.get("scope")
         if self.provider_type == "azure":
+            keys = ("authority", "allowed_tenants", "send_x5c", "region")
             return AzureADProvider(
                 name,
                 client_id,
-                secret,
-                self.where,
-                self.scope,
-                authority=self.authority,
-                allowed_tenants=self.allowed_tenants,
+                self.secret,  # type: ignore[arg-type,unused-ignore]
+                content["tenant_id"],
+                scope,
+                **{key: content[key] for key in keys if key in content},
+                **azure_credentials(content, given),
             )
-        return GenericOAuth2Provider(OAuth2Config(name, client_id, secret, self.where, self.scope))
+        more = {"issuer": content["issuer"]} if "issuer" in content else {}
+        targets = {key: content[key] for key in ("audience", "resource") if key in content}
+        config = OAuth2Config(
+            name,
+            client_id,
+            self.secret if needs_secret(content) else None,
+            content.get("token_url", ""),
+            scope,
+            targets,
+            **more,
+        )
+        return GenericOAuth2Provider(config, **generic_options(content, given))
 
 
 def discover_in_environment(
@@ -118,27 +122,32 @@ def discover_in_environment(
         set some of Azure's variables on their own.
     """
     return [
-        _discovered(name, environment, directory) for name in list(names) or _names_in(environment)
+        _discovered(name, environment, directory) for name in list(names) or names_in(environment)
     ]
 
 
 def _discovered(name: str, environment: Mapping[str, str], directory: Path) -> Discovered:
-    present = _present(environment)
+    present = set_variables(environment)
     try:
-        family = _family(name, present)
+        family = family_of(name, present)
         spec = spec_from_environment(name, environment, directory)
     except InvalidConfigurationError as error:
         problem = Problem(str(error), error.field)
-        families = _FAMILIES.values()
-        variables = [each for family in families for each in (*family.required, *family.optional)]
+        variables = [each for family in FAMILIES.values() for each in family.variables]
         return Discovered(name, None, (problem,), variables=tuple(variables))
-    file = present.get(f"{family.prefix}_CLIENT_SECRET_FILE")
+    files = credential_files(spec.content, directory, spec.passwords)
+    secrets = [present.get(f"{family.variable(key)}_FILE") for key in PASSWORDS]
+    warnings = [
+        *(text for file in secrets if file for text in readable_by_all(located(directory, file))),
+        *readable_credentials(files),
+    ]
     return Discovered(
         name,
         spec,
-        warnings=tuple(readable_by_all(located(directory, file))) if file else (),
-        variables=(*family.required, *family.optional),
-        secret_file=file,
+        warnings=tuple(warnings),
+        variables=family.variables,
+        secret_file=secrets[0],
+        credential_files=tuple(files),
     )
 
 
@@ -150,55 +159,109 @@ def spec_from_environment(
     :param directory: where the relative path of a secret's file begins.
     :raises InvalidConfigurationError: naming the variables that are missing, or the invalid one.
     """
-    present = _present(environment)
-    family = _family(name, present)
-    missing = [variable for variable in family.required if variable not in present]
+    present = set_variables(environment)
+    family = family_of(name, present)
+    missing = family.missing(present)
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise InvalidConfigurationError(
-            f"{_listed(missing)} {verb} not set (an empty variable counts as not set)",
+            f"{listed(missing)} {verb} not set (an empty variable counts as not set)",
             provider_name=name,
             field=missing[0],
         )
-    client_id, client_secret, where = family.required
-    secret_from = _one_of(present, client_secret, f"{client_secret}_FILE")
-    scope_from = _one_of(present, f"{family.prefix}_SCOPE", f"{family.prefix}_SCOPES")
-    spec = EnvironmentSpec(
-        name,
-        family.provider_type,
-        present[client_id],
-        _secret(secret_from, present, directory),
-        present[where],
-        present.get(scope_from),
-        present.get("AZURE_AUTHORITY_HOST") if family is _AZURE else None,
-        _words(present.get("AZURE_ALLOWED_TENANTS", "")) if family is _AZURE else (),
-    )
+    content, read_from = _content_of(family, present)
+    passwords = dict(_passwords(content, read_from, directory))
+    _check(family, content, read_from, directory)
+    kept = {key: each for key, each in content.items() if key.removesuffix("_file") not in _HIDDEN}
+    spec = EnvironmentSpec(name, family.provider_type, kept, passwords, directory)
     try:
         spec.make_provider()
     except InvalidConfigurationError as problem:
-        variable = {
-            "client_secret": secret_from,
-            "scope": scope_from,
-            "authority": "AZURE_AUTHORITY_HOST",
-        }.get(problem.field or "", f"{family.prefix}_{problem.field}".upper())
-        if variable in present:
+        field = problem.field or ""
+        variable = read_from.get(field) or read_from.get(f"{field}_file")
+        if variable is not None:
             problem.args = (f"{problem} (read from {variable})",)
         raise
     return spec
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.replace(",", " ").split())
+_HIDDEN = frozenset(PASSWORDS)
 
 
-def _secret(variable: str, present: Mapping[str, str], directory: Path) -> str:
-    """Return the secret that *variable* holds, or the content of the file that it names."""
-    if not variable.endswith("_FILE"):
-        return present[variable]
-    try:
-        return read_secret(located(directory, present[variable]))
-    except InvalidConfigurationError as problem:
-        raise InvalidConfigurationError(f"{variable} {problem}", field=variable) from None
+def _content_of(
+    family: Family, present: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings by the key of a configuration file, and the variables they come from."""
+    read_from = {key: name for key in family.ends if (name := family.variable(key)) in present}
+    for key in PASSWORDS:
+        _one_of(present, family.variable(key), f"{family.variable(key)}_FILE")
+    scope = _one_of(present, f"{family.prefix}_SCOPE", f"{family.prefix}_SCOPES")
+    if scope in present:
+        read_from["scope"] = scope
+    if family.provider_type == "azure":
+        _keep_first_credential(read_from)
+    content: dict[str, Any] = {key: present[name] for key, name in read_from.items()}
+    for key in _WORDS & content.keys():
+        content[key] = tuple(content[key].replace(",", " ").split())
+    if content.get("region", "").lower() in ("tryautodetect", "true"):  # azure-identity's words
+        content["region"] = "auto"
+    if "send_x5c" in content:  # azure-identity takes any text for "yes"
+        content["send_x5c"] = content["send_x5c"].lower() not in _OFF
+    return content, read_from
+
+
+def _keep_first_credential(read_from: dict[str, str]) -> None:
+    """Remove all credentials but the first, in azure-identity's order.
+
+    A platform sets the file of a federated token for every program, also for one with a secret.
+    """
+    credentials = ("client_secret", "client_secret_file", *AZURE_CREDENTIALS)
+    for key in [key for key in credentials if key in read_from][1:]:
+        del read_from[key]
+    if "certificate_file" not in read_from:
+        for key in ("certificate_password", "certificate_password_file", "send_x5c"):
+            read_from.pop(key, None)
+
+
+def _passwords(
+    content: Mapping[str, Any], read_from: Mapping[str, str], directory: Path
+) -> Iterator[tuple[str, str]]:
+    """Yield the secrets by key, those in files included."""
+    for key in PASSWORDS:
+        if key in content:
+            yield key, content[key]
+        elif (file := content.get(f"{key}_file")) is not None:
+            variable = read_from[f"{key}_file"]
+            try:
+                yield key, read_secret(located(directory, file))
+            except InvalidConfigurationError as problem:
+                raise InvalidConfigurationError(f"{variable} {problem}", field=variable) from None
+
+
+def _check(
+    family: Family, content: Mapping[str, Any], read_from: Mapping[str, str], directory: Path
+) -> None:
+    """Raise for variables that do not fit together, and for files that can't be used."""
+
+    def note(path: KeyPath, what: str) -> None:
+        key = str(path[0])
+        variable = read_from.get(key) or family.variable(key)
+        raise InvalidConfigurationError(f"{variable} {_in_variables(what, family)}", field=variable)
+
+    method = content.get("token_endpoint_auth_method", AUTH_METHODS[0])
+    if method not in AUTH_METHODS:
+        *most, last = map(repr, AUTH_METHODS)
+        note(("token_endpoint_auth_method",), f"must be {', '.join(most)} or {last}")
+    check_pairs(content, note)
+    check: Any = check_azure if family.provider_type == "azure" else check_generic
+    check(content, note)
+    check_credential_files(credential_files(content, directory, {}), note)
+
+
+def _in_variables(what: str, family: Family) -> str:
+    """Return *what* with the names of variables in place of the keys of a file."""
+    keys = "|".join(sorted(family.ends, key=len, reverse=True))
+    return re.sub(rf"\b(?:{keys})\b", lambda found: family.variable(found[0]), what)
 
 
 def _one_of(present: Mapping[str, str], one: str, other: str) -> str:
@@ -206,56 +269,9 @@ def _one_of(present: Mapping[str, str], one: str, other: str) -> str:
 
     :raises InvalidConfigurationError: if both are.
     """
-    given = [name for name in (one, other) if present.get(name)]
+    given = [name for name in (one, other) if name in present]
     if len(given) == 2:
         raise InvalidConfigurationError(
             f"{one} and {other} are both set. Unset one of them", field=other
         )
     return given[0] if given else one
-
-
-def _names_in(environment: Mapping[str, str]) -> list[str]:
-    """Return the names of the clients that *environment* describes, at least one."""
-    present = _present(environment)
-    complete = [name for name, family in _FAMILIES.items() if family.is_complete(present)]
-    begun = [name for name, family in _FAMILIES.items() if family.is_begun(present)]
-    return complete or begun or ["oauth2"]
-
-
-def _family(name: str, present: Mapping[str, str]) -> _Family:
-    """Return the variables that describe the client *name*."""
-    begun = [family for family in (_OAUTH2, _AZURE) if family.is_begun(present)]
-    if not begun:
-        raise InvalidConfigurationError(
-            "the environment does not describe a client. Set "
-            f"{_listed(_OAUTH2.required)} (and OAUTH2_SCOPE if needed), or "
-            f"{_listed(_AZURE.required)}",
-            provider_name=name,
-        )
-    if len(begun) == 1:
-        return begun[0]
-    if name in _FAMILY_OF_NAME:
-        return _FAMILY_OF_NAME[name]
-    complete = [family for family in begun if family.is_complete(present)]
-    if len(complete) == 1:
-        return complete[0]
-    raise InvalidConfigurationError(
-        f"OAUTH2_* and AZURE_* variables are both set, and {name!r} could be either. "
-        "Use the name oauth2 or azure",
-        provider_name=name,
-    )
-
-
-def _present(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that are set. A secret in a file counts as set, with an empty value."""
-    present = {key: value for key, value in environment.items() if value.strip()}
-    for family in _FAMILIES.values():
-        secret = f"{family.prefix}_CLIENT_SECRET"
-        if f"{secret}_FILE" in present:
-            present.setdefault(secret, "")
-    return present
-
-
-def _listed(words: Iterable[str]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} and {last}" if most else last

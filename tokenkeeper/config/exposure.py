@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenkeeper._support.checks import names_a_secret, secrets_in_query
 from tokenkeeper.config.block_spec import KNOWN_KEYS, is_secret_argument, is_secret_header
+from tokenkeeper.config.credentials import PASSWORDS, CredentialFile, readable_credentials
 from tokenkeeper.config.document import Document
 from tokenkeeper.config.files import located, readable_by_all
 from tokenkeeper.config.problems import KeyPath, Problems
@@ -18,19 +19,27 @@ __all__ = ["exposures_in", "readable_document"]
 
 
 def exposures_in(
-    content: object, filled: object, path: KeyPath, document: Document
+    content: object,
+    filled: Mapping[str, Any],
+    files: Iterable[CredentialFile],
+    path: KeyPath,
+    document: Document,
 ) -> Iterator[str]:
     """Yield a warning for each secret of one block that is written in clear or can be read.
 
     :param content: the block before its variables are filled in.
-    :param filled: the block afterwards.
+    :param filled: our keys of the block afterwards.
+    :param files: those with its keys, certificates and tokens.
     """
-    if not isinstance(filled, Mapping) or not isinstance(content, Mapping):
-        return
-    yield from _written_in_clear(content, path, document)
-    file = filled.get("client_secret_file")
-    if isinstance(file, str) and file.strip():
-        yield from readable_by_all(located(document.directory, file))
+    if isinstance(content, Mapping):
+        yield from _written_in_clear(content, path, document)
+    signed = filled.get("assertion")
+    for block in (filled, signed if isinstance(signed, Mapping) else {}):
+        for key in PASSWORDS:
+            file = block.get(f"{key}_file")
+            if isinstance(file, str) and file.strip():
+                yield from readable_by_all(located(document.directory, file))
+    yield from readable_credentials(files)
 
 
 def readable_document(document: Document, blocks: Mapping[KeyPath, object]) -> Iterator[str]:
@@ -58,8 +67,9 @@ def _written_in_clear(
 def _secrets_in(block: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
     """Yield the keys of the secrets that the file itself contains, and a better source."""
     variable = "a variable, ${NAME}"
-    if is_in_clear(block.get("client_secret")):
-        yield ("client_secret",), f"{variable}, or from a file, client_secret_file"
+    for place, value in _passwords_in(block):
+        if is_in_clear(value):
+            yield place, f"{variable}, or from a file, {place[-1]}_file"
     own = [] if block.get("provider_type") in OURS else [*block.keys() - KNOWN_KEYS]
     for key in sorted(map(str, own)):
         if is_secret_argument(key) and is_in_clear(block.get(key)):
@@ -72,3 +82,13 @@ def _secrets_in(block: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 yield (key, str(name)), variable
     if any(map(is_in_clear, secrets_in_query(str(block.get("token_url", ""))))):
         yield ("token_url",), variable
+
+
+def _passwords_in(block: Mapping[str, Any]) -> Iterator[tuple[KeyPath, object]]:
+    """Yield the keys of *block* that are passwords, and their values."""
+    ours = block.get("provider_type") in OURS
+    for key in PASSWORDS if ours else PASSWORDS[:1]:  # a custom class may mean anything by others
+        yield (key,), block.get(key)
+    signed = block.get("assertion")
+    if ours and isinstance(signed, Mapping):
+        yield ("assertion", "private_key_password"), signed.get("private_key_password")

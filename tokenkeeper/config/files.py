@@ -14,7 +14,16 @@ from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.trust import distrusted_file, find_trusted, this_process
 from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationError
 
-__all__ = ["check_trusted", "located", "read_file", "read_secret", "readable_by_all", "warn"]
+__all__ = [
+    "LONGEST",
+    "check_trusted",
+    "is_read_only",
+    "located",
+    "read_file",
+    "read_secret",
+    "readable_by_all",
+    "warn",
+]
 
 LONGEST = 1024 * 1024
 """The most bytes of a file. A configuration needs a few thousand, a secret fewer."""
@@ -104,6 +113,13 @@ def _all_can_read(file: Path) -> bool:
         place = Path(os.path.realpath(file))  # the directories above a link do not protect it
         open_to_all = bool(place.stat().st_mode & stat.S_IROTH)
         return open_to_all and all(each.stat().st_mode & stat.S_IXOTH for each in place.parents)
+    return False
+
+
+def is_read_only(file: Path) -> bool:
+    """Return whether *file* is on a file system that is mounted read-only."""
+    with suppress(AttributeError, OSError, ValueError):  # Windows has no statvfs
+        return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
     return False
 
 

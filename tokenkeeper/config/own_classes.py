@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-from tokenkeeper.config.blocks import Azure, Block, Generic
+from tokenkeeper.config.blocks import Azure, Block, Client, Generic
 from tokenkeeper.config.keys import keys_of, unknown_key
 from tokenkeeper.config.problems import KeyPath, Problems
+from tokenkeeper.config.proof import Given
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.generic import GenericOAuth2Provider
 from tokenkeeper.providers.kinds import parameters_of, provider_class
 
-__all__ = ["OWN_BLOCKS", "Own", "block_for", "check_arguments"]
+__all__ = ["OWN_BLOCKS", "Own", "block_for", "check_arguments", "keys_taken"]
 
 
 class Own(Block):
@@ -24,27 +24,44 @@ class Own(Block):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
-    def make_provider(self, secret: str | None, directory: Path) -> BaseOAuth2Provider:
+    def make_provider(self, given: Given) -> BaseOAuth2Provider:
         """Return the provider, made with all keys that are not ours as arguments."""
         arguments = {"provider_name": self.provider_name}
-        if secret is not None:
+        if (secret := given.secrets.get("client_secret")) is not None:
             arguments["client_secret"] = secret
-        return self._made(arguments | self._options(directory))
+        return self._made(arguments | self._options(given.directory))
 
 
-class OwnGeneric(Generic):
+class _OfDerivedClass(Client):
+    """A block whose class may have arguments with the names of our keys, and mean others."""
+
+    def content(self) -> dict[str, Any]:
+        """Return the keys of ours that are set, with their values."""
+        taken = keys_taken(type(self), self.provider_type)
+        return {key: value for key, value in super().content().items() if key not in taken}
+
+    def _made(self, arguments: dict[str, Any]) -> BaseOAuth2Provider:
+        taken = keys_taken(type(self), self.provider_type)
+        given = {key: value for key in taken if (value := getattr(self, key)) is not None}
+        return super()._made(arguments | given)
+
+
+class OwnGeneric(_OfDerivedClass, Generic):
     """A block for a class derived from ``GenericOAuth2Provider``."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
 
-class OwnAzure(Azure):
+class OwnAzure(_OfDerivedClass, Azure):
     """A block for a class derived from ``AzureADProvider``."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
 
 OWN_BLOCKS = (Own, OwnGeneric, OwnAzure)
+
+_FIRST_KEYS = ("token_url", "additional_params")
+"""Keys of the first release that are not parameters of our classes. They are always ours."""
 
 _BASES: dict[type[Block], type] = {
     Own: BaseOAuth2Provider,
@@ -63,6 +80,18 @@ def block_for(kind: type[BaseOAuth2Provider]) -> type[Block]:
     return Own
 
 
+def keys_taken(model: type[Block] | None, kind: str) -> frozenset[str]:
+    """Return the keys of *model* that are arguments of the class *kind*, in its own sense.
+
+    A class that has such an argument may be older than the key.
+    """
+    if model not in (OwnGeneric, OwnAzure):
+        return frozenset()
+    base = parameters_of(_BASES[model]).names
+    later = model.model_fields.keys() - Client.model_fields.keys() - {*base, *_FIRST_KEYS}
+    return frozenset(later & {*parameters_of(provider_class(kind)).own})
+
+
 def check_arguments(
     model: type[Block], content: Mapping[Any, Any], problems: Problems, path: KeyPath
 ) -> bool:
@@ -70,6 +99,7 @@ def check_arguments(
     kind = content["provider_type"]
     takes = parameters_of(provider_class(kind))
     optional = {"client_secret", "verify"} if model is Own else set()  # if its class takes them
+    optional |= keys_taken(model, kind)
     keys = [key for key in keys_of(model) if key not in optional]
     settled = {*keys, *parameters_of(_BASES[model]).names}
     arguments = [name for name in takes.names if name not in settled]

@@ -103,6 +103,11 @@ class Problems:
         """Note that the key at *path* is wrong: *what* is a sentence about its block."""
         self._found.setdefault(path, _Mistake(f": {what}", path[:-1]))
 
+    @property
+    def any_noted(self) -> bool:
+        """Whether anything is wrong beside duplicate keys."""
+        return bool(self._found)
+
     def __contains__(self, path: KeyPath) -> bool:
         """Return whether something is wrong at *path*, or above it."""
         return any(path[:length] in self._found for length in range(len(path) + 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,22 @@ from typing import Any
 from tokenkeeper.config.block_spec import BlockSpec
 from tokenkeeper.config.bounds import TooMuchError, check_values
 from tokenkeeper.config.construction import UnknownArgumentError
+from tokenkeeper.config.credentials import (
+    PASSWORDS,
+    check_credential_files,
+    credential_files,
+    digest_of,
+)
 from tokenkeeper.config.document import SECTION, Document
 from tokenkeeper.config.exposure import exposures_in, readable_document
 from tokenkeeper.config.files import check_trusted, located, read_secret
+from tokenkeeper.config.keeper_tokens import KeeperTokens
+from tokenkeeper.config.keys import keys_of
+from tokenkeeper.config.late_tokens import links_in
+from tokenkeeper.config.links import link_problems
+from tokenkeeper.config.own_classes import keys_taken
 from tokenkeeper.config.problems import KeyPath, Problems, as_text, in_order
-from tokenkeeper.config.schema import Block, read_block
+from tokenkeeper.config.schema import Block, model_of, read_block
 from tokenkeeper.config.spec import Discovered
 from tokenkeeper.config.variables import fill_in, variables_in
 from tokenkeeper.exceptions import InvalidConfigurationError
@@ -27,14 +38,21 @@ __all__ = ["read_blocks"]
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
-def read_blocks(document: Document, environment: Mapping[str, str]) -> list[Discovered]:
+def read_blocks(
+    document: Document, environment: Mapping[str, str], tokens: KeeperTokens
+) -> list[Discovered]:
     """Return the provider that each block of *document* describes, valid or not.
 
+    :param tokens: where providers get the tokens of others.
     :raises InvalidConfigurationError: if it has no blocks, or two sections of them.
     """
     blocks = dict(_blocks(document))
-    names: set[str] = set()
-    found = [_read(path, blocks[path], document, environment, names) for path in blocks]
+    reader = _Reader(document, environment, tokens)
+    filled = {path: reader.fill(path, content) for path, content in blocks.items()}
+    for place, what in link_problems({path: each for path, (each, _) in filled.items()}).items():
+        path = next(each for each in blocks if place[: len(each)] == each)
+        filled[path][1].add(place, what)
+    found = [reader.read(path, blocks[path], *filled[path]) for path in blocks]
     if found:
         last = found[-1]
         exposed = (*last.warnings, *readable_document(document, blocks))
@@ -42,59 +60,89 @@ def read_blocks(document: Document, environment: Mapping[str, str]) -> list[Disc
     return found
 
 
-def _read(
-    path: KeyPath,
-    content: object,
-    document: Document,
-    environment: Mapping[str, str],
-    names: set[str],
-) -> Discovered:
-    """Return what the block *content* at *path* describes.
+class _Reader:
+    """Reads the blocks of one document, in their order."""
 
-    :param names: the names of the providers before it, to which its own is added.
-    """
-    duplicates = [each for each in document.duplicates if each[0][: len(path)] == path]
-    problems = Problems(document.name, document.lines, duplicates)
-    filled = fill_in(content, environment, problems, path)
-    spec = _spec_of(filled, path, document.directory, problems, names)
-    name = filled.get("provider_name") if isinstance(filled, Mapping) else None
-    found = tuple(in_order(problems))
-    return Discovered(
-        name if isinstance(name, str) and name else as_text(path),
-        None if found else spec,
-        found,
-        tuple(exposures_in(content, filled, path, document)),
-        tuple(variables_in(content)),
-        spec.block.client_secret_file if spec else None,
-    )
+    def __init__(
+        self, document: Document, environment: Mapping[str, str], tokens: KeeperTokens
+    ) -> None:
+        self._document = document
+        self._environment = environment
+        self._tokens = tokens
+        self._names: set[str] = set()  # of the providers before
+
+    def fill(self, path: KeyPath, content: object) -> tuple[Any, Problems]:
+        """Return the block at *path* with its variables filled in, and its mistakes so far."""
+        document = self._document
+        duplicates = [each for each in document.duplicates if each[0][: len(path)] == path]
+        problems = Problems(document.name, document.lines, duplicates)
+        return fill_in(content, self._environment, problems, path), problems
+
+    def read(self, path: KeyPath, content: object, filled: Any, problems: Problems) -> Discovered:
+        """Return what the block *content* at *path* describes.
+
+        :param filled: the block with its variables filled in.
+        """
+        directory = self._document.directory
+        filled = _without_surrogates(filled, problems, path)
+        model = model_of(filled, problems, path)
+        # Other keys are arguments of a custom class, which may mean anything by them.
+        ours = {} if model is None else _ours(filled, model)
+        secrets = dict(_secrets_of(ours, directory, problems, path))
+        files = credential_files(ours, directory, secrets)
+        check_credential_files(files, lambda key, what: problems.add((*path, *key), what))
+        block = self._block(filled, model, problems, path)
+        spec = None
+        if block is not None:
+            spec = BlockSpec(block, secrets, directory, digest_of(files), self._tokens)
+            _check_made(spec, problems, path)
+        name = filled.get("provider_name") if isinstance(filled, Mapping) else None
+        found = tuple(in_order(problems))
+        return Discovered(
+            name if isinstance(name, str) and name else as_text(path),
+            None if found else spec,
+            found,
+            tuple(exposures_in(content, ours, files, path, self._document)),
+            tuple(variables_in(content)),
+            block.client_secret_file if block else None,
+            tuple(files),
+            tuple(each for _, each in links_in(filled)),
+        )
+
+    def _block(
+        self, filled: Any, model: type[Block] | None, problems: Problems, path: KeyPath
+    ) -> Block | None:
+        """Return the block, whose name must be new, or note its mistakes."""
+        block = read_block(filled, model, problems, path)
+        if isinstance(filled, Mapping) and isinstance(name := filled.get("provider_name"), str):
+            if name in self._names:
+                problems.add_key((*path, "provider_name"), f"duplicate provider_name {name!r}")
+                block = None
+            self._names.add(name)
+        return block
 
 
-def _spec_of(
-    filled: Any, path: KeyPath, directory: Path, problems: Problems, names: set[str]
-) -> BlockSpec | None:
-    """Return the specification in a block with its variables filled in, or note its mistakes."""
-    filled = _without_surrogates(filled, problems, path)
-    secret = _secret_of(filled, directory, problems, path)
-    block = read_block(filled, problems, path)
-    if isinstance(filled, Mapping) and isinstance(name := filled.get("provider_name"), str):
-        if name in names:
-            problems.add_key((*path, "provider_name"), f"duplicate provider_name {name!r}")
-            block = None
-        names.add(name)
-    if block is None:
-        return None
-    _check_verify(block, directory, problems, path)
-    if any((*path, key) in problems for key in ("client_secret", "client_secret_file")):
-        return None
-    spec = BlockSpec(block, secret, directory)
+def _ours(filled: Mapping[str, Any], model: type[Block]) -> dict[str, Any]:
+    """Return the keys of a block that mean what ours mean."""
+    taken = keys_taken(model, str(filled.get("provider_type")))
+    return {key: filled[key] for key in keys_of(model) if key in filled and key not in taken}
+
+
+def _check_made(spec: BlockSpec, problems: Problems, path: KeyPath) -> None:
+    """Note mistakes that only the provider finds, and those in the files it uses."""
+    block = spec.block
+    fits = not problems.any_noted
+    _check_verify(block, spec.directory, problems, path)
+    if not fits:
+        return
     try:
         spec.make_provider()
     except UnknownArgumentError as error:
         problems.add_key((*path, str(error.field)), str(error))
-    except InvalidConfigurationError as error:  # a mistake that only the provider finds
+    except InvalidConfigurationError as error:
         what = str(error).removeprefix(f"provider {block.provider_name!r}: ")
-        problems.add((*path, *filter(None, [error.field])), what.removeprefix(f"{error.field} "))
-    return spec
+        keys = error.field.split(".") if error.field else []
+        problems.add((*path, *keys), what.removeprefix(f"{error.field}").lstrip(": "))
 
 
 def _without_surrogates(block: Any, problems: Problems, path: KeyPath) -> Any:
@@ -137,19 +185,38 @@ def _near_miss(content: Mapping[Any, Any] | None) -> str:
     return f". Is the key {names[nearest[0]]!r} meant?" if nearest else ""
 
 
-def _secret_of(block: object, directory: Path, problems: Problems, path: KeyPath) -> str | None:
-    """Return the secret of *block*."""
-    content = block if isinstance(block, Mapping) else {}
-    secret, name = content.get("client_secret"), content.get("client_secret_file")
-    path = (*path, "client_secret_file")
-    if name is None:
-        return secret if isinstance(secret, str) else None
-    if isinstance(name, str) and name.strip() and path not in problems:
+def _secrets_of(
+    content: Mapping[Any, Any], directory: Path, problems: Problems, path: KeyPath
+) -> Iterator[tuple[str, str]]:
+    """Yield the secrets of the block *content* by key, also those that are in files."""
+    for key in PASSWORDS:
+        yield from _secret_of(key, key, content, directory, problems, path)
+    inner = content.get("assertion")
+    if isinstance(inner, Mapping):
+        key = "private_key_password"
+        place = (*path, "assertion")
+        yield from _secret_of(key, f"assertion.{key}", inner, directory, problems, place)
+
+
+def _secret_of(
+    key: str,
+    name: str,
+    content: Mapping[Any, Any],
+    directory: Path,
+    problems: Problems,
+    path: KeyPath,
+) -> Iterator[tuple[str, str]]:
+    """Yield the secret *key* of *content*, if it has one, under *name*."""
+    secret, file = content.get(key), content.get(f"{key}_file")
+    place = (*path, f"{key}_file")
+    if file is None:
+        if isinstance(secret, str):
+            yield name, secret
+    elif isinstance(file, str) and file.strip() and place not in problems:
         try:
-            return read_secret(located(directory, name))
+            yield name, read_secret(located(directory, file))
         except InvalidConfigurationError as error:
-            problems.add(path, str(error))
-    return None
+            problems.add(place, str(error))
 
 
 def _check_verify(block: Block, directory: Path, problems: Problems, path: KeyPath) -> None:

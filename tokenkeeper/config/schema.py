@@ -7,14 +7,15 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from tokenkeeper.config.blocks import Azure, Block, Client, Generic, Retry
+from tokenkeeper.config.blocks import Azure, Block, Generic, Retry
+from tokenkeeper.config.combinations import check_any, check_azure, check_generic, check_pairs
 from tokenkeeper.config.keys import OLD_KEYS, keys_of, unknown_key
-from tokenkeeper.config.own_classes import OWN_BLOCKS, block_for, check_arguments
+from tokenkeeper.config.own_classes import OWN_BLOCKS, block_for, check_arguments, keys_taken
 from tokenkeeper.config.problems import KeyPath, Problems
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.providers.kinds import provider_class
 
-__all__ = ["Block", "read_block"]
+__all__ = ["Block", "model_of", "read_block"]
 
 _KINDS: dict[str, type[Block]] = {"azure": Azure, "generic": Generic}
 
@@ -25,18 +26,24 @@ class _AnyKind(Azure, Generic):
     provider_type: Any = None
     tenant_id: Any = None
     token_url: Any = None
+    client_id: Any = None
 
 
-def read_block(content: object, problems: Problems, path: KeyPath) -> Block | None:
-    """Return the block that *content* describes, or note everything that is wrong with it."""
+def read_block(
+    content: object, model: type[Block] | None, problems: Problems, path: KeyPath
+) -> Block | None:
+    """Return the block that *content* describes, or note everything that is wrong with it.
+
+    :param model: what :func:`model_of` returned for it.
+    """
     if not isinstance(content, Mapping):
         problems.add(path, "must be a block of keys and values")
         return None
-    model = _model_of(content, problems, path)
     if model is None:
         return None
-    _check_pairs(content, model, problems, path)
-    _check_secret(content, model, problems, path)
+    taken = keys_taken(model, str(content.get("provider_type")))
+    ours = {key: value for key, value in content.items() if key not in taken}
+    _check_combinations(ours, model, problems, path)
     fits = model not in OWN_BLOCKS or check_arguments(model, content, problems, path)
     try:
         block = model.model_validate(dict(content))
@@ -47,11 +54,13 @@ def read_block(content: object, problems: Problems, path: KeyPath) -> Block | No
     return block if fits and model is not _AnyKind else None
 
 
-def _model_of(content: Mapping[Any, Any], problems: Problems, path: KeyPath) -> type[Block] | None:
-    """Return the model for the ``provider_type`` of *content*.
+def model_of(content: object, problems: Problems, path: KeyPath) -> type[Block] | None:
+    """Return the model for the ``provider_type`` of the block *content*.
 
-    ``None`` for a class that can't be imported, because its keys are unknown.
+    ``None`` for what is not a block, or a class that can't be imported: its keys are unknown.
     """
+    if not isinstance(content, Mapping):
+        return None
     kind = content.get("provider_type")
     if isinstance(kind, str) and kind in _KINDS:
         return _KINDS[kind]
@@ -64,25 +73,27 @@ def _model_of(content: Mapping[Any, Any], problems: Problems, path: KeyPath) -> 
     return None if isinstance(kind, str) and ":" in kind else _AnyKind
 
 
-def _check_pairs(
+def _check_combinations(
     content: Mapping[Any, Any], model: type[Block], problems: Problems, path: KeyPath
 ) -> None:
-    """Note keys that exclude each other."""
-    if all(content.get(key) is not None for key in ("client_secret", "client_secret_file")):
-        problems.add((*path, "client_secret_file"), "can't be combined with client_secret")
+    """Note keys that exclude each other, are missing, or mean nothing in this block."""
+
+    def note(key: KeyPath, what: str) -> None:
+        if what.startswith(": "):
+            problems.add_key((*path, *key), what.removeprefix(": "))
+        else:
+            problems.add((*path, *key), what)
+
     for old, new in OLD_KEYS.items():
         if new in model.model_fields and old in content and new in content:
-            problems.add((*path, old), f"can't be combined with {new}, which is the same setting")
-
-
-def _check_secret(
-    content: Mapping[Any, Any], model: type[Block], problems: Problems, path: KeyPath
-) -> None:
-    """Note a secret that is needed and missing."""
-    public = content.get("token_endpoint_auth_method") == "none"
-    given = any(content.get(key) is not None for key in ("client_secret", "client_secret_file"))
-    if issubclass(model, Client) and not public and not given:
-        problems.add((*path, "client_secret"), "is missing. Set it, or client_secret_file")
+            note((old,), f"can't be combined with {new}, which is the same setting")
+    check_pairs(content, note)
+    if model is _AnyKind:
+        check_any(content, note)
+    elif issubclass(model, Generic):
+        check_generic(content, note)
+    elif issubclass(model, Azure):
+        check_azure(content, note)
 
 
 def _note(

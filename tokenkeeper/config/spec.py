@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tokenkeeper.config.credentials import CredentialFile
 from tokenkeeper.config.problems import Problem
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
@@ -51,6 +52,8 @@ class Discovered:
     :ivar warnings: a sentence for each secret that other users may see.
     :ivar variables: the environment variables that it reads, set or not, in their order.
     :ivar secret_file: the file that holds its secret, as the configuration names it.
+    :ivar credential_files: the files with its keys, certificates and tokens.
+    :ivar needs: the names of the providers whose tokens its requests need.
     """
 
     name: str
@@ -59,3 +62,5 @@ class Discovered:
     warnings: tuple[str, ...] = ()
     variables: tuple[str, ...] = ()
     secret_file: str | None = None
+    credential_files: tuple[CredentialFile, ...] = ()
+    needs: tuple[str, ...] = ()

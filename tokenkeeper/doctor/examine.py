@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
+from tokenkeeper.doctor.credentials import check_files
 from tokenkeeper.doctor.examination import Examination
 from tokenkeeper.doctor.findings import Report, Step, skipped
 from tokenkeeper.doctor.metadata import check_clock, check_metadata
@@ -16,6 +17,7 @@ from tokenkeeper.doctor.token_request import check_credentials, check_lifetime, 
 __all__ = ["examine"]
 
 _CHECKS: dict[Step, Callable[[Examination], Report]] = {
+    Step.CREDENTIAL_FILES: check_files,
     Step.PROXY: check_proxy,
     Step.DNS: check_dns,
     Step.TCP: check_tcp,

@@ -25,6 +25,7 @@ class Step(IntEnum):
     """The steps of an examination, in order. The number is the exit code if the step fails."""
 
     VARIABLES = 2  # the exit code of every command for a wrong configuration
+    CREDENTIAL_FILES = 10
     PROXY = 11
     DNS = 12
     TCP = 13
@@ -47,6 +48,7 @@ class Step(IntEnum):
 
 
 _LABELS = {
+    Step.CREDENTIAL_FILES: "credentials",
     Step.DNS: "DNS",
     Step.TCP: "TCP",
     Step.TLS: "TLS",
@@ -55,6 +57,7 @@ _LABELS = {
 
 _QUESTIONS = {
     Step.VARIABLES: "Is the configuration valid, and do its variables and secret files exist?",
+    Step.CREDENTIAL_FILES: "Are its keys, certificates and assertions readable and valid?",
     Step.PROXY: "Is there a proxy, and can it be used?",
     Step.DNS: "Does the host name resolve?",
     Step.TCP: "Does one of the addresses accept a connection?",

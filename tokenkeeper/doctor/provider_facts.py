@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import requests
 
 from tokenkeeper._support.checks import checked_endpoint
+from tokenkeeper.config.credentials import CredentialFile
 from tokenkeeper.doctor.description import read_description, shown_description
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.well_known import well_known_urls
@@ -30,6 +31,7 @@ class ProviderFacts:
 
     :ivar url: the token endpoint, or Entra's authority, or the issuer if the metadata has to name
         the token endpoint; ``None`` if none is described.
+    :ivar credential_files: the files that the client proves with who it is.
     :ivar metadata_urls: where the server's metadata may be, each with the issuer it belongs to.
     :ivar verify: as for :class:`~tokenkeeper.oauth.transport.HttpTransport`.
     :ivar auth_method: by its name in RFC 7591 §2; ``None`` if it is not described.
@@ -54,6 +56,7 @@ class ProviderFacts:
     description: Mapping[str, Any] = field(default_factory=dict)
     default_lifetime: float | None = None
     issuer: str | None = None
+    credential_files: tuple[CredentialFile, ...] = ()
     certificate_files: tuple[str, str | None] | None = None
 
     @property
@@ -96,10 +99,15 @@ class ProviderFacts:
         return frozenset(map(str, names)) if isinstance(names, (list, tuple)) else frozenset()
 
 
-def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> ProviderFacts:
+def read_facts(
+    provider: BaseOAuth2Provider,
+    secrets: Iterable[str] = (),
+    credential_files: tuple[CredentialFile, ...] = (),
+) -> ProviderFacts:
     """Return what *provider* describes. No request is made.
 
     :param secrets: the secrets that the provider was made from, to be hidden.
+    :param credential_files: the files that its client proves with who it is.
     """
     kind = kind_of(provider)
     entries = read_description(provider)
@@ -123,14 +131,16 @@ def read_facts(provider: BaseOAuth2Provider, secrets: Iterable[str] = ()) -> Pro
         description,
         _default_lifetime(entries),
         issuer,
+        credential_files,
         _certificate_files(entries),
     )
 
 
 def _certificate_files(entries: Mapping[str, Any]) -> tuple[str, str | None] | None:
     file, key_file = entries.get("certificate_file"), entries.get("certificate_key_file")
-    if not isinstance(file, str):
-        return None
+    method = str(entries.get("token_endpoint_auth_method"))
+    if not isinstance(file, str) or not method.endswith("tls_client_auth"):
+        return None  # an application in Entra ID signs with it, and does not present it
     return file, key_file if isinstance(key_file, str) else None
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tokenkeeper.config.discovery import Discovery
 from tokenkeeper.config.spec import Discovered
 from tokenkeeper.doctor.findings import Finding, Report, Step, failure, note, ok, warning
 from tokenkeeper.doctor.provider_facts import ProviderFacts, read_facts
 from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderError
+
+if TYPE_CHECKING:
+    from tokenkeeper.keeper import TokenKeeper
 
 __all__ = ["Target", "find_targets"]
 
@@ -22,11 +26,13 @@ class Target:
     :ivar name: the provider's name, if it is known, or the name of its file.
     :ivar facts: ``None`` if the configuration is invalid.
     :ivar variables: the report of the first step.
+    :ivar keeper: has the providers whose tokens its requests need; ``None`` if they need none.
     """
 
     name: str
     facts: ProviderFacts | None
     variables: Report
+    keeper: TokenKeeper | None = None
 
 
 def find_targets(
@@ -47,10 +53,28 @@ def find_targets(
         findings = tuple(failure(each) for each in error.problems or (str(error),))
         name = path.name if path else error.provider_name or "environment"
         return [Target(name, None, Report(Step.VARIABLES, findings))]
-    return [_target(each, path, environment) for each in found]
+    keeper = _keeper_of(discovery) if any(each.needs for each in found) else None
+    return [_target(each, path, environment, keeper) for each in found]
 
 
-def _target(found: Discovered, path: Path | None, environment: Mapping[str, str]) -> Target:
+def _keeper_of(discovery: Discovery) -> TokenKeeper:
+    """Return a keeper for requests that need the token of another provider."""
+    from tokenkeeper.keeper import TokenKeeper
+
+    keeper = TokenKeeper(background=False)
+    for each in discovery.find():
+        if each.spec is not None:
+            keeper.add_provider(each.spec.make_provider())
+    discovery.tokens.attach(keeper)
+    return keeper
+
+
+def _target(
+    found: Discovered,
+    path: Path | None,
+    environment: Mapping[str, str],
+    keeper: TokenKeeper | None,
+) -> Target:
     findings = [failure(str(each)) for each in found.problems]
     if path and not found.problems:
         findings.append(ok(f"{path.name} read"))
@@ -59,8 +83,12 @@ def _target(found: Discovered, path: Path | None, environment: Mapping[str, str]
         findings.append(ok(f"secret file {found.secret_file} read"))
     findings += [warning(each) for each in found.warnings]
     spec = found.spec
-    facts = None if spec is None else read_facts(spec.make_provider(), spec.secrets)
-    return Target(found.name, facts, Report(Step.VARIABLES, tuple(findings)))
+    facts = (
+        None
+        if spec is None
+        else read_facts(spec.make_provider(), spec.secrets, found.credential_files)
+    )
+    return Target(found.name, facts, Report(Step.VARIABLES, tuple(findings)), keeper)
 
 
 _WITHOUT = {

@@ -172,6 +172,16 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             )
             self._set_client(auth, transport, shared_style(request_format, accept, headers))
 
+    @property
+    def client_id(self) -> str:
+        """The client's identifier."""
+        return self._config.client_id
+
+    @property
+    def client_auth(self) -> ClientAuth:
+        """How the client authenticates."""
+        return self._client.auth
+
     def _set_grant(self, grant: Grant, refresh_tokens: object) -> None:
         self._grant = grant
         if grant.takes != GenericOAuth2Provider.takes:

@@ -40,10 +40,25 @@ if TYPE_CHECKING:
         TokenInfo,
     )
     from tokenkeeper.names import TokenName, TokenParameters
+    from tokenkeeper.oauth.azure_pipelines import AzurePipelinesToken
+    from tokenkeeper.oauth.client_assertions import ClientAssertion, ClientSecretJwt, PrivateKeyJwt
+    from tokenkeeper.oauth.client_certificate import TlsClientAuth
+    from tokenkeeper.oauth.dpop import DPoPKey
+    from tokenkeeper.oauth.github_actions import GitHubActionsToken
+    from tokenkeeper.oauth.signed_jwt import SignedJwt
+    from tokenkeeper.oauth.signing import SigningKey
     from tokenkeeper.providers.azure import AzureADProvider
+    from tokenkeeper.providers.azure_default import AzureDefaultProvider
     from tokenkeeper.providers.base import BaseOAuth2Provider
     from tokenkeeper.providers.generic import GenericOAuth2Provider
+    from tokenkeeper.providers.google import GoogleProvider
+    from tokenkeeper.providers.google_impersonation import GoogleImpersonation
+    from tokenkeeper.providers.grants.base import ClientCredentials, Grant
+    from tokenkeeper.providers.grants.jwt_bearer import JwtBearer
+    from tokenkeeper.providers.grants.password import Password
     from tokenkeeper.providers.grants.refresh_token import RefreshToken
+    from tokenkeeper.providers.grants.token_exchange import TokenExchange
+    from tokenkeeper.providers.managed_identity import ManagedIdentityProvider
     from tokenkeeper.retry import RetryPolicy
     from tokenkeeper.source import AsyncTokenSource, TokenSource
 
@@ -51,23 +66,41 @@ __all__ = [
     "AsyncTokenSource",
     "AuthorizationRequiredError",
     "AzureADProvider",
+    "AzureDefaultProvider",
+    "AzurePipelinesToken",
     "BaseOAuth2Provider",
+    "ClientAssertion",
+    "ClientCredentials",
+    "ClientSecretJwt",
     "ConfigurationWarning",
+    "DPoPKey",
     "GenericOAuth2Provider",
+    "GitHubActionsToken",
+    "GoogleImpersonation",
+    "GoogleProvider",
+    "Grant",
     "Health",
     "InvalidConfigurationError",
+    "JwtBearer",
     "KeeperClosedError",
+    "ManagedIdentityProvider",
     "OAuth2Config",
     "OAuth2Error",
     "OAuth2Token",
     "OAuth2TokenManager",
+    "Password",
+    "PrivateKeyJwt",
     "ProviderHealth",
     "RefreshToken",
     "ReloadResult",
     "RetryPolicy",
+    "SignedJwt",
+    "SigningKey",
     "StoreHealth",
     "StoreUnavailableError",
+    "TlsClientAuth",
     "TokenAcquisitionError",
+    "TokenExchange",
     "TokenHealth",
     "TokenInfo",
     "TokenKeeper",
@@ -114,10 +147,25 @@ _HOMES = {
         "TokenInfo",
     ),
     "names": ("TokenName", "TokenParameters"),
+    "oauth.azure_pipelines": ("AzurePipelinesToken",),
+    "oauth.client_assertions": ("ClientAssertion", "ClientSecretJwt", "PrivateKeyJwt"),
+    "oauth.client_certificate": ("TlsClientAuth",),
+    "oauth.dpop": ("DPoPKey",),
+    "oauth.github_actions": ("GitHubActionsToken",),
+    "oauth.signed_jwt": ("SignedJwt",),
+    "oauth.signing": ("SigningKey",),
     "providers.azure": ("AzureADProvider",),
+    "providers.azure_default": ("AzureDefaultProvider",),
     "providers.base": ("BaseOAuth2Provider",),
     "providers.generic": ("GenericOAuth2Provider",),
+    "providers.google": ("GoogleProvider",),
+    "providers.google_impersonation": ("GoogleImpersonation",),
+    "providers.grants.base": ("ClientCredentials", "Grant"),
+    "providers.grants.jwt_bearer": ("JwtBearer",),
+    "providers.grants.password": ("Password",),
     "providers.grants.refresh_token": ("RefreshToken",),
+    "providers.grants.token_exchange": ("TokenExchange",),
+    "providers.managed_identity": ("ManagedIdentityProvider",),
     "retry": ("RetryPolicy",),
     "source": ("AsyncTokenSource", "TokenSource"),
 }

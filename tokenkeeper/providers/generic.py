@@ -37,7 +37,7 @@ from tokenkeeper.providers.shared_settings import (
     shared_style,
     shared_transport,
 )
-from tokenkeeper.providers.token_binding import token_binding
+from tokenkeeper.providers.token_binding import NOT_BOUND, TokenBinding, token_binding
 from tokenkeeper.retry import is_transient
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     _warned: set[str] | None = None  # few servers cause a warning, so few providers need a set
     _omitted: tuple[str, ...] = ()
+    _binding: TokenBinding = NOT_BOUND
 
     def __init__(
         self,
@@ -152,14 +153,12 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         _check_config(config)
         super().__init__(config.provider_name, buffer_seconds=buffer_seconds, retry=retry)
         self._config, self._clock = config, clock
-        if custody is not None:
-            self.custody = custody
         with naming(config.provider_name):
-            self._binding = token_binding(dpop, allow_bearer)
+            self._set_binding(token_binding(dpop, allow_bearer))
             self._reading = shared_reading(
                 default_lifetime_seconds, lifetime_seconds, never_expires, accept_token_types
             )
-            self._set_grant(grant_of(grant, grant_type, config), refresh_tokens)
+            self._set_grant(grant_of(grant, grant_type, config), refresh_tokens, custody)
             transport = shared_transport(
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
@@ -182,7 +181,13 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         """How the client authenticates."""
         return self._client.auth
 
-    def _set_grant(self, grant: Grant, refresh_tokens: object) -> None:
+    def _set_binding(self, binding: TokenBinding) -> None:
+        if binding is not NOT_BOUND:  # most providers have none, and stay small
+            self._binding = binding
+
+    def _set_grant(self, grant: Grant, refresh_tokens: object, custody: object) -> None:
+        if custody is not None:
+            self.custody = custody
         self._grant = grant
         if grant.takes != GenericOAuth2Provider.takes:
             own = type(self).takes - GenericOAuth2Provider.takes

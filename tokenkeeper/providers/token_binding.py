@@ -14,7 +14,7 @@ from tokenkeeper.models import OAuth2Token
 if TYPE_CHECKING:
     from tokenkeeper.oauth.dpop import DPoPKey
 
-__all__ = ["TokenBinding", "token_binding"]
+__all__ = ["NOT_BOUND", "TokenBinding", "token_binding"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class TokenBinding:
         return {"dpop": "generated" if self.key.is_generated else self.key.thumbprint}
 
 
-_NONE = TokenBinding()
+NOT_BOUND = TokenBinding()
+"""That of a provider of bearer tokens."""
 
 
 def token_binding(dpop: object, allow_bearer: object) -> TokenBinding:
@@ -66,4 +67,4 @@ def token_binding(dpop: object, allow_bearer: object) -> TokenBinding:
             "or remove it.",
             field="allow_bearer",
         )
-    return _NONE
+    return NOT_BOUND

@@ -8,7 +8,6 @@ import yaml
 from kit.servers.base import Answer
 from kit.servers.issuer import OAUTH, OPENID, IssuerServer
 
-from tokenkeeper import GenericOAuth2Provider, OAuth2Config
 from tokenkeeper.oauth.well_known import well_known_urls
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
@@ -49,15 +48,16 @@ def test_the_whole_output(discover, issuing):
     )
 
 
-def test_a_client_with_the_block_gets_a_token(discover):
-    """What the block says is enough for a token of our own server."""
+def test_the_block_is_a_configuration(discover, environment, tokenkeeper, tmp_path):
+    """A file with the block, and the variables that it names, is enough for a token."""
+    file = tmp_path / "discovered.yaml"
     with LoopbackAuthorizationServer() as server:
-        (block,) = yaml.safe_load(discover(server.issuer)).values()
-        assert (block["client_id"], block["client_secret"]) == ("${CLIENT_ID}", "${CLIENT_SECRET}")
-        config = OAuth2Config(
-            block["provider_name"], server.client_id, server.client_secret, issuer=block["issuer"]
-        )
-        assert GenericOAuth2Provider(config).acquire_token().access_token
+        file.write_text(discover(server.issuer))
+        environment.setenv("CLIENT_ID", server.client_id)
+        environment.setenv("CLIENT_SECRET", server.client_secret)
+        result = tokenkeeper("get", "my-api", "--config", str(file))
+        assert result.exit_code == 0, result.stderr
+        assert result.stdout.strip()
 
 
 @pytest.mark.parametrize("path", ["", "/", "/t1", "/t1/"])

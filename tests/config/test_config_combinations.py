@@ -285,6 +285,7 @@ OF_GENERIC = [
         ["additional_params.refresh_token can't be combined with refresh_token_file"],
     ),
     ({"scope_by_refresh": True}, ["scope_by_refresh needs refresh_token_file"]),
+    ({"custody": "auto"}, ["custody is only valid with grant: refresh_token"]),
     # tokens
     ({**EXCHANGE, "subject_token": "hunter2"}, [f"subject_token must be a block: {TOKENS}"]),
     ({**EXCHANGE, "subject_token": {}}, [f"subject_token is empty. Set it to {TOKENS}"]),

@@ -338,6 +338,19 @@ class TestGrants:
         form = last_form(server)
         assert (form["refresh_token"], form["scope"]) == ("the-first", "read")
 
+    def test_custody(self, write, server, tmp_path):
+        """A provider may keep its refresh token in a store of its own."""
+        url = f"sqlite:///{tmp_path / 'private' / 'custody.db'}"
+        settings = {
+            "token_endpoint_auth_method": "none",
+            "grant": "refresh_token",
+            "additional_params": {"refresh_token": "${FIRST}"},
+            "custody": url,
+        }
+        with configured(write, block(server, **settings)) as keeper:
+            keeper.get_token("api")
+        assert (tmp_path / "private" / "custody.db").exists()
+
 
 class TestEntra:
     """The credentials of an application in Entra ID, and a managed identity."""
@@ -390,7 +403,8 @@ class TestEntra:
 
 def test_a_dpop_key(write, server, key):
     """``dpop`` is on, or names a key; a changed key makes another provider at a reload."""
-    dpop = pytest.importorskip("tokenkeeper.oauth.dpop")
+    from tokenkeeper.oauth import dpop
+
     public = {"token_endpoint_auth_method": "none"}
     (spec,) = Discovery.from_config({"oauth2": block(server, dpop=True, **public)}).specs().values()
     assert spec.make_provider().describe()["dpop"] is True

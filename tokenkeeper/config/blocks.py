@@ -221,6 +221,7 @@ class Generic(Client):
     password_file: Text | None = None
     refresh_token_file: Text | None = None
     scope_by_refresh: Boolean | None = None
+    custody: Text | None = None
     request_format: RequestFormat | None = None
     accept: Accept | None = None
     headers: Headers = None
@@ -242,6 +243,7 @@ class Generic(Client):
         "never_expires",
         "accept_token_types",
         "refresh_tokens",
+        "custody",
     )
 
     def make_provider(self, given: Given) -> BaseOAuth2Provider:

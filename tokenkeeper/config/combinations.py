@@ -83,6 +83,7 @@ _OF_GRANT = {
     "password": "password",
     "password_file": "password",
     "refresh_token_file": "refresh_token",
+    "custody": "refresh_token",
 }
 """Keys that only one grant uses."""
 

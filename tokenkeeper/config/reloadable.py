@@ -137,6 +137,18 @@ class ReloadableProvider(BaseOAuth2Provider):
 
         return self._ask(request)
 
+    def replace_challenged_token(
+        self, token: OAuth2Token, claims: str
+    ) -> OAuth2Token | Awaitable[OAuth2Token]:
+        """Ask for a token that has the *claims* of an API's challenge."""
+
+        def request(provider: BaseOAuth2Provider) -> _Answer:
+            if self._goes_on_with(provider):
+                return provider.replace_challenged_token(token, claims)
+            return provider.acquire_token()
+
+        return self._ask(request)
+
     def _goes_on_with(self, provider: BaseOAuth2Provider) -> bool:
         return provider is self._granted_by or provider.continues(self._granted_by)
 

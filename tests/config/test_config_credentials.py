@@ -340,11 +340,12 @@ class TestGrants:
 
     def test_custody(self, write, server, tmp_path):
         """A provider may keep its refresh token in a store of its own."""
+        write("the-first", name="first")
         url = f"sqlite:///{tmp_path / 'private' / 'custody.db'}"
         settings = {
             "token_endpoint_auth_method": "none",
             "grant": "refresh_token",
-            "additional_params": {"refresh_token": "${FIRST}"},
+            "refresh_token_file": "first",
             "custody": url,
         }
         with configured(write, block(server, **settings)) as keeper:

@@ -125,9 +125,7 @@ def get(
         selection = source.select_valid([name])
         (provider,) = selection.providers
         settings = source.store()
-        # Not closed, because that would wait for a hanging request. The process ends it anyway.
-        keeper = brief_keeper(settings)
-        selection.add_to(keeper)
+        keeper = selection.add_to(brief_keeper(settings))  # not closed: a request may hang
         if parameters != NO_PARAMETERS:
             check_taken(provider, parameters)
         token_name = TokenName.of(name, parameters)

@@ -58,11 +58,12 @@ class Selection:
     tokens: KeeperTokens = field(default_factory=KeeperTokens)
     helpers: list[ReloadableProvider] = field(default_factory=list)
 
-    def add_to(self, keeper: TokenKeeper) -> None:
-        """Register the providers with *keeper*, and those whose tokens they need."""
+    def add_to(self, keeper: TokenKeeper) -> TokenKeeper:
+        """Register the providers with *keeper*, and those whose tokens they need; return it."""
         self.tokens.attach(keeper)
         for provider in (*self.providers, *self.helpers):
             keeper.add_provider(provider)
+        return keeper
 
     @property
     def names(self) -> list[str]:

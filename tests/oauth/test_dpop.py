@@ -77,8 +77,9 @@ def test_thumbprint():
 
 def test_each_proof_works_once(key):
     """No two proofs of one request are alike, as a server takes each once."""
-    claims = [opened(key.proof("GET", URL))[1] for _ in range(50)]
+    claims = [opened(key.proof("GET", URL, token="abc"))[1] for _ in range(50)]
     assert len({each["jti"] for each in claims}) == 50
+    assert len({each["ath"] for each in claims}) == 1
 
 
 TARGETS = {

@@ -1,6 +1,7 @@
 """Keys that sign JWTs: every algorithm and form of a key, and what can't be one."""
 
 import copy
+import itertools
 import json
 import pickle
 
@@ -233,6 +234,7 @@ ENCRYPTED = pem_of(private_key("P-256"), PASSWORD)
         (None, {"private_key_file": ["x"]}, "private_key_file", "must be a path, not list"),
         (None, {"private_key_file": ""}, "private_key_file", "is empty"),
     ],
+    ids=itertools.count(),  # the keys are random
 )
 def test_what_is_not_a_key(key, options, field, says):
     """The error names the option and what to do, and shows neither key nor password."""

@@ -42,8 +42,11 @@ from tokenkeeper.integrations import aiohttp as aiohttp_auth
 from tokenkeeper.integrations import azure as azure_auth
 from tokenkeeper.integrations import azure_provider, azure_transport, google, grpc, grpc_aio
 from tokenkeeper.integrations import requests as requests_auth
+from tokenkeeper.integrations.requests import CertificateAdapter
 from tokenkeeper.providers.azure_default import AzureDefaultProvider
 from tokenkeeper.providers.azure_tools import AZURE_CLI, ToolProvider
+from tokenkeeper.providers.google import GoogleProvider
+from tokenkeeper.providers.google_impersonation import GoogleImpersonation
 from tokenkeeper.providers.managed_identity import ManagedIdentityProvider
 from tokenkeeper.testing import AsyncMockProvider, MockProvider, StaticProvider
 
@@ -345,6 +348,9 @@ UNPICKLABLE = {
     "Azure's default": lambda _: AzureDefaultProvider("api", "api://x"),
     "developer's tool": lambda _: ToolProvider("api", AZURE_CLI, "api://x"),
     "a configured provider": reloadable,
+    "Google's metadata server": lambda _: GoogleProvider("api"),
+    "Google's impersonation": lambda _: GoogleImpersonation("api", lambda: "t", "a@b.example"),
+    "a certificate in TLS": lambda _: CertificateAdapter(object()),
     "Google": lambda _: google.GoogleCredentialsProvider("api", GoogleCredentials("t")),
     "an Azure credential": lambda _: azure_provider.CredentialProvider("api", AccessTokens()),
     "a class of Azure credentials": lambda _: azure_provider.CredentialProvider(

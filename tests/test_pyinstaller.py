@@ -90,12 +90,13 @@ def test_every_public_name():
 
 
 def test_testing():
-    """The modules behind ``tokenkeeper.testing`` are named by their own hook."""
+    """The modules behind ``tokenkeeper.testing`` are named by their own hook, or by the other."""
     import tokenkeeper.testing
 
     hidden = hidden_imports("tokenkeeper.testing")
     for name in tokenkeeper.testing.__all__:
-        assert getattr(tokenkeeper.testing, name).__module__ in hidden
+        home = getattr(tokenkeeper.testing, name).__module__
+        assert home in hidden | hidden_imports("tokenkeeper")
     assert "tokenkeeper.testing.plugin" not in hidden
 
 

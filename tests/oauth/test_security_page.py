@@ -393,5 +393,6 @@ def test_a_table_of_all():
         type(case.shipped if isinstance(case, Borrowing) else case) for case in SHIPPED.values()
     }
     assert {kind.__name__ for kind in kinds} == {
-        *("Generic", "Azure", "AzureDiscovery", "GoogleUser", "GoogleAccount")
+        *("Generic", "Azure", "AzureDiscovery", "GoogleUser", "GoogleAccount", "GoogleKey"),
+        *("Exchange", "Impersonating", "Issuer", "IssuerDiscovery"),
     }

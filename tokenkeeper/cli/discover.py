@@ -22,10 +22,11 @@ __all__ = ["discover"]
 )
 @json_option
 def discover(url: str, timeout: float, *, as_json: bool) -> None:
-    """Read the metadata of a server, and print a block of YAML configuration for it.
+    """Print a configuration for a server.
 
-    URL is the issuer of the server, such as https://id.example.com/tenant1, or the URL of its
-    metadata (RFC 8414, OpenID Connect Discovery). Sends no secret, and requests no token.
+    It is a block of YAML, made from the server's metadata. URL is the issuer of the server, such as
+    https://id.example.com/tenant1, or the URL of its metadata (RFC 8414, OpenID Connect Discovery).
+    Sends no secret, and requests no token.
     """
     # Not at the top: other commands need no requests.
     from tokenkeeper.cli import discovered

@@ -42,7 +42,7 @@ class KeeperAuth(NotPicklable, requests.auth.AuthBase):
     8705 §3). After the files were replaced, a connection that was opened before still presents the
     old certificate. So after a 401, the session's idle connections are dropped, and the request is
     sent once more with the current token before that is taken for refused.
-    :class:`CertificateAdapter` needs no such attempt.
+    ``CertificateAdapter`` needs no such attempt.
 
     :param keeper: the keeper that has the tokens, or a source, which names its token itself.
     :param provider_name: the provider whose token to use.

@@ -201,7 +201,7 @@ class ClientAssertion:
     The source is asked for each attempt, so a token that is replaced while the program runs is used
     from the next request on. Thread-safe; can be pickled if the source can.
 
-    :param source: a :class:`~pathlib.Path`, such as that of a projected token of Kubernetes or of a
+    :param source: a ``Path``, such as that of a projected token of Kubernetes or of a
         SPIFFE JWT-SVID, or a callable that returns the assertion, such as
         :class:`~tokenkeeper.GitHubActionsToken`, :class:`~tokenkeeper.AzurePipelinesToken` or a
         :class:`~tokenkeeper.TokenSource`.

@@ -94,9 +94,9 @@ class DPoPKey:
         self._headers = {"typ": "dpop+jwt", "jwk": public}
         self._servers = Servers()
         self._latest = Hidden(("", ""))
-        self.alg = signing.alg
-        self.is_generated = pem is not None
-        self.thumbprint = _digest(json.dumps(public, separators=(",", ":"), sort_keys=True))
+        self.alg: str = signing.alg
+        self.is_generated: bool = pem is not None
+        self.thumbprint: str = _digest(json.dumps(public, separators=(",", ":"), sort_keys=True))
         _known.setdefault(self.thumbprint, self)
 
     def proof(
@@ -187,7 +187,7 @@ class ForeignKey:
     __slots__ = ("thumbprint",)
 
     def __init__(self, thumbprint: str) -> None:
-        self.thumbprint = thumbprint
+        self.thumbprint: str = thumbprint
 
     def proof(self, method: str, url: str, *, token: str | None = None) -> str:
         """Raise: there can be no proof.

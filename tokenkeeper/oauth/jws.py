@@ -18,7 +18,7 @@ _PYJWT_NAMES = {"Ed25519": "EdDSA"}
 """RFC 9864 gave this algorithm a new name; signatures are the same."""
 
 # A new encoder for each JWT, as json.dumps() makes one, would take longer than the rest.
-to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+to_json: Callable[[object], str] = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 """Returns the JSON of a value in ASCII, without spaces."""
 
 _ECDSA_BYTES = {"ES256": (32, "SHA256"), "ES384": (48, "SHA384"), "ES512": (66, "SHA512")}
@@ -37,7 +37,7 @@ class JwsSigner:
     __slots__ = ("_encoded", "_headers", "_key", "_latest", "_sign", "alg")
 
     def __init__(self, alg: str, key: Any, headers: Mapping[str, Any] = EMPTY) -> None:
-        self.alg = alg
+        self.alg: str = alg
         self._key = Hidden(key)
         self._sign = _signature(alg)
         self._headers = {"alg": alg, "typ": "JWT", **headers}

@@ -41,9 +41,9 @@ class CertificateFileError(Exception):
         transient: bool = False,
     ) -> None:
         super().__init__(problem)
-        self.field = field
-        self.incomplete = incomplete
-        self.transient = transient or incomplete
+        self.field: str = field
+        self.incomplete: bool = incomplete
+        self.transient: bool = transient or incomplete
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class ReloadableProvider(BaseOAuth2Provider):
         self.buffer_seconds: float = provider.buffer_seconds
         self.retry: RetryPolicy | None = provider.retry
         self.repeatable: bool = provider.repeatable
-        self.custody = provider.custody
+        self.custody: object = provider.custody
         self.longest_request_seconds: float = provider.longest_request_seconds
 
     @property

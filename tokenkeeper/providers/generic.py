@@ -191,7 +191,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         self._grant = grant
         if grant.takes != GenericOAuth2Provider.takes:
             own = type(self).takes - GenericOAuth2Provider.takes
-            self.takes = own | grant.takes
+            self.takes: frozenset[str] = own | grant.takes
         if grant.accept_token_types:
             accepted = (*self._reading["accept_token_types"], *grant.accept_token_types)
             self._reading = {**self._reading, "accept_token_types": accepted}
@@ -205,9 +205,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         config, clock = self._config, self._clock
         server = server_of(config, transport, clock)
         self._client = OAuthClient(config, server, auth, transport, clock, style)
-        self.longest_request_seconds = transport.total_timeout
-        if config.issuer is not None:  # its metadata is requested before the token
-            self.longest_request_seconds *= 2
+        requests = 1 if config.issuer is None else 2  # its metadata is requested before the token
+        self.longest_request_seconds: float = requests * transport.total_timeout
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:

@@ -41,7 +41,7 @@ class GoogleProvider(GoogleTokens):
     :raises InvalidConfigurationError: for a file or an option that can't be used.
     """
 
-    takes = frozenset({"scope", "account"})
+    takes: frozenset[str] = frozenset({"scope", "account"})
 
     def __init__(
         self,

@@ -41,7 +41,7 @@ class GoogleImpersonation(GoogleTokens):
     :raises InvalidConfigurationError: for an option that can't be used.
     """
 
-    takes = frozenset({"scope"})
+    takes: frozenset[str] = frozenset({"scope"})
 
     def __init__(
         self,

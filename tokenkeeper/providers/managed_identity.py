@@ -114,7 +114,7 @@ class ManagedIdentityProvider(BaseOAuth2Provider):
             }
             self._clock = clock
             self._transport = _transport(self._timeouts, clock)
-        self.longest_request_seconds = 2 * total_timeout  # Azure Arc is asked twice
+        self.longest_request_seconds: float = 2 * total_timeout  # Azure Arc is asked twice
         self._warned: set[str] = set()
 
     def variant(self, name: TokenName, parameters: TokenParameters) -> Self:

@@ -71,7 +71,7 @@ class Grant:
 class ClientCredentials(Grant):
     """The client's own credentials, and nothing beside them (RFC 6749 §4.4). The default."""
 
-    grant_type = "client_credentials"
+    grant_type: str = "client_credentials"
 
 
 class NamedGrant(Grant):
@@ -81,4 +81,4 @@ class NamedGrant(Grant):
     """
 
     def __init__(self, grant_type: str) -> None:
-        self.grant_type = checked_grant_type(grant_type)
+        self.grant_type: str = checked_grant_type(grant_type)

@@ -23,7 +23,7 @@ class JwtBearer(Grant):
     :raises InvalidConfigurationError: for anything else.
     """
 
-    grant_type = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    grant_type: str = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
     def __init__(self, assertion: LateText) -> None:
         self._assertion = checked_late_text(assertion, "assertion")

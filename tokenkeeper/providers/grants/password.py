@@ -29,7 +29,7 @@ class Password(Grant):
     :raises InvalidConfigurationError: if one of them is empty.
     """
 
-    grant_type = "password"
+    grant_type: str = "password"
 
     def __init__(self, username: str, password: LateText | str) -> None:
         self._username = checked_text(username, "username")

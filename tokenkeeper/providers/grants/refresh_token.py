@@ -38,7 +38,7 @@ class RefreshToken(Grant):
     :raises InvalidConfigurationError: for an argument that can't work.
     """
 
-    grant_type = "refresh_token"
+    grant_type: str = "refresh_token"
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class RefreshToken(Grant):
         self._first = refresh_token
         self._resources = None if resources is None else set(checked_words(resources, "resources"))
         self._on_rotated = on_rotated
-        self.takes = frozenset(
+        self.takes: frozenset[str] = frozenset(
             {"resource", "audience"} | ({"scope"} if scope_by_refresh else set())
         )
 

@@ -48,8 +48,8 @@ class TokenExchange(Grant):
     for the client's default. ``resource`` and ``audience`` are sent verbatim, and may be several.
     """
 
-    grant_type = "urn:ietf:params:oauth:grant-type:token-exchange"
-    takes = frozenset({"scope", "resource", "audience", "subject", "actor"})
+    grant_type: str = "urn:ietf:params:oauth:grant-type:token-exchange"
+    takes: frozenset[str] = frozenset({"scope", "resource", "audience", "subject", "actor"})
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class TokenExchange(Grant):
         if requested_token_type is not None:
             self._requested = checked_token_type(requested_token_type, "requested_token_type")
         if self._requested not in ("", ACCESS_TOKEN):
-            self.accept_token_types = (NOT_AN_ACCESS_TOKEN,)
+            self.accept_token_types: tuple[str, ...] = (NOT_AN_ACCESS_TOKEN,)
 
     def parameters(self, wanted: TokenParameters, to: Recipient) -> Mapping[str, Any]:
         """Return the tokens and their types (RFC 8693 §2.1)."""

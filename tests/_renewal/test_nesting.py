@@ -12,6 +12,7 @@ from kit.guards import until
 from kit.providers import WatchedSource
 
 from tokenkeeper import (
+    BaseOAuth2Provider,
     OAuth2TokenManager,
     RetryPolicy,
     TokenAcquisitionError,
@@ -296,3 +297,22 @@ def test_idle_timeouts_of_subjects(clock, make_keeper):
         name = TokenName.of("api", TokenParameters.of(subject="x"))
         assert timeouts.of(name) == expected
         assert timeouts.of(TokenName.of("api", TokenParameters.of(scope="x"))) > 0
+
+
+def test_an_error_that_two_providers_share_is_retried_for_both():
+    """The attempts of one provider, counted in the error, do not count for another one."""
+    error = TokenAcquisitionError("down", status_code=503)
+    asked = []
+
+    class Down(BaseOAuth2Provider):
+        def acquire_token(self):
+            asked.append(self.provider_name)
+            raise error
+
+    policy = RetryPolicy(attempts=2, initial_wait_seconds=0)
+    with TokenKeeper(background=False, retry=policy) as keeper:
+        for name in ("a", "b"):
+            keeper.add_provider(Down(name))
+            with pytest.raises(TokenAcquisitionError):
+                keeper.get_token(name)
+    assert asked == ["a", "a", "b", "b"]

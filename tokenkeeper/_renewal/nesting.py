@@ -52,6 +52,7 @@ def waiting_for(renewal: Renewal) -> Iterator[None]:
     # Noted before the search: of two renewals that begin to wait for each other at the same moment,
     # at least one finds the circle. So this needs no lock, which two keepers would have to share.
     outer.awaits.append(renewal)
+    outer.has_awaited = True
     try:
         circle = _path(renewal, outer)
         if circle:

@@ -44,6 +44,7 @@ class Renewal(Flight[CachedToken]):
     :ivar useless: what the last request brought, if it can't be served.
     :ivar store_seconds: how long it waited for operations of the store so far.
     :ivar awaits: the renewals whose tokens its provider waits for.
+    :ivar has_awaited: whether its last request waited for another renewal.
     :ivar started_at: when it began to run, on the keeper's monotonic clock; ``None`` before that.
     """
 
@@ -78,6 +79,7 @@ class Renewal(Flight[CachedToken]):
         self.useless: CachedToken | None = None
         self.store_seconds = 0.0
         self.awaits: list[Renewal] = []
+        self.has_awaited = False
         self.started_at: float | None = None
 
     def note_useless(self, token: CachedToken) -> None:

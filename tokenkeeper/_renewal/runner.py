@@ -163,6 +163,7 @@ class Runner:
         renewal.last_sent = sent = self._next_number()
         renewal.attempts += 1
         renewal.useless = None
+        renewal.has_awaited = False
         return request_token(
             provider or renewal.provider,
             replaces,
@@ -200,7 +201,7 @@ def _is_worthwhile(renewal: Renewal, error: BaseException) -> bool:
     and in a chain each link would multiply them.
     """
     own = (None, renewal.provider.provider_name)
-    if isinstance(error, TokenAcquisitionError) and error.attempts:
+    if renewal.has_awaited and isinstance(error, TokenAcquisitionError) and error.attempts:
         return error.provider_name in own and is_transient(error)
     return is_transient(error)
 

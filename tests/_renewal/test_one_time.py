@@ -87,6 +87,15 @@ class TestFinish:
         gate.set()
         asking.join(GUARD_SECONDS)
 
+    def test_not_if_it_is_lost_anyway(self, once, stepping):
+        """In the memory of the process alone, a new refresh token is lost with the process."""
+        requests, released = OneTimeRequests(Unpublished(), stepping, outlives=False), []
+        with requests.under_way(once, lambda: released.append(True)):
+            before = stepping.monotonic()
+            requests.finish()
+        assert stepping.monotonic() == before
+        assert released == [True]
+
     def test_not_for_its_own_thread(self, once, requests, stepping):
         """The thread that makes a request does not wait for it."""
         before = stepping.monotonic()

@@ -119,7 +119,7 @@ def join_fleet(
     settings = opened(MemoryTokenStore(clock) if store is None else store)
     fleet = Fleet(settings, clock=clock, jitter=jitter, report=state.report)
     unpublished = Unpublished(fleet, background, clock)
-    one_time = OneTimeRequests(unpublished)
+    one_time = OneTimeRequests(unpublished, outlives=store is not None)
     is_detached = fleet.settings.detached
     detached = DetachedRequests(fleet, retry, cooldown_seconds) if is_detached else None
     adoption = Adoption(fleet, state, clock)

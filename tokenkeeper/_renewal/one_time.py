@@ -41,10 +41,15 @@ class OneTimeRequests:
     """Knows the requests of one keeper that are under way. Thread-safe.
 
     :param clock: measures how long the end waits. It is not the keeper's, which may stand still.
+    :param outlives: whether what they bring outlives the process; ``True`` by default. Otherwise
+        none is waited for: it would be lost in any case.
     """
 
-    def __init__(self, unpublished: Unpublished, clock: Clock = SYSTEM_CLOCK) -> None:
+    def __init__(
+        self, unpublished: Unpublished, clock: Clock = SYSTEM_CLOCK, *, outlives: bool = True
+    ) -> None:
         self._unpublished = unpublished
+        self._outlives = outlives
         self._clock = clock
         self.after_fork_in_child()
         _all.add(self)
@@ -67,7 +72,7 @@ class OneTimeRequests:
         :param release: called instead at the end if *provider* can repeat it; raises nothing.
         :raises TokenAcquisitionError: if the end has begun, and *provider* can't repeat it.
         """
-        if provider.repeatable:
+        if provider.repeatable or not self._outlives:
             mark = object()
             with self._lock:
                 self._releases[mark] = release

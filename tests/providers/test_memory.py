@@ -12,7 +12,7 @@ from tokenkeeper._support.sharing import Shared
 from tokenkeeper.testing import SteppedClock
 
 URL = "https://id.example.com/token"
-MOST_BYTES = 600
+MOST_BYTES = 650
 
 
 def provider(number=0, **options):

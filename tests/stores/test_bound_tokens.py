@@ -58,7 +58,7 @@ def test_a_given_key_stays_where_it_is(monkeypatch):
         token.dpop_key.proof("GET", "https://api.example.com/")
 
 
-@pytest.mark.parametrize("pem", ["no-key", 7, DPoPKey().exported()])
+@pytest.mark.parametrize("pem", ["no-key", 7, DPoPKey().exported()], ids=["text", "number", "key"])
 def test_a_damaged_key(monkeypatch, pem):
     """A record whose key can't be read, or is another one, is not a token."""
     record = json.loads(record_of(DPoPKey()))

@@ -55,6 +55,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"(Async)?Engine|tokenkeeper\.integrations\.psycopg\._[AC]"),
     (r"py:class", r"Mapping\[str|ForeignKey|KeyPair|LateText"),
     (r"py:class", r"tokenkeeper\.oauth\.key_options\.KeyOptions"),
+    (r"py:class", r"tokenkeeper\.providers\.google_base\.GoogleOptions"),
     (r"py:class", r"Outcome|tuple\[float|tokenkeeper\.testing\.events\.E"),
 ]
 suppress_warnings = ["ref.python"]  # each client library's module has a KeeperAuth of its own

@@ -36,7 +36,7 @@ class GoogleProvider(GoogleTokens):
     :param subject: the user that a service account acts for, by domain-wide delegation; ``None``,
         the default, for none.
     :param service_account: whose token to request from the metadata server; ``default`` by default.
-    :param options: ``scope`` and the other options of :class:`GoogleTokens`. From a metadata
+    :param options: ``scope`` and the other options of ``GoogleTokens``. From a metadata
         server, no scope asks for those of the machine.
     :raises InvalidConfigurationError: for a file or an option that can't be used.
     """

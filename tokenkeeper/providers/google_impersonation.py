@@ -37,7 +37,7 @@ class GoogleImpersonation(GoogleTokens):
     :param delegates: the addresses of the service accounts in between, each of which may act as the
         next; none by default.
     :param endpoint: the API; ``https://iamcredentials.googleapis.com`` by default.
-    :param options: ``scope`` and the other options of :class:`GoogleTokens`.
+    :param options: ``scope`` and the other options of ``GoogleTokens``.
     :raises InvalidConfigurationError: for an option that can't be used.
     """
 

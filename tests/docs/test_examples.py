@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from kit.guards import PROGRAM_SECONDS
+from kit.guards import PROGRAM_SECONDS, until
 
 from tokenkeeper.testing import LoopbackAuthorizationServer
 
@@ -85,7 +85,7 @@ def running(folder, environment, *command, pass_fds=()):
             pass_fds=pass_fds,
         )
     try:
-        yield
+        yield process
         process.terminate()
         assert process.wait(PROGRAM_SECONDS) in (0, -15), log.read_text()
         assert "Traceback" not in log.read_text(), log.read_text()
@@ -95,6 +95,12 @@ def running(folder, environment, *command, pass_fds=()):
     finally:
         process.kill()
         process.wait()
+
+
+def children_of(pid):
+    """Return the ids of the children of a process."""
+    listed = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False)
+    return set(map(int, listed.stdout.split()))
 
 
 @pytest.fixture
@@ -166,12 +172,19 @@ def test_celery_fleet(project, environment, server, broker, tmp_path):
     environment["XDG_RUNTIME_DIR"] = str(runtime)
     command = ["celery", "-A", on_files(folder, broker), "worker", "-P", "prefork", "-c", "2"]
     command += ["--max-tasks-per-child", "1", "-l", "warning"]
-    with running(folder, environment, *command), celery.Celery("client") as client:
+    with (
+        running(folder, environment, *command) as worker,
+        celery.Celery("client") as client,
+    ):
         client.conf.update(**broker)
         sent = [client.send_task("invoices.tasks.token_origin") for _ in range(6)]
         got = [task.get(timeout=PROGRAM_SECONDS) for task in sent]
         invoice = client.send_task("invoices.tasks.fetch_invoice", [7])
         assert invoice.get(timeout=PROGRAM_SECONDS) == {"path": "/api/invoices/7"}
+        last = client.send_task("invoices.tasks.token_origin").get(timeout=PROGRAM_SECONDS)
+        # Billiard, the pool of Celery, may hang if it ends while it replaces a child.
+        used = {each["process"] for each in (*got, last)}
+        until(lambda: len(children_of(worker.pid) - used) == 2, "two new children")
     assert len({each["process"] for each in got}) == 6
     assert {(each["generation"], each["store"]) for each in got} == {(1, "ok")}
     assert sum(each["granted_to"] is None for each in got) == 1

@@ -29,7 +29,8 @@ def boot_id(clock: Clock) -> str:
     :param clock: which derives the id if the system has none.
     """
     with suppress(OSError, UnicodeDecodeError):
-        found = BOOT_ID.read_text(encoding="ascii").strip()
+        # Not read_text: a process that gave up its privileges may not be able to import the codec.
+        found = BOOT_ID.read_bytes().decode("ascii").strip()
         if found:
             return found
     return f"{_DERIVED}{instant(clock).offset:.3f}"

@@ -17,10 +17,10 @@ class Federated(Entra):
 
     is_alive = None
 
-    def _result(self, form, number):
-        if not self.is_alive(form.pop("client_assertion", "")):
+    def _client_error(self, form, tenant):
+        if not self.is_alive(form.get("client_assertion", "")):
             return refusal(401, "invalid_client", 700024, "Client assertion is not valid.")
-        return super()._result(form | {"client_secret": self.clients[CLIENT_ID]}, number)
+        return None
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from kit.oauth_client import proof_of
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.client_auth import (
     ClientSecretBasic,
+    PublicClient,
     client_auth,
+    client_auth_of,
     encoding_advice,
     refusal_advice,
 )
@@ -163,3 +165,22 @@ def test_a_public_client():
     assert proof.authorization is None
     assert proof.parameters == {"client_id": "my app"}
     assert list(proof.secrets()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "says"),
+    [
+        ("private_key_jwt", {}, "must be a ClientAuth, such as PrivateKeyJwt(...), not str"),
+        (PublicClient(), {"method": "none"}, "can't be combined with token_endpoint_auth_method"),
+        (PublicClient(), {"client_secret": "hunter2"}, "can't be combined with client_secret"),
+    ],
+    ids=["no authentication", "two methods", "a secret"],
+)
+def test_one_authentication_alone(given, options, says):
+    """What is given in place of a secret is a ClientAuth, and excludes the other ways."""
+    usual = {"method": None, "client_id": "me", "client_secret": None}
+    with pytest.raises(InvalidConfigurationError) as caught:
+        client_auth_of(given, **usual | options)
+    assert caught.value.field == "client_auth"
+    assert says in str(caught.value)
+    assert "hunter2" not in str(caught.value)

@@ -247,6 +247,7 @@ def test_a_certificate_that_is_renewed(tmp_path):
         (certificate(private_key("RSA"))[0], "is for another key."),
         (certificate(OLD, days=-2)[0], "expired on 2"),
     ],
+    ids=["missing", "text", "key", "of another key", "of another kind", "expired"],
 )
 def test_a_certificate_that_can_not_be_used(tmp_path, content, says):
     """A certificate that is missing, damaged, expired or another's is an error at once."""

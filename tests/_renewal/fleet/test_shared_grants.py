@@ -4,7 +4,12 @@ import pytest
 from kit import internals
 from kit.stores import FaultyStore, FleetProvider, continue_as_child, renew_when_due
 
-from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError, TokenKeeper
+from tokenkeeper import (
+    AuthorizationRequiredError,
+    InvalidConfigurationError,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
 from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.claims import LookAgain
 
@@ -163,6 +168,27 @@ def test_requested_between_look_and_claim(keeper, store, strict):
     assert second.get_token(A) == "token-2"
     assert strict.requests == 2
     assert not record(first).record.is_claimed
+
+
+def test_grant_used_between_look_and_claim(keeper, store, strict):
+    """If another process used the grant just before, its newest refresh token is read."""
+    first, second = keeper(), keeper()
+    first.get_token("api")
+    store.before["claim"] = lambda: first.get_token(B)
+    assert second.get_token(A) == "token-3"
+    assert not strict.is_revoked
+
+
+def test_nothing_to_begin_with(keeper, strict):
+    """Where no refresh token was ever given, each process says so itself, and nothing is shared."""
+    strict.error = AuthorizationRequiredError("sign in first", provider_name="api")
+    first, second = keeper(), keeper()
+    for each in (first, second, first):
+        with pytest.raises(AuthorizationRequiredError, match="sign in first"):
+            each.get_token("api")
+    assert record(first).failure is None
+    strict.error = None
+    assert second.get_token("api")
 
 
 def test_lost_for_all(keeper, strict):

@@ -251,17 +251,22 @@ class Entra(LoopbackServer):
             if ends is not None and now < ends and not self._has_demanded(token):
                 self.refused_calls.append("insufficient claims")
                 header = challenge_header(self.demanded)
-                return Answer(401, {}, {"WWW-Authenticate": header}, closes=True)
+                return _last(401, {}, {"WWW-Authenticate": header})
             if ends is not None and now < ends:
-                return Answer(body={"remaining_seconds": ends - now}, closes=True)
+                return _last(200, {"remaining_seconds": ends - now})
             reason = "unknown" if ends is None else f"expired {now - ends:.3f} s ago"
             self.refused_calls.append(reason)
-        return Answer(401, {"error": "invalid_token", "error_description": reason}, closes=True)
+        return _last(401, {"error": "invalid_token", "error_description": reason})
 
     def _has_demanded(self, token):
         had = self._claims[token].get("access_token", {})
         demanded = (self.demanded or {}).get("access_token", {})
         return all(had.get(name) == value for name, value in demanded.items())
+
+
+def _last(status, body, headers=None):
+    """Return an answer that announces that its connection is closed, so that none is reused."""
+    return Answer(status, body, {"Connection": "close", **(headers or {})}, closes=True)
 
 
 def _scripted(script, own):

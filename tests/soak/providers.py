@@ -60,9 +60,9 @@ class WatchedProvider(GenericOAuth2Provider):
         finally:
             self._began.at = outer
 
-    def _request(self, grant, scope):
+    def _request(self, *arguments):
         with self.watch.request(self._began.at) as granted:
-            token = super()._request(grant, scope)
+            token = super()._request(*arguments)
             granted(token.access_token)
             return token
 

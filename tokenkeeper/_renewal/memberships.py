@@ -46,8 +46,8 @@ class Memberships:
     def of(self, provider: BaseOAuth2Provider) -> Membership | None:
         """Return where the tokens of *provider* are; ``None`` for the keeper's memory alone.
 
-        Refresh tokens that work once are always in a store: in memory if there is no other one,
-        where the tokens of one grant share them.
+        Refresh tokens that work once are always in a store, where the tokens of one grant share
+        them. Without another store, it is one in memory.
 
         :raises InvalidConfigurationError: if its custody can't be opened.
         """
@@ -68,7 +68,7 @@ class Memberships:
             membership.check(provider)
 
     def remove(self, provider_name: str) -> None:
-        """Forget where the tokens of a provider are, which is no longer used."""
+        """Forget the store of a provider that is no longer used."""
         with self._lock:
             self._own.pop(provider_name, None)
 

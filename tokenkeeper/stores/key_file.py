@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.oauth.file_stamps import stamp_of
 from tokenkeeper.stores.key_lines import new_key, ring_of
 from tokenkeeper.stores.key_rotation import (
     Rotation,
@@ -34,8 +34,6 @@ CHECK_SECONDS = 5.0
 """How often the file is looked at. A text that does not open makes it looked at immediately."""
 
 _log = logging.getLogger("tokenkeeper.stores")
-
-_Signature = tuple[int, ...] | None
 
 
 def read_key_file(path: Path) -> KeyRing:
@@ -65,7 +63,7 @@ class FileKeyRing:
     def __init__(self, path: Path, clock: Clock = SYSTEM_CLOCK) -> None:
         self.path = path
         self._clock = clock
-        self._signature = _signature(path)  # before reading, so that a later change is noticed
+        self._signature = stamp_of(str(path))  # before reading, so that a later change is noticed
         self._ring = read_key_file(path)
         self._fault = ""
         self._next_check = clock.monotonic() + CHECK_SECONDS
@@ -106,7 +104,7 @@ class FileKeyRing:
     def _checked(self) -> KeyRing:
         """Return the ring after reading the file again if it changed, or was not valid."""
         self._next_check = self._clock.monotonic() + CHECK_SECONDS
-        signature = _signature(self.path)
+        signature = stamp_of(str(self.path))
         if signature == self._signature and not self._fault:
             return self._ring
         try:
@@ -126,18 +124,3 @@ class FileKeyRing:
             )
         self._ring, self._signature, self._fault = ring, signature, ""
         return ring
-
-
-def _signature(path: Path) -> _Signature:
-    """Return numbers that change when the file does; ``None`` if there is none."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )

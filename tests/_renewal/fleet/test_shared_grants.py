@@ -313,7 +313,7 @@ class TestClear:
         assert not strict.is_revoked
 
     def test_record_that_changes_again_and_again(self, keeper, clock, store, strict):
-        """Clearing gives up at some time; the token is no longer adopted here all the same."""
+        """Clearing ends after a few tries; this process does not adopt the token again."""
         first, second = keeper(), keeper()
         first.get_token("api")
         second.get_token("api")

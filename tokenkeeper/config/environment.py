@@ -92,7 +92,7 @@ class EnvironmentSpec:
             return AzureADProvider(
                 name,
                 client_id,
-                self.secret,  # type: ignore[arg-type,unused-ignore]
+                self.secret,
                 content["tenant_id"],
                 scope,
                 **{key: content[key] for key in keys if key in content},

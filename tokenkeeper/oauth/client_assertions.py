@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 from collections.abc import Iterable
 
 from tokenkeeper._support.checks import checked_seconds, checked_switch, checked_text, checked_words
@@ -57,7 +56,7 @@ class _Claims:
             self._constant = (client_id, audience), constant
         now = int(self._clock.time())
         times = f'"iat":{now},"exp":{now + self._lifetime}'
-        return f'{constant},"jti":"{secrets.token_hex(16)}",{times}}}'
+        return f'{constant},"jti":"{os.urandom(16).hex()}",{times}}}'
 
     @property
     def advice(self) -> str:

@@ -49,9 +49,11 @@ class ClientCertificate:
         return self.pair.files[0]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ClientProof:
-    """What one request carries to prove which client sends it. Immutable.
+    """What one request carries to prove which client sends it. Never changed after its creation.
+
+    It is not frozen, because its creation would take longer by a fiftieth of a signature.
 
     :ivar parameters: the parameters that are added to the request; none by default.
     :ivar authorization: the value of the ``Authorization`` header; ``None``, the default, to send

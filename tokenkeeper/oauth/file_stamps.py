@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-__all__ = ["Stamp", "is_settled", "stamp_of"]
+__all__ = ["Stamp", "is_settled", "stamp_of", "stamps_of"]
 
 Stamp = tuple[int, ...] | None
 """Numbers that change when a file does; ``None`` if there is no such file."""
@@ -31,6 +31,13 @@ def stamp_of(path: str) -> Stamp:
         status.st_mtime_ns,
         status.st_ctime_ns,
     )
+
+
+def stamps_of(paths: Sequence[str]) -> tuple[Stamp, ...]:
+    """Return the stamps of files, in their order."""
+    if len(paths) == 1:  # the usual case: a comprehension adds a fifth to its time
+        return (stamp_of(paths[0]),)
+    return tuple([stamp_of(path) for path in paths])
 
 
 def is_settled(stamps: Iterable[Stamp], now: float) -> bool:

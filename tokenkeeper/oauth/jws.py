@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -14,12 +14,14 @@ from tokenkeeper._support.hiding import Hidden
 
 __all__ = ["JwsSigner", "base64url", "to_json"]
 
-_PYJWT_NAMES = {"Ed25519": "EdDSA"}
+_ED25519 = ("EdDSA", "Ed25519")
 """RFC 9864 gave this algorithm a new name; signatures are the same."""
 
 # A new encoder for each JWT, as json.dumps() makes one, would take longer than the rest.
 to_json: Callable[[object], str] = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 """Returns the JSON of a value in ASCII, without spaces."""
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 _ECDSA_BYTES = {"ES256": (32, "SHA256"), "ES384": (48, "SHA384"), "ES512": (66, "SHA512")}
 """The length of each half of a signature, and the hash (RFC 7518 §3.4)."""
@@ -75,16 +77,24 @@ class JwsSigner:
 
 def base64url(data: bytes) -> bytes:
     """Return *data* in base64url without padding (RFC 7515 §2)."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    # base64.urlsafe_b64encode() does the same by way of two more calls.
+    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
 
 
 def _signature(alg: str) -> Callable[[bytes, Any], bytes]:
     """Return the function that signs bytes with a key."""
     if alg in _ECDSA_BYTES:
         return _ecdsa(alg)
+    if alg in _ED25519:
+        return _eddsa
     algorithms = late_import("jwt.algorithms").get_default_algorithms()
-    sign: Callable[[bytes, Any], bytes] = algorithms[_PYJWT_NAMES.get(alg, alg)].sign
+    sign: Callable[[bytes, Any], bytes] = algorithms[alg].sign
     return sign
+
+
+def _eddsa(message: bytes, key: Any) -> bytes:
+    signature: bytes = key.sign(message)
+    return signature
 
 
 def _ecdsa(alg: str) -> Callable[[bytes, Any], bytes]:

@@ -13,7 +13,7 @@ from tokenkeeper._support.frozen import EMPTY
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
-from tokenkeeper.oauth.file_stamps import Stamp, is_settled, stamp_of
+from tokenkeeper.oauth.file_stamps import Stamp, is_settled, stamps_of
 from tokenkeeper.oauth.key_options import KeyOptions, UsableKey, checked_algorithm
 from tokenkeeper.oauth.private_keys import UnusableKeyError, new_key
 
@@ -98,7 +98,7 @@ class SigningKey:
             )
         key = cls(KeyOptions.of(private_key, private_key_file, *options), clock)
         try:
-            key._loaded = key._load(key._stamps(), None, clock.time())
+            key._loaded = key._load(stamps_of(key._files), None, clock.time())
         except UnusableKeyError as error:
             failure = InvalidConfigurationError(str(error), field=error.field)
         else:
@@ -154,7 +154,7 @@ class SigningKey:
         loaded = self._loaded
         if loaded is not None and not self._files:
             return loaded.usable
-        stamps = self._stamps()
+        stamps = stamps_of(self._files)
         if loaded is not None and loaded.settled and stamps == loaded.stamps:
             return loaded.usable
         return self._look(stamps, loaded)
@@ -190,9 +190,6 @@ class SigningKey:
         else:
             usable = self._options.key_in(contents, now)
         return _Loaded(usable, contents.digest, stamps, is_settled(stamps, now))
-
-    def _stamps(self) -> tuple[Stamp, ...]:
-        return tuple([stamp_of(path) for path in self._files])
 
     def __repr__(self) -> str:
         loaded, path = self._loaded, self._options.key_file

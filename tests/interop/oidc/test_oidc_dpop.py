@@ -5,6 +5,7 @@ import threading
 
 import pytest
 import requests
+from kit.crowds import at_once
 from kit.processes import Child
 
 from tokenkeeper import GenericOAuth2Provider, TokenAcquisitionError, TokenKeeper
@@ -115,6 +116,37 @@ def test_crowds(oidc, sign_in, nonces):
         for thread in threads:
             thread.join()
     assert statuses == [200] * 80
+
+
+def test_nonces_that_come_and_go_under_load(oidc, sign_in):
+    """The server begins and ceases to demand nonces, at both ends, and no caller notices."""
+    provider = sign_in()
+    renewals, tokens = 6, []
+    ended = threading.Event()
+    with TokenKeeper() as keeper:
+        keeper.add_provider(provider)
+
+        def call():
+            statuses = []
+            while not ended.is_set():
+                statuses.append(userinfo(oidc, keeper).status_code)
+            return set(statuses)
+
+        def renew():
+            try:
+                for number in range(renewals):
+                    oidc.require_nonces(number % 2 == 0)
+                    tokens.append(keeper.get_token("api", force_refresh=True))
+                    assert userinfo(oidc, keeper).status_code == 200
+            finally:
+                ended.set()
+                oidc.require_nonces(False)
+
+        assert at_once(*[call] * 8, renew) == [{200}] * 8 + [None]
+    assert len(set(tokens)) == renewals
+    stats = oidc.stats(provider.describe()["client_id"])
+    assert stats["families_revoked"] == 0
+    assert stats["grants"] in (renewals, renewals + 1)  # one may have been the callers' first
 
 
 def test_a_fork(oidc, sign_in, nonces):

@@ -73,7 +73,7 @@ def test_ten_thousand_subjects(service, keeper, clock, look):
     renewed = renewed_subjects(service, SUBJECTS)
     assert 0 < len(set(renewed)) == len(renewed) <= KEPT
     assert {int(subject.rpartition("-")[2]) % COMES_AGAIN for subject in renewed} == {0}
-    for _ in range(3):  # nobody asks for the new ones either
+    for _ in range(3):  # the new ones are not used at all
         clock.step(3400)
         look(keeper)
         until(lambda: not internals.flights(keeper))

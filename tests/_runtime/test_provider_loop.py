@@ -14,6 +14,10 @@ async def where():
     return threading.current_thread().name, asyncio.get_running_loop()
 
 
+async def in_executor():
+    return await asyncio.get_running_loop().run_in_executor(None, threading.get_ident)
+
+
 def test_plain_functions_run_where_they_are_called():
     """A plain function is called directly."""
     assert provider_loop.call(threading.get_ident) == threading.get_ident()
@@ -78,6 +82,25 @@ def test_stop_ends_the_thread():
     loop.run(where)
     loop.stop(10.0)
     assert not loop.thread.is_alive()
+
+
+def test_stop_at_exit_with_an_executor(monkeypatch):
+    """A loop that used its executor ends without a traceback where no thread can start any more."""
+    loop, failures = internals.new_provider_loop(), []
+    loop.run(in_executor)
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if threading.current_thread() is loop.thread:  # as at the exit of Python 3.12
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        patch.setattr(threading, "excepthook", failures.append)
+        loop.stop(10.0)
+    assert not loop.thread.is_alive()
+    assert failures == []
 
 
 def test_stop_does_not_wait_for_a_coroutine_that_hangs():

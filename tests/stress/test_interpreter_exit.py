@@ -46,6 +46,13 @@ class AsyncSource(Source):
         return super().acquire_token()
 
 
+class Resolving(Source):
+    async def acquire_token(self):
+        # As clients of HTTP do. It runs on a thread of the loop's executor.
+        await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+        return super().acquire_token()
+
+
 class Failing(Source):
     def acquire_token(self):
         entered.set()
@@ -69,6 +76,10 @@ ENDINGS = {
     "unused": "keeper.add_provider(Source('api'))",
     "idle": "keeper.add_provider(Source('api')); keeper.get_token('api')",
     "idle with a loop": "keeper.add_provider(AsyncSource('api')); keeper.get_token('api')",
+    "idle with a loop that has threads": """
+        keeper.add_provider(Resolving('api'))
+        keeper.get_token('api')
+    """,
     "closed": "keeper.add_provider(AsyncSource('api')); keeper.get_token('api'); keeper.close()",
     "default keeper": """
         get_default_keeper().add_provider(Source('api'))

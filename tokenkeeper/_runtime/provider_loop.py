@@ -117,6 +117,7 @@ class _Start:
         self.loop: asyncio.AbstractEventLoop | None = None
         self.stop: Callable[[], None] | None = None
         self.error: BaseException | None = None
+        self.has_served = False  # until it was stopped, without an error
 
 
 class _PortalLoop:
@@ -288,9 +289,14 @@ def _serve(starting: _Start, tasks: set[asyncio.Task[None]]) -> None:
             await stopped.wait()
             while tasks:
                 await asyncio.wait(tasks)
+            starting.has_served = True
 
         anyio.run(serve, backend="asyncio")
     except BaseException as error:
+        # To end its executor, asyncio starts a thread. Python 3.12 refuses that at exit, where it
+        # has ended the executor's threads itself.
+        if starting.has_served and isinstance(error, RuntimeError):
+            return
         if starting.done.is_set():
             raise
         starting.error = error  # otherwise the callers of start() would wait forever

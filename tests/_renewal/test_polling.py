@@ -12,6 +12,7 @@ from kit.processes import Child
 
 from tokenkeeper import AuthorizationRequiredError, KeeperClosedError, TokenAcquisitionError
 from tokenkeeper._renewal.polling import Polling
+from tokenkeeper._runtime.open_waits import OpenWaits
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenWaitTimeoutError
 from tokenkeeper.oauth.pending_answers import next_interval
 from tokenkeeper.testing import SteppedClock
@@ -29,6 +30,7 @@ class Story:
     """A sign-in whose polls are answered as scripted, on a clock that waits step.
 
     :ivar polls: when each poll was made, in seconds after the beginning.
+    :ivar failures: the final errors that were reported.
     """
 
     def __init__(self, *script, interval=5.0, lifetime=600.0, clock=None):
@@ -37,11 +39,15 @@ class Story:
         self.script = [*script]
         self.polls = []
         self.took = 0.0  # each poll, in seconds
+        self.failures = []
+        self.open_waits = OpenWaits()
         self.polling = Polling(
             "tv",
             interval_seconds=interval,
             expires_at=self.clock.time() + lifetime,
             next_interval=next_interval,
+            failed=self.failures.append,
+            open_waits=self.open_waits,
             clock=self.clock,
         )
 
@@ -124,6 +130,7 @@ def test_final_errors(error, kind):
     assert str(caught[0]) == str(caught[1])
     assert caught[0] is not caught[1]
     assert story.polls == [5, 10]
+    assert [str(each) for each in story.failures] == [str(caught[0])]
 
 
 LIFETIMES = {
@@ -146,6 +153,7 @@ def test_expiry(script, lifetime, polls, ended, why):
     assert caught.value.error == "expired_token"
     assert not caught.value.transient
     assert "Begin again with authorize()" in str(caught.value)
+    assert len(story.failures) == 1
 
 
 def test_the_wall_clock_does_not_matter():
@@ -208,22 +216,49 @@ def test_closed_before():
     assert story.polls == []
 
 
-def test_closed_during_a_wait():
-    """Closing ends the waits of all threads."""
+CLOSINGS = {
+    "the sign-in": lambda story: story.polling.fail(KeeperClosedError("closed")),
+    "the keeper": lambda story: story.open_waits.end(),
+}
+
+
+@pytest.mark.parametrize("close", CLOSINGS.values(), ids=CLOSINGS)
+def test_closed_during_a_wait(close):
+    """Closing ends the waits of all threads, and is not a failure of the sign-in."""
     story = Story(clock=SteppedClock())
 
     def waits():
-        with pytest.raises(KeeperClosedError):
+        with pytest.raises(KeeperClosedError, match="closed"):
             story.wait()
         return True
 
-    def close():
+    def closes():
         until(lambda: story.clock.waiting == 2, "two waits")
-        story.polling.fail(KeeperClosedError("closed"))
+        close(story)
         return True
 
-    assert at_once(waits, waits, close) == [True] * 3
+    assert at_once(waits, waits, closes) == [True] * 3
+    assert (story.polls, story.failures) == ([], [])
+    waits()  # later waits as well
+
+
+def test_a_keeper_that_is_closed():
+    """Once the keeper is closed, no wait begins."""
+    story = Story()
+    story.open_waits.end()
+    with pytest.raises(KeeperClosedError, match="the keeper was closed"):
+        story.wait()
     assert story.polls == []
+
+
+def test_expiry_is_reported_once():
+    """Threads that find at once that the code has expired report it once."""
+    story = Story(lifetime=1.0)
+    story.polling._give_up(DENIED)
+    with pytest.raises(TokenAcquisitionError, match="denied"):
+        story.wait()
+    story.polling._give_up(DENIED)
+    assert story.failures == [DENIED]
 
 
 def test_two_threads():

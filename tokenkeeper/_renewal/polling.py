@@ -15,10 +15,12 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from tokenkeeper._renewal.flight import Flight
+from tokenkeeper._runtime.open_waits import OpenWaits
 from tokenkeeper._runtime.waiting import InterruptibleEvent
 from tokenkeeper.clock import Clock, instant
 from tokenkeeper.exceptions import (
     AuthorizationRequiredError,
+    KeeperClosedError,
     OAuth2Error,
     TokenAcquisitionError,
     TokenWaitTimeoutError,
@@ -42,6 +44,8 @@ class Polling(Generic[T]):
     :param expires_at: when the code expires, in seconds since the epoch.
     :param next_interval: returns the interval after an error that means "not yet", and ``None`` for
         any other one, given the error and the interval so far.
+    :param failed: called once with the error that ends the polls, unless :meth:`fail` gave it.
+    :param open_waits: the waits that end when the keeper closes.
     :param clock: the source of time.
     """
 
@@ -52,21 +56,26 @@ class Polling(Generic[T]):
         interval_seconds: float,
         expires_at: float,
         next_interval: Callable[[TokenAcquisitionError, float], float | None],
+        failed: Callable[[OAuth2Error], None],
+        open_waits: OpenWaits,
         clock: Clock,
     ) -> None:
         now = instant(clock)
         self._provider_name = provider_name
         self._next_interval = next_interval
+        self._failed = failed
+        self._open_waits = open_waits
         self._clock = clock
         # On the clock that can't be set: the code expires when it does, whatever the wall says.
         self._ends_at = now.monotonic + (expires_at - now.wall)
         self._process = os.getpid()
         self._outcome: Flight[T] = Flight()
         self._ended = InterruptibleEvent()
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = threading.Lock()  # guards the four below
         self._interval = Interval(interval_seconds)
         self._next_at = now.monotonic + interval_seconds
         self._is_polling = False
+        self._has_failed = False
 
     @property
     def is_over(self) -> bool:
@@ -81,15 +90,17 @@ class Polling(Generic[T]):
             request that is under way is not broken off.
         :raises AuthorizationRequiredError: if the person denied the request, or the code expired.
         :raises TokenWaitTimeoutError: after *timeout* seconds.
+        :raises KeeperClosedError: if the keeper was closed.
         :raises OAuth2Error: what a poll raised that no other poll can change, or :meth:`fail` was
             given.
         """
         gives_up_at = self._gives_up_at(timeout)
-        while (seconds := self._pause(gives_up_at)) is not None:
-            if seconds > 0:
-                self._clock.wait(self._ended, seconds)
-            else:
-                self._poll_if_due(poll)
+        with self._open_waits.listed(self._close):
+            while (seconds := self._pause(gives_up_at)) is not None:
+                if seconds > 0:
+                    self._clock.wait(self._ended, seconds)
+                else:
+                    self._poll_if_due(poll)
         return self._outcome.result()
 
     async def wait_async(
@@ -105,13 +116,14 @@ class Polling(Generic[T]):
         import anyio  # tasks come here by the facade, which has imported it
 
         gives_up_at = self._gives_up_at(timeout)
-        while (seconds := self._pause(gives_up_at)) is not None:
-            if seconds > 0:
-                with anyio.move_on_after(seconds):
-                    await self._outcome.wait_async()
-            else:
-                # All of it on that thread: it goes on if this task is cancelled meanwhile.
-                await off_loop(partial(self._poll_if_due, poll))
+        with self._open_waits.listed(self._close):
+            while (seconds := self._pause(gives_up_at)) is not None:
+                if seconds > 0:
+                    with anyio.move_on_after(seconds):
+                        await self._outcome.wait_async()
+                else:
+                    # All of it on that thread: it goes on if this task is cancelled meanwhile.
+                    await off_loop(partial(self._poll_if_due, poll))
         return self._outcome.result()
 
     def fail(self, error: OAuth2Error) -> None:
@@ -120,12 +132,25 @@ class Polling(Generic[T]):
             self._outcome.fail(error)
             self._ended.set()
 
+    def _close(self) -> None:
+        self.fail(KeeperClosedError("the keeper was closed during this sign-in"))
+
+    def _give_up(self, error: OAuth2Error) -> None:
+        """End all waits with *error*, and report it once."""
+        with self._lock:
+            is_first, self._has_failed = not self._has_failed, True
+        if is_first:
+            self._failed(error)
+        self.fail(error)
+
     def _gives_up_at(self, timeout: float | None) -> float:
         return math.inf if timeout is None else self._clock.monotonic() + timeout
 
     def _pause(self, gives_up_at: float) -> float | None:
         """Return how long to wait: 0 if a poll is due, and ``None`` if there is an outcome."""
         self._check_process()
+        if self._open_waits.is_over:
+            self._close()
         now = self._clock.monotonic()
         with self._lock:
             if self._outcome.is_settled:
@@ -134,7 +159,7 @@ class Polling(Generic[T]):
             look_at = now + self._interval.seconds if self._is_polling else self._next_at
             expires = not self._is_polling and look_at >= self._ends_at
         if expires:
-            self.fail(self._expired(is_early=now < self._ends_at))
+            self._give_up(self._expired(is_early=now < self._ends_at))
             return None
         if look_at <= now:
             return 0.0
@@ -166,11 +191,11 @@ class Polling(Generic[T]):
             asked = self._next_interval(error, self._interval.seconds)
             interval = self._interval.after(error, asked)
             if interval is None:
-                self.fail(final_error(error, self._interval))
+                self._give_up(final_error(error, self._interval))
             else:
                 self._interval = interval
         except OAuth2Error as error:
-            self.fail(error)
+            self._give_up(error)
         else:
             self._outcome.succeed(token)
             self._ended.set()

@@ -310,6 +310,18 @@ def test_a_poll_of_another_thread():
     assert story.polls == [5]
 
 
+def test_another_process(monkeypatch):
+    """In a process that is not the one that began, a wait raises, and closing does nothing."""
+    story = Story()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: 0)
+        story.polling.fail(KeeperClosedError("closed elsewhere"))
+        with pytest.raises(TokenAcquisitionError, match="forked from it") as caught:
+            story.wait()
+    assert not caught.value.transient
+    assert story.wait() == "token"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child():
     """A child of a fork makes no poll, and closing there changes nothing here."""
@@ -334,7 +346,7 @@ async def off_loop(call):
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_tasks(backend):
     """Tasks and threads share the polls of a sign-in, and all get the token."""
-    story = Story(PENDING, interval=0.01)
+    story = Story(interval=1.0)
     got = []
 
     async def wait():
@@ -346,9 +358,7 @@ def test_tasks(backend):
             group.start_soon(wait)
         await wait()
 
-    # Tasks wait in real time, so the clock is stepped to where each poll is due.
     story.clock.step(1)
-    story.script.clear()
     anyio.run(main, backend=backend)
     assert got == ["token"] * 3
     assert story.polls == [1]

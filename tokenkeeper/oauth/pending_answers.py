@@ -39,6 +39,9 @@ _TOO_FAST = ("slow_down", "too_many_requests")
 _OVER = ("access_denied", "expired_token", "invalid_grant")
 """These end a sign-in whatever else the response says: the person, or the time, has decided."""
 
+_AFTER_THE_REQUEST = ("timeout", "connection_broken", "bad_answer")
+"""The connection was lost when the server may have had the request, and granted the token."""
+
 BEGIN_AGAIN = "Begin again with authorize()."
 """What to do after each of these."""
 
@@ -101,8 +104,7 @@ class Interval:
             return Interval(asked, 0, self.lost_answer, wait)
         if not error.transient or known_code(error.error or "") in _OVER:
             return None
-        # No status: the connection was lost, perhaps after the server had granted the token.
-        is_lost = self.lost_answer or error.status_code is None
+        is_lost = self.lost_answer or error.network_reason in _AFTER_THE_REQUEST
         return Interval(self.seconds, self.failures + 1, is_lost, wait)
 
 

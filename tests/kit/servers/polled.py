@@ -53,14 +53,14 @@ class PolledServer(LoopbackServer):
         self.polls.append(self.clock.monotonic())
         return self.script.pop(0) if self.script else GRANTED
 
-    def config(self, **options):
+    def config(self, name="tv", **options):
         """Return the registration of a client, which knows all endpoints."""
         endpoints = {
             "device_authorization_endpoint": f"{self.origin}/device",
             "backchannel_authentication_endpoint": f"{self.origin}/backchannel",
         }
         url = f"{self.origin}/token"
-        return OAuth2Config("tv", "client-1", "client-secret", url, endpoints=endpoints, **options)
+        return OAuth2Config(name, "client-1", "client-secret", url, endpoints=endpoints, **options)
 
     def client(self, **options):
         """Return the client."""

@@ -115,8 +115,6 @@ class PolledSignIn(SignIn):
             exchange.sent_at + lifetime,
             interval_seconds=interval_in(content.get("interval")),
             secrets={self.code_parameter: content[self.code_parameter]},
-            scope=asked.scope,
-            resource=asked.parameters.resource,
         )
 
 

@@ -50,7 +50,10 @@ class Authorization(NotPicklable):
 
     @property
     def url(self) -> str:
-        """Where the person signs in. Show it, or redirect a browser to it; don't log it."""
+        """Where the person signs in. Show it, or redirect a browser to it; don't log it.
+
+        ``""`` if the server asks the person on its own, as with CIBA.
+        """
         return self._under_way.pending.url
 
     @property
@@ -82,8 +85,8 @@ class Authorization(NotPicklable):
         With a listener on this machine, this waits for the browser; with a device code or CIBA it
         asks the server, as often as that allows. Blocks the calling thread, and no other.
 
-        :param timeout: how many seconds to wait at most; by default until the sign-in expires. It
-            can be waited for again.
+        :param timeout: how many seconds to wait at most; by default until the sign-in expires. A
+            request that is under way is not broken off. It can be waited for again.
         :raises TokenWaitTimeoutError: if *timeout* passed first.
         :raises TokenAcquisitionError: if the person declined, the sign-in expired, or no token was
             granted.

@@ -206,6 +206,16 @@ def test_interrupted_polls(error):
     assert story.polls == [5, 10]
 
 
+def test_a_token_that_an_interruption_lost():
+    """If a code is used up after a poll was interrupted, the error says that the token is lost."""
+    used = TokenAcquisitionError("used", error="invalid_grant", status_code=400)
+    story = Story(KeyboardInterrupt(), used)
+    with pytest.raises(KeyboardInterrupt):
+        story.wait()
+    with pytest.raises(AuthorizationRequiredError, match="it is lost"):
+        story.wait()
+
+
 def test_closed_before():
     """A sign-in that was closed polls no more."""
     story = Story()

@@ -11,6 +11,7 @@ import math
 import os
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -196,6 +197,9 @@ class Polling(Generic[T]):
                 self._interval = interval
         except OAuth2Error as error:
             self._give_up(error)
+        except BaseException:  # a signal, perhaps after the server had granted the token
+            self._interval = replace(self._interval, lost_answer=True)
+            raise
         else:
             self._outcome.succeed(token)
             self._ended.set()
@@ -228,7 +232,7 @@ class Polling(Generic[T]):
     def _timed_out(self) -> TokenWaitTimeoutError:
         return TokenWaitTimeoutError(
             f"provider {self._provider_name!r}: the request to sign in was not approved within "
-            "the timeout of this call. Call wait() again, until the code expires.",
+            "the timeout of this call. Call wait() again, as long as it has not expired.",
             provider_name=self._provider_name,
             transient=True,
         )

@@ -13,4 +13,4 @@ class InvoicesConfig(AppConfig):
 
     def ready(self):
         """Register the providers of the settings. This asks no server."""
-        set_default_keeper(TokenKeeper.from_config({"oauth2": settings.OAUTH2}))
+        set_default_keeper(TokenKeeper.from_config(settings.TOKENS))

@@ -1,1 +1,5 @@
 """The Django project."""
+
+from project.celery import app as celery_app
+
+__all__ = ["celery_app"]

@@ -1,0 +1,1 @@
+"""Connects the accounts of customers at HubSpot."""

@@ -46,11 +46,14 @@ class Authorization(NotPicklable):
         listener = under_way.listener
         self._changed = threading.Event() if listener is None else listener.changed
         self._closed = False
-        self._plan()
+        self._polling = sign_ins.polling(under_way) if under_way.is_polled else None
 
     @property
     def url(self) -> str:
-        """Where the person signs in. Show it, or redirect a browser to it; don't log it."""
+        """Where the person signs in. Show it, or redirect a browser to it; don't log it.
+
+        ``""`` if the server asks the person on its own, as with CIBA.
+        """
         return self._under_way.pending.url
 
     @property
@@ -82,8 +85,8 @@ class Authorization(NotPicklable):
         With a listener on this machine, this waits for the browser; with a device code or CIBA it
         asks the server, as often as that allows. Blocks the calling thread, and no other.
 
-        :param timeout: how many seconds to wait at most; by default until the sign-in expires. It
-            can be waited for again.
+        :param timeout: how many seconds to wait at most; by default until the sign-in expires. A
+            request that is under way is not broken off. It can be waited for again.
         :raises TokenWaitTimeoutError: if *timeout* passed first.
         :raises TokenAcquisitionError: if the person declined, the sign-in expired, or no token was
             granted.
@@ -92,12 +95,12 @@ class Authorization(NotPicklable):
         :raises KeeperClosedError: if the keeper or this object was closed.
         """
         check_timeout(timeout)
+        if self._polling is not None:
+            return self._polling.wait(self._poll, timeout)
         deadline = self.deadline(timeout)
         while True:
             if self.is_due():
-                token = self.proceed()
-                if token is not None:
-                    return token
+                return self.proceed()
             self._clock.wait(self._changed, self.pause_seconds(deadline))
 
     @without_arguments
@@ -114,7 +117,7 @@ class Authorization(NotPicklable):
         :raises KeeperClosedError: if the keeper was closed.
         """
         check_name(callback_url, "callback_url")
-        if self._under_way.is_polled:
+        if self._polling is not None:
             raise InvalidConfigurationError(
                 "this sign-in has no redirect. Call wait(), which asks the server.",
                 provider_name=self.token_name.provider_name,
@@ -129,6 +132,8 @@ class Authorization(NotPicklable):
         self._changed.set()
         if self._under_way.listener is not None:
             self._under_way.listener.close()
+        if self._polling is not None:
+            self._polling.fail(self._was_closed())
 
     # ---- for both fronts
 
@@ -154,33 +159,31 @@ class Authorization(NotPicklable):
         listener = self._under_way.listener
         if self._closed or self._sign_ins.is_too_late(self._under_way):
             return True
-        if listener is not None:
-            return listener.answer() is not None
-        return self._clock.monotonic() >= self._next_question_at
+        return listener is not None and listener.answer() is not None
 
-    def proceed(self) -> OAuth2Token | None:
-        """Do what is due, and return the token; ``None`` if the person has not signed in yet.
+    def proceed(self) -> OAuth2Token:
+        """Do what is due, and return the token.
 
         :meta private:
         """
         if self._closed:
-            raise KeeperClosedError(
-                f"provider {self.token_name.provider_name!r}: this sign-in was closed, or "
-                "completed already.",
-                provider_name=self.token_name.provider_name,
-            )
+            raise self._was_closed()
         listener = self._under_way.listener
         answer = None if listener is None else listener.answer()
         try:
-            token = self._sign_ins.finish(self._under_way, answer)
-        except BaseException:
+            return self._sign_ins.complete(self._under_way, answer or "")
+        finally:
             self.close()
-            raise
-        if token is None:
-            self._plan()
-        else:
-            self.close()
-        return token
+
+    def _poll(self) -> OAuth2Token:
+        return self._sign_ins.poll(self._under_way)
+
+    def _was_closed(self) -> KeeperClosedError:
+        return KeeperClosedError(
+            f"provider {self.token_name.provider_name!r}: this sign-in was closed, or completed "
+            "already.",
+            provider_name=self.token_name.provider_name,
+        )
 
     def pause_seconds(self, deadline: float) -> float:
         """Return how long to wait before looking again.
@@ -198,14 +201,7 @@ class Authorization(NotPicklable):
                 provider_name=name,
                 transient=True,
             )
-        due_at = min(deadline, now + LOOK_SECONDS)
-        if self._under_way.is_polled:
-            due_at = min(due_at, self._next_question_at)
-        return max(0.0, due_at - now)
-
-    def _plan(self) -> None:
-        interval = self._under_way.interval_seconds or 0.0
-        self._next_question_at = self._clock.monotonic() + interval
+        return min(deadline - now, LOOK_SECONDS)
 
     def __enter__(self) -> Self:
         return self

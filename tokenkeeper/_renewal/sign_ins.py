@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import cast
+from functools import partial
 
 from tokenkeeper._renewal.attempt import request_token
 from tokenkeeper._renewal.cached_token import CachedToken
@@ -25,6 +25,7 @@ from tokenkeeper._renewal.joining import Membership
 from tokenkeeper._renewal.need import Variant
 from tokenkeeper._renewal.new_grant import store_new_grant
 from tokenkeeper._renewal.pending import PendingSignIns
+from tokenkeeper._renewal.polling import Polling
 from tokenkeeper._renewal.runner import closed_meanwhile
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import SignInCompleted, SignInFailed, SignInStarted
@@ -51,7 +52,6 @@ class SignInUnderWay:
     :ivar provider: whose it is: for an account, the provider's variant.
     :ivar pending: what its grant knows.
     :ivar listener: receives the answer on this machine; ``None`` if something else does.
-    :ivar interval_seconds: how long to wait between questions; ``None`` if an answer arrives.
     """
 
     def __init__(
@@ -64,7 +64,6 @@ class SignInUnderWay:
         self.provider = provider
         self.pending = pending
         self.listener = listener
-        self.interval_seconds = pending.interval_seconds
         self._take = take
         self._lock = threading.Lock()  # guards the next one
         self._is_taken = False
@@ -183,36 +182,46 @@ class SignIns:
 
         :raises TokenAcquisitionError: if it has failed, or the answer is not accepted.
         """
-        return cast("OAuth2Token", self.finish(under_way, callback_url))
-
-    def finish(
-        self, under_way: SignInUnderWay, callback_url: str | None = None
-    ) -> OAuth2Token | None:
-        """Complete a sign-in by one request, and return the token.
-
-        :returns: ``None`` if the person has not signed in yet, and the server is to be asked again
-            after ``under_way.interval_seconds``.
-        :raises TokenAcquisitionError: if it has failed, or the answer is not accepted.
-        """
-        provider = under_way.provider
         self.check(under_way)
         try:
-            membership = self._membership(provider)
-            with membership.one_time.under_way(provider, _nothing):
-                token = self._granted(under_way, callback_url)
-                token = self._stored(membership, provider, token)
+            return self._redeemed(under_way, callback_url)
         except ForeignAnswerError:
             raise
         except TokenAcquisitionError as error:
-            if under_way.is_polled:
-                interval = under_way.interval_seconds or 0.0
-                wait = provider.sign_in_wait_seconds(error, interval)
-                if wait is not None:
-                    under_way.interval_seconds = wait
-                    return None
             with suppress(OAuth2Error):
                 under_way.take()  # a denial is the answer, too
-            raise self._failed(error, provider) from error.__cause__
+            raise self._failed(error, under_way.provider) from error.__cause__
+
+    def polling(self, under_way: SignInUnderWay) -> Polling[OAuth2Token]:
+        """Return how the server is asked whether a sign-in is complete, with :meth:`poll`."""
+        provider, pending = under_way.provider, under_way.pending
+        return Polling(
+            provider.provider_name,
+            interval_seconds=pending.interval_seconds or 0.0,
+            expires_at=pending.expires_at,
+            next_interval=provider.sign_in_wait_seconds,
+            failed=partial(self._report_failure, provider),
+            open_waits=self._coordinator.background.open_waits,
+            clock=self._clock,
+        )
+
+    def poll(self, under_way: SignInUnderWay) -> OAuth2Token:
+        """Ask the server once whether a sign-in is complete, and return the token.
+
+        :raises TokenAcquisitionError: if it is not, or not yet.
+        """
+        try:
+            return self._redeemed(under_way, None)
+        except (ConnectionError, TimeoutError) as error:  # of a function of the user's
+            raise as_oauth2_error(error, under_way.provider.provider_name) from error
+
+    def _redeemed(self, under_way: SignInUnderWay, callback_url: str | None) -> OAuth2Token:
+        """Return the token that one request brings, once it is stored and served."""
+        provider = under_way.provider
+        membership = self._membership(provider)
+        with membership.one_time.under_way(provider, _nothing):
+            token = self._granted(under_way, callback_url)
+            token = self._stored(membership, provider, token)
         self._adopt(provider, token)
         self._report(SignInCompleted, provider)
         return token.token
@@ -237,7 +246,6 @@ class SignIns:
                     f"provider {name!r}: the sign-in took too long and has expired. Begin a new "
                     "one.",
                     provider_name=name,
-                    error="expired_token" if under_way.is_polled else None,
                     transient=False,
                 ),
                 under_way.provider,
@@ -335,9 +343,12 @@ class SignIns:
     def _failed(self, error: Exception, provider: BaseOAuth2Provider) -> OAuth2Error:
         """Report *error*, and return it for the caller to raise."""
         known = as_oauth2_error(error, provider.provider_name)
+        self._report_failure(provider, known)
+        return known
+
+    def _report_failure(self, provider: BaseOAuth2Provider, known: OAuth2Error) -> None:
         code = known.error if isinstance(known, TokenAcquisitionError) else None
         self._report(SignInFailed, provider, error=code, reason=str(known))
-        return known
 
     def _report(self, kind: type, provider: BaseOAuth2Provider, **more: str | None) -> None:
         grant = str(provider.describe().get("grant_type", ""))

@@ -54,6 +54,11 @@ class OidcProvider(Administered):
         }
         return self.admin("POST", "grants", grant)["refresh_token"]
 
+    def decide(self, approved, *, account, user_code=None):
+        """Play the person who has a user code, or whom the server asks by CIBA."""
+        decision = {"approved": approved, "account": account, "user_code": user_code}
+        self.admin("POST", "decisions", decision)
+
     def require_nonces(self, required=True):
         """Refuse DPoP proofs without a nonce from now on, or accept them again."""
         self.admin("POST", "nonces", {"required": required})

@@ -17,6 +17,7 @@ import Provider, { errors } from 'oidc-provider';
 const clients = new Map();
 const revoked = new Set(); // ids of tokens that are no good, whatever they say
 const stats = {};
+const asked = new Map(); // the last request for each account by CIBA
 let requiresNonces = false; // of DPoP proofs, at both ends
 
 function count(clientId, what, number = 1) {
@@ -42,6 +43,11 @@ class Store {
 
   async find(id) {
     return this.model === 'Client' ? clients.get(id) : Store.kept.get(this.key(id));
+  }
+
+  async findByUserCode(userCode) {
+    for (const payload of Store.kept.values()) if (payload.userCode === userCode) return payload;
+    return undefined;
   }
 
   async destroy(id) {
@@ -123,6 +129,18 @@ const provider = new Provider(issuer, {
     RefreshToken: 86400,
   },
   features: {
+    ciba: {
+      enabled: true,
+      deliveryModes: ['poll'],
+      processLoginHint: (ctx, hint) => (hint.startsWith('unknown') ? undefined : hint),
+      processLoginHintToken: (ctx, hint) => hint.split(':')[1],
+      triggerAuthenticationDevice(ctx, request, account) {
+        asked.set(account.accountId, request);
+      },
+      validateRequestContext() {},
+      verifyUserCode() {},
+    },
+    deviceFlow: { enabled: true },
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
     dPoP: {
@@ -227,6 +245,31 @@ const routes = {
     });
     say(response, 200, { refresh_token: await refreshToken.save() });
   },
+  /** Play the person who is asked by CIBA, or has a user code: approve, or deny. */
+  async 'POST /admin/decisions'(request, response) {
+    const { user_code: userCode, account, approved } = await read(request);
+    const code = userCode
+      ? await provider.DeviceCode.findByUserCode(userCode.replace(/\W/g, ''))
+      : asked.get(account);
+    const { clientId, params } = code;
+    const grant = new provider.Grant({ clientId, accountId: account });
+    grant.addOIDCScope(params.scope);
+    const resources = [params.resource ?? []].flat();
+    for (const resource of resources) grant.addResourceScope(resource, 'read');
+    const denial = new errors.AccessDenied('the person said no');
+    if (account && !userCode) {
+      await provider.backchannelResult(code, approved ? await saved(grant) : denial);
+    } else if (approved) {
+      const resource = resources.length > 1 ? resources : resources[0];
+      const { scope } = params;
+      Object.assign(code, { accountId: account, grantId: await grant.save(), scope, resource });
+      await code.save();
+    } else {
+      Object.assign(code, { error: denial.error, errorDescription: denial.error_description });
+      await code.save();
+    }
+    say(response, 200, {});
+  },
   /** Listen by TLS as well, with the certificate that was sent; clients may present theirs. */
   async 'POST /admin/mtls'(request, response) {
     const { certificate: cert, key, ca, strict } = await read(request);
@@ -256,6 +299,11 @@ function nameOf(request) {
   const [scheme, pair] = (request.headers.authorization ?? '').split(' ');
   if (scheme !== 'Basic') return undefined;
   return decodeURIComponent(Buffer.from(pair, 'base64').toString().split(':')[0]);
+}
+
+async function saved(grant) {
+  await grant.save();
+  return grant;
 }
 
 async function pause(seconds) {

@@ -21,6 +21,8 @@ from tokenkeeper.cli.discover import discover
 from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
 from tokenkeeper.cli.listing import list_
+from tokenkeeper.cli.login import login
+from tokenkeeper.cli.logout import logout
 from tokenkeeper.cli.source import Source
 from tokenkeeper.cli.status import status
 from tokenkeeper.cli.stores import STORE_COMMANDS, store
@@ -88,6 +90,8 @@ for command in (
     status,
     watch,
     clear,
+    login,
+    logout,
     store,
     config,
     discover,
@@ -104,6 +108,8 @@ for command in (
     status,
     watch,
     clear,
+    login,
+    logout,
     check,
     discover,
     completion,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper._runtime.fork import late_import
@@ -16,6 +16,9 @@ from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.oauth.error_codes import known_code
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy, is_transient
+
+if TYPE_CHECKING:
+    from tokenkeeper.oauth.revocation import TokenKind
 
 __all__ = ["ReloadableProvider"]
 
@@ -209,6 +212,16 @@ class ReloadableProvider(BaseOAuth2Provider):
         token = await answer
         self._granted_by = provider
         return token
+
+    def revoke_token(self, token: OAuth2Token | None, kind: TokenKind) -> bool | Awaitable[bool]:
+        """Have the current provider revoke *token*."""
+        return self.provider.revoke_token(token, kind)
+
+    def introspect_token(
+        self, token: OAuth2Token
+    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """Have the current provider ask about *token*."""
+        return self.provider.introspect_token(token)
 
     def close(self) -> Awaitable[None] | None:
         """Close the current provider."""

@@ -19,6 +19,7 @@
     ├── CooledDown             there is no valid token, and none is requested for a while
     ├── TokenRefused           an API refused a token, although it had not expired
     ├── TokenRejected          an API refuses freshly granted tokens; a pause begins
+    ├── TokenRevoked           a token was revoked at its server, because that was asked for
     ├── TokenCleared           a token was removed from the cache
     └── ProviderRemoved        a provider was removed from its keeper
 """
@@ -50,6 +51,7 @@ __all__ = [
     "TokenRefused",
     "TokenRejected",
     "TokenRenewed",
+    "TokenRevoked",
 ]
 
 # A class without its own fields inherits all that dataclass() makes. Making it again for each
@@ -262,6 +264,18 @@ class TokenRejected(TokenEvent):
 
     tokens: int
     pause_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRevoked(TokenEvent):
+    """A token was revoked at its server, by ``revoke()``. It follows what was cleared with it.
+
+    :ivar kind: what was revoked: ``refresh_token`` or ``access_token``.
+    :ivar forgotten: how many access tokens were forgotten with it.
+    """
+
+    kind: str
+    forgotten: int
 
 
 class TokenCleared(TokenEvent):

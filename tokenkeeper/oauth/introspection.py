@@ -87,8 +87,8 @@ def _is_active(content: Mapping[str, Any]) -> bool:
     if active in ("true", "false"):
         return bool(active == "true")
     if not isinstance(active, bool):
-        found = "no member" if active is None else f"a {type(active).__name__} as"
-        raise UnusableResponseError(f"has {found} active, which must be true or false")
+        found = "no active" if active is None else f"an active of type {type(active).__name__}"
+        raise UnusableResponseError(f"has {found}, and not true or false (RFC 7662 §2.2)")
     return active
 
 

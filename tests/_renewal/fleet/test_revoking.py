@@ -494,7 +494,8 @@ def test_records_of_others(keeper, store, strict, family):
     first_token(other_name, "other")
     first_token(mine, ADA)
     store.put("garbage", 0, b"garbage")
-    kept = {key: store.read(key) for key in store.keys() if key != internals.record_key(mine)}
+    records = list(store.keys())
+    kept = {key: store.read(key) for key in records if key != internals.record_key(mine)}
     fresh = keeper()
     fresh.client.allows_c = False
     fresh.revoke("api")

@@ -213,6 +213,8 @@ class Own(BaseOAuth2Provider):
 
 
 class Failing(Own):
+    """The same, with a fault."""
+
     async def introspect_token(self, token):
         raise ValueError(token.access_token)
 

@@ -127,7 +127,7 @@ def test_no_endpoint():
 
 GOES_WITH = {
     "a refresh token": ("refresh_token", True, "all access tokens of the same grant"),
-    "an access token": ("access_token", True, "may have revoked the refresh token"),
+    "an access token": ("access_token", True, "are not affected"),
     "nothing": (None, False, "was not asked"),
 }
 
@@ -136,6 +136,12 @@ GOES_WITH = {
 def test_what_goes_with_it(kind, was_asked, words):
     """The result says what the server revokes together with the token."""
     assert words in Revocation("api", kind, was_asked).goes_with
+
+
+def test_what_may_go_with_it():
+    """Some servers revoke the refresh token with an access token of its grant."""
+    found = Revocation("api", "access_token", True, keeps_refresh_token=True)
+    assert "may have revoked the refresh token" in found.goes_with
 
 
 def test_no_personal_data_in_repr():

@@ -61,6 +61,7 @@ class GrantRevocation:
     :param mine: the token that this process has of the record of the grant.
     :param closing: set when the keeper closes.
     :ivar had_token: whether there was a refresh token.
+    :ivar stored: the access token that was in the record of the grant, if there was one.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class GrantRevocation:
         self._key = self._fleet.key_of(provider, self._name)
         self._takeover_seconds = provider.longest_request_seconds + TAKEOVER_SECONDS
         self.had_token: bool = False
+        self.stored: OAuth2Token | None = None
 
     def revoke(self, *, forgets_anyway: bool) -> bool:
         """Revoke the refresh token; return whether the server was asked.
@@ -146,6 +148,8 @@ class GrantRevocation:
         cached = latest_token(self._fleet, self._provider, slot, view)
         token = None if cached is None or not cached.token.refresh_token else cached.token
         self.had_token = token is not None
+        if view.stored is not None and view.lifetime_seconds > 0:
+            self.stored = view.stored.token
         if token is None and view.failure is not None and view.failure.error == "invalid_grant":
             return False, False  # it was revoked or refused before, and the record says so
         try:

@@ -7,7 +7,7 @@ without harm.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
@@ -104,9 +104,10 @@ def _revoke_grant(
     for each in names:
         membership.fleet.note_cleared(each)
     found = _forgotten_here(coordinator, names)
-    found = {**grant.forget_others(), **found}
+    stored = {} if grant.stored is None else {name: grant.stored}
+    found = {**stored, **grant.forget_others(), **found}
     kind: TokenKind | None = "refresh_token" if was_asked or grant.had_token else None
-    return _reported(coordinator, provider, name, kind, found, was_asked=was_asked)
+    return _reported(coordinator, provider, name, kind, found.values(), was_asked=was_asked)
 
 
 def _names_of_grant(coordinator: Coordinator, provider: BaseOAuth2Provider) -> list[str]:
@@ -132,7 +133,8 @@ def _revoke_token(
     now = coordinator.runner.clock.monotonic()
     revoked: TokenKind | None = None
     was_asked = False
-    for each in _held(coordinator, provider, membership):
+    held = _held(coordinator, provider, membership)
+    for each in held:
         has_both = kind == _KINDS[0] and each.token.refresh_token is not None
         if not has_both and now >= each.ends_at:
             continue
@@ -143,10 +145,19 @@ def _revoke_token(
             if not forgets_anyway:
                 raise
         revoked = what
-    found = _forgotten_here(coordinator, [name])
+    _forgotten_here(coordinator, [name])
     if membership is not None:
         membership.forget(provider, name)
-    return _reported(coordinator, provider, name, revoked, found, was_asked=was_asked)
+    found = [each.token for each in held]
+    return _reported(
+        coordinator,
+        provider,
+        name,
+        revoked,
+        found,
+        was_asked=was_asked,
+        keeps_refresh_token=not provider.repeatable,
+    )
 
 
 def _held(
@@ -198,14 +209,15 @@ def _reported(
     provider: BaseOAuth2Provider,
     name: str,
     kind: TokenKind | None,
-    found: Mapping[str, OAuth2Token],
+    found: Collection[OAuth2Token],
     *,
     was_asked: bool,
+    keeps_refresh_token: bool = False,
 ) -> Revocation:
     """Report a revocation, and return what became of the tokens."""
     state, now = coordinator.state, utc(coordinator.runner.clock)
     until: datetime | None = max(
-        (each.expires_at for each in found.values() if each.expires_at > now), default=None
+        (each.expires_at for each in found if each.expires_at > now), default=None
     )
     if was_asked and kind is not None:
         event = TokenRevoked(
@@ -214,4 +226,12 @@ def _reported(
         with state.lock:
             state.notifier.enqueue(event)
         state.notifier.deliver()
-    return Revocation(provider.provider_name, kind, was_asked, len(found), until, token_name=name)
+    return Revocation(
+        provider.provider_name,
+        kind,
+        was_asked,
+        len(found),
+        until,
+        keeps_refresh_token=keeps_refresh_token and kind is not None,
+        token_name=name,
+    )

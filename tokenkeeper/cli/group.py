@@ -20,7 +20,9 @@ from tokenkeeper.cli.demo.command import demo
 from tokenkeeper.cli.discover import discover
 from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
+from tokenkeeper.cli.introspect import introspect
 from tokenkeeper.cli.listing import list_
+from tokenkeeper.cli.revoke import revoke
 from tokenkeeper.cli.source import Source
 from tokenkeeper.cli.status import status
 from tokenkeeper.cli.stores import STORE_COMMANDS, store
@@ -88,6 +90,8 @@ for command in (
     status,
     watch,
     clear,
+    revoke,
+    introspect,
     store,
     config,
     discover,
@@ -104,6 +108,8 @@ for command in (
     status,
     watch,
     clear,
+    revoke,
+    introspect,
     check,
     discover,
     completion,

@@ -31,6 +31,8 @@ class Revocation:
     :ivar forgotten: how many access tokens were forgotten, in memory and in the store.
     :ivar valid_until: when the last of these expires. An API that checks tokens without asking the
         server, as for a JWT, may accept a copy until then. ``None`` if there was none.
+    :ivar keeps_refresh_token: whether the refresh token of the grant is kept, as only its access
+        token was to be revoked.
     :ivar token_name: the name of the token whose grant was revoked. It may contain personal data,
         so ``repr`` does not show it.
     """
@@ -40,6 +42,7 @@ class Revocation:
     server_was_asked: bool
     forgotten: int = 0
     valid_until: datetime | None = None
+    keeps_refresh_token: bool = False
     token_name: str = field(default="", repr=False)
 
     @property
@@ -51,10 +54,12 @@ class Revocation:
             return (
                 "The server should have invalidated all access tokens of the same grant, if it can."
             )
-        return (
-            "The server may have revoked the refresh token of the same grant as well, and then a "
-            "new sign-in is needed."
-        )
+        if self.keeps_refresh_token:
+            return (
+                "The server may have revoked the refresh token of the same grant as well, and then "
+                "a new sign-in is needed."
+            )
+        return "Nothing else: other access tokens of the client are not affected."
 
 
 def revoke_token(client: OAuthClient, token: str, kind: TokenKind) -> None:

@@ -8,39 +8,40 @@ from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.client import Exchange, OAuthClient
 from tokenkeeper.oauth.client_auth import refusal_advice
-from tokenkeeper.oauth.exchange import Expected
+from tokenkeeper.oauth.exchange import Expected, Purpose
 from tokenkeeper.oauth.json_object import JsonObject, UnusableResponseError, read_object
 
-__all__ = ["read_endpoint_answer"]
+__all__ = ["read_endpoint_answer", "unusable"]
 
 
 def read_endpoint_answer(
     client: OAuthClient,
     exchange: Exchange,
-    what: str,
+    purpose: Purpose,
     *,
     grant: str | None = None,
     needs: tuple[str, ...] = (),
 ) -> JsonObject:
     """Return the object that a server answered *exchange* with.
 
-    :param what: the request in words, as in "pushed authorization request", for messages.
+    :param purpose: what the request is for.
     :param grant: the grant that it belongs to, which advice depends on; none by default.
     :param needs: members that must be non-empty texts; none by default.
     :raises TokenAcquisitionError: if it is an error, or lacks one of *needs*. The message shows no
         secret of the request.
     """
-    answer, problem = exchange.answer, ""
-    if answer.ok:
+    if exchange.answer.ok:
         try:
-            content = read_object(answer)
-        except UnusableResponseError as unusable:
-            problem = str(unusable)
-        else:
-            missing = [name for name in needs if not is_text(content.get(name))]
-            if not missing and not is_text(content.get("error")):
-                return content
-            problem = f"has no {missing[0]}" if missing else ""
+            content = read_object(exchange.answer)
+        except UnusableResponseError as error:
+            raise unusable(client, exchange, purpose, str(error)) from None
+        if not is_text(content.get("error")):
+            for name in needs:
+                if not is_text(content.get(name)):
+                    raise unusable(client, exchange, purpose, f"has no {name}")
+            return content
+    with forks_wait():  # most processes never see a refusal
+        from tokenkeeper.oauth.token_errors import refusal
     config = client.config
     expected = Expected(
         config.provider_name,
@@ -48,8 +49,9 @@ def read_endpoint_answer(
         secrets=exchange.secrets,
         grant=grant,
         auth_advice=partial(refusal_advice, client.auth, config.client_id),
+        purpose=purpose,
     )
-    raise _refused(exchange, expected, problem, what)
+    raise refusal(exchange.answer, expected, "")
 
 
 def is_text(value: object) -> bool:
@@ -57,17 +59,15 @@ def is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _refused(
-    exchange: Exchange, expected: Expected, problem: str, what: str
+def unusable(
+    client: OAuthClient, exchange: Exchange, purpose: Purpose, problem: str
 ) -> TokenAcquisitionError:
-    with forks_wait():  # most processes never see a refusal
-        from tokenkeeper.oauth.token_errors import refusal
-    if exchange.answer.ok and problem:
-        return TokenAcquisitionError(
-            f"provider {expected.provider_name!r}: {what} failed (HTTP {exchange.answer.status}): "
-            f"the response {problem}. Check the response with the server's operator.",
-            provider_name=expected.provider_name,
-            status_code=exchange.answer.status,
-            transient=False,
-        )
-    return refusal(exchange.answer, expected, problem, what)
+    """Return the error for a successful response that can't be used, because it *problem*."""
+    name, status = client.config.provider_name, exchange.answer.status
+    return TokenAcquisitionError(
+        f"provider {name!r}: {purpose.request} failed (HTTP {status}): the response {problem}. "
+        "Check the response with the server's operator.",
+        provider_name=name,
+        status_code=status,
+        transient=False,
+    )

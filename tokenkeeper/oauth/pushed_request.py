@@ -7,8 +7,11 @@ from typing import Any
 
 from tokenkeeper.oauth.client import OAuthClient
 from tokenkeeper.oauth.endpoint_answer import read_endpoint_answer
+from tokenkeeper.oauth.exchange import Purpose
 
 __all__ = ["push"]
+
+_PURPOSE = Purpose.of("pushed_authorization_request_endpoint", "pushed authorization request")
 
 
 def push(client: OAuthClient, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,7 +22,5 @@ def push(client: OAuthClient, request: Mapping[str, Any]) -> dict[str, Any]:
     :raises TokenAcquisitionError: if the server refuses it.
     """
     exchange = client.post("pushed_authorization_request_endpoint", lambda _: request)
-    content = read_endpoint_answer(
-        client, exchange, "pushed authorization request", needs=("request_uri",)
-    )
+    content = read_endpoint_answer(client, exchange, _PURPOSE, needs=("request_uri",))
     return {"client_id": client.config.client_id, "request_uri": content["request_uri"]}

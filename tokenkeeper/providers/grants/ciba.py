@@ -9,6 +9,7 @@ from tokenkeeper._support.arguments import check_number
 from tokenkeeper._support.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.client_proof import Recipient
+from tokenkeeper.oauth.exchange import Purpose
 from tokenkeeper.oauth.late_text import LateText, checked_late_text
 from tokenkeeper.providers.grants.polled_sign_in import PolledSignIn
 from tokenkeeper.providers.grants.presented import read_for
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ciba"]
 
-_REQUEST = "backchannel authentication request"
+_PURPOSE = Purpose.of("backchannel_authentication_endpoint", "backchannel authentication request")
 _HINTS = ("login_hint", "id_token_hint", "login_hint_token")
 _UNSUPPORTED = {
     "client_notification_token": "ping and push mode are not supported, only poll mode",
@@ -113,9 +114,9 @@ class Ciba(PolledSignIn):
 
         exchange = client.post("backchannel_authentication_endpoint", parameters)
         content = read_endpoint_answer(
-            client, exchange, _REQUEST, grant=self.grant_type, needs=("auth_req_id",)
+            client, exchange, _PURPOSE, grant=self.grant_type, needs=("auth_req_id",)
         )
-        return self._pending(client, asked, exchange, content, what=_REQUEST)
+        return self._pending(client, asked, exchange, content, purpose=_PURPOSE)
 
     def _person(self, asked: Asked) -> tuple[str, LateText | str]:
         """Return the one hint that names the person, and its parameter."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tokenkeeper._support.checks import is_loopback
-from tokenkeeper.providers.grants.polled_sign_in import PolledSignIn, unusable
+from tokenkeeper.oauth.exchange import Purpose
+from tokenkeeper.providers.grants.polled_sign_in import PolledSignIn
 from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceCode"]
 
-_REQUEST = "device authorization request"
+_PURPOSE = Purpose.of("device_authorization_endpoint", "device authorization request")
 _PAGES = ("verification_uri_complete", "verification_uri", "verification_url")
 """Where a page is named, the best first. The last is Google's spelling."""
 
@@ -55,22 +56,25 @@ class DeviceCode(PolledSignIn):
         :raises TokenAcquisitionError: if the server grants none, or answers without what §3.2
             requires.
         """
-        from tokenkeeper.oauth.endpoint_answer import read_endpoint_answer  # with the client
+        from tokenkeeper.oauth.endpoint_answer import (  # with the client
+            read_endpoint_answer,
+            unusable,
+        )
 
         wanted = self._wanted(client, asked)
         exchange = client.post("device_authorization_endpoint", lambda _: wanted)
         content = read_endpoint_answer(
-            client, exchange, _REQUEST, grant=self.grant_type, needs=("device_code", "user_code")
+            client, exchange, _PURPOSE, grant=self.grant_type, needs=("device_code", "user_code")
         )
         user_code = content["user_code"].strip()
         if not user_code.isprintable() or len(user_code) > _LONGEST_CODE:
-            raise unusable(client, exchange, _REQUEST, "has a user_code that can't be shown")
+            raise unusable(client, exchange, _PURPOSE, "has a user_code that can't be shown")
         url = _page(content)
         if url is None:
             problem = "has no verification_uri that is an https:// URL"
-            raise unusable(client, exchange, _REQUEST, problem)
+            raise unusable(client, exchange, _PURPOSE, problem)
         return self._pending(
-            client, asked, exchange, content, what=_REQUEST, url=url, user_code=user_code
+            client, asked, exchange, content, purpose=_PURPOSE, url=url, user_code=user_code
         )
 
 

@@ -14,8 +14,9 @@ from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn, SignIn
 
 if TYPE_CHECKING:
     from tokenkeeper.oauth.client import Exchange, OAuthClient
+    from tokenkeeper.oauth.exchange import Purpose
 
-__all__ = ["PolledSignIn", "unusable"]
+__all__ = ["PolledSignIn"]
 
 _TARGETS = ("resource", "audience")
 
@@ -92,7 +93,7 @@ class PolledSignIn(SignIn):
         exchange: Exchange,
         content: Mapping[str, Any],
         *,
-        what: str,
+        purpose: Purpose,
         url: str = "",
         user_code: str | None = None,
     ) -> PendingSignIn:
@@ -101,12 +102,14 @@ class PolledSignIn(SignIn):
         Its lifetime, which the server must state, counts from the request, so that the code is
         never taken for valid after it has expired.
 
-        :param what: the request in words, for messages.
+        :param purpose: what the request was for.
         :raises TokenAcquisitionError: without a lifetime.
         """
+        from tokenkeeper.oauth.endpoint_answer import unusable  # with the client
+
         lifetime = as_duration(content.get("expires_in"))
         if lifetime is None or not 0 < lifetime < math.inf:
-            raise unusable(client, exchange, what, "has no usable expires_in")
+            raise unusable(client, exchange, purpose, "has no usable expires_in")
         return PendingSignIn(
             asked.token_name,
             url,
@@ -116,17 +119,3 @@ class PolledSignIn(SignIn):
             interval_seconds=interval_in(content.get("interval")),
             secrets={self.code_parameter: content[self.code_parameter]},
         )
-
-
-def unusable(
-    client: OAuthClient, exchange: Exchange, what: str, problem: str
-) -> TokenAcquisitionError:
-    """Return the error for a response that begins no sign-in, because it *problem*."""
-    name, status = client.config.provider_name, exchange.answer.status
-    return TokenAcquisitionError(
-        f"provider {name!r}: {what} failed (HTTP {status}): the response {problem}. Check the "
-        "response with the server's operator.",
-        provider_name=name,
-        status_code=status,
-        transient=False,
-    )

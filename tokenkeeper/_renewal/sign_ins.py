@@ -41,7 +41,7 @@ from tokenkeeper.oauth.authorization_answer import is_same_text, read_answer
 from tokenkeeper.oauth.loopback_listener import LoopbackListener
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.grants.sign_in import Asked, ForeignAnswerError, PendingSignIn
-from tokenkeeper.retry import as_oauth2_error
+from tokenkeeper.retry import as_oauth2_error, is_transient
 
 __all__ = ["SignInUnderWay", "SignIns"]
 
@@ -66,7 +66,7 @@ class SignInUnderWay:
         self.listener = listener
         self._take = take
         self._lock = threading.Lock()  # guards the next one
-        self._is_taken = False
+        self.is_taken = False
 
     @property
     def is_polled(self) -> bool:
@@ -81,8 +81,13 @@ class SignInUnderWay:
         if self.is_polled:
             return
         with self._lock:
-            is_first, self._is_taken = not self._is_taken, True
-        if not is_first or (self._take is not None and not self._take()):
+            is_first, self.is_taken = not self.is_taken, True
+        try:
+            is_mine = is_first and (self._take is None or self._take())
+        except TokenAcquisitionError:  # the store can't be used: it is still there
+            self.is_taken = False
+            raise
+        if not is_mine:
             raise _no_longer_there(self.provider.provider_name)
 
 
@@ -183,13 +188,17 @@ class SignIns:
         :raises TokenAcquisitionError: if it has failed, or the answer is not accepted.
         """
         self.check(under_way)
+        membership = self._membership(under_way.provider)
         try:
-            return self._redeemed(under_way, callback_url)
+            return self._redeemed(membership, under_way, callback_url)
         except ForeignAnswerError:
             raise
         except TokenAcquisitionError as error:
-            with suppress(OAuth2Error):
-                under_way.take()  # a denial is the answer, too
+            if not under_way.is_taken:
+                if is_transient(error):  # nothing was requested, and the answer still counts
+                    raise
+                with suppress(OAuth2Error):
+                    under_way.take()  # a denial is the answer, too
             raise self._failed(error, under_way.provider) from error.__cause__
 
     def polling(self, under_way: SignInUnderWay) -> Polling[OAuth2Token]:
@@ -211,14 +220,16 @@ class SignIns:
         :raises TokenAcquisitionError: if it is not, or not yet.
         """
         try:
-            return self._redeemed(under_way, None)
+            membership = self._membership(under_way.provider)
+            return self._redeemed(membership, under_way, None)
         except (ConnectionError, TimeoutError) as error:  # of a function of the user's
             raise as_oauth2_error(error, under_way.provider.provider_name) from error
 
-    def _redeemed(self, under_way: SignInUnderWay, callback_url: str | None) -> OAuth2Token:
+    def _redeemed(
+        self, membership: Membership, under_way: SignInUnderWay, callback_url: str | None
+    ) -> OAuth2Token:
         """Return the token that one request brings, once it is stored and served."""
         provider = under_way.provider
-        membership = self._membership(provider)
         with membership.one_time.under_way(provider, _nothing):
             token = self._granted(under_way, callback_url)
             token = self._stored(membership, provider, token)

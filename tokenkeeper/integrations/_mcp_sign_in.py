@@ -1,0 +1,55 @@
+"""Has a person sign in at the authorization server of an MCP server."""
+
+from __future__ import annotations
+
+from tokenkeeper._runtime.fork import late_import
+from tokenkeeper.exceptions import AuthorizationRequiredError
+from tokenkeeper.integrations._mcp_settings import McpSettings
+
+__all__ = ["open_browser", "sign_in"]
+
+
+def open_browser(url: str) -> None:
+    """Open *url* in the person's browser.
+
+    :raises OSError: if there is none.
+    """
+    if not late_import("webbrowser").open(url):
+        raise OSError("no browser")
+
+
+def sign_in(settings: McpSettings, resource: str, scope: str | None) -> None:
+    """Block until a person has signed in, and the keeper has the tokens.
+
+    :param resource: the MCP server's resource identifier, verbatim (RFC 8707).
+    :param scope: the scope to ask for; ``None`` for none.
+    :raises TokenAcquisitionError: if nobody does, or the server refuses; an
+        ``AuthorizationRequiredError`` if nobody can be asked.
+    """
+    name = settings.provider_name
+    if settings.on_sign_in is None:
+        raise _required(name, "Nobody is asked, because on_sign_in is None.")
+    with settings.keeper.authorize(
+        name,
+        scope=scope,
+        resource=resource,
+        account=settings.account,
+        timeout_seconds=settings.sign_in_timeout_seconds,
+    ) as authorization:
+        try:
+            settings.on_sign_in(authorization.url)
+        except Exception as error:  # noqa: BLE001 - its text may contain the URL
+            problem = type(error).__name__
+        else:
+            authorization.wait()
+            return
+    raise _required(name, f"The page could not be shown: on_sign_in raised {problem}.")
+
+
+def _required(name: str, problem: str) -> AuthorizationRequiredError:
+    return AuthorizationRequiredError(
+        f"provider {name!r}: a person has to sign in. {problem} Pass a function that shows a URL, "
+        "such as print.",
+        provider_name=name,
+        transient=False,
+    )

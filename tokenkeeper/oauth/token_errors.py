@@ -30,11 +30,14 @@ CLOCK_SKEW_SECONDS = 300.0
 _NUMBER = r"[0-9]{1,30}(?:\.[0-9]{1,30})?"
 
 
-def refusal(answer: HttpAnswer, expected: Expected, problem: str) -> TokenAcquisitionError:
+def refusal(
+    answer: HttpAnswer, expected: Expected, problem: str, what: str = "token request"
+) -> TokenAcquisitionError:
     """Return the error for *answer*, for the caller to raise.
 
     :param problem: why a response with a success status can't be used, as in "has no
         access_token"; "" if the status or an error in the response is the problem.
+    :param what: the request in words; a token request by default.
     """
     response = read_error(answer)
     secrets = [*expected.secrets, *response.secrets]
@@ -44,7 +47,7 @@ def refusal(answer: HttpAnswer, expected: Expected, problem: str) -> TokenAcquis
     verdict = _judge(answer, response, wait, expected, problem)
     code, description = _code(response, secrets), sanitize(response.words, secrets, limit=240)
     reason, advice = _reason_and_advice(answer, response, problem, verdict, expected, secrets)
-    failed = f"provider {expected.provider_name!r}: token request failed (HTTP {answer.status})"
+    failed = f"provider {expected.provider_name!r}: {what} failed (HTTP {answer.status})"
     sentences = [
         f"{failed}: {reason}" if reason else failed,
         advice,

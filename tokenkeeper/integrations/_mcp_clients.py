@@ -60,10 +60,13 @@ class McpClients:
         self._refused: set[ClientRegistration] = set()
         self._registrations = Registrations(_store_of(settings, clock), clock)
 
-    def choose(self, server: ServerMetadata, scope: tuple[str, ...]) -> ChosenClient:
+    def choose(
+        self, server: ServerMetadata, scope: tuple[str, ...], later: tuple[str, ...]
+    ) -> ChosenClient:
         """Return the client for *server*; register one if there is none.
 
         :param scope: what it is to request now.
+        :param later: what it may have to request later.
         :raises TokenAcquisitionError: if there is none, and none can be registered.
         """
         settings = self._settings
@@ -80,7 +83,7 @@ class McpClients:
             published = ClientRegistration(server.issuer, settings.client_metadata_url)
             return ChosenClient(published, "document")
         try:
-            return self._registered(server, scope)
+            return self._registered(server, scope, later)
         except StoreUnavailableError as error:
             raise self._error(
                 f"the client that {server.issuer} registered could not be read or stored: {error}",
@@ -91,13 +94,15 @@ class McpClients:
         """Have another client registered next time: the server does not accept *registration*."""
         self._refused.add(registration)
 
-    def _registered(self, server: ServerMetadata, scope: tuple[str, ...]) -> ChosenClient:
+    def _registered(
+        self, server: ServerMetadata, scope: tuple[str, ...], later: tuple[str, ...]
+    ) -> ChosenClient:
         name = self._settings.provider_name
         known = self._registrations.find(name, server.issuer)
         if known is not None and self._is_usable(known, scope):
             return ChosenClient(known, "registered")
         before = known.scope.split() if known is not None else []
-        wanted = tuple(dict.fromkeys([*before, *scope]))
+        wanted = tuple(dict.fromkeys([*before, *scope, *later]))
         new = self._register(server, wanted)
         kept = self._registrations.keep(name, new, known)
         return ChosenClient(kept, "registered", is_new=kept is new)

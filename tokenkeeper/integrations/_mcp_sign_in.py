@@ -18,11 +18,10 @@ def open_browser(url: str) -> None:
         raise OSError("no browser")
 
 
-def sign_in(settings: McpSettings, resource: str, scope: str | None) -> None:
+def sign_in(settings: McpSettings, scope: tuple[str, ...]) -> None:
     """Block until a person has signed in, and the keeper has the tokens.
 
-    :param resource: the MCP server's resource identifier, verbatim (RFC 8707).
-    :param scope: the scope to ask for; ``None`` for none.
+    :param scope: the scope to ask for; empty for none.
     :raises TokenAcquisitionError: if nobody does, or the server refuses; an
         ``AuthorizationRequiredError`` if nobody can be asked.
     """
@@ -31,8 +30,7 @@ def sign_in(settings: McpSettings, resource: str, scope: str | None) -> None:
         raise _required(name, "Nobody is asked, because on_sign_in is None.")
     with settings.keeper.authorize(
         name,
-        scope=scope,
-        resource=resource,
+        scope=scope or None,
         account=settings.account,
         timeout_seconds=settings.sign_in_timeout_seconds,
     ) as authorization:

@@ -20,13 +20,12 @@ from tokenkeeper.oauth.metadata_cache import cache_of
 from tokenkeeper.oauth.protected_resource import ProtectedResource, request_protected_resource
 from tokenkeeper.oauth.server_metadata import ServerMetadata
 from tokenkeeper.providers.generic import GenericOAuth2Provider
+from tokenkeeper.providers.grants.authorization_code import AuthorizationCode
 from tokenkeeper.providers.grants.base import Grant
 from tokenkeeper.providers.shared_settings import shared_transport
 from tokenkeeper.source import TokenSource
 
 __all__ = ["McpSteps"]
-
-SIGN_IN = "authorization_code"
 
 CLIENT_REFUSED = ("invalid_client", "unauthorized_client")
 """Error codes of a server that does not know the client, perhaps because it lost its memory."""
@@ -46,8 +45,8 @@ class McpSteps:
         self._settings = settings
         self._clock = clock
         self._transport = shared_transport(5.0, 10.0, 30.0, settings.verify, None, clock)
-        kind = SIGN_IN if settings.grant is None else settings.grant.grant_type
-        self._signs_in = kind == SIGN_IN
+        kind = AuthorizationCode.grant_type if settings.grant is None else settings.grant.grant_type
+        self._signs_in = kind == AuthorizationCode.grant_type
         self._clients = McpClients(settings, self._transport, clock, kind)
 
     def connect(self, demand: Demand, before: Connection | None) -> Connection:
@@ -61,15 +60,24 @@ class McpSteps:
         resource = self._resource(demand)
         server = self._server(resource)
         scope = self._scope(demand, before, resource, server)
-        client = self._clients.choose(server, scope)
+        client = self._clients.choose(server, scope, resource.scopes_supported)
         try:
             return self._connected(demand, resource, server, client, scope)
-        except TokenAcquisitionError as error:
-            if client.kind != "registered" or client.is_new or error.error not in CLIENT_REFUSED:
+        except (TokenAcquisitionError, InvalidConfigurationError) as error:
+            if client.kind != "registered" or client.is_new or not self._is_outdated(error):
                 raise
         self._clients.refuse(client.registration)
-        client = self._clients.choose(server, scope)
+        client = self._clients.choose(server, scope, resource.scopes_supported)
         return self._connected(demand, resource, server, client, scope)
+
+    def _is_outdated(self, error: TokenAcquisitionError | InvalidConfigurationError) -> bool:
+        """Return whether *error* is that of a client that was registered long ago.
+
+        The server may have forgotten it, or the port of its redirect URI may be taken.
+        """
+        if isinstance(error, InvalidConfigurationError):
+            return error.field == "redirect_port" and self._settings.redirect_port is None
+        return error.error in CLIENT_REFUSED
 
     def _resource(self, demand: Demand) -> ProtectedResource:
         """Return what the MCP server says about itself (RFC 9728)."""
@@ -135,31 +143,27 @@ class McpSteps:
         client: ChosenClient,
         scope: tuple[str, ...],
     ) -> Connection:
-        provider = self._in_keeper(self._provider(server, client))
-        source = self._source(provider, resource.resource, scope)
-        words = " ".join(scope) or None
-        if self._signs_in:
-            if demand.scope or not _has_token(source):
-                sign_in(self._settings, resource.resource, words)
-        else:
+        provider = self._in_keeper(self._provider(server, client, resource.resource))
+        source = self._source(provider, scope)
+        if not self._signs_in:
             source.token()
+        elif demand.scope or not _has_token(source):
+            sign_in(self._settings, scope)
+        else:
+            scope = _granted_scope(source)
         auth = KeeperAuth(
             source, allowed_hosts=[self._settings.origin], timeout=self._settings.timeout
         )
         return Connection(0, source, auth, client, scope, resource.scopes_supported)
 
-    def _source(
-        self, provider: GenericOAuth2Provider, resource: str, scope: tuple[str, ...]
-    ) -> TokenSource:
-        settings = self._settings
-        name = settings.provider_name
-        if "scope" in provider.takes:  # otherwise it is that of the sign-in
-            return settings.keeper.source(
-                name, scope=scope or None, resource=resource, account=settings.account
-            )
-        return settings.keeper.source(name, resource=resource, account=settings.account)
+    def _source(self, provider: GenericOAuth2Provider, scope: tuple[str, ...]) -> TokenSource:
+        keeper, name = self._settings.keeper, self._settings.provider_name
+        if self._signs_in:  # the scope is that of the sign-in
+            return keeper.source(name, account=self._settings.account)
+        takes_scope = scope and "scope" in provider.takes
+        return keeper.source(name, scope=scope if takes_scope else None)
 
-    def _provider(self, server: ServerMetadata, client: ChosenClient) -> McpProvider:
+    def _provider(self, server: ServerMetadata, client: ChosenClient, resource: str) -> McpProvider:
         settings, registration = self._settings, client.registration
         method = registration.auth_method
         return McpProvider(
@@ -168,6 +172,8 @@ class McpSteps:
                 registration.client_id,
                 registration.client_secret,
                 issuer=server.issuer,
+                # In every request, verbatim (RFC 8707).
+                additional_params={"resource": resource},
             ),
             client_auth=settings.client_auth,
             token_endpoint_auth_method=None if settings.client_auth else method,
@@ -183,8 +189,6 @@ class McpSteps:
         if self._settings.grant is not None:
             return self._settings.grant
         offline = "offline_access" in (server.content.get("scopes_supported") or ())
-        from tokenkeeper.providers.grants.authorization_code import AuthorizationCode
-
         return AuthorizationCode(
             redirect_port=client.redirect_port or self._settings.redirect_port,
             # OpenID Connect Core §11: without it, that scope is ignored.
@@ -224,3 +228,9 @@ def _has_token(source: TokenSource) -> bool:
     except AuthorizationRequiredError:
         return False
     return True
+
+
+def _granted_scope(source: TokenSource) -> tuple[str, ...]:
+    """Return the scope of the token that there is; empty if it is unknown."""
+    info = source.keeper.get_cached_token_info(source.name)
+    return tuple(((info and info["scope"]) or "").split())

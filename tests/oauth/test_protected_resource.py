@@ -180,7 +180,7 @@ def test_the_stated_place_is_asked_first(server):
     ids=lambda each: f"{each.status} {each.content()}",
 )
 def test_none(server, answer):
-    """A server that has no metadata anywhere is no failure: older ones have none."""
+    """A server without any metadata does not cause an error: older ones have none."""
     server.published[f"{WELL_KNOWN}/mcp"] = answer
     assert server.ask() is None
     assert server.asked == [f"{WELL_KNOWN}/mcp", WELL_KNOWN]

@@ -142,8 +142,8 @@ class McpConnector:
     def _timeout_error(self) -> TokenWaitTimeoutError:
         name = self._settings.provider_name
         return TokenWaitTimeoutError(
-            f"provider {name!r}: the MCP server was not connected within the timeout. Perhaps "
-            "nobody has signed in yet. That goes on: call again, or allow more time.",
+            f"provider {name!r}: the MCP server was not connected within the timeout. It may be "
+            "waiting for a person to sign in. That goes on: call again, or allow more time.",
             provider_name=name,
             transient=True,
         )

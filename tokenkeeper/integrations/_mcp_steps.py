@@ -13,7 +13,7 @@ from tokenkeeper.exceptions import (
 from tokenkeeper.integrations._mcp_clients import ChosenClient, McpClients
 from tokenkeeper.integrations._mcp_connection import Connection, Demand, union
 from tokenkeeper.integrations._mcp_settings import McpSettings
-from tokenkeeper.integrations._mcp_sign_in import sign_in
+from tokenkeeper.integrations._mcp_sign_in import SignInExpiredError, sign_in
 from tokenkeeper.integrations.httpx2 import KeeperAuth
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.oauth.metadata_cache import cache_of
@@ -64,7 +64,12 @@ class McpSteps:
         try:
             return self._connected(demand, resource, server, client, scope)
         except (TokenAcquisitionError, InvalidConfigurationError) as error:
-            if client.kind != "registered" or client.is_new or not self._is_outdated(error):
+            if client.kind != "registered" or client.is_new:
+                raise
+            if isinstance(error, SignInExpiredError):
+                # Perhaps the server showed the person that it does not know the client.
+                self._clients.refuse(client.registration)
+            if not self._is_outdated(error):
                 raise
         self._clients.refuse(client.registration)
         client = self._clients.choose(server, scope, resource.scopes_supported)
@@ -148,7 +153,7 @@ class McpSteps:
         if not self._signs_in:
             source.token()
         elif demand.scope or not _has_token(source):
-            sign_in(self._settings, scope)
+            sign_in(self._settings, scope, self._clock)
         else:
             scope = _granted_scope(source)
         auth = KeeperAuth(

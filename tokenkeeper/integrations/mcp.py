@@ -71,8 +71,8 @@ class McpAuth(NotPicklable, httpx2.Auth):
     :param custody: where refresh tokens and the registered client are kept, in the form of a
         keeper's ``store=``; by default in the keeper's store.
     :param on_sign_in: called with the URL at which a person signs in, on a thread of its own; by
-        default it opens the browser. ``None`` asks nobody: requests then raise
-        ``AuthorizationRequiredError``.
+        default it opens the browser. With ``None`` no one is asked, and
+        requests raise ``AuthorizationRequiredError``.
     :param sign_in_timeout_seconds: how long a person has; 300 seconds by default.
     :param timeout: seconds that a request waits for a token at most; by default there is no limit.
     :param verify: a file or directory of CA certificates for all requests but those of the MCP
@@ -160,7 +160,7 @@ class McpAuth(NotPicklable, httpx2.Auth):
                         result = yield step.request
                     else:
                         flow = step.auth.sync_auth_flow(step.request)
-                        outgoing = next(flow)
+                        outgoing: httpx2.Request | None = next(flow)
                         while outgoing is not None:
                             result = yield outgoing
                             outgoing = _sent(flow, result)
@@ -189,7 +189,7 @@ class McpAuth(NotPicklable, httpx2.Auth):
                         result = yield step.request
                     else:
                         async with aclosing(step.auth.async_auth_flow(step.request)) as flow:
-                            outgoing = await anext(flow)
+                            outgoing: httpx2.Request | None = await anext(flow)
                             while outgoing is not None:
                                 result = yield outgoing
                                 outgoing = await _sent_async(flow, result)

@@ -7,7 +7,9 @@ from kit.servers.base import Answer
 
 from tokenkeeper import (
     ClientCredentials,
+    GenericOAuth2Provider,
     InvalidConfigurationError,
+    OAuth2Config,
     TokenAcquisitionError,
     TokenKeeper,
 )
@@ -314,8 +316,6 @@ def test_two_auths_of_one_keeper(server, make_auth):
 
 def test_a_name_that_is_taken(server, make_auth, keeper):
     """A provider of the same name is not replaced."""
-    from tokenkeeper import GenericOAuth2Provider, OAuth2Config
-
     keeper.add_provider(
         GenericOAuth2Provider(OAuth2Config("mine", "id", "secret", token_url="https://as.test/t"))
     )

@@ -1,5 +1,6 @@
 """MCP clients that a person signs in for: once, and not again after a restart."""
 
+import socket
 import threading
 
 import httpx2
@@ -15,7 +16,9 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper.exceptions import TokenWaitTimeoutError
+from tokenkeeper.integrations._mcp_sign_in import open_browser
 from tokenkeeper.integrations.mcp import McpAuth
+from tokenkeeper.testing import SteppedClock
 
 CROWD = 8
 
@@ -182,7 +185,7 @@ def failure(auth, url):
 
 
 def test_a_server_without_pkce(server, auth, person):
-    """Nobody signs in at a server that does not support PKCE."""
+    """No sign-in begins at a server that does not support PKCE."""
     del server.metadata["code_challenge_methods_supported"]
     assert "does not support PKCE with S256" in str(failure(auth, server.url))
     assert person.urls == []
@@ -237,19 +240,17 @@ def test_a_denial(server, make_auth):
     assert len(person.urls) == 1
 
 
-def test_nobody_to_ask(server, make_auth, keeper):
-    """Without on_sign_in nobody is asked, until somebody signs in elsewhere."""
+def test_no_one_to_ask(server, make_auth, keeper):
+    """Without on_sign_in no one is asked."""
     auth = make_auth(on_sign_in=None)
     error = failure(auth, server.url)
     assert isinstance(error, AuthorizationRequiredError)
-    assert "because on_sign_in is None" in str(error)
+    assert "No one is asked, because on_sign_in is None" in str(error)
 
 
 def test_no_browser(server, make_auth, monkeypatch):
     """Where no browser can be opened, the error says so, without the URL."""
     monkeypatch.setattr("webbrowser.open", lambda url: False)
-    from tokenkeeper.integrations._mcp_sign_in import open_browser
-
     error = failure(make_auth(on_sign_in=open_browser), server.url)
     assert isinstance(error, AuthorizationRequiredError)
     assert "on_sign_in raised OSError" in str(error)
@@ -259,8 +260,6 @@ def test_no_browser(server, make_auth, monkeypatch):
 def test_the_browser(server, make_auth, monkeypatch, person):
     """By default the browser is opened."""
     monkeypatch.setattr("webbrowser.open", lambda url: person(url) or True)
-    from tokenkeeper.integrations._mcp_sign_in import open_browser
-
     assert call(make_auth(on_sign_in=open_browser), server.url).status_code == 200
 
 
@@ -302,8 +301,6 @@ class Taken:
     """Listens on a port for the length of a block."""
 
     def __init__(self, port):
-        import socket
-
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind(("127.0.0.1", port))
@@ -352,3 +349,25 @@ def test_a_sign_in_holds_up_nobody(server, make_auth):
     thread.join(GUARD_SECONDS)
     person.leave()
     assert outcome[0].status_code == 200
+
+
+def test_a_page_that_does_not_know_the_client(server, make_auth, tmp_path):
+    """If no answer comes for an old registration, the next sign-in is that of a new client."""
+    store = f"sqlite:///{tmp_path}/tokens.db"
+    with TokenKeeper(store=store) as keeper, pytest.raises(AuthorizationRequiredError):
+        call(make_auth(keeper, on_sign_in=None), server.url)
+    server.forget_clients()
+    clock, person = SteppedClock(), Person()
+
+    def look_and_leave(url):
+        person(url)
+        if len(person.urls) == 1:
+            person.leave()
+            clock.step(301)
+
+    with TokenKeeper(store=store, clock=clock) as keeper:
+        auth = make_auth(keeper, on_sign_in=look_and_leave)
+        assert "took too long" in str(failure(auth, server.url))
+        auth.connect()
+    person.leave()
+    assert len(server.asked("/register")) == 2

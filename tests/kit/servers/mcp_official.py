@@ -21,9 +21,11 @@ from mcp.server.auth.settings import AuthSettings, ClientRegistrationOptions
 from mcp.server.mcpserver import MCPServer
 from mcp.shared.auth import OAuthToken
 
+from kit.guards import GUARD_SECONDS
 from kit.servers.mcp_server import serving_on
 
-SLOW_SECONDS = 0.5
+TOGETHER = 6
+"""How many calls of the tool "together" wait for each other."""
 
 
 class Memory:
@@ -123,10 +125,15 @@ class Official:
             """Add two numbers."""
             return a + b
 
+        present, complete = itertools.count(1), anyio.Event()
+
         @mcp.tool()
-        async def slow() -> str:
-            """Take a while."""
-            await anyio.sleep(SLOW_SECONDS)
+        async def together() -> str:
+            """Wait until all are here."""
+            if next(present) == TOGETHER:
+                complete.set()
+            with anyio.fail_after(GUARD_SECONDS):
+                await complete.wait()
             return "done"
 
         return mcp.streamable_http_app()

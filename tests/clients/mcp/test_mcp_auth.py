@@ -8,7 +8,6 @@ import httpx2
 import pytest
 from kit.crowds import at_once, tasks_at_once
 from kit.servers.mcp_official import TOGETHER, official_server
-from kit.servers.mcp_stand_in import Person
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
@@ -17,21 +16,6 @@ from tokenkeeper.integrations.mcp import McpAuth
 
 CROWD = 8
 TIMEOUT = httpx2.Timeout(30, read=300)
-
-
-@pytest.fixture
-def official():
-    """Return the official server, with its own authorization server."""
-    with official_server() as running:
-        yield running
-
-
-@pytest.fixture
-def person():
-    """Return a person who signs in at once."""
-    person = Person()
-    yield person
-    person.leave()
 
 
 @pytest.fixture
@@ -179,3 +163,11 @@ def test_nothing_runs_on(official, auth):
     auth.connect()
     names = {each.name for each in threading.enumerate()}
     assert not {name for name in names if name.startswith(("tokenkeeper-sign", "tokenkeeper-mcp"))}
+
+
+def test_the_example(official, run_example, browser):
+    """The page's program signs in once, and prints the server's tools each time."""
+    for _ in range(2):
+        printed = run_example("mcp_sign_in", MCP_URL=official.url, BROWSER=browser)
+        assert printed == "['add', 'together']\n"
+    assert len(official.memory.sign_ins) == len(official.memory.registered) == 1

@@ -161,7 +161,7 @@ def test_a_host_without_threads(server, auth, monkeypatch):
 
 
 def test_a_fault_of_ours(caplog):
-    """A fault in the work is an error for those who wait, not a wait for ever."""
+    """A fault in the work is an error for callers that wait, not a wait for ever."""
     flight = Flight()
     with caplog.at_level(logging.ERROR):
         _shared_work.start(flight, lambda: {}["missing"], "api")

@@ -8,6 +8,7 @@ else is answered, and spends nothing.
 from __future__ import annotations
 
 import contextlib
+import os
 import socketserver
 import threading
 from http import HTTPStatus
@@ -105,7 +106,9 @@ class LoopbackListener:
 class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
-    allow_reuse_address = False
+    # A port that was just used stays reserved for a minute, and a client may be registered for it
+    # alone. On Windows this would let two programs listen at once.
+    allow_reuse_address = os.name == "posix"
 
     def __init__(self, address: tuple[str, int], listener: LoopbackListener) -> None:
         self.listener = listener

@@ -1,5 +1,6 @@
 """The MCP server of the official SDK, which asks the authorization server about each token."""
 
+import socket
 import threading
 from contextlib import contextmanager
 
@@ -42,15 +43,25 @@ class IntrospectingVerifier:
 @contextmanager
 def serving(app):
     """Serve an ASGI application on loopback until the block ends; yield its origin."""
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_level="critical", timeout_graceful_shutdown=1
-    )
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        with serving_on(listening, app):
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@contextmanager
+def serving_on(listening, app):
+    """Serve an ASGI application on a socket that is bound, until the block ends.
+
+    For an application that has to know its own URL.
+    """
+    config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
     web = uvicorn.Server(config)
-    thread = threading.Thread(target=web.run)
+    thread = threading.Thread(target=web.run, args=([listening],))
     thread.start()
     try:
         until(lambda: web.started or not thread.is_alive(), "the start of the server")
-        yield f"http://127.0.0.1:{web.servers[0].sockets[0].getsockname()[1]}"
+        yield
     finally:
         web.should_exit = True
         thread.join(GUARD_SECONDS)

@@ -23,6 +23,7 @@
     │   ├── SignInStarted      ... began
     │   ├── SignInCompleted    ... brought a refresh token, which is stored
     │   └── SignInFailed       ... was declined, took too long, or brought no token
+    ├── TokenRevoked           a token was revoked at its server, because that was asked for
     ├── TokenCleared           a token was removed from the cache
     └── ProviderRemoved        a provider was removed from its keeper
 """
@@ -58,6 +59,7 @@ __all__ = [
     "TokenRefused",
     "TokenRejected",
     "TokenRenewed",
+    "TokenRevoked",
 ]
 
 # A class without its own fields inherits all that dataclass() makes. Making it again for each
@@ -310,6 +312,18 @@ class SignInFailed(SignInEvent):
 
     error: str | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRevoked(TokenEvent):
+    """A token was revoked at its server, by ``revoke()``. It follows what was cleared with it.
+
+    :ivar kind: what was revoked: ``refresh_token`` or ``access_token``.
+    :ivar forgotten: how many access tokens were forgotten with it.
+    """
+
+    kind: str
+    forgotten: int
 
 
 class TokenCleared(TokenEvent):

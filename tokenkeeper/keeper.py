@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from tokenkeeper.authorization import Authorization
     from tokenkeeper.config.configuration import Configuration
     from tokenkeeper.integrations.requests import KeeperAuth
+    from tokenkeeper.oauth.revocation import Revocation, TokenKind
     from tokenkeeper.stores.base import TokenStore
     from tokenkeeper.stores.settings import StoreSettings
 
@@ -319,6 +320,72 @@ class TokenKeeper(NotPicklable):
             membership = self._coordinator.memberships.of(provider)
             if membership is not None:
                 membership.forget(provider, name)
+
+    # ---- at the server
+
+    def revoke(
+        self,
+        provider_name: str,
+        *,
+        account: str | None = None,
+        token: TokenKind = "refresh_token",
+    ) -> Revocation:
+        """Have the server revoke a token (RFC 7009), and forget what goes with it: a sign-out.
+
+        A refresh token of a sign-in is revoked at the server, and then removed with all access
+        tokens of its grant, from memory and from the store. Meanwhile no process of the fleet can
+        use it. Afterwards ``get_token`` raises :class:`~tokenkeeper.AuthorizationRequiredError` in
+        each of them until there is a new sign-in, and also where the configuration has a first
+        refresh token: that is not used again, unless you call :meth:`clear_token`. Access tokens
+        that other processes have in memory are used until they are due, or an API rejects them.
+
+        Without such a refresh token, as with client credentials, the access token is revoked and
+        forgotten; the next caller requests another one.
+
+        Blocks, for one request, and while the refresh token is in use.
+
+        :param provider_name: the provider, or the name of one token; all tokens of its grant go
+            with it.
+        :param account: the account whose grant it is; the provider's own by default.
+        :param token: ``access_token`` revokes that alone. The refresh token is kept, but some
+            servers revoke it as well (RFC 7009 §2.1); ``refresh_token`` by default.
+        :returns: what was revoked and forgotten, and until when a copy may work.
+        :raises UnknownProviderError: if no provider has that name.
+        :raises InvalidConfigurationError: for an account or a token that can't be meant.
+        :raises TokenAcquisitionError: if the server did not revoke it, or has no endpoint for that.
+            Nothing is forgotten then, and you can call again; ``transient`` says if that may help.
+        :raises KeeperClosedError: after :meth:`close`.
+        """
+        with forks_wait():  # few processes ever sign out
+            from tokenkeeper._renewal.revoking import revoke
+        return revoke(self._coordinator, provider_name, token, account=account)
+
+    def introspect(self, provider_name: str) -> Mapping[str, Any]:
+        """Return what the server knows of the current access token (RFC 7662 §2.2).
+
+        It has the members of the server's answer, such as ``scope``, ``client_id``, ``exp`` and
+        ``sub``; ``active`` is always there, and a bool. The token itself is never in it. For
+        diagnostics: to use a token, get it and send it.
+
+        If the server's metadata says that it signs such answers, a signed one is requested, and its
+        signature, ``iss``, ``aud`` and ``iat`` are verified (RFC 9701 §5). That takes a second
+        request, for the server's keys.
+
+        Blocks; a token is requested first if there is none.
+
+        :param provider_name: the provider, or the name of one token.
+        :raises UnknownProviderError: if no provider has that name.
+        :raises TokenAcquisitionError: if there is no token, or the server did not answer, or has no
+            endpoint for that, or the answer can't be trusted.
+        :raises KeeperClosedError: after :meth:`close`.
+        """
+        with forks_wait():  # few processes ever ask
+            from tokenkeeper._renewal.introspecting import introspected
+        need = self._coordinator.need(provider_name)
+        token = self._wait_for(self._coordinator.ask(need), need).token
+        return introspected(self._coordinator, need, token)
+
+    # ---- diagnostics
 
     def get_cached_token_info(self, provider_name: str) -> TokenInfo | None:
         """Return diagnostics of a cached token, without a secret; ``None`` if there is none.

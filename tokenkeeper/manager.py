@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import anyio
 import anyio.to_thread
@@ -16,6 +16,7 @@ from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.nesting import waiting_for
 from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_name
 from tokenkeeper._support.hiding import without_arguments_async
@@ -27,6 +28,9 @@ from tokenkeeper.keeper import KeeperOptions, SourceParameters, TokenKeeper, che
 from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.source import AsyncTokenSource
+
+if TYPE_CHECKING:
+    from tokenkeeper.oauth.revocation import Revocation, TokenKind
 
 __all__ = ["OAuth2TokenManager", "get_default_manager"]
 
@@ -133,6 +137,28 @@ class OAuth2TokenManager(NotPicklable):
     def clear_token(self, provider_name: str | None = None) -> None:
         """Forget one token, or all: :meth:`TokenKeeper.clear_token`."""
         self._keeper.clear_token(provider_name)
+
+    async def revoke(
+        self,
+        provider_name: str,
+        *,
+        account: str | None = None,
+        token: TokenKind = "refresh_token",
+    ) -> Revocation:
+        """Revoke a token, and forget what goes with it: :meth:`TokenKeeper.revoke`.
+
+        If the task is cancelled, the revocation goes on.
+        """
+        revoke = partial(self._keeper.revoke, provider_name, account=account, token=token)
+        return await _off_loop(revoke)
+
+    async def introspect(self, provider_name: str) -> Mapping[str, Any]:
+        """Return what the server knows of the current token: :meth:`TokenKeeper.introspect`."""
+        with forks_wait():  # few processes ever ask
+            from tokenkeeper._renewal.introspecting import introspected
+        need = self._coordinator.need(provider_name)
+        token = (await self._wait_for(await self._ask(need), need)).token
+        return await _off_loop(partial(introspected, self._coordinator, need, token))
 
     def get_cached_token_info(self, provider_name: str) -> TokenInfo | None:
         """Return diagnostics without a secret: :meth:`TokenKeeper.get_cached_token_info`."""

@@ -211,6 +211,19 @@ def test_introspection(client):
     assert client.post({"token": token}, "/introspect", basic=None).status == 401
 
 
+def test_revocation_endpoint(client):
+    """A client can revoke its own tokens (RFC 7009), and no unauthenticated caller can."""
+    token = client.grant()["access_token"]
+    assert client.post({"token": token}, "/revoke", basic=None).status == 401
+    client.endpoints.grants.register("other", "secret-of-the-other", ["read"])
+    other = ("other", "secret-of-the-other")
+    assert client.post({"token": token}, "/revoke", basic=other).status == 200
+    assert client.api(token).status == 200
+    assert client.post({"token": token}, "/revoke").status == 200
+    assert client.api(token).status == 401
+    assert client.post({"token": "unknown"}, "/revoke").status == 200
+
+
 def test_metadata(client):
     """The metadata document (RFC 8414) names the endpoints under the issuer."""
     document = client.send("GET", "/.well-known/oauth-authorization-server", {}).body

@@ -284,6 +284,7 @@ def test_start_and_stop():
     server = LoopbackAuthorizationServer()
     server.start()
     assert server.introspection_url.endswith("/introspect")
+    assert server.revocation_url.endswith("/revoke")
     with pytest.raises(RuntimeError, match="new one"):
         server.start()
     server.stop()

@@ -27,6 +27,7 @@ hiddenimports = [
     "asyncio",
     "cryptography.hazmat.primitives.serialization",
     "difflib",
+    "jwt",
     "jwt.algorithms",
     "msal",
     "msal.authority",

@@ -9,8 +9,9 @@ from tokenkeeper._renewal.slot import Slot
 from tokenkeeper._renewal.state import KeeperState
 from tokenkeeper._renewal.view import View
 from tokenkeeper.clock import Clock
+from tokenkeeper.providers.base import BaseOAuth2Provider
 
-__all__ = ["Adoption"]
+__all__ = ["Adoption", "latest_token"]
 
 SAME_EXPIRY_SECONDS = 1.0
 """Two moments that are closer are the same: ages in a store are measured a moment later."""
@@ -64,12 +65,19 @@ class Adoption:
 
         It is the stored one if that has a refresh token, which may be the only good one.
         """
-        mine, stored = slot.mine, view.stored
-        if stored is None or stored.token.refresh_token is None:
-            return mine
-        if slot.known_generation > view.generation:
-            return mine
-        return self._fleet.adopted(view, renewal.provider, mine, sent=0)
+        return latest_token(self._fleet, renewal.provider, slot, view)
+
+
+def latest_token(
+    fleet: Fleet, provider: BaseOAuth2Provider, slot: Slot, view: View
+) -> CachedToken | None:
+    """Return the token of a record that has the newest refresh token, if there is one at all."""
+    mine, stored = slot.mine, view.stored
+    if stored is None or stored.token.refresh_token is None:
+        return mine
+    if slot.known_generation > view.generation:
+        return mine
+    return fleet.adopted(view, provider, mine, sent=0)
 
 
 def _outlives(mine: CachedToken | None, found: CachedToken, now: float) -> bool:

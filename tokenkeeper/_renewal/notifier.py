@@ -23,6 +23,7 @@ from tokenkeeper.events import (
     TokenGranted,
     TokenRejected,
     TokenRenewed,
+    TokenRevoked,
 )
 from tokenkeeper.exceptions import InvalidConfigurationError
 
@@ -31,7 +32,7 @@ __all__ = ["Notifier", "write_log_line"]
 _log = logging.getLogger("tokenkeeper.events")
 
 LOGGED_EVENTS = (
-    *(TokenGranted, TokenDenied, TokenRejected),
+    *(TokenGranted, TokenDenied, TokenRejected, TokenRevoked),
     *(ClaimTakenOver, ClocksDisagree, RecordReplaced, StoreRecovered, StoreUnavailable),
 )
 """The events that :func:`write_log_line` writes a line for."""
@@ -130,7 +131,7 @@ class Notifier:
 
 
 def write_log_line(event: TokenEvent) -> None:
-    """Log one line for a token that was granted or not, and for what goes wrong in a fleet.
+    """Log one line for a token that was granted, or not, or revoked, and for faults of a fleet.
 
     A token that was taken over from the store has no line: each process of the fleet takes over
     each token.
@@ -154,6 +155,9 @@ def write_log_line(event: TokenEvent) -> None:
                 f"({event.tokens} in a row). For {event.pause_seconds:.0f} s, its rejections cause "
                 "no token request"
             )
+        case TokenRevoked():
+            what = event.kind.replace("_", " ")
+            level, line = logging.INFO, f"provider {event.provider_name!r}: {what} revoked"
         case _:
             found = _line_of_fleet(event)
             if found is None:

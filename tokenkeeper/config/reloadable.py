@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tokenkeeper._runtime import provider_loop
 from tokenkeeper._runtime.fork import late_import
@@ -18,6 +18,7 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import RetryPolicy, is_transient
 
 if TYPE_CHECKING:
+    from tokenkeeper.oauth.revocation import TokenKind
     from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn
 
 __all__ = ["ReloadableProvider"]
@@ -235,6 +236,16 @@ class ReloadableProvider(BaseOAuth2Provider):
     ) -> float | None:
         """Return when to ask again, as the current provider does."""
         return self.provider.sign_in_wait_seconds(error, interval_seconds)
+
+    def revoke_token(self, token: OAuth2Token | None, kind: TokenKind) -> bool | Awaitable[bool]:
+        """Have the current provider revoke *token*."""
+        return self.provider.revoke_token(token, kind)
+
+    def introspect_token(
+        self, token: OAuth2Token
+    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """Have the current provider ask about *token*."""
+        return self.provider.introspect_token(token)
 
     def close(self) -> Awaitable[None] | None:
         """Close the current provider."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,13 @@ class OAuthClient:
         from tokenkeeper.oauth.dpop_request import send_with_proof
 
         return send_with_proof(key, partial(self._send, endpoint, parameters))
+
+    def with_forms(self, accept: str = "application/json") -> OAuthClient:
+        """Return the same client for endpoints that take forms, whatever the token endpoint takes.
+
+        :param accept: the ``Accept`` header; by default for JSON.
+        """
+        return replace(self, style=RequestStyle("form", accept, self.style.headers))
 
     def _send(
         self,

@@ -76,6 +76,12 @@ CODES = {
     # RFC 6750 §3.1; token endpoints send these too
     "invalid_token": Meaning(False, "The token that was sent has expired or was revoked."),
     "insufficient_scope": Meaning(False, _PERMISSION),
+    # RFC 7009 §2.2.1
+    "unsupported_token_type": Meaning(
+        False,
+        "The server does not do this with tokens of this kind. A JWT, for example, often can't be "
+        "revoked, and is valid until it expires.",
+    ),
     # RFC 8707 §2, RFC 9396 §5, and Entra ID
     "invalid_target": Meaning(False, _RESOURCE),
     "invalid_resource": Meaning(False, _RESOURCE),

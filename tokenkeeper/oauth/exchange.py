@@ -5,13 +5,30 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-__all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer", "LateSecrets"]
+__all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer", "LateSecrets", "Purpose"]
 
 DEFAULT_LIFETIME_SECONDS = 3600.0
 """The lifetime of a token if the server states none; ``expires_in`` is only recommended."""
 
 _log = logging.getLogger("tokenkeeper.oauth")
+
+
+class Purpose(NamedTuple):
+    """What a request is for, in the words of messages; by default for a token.
+
+    :ivar request: the request.
+    :ivar endpoint: the endpoint that it is sent to.
+    :ivar setting: what sets the URL of that endpoint.
+    """
+
+    request: str = "token request"
+    endpoint: str = "token endpoint"
+    setting: str = "token_url"
+
+
+_FOR_A_TOKEN = Purpose()
 
 
 # Neither frozen nor comparable: no code needs that, and creating the classes would take longer.
@@ -78,6 +95,7 @@ class Expected:
         key (RFC 9449 §5); by default it had none.
     :param allow_bearer: whether a token that is not bound to the key is accepted all the same;
         ``False`` by default.
+    :param purpose: what the request is for; by default for a token.
     """
 
     provider_name: str
@@ -94,6 +112,7 @@ class Expected:
     auth_advice: Callable[[str], str] = str
     with_proof: bool = False
     allow_bearer: bool = False
+    purpose: Purpose = _FOR_A_TOKEN
 
     def warn_once(self, kind: str, message: str) -> None:
         """Log *message* as a warning that names the provider, unless one of *kind* was logged."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tokenkeeper.clock import Clock
-from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.metadata_cache import MetadataCache, cache_of
+from tokenkeeper.oauth.server import no_endpoint
 from tokenkeeper.oauth.server_metadata import ServerMetadata, UnusableEndpointError
 from tokenkeeper.oauth.transport import HttpTransport
 
@@ -74,11 +74,7 @@ class DiscoveredServer:
             problem = f"the metadata at {document.url} {error}"
         self._cache().renew_soon(document)
         name_of_provider = self._config.provider_name
-        raise TokenAcquisitionError(
-            f"provider {name_of_provider!r}: {problem}",
-            provider_name=name_of_provider,
-            transient=False,
-        )
+        raise no_endpoint(name, f"provider {name_of_provider!r}: {problem}", name_of_provider)
 
     def warn_if_unsupported(self, auth_method: str, grant_type: str | None) -> None:
         """Log a warning, once each, if the metadata that was read does not list one of the two."""

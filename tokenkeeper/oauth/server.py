@@ -15,18 +15,40 @@ if TYPE_CHECKING:
     from tokenkeeper.models import OAuth2Config
     from tokenkeeper.oauth.transport import HttpTransport
 
-__all__ = ["ConfiguredServer", "Endpoint", "Server", "recipient", "server_of"]
+__all__ = [
+    "ConfiguredServer",
+    "Endpoint",
+    "NoEndpointError",
+    "Server",
+    "no_endpoint",
+    "recipient",
+    "server_of",
+]
 
 Endpoint = Literal[
     "authorization_endpoint",
     "backchannel_authentication_endpoint",
     "device_authorization_endpoint",
     "introspection_endpoint",
+    "jwks_uri",
     "pushed_authorization_request_endpoint",
     "revocation_endpoint",
     "token_endpoint",
 ]
 """The endpoints that are used, by their names in RFC 8414 §2 and in the RFCs that add to it."""
+
+
+class NoEndpointError(TokenAcquisitionError):
+    """The server has no such endpoint, as far as is known. It is not the token endpoint."""
+
+
+def no_endpoint(name: str, message: str, provider_name: str) -> TokenAcquisitionError:
+    """Return the error for an endpoint that can't be found out.
+
+    :param name: the endpoint. The error of a token endpoint is that of a token request.
+    """
+    kind = TokenAcquisitionError if name == "token_endpoint" else NoEndpointError
+    return kind(message, provider_name=provider_name, transient=False)
 
 
 class Server(Protocol):
@@ -102,11 +124,11 @@ class ConfiguredServer:
             return config.token_url
         if url := (config.endpoints or {}).get(name):
             return url
-        raise TokenAcquisitionError(
+        raise no_endpoint(
+            name,
             f"provider {config.provider_name!r}: the server's {name} is not known. Set it in "
             "endpoints, or set issuer in place of token_url.",
-            provider_name=config.provider_name,
-            transient=False,
+            config.provider_name,
         )
 
 

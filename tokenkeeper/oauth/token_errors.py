@@ -1,5 +1,7 @@
 """Makes the error for a response that grants no token (RFC 6749 §5.2). No I/O, no lock, no trust.
 
+Other endpoints refuse a request in the same way, and differ in the words for it: their ``Purpose``.
+
 :mod:`~tokenkeeper.oauth.error_body` reads what the server sent, :mod:`~tokenkeeper.oauth.verdict`
 judges it unredacted, and this module turns it into a message without secrets.
 """
@@ -15,7 +17,7 @@ from tokenkeeper._support.hiding import HIDDEN
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.error_body import BodyFormat, ErrorResponse, read_error
 from tokenkeeper.oauth.error_codes import known_code, spelling_of
-from tokenkeeper.oauth.exchange import Expected, HttpAnswer
+from tokenkeeper.oauth.exchange import Expected, HttpAnswer, Purpose
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.verdict import PENDING_CODES, Verdict, judge
 
@@ -31,13 +33,13 @@ _NUMBER = r"[0-9]{1,30}(?:\.[0-9]{1,30})?"
 
 
 def refusal(
-    answer: HttpAnswer, expected: Expected, problem: str, what: str = "token request"
+    answer: HttpAnswer, expected: Expected, problem: str, what: str = ""
 ) -> TokenAcquisitionError:
     """Return the error for *answer*, for the caller to raise.
 
     :param problem: why a response with a success status can't be used, as in "has no
         access_token"; "" if the status or an error in the response is the problem.
-    :param what: the request in words; a token request by default.
+    :param what: the request in words; by default those of its purpose.
     """
     response = read_error(answer)
     secrets = [*expected.secrets, *response.secrets]
@@ -48,7 +50,8 @@ def refusal(
     code = verdict.code if verdict.code in PENDING_CODES else _code(response, secrets)
     description = sanitize(response.words, secrets, limit=240)
     reason, advice = _reason_and_advice(answer, response, problem, verdict, expected, secrets)
-    failed = f"provider {expected.provider_name!r}: {what} failed (HTTP {answer.status})"
+    request = what or expected.purpose.request
+    failed = f"provider {expected.provider_name!r}: {request} failed (HTTP {answer.status})"
     sentences = [
         f"{failed}: {reason}" if reason else failed,
         advice,
@@ -143,15 +146,16 @@ def _reason_and_advice(
 ) -> tuple[str, str]:
     """Return why the request failed ("" if there is only the status), and what to do."""
     if 300 <= answer.status < 400:
-        return _redirect(answer, secrets)
+        return _redirect(answer, secrets, expected.purpose)
     if _is_unusable_grant(answer, response, problem):
         return f"the response {problem}", verdict.advice
     words = _quoted(response, secrets)
     if response.format is BodyFormat.WEB_PAGE and not response.codes:
-        return _web_page(answer, words, verdict)
+        return _web_page(answer, words, verdict, expected.purpose)
     advice = _client_advice(verdict, answer, expected)
     if answer.ok:
-        return _not_a_grant(response, problem, words, advice, _endpoint_advice(verdict))
+        where = _endpoint_advice(verdict, expected.purpose)
+        return _not_a_grant(response, problem, words, advice, where)
     if response.codes or (words and response.format is not BodyFormat.TEXT):
         return words, advice
     if response.format in (BodyFormat.JSON, BodyFormat.BINARY):
@@ -191,24 +195,29 @@ def _quoted(response: ErrorResponse, secrets: list[str]) -> str:
     return joined or (words and f'"{words}"')
 
 
-def _redirect(answer: HttpAnswer, secrets: list[str]) -> tuple[str, str]:
+def _redirect(answer: HttpAnswer, secrets: list[str], purpose: Purpose) -> tuple[str, str]:
     """Name the host of a redirect; the rest of its URL may contain secrets."""
     try:
         host = urlsplit(answer.headers.get("location", "").strip()).hostname
     except ValueError:
         host = None
     to = f" to {sanitize(host, secrets, limit=100)}" if host else ""
+    advice = f"Set {purpose.setting} to the final URL."
     return (
-        f"the token endpoint redirects{to}",
-        "Redirects are not followed, to keep the secret safe. Set token_url to the final URL.",
+        f"the {purpose.endpoint} redirects{to}",
+        f"Redirects are not followed, to keep the secret safe. {advice}",
     )
 
 
-def _web_page(answer: HttpAnswer, words: str, verdict: Verdict) -> tuple[str, str]:
+def _web_page(
+    answer: HttpAnswer, words: str, verdict: Verdict, purpose: Purpose
+) -> tuple[str, str]:
     reason = _with("the response is a web page, not JSON", words)
     if verdict.code or answer.status == 429 or answer.status >= 500:
         return reason, verdict.advice
-    return reason, "Check that the URL is a token endpoint, without a login page in front of it."
+    article = "an" if purpose.endpoint.startswith("i") else "a"
+    endpoint = f"{article} {purpose.endpoint}"
+    return reason, f"Check that the URL is {endpoint}, without a login page in front of it."
 
 
 def _client_advice(verdict: Verdict, answer: HttpAnswer, expected: Expected) -> str:
@@ -217,8 +226,10 @@ def _client_advice(verdict: Verdict, answer: HttpAnswer, expected: Expected) -> 
     return expected.auth_advice(verdict.advice) if is_refused else verdict.advice
 
 
-def _endpoint_advice(verdict: Verdict) -> str:
-    return verdict.advice if verdict.code else "Check that token_url is the token endpoint."
+def _endpoint_advice(verdict: Verdict, purpose: Purpose) -> str:
+    if verdict.code:
+        return verdict.advice
+    return f"Check that {purpose.setting} is the {purpose.endpoint}."
 
 
 def _with(reason: str, words: str) -> str:

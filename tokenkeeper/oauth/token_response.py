@@ -30,6 +30,7 @@ __all__ = [
     "LONGEST_LIFETIME_SECONDS",
     "Expected",
     "HttpAnswer",
+    "is_error",
     "parse_token_response",
 ]
 
@@ -47,7 +48,7 @@ def parse_token_response(answer: HttpAnswer, expected: Expected) -> OAuth2Token:
     """
     try:
         content = read_object(answer)
-        if answer.ok and not _is_error(content):
+        if answer.ok and not is_error(content):
             return _granted(answer, content, expected)
     except UnusableResponseError as unusable:
         failure = _errors().refusal(answer, expected, str(unusable))
@@ -98,7 +99,7 @@ def _note_omitted(content: JsonObject, omitted: set[str]) -> None:
             omitted.discard(name)
 
 
-def _is_error(content: JsonObject) -> bool:
+def is_error(content: JsonObject) -> bool:
     """Return whether *content* reports an error; an empty ``error`` does not."""
     error = content.get("error")
     return error.strip().lower() not in _NO_ERROR if isinstance(error, str) else bool(error)

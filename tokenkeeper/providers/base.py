@@ -9,8 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_number
 from tokenkeeper._support.checks import checked_text
@@ -20,6 +21,7 @@ from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
 from tokenkeeper.providers.reacquire import reacquire
 
 if TYPE_CHECKING:
+    from tokenkeeper.oauth.revocation import TokenKind
     from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn
     from tokenkeeper.retry import RetryPolicy
 
@@ -184,6 +186,31 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         """
         return None
 
+    def revoke_token(self, token: OAuth2Token | None, kind: TokenKind) -> bool | Awaitable[bool]:
+        """Have the server revoke one part of *token* (RFC 7009); return whether there was any.
+
+        By default this is not possible. A provider without this can't sign out.
+
+        :param token: what the keeper has; ``None`` if it has nothing, and a refresh token that the
+            provider would begin with is meant, if it has one.
+        :param kind: ``refresh_token`` or ``access_token``.
+        :raises TokenAcquisitionError: if the server did not do it. Nothing may be lost then: the
+            same call is made again.
+        """
+        raise _has_no("revoke_token", "its tokens can't be revoked", self)
+
+    def introspect_token(
+        self, token: OAuth2Token
+    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """Return what the server knows of the access token of *token* (RFC 7662 §2.2).
+
+        By default this is not possible.
+
+        :returns: the members of the answer; ``active`` is a bool, and the token is not among them.
+        :raises TokenAcquisitionError: if the server did not answer.
+        """
+        raise _has_no("introspect_token", "its server can't be asked about a token", self)
+
     def close(self) -> Awaitable[None] | None:
         """Close connections. The provider may be used again, and then opens new ones."""
         return None
@@ -256,6 +283,18 @@ def no_sign_in(name: str) -> InvalidConfigurationError:
         "AuthorizationCode().",
         provider_name=name,
         field="grant",
+    )
+
+
+def _has_no(method: str, what: str, provider: BaseOAuth2Provider) -> TokenAcquisitionError:
+    with forks_wait():  # with all that an endpoint needs
+        from tokenkeeper.oauth.server import NoEndpointError
+
+    kind = type(provider).__name__
+    return NoEndpointError(
+        f"provider {provider.provider_name!r}: {what}, because {kind} has no {method}().",
+        provider_name=provider.provider_name,
+        transient=False,
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._support.checks import checked_switch, shown_url
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from tokenkeeper.oauth.dpop import DPoPKey
     from tokenkeeper.oauth.request_style import RequestStyle
+    from tokenkeeper.oauth.revocation import TokenKind
     from tokenkeeper.oauth.transport import HttpTransport
     from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn
     from tokenkeeper.retry import RetryPolicy
@@ -439,6 +441,44 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         elif token.refresh_token is not None:
             token = replace(token, refresh_token=None)  # a token that is not kept can't be stolen
         return token
+
+    @without_frames
+    def revoke_token(self, token: OAuth2Token | None, kind: TokenKind) -> bool:
+        """Have the server revoke one part of *token* (RFC 7009); return whether there was any.
+
+        Without a token, it is the refresh token that the grant begins with.
+        """
+        if kind == "access_token":
+            given = None if token is None else token.access_token
+        elif token is not None:
+            given = token.refresh_token
+        else:
+            given = self._to_begin_with()
+        if not given:
+            return False
+        with forks_wait():  # few processes ever sign out
+            from tokenkeeper.oauth.revocation import revoke_token
+
+        revoke_token(self._client, given, kind)
+        if kind == "refresh_token" and self._received is not None:
+            self._received.forget()
+        return True
+
+    def _to_begin_with(self) -> str | None:
+        if self.repeatable:
+            return None
+        try:
+            return self._grant.first()
+        except AuthorizationRequiredError:
+            return None  # nobody has signed in
+
+    @without_frames
+    def introspect_token(self, token: OAuth2Token) -> Mapping[str, Any]:
+        """Return what the server knows of an access token (RFC 7662, RFC 9701)."""
+        with forks_wait():  # few processes ever ask
+            from tokenkeeper.oauth.introspection import introspect_token
+
+        return introspect_token(self._client, token.access_token)
 
     def describe(self) -> Mapping[str, object]:
         """Return the settings of this provider without secrets: only the names of headers."""

@@ -44,6 +44,10 @@ class ReceivedTokens:
         self._newest = token.refresh_token
         self.key = cast("DPoPKey | None", token.dpop_key)
 
+    def forget(self) -> None:
+        """Forget the newest refresh token, because it was revoked."""
+        self._newest = self._exchanged = None
+
     def exchange(self, refresh_token: str, successor: str | None) -> None:
         """Note that the server sent *successor* to replace *refresh_token*."""
         self._exchanged = (refresh_token, successor)

@@ -52,6 +52,7 @@ class Endpoints:
         routes: dict[str, tuple[Collection[str], Callable[[], Answer | Literal["reset"]]]] = {
             "/token": (["POST"], lambda: self._token(request, issuer)),
             "/introspect": (["POST"], lambda: self._introspect(request)),
+            "/revoke": (["POST"], lambda: self._revoke(request)),
             "/.well-known/oauth-authorization-server": (_READ, lambda: self._metadata(issuer)),
         }
         if self._key_set is not None:
@@ -95,6 +96,16 @@ class Endpoints:
             return _refusal(refused)
         return Answer(200, self.grants.describe(form.get("token", "")), _NO_STORE)
 
+    def _revoke(self, request: Request) -> Answer:
+        """Revoke a token for the client that it was granted to (RFC 7009 §2)."""
+        try:
+            form = _form(request)
+            client_id = self.grants.authenticate(request.headers.get("Authorization"), form)
+        except RefusedGrantError as refused:
+            return _refusal(refused)
+        self.grants.revoke(form.get("token", ""), client_id)
+        return Answer(200, {}, _NO_STORE)
+
     def _metadata(self, issuer: str) -> Answer:
         """Return the server's metadata (RFC 8414)."""
         methods = ["client_secret_basic", "client_secret_post"]
@@ -104,6 +115,8 @@ class Endpoints:
             "token_endpoint_auth_methods_supported": methods,
             "introspection_endpoint": f"{issuer}/introspect",
             "introspection_endpoint_auth_methods_supported": methods,
+            "revocation_endpoint": f"{issuer}/revoke",
+            "revocation_endpoint_auth_methods_supported": methods,
             "grant_types_supported": list(GRANT_TYPES),
             "response_types_supported": [],
             "scopes_supported": self.grants.scopes,

@@ -238,12 +238,15 @@ class Grants:
             **granted.claims,
         }
 
-    def revoke(self, token: str) -> bool:
-        """Revoke the grant of an access or refresh token; return whether it was known."""
+    def revoke(self, token: str, client_id: str | None = None) -> bool:
+        """Revoke the grant of an access or refresh token; return whether it was known.
+
+        :param client_id: the client that must have been granted it; by default any.
+        """
         with self._lock:
             granted = self._granted.get(token)
             family = granted.family if granted else self._refresh.get(token)
-            if family is None:
+            if family is None or client_id not in (None, family.client_id):
                 return False
             family.revoked = True
         return True

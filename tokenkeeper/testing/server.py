@@ -191,6 +191,11 @@ class LoopbackAuthorizationServer(Controls):
         return f"{self.issuer}/introspect"
 
     @property
+    def revocation_url(self) -> str:
+        """The revocation endpoint (RFC 7009)."""
+        return f"{self.issuer}/revoke"
+
+    @property
     def jwks_url(self) -> str:
         """The public keys of JWTs; there are some if they are signed by RS256."""
         return f"{self.issuer}/jwks"

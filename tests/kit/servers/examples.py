@@ -33,6 +33,8 @@ mock = responses.RequestsMock(assert_all_requests_are_fired=False)
 mock.add_passthru("http://127.0.0.1")
 mock.add_passthru("https://127.0.0.1")
 mock.add_callback("POST", "https://id.example.com/oauth2/token", grant)
+mock.add("POST", "https://id.example.com/oauth2/revoke")
+mock.add("POST", "https://id.example.com/oauth2/introspect", json={"active": True, "scope": "read"})
 mock.add_callback("POST", f"{TENANT}/oauth2/v2.0/token", grant)
 mock.add_callback("GET", "https://bank.example.com/accounts", bound)
 mock.add(

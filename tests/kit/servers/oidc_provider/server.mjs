@@ -114,6 +114,7 @@ const provider = new Provider(issuer, {
   jwks: { keys: [{ ...(await exportJWK(privateKey)), ...keyId }] },
   scopes: ['openid', 'offline_access', 'read', 'write', 'delete'],
   enabledJWA: {
+    introspectionSigningAlgValues: ['RS256', 'HS256'],
     clientAuthSigningAlgValues: [
       ...['HS256', 'HS384', 'HS512', 'RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512'],
       ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
@@ -150,6 +151,7 @@ const provider = new Provider(issuer, {
       allowReplay: false,
     },
     introspection: { enabled: true },
+    jwtIntrospection: { enabled: true },
     mTLS: {
       enabled: true,
       certificateBoundAccessTokens: true,

@@ -40,7 +40,7 @@ from tokenkeeper.oauth.authorization_answer import is_same_text, read_answer
 from tokenkeeper.oauth.loopback_listener import LoopbackListener
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.grants.sign_in import Asked, ForeignAnswerError, PendingSignIn
-from tokenkeeper.retry import as_oauth2_error
+from tokenkeeper.retry import as_oauth2_error, is_transient
 
 __all__ = ["SignInUnderWay", "SignIns"]
 
@@ -52,6 +52,7 @@ class SignInUnderWay:
     :ivar pending: what its grant knows.
     :ivar listener: receives the answer on this machine; ``None`` if something else does.
     :ivar interval_seconds: how long to wait between questions; ``None`` if an answer arrives.
+    :ivar is_taken: whether somebody has completed it, or begun to.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class SignInUnderWay:
         self.interval_seconds = pending.interval_seconds
         self._take = take
         self._lock = threading.Lock()  # guards the next one
-        self._is_taken = False
+        self.is_taken = False
 
     @property
     def is_polled(self) -> bool:
@@ -82,8 +83,13 @@ class SignInUnderWay:
         if self.is_polled:
             return
         with self._lock:
-            is_first, self._is_taken = not self._is_taken, True
-        if not is_first or (self._take is not None and not self._take()):
+            is_first, self.is_taken = not self.is_taken, True
+        try:
+            is_mine = is_first and (self._take is None or self._take())
+        except TokenAcquisitionError:  # the store can't be used: it is still there
+            self.is_taken = False
+            raise
+        if not is_mine:
             raise _no_longer_there(self.provider.provider_name)
 
 
@@ -196,8 +202,8 @@ class SignIns:
         """
         provider = under_way.provider
         self.check(under_way)
+        membership = self._membership(provider)
         try:
-            membership = self._membership(provider)
             with membership.one_time.under_way(provider, _nothing):
                 token = self._granted(under_way, callback_url)
                 token = self._stored(membership, provider, token)
@@ -210,8 +216,11 @@ class SignIns:
                 if wait is not None:
                     under_way.interval_seconds = wait
                     return None
-            with suppress(OAuth2Error):
-                under_way.take()  # a denial is the answer, too
+            elif not under_way.is_taken:
+                if is_transient(error):  # nothing was requested, and the answer still counts
+                    raise
+                with suppress(OAuth2Error):
+                    under_way.take()  # a denial is the answer, too
             raise self._failed(error, provider) from error.__cause__
         self._adopt(provider, token)
         self._report(SignInCompleted, provider)

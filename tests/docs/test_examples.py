@@ -42,19 +42,16 @@ def server():
 
 
 @pytest.fixture
-def environment(server, tmp_path):
+def environment(server):
     """Return the variables that a deployment of an example sets."""
     hidden = ("AZURE_", "OAUTH2_", "TOKENKEEPER_", "DJANGO_", "PYTEST_")
     own = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
-    runtime = tmp_path / "runtime"  # where a store of the user would be
-    runtime.mkdir(mode=0o700)
     return {
         **own,
         "BILLING_API": f"{server.issuer}/api",
         "BILLING_SECRET": "the secret",
         "BILLING_TOKEN_URL": server.token_url,
         "TOKENKEEPER_CONFIG": "tokens.yaml",
-        "XDG_RUNTIME_DIR": str(runtime),
     }
 
 
@@ -160,10 +157,13 @@ def test_celery_worker(project, environment, server, broker, pool):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Celery's prefork pool needs fork")
-def test_celery_fleet(project, environment, server, broker):
+def test_celery_fleet(project, environment, server, broker, tmp_path):
     """A real worker whose children are replaced after each task makes one token request."""
     celery = pytest.importorskip("celery")
     folder = project("celery-fleet")
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    environment["XDG_RUNTIME_DIR"] = str(runtime)
     command = ["celery", "-A", on_files(folder, broker), "worker", "-P", "prefork", "-c", "2"]
     command += ["--max-tasks-per-child", "1", "-l", "warning"]
     with (
@@ -182,8 +182,7 @@ def test_celery_fleet(project, environment, server, broker):
     assert len({each["process"] for each in got}) == 6
     assert {(each["generation"], each["store"]) for each in got} == {(1, "ok")}
     assert sum(each["granted_to"] is None for each in got) == 1
-    store = Path(environment["XDG_RUNTIME_DIR"]) / "tokenkeeper" / "store.db"
-    assert store.stat().st_mode & 0o777 == 0o600
+    assert (runtime / "tokenkeeper" / "store.db").stat().st_mode & 0o777 == 0o600
     assert server.stats().token_requests == 1
 
 

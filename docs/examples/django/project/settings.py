@@ -14,7 +14,7 @@ BILLING_API = os.environ.get("BILLING_API", "https://billing.example.com")
 HUBSPOT_API = os.environ.get("HUBSPOT_API", "https://api.hubapi.com")
 
 TOKENS = {
-    "store": "${TOKEN_STORE:-auto}",  # shared by web processes and Celery workers
+    "store": "${TOKEN_STORE:-sqlite:///tokens.db}",  # shared by web processes and Celery workers
     "oauth2": [
         {
             "provider_name": "billing",

@@ -167,6 +167,7 @@ class GrantRevocation:
             fleet.fail(name, key, record, None)
             return
         self._grants.drop(key)
+        fleet.note_cleared(name)  # no token that is still to be stored goes there
         try:
             fleet.guard.call(name, lambda: fleet.settings.store.forget(key))
         except StoreUnavailableError as error:

@@ -19,8 +19,8 @@
     ├── CooledDown             there is no valid token, and none is requested for a while
     ├── TokenRefused           an API refused a token, although it had not expired
     ├── TokenRejected          an API refuses freshly granted tokens; a pause begins
-    ├── TokenRevoked           a token was revoked at its server, because that was asked for
     ├── TokenCleared           a token was removed from the cache
+    ├── TokenRevoked           a token was revoked at its server, because that was asked for
     └── ProviderRemoved        a provider was removed from its keeper
 """
 
@@ -266,6 +266,16 @@ class TokenRejected(TokenEvent):
     pause_seconds: float
 
 
+class TokenCleared(TokenEvent):
+    """A token was removed from the cache.
+
+    It was cleared, its provider was removed, it made room for another (``max_tokens``), or it
+    expired while nothing used it.
+    """
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenRevoked(TokenEvent):
     """A token was revoked at its server, by ``revoke()``. It follows what was cleared with it.
@@ -276,16 +286,6 @@ class TokenRevoked(TokenEvent):
 
     kind: str
     forgotten: int
-
-
-class TokenCleared(TokenEvent):
-    """A token was removed from the cache.
-
-    It was cleared, its provider was removed, it made room for another (``max_tokens``), or it
-    expired while nothing used it.
-    """
-
-    __slots__ = ()
 
 
 class ProviderRemoved(TokenEvent):

@@ -213,16 +213,6 @@ class ReloadableProvider(BaseOAuth2Provider):
         self._granted_by = provider
         return token
 
-    def revoke_token(self, token: OAuth2Token | None, kind: TokenKind) -> bool | Awaitable[bool]:
-        """Have the current provider revoke *token*."""
-        return self.provider.revoke_token(token, kind)
-
-    def introspect_token(
-        self, token: OAuth2Token
-    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
-        """Have the current provider ask about *token*."""
-        return self.provider.introspect_token(token)
-
     def close(self) -> Awaitable[None] | None:
         """Close the current provider."""
         return self.provider.close()
@@ -238,6 +228,16 @@ class ReloadableProvider(BaseOAuth2Provider):
     def identity(self) -> Mapping[str, object]:
         """Return the identity of the current provider."""
         return self.provider.identity()
+
+    def revoke_token(self, token: OAuth2Token | None, kind: TokenKind) -> bool | Awaitable[bool]:
+        """Have the current provider revoke *token*."""
+        return self.provider.revoke_token(token, kind)
+
+    def introspect_token(
+        self, token: OAuth2Token
+    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """Have the current provider ask about *token*."""
+        return self.provider.introspect_token(token)
 
     def for_another_process(self) -> Callable[[], BaseOAuth2Provider]:
         """Return a function that makes the current provider again, without its configuration."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-__all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer", "LateSecrets", "Purpose"]
+__all__ = ["DEFAULT_LIFETIME_SECONDS", "Expected", "HttpAnswer", "LateSecrets", "Target"]
 
 DEFAULT_LIFETIME_SECONDS = 3600.0
 """The lifetime of a token if the server states none; ``expires_in`` is only recommended."""
@@ -15,20 +15,18 @@ DEFAULT_LIFETIME_SECONDS = 3600.0
 _log = logging.getLogger("tokenkeeper.oauth")
 
 
-class Purpose(NamedTuple):
-    """What a request is for, in the words of messages; by default for a token.
+class Target(NamedTuple):
+    """The endpoint that a request is sent to, in the words of messages.
 
-    :ivar request: the request.
-    :ivar endpoint: the endpoint that it is sent to.
-    :ivar setting: what sets the URL of that endpoint.
+    :ivar endpoint: the endpoint.
+    :ivar setting: what sets its URL.
     """
 
-    request: str = "token request"
     endpoint: str = "token endpoint"
     setting: str = "token_url"
 
 
-_FOR_A_TOKEN = Purpose()
+_TOKEN_ENDPOINT = Target()
 
 
 # Neither frozen nor comparable: no code needs that, and creating the classes would take longer.
@@ -95,7 +93,7 @@ class Expected:
         key (RFC 9449 §5); by default it had none.
     :param allow_bearer: whether a token that is not bound to the key is accepted all the same;
         ``False`` by default.
-    :param purpose: what the request is for; by default for a token.
+    :param target: where the request was sent; the token endpoint by default.
     """
 
     provider_name: str
@@ -112,7 +110,7 @@ class Expected:
     auth_advice: Callable[[str], str] = str
     with_proof: bool = False
     allow_bearer: bool = False
-    purpose: Purpose = _FOR_A_TOKEN
+    target: Target = _TOKEN_ENDPOINT
 
     def warn_once(self, kind: str, message: str) -> None:
         """Log *message* as a warning that names the provider, unless one of *kind* was logged."""

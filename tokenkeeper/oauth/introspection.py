@@ -12,7 +12,7 @@ from tokenkeeper._support.hiding import HIDDEN
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.client import Exchange, OAuthClient
 from tokenkeeper.oauth.client_auth import refusal_advice
-from tokenkeeper.oauth.exchange import Expected, Purpose
+from tokenkeeper.oauth.exchange import Expected, Target
 from tokenkeeper.oauth.json_object import UnusableResponseError, read_object
 from tokenkeeper.oauth.token_errors import refusal
 
@@ -23,7 +23,7 @@ SIGNED = "application/token-introspection+jwt"
 
 _PREFERS_SIGNED = f"{SIGNED}, application/json;q=0.9"
 
-_PURPOSE = Purpose("introspection", "introspection endpoint", "introspection_endpoint in endpoints")
+_TARGET = Target("introspection endpoint", "introspection_endpoint in endpoints")
 
 
 def introspect_token(client: OAuthClient, access_token: str) -> dict[str, Any]:
@@ -115,6 +115,6 @@ def _failure(client: OAuthClient, exchange: Exchange, problem: str) -> TokenAcqu
         exchange.sent_at,
         secrets=exchange.secrets,
         auth_advice=partial(refusal_advice, client.auth, client.config.client_id),
-        purpose=_PURPOSE,
+        target=_TARGET,
     )
-    return refusal(answer, expected, problem)
+    return refusal(answer, expected, problem, "introspection")

@@ -92,7 +92,7 @@ def _raise_refusal(client: OAuthClient, exchange: Exchange) -> None:
     """Raise the error for a refusal, unless it says that the token is not valid any more."""
     with forks_wait():
         from tokenkeeper.oauth.client_auth import refusal_advice
-        from tokenkeeper.oauth.exchange import Expected, Purpose
+        from tokenkeeper.oauth.exchange import Expected, Target
         from tokenkeeper.oauth.token_errors import refusal
 
     expected = Expected(
@@ -100,9 +100,9 @@ def _raise_refusal(client: OAuthClient, exchange: Exchange) -> None:
         exchange.sent_at,
         secrets=exchange.secrets,
         auth_advice=partial(refusal_advice, client.auth, client.config.client_id),
-        purpose=Purpose("revocation", "revocation endpoint", "revocation_endpoint in endpoints"),
+        target=Target("revocation endpoint", "revocation_endpoint in endpoints"),
     )
-    error = refusal(exchange.answer, expected, "")
+    error = refusal(exchange.answer, expected, "", "revocation")
     if error.error == "invalid_token" and not error.transient:  # as Google answers
         return
     raise error

@@ -1,6 +1,6 @@
 """Makes the error for a response that grants no token (RFC 6749 §5.2). No I/O, no lock, no trust.
 
-Other endpoints refuse a request in the same way, and differ in the words for it: their ``Purpose``.
+Other endpoints refuse requests in the same way. Messages have the words for them.
 
 :mod:`~tokenkeeper.oauth.error_body` reads what the server sent, :mod:`~tokenkeeper.oauth.verdict`
 judges it unredacted, and this module turns it into a message without secrets.
@@ -17,7 +17,7 @@ from tokenkeeper._support.hiding import HIDDEN
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.error_body import BodyFormat, ErrorResponse, read_error
 from tokenkeeper.oauth.error_codes import known_code, spelling_of
-from tokenkeeper.oauth.exchange import Expected, HttpAnswer, Purpose
+from tokenkeeper.oauth.exchange import Expected, HttpAnswer, Target
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.verdict import Verdict, judge
 
@@ -32,11 +32,14 @@ CLOCK_SKEW_SECONDS = 300.0
 _NUMBER = r"[0-9]{1,30}(?:\.[0-9]{1,30})?"
 
 
-def refusal(answer: HttpAnswer, expected: Expected, problem: str) -> TokenAcquisitionError:
+def refusal(
+    answer: HttpAnswer, expected: Expected, problem: str, what: str = "token request"
+) -> TokenAcquisitionError:
     """Return the error for *answer*, for the caller to raise.
 
     :param problem: why a response with a success status can't be used, as in "has no
         access_token"; "" if the status or an error in the response is the problem.
+    :param what: the request in words; a token request by default.
     """
     response = read_error(answer)
     secrets = [*expected.secrets, *response.secrets]
@@ -46,8 +49,7 @@ def refusal(answer: HttpAnswer, expected: Expected, problem: str) -> TokenAcquis
     verdict = _judge(answer, response, wait, expected, problem)
     code, description = _code(response, secrets), sanitize(response.words, secrets, limit=240)
     reason, advice = _reason_and_advice(answer, response, problem, verdict, expected, secrets)
-    request = expected.purpose.request
-    failed = f"provider {expected.provider_name!r}: {request} failed (HTTP {answer.status})"
+    failed = f"provider {expected.provider_name!r}: {what} failed (HTTP {answer.status})"
     sentences = [
         f"{failed}: {reason}" if reason else failed,
         advice,
@@ -142,15 +144,15 @@ def _reason_and_advice(
 ) -> tuple[str, str]:
     """Return why the request failed ("" if there is only the status), and what to do."""
     if 300 <= answer.status < 400:
-        return _redirect(answer, secrets, expected.purpose)
+        return _redirect(answer, secrets, expected.target)
     if _is_unusable_grant(answer, response, problem):
         return f"the response {problem}", verdict.advice
     words = _quoted(response, secrets)
     if response.format is BodyFormat.WEB_PAGE and not response.codes:
-        return _web_page(answer, words, verdict, expected.purpose)
+        return _web_page(answer, words, verdict, expected.target)
     advice = _client_advice(verdict, answer, expected)
     if answer.ok:
-        where = _endpoint_advice(verdict, expected.purpose)
+        where = _endpoint_advice(verdict, expected.target)
         return _not_a_grant(response, problem, words, advice, where)
     if response.codes or (words and response.format is not BodyFormat.TEXT):
         return words, advice
@@ -191,28 +193,26 @@ def _quoted(response: ErrorResponse, secrets: list[str]) -> str:
     return joined or (words and f'"{words}"')
 
 
-def _redirect(answer: HttpAnswer, secrets: list[str], purpose: Purpose) -> tuple[str, str]:
+def _redirect(answer: HttpAnswer, secrets: list[str], target: Target) -> tuple[str, str]:
     """Name the host of a redirect; the rest of its URL may contain secrets."""
     try:
         host = urlsplit(answer.headers.get("location", "").strip()).hostname
     except ValueError:
         host = None
     to = f" to {sanitize(host, secrets, limit=100)}" if host else ""
-    advice = f"Set {purpose.setting} to the final URL."
+    advice = f"Set {target.setting} to the final URL."
     return (
-        f"the {purpose.endpoint} redirects{to}",
+        f"the {target.endpoint} redirects{to}",
         f"Redirects are not followed, to keep the secret safe. {advice}",
     )
 
 
-def _web_page(
-    answer: HttpAnswer, words: str, verdict: Verdict, purpose: Purpose
-) -> tuple[str, str]:
+def _web_page(answer: HttpAnswer, words: str, verdict: Verdict, target: Target) -> tuple[str, str]:
     reason = _with("the response is a web page, not JSON", words)
     if verdict.code or answer.status == 429 or answer.status >= 500:
         return reason, verdict.advice
-    article = "an" if purpose.endpoint.startswith("i") else "a"
-    endpoint = f"{article} {purpose.endpoint}"
+    article = "an" if target.endpoint.startswith("i") else "a"
+    endpoint = f"{article} {target.endpoint}"
     return reason, f"Check that the URL is {endpoint}, without a login page in front of it."
 
 
@@ -222,10 +222,10 @@ def _client_advice(verdict: Verdict, answer: HttpAnswer, expected: Expected) -> 
     return expected.auth_advice(verdict.advice) if is_refused else verdict.advice
 
 
-def _endpoint_advice(verdict: Verdict, purpose: Purpose) -> str:
+def _endpoint_advice(verdict: Verdict, target: Target) -> str:
     if verdict.code:
         return verdict.advice
-    return f"Check that {purpose.setting} is the {purpose.endpoint}."
+    return f"Check that {target.setting} is the {target.endpoint}."
 
 
 def _with(reason: str, words: str) -> str:

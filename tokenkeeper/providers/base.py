@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._runtime.pickling import NotPicklable
@@ -21,7 +21,6 @@ from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
 from tokenkeeper.providers.reacquire import reacquire
 
 if TYPE_CHECKING:
-    from tokenkeeper.oauth.revocation import TokenKind
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["BaseOAuth2Provider", "made_again"]
@@ -152,31 +151,6 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         """
         return self.replace_refused_token(token)
 
-    def revoke_token(self, token: OAuth2Token | None, kind: TokenKind) -> bool | Awaitable[bool]:
-        """Have the server revoke one part of *token* (RFC 7009); return whether there was any.
-
-        By default this is not possible. A provider without this can't sign out.
-
-        :param token: what the keeper has; ``None`` if it has nothing, and a refresh token that the
-            provider would begin with is meant, if it has one.
-        :param kind: ``refresh_token`` or ``access_token``.
-        :raises TokenAcquisitionError: if the server did not do it. Nothing may be lost then: the
-            same call is made again.
-        """
-        raise _has_no("revoke_token", "its tokens can't be revoked", self)
-
-    def introspect_token(
-        self, token: OAuth2Token
-    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
-        """Return what the server knows of the access token of *token* (RFC 7662 §2.2).
-
-        By default this is not possible.
-
-        :returns: the members of the answer; ``active`` is a bool, and the token is not among them.
-        :raises TokenAcquisitionError: if the server did not answer.
-        """
-        raise _has_no("introspect_token", "its server can't be asked about a token", self)
-
     def close(self) -> Awaitable[None] | None:
         """Close connections. The provider may be used again, and then opens new ones."""
         return None
@@ -208,6 +182,33 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         client, the scope and the server of the provider that received it.
         """
         return False
+
+    def revoke_token(
+        self, token: OAuth2Token | None, kind: Literal["refresh_token", "access_token"]
+    ) -> bool | Awaitable[bool]:
+        """Have the server revoke one part of *token* (RFC 7009); return whether there was any.
+
+        By default this is not possible. A provider without this can't sign out.
+
+        :param token: what the keeper has; ``None`` if it has nothing, and a refresh token that the
+            provider would begin with is meant, if it has one.
+        :param kind: ``refresh_token`` or ``access_token``.
+        :raises TokenAcquisitionError: if the server did not do it. Nothing may be lost then: the
+            same call is made again.
+        """
+        raise _has_no("revoke_token", "its tokens can't be revoked", self)
+
+    def introspect_token(
+        self, token: OAuth2Token
+    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """Return what the server knows of the access token of *token* (RFC 7662 §2.2).
+
+        By default this is not possible.
+
+        :returns: the members of the answer; ``active`` is a bool, and the token is not among them.
+        :raises TokenAcquisitionError: if the server did not answer.
+        """
+        raise _has_no("introspect_token", "its server can't be asked about a token", self)
 
     def for_another_process(self) -> Callable[[], BaseOAuth2Provider]:
         """Return a function that makes this provider in another process, and that can be pickled.
@@ -242,6 +243,17 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         """
 
 
+def _itself(provider: BaseOAuth2Provider) -> BaseOAuth2Provider:
+    return provider
+
+
+def made_again(kind: type[BaseOAuth2Provider], state: Mapping[str, object]) -> BaseOAuth2Provider:
+    """Return a provider of the class *kind* with the attributes *state*, as another one had."""
+    twin = object.__new__(kind)
+    twin.__dict__.update(state)
+    return twin
+
+
 def _has_no(method: str, what: str, provider: BaseOAuth2Provider) -> TokenAcquisitionError:
     with forks_wait():  # with all that an endpoint needs
         from tokenkeeper.oauth.server import NoEndpointError
@@ -252,14 +264,3 @@ def _has_no(method: str, what: str, provider: BaseOAuth2Provider) -> TokenAcquis
         provider_name=provider.provider_name,
         transient=False,
     )
-
-
-def _itself(provider: BaseOAuth2Provider) -> BaseOAuth2Provider:
-    return provider
-
-
-def made_again(kind: type[BaseOAuth2Provider], state: Mapping[str, object]) -> BaseOAuth2Provider:
-    """Return a provider of the class *kind* with the attributes *state*, as another one had."""
-    twin = object.__new__(kind)
-    twin.__dict__.update(state)
-    return twin

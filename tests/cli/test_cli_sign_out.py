@@ -86,7 +86,7 @@ def test_revoke_a_sign_in(tokenkeeper, server, first):
 
 
 def test_nothing_to_revoke(tokenkeeper):
-    """Where no token is stored, the server is not asked, and that is no error."""
+    """Where no token is stored, the server is not asked, and that is a success."""
     result = tokenkeeper("revoke", "billing")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == "provider 'billing': nothing to revoke: no token is stored.\n"

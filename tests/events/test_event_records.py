@@ -25,6 +25,7 @@ from tokenkeeper.events import (
     TokenRefused,
     TokenRejected,
     TokenRenewed,
+    TokenRevoked,
 )
 
 
@@ -46,6 +47,7 @@ class TestRecords:
         yield RecordReplaced("api", now, reason="it was cut short")
         yield ClocksDisagree("api", now, difference_seconds=-3600.0)
         yield StoreUnavailable("api", now, store="redis://cache", reason="it is down")
+        yield TokenRevoked("api", now, kind="refresh_token", forgotten=3)
         yield StoreRecovered("api", now, store="redis://cache", unavailable_seconds=9.0)
         yield from (kind("api", now) for kind in (TokenRefused, TokenCleared, ProviderRemoved))
 

@@ -206,7 +206,7 @@ def test_introspect_refused(wire):
 
 
 class Own(BaseOAuth2Provider):
-    """A provider of one's own, without further methods."""
+    """A custom provider, without further methods."""
 
     def acquire_token(self):
         return OAuth2Token("secret", "Bearer", datetime.now(UTC) + timedelta(hours=1))

@@ -167,6 +167,7 @@ class GrantRevocation:
             fleet.fail(name, key, record, None)
             return
         self._grants.drop(key)
+        fleet.note_cleared(name)  # no token that is still to be stored goes there
         try:
             fleet.guard.call(name, lambda: fleet.settings.store.forget(key))
         except StoreUnavailableError as error:
@@ -178,7 +179,7 @@ class GrantRevocation:
         fleet.fail(name, key, record, self._end())
 
     def _end(self) -> StoredFailure:
-        """Return what keeps all processes from a request until there is a new sign-in.
+        """Return the failure that ends all requests until there is a new sign-in.
 
         Without it, they would use the refresh token that they have in memory, or the first one of
         the configuration.

@@ -63,7 +63,7 @@ def revoke(
 
 
 def _provider_of(coordinator: Coordinator, name: str, account: str | None) -> BaseOAuth2Provider:
-    """Return what requests the token that is meant."""
+    """Return the provider of the token that is meant."""
     check_name(name)
     registry, parameters = coordinator.state.registry, None
     coordinator.state.check_provider(name)
@@ -133,8 +133,8 @@ def _revoke_token(
     now = coordinator.runner.clock.monotonic()
     revoked: TokenKind | None = None
     was_asked = False
-    held = _held(coordinator, provider, membership)
-    for each in held:
+    known = _known_tokens(coordinator, provider, membership)
+    for each in known:
         has_both = kind == _KINDS[0] and each.token.refresh_token is not None
         if not has_both and now >= each.ends_at:
             continue
@@ -148,7 +148,7 @@ def _revoke_token(
     _forgotten_here(coordinator, [name])
     if membership is not None:
         membership.forget(provider, name)
-    found = [each.token for each in held]
+    found = [each.token for each in known]
     return _reported(
         coordinator,
         provider,
@@ -160,7 +160,7 @@ def _revoke_token(
     )
 
 
-def _held(
+def _known_tokens(
     coordinator: Coordinator, provider: BaseOAuth2Provider, membership: Membership | None
 ) -> list[CachedToken]:
     """Return the tokens of *provider* in memory and in the store, if they are two.

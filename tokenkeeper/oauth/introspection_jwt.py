@@ -30,8 +30,8 @@ MOST_KEYS = 100
 def verified(client: OAuthClient, answer: HttpAnswer, sent_at: float) -> Mapping[str, Any]:
     """Return what a signed *answer* says of the token.
 
-    Only signatures with a private key are accepted, so that nobody who knows the client's secret
-    can make one. The keys are requested anew for each answer.
+    Only signatures with a private key are accepted, so that the client's secret is not enough
+    to make one. The keys are requested again for each answer.
 
     :param sent_at: when the request was sent, in seconds since the epoch.
     :raises UnusableResponseError: if the answer can't be trusted.

@@ -470,7 +470,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         try:
             return self._grant.first()
         except AuthorizationRequiredError:
-            return None  # nobody has signed in
+            return None  # there was no sign-in
 
     @without_frames
     def introspect_token(self, token: OAuth2Token) -> Mapping[str, Any]:

@@ -288,7 +288,7 @@ def test_nothing_is_lost(keeper, error):
 
 
 def test_an_error_of_another_class(keeper):
-    """What a provider of one's own raises becomes an error of the library."""
+    """What a custom provider raises becomes an error of the library."""
     mine = keeper()
     mine.get_token("api")
     mine.client.refusal = ConnectionError("refused")
@@ -402,7 +402,7 @@ def test_paused_before_it_was_sent(keeper, clock, strict):
 
 
 def test_claim_of_a_process_that_is_gone(keeper, store, strict):
-    """A claim that nobody holds any more is taken over once it is old enough."""
+    """A claim whose owner is gone is taken over once it is old enough."""
     mine = keeper()
     mine.get_token("api")
     key = internals.record_key(mine)
@@ -569,7 +569,7 @@ def test_access_token_that_took_the_grant_with_it(keeper, strict):
 
 
 def test_client_credentials(simple, server):
-    """The access token is revoked, forgotten in memory and store, and requested anew."""
+    """The access token is revoked, forgotten in memory and store, and requested again."""
     first, second = simple(), simple()
     first.get_token("api")
     found = first.revoke("api")

@@ -1,8 +1,11 @@
 """Revocation and introspection at oidc-provider, with answers in JSON and as signed JWTs."""
 
 import itertools
+import time
 
 import pytest
+from kit.guards import GUARD_SECONDS
+from kit.processes import Child
 
 from tokenkeeper import (
     AuthorizationRequiredError,
@@ -45,18 +48,29 @@ def make(oidc, tmp_path):
 
 
 @pytest.fixture
-def signed_in(oidc, client_id, make):
+def sign_in(oidc, client_id, make):
+    """Return a function that signs in, and returns one that adds a process."""
+
+    def sign_in(**fields):
+        oidc.add_client(
+            client_id,
+            "a-secret",
+            grant_types=["authorization_code", "refresh_token"],
+            redirect_uris=["https://client.example.com/"],
+            response_types=["code"],
+            scope="openid offline_access read",
+            **fields,
+        )
+        first = oidc.sign_in(client_id, resources=RESOURCES)
+        return lambda: make(client_id, RefreshToken(first, resources=RESOURCES))
+
+    return sign_in
+
+
+@pytest.fixture
+def signed_in(sign_in):
     """Return a function that adds a process of one sign-in."""
-    oidc.add_client(
-        client_id,
-        "a-secret",
-        grant_types=["authorization_code", "refresh_token"],
-        redirect_uris=["https://client.example.com/"],
-        response_types=["code"],
-        scope="openid offline_access read",
-    )
-    first = oidc.sign_in(client_id, resources=RESOURCES)
-    return lambda: make(client_id, RefreshToken(first, resources=RESOURCES))
+    return sign_in()
 
 
 def spend(oidc, client_id, refresh_token):
@@ -89,6 +103,35 @@ def test_a_grant(oidc, client_id, signed_in):
     assert oidc.stats(client_id)["token_requests"] == requests
     assert newest is None or spend(oidc, client_id, newest) == "invalid_grant"
     assert not mine.revoke("api").server_was_asked
+
+
+def test_a_fleet_at_work(oidc, client_id, sign_in):
+    """Processes that renew all the time end with the sign-out, and spend no refresh token twice."""
+    signed_in = sign_in(lifetime_seconds=3)
+
+    def job():
+        keeper, seen = signed_in(), set()
+        try:
+            while True:
+                seen.add(keeper.get_token("api", timeout=GUARD_SECONDS))
+                time.sleep(0.02)
+        except AuthorizationRequiredError as error:
+            return str(error), sorted(seen)
+
+    children = [Child(job) for _ in range(3)]
+    mine, seen = signed_in(), set()
+    while len(seen) < 3:
+        seen.add(mine.get_token("api", timeout=GUARD_SECONDS))
+        time.sleep(0.02)
+    found = mine.revoke("api")
+    assert found.server_was_asked
+    for child in children:
+        message, others = child.result()
+        assert "was revoked by" in message
+        seen.update(others)
+    stats = oidc.stats(client_id)
+    assert stats["families_revoked"] == 1
+    assert stats["grants"] == stats["token_requests"] >= len(seen)
 
 
 def test_an_access_token_takes_the_grant_along(oidc, client_id, signed_in):

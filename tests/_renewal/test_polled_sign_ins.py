@@ -156,7 +156,7 @@ def test_threads_share_a_sign_in(server, stage):
     stage = stage(steps=False)
     server.script[:] = [PENDING]
     authorization = stage.keeper.authorize("tv")
-    polling, idle = authorization._polling, stage.clock.waiting
+    polling, idle = authorization.polling, stage.clock.waiting
 
     def steps():
         until(lambda: stage.clock.waiting >= idle + 4, "four waits")

@@ -229,24 +229,23 @@ def test_asking_ends_with_a_refusal(server, clock):
     server.answers = [(400, {"error": "access_denied"})]
     with polled(server, clock) as keeper:
         authorization = keeper.authorize("tv")
-        with pytest.raises(TokenAcquisitionError, match="access_denied"):
-            authorization.wait()
-        with pytest.raises(KeeperClosedError):
-            authorization.wait()
+        for _ in range(2):
+            with pytest.raises(TokenAcquisitionError, match="access_denied"):
+                authorization.wait()
 
 
 def test_asking_ends_in_time(server, clock):
     """A wait that gives up can be repeated, and the pause between questions is kept."""
     with polled(server, clock) as keeper:
-        authorization = keeper.authorize("tv", timeout_seconds=8)
+        authorization = keeper.authorize("tv", timeout_seconds=12)
         server.answers = [(400, {"error": "authorization_pending"})] * 9
         for _ in range(2):
             with pytest.raises(TokenWaitTimeoutError):
                 authorization.wait(timeout=3)
-        with pytest.raises(TokenAcquisitionError, match="took too long") as info:
+        with pytest.raises(TokenAcquisitionError, match="was not approved") as info:
             authorization.wait()
         assert info.value.error == "expired_token"
-        assert len(server.sent) == 1
+        assert len(server.sent) == 2
         with pytest.raises(InvalidConfigurationError, match="has no redirect"):
             authorization.complete("https://app.test/callback")
 

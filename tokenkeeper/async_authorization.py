@@ -74,12 +74,14 @@ class AsyncAuthorization(NotPicklable):
     async def wait(self, timeout: float | None = None) -> OAuth2Token:
         """Wait until the person has signed in: :meth:`Authorization.wait`. Can be cancelled."""
         check_timeout(timeout)
+        polling = self._authorization.polling
+        if polling is not None:
+            return await polling.wait_async(self._authorization.poll, self._off_loop, timeout)
         deadline = self._authorization.deadline(timeout)
         while True:
             if self._authorization.is_due():
-                token: OAuth2Token | None = await self._off_loop(self._authorization.proceed)
-                if token is not None:
-                    return token
+                token: OAuth2Token = await self._off_loop(self._authorization.proceed)
+                return token
             await anyio.sleep(min(LOOK_SECONDS, self._authorization.pause_seconds(deadline)))
 
     @without_arguments_async

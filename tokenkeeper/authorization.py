@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tokenkeeper._renewal.sign_ins import SignIns, SignInUnderWay
+from tokenkeeper._renewal.polling import Polling
+from tokenkeeper._renewal.sign_in_under_way import SignInUnderWay
+from tokenkeeper._renewal.sign_ins import SignIns
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_name, check_timeout
 from tokenkeeper._support.checks import checked_scope, checked_text
@@ -96,7 +98,7 @@ class Authorization(NotPicklable):
         """
         check_timeout(timeout)
         if self._polling is not None:
-            return self._polling.wait(self._poll, timeout)
+            return self._polling.wait(self.poll, timeout)
         deadline = self.deadline(timeout)
         while True:
             if self.is_due():
@@ -161,6 +163,7 @@ class Authorization(NotPicklable):
             return True
         return listener is not None and listener.answer() is not None
 
+    @without_arguments  # the answer has the code
     def proceed(self) -> OAuth2Token:
         """Do what is due, and return the token.
 
@@ -175,7 +178,19 @@ class Authorization(NotPicklable):
         finally:
             self.close()
 
-    def _poll(self) -> OAuth2Token:
+    @property
+    def polling(self) -> Polling[OAuth2Token] | None:
+        """How the server is polled with :meth:`poll`; ``None`` if the answer is a redirect.
+
+        :meta private:
+        """
+        return self._polling
+
+    def poll(self) -> OAuth2Token:
+        """Ask the server once whether the sign-in is complete, and return the token.
+
+        :meta private:
+        """
         return self._sign_ins.poll(self._under_way)
 
     def _was_closed(self) -> KeeperClosedError:

@@ -37,11 +37,13 @@ class Stage:
     :param steps: whether waits of callers step the clock.
     """
 
-    def __init__(self, server, grant, *, steps=True):
+    def __init__(self, server, grant, *, steps=True, store=None):
         self.server = server
         self.clock = server.clock = SteppedClock(auto_step="retries" if steps else False)
         self.events = []
-        self.keeper = TokenKeeper(clock=self.clock, hooks=[self.events.append], max_workers=1)
+        self.keeper = TokenKeeper(
+            clock=self.clock, hooks=[self.events.append], max_workers=1, store=store
+        )
         self.keeper.add_provider(
             GenericOAuth2Provider(server.config(), grant=grant, clock=self.clock)
         )
@@ -156,7 +158,7 @@ def test_threads_share_a_sign_in(server, stage):
     stage = stage(steps=False)
     server.script[:] = [PENDING]
     authorization = stage.keeper.authorize("tv")
-    polling, idle = authorization._polling, stage.clock.waiting
+    polling, idle = authorization.polling, stage.clock.waiting
 
     def steps():
         until(lambda: stage.clock.waiting >= idle + 4, "four waits")
@@ -251,3 +253,27 @@ def test_a_forked_child(server, stage):
     assert Child(child).result()
     assert authorization.wait().access_token == "t-1"
     assert len(server.polls) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_with_a_store(server, stage, tmp_path):
+    """What the parent's sign-in brings is in the store, where a child of before finds it."""
+    folder = tmp_path / "private"
+    folder.mkdir(mode=0o700)
+    server.script[:] = [WITH_REFRESH_TOKEN]
+    stage = stage(store=f"sqlite:///{folder / 'store.db'}")
+    authorization = stage.keeper.authorize("tv")
+    waits, done = os.pipe()
+
+    def child():
+        os.close(done)
+        assert os.read(waits, 1) == b"."
+        return stage.keeper.get_token("tv")
+
+    forked = Child(child)
+    authorization.wait()
+    os.write(done, b".")
+    assert forked.result() == "t-1"
+    assert len(server.polls) == 1
+    os.close(waits)
+    os.close(done)

@@ -1,6 +1,7 @@
 """Polling: when each poll is made, by whom, and how waits end."""
 
 import os
+import signal
 import threading
 
 import anyio
@@ -196,7 +197,34 @@ def test_no_timeout_left_but_a_poll_due():
     assert story.wait(0) == "token"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("odd")], ids=["^C", "a bug"])
+def struck(number, frame):
+    raise TimeoutError("out of time")
+
+
+INTERRUPTIONS = {"^C": KeyboardInterrupt(), "a bug": ValueError("odd")}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs SIGALRM")
+def test_a_time_limit_of_the_host():
+    """What a signal handler raises reaches the caller, even if it looks like a lost connection."""
+    story = Story()
+    before = signal.signal(signal.SIGALRM, struck)
+    try:
+        with pytest.raises(TimeoutError, match="out of time"):
+            story.polling.wait(lambda: signal.raise_signal(signal.SIGALRM))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert story.wait() == "token"
+
+
+def test_a_function_of_the_users_that_fails():
+    """A connection that breaks in the user's own function is like any that is lost."""
+    story = Story(ConnectionResetError("of a function"), PENDING)
+    assert story.wait() == "token"
+    assert story.polls == [5, 15, 20]
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS.values(), ids=INTERRUPTIONS)
 def test_interrupted_polls(error):
     """An exception from elsewhere reaches its caller, and a later wait polls again, not sooner."""
     story = Story(error)

@@ -170,7 +170,12 @@ def test_an_answer_that_was_lost():
     used = error_of(*OVER["used"][:2])
     interval = Interval(5.0).after(lost, None).after(error_of(*PENDING["RFC 8628"]), 5.0)
     interval = interval.after(error_of(*FAULTS["500"][:2]), None)
-    assert "An earlier poll got no answer" in str(final_error(used, interval))
+    unknown = error_of(400, {"error": "invalid_request", "error_description": "device_code"})
+    for error in (used, unknown):
+        final = final_error(error, interval)
+        assert isinstance(final, AuthorizationRequiredError)
+        assert "An earlier poll got no answer" in str(final)
+    assert final_error(unknown, Interval(5.0)) is unknown
     denied = error_of(*OVER["denied"][:2])
     assert "An earlier poll" not in str(final_error(denied, interval))
     refused = TokenAcquisitionError("no", network_reason="connection_refused", transient=True)

@@ -27,6 +27,7 @@ from tokenkeeper.exceptions import (
     TokenWaitTimeoutError,
 )
 from tokenkeeper.oauth.pending_answers import BEGIN_AGAIN, Interval, final_error
+from tokenkeeper.retry import as_oauth2_error, is_interruption, is_transient
 
 __all__ = ["Polling"]
 
@@ -57,7 +58,7 @@ class Polling(Generic[T]):
         interval_seconds: float,
         expires_at: float,
         next_interval: Callable[[TokenAcquisitionError, float], float | None],
-        failed: Callable[[OAuth2Error], None],
+        failed: Callable[[OAuth2Error], object],
         open_waits: OpenWaits,
         clock: Clock,
     ) -> None:
@@ -188,21 +189,29 @@ class Polling(Generic[T]):
         """Make a poll, and note what its answer means. Its caller is alone with it."""
         try:
             token = poll()
-        except TokenAcquisitionError as error:
-            asked = self._next_interval(error, self._interval.seconds)
-            interval = self._interval.after(error, asked)
-            if interval is None:
-                self._give_up(final_error(error, self._interval))
-            else:
-                self._interval = interval
         except OAuth2Error as error:
-            self._give_up(error)
-        except BaseException:  # a signal, perhaps after the server had granted the token
-            self._interval = replace(self._interval, lost_answer=True)
-            raise
+            self._note(error)
+        except BaseException as error:
+            if not is_transient(error) or is_interruption(error):
+                # Perhaps a signal, after the server had granted the token.
+                self._interval = replace(self._interval, lost_answer=True)
+                raise
+            self._note(as_oauth2_error(error, self._provider_name))  # a function of the user's
         else:
             self._outcome.succeed(token)
             self._ended.set()
+
+    def _note(self, error: OAuth2Error) -> None:
+        """Note what *error*, that of a poll, means for the next one."""
+        if not isinstance(error, TokenAcquisitionError):
+            self._give_up(error)
+            return
+        asked = self._next_interval(error, self._interval.seconds)
+        interval = self._interval.after(error, asked)
+        if interval is None:
+            self._give_up(final_error(error, self._interval))
+        else:
+            self._interval = interval
 
     def _check_process(self) -> None:
         """Raise in a forked child: two processes must not poll with one code."""

@@ -45,6 +45,9 @@ _AFTER_THE_REQUEST = ("timeout", "connection_broken", "bad_answer")
 BEGIN_AGAIN = "Begin again with authorize()."
 """What to do after each of these."""
 
+_USED_UP = ("invalid_grant", "invalid_request")
+"""What servers say of a code that was redeemed, which some no longer know then."""
+
 _LOST = (
     "An earlier poll got no answer: if that answer was the token, it is lost, because the code "
     "works once."
@@ -114,7 +117,6 @@ def final_error(error: TokenAcquisitionError, interval: Interval) -> OAuth2Error
     :param interval: the interval so far.
     """
     code = known_code(error.error or "")
-    if code not in _OVER:
-        return error
-    is_lost = interval.lost_answer and code == "invalid_grant"
-    return authorization_required(error, f"{_LOST} {BEGIN_AGAIN}" if is_lost else BEGIN_AGAIN)
+    if interval.lost_answer and code in _USED_UP:
+        return authorization_required(error, f"{_LOST} {BEGIN_AGAIN}")
+    return authorization_required(error, BEGIN_AGAIN) if code in _OVER else error

@@ -79,4 +79,4 @@ def test_a_code_works_once(device):
     device.decide(authorization.user_code, "approve")
     authorization.wait()
     with pytest.raises(TokenAcquisitionError, match="authorization_pending"):
-        authorization._poll()
+        authorization.poll()

@@ -2,6 +2,7 @@
 
 import pytest
 from kit.polling import PersonsClock
+from kit.servers.fault_proxy import Fault, FaultProxy
 
 from tokenkeeper import AuthorizationRequiredError, TokenAcquisitionError
 from tokenkeeper.providers.grants.device_code import DeviceCode
@@ -14,14 +15,37 @@ def clock(server):
 
 
 @pytest.fixture
-def keeper(server, clock, make_keeper, make_provider):
-    """Return a keeper whose provider "tv" needs a sign-in on another device."""
-    server.add_client("tv", grant_types=[DeviceCode.grant_type, "refresh_token"])
-    endpoints = {"device_authorization_endpoint": f"{server.issuer}/oauth/device"}
-    provider = make_provider(
-        "tv", "tv", config={"endpoints": endpoints}, grant=DeviceCode(), clock=clock
-    )
-    return make_keeper(provider, clock=clock)
+def keeper_of(server, clock, make_keeper, make_provider):
+    """Return a function that makes a keeper whose provider "tv" needs a sign-in elsewhere."""
+
+    def make(**config):
+        server.add_client("tv", grant_types=[DeviceCode.grant_type, "refresh_token"])
+        endpoints = {"device_authorization_endpoint": f"{server.issuer}/oauth/device"}
+        provider = make_provider(
+            "tv", "tv", config={"endpoints": endpoints, **config}, grant=DeviceCode(), clock=clock
+        )
+        return make_keeper(provider, clock=clock)
+
+    return make
+
+
+@pytest.fixture
+def keeper(keeper_of):
+    """Return a keeper."""
+    return keeper_of()
+
+
+@pytest.fixture
+def proxy(server):
+    """Return a proxy in front of the server."""
+    with FaultProxy(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied(keeper_of, proxy):
+    """Return a keeper that polls through the proxy."""
+    return keeper_of(token_url=proxy.url())
 
 
 def test_approval(server, clock, keeper):
@@ -44,6 +68,29 @@ def test_slow_down(server, clock, keeper):
     clock.at(44, lambda: server.decide(authorization.user_code, approved=True))
     authorization.wait()
     assert server.step(0) == [5, 15, 25, 35, 45]
+
+
+LOST = Fault("lost", lambda connection, answer: connection.reset())
+
+
+def test_a_lost_connection(server, clock, proxied, proxy):
+    """A poll whose answer is lost is repeated after twice the interval."""
+    authorization = proxied.authorize("tv")
+    clock.at(1, lambda: proxy.plan(LOST))
+    clock.at(14, lambda: server.decide(authorization.user_code, approved=True))
+    authorization.wait()
+    assert server.step(0) == [5, 15]
+    assert server.call(proxied.get_token("tv"))[0] == 200
+
+
+def test_a_lost_token(server, clock, proxied, proxy):
+    """If the answer with the token is lost, the code is used up, and the error says why."""
+    authorization = proxied.authorize("tv")
+    clock.at(7, lambda: server.decide(authorization.user_code, approved=True))
+    clock.at(7, lambda: proxy.plan(LOST))
+    with pytest.raises(AuthorizationRequiredError, match="it is lost"):
+        authorization.wait()
+    assert server.step(0) == [5, 10, 20]
 
 
 def test_denial(server, clock, keeper):

@@ -24,12 +24,13 @@ SCOPE = "openid offline_access"
 class Sign:
     """A client, a keeper with its provider "tv", and the person."""
 
-    def __init__(self, server, grant, client_id):
+    def __init__(self, server, grant, client_id, registration, options):
         server.add_client(
             client_id,
             grant_types=[grant.grant_type, "refresh_token"],
             scope=f"{SCOPE} read",
             backchannel_token_delivery_mode="poll",
+            **registration,
         )
         endpoints = {
             "device_authorization_endpoint": f"{server.issuer}/device/auth",
@@ -39,7 +40,9 @@ class Sign:
         self.clock = PersonsClock()
         self.config = server.config("tv", client_id, endpoints=endpoints, scope=SCOPE)
         self.keeper = TokenKeeper(clock=self.clock)
-        self.keeper.add_provider(GenericOAuth2Provider(self.config, grant=grant, clock=self.clock))
+        self.keeper.add_provider(
+            GenericOAuth2Provider(self.config, grant=grant, clock=self.clock, **options)
+        )
 
     @property
     def polls(self):
@@ -52,9 +55,9 @@ def sign(server, request):
     """Return a function that makes a client with a grant."""
     made = []
 
-    def make(grant):
+    def make(grant, registration=None, **options):
         client_id = f"{request.node.name.replace('[', '-').rstrip(']')}-{len(made)}"
-        made.append(Sign(server, grant, client_id))
+        made.append(Sign(server, grant, client_id, registration or {}, options))
         return made[-1]
 
     yield make
@@ -94,6 +97,28 @@ def test_resources(server, sign):
         sign.keeper.source("tv", resource="https://mixed-1.example.com/")()
     assert sign.polls == 3
     assert server.stats(sign.client_id)["families_revoked"] == 0
+
+
+@pytest.mark.parametrize("with_nonces", [False, True], ids=["plain", "nonces"])
+def test_a_public_client_with_bound_tokens(server, sign, with_nonces):
+    """Without a secret, the first token and the refreshed one are bound to one key (RFC 9449)."""
+    method = "none"
+    sign = sign(
+        DeviceCode(),
+        {"token_endpoint_auth_method": method, "dpop_bound_access_tokens": True},
+        token_endpoint_auth_method=method,
+        dpop=True,
+    )
+    server.require_nonces(with_nonces)
+    try:
+        authorization = sign.keeper.authorize("tv")
+        approve = partial(server.decide, True, account="ann", user_code=authorization.user_code)
+        sign.clock.at(7, approve)
+        assert authorization.wait().token_type == "DPoP"
+        sign.clock.step(4000)
+        assert sign.keeper.get_oauth2_token("tv").token_type == "DPoP"
+    finally:
+        server.require_nonces(False)
 
 
 @pytest.mark.parametrize("hint", ["login_hint", "login_hint_token", "account"])

@@ -1,6 +1,7 @@
 """DeviceCode: what it sends (RFC 8628 §3), and what becomes of the answers."""
 
 import dataclasses
+import pickle
 
 import pytest
 from kit.servers.base import Answer
@@ -8,12 +9,14 @@ from kit.servers.polled import DEVICE_CODE, GRANTED, PENDING, SLOW_DOWN, PolledS
 
 from tokenkeeper import (
     AuthorizationRequiredError,
+    GenericOAuth2Provider,
     InvalidConfigurationError,
     TokenAcquisitionError,
 )
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.names import TokenParameters
 from tokenkeeper.oauth.client_proof import Recipient
+from tokenkeeper.providers.grants.ciba import Ciba
 from tokenkeeper.providers.grants.device_code import DeviceCode
 from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn
 from tokenkeeper.testing import SteppedClock
@@ -257,3 +260,21 @@ def test_without_a_sign_in():
     assert DeviceCode(scope_by_refresh=True).takes == grant.takes | {"scope"}
     assert grant.works_once
     assert grant.parameters(TokenParameters(), Recipient("u", "u")) == {}
+
+
+GRANTS = {"device": DeviceCode(resources="urn:a"), "ciba": Ciba(login_hint="ann")}
+
+
+@pytest.mark.parametrize("grant", GRANTS.values(), ids=GRANTS)
+def test_in_another_process(server, grant):
+    """A provider that is made again there begins the same sign-in, and describes itself alike."""
+    original = GenericOAuth2Provider(server.config(), grant=grant)
+    twin = pickle.loads(pickle.dumps(original.for_another_process()))()
+    for provider in (original, twin):
+        provider.begin_sign_in(Asked("tv", scope="read"))
+    first, second = map(form, server.received)
+    assert first == second
+    assert twin.describe() == original.describe()
+    assert twin.describe()["grant_type"] == grant.grant_type
+    assert not twin.repeatable
+    assert original.continues(twin)

@@ -59,8 +59,8 @@ class Ciba(PolledSignIn):
     """
 
     grant_type: str = "urn:openid:params:grant-type:ciba"
-    code_parameter: str = "auth_req_id"
-    sets: frozenset[str] = frozenset({*_HINTS, "binding_message", "requested_expiry"}) | set(
+    _code_parameter: str = "auth_req_id"
+    _sets: frozenset[str] = frozenset({*_HINTS, "binding_message", "requested_expiry"}) | set(
         _UNSUPPORTED
     )
 
@@ -93,9 +93,9 @@ class Ciba(PolledSignIn):
             check_number(requested_expiry_seconds, "requested_expiry_seconds", least=1, whole=True)
             self._request["requested_expiry"] = requested_expiry_seconds
 
-    def why_not(self, parameter: str) -> str:
+    def _why_not(self, parameter: str) -> str:
         """Return why *parameter* can't be among *authorize_parameters*."""
-        return _UNSUPPORTED.get(parameter) or super().why_not(parameter)
+        return _UNSUPPORTED.get(parameter) or super()._why_not(parameter)
 
     def begin(self, client: OAuthClient, asked: Asked) -> PendingSignIn:
         """Have the server ask the person (CIBA Core §7.1).

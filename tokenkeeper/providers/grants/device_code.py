@@ -48,7 +48,7 @@ class DeviceCode(PolledSignIn):
     """
 
     grant_type: str = "urn:ietf:params:oauth:grant-type:device_code"
-    code_parameter: str = "device_code"
+    _code_parameter: str = "device_code"
 
     def begin(self, client: OAuthClient, asked: Asked) -> PendingSignIn:
         """Request a device code (§3.1), and return what to show to the person.

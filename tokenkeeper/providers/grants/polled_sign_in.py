@@ -29,10 +29,10 @@ class PolledSignIn(SignIn):
     :raises InvalidConfigurationError: for an argument that can't work.
     """
 
-    code_parameter: str
+    _code_parameter: str
     """The parameter of the token request that names the sign-in: a secret."""
 
-    sets: frozenset[str] = frozenset()
+    _sets: frozenset[str] = frozenset()
     """Parameters of the first request that can't be among *authorize_parameters*."""
 
     def __init__(
@@ -47,14 +47,14 @@ class PolledSignIn(SignIn):
             resources=resources, scope_by_refresh=scope_by_refresh, on_rotated=on_rotated
         )
         parameters = checked_parameters(authorize_parameters, "authorize_parameters")
-        if taken := sorted(self.sets & set(parameters)):
+        if taken := sorted(self._sets & set(parameters)):
             raise InvalidConfigurationError(
-                f"authorize_parameters must not contain {taken[0]!r}: {self.why_not(taken[0])}",
+                f"authorize_parameters must not contain {taken[0]!r}: {self._why_not(taken[0])}",
                 field="authorize_parameters",
             )
         self._parameters: dict[str, Any] = dict(parameters)
 
-    def why_not(self, parameter: str) -> str:
+    def _why_not(self, parameter: str) -> str:
         """Return why *parameter* can't be among *authorize_parameters*."""
         return "the grant sets it"
 
@@ -62,8 +62,8 @@ class PolledSignIn(SignIn):
         self, client: OAuthClient, pending: PendingSignIn, callback_url: str | None
     ) -> Mapping[str, Any]:
         """Return the code (RFC 8628 §3.4, CIBA §10.1). *callback_url* is not used."""
-        code = pending.secrets[self.code_parameter]
-        return {"grant_type": self.grant_type, self.code_parameter: code}
+        code = pending.secrets[self._code_parameter]
+        return {"grant_type": self.grant_type, self._code_parameter: code}
 
     def wait_seconds(self, error: TokenAcquisitionError, interval: float) -> float | None:
         """Return the interval from now on, if *error* means "not yet": 5 s more if too fast.
@@ -117,5 +117,5 @@ class PolledSignIn(SignIn):
             "",
             exchange.sent_at + lifetime,
             interval_seconds=interval_in(content.get("interval")),
-            secrets={self.code_parameter: content[self.code_parameter]},
+            secrets={self._code_parameter: content[self._code_parameter]},
         )

@@ -38,8 +38,8 @@ def introspect(
 ) -> None:
     """Show what the server knows of a token of NAME.
 
-    That is its scope, audience, expiry and more. A token is requested if none is stored. It is not printed. The exit code is 1 if the server
-    calls it inactive.
+    That is its scope, audience, expiry and more. A token is requested if none is stored; it is not
+    printed. The exit code is 1 if the server calls it inactive.
 
     --scope, --resource, --audience and --tenant mean another token of the same registration.
     """

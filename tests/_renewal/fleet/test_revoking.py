@@ -471,6 +471,8 @@ def test_list_of_records_fails(keeper, store, monkeypatch):
 
     monkeypatch.setattr(store, "keys", fail)
     assert mine.revoke("api").forgotten == 1
+    assert record(mine, A).stored is not None
+    assert_signed_out(mine, A)
 
 
 def test_records_of_others(keeper, store, strict, family):

@@ -59,7 +59,14 @@ if TYPE_CHECKING:
     from tokenkeeper.stores.base import TokenStore
     from tokenkeeper.stores.settings import StoreSettings
 
-__all__ = ["KeeperOptions", "SourceParameters", "TokenKeeper", "checked_keeper", "source_from"]
+__all__ = [
+    "AuthorizeOptions",
+    "KeeperOptions",
+    "SourceParameters",
+    "TokenKeeper",
+    "checked_keeper",
+    "source_from",
+]
 
 _log = logging.getLogger("tokenkeeper.keeper")
 
@@ -88,6 +95,18 @@ class KeeperOptions(TypedDict, total=False):
     max_tokens: int
     idle_timeout_seconds: float | None
     store: str | Mapping[str, Any] | TokenStore | StoreSettings | None
+
+
+class AuthorizeOptions(TypedDict, total=False):
+    """The keyword arguments of :meth:`~tokenkeeper.TokenKeeper.authorize`."""
+
+    scope: str | Iterable[str] | None
+    resource: str | Iterable[str] | None
+    audience: str | Iterable[str] | None
+    account: str | None
+    redirect_uri: str | None
+    login_hint: str | None
+    timeout_seconds: float
 
 
 class SourceParameters(TypedDict, total=False):
@@ -534,7 +553,7 @@ class TokenKeeper(NotPicklable):
         login_hint: str | None = None,
         timeout_seconds: float = 300.0,
     ) -> Authorization:
-        """Begin a person's sign-in, and return how it is completed.
+        """Begin a person's sign-in, and return how it is completed. Opens no browser.
 
         What it brings replaces what the grant of the provider, or of the *account*, had before.
         From then on ``get_token`` works without a person, and so do sources of other resources that
@@ -557,8 +576,6 @@ class TokenKeeper(NotPicklable):
             can't work.
         :raises TokenAcquisitionError: if the server refuses to begin.
         :raises KeeperClosedError: after :meth:`close`.
-
-        May send requests. Opens no browser.
         """
         check_name(provider_name)
         parameters = TokenParameters.of(resource=resource, audience=audience, account=account)
@@ -586,7 +603,7 @@ class TokenKeeper(NotPicklable):
 
         :param callback_url: the whole URL that the browser was sent to, with its query.
         :param state: :attr:`Authorization.state`, from the session of the person. It is compared
-            with that of the URL, so that nobody can be signed in with another person's answer (RFC
+            with that of the URL, so that no one is signed in with another person's answer (RFC
             6749 §10.12).
         :raises UnknownProviderError: if no provider has that name.
         :raises TokenAcquisitionError: if the answer is not for this sign-in or not from its server

@@ -1,7 +1,9 @@
 """Sign-ins of one process: what is stored, what is asked, and what bad answers get."""
 
+from datetime import UTC, datetime
+
 import pytest
-from kit.sign_ins import ISSUER, REDIRECT_URI, SignInServer
+from kit.sign_ins import REDIRECT_URI, SignInServer
 
 from tokenkeeper import (
     AuthorizationRequiredError,
@@ -9,10 +11,12 @@ from tokenkeeper import (
     KeeperClosedError,
     TokenAcquisitionError,
 )
+from tokenkeeper._renewal.notifier import write_log_line
 from tokenkeeper.events import SignInCompleted, SignInFailed, SignInStarted
 from tokenkeeper.testing import SteppedClock
 from tokenkeeper.testing.events import EventRecorder
 
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 A, B, C = "https://a.test", "https://b.test", "https://c.test"
 
 
@@ -222,7 +226,7 @@ def test_resources_that_were_authorized(server, clock):
         clock.step(3600)
         assert keeper.source("crm", resource=B)() == "token-3"
         before = len(server.sent)
-        with pytest.raises(InvalidConfigurationError, match="https://c.test was not authorized"):
+        with pytest.raises(InvalidConfigurationError, match=r"c\.test was not authorized"):
             keeper.source("crm", resource=C)()
         assert len(server.sent) == before
         assert keeper.get_token("crm") == "token-4"
@@ -233,7 +237,7 @@ def test_resources_of_the_grant(server):
     """They are what a sign-in asks for by default, and nothing beyond them can be."""
     with server.keeper(server.provider(resources=[B, A])) as keeper:
         assert server.asked(keeper.authorize("crm").url)["resource"] == [A, B]
-        with pytest.raises(InvalidConfigurationError, match="https://c.test was not authorized"):
+        with pytest.raises(InvalidConfigurationError, match=r"c\.test was not authorized"):
             keeper.authorize("crm", resource=C)
 
 
@@ -315,12 +319,37 @@ def test_events(server):
     assert "acme" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (SignInStarted("crm", NOW, grant_type="ciba"), "provider 'crm': sign-in begun"),
+        (SignInCompleted("crm", NOW, grant_type="ciba"), "provider 'crm': sign-in completed"),
+        (
+            SignInFailed("crm", NOW, grant_type="ciba", error=None, reason="provider 'crm': no"),
+            "sign-in failed: provider 'crm': no",
+        ),
+        (
+            SignInFailed("crm", NOW, grant_type="ciba", error=None, reason="no"),
+            "provider 'crm': sign-in failed: no",
+        ),
+    ],
+    ids=["begun", "completed", "failed", "failed elsewhere"],
+)
+def test_log_lines(event, line, caplog):
+    """Each has a line that names the provider once, and the grant as an attribute."""
+    caplog.set_level("INFO")
+    write_log_line(event)
+    (record,) = caplog.records
+    assert record.getMessage() == line
+    assert record.grant_type == "ciba"
+
+
 def test_a_provider_without_a_sign_in():
     """Its tokens need none, and the error says what to set."""
     with SignInServer() as server:
         from tokenkeeper import GenericOAuth2Provider, OAuth2Config
 
-        plain = GenericOAuth2Provider(OAuth2Config("api", "me", "s", issuer=ISSUER))
+        plain = GenericOAuth2Provider(OAuth2Config("api", "me", "s", issuer=server.issuer))
         with server.keeper(plain) as keeper:
             with pytest.raises(InvalidConfigurationError, match="need no sign-in") as info:
                 keeper.authorize("api")

@@ -81,9 +81,12 @@ class LoopbackListener:
         with self._lock:
             was_closed, self._is_closed = self._is_closed, True
         self.changed.set()
-        if not was_closed:
+        if was_closed:
+            return
+        if self._thread.is_alive():  # not in a forked child, where shutdown() would wait for ever
             self._server.shutdown()
-            self._server.server_close()
+            self._thread.join()
+        self._server.server_close()
 
     def take(self, target: str) -> Page:
         """Take note of a GET of *target*, and return the page to show."""
@@ -109,7 +112,7 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print nothing: a browser that hangs up is no failure, and a URL may have a code."""
+        """Print nothing: a URL may have a code, and browsers hang up at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -2,7 +2,7 @@
 
 import pytest
 import responses
-from kit.sign_ins import ISSUER, SignInServer
+from kit.sign_ins import SignInServer
 
 from tokenkeeper import AuthorizationRequiredError
 from tokenkeeper.testing import MemoryTokenStore, SteppedClock
@@ -14,11 +14,12 @@ class Server(SignInServer):
     """The server, which revokes tokens as well."""
 
     def __init__(self):
-        super().__init__(revocation_endpoint=f"{ISSUER}/revoke")
+        super().__init__()
+        self.metadata["revocation_endpoint"] = f"{self.issuer}/revoke"
 
     def __enter__(self):
         super().__enter__()
-        self._mock.add_callback(responses.POST, f"{ISSUER}/revoke", self._revoke)
+        self._mock.add_callback(responses.POST, f"{self.issuer}/revoke", self._revoke)
         return self
 
     def _revoke(self, request):
@@ -48,7 +49,7 @@ def sign_in(keeper, server, **parameters):
 
 
 def test_out_and_in(server, clock):
-    """After a sign-out nobody gets a token, and after a new sign-in all do."""
+    """After a sign-out no process gets a token, and after a new sign-in all do."""
     store = MemoryTokenStore(clock)
     keepers = [
         server.keeper(server.provider(clock=clock, resources=[A]), clock=clock, store=store)
@@ -76,7 +77,7 @@ def test_out_and_in(server, clock):
 
 
 def test_before_any_sign_in(server, clock):
-    """Where nobody has signed in, a sign-out asks nothing."""
+    """Before any sign-in, a sign-out asks nothing."""
     with server.keeper(server.provider(clock=clock), clock=clock) as keeper:
         assert not keeper.revoke("crm").server_was_asked
         assert server.sent == []

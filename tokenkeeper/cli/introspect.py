@@ -36,10 +36,10 @@ __all__ = ["introspect"]
 def introspect(
     ctx: click.Context, name: str, *, as_json: bool, timeout: float, parameters: TokenParameters
 ) -> None:
-    """Show what the server knows of the token of NAME: scope, audience, expiry and more.
+    """Show what the server knows of a token of NAME.
 
-    A token is requested if none is stored. It is not printed. The exit code is 1 if the server
-    calls it inactive.
+    That is its scope, audience, expiry and more. A token is requested if none is stored; it is not
+    printed. The exit code is 1 if the server calls it inactive.
 
     --scope, --resource, --audience and --tenant mean another token of the same registration.
     """

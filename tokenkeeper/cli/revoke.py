@@ -33,11 +33,11 @@ account_option: Callable[[F], F] = click.option(
 @source_options
 @click.pass_obj
 def revoke(source: Source, name: str, *, account: str | None, as_json: bool) -> None:
-    """Have the server revoke what NAME has in the store, and delete it.
+    """Have the server revoke the stored tokens of NAME.
 
-    That is the refresh token of a sign-in, with all access tokens that it brought. No process that
-    shares the store gets another token then, until somebody signs in again. Without a refresh
-    token, it is the stored access token.
+    They are deleted as well. Where somebody signed in, these are the refresh token and all access
+    tokens that it brought, and no process that shares the store gets another one until there is a
+    new sign-in. Otherwise it is the access token.
 
     If the server does not do it, nothing is deleted. `tokenkeeper clear` deletes without the
     server.

@@ -20,6 +20,7 @@ from tokenkeeper.keeper import TokenKeeper, checked_keeper
 from tokenkeeper.oauth.client_auth import ClientAuth
 from tokenkeeper.oauth.registration import checked_client_metadata_url
 from tokenkeeper.providers.grants.base import Grant
+from tokenkeeper.providers.grants.sign_in import SignIn
 
 __all__ = ["McpSettings", "checked_settings"]
 
@@ -88,6 +89,11 @@ def checked_settings(
         checked_text(provider_name, "provider_name")
     if grant is not None:
         check_instance(grant, Grant, "grant", "such as ClientCredentials()")
+        if isinstance(grant, SignIn):
+            raise InvalidConfigurationError(
+                "grant is for programs on their own. Leave it out to have a person sign in.",
+                field="grant",
+            )
     if on_sign_in is not None:
         checked_callable(on_sign_in, "on_sign_in", "print")
     _check_client(client_id, client_secret, client_auth, issuer)

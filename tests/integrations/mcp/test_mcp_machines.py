@@ -14,6 +14,7 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper.integrations.mcp import McpAuth
+from tokenkeeper.providers.grants.authorization_code import AuthorizationCode
 
 CROWD = 8
 
@@ -277,6 +278,12 @@ def test_a_server_that_is_not_listed(server, make_auth):
     assert server.counts() == (1, 0, 0, 0)
 
 
+def test_a_token_endpoint_in_the_open(server, auth):
+    """A token endpoint that anyone on the way could read gets no request."""
+    server.metadata["token_endpoint"] = "http://as.test/token"
+    assert "must be https:// unless the host is loopback" in str(failure(auth, server.url))
+
+
 def test_an_issuer_by_its_slash(server, make_auth):
     """An issuer that the MCP server lists with a slash is the one that is configured without."""
     server.resource["authorization_servers"] = [f"{server.origin}/"]
@@ -458,6 +465,7 @@ def test_a_document_that_is_not_supported(server, keeper):
         ("client_metadata_url", {"client_metadata_url": "http://127.0.0.1/a"}),
         ("client_name", {"client_name": ""}),
         ("grant", {"grant": "client_credentials"}),
+        ("grant", {"grant": AuthorizationCode()}),
         ("redirect_port", {"redirect_port": 0}),
         ("redirect_port", {"redirect_port": True}),
         ("on_sign_in", {"on_sign_in": "print"}),

@@ -94,6 +94,15 @@ def test_a_token_that_is_revoked(server, auth):
     assert server.forms()[-1]["resource"] == server.url
 
 
+def test_tokens_that_are_always_refused(server, auth, person):
+    """A token for another audience is renewed once, and no one signs in for another one."""
+    server.replies["/mcp"] = Answer(401)
+    assert call(auth, server.url).status_code == 401
+    assert call(auth, server.url).status_code == 401
+    assert len(person.urls) == 1
+    assert len(server.forms()) <= 3
+
+
 def test_a_restart(server, make_auth, tmp_path, person):
     """With a store, another process neither registers a client nor opens a browser."""
     store = f"sqlite:///{tmp_path}/tokens.db"

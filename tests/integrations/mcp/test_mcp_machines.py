@@ -229,7 +229,9 @@ def test_a_body_that_is_sent_once(server, auth):
 
 
 def test_other_hosts(server, auth):
-    """The token is sent to the origin of the MCP server alone."""
+    """The token is sent to the origin of the MCP server alone; other requests are not sent."""
+    with pytest.raises(InvalidConfigurationError, match="must not be sent"):
+        call(auth, "https://other.test/mcp")
     call(auth, server.url)
     with pytest.raises(InvalidConfigurationError, match="must not be sent"):
         call(auth, "https://other.test/mcp")

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import requests
+
 from kit.npm import install
 from kit.servers.administered import SECONDS, SECRET, Administered
 

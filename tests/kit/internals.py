@@ -8,7 +8,6 @@ import threading
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import replace
-from weakref import WeakKeyDictionary
 
 import tokenkeeper.default
 from kit.guards import GUARD_SECONDS
@@ -16,7 +15,21 @@ from tokenkeeper import keeper as keeper_module
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime import fork
 from tokenkeeper._runtime import provider_loop as loop_module
-from tokenkeeper.oauth import metadata_cache
+from tokenkeeper._support.sharing import Shared
+from tokenkeeper.providers import shared_settings
+
+# ---- the process
+
+
+def share_nothing_yet(monkeypatch):
+    """Begin as a new process does, in which no providers share anything.
+
+    Providers share few values, and keep them for good. Those of other tests may be all of them.
+    """
+    for each in vars(shared_settings).values():
+        if isinstance(each, Shared):
+            monkeypatch.setattr(each, "_values", {})
+
 
 # ---- callers
 
@@ -531,11 +544,3 @@ def record_key(keeper, name="api"):
 def one_time(keeper):
     """Return what the end of a keeper with a store waits for."""
     return keeper._coordinator.memberships.main.one_time
-
-
-def forget_metadata(monkeypatch):
-    """Forget the metadata of all issuers, for one test.
-
-    The servers of earlier tests may have had the port that a server of this test has now.
-    """
-    monkeypatch.setattr(metadata_cache, "_caches", WeakKeyDictionary())

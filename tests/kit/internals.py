@@ -8,7 +8,6 @@ import threading
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import replace
-from weakref import WeakKeyDictionary
 
 import tokenkeeper.default
 from kit.guards import GUARD_SECONDS
@@ -546,11 +545,3 @@ def record_key(keeper, name="api"):
 def one_time(keeper):
     """Return what the end of a keeper with a store waits for."""
     return keeper._coordinator.memberships.main.one_time
-
-
-def forget_metadata(monkeypatch):
-    """Forget the metadata of all issuers, for one test.
-
-    The servers of earlier tests may have had the port that a server of this test has now.
-    """
-    monkeypatch.setattr(metadata_cache, "_caches", WeakKeyDictionary())

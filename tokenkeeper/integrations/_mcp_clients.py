@@ -190,4 +190,5 @@ def _store_of(settings: McpSettings, clock: Clock) -> StoreSettings:
     main = keeper._coordinator.memberships.main  # noqa: SLF001 - a part of the keeper
     if main is not None:
         return main.fleet.settings
-    return opened(_in_memory.setdefault(keeper, MemoryTokenStore(clock)))
+    store = _in_memory.get(keeper)
+    return opened(store or _in_memory.setdefault(keeper, MemoryTokenStore(clock)))

@@ -34,6 +34,12 @@ PAUSE_SECONDS = 30.0
 SHORT_PAUSE_SECONDS = 2.0
 """The same for a failure that may pass."""
 
+MOST_AGAIN = 2
+"""How often a connection is replaced within :data:`AGAIN_SECONDS` because its tokens ended. A
+server that refuses what it has just granted must not cause a sign-in for each request."""
+
+AGAIN_SECONDS = 600.0
+
 
 class McpConnector:
     """Has the connection of one client, and replaces it. Thread-safe and fork-safe.
@@ -51,10 +57,11 @@ class McpConnector:
 
     def after_fork_in_child(self) -> None:
         """Forget the work under way: its thread stayed with the parent."""
-        self._lock = threading.Lock()  # guards the three below, and the replacement of current
+        self._lock = threading.Lock()  # guards the four below, and the replacement of current
         self._flight: Flight[Connection] | None = None
         self._failure: OAuth2Error | None = None
         self._paused_until = -math.inf
+        self._again: tuple[float, ...] = ()
 
     def connect(self, demand: Demand, *, insist: bool = False) -> Connection:
         """Return a connection that meets *demand*; block until there is one.
@@ -106,9 +113,28 @@ class McpConnector:
                 return self._flight
             if not insist and self._failure and self._clock.monotonic() < self._paused_until:
                 raise own_copy(self._failure)
+            if current is not None and not insist and not demand.scope:
+                self._note_again()
             flight = self._flight = Flight()
         start(flight, lambda: self._work(flight, demand, current), self._settings.provider_name)
         return flight
+
+    def _note_again(self) -> None:
+        """Note that a connection is replaced. Called with the lock held.
+
+        :raises AuthorizationRequiredError: if that happened too often.
+        """
+        now = self._clock.monotonic()
+        recent = [each for each in self._again if now < each + AGAIN_SECONDS]
+        if len(recent) >= MOST_AGAIN:
+            name = self._settings.provider_name
+            raise AuthorizationRequiredError(
+                f"provider {name!r}: its tokens were refused again and again, although they had "
+                "just been granted. Ask the operator of the MCP server, then call connect().",
+                provider_name=name,
+                transient=False,
+            )
+        self._again = (*recent, now)
 
     def _work(
         self, flight: Flight[Connection], demand: Demand, before: Connection | None

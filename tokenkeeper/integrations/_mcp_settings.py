@@ -15,11 +15,13 @@ from tokenkeeper._support.checks import (
     shown_url,
 )
 from tokenkeeper._support.endpoints import checked_issuer
+from tokenkeeper._support.redirects import checked_redirect_port
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.keeper import TokenKeeper, checked_keeper
 from tokenkeeper.oauth.client_auth import ClientAuth
 from tokenkeeper.oauth.registration import checked_client_metadata_url
 from tokenkeeper.providers.grants.base import Grant
+from tokenkeeper.providers.grants.sign_in import SignIn
 
 __all__ = ["McpSettings", "checked_settings"]
 
@@ -84,15 +86,8 @@ def checked_settings(
     """
     checked_keeper(keeper)
     checked_endpoint(url, "url")
-    if provider_name is not None:
-        checked_text(provider_name, "provider_name")
-    if grant is not None:
-        check_instance(grant, Grant, "grant", "such as ClientCredentials()")
-    if on_sign_in is not None:
-        checked_callable(on_sign_in, "on_sign_in", "print")
     _check_client(client_id, client_secret, client_auth, issuer)
-    _check_port(redirect_port)
-    check_timeout(timeout)
+    _check_others(provider_name, grant, redirect_port, on_sign_in, timeout)
     return McpSettings(
         keeper,
         url,
@@ -138,10 +133,23 @@ def _check_client(
         )
 
 
-def _check_port(value: object) -> None:
-    if value is None or (type(value) is int and 0 < value < 65536):
-        return
-    raise InvalidConfigurationError(
-        "redirect_port must be a port number, 1 to 65535, or None for a free one",
-        field="redirect_port",
-    )
+def _check_others(
+    provider_name: object,
+    grant: object,
+    redirect_port: int | None,
+    on_sign_in: object,
+    timeout: object,
+) -> None:
+    if provider_name is not None:
+        checked_text(provider_name, "provider_name")
+    if grant is not None:
+        check_instance(grant, Grant, "grant", "such as ClientCredentials()")
+        if isinstance(grant, SignIn):
+            raise InvalidConfigurationError(
+                "grant is for programs on their own. Leave it out to have a person sign in.",
+                field="grant",
+            )
+    checked_redirect_port(redirect_port)
+    if on_sign_in is not None:
+        checked_callable(on_sign_in, "on_sign_in", "print")
+    check_timeout(timeout)

@@ -46,7 +46,7 @@ class McpSteps:
         self._clock = clock
         self._transport = shared_transport(5.0, 10.0, 30.0, settings.verify, None, clock)
         kind = AuthorizationCode.grant_type if settings.grant is None else settings.grant.grant_type
-        self._signs_in = kind == AuthorizationCode.grant_type
+        self._signs_in = settings.grant is None
         self._clients = McpClients(settings, self._transport, clock, kind)
 
     def connect(self, demand: Demand, before: Connection | None) -> Connection:

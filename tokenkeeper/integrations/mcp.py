@@ -132,15 +132,29 @@ class McpAuth(NotPicklable, httpx2.Auth):
 
         :raises OAuth2Error: if a step fails.
         """
-        current = self._connector.current or self._connector.connect(Demand(), insist=True)
-        return current.source
+        current = self._connector.current
+        if current is not None:
+            try:
+                current.source.token()
+            except AuthorizationRequiredError:
+                pass
+            else:
+                return current.source
+        demand = Demand(after=0 if current is None else current.number)
+        return self._connector.connect(demand, insist=True).source
 
     async def connect_async(self) -> TokenSource:
         """Do what :meth:`connect` does without blocking the event loop."""
         current = self._connector.current
-        if current is None:
-            current = await self._connector.connect_async(Demand(), insist=True)
-        return current.source
+        if current is not None:
+            try:
+                await current.source.aio.token()
+            except AuthorizationRequiredError:
+                pass
+            else:
+                return current.source
+        demand = Demand(after=0 if current is None else current.number)
+        return (await self._connector.connect_async(demand, insist=True)).source
 
     def sync_auth_flow(
         self, request: httpx2.Request

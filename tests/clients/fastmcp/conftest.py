@@ -3,7 +3,6 @@
 import sys
 
 import pytest
-from kit.internals import forget_metadata
 from kit.servers.mcp_official import official_server
 from kit.servers.mcp_server import mcp_server
 from kit.servers.mcp_stand_in import Person
@@ -35,9 +34,3 @@ def person():
 def browser():
     """Return a command for ``BROWSER`` that opens a page, and agrees."""
     return f"{sys.executable} -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1])' %s"
-
-
-@pytest.fixture(autouse=True)
-def no_metadata(monkeypatch):
-    """Begin without the metadata of other tests' servers."""
-    forget_metadata(monkeypatch)

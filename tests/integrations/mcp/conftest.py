@@ -1,7 +1,6 @@
 """An MCP server on loopback, and a person who signs in."""
 
 import pytest
-from kit.internals import forget_metadata
 from kit.servers.mcp_stand_in import McpStandIn, Person
 
 from tokenkeeper import TokenKeeper
@@ -27,9 +26,3 @@ def person():
     person = Person()
     yield person
     person.leave()
-
-
-@pytest.fixture(autouse=True)
-def no_metadata(monkeypatch):
-    """Begin without the metadata of other tests' servers."""
-    forget_metadata(monkeypatch)

@@ -14,6 +14,7 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper.integrations.mcp import McpAuth
+from tokenkeeper.providers.grants.authorization_code import AuthorizationCode
 
 CROWD = 8
 
@@ -228,7 +229,9 @@ def test_a_body_that_is_sent_once(server, auth):
 
 
 def test_other_hosts(server, auth):
-    """The token is sent to the origin of the MCP server alone."""
+    """The token is sent to the origin of the MCP server alone; other requests are not sent."""
+    with pytest.raises(InvalidConfigurationError, match="must not be sent"):
+        call(auth, "https://other.test/mcp")
     call(auth, server.url)
     with pytest.raises(InvalidConfigurationError, match="must not be sent"):
         call(auth, "https://other.test/mcp")
@@ -275,6 +278,12 @@ def test_a_server_that_is_not_listed(server, make_auth):
         in (str(error))
     )
     assert server.counts() == (1, 0, 0, 0)
+
+
+def test_a_token_endpoint_in_the_open(server, auth):
+    """A token endpoint that anyone on the way could read gets no request."""
+    server.metadata["token_endpoint"] = "http://as.test/token"
+    assert "must be https:// unless the host is loopback" in str(failure(auth, server.url))
 
 
 def test_an_issuer_by_its_slash(server, make_auth):
@@ -458,6 +467,7 @@ def test_a_document_that_is_not_supported(server, keeper):
         ("client_metadata_url", {"client_metadata_url": "http://127.0.0.1/a"}),
         ("client_name", {"client_name": ""}),
         ("grant", {"grant": "client_credentials"}),
+        ("grant", {"grant": AuthorizationCode()}),
         ("redirect_port", {"redirect_port": 0}),
         ("redirect_port", {"redirect_port": True}),
         ("on_sign_in", {"on_sign_in": "print"}),

@@ -3,6 +3,8 @@
 import socket
 import threading
 
+import anyio
+import anyio.to_thread
 import httpx2
 import pytest
 from kit.crowds import at_once, in_thread, tasks_at_once
@@ -92,6 +94,74 @@ def test_a_token_that_is_revoked(server, auth):
     assert server.counts() == (1, 1, 1, 2)
     assert server.forms()[-1]["grant_type"] == "refresh_token"
     assert server.forms()[-1]["resource"] == server.url
+
+
+def test_tokens_that_are_always_refused(server, auth, person):
+    """A token for another audience is renewed once, and no one signs in for another one."""
+    server.replies["/mcp"] = Answer(401)
+    assert call(auth, server.url).status_code == 401
+    assert call(auth, server.url).status_code == 401
+    assert len(person.urls) == 1
+    assert len(server.forms()) <= 3
+
+
+@pytest.mark.anyio
+async def test_signing_in_again_in_advance(server, auth, person):
+    """A program may make sure of a token before its calls: a lost one means a sign-in then."""
+    for sign_ins in (1, 2):
+        await auth.connect_async()
+        await auth.connect_async()
+        assert len(person.urls) == sign_ins
+        lose(auth, server)
+    await anyio.to_thread.run_sync(auth.connect)
+    await anyio.to_thread.run_sync(auth.connect)
+    assert len(person.urls) == 3
+
+
+def lose(auth, server):
+    """Have all tokens revoked, and the keeper find that out."""
+    server.revoke_tokens()
+    server.refresh_tokens.clear()
+    source = auth._connector.current.source
+    with pytest.raises(AuthorizationRequiredError):
+        source.renew_refused(source())
+
+
+def test_tokens_that_end_at_once(server, make_auth, person):
+    """A server that refuses what it has just granted can't have a person sign in for ever."""
+    server.replies["/mcp"] = Answer(401)
+    clock = SteppedClock()
+    with TokenKeeper(clock=clock) as keeper:
+        auth = make_auth(keeper)
+
+        def attempt():
+            server.refresh_tokens.clear()
+            with pytest.raises(AuthorizationRequiredError) as caught:
+                call(auth, server.url)
+            return str(caught.value)
+
+        server.replies["/token"] = without_refreshing(server)
+        attempt()
+        assert len(person.urls) == 2  # the first one, and one more for the same request
+        attempt()
+        assert len(person.urls) == 3
+        assert "refused again and again" in attempt()
+        assert len(person.urls) == 3
+        clock.step(600)
+        attempt()
+        assert len(person.urls) == 4
+
+
+def without_refreshing(server):
+    """Return a function that grants tokens, and refuses each refresh token."""
+
+    def answer(request):
+        form = dict(request.form)
+        if form["grant_type"] == "refresh_token":
+            return Answer(400, {"error": "invalid_grant"})
+        return server._token(form)
+
+    return answer
 
 
 def test_a_restart(server, make_auth, tmp_path, person):

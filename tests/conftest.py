@@ -80,6 +80,13 @@ def plain_environment_fixture(monkeypatch):
     plain_environment(monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def nothing_shared_yet():
+    """Guard each test against providers of others: see :func:`kit.internals.nothing_shared_yet`."""
+    with internals.nothing_shared_yet():
+        yield
+
+
 @pytest.fixture
 def clock():
     """Return a clock that the waits of retries step."""

@@ -81,10 +81,9 @@ def plain_environment_fixture(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def nothing_shared_yet():
-    """Guard each test against providers of others: see :func:`kit.internals.nothing_shared_yet`."""
-    with internals.nothing_shared_yet():
-        yield
+def nothing_shared(monkeypatch):
+    """Guard each test against others: see :func:`kit.internals.share_nothing_yet`."""
+    internals.share_nothing_yet(monkeypatch)
 
 
 @pytest.fixture

@@ -15,7 +15,21 @@ from tokenkeeper import keeper as keeper_module
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime import fork
 from tokenkeeper._runtime import provider_loop as loop_module
+from tokenkeeper._support.sharing import Shared
 from tokenkeeper.providers import shared_settings
+
+# ---- the process
+
+
+def share_nothing_yet(monkeypatch):
+    """Begin as a new process does, in which no providers share anything.
+
+    Providers share few values, and keep them for good. Those of other tests may be all of them.
+    """
+    for each in vars(shared_settings).values():
+        if isinstance(each, Shared):
+            monkeypatch.setattr(each, "_values", {})
+
 
 # ---- callers
 
@@ -497,31 +511,6 @@ def fresh_provider_loop():
             loop_module._loop._loop_here.close()
     finally:
         loop_module._loop = shared
-
-
-# ---- what providers have in common
-
-
-@contextmanager
-def nothing_shared_yet():
-    """Have the providers made meanwhile share their settings and transports with no others.
-
-    The process keeps the first 64 for good. After as many, equal providers share nothing.
-    """
-    everything = [
-        shared_settings._styles,
-        shared_settings._readings,
-        shared_settings._transports,
-        shared_settings.shared_omissions,
-    ]
-    before = [each._values for each in everything]
-    for each in everything:
-        each._values = {}
-    try:
-        yield
-    finally:
-        for each, values in zip(everything, before, strict=True):
-            each._values = values
 
 
 # ---- fleets

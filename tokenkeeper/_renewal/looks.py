@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -72,6 +73,7 @@ class Looks:
         self._clock = clock
         self._jitter = jitter
         self._restored: dict[str, _Restored] = {}  # by the record's key
+        self._ageless: dict[str, tuple[int, float]] = {}  # fence, and when it was first seen
 
     # ---- look
 
@@ -173,6 +175,7 @@ class Looks:
         :raises LookAgain: if another process holds it.
         :raises TokenAcquisitionError: if another process failed meanwhile.
         """
+        self._check_age(renewal, slot, view.record)
         kind = "request a token" if renewal.provider.repeatable else "use the refresh token"
         began = self._clock.monotonic()
         claim, claimed = self._fleet.claim(
@@ -194,6 +197,23 @@ class Looks:
             self.release(held)
             raise error
         return held
+
+    def _check_age(self, renewal: Renewal, slot: Slot, record: Record) -> None:
+        """Raise :class:`LookAgain` while a claim may be young, though the store says it is not.
+
+        After the clock of a store was set back, the ages of claims are infinite there. A refresh
+        token that works once is then left to its user for as long as on any other day.
+        """
+        is_known = record.claim_age_seconds < math.inf or record.owner in ("", self._fleet.owner)
+        if renewal.provider.repeatable or is_known:
+            self._ageless.pop(slot.key, None)
+            return
+        now = self._clock.monotonic()
+        fence, since = self._ageless.get(slot.key, (-1, now))
+        if fence != record.fence:
+            self._ageless[slot.key], since = (record.fence, now), now
+        if now - since < self._takeover_seconds(renewal):
+            raise self.look_again(now - since)
 
     def _takeover_seconds(self, renewal: Renewal) -> float:
         """Return how old another owner's claim must be to be taken over."""

@@ -73,6 +73,28 @@ class TestTakeover:
         assert 35.0 <= clock.monotonic() - began < 40.0
         assert strict.requests == 1
 
+    @pytest.mark.parametrize("seconds", [-3600, -10])
+    def test_never_early_when_the_store_s_clock_was_set_back(
+        self, family, clock, store, strict, seconds
+    ):
+        """Such a caller also waits if the store can't tell how old the claim is."""
+        keeper = family.keeper()
+        leave_claim(family, 5)
+        store.own_clock.shift += seconds
+        began = clock.monotonic()
+        assert keeper.get_token("api") == "token-1"
+        assert 35.0 <= clock.monotonic() - began < 42.0
+        assert strict.requests == 1
+
+    def test_early_if_the_request_may_be_repeated(self, fleet, keeper, clock, store, server):
+        """A caller that may repeat the request takes over a claim of unknown age at once."""
+        leave_claim(fleet, 5)
+        store.own_clock.shift -= 3600
+        began = clock.monotonic()
+        assert keeper.get_token("api") == "token-1"
+        assert clock.monotonic() - began < 1.0
+        assert server.requests == 1
+
     def test_one_takes_over(self, fleet, clock, server):
         """Of several that wait, one takes the claim over, and the others adopt what it gets."""
         keepers = fleet.several(4)

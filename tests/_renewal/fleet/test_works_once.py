@@ -49,6 +49,20 @@ class TestOneFamily:
         assert keeper.get_token("api") == "token-3"
         assert not strict.is_revoked
 
+    def test_store_s_clock_is_set_back_before_a_token_is_stored(
+        self, family, clock, store, strict
+    ):
+        """A process waits for a token that another one could not store yet, on any clock."""
+        first, second = family.several(2)
+        store.go_down("publish", seconds=1.0)
+        first.get_token("api")
+        store.own_clock.shift -= 3600
+        error_of(second, timeout=20)
+        for chore in internals.chores(first):
+            internals.renew(first, chore)
+        assert second.get_token("api") == "token-1"
+        assert strict.requests == 1
+
     def test_record_is_kept(self, family, store):
         """Its record is stored for ever, as the store may drop others after their expiry."""
         kept = []

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def test_own_tests(project, name):
 
 
 @contextmanager
-def running(folder, environment, *command, pass_fds=(), codes=(0, -15)):
+def running(folder, environment, *command, codes=(0, -15), **options):
     """Run a Python module in *folder* and stop it at the end. It must not print a traceback."""
     log = folder / "output.log"
     with log.open("wb") as output:
@@ -82,7 +83,7 @@ def running(folder, environment, *command, pass_fds=(), codes=(0, -15)):
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=pass_fds,
+            **options,
         )
     try:
         yield process
@@ -167,7 +168,7 @@ def test_celery_fleet(project, environment, server, broker, tmp_path):
     command = ["celery", "-A", on_files(folder, broker), "worker", "-P", "prefork", "-c", "2"]
     command += ["--max-tasks-per-child", "1", "-l", "warning"]
     with (
-        running(folder, environment, *command, codes=(-9,)) as worker,
+        running(folder, environment, *command, codes=(-9,), start_new_session=True) as worker,
         celery.Celery("client") as client,
     ):
         client.conf.update(**broker)
@@ -178,7 +179,7 @@ def test_celery_fleet(project, environment, server, broker, tmp_path):
         # The pool forks the new children on a thread of its own, and Celery has each of them killed
         # when the thread that forked it ends (PR_SET_PDEATHSIG). So they are killed when the pool
         # is closed, and the pool waits forever for the lock of a child that was waiting for a task.
-        worker.kill()
+        os.killpg(worker.pid, signal.SIGKILL)
     assert len({each["process"] for each in got}) == 6
     assert {(each["generation"], each["store"]) for each in got} == {(1, "ok")}
     assert sum(each["granted_to"] is None for each in got) == 1

@@ -108,6 +108,21 @@ def test_revoked_subjects(server, keeper, add):
     assert claims(keeper.source("api", subject=good)())["sub"] == f"client:{config.client_id}"
 
 
+def test_a_revoked_link(server, keeper, add):
+    """A chain with a revoked link serves its valid token, and is renewed once the link is."""
+    config = add("subject")
+    add("api", TokenExchange(keeper.source("subject")), audience=API)
+    valid = keeper.get_token("api")
+    server.revoke(config, keeper.get_token("subject"))
+    with pytest.raises(TokenAcquisitionError) as caught:
+        keeper.get_token("api", force_refresh=True)
+    assert not caught.value.transient
+    assert "subject or actor token" in str(caught.value)
+    assert keeper.get_token("api") == valid
+    keeper.get_token("subject", force_refresh=True)
+    assert keeper.get_token("api", force_refresh=True) != valid
+
+
 def test_many_subjects_at_once(keeper, add):
     """Tokens of many subjects, requested at once, are each the token of its own subject."""
     names = [f"subject-{number}" for number in range(8)]

@@ -58,7 +58,14 @@ if TYPE_CHECKING:
     from tokenkeeper.stores.base import TokenStore
     from tokenkeeper.stores.settings import StoreSettings
 
-__all__ = ["KeeperOptions", "SourceParameters", "TokenKeeper", "checked_keeper", "source_from"]
+__all__ = [
+    "AuthorizeOptions",
+    "KeeperOptions",
+    "SourceParameters",
+    "TokenKeeper",
+    "checked_keeper",
+    "source_from",
+]
 
 _log = logging.getLogger("tokenkeeper.keeper")
 
@@ -87,6 +94,18 @@ class KeeperOptions(TypedDict, total=False):
     max_tokens: int
     idle_timeout_seconds: float | None
     store: str | Mapping[str, Any] | TokenStore | StoreSettings | None
+
+
+class AuthorizeOptions(TypedDict, total=False):
+    """The keyword arguments of :meth:`~tokenkeeper.TokenKeeper.authorize`."""
+
+    scope: str | Iterable[str] | None
+    resource: str | Iterable[str] | None
+    audience: str | Iterable[str] | None
+    account: str | None
+    redirect_uri: str | None
+    login_hint: str | None
+    timeout_seconds: float
 
 
 class SourceParameters(TypedDict, total=False):

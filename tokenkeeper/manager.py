@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 import anyio
 import anyio.to_thread
@@ -16,6 +16,7 @@ from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.need import Need
 from tokenkeeper._renewal.nesting import waiting_for
 from tokenkeeper._renewal.renewal import Renewal
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_name
 from tokenkeeper._support.hiding import without_arguments_async
@@ -23,10 +24,19 @@ from tokenkeeper._support.proofs import request_headers
 from tokenkeeper.default import get_default_keeper
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
-from tokenkeeper.keeper import KeeperOptions, SourceParameters, TokenKeeper, checked_keeper
+from tokenkeeper.keeper import (
+    AuthorizeOptions,
+    KeeperOptions,
+    SourceParameters,
+    TokenKeeper,
+    checked_keeper,
+)
 from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.source import AsyncTokenSource
+
+if TYPE_CHECKING:
+    from tokenkeeper.async_authorization import AsyncAuthorization
 
 __all__ = ["OAuth2TokenManager", "get_default_manager"]
 
@@ -155,6 +165,26 @@ class OAuth2TokenManager(NotPicklable):
     ) -> AsyncTokenSource:
         """Return the async front of a handle on one token: :meth:`TokenKeeper.source`."""
         return self._keeper.source(provider_name, **parameters).aio
+
+    async def authorize(
+        self, provider_name: str, **options: Unpack[AuthorizeOptions]
+    ) -> AsyncAuthorization:
+        """Begin a person's sign-in: :meth:`TokenKeeper.authorize`, with the same arguments."""
+        with forks_wait():
+            from tokenkeeper.async_authorization import AsyncAuthorization
+
+        begin = partial(self._keeper.authorize, provider_name, **options)
+        return AsyncAuthorization(await _off_loop(begin), _off_loop)
+
+    @without_arguments_async
+    async def complete_authorization(
+        self, provider_name: str, callback_url: str, *, state: str
+    ) -> AsyncTokenSource:
+        """Complete a sign-in of a web application: :meth:`TokenKeeper.complete_authorization`."""
+        complete = partial(
+            self._keeper.complete_authorization, provider_name, callback_url, state=state
+        )
+        return (await _off_loop(complete)).aio
 
     def add_provider(self, provider: BaseOAuth2Provider) -> None:
         """Register a provider: :meth:`TokenKeeper.add_provider`."""

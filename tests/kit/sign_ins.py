@@ -11,8 +11,10 @@ import responses
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, RetryPolicy, TokenKeeper
 from tokenkeeper.providers.grants.authorization_code import AuthorizationCode
 
-ISSUER = "https://as.test"
 REDIRECT_URI = "https://app.test/callback"
+
+
+_numbers = itertools.count(1)
 
 
 class SignInServer:
@@ -20,6 +22,8 @@ class SignInServer:
 
     A refresh token that is used again revokes its family, as RFC 9700 §4.14.2 advises.
 
+    :param par: whether requests can be pushed.
+    :ivar issuer: its issuer identifier, which no other one has.
     :ivar metadata: what the server says of itself.
     :ivar sent: the parameters of all POST requests, with ``path``.
     :ivar grants_refresh_tokens: whether it does.
@@ -28,12 +32,15 @@ class SignInServer:
     :ivar lifetime: of its access tokens, in seconds.
     """
 
-    def __init__(self, **metadata):
+    def __init__(self, *, par=False, **metadata):
+        # Metadata is cached for as long as a provider uses the transport, so no two share one.
+        self.issuer = issuer = f"https://as{next(_numbers)}.test"
         self.metadata = {
-            "issuer": ISSUER,
-            "authorization_endpoint": f"{ISSUER}/authorize?ui=plain",
-            "token_endpoint": f"{ISSUER}/token",
+            "issuer": issuer,
+            "authorization_endpoint": f"{issuer}/authorize?ui=plain",
+            "token_endpoint": f"{issuer}/token",
             "authorization_response_iss_parameter_supported": True,
+            **({"pushed_authorization_request_endpoint": f"{issuer}/par"} if par else {}),
             **metadata,
         }
         self.sent = []
@@ -50,12 +57,12 @@ class SignInServer:
 
     def __enter__(self):
         self._mock.start()
-        well_known = f"{ISSUER}/.well-known/oauth-authorization-server"
+        well_known = f"{self.issuer}/.well-known/oauth-authorization-server"
         self._mock.add_callback(
             responses.GET, well_known, lambda _: (200, {}, json.dumps(self.metadata))
         )
         for path in ("token", "par"):
-            self._mock.add_callback(responses.POST, f"{ISSUER}/{path}", self._post)
+            self._mock.add_callback(responses.POST, f"{self.issuer}/{path}", self._post)
         return self
 
     def __exit__(self, *_):
@@ -89,7 +96,7 @@ class SignInServer:
         asked = self.asked(url)
         code = f"code-{next(self._numbers)}"
         self._codes[code] = asked
-        given = {"code": code, "state": asked["state"][0], "iss": ISSUER, **changes}
+        given = {"code": code, "state": asked["state"][0], "iss": self.issuer, **changes}
         query = urlencode({name: value for name, value in given.items() if value is not None})
         return f"{asked['redirect_uri'][0]}?{query}"
 
@@ -160,7 +167,7 @@ class SignInServer:
         options.setdefault("redirect_uri", REDIRECT_URI)
         if "redirect_port" in options or options["redirect_uri"] is None:
             del options["redirect_uri"]
-        config = OAuth2Config(name, "me", secret, issuer=ISSUER, scope=scope)
+        config = OAuth2Config(name, "me", secret, issuer=self.issuer, scope=scope)
         return GenericOAuth2Provider(config, grant=AuthorizationCode(**options), **own)
 
     def keeper(self, *providers, **options):

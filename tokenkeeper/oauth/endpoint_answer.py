@@ -38,9 +38,10 @@ def read_endpoint_answer(
             problem = str(unusable)
         else:
             missing = [name for name in needs if not is_text(content.get(name))]
-            if not missing and not is_text(content.get("error")):
-                return content
-            problem = f"has no {missing[0]}" if missing else ""
+            if not is_text(content.get("error")):
+                if not missing:
+                    return content
+                problem = f"has no {missing[0]}"
     config = client.config
     expected = Expected(
         config.provider_name,

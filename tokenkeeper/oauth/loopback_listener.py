@@ -81,9 +81,12 @@ class LoopbackListener:
         with self._lock:
             was_closed, self._is_closed = self._is_closed, True
         self.changed.set()
-        if not was_closed:
+        if was_closed:
+            return
+        if self._thread.is_alive():  # not in a forked child, where shutdown() would wait for ever
             self._server.shutdown()
-            self._server.server_close()
+            self._thread.join()
+        self._server.server_close()
 
     def take(self, target: str) -> Page:
         """Take note of a GET of *target*, and return the page to show."""

@@ -120,6 +120,11 @@ def test_the_store_is_away_before(web, store, clock):
         assert isinstance(info.value.__cause__, StoreUnavailableError)
         with pytest.raises(TokenAcquisitionError, match="without the store"):
             one.authorize("crm")
+        store.come_back()
+        clock.step(5)
+        store.go_down("publish")
+        with pytest.raises(TokenAcquisitionError, match="without the store"):
+            one.authorize("crm")
         assert web.sent == []
         store.come_back()
         clock.step(5)
@@ -132,7 +137,7 @@ def test_another_process_is_faster(web, store, clock):
         sign_in(web, one)
         authorization = one.authorize("crm")
         answer = web.sign_in(authorization.url)
-        (key,) = [key for key in store.keys() if store.snapshot()[key].keep]
+        (key,) = [key for key, entry in store.snapshot().items() if entry.keep]
 
         def overtake():
             store.put(key, store.snapshot()[key].generation, b"0.token.{}")
@@ -241,8 +246,8 @@ def test_nothing_of_it_is_readable_in_the_store(web, store, clock):
         (key,) = store.keys()
         assert authorization.state not in key
         store.put(key, 1, b"0.token.damaged")
+        answer = web.sign_in(authorization.url)
         with pytest.raises(TokenAcquisitionError, match="no such sign-in"):
-            answer = web.sign_in(authorization.url)
             one.complete_authorization("crm", answer, state=authorization.state)
 
 
@@ -251,8 +256,11 @@ def test_the_store_is_away_as_it_is_found(web, store, clock):
     with keeper_of(web, store, clock) as one:
         authorization = one.authorize("crm")
         answer, state = web.sign_in(authorization.url), authorization.state
-        for operations in (["read"], ["forget"]):
-            store.go_down(*operations)
+        for operation in ("read", "the second read", "forget"):
+            if operation == "the second read":
+                store.after["read"] = lambda: store.go_down("read")
+            else:
+                store.go_down(operation)
             with pytest.raises(TokenAcquisitionError, match="without the store") as info:
                 one.complete_authorization("crm", answer, state=state)
             assert info.value.transient

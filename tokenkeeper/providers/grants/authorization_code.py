@@ -89,7 +89,9 @@ class AuthorizationCode(SignIn):
                 "redirect_port, not both.",
                 field="redirect_port",
             )
-        self._redirect_uri = redirect_uri and checked_redirect_uri(redirect_uri)
+        if redirect_uri is not None:
+            checked_redirect_uri(redirect_uri)
+        self._redirect_uri = redirect_uri
         self._redirect_port = checked_redirect_port(redirect_port)
         if par is not None:
             check_flag(par, "par")

@@ -44,6 +44,10 @@ class Store {
     return this.model === 'Client' ? clients.get(id) : Store.kept.get(this.key(id));
   }
 
+  async findByUid(uid) {
+    return [...Store.kept.values()].find((payload) => payload.uid === uid);
+  }
+
   async destroy(id) {
     Store.kept.delete(this.key(id));
   }
@@ -84,6 +88,8 @@ const { privateKey, publicKey } = await generateKeyPair('RS256', { extractable: 
 const keyId = { kid: 'key', use: 'sig', alg: 'RS256' };
 const publicKeys = createLocalJWKSet({ keys: [{ ...(await exportJWK(publicKey)), ...keyId }] });
 
+const PERSON = '/admin/person/'; // where the person is who signs in
+
 const http = createServer();
 http.listen(0, '127.0.0.1');
 await once(http, 'listening');
@@ -113,6 +119,7 @@ const provider = new Provider(issuer, {
       ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
     ],
   },
+  interactions: { url: (ctx, interaction) => `${PERSON}${interaction.uid}` },
   findAccount: (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
   rotateRefreshToken: true, // a second use of one revokes the whole family
   extraClientMetadata: { properties: ['lifetime_seconds', 'delay_seconds', 'hold_seconds'] },
@@ -251,6 +258,26 @@ const routes = {
   },
 };
 
+/** Do what a person does: sign in as whoever login_hint names, and consent; "nobody" declines. */
+async function actAsPerson(request, response) {
+  const { prompt, params, session, grantId } = await provider.interactionDetails(request, response);
+  const accountId = params.login_hint ?? 'somebody';
+  const finish = (result) => provider.interactionFinished(request, response, result);
+  if (accountId === 'nobody') {
+    return finish({ error: 'access_denied', error_description: 'not today' });
+  }
+  if (prompt.name === 'login') return finish({ login: { accountId } });
+  const known = grantId && (await provider.Grant.find(grantId));
+  const fields = { accountId: session.accountId, clientId: params.client_id };
+  const grant = known || new provider.Grant(fields);
+  const { missingOIDCScope: scopes = [], missingResourceScopes: resources = {} } = prompt.details;
+  grant.addOIDCScope(scopes.join(' '));
+  for (const [resource, scope] of Object.entries(resources)) {
+    grant.addResourceScope(resource, scope.join(' '));
+  }
+  return finish({ consent: { grantId: await grant.save() } });
+}
+
 /** Return who names itself by HTTP Basic. */
 function nameOf(request) {
   const [scheme, pair] = (request.headers.authorization ?? '').split(' ');
@@ -284,6 +311,10 @@ provider.use(async (ctx, next) => {
 const serve = provider.callback();
 
 function answer(request, response) {
+  if (request.url.startsWith(PERSON)) {
+    actAsPerson(request, response).catch((error) => say(response, 500, { error: String(error) }));
+    return;
+  }
   const route = routes[`${request.method} ${request.url}`];
   if (route === undefined) return serve(request, response);
   route(request, response).catch((error) => say(response, 500, { error: String(error) }));

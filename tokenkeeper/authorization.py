@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tokenkeeper._renewal.sign_ins import SignIns, SignInUnderWay
+from tokenkeeper._renewal.sign_in_under_way import SignInUnderWay
+from tokenkeeper._renewal.sign_ins import SignIns
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_name, check_timeout
 from tokenkeeper._support.checks import checked_scope, checked_text

@@ -1,5 +1,7 @@
 """Sign-ins of one process: what is stored, what is asked, and what bad answers get."""
 
+from datetime import UTC, datetime
+
 import pytest
 from kit.sign_ins import REDIRECT_URI, SignInServer
 
@@ -9,10 +11,12 @@ from tokenkeeper import (
     KeeperClosedError,
     TokenAcquisitionError,
 )
+from tokenkeeper._renewal.notifier import write_log_line
 from tokenkeeper.events import SignInCompleted, SignInFailed, SignInStarted
 from tokenkeeper.testing import SteppedClock
 from tokenkeeper.testing.events import EventRecorder
 
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 A, B, C = "https://a.test", "https://b.test", "https://c.test"
 
 
@@ -313,6 +317,31 @@ def test_events(server):
     assert found[0].token_name == found[1].token_name == first.token_name
     assert found[3].error == "access_denied"
     assert "acme" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (SignInStarted("crm", NOW, grant_type="ciba"), "provider 'crm': sign-in begun"),
+        (SignInCompleted("crm", NOW, grant_type="ciba"), "provider 'crm': sign-in completed"),
+        (
+            SignInFailed("crm", NOW, grant_type="ciba", error=None, reason="provider 'crm': no"),
+            "sign-in failed: provider 'crm': no",
+        ),
+        (
+            SignInFailed("crm", NOW, grant_type="ciba", error=None, reason="no"),
+            "provider 'crm': sign-in failed: no",
+        ),
+    ],
+    ids=["begun", "completed", "failed", "failed elsewhere"],
+)
+def test_log_lines(event, line, caplog):
+    """Each has a line that names the provider once, and the grant as an attribute."""
+    caplog.set_level("INFO")
+    write_log_line(event)
+    (record,) = caplog.records
+    assert record.getMessage() == line
+    assert record.grant_type == "ciba"
 
 
 def test_a_provider_without_a_sign_in():

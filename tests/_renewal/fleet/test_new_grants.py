@@ -40,7 +40,7 @@ def test_all_processes_have_it(web, store, clock):
 
 
 def test_a_refused_refresh_token_is_replaced(web, store, clock):
-    """The failure that the fleet shares goes with it, so that nobody asks in vain."""
+    """The failure that the fleet shares goes with it, so that no process asks in vain."""
     with keeper_of(web, store, clock) as one, keeper_of(web, store, clock) as other:
         sign_in(web, one)
         clock.step(3600)
@@ -240,7 +240,7 @@ def test_two_at_once(web, store, clock):
 
 
 def test_nothing_of_it_is_readable_in_the_store(web, store, clock):
-    """The key does not have the state, and a record that is damaged is no sign-in."""
+    """The key does not have the state, and a record that is damaged is not a sign-in."""
     with keeper_of(web, store, clock) as one:
         authorization = one.authorize("crm")
         (key,) = store.keys()

@@ -159,6 +159,7 @@ class Authorization(NotPicklable):
             return listener.answer() is not None
         return self._clock.monotonic() >= self._next_question_at
 
+    @without_arguments  # the answer has the code
     def proceed(self) -> OAuth2Token | None:
         """Do what is due, and return the token; ``None`` if the person has not signed in yet.
 

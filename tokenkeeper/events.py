@@ -19,6 +19,10 @@
     ├── CooledDown             there is no valid token, and none is requested for a while
     ├── TokenRefused           an API refused a token, although it had not expired
     ├── TokenRejected          an API refuses freshly granted tokens; a pause begins
+    ├── SignInEvent            a person's sign-in
+    │   ├── SignInStarted      ... began
+    │   ├── SignInCompleted    ... brought a refresh token, which is stored
+    │   └── SignInFailed       ... was declined, took too long, or brought no token
     ├── TokenCleared           a token was removed from the cache
     ├── TokenRevoked           a token was revoked at its server, because that was asked for
     └── ProviderRemoved        a provider was removed from its keeper
@@ -40,6 +44,10 @@ __all__ = [
     "RecordReplaced",
     "RenewalFailed",
     "ServedStale",
+    "SignInCompleted",
+    "SignInEvent",
+    "SignInFailed",
+    "SignInStarted",
     "StoreRecovered",
     "StoreUnavailable",
     "TokenAcquired",
@@ -264,6 +272,43 @@ class TokenRejected(TokenEvent):
 
     tokens: int
     pause_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInEvent(TokenEvent):
+    """What happened to a person's sign-in. The token's name may have an account.
+
+    :ivar grant_type: how it was begun, such as ``authorization_code``.
+    """
+
+    grant_type: str
+
+
+class SignInStarted(SignInEvent):
+    """A sign-in began: a person has a URL, or is being asked."""
+
+    __slots__ = ()
+
+
+class SignInCompleted(SignInEvent):
+    """A sign-in was completed, and what it brought is stored."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInFailed(SignInEvent):
+    """A sign-in could not be begun, was declined, took too long, or brought no token.
+
+    An answer that belongs to another sign-in is not a failure of this one.
+
+    :ivar error: the server's error code, such as ``access_denied``; ``None`` if it did not send
+        one.
+    :ivar reason: the error's message.
+    """
+
+    error: str | None
+    reason: str
 
 
 class TokenCleared(TokenEvent):

@@ -46,19 +46,27 @@ from tokenkeeper.exceptions import (
     TokenAcquisitionError,
 )
 from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
-from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.names import TokenName, TokenParameters, parameters_in
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
 from tokenkeeper.source import AsyncTokenSource, TokenSource
 
 if TYPE_CHECKING:
+    from tokenkeeper.authorization import Authorization
     from tokenkeeper.config.configuration import Configuration
     from tokenkeeper.integrations.requests import KeeperAuth
     from tokenkeeper.oauth.revocation import Revocation, TokenKind
     from tokenkeeper.stores.base import TokenStore
     from tokenkeeper.stores.settings import StoreSettings
 
-__all__ = ["KeeperOptions", "SourceParameters", "TokenKeeper", "checked_keeper", "source_from"]
+__all__ = [
+    "AuthorizeOptions",
+    "KeeperOptions",
+    "SourceParameters",
+    "TokenKeeper",
+    "checked_keeper",
+    "source_from",
+]
 
 _log = logging.getLogger("tokenkeeper.keeper")
 
@@ -87,6 +95,18 @@ class KeeperOptions(TypedDict, total=False):
     max_tokens: int
     idle_timeout_seconds: float | None
     store: str | Mapping[str, Any] | TokenStore | StoreSettings | None
+
+
+class AuthorizeOptions(TypedDict, total=False):
+    """The keyword arguments of :meth:`~tokenkeeper.TokenKeeper.authorize`."""
+
+    scope: str | Iterable[str] | None
+    resource: str | Iterable[str] | None
+    audience: str | Iterable[str] | None
+    account: str | None
+    redirect_uri: str | None
+    login_hint: str | None
+    timeout_seconds: float
 
 
 class SourceParameters(TypedDict, total=False):
@@ -518,6 +538,87 @@ class TokenKeeper(NotPicklable):
             with self._state.lock:  # guards the creation of sources, too
                 found = self._sources.setdefault(name, made)
         return found
+
+    # ---- sign-ins
+
+    def authorize(
+        self,
+        provider_name: str,
+        *,
+        scope: str | Iterable[str] | None = None,
+        resource: str | Iterable[str] | None = None,
+        audience: str | Iterable[str] | None = None,
+        account: str | None = None,
+        redirect_uri: str | None = None,
+        login_hint: str | None = None,
+        timeout_seconds: float = 300.0,
+    ) -> Authorization:
+        """Begin a person's sign-in, and return how it is completed. Opens no browser.
+
+        What it brings replaces what the grant of the provider, or of the *account*, had before.
+        From then on ``get_token`` works without a person, and so do sources of other resources that
+        were authorized.
+
+        :param provider_name: a provider with a grant that begins with a sign-in, such as
+            :class:`~tokenkeeper.AuthorizationCode`.
+        :param scope: the scope to authorize; by default the registration's. Many servers grant a
+            refresh token only for ``offline_access`` in it.
+        :param resource: the resources to authorize (RFC 8707 §2.1); by default those of the grant.
+        :param audience: the audiences to authorize, for servers that take them.
+        :param account: whose consent it is, a name of your choice; by default there is one for the
+            provider.
+        :param redirect_uri: where the server sends the browser; by default as the grant says.
+        :param login_hint: who is to sign in, as the server knows the person (OpenID Connect Core
+            §3.1.2.1); unknown by default.
+        :param timeout_seconds: how many seconds the person has; 300 by default.
+        :raises UnknownProviderError: if no provider has that name.
+        :raises InvalidConfigurationError: if the provider's tokens need no sign-in, or an argument
+            can't work.
+        :raises TokenAcquisitionError: if the server refuses to begin.
+        :raises KeeperClosedError: after :meth:`close`.
+        """
+        check_name(provider_name)
+        parameters = TokenParameters.of(resource=resource, audience=audience, account=account)
+        check_number(timeout_seconds, "timeout_seconds", least=1, unit=" of seconds")
+        with forks_wait():  # most processes need no sign-in
+            from tokenkeeper.authorization import begin_authorization
+        return begin_authorization(
+            self,
+            provider_name,
+            parameters,
+            scope=scope,
+            redirect_uri=redirect_uri,
+            login_hint=login_hint,
+            timeout_seconds=timeout_seconds,
+        )
+
+    @without_arguments
+    def complete_authorization(
+        self, provider_name: str, callback_url: str, *, state: str
+    ) -> TokenSource:
+        """Complete a sign-in of a web application, and return a handle on its token.
+
+        It may have been begun by another process that shares the store. Sends one request, and none
+        if the answer is not accepted. Each sign-in can be completed once.
+
+        :param callback_url: the whole URL that the browser was sent to, with its query.
+        :param state: :attr:`Authorization.state`, from the session of the person. It is compared
+            with that of the URL, so that no one is signed in with another person's answer (RFC
+            6749 §10.12).
+        :raises UnknownProviderError: if no provider has that name.
+        :raises TokenAcquisitionError: if the answer is not for this sign-in or not from its server
+            (RFC 9207), it was completed already, has expired, or was declined, no token was
+            granted, or the store can't be used.
+        :raises KeeperClosedError: after :meth:`close`.
+        """
+        check_name(provider_name)
+        check_name(callback_url, "callback_url")
+        check_name(state, "state")
+        with forks_wait():
+            from tokenkeeper.authorization import complete_authorization
+        name = complete_authorization(self, provider_name, callback_url, state)
+        parameters = cast("TokenParameters", parameters_in(name))
+        return self.source(provider_name, account=parameters.account)
 
     def auth(
         self,

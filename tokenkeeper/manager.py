@@ -24,12 +24,19 @@ from tokenkeeper._support.proofs import request_headers
 from tokenkeeper.default import get_default_keeper
 from tokenkeeper.events import EventHook
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
-from tokenkeeper.keeper import KeeperOptions, SourceParameters, TokenKeeper, checked_keeper
+from tokenkeeper.keeper import (
+    AuthorizeOptions,
+    KeeperOptions,
+    SourceParameters,
+    TokenKeeper,
+    checked_keeper,
+)
 from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.source import AsyncTokenSource
 
 if TYPE_CHECKING:
+    from tokenkeeper.async_authorization import AsyncAuthorization
     from tokenkeeper.oauth.revocation import Revocation, TokenKind
 
 __all__ = ["OAuth2TokenManager", "get_default_manager"]
@@ -181,6 +188,26 @@ class OAuth2TokenManager(NotPicklable):
     ) -> AsyncTokenSource:
         """Return the async front of a handle on one token: :meth:`TokenKeeper.source`."""
         return self._keeper.source(provider_name, **parameters).aio
+
+    async def authorize(
+        self, provider_name: str, **options: Unpack[AuthorizeOptions]
+    ) -> AsyncAuthorization:
+        """Begin a person's sign-in: :meth:`TokenKeeper.authorize`, with the same arguments."""
+        with forks_wait():
+            from tokenkeeper.async_authorization import AsyncAuthorization
+
+        begin = partial(self._keeper.authorize, provider_name, **options)
+        return AsyncAuthorization(await _off_loop(begin), _off_loop)
+
+    @without_arguments_async
+    async def complete_authorization(
+        self, provider_name: str, callback_url: str, *, state: str
+    ) -> AsyncTokenSource:
+        """Complete a sign-in of a web application: :meth:`TokenKeeper.complete_authorization`."""
+        complete = partial(
+            self._keeper.complete_authorization, provider_name, callback_url, state=state
+        )
+        return (await _off_loop(complete)).aio
 
     def add_provider(self, provider: BaseOAuth2Provider) -> None:
         """Register a provider: :meth:`TokenKeeper.add_provider`."""

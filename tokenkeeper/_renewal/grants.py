@@ -18,12 +18,16 @@ from tokenkeeper._renewal.slot import Slot
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.claims import LookAgain
 from tokenkeeper.providers.base import BaseOAuth2Provider
+from tokenkeeper.providers.sign_in_requests import AUTHORIZED
 
 __all__ = ["Grants", "kept_in_grant"]
 
 TURN_SECONDS = 0.05
 """How soon a token is looked at again whose grant is in use for another token of this process."""
 
+
+_KEPT = (AUTHORIZED,)
+"""The members of ``extra`` that belong to the refresh token."""
 
 _NOTHING = "none"
 """Takes the place of an access token in a record, with a lifetime of 0."""
@@ -86,9 +90,13 @@ class Grants:
                 self._known[key] = token
 
     def drop(self, key: str) -> None:
-        """Forget what was known of a grant, because it starts again with another sign-in."""
+        """Forget what was known of a grant, because it starts again with another sign-in.
+
+        What it brings belongs to this process, whatever the one before belonged to.
+        """
         with self._lock:
             self._known.pop(key, None)
+            self._of_parent.discard(key)
 
 
 def kept_in_grant(token: CachedToken, before: CachedToken | None) -> CachedToken:
@@ -99,7 +107,8 @@ def kept_in_grant(token: CachedToken, before: CachedToken | None) -> CachedToken
     """
     new = token.token
     if before is None:
-        nothing = replace(new, access_token=_NOTHING, extra={})
+        kept_members = {name: new.extra[name] for name in _KEPT if name in new.extra}
+        nothing = replace(new, access_token=_NOTHING, extra=kept_members)
         ended = token.requested_at
         return replace(token, token=nothing, access_token=_NOTHING, ends_at=ended)
     kept = replace(before.token, refresh_token=new.refresh_token)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 from tokenkeeper._runtime.fork import notice_fork
+from tokenkeeper._runtime.open_waits import OpenWaits
 from tokenkeeper._runtime.scheduler import Scheduler
 from tokenkeeper._runtime.uwsgi import is_uwsgi_master
 from tokenkeeper._runtime.waiting import InterruptibleEvent
@@ -36,6 +37,7 @@ class Background:
     :ivar trusted_until: until then, on the clock, readers inside the buffer need not call
         :meth:`ensure_running`: it returned ``True`` a moment ago.
     :ivar closing: set when the keeper closes.
+    :ivar open_waits: the waits of callers that end then, too.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Background:
         """Start over: the threads stayed with the parent."""
         # Callers that renew inline wait on it between retries, and may be interrupted there.
         self.closing: threading.Event = InterruptibleEvent()
+        self.open_waits: OpenWaits = OpenWaits()
         self.workers: Workers = Workers(self._limit)
         # As many as the workers wait for, so these are at most a few for each worker.
         self._nested = Workers(math.inf)
@@ -138,6 +141,7 @@ class Background:
     def close(self, timeout: float) -> None:
         """Stop the threads and end all waits, also those for a retry. Idempotent."""
         self.closing.set()
+        self.open_waits.end()
         self.stop(timeout)
 
     def stop(self, timeout: float) -> None:

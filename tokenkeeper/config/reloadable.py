@@ -19,6 +19,7 @@ from tokenkeeper.retry import RetryPolicy, is_transient
 
 if TYPE_CHECKING:
     from tokenkeeper.oauth.revocation import TokenKind
+    from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn
 
 __all__ = ["ReloadableProvider"]
 
@@ -212,6 +213,29 @@ class ReloadableProvider(BaseOAuth2Provider):
         token = await answer
         self._granted_by = provider
         return token
+
+    def begin_sign_in(self, asked: Asked) -> PendingSignIn:
+        """Begin a sign-in with the current provider."""
+        return self.provider.begin_sign_in(asked)
+
+    def finish_sign_in(
+        self,
+        pending: PendingSignIn,
+        callback_url: str | None = None,
+        *,
+        once: Callable[[], None] | None = None,
+    ) -> OAuth2Token:
+        """Finish a sign-in with the current provider, which its refresh token then belongs to."""
+        provider = self.provider
+        token = provider.finish_sign_in(pending, callback_url, once=once)
+        self._granted_by = provider
+        return token
+
+    def sign_in_wait_seconds(
+        self, error: TokenAcquisitionError, interval_seconds: float
+    ) -> float | None:
+        """Return when to ask again, as the current provider does."""
+        return self.provider.sign_in_wait_seconds(error, interval_seconds)
 
     def close(self) -> Awaitable[None] | None:
         """Close the current provider."""

@@ -36,6 +36,10 @@ _SCOPE = "This client may not request this scope. Correct it, or have the server
 _RESOURCE = "This client may not request this resource. Correct it, or have the server allow it."
 _PERMISSION = "The client lacks a permission. Ask the server's operator to grant it."
 _TOO_OFTEN = "The client sends too many requests. Send them less often."
+_USER_CODE = (
+    "The server requires the person's user_code, which is not supported. Have the server not "
+    "require it for this client."
+)
 _ENTRA_UNAVAILABLE = f"Entra ID is temporarily unavailable. {_PERSISTS}"
 _ENTRA_SCOPE = "The scope is not valid. For client credentials it must end in /.default."
 _ASSERTION_TIME = "The assertion is not valid at this time. Check this machine's clock."
@@ -96,6 +100,14 @@ CODES = {
     "authorization_pending": Meaning(True, "The user has not approved the request yet."),
     "expired_token": Meaning(False, "The user did not approve the request in time. Start again."),
     "slow_down": Meaning(True, _TOO_OFTEN),
+    # CIBA Core §13
+    "expired_login_hint_token": Meaning(False, "The login_hint_token has expired. Get a new one."),
+    "invalid_binding_message": Meaning(
+        False, "The server does not accept the binding_message. Use a short one of plain letters."
+    ),
+    "missing_user_code": Meaning(False, _USER_CODE),
+    "invalid_user_code": Meaning(False, _USER_CODE),
+    "unknown_user_id": Meaning(False, "The server does not know the person that the hint names."),
     # RFC 9449 §5, §8
     "invalid_dpop_proof": Meaning(
         False,
@@ -126,9 +138,12 @@ CODES = {
 """By code. A code decides at any status: some servers send ``invalid_client`` with a 503."""
 
 ALIASES = {
-    "access_denied": "forbidden permission_denied not_authorized insufficient_permissions",
+    "access_denied": (
+        "authorization_declined forbidden insufficient_permissions not_authorized permission_denied"
+    ),
     "authorization_pending": "",
     "consent_required": "delegation_required admin_consent_required",
+    "expired_token": "code_expired device_code_expired",
     "interaction_required": "mfa_required user_interaction_required",
     "invalid_client": (
         "bad_client bad_client_credentials bad_client_id bad_client_secret bad_credentials "

@@ -13,6 +13,7 @@ __all__ = [
     "code_in",
     "is_busy",
     "last_part",
+    "pending_in",
     "says_later",
     "sounds_final",
     "sounds_transient",
@@ -68,6 +69,11 @@ _CODE_IN_WORDS = [
     (r"\baccess[_ ]denied\b", "access_denied"),
 ]
 
+_PENDING_IN_WORDS = [
+    (r"\bauthori[sz]ation[_ ]pending\b", "authorization_pending"),
+    (r"\bslow_down\b", "slow_down"),
+]
+
 _FINAL_CODE = (
     r"^(?:invalid|unsupported|unauthori[sz]ed|bad|incorrect|wrong|missing|unknown|no)_(?!error)"
     r"|_(?:denied|required|not_found|disabled|expired|revoked|mismatch|forbidden|locked|invalid"
@@ -101,6 +107,11 @@ def says_later(words: str) -> str | None:
 def code_in(words: str) -> str | None:
     """Return the error code that *words* spell out, or ``None``."""
     return next((code for pattern, code in _CODE_IN_WORDS if _says(pattern, words)), None)
+
+
+def pending_in(words: str) -> str | None:
+    """Return the error code for *words* that name one of RFC 8628 §3.5 that means to wait."""
+    return next((code for pattern, code in _PENDING_IN_WORDS if _says(pattern, words)), None)
 
 
 def sounds_final(code: str) -> bool:

@@ -12,7 +12,7 @@ __all__ = ["SECRET_PARAMETERS", "secret_values"]
 SECRET_PARAMETERS = frozenset(
     {"actor_token", "assertion", "auth_req_id", "client_assertion", "client_secret", "code"}
     | {"code_verifier", "device_code", "id_token_hint", "login_hint_token", "password"}
-    | {"refresh_token", "subject_token", "token"}
+    | {"refresh_token", "state", "subject_token", "token"}
 )
 """Parameters of OAuth2 that no message may show. None identifies the client: each may change."""
 

@@ -19,7 +19,7 @@ from tokenkeeper.oauth.error_body import BodyFormat, ErrorResponse, read_error
 from tokenkeeper.oauth.error_codes import known_code, spelling_of
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer, Target
 from tokenkeeper.oauth.redaction import sanitize
-from tokenkeeper.oauth.verdict import Verdict, judge
+from tokenkeeper.oauth.verdict import PENDING_CODES, Verdict, judge
 
 __all__ = ["already_expired", "refusal", "retry_after"]
 
@@ -47,7 +47,8 @@ def refusal(
     if wait is None:
         wait = response.wait_seconds
     verdict = _judge(answer, response, wait, expected, problem)
-    code, description = _code(response, secrets), sanitize(response.words, secrets, limit=240)
+    code = verdict.code if verdict.code in PENDING_CODES else _code(response, secrets)
+    description = sanitize(response.words, secrets, limit=240)
     reason, advice = _reason_and_advice(answer, response, problem, verdict, expected, secrets)
     failed = f"provider {expected.provider_name!r}: {what} failed (HTTP {answer.status})"
     sentences = [

@@ -14,12 +14,16 @@ from tokenkeeper.oauth.error_codes import BY_AADSTS, CODES, STATUSES, known_code
 from tokenkeeper.oauth.phrases import (
     code_in,
     is_busy,
+    pending_in,
     says_later,
     sounds_final,
     sounds_transient,
 )
 
-__all__ = ["Verdict", "judge", "status_verdict"]
+__all__ = ["PENDING_CODES", "Verdict", "judge", "status_verdict"]
+
+PENDING_CODES = ("authorization_pending", "slow_down")
+"""Answers to a poll that mean to ask again, which some servers send as descriptions only."""
 
 
 class Verdict(NamedTuple):
@@ -35,6 +39,10 @@ class Verdict(NamedTuple):
     code: str | None = None
 
 
+_DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+_CIBA = "urn:openid:params:grant-type:ciba"
+_POLLS = (_DEVICE_CODE, _CIBA)
+
 _BY_GRANT = {
     "refresh_token": (
         "The refresh token has expired, was revoked, was already used, or was issued to another "
@@ -43,7 +51,8 @@ _BY_GRANT = {
     "authorization_code": (
         "The authorization code has expired or was already used. Sign in again."
     ),
-    "urn:ietf:params:oauth:grant-type:device_code": "The device code is not valid. Sign in again.",
+    _DEVICE_CODE: ("The device code has expired, was denied, or was already used. Sign in again."),
+    _CIBA: "The auth_req_id has expired, was denied, or was already used. Sign in again.",
     "urn:ietf:params:oauth:grant-type:jwt-bearer": (
         "The assertion has expired or is meant for another server. Check this machine's clock."
     ),
@@ -67,6 +76,9 @@ _INVALID_REQUEST_BY_GRANT = {
     "password": "A parameter is missing or invalid, or the username or the password is wrong.",
 }
 """What ``invalid_request`` means for grants for which servers send it in place of the above."""
+
+_DENIED = "The person, or the server, denied the request."
+"""What ``access_denied`` means after a request to sign in (RFC 8628 §3.5, CIBA Core §11)."""
 
 _ADMIN_CONSENT = (
     "The server requires a user's consent, which a client on its own can't give. Have an "
@@ -99,7 +111,7 @@ def judge(
     """
     codes, words = [*codes], words[:2000]
     verdict = _from_content(codes, words, grant) or status_verdict(status, codes)
-    if is_busy(words):
+    if is_busy(words) and verdict.code not in PENDING_CODES:
         return Verdict(*CODES["request_in_progress"], "request_in_progress")
     return verdict._replace(transient=True) if asked_to_wait else verdict
 
@@ -121,6 +133,10 @@ def _from_content(codes: list[str], words: str, grant: str | None) -> Verdict | 
     for number in re.findall(_AADSTS, " ".join([*codes, words])):
         if number in BY_AADSTS:
             return Verdict(*BY_AADSTS[number], known or f"AADSTS{number}")
+    if grant in _POLLS and known in (None, "invalid_grant", "invalid_request"):
+        pending = pending_in(words) or ("authorization_pending" if is_busy(words) else None)
+        if pending is not None:
+            return Verdict(*CODES[pending], pending)
     in_words = code_in(words)
     if in_words == "client_certificate_required":
         return Verdict(*CODES[in_words], in_words)
@@ -136,6 +152,8 @@ def _from_content(codes: list[str], words: str, grant: str | None) -> Verdict | 
 def _advice(code: str, grant: str | None) -> str:
     if code in ("invalid_grant", "invalid_token") and grant in _BY_GRANT:
         return _BY_GRANT[grant]
+    if code == "access_denied" and grant in _POLLS:
+        return _DENIED
     if code == "invalid_request" and grant in _INVALID_REQUEST_BY_GRANT:
         return _INVALID_REQUEST_BY_GRANT[grant]
     if grant == "client_credentials" and CODES[code] == CODES["consent_required"]:

@@ -21,9 +21,10 @@ from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
 from tokenkeeper.providers.reacquire import reacquire
 
 if TYPE_CHECKING:
+    from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn
     from tokenkeeper.retry import RetryPolicy
 
-__all__ = ["BaseOAuth2Provider", "made_again"]
+__all__ = ["BaseOAuth2Provider", "made_again", "no_sign_in"]
 
 
 class BaseOAuth2Provider(NotPicklable, ABC):
@@ -151,6 +152,39 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         """
         return self.replace_refused_token(token)
 
+    def begin_sign_in(self, asked: Asked) -> PendingSignIn:
+        """Begin a sign-in: :meth:`TokenKeeper.authorize` calls this. May send requests.
+
+        :raises InvalidConfigurationError: by default, as most tokens need no sign-in.
+        """
+        raise no_sign_in(self.provider_name)
+
+    def finish_sign_in(
+        self,
+        pending: PendingSignIn,
+        callback_url: str | None = None,
+        *,
+        once: Callable[[], None] | None = None,
+    ) -> OAuth2Token:
+        """Return the token that a sign-in brought, by one request.
+
+        :param callback_url: the URL that the browser was sent to; ``None`` without a redirect.
+        :param once: called after the answer was checked and before the request, which it can
+            prevent by an exception; nothing by default.
+        :raises InvalidConfigurationError: by default, as most tokens need no sign-in.
+        """
+        raise no_sign_in(self.provider_name)
+
+    def sign_in_wait_seconds(
+        self, error: TokenAcquisitionError, interval_seconds: float
+    ) -> float | None:
+        """Return how long to wait before :meth:`finish_sign_in` is called again after *error*.
+
+        :param interval_seconds: how long the wait was so far.
+        :returns: ``None`` if the sign-in has failed, as by default.
+        """
+        return None
+
     def close(self) -> Awaitable[None] | None:
         """Close connections. The provider may be used again, and then opens new ones."""
         return None
@@ -241,6 +275,16 @@ class BaseOAuth2Provider(NotPicklable, ABC):
         and create a new one when the next token is needed. Don't block, and don't call a keeper.
         Exceptions are logged.
         """
+
+
+def no_sign_in(name: str) -> InvalidConfigurationError:
+    """Return the error for a provider whose tokens need no sign-in."""
+    return InvalidConfigurationError(
+        f"provider {name!r}: its tokens need no sign-in. Set a grant that begins with one, such as "
+        "AuthorizationCode().",
+        provider_name=name,
+        field="grant",
+    )
 
 
 def _itself(provider: BaseOAuth2Provider) -> BaseOAuth2Provider:

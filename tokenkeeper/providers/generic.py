@@ -29,7 +29,6 @@ from tokenkeeper.oauth.server import server_of
 from tokenkeeper.providers.base import BaseOAuth2Provider, made_again
 from tokenkeeper.providers.grants.base import Grant
 from tokenkeeper.providers.grants.choice import grant_of
-from tokenkeeper.providers.grants.refresh_token import RefreshToken
 from tokenkeeper.providers.reacquire import is_reacquiring, reacquire
 from tokenkeeper.providers.received_tokens import ReceivedTokens
 from tokenkeeper.providers.shared_settings import (
@@ -37,6 +36,14 @@ from tokenkeeper.providers.shared_settings import (
     shared_reading,
     shared_style,
     shared_transport,
+)
+from tokenkeeper.providers.sign_in_requests import (
+    AUTHORIZED,
+    begun,
+    checked_answer,
+    key_of,
+    named,
+    sign_in_of,
 )
 from tokenkeeper.providers.token_binding import NOT_BOUND, TokenBinding, token_binding
 from tokenkeeper.retry import is_transient
@@ -48,6 +55,7 @@ if TYPE_CHECKING:
     from tokenkeeper.oauth.request_style import RequestStyle
     from tokenkeeper.oauth.revocation import TokenKind
     from tokenkeeper.oauth.transport import HttpTransport
+    from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["GenericOAuth2Provider"]
@@ -197,7 +205,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if grant.accept_token_types:
             accepted = (*self._reading["accept_token_types"], *grant.accept_token_types)
             self._reading = {**self._reading, "accept_token_types": accepted}
-        self.repeatable: bool = not isinstance(grant, RefreshToken)
+        self.repeatable: bool = not grant.works_once
         keeps = checked_switch(refresh_tokens, "refresh_tokens") or not self.repeatable
         self._received = ReceivedTokens() if keeps else None
 
@@ -260,6 +268,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             **self._targets(),
         }
         scope = narrowed or token.scope
+        authorized = token.extra.get(AUTHORIZED, ())
+        with naming(self.provider_name):
+            self._grant.check_authorized(self.parameters, authorized)
         try:
             key = self._binding.key_for(token)
             renewed = self._request(lambda _: grant, scope, narrowed or None, refresh_token, key)
@@ -268,7 +279,46 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             if not self.repeatable or (is_transient(failed) and is_valid):
                 raise
             return None
-        return renewed
+        return _authorized(renewed, authorized)
+
+    def begin_sign_in(self, asked: Asked) -> PendingSignIn:
+        """Begin a sign-in with the grant of this provider. May send requests.
+
+        :raises OAuth2Error: if it can't be begun.
+        """
+        with naming(self.provider_name):
+            grant = sign_in_of(self._grant, self.provider_name)
+            asked = replace(asked, scope=asked.scope or str(self._config.scope or ""))
+            return begun(grant, self._client, asked, self._binding)
+
+    @without_frames
+    def finish_sign_in(
+        self,
+        pending: PendingSignIn,
+        callback_url: str | None = None,
+        *,
+        once: Callable[[], None] | None = None,
+    ) -> OAuth2Token:
+        """Return the token that the sign-in *pending* brought, by one request.
+
+        :param callback_url: the URL that the browser was sent to; ``None`` without a redirect.
+        :param once: called after the answer was checked and before the request, which it can
+            prevent by an exception; nothing by default.
+        :raises TokenAcquisitionError: if the answer is not accepted, or no token is granted.
+        """
+        grant = sign_in_of(self._grant, self.provider_name)
+        answer = checked_answer(grant, self._client, pending, callback_url, once)
+        scope, key = pending.scope, key_of(pending, self._binding)
+        return _authorized(
+            self._request(lambda _: answer, scope, scope, None, key), pending.resource
+        )
+
+    def sign_in_wait_seconds(
+        self, error: TokenAcquisitionError, interval_seconds: float
+    ) -> float | None:
+        """Return when to ask again whether the sign-in is complete; ``None`` if it has failed."""
+        grant = sign_in_of(self._grant, self.provider_name)
+        return grant.wait_seconds(error, interval_seconds)
 
     def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
         """Return the same client for another token; what it learns of that token is its own.
@@ -300,7 +350,10 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def _first_refresh_token(self, received: ReceivedTokens) -> str:
         """Return the refresh token to use if there is no token that has one."""
-        found = self._grant.first() if is_claimed() else received.first(self._grant.first)
+        try:
+            found = self._grant.first() if is_claimed() else received.first(self._grant.first)
+        except AuthorizationRequiredError as error:
+            raise named(error, self.provider_name) from None
         if found is None:
             raise AuthorizationRequiredError(
                 f"provider {self.provider_name!r}: its refresh token was used by the process that "
@@ -321,7 +374,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if not isinstance(other, GenericOAuth2Provider) or other.identity() != self.identity():
             return False
         theirs = other._grant  # noqa: SLF001 - one class
-        return isinstance(self._grant, RefreshToken) and self._grant.is_same(theirs)
+        return self._grant.is_same(theirs)
 
     def identity(self) -> Mapping[str, object]:
         """Return the settings that identify the client and its server, without a secret."""
@@ -457,6 +510,12 @@ def _check_config(config: object) -> None:
         raise InvalidConfigurationError(
             f"config must be an OAuth2Config, not {type(config).__name__}", field="config"
         )
+
+
+def _authorized(token: OAuth2Token, resources: Iterable[str]) -> OAuth2Token:
+    """Return *token* with the resources that the sign-in asked for, if it named any."""
+    listed = tuple(resources)
+    return replace(token, extra={**token.extra, AUTHORIZED: listed}) if listed else token
 
 
 def _described_server(config: OAuth2Config) -> Mapping[str, object]:

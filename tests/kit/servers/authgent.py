@@ -40,9 +40,9 @@ class Authgent(Launched):
         )
         self.http = urllib3.PoolManager(maxsize=32, timeout=SECONDS)
 
-    def register(self, name, *, scope="read write", **options):
+    def register(self, name, *, scope="read write", grants=(), **options):
         """Register a client (RFC 7591); return the registration of a provider called *name*."""
-        client = {"client_name": name, "grant_types": GRANTS, "scope": scope}
+        client = {"client_name": name, "grant_types": [*GRANTS, *grants], "scope": scope}
         answer = self.http.request("POST", f"{self.issuer}/register", json=client)
         assert answer.status == 201, answer.data
         known = answer.json()

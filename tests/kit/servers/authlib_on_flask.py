@@ -30,6 +30,14 @@ class AuthlibOnFlask(Administered):
         """The port that it listens on."""
         return int(self.issuer.rpartition(":")[2])
 
+    def decide(self, user_code, **decision):
+        """Play the person: ``approved=True`` or ``False``; or the server: ``required_seconds``."""
+        self.admin("POST", "devices", {"user_code": user_code, **decision})
+
+    def step(self, seconds):
+        """Let time pass for device codes; return when each poll arrived."""
+        return self.admin("POST", "clock", {"seconds": seconds})["polls"]
+
     def revoke_access_tokens(self, client_id):
         """Revoke all access tokens of a client, which is not notified."""
         self.admin("POST", "revoke", {"client_id": client_id})

@@ -26,6 +26,7 @@ from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7523 import JWTBearerClientAssertion, JWTBearerGrant
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
+from authlib_device import DEVICES, DeviceAuthorization, DeviceGrant
 from authlib_store import Client, Store
 from flask import Flask, jsonify, request
 from joserfc.jwk import KeySet, import_key
@@ -110,7 +111,10 @@ class JwtBearer(JWTBearerGrant):
         return True
 
 
-GRANTS = {grant.GRANT_TYPE: grant for grant in (ClientCredentials, Password, Refresh, JwtBearer)}
+GRANTS = {
+    grant.GRANT_TYPE: grant
+    for grant in (ClientCredentials, Password, Refresh, JwtBearer, DeviceGrant)
+}
 
 
 class PrivateKeyJwt(JWTBearerClientAssertion):
@@ -193,6 +197,7 @@ server = Server(app, query_client=store.clients.get, save_token=store.save)
 server.register_client_auth_method(PrivateKeyJwt.CLIENT_AUTH_METHOD, PrivateKeyJwt())
 server.register_endpoint(Introspection)
 server.register_endpoint(Revocation)
+server.register_endpoint(DeviceAuthorization)
 require_oauth = ResourceProtector()
 require_oauth.register_token_validator(Validator())
 
@@ -222,6 +227,12 @@ def introspect():
 def revoke():
     with store.lock:
         return server.create_endpoint_response(Revocation.ENDPOINT_NAME)
+
+
+@app.post("/oauth/device")
+def device():
+    with store.lock:
+        return server.create_endpoint_response(DeviceAuthorization.ENDPOINT_NAME)
 
 
 @app.get("/.well-known/oauth-authorization-server")
@@ -282,6 +293,24 @@ def revoke_all():
                 else:
                     granted.revoked = True
     return jsonify({})
+
+
+@app.post("/admin/devices")
+def decide():
+    """Approve or deny what a user code stands for, or require longer pauses between polls."""
+    asked = request.get_json()
+    device = DEVICES.find_by_user_code(asked["user_code"])
+    if "approved" in asked:
+        device.decision = (next(iter(USERS)), asked["approved"])
+    device.required_seconds = asked.get("required_seconds", device.required_seconds)
+    return jsonify({})
+
+
+@app.post("/admin/clock")
+def step():
+    """Let time pass for device codes."""
+    DEVICES.step(request.get_json()["seconds"])
+    return jsonify(polls=DEVICES.polls)
 
 
 @app.get("/admin/stats")

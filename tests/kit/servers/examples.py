@@ -27,6 +27,15 @@ def bound(request):
     return 401, {"DPoP-Nonce": "nonce-1", "WWW-Authenticate": challenge}, ""
 
 
+DEVICE = {
+    "device_code": "a-device-code",
+    "user_code": "WDJB-MJHT",
+    "verification_uri": "https://id.example.com/device",
+    "expires_in": 600,
+    "interval": 1,
+}
+CIBA = {"auth_req_id": "a-request", "expires_in": 120, "interval": 1}
+
 TENANT = "https://login.microsoftonline.com/contoso.onmicrosoft.com"
 
 mock = responses.RequestsMock(assert_all_requests_are_fired=False)
@@ -35,6 +44,8 @@ mock.add_passthru("https://127.0.0.1")
 mock.add_callback("POST", "https://id.example.com/oauth2/token", grant)
 mock.add("POST", "https://id.example.com/oauth2/revoke")
 mock.add("POST", "https://id.example.com/oauth2/introspect", json={"active": True, "scope": "read"})
+mock.add("POST", "https://id.example.com/oauth2/device", json=DEVICE)
+mock.add("POST", "https://id.example.com/oauth2/ciba", json=CIBA)
 mock.add_callback("POST", f"{TENANT}/oauth2/v2.0/token", grant)
 mock.add_callback("GET", "https://bank.example.com/accounts", bound)
 mock.add(

@@ -2,9 +2,12 @@
 
 import subprocess
 from pathlib import Path
+from urllib.parse import urljoin
+
+import requests
 
 from kit.npm import install
-from kit.servers.administered import SECRET, Administered
+from kit.servers.administered import SECONDS, SECRET, Administered
 
 HOME = Path(__file__).with_name("oidc_provider")
 
@@ -53,6 +56,28 @@ class OidcProvider(Administered):
             "jkt": key,
         }
         return self.admin("POST", "grants", grant)["refresh_token"]
+
+    def decide(self, approved, *, account, user_code=None):
+        """Play the person who has a user code, or whom the server asks by CIBA."""
+        decision = {"approved": approved, "account": account, "user_code": user_code}
+        self.admin("POST", "decisions", decision)
+
+    def browse(self, url, until):
+        """Do what a person does in a browser, and return the URL that it is sent to in the end.
+
+        ``login_hint`` names the person, who consents; "decliner" declines.
+
+        :param until: what only that URL contains. It is not asked for.
+        """
+        with requests.Session() as session:
+            session.trust_env = False
+            for _ in range(12):
+                answer = session.get(url, allow_redirects=False, timeout=SECONDS)
+                assert answer.is_redirect, (answer.status_code, answer.text)
+                url = urljoin(url, answer.headers["Location"])
+                if until in url:
+                    return url
+        raise AssertionError("there is no end to it")
 
     def require_nonces(self, required=True):
         """Refuse DPoP proofs without a nonce from now on, or accept them again."""

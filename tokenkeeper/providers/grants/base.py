@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tokenkeeper.names import TokenParameters
@@ -30,6 +30,10 @@ class Grant:
     accept_token_types: tuple[str, ...] = ()
     """Values of ``token_type`` that the server may send for this grant besides ``Bearer``."""
 
+    works_once: bool = False
+    """Whether a request can't simply be repeated, because what it presents works once: a refresh
+    token, which the response replaces."""
+
     def parameters(self, wanted: TokenParameters, to: Recipient) -> Mapping[str, Any]:
         """Return the parameters of one token request beside the scope and its targets.
 
@@ -56,6 +60,20 @@ class Grant:
         :raises OAuth2Error: if it can't be read.
         """
         return ""
+
+    def is_same(self, other: Grant) -> bool:
+        """Return whether a refresh token that was received for *other* is one of this grant too.
+
+        Asked after the configuration changed. ``False`` by default.
+        """
+        return False
+
+    def check_authorized(self, wanted: TokenParameters, authorized: Iterable[str]) -> None:
+        """Raise if *wanted* is beyond what a sign-in asked for. By default nothing is checked.
+
+        :param authorized: the resources that it named; empty if there was none.
+        :raises InvalidConfigurationError: naming the parameter.
+        """
 
     def rotated(self, refresh_token: str) -> None:
         """Take note of a new refresh token. By default do nothing; raise nothing."""

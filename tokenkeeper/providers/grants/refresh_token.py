@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
-from tokenkeeper._support.checks import checked_text, checked_words
-from tokenkeeper.exceptions import InvalidConfigurationError
-from tokenkeeper.names import TokenParameters
+from tokenkeeper._support.checks import checked_text
 from tokenkeeper.oauth.late_text import LateText, checked_late_text, read_late
 from tokenkeeper.providers.grants.base import Grant
+from tokenkeeper.providers.grants.one_time import OneTimeGrant
 
 __all__ = ["RefreshToken"]
 
-_log = logging.getLogger("tokenkeeper.oauth")
 
-
-class RefreshToken(Grant):
+class RefreshToken(OneTimeGrant):
     """A refresh token to begin with, which a sign-in granted.
 
     It is used once, and from then on the newest one that the server sends with a token (RFC 9700
@@ -52,16 +48,10 @@ class RefreshToken(Grant):
             checked_text(refresh_token, "refresh_token")
         else:
             checked_late_text(refresh_token, "refresh_token")
-        if on_rotated is not None and not callable(on_rotated):
-            raise InvalidConfigurationError(
-                "on_rotated must be a function of the new refresh token", field="on_rotated"
-            )
-        self._first = refresh_token
-        self._resources = None if resources is None else set(checked_words(resources, "resources"))
-        self._on_rotated = on_rotated
-        self.takes: frozenset[str] = frozenset(
-            {"resource", "audience"} | ({"scope"} if scope_by_refresh else set())
+        super().__init__(
+            resources=resources, scope_by_refresh=scope_by_refresh, on_rotated=on_rotated
         )
+        self._first = refresh_token
 
     def first(self) -> str:
         """Return the first refresh token.
@@ -77,30 +67,3 @@ class RefreshToken(Grant):
         if not isinstance(other, RefreshToken):
             return False
         return self._first == other._first  # noqa: SLF001 - one class
-
-    def check(self, wanted: TokenParameters) -> None:
-        """Raise unless *wanted* was authorized.
-
-        :raises InvalidConfigurationError: naming the resource.
-        """
-        authorized = wanted.resource if self._resources is None else self._resources
-        for resource in wanted.resource:
-            if resource not in authorized:
-                listed = ", ".join(sorted(authorized)) or "none"
-                raise InvalidConfigurationError(
-                    f"resource {resource} was not authorized. Use one of: {listed}",
-                    field="resource",
-                )
-
-    def rotated(self, refresh_token: str) -> None:
-        """Report that the server sent *refresh_token*. Raises nothing."""
-        if self._on_rotated is None:
-            return
-        try:
-            self._on_rotated(refresh_token)
-        except Exception as error:  # noqa: BLE001 - its text may contain the token
-            _log.warning("on_rotated raised %s", type(error).__name__)
-
-    def identity(self) -> Mapping[str, object]:
-        """Return nothing: the first refresh token is replaced by others."""
-        return {}

@@ -17,6 +17,7 @@ import Provider, { errors } from 'oidc-provider';
 const clients = new Map();
 const revoked = new Set(); // ids of tokens that are no good, whatever they say
 const stats = {};
+const asked = new Map(); // the last request for each account by CIBA
 let requiresNonces = false; // of DPoP proofs, at both ends
 
 function count(clientId, what, number = 1) {
@@ -42,6 +43,14 @@ class Store {
 
   async find(id) {
     return this.model === 'Client' ? clients.get(id) : Store.kept.get(this.key(id));
+  }
+
+  async findByUserCode(userCode) {
+    return [...Store.kept.values()].find((payload) => payload.userCode === userCode);
+  }
+
+  async findByUid(uid) {
+    return [...Store.kept.values()].find((payload) => payload.uid === uid);
   }
 
   async destroy(id) {
@@ -84,6 +93,8 @@ const { privateKey, publicKey } = await generateKeyPair('RS256', { extractable: 
 const keyId = { kid: 'key', use: 'sig', alg: 'RS256' };
 const publicKeys = createLocalJWKSet({ keys: [{ ...(await exportJWK(publicKey)), ...keyId }] });
 
+const PERSON = '/admin/person/'; // where the person is who signs in
+
 const http = createServer();
 http.listen(0, '127.0.0.1');
 await once(http, 'listening');
@@ -114,6 +125,7 @@ const provider = new Provider(issuer, {
       ...['ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'],
     ],
   },
+  interactions: { url: (ctx, interaction) => `${PERSON}${interaction.uid}` },
   findAccount: (ctx, id) => ({ accountId: id, claims: async () => ({ sub: id }) }),
   rotateRefreshToken: true, // a second use of one revokes the whole family
   extraClientMetadata: { properties: ['lifetime_seconds', 'delay_seconds', 'hold_seconds'] },
@@ -124,6 +136,18 @@ const provider = new Provider(issuer, {
     RefreshToken: 86400,
   },
   features: {
+    ciba: {
+      enabled: true,
+      deliveryModes: ['poll'],
+      processLoginHint: (ctx, hint) => (hint.startsWith('unknown') ? undefined : hint),
+      processLoginHintToken: (ctx, hint) => hint.split(':')[1],
+      triggerAuthenticationDevice(ctx, request, account) {
+        asked.set(account.accountId, request);
+      },
+      validateRequestContext() {},
+      verifyUserCode() {},
+    },
+    deviceFlow: { enabled: true },
     clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
     dPoP: {
@@ -229,6 +253,31 @@ const routes = {
     });
     say(response, 200, { refresh_token: await refreshToken.save() });
   },
+  /** Play the person who is asked by CIBA, or has a user code: approve, or deny. */
+  async 'POST /admin/decisions'(request, response) {
+    const { user_code: userCode, account, approved } = await read(request);
+    const code = userCode
+      ? await provider.DeviceCode.findByUserCode(userCode.replace(/\W/g, ''))
+      : asked.get(account);
+    const { clientId, params } = code;
+    const grant = new provider.Grant({ clientId, accountId: account });
+    grant.addOIDCScope(params.scope);
+    const resources = [params.resource ?? []].flat();
+    for (const resource of resources) grant.addResourceScope(resource, 'read');
+    const denial = new errors.AccessDenied('the person said no');
+    if (account && !userCode) {
+      await provider.backchannelResult(code, approved ? await saved(grant) : denial);
+    } else if (approved) {
+      const resource = resources.length > 1 ? resources : resources[0];
+      const { scope } = params;
+      Object.assign(code, { accountId: account, grantId: await grant.save(), scope, resource });
+      await code.save();
+    } else {
+      Object.assign(code, { error: denial.error, errorDescription: denial.error_description });
+      await code.save();
+    }
+    say(response, 200, {});
+  },
   /** Listen by TLS as well, with the certificate that was sent; clients may present theirs. */
   async 'POST /admin/mtls'(request, response) {
     const { certificate: cert, key, ca, strict } = await read(request);
@@ -253,11 +302,36 @@ const routes = {
   },
 };
 
+/** Do what a person does: sign in as login_hint says, and consent; "decliner" declines. */
+async function actAsPerson(request, response) {
+  const { prompt, params, session, grantId } = await provider.interactionDetails(request, response);
+  const accountId = params.login_hint ?? 'somebody';
+  const finish = (result) => provider.interactionFinished(request, response, result);
+  if (accountId === 'decliner') {
+    return finish({ error: 'access_denied', error_description: 'not today' });
+  }
+  if (prompt.name === 'login') return finish({ login: { accountId } });
+  const known = grantId && (await provider.Grant.find(grantId));
+  const fields = { accountId: session.accountId, clientId: params.client_id };
+  const grant = known || new provider.Grant(fields);
+  const { missingOIDCScope: scopes = [], missingResourceScopes: resources = {} } = prompt.details;
+  grant.addOIDCScope(scopes.join(' '));
+  for (const [resource, scope] of Object.entries(resources)) {
+    grant.addResourceScope(resource, scope.join(' '));
+  }
+  return finish({ consent: { grantId: await grant.save() } });
+}
+
 /** Return who names itself by HTTP Basic. */
 function nameOf(request) {
   const [scheme, pair] = (request.headers.authorization ?? '').split(' ');
   if (scheme !== 'Basic') return undefined;
   return decodeURIComponent(Buffer.from(pair, 'base64').toString().split(':')[0]);
+}
+
+async function saved(grant) {
+  await grant.save();
+  return grant;
 }
 
 async function pause(seconds) {
@@ -286,6 +360,10 @@ provider.use(async (ctx, next) => {
 const serve = provider.callback();
 
 function answer(request, response) {
+  if (request.url.startsWith(PERSON)) {
+    actAsPerson(request, response).catch((error) => say(response, 500, { error: String(error) }));
+    return;
+  }
   const route = routes[`${request.method} ${request.url}`];
   if (route === undefined) return serve(request, response);
   route(request, response).catch((error) => say(response, 500, { error: String(error) }));

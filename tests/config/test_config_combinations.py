@@ -45,6 +45,10 @@ EXCHANGE = {"grant": "token_exchange"}
 BEARER = {"grant": "jwt_bearer"}
 SIGNED = {"private_key_file": "key.pem", "issuer": "service@example.com"}
 PASSWORD = {"grant": "password", "username": "ann", "password": "hunter2"}
+SERVER = {"token_url": None, "issuer": "https://id.example.com"}
+CODE = {**SERVER, "grant": "authorization_code"}
+DEVICE = {**SERVER, "grant": "device_code"}
+CIBA = {**SERVER, "grant": "ciba"}
 METHODS = (
     "'client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'none', 'private_key_jwt', "
     "'tls_client_auth' or 'self_signed_tls_client_auth'"
@@ -220,8 +224,8 @@ OF_GENERIC = [
         {"grant": "implicit"},
         [
             (
-                "grant must be 'client_credentials', 'token_exchange', 'jwt_bearer', 'password' or "
-                "'refresh_token'"
+                "grant must be 'client_credentials', 'authorization_code', 'device_code', "
+                "'refresh_token', 'token_exchange', 'jwt_bearer', 'ciba' or 'password'"
             )
         ],
     ),
@@ -284,8 +288,104 @@ OF_GENERIC = [
         },
         ["additional_params.refresh_token can't be combined with refresh_token_file"],
     ),
-    ({"scope_by_refresh": True}, ["scope_by_refresh needs refresh_token_file"]),
-    ({"custody": "auto"}, ["custody is only valid with grant: refresh_token"]),
+    (
+        {"scope_by_refresh": True},
+        [
+            (
+                "scope_by_refresh needs refresh_token_file, or grant: authorization_code, "
+                "device_code or ciba"
+            )
+        ],
+    ),
+    (
+        {"custody": "auto"},
+        [
+            (
+                "custody is only valid with grant: refresh_token, authorization_code, device_code "
+                "or ciba"
+            )
+        ],
+    ),
+    # a sign-in
+    (
+        {"grant": "authorization_code"},
+        [
+            (
+                "issuer is missing. grant 'authorization_code' needs it in place of token_url, or "
+                "endpoints.authorization_endpoint"
+            )
+        ],
+    ),
+    (
+        {"grant": "device_code", "endpoints": {"authorization_endpoint": "https://a.example/"}},
+        [
+            (
+                "issuer is missing. grant 'device_code' needs it in place of token_url, or "
+                "endpoints.device_authorization_endpoint"
+            )
+        ],
+    ),
+    (
+        {"grant": "ciba", "token_url": None},
+        [
+            (
+                "issuer is missing. grant 'ciba' needs it, or "
+                "endpoints.backchannel_authentication_endpoint"
+            ),
+            "token_url is missing. Set it, or issuer",
+        ],
+    ),
+    (
+        {
+            "grant": "authorization_code",
+            "par": True,
+            "endpoints": {"authorization_endpoint": "https://id.example.com/authorize"},
+        },
+        ["par needs issuer, or endpoints.pushed_authorization_request_endpoint"],
+    ),
+    (
+        {**CODE, "redirect_uri": "https://app.example.com/callback", "redirect_port": 8400},
+        ["redirect_port can't be combined with redirect_uri"],
+    ),
+    ({**CODE, "redirect_port": 0}, ["redirect_port must be greater than or equal to 1"]),
+    ({**CODE, "redirect_port": 65536}, ["redirect_port must be less than or equal to 65535"]),
+    ({**CODE, "redirect_port": True}, ["redirect_port must be a number"]),
+    ({**CODE, "par": "yes"}, ["par must be true or false"]),
+    ({**CODE, "refresh_token_file": "t"}, ["refresh_token_file is only valid with grant: refresh"]),
+    (
+        {**CODE, "additional_params": {"redirect_uri": "https://app.example.com/callback"}},
+        ["additional_params.redirect_uri must be a key of its own: redirect_uri"],
+    ),
+    ({**CODE, "authorize_parameters": [5]}, ["authorize_parameters must be a mapping"]),
+    ({**CODE, "login_hint": "ann"}, ["login_hint is only valid with grant: ciba"]),
+    ({**DEVICE, "redirect_uri": "http://127.0.0.1/"}, ["redirect_uri is only valid with grant: a"]),
+    ({**DEVICE, "par": False}, ["par is only valid with grant: authorization_code"]),
+    (
+        {"authorize_parameters": {"prompt": "consent"}},
+        ["authorize_parameters is only valid with grant: authorization_code or device_code"],
+    ),
+    ({"redirect_port": 8400}, ["redirect_port is only valid with grant: authorization_code"]),
+    ({**DEVICE, "binding_message": "A1"}, ["binding_message is only valid with grant: ciba"]),
+    ({**CIBA, "binding_message": 5}, ["binding_message must be a string. Put it in quotes"]),
+    (
+        {**CIBA, "login_hint": 5},
+        [f"login_hint must be a string or a block: {TOKENS}"],
+    ),
+    ({**CIBA, "login_hint": " "}, ["login_hint is empty. Set it, or check"]),
+    ({**CIBA, "login_hint": {}}, [f"login_hint is empty. Set it to {TOKENS}"]),
+    (
+        {**CIBA, "login_hint": {"fiel": "t"}},
+        ["login_hint: unknown key 'fiel' for login_hint. Did you mean 'file'?"],
+    ),
+    (
+        {**CIBA, "login_hint": {"provider": "apis"}},
+        ["login_hint.provider names no provider of this configuration. Did you mean 'api'?"],
+    ),
+    ({**CIBA, "id_token_hint": "hunter2"}, [f"id_token_hint must be a block: {TOKENS}"]),
+    (
+        {**CIBA, "login_hint": "ann", "id_token_hint": {"file": "t"}},
+        ["id_token_hint can't be combined with login_hint"],
+    ),
     # tokens
     ({**EXCHANGE, "subject_token": "hunter2"}, [f"subject_token must be a block: {TOKENS}"]),
     ({**EXCHANGE, "subject_token": {}}, [f"subject_token is empty. Set it to {TOKENS}"]),

@@ -18,6 +18,7 @@ from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.keys import keys_of
 from tokenkeeper.config.late_tokens import LATE_TOKENS
 from tokenkeeper.config.proof import Given
+from tokenkeeper.config.sign_in import SIGN_IN_KEYS
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["KNOWN_KEYS", "BlockSpec", "is_secret_argument", "is_secret_header"]
@@ -43,6 +44,9 @@ _CREDENTIALS = frozenset(
     }
 )
 """How a client proves who it is. It stays the same client with another proof."""
+
+_OF_SIGN_IN = frozenset(SIGN_IN_KEYS)
+"""How a sign-in proceeds. A grant stays the same after it."""
 
 _SECRET_HEADER = re.compile(r"auth|cookie|session|signature", re.IGNORECASE)
 _NOT_A_SECRET = re.compile(r"_(?:file|path|url|uri|endpoint|method|id|name|type|seconds)s?$")
@@ -88,7 +92,7 @@ class BlockSpec:
         A rotated secret does not change it: the client's tokens stay the client's.
         """
         content = self.block.model_dump(
-            mode="json", exclude={*_CREDENTIALS, "allowed_tenants"}, exclude_none=True
+            mode="json", exclude={*_CREDENTIALS, *_OF_SIGN_IN, "allowed_tenants"}, exclude_none=True
         )
         if isinstance(url := content.get("token_url"), str):
             content["token_url"] = _without_secrets_in_query(url)

@@ -33,6 +33,7 @@ from tokenkeeper.config.values import (
     Headers,
     Host,
     Parameters,
+    Port,
     Positive,
     Scope,
     Seconds,
@@ -219,6 +220,14 @@ class Generic(Client):
     username: Text | None = None
     password: Text | None = None
     password_file: Text | None = None
+    redirect_uri: Text | None = None
+    redirect_port: Port | None = None
+    par: Boolean | None = None
+    authorize_parameters: Parameters = None
+    login_hint: Any = None
+    login_hint_token: Any = None
+    id_token_hint: Any = None
+    binding_message: Text | None = None
     refresh_token_file: Text | None = None
     scope_by_refresh: Boolean | None = None
     custody: Text | None = None

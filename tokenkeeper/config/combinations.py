@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tokenkeeper.config.late_tokens import LATE_TOKENS, Note, check_late_token
+from tokenkeeper.config.sign_in import SIGN_IN_GRANTS, SIGN_IN_KEYS, check_sign_in
 
 __all__ = [
     "AUTH_METHODS",
@@ -68,24 +69,27 @@ _NEEDS = {
     "certificate_password_file": ("certificate_file",),
     "send_x5c": ("certificate_file",),
     "allow_bearer": ("dpop",),
-    "scope_by_refresh": ("refresh_token_file",),
 }
 """Keys that mean nothing without another one."""
 
-_OF_GRANT = {
-    "subject_token": "token_exchange",
-    "subject_token_type": "token_exchange",
-    "actor_token": "token_exchange",
-    "actor_token_type": "token_exchange",
-    "requested_token_type": "token_exchange",
-    "assertion": "jwt_bearer",
-    "username": "password",
-    "password": "password",
-    "password_file": "password",
-    "refresh_token_file": "refresh_token",
-    "custody": "refresh_token",
+_OF_GRANT: Mapping[str, tuple[str, ...]] = {
+    "subject_token": ("token_exchange",),
+    "subject_token_type": ("token_exchange",),
+    "actor_token": ("token_exchange",),
+    "actor_token_type": ("token_exchange",),
+    "requested_token_type": ("token_exchange",),
+    "assertion": ("jwt_bearer",),
+    "username": ("password",),
+    "password": ("password",),
+    "password_file": ("password",),
+    "refresh_token_file": ("refresh_token",),
+    "custody": ("refresh_token", *SIGN_IN_GRANTS),
+    **SIGN_IN_KEYS,
 }
-"""Keys that only one grant uses."""
+"""Keys that only these grants use."""
+
+_OWN_PARAMETERS = ("token_exchange", "jwt_bearer", "password", *SIGN_IN_GRANTS)
+"""Grants whose parameters are keys of their own, never further parameters of the request."""
 
 _NEEDED_BY_GRANT = {
     "jwt_bearer": (("assertion",),),
@@ -145,6 +149,7 @@ def check_generic(content: Mapping[Any, Any], note: Note) -> None:
     _check_required(content, "client_id", note)
     _check_method(content, note)
     _check_grant(content, note)
+    check_sign_in(content, note)
     _check_parameters(content, note)
     for key in LATE_TOKENS:
         if is_set(content, key):
@@ -232,9 +237,13 @@ def _check_signature(content: Mapping[Any, Any], method: str, note: Note) -> Non
 def _check_grant(content: Mapping[Any, Any], note: Note) -> None:
     """Note what the grant needs, and what it does not use."""
     grant = content.get("grant")
-    for key, owner in _OF_GRANT.items():
-        if is_set(content, key) and grant != owner:
-            note((key,), f"is only valid with grant: {owner}")
+    for key, owners in _OF_GRANT.items():
+        if is_set(content, key) and grant not in owners:
+            *most, last = owners
+            listed = f"{', '.join(most)} or {last}" if most else last
+            note((key,), f"is only valid with grant: {listed}")
+    if is_set(content, "scope_by_refresh") and grant not in SIGN_IN_GRANTS:
+        _check_refresh(content, note)
     first = content.get("additional_params")
     begun = isinstance(first, Mapping) and "refresh_token" in first
     if grant == "refresh_token" and not begun and not is_set(content, "refresh_token_file"):
@@ -248,6 +257,14 @@ def _check_grant(content: Mapping[Any, Any], note: Note) -> None:
             note((first,), f"is missing. grant {grant!r} needs it{_set_it_or(others)}")
 
 
+def _check_refresh(content: Mapping[Any, Any], note: Note) -> None:
+    """Note a scope by refresh where no key of the block says where a refresh token comes from."""
+    if not is_set(content, "refresh_token_file"):
+        *most, last = SIGN_IN_GRANTS
+        others = f"{', '.join(most)} or {last}"
+        note(("scope_by_refresh",), f"needs refresh_token_file, or grant: {others}")
+
+
 def _check_parameters(content: Mapping[Any, Any], note: Note) -> None:
     """Note parameters that a key of their own sets as well."""
     parameters = content.get("additional_params")
@@ -255,14 +272,15 @@ def _check_parameters(content: Mapping[Any, Any], note: Note) -> None:
         return
     keys = [*LATE_TOKENS, "resource", "audience", "username", "password"]
     keys += ["subject_token_type", "actor_token_type", "requested_token_type"]
+    keys += ["redirect_uri", "binding_message"]
     for key in keys:
         if key in parameters and is_set(content, key):
             note(("additional_params", key), f"can't be combined with the key {key}")
     if "refresh_token" in parameters and is_set(content, "refresh_token_file"):
         note(("additional_params", "refresh_token"), "can't be combined with refresh_token_file")
-    if content.get("grant") in ("token_exchange", "jwt_bearer", "password"):
-        for key, owner in _OF_GRANT.items():
-            if owner == content["grant"] and key in parameters and not is_set(content, key):
+    if content.get("grant") in _OWN_PARAMETERS:
+        for key, owners in _OF_GRANT.items():
+            if content["grant"] in owners and key in parameters and not is_set(content, key):
                 note(("additional_params", key), f"must be a key of its own: {key}")
 
 

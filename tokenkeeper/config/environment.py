@@ -33,6 +33,7 @@ from tokenkeeper.config.families import (
 from tokenkeeper.config.files import located, read_secret, readable_by_all
 from tokenkeeper.config.problems import KeyPath, Problem
 from tokenkeeper.config.proof import Given, azure_credentials, generic_options, needs_secret
+from tokenkeeper.config.sign_in import SIGN_IN_GRANTS
 from tokenkeeper.config.spec import Discovered
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import OAuth2Config
@@ -45,6 +46,8 @@ __all__ = ["EnvironmentSpec", "discover_in_environment", "spec_from_environment"
 _WORDS = frozenset({"allowed_tenants", "audience", "client_assertion_audience", "resource"})
 _OF_REQUEST = frozenset({"client_id", "tenant_id", "token_url", "issuer", "scope", "authority"})
 _OFF = frozenset({"0", "false", "no"})
+_GRANTS = ("client_credentials", *SIGN_IN_GRANTS)
+"""The grants that variables can describe. Others need a file."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class EnvironmentSpec:
 
         It does not contain the name, which the user of a command chooses freely.
         """
-        keys = (*_OF_REQUEST, "audience", "resource", "region")
+        keys = (*_OF_REQUEST, "audience", "grant", "resource", "region")
         members = {key: self.content[key] for key in sorted(keys) if key in self.content}
         return json.dumps([self.provider_type, members])
 
@@ -109,7 +112,8 @@ class EnvironmentSpec:
             targets,
             **more,
         )
-        return GenericOAuth2Provider(config, **generic_options(content, given))
+        options = {key: content[key] for key in ("custody",) if key in content}
+        return GenericOAuth2Provider(config, **generic_options(content, given), **options)
 
 
 def discover_in_environment(
@@ -203,6 +207,8 @@ def _content_of(
     content: dict[str, Any] = {key: present[name] for key, name in read_from.items()}
     for key in _WORDS & content.keys():
         content[key] = tuple(content[key].replace(",", " ").split())
+    if re.fullmatch("[0-9]{1,5}", content.get("redirect_port", "")):
+        content["redirect_port"] = int(content["redirect_port"])
     if content.get("region", "").lower() in ("tryautodetect", "true"):  # azure-identity's words
         content["region"] = "auto"
     if "send_x5c" in content:  # azure-identity takes any text for "yes"
@@ -248,10 +254,10 @@ def _check(
         variable = read_from.get(key) or family.variable(key)
         raise InvalidConfigurationError(f"{variable} {_in_variables(what, family)}", field=variable)
 
-    method = content.get("token_endpoint_auth_method", AUTH_METHODS[0])
-    if method not in AUTH_METHODS:
-        *most, last = map(repr, AUTH_METHODS)
-        note(("token_endpoint_auth_method",), f"must be {', '.join(most)} or {last}")
+    for key, known in (("token_endpoint_auth_method", AUTH_METHODS), ("grant", _GRANTS)):
+        if content.get(key, known[0]) not in known:
+            *most, last = map(repr, known)
+            note((key,), f"must be {', '.join(most)} or {last}")
     check_pairs(content, note)
     check: Any = check_azure if family.provider_type == "azure" else check_generic
     check(content, note)

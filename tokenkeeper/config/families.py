@@ -76,7 +76,8 @@ _OAUTH2 = Family(
             *("token_endpoint_auth_method", "private_key_file", "private_key_password"),
             *("private_key_password_file", "key_id", "signing_alg", "client_assertion_file"),
             *("client_assertion_audience", "certificate_file", "certificate_key_file"),
-            *("resource", "audience"),
+            *("resource", "audience", "grant", "redirect_uri", "redirect_port", "custody"),
+            *("login_hint", "binding_message"),
         )
     },
     {

@@ -22,8 +22,14 @@ __all__ = ["LATE_TOKENS", "Note", "VariableText", "check_late_token", "late_toke
 Note = Callable[[KeyPath, str], None]
 """Notes what is wrong with the value at a path in a block: the end of a sentence about it."""
 
-LATE_TOKENS = ("subject_token", "actor_token", "assertion")
+LATE_TOKENS = (
+    *("subject_token", "actor_token", "assertion"),
+    *("login_hint", "login_hint_token", "id_token_hint"),
+)
 """The keys whose value says where a token comes from."""
+
+_PLAIN = ("login_hint",)
+"""Those of them that are not secret, so that the value may be the text itself."""
 
 _KINDS = {
     "file": "{file: PATH}",
@@ -66,8 +72,12 @@ def check_late_token(key: str, value: object, note: Note) -> None:
     """Note everything that is wrong with *value*, which says where the token *key* comes from."""
     kinds = {**_KINDS, **({_SIGNED: "{private_key_file: PATH}"} if key == "assertion" else {})}
     *most, last = kinds.values()
+    if key in _PLAIN and isinstance(value, str):
+        _check_text((key,), value, note)
+        return
     if not isinstance(value, Mapping):
-        note((key,), f"must be a block: {', '.join(most)} or {last}")
+        what = "a string or a block" if key in _PLAIN else "a block"
+        note((key,), f"must be {what}: {', '.join(most)} or {last}")
         return
     given = [each for each in kinds if each in value]
     if len(given) > 1:

@@ -12,6 +12,7 @@ from tokenkeeper.config.combinations import auth_method_of
 from tokenkeeper.config.files import located
 from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.late_tokens import late_token
+from tokenkeeper.config.sign_in import SIGN_IN_GRANTS, sign_in_grant
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.client_auth import SECRET_METHODS
 
@@ -165,6 +166,8 @@ def _grant(content: Mapping[str, Any], given: Given) -> Grant | None:
         from tokenkeeper.providers.grants.password import Password
 
         return Password(content["username"], given.secrets["password"])
+    if grant in SIGN_IN_GRANTS:
+        return sign_in_grant(content, lambda key: _late(content, key, given))
     file = given.file(content, "refresh_token_file")
     if file is not None:
         from tokenkeeper.providers.grants.refresh_token import RefreshToken
@@ -186,9 +189,12 @@ def _dpop(content: Mapping[str, Any], given: Given) -> dict[str, Any]:
     return {"dpop": key, **options}
 
 
-def _late(content: Mapping[str, Any], key: str, given: Given) -> LateText | None:
+def _late(content: Mapping[str, Any], key: str, given: Given) -> Any:
+    """Return what the value of *key* is read from, or the text itself where that is allowed."""
     value = content.get(key)
-    return None if value is None else late_token(value, given.directory, given.tokens)
+    if value is None or isinstance(value, str):
+        return value
+    return late_token(value, given.directory, given.tokens)
 
 
 def _assertion(value: Mapping[str, Any], given: Given) -> LateText:

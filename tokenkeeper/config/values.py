@@ -33,6 +33,7 @@ __all__ = [
     "Headers",
     "Host",
     "Parameters",
+    "Port",
     "Positive",
     "Scope",
     "Seconds",
@@ -118,6 +119,7 @@ SwitchOrText = Annotated[Any, BeforeValidator(_by(_checked_switch_or_text))]
 Verify = SwitchOrText
 Endpoints = Annotated[Any, BeforeValidator(_by(_checked_endpoints))]
 Whole = Annotated[int, _NUMBER, Field(ge=1)]
+Port = Annotated[int, _NUMBER, Field(ge=1, le=65535)]
 Seconds = Annotated[float, _NUMBER, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, _NUMBER, Field(gt=0, allow_inf_nan=False)]
 Parameters = Annotated[Any, BeforeValidator(_by(checked_parameters)), PlainSerializer(_plain)]
@@ -135,4 +137,13 @@ AuthMethod = Literal[
     "tls_client_auth",
     "self_signed_tls_client_auth",
 ]
-Grant = Literal["client_credentials", "token_exchange", "jwt_bearer", "password", "refresh_token"]
+Grant = Literal[
+    "client_credentials",
+    "authorization_code",
+    "device_code",
+    "refresh_token",
+    "token_exchange",
+    "jwt_bearer",
+    "ciba",
+    "password",
+]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +26,16 @@ from tokenkeeper.exceptions import InvalidConfigurationError
 if TYPE_CHECKING:
     from tokenkeeper.doctor.store_checks import StoreReport
     from tokenkeeper.doctor.targets import Target
+    from tokenkeeper.stores.settings import StoreSettings
 
 __all__ = ["doctor"]
 
 _EPILOG = "\b\nExit codes, of the first provider with a failed step:\n" + "\n".join(
     [
         "   0  no step failed",
-        *(f"  {step.value:2}  {step.label:<13} {step.question}" for step in Step),
+        *(f"  {step.value:2}  {step.label:<13} {step.question}" for step in Step if step < 20),
         "  20  store         Can the store be used, and is it set up so that it loses no token?",
+        f"  21  {Step.SIGN_IN.label:<13} {Step.SIGN_IN.question}",
     ]
 )
 
@@ -66,10 +70,12 @@ def doctor(
     examined: list[_Examined] = []
     source = ctx.ensure_object(Source)
     with report_problems(), screen:
-        for target in find_targets(source.discovery(), names, os.environ):
+        targets = find_targets(source.discovery(), names, os.environ)
+        kept_in = _store_of(source)
+        for target in targets:
             screen.begin(target)
             examined.append(_Examined(target, strict))
-            for report in examine(target, timeout=timeout):
+            for report in examine(target, timeout=timeout, store=kept_in):
                 screen.show(report)
                 examined[-1].reports.append(report)
             screen.end(target, examined[-1].reports)
@@ -89,6 +95,14 @@ def doctor(
             content["store"] = store.as_dict(strict=strict)
         click.echo(json.dumps(content, indent=2))
     ctx.exit(code)
+
+
+def _store_of(source: Source) -> StoreSettings | None:
+    """Return the configured store; ``None`` if there is none, or it is not valid."""
+    with warnings.catch_warnings(), suppress(InvalidConfigurationError):
+        warnings.simplefilter("ignore")  # all of it is reported in the section on the store
+        return source.configured_store()
+    return None
 
 
 def _store_report(source: Source, shown: set[str]) -> StoreReport | None:

@@ -11,6 +11,7 @@ from tokenkeeper.doctor.route import Route
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.client_proof import ClientCertificate
 from tokenkeeper.oauth.exchange import HttpAnswer
+from tokenkeeper.stores.settings import StoreSettings
 
 __all__ = ["Examination", "MetadataResponse"]
 
@@ -40,6 +41,7 @@ class Examination:
     :ivar unanswered: why there was no response; ``None`` if there was one.
     :ivar token: the token that was granted.
     :ivar lifetime: the lifetime of that token, in seconds.
+    :ivar store: the store of the configuration; ``None`` without one.
     """
 
     facts: ProviderFacts
@@ -53,6 +55,7 @@ class Examination:
     unanswered: str | None = None
     token: OAuth2Token | None = None
     lifetime: float = 0.0
+    store: StoreSettings | None = None
 
     @property
     def first_stop(self) -> tuple[str, int]:

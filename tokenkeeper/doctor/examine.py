@@ -10,9 +10,11 @@ from tokenkeeper.doctor.examination import Examination
 from tokenkeeper.doctor.findings import Report, Step, skipped
 from tokenkeeper.doctor.metadata import check_clock, check_metadata
 from tokenkeeper.doctor.network import check_dns, check_proxy, check_tcp
+from tokenkeeper.doctor.sign_in import check_sign_in
 from tokenkeeper.doctor.targets import Target
 from tokenkeeper.doctor.tls import check_tls
 from tokenkeeper.doctor.token_request import check_credentials, check_lifetime, check_scope
+from tokenkeeper.stores.settings import StoreSettings
 
 __all__ = ["examine"]
 
@@ -36,17 +38,25 @@ _NEED_TOKEN = (Step.CREDENTIALS, Step.LIFETIME, Step.SCOPE)
 """The steps that request a token, and examine it."""
 
 
-def examine(target: Target, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> Iterator[Report]:
+def examine(
+    target: Target,
+    *,
+    timeout: float,
+    clock: Clock = SYSTEM_CLOCK,
+    store: StoreSettings | None = None,
+) -> Iterator[Report]:
     """Yield the report of each step as soon as it is made. Makes at most one token request.
 
     :param timeout: seconds for each step.
+    :param store: the store of the configuration; ``None`` without one.
     """
     yield target.variables
     facts = target.facts
     if facts is None:
         yield from _skip_after(Step.VARIABLES)
+        yield _not_tried(Step.SIGN_IN, Step.VARIABLES)
         return
-    examination = Examination(facts, timeout, clock)
+    examination = Examination(facts, timeout, clock, store=store)
     for step, check in _CHECKS.items():
         if facts.url is None and step in _NEED_URL:
             name = type(facts.provider).__name__
@@ -59,11 +69,16 @@ def examine(target: Target, *, timeout: float, clock: Clock = SYSTEM_CLOCK) -> I
         yield report
         if report.failed:
             yield from _skip_after(step)
-            return
+            break
+    yield check_sign_in(examination)  # it needs neither the network nor a token
 
 
 def _skip_after(failed: Step) -> Iterator[Report]:
-    """Yield a report for each step after *failed*, which were not tried."""
+    """Yield a report for each step after *failed* that depends on it. They were not tried."""
     for step in Step:
-        if step > failed:
-            yield Report(step, (skipped(f"not tried, as {failed.label} failed"),))
+        if failed < step < Step.SIGN_IN:
+            yield _not_tried(step, failed)
+
+
+def _not_tried(step: Step, failed: Step) -> Report:
+    return Report(step, (skipped(f"not tried, as {failed.label} failed"),))

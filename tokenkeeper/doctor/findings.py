@@ -35,6 +35,7 @@ class Step(IntEnum):
     CREDENTIALS = 17
     LIFETIME = 18
     SCOPE = 19
+    SIGN_IN = 21  # 20 is the store
 
     @property
     def label(self) -> str:
@@ -53,6 +54,7 @@ _LABELS = {
     Step.TCP: "TCP",
     Step.TLS: "TLS",
     Step.CREDENTIALS: "token request",
+    Step.SIGN_IN: "sign-in",
 }
 
 _QUESTIONS = {
@@ -67,6 +69,7 @@ _QUESTIONS = {
     Step.CREDENTIALS: "Does the server grant a token?",
     Step.LIFETIME: "Does the token live long enough to be renewed in time?",
     Step.SCOPE: "Was every requested scope granted?",
+    Step.SIGN_IN: "If a person has to sign in: is that done, kept, and possible?",
 }
 
 

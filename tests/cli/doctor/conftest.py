@@ -139,7 +139,8 @@ class Steps(dict):
         super().__init__({step["step"]: Seen(step) for step in steps})
 
     def skipped_after(self, failed):
-        """Return whether each step after *failed* was skipped for it."""
-        later = [self[each.name.lower()] for each in Step if each > failed]
+        """Return whether each step after *failed* was skipped for it, if it depends on it."""
+        last = Step.SIGN_IN if failed > Step.VARIABLES else max(Step) + 1
+        later = [self[each.name.lower()] for each in Step if failed < each < last]
         words = f"not tried, as {failed.label} failed"
         return all(each.status == "skipped" and each.text == words for each in later)

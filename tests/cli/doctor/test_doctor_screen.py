@@ -22,8 +22,9 @@ def test_steps_after_a_failure_are_one_row(run, describe, server):
         "skipped not tried, as TCP failed: TLS, clock, metadata, token request, lifetime, scope"
     ]
     assert result.stdout.count("not tried") == 1
-    *_, last, verdict = result.stdout.rstrip().splitlines()
+    *_, last, sign_in, verdict = result.stdout.rstrip().splitlines()
     assert last.startswith("  skipped")
+    assert sign_in.split() == ["ok", "sign-in", "client_credentials", "needs", "none"]
     assert verdict == "oauth2: TCP failed"
 
 

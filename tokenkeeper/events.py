@@ -127,6 +127,8 @@ class TokenDenied(TokenEvent):
     :ivar network_reason: why there was no response, such as ``dns``, ``tls``, ``timeout`` or
         ``connection_refused``; ``None`` if there was one.
     :ivar store_seconds: how much of the duration was spent in the store; 0 without one.
+    :ivar needs_sign_in: whether a person has to sign in before there can be a token
+        (:class:`~tokenkeeper.exceptions.AuthorizationRequiredError`).
     """
 
     attempts: int
@@ -137,6 +139,7 @@ class TokenDenied(TokenEvent):
     reason: str
     network_reason: str | None = None
     store_seconds: float = field(default=0.0, kw_only=True)
+    needs_sign_in: bool = field(default=False, kw_only=True)
 
 
 class AcquisitionFailed(TokenDenied):

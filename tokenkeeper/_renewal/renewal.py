@@ -21,7 +21,7 @@ from tokenkeeper.events import (
     TokenEvent,
     TokenRenewed,
 )
-from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.exceptions import AuthorizationRequiredError, OAuth2Error
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["Renewal", "callers_context"]
@@ -117,6 +117,7 @@ class Renewal(Flight[CachedToken]):
                 status_code=getattr(error, "status_code", None),
                 reason=str(error),
                 network_reason=getattr(error, "network_reason", None),
+                needs_sign_in=isinstance(error, AuthorizationRequiredError),
             )
         ]
         name, now = figures["provider_name"], figures["occurred_at"]

@@ -13,6 +13,7 @@ from tokenkeeper.cli.records import key_of, records, records_of
 from tokenkeeper.cli.source import NOT_STORED, Source
 from tokenkeeper.cli.token_options import token_options
 from tokenkeeper.names import NO_PARAMETERS, TokenParameters
+from tokenkeeper.stores.sign_ins import kept_in
 
 if TYPE_CHECKING:
     from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -30,9 +31,9 @@ __all__ = ["clear"]
 def clear(source: Source, name: str | None, *, as_json: bool, parameters: TokenParameters) -> None:
     """Delete the stored tokens of NAME, or all of them.
 
-    With --scope, --resource, --audience or --tenant, deletes the token alone that get stores with
-    the same options. Without NAME, a record with a refresh token, or that can't be read, is kept;
-    `tokenkeeper store purge` deletes it.
+    With --scope, --resource, --audience, --tenant or --account, deletes the token alone that get
+    stores with the same options. Without NAME, a record with a refresh token, or that can't be
+    read, is kept; `tokenkeeper store purge` deletes it.
 
     This does not revoke tokens: a copy elsewhere stays valid until it expires. Services that share
     the store keep what they have in memory, and request their next token when it is due.
@@ -43,6 +44,8 @@ def clear(source: Source, name: str | None, *, as_json: bool, parameters: TokenP
     with report_problems():
         provider = None if name is None else source.select_valid([name]).providers[0]
         settings = source.store()
+        if provider is not None:
+            settings = kept_in(provider, settings)
         chosen: Iterable[str] = ()
         if settings is not None and provider is not None:
             chosen = _keys(settings, provider, parameters)

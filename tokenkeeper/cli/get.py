@@ -26,6 +26,7 @@ from tokenkeeper.cli.common import (
     source_options,
     timeout_option,
 )
+from tokenkeeper.cli.sign_ins import with_advice
 from tokenkeeper.cli.source import Source
 from tokenkeeper.cli.token_options import token_options
 from tokenkeeper.models import OAuth2Token
@@ -112,7 +113,8 @@ def get(
     If both families are set, the NAME "oauth2" or "azure" selects one; otherwise NAME can be
     anything.
 
-    --scope, --resource, --audience and --tenant request another token of the same registration.
+    --scope, --resource, --audience, --tenant and --account request another token of the same
+    registration.
 
     \b
     tokenkeeper get billing --format header | curl -H @- https://api.example.com/
@@ -138,6 +140,6 @@ def get(
                 raise click.ClickException(escaped(message))
         warn_about_store(keeper)
         if answer.error is not None:
-            raise answer.error
+            raise with_advice(answer.error, provider, parameters.account)
         if answer.token is not None:  # perhaps one whose renewal hangs
             click.echo(_FORMATS[style](answer.token, variable or _variable_for(name)))

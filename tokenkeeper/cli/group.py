@@ -22,6 +22,8 @@ from tokenkeeper.cli.doctor import doctor
 from tokenkeeper.cli.get import get
 from tokenkeeper.cli.introspect import introspect
 from tokenkeeper.cli.listing import list_
+from tokenkeeper.cli.login import login
+from tokenkeeper.cli.logout import logout
 from tokenkeeper.cli.revoke import revoke
 from tokenkeeper.cli.source import Source
 from tokenkeeper.cli.status import status
@@ -92,6 +94,8 @@ for command in (
     clear,
     revoke,
     introspect,
+    login,
+    logout,
     store,
     config,
     discover,
@@ -110,6 +114,8 @@ for command in (
     clear,
     revoke,
     introspect,
+    login,
+    logout,
     check,
     discover,
     completion,

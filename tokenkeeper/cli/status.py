@@ -25,9 +25,12 @@ from tokenkeeper.cli.common import (
     timeout_option,
 )
 from tokenkeeper.cli.records import key_of, record_of, records, records_of
+from tokenkeeper.cli.sign_ins import sign_in_advice, with_advice
 from tokenkeeper.cli.source import NOT_STORED, Selection, Source, in_memory
+from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.names import NO_PARAMETERS
+from tokenkeeper.stores.sign_ins import kept_in, needs_sign_in, sign_in_of
 
 if TYPE_CHECKING:
     from tokenkeeper.cli.rows import Row
@@ -52,7 +55,8 @@ def status(
 ) -> None:
     """Show the stored tokens of all providers, or of the named ones.
 
-    A token that get stored with --scope, --resource, --audience or --tenant has its own row.
+    A token that get stored with --scope, --resource, --audience, --tenant or --account has its own
+    row.
 
     Only --fetch sends requests; a token that can't be obtained then makes the exit code 1. A
     provider whose configuration is invalid is reported on standard error, and makes it 2.
@@ -102,14 +106,28 @@ def _rows(settings: StoreSettings, providers: Sequence[ReloadableProvider]) -> l
         )
     rows = []
     for provider in providers:
-        name, own_key = provider.provider_name, key_of(settings, provider, NO_PARAMETERS)
-        own = record_of(settings, own_key)
-        rows.append(row_of_record(name, own.view(provider.buffer_seconds)))
-        for each in records_of(provider, stored):
+        name, place = provider.provider_name, kept_in(provider, settings) or settings
+        own_key = key_of(place, provider, NO_PARAMETERS)
+        own = record_of(place, own_key)
+        row = row_of_record(name, own.view(provider.buffer_seconds))
+        rows.append(_with_sign_in(row, place, provider))
+        others = stored if place is settings else records(place, MOST_RECORDS)
+        for each in records_of(provider, others):
             row = row_of_record(name, each.view(provider.buffer_seconds), each.parameters)
             if each.key != own_key and (row.state in ("fresh", "renewing") or row.last_error):
                 rows.append(row)
     return rows
+
+
+def _with_sign_in(row: Row, place: StoreSettings, provider: ReloadableProvider) -> Row:
+    """Return *row* with what to run if a person has to sign in before there can be a token."""
+    if row.state == "unreadable" or not needs_sign_in(provider):
+        return row
+    found = sign_in_of(provider, place, SYSTEM_CLOCK.time())
+    if found.is_usable:
+        return row
+    advice = sign_in_advice(provider)
+    return replace(row, last_error=f"{found.lost} {advice}" if found.lost else advice)
 
 
 def _fetch_all(settings: StoreSettings, selection: Selection, timeout: float) -> dict[str, str]:
@@ -127,7 +145,7 @@ def _fetch_all(settings: StoreSettings, selection: Selection, timeout: float) ->
             errors[name] = timeout_message(provider, timeout)
             release_claim(settings, provider, name, errors[name])
         elif isinstance(answer.error, TokenAcquisitionError):
-            errors[name] = str(answer.error)
+            errors[name] = str(with_advice(answer.error, provider))
         elif answer.error is not None:
             raise answer.error
     warn_about_store(keeper)

@@ -20,12 +20,14 @@ _OPTIONS = {
     "resource": "The URI of a resource server (RFC 8707); may be repeated.",
     "audience": "An audience, for servers that take one; may be repeated.",
     "tenant": "The tenant to request the token in.",
+    "account": "Whose sign-in to use.",
 }
+_SINGLE = ("tenant", "account")
 # A subject and an actor are tokens, which any user could see in the list of processes.
 
 
 def token_options(command: F) -> F:
-    """Add --scope, --resource, --audience and --tenant; pass them on as ``parameters``."""
+    """Add --scope, --resource, --audience, --tenant and --account, passed on as ``parameters``."""
 
     @functools.wraps(command)
     def with_parameters(*arguments: Any, **options: Any) -> Any:
@@ -40,5 +42,5 @@ def token_options(command: F) -> F:
 
     wrapped: Callable[..., Any] = with_parameters
     for name, text in reversed(_OPTIONS.items()):
-        wrapped = click.option(f"--{name}", multiple=name != "tenant", help=text)(wrapped)
+        wrapped = click.option(f"--{name}", multiple=name not in _SINGLE, help=text)(wrapped)
     return cast(F, wrapped)

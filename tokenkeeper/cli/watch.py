@@ -65,7 +65,8 @@ def watch(
 ) -> None:
     """Get the tokens of all providers, or of the named ones, and watch their renewals.
 
-    With --scope, --resource, --audience or --tenant, those tokens of the named providers.
+    With --scope, --resource, --audience, --tenant or --account, those tokens of the named
+    providers.
 
     Shows a live table on a terminal; elsewhere, and with --json, prints a line for each event. A
     provider whose configuration is invalid is reported on standard error first, and makes the

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.keys import keys_of
 from tokenkeeper.config.late_tokens import LATE_TOKENS
 from tokenkeeper.config.proof import Given
-from tokenkeeper.config.sign_in import SIGN_IN_KEYS
+from tokenkeeper.config.sign_in import SIGN_IN_KEYS, with_sign_in
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["KNOWN_KEYS", "BlockSpec", "is_secret_argument", "is_secret_header"]
@@ -115,6 +115,14 @@ class BlockSpec:
     def make_provider(self) -> BaseOAuth2Provider:
         """Return a new provider."""
         return self.block.make_provider(Given(self.passwords, self.directory, self.tokens))
+
+    def with_sign_in(self, grant: str) -> BlockSpec:
+        """Return the same client with another *grant* that begins with a sign-in.
+
+        :raises InvalidConfigurationError: naming what is missing for it.
+        """
+        changes = with_sign_in(self.block.content(), grant, self.provider_name)
+        return replace(self, block=self.block.model_copy(update=changes))
 
 
 def is_secret_argument(name: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from tokenkeeper.config.families import (
 from tokenkeeper.config.files import located, read_secret, readable_by_all
 from tokenkeeper.config.problems import KeyPath, Problem
 from tokenkeeper.config.proof import Given, azure_credentials, generic_options, needs_secret
-from tokenkeeper.config.sign_in import SIGN_IN_GRANTS
+from tokenkeeper.config.sign_in import SIGN_IN_GRANTS, with_sign_in
 from tokenkeeper.config.spec import Discovered
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import OAuth2Config
@@ -114,6 +114,16 @@ class EnvironmentSpec:
         )
         options = {key: content[key] for key in ("custody",) if key in content}
         return GenericOAuth2Provider(config, **generic_options(content, given), **options)
+
+    def with_sign_in(self, grant: str) -> EnvironmentSpec:
+        """Return the same client with another *grant* that begins with a sign-in.
+
+        :raises InvalidConfigurationError: naming what is missing for it.
+        """
+        changes = with_sign_in(self.content, grant, self.provider_name)
+        changed = {**self.content, **changes}
+        kept = {key: each for key, each in changed.items() if each is not None}
+        return replace(self, content=kept)
 
 
 def discover_in_environment(

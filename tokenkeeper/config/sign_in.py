@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tokenkeeper._support.checks import checked_words
 from tokenkeeper.config.late_tokens import Note
+from tokenkeeper.config.problems import KeyPath
+from tokenkeeper.exceptions import InvalidConfigurationError
 
 if TYPE_CHECKING:
     from tokenkeeper.oauth.late_text import LateText
     from tokenkeeper.providers.grants.base import Grant
 
-__all__ = ["SIGN_IN_GRANTS", "SIGN_IN_KEYS", "check_sign_in", "sign_in_grant"]
+__all__ = ["SIGN_IN_GRANTS", "SIGN_IN_KEYS", "check_sign_in", "sign_in_grant", "with_sign_in"]
 
 _ENDPOINTS = {
     "authorization_code": "authorization_endpoint",
@@ -66,6 +67,27 @@ def _check_one(content: Mapping[Any, Any], keys: tuple[str, ...], note: Note) ->
         note((key,), f"can't be combined with {first}")
 
 
+def with_sign_in(content: Mapping[str, Any], grant: str, name: str) -> dict[str, Any]:
+    """Return what to change in a generic block so that its sign-in is another *grant*.
+
+    :param name: the provider's name, for messages.
+    :raises InvalidConfigurationError: naming what is missing for it.
+    """
+    changes: dict[str, Any] = {
+        key: None for key, owners in SIGN_IN_KEYS.items() if grant not in owners
+    }
+    changes["grant"] = grant
+
+    def note(path: KeyPath, what: str) -> None:
+        key = str(path[0])
+        raise InvalidConfigurationError(
+            f"provider {name!r}: {key} {what}", provider_name=name, field=key
+        )
+
+    check_sign_in({**content, **changes}, note)
+    return changes
+
+
 def sign_in_grant(
     content: Mapping[str, Any], late: Callable[[str], LateText | str | None]
 ) -> Grant:
@@ -74,12 +96,7 @@ def sign_in_grant(
     :param late: returns what a key's value is read from.
     :raises InvalidConfigurationError: naming the key that can't work.
     """
-    resources = checked_words(content.get("resource"), "resource")
-    options: dict[str, Any] = {
-        "scope_by_refresh": bool(content.get("scope_by_refresh")),
-        # Without one, the server decides which resources the sign-in is good for.
-        "resources": resources or None,
-    }
+    options: dict[str, Any] = {"scope_by_refresh": bool(content.get("scope_by_refresh"))}
     grant = content["grant"]
     for key in ("redirect_uri", "redirect_port", "par", "authorize_parameters"):
         if content.get(key) is not None:

@@ -40,6 +40,14 @@ class ProviderSpec(Protocol):
         """Return a new provider."""
         ...
 
+    def with_sign_in(self, grant: str) -> ProviderSpec:
+        """Return the same client with another *grant* that begins with a sign-in.
+
+        :param grant: as the key ``grant`` in a file names it.
+        :raises InvalidConfigurationError: naming what is missing for it.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Discovered:

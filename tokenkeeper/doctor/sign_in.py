@@ -26,9 +26,14 @@ from tokenkeeper.doctor.findings import (
 from tokenkeeper.doctor.spans import span
 from tokenkeeper.doctor.store_checks import examine_store
 from tokenkeeper.exceptions import InvalidConfigurationError, StoreUnavailableError
-from tokenkeeper.stores.engines import AUTO
 from tokenkeeper.stores.settings import StoreSettings
-from tokenkeeper.stores.sign_ins import SIGN_INS, count_accounts, kept_in, sign_in_of
+from tokenkeeper.stores.sign_ins import (
+    SIGN_INS,
+    count_accounts,
+    is_volatile,
+    kept_in,
+    sign_in_of,
+)
 
 __all__ = ["check_sign_in"]
 
@@ -100,7 +105,7 @@ def _kept(examination: Examination, facts: Facts) -> Iterator[Finding]:
             if each.status != "ok":
                 make = failure if each.status == "problem" else warning
                 problems.append(make(f"custody: {each.message}", each.advice or None))
-    if settings.options is not None and settings.options.url == AUTO:
+    if is_volatile(settings):
         problems.append(
             warning(
                 f"{label} is emptied when you log out, or when the machine restarts",

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._prometheus_fleet import FleetMetrics
+from tokenkeeper.integrations._prometheus_sign_ins import SignInMetrics
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._worst_values import WorstValues
 from tokenkeeper.names import is_chosen
@@ -32,6 +33,7 @@ class TokenMetrics:
     def __init__(self, registry: CollectorRegistry, max_providers: int) -> None:
         self.labels = ProviderLabels(max_providers)
         self.fleet = FleetMetrics(registry, max_providers)
+        self.sign_ins = SignInMetrics(registry)
         self._expiries = WorstValues(min)
         self._failures = WorstValues(max)
         self._cooldown_ends = WorstValues(max)
@@ -43,6 +45,7 @@ class TokenMetrics:
             *(self.refused, self.cleared, self.durations),
             *(self.expiry, self.consecutive_failures, self.last_failure, self.cooldown_end),
             *self.fleet.of_provider,
+            *self.sign_ins.of_provider,
         )
 
     def _make_counters(self, registry: CollectorRegistry) -> None:
@@ -132,6 +135,7 @@ class TokenMetrics:
         for values in (self._expiries, self._failures, self._cooldown_ends):
             values.drop_provider(provider_name)
         self._show(provider_name)
+        self.sign_ins.remove(provider_name)
         self.labels.forget(provider_name)
         if any(name in os.environ for name in MULTIPROCESS_VARIABLES):
             return  # the client can't remove anything in this mode, and warns
@@ -141,6 +145,10 @@ class TokenMetrics:
                     if sample.labels.get("provider") == provider_name:
                         labels = (value for key, value in sample.labels.items() if key != "le")
                         metric.remove(*labels)
+
+    def knows(self, provider: str, token_name: str) -> bool:
+        """Return whether a token is the provider's own, or was granted, so that it is cleared."""
+        return not is_chosen(token_name) or self._expiries.get(provider, token_name) is not None
 
     def succeeded(self, provider: str, token_name: str, expiry: float) -> None:
         """Note that a token was granted, and its expiry in seconds since the epoch."""
@@ -155,9 +163,9 @@ class TokenMetrics:
         A token that a caller chose counts from its first grant on: no other call will forget it.
         """
         self.set_gauge(self.last_failure, provider, now)
-        expiry = self._expiries.get(provider, token_name)
-        if expiry is None and is_chosen(token_name):
+        if not self.knows(provider, token_name):
             return
+        expiry = self._expiries.get(provider, token_name)
         failures = self._failures.get(provider, token_name) or 0
         self._failures.set(provider, token_name, failures + 1)
         if not has_token:
@@ -167,7 +175,7 @@ class TokenMetrics:
 
     def cooled_down(self, provider: str, token_name: str, until: float) -> None:
         """Note that no token is requested *until* then."""
-        if not is_chosen(token_name) or self._expiries.get(provider, token_name) is not None:
+        if self.knows(provider, token_name):
             self._cooldown_ends.set(provider, token_name, until)
             self._show(provider)
 

@@ -16,12 +16,16 @@ _STATUSES = frozenset(HTTPStatus)
 def reason_of(event: TokenDenied, other: str = "other") -> str:
     """Return the reason: a known error code, a network failure, an HTTP status, or *other*.
 
+    It is ``sign_in_needed`` where no request was made, because a person has to sign in first.
+
     A server may send any code, and each new label would be a new time series. So codes are mapped
     to those that ``docs/reference/errors.md`` lists, and unknown statuses to their class, such as
     ``http_5xx``.
     """
     if event.error and (code := known_code(event.error)):
         return code
+    if event.needs_sign_in and not event.error:
+        return "sign_in_needed"
     if event.network_reason in NETWORK_REASONS:
         return str(event.network_reason)
     status = event.status_code

@@ -32,9 +32,11 @@ from tokenkeeper.events import (
 )
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._opentelemetry_fleet import FleetMetrics
+from tokenkeeper.integrations._opentelemetry_sign_ins import SignInMetrics
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._reasons import reason_of
 from tokenkeeper.integrations._worst_values import WorstValues
+from tokenkeeper.names import is_chosen
 
 __all__ = ["OpenTelemetryHook"]
 
@@ -73,6 +75,7 @@ class OpenTelemetryHook:
         self._tracer = trace.get_tracer("tokenkeeper", __version__, tracer_provider)
         meter = metrics.get_meter("tokenkeeper", __version__, meter_provider)
         self._fleet = FleetMetrics(meter, max_providers)
+        self._sign_ins = SignInMetrics(meter, PROVIDER)
         self._durations = meter.create_histogram(
             "tokenkeeper.acquisition.duration",
             unit="s",
@@ -113,6 +116,7 @@ class OpenTelemetryHook:
         if isinstance(event, ProviderRemoved):
             self._labels.forget(event.provider_name)
             self._expiries.drop_provider(event.provider_name)
+            self._sign_ins.remove(event.provider_name)
             return
         attributes = _attributes_of(event)
         with forks_wait():  # a child would inherit the locks of an SDK's metrics as they are
@@ -144,6 +148,8 @@ class OpenTelemetryHook:
                 self._expiries.drop(name, token_name)
                 self._cleared.add(1, attributes)
         self._fleet.measure(event, {PROVIDER: label})
+        is_known = not is_chosen(token_name) or self._expiries.get(name, token_name) is not None
+        self._sign_ins.measure(event, label, is_known=is_known)
         if isinstance(event, TokenAdopted) and event.attempts:
             self._requests.add(event.attempts, {PROVIDER: label})
         if isinstance(event, TokenGranted | TokenDenied):

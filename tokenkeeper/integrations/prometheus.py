@@ -101,6 +101,8 @@ class PrometheusHook:
                 metrics.cleared.labels(provider).inc()
                 metrics.forget(provider, token_name)
         metrics.fleet.count(event, provider)
+        is_known = metrics.knows(provider, token_name)
+        metrics.sign_ins.count(event, provider, is_known=is_known)
 
     def _count_requests(self, event: TokenGranted | TokenDenied, provider: str) -> None:
         self._metrics.requests.labels(provider).inc(event.attempts)

@@ -9,16 +9,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
+from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.names import parameters_in, provider_of
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.stores.base import Record
 from tokenkeeper.stores.contents import StoredToken
 from tokenkeeper.stores.naming import record_key_of
 from tokenkeeper.stores.overview import record_view
+from tokenkeeper.stores.runtime_directory import runtime_directory
 from tokenkeeper.stores.sealed import UnreadableError
 from tokenkeeper.stores.settings import StoreSettings, opened
 
-__all__ = ["SIGN_INS", "StoredSignIn", "count_accounts", "kept_in", "needs_sign_in", "sign_in_of"]
+__all__ = [
+    "SIGN_INS",
+    "StoredSignIn",
+    "count_accounts",
+    "is_volatile",
+    "kept_in",
+    "needs_sign_in",
+    "sign_in_of",
+]
 
 SIGN_INS = {
     "authorization_code": "in a browser",
@@ -69,9 +79,16 @@ def kept_in(provider: BaseOAuth2Provider, store: StoreSettings | None) -> StoreS
     return store if custody is None else opened(custody)  # type: ignore[arg-type]
 
 
-def sign_in_of(
-    provider: BaseOAuth2Provider, settings: StoreSettings, now: float
-) -> StoredSignIn:
+def is_volatile(settings: StoreSettings) -> bool:
+    """Return whether the store is in the user's runtime directory, which is emptied at logout."""
+    path = getattr(settings.store, "path", None)
+    with suppress(InvalidConfigurationError):
+        directory = runtime_directory()
+        return directory is not None and path is not None and directory in path.parents
+    return False
+
+
+def sign_in_of(provider: BaseOAuth2Provider, settings: StoreSettings, now: float) -> StoredSignIn:
     """Return what the store has of the sign-in of *provider*, of its account if it is a variant.
 
     :param now: the time, in seconds since the epoch.

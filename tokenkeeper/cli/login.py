@@ -1,0 +1,181 @@
+"""``tokenkeeper login``: a person signs in, and services go on with the refresh token."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tokenkeeper._support.escaping import escaped
+from tokenkeeper.cli.asking import brief_keeper
+from tokenkeeper.cli.common import (
+    Seconds,
+    complete_names,
+    json_option,
+    report_problems,
+    source_options,
+)
+from tokenkeeper.cli.sign_ins import (
+    account_option,
+    by_device,
+    required_place,
+    with_sign_in,
+)
+from tokenkeeper.cli.source import Source
+from tokenkeeper.clock import SYSTEM_CLOCK
+from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.stores.sign_ins import is_volatile
+
+if TYPE_CHECKING:
+    from tokenkeeper.authorization import Authorization
+    from tokenkeeper.models import OAuth2Token
+    from tokenkeeper.providers.base import BaseOAuth2Provider
+    from tokenkeeper.stores.settings import StoreSettings
+
+__all__ = ["login"]
+
+
+@click.command()
+@click.argument("name", shell_complete=complete_names)
+@click.option(
+    "--device",
+    is_flag=True,
+    help="Sign in on another device, with a code, whatever grant is configured.",
+)
+@click.option("--no-browser", is_flag=True, help="Print the URL, and open no browser.")
+@account_option
+@click.option("--scope", multiple=True, help="The scope, instead of the registration's.")
+@click.option("--resource", multiple=True, help="A resource to authorize; may be repeated.")
+@click.option("--audience", multiple=True, help="An audience to authorize; may be repeated.")
+@click.option(
+    "--timeout",
+    type=Seconds(min=0, min_open=True, max=3600),
+    default=300.0,
+    show_default=True,
+    help="Seconds to wait for the person.",
+)
+@json_option
+@source_options
+@click.pass_obj
+def login(
+    source: Source,
+    name: str,
+    *,
+    device: bool,
+    no_browser: bool,
+    account: str | None,
+    scope: tuple[str, ...],
+    resource: tuple[str, ...],
+    audience: tuple[str, ...],
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Sign in for the provider NAME, so that services get tokens without a person.
+
+    Opens a browser for the grant authorization_code, and waits until the sign-in is complete. The
+    refresh token is then kept in the provider's custody or the store, where services with the same
+    configuration find it. Run this again when they report that a sign-in is needed.
+
+    \b
+    tokenkeeper login calendar
+    tokenkeeper login calendar --device          # on a server without a browser
+    tokenkeeper login hubspot --account acme     # for source("hubspot", account="acme")
+    """  # noqa: D301 - click needs the character
+    with report_problems():
+        selection = with_sign_in(source, name)
+        if device:
+            selection = by_device(selection)
+        (provider,) = selection.providers
+        _check_redirect(provider)
+        place = required_place(source, provider)
+        keeper = selection.add_to(brief_keeper(source.store()))  # not closed: a request may hang
+        authorization = keeper.authorize(
+            name,
+            scope=" ".join(scope) or None,
+            resource=resource or None,
+            audience=audience or None,
+            account=account,
+            timeout_seconds=timeout,
+        )
+        _show(authorization, name, browser=not no_browser)
+        token = authorization.wait()
+    _report(name, token, place, as_json=as_json)
+
+
+def _check_redirect(provider: BaseOAuth2Provider) -> None:
+    """Raise if the answer goes to a web application, which alone can complete the sign-in.
+
+    :raises InvalidConfigurationError: says how to sign in.
+    """
+    name = provider.provider_name
+    redirect_uri = provider.describe().get("redirect_uri")
+    if redirect_uri is not None:
+        raise InvalidConfigurationError(
+            f"provider {name!r}: its redirect_uri belongs to a web application. Sign in there, or "
+            "with --device, or set redirect_port instead of redirect_uri",
+            provider_name=name,
+            field="redirect_uri",
+        )
+
+
+def _show(authorization: Authorization, name: str, *, browser: bool) -> None:
+    """Print where and how to sign in, and open a browser there if that makes sense."""
+    url, code = authorization.url, authorization.user_code
+    if code is not None:
+        _say(f"To sign in for {name}, open this page on any device, and enter the code {code}:")
+    elif authorization.state:
+        _say(f"To sign in for {name}, open this page in a browser on this machine:")
+    else:
+        _say(f"To sign in for {name}, confirm the request on the device that the server asks.")
+    if url:
+        _say(f"\n  {url}\n")
+    if browser and url and code is None and not _opened(url):
+        _say("No browser could be opened.")
+    _say("Waiting for the sign-in. Press Ctrl-C to give up.")
+
+
+def _opened(url: str) -> bool:
+    """Open *url* in a browser, and return whether that worked. Only this command does so."""
+    import webbrowser  # no other command needs it
+
+    try:
+        return webbrowser.open(url)
+    except (webbrowser.Error, OSError):
+        return False
+
+
+def _say(text: str) -> None:
+    """Print *text* on standard error, at once. Line ends are those of this module."""
+    click.echo("\n".join(map(escaped, text.split("\n"))), err=True)
+
+
+def _report(name: str, token: OAuth2Token, place: StoreSettings, *, as_json: bool) -> None:
+    """Print what was granted, and where the refresh token is kept. Prints no token."""
+    is_kept = token.refresh_token is not None
+    label = place.label if is_kept else None
+    if as_json:
+        content: dict[str, Any] = {
+            "provider_name": name,
+            "scope": token.scope,
+            "expires_at": token.expires_at.isoformat(),
+            "has_refresh_token": is_kept,
+            "kept_in": label,
+        }
+        click.echo(json.dumps(content))
+    minutes = max(0.0, token.expires_at.timestamp() - SYSTEM_CLOCK.time()) / 60
+    _say(f"{name}: signed in. Granted: {token.scope or 'what the server does not name'}")
+    if not is_kept:
+        _say(
+            f"Warning: the server granted no refresh token, so a new sign-in is needed in "
+            f"{minutes:.0f} minutes. Many servers grant one for the scope offline_access, or for "
+            "authorize_parameters such as prompt: consent or access_type: offline."
+        )
+        return
+    _say(f"The access token is valid for {minutes:.0f} minutes, and is renewed from now on.")
+    _say(f"The refresh token is kept in {label}.")
+    if is_volatile(place):
+        _say(
+            "Warning: that is emptied when you log out, or when the machine restarts. Set custody "
+            "or store: to keep it for longer."
+        )

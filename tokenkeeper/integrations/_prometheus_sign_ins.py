@@ -1,0 +1,75 @@
+"""The Prometheus metrics of grants that a person begins by signing in."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from tokenkeeper.events import (
+    SignInCompleted,
+    SignInFailed,
+    TokenAdopted,
+    TokenCleared,
+    TokenDenied,
+    TokenEvent,
+    TokenGranted,
+)
+from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS
+from tokenkeeper.integrations._worst_values import WorstValues
+
+__all__ = ["SignInMetrics"]
+
+_ENDS = (TokenGranted, TokenAdopted, TokenCleared, SignInCompleted)
+"""After these, no sign-in of the token is needed, as far as is known."""
+
+
+class SignInMetrics:
+    """Sign-ins, and whether one is needed. The hooks guard it with ``forks_wait()``.
+
+    A provider whose grant needs no sign-in has none of these time series.
+
+    :ivar of_provider: the metrics with the label ``provider``.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._needed_by = WorstValues(max)
+        self._needed = Gauge(
+            "tokenkeeper_sign_in_needed",
+            "1 while a person has to sign in before there can be a token, 0 once there is one.",
+            ["provider"],
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._sign_ins = Counter(
+            "tokenkeeper_sign_ins_total",
+            "Sign-ins that ended: completed, or failed.",
+            ["provider", "outcome"],
+            registry=registry,
+        )
+        self.of_provider: tuple[Counter | Gauge, ...] = (self._needed, self._sign_ins)
+
+    def count(self, event: TokenEvent, provider: str, *, is_known: bool) -> None:
+        """Count *event*.
+
+        :param provider: the label of its provider.
+        :param is_known: whether another event will forget its token.
+        """
+        name = event.token_name
+        match event:
+            case SignInCompleted():
+                self._sign_ins.labels(provider, "completed").inc()
+            case SignInFailed():
+                self._sign_ins.labels(provider, "failed").inc()
+            case TokenDenied(needs_sign_in=True) if is_known:
+                self._show(provider, self._needed_by.set(provider, name, 1.0))
+        if isinstance(event, _ENDS) and self._needed_by.get(provider, name) is not None:
+            self._show(provider, self._needed_by.drop(provider, name) or 0.0)
+
+    def remove(self, provider_name: str) -> None:
+        """Forget a provider, and set its gauge to a value that means that nothing is wrong."""
+        if self._needed_by.of(provider_name) is not None:
+            self._needed_by.drop_provider(provider_name)
+            self._show(provider_name, 0.0)
+
+    def _show(self, provider: str, value: float) -> None:
+        if provider != OTHER_PROVIDERS:  # no one value fits many providers
+            self._needed.labels(provider).set(value)

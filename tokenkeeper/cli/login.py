@@ -19,6 +19,7 @@ from tokenkeeper.cli.common import (
 from tokenkeeper.cli.sign_ins import (
     account_option,
     by_device,
+    check_kept,
     required_place,
     with_sign_in,
 )
@@ -100,6 +101,8 @@ def login(
         )
         _show(authorization, name, browser=not no_browser)
         token = authorization.wait()
+        if token.refresh_token is not None:
+            check_kept(provider, account, place)
     _report(name, token, place, as_json=as_json)
 
 

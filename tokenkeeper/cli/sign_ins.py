@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from tokenkeeper.cli.asking import variant_of
 from tokenkeeper.cli.source import Selection, Source
+from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.config.reloadable import ReloadableProvider
-from tokenkeeper.exceptions import AuthorizationRequiredError, InvalidConfigurationError
+from tokenkeeper.exceptions import (
+    AuthorizationRequiredError,
+    InvalidConfigurationError,
+    StoreUnavailableError,
+    TokenAcquisitionError,
+)
 from tokenkeeper.names import TokenParameters
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.stores.sign_ins import kept_in, needs_sign_in
+from tokenkeeper.stores.sign_ins import kept_in, needs_sign_in, sign_in_of
 
 if TYPE_CHECKING:
     from tokenkeeper.stores.settings import StoreSettings
@@ -23,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "account_option",
     "by_device",
+    "check_kept",
     "required_place",
     "sign_in_advice",
     "with_advice",
@@ -93,6 +101,28 @@ def required_place(source: Source, provider: ReloadableProvider) -> StoreSetting
             field="custody",
         )
     return settings
+
+
+def check_kept(provider: BaseOAuth2Provider, account: str | None, place: StoreSettings) -> None:
+    """Raise if the refresh token of a new sign-in is not where services look for it.
+
+    A keeper stores it later if the store is unavailable. A command has ended by then.
+
+    :raises TokenAcquisitionError: says to sign in again.
+    """
+    whose = variant_of(provider, TokenParameters.of(account=account))
+    problem = "it is not there"
+    try:
+        if sign_in_of(whose, place, SYSTEM_CLOCK.time()).is_there:
+            return
+    except StoreUnavailableError as error:
+        problem = str(error)
+    raise TokenAcquisitionError(
+        f"the refresh token could not be stored in {place.label}: {problem}. Sign in again once "
+        "that works",
+        provider_name=provider.provider_name,
+        transient=True,
+    )
 
 
 def sign_in_advice(provider: BaseOAuth2Provider, account: str | None = None) -> str:

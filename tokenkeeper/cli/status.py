@@ -71,7 +71,8 @@ def status(
         if names:
             selection.raise_if_wrong()
         settings = source.store()
-        if not (fetch or settings):
+        everywhere = all(each.custody is not None for each in selection.providers)
+        if not (fetch or settings or (everywhere and selection.providers)):
             click.echo(NOT_STORED, err=True)
         settings = settings or in_memory()
         late = _fetch_all(settings, selection, timeout) if fetch else {}

@@ -488,6 +488,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             "client_id": self._config.client_id,
             "scope": self._config.scope,
             "grant_type": self._grant.grant_type,
+            **self._grant.describe(),
             "token_endpoint_auth_method": self._client.auth.method,
             **getattr(self._client.auth, "describe", dict)(),
             "request_format": self._client.style.request_format,

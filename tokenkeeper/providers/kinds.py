@@ -76,6 +76,12 @@ class Description(TypedDict, total=False):
 
     grant_type: str
 
+    redirect_uri: str
+    """Where a browser is sent after a sign-in, if it is a URL of a web application."""
+
+    redirect_port: int
+    """The port on this machine where it is sent, if it is configured."""
+
     token_endpoint_auth_method: str
     """By its name in RFC 7591 §2."""
 

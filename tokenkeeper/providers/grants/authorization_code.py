@@ -104,6 +104,11 @@ class AuthorizationCode(SignIn):
             )
         self._parameters: dict[str, Any] = dict(parameters)
 
+    def describe(self) -> Mapping[str, object]:
+        """Return where the browser is sent after the sign-in."""
+        described = {"redirect_uri": self._redirect_uri, "redirect_port": self._redirect_port}
+        return {name: value for name, value in described.items() if value is not None}
+
     def begin(self, client: OAuthClient, asked: Asked) -> PendingSignIn:
         """Return the URL to sign in at. Sends a request if it is pushed (RFC 9126 §2)."""
         endpoint = client.server.endpoint("authorization_endpoint")

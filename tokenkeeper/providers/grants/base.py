@@ -78,6 +78,13 @@ class Grant:
     def rotated(self, refresh_token: str) -> None:
         """Take note of a new refresh token. By default do nothing; raise nothing."""
 
+    def describe(self) -> Mapping[str, object]:
+        """Return what ``describe()`` of its provider says about it, without a secret.
+
+        By default nothing beside the ``grant_type``.
+        """
+        return {}
+
     def identity(self) -> Mapping[str, object]:
         """Return the settings that make its tokens different from others, without a secret.
 

@@ -20,6 +20,7 @@ class SignInServer(LoopbackServer):
     :ivar refresh_tokens: whether a sign-in brings a refresh token.
     :ivar revokes: whether it has a revocation endpoint.
     :ivar refusal: the answer to a use of the refresh token; ``None`` to grant a token.
+    :ivar revocation: the answer to a revocation.
     :ivar pages: the queries of the sign-in pages that were opened.
     :ivar revoked: the tokens that were revoked.
     """
@@ -29,6 +30,7 @@ class SignInServer(LoopbackServer):
         self.refresh_tokens = True
         self.revokes = True
         self.refusal = None
+        self.revocation = Answer(200)
         self.pages = []
         self.revoked = []
         super().__init__()
@@ -46,7 +48,7 @@ class SignInServer(LoopbackServer):
                 return self._token(dict(request.form))
             case "/revoke":
                 self.revoked.append(dict(request.form)["token"])
-                return Answer(200)
+                return self.revocation
         return Answer(404)
 
     def forms(self, path):
@@ -78,7 +80,7 @@ class SignInServer(LoopbackServer):
             "user_code": "WDJB-MJHT",
             "verification_uri": f"{self.origin}/enter",
             "expires_in": 600,
-            "interval": 1,
+            "interval": 0,
         }
 
     def _token(self, form):

@@ -1,0 +1,331 @@
+"""``tokenkeeper login`` and ``logout``: a person signs in once, and services go on."""
+
+import json
+import signal
+import webbrowser
+
+import pytest
+import requests
+from click.testing import CliRunner
+from kit.guards import OF_THE_LIBRARY, PROGRAM_SECONDS, remove_variables
+from kit.servers.base import Answer
+from kit.servers.signing_in import ACCESS_TOKEN, REFRESH_TOKEN, SECRETS, SignInServer
+
+from tokenkeeper.cli import sign_ins
+from tokenkeeper.cli.group import cli
+from tokenkeeper.oauth import pending_answers
+
+CONFIGURATION = """\
+oauth2:
+  - provider_name: calendar
+    provider_type: generic
+    client_id: me
+    token_endpoint_auth_method: none
+    issuer: {server.issuer}
+    scope: read
+    grant: authorization_code
+    {more}
+  - provider_name: billing
+    provider_type: generic
+    client_id: me
+    token_endpoint_auth_method: none
+    issuer: {server.issuer}
+"""
+KEPT = "custody: sqlite:///{directory}/kept/tokens.db"
+
+
+@pytest.fixture
+def server():
+    """Return a running server that signs everybody in."""
+    with SignInServer() as server:
+        yield server
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Remove the machine's variables that could change a result."""
+    remove_variables(monkeypatch, *OF_THE_LIBRARY, "XDG_RUNTIME", "COLUMNS", "BROWSER")
+    return monkeypatch
+
+
+@pytest.fixture
+def configure(environment, tmp_path, server):
+    """Return a function that describes the client, by default with a custody."""
+
+    def configure(more=KEPT):
+        (tmp_path / "kept").mkdir(mode=0o700, exist_ok=True)
+        file = tmp_path / "tokens.yaml"
+        more = more.format(directory=tmp_path)
+        file.write_text(CONFIGURATION.format(server=server, more=more))
+        environment.setenv("TOKENKEEPER_CONFIG", str(file))
+
+    configure()
+    return configure
+
+
+@pytest.fixture
+def browser(environment):
+    """Return the URLs that a browser was sent to: a person, who signs in at each."""
+    opened = []
+
+    def follow(url):
+        opened.append(url)
+        return requests.get(url, timeout=PROGRAM_SECONDS).ok
+
+    environment.setattr(webbrowser, "open", follow)
+    return opened
+
+
+@pytest.fixture
+def run(configure, browser):
+    """Return a function that runs the command in this process, which shows no secret."""
+
+    def run(*arguments):
+        result = CliRunner().invoke(cli, arguments)
+        assert not isinstance(result.exception, Exception), result.exception
+        shown = SECRETS if arguments[0] != "get" else set(SECRETS) - {ACCESS_TOKEN}
+        assert not any(secret in result.output for secret in shown)
+        return result
+
+    return run
+
+
+def grant_types(server):
+    """Return the grant types of the token requests, in order."""
+    return [form["grant_type"] for form in server.forms("/token")]
+
+
+class TestLogin:
+    """A person signs in in a browser."""
+
+    def test_a_sign_in(self, run, server, browser, tmp_path):
+        """A browser is opened, and the command says what was granted and where it is kept."""
+        result = run("login", "calendar")
+        assert result.exit_code == 0
+        assert len(browser) == 1
+        assert browser[0] in result.stderr
+        assert "calendar: signed in. Granted: read" in result.stderr
+        assert f"kept in sqlite:///{tmp_path}/kept/tokens.db" in result.stderr
+        assert result.stdout == ""
+        assert run("get", "calendar").stdout.strip() == ACCESS_TOKEN
+        assert grant_types(server) == ["authorization_code"]
+
+    def test_for_programs(self, run, tmp_path):
+        """With --json, standard output has one document, and no token."""
+        result = run("login", "calendar", "--json")
+        content = json.loads(result.stdout)
+        del content["expires_at"]
+        assert content == {
+            "provider_name": "calendar",
+            "scope": "read",
+            "has_refresh_token": True,
+            "kept_in": f"sqlite:///{tmp_path}/kept/tokens.db",
+        }
+
+    def test_what_to_authorize(self, run, server):
+        """The options say which scope, resource and audience the sign-in is for."""
+        options = ["--scope", "write", "--scope", "read", "--resource", "https://api.example.com"]
+        run("login", "calendar", *options, "--audience", "api")
+        (page,) = server.pages
+        assert set(page["scope"].split()) == {"write", "read"}
+        assert (page["resource"], page["audience"]) == ("https://api.example.com", "api")
+
+    def test_accounts(self, run, server):
+        """Each account has a sign-in of its own."""
+        assert run("login", "calendar", "--account", "acme").exit_code == 0
+        assert run("get", "calendar", "--account", "acme").exit_code == 0
+        result = run("get", "calendar", "--account", "globex & co")
+        assert result.exit_code == 1
+        advice = "sign-in needed: tokenkeeper login calendar --account 'globex & co'"
+        assert advice in result.stderr
+        assert run("login", "calendar", "--account", "").exit_code == 2
+
+    def test_without_a_browser(self, run, environment):
+        """If no browser can be opened, the command says so, and waits for the person."""
+
+        def none(url):
+            requests.get(url, timeout=PROGRAM_SECONDS)  # the person, on another screen
+            raise webbrowser.Error("could not locate runnable browser")
+
+        environment.setattr(webbrowser, "open", none)
+        result = run("login", "calendar")
+        assert (result.exit_code, "No browser could be opened." in result.stderr) == (0, True)
+
+    def test_a_refusal(self, run, server):
+        """If the person declines, that is the error, and nothing is kept."""
+        server.declines = True
+        result = run("login", "calendar")
+        assert result.exit_code == 1
+        assert "access_denied" in result.stderr
+        assert "sign-in needed" in run("get", "calendar").stderr
+
+    def test_without_a_refresh_token(self, run, server):
+        """A sign-in that no service can go on with is reported, with what to change."""
+        server.refresh_tokens = False
+        result = run("login", "calendar")
+        assert "Warning: the server granted no refresh token" in result.stderr
+        assert "offline_access" in result.stderr
+
+    def test_a_new_sign_in_after_a_refusal(self, run, server):
+        """Once the refresh token is refused, status says so, and a sign-in makes it work again."""
+        run("login", "calendar")
+        server.refusal = Answer(400, {"error": "invalid_grant"})
+        result = run("get", "calendar", "--force")
+        assert "sign-in needed: tokenkeeper login calendar" in result.stderr
+        assert "sign-in needed: tokenkeeper login calendar" in run("status").stdout
+        server.refusal = None
+        run("login", "calendar")
+        assert run("get", "calendar", "--force").exit_code == 0
+        assert "sign-in needed" not in run("status").stdout
+
+    def test_by_a_device(self, run, server, browser, environment):
+        """With --device, a code is shown, no browser is opened, and the sign-in is the same one."""
+        environment.setattr(pending_answers, "SHORTEST_INTERVAL_SECONDS", 0.0)
+        result = run("login", "calendar", "--device")
+        assert result.exit_code == 0, result.output
+        assert "enter the code WDJB-MJHT" in result.stderr
+        assert browser == []
+        run("get", "calendar", "--force")
+        assert grant_types(server) == [
+            "urn:ietf:params:oauth:grant-type:device_code",
+            "refresh_token",
+        ]
+        assert server.forms("/token")[-1]["refresh_token"] == REFRESH_TOKEN
+
+
+class TestRefusedBefore:
+    """What ends the command before anybody signs in."""
+
+    def test_nothing_keeps_it(self, run, configure, server):
+        """Without a place for the refresh token, the person is not asked to sign in."""
+        configure("redirect_port: 8400")
+        result = run("login", "calendar")
+        assert result.exit_code == 2
+        assert "nothing would keep the refresh token" in result.stderr
+        assert "Set custody" in result.stderr
+        assert server.received == []
+
+    def test_a_store_keeps_it(self, run, configure, tmp_path):
+        """The store of the command line is a place as well."""
+        configure("par: false")
+        store = f"sqlite:///{tmp_path}/kept/store.db"
+        result = run("login", "calendar", "--store", store)
+        assert f"kept in {store}" in result.stderr
+        assert "Warning" not in result.stderr
+
+    def test_a_place_that_is_emptied(self, run, configure, environment, tmp_path):
+        """A place that does not outlive the user's session is used, with a warning."""
+        configure("par: false")
+        (tmp_path / "runtime").mkdir(mode=0o700)
+        environment.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+        result = run("login", "calendar")
+        assert result.exit_code == 0
+        assert "Warning: that is emptied when you log out" in result.stderr
+
+    def test_another_grant(self, run, server):
+        """A provider whose grant needs no person says so."""
+        for command in ("login", "logout"):
+            result = run(command, "billing")
+            assert result.exit_code == 2
+            assert "provider 'billing' needs no sign-in" in result.stderr
+        assert server.received == []
+
+    def test_a_web_application(self, run, configure, server):
+        """With a redirect to a web application, only that can complete the sign-in."""
+        configure(f"{KEPT}\n    redirect_uri: https://app.example.com/callback")
+        result = run("login", "calendar")
+        assert result.exit_code == 2
+        assert "belongs to a web application" in result.stderr
+        assert "--device" in result.stderr
+        assert server.pages == []
+
+    def test_a_store_that_lost_it(self, run, environment):
+        """If the refresh token is not there afterwards, the command fails."""
+        lost = sign_ins.sign_in_of
+
+        def forgetting(provider, place, now):
+            place.store.forget(next(iter(place.store.keys())))
+            return lost(provider, place, now)
+
+        environment.setattr(sign_ins, "sign_in_of", forgetting)
+        result = run("login", "calendar")
+        assert result.exit_code == 1
+        assert "could not be stored" in result.stderr
+
+
+class TestLogout:
+    """The sign-in is revoked and forgotten."""
+
+    def test_revoked(self, run, server):
+        """The refresh token is revoked at the server, and the next call needs a sign-in."""
+        run("login", "calendar")
+        assert run("logout", "calendar").exit_code == 0
+        assert server.revoked == [REFRESH_TOKEN]
+        assert "sign-in needed" in run("get", "calendar").stderr
+
+    def test_one_account(self, run, server):
+        """The sign-ins of other accounts stay."""
+        run("login", "calendar", "--account", "acme")
+        run("login", "calendar", "--account", "globex")
+        run("logout", "calendar", "--account", "acme")
+        assert run("get", "calendar", "--account", "acme").exit_code == 1
+        assert run("get", "calendar", "--account", "globex").exit_code == 0
+
+    def test_a_server_that_does_not_revoke(self, run, server):
+        """The sign-in is forgotten anyway."""
+        server.revokes = False
+        run("login", "calendar")
+        assert run("logout", "calendar").exit_code == 0
+        assert "sign-in needed" in run("get", "calendar").stderr
+
+    def test_a_server_that_fails(self, run, server, monkeypatch):
+        """The sign-in is forgotten anyway, and the command says that it was not revoked."""
+        run("login", "calendar")
+        server.revocation = Answer(503)
+        result = run("logout", "calendar", "--json")
+        assert result.exit_code == 1
+        assert "was forgotten, and not revoked" in result.stderr
+        assert "HTTP 503" in json.loads(result.stdout)["error"]
+        assert "sign-in needed" in run("get", "calendar").stderr
+
+    def test_nothing_to_revoke(self, run, server):
+        """Without a sign-in, there is nothing to do."""
+        assert run("logout", "calendar").exit_code == 0
+        assert server.revoked == []
+
+
+def test_status_without_a_sign_in(run):
+    """The table says which command is needed, and ``get`` says it as well."""
+    for arguments in (["status"], ["status", "--fetch"], ["get", "calendar"]):
+        assert "sign-in needed: tokenkeeper login calendar" in run(*arguments).output
+
+
+def test_clear_forgets_what_custody_has(run):
+    """``clear NAME`` deletes from the provider's custody."""
+    run("login", "calendar")
+    assert "1 token deleted" in run("clear", "calendar").stderr
+    assert "sign-in needed" in run("get", "calendar").stderr
+
+
+@pytest.mark.slow
+def test_on_a_terminal_of_another_machine(configure, start, server):
+    """A process prints the URL, waits for the person, and ends with the sign-in."""
+    process = start("login", "calendar", "--no-browser")
+    lines = iter(process.stderr.readline, "")
+    url = next(line.strip() for line in lines if line.startswith("  http"))
+    assert requests.get(url, timeout=PROGRAM_SECONDS).ok
+    output, errors = process.communicate(timeout=PROGRAM_SECONDS)
+    assert (process.returncode, output) == (0, "")
+    assert "signed in" in errors
+
+
+@pytest.mark.slow
+def test_giving_up(configure, start, server):
+    """Ctrl-C ends the wait at once, with the exit code that a shell gives it."""
+    process = start("login", "calendar", "--no-browser")
+    lines = iter(process.stderr.readline, "")
+    assert any(line.startswith("Waiting for the sign-in") for line in lines)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PROGRAM_SECONDS)
+    assert process.returncode == 130
+    assert server.forms("/token") == []

@@ -317,7 +317,7 @@ class TestSignIns:
         assert signals.points("sign_in.needed") == {}
 
     def test_other_failures(self, signals):
-        """A failure that needs nobody does not show; the same for an account without a token."""
+        """A failure that needs no person does not show; the same for an account without a token."""
         signals.hook(AcquisitionFailed("api", NOW, 1, 0.1, 0.0, "invalid_client", 401, ""))
         signals.hook(self.needed('api\n{"account":"acme"}'))
         signals.hook(TokenAcquired("api", NOW, 1, 0.5, 3600.0))

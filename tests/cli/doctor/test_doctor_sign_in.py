@@ -100,7 +100,7 @@ def test_nobody_has_signed_in(configure, step):
     configure()
     code, found = step()
     assert code == Step.SIGN_IN == 21
-    assert texts(found)[-1] == ("failed", "nobody has signed in yet")
+    assert texts(found)[-1] == ("failed", "no person has signed in yet")
     assert "run: tokenkeeper login calendar" in advice(found)
 
 
@@ -131,12 +131,12 @@ def test_a_refused_refresh_token(sign_in, configure, server, step):
 
 
 def test_accounts(sign_in, step):
-    """If only accounts have signed in, that is no failure: callers may name one."""
+    """If only accounts have signed in, that is fine: callers may name one."""
     sign_in("acme")
     sign_in("globex")
     code, found = step()
     assert code == 0
-    assert texts(found)[-1] == ("note", "2 accounts have signed in, and nobody without an account")
+    assert texts(found)[-1] == ("note", "2 accounts have signed in, and none without an account")
 
 
 def test_in_memory(configure, step):

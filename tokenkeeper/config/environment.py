@@ -114,8 +114,8 @@ class EnvironmentSpec:
             **more,
         )
         kept_in = content.get("custody")
-        options = {} if kept_in is None else {"custody": custody_of(kept_in, self.directory)}
-        return GenericOAuth2Provider(config, **generic_options(content, given), **options)
+        custody = None if kept_in is None else custody_of(kept_in, self.directory)
+        return GenericOAuth2Provider(config, custody=custody, **generic_options(content, given))
 
     def with_sign_in(self, grant: str) -> EnvironmentSpec:
         """Return the same client with another *grant* that begins with a sign-in.

@@ -188,6 +188,27 @@ def test_an_unreadable_record(sign_in, step, tmp_path):
     assert "can't be read" in " ".join(text for _, text in texts(found))
 
 
+def test_an_unreadable_record_of_the_store(sign_in, configure, step, custody, tmp_path):
+    """The same in the store of the configuration, which has a section of its own."""
+    sign_in()
+    configure(f"store: {custody}\n", custody=None)
+    with closing(sqlite3.connect(tmp_path / "kept" / "tokens.db")) as connection, connection:
+        connection.execute("UPDATE records SET sealed = ?", (b"0.\x00{}",))
+    code, found = step()
+    assert code == Step.SIGN_IN
+    assert texts(found)[-1][1].startswith("the refresh token can't be read: ")
+
+
+def test_a_store_that_fails(sign_in, configure, step, custody, tmp_path):
+    """A store that can't be read is a failure, with what is wrong with it."""
+    sign_in()
+    configure(f"store: {custody}\n", custody=None)
+    (tmp_path / "kept" / "tokens.db").write_bytes(b"not a database" * 1000)
+    code, found = step()
+    assert code == Step.SIGN_IN
+    assert "is not an SQLite database" in texts(found)[-1][1]
+
+
 def test_a_port_in_use(configure, step):
     """A port that something else listens on is a warning, and a free one is not."""
     with closing(socket.create_server(("127.0.0.1", 0))) as other:

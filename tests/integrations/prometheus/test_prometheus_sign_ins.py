@@ -109,6 +109,7 @@ def test_a_removed_provider(hook, value, registry):
     """A provider that is removed has no time series any more, and gets new ones only if they are needed."""
     hook(needed())
     hook(SignInCompleted("api", NOW, grant_type=CODE))
+    hook(needed())
     hook(ProviderRemoved("api", NOW))
     assert value("sign_in_needed") is None
     assert value("sign_ins_total", outcome="completed") is None

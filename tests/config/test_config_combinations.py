@@ -373,7 +373,7 @@ OF_GENERIC = [
     ({**DEVICE, "par": False}, ["par is only valid with grant: authorization_code"]),
     (
         {"authorize_parameters": {"prompt": "consent"}},
-        ["authorize_parameters is only valid with grant: authorization_code or device_code"],
+        ["authorize_parameters is only valid with grant: authorization_code, device_code or ciba"],
     ),
     ({"redirect_port": 8400}, ["redirect_port is only valid with grant: authorization_code"]),
     ({**DEVICE, "binding_message": "A1"}, ["binding_message is only valid with grant: ciba"]),

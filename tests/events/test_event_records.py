@@ -56,11 +56,6 @@ class TestRecords:
             yield kind("api", now, grant_type="authorization_code")
         yield SignInFailed("api", now, grant_type="ciba", error="access_denied", reason="no")
         yield from (kind("api", now) for kind in (TokenRefused, TokenCleared, ProviderRemoved))
-        for kind in (SignInStarted, SignInCompleted):
-            yield kind("api", now, grant_type="authorization_code")
-        yield SignInFailed(
-            "api", now, grant_type="authorization_code", error="access_denied", reason="no"
-        )
 
     def test_every_kind_is_there(self):
         """The module lists each kind, and each is an event."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import click
 
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.asking import brief_keeper
 from tokenkeeper.cli.common import (
     ExitCode,
     complete_names,
@@ -17,9 +16,10 @@ from tokenkeeper.cli.common import (
     source_options,
 )
 from tokenkeeper.cli.records import key_of, records, records_of
+from tokenkeeper.cli.revoke import as_json_object, in_words, revoked
 from tokenkeeper.cli.sign_ins import account_option, required_place, with_sign_in
 from tokenkeeper.cli.source import Source
-from tokenkeeper.exceptions import OAuth2Error
+from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.names import TokenParameters, parameters_in
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.stores.settings import StoreSettings
@@ -41,32 +41,27 @@ def logout(ctx: click.Context, name: str, *, account: str | None, as_json: bool)
     A running service uses the access token that it has until it expires.
     """
     source: Source = ctx.obj
+    found, problem = None, None
     with report_problems():
-        selection = with_sign_in(source, name)
-        (provider,) = selection.providers
+        (provider,) = with_sign_in(source, name).providers
         place = required_place(source, provider)
-        keeper = selection.add_to(brief_keeper(source.store()))
-        problem, revoked = None, False
         try:
-            revoked = keeper.revoke(name, account=account).server_was_asked
-        except OAuth2Error as error:
+            found = revoked(source, name, account, forgets_anyway=True)
+        except TokenAcquisitionError as error:
             problem = str(error)
-        count = sum(place.store.forget(key) for key in list(_keys(place, provider, account)))
+            for key in list(_keys(place, provider, account)):
+                place.store.forget(key)
     if as_json:
-        click.echo(json.dumps({"revoked": revoked, "error": problem}))
+        content = {"error": problem} if found is None else as_json_object(found)
+        click.echo(json.dumps(content))
+    elif found is not None:
+        click.echo(in_words(found), err=True)
     if problem is not None:
-        click.echo(f"Warning: the refresh token was not revoked: {escaped(problem)}", err=True)
-        text = "was forgotten. Revoke it at the server"
-    elif revoked:
-        text = "was revoked at the server, and forgotten"
-    elif count:
-        text = (
-            "was forgotten. The server has no revocation endpoint: revoke it in your account there"
+        click.echo(
+            f"Warning: {escaped(problem)}\n"
+            "The sign-in was forgotten, and not revoked. Revoke it in the account at the server.",
+            err=True,
         )
-    else:
-        text = "was not there"
-    click.echo(f"{escaped(name)}: the sign-in {text}.", err=True)
-    if problem is not None:
         ctx.exit(ExitCode.NO_TOKEN)
 
 

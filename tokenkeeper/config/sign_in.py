@@ -31,7 +31,7 @@ SIGN_IN_KEYS: Mapping[str, tuple[str, ...]] = {
     "redirect_uri": ("authorization_code",),
     "redirect_port": ("authorization_code",),
     "par": ("authorization_code",),
-    "authorize_parameters": ("authorization_code", "device_code"),
+    "authorize_parameters": SIGN_IN_GRANTS,
     **dict.fromkeys((*_HINTS, "binding_message"), ("ciba",)),
 }
 """Keys that only these grants use."""
@@ -111,7 +111,9 @@ def sign_in_grant(
         return DeviceCode(**options)
     from tokenkeeper.providers.grants.ciba import Ciba
 
-    hints = {key: late(key) for key in _HINTS if content.get(key) is not None}
+    for key in _HINTS:
+        if content.get(key) is not None:
+            options[key] = late(key)
     if content.get("binding_message") is not None:
         options["binding_message"] = content["binding_message"]
-    return Ciba(**hints, **options)
+    return Ciba(**options)

@@ -106,7 +106,7 @@ def test_sign_ins_are_counted(hook, value):
 
 
 def test_a_removed_provider(hook, value, registry):
-    """A provider that is removed has no time series any more, and gets new ones only if they are needed."""
+    """A provider that is removed has no time series any more."""
     hook(needed())
     hook(SignInCompleted("api", NOW, grant_type=CODE))
     hook(needed())

@@ -11,6 +11,7 @@ from kit.guards import OF_THE_LIBRARY, PROGRAM_SECONDS, remove_variables
 from kit.servers.base import Answer
 from kit.servers.signing_in import ACCESS_TOKEN, REFRESH_TOKEN, SECRETS, SignInServer
 
+from tokenkeeper import StoreUnavailableError
 from tokenkeeper.cli import sign_ins
 from tokenkeeper.cli.group import cli
 from tokenkeeper.oauth import pending_answers
@@ -178,6 +179,18 @@ class TestLogin:
         assert run("get", "calendar", "--force").exit_code == 0
         assert "sign-in needed" not in run("status").stdout
 
+    def test_on_the_person_s_phone(self, run, server, browser, environment, tmp_path):
+        """With CIBA, the server asks the person, and no page is opened."""
+        environment.setattr(pending_answers, "SHORTEST_INTERVAL_SECONDS", 0.0)
+        file = tmp_path / "tokens.yaml"
+        text = file.read_text().replace("authorization_code", "ciba\n    login_hint: ann", 1)
+        file.write_text(text)
+        result = run("login", "calendar")
+        assert result.exit_code == 0, result.output
+        assert "confirm the request on the device" in result.stderr
+        assert server.forms("/backchannel")[0]["login_hint"] == "ann"
+        assert browser == []
+
     def test_by_a_device(self, run, server, browser, environment):
         """With --device, a code is shown, no browser is opened, and the sign-in is the same one."""
         environment.setattr(pending_answers, "SHORTEST_INTERVAL_SECONDS", 0.0)
@@ -251,6 +264,17 @@ class TestRefusedBefore:
         result = run("login", "calendar")
         assert result.exit_code == 1
         assert "could not be stored" in result.stderr
+
+    def test_a_store_that_fails(self, run, environment):
+        """If the place can't be read afterwards, the command fails with the store's reason."""
+
+        def failing(provider, place, now):
+            raise StoreUnavailableError("the disk is full")
+
+        environment.setattr(sign_ins, "sign_in_of", failing)
+        result = run("login", "calendar")
+        assert result.exit_code == 1
+        assert "the disk is full. Sign in again once that works" in result.stderr
 
 
 class TestLogout:

@@ -357,6 +357,17 @@ OF_GENERIC = [
         ["additional_params.redirect_uri must be a key of its own: redirect_uri"],
     ),
     ({**CODE, "authorize_parameters": [5]}, ["authorize_parameters must be a mapping"]),
+    ({**CODE, "custody": 5}, ["custody must be a URL, or a block with url and key_file"]),
+    ({**CODE, "custody": "nope://x"}, ["custody has the unknown scheme 'nope'. Use one of"]),
+    ({**CODE, "custody": "redis://h"}, ["custody needs a key, because others may read the store"]),
+    (
+        {**CODE, "custody": {"ulr": "sqlite:////tmp/t.db"}},
+        ["custody: unknown key 'ulr'. Did you mean 'url'?"],
+    ),
+    (
+        {**CODE, "custody": {"url": "redis://h", "key_file": "nowhere"}},
+        ["custody.key_file is not usable: "],
+    ),
     ({**CODE, "login_hint": "ann"}, ["login_hint is only valid with grant: ciba"]),
     ({**DEVICE, "redirect_uri": "http://127.0.0.1/"}, ["redirect_uri is only valid with grant: a"]),
     ({**DEVICE, "par": False}, ["par is only valid with grant: authorization_code"]),

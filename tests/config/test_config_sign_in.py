@@ -4,6 +4,7 @@ import json
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from click.testing import CliRunner
 from kit.servers.signing_in import REFRESH_TOKEN, SECRETS, SignInServer
 
 from tokenkeeper import (
@@ -12,6 +13,7 @@ from tokenkeeper import (
     OAuth2Error,
     TokenKeeper,
 )
+from tokenkeeper.cli.group import cli
 from tokenkeeper.config.discovery import Discovery
 from tokenkeeper.providers.kinds import Description
 
@@ -114,6 +116,34 @@ class TestInABrowser:
         with pytest.raises(InvalidConfigurationError) as raised:
             TokenKeeper.from_config(block(server, **keys))
         assert str(raised.value).startswith("configuration: oauth2.redirect_uri must be https://")
+
+
+class TestCustody:
+    """Where the refresh token is kept."""
+
+    def test_a_block(self, server, write, tmp_path):
+        """A block has the key file as well, and its paths begin at the file's directory."""
+        (tmp_path / "kept").mkdir(mode=0o700)
+        assert CliRunner().invoke(cli, ["store", "new-key", str(tmp_path / "keys")]).exit_code == 0
+        keys = {
+            "grant": "authorization_code",
+            "redirect_uri": "https://app.example.com/callback",
+            "custody": {"url": "sqlite:///kept/tokens.db", "key_file": "keys"},
+        }
+        path = write(json.dumps(block(server, **keys)))
+        with TokenKeeper.from_config(path) as keeper:
+            sign_in(server, keeper)
+        with TokenKeeper.from_config(path) as keeper:
+            keeper.get_token("calendar", force_refresh=True)
+        assert server.forms("/token")[-1]["refresh_token"] == REFRESH_TOKEN
+        kept = (tmp_path / "kept" / "tokens.db").read_bytes()
+        assert not any(secret.encode() in kept for secret in SECRETS)
+
+    def test_it_is_not_part_of_the_identity(self, server, tmp_path):
+        """Its URL may have a password, which no identity may show."""
+        keys = {"grant": "authorization_code", "custody": f"sqlite:///{tmp_path}/t.db"}
+        (spec,) = Discovery.from_config(block(server, **keys)).specs().values()
+        assert str(tmp_path) not in spec.identity
 
 
 class TestOnAnotherDevice:

@@ -5,8 +5,11 @@ import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import requests
 from integrations.fleet_story import FleetStory
 from kit import internals
+from kit.guards import GUARD_SECONDS
+from kit.servers.signing_in import SignInServer
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
@@ -16,6 +19,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from tokenkeeper import (
     BaseOAuth2Provider,
+    GenericOAuth2Provider,
+    OAuth2Config,
     OAuth2Error,
     OAuth2Token,
     TokenAcquisitionError,
@@ -25,6 +30,7 @@ from tokenkeeper.events import __all__ as names_of_events
 from tokenkeeper.integrations.opentelemetry import OpenTelemetryHook
 from tokenkeeper.integrations.prometheus import PrometheusHook
 from tokenkeeper.integrations.requests import KeeperAuth
+from tokenkeeper.providers.grants.authorization_code import AuthorizationCode
 
 CHOSEN = {
     "account": "jane@example.com",
@@ -122,13 +128,14 @@ def test_everything_that_happens(clock, signals, tmp_path):
         keeper.clear_token()
         source()
         live_in_a_fleet(clock, hooks)
+        sign_in_and_out(hooks, attempt)
         found = recorded()  # Prometheus forgets a provider that is removed
         keeper.remove_provider("api")
         attempt(source)
         found["log"] = recorded()["log"]
     happened = set(recorded()["events"])
     del found["events"]
-    bases = {"TokenEvent", "TokenGranted", "TokenDenied", "EventHook"}
+    bases = {"TokenEvent", "TokenGranted", "TokenDenied", "SignInEvent", "EventHook"}
     assert happened == {*names_of_events} - bases
     assert len(errors) > 5
     for kind, text in {**found, "errors": "".join(errors)}.items():
@@ -136,6 +143,22 @@ def test_everything_that_happens(clock, signals, tmp_path):
         for secret in ("jane", "s3cr3t", "sha256", "token_name"):
             assert secret not in text, kind
     assert internals.sizes(keeper)["cached"] == 0
+
+
+def sign_in_and_out(hooks, attempt):
+    """Have everything happen that happens to a sign-in."""
+    with SignInServer() as server, TokenKeeper(hooks=hooks, background=False) as keeper:
+        config = OAuth2Config("api", "me", issuer=server.issuer)
+        grant = AuthorizationCode()
+        options = {"grant": grant, "token_endpoint_auth_method": "none"}
+        keeper.add_provider(GenericOAuth2Provider(config, **options))
+        for declines in (True, False):
+            server.declines = declines
+            with keeper.authorize("api", account=CHOSEN["account"]) as authorization:
+                requests.get(authorization.url, timeout=GUARD_SECONDS)
+                attempt(authorization.wait)
+        attempt(lambda: keeper.revoke("api", account=CHOSEN["account"]))
+        attempt(keeper.source("api", account=CHOSEN["account"]))
 
 
 def live_in_a_fleet(clock, hooks):

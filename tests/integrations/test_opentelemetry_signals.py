@@ -15,9 +15,20 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenKeeper
-from tokenkeeper.events import ClaimTakenOver, CooledDown, TokenAcquired
+from tokenkeeper.events import (
+    AcquisitionFailed,
+    ClaimTakenOver,
+    CooledDown,
+    ProviderRemoved,
+    SignInCompleted,
+    SignInFailed,
+    SignInStarted,
+    TokenAcquired,
+)
 from tokenkeeper.integrations.opentelemetry import OpenTelemetryHook
 from tokenkeeper.testing import EventRecorder, MockProvider, SteppedClock
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 
 class Signals:
@@ -285,3 +296,46 @@ def test_as_many_providers_as_the_limit(keeper, signals, clock):
     keeper.remove_provider("c0")
     keeper.get_token("c9", force_refresh=True)
     assert set(signals.points("token.remaining_lifetime")) == {("c1",), ("c2",), ("c9",)}
+
+
+class TestSignIns:
+    """Grants that a person begins by signing in."""
+
+    def needed(self, name=""):
+        """Return the event of a token that only a person can bring back."""
+        return AcquisitionFailed(
+            "api", NOW, 0, 0.0, 0.0, None, None, "", needs_sign_in=True, token_name=name
+        )
+
+    def test_whether_one_is_needed(self, signals):
+        """The gauge is 1 from the failure on until there is a token."""
+        signals.hook(self.needed())
+        assert signals.points("sign_in.needed") == {("api",): 1}
+        signals.hook(TokenAcquired("api", NOW, 1, 0.5, 3600.0))
+        assert signals.points("sign_in.needed") == {("api",): 0}
+        signals.hook(ProviderRemoved("api", NOW))
+        assert signals.points("sign_in.needed") == {}
+
+    def test_other_failures(self, signals):
+        """A failure that needs no person does not show; the same for an account without a token."""
+        signals.hook(AcquisitionFailed("api", NOW, 1, 0.1, 0.0, "invalid_client", 401, ""))
+        signals.hook(self.needed('api\n{"account":"acme"}'))
+        signals.hook(TokenAcquired("api", NOW, 1, 0.5, 3600.0))
+        assert signals.points("sign_in.needed") == {}
+
+    def test_they_are_counted(self, signals):
+        """Each sign-in that ended is counted, by its outcome."""
+        signals.hook(SignInStarted("api", NOW, grant_type="authorization_code"))
+        signals.hook(SignInCompleted("api", NOW, grant_type="authorization_code"))
+        signals.hook(
+            SignInFailed("api", NOW, grant_type="ciba", error="access_denied", reason="no")
+        )
+        expected = {("api", "completed"): 1, ("api", "failed"): 1}
+        assert signals.points("sign_ins") == expected
+
+    def test_many_providers(self, signals):
+        """Providers beyond the limit have no gauge."""
+        for number in range(3):
+            signals.hook(TokenAcquired(f"other-{number}", NOW, 1, 0.5, 3600.0))
+        signals.hook(self.needed())
+        assert signals.points("sign_in.needed") == {}

@@ -113,8 +113,7 @@ def get(
     If both families are set, the NAME "oauth2" or "azure" selects one; otherwise NAME can be
     anything.
 
-    --scope, --resource, --audience, --tenant and --account request another token of the same
-    registration.
+    --scope, --resource, --audience, --tenant and --account request another token of it.
 
     \b
     tokenkeeper get billing --format header | curl -H @- https://api.example.com/

@@ -72,11 +72,12 @@ def login(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Sign in for the provider NAME, so that services get tokens without a person.
+    """Sign a person in for the provider NAME.
 
     Opens a browser for the grant authorization_code, and waits until the sign-in is complete. The
-    refresh token is then kept in the provider's custody or the store, where services with the same
-    configuration find it. Run this again when they report that a sign-in is needed.
+    refresh token is then kept in the provider's custody or the store. There services with the same
+    configuration find it, and get tokens without a person. Run this again when they report that a
+    sign-in is needed.
 
     \b
     tokenkeeper login calendar

@@ -34,10 +34,11 @@ __all__ = ["logout"]
 @source_options
 @click.pass_context
 def logout(ctx: click.Context, name: str, *, account: str | None, as_json: bool) -> None:
-    """Revoke the sign-in for the provider NAME at the server, and forget its tokens.
+    """Revoke the sign-in for the provider NAME.
 
-    They are forgotten in any case: if the server has no revocation endpoint, or does not answer,
-    that is reported. A running service uses the access token that it has until it expires.
+    The server revokes the refresh token, and all tokens of the sign-in are forgotten. If the server
+    has no revocation endpoint, or does not answer, they are forgotten anyway, and that is reported.
+    A running service uses the access token that it has until it expires.
     """
     source: Source = ctx.obj
     found, problem = None, None

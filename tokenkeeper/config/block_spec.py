@@ -45,8 +45,8 @@ _CREDENTIALS = frozenset(
 )
 """How a client proves who it is. It stays the same client with another proof."""
 
-_OF_SIGN_IN = frozenset(SIGN_IN_KEYS)
-"""How a sign-in proceeds. A grant stays the same after it."""
+_OF_SIGN_IN = frozenset({*SIGN_IN_KEYS, "custody"})
+"""How a sign-in proceeds, and where it is kept. A grant stays the same after it."""
 
 _SECRET_HEADER = re.compile(r"auth|cookie|session|signature", re.IGNORECASE)
 _NOT_A_SECRET = re.compile(r"_(?:file|path|url|uri|endpoint|method|id|name|type|seconds)s?$")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 
 from tokenkeeper._support.checks import checked_words
 from tokenkeeper.config.construction import construct
+from tokenkeeper.config.custody import custody_of
 from tokenkeeper.config.files import located
 from tokenkeeper.config.keys import spelled
 from tokenkeeper.config.proof import (
@@ -230,7 +231,7 @@ class Generic(Client):
     binding_message: Text | None = None
     refresh_token_file: Text | None = None
     scope_by_refresh: Boolean | None = None
-    custody: Text | None = None
+    custody: Any = None
     request_format: RequestFormat | None = None
     accept: Accept | None = None
     headers: Headers = None
@@ -252,7 +253,6 @@ class Generic(Client):
         "never_expires",
         "accept_token_types",
         "refresh_tokens",
-        "custody",
     )
 
     def make_provider(self, given: Given) -> BaseOAuth2Provider:
@@ -270,6 +270,11 @@ class Generic(Client):
         )
         proofs = generic_options(content, given)
         return self._made({"config": config} | proofs | self._options(given.directory))
+
+    def _options(self, directory: Path) -> dict[str, Any]:
+        kept_in = self.content().get("custody")
+        custody = {} if kept_in is None else {"custody": custody_of(kept_in, directory)}
+        return super()._options(directory) | custody
 
 
 def _targets(content: Mapping[str, Any]) -> dict[str, Any]:

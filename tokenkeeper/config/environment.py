@@ -22,6 +22,7 @@ from tokenkeeper.config.credentials import (
     credential_files,
     readable_credentials,
 )
+from tokenkeeper.config.custody import check_custody, custody_of
 from tokenkeeper.config.families import (
     FAMILIES,
     Family,
@@ -112,8 +113,9 @@ class EnvironmentSpec:
             targets,
             **more,
         )
-        options = {key: content[key] for key in ("custody",) if key in content}
-        return GenericOAuth2Provider(config, **generic_options(content, given), **options)
+        kept_in = content.get("custody")
+        custody = None if kept_in is None else custody_of(kept_in, self.directory)
+        return GenericOAuth2Provider(config, custody=custody, **generic_options(content, given))
 
     def with_sign_in(self, grant: str) -> EnvironmentSpec:
         """Return the same client with another *grant* that begins with a sign-in.
@@ -272,6 +274,7 @@ def _check(
     check: Any = check_azure if family.provider_type == "azure" else check_generic
     check(content, note)
     check_credential_files(credential_files(content, directory, {}), note)
+    check_custody(content, directory, note)
 
 
 def _in_variables(what: str, family: Family) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenkeeper.config.block_spec import BlockSpec
+from tokenkeeper.config.blocks import Generic
 from tokenkeeper.config.bounds import TooMuchError, check_values
 from tokenkeeper.config.construction import UnknownArgumentError
 from tokenkeeper.config.credentials import (
@@ -19,12 +20,13 @@ from tokenkeeper.config.credentials import (
     credential_files,
     digest_of,
 )
+from tokenkeeper.config.custody import check_custody
 from tokenkeeper.config.document import SECTION, Document
 from tokenkeeper.config.exposure import exposures_in, readable_document
 from tokenkeeper.config.files import check_trusted, located, read_secret
 from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.keys import keys_of
-from tokenkeeper.config.late_tokens import links_in
+from tokenkeeper.config.late_tokens import Note, links_in
 from tokenkeeper.config.links import link_problems
 from tokenkeeper.config.own_classes import keys_taken
 from tokenkeeper.config.problems import KeyPath, Problems, as_text, in_order
@@ -92,6 +94,8 @@ class _Reader:
         files = credential_files(ours, directory, secrets)
         check_credential_files(files, lambda key, what: problems.add((*path, *key), what))
         block = self._block(filled, model, problems, path)
+        if model is not None and issubclass(model, Generic):
+            check_custody(ours, directory, _noted_in(problems, path))
         spec = None
         if block is not None:
             spec = BlockSpec(block, secrets, directory, digest_of(files), self._tokens)
@@ -230,3 +234,15 @@ def _check_verify(block: Block, directory: Path, problems: Problems, path: KeyPa
         check_trusted(located(directory, verify))
     except InvalidConfigurationError as error:
         problems.add((*path, "verify"), str(error))
+
+
+def _noted_in(problems: Problems, path: KeyPath) -> Note:
+    """Return a function that notes what is wrong in the block at *path*."""
+
+    def note(key: KeyPath, what: str) -> None:
+        if what.startswith(": "):
+            problems.add_key((*path, *key), what.removeprefix(": "))
+        else:
+            problems.add((*path, *key), what)
+
+    return note

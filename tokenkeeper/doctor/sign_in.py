@@ -144,5 +144,5 @@ def _present(examination: Examination, settings: StoreSettings, facts: Facts) ->
     facts["accounts"] = accounts
     if accounts:
         people = "account has" if accounts == 1 else "accounts have"
-        return note(f"{accounts} {people} signed in, and nobody without an account", login)
-    return failure("nobody has signed in yet", login)
+        return note(f"{accounts} {people} signed in, and none without an account", login)
+    return failure("no person has signed in yet", login)

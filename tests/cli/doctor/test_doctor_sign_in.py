@@ -100,7 +100,7 @@ def test_nobody_has_signed_in(configure, step):
     configure()
     code, found = step()
     assert code == Step.SIGN_IN == 21
-    assert texts(found)[-1] == ("failed", "nobody has signed in yet")
+    assert texts(found)[-1] == ("failed", "no person has signed in yet")
     assert "run: tokenkeeper login calendar" in advice(found)
 
 
@@ -131,12 +131,12 @@ def test_a_refused_refresh_token(sign_in, configure, server, step):
 
 
 def test_accounts(sign_in, step):
-    """If only accounts have signed in, that is no failure: callers may name one."""
+    """If only accounts have signed in, that is fine: callers may name one."""
     sign_in("acme")
     sign_in("globex")
     code, found = step()
     assert code == 0
-    assert texts(found)[-1] == ("note", "2 accounts have signed in, and nobody without an account")
+    assert texts(found)[-1] == ("note", "2 accounts have signed in, and none without an account")
 
 
 def test_in_memory(configure, step):
@@ -186,6 +186,27 @@ def test_an_unreadable_record(sign_in, step, tmp_path):
     code, found = step()
     assert code == Step.SIGN_IN
     assert "can't be read" in " ".join(text for _, text in texts(found))
+
+
+def test_an_unreadable_record_of_the_store(sign_in, configure, step, custody, tmp_path):
+    """The same in the store of the configuration, which has a section of its own."""
+    sign_in()
+    configure(f"store: {custody}\n", custody=None)
+    with closing(sqlite3.connect(tmp_path / "kept" / "tokens.db")) as connection, connection:
+        connection.execute("UPDATE records SET sealed = ?", (b"0.\x00{}",))
+    code, found = step()
+    assert code == Step.SIGN_IN
+    assert texts(found)[-1][1].startswith("the refresh token can't be read: ")
+
+
+def test_a_store_that_fails(sign_in, configure, step, custody, tmp_path):
+    """A store that can't be read is a failure, with what is wrong with it."""
+    sign_in()
+    configure(f"store: {custody}\n", custody=None)
+    (tmp_path / "kept" / "tokens.db").write_bytes(b"not a database" * 1000)
+    code, found = step()
+    assert code == Step.SIGN_IN
+    assert "is not an SQLite database" in texts(found)[-1][1]
 
 
 def test_a_port_in_use(configure, step):

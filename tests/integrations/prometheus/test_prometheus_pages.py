@@ -18,6 +18,7 @@ from tokenkeeper.events import (
     CooledDown,
     RecordReplaced,
     ServedStale,
+    SignInCompleted,
     StoreUnavailable,
     TokenAcquired,
     TokenAdopted,
@@ -42,6 +43,8 @@ def page():
     for event in (
         TokenAcquired("api", NOW, 1, 0.5, 3600.0, store_seconds=0.001),
         AcquisitionFailed("api", NOW, 1, 0.5, 0.0, "invalid_client", 401, "no"),
+        AcquisitionFailed("api", NOW, 0, 0.0, 0.0, None, None, "no", needs_sign_in=True),
+        SignInCompleted("api", NOW, grant_type="authorization_code"),
         ServedStale("api", NOW, 5.0),
         CooledDown("api", NOW, 30.0),
         TokenRefused("api", NOW),

@@ -10,7 +10,8 @@ CODE = "code-which-is-never-shown"
 REFRESH_TOKEN = "refresh-token-which-is-never-shown"
 ACCESS_TOKEN = "access-token-which-is-never-shown"
 DEVICE_CODE = "device-code-which-is-never-shown"
-SECRETS = (CODE, REFRESH_TOKEN, ACCESS_TOKEN, DEVICE_CODE)
+AUTH_REQ_ID = "auth-req-id-which-is-never-shown"
+SECRETS = (CODE, REFRESH_TOKEN, ACCESS_TOKEN, DEVICE_CODE, AUTH_REQ_ID)
 
 
 class SignInServer(LoopbackServer):
@@ -44,6 +45,8 @@ class SignInServer(LoopbackServer):
                 return self._authorize(dict(request.query))
             case "/device":
                 return Answer(200, self._begun())
+            case "/backchannel":
+                return Answer(200, {"auth_req_id": AUTH_REQ_ID, "expires_in": 120, "interval": 0})
             case "/token":
                 return self._token(dict(request.form))
             case "/revoke":
@@ -60,6 +63,7 @@ class SignInServer(LoopbackServer):
             "authorization_endpoint": "/authorize",
             "token_endpoint": "/token",
             "device_authorization_endpoint": "/device",
+            "backchannel_authentication_endpoint": "/backchannel",
             **({"revocation_endpoint": "/revoke"} if self.revokes else {}),
         }
         return {

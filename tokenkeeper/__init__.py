@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tokenkeeper._version import __version__
 
 if TYPE_CHECKING:
+    from tokenkeeper.async_authorization import AsyncAuthorization
+    from tokenkeeper.authorization import Authorization
     from tokenkeeper.default import get_default_keeper, set_default_keeper
     from tokenkeeper.default_source import get_default_source
     from tokenkeeper.exceptions import (
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from tokenkeeper.oauth.client_certificate import TlsClientAuth
     from tokenkeeper.oauth.dpop import DPoPKey
     from tokenkeeper.oauth.github_actions import GitHubActionsToken
+    from tokenkeeper.oauth.revocation import Revocation
     from tokenkeeper.oauth.signed_jwt import SignedJwt
     from tokenkeeper.oauth.signing import SigningKey
     from tokenkeeper.providers.azure import AzureADProvider
@@ -53,7 +56,10 @@ if TYPE_CHECKING:
     from tokenkeeper.providers.generic import GenericOAuth2Provider
     from tokenkeeper.providers.google import GoogleProvider
     from tokenkeeper.providers.google_impersonation import GoogleImpersonation
+    from tokenkeeper.providers.grants.authorization_code import AuthorizationCode
     from tokenkeeper.providers.grants.base import ClientCredentials, Grant
+    from tokenkeeper.providers.grants.ciba import Ciba
+    from tokenkeeper.providers.grants.device_code import DeviceCode
     from tokenkeeper.providers.grants.jwt_bearer import JwtBearer
     from tokenkeeper.providers.grants.password import Password
     from tokenkeeper.providers.grants.refresh_token import RefreshToken
@@ -63,17 +69,22 @@ if TYPE_CHECKING:
     from tokenkeeper.source import AsyncTokenSource, TokenSource
 
 __all__ = [
+    "AsyncAuthorization",
     "AsyncTokenSource",
+    "Authorization",
+    "AuthorizationCode",
     "AuthorizationRequiredError",
     "AzureADProvider",
     "AzureDefaultProvider",
     "AzurePipelinesToken",
     "BaseOAuth2Provider",
+    "Ciba",
     "ClientAssertion",
     "ClientCredentials",
     "ClientSecretJwt",
     "ConfigurationWarning",
     "DPoPKey",
+    "DeviceCode",
     "GenericOAuth2Provider",
     "GitHubActionsToken",
     "GoogleImpersonation",
@@ -94,6 +105,7 @@ __all__ = [
     "RefreshToken",
     "ReloadResult",
     "RetryPolicy",
+    "Revocation",
     "SignedJwt",
     "SigningKey",
     "StoreHealth",
@@ -119,6 +131,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "async_authorization": ("AsyncAuthorization",),
+    "authorization": ("Authorization",),
     "default": ("get_default_keeper", "set_default_keeper"),
     "default_source": ("get_default_source",),
     "exceptions": (
@@ -152,6 +166,7 @@ _HOMES = {
     "oauth.client_certificate": ("TlsClientAuth",),
     "oauth.dpop": ("DPoPKey",),
     "oauth.github_actions": ("GitHubActionsToken",),
+    "oauth.revocation": ("Revocation",),
     "oauth.signed_jwt": ("SignedJwt",),
     "oauth.signing": ("SigningKey",),
     "providers.azure": ("AzureADProvider",),
@@ -160,7 +175,10 @@ _HOMES = {
     "providers.generic": ("GenericOAuth2Provider",),
     "providers.google": ("GoogleProvider",),
     "providers.google_impersonation": ("GoogleImpersonation",),
+    "providers.grants.authorization_code": ("AuthorizationCode",),
     "providers.grants.base": ("ClientCredentials", "Grant"),
+    "providers.grants.ciba": ("Ciba",),
+    "providers.grants.device_code": ("DeviceCode",),
     "providers.grants.jwt_bearer": ("JwtBearer",),
     "providers.grants.password": ("Password",),
     "providers.grants.refresh_token": ("RefreshToken",),

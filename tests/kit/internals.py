@@ -16,7 +16,6 @@ from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime import fork
 from tokenkeeper._runtime import provider_loop as loop_module
 from tokenkeeper._support.sharing import Shared
-from tokenkeeper.oauth import metadata_cache
 from tokenkeeper.providers import shared_settings
 
 # ---- the process

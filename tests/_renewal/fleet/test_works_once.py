@@ -49,9 +49,7 @@ class TestOneFamily:
         assert keeper.get_token("api") == "token-3"
         assert not strict.is_revoked
 
-    def test_store_s_clock_is_set_back_before_a_token_is_stored(
-        self, family, clock, store, strict
-    ):
+    def test_store_s_clock_is_set_back_before_a_token_is_stored(self, family, clock, store, strict):
         """A process waits for a token that another one could not store yet, on any clock."""
         first, second = family.several(2)
         store.go_down("publish", seconds=1.0)

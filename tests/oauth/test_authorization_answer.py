@@ -7,7 +7,7 @@ from tokenkeeper import OAuth2Config, TokenAcquisitionError
 from tokenkeeper.oauth.authorization_answer import read_answer
 from tokenkeeper.oauth.client import Exchange
 from tokenkeeper.oauth.endpoint_answer import read_endpoint_answer
-from tokenkeeper.oauth.exchange import HttpAnswer, LateSecrets
+from tokenkeeper.oauth.exchange import HttpAnswer, LateSecrets, Purpose
 from tokenkeeper.oauth.pkce import challenge_of, new_state, new_verifier
 
 
@@ -67,11 +67,12 @@ def test_what_can_not_be_read(url):
 def test_responses_without_a_token():
     """Each that can't be used is an error that names the request, and shows no secret."""
     client = oauth_client(OAuth2Config("api", "me", "s3cret", "https://as.test/token"), None)
+    purpose = Purpose.of("device_authorization_endpoint", "device request")
 
     def read(status, body):
         answer = HttpAnswer(status, {}, body)
         exchange = Exchange(answer, 0.0, LateSecrets(lambda: ["s3cret"]), "https://as.test/x")
-        return read_endpoint_answer(client, exchange, "device request", needs=("device_code",))
+        return read_endpoint_answer(client, exchange, purpose, needs=("device_code",))
 
     assert read(200, b'{"device_code": "d"}')["device_code"] == "d"
     for status, body, says in (

@@ -6,7 +6,7 @@ import math
 import threading
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from tokenkeeper._renewal.polling import Polling
 from tokenkeeper._renewal.sign_in_under_way import SignInUnderWay
@@ -40,10 +40,11 @@ class Authorization(NotPicklable):
     listening at the end of the block; a sign-in of a web application can still be completed.
     """
 
-    def __init__(self, keeper: TokenKeeper, sign_ins: SignIns, under_way: SignInUnderWay) -> None:
+    def __init__(self, keeper: TokenKeeper, sign_ins: Any, under_way: Any) -> None:
         self._keeper = keeper
-        self._sign_ins = sign_ins
-        self._under_way = under_way
+        # Not in the signature: users need not know their types, which are the keeper's own.
+        self._sign_ins: SignIns = sign_ins
+        self._under_way: SignInUnderWay = under_way
         self._clock = keeper._clock  # noqa: SLF001 - a handle on a part of the keeper
         listener = under_way.listener
         self._changed = threading.Event() if listener is None else listener.changed

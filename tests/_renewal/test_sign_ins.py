@@ -14,6 +14,7 @@ from tokenkeeper import (
     TokenAcquisitionError,
 )
 from tokenkeeper._renewal.notifier import write_log_line
+from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.events import SignInCompleted, SignInFailed, SignInStarted
 from tokenkeeper.testing import SteppedClock
 from tokenkeeper.testing.events import EventRecorder
@@ -347,6 +348,28 @@ def test_custody(server, clock):
         assert keeper.get_token("crm") == "token-1"
         clock.step(3600)
         assert keeper.get_token("crm") == "token-2"
+
+
+class Spec:
+    """What a configuration says of a provider."""
+
+    provider_name = "crm"
+
+    def __init__(self, provider):
+        self.make_provider = lambda: provider
+
+
+def test_a_provider_of_a_configuration(server, clock):
+    """A sign-in goes to the provider that the configuration describes, as do refresh tokens."""
+    own = server.provider(clock=clock)
+    configured = ReloadableProvider(Spec(own), lambda _: None)
+    with server.keeper(configured, clock=clock) as keeper:
+        authorization = keeper.authorize("crm", account="acme")
+        authorization.complete(server.sign_in(authorization.url))
+        clock.step(3600)
+        assert keeper.source("crm", account="acme")() == "token-2"
+        assert configured.sign_in_wait_seconds(TokenAcquisitionError("no"), 5.0) is None
+    assert server.grant_types == ["authorization_code", "refresh_token"]
 
 
 @pytest.mark.parametrize("fails", ["refused", "lost", "the push is refused"])

@@ -5,6 +5,7 @@ import os
 
 import pytest
 from kit.crowds import at_once
+from kit.frames import recorded_variables
 from kit.guards import until
 from kit.processes import Child
 from kit.servers.base import Answer
@@ -29,6 +30,7 @@ WITH_REFRESH_TOKEN = Answer(200, {**GRANTED.body, "refresh_token": REFRESH_TOKEN
 DENIED = Answer(
     400, {"error": "access_denied", "error_description": f"{DEVICE_CODE} {AUTH_REQ_ID}"}
 )
+GRANTS = {"device": DeviceCode, "ciba": lambda: Ciba(login_hint="ann")}
 
 
 class Stage:
@@ -130,9 +132,7 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize(("script", "code", "why"), ENDINGS.values(), ids=ENDINGS)
-@pytest.mark.parametrize(
-    "grant", [DeviceCode, lambda: Ciba(login_hint="a")], ids=["device", "ciba"]
-)
+@pytest.mark.parametrize("grant", GRANTS.values(), ids=GRANTS)
 def test_failures(server, stage, caplog, grant, script, code, why):
     """A failure is reported once, and shows no secret in any message, log line or event."""
     caplog.set_level(logging.DEBUG)
@@ -147,10 +147,28 @@ def test_failures(server, stage, caplog, grant, script, code, why):
     assert stage.sign_ins()[1] == ("SignInFailed", code)
     shown = [str(caught.value), caplog.text, repr(stage.events), repr(authorization)]
     shown += [repr(vars(authorization)), repr(caught.value.error_description)]
+    shown += recorded_variables(caught.value)
     for secret in (DEVICE_CODE, AUTH_REQ_ID):
         assert secret not in "".join(shown)
     server.script.clear()  # another sign-in is not affected
     assert stage.keeper.authorize("tv").wait().access_token == "t-1"
+
+
+BROKEN = {"device": ("begun", DeviceCode), "ciba": ("asked", GRANTS["ciba"])}
+
+
+@pytest.mark.parametrize(("response", "grant"), BROKEN.values(), ids=BROKEN)
+def test_a_response_that_begins_nothing(server, stage, response, grant):
+    """A response without a lifetime is reported, and no frame of the error has its code."""
+    del getattr(server, response)["expires_in"]
+    stage = stage(grant())
+    with pytest.raises(TokenAcquisitionError, match="expires_in") as caught:
+        stage.keeper.authorize("tv")
+    shown = "".join(recorded_variables(caught.value))
+    assert DEVICE_CODE not in shown
+    assert AUTH_REQ_ID not in shown
+    until(lambda: stage.sign_ins(), "an event")
+    assert stage.sign_ins() == [("SignInFailed", None)]
 
 
 def test_threads_share_a_sign_in(server, stage):

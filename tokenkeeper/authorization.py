@@ -163,6 +163,7 @@ class Authorization(NotPicklable):
             return True
         return listener is not None and listener.answer() is not None
 
+    @without_arguments  # the answer has the code
     def proceed(self) -> OAuth2Token:
         """Do what is due, and return the token.
 

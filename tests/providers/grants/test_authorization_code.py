@@ -248,6 +248,15 @@ def test_the_base_of_sign_ins():
     assert not Grant().is_same(grant)
 
 
+def test_a_provider_without_a_keeper(server):
+    """It begins and finishes a sign-in on its own, and stores nothing."""
+    provider = server.provider()
+    pending = provider.begin_sign_in(Asked("crm", now=0.0))
+    assert pending.scope == "read"
+    token = provider.finish_sign_in(pending, server.sign_in(pending.url))
+    assert (token.access_token, token.refresh_token) == ("token-1", "refresh-1")
+
+
 def test_nothing_listens(server):
     """A grant without a redirect URI needs something that listens."""
     provider = server.provider(redirect_uri=None)

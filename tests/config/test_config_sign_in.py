@@ -92,6 +92,21 @@ class TestInABrowser:
             keeper.authorize("calendar")
         assert server.forms("/nowhere")[0]["scope"] == "read"
 
+    def test_another_resource(self, server):
+        """A resource that the sign-in does not ask for is refused before any request."""
+        keys = {
+            "grant": "authorization_code",
+            "redirect_uri": "https://app.example.com/callback",
+            "resource": "https://api.example.com",
+        }
+        with TokenKeeper.from_config(block(server, **keys)) as keeper:
+            sign_in(server, keeper)
+            with pytest.raises(InvalidConfigurationError, match="was not authorized"):
+                keeper.source("calendar", resource="https://other.example.com")()
+            keeper.source("calendar", resource="https://api.example.com")()
+        _, form = server.forms("/token")
+        assert form["resource"] == "https://api.example.com"
+
     def test_the_redirect_is_described(self, server):
         """The description says where the browser is sent, if it is configured."""
         for key, value in {"redirect_uri": "https://a.example/cb", "redirect_port": 8400}.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tokenkeeper._support.checks import checked_words
 from tokenkeeper.config.late_tokens import Note
 from tokenkeeper.config.problems import KeyPath
 from tokenkeeper.exceptions import InvalidConfigurationError
@@ -96,7 +97,12 @@ def sign_in_grant(
     :param late: returns what a key's value is read from.
     :raises InvalidConfigurationError: naming the key that can't work.
     """
-    options: dict[str, Any] = {"scope_by_refresh": bool(content.get("scope_by_refresh"))}
+    # Some servers revoke a refresh token that is used for a resource that was not authorized.
+    resources = checked_words(content.get("resource"), "resource") or None
+    options: dict[str, Any] = {
+        "resources": resources,
+        "scope_by_refresh": bool(content.get("scope_by_refresh")),
+    }
     grant = content["grant"]
     for key in ("redirect_uri", "redirect_port", "par", "authorize_parameters"):
         if content.get(key) is not None:

@@ -21,6 +21,8 @@ from kit.httpx_packages import PACKAGES, auth_for
 
 import tokenkeeper
 from tokenkeeper import (
+    AsyncAuthorization,
+    AuthorizationCode,
     AzureADProvider,
     BaseOAuth2Provider,
     GenericOAuth2Provider,
@@ -36,12 +38,15 @@ from tokenkeeper import (
 )
 from tokenkeeper._renewal.detached import Handover
 from tokenkeeper._renewal.detached_main import _AsAsked
+from tokenkeeper._renewal.sign_in_under_way import Finishing
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper.clock import SystemClock
 from tokenkeeper.integrations import aiohttp as aiohttp_auth
 from tokenkeeper.integrations import azure as azure_auth
 from tokenkeeper.integrations import azure_provider, azure_transport, google, grpc, grpc_aio
 from tokenkeeper.integrations import requests as requests_auth
+from tokenkeeper.integrations._mcp_steps import McpProvider
+from tokenkeeper.integrations.mcp import McpAuth
 from tokenkeeper.integrations.requests import CertificateAdapter
 from tokenkeeper.providers.azure_default import AzureDefaultProvider
 from tokenkeeper.providers.azure_tools import AZURE_CLI, ToolProvider
@@ -322,6 +327,18 @@ def reloadable(_):
         return internals.provider(keeper)
 
 
+def authorization(_):
+    """Return a sign-in that has begun."""
+    endpoints = {"authorization_endpoint": "https://id.example.com/authorize"}
+    config = OAuth2Config(
+        "api", "me", "s3cr3t", "https://id.example.com/token", endpoints=endpoints
+    )
+    grant = AuthorizationCode(redirect_uri="https://app.example.com/callback")
+    with TokenKeeper(background=False) as keeper:
+        keeper.add_provider(GenericOAuth2Provider(config, grant=grant))
+        return keeper.authorize("api")
+
+
 def interceptor(kind):
     return lambda keeper: grpc_aio.renewing_interceptors(keeper, "api")[kind]
 
@@ -360,6 +377,11 @@ UNPICKLABLE = {
     "mock": lambda _: MockProvider("api"),
     "async mock": lambda _: AsyncMockProvider("api"),
     "a helper process": lambda _: Handover(MockProvider("api"), as_job, dict),
+    "a sign-in": authorization,
+    "an async sign-in": lambda keeper: AsyncAuthorization(authorization(keeper), None),
+    "the end of a sign-in": lambda keeper: Finishing(authorization(keeper)._under_way, None),
+    "for MCP": lambda keeper: McpAuth(keeper, "https://mcp.example.com/mcp"),
+    "added for MCP": lambda _: McpProvider(CONFIG),
     "of a helper process": lambda _: _AsAsked(MockProvider("api"), as_job, bytes),
 }
 

@@ -49,7 +49,9 @@ class Authorization(NotPicklable):
         listener = under_way.listener
         self._changed = threading.Event() if listener is None else listener.changed
         self._closed = False
-        self._polling = sign_ins.polling(under_way) if under_way.is_polled else None
+        self._polling: Polling[OAuth2Token] | None = None
+        if under_way.is_polled:
+            self._polling = self._sign_ins.polling(under_way)
 
     @property
     def url(self) -> str:

@@ -168,8 +168,8 @@ REFUSE = {
 SEND_PROOFS = {"aiohttp", "httpx", "httpx2", "openai", "requests"}
 """Modules that send proofs; openai's clients are those of httpx. See ``test_dpop_requests.py``."""
 
-TAKE_NO_TOKENS = {"azure_provider", "google_provider", "opentelemetry", "prometheus"}
-"""Modules that provide tokens, or watch."""
+TAKE_NO_TOKENS = {"azure_provider", "google_provider", "mcp", "opentelemetry", "prometheus"}
+"""Modules that provide tokens, request their own, or watch."""
 
 CASES = [(name, case) for name, cases in REFUSE.items() for case in cases]
 

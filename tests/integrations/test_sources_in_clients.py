@@ -171,14 +171,14 @@ def test_a_name_beside_a_source(keeper, ours):
         ours(keeper.source("api"), "api")
 
 
-IN_TESTS_CLIENTS = TRIED_WITH_CLIENTS | {"google"}
-"""Modules whose tests, in ``tests/clients``, give them sources in the first place."""
+ELSEWHERE = TRIED_WITH_CLIENTS | {"google", "mcp"}
+"""Modules whose own tests give them sources, or that have no use for one."""
 
 
 def takers():
     """Yield the public objects of the modules tested here that take a keeper."""
     for found in pkgutil.iter_modules(tokenkeeper.integrations.__path__):
-        if found.name.startswith("_") or found.name in IN_TESTS_CLIENTS:
+        if found.name.startswith("_") or found.name in ELSEWHERE:
             continue
         try:
             module = importlib.import_module(f"tokenkeeper.integrations.{found.name}")

@@ -474,7 +474,7 @@ def test_a_document_that_is_not_supported(server, keeper):
         ("sign_in_timeout_seconds", {"sign_in_timeout_seconds": 0}),
         ("timeout", {"timeout": -1}),
     ],
-    ids=str,
+    ids=lambda each: each if isinstance(each, str) else "",
 )
 def test_what_can_not_work(keeper, field, options):
     """A parameter that can't work is named at once."""

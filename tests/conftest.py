@@ -80,6 +80,12 @@ def plain_environment_fixture(monkeypatch):
     plain_environment(monkeypatch)
 
 
+@pytest.fixture(autouse=True)
+def nothing_shared(monkeypatch):
+    """Guard each test against others: see :func:`kit.internals.share_nothing_yet`."""
+    internals.share_nothing_yet(monkeypatch)
+
+
 @pytest.fixture
 def clock():
     """Return a clock that the waits of retries step."""

@@ -7,6 +7,7 @@ import anyio
 import pytest
 import responses
 from kit.crowds import in_thread
+from kit.frames import recorded_variables
 from kit.sign_ins import SignInServer
 
 from tokenkeeper import (
@@ -82,6 +83,17 @@ def test_a_bad_answer_ends_the_wait(server, clock, what):
         with pytest.raises(TokenAcquisitionError, match=r"access_denied|was not asked"):
             authorization.wait()
     assert server.sent == []
+
+
+def test_errors_of_a_wait_keep_secrets(server, clock):
+    """No frame that an error tracker records has what the browser brought."""
+    with local(server, clock) as keeper, keeper.authorize("crm") as authorization:
+        browse(server.sign_in(authorization.url))
+        server.answers = [(400, {"error": "invalid_grant"})]
+        with pytest.raises(TokenAcquisitionError) as info:
+            authorization.wait()
+    for secret in (server.sent[0]["code"], server.sent[0]["code_verifier"], authorization.state):
+        assert not [each for each in recorded_variables(info.value) if secret in each]
 
 
 def test_closed_while_waiting(server):

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from tokenkeeper._renewal.sign_ins import SignIns, SignInUnderWay
+from tokenkeeper._renewal.sign_in_under_way import SignInUnderWay
+from tokenkeeper._renewal.sign_ins import SignIns
 from tokenkeeper._runtime.pickling import NotPicklable
 from tokenkeeper._support.arguments import check_name, check_timeout
 from tokenkeeper._support.checks import checked_scope, checked_text
@@ -158,6 +159,7 @@ class Authorization(NotPicklable):
             return listener.answer() is not None
         return self._clock.monotonic() >= self._next_question_at
 
+    @without_arguments  # the answer has the code
     def proceed(self) -> OAuth2Token | None:
         """Do what is due, and return the token; ``None`` if the person has not signed in yet.
 

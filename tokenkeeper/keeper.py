@@ -486,7 +486,7 @@ class TokenKeeper(NotPicklable):
         login_hint: str | None = None,
         timeout_seconds: float = 300.0,
     ) -> Authorization:
-        """Begin a person's sign-in, and return how it is completed.
+        """Begin a person's sign-in, and return how it is completed. Opens no browser.
 
         What it brings replaces what the grant of the provider, or of the *account*, had before.
         From then on ``get_token`` works without a person, and so do sources of other resources that
@@ -509,8 +509,6 @@ class TokenKeeper(NotPicklable):
             can't work.
         :raises TokenAcquisitionError: if the server refuses to begin.
         :raises KeeperClosedError: after :meth:`close`.
-
-        May send requests. Opens no browser.
         """
         check_name(provider_name)
         parameters = TokenParameters.of(resource=resource, audience=audience, account=account)
@@ -538,7 +536,7 @@ class TokenKeeper(NotPicklable):
 
         :param callback_url: the whole URL that the browser was sent to, with its query.
         :param state: :attr:`Authorization.state`, from the session of the person. It is compared
-            with that of the URL, so that nobody can be signed in with another person's answer (RFC
+            with that of the URL, so that no one is signed in with another person's answer (RFC
             6749 §10.12).
         :raises UnknownProviderError: if no provider has that name.
         :raises TokenAcquisitionError: if the answer is not for this sign-in or not from its server

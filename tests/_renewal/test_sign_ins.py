@@ -1,6 +1,10 @@
 """Sign-ins of one process: what is stored, what is asked, and what bad answers get."""
 
+from datetime import UTC, datetime
+
 import pytest
+import requests
+from kit.frames import recorded_variables
 from kit.sign_ins import REDIRECT_URI, SignInServer
 
 from tokenkeeper import (
@@ -9,10 +13,13 @@ from tokenkeeper import (
     KeeperClosedError,
     TokenAcquisitionError,
 )
+from tokenkeeper._renewal.notifier import write_log_line
 from tokenkeeper.events import SignInCompleted, SignInFailed, SignInStarted
 from tokenkeeper.testing import SteppedClock
 from tokenkeeper.testing.events import EventRecorder
+from tokenkeeper.testing.stores import MemoryTokenStore
 
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
 A, B, C = "https://a.test", "https://b.test", "https://c.test"
 
 
@@ -253,12 +260,13 @@ def test_a_token_for_each_account(server):
     assert server.sent[2]["refresh_token"] == "refresh-1"
 
 
-def test_no_refresh_token(server, clock):
-    """The token is served until it expires, and then a person is needed again."""
+def test_no_refresh_token(server, clock, caplog):
+    """The token is served until it expires, and then a person is needed, as a log line says."""
     server.grants_refresh_tokens = False
     with server.keeper(server.provider(clock=clock), clock=clock) as keeper:
         authorization = keeper.authorize("crm")
         authorization.complete(server.sign_in(authorization.url))
+        assert "brought no refresh token" in caplog.text
         clock.step(3400)
         assert keeper.get_token("crm") == "token-1"
         clock.step(200)
@@ -313,6 +321,80 @@ def test_events(server):
     assert found[0].token_name == found[1].token_name == first.token_name
     assert found[3].error == "access_denied"
     assert "acme" not in repr(found)
+
+
+def test_a_forked_child(server):
+    """Without a store it must not use its parent's refresh token, and can have one of its own."""
+    with server.keeper() as keeper:
+        first = keeper.authorize("crm")
+        first.complete(server.sign_in(first.url))
+        keeper._coordinator.memberships.after_fork_in_child()
+        with pytest.raises(TokenAcquisitionError, match="the process that forked this one"):
+            keeper.get_token("crm", force_refresh=True)
+        second = keeper.authorize("crm")
+        second.complete(server.sign_in(second.url))
+        assert keeper.get_token("crm", force_refresh=True) == "token-3"
+    assert server.sent[-1]["refresh_token"] == "refresh-2"
+
+
+def test_custody(server, clock):
+    """A store of the provider's own keeps what a sign-in brought, also for the next process."""
+    custody = MemoryTokenStore(clock)
+    with server.keeper(server.provider(custody=custody, clock=clock), clock=clock) as keeper:
+        authorization = keeper.authorize("crm")
+        authorization.complete(server.sign_in(authorization.url))
+    with server.keeper(server.provider(custody=custody, clock=clock), clock=clock) as keeper:
+        assert keeper.get_token("crm") == "token-1"
+        clock.step(3600)
+        assert keeper.get_token("crm") == "token-2"
+
+
+@pytest.mark.parametrize("fails", ["refused", "lost", "the push is refused"])
+def test_errors_keep_secrets(fails):
+    """No frame that an error tracker records has the code, the verifier or the state."""
+    with SignInServer(par=True) as server, server.keeper() as keeper:
+        refused = (400, {"error": "invalid_grant", "error_description": "no"})
+        if fails == "the push is refused":
+            server.answers = [refused]
+            with pytest.raises(TokenAcquisitionError) as info:
+                keeper.authorize("crm", redirect_uri=REDIRECT_URI)
+            secrets = [server.sent[0]["state"]]
+        else:
+            authorization = keeper.authorize("crm", redirect_uri=REDIRECT_URI)
+            answer = server.sign_in(authorization.url)
+            server.answers = [refused if fails == "refused" else requests.ConnectionError("lost")]
+            with pytest.raises(TokenAcquisitionError) as info:
+                authorization.complete(answer)
+            secrets = [server.sent[1][each] for each in ("code", "code_verifier")]
+            secrets.append(authorization.state)
+    recorded = list(recorded_variables(info.value))
+    for secret in secrets:
+        assert not [each for each in recorded if secret in each]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (SignInStarted("crm", NOW, grant_type="ciba"), "provider 'crm': sign-in begun"),
+        (SignInCompleted("crm", NOW, grant_type="ciba"), "provider 'crm': sign-in completed"),
+        (
+            SignInFailed("crm", NOW, grant_type="ciba", error=None, reason="provider 'crm': no"),
+            "sign-in failed: provider 'crm': no",
+        ),
+        (
+            SignInFailed("crm", NOW, grant_type="ciba", error=None, reason="no"),
+            "provider 'crm': sign-in failed: no",
+        ),
+    ],
+    ids=["begun", "completed", "failed", "failed elsewhere"],
+)
+def test_log_lines(event, line, caplog):
+    """Each has a line that names the provider once, and the grant as an attribute."""
+    caplog.set_level("INFO")
+    write_log_line(event)
+    (record,) = caplog.records
+    assert record.getMessage() == line
+    assert record.grant_type == "ciba"
 
 
 def test_a_provider_without_a_sign_in():

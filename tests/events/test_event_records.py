@@ -16,6 +16,9 @@ from tokenkeeper.events import (
     RecordReplaced,
     RenewalFailed,
     ServedStale,
+    SignInCompleted,
+    SignInFailed,
+    SignInStarted,
     StoreRecovered,
     StoreUnavailable,
     TokenAcquired,
@@ -47,12 +50,15 @@ class TestRecords:
         yield ClocksDisagree("api", now, difference_seconds=-3600.0)
         yield StoreUnavailable("api", now, store="redis://cache", reason="it is down")
         yield StoreRecovered("api", now, store="redis://cache", unavailable_seconds=9.0)
+        for kind in (SignInStarted, SignInCompleted):
+            yield kind("api", now, grant_type="authorization_code")
+        yield SignInFailed("api", now, grant_type="ciba", error="access_denied", reason="no")
         yield from (kind("api", now) for kind in (TokenRefused, TokenCleared, ProviderRemoved))
 
     def test_every_kind_is_there(self):
         """The module lists each kind, and each is an event."""
         kinds = {type(event).__name__ for event in self.every_kind()}
-        families = {"TokenEvent", "TokenGranted", "TokenDenied", "EventHook"}
+        families = {"TokenEvent", "TokenGranted", "TokenDenied", "SignInEvent", "EventHook"}
         assert kinds | families == set(events.__all__)
         assert all(isinstance(event, TokenEvent) for event in self.every_kind())
 

@@ -15,6 +15,21 @@ from tokenkeeper import keeper as keeper_module
 from tokenkeeper._renewal.renewal import Renewal
 from tokenkeeper._runtime import fork
 from tokenkeeper._runtime import provider_loop as loop_module
+from tokenkeeper._support.sharing import Shared
+from tokenkeeper.providers import shared_settings
+
+# ---- the process
+
+
+def share_nothing_yet(monkeypatch):
+    """Begin as a new process does, in which no providers share anything.
+
+    Providers share few values, and keep them for good. Those of other tests may be all of them.
+    """
+    for each in vars(shared_settings).values():
+        if isinstance(each, Shared):
+            monkeypatch.setattr(each, "_values", {})
+
 
 # ---- callers
 

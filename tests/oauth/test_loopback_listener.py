@@ -32,7 +32,7 @@ def ask(listener, target, method="GET"):
 
 
 def test_one_answer_counts(listener):
-    """The first hit with the right state is the answer, and a second one is told so."""
+    """The first hit with the right state is the answer; a second one sees another page."""
     target = f"/callback?code=c0de-1&state={STATE}"
     status, _, page = ask(listener, target)
     assert (status, listener.answer()) == (200, listener.redirect_uri + target[len("/callback") :])
@@ -126,7 +126,7 @@ def test_closing_it_in_a_forked_child():
 
 
 def test_closing_it():
-    """It ends its thread, wakes whoever waits, and can be repeated."""
+    """It ends its thread, wakes what waits for it, and can be repeated."""
     listener = LoopbackListener()
     listener.close()
     listener.close()

@@ -181,7 +181,6 @@ def test_clients_with_other_settings_share_nothing(server):
     """A client with other settings of HTTP reads the metadata itself."""
     issuer = server.publish()
     settings = [{}, {}, {"read_timeout": 7}, {"read_timeout": 7}]
-    clients = [provider(issuer, **each) for each in settings]  # what they share lives as long
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda each: each.acquire_token(), clients))
+        list(pool.map(lambda each: provider(issuer, **each).acquire_token(), settings))
     assert server.metadata_requests == [OAUTH] * 2

@@ -16,6 +16,9 @@ from tokenkeeper.events import (
     EventHook,
     RecordReplaced,
     RenewalFailed,
+    SignInCompleted,
+    SignInEvent,
+    SignInFailed,
     StoreRecovered,
     StoreUnavailable,
     TokenDenied,
@@ -31,7 +34,7 @@ __all__ = ["Notifier", "write_log_line"]
 _log = logging.getLogger("tokenkeeper.events")
 
 LOGGED_EVENTS = (
-    *(TokenGranted, TokenDenied, TokenRejected),
+    *(TokenGranted, TokenDenied, TokenRejected, SignInEvent),
     *(ClaimTakenOver, ClocksDisagree, RecordReplaced, StoreRecovered, StoreUnavailable),
 )
 """The events that :func:`write_log_line` writes a line for."""
@@ -154,6 +157,8 @@ def write_log_line(event: TokenEvent) -> None:
                 f"({event.tokens} in a row). For {event.pause_seconds:.0f} s, its rejections cause "
                 "no token request"
             )
+        case SignInEvent():
+            level, line = _line_of_sign_in(event)
         case _:
             found = _line_of_fleet(event)
             if found is None:
@@ -164,6 +169,20 @@ def write_log_line(event: TokenEvent) -> None:
         del fields["token_name"]  # it may contain personal data
         fields["occurred_at"] = event.occurred_at.isoformat()
         _log.log(level, "%s", escaped(line), extra={"event_name": type(event).__name__, **fields})
+
+
+def _line_of_sign_in(event: SignInEvent) -> tuple[int, str]:
+    """Return the level and the log line of an event of a sign-in."""
+    match event:
+        case SignInFailed():
+            level, what = logging.WARNING, f"sign-in failed: {event.reason}"
+            if event.provider_name in what:
+                return level, what
+        case SignInCompleted():
+            level, what = logging.INFO, "sign-in completed"
+        case _:
+            level, what = logging.INFO, "sign-in begun"
+    return level, f"provider {event.provider_name!r}: {what}"
 
 
 def _line_of_fleet(event: TokenEvent) -> tuple[int, str] | None:

@@ -1,8 +1,8 @@
 """Sign-ins that another process may complete, in the store.
 
 Each has a record of its own, named by an HMAC of its ``state`` and its client, and sealed like a
-token, so that tools for stores can list and re-seal it. Nobody who reads the store learns the
-``state``, and only the client that began a sign-in finds it.
+token, so that tools for stores can list and re-seal it. The store does not reveal
+the ``state``, and only the client that began a sign-in finds it.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     begin     the provider's grant makes the URL                        SignInStarted
               an answer that comes by a web application: kept in the store
     check     the answer is for this sign-in, from the right server     or else it does not count
-    once      nobody has completed it yet                               or else raise
+    once      it was not completed before                               or else raise
     ask       one request
     store     the refresh token, in the record of its grant
     forget    what this process had of the grant before                 SignInCompleted
@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
 
@@ -22,10 +21,11 @@ from tokenkeeper._renewal.attempt import request_token
 from tokenkeeper._renewal.cached_token import CachedToken
 from tokenkeeper._renewal.coordinator import Coordinator
 from tokenkeeper._renewal.joining import Membership
-from tokenkeeper._renewal.need import Variant
 from tokenkeeper._renewal.new_grant import store_new_grant
 from tokenkeeper._renewal.pending import PendingSignIns
 from tokenkeeper._renewal.runner import closed_meanwhile
+from tokenkeeper._renewal.served_grant import serve_new_grant
+from tokenkeeper._renewal.sign_in_under_way import Finishing, SignInUnderWay, no_longer_there
 from tokenkeeper.clock import Clock, utc
 from tokenkeeper.events import SignInCompleted, SignInFailed, SignInStarted
 from tokenkeeper.exceptions import (
@@ -42,55 +42,7 @@ from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.grants.sign_in import Asked, ForeignAnswerError, PendingSignIn
 from tokenkeeper.retry import as_oauth2_error, is_transient
 
-__all__ = ["SignInUnderWay", "SignIns"]
-
-
-class SignInUnderWay:
-    """A sign-in that this process knows of. Thread-safe.
-
-    :ivar provider: whose it is: for an account, the provider's variant.
-    :ivar pending: what its grant knows.
-    :ivar listener: receives the answer on this machine; ``None`` if something else does.
-    :ivar interval_seconds: how long to wait between questions; ``None`` if an answer arrives.
-    :ivar is_taken: whether somebody has completed it, or begun to.
-    """
-
-    def __init__(
-        self,
-        provider: BaseOAuth2Provider,
-        pending: PendingSignIn,
-        listener: LoopbackListener | None,
-        take: Callable[[], bool] | None = None,
-    ) -> None:
-        self.provider = provider
-        self.pending = pending
-        self.listener = listener
-        self.interval_seconds = pending.interval_seconds
-        self._take = take
-        self._lock = threading.Lock()  # guards the next one
-        self.is_taken = False
-
-    @property
-    def is_polled(self) -> bool:
-        """Whether the server is asked again and again, so that asking does not end it."""
-        return self.pending.interval_seconds is not None
-
-    def take(self) -> None:
-        """Let nobody else complete it.
-
-        :raises TokenAcquisitionError: if that was done, or is being done.
-        """
-        if self.is_polled:
-            return
-        with self._lock:
-            is_first, self.is_taken = not self.is_taken, True
-        try:
-            is_mine = is_first and (self._take is None or self._take())
-        except TokenAcquisitionError:  # the store can't be used: it is still there
-            self.is_taken = False
-            raise
-        if not is_mine:
-            raise _no_longer_there(self.provider.provider_name)
+__all__ = ["SignIns"]
 
 
 class SignIns:
@@ -179,7 +131,7 @@ class SignIns:
         kept = self._kept(provider)
         pending = kept.find(provider, state)
         if pending is None:
-            raise _no_longer_there(provider_name)
+            raise no_longer_there(provider_name)
         if is_chosen(pending.token_name):
             provider = self._state.registry.variant(pending.token_name).provider
         return SignInUnderWay(provider, pending, None, lambda: kept.take(provider, state))
@@ -222,7 +174,7 @@ class SignIns:
                 with suppress(OAuth2Error):
                     under_way.take()  # a denial is the answer, too
             raise self._failed(error, provider) from error.__cause__
-        self._adopt(provider, token)
+        serve_new_grant(self._coordinator, provider, token)
         self._report(SignInCompleted, provider)
         return token.token
 
@@ -257,7 +209,7 @@ class SignIns:
         useless: list[CachedToken] = []
         try:
             return request_token(
-                _Finishing(under_way, callback_url),
+                Finishing(under_way, callback_url),
                 None,
                 sent=self._state.next_number(),
                 clock=self._clock,
@@ -277,28 +229,6 @@ class SignIns:
     def _wait(self, seconds: float) -> None:
         # Not on the event that ends waits: the refresh token is stored even if the keeper closes.
         self._clock.wait(threading.Event(), seconds)
-
-    def _adopt(self, provider: BaseOAuth2Provider, token: CachedToken) -> None:
-        """Serve *token* from now on; forget the tokens of the grant before, and what failed."""
-        state, name, grant_name = self._state, provider.token_name, provider.grant_name
-        with state.lock:
-            base = state.registry.find(name)
-            names = state.tokens_of(provider.provider_name)
-            known = state.registry.providers_of(names)
-            of_grant = [each for each in known if known[each].grant_name == grant_name]
-            state.forget_tokens(of_grant)
-            if is_chosen(name):
-                state.registry.keep(name, Variant(base, provider))
-                state.cache.usage.note(name)
-            state.cache.store(name, token)
-            state.notifier.subscriptions.enqueue(name, token.token)
-            self._coordinator.background.scheduler.schedule(name, token.renew_at)
-            state.make_room()
-        self._coordinator.background.ensure_running()
-        membership = self._coordinator.memberships.of(provider)
-        for each in of_grant:
-            if each != grant_name and membership is not None:
-                membership.forget(known[each], each)
 
     # ---- parts
 
@@ -358,32 +288,6 @@ class SignIns:
             **more,
         )
         self._state.report(event)
-
-
-class _Finishing(BaseOAuth2Provider):
-    """Completes one sign-in as if that were the request of a token. Used once."""
-
-    def __init__(self, under_way: SignInUnderWay, callback_url: str | None) -> None:
-        provider = under_way.provider
-        super().__init__(provider.provider_name, buffer_seconds=provider.buffer_seconds)
-        self._under_way = under_way
-        self._callback_url = callback_url
-
-    def acquire_token(self) -> OAuth2Token:
-        """Check the answer, and send the request."""
-        under_way = self._under_way
-        return under_way.provider.finish_sign_in(
-            under_way.pending, self._callback_url, once=under_way.take
-        )
-
-
-def _no_longer_there(name: str) -> TokenAcquisitionError:
-    return TokenAcquisitionError(
-        f"provider {name!r}: there is no such sign-in: it was completed already, it has expired, "
-        "or it was begun for another client. Begin a new one.",
-        provider_name=name,
-        transient=False,
-    )
 
 
 def _nothing() -> None:

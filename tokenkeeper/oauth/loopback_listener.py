@@ -112,7 +112,7 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__(address, _Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print nothing: a browser that hangs up is no failure, and a URL may have a code."""
+        """Print nothing: a URL may have a code, and browsers hang up at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -55,8 +55,8 @@ ANSWERED = Page(
 DECLINED = Page(
     HTTPStatus.OK,
     "The sign-in was not completed",
-    "The server says that access was not granted. The program that you came from has been told. "
-    "You can close this window.",
+    "The server says that access was not granted. You can close this window, and go back to the "
+    "program that you came from.",
 )
 
 TWICE = Page(

@@ -18,7 +18,7 @@ def new_verifier() -> str:
 
 
 def new_state() -> str:
-    """Return a new ``state`` of 256 random bits, which nobody can guess (RFC 6749 §10.10)."""
+    """Return a new ``state`` of 256 random bits, which no one can guess (RFC 6749 §10.10)."""
     return secrets.token_urlsafe(32)
 
 

@@ -14,7 +14,7 @@ __all__ = ["push"]
 def push(client: OAuthClient, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that stand for *request* in the browser (§4).
 
-    The server has authenticated the client, and nobody can change the request on its way.
+    The server has authenticated the client, and a browser can't change the request.
 
     :raises TokenAcquisitionError: if the server refuses it.
     """

@@ -43,6 +43,7 @@ from tokenkeeper.providers.sign_in_requests import (
     key_of,
     named,
     sign_in_of,
+    warn_without_refresh_token,
 )
 from tokenkeeper.providers.token_binding import NOT_BOUND, TokenBinding, token_binding
 from tokenkeeper.retry import is_transient
@@ -279,6 +280,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             return None
         return _authorized(renewed, authorized)
 
+    @without_frames
     def begin_sign_in(self, asked: Asked) -> PendingSignIn:
         """Begin a sign-in with the grant of this provider. May send requests.
 
@@ -307,9 +309,9 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         grant = sign_in_of(self._grant, self.provider_name)
         answer = checked_answer(grant, self._client, pending, callback_url, once)
         scope, key = pending.scope, key_of(pending, self._binding)
-        return _authorized(
-            self._request(lambda _: answer, scope, scope, None, key), pending.resource
-        )
+        token = self._request(lambda _: answer, scope, scope, None, key)
+        warn_without_refresh_token(token, self.provider_name)
+        return _authorized(token, pending.resource)
 
     def sign_in_wait_seconds(
         self, error: TokenAcquisitionError, interval_seconds: float

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.exceptions import AuthorizationRequiredError
+from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import no_sign_in
 from tokenkeeper.providers.grants.base import Grant
 from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn, SignIn
@@ -17,9 +19,19 @@ if TYPE_CHECKING:
     from tokenkeeper.oauth.client import OAuthClient
     from tokenkeeper.oauth.dpop import DPoPKey
 
-__all__ = ["AUTHORIZED", "begun", "checked_answer", "key_of", "named", "sign_in_of"]
+__all__ = [
+    "AUTHORIZED",
+    "begun",
+    "checked_answer",
+    "key_of",
+    "named",
+    "sign_in_of",
+    "warn_without_refresh_token",
+]
 
-AUTHORIZED = "authorized_resources"
+_log = logging.getLogger("tokenkeeper.oauth")
+
+AUTHORIZED = "tokenkeeper_authorized_resources"
 """The member of ``extra`` with the resources that a sign-in asked for. It is kept with the refresh
 token, so that all processes know them."""
 
@@ -84,6 +96,17 @@ def key_of(pending: PendingSignIn, binding: TokenBinding) -> DPoPKey | None:
         from tokenkeeper.oauth.dpop import restored_key
 
     return restored_key(pem, pending.secrets[_THUMBPRINT])
+
+
+def warn_without_refresh_token(token: OAuth2Token, provider_name: str) -> None:
+    """Log a warning if *token*, which a sign-in brought, can't be renewed without a person."""
+    if token.refresh_token is None:
+        _log.warning(
+            "provider %r: the sign-in brought no refresh token, so a person has to sign in again "
+            "when its token expires. Request the scope offline_access, if the server knows it; "
+            "some servers also need authorize_parameters={'prompt': 'consent'}",
+            provider_name,
+        )
 
 
 def named(error: AuthorizationRequiredError, name: str) -> AuthorizationRequiredError:

@@ -12,6 +12,12 @@ from tokenkeeper.stores.entry import Entry
 
 __all__ = ["MemoryTokenStore"]
 
+DROPPED_AFTER_SECONDS = 24 * 3600.0
+"""How long after its expiry a record is kept at least, as in the other stores."""
+
+MOST_UNSEEN = 1000
+"""Up to this many records, none is dropped."""
+
 
 class MemoryTokenStore:
     """A :class:`~tokenkeeper.stores.TokenStore` in the memory of one process. Thread-safe.
@@ -31,6 +37,7 @@ class MemoryTokenStore:
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._entries: dict[str, Entry] = {}
+        self._look_beyond = MOST_UNSEEN
         self.after_fork_in_child()
         renew_after_fork(self)
 
@@ -75,6 +82,7 @@ class MemoryTokenStore:
     ) -> bool:
         """Store a token if the record's generation is still *replaces*; return whether it was."""
         with self._lock:
+            self._drop_old()
             entry = self._entries.get(key, Entry())
             published = entry.publish(
                 self._clock.monotonic(),
@@ -108,6 +116,23 @@ class MemoryTokenStore:
         """Return the keys of all records."""
         with self._lock:
             return list(self._entries)
+
+    def _drop_old(self) -> None:
+        """Drop what expired long ago, now and then. Called with the lock held.
+
+        Most tokens are requested again under the same key. A sign-in has a key of its own, and a
+        visitor may begin many.
+        """
+        if len(self._entries) <= self._look_beyond:
+            return
+        now = self._clock.monotonic()
+        for key, entry in list(self._entries.items()):
+            drop_at = entry.sent_at + entry.lifetime_seconds + DROPPED_AFTER_SECONDS
+            # One without a token was forgotten: its generation keeps others from restoring it.
+            has_use = entry.keep or entry.owner or entry.sealed is None
+            if not has_use and now >= drop_at:
+                del self._entries[key]
+        self._look_beyond = max(MOST_UNSEEN, 2 * len(self._entries))
 
     def close(self) -> None:
         """Do nothing: there is no connection."""

@@ -8,8 +8,10 @@ from kit.sign_ins import SignInServer
 from kit.stores import FaultyStore
 
 from tokenkeeper import AuthorizationRequiredError, TokenAcquisitionError
+from tokenkeeper.events import SignInFailed
 from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.testing import SteppedClock
+from tokenkeeper.testing.events import EventRecorder
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def test_all_processes_have_it(web, store, clock):
 
 
 def test_a_refused_refresh_token_is_replaced(web, store, clock):
-    """The failure that the fleet shares goes with it, so that nobody asks in vain."""
+    """The failure that the fleet shares goes with it, so that no process asks in vain."""
     with keeper_of(web, store, clock) as one, keeper_of(web, store, clock) as other:
         sign_in(web, one)
         clock.step(3600)
@@ -240,7 +242,7 @@ def test_two_at_once(web, store, clock):
 
 
 def test_nothing_of_it_is_readable_in_the_store(web, store, clock):
-    """The key does not have the state, and a record that is damaged is no sign-in."""
+    """The key does not have the state, and a record that is damaged is not a sign-in."""
     with keeper_of(web, store, clock) as one:
         authorization = one.authorize("crm")
         (key,) = store.keys()
@@ -253,7 +255,9 @@ def test_nothing_of_it_is_readable_in_the_store(web, store, clock):
 
 def test_the_store_is_away_as_it_is_found(web, store, clock):
     """Each operation that fails is an error that may pass, and the sign-in is still there."""
+    events = EventRecorder()
     with keeper_of(web, store, clock) as one:
+        one.add_hook(events)
         authorization = one.authorize("crm")
         answer, state = web.sign_in(authorization.url), authorization.state
         for operation in ("read", "the second read", "forget"):
@@ -267,6 +271,7 @@ def test_the_store_is_away_as_it_is_found(web, store, clock):
             store.come_back()
             clock.step(5)
         assert one.complete_authorization("crm", answer, state=state)() == "token-1"
+        assert not [each for each in events.events if isinstance(each, SignInFailed)]
 
 
 def test_a_sign_in_in_threads(web):

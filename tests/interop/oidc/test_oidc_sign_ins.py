@@ -117,7 +117,7 @@ def test_three_resources(oidc, register, keeper_of):
         authorization.complete(oidc.browse(authorization.url, REDIRECT_URI))
         for resource in RESOURCES:
             token = keeper.source("api", resource=resource).get_token(timeout=GUARD_SECONDS)
-            expected = None if resource == "urn:orders" else resource  # the first is no JWT
+            expected = None if resource == "urn:orders" else resource  # that one is opaque
             assert jwt_claims(token).get("aud") == expected
         with pytest.raises(InvalidConfigurationError, match="was not authorized"):
             keeper.source("api", resource=RESOURCES[1] + "/").get_token()
@@ -129,7 +129,7 @@ def test_a_person_who_declines(oidc, register, keeper_of):
     with keeper_of(register()) as keeper:
         first = keeper.authorize("api")
         first.complete(oidc.browse(first.url, REDIRECT_URI))
-        second = keeper.authorize("api", login_hint="nobody")
+        second = keeper.authorize("api", login_hint="decliner")
         answer = oidc.browse(second.url, REDIRECT_URI)
         with pytest.raises(TokenAcquisitionError, match=r"access_denied .\"not today"):
             second.complete(answer)

@@ -5,6 +5,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import requests
+
 from kit.npm import install
 from kit.servers.administered import SECONDS, SECRET, Administered
 
@@ -59,7 +60,7 @@ class OidcProvider(Administered):
     def browse(self, url, until):
         """Do what a person does in a browser, and return the URL that it is sent to in the end.
 
-        The person is whoever ``login_hint`` names, and consents; "nobody" declines.
+        ``login_hint`` names the person, who consents; "decliner" declines.
 
         :param until: what only that URL contains. It is not asked for.
         """

@@ -258,12 +258,12 @@ const routes = {
   },
 };
 
-/** Do what a person does: sign in as whoever login_hint names, and consent; "nobody" declines. */
+/** Do what a person does: sign in as login_hint says, and consent; "decliner" declines. */
 async function actAsPerson(request, response) {
   const { prompt, params, session, grantId } = await provider.interactionDetails(request, response);
   const accountId = params.login_hint ?? 'somebody';
   const finish = (result) => provider.interactionFinished(request, response, result);
-  if (accountId === 'nobody') {
+  if (accountId === 'decliner') {
     return finish({ error: 'access_denied', error_description: 'not today' });
   }
   if (prompt.name === 'login') return finish({ login: { accountId } });

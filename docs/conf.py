@@ -56,7 +56,7 @@ nitpick_ignore_regex = [
     (
         r"py:class",
         r"Mapping\[str|ForeignKey|KeyPair|LateText|"
-        r"Asked|AuthorizeOptions|OAuthClient|PendingSignIn|SignIns|SignInUnderWay",
+        r"Asked|AuthorizeOptions|OAuthClient|PendingSignIn|SignIns|SignInUnderWay|TokenKind",
     ),
     (r"py:class", r"tokenkeeper\.oauth\.key_options\.KeyOptions"),
     (r"py:class", r"tokenkeeper\.providers\.google_base\.GoogleOptions"),

@@ -353,10 +353,11 @@ class TokenKeeper(NotPicklable):
 
         A refresh token of a sign-in is revoked at the server, and then removed with all access
         tokens of its grant, from memory and from the store. Meanwhile no process of the fleet can
-        use it. Afterwards ``get_token`` raises :class:`~tokenkeeper.AuthorizationRequiredError` in
-        each of them until there is a new sign-in, and also where the configuration has a first
-        refresh token: that is not used again, unless you call :meth:`clear_token`. Access tokens
-        that other processes have in memory are used until they are due, or an API rejects them.
+        use it. Afterwards ``get_token`` raises
+        :class:`~tokenkeeper.exceptions.AuthorizationRequiredError` in each of them until there is a
+        new sign-in, and also where the configuration has a first refresh token: that is not used
+        again, unless you call :meth:`clear_token`. Access tokens that other processes have in
+        memory are used until they are due, or an API rejects them.
 
         Without such a refresh token, as with client credentials, the access token is revoked and
         forgotten; the next caller requests another one.

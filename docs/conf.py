@@ -53,11 +53,8 @@ nitpick_ignore_regex = [
     (r"py:class", r"(Async)?(TokenCredential|TokenProvider|HttpTransport)"),
     (r"py:class", r"AccessTokenInfo|TokenRequestOptions|_Credential"),
     (r"py:class", r"(Async)?Engine|tokenkeeper\.integrations\.psycopg\._[AC]"),
-    (
-        r"py:class",
-        r"Mapping\[str|ForeignKey|KeyPair|LateText|"
-        r"Asked|AuthorizeOptions|OAuthClient|PendingSignIn|SignIns|SignInUnderWay|TokenKind",
-    ),
+    (r"py:class", r"Mapping\[str|ForeignKey|KeyPair|LateText|TokenKind"),
+    (r"py:class", r"Asked|AuthorizeOptions|OAuthClient|PendingSignIn|SignIns|SignInUnderWay"),
     (r"py:class", r"tokenkeeper\.oauth\.key_options\.KeyOptions"),
     (r"py:class", r"tokenkeeper\.providers\.google_base\.GoogleOptions"),
     (r"py:class", r"Outcome|tuple\[float|tokenkeeper\.testing\.events\.E"),

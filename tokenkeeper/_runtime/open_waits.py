@@ -15,7 +15,7 @@ class OpenWaits:
     """
 
     def __init__(self) -> None:
-        self.is_over = False
+        self.is_over: bool = False
         self._ends: dict[object, Callable[[], None]] = {}
 
     @contextmanager

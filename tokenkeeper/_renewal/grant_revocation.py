@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GrantRevocation", "revoked_at_server"]
 
-_log = logging.getLogger("tokenkeeper.store")
+_log = logging.getLogger("tokenkeeper.stores")
 
 
 class GrantRevocation:

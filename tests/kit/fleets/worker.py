@@ -15,6 +15,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def provider_of(config, folder):
         def refresh_token(self, token):
             with contextlib.suppress(FileNotFoundError):
                 (folder / "freeze").unlink()
-                os.kill(os.getpid(), signal.SIGSTOP)
+                # To this thread: sent to the process, it would reach another one first, and the
+                # request might be sent before this thread is stopped.
+                signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
             return super().refresh_token(token)
 
     settings = config["provider"]

@@ -2,13 +2,13 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from kit.guards import PROGRAM_SECONDS
+from kit.programs import program
 from kit.signing_keys import pem_of, private_key
 
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "comparison.md"
@@ -124,9 +124,7 @@ def test_each_program_does_the_task(name, tmp_path):
 
 def test_javascript_can_be_parsed(tmp_path):
     """The program in JavaScript has no error of syntax."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("Node is not installed")
+    node = program("node", package="nodejs")
     (tmp_path / "program.mjs").write_text(CODE["openid-client"][1])
     done = subprocess.run(
         [node, "--check", "program.mjs"],

@@ -211,7 +211,7 @@ ACCEPTED = {
     "several audiences": ({"aud": ["other", "me"]}, {}),
     "a full media type": ({}, {"typ": f"{SIGNED}"}),
     "another case": ({}, {"typ": "Token-Introspection+JWT"}),
-    "a sub that is no text": ({"sub": 5}, {}),
+    "a sub that is not a string": ({"sub": 5}, {}),
 }
 
 
@@ -253,7 +253,7 @@ UNTRUSTED = {
     "another client": ({"aud": "you"}, {}, "for another client"),
     "no audience": ({"aud": None}, {}, "MissingRequiredClaimError"),
     "no time": ({"iat": None}, {}, "MissingRequiredClaimError"),
-    "a time that is no number": ({"iat": "now"}, {}, "iat is not a number"),
+    "a time that is not a number": ({"iat": "now"}, {}, "iat is not a number"),
     "expired": ({"exp": 1}, {}, "ExpiredSignatureError"),
     "no content": ({"token_introspection": None}, {}, "no object token_introspection"),
     "content of another kind": ({"token_introspection": [1]}, {}, "no object"),

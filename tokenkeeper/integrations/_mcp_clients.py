@@ -185,7 +185,7 @@ _in_memory: WeakKeyDictionary[TokenKeeper, MemoryTokenStore] = WeakKeyDictionary
 
 def _store_of(settings: McpSettings, clock: Clock) -> StoreSettings:
     if settings.custody is not None:
-        return opened(settings.custody)  # type: ignore[arg-type]
+        return opened(settings.custody)
     keeper = settings.keeper
     main = keeper._coordinator.memberships.main  # noqa: SLF001 - a part of the keeper
     if main is not None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.config.files import readable_by_all, warn
@@ -44,7 +42,7 @@ class StoreSettings:
     options: StoreOptions | None = field(default=None, repr=False)
 
 
-def opened(given: str | Mapping[str, Any] | TokenStore | StoreSettings) -> StoreSettings:
+def opened(given: object) -> StoreSettings:
     """Return the store that *given* describes. Does not connect to it.
 
     Emits a ``ConfigurationWarning`` if every user of the machine can read the key file.

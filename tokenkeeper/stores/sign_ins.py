@@ -76,7 +76,7 @@ def kept_in(provider: BaseOAuth2Provider, store: StoreSettings | None) -> StoreS
     :raises InvalidConfigurationError: if its custody is not valid.
     """
     custody = provider.custody
-    return store if custody is None else opened(custody)  # type: ignore[arg-type]
+    return store if custody is None else opened(custody)
 
 
 def is_volatile(settings: StoreSettings) -> bool:

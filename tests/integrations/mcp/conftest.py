@@ -26,3 +26,9 @@ def person():
     person = Person()
     yield person
     person.leave()
+
+
+@pytest.fixture
+def auth(make_auth):
+    """Return an auth for the server, as the tests of the module make it."""
+    return make_auth()

@@ -5,10 +5,10 @@ import socket
 import threading
 
 import anyio
-import httpx2
 import pytest
 from kit.crowds import at_once, in_thread
 from kit.guards import GUARD_SECONDS
+from kit.mcp_calls import call
 from kit.servers.base import Answer
 
 from tokenkeeper import (
@@ -33,11 +33,6 @@ from tokenkeeper.testing import SteppedClock
 def auth(server, keeper):
     """Return an auth that needs no person."""
     return McpAuth(keeper, server.url, grant=ClientCredentials(), scope="read")
-
-
-def call(auth, url):
-    with httpx2.Client(auth=auth, verify=False) as client:
-        return client.get(url)
 
 
 class Held:

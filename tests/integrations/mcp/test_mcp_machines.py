@@ -3,6 +3,7 @@
 import httpx2
 import pytest
 from kit.crowds import at_once, tasks_at_once
+from kit.mcp_calls import call
 from kit.servers.base import Answer
 
 from tokenkeeper import (
@@ -33,16 +34,6 @@ def make_auth(server, keeper):
         return McpAuth(keeper, server.url, **(given | options))
 
     return make
-
-
-@pytest.fixture
-def auth(make_auth):
-    return make_auth()
-
-
-def call(auth, url, **options):
-    with httpx2.Client(auth=auth, verify=False) as client:
-        return client.request(options.pop("method", "GET"), url, **options)
 
 
 def test_from_a_401_to_a_token(server, auth):

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 from kit.crowds import at_once, in_thread, tasks_at_once
 from kit.guards import GUARD_SECONDS
+from kit.mcp_calls import call
 from kit.servers.base import Answer
 from kit.servers.mcp_stand_in import Person
 
@@ -33,16 +34,6 @@ def make_auth(server, keeper, person):
         return McpAuth(in_keeper, server.url, **({"on_sign_in": person} | options))
 
     return make
-
-
-@pytest.fixture
-def auth(make_auth):
-    return make_auth()
-
-
-def call(auth, url, **options):
-    with httpx2.Client(auth=auth, verify=False) as client:
-        return client.request(options.pop("method", "GET"), url, **options)
 
 
 def test_the_whole_way(server, auth, person):

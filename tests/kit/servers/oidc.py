@@ -77,7 +77,7 @@ class OidcProvider(Administered):
                 url = urljoin(url, answer.headers["Location"])
                 if until in url:
                     return url
-        raise AssertionError("there is no end to it")
+        raise AssertionError("the redirects do not end")
 
     def require_nonces(self, required=True):
         """Refuse DPoP proofs without a nonce from now on, or accept them again."""

@@ -18,6 +18,7 @@ from tokenkeeper import (
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.grants.authorization_code import AuthorizationCode
 from tokenkeeper.providers.grants.base import Grant
+from tokenkeeper.providers.grants.device_code import DeviceCode
 from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn, SignIn
 from tokenkeeper.testing.stores import MemoryTokenStore
 
@@ -237,15 +238,11 @@ def test_a_provider_of_ones_own_without_a_sign_in():
 
 
 def test_the_base_of_sign_ins():
-    """What a grant has to implement is not there, and nothing waits by default."""
-    grant = SignIn()
-    pending = PendingSignIn("api", "https://as.test", None, "state", 0.0)
-    with pytest.raises(NotImplementedError):
-        grant.begin(None, Asked("api"))
-    with pytest.raises(NotImplementedError):
-        grant.answer(None, pending, None)
-    assert grant.wait_seconds(TokenAcquisitionError("no"), 5.0) is None
-    assert not Grant().is_same(grant)
+    """A grant has to say how it begins and ends, and no failure means "not yet" by default."""
+    with pytest.raises(TypeError, match="abstract"):
+        SignIn()
+    assert AuthorizationCode().wait_seconds(TokenAcquisitionError("no"), 5.0) is None
+    assert not Grant().is_same(AuthorizationCode())
 
 
 def test_a_provider_without_a_keeper(server):
@@ -266,13 +263,9 @@ def test_nothing_listens(server):
 
 def test_a_refresh_token_outlives_another_way_to_sign_in(server):
     """Its record is the same for all grants that begin with a sign-in, also after a reload."""
-
-    class Another(SignIn):
-        grant_type = "urn:test:another"
-
     one = server.provider()
     other = GenericOAuth2Provider(
-        OAuth2Config("crm", "me", "rotated", issuer=server.issuer, scope="read"), grant=Another()
+        OAuth2Config("crm", "me", "rotated", issuer=server.issuer, scope="read"), grant=DeviceCode()
     )
     assert one.identity() == other.identity()
     assert other.continues(one)

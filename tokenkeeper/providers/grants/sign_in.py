@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,7 @@ class PendingSignIn:
         return cls(**{**members, "resource": tuple(members["resource"])})
 
 
-class SignIn(OneTimeGrant):
+class SignIn(OneTimeGrant, ABC):
     """The base of grants that begin with a person's sign-in, which a refresh token continues.
 
     The sign-in is begun with :meth:`TokenKeeper.authorize`. Without one there is no token:
@@ -144,14 +145,15 @@ class SignIn(OneTimeGrant):
         """
         return {"grant_type": "sign_in"}
 
+    @abstractmethod
     def begin(self, client: OAuthClient, asked: Asked) -> PendingSignIn:
         """Begin a sign-in, and return what is known of it. May send requests.
 
         :param client: sends them.
         :raises OAuth2Error: if it can't be begun.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(
         self, client: OAuthClient, pending: PendingSignIn, callback_url: str | None
     ) -> Mapping[str, Any]:
@@ -163,7 +165,6 @@ class SignIn(OneTimeGrant):
         :raises ForeignAnswerError: for the answer to another sign-in.
         :raises TokenAcquisitionError: if the answer is a refusal.
         """
-        raise NotImplementedError
 
     def wait_seconds(self, error: TokenAcquisitionError, interval: float) -> float | None:
         """Return how long to wait before asking again, if *error* means "not yet".

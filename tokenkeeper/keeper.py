@@ -571,7 +571,8 @@ class TokenKeeper(NotPicklable):
         :param redirect_uri: where the server sends the browser; by default as the grant says.
         :param login_hint: who is to sign in, as the server knows the person (OpenID Connect Core
             §3.1.2.1); unknown by default.
-        :param timeout_seconds: how many seconds the person has; 300 by default.
+        :param timeout_seconds: how many seconds the person has; 300 by default. With a device code
+            or CIBA, the server decides.
         :raises UnknownProviderError: if no provider has that name.
         :raises InvalidConfigurationError: if the provider's tokens need no sign-in, or an argument
             can't work.

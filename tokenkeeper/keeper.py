@@ -566,8 +566,7 @@ class TokenKeeper(NotPicklable):
             refresh token only for ``offline_access`` in it.
         :param resource: the resources to authorize (RFC 8707 §2.1); by default those of the grant.
         :param audience: the audiences to authorize, for servers that take them.
-        :param account: whose consent it is, a name of your choice; by default there is one for the
-            provider.
+        :param account: whose consent it is, a name of your choice; the provider's own by default.
         :param redirect_uri: where the server sends the browser; by default as the grant says.
         :param login_hint: who is to sign in, as the server knows the person (OpenID Connect Core
             §3.1.2.1); unknown by default.

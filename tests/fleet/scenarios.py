@@ -71,18 +71,31 @@ def woken(engine, *, processes=16, lifetime=3.0):
         until(lambda: len(server.granted) >= 2, "two tokens")
         fleet.signal(signal.SIGSTOP)
         nap(lifetime + 1.0)
-        before = len(server.requests)
-        fleet.signal(signal.SIGCONT)
+        before, server.lifetime = len(server.requests), 600.0  # no second need afterwards
         woken_at = now()
-        until(lambda: len(server.requests) > before, "a request")
-        nap(0.7)  # a token lives longer before it is renewed
-        asked = [each for each in server.requests[before:] if each < woken_at + 0.7]
+        fleet.signal(signal.SIGCONT)
+        until(
+            lambda: len(_served_since(fleet, woken_at)) == processes,
+            "a token for each",
+            pause=0.05,
+        )
         fleet.flag("stop")
         fleet.wait()
-        figures.note(processes=processes, requests=len(asked))
+        asked = len(server.requests) - before
+        figures.note(processes=processes, requests=asked)
         figures.claim_service(fleet)
-        figures.claim(len(asked) == 1, "more than one request")
+        figures.claim(asked == 1, "not one request")
     return figures
+
+
+def _served_since(fleet, moment):
+    """Return the processes that were served a token granted after *moment*."""
+    return {
+        pid
+        for pid in fleet.pids
+        for each in fleet.events(pid)
+        if each["event"] == "token" and each["granted_at"] >= moment
+    }
 
 
 def rejected(engine, *, processes=16):

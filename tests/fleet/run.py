@@ -44,7 +44,7 @@ def scenarios():
     for engine in ("valkey", "postgresql"):
         add("hung", partial(outages.outage, how=outages.Hung), engine, seconds=8.0)
         add("killed", partial(outages.outage, how=outages.Killed), engine, seconds=10.0)
-        sizes = {"lifetime": 60.0, "hang_seconds": 14.0, "processes": 16, "most_ms": 100.0}
+        sizes = {"hang_seconds": 14.0, "processes": 16, "most_ms": 100.0}
         add("hanging", outages.hanging_store, engine, **sizes)
     found["key-rotation valkey"] = partial(
         scenarios.key_rotation, "valkey", running_engine, seconds=40.0

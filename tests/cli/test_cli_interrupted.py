@@ -47,7 +47,7 @@ __main__.main()
 
 @pytest.fixture
 def ended():
-    """Return a function that runs a waiting program: its exit code, and how long it took."""
+    """Return a function that runs a waiting program: its exit code; ``None`` if it waits on."""
     children = []
 
     def ended(wait, name="SIGINT"):
@@ -61,12 +61,10 @@ def ended():
         )
         children.append(process)
         assert process.stdout.readline() == "waits\n"
-        began = time.monotonic()
         try:
-            code = process.wait(timeout=20)
+            return process.wait(timeout=20)  # each program waits for 60 s
         except subprocess.TimeoutExpired:
-            return None, 20.0
-        return code, time.monotonic() - began
+            return None
 
     yield ended
     for process in children:
@@ -92,15 +90,13 @@ def ended():
 )
 def test_no_wait_is_deaf(ended, wait):
     """A signal that does not interrupt the main thread's wait ends the command anyway."""
-    code, took = ended(wait)
-    assert code == 130
-    assert took < 0.2 + 5  # at once, on a machine that is busy
+    assert ended(wait) == 130
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_other_signals(ended, name, code):
     """So do SIGTERM and SIGHUP."""
-    assert ended("locked.acquire()", name)[0] == code
+    assert ended("locked.acquire()", name) == code
 
 
 @pytest.mark.parametrize(

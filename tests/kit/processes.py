@@ -1,5 +1,6 @@
 """Forked children and Python programs that tests start."""
 
+import gc
 import json
 import os
 import signal
@@ -33,6 +34,7 @@ def exit_code_of(child):
     """
     pid = os.fork()
     if pid == 0:
+        gc.disable()  # garbage of an earlier test's gRPC would crash it
         code = 70
         try:
             code = child()
@@ -55,6 +57,7 @@ class Child:
         reader, writer = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
+            gc.disable()  # as above
             self._live(job, writer)
         os.close(writer)
         self._reader = reader

@@ -210,8 +210,12 @@ def test_a_cluster_client_of_yours(cluster):
         assert {each.status for each in store.examine()} <= {"ok", "warning"}
 
 
-def test_forked_children_have_connections_of_their_own(tls_server, make_store, exit_code_of):
+def test_forked_children_have_connections_of_their_own(
+    tls_server, make_store, exit_code_of, request
+):
     """A child connects on its own, also over TLS, and the parent keeps its connection."""
+    gc.freeze()  # the children collect what is made from here on
+    request.addfinalizer(gc.unfreeze)
     store = make_store(tls_server.url)
 
     def connection():

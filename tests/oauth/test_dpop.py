@@ -10,6 +10,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from kit.frames import recorded_variables
 from kit.servers.dpop import encoded, opened, thumbprint
 
 from tokenkeeper.exceptions import InvalidConfigurationError
@@ -217,6 +218,45 @@ def test_unusable_keys(tmp_path):
         assert raised.value.field in ("private_key", "private_key_file", "signing_alg"), options
         assert "hunter2" not in str(raised.value)
         assert "PRIVATE" not in str(raised.value)
+
+
+BAD_FILES = {
+    "a number": (7, "private_key_file must be a path, not int."),
+    "bytes": (b"key.pem", "private_key_file must be a path, not bytes."),
+    "an empty path": ("", "private_key_file is empty. Set it, or check the variable"),
+    "a null byte": ("key\0pem", "private_key_file contains a control character"),
+    "missing": ("{}/missing", "private_key_file {}/missing can't be read: "),
+    "a directory": ("{}", "private_key_file {} can't be read: "),
+    "junk": ("{}/junk", "private_key_file {}/junk is not a private key in PEM or JWK."),
+    "too large": ("{}/large", "private_key_file {}/large is larger than 256 KiB."),
+}
+
+
+@pytest.mark.parametrize(("path", "problem"), BAD_FILES.values(), ids=BAD_FILES)
+def test_unusable_files(tmp_path, path, problem):
+    """A path or a file that can't be a key's is an error that names the option and the file."""
+    (tmp_path / "junk").write_text("hunter2")
+    (tmp_path / "large").write_bytes(b" " * (256 * 1024 + 1))
+    given = path.format(tmp_path) if isinstance(path, str) else path
+    with pytest.raises(InvalidConfigurationError) as raised:
+        DPoPKey(private_key_file=given)
+    assert str(raised.value).startswith(problem.format(tmp_path))
+    assert raised.value.field == "private_key_file"
+
+
+@pytest.mark.parametrize("is_file", [False, True], ids=["given", "file"])
+def test_what_an_error_tracker_records(tmp_path, is_file):
+    """The variables of frames that an error passed through show no key and no password."""
+    pem = pem_of(ec.generate_private_key(ec.SECP256R1())).decode()
+    path = tmp_path / "key"
+    path.write_text(pem)
+    options = {"private_key_file": path} if is_file else {"private_key": pem}
+    with pytest.raises(InvalidConfigurationError, match="Remove password") as raised:
+        DPoPKey(**options, password="hunter2")
+    assert raised.value.__context__ is None
+    for written in recorded_variables(raised.value):
+        assert "PRIVATE KEY" not in written
+        assert "hunter2" not in written
 
 
 @pytest.mark.parametrize("given", [None, 1, "ES256", {}])

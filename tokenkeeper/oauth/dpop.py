@@ -9,11 +9,10 @@ import os
 import secrets
 import weakref
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenkeeper._runtime.fork import forks_wait
-from tokenkeeper._support.hiding import Hidden
+from tokenkeeper._support.hiding import Hidden, without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.challenges import ProofError
@@ -70,6 +69,7 @@ class DPoPKey:
     thumbprint: str
     """The SHA-256 thumbprint of the public key (RFC 7638), which servers state as ``jkt``."""
 
+    @without_frames
     def __init__(
         self,
         private_key: Any = None,
@@ -82,7 +82,7 @@ class DPoPKey:
             raise _unusable("set private_key or private_key_file, not both", "private_key")
         pem = None
         if private_key_file is not None:
-            private_key = _content(private_key_file)
+            private_key = _content(private_key_file, password, signing_alg)
         elif private_key is None:
             private_key = pem = _generated_pem()
         self._begin(_signing_key(private_key, password, signing_alg), pem)
@@ -280,13 +280,21 @@ def _generated_pem() -> str:
     return pem.decode()
 
 
-def _content(path: str | os.PathLike[str]) -> bytes:
-    """Return the content of a key file: PEM, or a JWK."""
+def _content(path: object, password: object, signing_alg: object) -> object:
+    """Return the content of a key file: PEM, or a JWK. Errors name the file."""
+    with forks_wait():
+        from tokenkeeper.oauth.key_options import KeyOptions
+        from tokenkeeper.oauth.private_keys import UnusableKeyError
+
+    options = KeyOptions.of(None, path, password, None, signing_alg, None)
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        problem = f"can't be read: {error.strerror or type(error).__name__}"
-    raise _unusable(f"private_key_file: {path} {problem}", "private_key_file")
+        contents = options.read()
+        options.key_in(contents, SYSTEM_CLOCK.time())
+    except UnusableKeyError as error:
+        failure = InvalidConfigurationError(str(error), field=error.field)
+    else:
+        return contents.key
+    raise failure  # out here, so that it has no context
 
 
 def _digest(text: str) -> str:

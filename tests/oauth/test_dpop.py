@@ -1,6 +1,7 @@
 """Keys that tokens are bound to, and their proofs, read by PyJWT with the key that they state."""
 
 import copy
+import gc
 import hashlib
 import json
 import pickle
@@ -308,6 +309,16 @@ def test_keys_of_records(key):
     foreign.note_nonce(URL, "nonce")
     assert not foreign.is_worth_another("use_dpop_nonce", URL, {})
     assert foreign.exported() is None
+
+
+def test_a_key_that_was_given_twice():
+    """A key is known as long as an object of it lives, though another one has gone before."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    first, second = DPoPKey(private), DPoPKey(private)
+    thumbprint = first.thumbprint
+    del first
+    gc.collect()
+    assert key_with(thumbprint) == second
 
 
 def test_nothing_shows_the_key(key):

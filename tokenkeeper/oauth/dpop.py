@@ -53,6 +53,7 @@ class DPoPKey:
 
     __slots__ = (
         "__weakref__",
+        "_first",
         "_headers",
         "_latest",
         "_pem",
@@ -97,7 +98,8 @@ class DPoPKey:
         self.alg: str = signing.alg
         self.is_generated: bool = pem is not None
         self.thumbprint: str = _digest(json.dumps(public, separators=(",", ":"), sort_keys=True))
-        _known.setdefault(self.thumbprint, self)
+        first = _known.setdefault(self.thumbprint, self)
+        self._first = None if first is self else first  # stays known as long as this object
 
     def proof(
         self, method: str, url: str, *, token: str | None = None, role: Role = "resource server"

@@ -171,7 +171,7 @@ def test_a_public_client():
     ("given", "options", "says"),
     [
         ("private_key_jwt", {}, "must be a ClientAuth, such as PrivateKeyJwt(...), not str"),
-        (PublicClient, {}, "must be a ClientAuth, such as PrivateKeyJwt(...), not the class Public"),
+        (PublicClient, {}, "such as PrivateKeyJwt(...), not the class PublicClient"),
         (PublicClient(), {"method": "none"}, "can't be combined with token_endpoint_auth_method"),
         (PublicClient(), {"client_secret": "hunter2"}, "can't be combined with client_secret"),
     ],

@@ -24,8 +24,8 @@ MAX_DEPTH = 4
 
 MOST_SECRETS = 100
 LONGEST_SECRETS = 16 * 1024
-"""How many secrets are hidden, and how many characters they have together. Hiding more takes seconds
-of computing. A token response has three or four, with a few thousand characters."""
+"""How many secrets are hidden, and how many characters they have together. Hiding more takes
+seconds. A token response has three or four, with a few thousand characters."""
 
 _CODE_KEYS = (
     "error",
@@ -111,8 +111,8 @@ def read_error_members(content: dict[str, Any]) -> ErrorMembers:
     found = ErrorMembers(secrets=secrets)
     _collect(content, found, depth=0)
     if len(secrets) > MOST_SECRETS or sum(map(len, secrets)) > LONGEST_SECRETS:
-        codes = dict.fromkeys(filter(None, map(spelling_of, found.codes)))
-        return ErrorMembers([*codes], statuses=found.statuses, waits=found.waits)
+        known = dict.fromkeys(filter(None, map(spelling_of, found.codes)))
+        return ErrorMembers([*known], statuses=found.statuses, waits=found.waits)
     codes = [*dict.fromkeys(found.codes)]
     # Some servers put a sentence into "error", and the code into another member.
     sentences = [code for code in codes if re.search(r"\s", code) and not known_code(code)]

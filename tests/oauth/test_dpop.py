@@ -9,6 +9,7 @@ import time
 
 import jwt
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from kit.frames import recorded_variables
@@ -92,6 +93,7 @@ TARGETS = {
     "ws://localhost:1/live": "http://localhost:1/live",
     "https://user:pass@api.example.com/": "https://api.example.com/",
     "https://bücher.example/straße": "https://xn--bcher-kva.example/stra%C3%9Fe",
+    "https://Straße.example/": "https://xn--strae-oqa.example/",
 }
 
 
@@ -101,13 +103,23 @@ def test_target(key, url, htu):
     assert opened(key.proof("GET", url))[1]["htu"] == htu
 
 
+@pytest.mark.parametrize("host", ["bücher.example", "Straße.example", "日本.example"])
+def test_a_host_that_is_not_ascii(key, host):
+    """A proof names the host that the request is sent to."""
+    sent = requests.Request("GET", f"https://{host}/").prepare().url
+    assert opened(key.proof("GET", f"https://{host}/"))[1]["htu"] == sent
+
+
 @pytest.mark.parametrize(
     "url",
-    ["/orders", "ftp://example.com/x", "https:///x", "", 'https://a"b.example/', "https://a:b/"],
+    [
+        *("/orders", "ftp://example.com/x", "https:///x", "", 'https://a"b.example/'),
+        *("https://a:b/", "https://☃.example/"),
+    ],
 )
 def test_a_target_that_is_none(key, url):
     """A URL without a valid host or of another scheme is refused."""
-    with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
+    with pytest.raises(ValueError, match=r"URL|[Pp]ort|☃"):
         key.proof("GET", url)
 
 

@@ -78,6 +78,12 @@ def test_thumbprint():
     assert thumbprint(public) == "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 
 
+@pytest.mark.parametrize("method", ["GET", "get", "Get"])
+def test_method(key, method):
+    """A proof states the method as HTTP clients send it: in upper case."""
+    assert opened(key.proof(method, URL))[1]["htm"] == "GET"
+
+
 def test_each_proof_works_once(key):
     """No two proofs of one request are alike, as a server takes each once."""
     claims = [opened(key.proof("GET", URL, token="abc"))[1] for _ in range(50)]

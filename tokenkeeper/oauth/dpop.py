@@ -106,7 +106,8 @@ class DPoPKey:
     ) -> str:
         """Return the value of the ``DPoP`` header of one request. Each works once.
 
-        :param method: the request's method, such as ``GET``.
+        :param method: the request's method, such as ``GET``. It is stated in upper case, as clients
+            send it.
         :param url: its URL; query and fragment are not part of the proof.
         :param token: the access token that the request carries; ``None``, the default, for one to
             an authorization server.
@@ -118,7 +119,7 @@ class DPoPKey:
         # As text, because an encoder would take longer than all the rest but the signature. None
         # of the values in quotes can contain a character that JSON escapes.
         claims = (
-            f'{{"jti":"{secrets.token_urlsafe(16)}","htm":{to_json(method)},"htu":"{target.htu}",'
+            f'{{"jti":"{secrets.token_urlsafe(16)}","htm":{to_json(method.upper())},"htu":"{target.htu}",'
             f'"iat":{int(SYSTEM_CLOCK.time() + learned.ahead_seconds)}'
         )
         if token is not None:

@@ -119,7 +119,8 @@ class DPoPKey:
         # As text, because an encoder would take longer than all the rest but the signature. None
         # of the values in quotes can contain a character that JSON escapes.
         claims = (
-            f'{{"jti":"{secrets.token_urlsafe(16)}","htm":{to_json(method.upper())},"htu":"{target.htu}",'
+            f'{{"jti":"{secrets.token_urlsafe(16)}","htm":{to_json(method.upper())},'
+            f'"htu":"{target.htu}",'
             f'"iat":{int(SYSTEM_CLOCK.time() + learned.ahead_seconds)}'
         )
         if token is not None:

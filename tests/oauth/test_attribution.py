@@ -25,6 +25,23 @@ def test_an_error_that_names_no_provider():
     assert (str(error), error.provider_name) == ("no file", None)
 
 
+class VaultError(TokenAcquisitionError):
+    """An error of a caller's own, which is made in another way than its base class."""
+
+    def __init__(self, path, *, code):
+        super().__init__(f"{path} is sealed", status_code=code)
+        self.path = path
+
+
+@pytest.mark.parametrize("context", [attributed_to("api"), unattributed("CI")], ids=["to", "un"])
+def test_an_error_with_a_constructor_of_its_own(context):
+    """A caller's own class of errors keeps its class and attributes, whatever it is made from."""
+    error = VaultError("kv/app", code=503)
+    found = raised_in(context, error)
+    assert str(found).endswith("kv/app is sealed")
+    assert (type(found), found.path, found.status_code) == (VaultError, "kv/app", 503)
+
+
 def test_an_error_that_names_another_provider():
     """An error about another provider stays the same object."""
     error = TokenAcquisitionError("provider 'github': no token", provider_name="github")

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
+from kit.frames import recorded_variables
 from kit.oauth_client import TOKEN_URL, proof_of
 from kit.signing_keys import ALGORITHMS, jwk_of, pem_of, private_key, verified
 
@@ -173,6 +174,25 @@ def test_what_can_not_work(make, field, says):
     assert caught.value.field == field
     assert says in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+UNUSABLE = {
+    "private_key_jwt": lambda: PrivateKeyJwt(
+        pem_of(private_key("P-256")).decode(), password="hunter2"
+    ),
+    "client_secret_jwt": lambda: ClientSecretJwt("hunter2", signing_alg="RS256"),
+}
+
+
+@pytest.mark.parametrize("make", UNUSABLE.values(), ids=UNUSABLE)
+def test_what_an_error_tracker_records(make):
+    """The variables of frames that an error passed through show no key and no secret."""
+    with pytest.raises(InvalidConfigurationError) as caught:
+        make()
+    assert caught.value.__context__ is None
+    for written in recorded_variables(caught.value):
+        assert "PRIVATE KEY" not in written
+        assert "hunter2" not in written
 
 
 @pytest.mark.parametrize("source", ["file", "callable"])

@@ -171,10 +171,11 @@ def test_a_public_client():
     ("given", "options", "says"),
     [
         ("private_key_jwt", {}, "must be a ClientAuth, such as PrivateKeyJwt(...), not str"),
+        (PublicClient, {}, "such as PrivateKeyJwt(...), not the class PublicClient"),
         (PublicClient(), {"method": "none"}, "can't be combined with token_endpoint_auth_method"),
         (PublicClient(), {"client_secret": "hunter2"}, "can't be combined with client_secret"),
     ],
-    ids=["no authentication", "two methods", "a secret"],
+    ids=["no authentication", "a class", "two methods", "a secret"],
 )
 def test_one_authentication_alone(given, options, says):
     """What is given in place of a secret is a ClientAuth, and excludes the other ways."""

@@ -29,10 +29,29 @@ def test_the_time_for_the_next_read():
 
 def test_a_budget_is_for_one_request():
     """A thread has a budget while it makes a request, and none after it."""
-    budget = Budget(StoppedClock(), 5, 2)
+    budget, inner = Budget(StoppedClock(), 5, 2), Budget(StoppedClock(), 5, 2)
     with budget:
         assert current_budget() is budget
+        with inner:
+            assert current_budget() is inner
+        assert current_budget() is budget
     assert current_budget() is None
+
+
+def test_a_request_within_a_request(make_server, make_transport):
+    """A caller's adapter may make a request of its own, such as for a gateway's token, first."""
+
+    class Gateway(HTTPAdapter):
+        def send(self, request, **options):
+            request.headers["X-Gateway"] = make_transport().post(inner).body.decode()
+            return super().send(request, **options)
+
+    inner = make_server(reply(b"pass"))
+    server = make_server(reply(b"yes"))
+    session = requests.Session()
+    session.mount("http://", Gateway())
+    assert make_transport(session=session).post(server).body == b"yes"
+    assert b"X-Gateway: pass" in server.requests[0]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Keys that tokens are bound to, and their proofs, read by PyJWT with the key that they state."""
 
 import copy
+import gc
 import hashlib
 import json
 import pickle
@@ -8,8 +9,10 @@ import time
 
 import jwt
 import pytest
+import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from kit.frames import recorded_variables
 from kit.servers.dpop import encoded, opened, thumbprint
 
 from tokenkeeper.exceptions import InvalidConfigurationError
@@ -75,6 +78,12 @@ def test_thumbprint():
     assert thumbprint(public) == "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 
 
+@pytest.mark.parametrize("method", ["GET", "get", "Get"])
+def test_method(key, method):
+    """A proof states the method as HTTP clients send it: in upper case."""
+    assert opened(key.proof(method, URL))[1]["htm"] == "GET"
+
+
 def test_each_proof_works_once(key):
     """No two proofs of one request are alike, as a server takes each once."""
     claims = [opened(key.proof("GET", URL, token="abc"))[1] for _ in range(50)]
@@ -90,6 +99,7 @@ TARGETS = {
     "ws://localhost:1/live": "http://localhost:1/live",
     "https://user:pass@api.example.com/": "https://api.example.com/",
     "https://bücher.example/straße": "https://xn--bcher-kva.example/stra%C3%9Fe",
+    "https://Straße.example/": "https://xn--strae-oqa.example/",
 }
 
 
@@ -99,13 +109,23 @@ def test_target(key, url, htu):
     assert opened(key.proof("GET", url))[1]["htu"] == htu
 
 
+@pytest.mark.parametrize("host", ["bücher.example", "Straße.example", "日本.example"])
+def test_a_host_that_is_not_ascii(key, host):
+    """A proof names the host that the request is sent to."""
+    sent = requests.Request("GET", f"https://{host}/").prepare().url
+    assert opened(key.proof("GET", f"https://{host}/"))[1]["htu"] == sent
+
+
 @pytest.mark.parametrize(
     "url",
-    ["/orders", "ftp://example.com/x", "https:///x", "", 'https://a"b.example/', "https://a:b/"],
+    [
+        *("/orders", "ftp://example.com/x", "https:///x", "", 'https://a"b.example/'),
+        *("https://a:b/", "https://☃.example/"),
+    ],
 )
 def test_a_target_that_is_none(key, url):
     """A URL without a valid host or of another scheme is refused."""
-    with pytest.raises(ValueError, match=r"URL|[Pp]ort"):
+    with pytest.raises(ValueError, match=r"URL|[Pp]ort|☃"):
         key.proof("GET", url)
 
 
@@ -219,6 +239,45 @@ def test_unusable_keys(tmp_path):
         assert "PRIVATE" not in str(raised.value)
 
 
+BAD_FILES = {
+    "a number": (7, "private_key_file must be a path, not int."),
+    "bytes": (b"key.pem", "private_key_file must be a path, not bytes."),
+    "an empty path": ("", "private_key_file is empty. Set it, or check the variable"),
+    "a null byte": ("key\0pem", "private_key_file contains a control character"),
+    "missing": ("{}/missing", "private_key_file {}/missing can't be read: "),
+    "a directory": ("{}", "private_key_file {} can't be read: "),
+    "junk": ("{}/junk", "private_key_file {}/junk is not a private key in PEM or JWK."),
+    "too large": ("{}/large", "private_key_file {}/large is larger than 256 KiB."),
+}
+
+
+@pytest.mark.parametrize(("path", "problem"), BAD_FILES.values(), ids=BAD_FILES)
+def test_unusable_files(tmp_path, path, problem):
+    """A path or a file that can't be a key's is an error that names the option and the file."""
+    (tmp_path / "junk").write_text("hunter2")
+    (tmp_path / "large").write_bytes(b" " * (256 * 1024 + 1))
+    given = path.format(tmp_path) if isinstance(path, str) else path
+    with pytest.raises(InvalidConfigurationError) as raised:
+        DPoPKey(private_key_file=given)
+    assert str(raised.value).startswith(problem.format(tmp_path))
+    assert raised.value.field == "private_key_file"
+
+
+@pytest.mark.parametrize("is_file", [False, True], ids=["given", "file"])
+def test_what_an_error_tracker_records(tmp_path, is_file):
+    """The variables of frames that an error passed through show no key and no password."""
+    pem = pem_of(ec.generate_private_key(ec.SECP256R1())).decode()
+    path = tmp_path / "key"
+    path.write_text(pem)
+    options = {"private_key_file": path} if is_file else {"private_key": pem}
+    with pytest.raises(InvalidConfigurationError, match="Remove password") as raised:
+        DPoPKey(**options, password="hunter2")
+    assert raised.value.__context__ is None
+    for written in recorded_variables(raised.value):
+        assert "PRIVATE KEY" not in written
+        assert "hunter2" not in written
+
+
 @pytest.mark.parametrize("given", [None, 1, "ES256", {}])
 def test_what_dpop_may_be(given):
     """The option takes a switch or a key, and nothing that could be mistaken for one."""
@@ -268,6 +327,16 @@ def test_keys_of_records(key):
     foreign.note_nonce(URL, "nonce")
     assert not foreign.is_worth_another("use_dpop_nonce", URL, {})
     assert foreign.exported() is None
+
+
+def test_a_key_that_was_given_twice():
+    """A key is known as long as an object of it lives, though another one has gone before."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    first, second = DPoPKey(private), DPoPKey(private)
+    thumbprint = first.thumbprint
+    del first
+    gc.collect()
+    assert key_with(thumbprint) == second
 
 
 def test_nothing_shows_the_key(key):

@@ -234,3 +234,22 @@ def test_a_challenge_beside_a_web_page(header, content):
 def test_a_challenge_beside_words(body):
     """A challenge is ignored if the body says something."""
     assert read(body, 401, www_authenticate='Bearer error="e_1"') == read(body, 401)
+
+
+@pytest.mark.parametrize(
+    ("header", "content"),
+    [
+        (
+            'Bearer error="e_1", error_description="abc"',
+            {"codes": ("e_1",), "words": "abc", "is_described": True},
+        ),
+        ("Basic", {"words": "the server requires Basic authentication"}),
+    ],
+    ids=["an error", "a scheme"],
+)
+def test_a_challenge_beside_members_without_words(header, content):
+    """A challenge adds to the wait, the status and the secrets that the body has."""
+    body = '{"retry_after": 7, "code": 503, "access_token": "abc"}'
+    kept = {"wait_seconds": 7.0, "status": 503, "secrets": ("abc",), "has_token": True}
+    expected = content | kept | {"is_object": True}
+    assert read(body, 401, www_authenticate=header) == (BodyFormat.JSON, expected)

@@ -5,8 +5,10 @@ from dataclasses import asdict
 import pytest
 
 from tokenkeeper.oauth.error_members import (
+    LONGEST_SECRETS,
     LONGEST_VALUE,
     MAX_DEPTH,
+    MOST_SECRETS,
     normalized,
     read_error_members,
 )
@@ -112,7 +114,7 @@ def test_sentences_and_codes(content, found):
         *((value, {"codes": [str(value)]}) for value in (0, -1, 99, 600, 401.0, 10**15 - 1)),
         *((value, {"codes": ["a number"]}) for value in (10**15, -(10**15), 1e15)),
         *((text, {"statuses": [int(text)]}) for text in ("100", "503")),
-        *((text, {"codes": [text]}) for text in ("50", "5030", "E17")),
+        *((text, {"codes": [text]}) for text in ("50", "5030", "E17", "001", "600", "٤٠٠")),
         ("Not Found", {"words": ["Not Found"]}),
         (["e_1", "e_2"], {"codes": ["e_1"]}),
         ("e" * 4001, {"codes": ["e" * LONGEST_VALUE]}),
@@ -202,3 +204,26 @@ def test_secrets():
     found = read(content)
     assert sorted(found.pop("secrets")) == ["five", "four", "one", "three", "two"]
     assert found == {"codes": ["E1"]}
+
+
+MANY = {
+    "most": ([f"{number:04}" for number in range(MOST_SECRETS)], True),
+    "too many": ([f"{number:04}" for number in range(MOST_SECRETS + 1)], False),
+    "longest": (["x" * (LONGEST_SECRETS - 3), "abc"], True),
+    "too long": (["x" * (LONGEST_SECRETS - 3), "abcd"], False),
+    "the same many times": (["x" * 1000] * 1000, True),
+}
+
+
+@pytest.mark.parametrize(("secrets", "are_hidden"), MANY.values(), ids=MANY)
+def test_many_secrets(secrets, are_hidden):
+    """More secrets than can be hidden in a short time leave only what can't contain one."""
+    content = {f"token_{number}": secret for number, secret in enumerate(secrets)}
+    content |= {"error": "InvalidGrant", "sub_error": "e_1", "code": 400, "retry_after": 7}
+    found = read(content | {"error_description": "the description", "message": "the words"})
+    rest = {"statuses": [400], "waits": [7.0]}
+    if are_hidden:
+        assert sorted(found.pop("secrets")) == sorted(set(secrets))
+        rest |= {"descriptions": ["the description"], "words": ["the words"]}
+    codes = ["InvalidGrant", "e_1"] if are_hidden else ["invalid_grant"]
+    assert found == {"codes": codes} | rest

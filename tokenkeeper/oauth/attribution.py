@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 
-from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.exceptions import TokenAcquisitionError, own_copy
 
 __all__ = ["attributed_to", "unattributed"]
 
@@ -40,7 +39,7 @@ def _about(
     error: TokenAcquisitionError, provider_name: str | None, message: str
 ) -> TokenAcquisitionError:
     # A copy, because a source of its own may raise one object again and again.
-    failure = copy(error)
+    failure = own_copy(error)
     failure.args = (message,)
     failure.provider_name = provider_name
     return failure

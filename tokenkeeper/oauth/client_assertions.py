@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 
 from tokenkeeper._support.checks import checked_seconds, checked_switch, checked_text, checked_words
+from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.client_proof import ClientProof, Recipient
@@ -96,6 +97,7 @@ class PrivateKeyJwt:
 
     method: str = "private_key_jwt"
 
+    @without_frames
     def __init__(
         self,
         private_key: object = None,
@@ -158,6 +160,7 @@ class ClientSecretJwt:
 
     method: str = "client_secret_jwt"
 
+    @without_frames
     def __init__(
         self,
         client_secret: str,

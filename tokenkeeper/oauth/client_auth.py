@@ -179,11 +179,9 @@ def client_auth_of(
             send_client_id=send_client_id,
         )
     checked_text(client_id, "client_id")
-    if not callable(getattr(given, "prove", None)):
-        problem = (
-            "client_auth must be a ClientAuth, such as PrivateKeyJwt(...), not "
-            f"{type(given).__name__}"
-        )
+    if isinstance(given, type) or not callable(getattr(given, "prove", None)):
+        what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        problem = f"client_auth must be a ClientAuth, such as PrivateKeyJwt(...), not {what}"
     elif method is not None:
         problem = (
             f"client_auth can't be combined with token_endpoint_auth_method, which "

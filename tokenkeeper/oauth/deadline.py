@@ -38,7 +38,10 @@ _current = threading.local()  # the budget of the request that this thread is ma
 
 
 class Budget:
-    """The time that a request has left. Entered on the thread that makes the request.
+    """The time that a request has left. Entered once, on the thread that makes the request.
+
+    A request within a request, such as that of a caller's adapter which needs a token of its own
+    first, has its own budget; then the outer one applies again.
 
     :ivar total_seconds: the time that it had.
     """
@@ -48,6 +51,7 @@ class Budget:
         self.total_seconds = total_seconds
         self._ends_at = clock.monotonic() + total_seconds
         self._read_seconds = read_seconds
+        self._outer: Budget | None = None
 
     def remaining(self) -> float:
         """Return how many seconds are left, at least 0."""
@@ -64,14 +68,15 @@ class Budget:
         return min(self._read_seconds, remaining)
 
     def __enter__(self) -> None:
+        self._outer = getattr(_current, "budget", None)
         _current.budget = self
 
     def __exit__(self, *_: object) -> None:
-        _current.budget = None
+        _current.budget = self._outer
 
 
 def current_budget() -> Budget:
-    """Return the budget of the request that the calling thread is making."""
+    """Return the budget of the innermost request that the calling thread is making."""
     budget: Budget = _current.budget
     return budget
 

@@ -9,11 +9,10 @@ import os
 import secrets
 import weakref
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenkeeper._runtime.fork import forks_wait
-from tokenkeeper._support.hiding import Hidden
+from tokenkeeper._support.hiding import Hidden, without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.challenges import ProofError
@@ -54,6 +53,7 @@ class DPoPKey:
 
     __slots__ = (
         "__weakref__",
+        "_first",
         "_headers",
         "_latest",
         "_pem",
@@ -70,6 +70,7 @@ class DPoPKey:
     thumbprint: str
     """The SHA-256 thumbprint of the public key (RFC 7638), which servers state as ``jkt``."""
 
+    @without_frames
     def __init__(
         self,
         private_key: Any = None,
@@ -82,7 +83,7 @@ class DPoPKey:
             raise _unusable("set private_key or private_key_file, not both", "private_key")
         pem = None
         if private_key_file is not None:
-            private_key = _content(private_key_file)
+            private_key = _content(private_key_file, password, signing_alg)
         elif private_key is None:
             private_key = pem = _generated_pem()
         self._begin(_signing_key(private_key, password, signing_alg), pem)
@@ -97,14 +98,16 @@ class DPoPKey:
         self.alg: str = signing.alg
         self.is_generated: bool = pem is not None
         self.thumbprint: str = _digest(json.dumps(public, separators=(",", ":"), sort_keys=True))
-        _known.setdefault(self.thumbprint, self)
+        first = _known.setdefault(self.thumbprint, self)
+        self._first = None if first is self else first  # stays known as long as this object
 
     def proof(
         self, method: str, url: str, *, token: str | None = None, role: Role = "resource server"
     ) -> str:
         """Return the value of the ``DPoP`` header of one request. Each works once.
 
-        :param method: the request's method, such as ``GET``.
+        :param method: the request's method, such as ``GET``. It is stated in upper case, as clients
+            send it.
         :param url: its URL; query and fragment are not part of the proof.
         :param token: the access token that the request carries; ``None``, the default, for one to
             an authorization server.
@@ -116,7 +119,8 @@ class DPoPKey:
         # As text, because an encoder would take longer than all the rest but the signature. None
         # of the values in quotes can contain a character that JSON escapes.
         claims = (
-            f'{{"jti":"{secrets.token_urlsafe(16)}","htm":{to_json(method)},"htu":"{target.htu}",'
+            f'{{"jti":"{secrets.token_urlsafe(16)}","htm":{to_json(method.upper())},'
+            f'"htu":"{target.htu}",'
             f'"iat":{int(SYSTEM_CLOCK.time() + learned.ahead_seconds)}'
         )
         if token is not None:
@@ -280,13 +284,21 @@ def _generated_pem() -> str:
     return pem.decode()
 
 
-def _content(path: str | os.PathLike[str]) -> bytes:
-    """Return the content of a key file: PEM, or a JWK."""
+def _content(path: object, password: object, signing_alg: object) -> object:
+    """Return the content of a key file: PEM, or a JWK. Errors name the file."""
+    with forks_wait():
+        from tokenkeeper.oauth.key_options import KeyOptions
+        from tokenkeeper.oauth.private_keys import UnusableKeyError
+
+    options = KeyOptions.of(None, path, password, None, signing_alg, None)
     try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        problem = f"can't be read: {error.strerror or type(error).__name__}"
-    raise _unusable(f"private_key_file: {path} {problem}", "private_key_file")
+        contents = options.read()
+        options.key_in(contents, SYSTEM_CLOCK.time())
+    except UnusableKeyError as error:
+        failure = InvalidConfigurationError(str(error), field=error.field)
+    else:
+        return contents.key
+    raise failure  # out here, so that it has no context
 
 
 def _digest(text: str) -> str:

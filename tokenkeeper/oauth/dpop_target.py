@@ -7,6 +7,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
+from tokenkeeper._runtime.fork import forks_wait
+
 __all__ = ["Target", "target_of"]
 
 _PORTS = {"https": 443, "http": 80}
@@ -45,7 +47,7 @@ def target_of(url: str) -> Target:
         raise ValueError("a DPoP proof needs an absolute http or https URL")
     host = parts.hostname
     if not host.isascii():
-        host = host.encode("idna").decode()
+        host = _in_ascii(host)
     if not _HOST.fullmatch(host):
         raise ValueError("the URL has no valid host")
     if ":" in host:
@@ -55,3 +57,11 @@ def target_of(url: str) -> Target:
     path = quote(parts.path, safe=_SAFE) or "/"
     path = re.sub("%[0-9a-f]{2}", lambda found: found[0].upper(), path, flags=re.IGNORECASE)
     return Target(origin + path, origin)
+
+
+def _in_ascii(host: str) -> str:
+    """Return *host* as requests and httpx send it: by IDNA 2008, where "ß" is not "ss"."""
+    with forks_wait():  # its tables are imported when they are needed
+        import idna
+
+        return idna.encode(host, uts46=True).decode()

@@ -180,8 +180,12 @@ def _with_challenge(error: ErrorResponse, header: str) -> ErrorResponse:
         return error
     code, description = challenge.error, challenge.error_description
     if code or description:
-        words = description or error.words
-        return ErrorResponse(error.format, (code,) if code else (), words, bool(description))
+        return replace(
+            error,
+            codes=(code,) if code else (),
+            words=description or error.words,
+            is_described=bool(description),
+        )
     realm = f" for {challenge.realm!r}" if challenge.realm else ""
     words = error.words or f"the server requires {challenge.scheme[:20]} authentication{realm}"
-    return ErrorResponse(error.format, (), words)
+    return replace(error, words=words)

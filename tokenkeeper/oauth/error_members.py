@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from tokenkeeper._support.checks import names_a_secret
-from tokenkeeper.oauth.error_codes import known_code
+from tokenkeeper.oauth.error_codes import known_code, spelling_of
 
 __all__ = ["LONGEST_VALUE", "ErrorMembers", "normalized", "read_error_members"]
 
@@ -21,6 +21,11 @@ LONGEST_VALUE = 4000
 
 MAX_DEPTH = 4
 """How many levels of nested objects are searched."""
+
+MOST_SECRETS = 100
+LONGEST_SECRETS = 16 * 1024
+"""How many secrets are hidden, and how many characters they have together. Hiding more takes
+seconds. A token response has three or four, with a few thousand characters."""
 
 _CODE_KEYS = (
     "error",
@@ -98,9 +103,16 @@ class ErrorMembers:
 
 
 def read_error_members(content: dict[str, Any]) -> ErrorMembers:
-    """Return what the members of *content* say, without duplicates."""
-    found = ErrorMembers(secrets=list(_secrets_in(content)))
+    """Return what the members of *content* say, without duplicates.
+
+    If there are too many secrets to hide, nothing is returned that may contain one.
+    """
+    secrets = [*dict.fromkeys(_secrets_in(content))]
+    found = ErrorMembers(secrets=secrets)
     _collect(content, found, depth=0)
+    if len(secrets) > MOST_SECRETS or sum(map(len, secrets)) > LONGEST_SECRETS:
+        known = dict.fromkeys(filter(None, map(spelling_of, found.codes)))
+        return ErrorMembers([*known], statuses=found.statuses, waits=found.waits)
     codes = [*dict.fromkeys(found.codes)]
     # Some servers put a sentence into "error", and the code into another member.
     sentences = [code for code in codes if re.search(r"\s", code) and not known_code(code)]
@@ -149,7 +161,7 @@ def _add_code(key: str, value: object, found: ErrorMembers) -> None:
             _add_weak_code(text, found)
         elif text in _PHRASES:  # "Internal Server Error" says no more than the status does
             found.words.append(text)
-        elif text.isdecimal() and len(text) == 3:
+        elif re.fullmatch(r"[1-5][0-9]{2}", text):
             found.statuses.append(int(text))
         else:
             found.codes.append(text)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from tokenkeeper._support.checks import CONTROL, checked_endpoint
+from tokenkeeper._support.checks import checked_endpoint, checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.oauth.error_body import read_error
 from tokenkeeper.oauth.exchange import HttpAnswer
@@ -143,13 +143,14 @@ def register_client(
     try:
         return _registered(answer, metadata, issuer)
     except UnusableResponseError as error:
-        raise TokenAcquisitionError(
+        failure = TokenAcquisitionError(
             f"provider {provider_name!r}: {issuer} registered a client that can't be used: the "
             f"response {error}. Register one by hand and set client_id.",
             provider_name=provider_name,
             status_code=answer.status,
             transient=False,
-        ) from None
+        )
+    raise failure  # out here, without the frames above, which hold the client's secret
 
 
 def _registered(answer: HttpAnswer, metadata: Mapping[str, Any], issuer: str) -> ClientRegistration:
@@ -189,11 +190,13 @@ def _registered(answer: HttpAnswer, metadata: Mapping[str, Any], issuer: str) ->
 
 
 def _text(content: Mapping[str, Any], name: str) -> str:
-    """Return a member that must be a text without control characters; "" if it is not there."""
-    value = content.get(name, "")
-    if not isinstance(value, str) or CONTROL.search(value):
-        raise UnusableResponseError(f"has a {name} that is not a text")
-    return value
+    """Return a member that must be a text that can be sent; "" if it is not there."""
+    if name not in content:
+        return ""
+    try:
+        return checked_text(content[name], name)
+    except InvalidConfigurationError:
+        raise UnusableResponseError(f"has a {name} that is not a text") from None
 
 
 def _refused(answer: HttpAnswer, issuer: str, provider_name: str) -> TokenAcquisitionError:

@@ -106,6 +106,17 @@ def test_members_that_are_not_set(registrar):
     )
 
 
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [("2000000000", 2e9), (2e9, 2e9), ("0", 0.0), (-1, 0.0), (True, 0.0)],
+    ids=["text", "number", "never", "negative", "a boolean"],
+)
+def test_when_a_secret_expires(registrar, sent, expected):
+    """The time may be a text, as with other numbers that servers send."""
+    registrar.reply = Answer(201, {"client_id": "c1", "client_secret_expires_at": sent})
+    assert registrar.register().secret_expires_at == expected
+
+
 def test_a_secret_that_is_not_needed(registrar):
     """A public client does not keep a secret that the server adds."""
     registrar.reply = Answer(201, {"client_id": "c1", "client_secret": SECRET})

@@ -14,6 +14,7 @@ from tokenkeeper.oauth.error_body import read_error
 from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.json_object import UnusableResponseError, read_object
 from tokenkeeper.oauth.redaction import sanitize
+from tokenkeeper.oauth.time_values import as_number
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.oauth.verdict import status_verdict
 
@@ -177,7 +178,7 @@ def _registered(answer: HttpAnswer, metadata: Mapping[str, Any], issuer: str) ->
         map(str, redirect_uris)
     ):
         raise UnusableResponseError("has another redirect_uri than the one that was requested")
-    expires_at = content.get("client_secret_expires_at", 0)
+    expires_at = as_number(content.get("client_secret_expires_at")) or 0.0
     return ClientRegistration(
         issuer,
         client_id,
@@ -185,7 +186,7 @@ def _registered(answer: HttpAnswer, metadata: Mapping[str, Any], issuer: str) ->
         method,
         requested,
         _text(content, "scope") or metadata.get("scope", ""),
-        float(expires_at) if type(expires_at) in (int, float) and expires_at > 0 else 0.0,
+        max(expires_at, 0.0),
     )
 
 

@@ -195,6 +195,10 @@ def sign(content, key=KEY, alg="RS256", **headers):
     return jwt.encode(content, key, alg, headers)
 
 
+def b64_json(content):
+    return jwt.utils.base64url_encode(json.dumps(content).encode()).decode()
+
+
 def keys(*jwks, status=200):
     return answer({"keys": list(jwks)}, status)
 
@@ -238,6 +242,31 @@ def test_the_key_is_found_among_others(ask, clock, public_key):
     ]
     reply = answer(sign(claims(clock)), content_type=SIGNED)
     assert ask(reply, keys=keys(*others, public_key))["active"] is True
+
+
+def test_the_key_is_found_among_other_curves(ask, clock):
+    """A key on another curve, which PyJWT refuses only when it verifies, hides no later one."""
+    p256, p384 = private_key("P-256"), private_key("P-384")
+    published = [
+        json.loads(jwt.algorithms.ECAlgorithm.to_jwk(k.public_key())) for k in (p384, p256)
+    ]
+    reply = answer(sign(claims(clock), p256, "ES256"), content_type=SIGNED)
+    assert ask(reply, keys=keys(*published))["active"] is True
+
+
+def test_values_of_any_size(ask, refused, clock, public_key):
+    """Numbers and nesting that Python has limits for cause no error but the usual ones."""
+    nested = json.loads("[" * 300 + "]" * 300)
+    content = {"active": True, "sub": nested, "jti": 10**400}
+    reply = answer(sign(claims(clock, token_introspection=content)), content_type=SIGNED)
+    assert ask(reply, keys=keys(public_key))["active"] is True
+    reply = answer(sign(claims(clock, iat=10**400)), content_type=SIGNED)
+    assert "was signed in the future" in refused(reply, keys=keys(public_key))
+    headers = {"typ": "token-introspection+jwt"}
+    text = jwt.api_jws.encode(b'{"iat": %b' % (b"[" * 100_000), KEY, "RS256", headers)
+    assert "is signed, and can't be used" in refused(
+        answer(text, content_type=SIGNED), keys=keys(public_key)
+    )
 
 
 def test_without_a_key_id(ask, clock, public_key):
@@ -292,6 +321,8 @@ def test_not_signed(refused, clock, public_key):
         (sign(claims(clock), secret, "HS256"), "'HS256'"),
         (sign(claims(clock)).replace(".", "x.", 1), "is not a JWT"),
         ("no.dots", "is not a JWT"),
+        (f"{b64_json({'typ': 'token-introspection+jwt', 'alg': ['RS256']})}.e30.eA", "has the alg"),
+        (f"{b64_json({'x': '['})[:-4]}{'W1tb' * 100_000}.e30.eA", "is not a JWT"),
         ("a.b.c.d.e", "is encrypted"),
     ):
         said = refused(answer(text, content_type=SIGNED), keys=keys(public_key))

@@ -128,6 +128,12 @@ def test_no_token(system, serve, status, body, transient, says):
     assert error.status_code == int(status[:3])
 
 
+def test_a_server_that_asks_to_wait(system, serve):
+    """The wait that a busy server asks for is in the error, so that no retry comes earlier."""
+    serve(serve.reply(b"", status="429 Too Many Requests", headers=("Retry-After: 70",)))
+    assert failure_of(system.make()).retry_after == 70.0
+
+
 def test_no_answer(system, serve, make_server):
     """A connection that breaks is an error of the network that names no provider."""
     serve(lambda server, sock: sock.recv(1))

@@ -8,6 +8,13 @@ from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionEr
 from tokenkeeper.oauth.late_text import checked_late_text, read_late
 
 
+class BytesPath:
+    """A path that is not text."""
+
+    def __fspath__(self):
+        return b"token"
+
+
 def raising(error):
     """Return a callable that raises *error*."""
 
@@ -24,6 +31,16 @@ def test_what_can_not_be_read_later(value):
         checked_late_text(value, "subject")
     assert caught.value.field == "subject"
     assert "a-token" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", [Path("to\0ken"), Path("to\nken"), BytesPath()], ids=["NUL", "lines", "bytes"]
+)
+def test_paths_of_no_file(path):
+    """A path that names no file is refused when it is set, not when it is read."""
+    with pytest.raises(InvalidConfigurationError, match=r"^subject ") as caught:
+        checked_late_text(path, "subject")
+    assert caught.value.field == "subject"
 
 
 def test_read_again_each_time(tmp_path):
@@ -43,8 +60,9 @@ def test_read_again_each_time(tmp_path):
         (raising(ValueError("hunter2")), "its callable raised ValueError", False),
         (Path("/no/such/file"), "the token: /no/such/file can't be read: No such file", True),
         (Path("/"), "the token: / can't be read: Is a directory", True),
+        (Path("to\0ken"), "can't be read: ValueError", True),
     ],
-    ids=["empty", "not text", "raises", "no file", "directory"],
+    ids=["empty", "not text", "raises", "no file", "directory", "NUL"],
 )
 def test_what_goes_wrong(value, says, transient):
     """The error says what is missing and why, without the text of a callable's exception."""

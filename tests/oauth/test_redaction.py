@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from tokenkeeper import GenericOAuth2Provider, OAuth2Config, TokenAcquisitionError
 from tokenkeeper.oauth import redaction
-from tokenkeeper.oauth.redaction import sanitize
+from tokenkeeper.oauth.exchange import Expected, HttpAnswer, LateSecrets
+from tokenkeeper.oauth.redaction import SecretPieces, sanitize
+from tokenkeeper.oauth.token_errors import refusal
 
 SECRETS = [
     "hunter2-and-more",
@@ -276,3 +278,39 @@ def test_other_escapes(escape):
 def test_an_empty_secret():
     """An empty secret hides nothing, and does not stop others from being hidden."""
     assert sanitize("wrong hunter-2", ["", "hunter-2"]) == f"wrong {redaction.HIDDEN}"
+
+
+class Counted:
+    """Secrets that count how often they were collected."""
+
+    def __init__(self):
+        self.times = 0
+
+    def __call__(self):
+        self.times += 1
+        return ["hunter2-and-more"]
+
+
+def test_several_texts():
+    """Secrets are collected and cut once for several texts, and hidden in each."""
+    counted = Counted()
+    pieces = SecretPieces(LateSecrets(counted))
+    assert sanitize("", pieces) == ""
+    assert counted.times == 0
+    for text in ("no hunter2-and-more", "no HUNTER2-AND-MORE"):
+        assert sanitize(text, pieces) == f"no {redaction.HIDDEN}"
+    assert counted.times == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "times"),
+    [(b"", 0), (b'{"error": "x", "error_description": "hunter2-and-more"}', 1)],
+    ids=["nothing said", "an echo"],
+)
+def test_a_refusal_collects_secrets_once(body, times):
+    """A refusal costs one search for secrets at most: a long token takes milliseconds to cut."""
+    counted = Counted()
+    expected = Expected("api", 1e9, secrets=LateSecrets(counted))
+    error = refusal(HttpAnswer(503, {}, body), expected, "")
+    assert "hunter2" not in str(error)
+    assert counted.times == times

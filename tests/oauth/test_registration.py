@@ -106,6 +106,17 @@ def test_members_that_are_not_set(registrar):
     )
 
 
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [("2000000000", 2e9), (2e9, 2e9), ("0", 0.0), (-1, 0.0), (True, 0.0)],
+    ids=["text", "number", "never", "negative", "a boolean"],
+)
+def test_when_a_secret_expires(registrar, sent, expected):
+    """The time may be a text, as with other numbers that servers send."""
+    registrar.reply = Answer(201, {"client_id": "c1", "client_secret_expires_at": sent})
+    assert registrar.register().secret_expires_at == expected
+
+
 def test_a_secret_that_is_not_needed(registrar):
     """A public client does not keep a secret that the server adds."""
     registrar.reply = Answer(201, {"client_id": "c1", "client_secret": SECRET})
@@ -118,6 +129,8 @@ def test_a_secret_that_is_not_needed(registrar):
         ({}, "has no client_id"),
         ({"client_id": 7}, "has a client_id that is not a text"),
         ({"client_id": "a\nb"}, "has a client_id that is not a text"),
+        ({"client_id": " "}, "has a client_id that is not a text"),
+        ({"client_id": "\ud800"}, "has a client_id that is not a text"),
         (
             {"client_id": "c1", "token_endpoint_auth_method": "private_key_jwt"},
             "demands the token_endpoint_auth_method 'private_key_jwt', which needs a key",
@@ -138,6 +151,7 @@ def test_a_client_that_is_of_no_use(registrar, members, words):
     """A registration that can't be used is refused before anybody signs in with it."""
     error = registrar.failure(Answer(201, members))
     assert words in str(error)
+    assert error.__context__ is None  # its frames hold the client's secret
     assert "Register one by hand and set client_id." in str(error)
     assert not error.transient
 

@@ -58,6 +58,7 @@ DONE = {
     "200 with words": (200, "done"),
     "204": (204, ""),
     "Google: it was not valid": (400, {"error": "invalid_token"}),
+    "200: it was not valid": (200, {"error": "invalid_token"}),
 }
 
 
@@ -86,6 +87,14 @@ REFUSED = {
     "a web page": (
         *(404, "<html>", {"content-type": "text/html"}),
         *(False, None, "is a revocation endpoint"),
+    ),
+    "a gateway": (
+        *(401, "", {"www-authenticate": 'Bearer error="invalid_token"'}),
+        *(False, None, "invalid_token"),
+    ),
+    "an invalid token that may be another": (
+        *(403, {"error": "invalid_token"}, {}),
+        *(False, None, "invalid_token"),
     ),
     "an unavailable token": (
         *(503, {"error": "invalid_token"}, {"retry-after": "1"}),

@@ -83,6 +83,15 @@ def test_a_missing_endpoint(members):
         metadata(**members).endpoint("token_endpoint")
 
 
+@pytest.mark.parametrize("members", [{}, {"jwks_uri": "https://attacker.test/keys"}])
+def test_what_can_not_be_set_in_endpoints(members):
+    """The message about a URL that the configuration does not have gives other advice."""
+    with pytest.raises(UnusableEndpointError) as caught:
+        metadata(LOCAL, **members).endpoint("jwks_uri")
+    assert str(caught.value).endswith(". Have the server's operator correct it.")
+    assert "endpoints" not in str(caught.value)
+
+
 ALIASES = {"token_endpoint": "https://mtls.id.test/token"}
 
 
@@ -92,6 +101,7 @@ ALIASES = {"token_endpoint": "https://mtls.id.test/token"}
         (ALIASES, True, "mtls.id.test"),
         (ALIASES, False, "id.test"),
         ({"revocation_endpoint": "https://mtls.id.test/r"}, True, "id.test"),
+        ({"token_endpoint": None}, True, "id.test"),
         ("https://mtls.id.test", True, "id.test"),
     ],
 )

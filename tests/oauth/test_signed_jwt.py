@@ -61,6 +61,7 @@ def test_an_audience_that_is_not_known():
         ({"claims": {"iss": "x"}}, "claims"),
         ({"claims": {"jti": "x"}}, "claims"),
         ({"claims": {"x": b"bytes"}}, "claims"),
+        ({"claims": {"x": math.nan}}, "claims"),
         ({"key": "PEM"}, "key"),
     ],
 )

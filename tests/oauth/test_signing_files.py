@@ -63,6 +63,15 @@ def file(tmp_path):
     return path
 
 
+@pytest.mark.parametrize(
+    "content", [pem_of(NEW), json.dumps(jwk_of(NEW)).encode()], ids=["PEM", "JWK"]
+)
+def test_a_byte_order_mark(file, content):
+    """The mark that some editors put before a text does not hide the key."""
+    rewrite(file, b"\xef\xbb\xbf" + content)
+    verified(SigningKey.of(private_key_file=file).sign(CLAIMS), NEW, "ES256")
+
+
 def signs_with(key, private):
     """Return whether *key* signs with *private*."""
     try:

@@ -84,6 +84,26 @@ def test_transient_is_always_a_bool(kind, knows, transient):
     assert is_transient(error) is transient
 
 
+ZOHO = "You have made too many requests continuously. Please try again after some time."
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+@pytest.mark.parametrize(
+    ("words", "grant", "code"),
+    [
+        (ZOHO, "refresh_token", "too_many_requests"),
+        (ZOHO, DEVICE_CODE, "access_denied"),
+        ("The user is blocked. Try again later.", "refresh_token", "access_denied"),
+        ("", "refresh_token", "access_denied"),
+    ],
+    ids=["throttled", "a person's no", "another reason", "no reason"],
+)
+def test_access_denied_to_a_client_that_asks_too_often(words, grant, code):
+    """A client that is throttled is not one that lacks a permission; a person's no stays a no."""
+    verdict = judge(["Access Denied"], words, 400, grant=grant)
+    assert (verdict.code, verdict.transient) == (code, code == "too_many_requests")
+
+
 @pytest.mark.parametrize(
     "raw", ["", "x", "error", "Exception", "client", "invalid", "é", "_" * 500]
 )

@@ -120,7 +120,7 @@ class McpClients:
             problem = (
                 f"the metadata at {server.url} has no registration_endpoint"
                 if "registration_endpoint" not in server.content
-                else f"the metadata at {server.url} {error}"
+                else f"the metadata at {server.url} {str(error).removesuffix('.')}"
             )
             raise self._error(
                 f"{problem}. Register a client by hand and set client_id, or set "

@@ -12,6 +12,7 @@ from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.client import OAuthClient
 from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.json_object import UnusableResponseError, narrow_text, read_object
+from tokenkeeper.oauth.jwt_claims import jwt_claims
 from tokenkeeper.oauth.redaction import sanitize
 from tokenkeeper.oauth.verdict import status_verdict
 
@@ -65,13 +66,13 @@ def _header(text: str, jwt: ModuleType) -> Mapping[str, Any]:
         raise UnusableResponseError("is encrypted, which is not supported (RFC 9701 §5)")
     try:
         header: Mapping[str, Any] = jwt.get_unverified_header(text)
-    except jwt.PyJWTError:
+    except (jwt.PyJWTError, RecursionError):
         raise UnusableResponseError("is not a JWT") from None
     alg, typ = header.get("alg"), str(header.get("typ", ""))
     if typ.lower().removeprefix("application/") != TYPE:
         raise UnusableResponseError(f"is a JWT of another typ than {TYPE}")
     known = late_import("jwt.algorithms").get_default_algorithms()
-    if alg not in known or alg == "none" or str(alg).startswith("HS"):
+    if str(alg) not in known or alg == "none" or str(alg).startswith("HS"):
         shown = sanitize(str(alg), (), limit=40)
         raise UnusableResponseError(
             f"has the alg {shown!r}. Have the server sign with a private key, such as by RS256"
@@ -114,24 +115,25 @@ def _matching(keys: list[Any], header: Mapping[str, Any], jwt: ModuleType) -> It
 
 def _claims(
     text: str, alg: str, keys: Iterator[Any], jwt: ModuleType, *, issuer: str, audience: str
-) -> dict[str, Any]:
+) -> Mapping[str, Any]:
     unchecked = {f"verify_{name}": False for name in ("iat", "sub", "jti")}  # our clock checks iat
     options = {"require": ["iss", "aud", "iat"], **unchecked}
     for key in keys:
         try:
-            claims: dict[str, Any] = jwt.decode(
+            jwt.decode(
                 text, key, algorithms=[alg], options=options, audience=audience, issuer=issuer
             )
-        except jwt.InvalidSignatureError:
+        except (jwt.InvalidSignatureError, jwt.InvalidKeyError):  # such as one on another curve
             continue  # another key may fit
         except jwt.InvalidIssuerError:
             problem = "is signed for another issuer"
         except jwt.InvalidAudienceError:
             problem = "is signed for another client"
-        except (jwt.PyJWTError, TypeError, ValueError) as error:
+        except (jwt.PyJWTError, TypeError, ValueError, RecursionError) as error:
             problem = f"is signed, and can't be used ({type(error).__name__})"
         else:
-            if isinstance(claims["iat"], (int, float)):
+            claims = jwt_claims(text)  # the same, with bounds for numbers and nesting
+            if isinstance(claims.get("iat"), (int, float)):
                 return claims
             problem = "is signed, and its iat is not a number"
         raise UnusableResponseError(problem)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from tokenkeeper._runtime.fork import late_import
+from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.attribution import unattributed
 from tokenkeeper.oauth.json_object import UnusableResponseError, read_object
@@ -66,9 +67,11 @@ def job_token(
         problem = f"the answer has no {member}"
     else:
         problem = "no token for this job"
+    retry_after = late_import("tokenkeeper.oauth.token_errors").retry_after
     raise TokenAcquisitionError(
         f"{system}: {problem} (HTTP {answer.status}). {advice}",
         status_code=answer.status,
+        retry_after=retry_after(answer.headers.get("retry-after"), SYSTEM_CLOCK.time()),
         # An answer without a token won't get better; a status says whether it may.
         transient=False if answer.status < 400 else None,
     )

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from tokenkeeper._support.checks import checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError, OAuth2Error, TokenAcquisitionError
 
 __all__ = ["LateText", "checked_late_text", "read_late"]
@@ -20,10 +21,13 @@ _LONGEST = 64 * 1024
 def checked_late_text(value: object, field: str) -> LateText:
     """Return *value* if it can be read later.
 
-    :raises InvalidConfigurationError: for anything else. A string is refused: it could be a path or
-        a token, and a token would soon have expired.
+    :raises InvalidConfigurationError: for anything else, such as a path with a control character. A
+        string is refused: it could be a path or a token, and a token would soon have expired.
     """
-    if callable(value) or isinstance(value, os.PathLike):
+    if isinstance(value, os.PathLike):
+        checked_text(os.fspath(value), field)
+        return value
+    if callable(value):
         return value
     raise InvalidConfigurationError(
         f"{field} must be a callable that returns the token, such as a TokenSource, or a Path, not "
@@ -74,6 +78,6 @@ def _read_file(path: Path, what: str) -> str:
             return content.decode("ascii")
     except UnicodeDecodeError:
         problem = "is not text"
-    except OSError as error:
-        problem = f"can't be read: {error.strerror or type(error).__name__}"
+    except (OSError, ValueError) as error:  # ValueError: no file has such a name
+        problem = f"can't be read: {getattr(error, 'strerror', None) or type(error).__name__}"
     raise TokenAcquisitionError(f"{what}: {path} {problem}", transient=True)

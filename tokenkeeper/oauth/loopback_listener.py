@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 PATH = "/callback"
 
 REQUEST_SECONDS = 5.0
-"""How long a connection may take to send its request."""
+"""How long a connection may pause before its request is complete."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"

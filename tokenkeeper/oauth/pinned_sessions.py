@@ -41,7 +41,9 @@ def pinned_session(url: str, thumbprint: str, field: str) -> requests.Session:
     digits = re.sub(r"[\s:]", "", thumbprint).lower()
     if not _THUMBPRINT.fullmatch(digits):
         raise InvalidConfigurationError(
-            f"{field} must be the thumbprint of a certificate: 40 hexadecimal digits.", field=field
+            f"{field} must be the thumbprint of a certificate: 40 hexadecimal digits (or 64 "
+            "of SHA-256).",
+            field=field,
         )
     if not url.lower().startswith("https://"):
         raise InvalidConfigurationError(

@@ -6,6 +6,7 @@ keys are cached by the content that they were read from.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import json
 from collections.abc import Mapping
@@ -125,6 +126,7 @@ def new_key(alg: str) -> Any:
 
 
 def _parse(content: bytes, password: bytes | None) -> PrivateKey:
+    content = content.removeprefix(codecs.BOM_UTF8)  # some editors write it
     if not content.lstrip().startswith(b"{"):
         return key_of(_from_pem(content, password))
     if password is not None:

@@ -17,7 +17,7 @@ from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper._support.hiding import HIDDEN
 from tokenkeeper.oauth.entities import unescape_entities
 
-__all__ = ["HIDDEN", "sanitize"]
+__all__ = ["HIDDEN", "SecretPieces", "sanitize"]
 
 LONGEST_TEXT = 8192
 """Characters of the text that are examined. No message shows more than a few hundred."""
@@ -53,19 +53,20 @@ _ESCAPE = (
 )
 
 
-def sanitize(text: object, secrets: Iterable[str] = (), *, limit: int = 300) -> str:
+def sanitize(text: object, secrets: Iterable[str] | SecretPieces = (), *, limit: int = 300) -> str:
     """Return *text* as one short line in which none of *secrets* can be read.
 
     Time and memory are bounded, whatever the text is.
 
     :param secrets: the texts to hide. Each is found whole and in pieces, in any case,
         percent-encoded, and encoded for HTML, JSON, hexadecimal or base64, also within longer
-        credentials.
+        credentials. :class:`SecretPieces` save time if there are several texts.
     :param limit: the maximum length of the result, in characters; 300 by default.
     """
     whole = str(text)
     cut = whole[:LONGEST_TEXT]
-    hidden = _hidden_positions(cut, _Pieces(secrets))
+    pieces = secrets if isinstance(secrets, SecretPieces) else SecretPieces(secrets)
+    hidden = _hidden_positions(cut, pieces)
     line = "".join(_shown(cut, hidden))
     line = re.sub(r"\s+", " ", line).strip()
     return line if len(line) <= limit else line[: limit - 3] + "..."
@@ -165,14 +166,26 @@ def _views(text: str) -> Iterator[_View]:
         view = decoded
 
 
-class _Pieces:
-    """The secrets, cut into pieces of a few lengths that can be looked up."""
+class SecretPieces:
+    """Secrets, cut into pieces of a few lengths that can be looked up in several texts.
+
+    A token of a few thousand characters takes milliseconds, so nothing is cut before there is a
+    text to look at. Used by one thread.
+
+    :param secrets: the texts to hide, as in :func:`sanitize`. They are read once.
+    """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self.by_length: dict[int, set[str]] = {}
-        for secret in secrets:
+        self._secrets: Iterable[str] | None = secrets
+        self._by_length: dict[int, set[str]] = {}
+
+    def by_length(self) -> dict[int, set[str]]:
+        """Return the pieces by their length."""
+        secrets, self._secrets = self._secrets, None
+        for secret in secrets or ():
             if secret:
                 self._add_secret(secret[:LONGEST_SECRET])
+        return self._by_length
 
     def _add_secret(self, secret: str) -> None:
         for view in _views(secret):
@@ -182,50 +195,54 @@ class _Pieces:
             if len(text) > SHORT_WINDOW:
                 for piece in (text[:SHORT_WINDOW], text[-SHORT_WINDOW:]):
                     if not piece.isalpha():
-                        self.by_length.setdefault(SHORT_WINDOW, set()).add(piece)
+                        self._by_length.setdefault(SHORT_WINDOW, set()).add(piece)
         by_form = {quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace")}
         for spelled in {secret, *by_form}:
             octets = spelled.encode(errors="surrogatepass")
             if len(octets) >= SHORTEST_WITHIN_WORDS:
                 self._add(octets.hex(), 2 * SHORT_WINDOW)
                 for core in _in_base64(octets):
-                    self._add(_View.of(core).folded().text)
+                    self._add(core)
 
     def _add(self, form: str, window: int = WINDOW) -> None:
         length = min(window, len(form))
-        pieces = self.by_length.setdefault(length, set())
+        pieces = self._by_length.setdefault(length, set())
         pieces.update(form[index : index + length] for index in range(len(form) - length + 1))
 
 
 def _in_base64(octets: bytes) -> Iterator[str]:
-    """Yield the base64 characters that depend on *octets* only, for each alignment."""
+    """Yield the base64 characters that depend on *octets* only, for each alignment.
+
+    They are folded as :meth:`_View.folded` does it, which takes far longer.
+    """
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + octets).decode()
         first = (8 * before + 5) // 6  # earlier characters share bits with what precedes the secret
         whole = (8 * (before + len(octets))) // 6
         core = encoded[first:whole]
         if len(core) >= SHORT_WINDOW:
-            yield core
-            yield core.replace("+", "-").replace("/", "_")
+            url_safe = core.replace("+", "-").replace("/", "_")
+            yield from {re.sub(r"\++", " ", core).casefold(), url_safe.casefold()}
 
 
-def _hidden_positions(text: str, pieces: _Pieces) -> list[bool]:
+def _hidden_positions(text: str, pieces: SecretPieces) -> list[bool]:
     """Return for each character of *text* whether it must be hidden."""
     hidden = [False] * len(text)
     for jwt in re.finditer(_JWT, text):
         hidden[jwt.start() : jwt.end()] = [True] * (jwt.end() - jwt.start())
-    if not pieces.by_length:
+    by_length = pieces.by_length() if text else {}
+    if not by_length:
         return hidden
     for view in _views(text):
-        for first, last in _found(view.text, pieces):
+        for first, last in _found(view.text, by_length):
             start, end = view.positions[first][0], view.positions[last - 1][1]
             hidden[start:end] = [True] * (end - start)
     return hidden
 
 
-def _found(text: str, pieces: _Pieces) -> Iterator[tuple[int, int]]:
+def _found(text: str, by_length: dict[int, set[str]]) -> Iterator[tuple[int, int]]:
     """Yield the start and the end of each piece of a secret in *text*."""
-    for length, known in pieces.by_length.items():
+    for length, known in by_length.items():
         for first in range(len(text) - length + 1):
             last = first + length
             if text[first:last] not in known:

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from tokenkeeper._support.checks import CONTROL, checked_endpoint
+from tokenkeeper._support.checks import checked_endpoint, checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.oauth.error_body import read_error
 from tokenkeeper.oauth.exchange import HttpAnswer
 from tokenkeeper.oauth.json_object import UnusableResponseError, read_object
 from tokenkeeper.oauth.redaction import sanitize
+from tokenkeeper.oauth.time_values import as_number
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.oauth.verdict import status_verdict
 
@@ -143,13 +144,14 @@ def register_client(
     try:
         return _registered(answer, metadata, issuer)
     except UnusableResponseError as error:
-        raise TokenAcquisitionError(
+        failure = TokenAcquisitionError(
             f"provider {provider_name!r}: {issuer} registered a client that can't be used: the "
             f"response {error}. Register one by hand and set client_id.",
             provider_name=provider_name,
             status_code=answer.status,
             transient=False,
-        ) from None
+        )
+    raise failure  # out here, without the frames above, which hold the client's secret
 
 
 def _registered(answer: HttpAnswer, metadata: Mapping[str, Any], issuer: str) -> ClientRegistration:
@@ -176,7 +178,7 @@ def _registered(answer: HttpAnswer, metadata: Mapping[str, Any], issuer: str) ->
         map(str, redirect_uris)
     ):
         raise UnusableResponseError("has another redirect_uri than the one that was requested")
-    expires_at = content.get("client_secret_expires_at", 0)
+    expires_at = as_number(content.get("client_secret_expires_at")) or 0.0
     return ClientRegistration(
         issuer,
         client_id,
@@ -184,16 +186,18 @@ def _registered(answer: HttpAnswer, metadata: Mapping[str, Any], issuer: str) ->
         method,
         requested,
         _text(content, "scope") or metadata.get("scope", ""),
-        float(expires_at) if type(expires_at) in (int, float) and expires_at > 0 else 0.0,
+        max(expires_at, 0.0),
     )
 
 
 def _text(content: Mapping[str, Any], name: str) -> str:
-    """Return a member that must be a text without control characters; "" if it is not there."""
-    value = content.get(name, "")
-    if not isinstance(value, str) or CONTROL.search(value):
-        raise UnusableResponseError(f"has a {name} that is not a text")
-    return value
+    """Return a member that must be a text that can be sent; "" if it is not there."""
+    if name not in content:
+        return ""
+    try:
+        return checked_text(content[name], name)
+    except InvalidConfigurationError:
+        raise UnusableResponseError(f"has a {name} that is not a text") from None
 
 
 def _refused(answer: HttpAnswer, issuer: str, provider_name: str) -> TokenAcquisitionError:

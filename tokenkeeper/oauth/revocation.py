@@ -89,7 +89,11 @@ def revoke_token(client: OAuthClient, token: str, kind: TokenKind) -> None:
 
 
 def _raise_refusal(client: OAuthClient, exchange: Exchange) -> None:
-    """Raise the error for a refusal, unless it says that the token is not valid any more."""
+    """Raise the error for a refusal, unless it says that the token is not valid any more.
+
+    With another status than 400, such as 401, ``invalid_token`` may be about the request itself:
+    a gateway in front of the server may demand a token of its own (RFC 6750 §3.1).
+    """
     with forks_wait():
         from tokenkeeper.oauth.client_auth import refusal_advice
         from tokenkeeper.oauth.exchange import Expected, Purpose
@@ -103,6 +107,7 @@ def _raise_refusal(client: OAuthClient, exchange: Exchange) -> None:
         purpose=Purpose.of("revocation_endpoint", "revocation"),
     )
     error = refusal(exchange.answer, expected, "")
-    if error.error == "invalid_token" and not error.transient:  # as Google answers
+    says_it_is_invalid = error.error == "invalid_token" and not error.transient
+    if says_it_is_invalid and (exchange.answer.ok or exchange.answer.status == 400):  # as Google's
         return
     raise error

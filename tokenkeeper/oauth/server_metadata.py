@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tokenkeeper._support.checks import checked_endpoint, shown_url
-from tokenkeeper._support.endpoints import origin_of
+from tokenkeeper._support.endpoints import ENDPOINTS, origin_of
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.redaction import sanitize
 
@@ -40,12 +40,15 @@ class ServerMetadata:
             certificate (RFC 8705 §5); ``False`` by default.
         :raises UnusableEndpointError: if the document names none, or one that can't be trusted.
         """
+        url = None
         aliases = self.content.get("mtls_endpoint_aliases")
-        url = self.content.get(name)
         if with_certificate and isinstance(aliases, Mapping):
-            url = aliases.get(name, url)
+            url = aliases.get(name)
         if url is None:
-            raise UnusableEndpointError(f"has no {name}. Set it in endpoints if there is one.")
+            url = self.content.get(name)
+        if url is None:
+            advice = _advice(name, "Set it in endpoints if there is one.")
+            raise UnusableEndpointError(f"has no {name}. {advice}")
         self._check(name, url)
         return str(url)
 
@@ -72,7 +75,8 @@ class ServerMetadata:
                 "it has another origin than the issuer, and metadata over plain http could come "
                 "from anyone on this machine"
             )
-        raise UnusableEndpointError(f"{found} {why}. If it is right, set it in endpoints.")
+        advice = _advice(name, "If it is right, set it in endpoints.")
+        raise UnusableEndpointError(f"{found} {why}. {advice}")
 
     def unsupported(self, auth_method: str, grant_type: str | None) -> Iterator[tuple[str, str]]:
         """Yield the member that says so and its values, for each of both that is not supported."""
@@ -84,3 +88,8 @@ class ServerMetadata:
             if wanted is not None and isinstance(listed, tuple) and wanted not in listed:
                 values = sanitize(", ".join(map(str, listed))) or "nothing"
                 yield wanted, f"{member} lists {values}"
+
+
+def _advice(name: str, how_to_set: str) -> str:
+    """Return what to do about *name*: not every URL of the metadata can be set in its place."""
+    return how_to_set if name in ENDPOINTS else "Have the server's operator correct it."

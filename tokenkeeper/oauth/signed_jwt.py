@@ -125,7 +125,7 @@ def _checked_claims(claims: object) -> dict[str, Any]:
             problem = f"claims must not contain {name!r}. {advice}"
     if not problem:
         try:
-            return dict(json.loads(json.dumps(claims)))
+            return dict(json.loads(json.dumps(claims, allow_nan=False)))
         except (TypeError, ValueError, RecursionError):  # their texts may contain a claim
             problem = "claims must be values that JSON has"
     raise InvalidConfigurationError(problem, field="claims")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from itertools import chain
 from urllib.parse import urlsplit
 
 from tokenkeeper._support.hiding import HIDDEN
@@ -18,7 +19,7 @@ from tokenkeeper.exceptions import TokenAcquisitionError
 from tokenkeeper.oauth.error_body import BodyFormat, ErrorResponse, read_error
 from tokenkeeper.oauth.error_codes import known_code, spelling_of
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer, Purpose
-from tokenkeeper.oauth.redaction import sanitize
+from tokenkeeper.oauth.redaction import SecretPieces, sanitize
 from tokenkeeper.oauth.verdict import PENDING_CODES, Verdict, judge
 
 __all__ = ["already_expired", "refusal", "retry_after"]
@@ -39,7 +40,7 @@ def refusal(answer: HttpAnswer, expected: Expected, problem: str) -> TokenAcquis
         access_token"; "" if the status or an error in the response is the problem.
     """
     response = read_error(answer)
-    secrets = [*expected.secrets, *response.secrets]
+    secrets = SecretPieces(chain(expected.secrets, response.secrets))
     wait = retry_after(answer.headers.get("retry-after"), expected.sent_at)
     if wait is None:
         wait = response.wait_seconds
@@ -97,7 +98,7 @@ def retry_after(value: str | None, now: float) -> float | None:
     return max(0.0, moment - now) if moment is not None else None
 
 
-def _code(response: ErrorResponse, secrets: list[str]) -> str | None:
+def _code(response: ErrorResponse, secrets: SecretPieces) -> str | None:
     """Return the most specific of the server's codes, sanitized."""
     codes = [code for code in response.codes if not code.isdecimal() and code != "a number"]
     known = next((code for code in codes if known_code(code)), None)
@@ -139,7 +140,7 @@ def _reason_and_advice(
     problem: str,
     verdict: Verdict,
     expected: Expected,
-    secrets: list[str],
+    secrets: SecretPieces,
 ) -> tuple[str, str]:
     """Return why the request failed ("" if there is only the status), and what to do."""
     if 300 <= answer.status < 400:
@@ -177,7 +178,7 @@ def _not_a_grant(
     return _with(f"the response is {response.format.value}", words), endpoint_advice
 
 
-def _quoted(response: ErrorResponse, secrets: list[str]) -> str:
+def _quoted(response: ErrorResponse, secrets: SecretPieces) -> str:
     """Return the server's codes and its description in quotes, sanitized."""
     words = sanitize(response.words, secrets, limit=240)
     codes = [code for code in response.codes if code not in response.words][:2]
@@ -192,7 +193,7 @@ def _quoted(response: ErrorResponse, secrets: list[str]) -> str:
     return joined or (words and f'"{words}"')
 
 
-def _redirect(answer: HttpAnswer, secrets: list[str], purpose: Purpose) -> tuple[str, str]:
+def _redirect(answer: HttpAnswer, secrets: SecretPieces, purpose: Purpose) -> tuple[str, str]:
     """Name the host of a redirect; the rest of its URL may contain secrets."""
     try:
         host = urlsplit(answer.headers.get("location", "").strip()).hostname

@@ -140,8 +140,11 @@ def _from_content(codes: list[str], words: str, grant: str | None) -> Verdict | 
     in_words = code_in(words)
     if in_words == "client_certificate_required":
         return Verdict(*CODES[in_words], in_words)
-    # Servers send invalid_request for anything, so their description is more specific.
-    if known in (None, "invalid_request") and in_words is None and (later := says_later(words)):
+    later = says_later(words) if in_words is None else None
+    # Servers send invalid_request for anything, so their description is more specific. Zoho denies
+    # access to a client that asks too often.
+    is_throttled = known == "access_denied" and later == "too_many_requests" and grant not in _POLLS
+    if later is not None and (known in (None, "invalid_request") or is_throttled):
         return Verdict(*CODES[later], later)
     code = known or next(filter(None, map(sounds_transient, codes)), None) or in_words
     if code is None:

@@ -46,10 +46,16 @@ def test_a_password_that_is_echoed(wire):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "field"), [(("", "x"), "username"), (("ann", ""), "password")]
+    ("arguments", "field"),
+    [
+        (("", "x"), "username"),
+        ((None, "x"), "username"),
+        (("ann", ""), "password"),
+        (("ann", None), "password"),
+    ],
 )
 def test_options_that_cannot_work(arguments, field):
-    """Empty values are refused when the grant is made."""
+    """Empty and missing values are refused when the grant is made."""
     with pytest.raises(InvalidConfigurationError) as caught:
         Password(*arguments)
     assert caught.value.field == field

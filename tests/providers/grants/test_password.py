@@ -1,5 +1,7 @@
 """Password: what it sends (RFC 6749 §4.3.2)."""
 
+from urllib.parse import parse_qsl
+
 import pytest
 import responses
 
@@ -33,6 +35,18 @@ def test_request(wire, tmp_path):
     forms = [sorted(call.request.body.split("&")) for call in wire.calls]
     assert forms[0] == ["grant_type=password", "password=first", "scope=read", "username=ann"]
     assert "password=second" in forms[1]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+def test_letters_of_any_language(wire, tmp_path, mark):
+    """A password has any letter (RFC 6749 A.16); a file has it in UTF-8, as some editors write."""
+    wire.post(URL, json=GRANT)
+    file = tmp_path / "password"
+    file.write_bytes(mark + "pässwörd\n".encode())
+    for password in ("pässwörd", file):
+        GenericOAuth2Provider(CONFIG, grant=Password("ann", password)).acquire_token()
+    for call in wire.calls:
+        assert dict(parse_qsl(call.request.body))["password"] == "pässwörd"
 
 
 def test_a_password_that_is_echoed(wire):

@@ -313,6 +313,7 @@ ACCOUNT = {
         "[]",
         "{}",
         {"type": "authorized_user"},
+        {"type": ["external_account"]},
         {"type": "service_account", "client_email": EMAIL},
         {"type": "service_account", "client_email": EMAIL, "private_key": "PEM-SECRET"},
         ACCOUNT | {"credential_source": None},
@@ -323,6 +324,11 @@ ACCOUNT = {
         ACCOUNT | {"token_url": "http://sts.example.com"},
         ACCOUNT | {"audience": ""},
         ACCOUNT | {"service_account_impersonation_url": "ftp://x"},
+        ACCOUNT | {"service_account_impersonation": "x"},
+        ACCOUNT | {"service_account_impersonation": {"token_lifetime_seconds": "an hour"}},
+        ACCOUNT | {"service_account_impersonation": {"token_lifetime_seconds": -1}},
+        ACCOUNT | {"credential_source": {"file": "x", "format": "json"}},
+        ACCOUNT | {"credential_source": {"url": URL, "headers": ["Metadata: True"]}},
     ],
     ids=str,
 )
@@ -336,6 +342,14 @@ def test_files_that_cannot_be_used(tmp_path, content):
     assert "PEM-SECRET" not in str(caught.value)
     with pytest.raises(InvalidConfigurationError, match="No such file"):
         GoogleProvider("google", tmp_path / "none")
+
+
+@pytest.mark.parametrize("file", [3, b"key.json", "a\nb"], ids=repr)
+def test_what_is_not_a_path(file):
+    """What can't be the path of a file is refused by name."""
+    with pytest.raises(InvalidConfigurationError) as caught:
+        GoogleProvider("google", file)
+    assert (caught.value.field, caught.value.provider_name) == ("credentials_file", "google")
 
 
 def test_in_a_configuration(google, key_file):

@@ -54,9 +54,11 @@ class GoogleProvider(GoogleTokens):
     ) -> None:
         super().__init__(provider_name, **options)
         file = credentials_file or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-        self._file = Path(file) if file else None
         self._parsed: tuple[bytes, GoogleCredentials] | None = None
         with naming(provider_name):
+            if isinstance(file, os.PathLike):
+                file = os.fspath(file)
+            self._file = Path(checked_text(file, "credentials_file")) if file else None
             self._subject = None if subject is None else checked_text(subject, "subject")
             self._metadata = MetadataServer(checked_text(service_account, "service_account"))
             try:

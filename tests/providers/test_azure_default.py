@@ -264,3 +264,13 @@ def test_it_is_made_without_a_request(environment):
     provider = AzureDefaultProvider("azure", SCOPE)
     assert repr(provider) == f"<AzureDefaultProvider 'azure' for {SCOPE}>"
     assert provider.identity()["scope"] == SCOPE
+
+
+@pytest.mark.parametrize(
+    ("choice", "seconds"), [("prod", 120), ("dev", 132), ("AzureCliCredential", 124)]
+)
+def test_how_long_a_request_may_take(monkeypatch, choice, seconds):
+    """The tools that a search may ask count for a claim, each with its limit."""
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", choice)
+    provider = AzureDefaultProvider("azure", SCOPE, process_timeout=4)
+    assert provider.longest_request_seconds == seconds

@@ -296,6 +296,38 @@ class TestImpersonation:
         assert (caught.value.field, caught.value.provider_name) == (field, "robot")
 
 
+class TestHowLongARequestMayTake:
+    """How old a claim in a store may be: all requests for one token count."""
+
+    @pytest.mark.parametrize(
+        ("source", "is_impersonated", "requests"),
+        [
+            ({"file": "x"}, False, 1),
+            ({"url": "https://id.example.com"}, False, 2),
+            ({"url": "https://id.example.com"}, True, 3),
+        ],
+        ids=["exchange", "subject, exchange", "subject, exchange, account"],
+    )
+    def test_external_account(self, google, tmp_path, source, is_impersonated, requests):
+        """A subject token's server is asked before the exchange, and the account's after it."""
+        url = google.impersonation_url if is_impersonated else None
+        changes = {"service_account_impersonation_url": url}
+        file = google.account_file(tmp_path / "a.json", source, **changes)
+        provider = GoogleProvider("google", file, total_timeout=40)
+        assert provider.longest_request_seconds == requests * 40
+
+    def test_one_request(self, key_file):
+        """A key, the metadata server and an impersonation take one request."""
+        makers = [
+            lambda **options: GoogleProvider("google", key_file, **options),
+            lambda **options: GoogleProvider("google", **options),
+            lambda **options: GoogleImpersonation("google", lambda: "x", EMAIL, **options),
+        ]
+        for make in makers:
+            assert make().longest_request_seconds == 30
+            assert make(total_timeout=40).longest_request_seconds == 40
+
+
 URL = "https://sts.googleapis.com/v1/token"
 ACCOUNT = {
     "type": "external_account",

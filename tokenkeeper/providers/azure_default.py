@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AzureDefaultProvider"]
 
+LONGEST_SECONDS = 120.0
+"""How long the first token of an application may take: four requests of 30 seconds."""
+
 
 @dataclass
 class _Found:
@@ -88,6 +91,9 @@ class AzureDefaultProvider(BaseOAuth2Provider):
             self._names = chosen_credentials(os.environ)
         self._clock = clock
         self._found = _Found()
+        # A search may ask each developer's tool, after the longest of the other requests.
+        tools = [name for name in self._names if CREDENTIALS[name].is_developers]
+        self.longest_request_seconds: float = LONGEST_SECONDS + len(tools) * self._process_timeout
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:

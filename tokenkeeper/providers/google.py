@@ -62,10 +62,11 @@ class GoogleProvider(GoogleTokens):
             self._subject = None if subject is None else checked_text(subject, "subject")
             self._metadata = MetadataServer(checked_text(service_account, "service_account"))
             try:
-                self._credentials()
+                requests = self._credentials().requests
             except TokenAcquisitionError as unreadable:
                 problem = str(unreadable)
             else:
+                self.longest_request_seconds *= requests
                 return
             raise InvalidConfigurationError(problem, field="credentials_file")
 

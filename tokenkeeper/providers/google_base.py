@@ -72,6 +72,7 @@ class GoogleTokens(BaseOAuth2Provider):
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
         self._google = GoogleClient(provider_name, transport, clock)
+        self.longest_request_seconds: float = transport.total_timeout
 
     def _wanted_scope(self) -> str | None:
         """Return the scope that a source chose, or the provider's own, or ``None``."""

@@ -41,6 +41,11 @@ ELSEWHERE = (
 class GoogleCredentials(Protocol):
     """Credentials that Google grants tokens for. Thread-safe."""
 
+    @property
+    def requests(self) -> int:
+        """How many HTTP requests one token takes, one after the other."""
+        ...
+
     def token(self, client: GoogleClient, scope: str | None, account: str | None) -> OAuth2Token:
         """Request a token.
 
@@ -61,6 +66,7 @@ class ServiceAccount:
     email: str
     token_url: str
     key: Any = field(repr=False)
+    requests: int = field(default=1, init=False)
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> ServiceAccount:
@@ -108,6 +114,11 @@ class ExternalAccount:
     impersonation_url: str | None
     lifetime_seconds: float
     source: SubjectFile | SubjectUrl = field(repr=False)
+
+    @property
+    def requests(self) -> int:
+        """One for the exchange, and those before and after it."""
+        return 1 + isinstance(self.source, SubjectUrl) + (self.impersonation_url is not None)
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> ExternalAccount:
@@ -167,6 +178,7 @@ class MetadataServer:
     """
 
     account: str
+    requests: int = field(default=1, init=False)
 
     @property
     def url(self) -> str:

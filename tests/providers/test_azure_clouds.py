@@ -97,6 +97,15 @@ class TestRegions:
         assert server.asked_machine == 0
         assert caplog.text == ""
 
+    def test_the_variable_of_msal(self, server, caplog, monkeypatch):
+        """MSAL_FORCE_REGION is a region like a configured one: the machine is not asked."""
+        monkeypatch.setenv("MSAL_FORCE_REGION", "westeurope")
+        with keeper_in(server, None) as keeper:
+            keeper.get_token("graph")
+        assert [name for name, _ in server.requests] == ["westeurope.login.microsoft.com"]
+        assert server.asked_machine == 0
+        assert caplog.text == ""
+
     def test_on_behalf_of(self, server):
         """Tokens on behalf of users come from the global endpoint."""
         with keeper_in(server, "westeurope") as keeper:

@@ -8,6 +8,7 @@ gets a token cache that stores nothing, so that a renewal really sends a request
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -198,10 +199,11 @@ class _MsalHttp:
         **_: Any,
     ) -> _MsalAnswer:
         """Fetch a discovery document, or what a machine in Azure says of itself."""
-        if urlsplit(url).hostname == _MACHINE and self._region not in (None, "auto"):
+        region = self._region or os.environ.get("MSAL_FORCE_REGION")  # as msal decides
+        if urlsplit(url).hostname == _MACHINE and region not in (None, "auto"):
             # msal asks even if a region is configured, to compare them. Elsewhere than in Azure
             # that takes until the timeout.
-            return _MsalAnswer(200, {"location": self._region})
+            return _MsalAnswer(200, {"location": region})
         answer = self._send("GET", url, params=params, headers=headers)
         try:
             document = json.loads(answer.body)

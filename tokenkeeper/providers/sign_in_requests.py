@@ -65,7 +65,7 @@ def begun(grant: SignIn, client: OAuthClient, asked: Asked, binding: TokenBindin
     secrets = dict(pending.secrets)
     if key is not None and key.is_generated:
         secrets[_KEY], secrets[_THUMBPRINT] = str(key.exported()), key.thumbprint
-    resource = asked.parameters.resource
+    resource = pending.resource or asked.parameters.resource
     return replace(pending, secrets=secrets, scope=asked.scope, resource=resource)
 
 

@@ -132,6 +132,28 @@ def test_further_parameters(server):
     assert "scope" not in asked
 
 
+@pytest.mark.parametrize(
+    ("registered", "of_grant"),
+    [({"resource": "urn:a"}, {}), ({"resource": "urn:c"}, {"resource": ["urn:a", "urn:b"]})],
+    ids=["of the registration", "of the grant"],
+)
+def test_resources_that_were_not_authorized(server, registered, of_grant):
+    """What the sign-in asked for limits sources, wherever it was configured: nothing is sent.
+
+    A server may revoke the refresh token that is used for another resource.
+    """
+    config = OAuth2Config("crm", "me", "s", issuer=server.issuer, additional_params=registered)
+    grant = AuthorizationCode(redirect_uri=REDIRECT_URI, authorize_parameters=of_grant)
+    with server.keeper(GenericOAuth2Provider(config, grant=grant)) as keeper:
+        authorization = keeper.authorize("crm")
+        authorization.complete(server.sign_in(authorization.url))
+        sent = len(server.sent)
+        with pytest.raises(InvalidConfigurationError, match="urn:a/ was not authorized"):
+            keeper.source("crm", resource="urn:a/").get_token()
+        assert len(server.sent) == sent
+        assert keeper.source("crm", resource="urn:a").get_token() == "token-2"
+
+
 def test_endpoints_without_metadata(server):
     """A server without metadata needs its endpoint stated, and no issuer is compared then."""
     endpoints = {"authorization_endpoint": f"{server.issuer}/authorize"}

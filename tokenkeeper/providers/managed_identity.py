@@ -12,10 +12,9 @@ import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Self, TypedDict, cast
-from urllib.parse import urlsplit
 
 from tokenkeeper._runtime.fork import forks_wait
-from tokenkeeper._support.checks import checked_scope, checked_text
+from tokenkeeper._support.checks import checked_scope, checked_text, shown_url
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
@@ -241,10 +240,9 @@ class ManagedIdentityProvider(BaseOAuth2Provider):
 
     def describe(self) -> Mapping[str, object]:
         """Return the provider's settings. It has no secret of its own."""
-        url = urlsplit(identity_host(os.environ).url)
         return {
             **super().describe(),
-            "token_url": f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}",
+            "token_url": shown_url(identity_host(os.environ).url),
             **self.identity(),
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from tokenkeeper._support.checks import checked_seconds, checked_tenant, checked_text
 from tokenkeeper._support.hiding import without_frames
@@ -16,8 +16,13 @@ from tokenkeeper.exceptions import (
     naming,
 )
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
-from tokenkeeper.names import TokenName
-from tokenkeeper.providers.azure_chain import CREDENTIALS, UnavailableError, chosen_credentials
+from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.providers.azure_chain import (
+    CREDENTIALS,
+    UnavailableError,
+    chosen_credentials,
+    default_of,
+)
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.managed_identity import resource_of
 
@@ -95,6 +100,13 @@ class AzureDefaultProvider(BaseOAuth2Provider):
         tools = [name for name in self._names if CREDENTIALS[name].is_developers]
         self.longest_request_seconds: float = LONGEST_SECONDS + len(tools) * self._process_timeout
 
+    def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
+        """Return the same credential for another API."""
+        if parameters.scope is not None:
+            with naming(self.provider_name):
+                resource_of(parameters.scope)
+        return super().variant(name, parameters)
+
     @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Request a token with the credential that worked, or else find one."""
@@ -122,9 +134,11 @@ class AzureDefaultProvider(BaseOAuth2Provider):
         return cast("OAuth2Token", request(self._for_this_token(found)))
 
     def _for_this_token(self, provider: BaseOAuth2Provider) -> BaseOAuth2Provider:
-        if not self.parameters.given():
+        scope = self.parameters.scope
+        if scope is None:
             return provider
-        return provider.variant(TokenName(self.token_name), self.parameters)
+        parameters = TokenParameters(scope=default_of(scope))
+        return provider.variant(TokenName(self.token_name), parameters)
 
     def _search(self) -> OAuth2Token:
         """Return the token of the first credential that has one, and remember the credential."""

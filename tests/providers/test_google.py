@@ -100,7 +100,7 @@ class TestServiceAccount:
         google.key_file(key_file, "first", keys[0][0])
         assert granted(provider)
         key_file.unlink()
-        with pytest.raises(TokenAcquisitionError, match="No such file"):
+        with pytest.raises(TokenAcquisitionError, match=r"'google': credentials_file: .* No such"):
             granted(provider)
 
     def test_what_it_shows(self, key_file):
@@ -264,6 +264,23 @@ class TestImpersonation:
             granted(self.make(google, lambda: "the-identity's-token"))
         assert not caught.value.transient
         assert "identity" not in str(caught.value)
+
+    def test_a_token_of_the_identity_that_is_missing(self, google, tmp_path):
+        """The error names the provider; one of another provider stays as it is."""
+        with pytest.raises(
+            TokenAcquisitionError, match="'robot': the identity's token: "
+        ) as caught:
+            granted(self.make(google, tmp_path / "none"))
+        assert caught.value.provider_name == "robot"
+        other = TokenAcquisitionError("no", provider_name="other")
+
+        def fail():
+            raise other
+
+        with pytest.raises(TokenAcquisitionError) as caught:
+            granted(self.make(google, fail))
+        assert caught.value is other
+        assert not google.received
 
     def test_an_answer_without_a_token(self, google):
         """An answer of another kind is an error."""

@@ -20,6 +20,7 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.claims import is_claimed
 from tokenkeeper.oauth.client_auth import ClientAuth, client_auth_of
 from tokenkeeper.oauth.client_proof import Recipient
@@ -42,7 +43,6 @@ from tokenkeeper.providers.sign_in_requests import (
     begun,
     checked_answer,
     key_of,
-    named,
     sign_in_of,
     warn_without_refresh_token,
 )
@@ -352,10 +352,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
 
     def _first_refresh_token(self, received: ReceivedTokens) -> str:
         """Return the refresh token to use if there is no token that has one."""
-        try:
+        with attributed_to(self.provider_name):
             found = self._grant.first() if is_claimed() else received.first(self._grant.first)
-        except AuthorizationRequiredError as error:
-            raise named(error, self.provider_name) from None
         if found is None:
             raise AuthorizationRequiredError(
                 f"provider {self.provider_name!r}: its refresh token was used by the process that "
@@ -470,7 +468,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if self.repeatable:
             return None
         try:
-            return self._grant.first()
+            with attributed_to(self.provider_name):
+                return self._grant.first()
         except AuthorizationRequiredError:
             return None  # there was no sign-in
 

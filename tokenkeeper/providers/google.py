@@ -12,6 +12,7 @@ from tokenkeeper._support.checks import checked_text
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.late_text import read_late
 from tokenkeeper.providers.google_base import GoogleOptions, GoogleTokens
 from tokenkeeper.providers.google_credentials import GoogleCredentials, MetadataServer, read_file
@@ -88,13 +89,14 @@ class GoogleProvider(GoogleTokens):
     @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Request a token with the credentials as they are now."""
-        try:
-            credentials = self._credentials()
-        except InvalidConfigurationError as unfit:
-            problem = str(unfit)
-        else:
-            account = self.parameters.account or self._subject
-            return credentials.token(self._google, self._wanted_scope(), account)
+        with attributed_to(self.provider_name):
+            try:
+                credentials = self._credentials()
+            except InvalidConfigurationError as unfit:
+                problem = str(unfit)
+            else:
+                account = self.parameters.account or self._subject
+                return credentials.token(self._google, self._wanted_scope(), account)
         raise TokenAcquisitionError(
             f"provider {self.provider_name!r}: {problem}",
             provider_name=self.provider_name,

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tokenkeeper._runtime.fork import forks_wait
-from tokenkeeper.exceptions import AuthorizationRequiredError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import no_sign_in
 from tokenkeeper.providers.grants.base import Grant
@@ -24,7 +23,6 @@ __all__ = [
     "begun",
     "checked_answer",
     "key_of",
-    "named",
     "sign_in_of",
     "warn_without_refresh_token",
 ]
@@ -107,12 +105,3 @@ def warn_without_refresh_token(token: OAuth2Token, provider_name: str) -> None:
             "some servers also need authorize_parameters={'prompt': 'consent'}",
             provider_name,
         )
-
-
-def named(error: AuthorizationRequiredError, name: str) -> AuthorizationRequiredError:
-    """Return *error*, which a grant raised, with the name of its provider."""
-    if error.provider_name is not None:
-        return error
-    return AuthorizationRequiredError(
-        f"provider {name!r}: {error}", provider_name=name, transient=False
-    )

@@ -25,6 +25,7 @@ from tokenkeeper.providers.azure_chain import (
 )
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.managed_identity import resource_of
+from tokenkeeper.providers.this_machine import this_machine
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
@@ -186,8 +187,14 @@ class AzureDefaultProvider(BaseOAuth2Provider):
         }
 
     def identity(self) -> Mapping[str, object]:
-        """Return what is known before a credential was found."""
-        return {"scope": self._scope, "client_id": self._client_id, "tenant_id": self._tenant_id}
+        """Return what is known before a credential was found.
+
+        Machines share the tokens of an identity that they or their environment name, and no others.
+        """
+        client_id = self._client_id or os.environ.get("AZURE_CLIENT_ID")
+        tenant_id = self._tenant_id or os.environ.get("AZURE_TENANT_ID")
+        own = {} if client_id else {"machine": this_machine()}
+        return {"scope": self._scope, "client_id": client_id, "tenant_id": tenant_id, **own}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.provider_name!r} for {self._scope}>"

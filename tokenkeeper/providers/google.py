@@ -16,6 +16,7 @@ from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.late_text import read_late
 from tokenkeeper.providers.google_base import GoogleOptions, GoogleTokens
 from tokenkeeper.providers.google_credentials import GoogleCredentials, MetadataServer, read_file
+from tokenkeeper.providers.this_machine import this_machine
 
 __all__ = ["GoogleProvider"]
 
@@ -107,3 +108,8 @@ class GoogleProvider(GoogleTokens):
         """Return the settings of this provider without secrets."""
         credentials = self._parsed[1] if self._parsed else self._metadata
         return {**super().describe(), **credentials.describe(), "subject": self._subject}
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the settings that identify the account: a machine's own is not another's."""
+        is_own = self._file is None and self._metadata.account == "default"
+        return {**self.describe(), **({"machine": this_machine()} if is_own else {})}

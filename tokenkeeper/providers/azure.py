@@ -283,6 +283,7 @@ class AzureADProvider(BaseOAuth2Provider):
     def identity(self) -> Mapping[str, object]:
         """Return the settings that identify the application: a token outlives its credential."""
         own = {"certificate_file", "federated_token_file", "token_endpoint_auth_method"}
+        own |= {"allowed_tenants", "verify"}
         described = self.describe().items()
         return {name: value for name, value in described if name not in own}
 

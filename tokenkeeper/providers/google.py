@@ -112,4 +112,4 @@ class GoogleProvider(GoogleTokens):
     def identity(self) -> Mapping[str, object]:
         """Return the settings that identify the account: a machine's own is not another's."""
         is_own = self._file is None and self._metadata.account == "default"
-        return {**self.describe(), **({"machine": this_machine()} if is_own else {})}
+        return {**super().identity(), **({"machine": this_machine()} if is_own else {})}

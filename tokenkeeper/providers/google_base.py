@@ -85,3 +85,7 @@ class GoogleTokens(BaseOAuth2Provider):
             "scope": self._scope or CLOUD_PLATFORM,
             "verify": self._google.transport.verify,
         }
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the settings that identify the account; how servers are verified is not one."""
+        return {name: value for name, value in self.describe().items() if name != "verify"}

@@ -80,7 +80,7 @@ class GoogleImpersonation(GoogleTokens):
     def identity(self) -> Mapping[str, object]:
         """Return the settings that identify the account, and whose token it is granted for."""
         return {
-            **self.describe(),
+            **super().identity(),
             "source": identity_of(self._source),
             "delegates": self._delegates,
         }

@@ -1,4 +1,4 @@
-"""Tokens that are granted to whichever machine asks: another machine never gets them."""
+"""Which machines share tokens in a store: those that ask for the tokens of one identity."""
 
 import json
 import socket
@@ -7,8 +7,10 @@ import pytest
 from kit.servers.managed_identity import VARIABLES
 
 from tokenkeeper.providers import this_machine
+from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.azure_default import AzureDefaultProvider
 from tokenkeeper.providers.google import GoogleProvider
+from tokenkeeper.providers.google_impersonation import GoogleImpersonation
 from tokenkeeper.providers.managed_identity import ManagedIdentityProvider
 
 SCOPE = "https://storage.azure.com/.default"
@@ -64,6 +66,26 @@ def test_named_identities(make, machine):
     """Machines share the tokens of an identity that is named."""
     one, two = identities(make, machine)
     assert one == two
+
+
+SETTINGS = {
+    "Azure": lambda **options: AzureADProvider("api", "id", "secret", "tenant", **options),
+    "Google": lambda **options: GoogleProvider("api", service_account="robot", **options),
+    "impersonation": lambda **options: GoogleImpersonation("api", print, "robot", **options),
+}
+
+
+@pytest.mark.parametrize("make", SETTINGS.values(), ids=SETTINGS)
+def test_settings_of_one_machine(make):
+    """Where a machine has its CA certificates makes no difference to the tokens."""
+    assert make(verify="/etc/ca.pem").identity() == make().identity()
+    assert make(scope="another/.default").identity() != make().identity()
+
+
+def test_tenants_that_sources_may_name():
+    """Another list of tenants leaves the tokens of an application as they are."""
+    make = SETTINGS["Azure"]
+    assert make(allowed_tenants="*").identity() == make().identity()
 
 
 def test_the_application_of_the_environment(machine, monkeypatch):

@@ -45,6 +45,7 @@ from tokenkeeper.providers.sign_in_requests import (
     key_of,
     sign_in_of,
     warn_without_refresh_token,
+    without_unauthorized,
 )
 from tokenkeeper.providers.token_binding import NOT_BOUND, TokenBinding, token_binding
 from tokenkeeper.retry import is_transient
@@ -262,14 +263,15 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     def _refresh(self, token: OAuth2Token, refresh_token: str) -> OAuth2Token | None:
         """Return a token by *refresh_token*, or ``None`` if a new grant is needed."""
         narrowed = "" if self.repeatable else self.parameters.scope or ""
+        authorized = token.extra.get(AUTHORIZED, ())
         grant = {
             "grant_type": "refresh_token",
             "refresh_token": refresh_token,
             "scope": narrowed,
+            **without_unauthorized(self._config.additional_params, authorized),
             **self._targets(),
         }
         scope = narrowed or token.scope
-        authorized = token.extra.get(AUTHORIZED, ())
         with naming(self.provider_name):
             self._grant.check_authorized(self.parameters, authorized)
         try:
@@ -309,7 +311,10 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         :raises TokenAcquisitionError: if the answer is not accepted, or no token is granted.
         """
         grant = sign_in_of(self._grant, self.provider_name)
-        answer = checked_answer(grant, self._client, pending, callback_url, once)
+        answer = {
+            **without_unauthorized(self._config.additional_params, pending.resource),
+            **checked_answer(grant, self._client, pending, callback_url, once),
+        }
         scope, key = pending.scope, key_of(pending, self._binding)
         token = self._request(lambda _: answer, scope, scope, None, key)
         warn_without_refresh_token(token, self.provider_name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import no_sign_in
 from tokenkeeper.providers.grants.base import Grant
-from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn, SignIn
+from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn, SignIn, resources_in
 from tokenkeeper.providers.token_binding import TokenBinding
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "key_of",
     "sign_in_of",
     "warn_without_refresh_token",
+    "without_unauthorized",
 ]
 
 _log = logging.getLogger("tokenkeeper.oauth")
@@ -94,6 +95,25 @@ def key_of(pending: PendingSignIn, binding: TokenBinding) -> DPoPKey | None:
         from tokenkeeper.oauth.dpop import restored_key
 
     return restored_key(pem, pending.secrets[_THUMBPRINT])
+
+
+def without_unauthorized(
+    registered: Mapping[str, Any] | None, authorized: Iterable[str]
+) -> Mapping[str, Any]:
+    """Return what to send as ``resource`` in place of what is *registered*; nothing if that is it.
+
+    A token request must not name a resource that the sign-in did not ask for: the server refuses
+    it, and some revoke the refresh token then.
+
+    :param registered: the further parameters of the registration.
+    :param authorized: the resources that the sign-in asked for; empty if it named none.
+    """
+    allowed = set(authorized)
+    resources = resources_in(registered or {})
+    kept = tuple(each for each in resources if each in allowed)
+    if not allowed or kept == resources:
+        return {}
+    return {"resource": kept[0] if len(kept) == 1 else kept}
 
 
 def warn_without_refresh_token(token: OAuth2Token, provider_name: str) -> None:

@@ -154,6 +154,31 @@ def test_resources_that_were_not_authorized(server, registered, of_grant):
         assert keeper.source("crm", resource="urn:a").get_token() == "token-2"
 
 
+@pytest.mark.parametrize(
+    ("registered", "asked", "sent"),
+    [
+        ("urn:c", "urn:a", None),
+        (["urn:a", "urn:b", "urn:c"], ["urn:a", "urn:b"], ["urn:a", "urn:b"]),
+        (["urn:a", "urn:c"], "urn:a", "urn:a"),
+        ("urn:a", ["urn:a", "urn:b"], "urn:a"),
+        ("urn:c", None, "urn:c"),
+    ],
+    ids=["another", "several fewer", "one fewer", "more", "by default"],
+)
+def test_registered_resources_that_were_not_authorized(server, registered, asked, sent):
+    """No token request names a resource of the registration that the sign-in did not ask for."""
+    config = OAuth2Config(
+        "crm", "me", "s", issuer=server.issuer, additional_params={"resource": registered}
+    )
+    grant = AuthorizationCode(redirect_uri=REDIRECT_URI)
+    with server.keeper(GenericOAuth2Provider(config, grant=grant)) as keeper:
+        authorization = keeper.authorize("crm", resource=asked)
+        authorization.complete(server.sign_in(authorization.url))
+        keeper.get_token("crm", force_refresh=True)
+    assert server.grant_types == ["authorization_code", "refresh_token"]
+    assert [each.get("resource") for each in server.sent] == [sent, sent]
+
+
 def test_endpoints_without_metadata(server):
     """A server without metadata needs its endpoint stated, and no issuer is compared then."""
     endpoints = {"authorization_endpoint": f"{server.issuer}/authorize"}

@@ -122,12 +122,14 @@ def test_further_parameters(server):
         "crm", "me", "s", issuer=server.issuer, additional_params={"resource": "https://a.test"}
     )
     grant = AuthorizationCode(
-        redirect_uri=REDIRECT_URI, authorize_parameters={"prompt": "consent", "silent": False}
+        redirect_uri=REDIRECT_URI,
+        authorize_parameters={"prompt": "consent", "silent": False, "each": [True, 1]},
     )
     with server.keeper(GenericOAuth2Provider(config, grant=grant)) as keeper:
         asked = server.asked(keeper.authorize("crm").url)
     assert asked["prompt"] == ["consent"]
     assert asked["silent"] == ["false"]
+    assert asked["each"] == ["true", "1"]
     assert asked["resource"] == ["https://a.test"]
     assert "scope" not in asked
 

@@ -217,6 +217,9 @@ def _with_query(endpoint: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    """Return *value* as in a form: booleans in lower case, also those in a list."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
     return str(value).lower() if isinstance(value, bool) else value
 
 

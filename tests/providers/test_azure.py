@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from kit import internals
 from kit.crowds import crowd
+from kit.guards import GUARD_SECONDS
 from kit.servers.base import Answer
 from kit.servers.entra import CLIENT_ID, SECRET, TENANT
 from oauth.responses import jwt
@@ -21,6 +22,7 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper.exceptions import TokenRefreshError
+from tokenkeeper.names import TokenName, TokenParameters
 
 WRONG_SECRET = {
     "error": "invalid_client",
@@ -107,6 +109,35 @@ class TestAsking:
         monkeypatch.setattr(application, "acquire_token_for_client", ask_and_meet)
         tokens = crowd(2, provider.acquire_token).join()
         assert {token.access_token for token in tokens} == {"entra-2", "entra-3"}
+
+    def test_one_application_for_many_threads(self, provider, entra):
+        """Threads that need the first tokens of a tenant share one request for its metadata."""
+        tokens = crowd(8, provider.acquire_token).join()
+        assert len({token.access_token for token in tokens}) == 8
+        assert entra.discoveries == 1
+
+    def test_a_tenant_that_does_not_answer(self, make, entra):
+        """While the metadata of one tenant is on its way, another tenant's token is granted."""
+        entra.tenants.add("other.example")
+        asked, release = threading.Event(), threading.Event()
+
+        def held(own):
+            asked.set()
+            release.wait(GUARD_SECONDS)
+            return own
+
+        entra.discovery_script.append(held)
+        provider = make(allowed_tenants="*", read_timeout=GUARD_SECONDS)
+        parameters = TokenParameters(tenant="other.example")
+        other = provider.variant(TokenName.of("graph", parameters), parameters)
+        slow = crowd(1, provider.acquire_token)
+        try:
+            assert asked.wait(GUARD_SECONDS)
+            assert other.acquire_token().access_token == "entra-1"
+            assert slow.results == [None]
+        finally:
+            release.set()
+        assert [token.access_token for token in slow.join()] == ["entra-2"]
 
     def test_nothing_before_it_is_needed(self, make, entra):
         """Creating a provider sends no request, even if the authority is unreachable."""

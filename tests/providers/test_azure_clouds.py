@@ -5,6 +5,7 @@ from kit.servers.entra import CLIENT_ID, SECRET, TENANT
 from kit.servers.entra_in_memory import EntraInMemory
 
 from tokenkeeper import AzureADProvider, RetryPolicy, TokenKeeper
+from tokenkeeper.oauth.transport import HttpTransport
 
 PUBLIC = "https://graph.microsoft.com/.default"
 
@@ -45,7 +46,8 @@ def test_clouds(authority, origin, scope):
 @pytest.fixture
 def server(monkeypatch):
     """Return a stand-in under every host name."""
-    monkeypatch.delenv("REGION_NAME", raising=False)
+    for name in ("REGION_NAME", "MSAL_FORCE_REGION"):
+        monkeypatch.delenv(name, raising=False)
     return EntraInMemory()
 
 
@@ -95,6 +97,15 @@ class TestRegions:
         assert server.asked_machine == 0
         assert caplog.text == ""
 
+    def test_the_variable_of_msal(self, server, caplog, monkeypatch):
+        """MSAL_FORCE_REGION is a region like a configured one: the machine is not asked."""
+        monkeypatch.setenv("MSAL_FORCE_REGION", "westeurope")
+        with keeper_in(server, None) as keeper:
+            keeper.get_token("graph")
+        assert [name for name, _ in server.requests] == ["westeurope.login.microsoft.com"]
+        assert server.asked_machine == 0
+        assert caplog.text == ""
+
     def test_on_behalf_of(self, server):
         """Tokens on behalf of users come from the global endpoint."""
         with keeper_in(server, "westeurope") as keeper:
@@ -119,3 +130,29 @@ class TestRegions:
             keeper.get_token("graph")
         assert [name for name, _ in server.requests] == [host]
         assert server.asked_machine == (environment is None)
+
+    @pytest.mark.parametrize(
+        ("region", "forced"),
+        [(None, None), ("auto", None), (None, "westeurope")],
+        ids=["none", "auto", "forced"],
+    )
+    def test_how_long_a_request_may_take(self, server, monkeypatch, region, forced):
+        """All requests for a first token count for a claim, each with its own limit."""
+        server.region = "westeurope"
+        if forced is not None:
+            monkeypatch.setenv("MSAL_FORCE_REGION", forced)
+        sent, request = [], HttpTransport.request
+
+        def counted(transport, method, url, **options):
+            sent.append(url)
+            return request(transport, method, url, **options)
+
+        monkeypatch.setattr(HttpTransport, "request", counted)
+        provider = AzureADProvider(
+            "graph", CLIENT_ID, SECRET, TENANT, region=region, session=server.session()
+        )
+        provider.acquire_token()
+        assert len(sent) > 1
+        assert provider.longest_request_seconds >= len(sent) * 30
+        shorter = AzureADProvider("graph", CLIENT_ID, SECRET, TENANT, total_timeout=5)
+        assert shorter.longest_request_seconds == (20 if forced else 10)

@@ -11,6 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
     load_pem_private_key,
     pkcs12,
 )
@@ -65,6 +68,19 @@ def invalid(make, **options):
     assert SECRET not in str(error)
     assert PASSWORD not in str(error)
     return error
+
+
+def unknown_kind(der):
+    """Return *der*, of an RSA key, with the identifier of a kind of keys that does not exist."""
+    rsa, unknown = (bytes.fromhex(f"2a864886f70d0101{end}") for end in ("01", "7f"))
+    assert rsa in der
+    return der.replace(rsa, unknown, 1)
+
+
+def in_pem(label, der):
+    """Return *der* as a PEM block."""
+    marks = (f"-----{mark} {label}-----\n".encode() for mark in ("BEGIN", "END"))
+    return base64.encodebytes(der).join(marks)
 
 
 class TestCertificates:
@@ -137,6 +153,22 @@ class TestCertificates:
         assert provider.acquire_token().access_token == "entra-1"
         for wrong in ({}, {"certificate_password": "wrong"}):
             assert invalid(make, certificate_file=path, **wrong).field == "certificate_password"
+
+    def test_unknown_kinds_of_keys(self, make, entra, certificates, tmp_path):
+        """An issuer's key may be of any kind, the application's own is RSA."""
+        path = tmp_path / "app.pem"
+        own = certificates.issue(path)
+        entra.trusted.certificates.append(own)
+        key = load_pem_private_key(path.read_bytes(), None).private_bytes(
+            Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
+        )
+        certificate = own.public_bytes(Encoding.DER)
+        issuer = in_pem("CERTIFICATE", unknown_kind(certificate))
+        own_pem = in_pem("CERTIFICATE", certificate)
+        path.write_bytes(in_pem("PRIVATE KEY", key) + issuer + own_pem)
+        assert make(certificate_file=path).acquire_token().access_token == "entra-1"
+        path.write_bytes(in_pem("PRIVATE KEY", unknown_kind(key)) + own_pem)
+        assert "must contain an RSA key" in str(invalid(make, certificate_file=path))
 
     def test_unusable_files(self, make, tmp_path, pem):
         """A file that can't be a credential is an error where the provider is made."""

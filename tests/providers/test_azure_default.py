@@ -212,6 +212,24 @@ class TestLater:
         resources = [dict(each.query)["resource"] for each in endpoint.received]
         assert resources == ["https://vault.azure.net", "https://storage.azure.com"]
 
+    @pytest.mark.parametrize("suffix", ["", "/.default"], ids=["identifier", "scope"])
+    def test_apis_of_an_application(self, entra, environment, suffix):
+        """An API is named by its identifier or as a scope, also where a source names it."""
+        environment(**APPLICATION, AZURE_CLIENT_SECRET=SECRET)
+        with TokenKeeper() as keeper:
+            keeper.add_provider(AzureDefaultProvider("azure", SCOPE))
+            keeper.get_token("azure")
+            assert keeper.source("azure", scope="https://vault.azure.net" + suffix)() == "entra-2"
+        assert entra.requests[1].form["scope"] == "https://vault.azure.net/.default"
+
+    def test_what_is_not_one_api(self):
+        """A source for several APIs is refused before any credential is tried."""
+        with TokenKeeper() as keeper:
+            keeper.add_provider(AzureDefaultProvider("azure", SCOPE))
+            with pytest.raises(InvalidConfigurationError, match="not one API") as caught:
+                keeper.source("azure", scope="a b")
+        assert (caught.value.field, caught.value.provider_name) == ("scope", "azure")
+
 
 class TestChoice:
     """``AZURE_TOKEN_CREDENTIALS``."""
@@ -264,3 +282,13 @@ def test_it_is_made_without_a_request(environment):
     provider = AzureDefaultProvider("azure", SCOPE)
     assert repr(provider) == f"<AzureDefaultProvider 'azure' for {SCOPE}>"
     assert provider.identity()["scope"] == SCOPE
+
+
+@pytest.mark.parametrize(
+    ("choice", "seconds"), [("prod", 120), ("dev", 132), ("AzureCliCredential", 124)]
+)
+def test_how_long_a_request_may_take(monkeypatch, choice, seconds):
+    """The tools that a search may ask count for a claim, each with its limit."""
+    monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", choice)
+    provider = AzureDefaultProvider("azure", SCOPE, process_timeout=4)
+    assert provider.longest_request_seconds == seconds

@@ -101,6 +101,26 @@ def test_odd_output(run, tool, printed):
         ToolProvider("azure", tool, SCOPE).acquire_token()
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"expires_on": 253402300800},
+        {"expires_on": 10**400},
+        {"accessToken": "two words\n"},
+        {"accessToken": ""},
+        {"expires_on": None},
+        {"expires_on": "soon"},
+    ],
+    ids=["year 10000", "no float", "no header", "empty", "none", "a word"],
+)
+def test_odd_members(run, odd):
+    """A token that does not fit into a header, or an expiry that is not a time, is not believed."""
+    run(json.dumps({"accessToken": TOKEN, "expires_on": EXPIRY} | odd))
+    with pytest.raises(TokenAcquisitionError, match="Azure CLI printed no token") as caught:
+        ToolProvider("azure", AZURE_CLI, SCOPE).acquire_token()
+    assert caught.value.provider_name == "azure"
+
+
 @TOOLS
 def test_no_user_is_signed_in(run, tool):
     """The error names the command that signs in."""

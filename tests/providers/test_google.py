@@ -100,7 +100,7 @@ class TestServiceAccount:
         google.key_file(key_file, "first", keys[0][0])
         assert granted(provider)
         key_file.unlink()
-        with pytest.raises(TokenAcquisitionError, match="No such file"):
+        with pytest.raises(TokenAcquisitionError, match=r"'google': credentials_file: .* No such"):
             granted(provider)
 
     def test_what_it_shows(self, key_file):
@@ -265,6 +265,23 @@ class TestImpersonation:
         assert not caught.value.transient
         assert "identity" not in str(caught.value)
 
+    def test_a_token_of_the_identity_that_is_missing(self, google, tmp_path):
+        """The error names the provider; one of another provider stays as it is."""
+        with pytest.raises(
+            TokenAcquisitionError, match="'robot': the identity's token: "
+        ) as caught:
+            granted(self.make(google, tmp_path / "none"))
+        assert caught.value.provider_name == "robot"
+        other = TokenAcquisitionError("no", provider_name="other")
+
+        def fail():
+            raise other
+
+        with pytest.raises(TokenAcquisitionError) as caught:
+            granted(self.make(google, fail))
+        assert caught.value is other
+        assert not google.received
+
     def test_an_answer_without_a_token(self, google):
         """An answer of another kind is an error."""
         google.answer = lambda _: Answer(body={"accessToken": "x"})
@@ -296,6 +313,38 @@ class TestImpersonation:
         assert (caught.value.field, caught.value.provider_name) == (field, "robot")
 
 
+class TestHowLongARequestMayTake:
+    """How old a claim in a store may be: all requests for one token count."""
+
+    @pytest.mark.parametrize(
+        ("source", "is_impersonated", "requests"),
+        [
+            ({"file": "x"}, False, 1),
+            ({"url": "https://id.example.com"}, False, 2),
+            ({"url": "https://id.example.com"}, True, 3),
+        ],
+        ids=["exchange", "subject, exchange", "subject, exchange, account"],
+    )
+    def test_external_account(self, google, tmp_path, source, is_impersonated, requests):
+        """A subject token's server is asked before the exchange, and the account's after it."""
+        url = google.impersonation_url if is_impersonated else None
+        changes = {"service_account_impersonation_url": url}
+        file = google.account_file(tmp_path / "a.json", source, **changes)
+        provider = GoogleProvider("google", file, total_timeout=40)
+        assert provider.longest_request_seconds == requests * 40
+
+    def test_one_request(self, key_file):
+        """A key, the metadata server and an impersonation take one request."""
+        makers = [
+            lambda **options: GoogleProvider("google", key_file, **options),
+            lambda **options: GoogleProvider("google", **options),
+            lambda **options: GoogleImpersonation("google", lambda: "x", EMAIL, **options),
+        ]
+        for make in makers:
+            assert make().longest_request_seconds == 30
+            assert make(total_timeout=40).longest_request_seconds == 40
+
+
 URL = "https://sts.googleapis.com/v1/token"
 ACCOUNT = {
     "type": "external_account",
@@ -313,6 +362,7 @@ ACCOUNT = {
         "[]",
         "{}",
         {"type": "authorized_user"},
+        {"type": ["external_account"]},
         {"type": "service_account", "client_email": EMAIL},
         {"type": "service_account", "client_email": EMAIL, "private_key": "PEM-SECRET"},
         ACCOUNT | {"credential_source": None},
@@ -323,6 +373,11 @@ ACCOUNT = {
         ACCOUNT | {"token_url": "http://sts.example.com"},
         ACCOUNT | {"audience": ""},
         ACCOUNT | {"service_account_impersonation_url": "ftp://x"},
+        ACCOUNT | {"service_account_impersonation": "x"},
+        ACCOUNT | {"service_account_impersonation": {"token_lifetime_seconds": "an hour"}},
+        ACCOUNT | {"service_account_impersonation": {"token_lifetime_seconds": -1}},
+        ACCOUNT | {"credential_source": {"file": "x", "format": "json"}},
+        ACCOUNT | {"credential_source": {"url": URL, "headers": ["Metadata: True"]}},
     ],
     ids=str,
 )
@@ -336,6 +391,14 @@ def test_files_that_cannot_be_used(tmp_path, content):
     assert "PEM-SECRET" not in str(caught.value)
     with pytest.raises(InvalidConfigurationError, match="No such file"):
         GoogleProvider("google", tmp_path / "none")
+
+
+@pytest.mark.parametrize("file", [3, b"key.json", "a\nb"], ids=repr)
+def test_what_is_not_a_path(file):
+    """What can't be the path of a file is refused by name."""
+    with pytest.raises(InvalidConfigurationError) as caught:
+        GoogleProvider("google", file)
+    assert (caught.value.field, caught.value.provider_name) == ("credentials_file", "google")
 
 
 def test_in_a_configuration(google, key_file):

@@ -379,6 +379,19 @@ class TestOptions:
             token = ManagedIdentityProvider("storage", SCOPE).acquire_token()
             assert 3500 < token.expires_at.timestamp() - time.time() <= 3601
 
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("http://user:password@host/token?key=x", "http://host/token"),
+            ("http://[1", "http://[1"),
+        ],
+        ids=["with secrets", "not a URL"],
+    )
+    def test_the_address_that_is_shown(self, host, url, shown):
+        """The environment's address is described without secrets, even if nothing can be there."""
+        host(**(APP_SERVICE | {"IDENTITY_ENDPOINT": url}))
+        assert ManagedIdentityProvider("storage", SCOPE).describe()["token_url"] == shown
+
     def test_nothing_before_it_is_needed(self, monkeypatch):
         """Creating a provider sends nothing, and its ``repr`` shows no secret."""
         monkeypatch.setenv("IDENTITY_HEADER", SECRET)

@@ -89,7 +89,9 @@ def test_a_file_that_is_missing(wire, tmp_path):
     """A file that can't be read is an error that names it, and nothing is requested."""
     with keeper(provider(tmp_path / "nothing")) as mine, pytest.raises(TokenAcquisitionError) as e:
         mine.get_token("api")
-    assert str(tmp_path / "nothing") in str(e.value)
+    assert f"provider 'api': the first refresh token: {tmp_path / 'nothing'} can't" in str(e.value)
+    with pytest.raises(TokenAcquisitionError, match="provider 'api': the first refresh token"):
+        provider(tmp_path / "nothing").revoke_token(None, "refresh_token")
     assert wire.sent == []
 
 

@@ -75,7 +75,7 @@ def _read_file(path: Path, what: str) -> str:
         if len(content) > _LONGEST:
             problem = f"is larger than {_LONGEST // 1024} KiB"
         else:
-            return content.decode("ascii")
+            return content.decode("utf-8-sig")  # a password may have any letter
     except UnicodeDecodeError:
         problem = "is not text"
     except (OSError, ValueError) as error:  # ValueError: no file has such a name

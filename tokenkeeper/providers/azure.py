@@ -156,6 +156,7 @@ class AzureADProvider(BaseOAuth2Provider):
                 self._client_id, client_secret, certificate, federated, clock
             )
         self._clock = clock
+        self.longest_request_seconds: float = _requests(self._region) * total_timeout
         self._start()
 
     def _start(self) -> None:
@@ -282,6 +283,7 @@ class AzureADProvider(BaseOAuth2Provider):
     def identity(self) -> Mapping[str, object]:
         """Return the settings that identify the application: a token outlives its credential."""
         own = {"certificate_file", "federated_token_file", "token_endpoint_auth_method"}
+        own |= {"allowed_tenants", "verify"}
         described = self.describe().items()
         return {name: value for name, value in described if name not in own}
 
@@ -332,6 +334,14 @@ def _checked_region(region: object) -> str | None:
             field="region",
         )
     return text
+
+
+def _requests(region: str | None) -> int:
+    """Return how many HTTP requests msal may make for a first token, one after the other.
+
+    One is for the tenant's metadata. In a region, the machine and the region have more.
+    """
+    return 4 if region or os.environ.get("MSAL_FORCE_REGION") else 2
 
 
 def _started_again(kind: type[AzureADProvider], state: Mapping[str, object]) -> BaseOAuth2Provider:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jwt
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -32,6 +33,8 @@ __all__ = ["CertificateCredential"]
 
 LIFETIME_SECONDS = 600
 """How long an assertion is valid. It is sent at once, but clocks differ."""
+
+ONLY_RSA = "must contain an RSA key: Entra ID accepts no other"
 
 LONGEST_FILE = 1024 * 1024
 """In bytes. A certificate with its issuers and its key has a few thousand."""
@@ -153,6 +156,8 @@ def _parsed(content: bytes, digest: bytes, password: str | None) -> _Pair:
             key = bundle.key
             found = [bundle.cert, *bundle.additional_certs]
             chain = [each.certificate for each in found if each is not None]
+    except UnsupportedAlgorithm:
+        problem = ONLY_RSA
     except TypeError:  # the key is encrypted and there is no password, or the other way round
         hint = "remove certificate_password" if password else "set certificate_password"
         problem = f"does not fit its password: {hint}"
@@ -173,13 +178,21 @@ def _checked(
 ) -> tuple[RSAPrivateKey, tuple[x509.Certificate, ...]]:
     """Return the key and the chain, whose first certificate is the key's."""
     if not isinstance(key, RSAPrivateKey):
-        raise _UnusableFileError("must contain an RSA key: Entra ID accepts no other")
+        raise _UnusableFileError(ONLY_RSA)
     public = _encoded(key.public_key())
-    own = [each for each in chain if _encoded(each.public_key()) == public]
+    own = [each for each in chain if _has_key(each, public)]
     if not own:
         raise _UnusableFileError("contains no certificate for its private key")
     others = [each for each in chain if each is not own[0]]
     return key, (own[0], *others)
+
+
+def _has_key(certificate: x509.Certificate, public: bytes) -> bool:
+    """Return whether *public* is the key of *certificate*."""
+    try:
+        return _encoded(certificate.public_key()) == public
+    except UnsupportedAlgorithm:  # that of an issuer may be of any kind
+        return False
 
 
 def _encoded(public_key: Any) -> bytes:

@@ -17,7 +17,7 @@ from tokenkeeper.providers.azure_tools import (
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.managed_identity import ManagedIdentityProvider
 
-__all__ = ["CREDENTIALS", "UnavailableError", "chosen_credentials"]
+__all__ = ["CREDENTIALS", "UnavailableError", "chosen_credentials", "default_of"]
 
 VARIABLE = "AZURE_TOKEN_CREDENTIALS"
 
@@ -52,13 +52,14 @@ def _application(settings: Settings, **credential: Any) -> BaseOAuth2Provider:
         settings["provider_name"],
         os.environ["AZURE_CLIENT_ID"],
         tenant_id=os.environ["AZURE_TENANT_ID"],
-        scope=_default_of(settings["scope"]),
+        scope=default_of(settings["scope"]),
         clock=settings["clock"],
         **credential,
     )
 
 
-def _default_of(scope: str) -> str:
+def default_of(scope: str) -> str:
+    """Return *scope*, an API, in the form in which an application requests it."""
     return scope if scope.endswith("/.default") else f"{scope}/.default"
 
 
@@ -114,7 +115,7 @@ def _by(tool: DeveloperTool) -> _Credential:
         return ToolProvider(
             settings["provider_name"],
             tool,
-            _default_of(settings["scope"]),
+            default_of(settings["scope"]),
             tenant_id=settings["tenant_id"],
             process_timeout=settings["process_timeout"],
         )

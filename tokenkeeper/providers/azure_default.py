@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 from tokenkeeper._support.checks import checked_seconds, checked_tenant, checked_text
 from tokenkeeper._support.hiding import without_frames
@@ -16,15 +16,24 @@ from tokenkeeper.exceptions import (
     naming,
 )
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Token
-from tokenkeeper.names import TokenName
-from tokenkeeper.providers.azure_chain import CREDENTIALS, UnavailableError, chosen_credentials
+from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.providers.azure_chain import (
+    CREDENTIALS,
+    UnavailableError,
+    chosen_credentials,
+    default_of,
+)
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.managed_identity import resource_of
+from tokenkeeper.providers.this_machine import this_machine
 
 if TYPE_CHECKING:
     from tokenkeeper.retry import RetryPolicy
 
 __all__ = ["AzureDefaultProvider"]
+
+LONGEST_SECONDS = 120.0
+"""How long the first token of an application may take: four requests of 30 seconds."""
 
 
 @dataclass
@@ -88,6 +97,16 @@ class AzureDefaultProvider(BaseOAuth2Provider):
             self._names = chosen_credentials(os.environ)
         self._clock = clock
         self._found = _Found()
+        # A search may ask each developer's tool, after the longest of the other requests.
+        tools = [name for name in self._names if CREDENTIALS[name].is_developers]
+        self.longest_request_seconds: float = LONGEST_SECONDS + len(tools) * self._process_timeout
+
+    def variant(self, name: TokenName, parameters: TokenParameters) -> Self:
+        """Return the same credential for another API."""
+        if parameters.scope is not None:
+            with naming(self.provider_name):
+                resource_of(parameters.scope)
+        return super().variant(name, parameters)
 
     @without_frames
     def acquire_token(self) -> OAuth2Token:
@@ -116,9 +135,11 @@ class AzureDefaultProvider(BaseOAuth2Provider):
         return cast("OAuth2Token", request(self._for_this_token(found)))
 
     def _for_this_token(self, provider: BaseOAuth2Provider) -> BaseOAuth2Provider:
-        if not self.parameters.given():
+        scope = self.parameters.scope
+        if scope is None:
             return provider
-        return provider.variant(TokenName(self.token_name), self.parameters)
+        parameters = TokenParameters(scope=default_of(scope))
+        return provider.variant(TokenName(self.token_name), parameters)
 
     def _search(self) -> OAuth2Token:
         """Return the token of the first credential that has one, and remember the credential."""
@@ -166,8 +187,14 @@ class AzureDefaultProvider(BaseOAuth2Provider):
         }
 
     def identity(self) -> Mapping[str, object]:
-        """Return what is known before a credential was found."""
-        return {"scope": self._scope, "client_id": self._client_id, "tenant_id": self._tenant_id}
+        """Return what is known before a credential was found.
+
+        Machines share the tokens of an identity that they or their environment name, and no others.
+        """
+        client_id = self._client_id or os.environ.get("AZURE_CLIENT_ID")
+        tenant_id = self._tenant_id or os.environ.get("AZURE_TENANT_ID")
+        own = {} if client_id else {"machine": this_machine()}
+        return {"scope": self._scope, "client_id": client_id, "tenant_id": tenant_id, **own}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.provider_name!r} for {self._scope}>"

@@ -27,6 +27,17 @@ __all__ = ["AZURE_CLI", "AZURE_DEVELOPER_CLI", "AZURE_POWERSHELL", "DeveloperToo
 _PLAIN = re.compile(r"[A-Za-z0-9:/._-]+")
 """What may be part of a command, or of a script in single quotes."""
 
+_ODD = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What reading something else than a token and its expiry raises."""
+
 
 @dataclass(frozen=True)
 class DeveloperTool:
@@ -84,13 +95,19 @@ class ToolProvider(BaseOAuth2Provider):
         if not all(_PLAIN.fullmatch(each) for each in (scope, self._tenant or "-")):
             raise self._error(f"{self._tool.title} can't be asked for this scope or tenant")
         printed = self._run(self._tool.arguments(scope, self._tenant))
+        if (token := self._token_in(printed, scope)) is None:
+            raise self._error(f"{self._tool.title} printed no token. Run {self._tool.sign_in!r}")
+        return token
+
+    def _token_in(self, printed: str, scope: str) -> OAuth2Token | None:
+        """Return the token that the tool *printed*, or ``None`` if that is not one."""
         try:
             token, expires_at = self._tool.read(json.loads(printed))
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
-            token, expires_at = "", None
-        if not token or not isinstance(token, str) or expires_at is None:
-            raise self._error(f"{self._tool.title} printed no token. Run {self._tool.sign_in!r}")
-        return OAuth2Token(token, "Bearer", datetime.fromtimestamp(expires_at, UTC), scope)
+            if expires_at is None:
+                return None
+            return OAuth2Token(token, "Bearer", datetime.fromtimestamp(expires_at, UTC), scope)
+        except _ODD:  # the text of an error may contain the token
+            return None
 
     def _run(self, arguments: list[str]) -> str:
         """Return what the tool prints with *arguments*."""

@@ -20,7 +20,7 @@ from tokenkeeper.exceptions import (
 )
 from tokenkeeper.models import DEFAULT_BUFFER_SECONDS, OAuth2Config, OAuth2Token
 from tokenkeeper.names import TokenName, TokenParameters
-from tokenkeeper.oauth.claims import is_claimed
+from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.client_auth import ClientAuth, client_auth_of
 from tokenkeeper.oauth.client_proof import Recipient
 from tokenkeeper.oauth.exchange import DEFAULT_LIFETIME_SECONDS
@@ -42,9 +42,9 @@ from tokenkeeper.providers.sign_in_requests import (
     begun,
     checked_answer,
     key_of,
-    named,
     sign_in_of,
     warn_without_refresh_token,
+    without_unauthorized,
 )
 from tokenkeeper.providers.token_binding import NOT_BOUND, TokenBinding, token_binding
 from tokenkeeper.retry import is_transient
@@ -229,7 +229,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         scope = str(self.parameters.scope or self._config.scope or "")
         used, key = None, self._binding.key
         if self._received is not None and not self.repeatable:
-            used = self._first_refresh_token(self._received)
+            with attributed_to(self.provider_name):
+                used = self._received.first(self._grant.first)
             key = self._received.key or key
 
         def parameters(to: Recipient) -> dict[str, Any]:
@@ -252,7 +253,7 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if is_reacquiring(self):  # a subclass's acquire_token calls this one
             return GenericOAuth2Provider.acquire_token(self)
         received = self._received
-        if received and token.refresh_token and self._may_spend(received, token):
+        if received and token.refresh_token and received.may_spend(token):
             renewed = self._refresh(token, received.newest_for(token.refresh_token))
             if renewed is not None:
                 received.exchange(token.refresh_token, renewed.refresh_token)
@@ -262,14 +263,15 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
     def _refresh(self, token: OAuth2Token, refresh_token: str) -> OAuth2Token | None:
         """Return a token by *refresh_token*, or ``None`` if a new grant is needed."""
         narrowed = "" if self.repeatable else self.parameters.scope or ""
+        authorized = token.extra.get(AUTHORIZED, ())
         grant = {
             "grant_type": "refresh_token",
             "refresh_token": refresh_token,
             "scope": narrowed,
+            **without_unauthorized(self._config.additional_params, authorized),
             **self._targets(),
         }
         scope = narrowed or token.scope
-        authorized = token.extra.get(AUTHORIZED, ())
         with naming(self.provider_name):
             self._grant.check_authorized(self.parameters, authorized)
         try:
@@ -309,7 +311,10 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         :raises TokenAcquisitionError: if the answer is not accepted, or no token is granted.
         """
         grant = sign_in_of(self._grant, self.provider_name)
-        answer = checked_answer(grant, self._client, pending, callback_url, once)
+        answer = {
+            **without_unauthorized(self._config.additional_params, pending.resource),
+            **checked_answer(grant, self._client, pending, callback_url, once),
+        }
         scope, key = pending.scope, key_of(pending, self._binding)
         token = self._request(lambda _: answer, scope, scope, None, key)
         warn_without_refresh_token(token, self.provider_name)
@@ -341,30 +346,6 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
             return self.token_name
         account = TokenParameters(account=self.parameters.account)
         return str(TokenName.of(self.provider_name, account))
-
-    def _may_spend(self, received: ReceivedTokens, token: OAuth2Token) -> bool:
-        """Return whether the refresh token of *token* may be used now, by this process.
-
-        With a store, the process with the claim has the newest one, and is alone with it.
-        """
-        claim = is_claimed()
-        return received.may_spend(token) if claim is None else claim
-
-    def _first_refresh_token(self, received: ReceivedTokens) -> str:
-        """Return the refresh token to use if there is no token that has one."""
-        try:
-            found = self._grant.first() if is_claimed() else received.first(self._grant.first)
-        except AuthorizationRequiredError as error:
-            raise named(error, self.provider_name) from None
-        if found is None:
-            raise AuthorizationRequiredError(
-                f"provider {self.provider_name!r}: its refresh token was used by the process that "
-                "forked this one, and works once. Share tokens through a store: "
-                "TokenKeeper(store=...).",
-                provider_name=self.provider_name,
-                transient=False,
-            )
-        return found
 
     def for_another_process(self) -> Callable[[], BaseOAuth2Provider]:
         """Return a function that makes this provider again, with all attributes of a subclass."""
@@ -470,7 +451,8 @@ class GenericOAuth2Provider(BaseOAuth2Provider):
         if self.repeatable:
             return None
         try:
-            return self._grant.first()
+            with attributed_to(self.provider_name):
+                return self._grant.first()
         except AuthorizationRequiredError:
             return None  # there was no sign-in
 

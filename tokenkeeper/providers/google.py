@@ -12,9 +12,11 @@ from tokenkeeper._support.checks import checked_text
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError, naming
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.late_text import read_late
 from tokenkeeper.providers.google_base import GoogleOptions, GoogleTokens
 from tokenkeeper.providers.google_credentials import GoogleCredentials, MetadataServer, read_file
+from tokenkeeper.providers.this_machine import this_machine
 
 __all__ = ["GoogleProvider"]
 
@@ -54,16 +56,19 @@ class GoogleProvider(GoogleTokens):
     ) -> None:
         super().__init__(provider_name, **options)
         file = credentials_file or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-        self._file = Path(file) if file else None
         self._parsed: tuple[bytes, GoogleCredentials] | None = None
         with naming(provider_name):
+            if isinstance(file, os.PathLike):
+                file = os.fspath(file)
+            self._file = Path(checked_text(file, "credentials_file")) if file else None
             self._subject = None if subject is None else checked_text(subject, "subject")
             self._metadata = MetadataServer(checked_text(service_account, "service_account"))
             try:
-                self._credentials()
+                requests = self._credentials().requests
             except TokenAcquisitionError as unreadable:
                 problem = str(unreadable)
             else:
+                self.longest_request_seconds *= requests
                 return
             raise InvalidConfigurationError(problem, field="credentials_file")
 
@@ -85,13 +90,14 @@ class GoogleProvider(GoogleTokens):
     @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Request a token with the credentials as they are now."""
-        try:
-            credentials = self._credentials()
-        except InvalidConfigurationError as unfit:
-            problem = str(unfit)
-        else:
-            account = self.parameters.account or self._subject
-            return credentials.token(self._google, self._wanted_scope(), account)
+        with attributed_to(self.provider_name):
+            try:
+                credentials = self._credentials()
+            except InvalidConfigurationError as unfit:
+                problem = str(unfit)
+            else:
+                account = self.parameters.account or self._subject
+                return credentials.token(self._google, self._wanted_scope(), account)
         raise TokenAcquisitionError(
             f"provider {self.provider_name!r}: {problem}",
             provider_name=self.provider_name,
@@ -102,3 +108,8 @@ class GoogleProvider(GoogleTokens):
         """Return the settings of this provider without secrets."""
         credentials = self._parsed[1] if self._parsed else self._metadata
         return {**super().describe(), **credentials.describe(), "subject": self._subject}
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the settings that identify the account: a machine's own is not another's."""
+        is_own = self._file is None and self._metadata.account == "default"
+        return {**super().identity(), **({"machine": this_machine()} if is_own else {})}

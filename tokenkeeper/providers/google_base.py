@@ -72,6 +72,7 @@ class GoogleTokens(BaseOAuth2Provider):
                 connect_timeout, read_timeout, total_timeout, verify, session, clock
             )
         self._google = GoogleClient(provider_name, transport, clock)
+        self.longest_request_seconds: float = transport.total_timeout
 
     def _wanted_scope(self) -> str | None:
         """Return the scope that a source chose, or the provider's own, or ``None``."""
@@ -84,3 +85,7 @@ class GoogleTokens(BaseOAuth2Provider):
             "scope": self._scope or CLOUD_PLATFORM,
             "verify": self._google.transport.verify,
         }
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the settings that identify the account; how servers are verified is not one."""
+        return {name: value for name, value in self.describe().items() if name != "verify"}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tokenkeeper._support.checks import checked_endpoint, checked_text
+from tokenkeeper._support.checks import checked_endpoint, checked_seconds, checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.late_text import read_late
@@ -41,6 +41,11 @@ ELSEWHERE = (
 class GoogleCredentials(Protocol):
     """Credentials that Google grants tokens for. Thread-safe."""
 
+    @property
+    def requests(self) -> int:
+        """How many HTTP requests one token takes, one after the other."""
+        ...
+
     def token(self, client: GoogleClient, scope: str | None, account: str | None) -> OAuth2Token:
         """Request a token.
 
@@ -61,6 +66,7 @@ class ServiceAccount:
     email: str
     token_url: str
     key: Any = field(repr=False)
+    requests: int = field(default=1, init=False)
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> ServiceAccount:
@@ -109,6 +115,11 @@ class ExternalAccount:
     lifetime_seconds: float
     source: SubjectFile | SubjectUrl = field(repr=False)
 
+    @property
+    def requests(self) -> int:
+        """One for the exchange, and those before and after it."""
+        return 1 + isinstance(self.source, SubjectUrl) + (self.impersonation_url is not None)
+
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> ExternalAccount:
         """Return what the content of an external account's file says."""
@@ -116,14 +127,15 @@ class ExternalAccount:
             if content.get(name):
                 raise _unfit(f"has {name}, which is not supported. {ELSEWHERE}")
         impersonation = content.get("service_account_impersonation_url")
-        options = content.get("service_account_impersonation") or {}
+        options = _object_in(content, "service_account_impersonation")
+        lifetime = options.get("token_lifetime_seconds") or LIFETIME_SECONDS
         kind = checked_text(content.get("subject_token_type"), "subject_token_type")
         return cls(
             checked_text(content.get("audience"), "audience"),
             checked_token_type(kind, "subject_token_type"),
             checked_endpoint(content.get("token_url"), "token_url"),
             impersonation and checked_endpoint(impersonation, "service_account_impersonation_url"),
-            float(options.get("token_lifetime_seconds") or LIFETIME_SECONDS),
+            checked_seconds(lifetime, "token_lifetime_seconds"),
             _source_of(content.get("credential_source")),
         )
 
@@ -166,6 +178,7 @@ class MetadataServer:
     """
 
     account: str
+    requests: int = field(default=1, init=False)
 
     @property
     def url(self) -> str:
@@ -250,7 +263,7 @@ def _member_of(text: str, member: str | None) -> str:
 def _source_of(source: object) -> SubjectFile | SubjectUrl:
     if not isinstance(source, Mapping):
         raise _unfit("has no credential_source")
-    layout = source.get("format") or {}
+    layout = _object_in(source, "format")
     member = None
     if layout.get("type", "text") != "text":
         member = checked_text(layout.get("subject_token_field_name"), "subject_token_field_name")
@@ -258,12 +271,22 @@ def _source_of(source: object) -> SubjectFile | SubjectUrl:
         if source.get("file"):
             return SubjectFile(checked_text(source["file"], "file"), member)
         if source.get("url"):
-            headers = {str(name): str(value) for name, value in source.get("headers", {}).items()}
+            headers = {name: str(value) for name, value in _object_in(source, "headers").items()}
             return SubjectUrl(checked_text(source["url"], "url"), headers, member)
     raise _unfit(f"has a credential_source that is neither a file nor a url. {ELSEWHERE}")
 
 
-_KINDS: Mapping[object, Callable[[Mapping[str, Any]], GoogleCredentials]] = {
+def _object_in(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return the member *name* of *content*, an object; an empty one if it is left out."""
+    value = content.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _unfit(f"has a member {name!r} that is not a JSON object")
+    return value
+
+
+_KINDS: Mapping[str, Callable[[Mapping[str, Any]], GoogleCredentials]] = {
     "service_account": ServiceAccount.of,
     "external_account": ExternalAccount.of,
 }
@@ -281,9 +304,10 @@ def read_file(text: str) -> GoogleCredentials:
     if not isinstance(content, Mapping):
         raise _unfit("is not a JSON object")
     kind = content.get("type")
-    if kind not in _KINDS:
+    credentials_of = _KINDS.get(kind) if isinstance(kind, str) else None
+    if credentials_of is None:
         raise _unfit(f"has the type {kind!r}, not {' or '.join(map(repr, _KINDS))}. {ELSEWHERE}")
-    return _KINDS[kind](content)
+    return credentials_of(content)
 
 
 def _unfit(problem: str) -> InvalidConfigurationError:

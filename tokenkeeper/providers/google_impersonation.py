@@ -14,6 +14,7 @@ from tokenkeeper._support.checks import (
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper.exceptions import naming
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.late_text import LateText, checked_late_text, read_late
 from tokenkeeper.providers.google_base import GoogleOptions, GoogleTokens
 from tokenkeeper.providers.google_client import CLOUD_PLATFORM
@@ -67,13 +68,10 @@ class GoogleImpersonation(GoogleTokens):
     @without_frames
     def acquire_token(self) -> OAuth2Token:
         """Request a token with the identity's own, which is read first."""
-        return self._google.impersonate(
-            self._url,
-            read_late(self._source, "the identity's token"),
-            self._wanted_scope() or CLOUD_PLATFORM,
-            self._lifetime,
-            self._delegates,
-        )
+        with attributed_to(self.provider_name):
+            token = read_late(self._source, "the identity's token")
+        scope = self._wanted_scope() or CLOUD_PLATFORM
+        return self._google.impersonate(self._url, token, scope, self._lifetime, self._delegates)
 
     def describe(self) -> Mapping[str, object]:
         """Return the settings of this provider without secrets."""
@@ -82,7 +80,7 @@ class GoogleImpersonation(GoogleTokens):
     def identity(self) -> Mapping[str, object]:
         """Return the settings that identify the account, and whose token it is granted for."""
         return {
-            **self.describe(),
+            **super().identity(),
             "source": identity_of(self._source),
             "delegates": self._delegates,
         }

@@ -25,6 +25,7 @@ from tokenkeeper.oauth.token_response import parse_token_response
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.managed_identity_hosts import IdentityHost, identity_host
 from tokenkeeper.providers.reacquire import reacquire
+from tokenkeeper.providers.this_machine import this_machine
 
 if TYPE_CHECKING:
     from tokenkeeper.oauth.transport import HttpTransport
@@ -243,11 +244,18 @@ class ManagedIdentityProvider(BaseOAuth2Provider):
         return {
             **super().describe(),
             "token_url": shown_url(identity_host(os.environ).url),
-            **self.identity(),
+            **self._described(),
         }
 
     def identity(self) -> Mapping[str, object]:
-        """Return the identity and the API; machines with one identity may share tokens."""
+        """Return the identity and the API.
+
+        Machines share the tokens of an identity that they name, and none of their own identities.
+        """
+        own = {} if self._ids else {"machine": this_machine()}
+        return {**self._described(), **own}
+
+    def _described(self) -> dict[str, object]:
         return {"scope": self._scope, "client_id": ", ".join(self._ids.values()) or "this host's"}
 
     def __repr__(self) -> str:

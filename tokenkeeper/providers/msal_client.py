@@ -72,7 +72,8 @@ class MsalClient:
 
     def after_fork_in_child(self) -> None:
         """Drop msal's applications with their locks, which belong to the parent."""
-        self._lock = threading.Lock()  # guards the creation of applications
+        self._lock = threading.Lock()  # guards the locks below
+        self._making: dict[str, threading.Lock] = {}  # by tenant: one makes its application
         self._applications: dict[str, Any] = {}  # by tenant: each has an authority of its own
 
     def acquire_token(
@@ -98,7 +99,12 @@ class MsalClient:
         return self._http.granted_in(scope, CLIENT if subject is None else ON_BEHALF_OF, ask)
 
     def _application(self, tenant_id: str) -> Any:
+        application = self._applications.get(tenant_id)
+        if application is not None:
+            return application
         with self._lock:
+            making = self._making.setdefault(tenant_id, threading.Lock())
+        with making:  # msal requests the metadata of this tenant, and others do not wait for it
             application = self._applications.get(tenant_id)
             if application is None:
                 application = self._applications[tenant_id] = self._make_application(tenant_id)

@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
+from tokenkeeper.exceptions import AuthorizationRequiredError
 from tokenkeeper.models import OAuth2Token
+from tokenkeeper.oauth.claims import is_claimed
 
 if TYPE_CHECKING:
     from tokenkeeper.oauth.dpop import DPoPKey
@@ -57,16 +59,35 @@ class ReceivedTokens:
         spent, successor = self._exchanged or (None, None)
         return successor if spent == refresh_token and successor else refresh_token
 
-    def first(self, configured: Callable[[], str]) -> str | None:
+    def first(self, configured: Callable[[], str]) -> str:
         """Return the refresh token for a first request: the newest one, or the *configured* one.
 
-        ``None`` if a parent of this process has used the latter.
+        With a store, it is the latter: there is no other one in the store.
+
+        :raises AuthorizationRequiredError: if a parent of this process has used it.
+        :raises OAuth2Error: if it can't be read.
         """
+        if is_claimed():
+            return configured()
         self._look_for_a_fork()
-        return self._newest or (None if self._used_by_parent else configured())
+        if self._newest:
+            return self._newest
+        if not self._used_by_parent:
+            return configured()
+        raise AuthorizationRequiredError(
+            "its refresh token was used by the process that forked this one, and works once. "
+            "Share tokens through a store: TokenKeeper(store=...).",
+            transient=False,
+        )
 
     def may_spend(self, token: OAuth2Token) -> bool:
-        """Return whether this process received the refresh token of *token*."""
+        """Return whether this process may use the refresh token of *token*: it received it.
+
+        With a store, the process with the claim has the newest one, and is alone with it.
+        """
+        claim = is_claimed()
+        if claim is not None:
+            return claim
         self._look_for_a_fork()
         return not self._inherits or token.refresh_token == self._newest
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tokenkeeper._runtime.fork import forks_wait
-from tokenkeeper.exceptions import AuthorizationRequiredError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.providers.base import no_sign_in
 from tokenkeeper.providers.grants.base import Grant
-from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn, SignIn
+from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn, SignIn, resources_in
 from tokenkeeper.providers.token_binding import TokenBinding
 
 if TYPE_CHECKING:
@@ -24,9 +23,9 @@ __all__ = [
     "begun",
     "checked_answer",
     "key_of",
-    "named",
     "sign_in_of",
     "warn_without_refresh_token",
+    "without_unauthorized",
 ]
 
 _log = logging.getLogger("tokenkeeper.oauth")
@@ -65,7 +64,7 @@ def begun(grant: SignIn, client: OAuthClient, asked: Asked, binding: TokenBindin
     secrets = dict(pending.secrets)
     if key is not None and key.is_generated:
         secrets[_KEY], secrets[_THUMBPRINT] = str(key.exported()), key.thumbprint
-    resource = asked.parameters.resource
+    resource = pending.resource or asked.parameters.resource
     return replace(pending, secrets=secrets, scope=asked.scope, resource=resource)
 
 
@@ -98,6 +97,25 @@ def key_of(pending: PendingSignIn, binding: TokenBinding) -> DPoPKey | None:
     return restored_key(pem, pending.secrets[_THUMBPRINT])
 
 
+def without_unauthorized(
+    registered: Mapping[str, Any] | None, authorized: Iterable[str]
+) -> Mapping[str, Any]:
+    """Return what to send as ``resource`` in place of what is *registered*; nothing if that is it.
+
+    A token request must not name a resource that the sign-in did not ask for: the server refuses
+    it, and some revoke the refresh token then.
+
+    :param registered: the further parameters of the registration.
+    :param authorized: the resources that the sign-in asked for; empty if it named none.
+    """
+    allowed = set(authorized)
+    resources = resources_in(registered or {})
+    kept = tuple(each for each in resources if each in allowed)
+    if not allowed or kept == resources:
+        return {}
+    return {"resource": kept[0] if len(kept) == 1 else kept}
+
+
 def warn_without_refresh_token(token: OAuth2Token, provider_name: str) -> None:
     """Log a warning if *token*, which a sign-in brought, can't be renewed without a person."""
     if token.refresh_token is None:
@@ -107,12 +125,3 @@ def warn_without_refresh_token(token: OAuth2Token, provider_name: str) -> None:
             "some servers also need authorize_parameters={'prompt': 'consent'}",
             provider_name,
         )
-
-
-def named(error: AuthorizationRequiredError, name: str) -> AuthorizationRequiredError:
-    """Return *error*, which a grant raised, with the name of its provider."""
-    if error.provider_name is not None:
-        return error
-    return AuthorizationRequiredError(
-        f"provider {name!r}: {error}", provider_name=name, transient=False
-    )

@@ -122,14 +122,63 @@ def test_further_parameters(server):
         "crm", "me", "s", issuer=server.issuer, additional_params={"resource": "https://a.test"}
     )
     grant = AuthorizationCode(
-        redirect_uri=REDIRECT_URI, authorize_parameters={"prompt": "consent", "silent": False}
+        redirect_uri=REDIRECT_URI,
+        authorize_parameters={"prompt": "consent", "silent": False, "each": [True, 1]},
     )
     with server.keeper(GenericOAuth2Provider(config, grant=grant)) as keeper:
         asked = server.asked(keeper.authorize("crm").url)
     assert asked["prompt"] == ["consent"]
     assert asked["silent"] == ["false"]
+    assert asked["each"] == ["true", "1"]
     assert asked["resource"] == ["https://a.test"]
     assert "scope" not in asked
+
+
+@pytest.mark.parametrize(
+    ("registered", "of_grant"),
+    [({"resource": "urn:a"}, {}), ({"resource": "urn:c"}, {"resource": ["urn:a", "urn:b"]})],
+    ids=["of the registration", "of the grant"],
+)
+def test_resources_that_were_not_authorized(server, registered, of_grant):
+    """What the sign-in asked for limits sources, wherever it was configured: nothing is sent.
+
+    A server may revoke the refresh token that is used for another resource.
+    """
+    config = OAuth2Config("crm", "me", "s", issuer=server.issuer, additional_params=registered)
+    grant = AuthorizationCode(redirect_uri=REDIRECT_URI, authorize_parameters=of_grant)
+    with server.keeper(GenericOAuth2Provider(config, grant=grant)) as keeper:
+        authorization = keeper.authorize("crm")
+        authorization.complete(server.sign_in(authorization.url))
+        sent = len(server.sent)
+        with pytest.raises(InvalidConfigurationError, match="urn:a/ was not authorized"):
+            keeper.source("crm", resource="urn:a/").get_token()
+        assert len(server.sent) == sent
+        assert keeper.source("crm", resource="urn:a").get_token() == "token-2"
+
+
+@pytest.mark.parametrize(
+    ("registered", "asked", "sent"),
+    [
+        ("urn:c", "urn:a", None),
+        (["urn:a", "urn:b", "urn:c"], ["urn:a", "urn:b"], ["urn:a", "urn:b"]),
+        (["urn:a", "urn:c"], "urn:a", "urn:a"),
+        ("urn:a", ["urn:a", "urn:b"], "urn:a"),
+        ("urn:c", None, "urn:c"),
+    ],
+    ids=["another", "several fewer", "one fewer", "more", "by default"],
+)
+def test_registered_resources_that_were_not_authorized(server, registered, asked, sent):
+    """No token request names a resource of the registration that the sign-in did not ask for."""
+    config = OAuth2Config(
+        "crm", "me", "s", issuer=server.issuer, additional_params={"resource": registered}
+    )
+    grant = AuthorizationCode(redirect_uri=REDIRECT_URI)
+    with server.keeper(GenericOAuth2Provider(config, grant=grant)) as keeper:
+        authorization = keeper.authorize("crm", resource=asked)
+        authorization.complete(server.sign_in(authorization.url))
+        keeper.get_token("crm", force_refresh=True)
+    assert server.grant_types == ["authorization_code", "refresh_token"]
+    assert [each.get("resource") for each in server.sent] == [sent, sent]
 
 
 def test_endpoints_without_metadata(server):

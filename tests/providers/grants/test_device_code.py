@@ -40,8 +40,9 @@ def test_the_request(server):
     """
     grant = DeviceCode(authorize_parameters={"audience": "https://a.test", "prompt": "login"})
     asked = Asked("tv", TokenParameters.of(resource=["urn:b", "urn:a"]), "read write")
-    server.begin(grant, asked, additional_params={"resource": "urn:c", "tenant": "t"})
-    server.begin(DeviceCode(), Asked("tv"), additional_params={"resource": "urn:c"})
+    one = server.begin(grant, asked, additional_params={"resource": "urn:c", "tenant": "t"})
+    two = server.begin(DeviceCode(), Asked("tv"), additional_params={"resource": "urn:c"})
+    assert (one.resource, two.resource) == (("urn:a", "urn:b"), ("urn:c",))
     first, second = map(form, server.received)
     assert first == {
         "client_id": ["client-1"],

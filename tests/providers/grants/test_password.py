@@ -1,5 +1,7 @@
 """Password: what it sends (RFC 6749 §4.3.2)."""
 
+from urllib.parse import parse_qsl
+
 import pytest
 import responses
 
@@ -35,6 +37,18 @@ def test_request(wire, tmp_path):
     assert "password=second" in forms[1]
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+def test_letters_of_any_language(wire, tmp_path, mark):
+    """A password has any letter (RFC 6749 A.16); a file has it in UTF-8, as some editors write."""
+    wire.post(URL, json=GRANT)
+    file = tmp_path / "password"
+    file.write_bytes(mark + "pässwörd\n".encode())
+    for password in ("pässwörd", file):
+        GenericOAuth2Provider(CONFIG, grant=Password("ann", password)).acquire_token()
+    for call in wire.calls:
+        assert dict(parse_qsl(call.request.body))["password"] == "pässwörd"
+
+
 def test_a_password_that_is_echoed(wire):
     """A wrong password is explained, and hidden wherever the server echoes it."""
     echo = {"error": "invalid_grant", "error_description": "no: correct horse battery"}
@@ -46,10 +60,16 @@ def test_a_password_that_is_echoed(wire):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "field"), [(("", "x"), "username"), (("ann", ""), "password")]
+    ("arguments", "field"),
+    [
+        (("", "x"), "username"),
+        ((None, "x"), "username"),
+        (("ann", ""), "password"),
+        (("ann", None), "password"),
+    ],
 )
 def test_options_that_cannot_work(arguments, field):
-    """Empty values are refused when the grant is made."""
+    """Empty and missing values are refused when the grant is made."""
     with pytest.raises(InvalidConfigurationError) as caught:
         Password(*arguments)
     assert caught.value.field == field

@@ -22,6 +22,7 @@ from tokenkeeper.providers.grants.sign_in import (
     ForeignAnswerError,
     PendingSignIn,
     SignIn,
+    resources_in,
 )
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class AuthorizationCode(SignIn):
             "dpop_jkt": asked.dpop_jkt or "",
         }
         expires_at = asked.now + asked.timeout_seconds
+        resource = resources_in(request)
         if self._is_pushed(client):
             from tokenkeeper.oauth.pushed_request import push  # with the provider's client
 
@@ -137,6 +139,7 @@ class AuthorizationCode(SignIn):
             expires_at,
             redirect_uri=redirect_uri,
             secrets={"code_verifier": verifier},
+            resource=resource,
         )
 
     def answer(
@@ -214,6 +217,9 @@ def _with_query(endpoint: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
+    """Return *value* as in a form: booleans in lower case, also those in a list."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
     return str(value).lower() if isinstance(value, bool) else value
 
 

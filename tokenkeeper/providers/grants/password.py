@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tokenkeeper._support.checks import checked_text
+from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.names import TokenParameters
 from tokenkeeper.oauth.client_proof import Recipient
 from tokenkeeper.oauth.late_text import LateText
@@ -26,13 +27,18 @@ class Password(Grant):
     :param username: the user's name.
     :param password: the user's password, or where it comes from: a ``Path`` or a function, asked
         for each request, so that a changed password is noticed.
-    :raises InvalidConfigurationError: if one of them is empty.
+    :raises InvalidConfigurationError: if one of them is missing or empty.
     """
 
     grant_type: str = "password"
 
     def __init__(self, username: str, password: LateText | str) -> None:
         self._username = checked_text(username, "username")
+        if password is None:  # such as a variable that is not set; a source can't name a password
+            raise InvalidConfigurationError(
+                "password is missing. Set it, or check the variable that it comes from.",
+                field="password",
+            )
         self._password = Presented(password, "password")
 
     def parameters(self, wanted: TokenParameters, to: Recipient) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from tokenkeeper._support.checks import checked_parameters
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.oauth.pending_answers import interval_in, next_interval
 from tokenkeeper.oauth.time_values import as_duration
-from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn, SignIn
+from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn, SignIn, resources_in
 
 if TYPE_CHECKING:
     from tokenkeeper.oauth.client import Exchange, OAuthClient
@@ -118,4 +118,5 @@ class PolledSignIn(SignIn):
             exchange.sent_at + lifetime,
             interval_seconds=interval_in(content.get("interval")),
             secrets={self._code_parameter: content[self._code_parameter]},
+            resource=resources_in(self._wanted(client, asked)),
         )

@@ -17,7 +17,7 @@ from tokenkeeper.providers.grants.one_time import OneTimeGrant
 if TYPE_CHECKING:
     from tokenkeeper.oauth.client import OAuthClient
 
-__all__ = ["Asked", "ForeignAnswerError", "PendingSignIn", "SignIn"]
+__all__ = ["Asked", "ForeignAnswerError", "PendingSignIn", "SignIn", "resources_in"]
 
 
 class ForeignAnswerError(TokenAcquisitionError):
@@ -66,7 +66,7 @@ class PendingSignIn:
     :ivar redirect_uri: where the browser is sent with the answer; ``None`` without a redirect.
     :ivar secrets: what the last request needs, by name, such as ``code_verifier``.
     :ivar scope: the scope that was asked for; ``""`` for none.
-    :ivar resource: the resources that were asked for.
+    :ivar resource: the resources that were asked for, wherever they were configured.
     """
 
     token_name: str = field(repr=False)
@@ -100,6 +100,12 @@ class PendingSignIn:
         if not isinstance(moment, (int, float)) or not math.isfinite(moment):
             raise ValueError("it does not say when the sign-in expires")
         return cls(**{**members, "resource": tuple(members["resource"])})
+
+
+def resources_in(request: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the resources that *request*, which begins a sign-in, asks for."""
+    value = request.get("resource") or ()
+    return tuple(map(str, value)) if isinstance(value, tuple) else (str(value),)
 
 
 class SignIn(OneTimeGrant, ABC):

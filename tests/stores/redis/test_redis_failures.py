@@ -109,6 +109,17 @@ def test_the_least_permissions(server, request, make_store):
     server.run("ACL", "DELUSER", "least")
 
 
+def test_the_permission_for_another_database(valkey, make_store):
+    """The error names the rule that a database other than 0 needs, and with it everything works."""
+    store = make_store(f"redis://least:{PASSWORD}@127.0.0.1:{valkey.port}/1")
+    user = ("ACL", "SETUSER", "least", "reset", "on", f">{PASSWORD}", "~tokenkeeper:*")
+    valkey.run(*user, "-@all", *NEEDED_COMMANDS.split())
+    assert "+select for another database" in str(failure_of(lambda: store.read("key")))
+    valkey.run("ACL", "SETUSER", "least", "+select")
+    everything(store)
+    valkey.run("ACL", "DELUSER", "least")
+
+
 def test_without_dangerous_commands(valkey, make_store):
     """A user without dangerous commands can do everything; what INFO would say is unknown."""
     user = ("ACL", "SETUSER", "tame", "reset", "on", f">{PASSWORD}", "~*", "+@all", "-@dangerous")
@@ -192,7 +203,7 @@ def test_damaged_records(valkey, store, member, value):
 
 
 def test_a_damaged_owner(valkey, store):
-    """A claim whose owner and intent are no text is shown as text, and is taken over by its age."""
+    """A claim whose owner and intent are not UTF-8 is shown as text, and taken over by its age."""
     publish(store)
     valkey.run("HSET", HASH, "owner", b"\xff", "intent", b"\xfe", "claimed_at", "1")
     record = store.read("key")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from tokenkeeper._support.checks import checked_seconds
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, StoreUnavailableError
@@ -63,8 +64,10 @@ class SQLiteTokenStore:
     its write-ahead log.
 
     :param path: the file. A relative path is taken from the current directory of now.
-    :param timeout_seconds: how long an operation waits for the locks of other processes.
+    :param timeout_seconds: how long an operation waits for the locks of other processes; 1 by
+        default.
     :param clock: the source of time; by default the system's clocks.
+    :raises InvalidConfigurationError: if the timeout is not a positive number.
     """
 
     is_private = True
@@ -74,9 +77,9 @@ class SQLiteTokenStore:
         self, path: Path | str, *, timeout_seconds: float = 1.0, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         self.path: Path = Path(path).absolute()
-        self.timeout_seconds: float = timeout_seconds
+        self.timeout_seconds: float = checked_seconds(timeout_seconds, "timeout_seconds")
         self._clock = clock
-        self._file = SQLiteFile(self.path, timeout_seconds)
+        self._file = SQLiteFile(self.path, self.timeout_seconds)
 
     @classmethod
     def from_url(cls, url: str, *, timeout_seconds: float = 1.0) -> SQLiteTokenStore:

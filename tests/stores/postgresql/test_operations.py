@@ -260,3 +260,10 @@ def test_settings_of_the_session_do_not_matter(server, table, open_store):
     claim(store, generation=1, intent="\u20ac")
     record = store.read("a")
     assert (record.intent, record.sealed) == ("\u20ac", b"\xff\0'")
+
+
+def test_the_longest_timeout(server, table, open_store):
+    """A timeout of weeks works, although the system counts its milliseconds in 32 bits."""
+    store = open_store(store_url(server, table), timeout_seconds=3e6)
+    assert publish(store)
+    assert store.read("a").sealed == b"token"

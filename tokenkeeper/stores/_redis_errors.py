@@ -117,6 +117,9 @@ _MEANINGS = (
              "running, and the hosts in the URL", waits=True),
 )  # fmt: skip
 
+# Such as redis-ssl.internal, whose name does not mean that TLS failed.
+_PLACE = re.compile(r"((?:connecting to|reading from) )\S+", re.IGNORECASE)
+
 _LOST = re.compile("closed by server|while (reading|writing)|previous master is now")
 
 
@@ -146,8 +149,9 @@ def unavailable(error: BaseException, label: str) -> StoreUnavailableError:
     :param label: the store's URL, without a password.
     """
     text = _text(error)
+    without_places = _PLACE.sub(r"\1", text)
     for pattern, message, is_misconfigured in _MEANINGS:
-        if pattern.search(text):
+        if pattern.search(without_places):
             return StoreUnavailableError(
                 f"the store {label} can't be used: {message}", is_misconfigured=is_misconfigured
             )

@@ -101,6 +101,8 @@ def test_timeouts_that_are_refused():
         (None, "SSL error: certificate verify failed", "TLS failed", True),
         (None, 'server certificate for "a" does not match host name "b"', "TLS failed", True),
         (None, "connection timeout expired", "the firewall", False),
+        (None, 'server at "certificates.x" failed: Connection refused', "start the server", False),
+        (None, 'could not translate host name "sslmode.x" to address', "check DNS", False),
         (None, "could not do it\nsecret", "see the server's log", False),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from kit.guards import PROGRAM_SECONDS
 from kit.redis_servers import RedisServer, redis_binary
+from kit.store_calls import everything
 
 from tokenkeeper.config.discovery import Discovery
 from tokenkeeper.stores.key_file import create_key_file
@@ -47,6 +48,23 @@ def test_statements():
     shown = " ".join(blocks("postgresql-store.md", "text")[0].split())
     run = statements.Statements(statements.DEFAULT_TABLE).setup_for("tokenkeeper")
     assert shown == re.sub(r'"(tokenkeeper\w*)"', r"\1", run)
+
+
+@pytest.mark.slow
+def test_a_user_of_its_own(tmp_path):
+    """The user that the page on Redis creates may do all that the store does, and no more."""
+    redis = pytest.importorskip("redis")
+    stores = pytest.importorskip("tokenkeeper.stores.redis")
+    (command,) = (each for each in blocks("kubernetes-redis.md", "text") if "SETUSER" in each)
+    with RedisServer(redis_binary(), tmp_path) as server:
+        server.run(*command.split())
+        url = server.url.replace("://", "://tokenkeeper:PASSWORD@")
+        store = stores.RedisTokenStore.from_url(url, timeout_seconds=20.0)
+        everything(store)
+        assert {each.status for each in store.examine()} == {"ok"}
+        store.close()
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            server.run("SET", "tokenkeeper:1", "", username="tokenkeeper", password="PASSWORD")
 
 
 @pytest.mark.slow

@@ -18,7 +18,16 @@ def claim(store, key="key", owner="first", generation=0):
     )
 
 
-def publish(store, key="key", replaces=0, *, keep=False, lifetime_seconds=3600.0, sealed=b"token"):
+def publish(
+    store,
+    key="key",
+    replaces=0,
+    *,
+    keep=False,
+    lifetime_seconds=3600.0,
+    age_seconds=0.0,
+    sealed=b"token",
+):
     return store.publish(
         key,
         owner="first",
@@ -26,7 +35,7 @@ def publish(store, key="key", replaces=0, *, keep=False, lifetime_seconds=3600.0
         generation=replaces + 1,
         sealed=sealed,
         lifetime_seconds=lifetime_seconds,
-        age_seconds=0.0,
+        age_seconds=age_seconds,
         keep=keep,
     )
 

@@ -199,6 +199,17 @@ def test_change_is_noticed_after_a_while(write, clock):
     assert ring.seal(b"x", "r", "token").startswith(b"1.b.")
 
 
+def test_what_another_key_sealed_is_not_current(write, clock):
+    """Once another key comes first, what the one before sealed should be sealed again."""
+    ring = FileKeyRing(write(A, NAMES), clock)
+    sealed = ring.seal(b"text", "key", "token")
+    assert ring.is_current(sealed)
+    write(B, A, NAMES)
+    clock.step(CHECK_SECONDS)
+    assert not ring.is_current(sealed)
+    assert ring.is_current(ring.seal(b"text", "key", "token"))
+
+
 def test_unknown_key_is_looked_for_immediately(write, clock):
     """A text that another process sealed with a new key opens before the next look is due."""
     ring = FileKeyRing(write(A), clock)

@@ -3,10 +3,11 @@
 import pytest
 from kit.stored import StoredFleet
 
+from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.oauth.registration import ClientRegistration
 from tokenkeeper.stores.overview import overview
 from tokenkeeper.stores.registrations import Registrations
-from tokenkeeper.stores.sealed import KeyRing
+from tokenkeeper.stores.sealed import KeyRing, Plain
 from tokenkeeper.testing import SteppedClock
 
 ISSUER = "https://as.test"
@@ -90,6 +91,63 @@ def test_something_else(registrations, fleet, sealed):
     fleet.sealed(key, sealed)
     assert registrations.find("api", ISSUER) is None
     assert registrations.keep("api", OTHER) is OTHER
+
+
+@pytest.fixture
+def with_keys(fleet):
+    """Return a function that returns the registrations of a process with the keys it is given."""
+    keys = {"k1": bytes(32), "k2": bytes([2]) * 32}
+    names_key = fleet.sealer.names_key
+
+    def made(*kids):
+        sealer = KeyRing({kid: keys[kid] for kid in kids}, names_key) if kids else Plain()
+        if not kids:
+            sealer.record_key = fleet.sealer.record_key
+        fleet.sealer = sealer
+        return Registrations(fleet.settings, fleet.clock)
+
+    return made
+
+
+def test_a_rotation(with_keys, fleet):
+    """A registration is sealed with the new key as it is read, so the old key can be dropped."""
+    with_keys("k1").keep("api", ONE)
+    assert with_keys("k1", "k2").find("api", ISSUER) == ONE
+    (before,) = fleet.records().values()
+    assert with_keys("k2", "k1").find("api", ISSUER) == ONE
+    (after,) = fleet.records().values()
+    assert (before.generation, after.generation) == (1, 2)
+    dropped = with_keys("k2")
+    assert dropped.find("api", ISSUER) == ONE
+    assert dropped.keep("api", OTHER) == ONE
+    assert list(fleet.records().values()) == [after]
+
+
+@pytest.mark.parametrize("kids", [["k2"], []], ids=["another key", "no key"])
+def test_a_missing_key(with_keys, fleet, kids):
+    """A registration whose key is missing is not replaced: refresh tokens would be lost with it."""
+    with_keys("k1").keep("api", ONE)
+    before = fleet.records()
+    without = with_keys(*kids)
+    for operation in (lambda: without.find("api", ISSUER), lambda: without.keep("api", OTHER)):
+        with pytest.raises(StoreUnavailableError, match=r"'k1'.*Restore the key") as caught:
+            operation()
+        assert caught.value.is_misconfigured
+        assert str(caught.value).isprintable()
+        assert next(iter(before))[:12] in str(caught.value)
+    assert fleet.records() == before
+    assert with_keys("k2", "k1").find("api", ISSUER) == ONE
+
+
+def test_a_store_that_takes_no_rotation(with_keys, fleet, monkeypatch):
+    """A registration that can be read is used, even if it can't be sealed again."""
+    with_keys("k1").keep("api", ONE)
+
+    def refused(*_, **__):
+        raise StoreUnavailableError("it is full")
+
+    monkeypatch.setattr(fleet.store, "publish", refused)
+    assert with_keys("k2", "k1").find("api", ISSUER) == ONE
 
 
 def test_a_secret_that_expires(registrations, fleet):

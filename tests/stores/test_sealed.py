@@ -26,7 +26,8 @@ RECORD, OTHER = "a" * 64, "b" * 64
 
 TEXTS = st.binary(max_size=300)
 PURPOSES = st.sampled_from(["token", "failure"])
-SEALERS = st.sampled_from([RING, Plain()])
+KINDS = [RING, Plain()]
+SEALERS = st.sampled_from(KINDS)
 
 
 @given(plaintext=TEXTS, record_key=st.text(max_size=80), purpose=PURPOSES, sealer=SEALERS)
@@ -93,6 +94,13 @@ def test_first_key_seals_and_all_open():
         "it is sealed with the key 'new', which the key file does not have"
     )
     assert raised.value.kid == "new"
+
+
+@pytest.mark.parametrize("own", KINDS, ids=["a ring", "plain"])
+@pytest.mark.parametrize("other", KINDS, ids=["by a ring", "by plain"])
+def test_what_is_current(own, other):
+    """What a sealer has just sealed is current, and what another kind of sealer did is not."""
+    assert own.is_current(other.seal(b"text", "key", "token")) == (own is other)
 
 
 def test_another_key_of_the_same_id_fails():

@@ -308,6 +308,21 @@ def test_a_locked_file(path):
     assert published(store, "a", replaces=1)
 
 
+def test_the_longest_timeout(path):
+    """A timeout of weeks waits, although SQLite counts its milliseconds in 32 bits."""
+    store = SQLiteTokenStore(path, timeout_seconds=3e6)
+    with store._file.transaction() as connection:
+        ((milliseconds,),) = connection.execute("PRAGMA busy_timeout")
+    assert milliseconds >= 86_400_000
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "1", True])
+def test_invalid_timeouts(path, seconds):
+    """The timeout must be a positive number."""
+    with pytest.raises(InvalidConfigurationError, match="timeout_seconds"):
+        SQLiteTokenStore(path, timeout_seconds=seconds)
+
+
 @pytest.mark.slow
 def test_many_processes_create_it(path):
     """Of processes that find no file, all use the same one, and one gets the claim."""

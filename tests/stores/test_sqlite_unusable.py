@@ -58,10 +58,20 @@ CONTENTS = {
     "a newer schema": (lambda p: change(p, "PRAGMA user_version = 2"), "schema 2 .*newer.*Upgrade"),
     "an older schema": (lambda p: change(p, "PRAGMA user_version = 0"), "schema 0 .*older.*Move"),
     "a missing table": (lambda path: change(path, "DROP TABLE records"), "lacks a table"),
-    "a damaged record": (
-        lambda path: change(path, "UPDATE records SET generation = 'x'"),
+}
+DAMAGED = {
+    "another type": "generation = 'x'",
+    "a negative number": "generation = -1",
+    "a number that can't grow": "fence = 9223372036854775807",
+    "a text that is not UTF-8": "intent = CAST(x'ff' AS TEXT)",
+    "bytes for a boot": "boot = x'ff'",
+}
+CONTENTS |= {
+    f"a damaged record: {name}": (
+        lambda path, value=value: change(path, f"UPDATE records SET {value}"),
         "damaged record.*Forget it entirely: a",
-    ),
+    )
+    for name, value in DAMAGED.items()
 }
 
 

@@ -84,3 +84,10 @@ def _until(condition):
             return
         pause.wait(0.002)
     pytest.fail("it never happened")
+
+
+@pytest.mark.parametrize("auto_step", ["retry", "", None, 2], ids=repr)
+def test_other_values_of_auto_step(auto_step):
+    """A misspelt value is an error: a clock that steps by each wait would run away."""
+    with pytest.raises(ValueError, match="must be True, False or 'retries'"):
+        SteppedClock(auto_step=auto_step)

@@ -181,4 +181,5 @@ def _cause_of(sqlstate: str | None, text: str) -> _Cause | None:
             return cause
     if sqlstate:
         return None
+    text = re.sub(r'(server at|translate host name) "[^"]*"', r"\1", text)  # which may be any word
     return next((each for each in _CAUSES if re.search(each.pattern, text, re.IGNORECASE)), None)

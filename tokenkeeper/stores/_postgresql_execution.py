@@ -28,6 +28,9 @@ Parameters = Sequence[Parameter] | Callable[[], Sequence[Parameter]]
 
 Row = tuple[Any, ...]
 
+_LONGEST_WAIT_SECONDS = 86400.0
+"""Selectors count milliseconds in 32 bits."""
+
 _GOOD = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
 
 # By type oid, from the binary format, which no setting of a session such as bytea_output changes.
@@ -122,7 +125,7 @@ def _results(pgconn: PGconn, selector: selectors.BaseSelector, deadline: float) 
 def _wait(selector: selectors.BaseSelector, deadline: float) -> int:
     """Wait until the socket is ready, and return for what."""
     remaining = deadline - SYSTEM_CLOCK.monotonic()
-    ready = selector.select(remaining) if remaining > 0 else []
+    ready = selector.select(min(remaining, _LONGEST_WAIT_SECONDS)) if remaining > 0 else []
     if not ready and SYSTEM_CLOCK.monotonic() >= deadline:
         raise TimedOutError
     return ready[0][1] if ready else 0

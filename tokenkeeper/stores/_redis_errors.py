@@ -14,6 +14,7 @@ from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.oauth.redaction import sanitize
 
 __all__ = [
+    "CLUSTER_COMMANDS",
     "NEEDED_COMMANDS",
     "is_lost_cluster",
     "is_lost_connection",
@@ -25,7 +26,10 @@ NEEDED_COMMANDS = (
     "+eval +evalsha +hmget +hset +hdel +hincrby +pttl +pexpire +persist +time +del +scan"
 )
 """The rules of an ACL user that may use the store, beside ``~tokenkeeper:*``. ``+scan`` is only for
-the list of records."""
+the list of records. Another database than 0, and a Cluster, need more."""
+
+CLUSTER_COMMANDS = "+cluster +command"
+"""What a user needs beside these in a Cluster."""
 
 
 class _Meaning(NamedTuple):
@@ -54,7 +58,8 @@ _MEANINGS = (
              "nothing was overwritten"),
     _meaning("NoPermission|NOPERM|no permission|user executing the script",
              f"the user lacks a permission. Grant it: ACL SETUSER name ~tokenkeeper:* "
-             f"{NEEDED_COMMANDS}"),
+             f"{NEEDED_COMMANDS} (with +select for another database than 0, and in a Cluster with "
+             f"{CLUSTER_COMMANDS})"),
     _meaning("unknown command", "the server does not allow a command that the store needs: one of "
              f"{NEEDED_COMMANDS}. Enable it, or use another server"),
     _meaning("NOAUTH|authentication required|without any password", "the server wants a password, "
@@ -89,7 +94,8 @@ _MEANINGS = (
     _meaning("BUSY ", "another script blocks the server. Find it with SLOWLOG, and end it with "
              "SCRIPT KILL", waits=True),
     _meaning("Cluster mode is not enabled|cluster support disabled",
-             "the server is not part of a Cluster. Use redis:// instead of redis+cluster://"),
+             "the server is not part of a Cluster, or the user may not ask. Use redis:// "
+             f"instead of redis+cluster://, or grant it: ACL SETUSER name {CLUSTER_COMMANDS}"),
     _meaning("MOVED|ASK ", "the server is part of a Cluster. Use redis+cluster://"),
     _meaning("ClusterDown|CLUSTERDOWN|slots? (is |are )?not (served|covered)|SlotNotCovered",
              "the Cluster is down, because servers for some slots are missing. Check CLUSTER INFO",
@@ -110,6 +116,9 @@ _MEANINGS = (
     _meaning("cannot be connected", "no server of the Cluster can be reached. Check that they are "
              "running, and the hosts in the URL", waits=True),
 )  # fmt: skip
+
+# Such as redis-ssl.internal, whose name does not mean that TLS failed.
+_PLACE = re.compile(r"((?:connecting to|reading from) )\S+", re.IGNORECASE)
 
 _LOST = re.compile("closed by server|while (reading|writing)|previous master is now")
 
@@ -140,8 +149,9 @@ def unavailable(error: BaseException, label: str) -> StoreUnavailableError:
     :param label: the store's URL, without a password.
     """
     text = _text(error)
+    without_places = _PLACE.sub(r"\1", text)
     for pattern, message, is_misconfigured in _MEANINGS:
-        if pattern.search(text):
+        if pattern.search(without_places):
             return StoreUnavailableError(
                 f"the store {label} can't be used: {message}", is_misconfigured=is_misconfigured
             )

@@ -36,6 +36,18 @@ local now = time[1] * 1000000 + time[2]
 
 local function whole(number) return string.format('%.0f', number) end
 
+-- Stricter than tonumber, which takes hexadecimal numbers and 'nan'. HINCRBY takes up to 2**63 - 1.
+local function is_count(text)
+  local is_small = #text < 19 or (#text == 19 and text < '9223372036854775807')
+  return is_small and (text == '0' or string.find(text, '^[1-9]%d*$'))
+end
+
+local function is_lifetime(text)
+  return text == 'inf' or (string.find(text, '^%d[%d.e+-]*$') and tonumber(text))
+end
+
+local function is_moment(text) return not text or (#text < 21 and string.find(text, '^%-?%d+$')) end
+
 local function load()
   local values = redis.call('HMGET', key, unpack(names))
   local record = {left = redis.call('PTTL', key)}
@@ -50,12 +62,9 @@ local function load()
   record.generation = record.generation or '0'
   record.fence = record.fence or '0'
   record.lifetime = record.lifetime or '0'
-  local is_sound = string.find(record.generation, '^%d+$') and string.find(record.fence, '^%d+$')
-    and tonumber(record.lifetime)
-  for _, name in ipairs({'sent_at', 'claimed_at', 'failed_at'}) do
-    is_sound = is_sound and (not record[name] or tonumber(record[name]))
-  end
-  if not is_sound then
+  if not (is_count(record.generation) and is_count(record.fence) and is_lifetime(record.lifetime)
+      and is_moment(record.sent_at) and is_moment(record.claimed_at)
+      and is_moment(record.failed_at)) then
     return record, redis.error_reply('TKDAMAGED the record has a member that is not a number')
   end
   return record

@@ -91,6 +91,10 @@ class FileKeyRing:
                 raise
         return changed.open(sealed, record_key, purpose)
 
+    def is_current(self, sealed: bytes) -> bool:
+        """Return whether *sealed* is sealed with the first key."""
+        return self._current().is_current(sealed)
+
     def record_key(self, identity: str) -> str:
         """Return the key of the record of the token that *identity* identifies."""
         return self._current().record_key(identity)

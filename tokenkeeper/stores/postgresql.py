@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tokenkeeper._support.checks import checked_seconds
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper._support.hiding import Hidden
 from tokenkeeper.clock import SYSTEM_CLOCK
 from tokenkeeper.exceptions import InvalidConfigurationError, StoreUnavailableError
@@ -211,7 +212,7 @@ def _record(members: Sequence[Any]) -> Record:
 
 def _age(moment: float | None, now: float) -> float:
     """Return how long ago *moment* was; infinite if that is unknown."""
-    if moment is None or moment > now + _STEP_SECONDS:
+    if moment is None or not moment <= now + _STEP_SECONDS:  # nor NaN, which a table may contain
         return _INFINITE
     return max(0.0, now - moment)
 
@@ -242,7 +243,7 @@ def _label_of(parameters: dict[str, str]) -> str:
         f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=True)
     )
     user = f"{parameters['user']}@" if "user" in parameters else ""
-    return f"postgresql://{user}{places}/{parameters.get('dbname', '')}"
+    return escaped(f"postgresql://{user}{places}/{parameters.get('dbname', '')}")
 
 
 def _complete(parameters: dict[str, str], timeout_seconds: float) -> str:

@@ -125,7 +125,7 @@ class RedisTokenStore:
         granted, taken_from, taken_intent, record = self._run(
             CLAIM, key, owner, generation, older_than, intent
         )
-        return Claim(bool(granted), _record(record), taken_from.decode(), taken_intent.decode())
+        return Claim(bool(granted), _record(record), _text(taken_from), _text(taken_intent))
 
     @without_frames
     def publish(
@@ -146,7 +146,8 @@ class RedisTokenStore:
         """
         lives_on = keep or lifetime_seconds > _CENTURY_SECONDS
         expires_in = 0 if lives_on else max(0, math.ceil(lifetime_seconds * 1000)) + _HOUR_MS
-        age = _microseconds(age_seconds) if math.isfinite(age_seconds) else ""
+        # The server keeps whole numbers of at most 20 digits. What is that old has expired anyway.
+        age = _microseconds(age_seconds) if age_seconds < _CENTURY_SECONDS else ""
         lifetime = repr(float(lifetime_seconds))
         members = (owner, replaces, generation, sealed, lifetime, age, expires_in)
         return bool(self._run(PUBLISH, key, *members))
@@ -273,11 +274,16 @@ def _record(parts: list[Any]) -> Record:
         lifetime_seconds=float(lifetime),
         age_seconds=_seconds(age),
         fence=int(fence),
-        owner=(owner or b"").decode(),
+        owner=_text(owner),
         claim_age_seconds=_seconds(claim_age),
-        intent=(intent or b"").decode(),
+        intent=_text(intent),
         failure=None if failure is None else SharedFailure(failure, _seconds(failed)),
     )
+
+
+def _text(value: bytes | None) -> str:
+    # It is shown and compared; what another program wrote there must not spoil the token beside it.
+    return (value or b"").decode("utf-8", "replace")
 
 
 def _microseconds(seconds: float) -> int:

@@ -6,11 +6,14 @@ import json
 import os
 import secrets
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from tokenkeeper.clock import Clock
+from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.registration import ClientRegistration
+from tokenkeeper.stores.base import Record
 from tokenkeeper.stores.contents import StoredToken
 from tokenkeeper.stores.sealed import UnreadableError
 from tokenkeeper.stores.settings import StoreSettings
@@ -28,7 +31,11 @@ class Registrations:
     """The registered clients in one store. Thread-safe.
 
     Each has a record like that of a token: sealed, with the secret in it, and never dropped. So
-    tools that list, seal again or delete records need not know about it.
+    tools that list or delete records need not know about it.
+
+    The refresh tokens that a server granted to a client are of use to that client alone. So a
+    registration is not replaced because its key is missing here, and it is sealed again once
+    another key seals: it would be lost with the old key, as it never changes on its own.
 
     :param settings: the store.
     :param clock: the source of time.
@@ -41,11 +48,16 @@ class Registrations:
     def find(self, provider_name: str, issuer: str) -> ClientRegistration | None:
         """Return the client that *issuer* registered for the provider; ``None`` if there is none.
 
-        :raises StoreUnavailableError: if the store can't be used.
+        :raises StoreUnavailableError: if the store can't be used, or the key is missing that the
+            registration is sealed with.
         """
         key = self._key(provider_name, issuer)
-        sealed = self._settings.store.read(key).sealed
-        return None if sealed is None else self._opened(sealed, key)
+        record = self._settings.store.read(key)
+        found = self._opened(record, key)
+        if found is not None and not self._settings.sealer.is_current(record.sealed or b""):
+            with suppress(StoreUnavailableError):  # it can be read, which is what counts
+                self._publish(provider_name, found, key, record.generation)
+        return found
 
     def keep(
         self,
@@ -56,26 +68,30 @@ class Registrations:
         """Store *registration* and return it, or the one that another process stored meanwhile.
 
         :param replaces: the one that is no longer usable; ``None``, the default, if there is none.
-        :raises StoreUnavailableError: if the store can't be used.
+        :raises StoreUnavailableError: as :meth:`find` does.
         """
         key = self._key(provider_name, registration.issuer)
-        store = self._settings.store
         while True:
-            record = store.read(key)
-            other = None if record.sealed is None else self._opened(record.sealed, key)
+            record = self._settings.store.read(key)
+            other = self._opened(record, key)
             if other is not None and other != replaces:
                 return other
-            if store.publish(
-                key,
-                owner=secrets.token_hex(16),  # it has no claim
-                replaces=record.generation,
-                generation=record.generation + 1,
-                sealed=self._sealed(provider_name, registration, key),
-                lifetime_seconds=self._lifetime(registration),
-                age_seconds=0.0,
-                keep=True,
-            ):
+            if self._publish(provider_name, registration, key, record.generation):
                 return registration
+
+    def _publish(
+        self, provider_name: str, registration: ClientRegistration, key: str, replaces: int
+    ) -> bool:
+        return self._settings.store.publish(
+            key,
+            owner=secrets.token_hex(16),  # it has no claim
+            replaces=replaces,
+            generation=replaces + 1,
+            sealed=self._sealed(provider_name, registration, key),
+            lifetime_seconds=self._lifetime(registration),
+            age_seconds=0.0,
+            keep=True,
+        )
 
     def _sealed(self, provider_name: str, registration: ClientRegistration, key: str) -> bytes:
         now = self._clock.time()
@@ -93,13 +109,26 @@ class Registrations:
         )
         return self._settings.sealer.seal(content.to_bytes(), key, "token")
 
-    def _opened(self, sealed: bytes, key: str) -> ClientRegistration | None:
-        """Return what was sealed; ``None`` if it can't be read, such as after a lost key."""
+    def _opened(self, record: Record, key: str) -> ClientRegistration | None:
+        """Return what was sealed; ``None`` if there is nothing, or something else.
+
+        :raises StoreUnavailableError: if the key is missing that it is sealed with.
+        """
+        if record.sealed is None:
+            return None
         try:
-            content = self._settings.sealer.open(sealed, key, "token")
+            content = self._settings.sealer.open(record.sealed, key, "token")
             extra = StoredToken.from_bytes(content).token.extra
             return ClientRegistration.from_members(extra["registration"])
-        except (UnreadableError, KeyError, ValueError, AttributeError):
+        except UnreadableError as error:
+            if error.kid is None:
+                return None
+            raise StoreUnavailableError(
+                f"its record can't be read: {error}. Refresh tokens depend on it, so it is not "
+                f"replaced. Restore the key, or delete it with: tokenkeeper store purge {key[:12]}",
+                is_misconfigured=True,
+            ) from None
+        except (KeyError, ValueError, AttributeError):
             return None
 
     def _lifetime(self, registration: ClientRegistration) -> float:

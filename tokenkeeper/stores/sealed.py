@@ -67,6 +67,10 @@ class Sealer(Protocol):
         """
         ...
 
+    def is_current(self, sealed: bytes) -> bool:
+        """Return whether *sealed* is sealed as :meth:`seal` does it now: with the first key."""
+        ...
+
     def record_key(self, identity: str) -> str:
         """Return the key of the record of the token that *identity* identifies."""
         ...
@@ -135,6 +139,10 @@ class KeyRing:
                 "the same id"
             ) from None
 
+    def is_current(self, sealed: bytes) -> bool:
+        """Return whether *sealed* is sealed with the first key."""
+        return sealed.startswith(b"%b.%b." % (SEALED_VERSION, self.kids[0].encode()))
+
     def record_key(self, identity: str) -> str:
         """Return the key of the record of the token that *identity* identifies."""
         return _named(self.names_key, identity)
@@ -167,6 +175,10 @@ class Plain:
         if kind != purpose:
             raise UnreadableError("it was changed, or belongs to another record")
         return text
+
+    def is_current(self, sealed: bytes) -> bool:
+        """Return whether *sealed* is not encrypted."""
+        return sealed.startswith(PLAIN_VERSION + b".")
 
     def record_key(self, identity: str) -> str:
         """Return the key of the record of the token that *identity* identifies."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from tokenkeeper._support.checks import checked_seconds
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.exceptions import InvalidConfigurationError, StoreUnavailableError
@@ -63,8 +64,10 @@ class SQLiteTokenStore:
     its write-ahead log.
 
     :param path: the file. A relative path is taken from the current directory of now.
-    :param timeout_seconds: how long an operation waits for the locks of other processes.
+    :param timeout_seconds: how long an operation waits for the locks of other processes; 1 by
+        default.
     :param clock: the source of time; by default the system's clocks.
+    :raises InvalidConfigurationError: if the timeout is not a positive number.
     """
 
     is_private = True
@@ -74,9 +77,9 @@ class SQLiteTokenStore:
         self, path: Path | str, *, timeout_seconds: float = 1.0, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         self.path: Path = Path(path).absolute()
-        self.timeout_seconds: float = timeout_seconds
+        self.timeout_seconds: float = checked_seconds(timeout_seconds, "timeout_seconds")
         self._clock = clock
-        self._file = SQLiteFile(self.path, timeout_seconds)
+        self._file = SQLiteFile(self.path, self.timeout_seconds)
 
     @classmethod
     def from_url(cls, url: str, *, timeout_seconds: float = 1.0) -> SQLiteTokenStore:
@@ -193,20 +196,27 @@ class SQLiteTokenStore:
                 self._save(connection, key, entry, is_new=before == vars(Entry()))
 
     def _load(self, connection: sqlite3.Connection, key: str) -> Entry:
-        row = connection.execute(LOAD, (key,)).fetchone()
+        try:
+            row = connection.execute(LOAD, (key,)).fetchone()
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):  # a text that is not UTF-8 has no code of its own
+                raise
+            raise self._damaged(key) from None
         if row is None:
             return Entry()
         boot, keep, *values = row
         entry = Entry(**dict(zip(COLUMNS.split(", "), values, strict=True)), keep=bool(keep))
-        if not all(isinstance(value, _KINDS[name]) for name, value in vars(entry).items()):
-            # A column of SQLite takes values of any type.
-            raise StoreUnavailableError(
-                f"{escaped(self.path)} has a damaged record. Forget it entirely: {escaped(key)}",
-                is_misconfigured=True,
-            )
+        if not isinstance(boot, str) or not _is_sound(entry):
+            raise self._damaged(key)
         if not is_same_boot(boot, boot_id(self._clock)):
             entry.sent_at = entry.claimed_at = entry.failed_at = UNKNOWN
         return entry
+
+    def _damaged(self, key: str) -> StoreUnavailableError:
+        return StoreUnavailableError(
+            f"{escaped(self.path)} has a damaged record. Forget it entirely: {escaped(key)}",
+            is_misconfigured=True,
+        )
 
     def _save(
         self, connection: sqlite3.Connection, key: str, entry: Entry, *, is_new: bool
@@ -222,10 +232,18 @@ class SQLiteTokenStore:
         connection.execute(SAVE, (key, boot_id(self._clock), drop_at, *values))
 
 
+_LARGEST = 2**63 - 1
 _KINDS = {
     name: (bytes, type(None)) if value is None else type(value)
     for name, value in vars(Entry()).items()
 }
+
+
+def _is_sound(entry: Entry) -> bool:
+    """Return whether each value is of its type. A column of SQLite takes values of any type."""
+    if not all(isinstance(value, _KINDS[name]) for name, value in vars(entry).items()):
+        return False
+    return 0 <= entry.generation < _LARGEST and 0 <= entry.fence < _LARGEST  # both still grow
 
 
 def auto_path() -> Path:

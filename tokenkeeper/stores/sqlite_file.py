@@ -37,6 +37,9 @@ SIDE_FILES = ("-wal", "-shm")
 CHECKPOINT_SECONDS = 0.25
 """For how long :meth:`SQLiteFile.empty_log` waits for other processes."""
 
+LONGEST_WAIT_SECONDS = 86400.0
+"""SQLite counts milliseconds in 32 bits. A greater number would not wait at all."""
+
 # The columns that can be long come last, so that a search reads no more than it needs.
 _SCHEMA = """
 CREATE TABLE records (
@@ -205,7 +208,7 @@ def _connect(place: Path, timeout_seconds: float) -> sqlite3.Connection:
     """Return a connection without implicit transactions. It creates no file."""
     return sqlite3.connect(
         f"{_uri(place)}?mode=rw",
-        timeout=timeout_seconds,
+        timeout=min(timeout_seconds, LONGEST_WAIT_SECONDS),
         isolation_level=None,
         uri=True,
         cached_statements=0,

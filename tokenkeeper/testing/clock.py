@@ -34,6 +34,7 @@ class SteppedClock:
         ``True`` in tests with one thread, where no other could step it. Use ``"retries"`` for a
         keeper that renews in the background: then only waits before a retry step the clock. With
         ``True`` its scheduler would wait again and again, and time would run away.
+    :raises ValueError: for another *auto_step*.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class SteppedClock:
         *,
         auto_step: bool | Literal["retries"] = False,
     ) -> None:
+        if auto_step not in (True, False, "retries"):
+            raise ValueError(f"auto_step must be True, False or 'retries', not {auto_step!r}")
         self._lock = threading.Lock()  # guards the two readings and the count
         self._wall = wall
         self._monotonic = monotonic

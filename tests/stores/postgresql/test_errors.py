@@ -157,14 +157,15 @@ def test_a_read_only_server(server, table, store, open_store):
 
 def test_a_timeout_of_the_server(server, table, open_store):
     """A statement that the server cancels points to long transactions."""
-    store = open_store(store_url(server, table, options="-cstatement_timeout%3D50"))
-    store.publish(
+    # Another store makes the record: on a busy machine, that may take longer.
+    open_store(store_url(server, table)).publish(
         "a", owner="one", replaces=0, generation=1, sealed=b"", lifetime_seconds=1,
         age_seconds=0, keep=False,
     )  # fmt: skip
     holder = psycopg.connect(store_url(server))
     with holder:
         holder.execute(f"SELECT FROM {table} FOR UPDATE")
+        store = open_store(store_url(server, table, options="-cstatement_timeout%3D50"))
         with pytest.raises(StoreUnavailableError, match="long transactions"):
             store.claim("a", owner="one", generation=1, older_than_seconds=1.0, intent="refresh")
 

@@ -241,6 +241,17 @@ def test_a_clock_that_was_set_back(server, table, store):
     assert ahead <= 0
 
 
+@pytest.mark.parametrize("moment", ["NaN", "Infinity", "-Infinity"])
+def test_a_moment_that_is_none(server, table, store, moment):
+    """A token and a failure of a moment that is not a number have an unknown age."""
+    publish(store)
+    fence = claim(store, generation=1).record.fence
+    store.fail("a", owner="one", fence=fence, sealed=b"why")
+    as_superuser(server, f"UPDATE {table} SET sent_at = '{moment}', failed_at = '{moment}'")
+    record = store.read("a")
+    assert (record.age_seconds, record.failure.age_seconds) == (float("inf"), float("inf"))
+
+
 def test_a_small_correction_of_the_clock_is_no_step(server, table, store):
     """A token that appears to be from half a second ahead is new."""
     publish(store)
@@ -260,3 +271,10 @@ def test_settings_of_the_session_do_not_matter(server, table, open_store):
     claim(store, generation=1, intent="\u20ac")
     record = store.read("a")
     assert (record.intent, record.sealed) == ("\u20ac", b"\xff\0'")
+
+
+def test_the_longest_timeout(server, table, open_store):
+    """A timeout of weeks works, although the system counts its milliseconds in 32 bits."""
+    store = open_store(store_url(server, table), timeout_seconds=3e6)
+    assert publish(store)
+    assert store.read("a").sealed == b"token"

@@ -43,6 +43,12 @@ def test_labels(url, label):
     assert not store.is_private
 
 
+def test_a_label_is_one_line():
+    """A line end in a URL shows in no label."""
+    store = PostgreSQLTokenStore.from_url("postgresql://us%0Aer@host/tok%0Aens")
+    assert store.label == r"postgresql://us\ner@host/tok\nens"
+
+
 def test_a_connection_string():
     """A connection string of libpq is accepted as well."""
     store = PostgreSQLTokenStore("host=db user=me password=secret dbname=tokens", table="a.b")
@@ -101,6 +107,8 @@ def test_timeouts_that_are_refused():
         (None, "SSL error: certificate verify failed", "TLS failed", True),
         (None, 'server certificate for "a" does not match host name "b"', "TLS failed", True),
         (None, "connection timeout expired", "the firewall", False),
+        (None, 'server at "certificates.x" failed: Connection refused', "start the server", False),
+        (None, 'could not translate host name "sslmode.x" to address', "check DNS", False),
         (None, "could not do it\nsecret", "see the server's log", False),
     ],
 )

@@ -3,7 +3,9 @@
 import pytest
 from kit.awake import awake_seconds
 from kit.servers.raw import CLOSED_PORT
-from kit.store_calls import eventually, failure_of, publish
+from kit.store_calls import PASSWORD, eventually, everything, failure_of, publish
+
+from tokenkeeper.stores._redis_errors import CLUSTER_COMMANDS, NEEDED_COMMANDS
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +44,26 @@ def test_each_server_is_examined(cluster, store):
     bad = [each.message for each in warnings if each.status == "warning"]
     assert len(bad) == 1
     assert bad[0].startswith(f"127.0.0.1:{cluster.servers[1].port}: ")
+
+
+def test_the_least_permissions(cluster, make_store):
+    """Whatever a user lacks, the error names the rules for a Cluster, and they are enough."""
+    store = make_store(cluster.url.replace("://", f"://least:{PASSWORD}@"))
+
+    def allow(*rules):
+        user = ("ACL", "SETUSER", "least", "reset", "on", f">{PASSWORD}", "-@all")
+        for server in cluster.servers:
+            server.run(*user, "~tokenkeeper:*", *NEEDED_COMMANDS.split(), *rules)
+
+    rules = CLUSTER_COMMANDS.split()
+    for left_out in rules:
+        allow(*(rule for rule in rules if rule != left_out))
+        assert CLUSTER_COMMANDS in str(failure_of(lambda: store.read("key"))), left_out
+    allow(*rules)
+    everything(store)
+    store.close()
+    for server in cluster.servers:
+        server.run("ACL", "DELUSER", "least")
 
 
 def test_a_slot_that_moved(cluster, store):

@@ -109,6 +109,17 @@ def test_the_least_permissions(server, request, make_store):
     server.run("ACL", "DELUSER", "least")
 
 
+def test_the_permission_for_another_database(valkey, make_store):
+    """The error names the rule that a database other than 0 needs, and with it everything works."""
+    store = make_store(f"redis://least:{PASSWORD}@127.0.0.1:{valkey.port}/1")
+    user = ("ACL", "SETUSER", "least", "reset", "on", f">{PASSWORD}", "~tokenkeeper:*")
+    valkey.run(*user, "-@all", *NEEDED_COMMANDS.split())
+    assert "+select for another database" in str(failure_of(lambda: store.read("key")))
+    valkey.run("ACL", "SETUSER", "least", "+select")
+    everything(store)
+    valkey.run("ACL", "DELUSER", "least")
+
+
 def test_without_dangerous_commands(valkey, make_store):
     """A user without dangerous commands can do everything; what INFO would say is unknown."""
     user = ("ACL", "SETUSER", "tame", "reset", "on", f">{PASSWORD}", "~*", "+@all", "-@dangerous")
@@ -157,13 +168,30 @@ def test_what_is_not_ours(valkey, store, command, words):
     assert [(each.check, words in each.message) for each in problems] == [("records", True)]
 
 
+_NOT_COUNTS = {"a letter": "x", "a sign": "-1", "too long": "9" * 19, "padded": "01"}
+_NOT_MOMENTS = {"a letter": "x", "a fraction": "1.5", "too long": "9" * 21, "no number": "nan"}
+DAMAGED = {
+    "generation": _NOT_COUNTS,
+    "fence": _NOT_COUNTS,
+    "lifetime": {"a letter": "x", "hexadecimal": "0x10", "a zero byte": "5\0", "no number": "nan"},
+    "sent_at": _NOT_MOMENTS,
+    "claimed_at": _NOT_MOMENTS,
+    "failed_at": _NOT_MOMENTS,
+}
+
+
 @pytest.mark.parametrize(
-    "member", ["generation", "fence", "lifetime", "sent_at", "claimed_at", "failed_at"]
+    ("member", "value"),
+    [
+        pytest.param(member, value, id=f"{member}: {name}")
+        for member, values in DAMAGED.items()
+        for name, value in values.items()
+    ],
 )
-def test_damaged_records(valkey, store, member):
+def test_damaged_records(valkey, store, member, value):
     """A damaged record is reported and not changed, but can be deleted."""
     publish(store)
-    valkey.run("HSET", HASH, member, "x")
+    valkey.run("HSET", HASH, member, value)
     before = valkey.run("HGETALL", HASH)
     operations = every_operation(store)
     delete = operations.pop("forget entirely")
@@ -172,6 +200,23 @@ def test_damaged_records(valkey, store, member):
     assert valkey.run("HGETALL", HASH) == before
     assert delete()
     assert publish(store)
+
+
+def test_a_damaged_owner(valkey, store):
+    """A claim whose owner and intent are not UTF-8 is shown as text, and taken over by its age."""
+    publish(store)
+    valkey.run("HSET", HASH, "owner", b"\xff", "intent", b"\xfe", "claimed_at", "1")
+    record = store.read("key")
+    assert (record.owner, record.intent, record.sealed) == ("\ufffd", "\ufffd", b"token")
+    taken = claim(store, owner="second", generation=1)
+    assert (taken.granted, taken.taken_from, taken.taken_intent) == (True, "\ufffd", "\ufffd")
+
+
+@pytest.mark.parametrize("age", [1e13, float("inf"), float("nan")], ids=str)
+def test_an_absurd_age(store, age):
+    """A token of an age that no token has is stored as one of unknown age."""
+    publish(store, age_seconds=age)
+    assert store.read("key").age_seconds == float("inf")
 
 
 def test_a_full_server(own_valkey, make_store):

@@ -116,8 +116,7 @@ class McpSteps:
         server = cache_of(self._transport, self._clock).get(
             wanted or listed[0], self._transport, name
         )
-        methods = server.content.get("code_challenge_methods_supported")
-        if self._signs_in and "S256" not in (methods or ()):
+        if self._signs_in and "S256" not in server.listed("code_challenge_methods_supported"):
             raise self._error(
                 f"{server.issuer} does not support PKCE with S256, without which a sign-in is not "
                 "safe. Have its operator enable it"
@@ -136,7 +135,7 @@ class McpSteps:
         first = self._settings.scope or stated or resource.scopes_supported
         scope = union(() if before is None else before.scope, first, demand.scope)
         offline = "offline_access"
-        if self._signs_in and scope and offline in (server.content.get("scopes_supported") or ()):
+        if self._signs_in and scope and offline in server.listed("scopes_supported"):
             return union(scope, (offline,))
         return scope
 
@@ -193,7 +192,7 @@ class McpSteps:
     def _grant(self, server: ServerMetadata, client: ChosenClient) -> Grant:
         if self._settings.grant is not None:
             return self._settings.grant
-        offline = "offline_access" in (server.content.get("scopes_supported") or ())
+        offline = "offline_access" in server.listed("scopes_supported")
         return AuthorizationCode(
             redirect_port=client.redirect_port or self._settings.redirect_port,
             # OpenID Connect Core §11: without it, that scope is ignored.

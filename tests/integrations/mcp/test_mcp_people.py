@@ -252,6 +252,20 @@ def test_a_server_without_pkce(server, auth, person):
     assert person.urls == []
 
 
+@pytest.mark.parametrize("value", [5, True, {"S256": 1}], ids=["number", "bool", "mapping"])
+def test_lists_that_are_none(server, auth, value):
+    """Metadata that lists nothing where it should is without that, not a fault of ours."""
+    server.metadata["scopes_supported"] = value
+    assert call(auth, server.url).status_code == 200
+
+
+@pytest.mark.parametrize("value", [5, True, "plain"], ids=["number", "bool", "text"])
+def test_methods_of_pkce_that_are_none(server, auth, value):
+    """A server whose methods of PKCE are no list of them does not support S256."""
+    server.metadata["code_challenge_methods_supported"] = value
+    assert "does not support PKCE with S256" in str(failure(auth, server.url))
+
+
 def test_a_foreign_answer(server, make_auth):
     """An answer that another server gave is not accepted (RFC 9207)."""
 

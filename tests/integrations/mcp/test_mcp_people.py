@@ -10,7 +10,7 @@ import pytest
 from kit.crowds import at_once, in_thread, tasks_at_once
 from kit.guards import GUARD_SECONDS
 from kit.mcp_calls import call
-from kit.servers.base import Answer
+from kit.servers.base import Answer, LoopbackServer
 from kit.servers.mcp_stand_in import Person
 
 from tokenkeeper import (
@@ -107,6 +107,18 @@ async def test_signing_in_again_in_advance(server, auth, person):
     await anyio.to_thread.run_sync(auth.connect)
     await anyio.to_thread.run_sync(auth.connect)
     assert len(person.urls) == 3
+
+
+def test_signing_in_again_where_the_client_was_forgotten(server, auth, person):
+    """So does a server that lost its registrations: another client is registered."""
+    call(auth, server.url)
+    server.forget_clients()
+    source = auth._connector.current.source
+    with pytest.raises(TokenAcquisitionError):
+        source.renew_refused(source())
+    auth.connect()
+    assert call(auth, server.url).status_code == 200
+    assert (len(server.asked("/register")), len(person.urls)) == (2, 2)
 
 
 def lose(auth, server):
@@ -294,6 +306,33 @@ class Redirecting(dict):
 
     def __getitem__(self, target):
         return self._answer
+
+
+class Elsewhere(LoopbackServer):
+    """Another server, which demands what it wants.
+
+    :ivar reply: its answer to every request.
+    """
+
+    def answer(self, request):
+        return self.reply
+
+
+def test_a_redirect_to_another_server(server, auth, person):
+    """A server that a redirect leads to can't have a person sign in, nor for a wider scope."""
+    with Elsewhere() as other, httpx2.Client(auth=auth, follow_redirects=True) as client:
+        server.replies["/mcp/away"] = Answer(307, b"", {"Location": f"{other.origin}/a"})
+        where = f'Bearer resource_metadata="{other.origin}/metadata"'
+        other.reply = Answer(401, b"", {"WWW-Authenticate": where})
+        assert client.get(f"{server.url}/away").status_code == 401
+        assert person.urls == []
+        call(auth, server.url)
+        needs = 'Bearer error="insufficient_scope", scope="admin"'
+        other.reply = Answer(403, b"", {"WWW-Authenticate": needs})
+        assert client.get(f"{server.url}/away").status_code == 403
+        assert len(person.urls) == 1
+        assert len(other.received) == 2
+        assert {each.bearer for each in other.received} == {None}
 
 
 def test_a_denial(server, make_auth):

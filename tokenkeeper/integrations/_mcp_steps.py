@@ -57,7 +57,7 @@ class McpSteps:
         """
         if before is not None and demand.is_refused:
             self._clients.refuse(before.client.registration)
-        resource = self._resource(demand)
+        resource = self._resource(demand, before)
         server = self._server(resource)
         scope = self._scope(demand, before, resource, server)
         client = self._clients.choose(server, scope, resource.scopes_supported)
@@ -84,13 +84,15 @@ class McpSteps:
             return error.field == "redirect_port" and self._settings.redirect_port is None
         return error.error in CLIENT_REFUSED
 
-    def _resource(self, demand: Demand) -> ProtectedResource:
+    def _resource(self, demand: Demand, before: Connection | None) -> ProtectedResource:
         """Return what the MCP server says about itself (RFC 9728)."""
         settings = self._settings
+        # Without a challenge, it is where the last one said.
+        stated = demand.challenge.metadata_url or ("" if before is None else before.metadata_url)
         found = request_protected_resource(
             settings.url,
             self._transport,
-            stated=demand.challenge.metadata_url,
+            stated=stated,
             provider_name=settings.provider_name,
         )
         if found is not None:
@@ -158,7 +160,7 @@ class McpSteps:
         auth = KeeperAuth(
             source, allowed_hosts=[self._settings.origin], timeout=self._settings.timeout
         )
-        return Connection(0, source, auth, client, scope, resource.scopes_supported)
+        return Connection(0, source, auth, client, scope, resource.scopes_supported, resource.url)
 
     def _source(self, provider: GenericOAuth2Provider, scope: tuple[str, ...]) -> TokenSource:
         keeper, name = self._settings.keeper, self._settings.provider_name

@@ -11,7 +11,7 @@ from kit.crowds import at_once, in_thread, tasks_at_once
 from kit.guards import GUARD_SECONDS
 from kit.mcp_calls import call
 from kit.servers.base import Answer, LoopbackServer
-from kit.servers.mcp_stand_in import Person
+from kit.servers.mcp_stand_in import RESOURCE, Person
 
 from tokenkeeper import (
     AuthorizationRequiredError,
@@ -195,6 +195,24 @@ def test_a_refresh_token_that_is_revoked(server, auth, person):
     assert at_once(*[lambda: call(auth, server.url).status_code] * CROWD) == [200] * CROWD
     assert len(person.urls) == 2
     assert len(server.clients) == 1
+
+
+def test_metadata_at_a_place_of_its_own(server, auth, person):
+    """Where only the challenge says where the metadata is, that is remembered for later."""
+    place = f"{server.origin}/described"
+    server.replies["/described"] = lambda request: Answer(200, server.resource)
+    server.replies[RESOURCE] = Answer(404)
+    challenge = {"WWW-Authenticate": f'Bearer resource_metadata="{place}"'}
+    server.replies["/mcp"] = lambda request: (
+        Answer(200) if request.bearer in server.tokens else Answer(401, b"", challenge)
+    )
+    call(auth, server.url)
+    server.revoke_tokens()
+    server.refresh_tokens.clear()
+    assert call(auth, server.url).status_code == 200
+    assert len(person.urls) == 2
+    assert len(server.asked("/described")) == 2
+    assert server.asked(RESOURCE) == []
 
 
 def test_a_server_that_forgot_everything(server, auth, person):

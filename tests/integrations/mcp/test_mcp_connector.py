@@ -22,7 +22,7 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper._renewal.flight import Flight
-from tokenkeeper.integrations import _shared_work
+from tokenkeeper.integrations import _mcp_turns, _shared_work
 from tokenkeeper.integrations._mcp_clients import _free_port
 from tokenkeeper.integrations._mcp_connection import Connection, Demand, union
 from tokenkeeper.integrations.mcp import McpAuth
@@ -105,6 +105,16 @@ def test_a_fork_in_the_middle(server, auth, held):
     assert outcome[0].number == 1
     assert auth._connector.current is None
     assert call(auth, server.url).status_code == 200
+
+
+def test_a_turn_after_a_fork(keeper):
+    """A forked child does not wait for a turn that a thread of the parent has."""
+    turn = _mcp_turns.turn_of(keeper, "api")
+    assert _mcp_turns.turn_of(keeper, "api") is turn
+    assert _mcp_turns.turn_of(keeper, "other") is not turn
+    with turn:
+        _mcp_turns._turns.after_fork_in_child()
+        assert _mcp_turns.turn_of(keeper, "api").acquire(blocking=False)
 
 
 def test_beginning_without_waiting(server, auth, held):

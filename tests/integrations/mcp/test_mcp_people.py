@@ -268,6 +268,23 @@ def test_people_of_one_keeper(server, keeper, make_auth):
     assert len(server.clients) == 1
 
 
+def test_people_at_once(server, make_auth):
+    """Several people may be asked at once: they share one client, and each signs in once."""
+    auths = [make_auth(account=name) for name in ("ada", "grace", "mary")]
+    found = at_once(*[lambda auth=auth: call(auth, server.url).status_code for auth in auths])
+    assert found == [200] * 3
+    assert len(server.clients) == 1
+    assert len(server.asked("/authorize")) == 3
+
+
+def test_auths_for_one_person_at_once(server, make_auth, person):
+    """Several auths for one person ask once."""
+    auths = [make_auth() for _ in range(3)]
+    found = at_once(*[lambda auth=auth: call(auth, server.url).status_code for auth in auths])
+    assert found == [200] * 3
+    assert len(server.asked("/register")) == len(person.urls) == 1
+
+
 def failure(auth, url):
     with pytest.raises(TokenAcquisitionError) as caught:
         call(auth, url)

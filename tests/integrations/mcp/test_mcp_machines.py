@@ -449,6 +449,8 @@ def test_a_document_that_is_not_supported(server, keeper):
         ("keeper", {"keeper": 7}),
         ("url", {"url": "http://mcp.example.com"}),
         ("url", {"url": "mcp.example.com"}),
+        ("url", {"url": "https://bücher.example.com/mcp"}),
+        ("url", {"url": "https://*.example.com/mcp"}),
         ("provider_name", {"provider_name": ""}),
         ("account", {"account": ""}),
         ("scope", {"scope": 'a"b'}),

@@ -13,7 +13,11 @@ from tokenkeeper.exceptions import (
 from tokenkeeper.integrations._mcp_clients import ChosenClient, McpClients
 from tokenkeeper.integrations._mcp_connection import Connection, Demand, union
 from tokenkeeper.integrations._mcp_settings import McpSettings
-from tokenkeeper.integrations._mcp_sign_in import SignInExpiredError, sign_in
+from tokenkeeper.integrations._mcp_sign_in import (
+    SignInExpiredError,
+    sign_in,
+    wait_for_others,
+)
 from tokenkeeper.integrations.httpx2 import KeeperAuth
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.oauth.metadata_cache import cache_of
@@ -151,16 +155,34 @@ class McpSteps:
     ) -> Connection:
         provider = self._in_keeper(self._provider(server, client, resource.resource))
         source = self._source(provider, scope)
-        if not self._signs_in:
-            source.token()
-        elif demand.scope or not _has_token(source):
-            sign_in(self._settings, scope, self._clock)
+        if self._signs_in:
+            scope = self._sign_in(demand, source, scope, client)
         else:
-            scope = _granted_scope(source)
+            source.token()
         auth = KeeperAuth(
             source, allowed_hosts=[self._settings.origin], timeout=self._settings.timeout
         )
         return Connection(0, source, auth, client, scope, resource.scopes_supported, resource.url)
+
+    def _sign_in(
+        self, demand: Demand, source: TokenSource, scope: tuple[str, ...], client: ChosenClient
+    ) -> tuple[str, ...]:
+        """Have a person sign in, if that is needed; return the scope that the tokens have."""
+        port = client.redirect_port or self._settings.redirect_port
+        while demand.scope or not _has_token(source):
+            try:
+                sign_in(self._settings, scope, self._clock)
+            except InvalidConfigurationError as error:
+                if error.field != "redirect_port" or port is None:
+                    raise
+                # Another process may be at it, as the same client, and share what it gets.
+                if wait_for_others(self._settings, port, self._clock):
+                    continue
+                if demand.scope or not _has_token(source):
+                    raise
+            else:
+                return scope
+        return _granted_scope(source)
 
     def _source(self, provider: GenericOAuth2Provider, scope: tuple[str, ...]) -> TokenSource:
         keeper, name = self._settings.keeper, self._settings.provider_name

@@ -26,6 +26,7 @@ from tokenkeeper.integrations import _mcp_turns, _shared_work
 from tokenkeeper.integrations._mcp_clients import _free_port
 from tokenkeeper.integrations._mcp_connection import Connection, Demand, union
 from tokenkeeper.integrations.mcp import McpAuth
+from tokenkeeper.oauth import loopback_listener
 from tokenkeeper.testing import SteppedClock
 
 
@@ -302,8 +303,9 @@ def test_a_crowd_that_fails(server, auth):
     assert len(server.asked("/register")) == 1
 
 
-def test_a_fixed_port_that_is_taken(server, keeper, person):
+def test_a_fixed_port_that_is_taken(server, keeper, person, monkeypatch):
     """If the port that is set is taken, the error names it."""
+    monkeypatch.setattr(loopback_listener, "PROBE_SECONDS", 0.01)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -19,8 +19,10 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper.exceptions import TokenWaitTimeoutError
+from tokenkeeper.integrations import _mcp_sign_in
 from tokenkeeper.integrations._mcp_sign_in import open_browser
 from tokenkeeper.integrations.mcp import McpAuth
+from tokenkeeper.oauth import loopback_listener
 from tokenkeeper.testing import SteppedClock
 
 CROWD = 8
@@ -431,8 +433,9 @@ async def test_waiting_no_longer_in_a_task(server, make_auth):
             await client.get(server.url)
 
 
-def test_a_port_that_is_taken(server, make_auth, tmp_path, person):
+def test_a_port_that_is_taken(server, make_auth, tmp_path, person, monkeypatch):
     """If the registered port is taken, a client with another one is registered."""
+    monkeypatch.setattr(loopback_listener, "PROBE_SECONDS", 0.01)
     store = f"sqlite:///{tmp_path}/tokens.db"
     with TokenKeeper(store=store) as keeper:
         call(make_auth(keeper), server.url)
@@ -444,6 +447,80 @@ def test_a_port_that_is_taken(server, make_auth, tmp_path, person):
         assert call(make_auth(keeper), server.url).status_code == 200
     assert len(server.clients) == 2
     assert len(person.urls) == 2
+
+
+class TwoProcesses:
+    """Two keepers that share a store and begin together; the first one's person is asked.
+
+    :ivar first: the auth of the first, whose person signs in once the second has noticed that.
+    :ivar second: the auth of the second.
+    :ivar asked: set when the first one's person was asked.
+    :ivar noticed: set when the second has noticed.
+    """
+
+    def __init__(self, keepers, make_auth, person, monkeypatch):
+        self.asked, self.noticed = threading.Event(), threading.Event()
+        self._person = person
+        self.first = make_auth(keepers[0], scope="read", on_sign_in=self._ask)
+        self.second = make_auth(keepers[1], scope="read")
+        monkeypatch.setattr(_mcp_sign_in, "is_listening", self._is_listening)
+
+    def _ask(self, url):
+        self.asked.set()
+        assert self.noticed.wait(GUARD_SECONDS)
+        self._person(url)
+
+    def _is_listening(self, port):
+        self.noticed.set()
+        return loopback_listener.is_listening(port)
+
+
+@pytest.fixture
+def two(make_auth, tmp_path, person, monkeypatch):
+    """Return two processes with a store between them."""
+    store = f"sqlite:///{tmp_path}/tokens.db"
+    with TokenKeeper(store=store) as one, TokenKeeper(store=store) as other:
+        yield TwoProcesses((one, other), make_auth, person, monkeypatch)
+
+
+def test_processes_that_begin_together(server, two, person):
+    """Of processes with an empty store, one has a person sign in; the others wait for it."""
+    thread, outcome = in_thread(call, two.first, server.url)
+    assert two.asked.wait(GUARD_SECONDS)
+    assert call(two.second, server.url).status_code == 200
+    thread.join(GUARD_SECONDS)
+    assert outcome[0].status_code == 200
+    assert len(person.urls) == len(server.asked("/register")) == 1
+
+
+def test_processes_that_need_a_wider_scope_together(server, two, person):
+    """A process that needs a wider scope waits until the port is free, and has a person asked."""
+    server.resource["scopes_supported"] = ["read", "admin"]  # so one client will do
+    two.noticed.set()
+    for each in (two.first, two.second):
+        assert call(each, server.url).status_code == 200
+    two.asked.clear()
+    two.noticed.clear()
+    thread, outcome = in_thread(call, two.first, f"{server.url}/admin")
+    assert two.asked.wait(GUARD_SECONDS)
+    assert call(two.second, f"{server.url}/admin").status_code == 200
+    thread.join(GUARD_SECONDS)
+    assert outcome[0].status_code == 200
+    assert len(person.urls) == 3
+    assert len(server.clients) == 1
+
+
+def test_another_sign_in_that_never_ends(keeper, server, make_auth, monkeypatch):
+    """A process waits for another one's sign-in no longer than its own would last."""
+    monkeypatch.setattr(_mcp_sign_in, "is_listening", lambda port: True)
+    settings = make_auth(sign_in_timeout_seconds=300)._settings
+    clock = SteppedClock(auto_step=True)
+    began_at = clock.monotonic()
+    assert not _mcp_sign_in.wait_for_others(settings, 8400, clock)
+    assert clock.monotonic() - began_at == 300
+    keeper.close()
+    _mcp_sign_in.wait_for_others(settings, 8400, clock)
+    assert clock.monotonic() - began_at == 300
 
 
 class Taken:

@@ -310,7 +310,7 @@ def test_lists_that_are_none(server, auth, value):
 
 @pytest.mark.parametrize("value", [5, True, "plain"], ids=["number", "bool", "text"])
 def test_methods_of_pkce_that_are_none(server, auth, value):
-    """A server whose methods of PKCE are no list of them does not support S256."""
+    """A server whose methods of PKCE are not a list does not support S256."""
     server.metadata["code_challenge_methods_supported"] = value
     assert "does not support PKCE with S256" in str(failure(auth, server.url))
 

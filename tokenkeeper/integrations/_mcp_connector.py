@@ -23,7 +23,6 @@ from tokenkeeper.exceptions import (
 from tokenkeeper.integrations._mcp_connection import Connection, Demand
 from tokenkeeper.integrations._mcp_settings import McpSettings
 from tokenkeeper.integrations._mcp_steps import McpSteps
-from tokenkeeper.integrations._mcp_turns import turn_of
 from tokenkeeper.integrations._shared_work import start
 from tokenkeeper.retry import is_transient
 
@@ -143,9 +142,7 @@ class McpConnector:
         failure: OAuth2Error | None = None
         made: Connection | None = None
         try:
-            # Holds up this thread alone, which exists for this work.
-            with turn_of(self._settings.keeper, self._settings.provider_name):
-                made = self._steps.connect(demand, before)
+            made = self._steps.connect(demand, before)
             number = 1 if before is None else before.number + 1
             return (made := replace(made, number=number))
         except OAuth2Error as error:

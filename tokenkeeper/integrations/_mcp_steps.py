@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from tokenkeeper.clock import Clock
@@ -18,6 +20,7 @@ from tokenkeeper.integrations._mcp_sign_in import (
     sign_in,
     wait_for_others,
 )
+from tokenkeeper.integrations._mcp_turns import turn_of
 from tokenkeeper.integrations.httpx2 import KeeperAuth
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.oauth.metadata_cache import cache_of
@@ -64,7 +67,7 @@ class McpSteps:
         resource = self._resource(demand, before)
         server = self._server(resource)
         scope = self._scope(demand, before, resource, server)
-        client = self._clients.choose(server, scope, resource.scopes_supported)
+        client = self._client(server, scope, resource)
         try:
             return self._connected(demand, resource, server, client, scope)
         except (TokenAcquisitionError, InvalidConfigurationError) as error:
@@ -76,8 +79,17 @@ class McpSteps:
             if not self._is_outdated(error):
                 raise
         self._clients.refuse(client.registration)
-        client = self._clients.choose(server, scope, resource.scopes_supported)
+        client = self._client(server, scope, resource)
         return self._connected(demand, resource, server, client, scope)
+
+    def _client(
+        self, server: ServerMetadata, scope: tuple[str, ...], resource: ProtectedResource
+    ) -> ChosenClient:
+        with self._turn("client"):  # others find the one that the first registers
+            return self._clients.choose(server, scope, resource.scopes_supported)
+
+    def _turn(self, purpose: Literal["client", "sign-in"]) -> threading.Lock:
+        return turn_of(self._settings.keeper, self._settings.provider_name, purpose)
 
     def _is_outdated(self, error: TokenAcquisitionError | InvalidConfigurationError) -> bool:
         """Return whether *error* is that of a client that was registered long ago.
@@ -153,7 +165,8 @@ class McpSteps:
         client: ChosenClient,
         scope: tuple[str, ...],
     ) -> Connection:
-        provider = self._in_keeper(self._provider(server, client, resource.resource))
+        with self._turn("client"):
+            provider = self._in_keeper(self._provider(server, client, resource.resource))
         source = self._source(provider, scope)
         if self._signs_in:
             scope = self._sign_in(demand, source, scope, client)
@@ -168,20 +181,23 @@ class McpSteps:
         self, demand: Demand, source: TokenSource, scope: tuple[str, ...], client: ChosenClient
     ) -> tuple[str, ...]:
         """Have a person sign in, if that is needed; return the scope that the tokens have."""
+        if not demand.scope and _has_token(source):
+            return _granted_scope(source)
         port = client.redirect_port or self._settings.redirect_port
-        while demand.scope or not _has_token(source):
-            try:
-                sign_in(self._settings, scope, self._clock)
-            except InvalidConfigurationError as error:
-                if error.field != "redirect_port" or port is None:
-                    raise
-                # Another process may be at it, as the same client, and share what it gets.
-                if wait_for_others(self._settings, port, self._clock):
-                    continue
-                if demand.scope or not _has_token(source):
-                    raise
-            else:
-                return scope
+        with self._turn("sign-in"):  # those that have tokens do not wait for it
+            while demand.scope or not _has_token(source):
+                try:
+                    sign_in(self._settings, scope, self._clock)
+                except InvalidConfigurationError as error:
+                    if error.field != "redirect_port" or port is None:
+                        raise
+                    # Another process may be at it, as the same client, and share what it gets.
+                    if wait_for_others(self._settings, port, self._clock):
+                        continue
+                    if demand.scope or not _has_token(source):
+                        raise
+                else:
+                    return scope
         return _granted_scope(source)
 
     def _source(self, provider: GenericOAuth2Provider, scope: tuple[str, ...]) -> TokenSource:
@@ -224,7 +240,7 @@ class McpSteps:
         )
 
     def _in_keeper(self, provider: McpProvider) -> GenericOAuth2Provider:
-        """Add *provider* to the keeper, or return the one that is there already."""
+        """Add *provider* to the keeper, or return the one that is there already. In its turn."""
         keeper, name = self._settings.keeper, provider.provider_name
         state = keeper._coordinator.state  # noqa: SLF001 - a part of the keeper
         for other in state.providers():

@@ -25,6 +25,7 @@ from tokenkeeper._renewal.flight import Flight
 from tokenkeeper.integrations import _mcp_turns, _shared_work
 from tokenkeeper.integrations._mcp_clients import _free_port
 from tokenkeeper.integrations._mcp_connection import Connection, Demand, union
+from tokenkeeper.integrations._mcp_turns import turn_of
 from tokenkeeper.integrations.mcp import McpAuth
 from tokenkeeper.oauth import loopback_listener
 from tokenkeeper.testing import SteppedClock
@@ -110,12 +111,13 @@ def test_a_fork_in_the_middle(server, auth, held):
 
 def test_a_turn_after_a_fork(keeper):
     """A forked child does not wait for a turn that a thread of the parent has."""
-    turn = _mcp_turns.turn_of(keeper, "api")
-    assert _mcp_turns.turn_of(keeper, "api") is turn
-    assert _mcp_turns.turn_of(keeper, "other") is not turn
+    turn = turn_of(keeper, "api", "client")
+    assert turn_of(keeper, "api", "client") is turn
+    assert turn_of(keeper, "api", "sign-in") is not turn
+    assert turn_of(keeper, "other", "client") is not turn
     with turn:
         _mcp_turns._turns.after_fork_in_child()
-        assert _mcp_turns.turn_of(keeper, "api").acquire(blocking=False)
+        assert turn_of(keeper, "api", "client").acquire(blocking=False)
 
 
 def test_beginning_without_waiting(server, auth, held):

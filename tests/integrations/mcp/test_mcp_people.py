@@ -15,6 +15,7 @@ from kit.servers.mcp_stand_in import RESOURCE, Person
 
 from tokenkeeper import (
     AuthorizationRequiredError,
+    KeeperClosedError,
     TokenAcquisitionError,
     TokenKeeper,
 )
@@ -277,6 +278,22 @@ def test_people_at_once(server, make_auth):
     assert found == [200] * 3
     assert len(server.clients) == 1
     assert len(server.asked("/authorize")) == 3
+
+
+def test_a_person_who_takes_long(server, make_auth, tmp_path):
+    """While one person is asked, accounts that have signed in before are connected at once."""
+    store, shown = f"sqlite:///{tmp_path}/tokens.db", threading.Event()
+    with TokenKeeper(store=store) as keeper:
+        call(make_auth(keeper, account="ada"), server.url)
+    with TokenKeeper(store=store) as keeper:
+        slow = make_auth(keeper, account="grace", on_sign_in=lambda url: shown.set())
+        thread, outcome = in_thread(call, slow, server.url)
+        assert shown.wait(GUARD_SECONDS)
+        ada = make_auth(keeper, account="ada", timeout=GUARD_SECONDS)
+        assert call(ada, server.url).status_code == 200
+        assert outcome == []
+    thread.join(GUARD_SECONDS)
+    assert isinstance(outcome[0], KeeperClosedError)
 
 
 def test_auths_for_one_person_at_once(server, make_auth, person):

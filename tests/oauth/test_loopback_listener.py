@@ -7,9 +7,10 @@ import threading
 from urllib.parse import urlsplit
 
 import pytest
+from kit.guards import GUARD_SECONDS
 
 from tokenkeeper import InvalidConfigurationError
-from tokenkeeper.oauth.loopback_listener import LoopbackListener
+from tokenkeeper.oauth.loopback_listener import LoopbackListener, is_listening
 
 STATE = "the-state"
 
@@ -42,6 +43,36 @@ def test_one_answer_counts(listener):
     assert status == 200
     assert "done" in page
     assert "c0de-1" in listener.answer()
+
+
+def test_recognized_by_other_processes(listener):
+    """A process recognizes the listener of another one, until that is closed; it spends nothing."""
+    port = urlsplit(listener.redirect_uri).port
+    assert is_listening(port)
+    assert listener.answer() is None
+    listener.close()
+    assert not is_listening(port)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.0 200 OK\r\nServer: nginx\r\n\r\n", b"HTTP/1.0 200 OK\r\n\r\n", b"SSH-2.0\r\n", b""],
+    ids=["another", "anonymous", "not HTTP", "nothing"],
+)
+def test_other_listeners(answer):
+    """Another program that listens on a port is not taken for a sign-in."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert not is_listening(server.getsockname()[1])
+        thread.join(GUARD_SECONDS)
 
 
 def test_a_denial_counts(listener):

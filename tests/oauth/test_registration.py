@@ -199,6 +199,22 @@ def test_the_authentication_to_register(supported, method):
 
 
 @pytest.mark.parametrize(
+    ("supported", "method"),
+    [
+        (None, "client_secret_basic"),
+        (["none"], "client_secret_basic"),
+        (["none", "client_secret_post"], "client_secret_post"),
+        (["client_secret_basic", "none"], "client_secret_basic"),
+        (["private_key_jwt"], "client_secret_basic"),
+    ],
+    ids=["unlisted", "none alone", "post", "basic", "key alone"],
+)
+def test_the_authentication_of_a_client_on_its_own(supported, method):
+    """A client that gets tokens for itself always has a secret (RFC 6749 §4.4)."""
+    assert auth_method_for(supported, confidential=True) == method
+
+
+@pytest.mark.parametrize(
     "url", ["http://127.0.0.1/a", "https://x.test", "https://x.test/", "https://x.test/a?b", 7]
 )
 def test_a_document_that_can_not_be_a_client(url):

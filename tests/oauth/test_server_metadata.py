@@ -182,3 +182,21 @@ def test_any_document(document, with_certificate):
 def test_what_a_server_does_not_support(members, method, grant, unsupported):
     """A method or a grant is unsupported if there is a list without it."""
     assert list(metadata(**members).unsupported(method, grant)) == unsupported
+
+
+@pytest.mark.parametrize(
+    ("members", "listed"),
+    [
+        ({}, ()),
+        ({"some": ["a", "b"]}, ("a", "b")),
+        ({"some": "a b"}, ("a", "b")),
+        ({"some": 5}, ()),
+        ({"some": True}, ()),
+        ({"some": None}, ()),
+        ({"some": {"a": 1}}, ()),
+    ],
+    ids=["missing", "list", "text", "number", "bool", "null", "mapping"],
+)
+def test_what_a_document_lists(members, listed):
+    """Whatever stands where a list should be, there is a list of values to look into."""
+    assert metadata(**members).listed("some") == listed

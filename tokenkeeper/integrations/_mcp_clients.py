@@ -142,7 +142,9 @@ class McpClients:
             "client_name": self._settings.client_name,
             "application_type": "native",
             "grant_types": [self._grant_type, *(["refresh_token"] if signs_in else [])],
-            "token_endpoint_auth_method": auth_method_for(supported),
+            "token_endpoint_auth_method": auth_method_for(
+                supported, confidential=self._grant_type == "client_credentials"
+            ),
         }
         if signs_in:
             port = self._settings.redirect_port or _free_port()

@@ -46,6 +46,7 @@ class Connection:
     :ivar client: the client that requests them.
     :ivar scope: the scope that was requested so far.
     :ivar known_scope: the scopes that the MCP server lists.
+    :ivar metadata_url: where the MCP server's metadata was found; "" if it has none.
     """
 
     number: int
@@ -54,6 +55,7 @@ class Connection:
     client: ChosenClient
     scope: tuple[str, ...]
     known_scope: tuple[str, ...]
+    metadata_url: str = ""
 
     def meets(self, demand: Demand) -> bool:
         """Return whether it came after, and has what *demand* needs."""

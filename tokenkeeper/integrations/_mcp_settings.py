@@ -17,6 +17,7 @@ from tokenkeeper._support.checks import (
 from tokenkeeper._support.endpoints import checked_issuer
 from tokenkeeper._support.redirects import checked_redirect_port
 from tokenkeeper.exceptions import InvalidConfigurationError
+from tokenkeeper.integrations._hosts import AllowedHosts
 from tokenkeeper.keeper import TokenKeeper, checked_keeper
 from tokenkeeper.oauth.client_auth import ClientAuth
 from tokenkeeper.oauth.registration import checked_client_metadata_url
@@ -55,8 +56,7 @@ class McpSettings:
     @property
     def origin(self) -> str:
         """The only origin that gets the token."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}"
+        return _origin(self.url)
 
 
 def checked_settings(
@@ -85,7 +85,7 @@ def checked_settings(
     :raises InvalidConfigurationError: naming the first parameter that can't work.
     """
     checked_keeper(keeper)
-    checked_endpoint(url, "url")
+    _check_url(url)
     _check_client(client_id, client_secret, client_auth, issuer)
     _check_others(provider_name, grant, redirect_port, on_sign_in, timeout)
     return McpSettings(
@@ -108,6 +108,22 @@ def checked_settings(
         timeout,
         verify,
     )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _check_url(url: object) -> None:
+    origin = _origin(checked_endpoint(url, "url"))
+    try:
+        AllowedHosts("", [origin])
+    except InvalidConfigurationError:
+        raise InvalidConfigurationError(
+            "url must contain the name of a host in ASCII, such as xn--bcher-kva.example.com",
+            field="url",
+        ) from None
 
 
 def _check_client(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.clock import Clock
 from tokenkeeper.exceptions import AuthorizationRequiredError, TokenAcquisitionError
 from tokenkeeper.integrations._mcp_settings import McpSettings
+from tokenkeeper.oauth.loopback_listener import is_listening
 
-__all__ = ["SignInExpiredError", "open_browser", "sign_in"]
+__all__ = ["SignInExpiredError", "open_browser", "sign_in", "wait_for_others"]
+
+LOOK_SECONDS = 0.25
+"""How often a process looks whether a sign-in of another one is over."""
 
 
 class SignInExpiredError(TokenAcquisitionError):
@@ -55,6 +61,22 @@ def sign_in(settings: McpSettings, scope: tuple[str, ...], clock: Clock) -> None
                 raise SignInExpiredError(str(error), provider_name=name, transient=False) from error
             return
     raise _required(name, f"The page could not be shown: on_sign_in raised {problem}.")
+
+
+def wait_for_others(settings: McpSettings, port: int, clock: Clock) -> bool:
+    """Block while another process has a person sign in at *port*.
+
+    :returns: whether one did, and is done.
+    """
+    deadline = clock.monotonic() + settings.sign_in_timeout_seconds
+    state = settings.keeper._coordinator.state  # noqa: SLF001 - a part of the keeper
+    did = False
+    while is_listening(port) and not state.is_closed:
+        if clock.monotonic() >= deadline:
+            return False
+        did = True
+        clock.wait(threading.Event(), LOOK_SECONDS)
+    return did
 
 
 def _required(name: str, problem: str) -> AuthorizationRequiredError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from tokenkeeper.clock import Clock
@@ -13,7 +15,12 @@ from tokenkeeper.exceptions import (
 from tokenkeeper.integrations._mcp_clients import ChosenClient, McpClients
 from tokenkeeper.integrations._mcp_connection import Connection, Demand, union
 from tokenkeeper.integrations._mcp_settings import McpSettings
-from tokenkeeper.integrations._mcp_sign_in import SignInExpiredError, sign_in
+from tokenkeeper.integrations._mcp_sign_in import (
+    SignInExpiredError,
+    sign_in,
+    wait_for_others,
+)
+from tokenkeeper.integrations._mcp_turns import turn_of
 from tokenkeeper.integrations.httpx2 import KeeperAuth
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.oauth.metadata_cache import cache_of
@@ -57,10 +64,10 @@ class McpSteps:
         """
         if before is not None and demand.is_refused:
             self._clients.refuse(before.client.registration)
-        resource = self._resource(demand)
+        resource = self._resource(demand, before)
         server = self._server(resource)
         scope = self._scope(demand, before, resource, server)
-        client = self._clients.choose(server, scope, resource.scopes_supported)
+        client = self._client(server, scope, resource)
         try:
             return self._connected(demand, resource, server, client, scope)
         except (TokenAcquisitionError, InvalidConfigurationError) as error:
@@ -72,8 +79,17 @@ class McpSteps:
             if not self._is_outdated(error):
                 raise
         self._clients.refuse(client.registration)
-        client = self._clients.choose(server, scope, resource.scopes_supported)
+        client = self._client(server, scope, resource)
         return self._connected(demand, resource, server, client, scope)
+
+    def _client(
+        self, server: ServerMetadata, scope: tuple[str, ...], resource: ProtectedResource
+    ) -> ChosenClient:
+        with self._turn("client"):  # others find the one that the first registers
+            return self._clients.choose(server, scope, resource.scopes_supported)
+
+    def _turn(self, purpose: Literal["client", "sign-in"]) -> threading.Lock:
+        return turn_of(self._settings.keeper, self._settings.provider_name, purpose)
 
     def _is_outdated(self, error: TokenAcquisitionError | InvalidConfigurationError) -> bool:
         """Return whether *error* is that of a client that was registered long ago.
@@ -84,13 +100,15 @@ class McpSteps:
             return error.field == "redirect_port" and self._settings.redirect_port is None
         return error.error in CLIENT_REFUSED
 
-    def _resource(self, demand: Demand) -> ProtectedResource:
+    def _resource(self, demand: Demand, before: Connection | None) -> ProtectedResource:
         """Return what the MCP server says about itself (RFC 9728)."""
         settings = self._settings
+        # Without a challenge, it is where the last one said.
+        stated = demand.challenge.metadata_url or ("" if before is None else before.metadata_url)
         found = request_protected_resource(
             settings.url,
             self._transport,
-            stated=demand.challenge.metadata_url,
+            stated=stated,
             provider_name=settings.provider_name,
         )
         if found is not None:
@@ -116,8 +134,7 @@ class McpSteps:
         server = cache_of(self._transport, self._clock).get(
             wanted or listed[0], self._transport, name
         )
-        methods = server.content.get("code_challenge_methods_supported")
-        if self._signs_in and "S256" not in (methods or ()):
+        if self._signs_in and "S256" not in server.listed("code_challenge_methods_supported"):
             raise self._error(
                 f"{server.issuer} does not support PKCE with S256, without which a sign-in is not "
                 "safe. Have its operator enable it"
@@ -136,7 +153,7 @@ class McpSteps:
         first = self._settings.scope or stated or resource.scopes_supported
         scope = union(() if before is None else before.scope, first, demand.scope)
         offline = "offline_access"
-        if self._signs_in and scope and offline in (server.content.get("scopes_supported") or ()):
+        if self._signs_in and scope and offline in server.listed("scopes_supported"):
             return union(scope, (offline,))
         return scope
 
@@ -148,18 +165,40 @@ class McpSteps:
         client: ChosenClient,
         scope: tuple[str, ...],
     ) -> Connection:
-        provider = self._in_keeper(self._provider(server, client, resource.resource))
+        with self._turn("client"):
+            provider = self._in_keeper(self._provider(server, client, resource.resource))
         source = self._source(provider, scope)
-        if not self._signs_in:
-            source.token()
-        elif demand.scope or not _has_token(source):
-            sign_in(self._settings, scope, self._clock)
+        if self._signs_in:
+            scope = self._sign_in(demand, source, scope, client)
         else:
-            scope = _granted_scope(source)
+            source.token()
         auth = KeeperAuth(
             source, allowed_hosts=[self._settings.origin], timeout=self._settings.timeout
         )
-        return Connection(0, source, auth, client, scope, resource.scopes_supported)
+        return Connection(0, source, auth, client, scope, resource.scopes_supported, resource.url)
+
+    def _sign_in(
+        self, demand: Demand, source: TokenSource, scope: tuple[str, ...], client: ChosenClient
+    ) -> tuple[str, ...]:
+        """Have a person sign in, if that is needed; return the scope that the tokens have."""
+        if not demand.scope and _has_token(source):
+            return _granted_scope(source)
+        port = client.redirect_port or self._settings.redirect_port
+        with self._turn("sign-in"):  # those that have tokens do not wait for it
+            while demand.scope or not _has_token(source):
+                try:
+                    sign_in(self._settings, scope, self._clock)
+                except InvalidConfigurationError as error:
+                    if error.field != "redirect_port" or port is None:
+                        raise
+                    # Another process may be at it, as the same client, and share what it gets.
+                    if wait_for_others(self._settings, port, self._clock):
+                        continue
+                    if demand.scope or not _has_token(source):
+                        raise
+                else:
+                    return scope
+        return _granted_scope(source)
 
     def _source(self, provider: GenericOAuth2Provider, scope: tuple[str, ...]) -> TokenSource:
         keeper, name = self._settings.keeper, self._settings.provider_name
@@ -193,7 +232,7 @@ class McpSteps:
     def _grant(self, server: ServerMetadata, client: ChosenClient) -> Grant:
         if self._settings.grant is not None:
             return self._settings.grant
-        offline = "offline_access" in (server.content.get("scopes_supported") or ())
+        offline = "offline_access" in server.listed("scopes_supported")
         return AuthorizationCode(
             redirect_port=client.redirect_port or self._settings.redirect_port,
             # OpenID Connect Core §11: without it, that scope is ignored.
@@ -201,7 +240,7 @@ class McpSteps:
         )
 
     def _in_keeper(self, provider: McpProvider) -> GenericOAuth2Provider:
-        """Add *provider* to the keeper, or return the one that is there already."""
+        """Add *provider* to the keeper, or return the one that is there already. In its turn."""
         keeper, name = self._settings.keeper, provider.provider_name
         state = keeper._coordinator.state  # noqa: SLF001 - a part of the keeper
         for other in state.providers():

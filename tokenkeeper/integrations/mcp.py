@@ -132,28 +132,26 @@ class McpAuth(NotPicklable, httpx2.Auth):
 
         :raises OAuth2Error: if a step fails.
         """
-        current = self._connector.current
+        current, demand = self._connector.current, Demand()
         if current is not None:
             try:
-                current.source.token()
-            except AuthorizationRequiredError:
-                pass
+                current.source.token(timeout=self._settings.timeout)
+            except TokenAcquisitionError as error:
+                demand = _after(error, current)
             else:
                 return current.source
-        demand = Demand(after=0 if current is None else current.number)
         return self._connector.connect(demand, insist=True).source
 
     async def connect_async(self) -> TokenSource:
         """Do what :meth:`connect` does without blocking the event loop."""
-        current = self._connector.current
+        current, demand = self._connector.current, Demand()
         if current is not None:
             try:
-                await current.source.aio.token()
-            except AuthorizationRequiredError:
-                pass
+                await current.source.aio.token(timeout=self._settings.timeout)
+            except TokenAcquisitionError as error:
+                demand = _after(error, current)
             else:
                 return current.source
-        demand = Demand(after=0 if current is None else current.number)
         return (await self._connector.connect_async(demand, insist=True)).source
 
     def sync_auth_flow(
@@ -220,30 +218,39 @@ class McpAuth(NotPicklable, httpx2.Auth):
         connection = self._connector.current
         if connection is None:
             response: httpx2.Response = yield _Send(request, None)
-            demand = Demand.of(response) if response.status_code == 401 else None
-            if demand is None or not self._will_repeat(response, demand):
+            if response.status_code != 401 or not self._is_from_server(response):
+                return
+            first = Demand.of(response)
+            if not self._will_repeat(response, first):
                 return
             yield _Release(response)
-            connection, request = (yield demand), response.request
+            connection, request = (yield first), response.request
         step_ups, reconnects = 0, 0
         while True:
             try:
                 response = yield _Send(request, connection.auth)
             except TokenAcquisitionError as error:
                 demand = _after(error, connection)
-                if demand is None or reconnects:
+                if reconnects:
                     raise
                 reconnects += 1
             else:
-                demand = _step_up(response, connection)
-                if demand is None or step_ups == MOST_STEP_UPS:
+                wider = _step_up(response, connection)
+                if wider is None or step_ups == MOST_STEP_UPS:
                     return
-                if not self._will_repeat(response, demand):
+                if not (self._is_from_server(response) and self._will_repeat(response, wider)):
                     return
                 step_ups += 1
                 yield _Release(response)
-                request = response.request
+                demand, request = wider, response.request
             connection = yield demand
+
+    def _is_from_server(self, response: httpx2.Response) -> bool:
+        """Return whether the MCP server responded, and no one that a redirect led to.
+
+        Another one must not say where a person signs in, or for what.
+        """
+        return self._hosts.allow(str(response.request.url))
 
     def _will_repeat(self, response: httpx2.Response, demand: Demand) -> bool:
         """Return whether the request can be sent again. If not, later ones find a connection."""
@@ -312,11 +319,14 @@ def _step_up(response: httpx2.Response, connection: Connection) -> Demand | None
     return demand._replace(scope=needed)
 
 
-def _after(error: TokenAcquisitionError, connection: Connection) -> Demand | None:
-    """Return what another connection must do so that there is a token again, if it can."""
+def _after(error: TokenAcquisitionError, connection: Connection) -> Demand:
+    """Return what another connection must do so that there is a token again.
+
+    :raises TokenAcquisitionError: *error*, if none would help.
+    """
     demand = Demand(after=connection.number)
     if isinstance(error, AuthorizationRequiredError):
         return demand
     if error.error in CLIENT_REFUSED and connection.client.kind == "registered":
         return demand._replace(is_refused=True)
-    return None
+    raise error

@@ -8,6 +8,7 @@ else is answered, and spends nothing.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import socketserver
 import threading
@@ -19,19 +20,37 @@ from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.oauth.authorization_answer import read_answer
 from tokenkeeper.oauth.loopback_pages import ANSWERED, DECLINED, OTHER, TWICE, Page
 
-__all__ = ["LoopbackListener"]
+__all__ = ["LoopbackListener", "is_listening"]
 
 HOST = "127.0.0.1"
 """Not ``localhost``, which may be another address (RFC 8252 §8.3)."""
 
 PATH = "/callback"
 
+SERVER = "tokenkeeper"
+"""By this, a process recognizes the listener of another one."""
+
 REQUEST_SECONDS = 5.0
 """How long a connection may pause before its request is complete."""
+
+PROBE_SECONDS = 1.0
+"""How long a listener of another process may take to answer."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'"
 )
+
+
+def is_listening(port: int) -> bool:
+    """Return whether such a listener, of any process, listens on *port* of this machine."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=PROBE_SECONDS)
+    try:
+        connection.request("HEAD", PATH)  # counts for nothing
+        return connection.getresponse().headers.get("Server", "").strip() == SERVER
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 class LoopbackListener:
@@ -121,7 +140,7 @@ class _Server(socketserver.ThreadingTCPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = REQUEST_SECONDS
-    server_version = "tokenkeeper"
+    server_version = SERVER
     sys_version = ""
 
     def do_GET(self) -> None:

@@ -93,13 +93,18 @@ class ClientRegistration:
         return cls(issuer, client_id, secret, auth_method, uris, scope, float(expires_at))
 
 
-def auth_method_for(supported: object) -> str:
+def auth_method_for(supported: object, *, confidential: bool = False) -> str:
     """Return the ``token_endpoint_auth_method`` to register with.
 
     :param supported: what the server's metadata lists as ``token_endpoint_auth_methods_supported``.
+    :param confidential: whether the client must authenticate, as one with client credentials (RFC
+        6749 §4.4); ``False`` by default.
     """
-    listed = supported if isinstance(supported, (list, tuple)) else _METHODS
-    return next((each for each in _METHODS if each in listed), "none")
+    methods = _METHODS[1:] if confidential else _METHODS
+    # RFC 8414 §2: a server that lists none supports client_secret_basic.
+    default = "client_secret_basic" if confidential else "none"
+    listed = supported if isinstance(supported, (list, tuple)) else (default,)
+    return next((each for each in methods if each in listed), default)
 
 
 def checked_client_metadata_url(value: object) -> str:

@@ -52,6 +52,13 @@ class ServerMetadata:
         self._check(name, url)
         return str(url)
 
+    def listed(self, member: str) -> tuple[object, ...]:
+        """Return what the document lists as *member*; nothing if it has no list there."""
+        value = self.content.get(member)
+        if isinstance(value, str):  # as in token requests, where spaces separate values
+            return tuple(value.split())
+        return value if isinstance(value, tuple) else ()
+
     def _check(self, name: str, url: object) -> None:
         """Raise unless a secret may be sent to *url*.
 

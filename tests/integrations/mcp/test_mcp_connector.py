@@ -22,10 +22,12 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper._renewal.flight import Flight
-from tokenkeeper.integrations import _shared_work
+from tokenkeeper.integrations import _mcp_turns, _shared_work
 from tokenkeeper.integrations._mcp_clients import _free_port
 from tokenkeeper.integrations._mcp_connection import Connection, Demand, union
+from tokenkeeper.integrations._mcp_turns import turn_of
 from tokenkeeper.integrations.mcp import McpAuth
+from tokenkeeper.oauth import loopback_listener
 from tokenkeeper.testing import SteppedClock
 
 
@@ -105,6 +107,17 @@ def test_a_fork_in_the_middle(server, auth, held):
     assert outcome[0].number == 1
     assert auth._connector.current is None
     assert call(auth, server.url).status_code == 200
+
+
+def test_a_turn_after_a_fork(keeper):
+    """A forked child does not wait for a turn that a thread of the parent has."""
+    turn = turn_of(keeper, "api", "client")
+    assert turn_of(keeper, "api", "client") is turn
+    assert turn_of(keeper, "api", "sign-in") is not turn
+    assert turn_of(keeper, "other", "client") is not turn
+    with turn:
+        _mcp_turns._turns.after_fork_in_child()
+        assert turn_of(keeper, "api", "client").acquire(blocking=False)
 
 
 def test_beginning_without_waiting(server, auth, held):
@@ -292,8 +305,9 @@ def test_a_crowd_that_fails(server, auth):
     assert len(server.asked("/register")) == 1
 
 
-def test_a_fixed_port_that_is_taken(server, keeper, person):
+def test_a_fixed_port_that_is_taken(server, keeper, person, monkeypatch):
     """If the port that is set is taken, the error names it."""
+    monkeypatch.setattr(loopback_listener, "PROBE_SECONDS", 0.01)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

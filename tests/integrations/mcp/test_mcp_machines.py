@@ -333,6 +333,8 @@ def test_registered_without_a_person(server, keeper):
     assert client["grant_types"] == ["client_credentials"]
     assert (client["client_name"], client["scope"]) == ("robot", "read")
     assert "redirect_uris" not in client
+    assert client["token_endpoint_auth_method"] == "client_secret_basic"
+    assert "authorization" in server.asked("/token")[0].headers
 
 
 def test_a_client_that_the_server_forgot(server, keeper):
@@ -448,6 +450,8 @@ def test_a_document_that_is_not_supported(server, keeper):
         ("keeper", {"keeper": 7}),
         ("url", {"url": "http://mcp.example.com"}),
         ("url", {"url": "mcp.example.com"}),
+        ("url", {"url": "https://bücher.example.com/mcp"}),
+        ("url", {"url": "https://*.example.com/mcp"}),
         ("provider_name", {"provider_name": ""}),
         ("account", {"account": ""}),
         ("scope", {"scope": 'a"b'}),

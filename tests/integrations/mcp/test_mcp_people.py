@@ -10,17 +10,20 @@ import pytest
 from kit.crowds import at_once, in_thread, tasks_at_once
 from kit.guards import GUARD_SECONDS
 from kit.mcp_calls import call
-from kit.servers.base import Answer
-from kit.servers.mcp_stand_in import Person
+from kit.servers.base import Answer, LoopbackServer
+from kit.servers.mcp_stand_in import RESOURCE, Person
 
 from tokenkeeper import (
     AuthorizationRequiredError,
+    KeeperClosedError,
     TokenAcquisitionError,
     TokenKeeper,
 )
 from tokenkeeper.exceptions import TokenWaitTimeoutError
+from tokenkeeper.integrations import _mcp_sign_in
 from tokenkeeper.integrations._mcp_sign_in import open_browser
 from tokenkeeper.integrations.mcp import McpAuth
+from tokenkeeper.oauth import loopback_listener
 from tokenkeeper.testing import SteppedClock
 
 CROWD = 8
@@ -109,6 +112,18 @@ async def test_signing_in_again_in_advance(server, auth, person):
     assert len(person.urls) == 3
 
 
+def test_signing_in_again_where_the_client_was_forgotten(server, auth, person):
+    """So does a server that lost its registrations: another client is registered."""
+    call(auth, server.url)
+    server.forget_clients()
+    source = auth._connector.current.source
+    with pytest.raises(TokenAcquisitionError):
+        source.renew_refused(source())
+    auth.connect()
+    assert call(auth, server.url).status_code == 200
+    assert (len(server.asked("/register")), len(person.urls)) == (2, 2)
+
+
 def lose(auth, server):
     """Have all tokens revoked, and the keeper find that out."""
     server.revoke_tokens()
@@ -185,6 +200,24 @@ def test_a_refresh_token_that_is_revoked(server, auth, person):
     assert len(server.clients) == 1
 
 
+def test_metadata_at_a_place_of_its_own(server, auth, person):
+    """Where only the challenge says where the metadata is, that is remembered for later."""
+    place = f"{server.origin}/described"
+    server.replies["/described"] = lambda request: Answer(200, server.resource)
+    server.replies[RESOURCE] = Answer(404)
+    challenge = {"WWW-Authenticate": f'Bearer resource_metadata="{place}"'}
+    server.replies["/mcp"] = lambda request: (
+        Answer(200) if request.bearer in server.tokens else Answer(401, b"", challenge)
+    )
+    call(auth, server.url)
+    server.revoke_tokens()
+    server.refresh_tokens.clear()
+    assert call(auth, server.url).status_code == 200
+    assert len(person.urls) == 2
+    assert len(server.asked("/described")) == 2
+    assert server.asked(RESOURCE) == []
+
+
 def test_a_server_that_forgot_everything(server, auth, person):
     """A server that lost its registrations gets another one, and another sign-in."""
     call(auth, server.url)
@@ -238,6 +271,39 @@ def test_people_of_one_keeper(server, keeper, make_auth):
     assert len(server.clients) == 1
 
 
+def test_people_at_once(server, make_auth):
+    """Several people may be asked at once: they share one client, and each signs in once."""
+    auths = [make_auth(account=name) for name in ("ada", "grace", "mary")]
+    found = at_once(*[lambda auth=auth: call(auth, server.url).status_code for auth in auths])
+    assert found == [200] * 3
+    assert len(server.clients) == 1
+    assert len(server.asked("/authorize")) == 3
+
+
+def test_a_person_who_takes_long(server, make_auth, tmp_path):
+    """While one person is asked, accounts that have signed in before are connected at once."""
+    store, shown = f"sqlite:///{tmp_path}/tokens.db", threading.Event()
+    with TokenKeeper(store=store) as keeper:
+        call(make_auth(keeper, account="ada"), server.url)
+    with TokenKeeper(store=store) as keeper:
+        slow = make_auth(keeper, account="grace", on_sign_in=lambda url: shown.set())
+        thread, outcome = in_thread(call, slow, server.url)
+        assert shown.wait(GUARD_SECONDS)
+        ada = make_auth(keeper, account="ada", timeout=GUARD_SECONDS)
+        assert call(ada, server.url).status_code == 200
+        assert outcome == []
+    thread.join(GUARD_SECONDS)
+    assert isinstance(outcome[0], KeeperClosedError)
+
+
+def test_auths_for_one_person_at_once(server, make_auth, person):
+    """Several auths for one person ask once."""
+    auths = [make_auth() for _ in range(3)]
+    found = at_once(*[lambda auth=auth: call(auth, server.url).status_code for auth in auths])
+    assert found == [200] * 3
+    assert len(server.asked("/register")) == len(person.urls) == 1
+
+
 def failure(auth, url):
     with pytest.raises(TokenAcquisitionError) as caught:
         call(auth, url)
@@ -250,6 +316,20 @@ def test_a_server_without_pkce(server, auth, person):
     del server.metadata["code_challenge_methods_supported"]
     assert "does not support PKCE with S256" in str(failure(auth, server.url))
     assert person.urls == []
+
+
+@pytest.mark.parametrize("value", [5, True, {"S256": 1}], ids=["number", "bool", "mapping"])
+def test_lists_that_are_none(server, auth, value):
+    """Metadata that lists nothing where it should is without that, not a fault of ours."""
+    server.metadata["scopes_supported"] = value
+    assert call(auth, server.url).status_code == 200
+
+
+@pytest.mark.parametrize("value", [5, True, "plain"], ids=["number", "bool", "text"])
+def test_methods_of_pkce_that_are_none(server, auth, value):
+    """A server whose methods of PKCE are not a list does not support S256."""
+    server.metadata["code_challenge_methods_supported"] = value
+    assert "does not support PKCE with S256" in str(failure(auth, server.url))
 
 
 def test_a_foreign_answer(server, make_auth):
@@ -280,6 +360,33 @@ class Redirecting(dict):
 
     def __getitem__(self, target):
         return self._answer
+
+
+class Elsewhere(LoopbackServer):
+    """Another server, which demands what it wants.
+
+    :ivar reply: its answer to every request.
+    """
+
+    def answer(self, request):
+        return self.reply
+
+
+def test_a_redirect_to_another_server(server, auth, person):
+    """A server that a redirect leads to can't have a person sign in, nor for a wider scope."""
+    with Elsewhere() as other, httpx2.Client(auth=auth, follow_redirects=True) as client:
+        server.replies["/mcp/away"] = Answer(307, b"", {"Location": f"{other.origin}/a"})
+        where = f'Bearer resource_metadata="{other.origin}/metadata"'
+        other.reply = Answer(401, b"", {"WWW-Authenticate": where})
+        assert client.get(f"{server.url}/away").status_code == 401
+        assert person.urls == []
+        call(auth, server.url)
+        needs = 'Bearer error="insufficient_scope", scope="admin"'
+        other.reply = Answer(403, b"", {"WWW-Authenticate": needs})
+        assert client.get(f"{server.url}/away").status_code == 403
+        assert len(person.urls) == 1
+        assert len(other.received) == 2
+        assert {each.bearer for each in other.received} == {None}
 
 
 def test_a_denial(server, make_auth):
@@ -343,8 +450,9 @@ async def test_waiting_no_longer_in_a_task(server, make_auth):
             await client.get(server.url)
 
 
-def test_a_port_that_is_taken(server, make_auth, tmp_path, person):
+def test_a_port_that_is_taken(server, make_auth, tmp_path, person, monkeypatch):
     """If the registered port is taken, a client with another one is registered."""
+    monkeypatch.setattr(loopback_listener, "PROBE_SECONDS", 0.01)
     store = f"sqlite:///{tmp_path}/tokens.db"
     with TokenKeeper(store=store) as keeper:
         call(make_auth(keeper), server.url)
@@ -356,6 +464,80 @@ def test_a_port_that_is_taken(server, make_auth, tmp_path, person):
         assert call(make_auth(keeper), server.url).status_code == 200
     assert len(server.clients) == 2
     assert len(person.urls) == 2
+
+
+class TwoProcesses:
+    """Two keepers that share a store and begin together; the first one's person is asked.
+
+    :ivar first: the auth of the first, whose person signs in once the second has noticed that.
+    :ivar second: the auth of the second.
+    :ivar asked: set when the first one's person was asked.
+    :ivar noticed: set when the second has noticed.
+    """
+
+    def __init__(self, keepers, make_auth, person, monkeypatch):
+        self.asked, self.noticed = threading.Event(), threading.Event()
+        self._person = person
+        self.first = make_auth(keepers[0], scope="read", on_sign_in=self._ask)
+        self.second = make_auth(keepers[1], scope="read")
+        monkeypatch.setattr(_mcp_sign_in, "is_listening", self._is_listening)
+
+    def _ask(self, url):
+        self.asked.set()
+        assert self.noticed.wait(GUARD_SECONDS)
+        self._person(url)
+
+    def _is_listening(self, port):
+        self.noticed.set()
+        return loopback_listener.is_listening(port)
+
+
+@pytest.fixture
+def two(make_auth, tmp_path, person, monkeypatch):
+    """Return two processes with a store between them."""
+    store = f"sqlite:///{tmp_path}/tokens.db"
+    with TokenKeeper(store=store) as one, TokenKeeper(store=store) as other:
+        yield TwoProcesses((one, other), make_auth, person, monkeypatch)
+
+
+def test_processes_that_begin_together(server, two, person):
+    """Of processes with an empty store, one has a person sign in; the others wait for it."""
+    thread, outcome = in_thread(call, two.first, server.url)
+    assert two.asked.wait(GUARD_SECONDS)
+    assert call(two.second, server.url).status_code == 200
+    thread.join(GUARD_SECONDS)
+    assert outcome[0].status_code == 200
+    assert len(person.urls) == len(server.asked("/register")) == 1
+
+
+def test_processes_that_need_a_wider_scope_together(server, two, person):
+    """A process that needs a wider scope waits until the port is free, and has a person asked."""
+    server.resource["scopes_supported"] = ["read", "admin"]  # so one client will do
+    two.noticed.set()
+    for each in (two.first, two.second):
+        assert call(each, server.url).status_code == 200
+    two.asked.clear()
+    two.noticed.clear()
+    thread, outcome = in_thread(call, two.first, f"{server.url}/admin")
+    assert two.asked.wait(GUARD_SECONDS)
+    assert call(two.second, f"{server.url}/admin").status_code == 200
+    thread.join(GUARD_SECONDS)
+    assert outcome[0].status_code == 200
+    assert len(person.urls) == 3
+    assert len(server.clients) == 1
+
+
+def test_another_sign_in_that_never_ends(keeper, server, make_auth, monkeypatch):
+    """A process waits for another one's sign-in no longer than its own would last."""
+    monkeypatch.setattr(_mcp_sign_in, "is_listening", lambda port: True)
+    settings = make_auth(sign_in_timeout_seconds=300)._settings
+    clock = SteppedClock(auto_step=True)
+    began_at = clock.monotonic()
+    assert not _mcp_sign_in.wait_for_others(settings, 8400, clock)
+    assert clock.monotonic() - began_at == 300
+    keeper.close()
+    _mcp_sign_in.wait_for_others(settings, 8400, clock)
+    assert clock.monotonic() - began_at == 300
 
 
 class Taken:

@@ -108,6 +108,8 @@ class McpStandIn(LoopbackServer):
 
     def _register(self, metadata):
         client = {**metadata, "client_id": f"client-{next(self._numbers)}"}
+        if metadata.get("token_endpoint_auth_method") != "none":
+            client["client_secret"] = "registered-secret"
         self.clients[client["client_id"]] = client
         return Answer(201, client)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -22,7 +23,13 @@ from tokenkeeper.exceptions import (
     TokenWaitTimeoutError,
 )
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.names import (
+    TokenName,
+    TokenParameters,
+    is_chosen,
+    parameters_in,
+    provider_of,
+)
 
 if TYPE_CHECKING:
     from tokenkeeper.keeper import TokenKeeper
@@ -254,6 +261,7 @@ def begin_authorization(
         checked_redirect_uri(redirect_uri)
     if login_hint is not None:
         checked_text(login_hint, "login_hint")
+    provider_name, parameters = _of_account(provider_name, parameters)
     sign_ins = SignIns(keeper._coordinator)  # noqa: SLF001 - a part of the keeper
     under_way = sign_ins.begin(
         provider_name,
@@ -266,6 +274,24 @@ def begin_authorization(
     return Authorization(keeper, sign_ins, under_way)
 
 
+def _of_account(name: str, parameters: TokenParameters) -> tuple[str, TokenParameters]:
+    """Return the provider and the parameters that are meant, if *name* may be an account's token.
+
+    :raises InvalidConfigurationError: if it is the name of any other token.
+    """
+    if not is_chosen(name):
+        return name, parameters
+    stated = parameters_in(name)
+    if stated is None or stated.given() != ["account"] or parameters.account is not None:
+        raise InvalidConfigurationError(
+            f"provider {provider_of(name)!r}: a sign-in is for a provider or an account, and not "
+            "for one token. Pass the provider's name, and what to authorize as arguments.",
+            provider_name=provider_of(name),
+            field="provider_name",
+        )
+    return provider_of(name), replace(parameters, account=stated.account)
+
+
 @without_arguments
 def complete_authorization(
     keeper: TokenKeeper, provider_name: str, callback_url: str, state: str
@@ -275,6 +301,6 @@ def complete_authorization(
     :meta private:
     """
     sign_ins = SignIns(keeper._coordinator)  # noqa: SLF001 - a part of the keeper
-    under_way = sign_ins.find(provider_name, callback_url, state)
+    under_way = sign_ins.find(provider_of(provider_name), callback_url, state)
     sign_ins.complete(under_way, callback_url)
     return under_way.pending.token_name

@@ -46,7 +46,7 @@ from tokenkeeper.exceptions import (
     TokenAcquisitionError,
 )
 from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
-from tokenkeeper.names import TokenName, TokenParameters, parameters_in
+from tokenkeeper.names import TokenName, TokenParameters, is_chosen
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
 from tokenkeeper.source import AsyncTokenSource, TokenSource
@@ -506,7 +506,7 @@ class TokenKeeper(NotPicklable):
         Equal arguments give the same source, which holds no token and sends no request until it is
         asked. Keep it, or create it each time.
 
-        :param provider_name: the provider.
+        :param provider_name: the provider, or the name of one token and nothing else.
         :param scope: the scope to request in place of the registration's (RFC 6749 §3.3).
         :param resource: the URIs of the resource servers (RFC 8707 §2).
         :param audience: the audiences, for servers that take them.
@@ -534,8 +534,10 @@ class TokenKeeper(NotPicklable):
         if found is not None:
             self._state.check_provider(name)
         else:
-            self._state.check_token(name, parameters)
-            made = TokenSource(self, name, parameters)
+            # What a token's name states is what it stands for.
+            chosen = None if is_chosen(provider_name) else parameters
+            self._state.check_token(name, chosen)
+            made = TokenSource(self, name, chosen)
             with self._state.lock:  # guards the creation of sources, too
                 found = self._sources.setdefault(name, made)
         return found
@@ -561,7 +563,7 @@ class TokenKeeper(NotPicklable):
         were authorized.
 
         :param provider_name: a provider with a grant that begins with a sign-in, such as
-            :class:`~tokenkeeper.AuthorizationCode`.
+            :class:`~tokenkeeper.AuthorizationCode`, or the name of an account's token.
         :param scope: the scope to authorize; by default the registration's. Many servers grant a
             refresh token only for ``offline_access`` in it.
         :param resource: the resources to authorize (RFC 8707 §2.1); by default those of the grant.
@@ -617,9 +619,7 @@ class TokenKeeper(NotPicklable):
         check_name(state, "state")
         with forks_wait():
             from tokenkeeper.authorization import complete_authorization
-        name = complete_authorization(self, provider_name, callback_url, state)
-        parameters = cast("TokenParameters", parameters_in(name))
-        return self.source(provider_name, account=parameters.account)
+        return self.source(complete_authorization(self, provider_name, callback_url, state))
 
     def auth(
         self,

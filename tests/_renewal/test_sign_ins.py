@@ -261,6 +261,46 @@ def test_a_token_for_each_account(server):
     assert server.sent[2]["refresh_token"] == "refresh-1"
 
 
+def test_the_name_of_an_account_s_token(server):
+    """It begins the account's sign-in, and no other one."""
+    with server.keeper() as keeper:
+        acme = keeper.source("crm", account="acme")
+        authorization = keeper.authorize(acme.name, resource=A)
+        assert authorization.token_name == acme.name
+        assert server.asked(authorization.url)["resource"] == [A]
+        authorization.complete(server.sign_in(authorization.url))
+        assert acme() == "token-1"
+        with pytest.raises(AuthorizationRequiredError):
+            keeper.get_token("crm")
+
+
+@pytest.mark.parametrize(
+    ("of", "options"),
+    [
+        ({"resource": A}, {}),
+        ({"account": "acme", "resource": A}, {}),
+        ({"account": "acme"}, {"account": "globex"}),
+    ],
+    ids=["a resource", "an account's resource", "two accounts"],
+)
+def test_the_name_of_another_token(server, of, options):
+    """A sign-in is not for one resource of a grant, nor for two accounts, as the error says."""
+    with server.keeper() as keeper:
+        name = keeper.source("crm", **of).name
+        with pytest.raises(InvalidConfigurationError, match="not for one token") as info:
+            keeper.authorize(name, **options)
+        assert "acme" not in str(info.value)
+
+
+def test_completed_by_the_name_of_a_token(server):
+    """The sign-in that the answer belongs to counts, and its source is returned."""
+    with server.keeper() as keeper:
+        authorization = keeper.authorize("crm", account="acme")
+        name, answer = authorization.token_name, server.sign_in(authorization.url)
+        source = keeper.complete_authorization(name, answer, state=authorization.state)
+        assert (source.name, source()) == (name, "token-1")
+
+
 def test_no_refresh_token(server, clock, caplog):
     """The token is served until it expires, and then a person is needed, as a log line says."""
     server.grants_refresh_tokens = False

@@ -90,9 +90,10 @@ class KeeperState:
         with self.lock:
             return self.registry.providers()
 
-    def check_token(self, name: str, parameters: TokenParameters) -> None:
+    def check_token(self, name: str, parameters: TokenParameters | None) -> None:
         """Raise unless there is a provider for the token *name*, and it takes *parameters*.
 
+        :param parameters: what the name stands for; ``None`` for what it states.
         :raises InvalidConfigurationError: an ``UnknownProviderError`` if there is none.
         """
         self.check_provider(name)

@@ -531,16 +531,20 @@ class TokenKeeper(NotPicklable):
         check_name(provider_name)
         name = TokenName.of(provider_name, parameters)
         found = self._sources.get(name)
-        if found is not None:
-            self._state.check_provider(name)
-        else:
-            # What a token's name states is what it stands for.
-            chosen = None if is_chosen(provider_name) else parameters
-            self._state.check_token(name, chosen)
-            made = TokenSource(self, name, chosen)
-            with self._state.lock:  # guards the creation of sources, too
-                found = self._sources.setdefault(name, made)
+        if found is None:
+            return self._new_source(name, None if is_chosen(provider_name) else parameters)
+        self._state.check_provider(name)
         return found
+
+    def _new_source(self, name: TokenName, parameters: TokenParameters | None) -> TokenSource:
+        """Return a source of the token *name*.
+
+        :param parameters: what the name stands for; ``None`` for what it states.
+        """
+        self._state.check_token(name, parameters)
+        made = TokenSource(self, name, parameters)
+        with self._state.lock:  # guards the creation of sources, too
+            return self._sources.setdefault(name, made)
 
     # ---- sign-ins
 

@@ -91,9 +91,8 @@ class KeeperState:
             return self.registry.providers()
 
     def check_token(self, name: str, parameters: TokenParameters | None) -> None:
-        """Raise unless there is a provider for the token *name*, and it takes *parameters*.
+        """Raise unless there is a provider for *name* that takes *parameters*, or what it states.
 
-        :param parameters: what the name stands for; ``None`` for what it states.
         :raises InvalidConfigurationError: an ``UnknownProviderError`` if there is none.
         """
         self.check_provider(name)

@@ -406,6 +406,32 @@ class TestCustody:
         assert len(list(own.keys())) == 2
         assert list(store.keys()) == []
 
+    @pytest.mark.parametrize("own", [True, False], ids=["a custody", "none"])
+    def test_of_a_second_provider_of_the_name(self, clock, strict, own):
+        """It is refused, and the first one goes on with its refresh token, kept in memory."""
+        with TokenKeeper(clock=clock, background=False) as keeper:
+            keeper.add_provider(Shared(strict))
+            keeper.get_token("api")
+            second = Shared(strict)
+            second.custody = FaultyStore(clock) if own else None
+            with pytest.raises(InvalidConfigurationError, match="duplicate provider name 'api'"):
+                keeper.add_provider(second)
+            assert keeper.get_token(A) == "token-2"
+        assert strict.good == "refresh-2"
+        assert not strict.is_revoked
+
+    def test_that_is_stated_again(self, clock, strict, tmp_path):
+        """One that is equal to the one before is the same store, with all that waits for it."""
+        provider = Shared(strict)
+        provider.custody = {"url": f"sqlite:///{tmp_path}/kept/tokens.db"}
+        with TokenKeeper(clock=clock, background=False) as keeper:
+            keeper.add_provider(provider)
+            before = internals.membership(keeper, provider)
+            provider.custody = dict(provider.custody)
+            assert internals.membership(keeper, provider) is before
+            provider.custody = {"url": f"sqlite:///{tmp_path}/kept/others.db"}
+            assert internals.membership(keeper, provider) is not before
+
     def test_that_can_not_be_opened(self, strict):
         """A mistake in it is an error when the provider is added."""
         provider = Shared(strict)

@@ -56,7 +56,7 @@ class Memberships:
             return self.main
         with self._lock:
             known = self._own.get(provider.provider_name)
-            # Equal, not the same: a configuration that is read again states it anew.
+            # Equal, not the same: each reading of a configuration makes another one.
             if known is None or known[0] != custody:
                 known = custody, self._opened(custody)
                 self._own[provider.provider_name] = known

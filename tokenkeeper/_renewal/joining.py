@@ -79,6 +79,8 @@ class Membership:
         """Keep nothing but the refresh token in the record of a grant."""
         for _ in range(MOST_TRIES):
             view = self.fleet.read(name, key)
+            if view.unreadable is not None:  # it may hold the only refresh token
+                return
             token = self.fleet.adopted(view, provider, None, sent=0)
             slot = self.grants.slot(Slot(name, key, token))
             is_refused = view.failure is not None and view.failure.error == "invalid_grant"

@@ -218,6 +218,24 @@ def test_store_that_comes_back_older(keeper, clock, store, strict):
     assert not strict.is_revoked
 
 
+def test_store_that_lost_a_grant_without_an_access_token(keeper, clock, store, strict):
+    """A process that restores a refresh token waits for a newer one, though it has no other life.
+
+    The record of the grant has no access token where those of resources alone were requested.
+    """
+    old, new = keeper(), keeper()
+    assert (old.get_token(A), new.get_token(B)) == ("token-1", "token-2")
+    store.wipe()
+    clock.step(30)
+    for process in (old, old, new):
+        with pytest.raises(LookAgain):
+            internals.attempt(process)
+        clock.step(4)
+    assert strict.requests == 2
+    assert old.get_token("api") == "token-3"
+    assert not strict.is_revoked
+
+
 @pytest.mark.parametrize("operation", ["publish", "fail"])
 def test_store_that_goes_down_during_the_request(keeper, clock, store, strict, operation):
     """The token is served, and its refresh token is stored as soon as that is possible."""

@@ -156,14 +156,16 @@ def test_an_answer_without_a_code(server, changes, says):
 
 
 def test_an_answer_counts_once(server):
-    """A second use of an answer is refused without a request."""
-    with server.keeper() as keeper:
+    """A second use of an answer is refused without a request, and the sign-in has not failed."""
+    events = EventRecorder()
+    with server.keeper(hooks=[events]) as keeper:
         authorization = keeper.authorize("crm")
         answer = server.sign_in(authorization.url)
         authorization.complete(answer)
         with pytest.raises(TokenAcquisitionError, match="completed already"):
             authorization.complete(answer)
         assert keeper.get_token("crm") == "token-1"
+    assert not [each for each in events.events if isinstance(each, SignInFailed)]
     assert server.grant_types == ["authorization_code"]
 
 

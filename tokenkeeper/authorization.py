@@ -30,6 +30,7 @@ from tokenkeeper.names import (
     parameters_in,
     provider_of,
 )
+from tokenkeeper.schedule import LONGEST_LIFE_SECONDS
 
 if TYPE_CHECKING:
     from tokenkeeper.keeper import TokenKeeper
@@ -269,7 +270,7 @@ def begin_authorization(
         scope=checked_scope(scope, "scope") or "",
         redirect_uri=redirect_uri,
         login_hint=login_hint,
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=min(timeout_seconds, LONGEST_LIFE_SECONDS),
     )
     return Authorization(keeper, sign_ins, under_way)
 

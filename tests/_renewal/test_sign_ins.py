@@ -16,6 +16,7 @@ from tokenkeeper import (
 from tokenkeeper._renewal.notifier import write_log_line
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.events import SignInCompleted, SignInFailed, SignInStarted
+from tokenkeeper.schedule import LONGEST_LIFE_SECONDS
 from tokenkeeper.testing import SteppedClock
 from tokenkeeper.testing.events import EventRecorder
 from tokenkeeper.testing.stores import MemoryTokenStore
@@ -193,6 +194,14 @@ def test_it_expires(server, clock):
         with pytest.raises(TokenAcquisitionError, match="took too long"):
             authorization.complete(answer)
     assert server.sent == []
+
+
+def test_it_takes_for_ever(server, clock):
+    """However much time a person is given, the sign-in expires at a date that exists."""
+    with server.keeper(clock=clock) as keeper:
+        authorization = keeper.authorize("crm", timeout_seconds=1e300)
+        assert authorization.expires_at.timestamp() == clock.time() + LONGEST_LIFE_SECONDS
+        assert authorization.complete(server.sign_in(authorization.url)).access_token == "token-1"
 
 
 def test_a_closed_keeper(server):

@@ -731,6 +731,8 @@ class TokenKeeper(NotPicklable):
     def close(self) -> None:
         """Stop the background threads, close the providers, forget the tokens. Idempotent.
 
+        Connections to a store are closed as well, unless you passed the store as an object.
+
         Callers that wait for a token get :class:`~tokenkeeper.exceptions.KeeperClosedError`, and so
         does every later call. A request that hangs is waited for one second, then abandoned.
 
@@ -742,6 +744,7 @@ class TokenKeeper(NotPicklable):
         try:
             for membership in self._coordinator.memberships.all():
                 membership.one_time.finish()
+                membership.close()
         finally:
             self._close(providers)
 

@@ -20,6 +20,7 @@ from tokenkeeper._support.redirects import checked_redirect_uri
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     KeeperClosedError,
+    TokenAcquisitionError,
     TokenWaitTimeoutError,
 )
 from tokenkeeper.models import OAuth2Token
@@ -102,7 +103,7 @@ class Authorization(NotPicklable):
             request that is under way is not broken off. It can be waited for again.
         :raises TokenWaitTimeoutError: if *timeout* passed first.
         :raises TokenAcquisitionError: if the person declined, the sign-in expired, or no token was
-            granted.
+            granted. While the store can't be used, it is transient: wait again.
         :raises InvalidConfigurationError: if a web application of yours receives the answer. Call
             :meth:`complete` there.
         :raises KeeperClosedError: if the keeper or this object was closed.
@@ -184,10 +185,15 @@ class Authorization(NotPicklable):
             raise self._was_closed()
         listener = self._under_way.listener
         answer = None if listener is None else listener.answer()
+        still_counts = False
         try:
             return self._sign_ins.complete(self._under_way, answer or "")
+        except TokenAcquisitionError as error:  # nothing was requested, as without the store?
+            still_counts = error.transient and not self._under_way.is_taken
+            raise
         finally:
-            self.close()
+            if not still_counts:
+                self.close()
 
     @property
     def polling(self) -> Polling[OAuth2Token] | None:

@@ -28,7 +28,7 @@ DEFAULT_INTERVAL_SECONDS = 5.0
 """The interval between polls if the server states none (RFC 8628 §3.2, CIBA §7.3)."""
 
 SHORTEST_INTERVAL_SECONDS = 1.0
-"""The least interval, whatever the server states, or a grant of one's own returns."""
+"""The least interval, whatever the server or a custom grant states."""
 
 SLOW_DOWN_SECONDS = 5.0
 """How much longer the interval is after each ``slow_down`` (RFC 8628 §3.5)."""

@@ -9,6 +9,7 @@ import responses
 from kit.crowds import in_thread
 from kit.frames import recorded_variables
 from kit.sign_ins import SignInServer
+from kit.stores import FaultyStore
 
 from tokenkeeper import (
     GenericOAuth2Provider,
@@ -131,6 +132,25 @@ def test_a_failure_to_begin_closes_the_listener(server, clock):
     with local(server, clock) as keeper, refused:
         keeper.authorize("crm")
     assert "tokenkeeper-sign-in" not in [each.name for each in threading.enumerate()]
+
+
+def test_the_store_is_away_as_the_browser_comes(server, clock):
+    """Nothing is requested, and the wait can be repeated with the answer that has come."""
+    store = FaultyStore(clock)
+    provider = server.provider(clock=clock, redirect_uri=None)
+    with server.keeper(provider, clock=clock, store=store) as keeper:
+        with keeper.authorize("crm") as authorization:
+            browse(server.sign_in(authorization.url))
+            store.go_down()
+            with pytest.raises(TokenAcquisitionError, match="without the store") as info:
+                authorization.wait()
+            assert info.value.transient
+            assert server.sent == []
+            store.come_back()
+            clock.step(10)  # for which the store is left alone
+            assert authorization.wait().access_token == "token-1"
+        with pytest.raises(KeeperClosedError, match="completed already"):
+            authorization.wait()
 
 
 def test_a_web_application_completes_its_own(server, clock):

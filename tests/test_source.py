@@ -23,6 +23,7 @@ from tokenkeeper import (
     UnknownProviderError,
 )
 from tokenkeeper.integrations.requests import KeeperAuth
+from tokenkeeper.names import TokenName, TokenParameters
 from tokenkeeper.source import AsyncTokenSource
 
 PARAMETERS = [
@@ -344,6 +345,34 @@ class TestOneKey:
         assert keeper.renew_refused(alice.name, "alice-1") == "alice-2"
         assert anyio.run(manager.get_token, alice.name) == "alice-2"
         assert KeeperAuth(keeper, alice.name) == alice.auth()
+
+    @pytest.mark.parametrize("is_kept", [False, True], ids=["not requested", "requested"])
+    def test_a_source_of_a_name(self, keeper, provider, is_kept):
+        """It is for what the name states, whether or not that token was requested before."""
+        name = str(TokenName.of("api", TokenParameters.of(account="alice")))
+        if is_kept:
+            keeper.get_token(name)
+        source = keeper.source(name)
+        assert (source.name, source()) == (name, "alice-1")
+        assert keeper.get_token(name, force_refresh=True) == source() == "alice-2"
+        assert {each.account for each in provider.requests} == {"alice"}
+
+    def test_a_source_of_a_name_with_a_secret(self, keeper):
+        """It can be made while the token is kept; the name alone is not enough to request it."""
+        name = str(TokenName.of("api", TokenParameters.of(subject="the token of alice")))
+        with pytest.raises(UnknownProviderError, match="stands for a secret"):
+            keeper.source(name)
+        kept = keeper.source("api", subject="the token of alice")
+        kept()
+        assert keeper.source(name)() == kept()
+
+    def test_a_source_of_a_name_and_more(self, keeper, alice):
+        """A name can't be combined with parameters: its token would be for those alone."""
+        says = r"name of one token, which can't be combined with resource\. Pass the provider's"
+        with pytest.raises(InvalidConfigurationError, match=says) as info:
+            keeper.source(alice.name, resource="https://a.example")
+        assert info.value.field == "resource"
+        assert "alice" not in str(info.value)
 
     def test_a_name_that_stands_for_a_secret(self, keeper):
         """The name of a token for a subject works while the token is kept, and says so after."""

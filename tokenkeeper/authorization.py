@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,10 +20,18 @@ from tokenkeeper._support.redirects import checked_redirect_uri
 from tokenkeeper.exceptions import (
     InvalidConfigurationError,
     KeeperClosedError,
+    TokenAcquisitionError,
     TokenWaitTimeoutError,
 )
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.names import (
+    TokenName,
+    TokenParameters,
+    is_chosen,
+    parameters_in,
+    provider_of,
+)
+from tokenkeeper.schedule import LONGEST_LIFE_SECONDS
 
 if TYPE_CHECKING:
     from tokenkeeper.keeper import TokenKeeper
@@ -94,7 +103,7 @@ class Authorization(NotPicklable):
             request that is under way is not broken off. It can be waited for again.
         :raises TokenWaitTimeoutError: if *timeout* passed first.
         :raises TokenAcquisitionError: if the person declined, the sign-in expired, or no token was
-            granted.
+            granted. While the store can't be used, it is transient: wait again.
         :raises InvalidConfigurationError: if a web application of yours receives the answer. Call
             :meth:`complete` there.
         :raises KeeperClosedError: if the keeper or this object was closed.
@@ -176,10 +185,15 @@ class Authorization(NotPicklable):
             raise self._was_closed()
         listener = self._under_way.listener
         answer = None if listener is None else listener.answer()
+        still_counts = False
         try:
             return self._sign_ins.complete(self._under_way, answer or "")
+        except TokenAcquisitionError as error:  # nothing was requested, as without the store?
+            still_counts = error.transient and not self._under_way.is_taken
+            raise
         finally:
-            self.close()
+            if not still_counts:
+                self.close()
 
     @property
     def polling(self) -> Polling[OAuth2Token] | None:
@@ -254,6 +268,7 @@ def begin_authorization(
         checked_redirect_uri(redirect_uri)
     if login_hint is not None:
         checked_text(login_hint, "login_hint")
+    provider_name, parameters = _of_account(provider_name, parameters)
     sign_ins = SignIns(keeper._coordinator)  # noqa: SLF001 - a part of the keeper
     under_way = sign_ins.begin(
         provider_name,
@@ -261,9 +276,27 @@ def begin_authorization(
         scope=checked_scope(scope, "scope") or "",
         redirect_uri=redirect_uri,
         login_hint=login_hint,
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=min(timeout_seconds, LONGEST_LIFE_SECONDS),
     )
     return Authorization(keeper, sign_ins, under_way)
+
+
+def _of_account(name: str, parameters: TokenParameters) -> tuple[str, TokenParameters]:
+    """Return the provider and the parameters that are meant, if *name* may be an account's token.
+
+    :raises InvalidConfigurationError: if it is the name of any other token.
+    """
+    if not is_chosen(name):
+        return name, parameters
+    stated = parameters_in(name)
+    if stated is None or stated.given() != ["account"] or parameters.account is not None:
+        raise InvalidConfigurationError(
+            f"provider {provider_of(name)!r}: a sign-in is for a provider or an account, and not "
+            "for one token. Pass the provider's name, and what to authorize as arguments.",
+            provider_name=provider_of(name),
+            field="provider_name",
+        )
+    return provider_of(name), replace(parameters, account=stated.account)
 
 
 @without_arguments
@@ -275,6 +308,6 @@ def complete_authorization(
     :meta private:
     """
     sign_ins = SignIns(keeper._coordinator)  # noqa: SLF001 - a part of the keeper
-    under_way = sign_ins.find(provider_name, callback_url, state)
+    under_way = sign_ins.find(provider_of(provider_name), callback_url, state)
     sign_ins.complete(under_way, callback_url)
     return under_way.pending.token_name

@@ -46,7 +46,7 @@ from tokenkeeper.exceptions import (
     TokenAcquisitionError,
 )
 from tokenkeeper.models import Health, OAuth2Token, ReloadResult, TokenInfo
-from tokenkeeper.names import TokenName, TokenParameters, parameters_in
+from tokenkeeper.names import TokenName, TokenParameters, is_chosen
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.retry import DEFAULT_RETRY, RetryPolicy
 from tokenkeeper.source import AsyncTokenSource, TokenSource
@@ -506,7 +506,7 @@ class TokenKeeper(NotPicklable):
         Equal arguments give the same source, which holds no token and sends no request until it is
         asked. Keep it, or create it each time.
 
-        :param provider_name: the provider.
+        :param provider_name: the provider, or the name of one token and nothing else.
         :param scope: the scope to request in place of the registration's (RFC 6749 §3.3).
         :param resource: the URIs of the resource servers (RFC 8707 §2).
         :param audience: the audiences, for servers that take them.
@@ -531,14 +531,20 @@ class TokenKeeper(NotPicklable):
         check_name(provider_name)
         name = TokenName.of(provider_name, parameters)
         found = self._sources.get(name)
-        if found is not None:
-            self._state.check_provider(name)
-        else:
-            self._state.check_token(name, parameters)
-            made = TokenSource(self, name, parameters)
-            with self._state.lock:  # guards the creation of sources, too
-                found = self._sources.setdefault(name, made)
+        if found is None:
+            return self._new_source(name, None if is_chosen(provider_name) else parameters)
+        self._state.check_provider(name)
         return found
+
+    def _new_source(self, name: TokenName, parameters: TokenParameters | None) -> TokenSource:
+        """Return a source of the token *name*.
+
+        :param parameters: what the name stands for; ``None`` for what it states.
+        """
+        self._state.check_token(name, parameters)
+        made = TokenSource(self, name, parameters)
+        with self._state.lock:  # guards the creation of sources, too
+            return self._sources.setdefault(name, made)
 
     # ---- sign-ins
 
@@ -561,7 +567,7 @@ class TokenKeeper(NotPicklable):
         were authorized.
 
         :param provider_name: a provider with a grant that begins with a sign-in, such as
-            :class:`~tokenkeeper.AuthorizationCode`.
+            :class:`~tokenkeeper.AuthorizationCode`, or the name of an account's token.
         :param scope: the scope to authorize; by default the registration's. Many servers grant a
             refresh token only for ``offline_access`` in it.
         :param resource: the resources to authorize (RFC 8707 §2.1); by default those of the grant.
@@ -617,9 +623,7 @@ class TokenKeeper(NotPicklable):
         check_name(state, "state")
         with forks_wait():
             from tokenkeeper.authorization import complete_authorization
-        name = complete_authorization(self, provider_name, callback_url, state)
-        parameters = cast("TokenParameters", parameters_in(name))
-        return self.source(provider_name, account=parameters.account)
+        return self.source(complete_authorization(self, provider_name, callback_url, state))
 
     def auth(
         self,
@@ -727,6 +731,8 @@ class TokenKeeper(NotPicklable):
     def close(self) -> None:
         """Stop the background threads, close the providers, forget the tokens. Idempotent.
 
+        Connections to a store are closed as well, unless you passed the store as an object.
+
         Callers that wait for a token get :class:`~tokenkeeper.exceptions.KeeperClosedError`, and so
         does every later call. A request that hangs is waited for one second, then abandoned.
 
@@ -738,6 +744,7 @@ class TokenKeeper(NotPicklable):
         try:
             for membership in self._coordinator.memberships.all():
                 membership.one_time.finish()
+                membership.close()
         finally:
             self._close(providers)
 

@@ -108,10 +108,22 @@ class TokenName(str):
 
     @classmethod
     def of(cls, provider_name: str, parameters: TokenParameters = NO_PARAMETERS) -> Self:
-        """Return the name of the token of *provider_name* with *parameters*."""
+        """Return the name of the token of *provider_name* with *parameters*.
+
+        The name of one token is returned unchanged.
+
+        :raises InvalidConfigurationError: for the name of one token and *parameters*.
+        """
         members = {name: _in_name(name, getattr(parameters, name)) for name in parameters.given()}
         if not members:
             return cls(provider_name)
+        if is_chosen(provider_name):
+            given = next(iter(members))
+            raise InvalidConfigurationError(
+                f"this is the name of one token, which can't be combined with {given}. Pass the "
+                "provider's name.",
+                field=given,
+            )
         canonical = json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return cls(provider_name + SEPARATOR + canonical)
 

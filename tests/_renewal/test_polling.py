@@ -34,7 +34,9 @@ class Story:
     :ivar failures: the final errors that were reported.
     """
 
-    def __init__(self, *script, interval=5.0, lifetime=600.0, clock=None):
+    def __init__(
+        self, *script, interval=5.0, lifetime=600.0, clock=None, next_interval=next_interval
+    ):
         self.clock = clock or SteppedClock(auto_step=True)
         self.began = self.clock.monotonic()
         self.script = [*script]
@@ -85,6 +87,20 @@ def test_when_polls_are_made(script, polls):
     story = Story(*script)
     assert story.wait() == "token"
     assert story.polls == polls
+
+
+@pytest.mark.parametrize("interval", [0.0, -5.0, 0.001], ids=["zero", "negative", "tiny"])
+def test_a_grant_of_ones_own_without_an_interval(interval):
+    """A server is not asked more than once a second, whatever the grant returns."""
+    story = Story(
+        PENDING,
+        PENDING,
+        LOST,
+        interval=interval,
+        next_interval=lambda error, _: interval if error is PENDING else None,
+    )
+    assert story.wait() == "token"
+    assert story.polls == [1, 2, 3, 5]
 
 
 def test_the_interval_counts_from_the_answer():

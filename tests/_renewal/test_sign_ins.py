@@ -16,6 +16,7 @@ from tokenkeeper import (
 from tokenkeeper._renewal.notifier import write_log_line
 from tokenkeeper.config.reloadable import ReloadableProvider
 from tokenkeeper.events import SignInCompleted, SignInFailed, SignInStarted
+from tokenkeeper.schedule import LONGEST_LIFE_SECONDS
 from tokenkeeper.testing import SteppedClock
 from tokenkeeper.testing.events import EventRecorder
 from tokenkeeper.testing.stores import MemoryTokenStore
@@ -156,14 +157,16 @@ def test_an_answer_without_a_code(server, changes, says):
 
 
 def test_an_answer_counts_once(server):
-    """A second use of an answer is refused without a request."""
-    with server.keeper() as keeper:
+    """A second use of an answer is refused without a request, and the sign-in has not failed."""
+    events = EventRecorder()
+    with server.keeper(hooks=[events]) as keeper:
         authorization = keeper.authorize("crm")
         answer = server.sign_in(authorization.url)
         authorization.complete(answer)
         with pytest.raises(TokenAcquisitionError, match="completed already"):
             authorization.complete(answer)
         assert keeper.get_token("crm") == "token-1"
+    assert not [each for each in events.events if isinstance(each, SignInFailed)]
     assert server.grant_types == ["authorization_code"]
 
 
@@ -191,6 +194,14 @@ def test_it_expires(server, clock):
         with pytest.raises(TokenAcquisitionError, match="took too long"):
             authorization.complete(answer)
     assert server.sent == []
+
+
+def test_it_takes_for_ever(server, clock):
+    """However much time a person is given, the sign-in expires at a date that exists."""
+    with server.keeper(clock=clock) as keeper:
+        authorization = keeper.authorize("crm", timeout_seconds=1e300)
+        assert authorization.expires_at.timestamp() == clock.time() + LONGEST_LIFE_SECONDS
+        assert authorization.complete(server.sign_in(authorization.url)).access_token == "token-1"
 
 
 def test_a_closed_keeper(server):
@@ -259,6 +270,46 @@ def test_a_token_for_each_account(server):
         with pytest.raises(AuthorizationRequiredError):
             keeper.get_token("crm")
     assert server.sent[2]["refresh_token"] == "refresh-1"
+
+
+def test_the_name_of_an_account_s_token(server):
+    """It begins the account's sign-in, and no other one."""
+    with server.keeper() as keeper:
+        acme = keeper.source("crm", account="acme")
+        authorization = keeper.authorize(acme.name, resource=A)
+        assert authorization.token_name == acme.name
+        assert server.asked(authorization.url)["resource"] == [A]
+        authorization.complete(server.sign_in(authorization.url))
+        assert acme() == "token-1"
+        with pytest.raises(AuthorizationRequiredError):
+            keeper.get_token("crm")
+
+
+@pytest.mark.parametrize(
+    ("of", "options"),
+    [
+        ({"resource": A}, {}),
+        ({"account": "acme", "resource": A}, {}),
+        ({"account": "acme"}, {"account": "globex"}),
+    ],
+    ids=["a resource", "an account's resource", "two accounts"],
+)
+def test_the_name_of_another_token(server, of, options):
+    """A sign-in is not for one resource of a grant, nor for two accounts, as the error says."""
+    with server.keeper() as keeper:
+        name = keeper.source("crm", **of).name
+        with pytest.raises(InvalidConfigurationError, match="not for one token") as info:
+            keeper.authorize(name, **options)
+        assert "acme" not in str(info.value)
+
+
+def test_completed_by_the_name_of_a_token(server):
+    """The sign-in that the answer belongs to counts, and its source is returned."""
+    with server.keeper() as keeper:
+        authorization = keeper.authorize("crm", account="acme")
+        name, answer = authorization.token_name, server.sign_in(authorization.url)
+        source = keeper.complete_authorization(name, answer, state=authorization.state)
+        assert (source.name, source()) == (name, "token-1")
 
 
 def test_no_refresh_token(server, clock, caplog):

@@ -521,6 +521,11 @@ def fleet(keeper):
     return keeper._coordinator.memberships.main.fleet
 
 
+def membership(keeper, provider):
+    """Return what the keeper has of the store that the tokens of *provider* are in."""
+    return keeper._coordinator.memberships.of(provider)
+
+
 def attempt(keeper, name="api"):
     """Make one attempt at the token *name*, as a worker does; return what came of it."""
     wanted = need(keeper, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from typing import Any
 
@@ -24,6 +25,8 @@ from tokenkeeper.stores.memory import MemoryTokenStore
 from tokenkeeper.stores.settings import opened
 
 __all__ = ["Membership", "join_fleet"]
+
+_log = logging.getLogger("tokenkeeper.stores")
 
 MOST_TRIES = 5
 """How often a record is cleared that another process changes at the same time."""
@@ -79,6 +82,8 @@ class Membership:
         """Keep nothing but the refresh token in the record of a grant."""
         for _ in range(MOST_TRIES):
             view = self.fleet.read(name, key)
+            if view.unreadable is not None:  # it may hold the only refresh token
+                return
             token = self.fleet.adopted(view, provider, None, sent=0)
             slot = self.grants.slot(Slot(name, key, token))
             is_refused = view.failure is not None and view.failure.error == "invalid_grant"
@@ -93,6 +98,16 @@ class Membership:
             ):
                 self.grants.note(key, kept)
                 return
+
+    def close(self) -> None:
+        """Close the connections of a store that was opened here, by its URL. Raises nothing."""
+        settings = self.fleet.settings
+        if settings.options is None or settings.options.store is not None:
+            return
+        try:
+            settings.store.close()
+        except Exception as error:  # noqa: BLE001 - the keeper is closed all the same
+            _log.warning("closing the store %s failed: %s", settings.label, type(error).__name__)
 
     def after_fork_in_child(self) -> None:
         """Become another member, which holds none of the parent's claims."""

@@ -157,7 +157,7 @@ class Looks:
             raise LookAgain(SHORTEST_POLL_SECONDS)
         replaces = view.generation
         self._fleet.publish(name, key, mine, replaces=replaces, keep=True, keeps_claim=True)
-        whole_life = max(0.0, mine.ends_at - mine.requested_at)
+        whole_life = max(0.0, mine.ends_at - mine.requested_at) or ROLLBACK_SECONDS
         waits_until = self._clock.monotonic() + min(ROLLBACK_SECONDS, whole_life)
         self._restored[key] = _Restored(waits_until, claim.record)
 

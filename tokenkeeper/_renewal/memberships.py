@@ -56,13 +56,19 @@ class Memberships:
             return self.main
         with self._lock:
             known = self._own.get(provider.provider_name)
-            if known is None or known[0] is not custody:
+            # Equal, not the same: each reading of a configuration makes another one.
+            if known is None or known[0] != custody:
                 known = custody, self._opened(custody)
                 self._own[provider.provider_name] = known
             return known[1]
 
     def add(self, provider: BaseOAuth2Provider) -> None:
-        """Raise ``InvalidConfigurationError`` if *provider* can't be used with its store."""
+        """Raise ``InvalidConfigurationError`` if *provider* can't be used with its store.
+
+        Also if its name is taken: a store is found by the name, and stays with the other provider.
+        """
+        with self._state.lock:
+            self._state.registry.check_free(provider)
         membership = self.of(provider)
         if membership is not None:
             membership.check(provider)

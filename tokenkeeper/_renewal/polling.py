@@ -26,7 +26,12 @@ from tokenkeeper.exceptions import (
     TokenAcquisitionError,
     TokenWaitTimeoutError,
 )
-from tokenkeeper.oauth.pending_answers import BEGIN_AGAIN, Interval, final_error
+from tokenkeeper.oauth.pending_answers import (
+    BEGIN_AGAIN,
+    SHORTEST_INTERVAL_SECONDS,
+    Interval,
+    final_error,
+)
 from tokenkeeper.retry import as_oauth2_error, is_interruption, is_transient
 
 __all__ = ["Polling"]
@@ -63,6 +68,7 @@ class Polling(Generic[T]):
         clock: Clock,
     ) -> None:
         now = instant(clock)
+        interval = max(SHORTEST_INTERVAL_SECONDS, interval_seconds)
         self._provider_name = provider_name
         self._next_interval = next_interval
         self._failed = failed
@@ -74,8 +80,8 @@ class Polling(Generic[T]):
         self._outcome: Flight[T] = Flight()
         self._ended = InterruptibleEvent()
         self._lock = threading.Lock()  # guards the four below
-        self._interval = Interval(interval_seconds)
-        self._next_at = now.monotonic + interval_seconds
+        self._interval = Interval(interval)
+        self._next_at = now.monotonic + interval
         self._is_polling = False
         self._has_failed = False
 

@@ -46,8 +46,8 @@ class Registry:
         if self.closed:
             raise KeeperClosedError("the keeper is closed. Create a new one.")
 
-    def add(self, provider: BaseOAuth2Provider) -> None:
-        """Register *provider*.
+    def check_free(self, provider: BaseOAuth2Provider) -> None:
+        """Raise unless *provider* can be registered.
 
         :raises InvalidConfigurationError: if its name is taken.
         """
@@ -59,8 +59,16 @@ class Registry:
                 provider_name=name,
                 field="provider_name",
             )
-        if self._providers.setdefault(name, provider) is not provider:
+        if name in self._providers:
             raise name_is_taken(name)
+
+    def add(self, provider: BaseOAuth2Provider) -> None:
+        """Register *provider*.
+
+        :raises InvalidConfigurationError: if its name is taken.
+        """
+        self.check_free(provider)
+        self._providers[provider.provider_name] = provider
 
     def find(self, name: str) -> BaseOAuth2Provider:
         """Return the registered provider *name*, or the one of the token *name*.

@@ -68,9 +68,6 @@ def _provider_of(coordinator: Coordinator, name: str, account: str | None) -> Ba
     registry, parameters = coordinator.state.registry, None
     coordinator.state.check_provider(name)
     if account is not None:
-        if is_chosen(name):
-            problem = "this is the name of one token, which can't be combined with account"
-            raise InvalidConfigurationError(problem, field="account")
         parameters = TokenParameters.of(account=account)
         name = str(TokenName.of(name, parameters))
     if is_chosen(name):

@@ -27,6 +27,7 @@ def serve_new_grant(
         of_grant = {each: known[each] for each in known if known[each].grant_name == grant_name}
         state.forget_tokens(list(of_grant))
         # 2. The token, as if a caller had asked for it.
+        token = state.cache.up_to_date(token)
         if is_chosen(name):
             state.registry.keep(name, Variant(base, provider))
             state.cache.usage.note(name)

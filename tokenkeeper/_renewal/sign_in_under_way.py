@@ -12,7 +12,7 @@ from tokenkeeper.exceptions import OAuth2Error, TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.loopback_listener import LoopbackListener
 from tokenkeeper.providers.base import BaseOAuth2Provider
-from tokenkeeper.providers.grants.sign_in import PendingSignIn
+from tokenkeeper.providers.grants.sign_in import ForeignAnswerError, PendingSignIn
 
 __all__ = ["Finishing", "SignInUnderWay", "no_longer_there", "polling_of"]
 
@@ -102,9 +102,9 @@ def polling_of(
     )
 
 
-def no_longer_there(name: str) -> TokenAcquisitionError:
+def no_longer_there(name: str) -> ForeignAnswerError:
     """Return the error for a sign-in of the provider *name* that can't be completed any more."""
-    return TokenAcquisitionError(
+    return ForeignAnswerError(
         f"provider {name!r}: there is no such sign-in: it was completed already, it has expired, "
         "or it was begun for another client. Begin a new one.",
         provider_name=name,

@@ -90,8 +90,8 @@ class KeeperState:
         with self.lock:
             return self.registry.providers()
 
-    def check_token(self, name: str, parameters: TokenParameters) -> None:
-        """Raise unless there is a provider for the token *name*, and it takes *parameters*.
+    def check_token(self, name: str, parameters: TokenParameters | None) -> None:
+        """Raise unless there is a provider for *name* that takes *parameters*, or what it states.
 
         :raises InvalidConfigurationError: an ``UnknownProviderError`` if there is none.
         """

@@ -7,6 +7,7 @@ once more a moment after it was stored.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import NamedTuple
 
@@ -24,7 +25,9 @@ process takes over the claim, so this does not grow."""
 
 
 CHORE = "\nunpublished"
-"""What the scheduler calls it: not a token's name, as those don't begin with a line end."""
+"""How the scheduler's name for it begins: not a token's, as those don't begin with a line end."""
+
+_numbers = itertools.count(1)
 
 CONFIRM_SECONDS = 2.0
 """How long after it was stored a token is looked for once more."""
@@ -50,6 +53,8 @@ class Unpublished:
         self._fleet = fleet
         self._background = background
         self._clock = clock
+        # A keeper has several: for its store, and for the custody of a provider.
+        self._chore = f"{CHORE} {next(_numbers)}"
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -79,7 +84,7 @@ class Unpublished:
         due_at = min((entry.due_at for entry in self._entries.values()), default=None)
         if due_at is not None:
             soon = self._clock.monotonic() + RETRY_SECONDS
-            self._background.plan(CHORE, max(due_at, soon), self._do_due)
+            self._background.plan(self._chore, max(due_at, soon), self._do_due)
 
     def _do_due(self) -> None:
         now = self._clock.monotonic()

@@ -16,6 +16,7 @@ from tokenkeeper.oauth.time_values import as_duration
 __all__ = [
     "BEGIN_AGAIN",
     "DEFAULT_INTERVAL_SECONDS",
+    "SHORTEST_INTERVAL_SECONDS",
     "SLOW_DOWN_SECONDS",
     "Interval",
     "final_error",
@@ -27,7 +28,7 @@ DEFAULT_INTERVAL_SECONDS = 5.0
 """The interval between polls if the server states none (RFC 8628 §3.2, CIBA §7.3)."""
 
 SHORTEST_INTERVAL_SECONDS = 1.0
-"""The least interval, whatever the server states."""
+"""The least interval, whatever the server or a custom grant states."""
 
 SLOW_DOWN_SECONDS = 5.0
 """How much longer the interval is after each ``slow_down`` (RFC 8628 §3.5)."""
@@ -104,7 +105,7 @@ class Interval:
         """
         wait = error.retry_after or 0.0
         if asked is not None:
-            return Interval(asked, 0, self.lost_answer, wait)
+            return Interval(max(SHORTEST_INTERVAL_SECONDS, asked), 0, self.lost_answer, wait)
         if not error.transient or known_code(error.error or "") in _OVER:
             return None
         is_lost = self.lost_answer or error.network_reason in _AFTER_THE_REQUEST

@@ -6,7 +6,7 @@ import anyio
 import pytest
 from kit import internals
 from kit.providers import ManyTokens
-from kit.stores import continue_as_child, renew_when_due
+from kit.stores import FleetProvider, continue_as_child, renew_when_due
 
 from tokenkeeper import (
     InvalidConfigurationError,
@@ -14,6 +14,9 @@ from tokenkeeper import (
     TokenAcquisitionError,
     TokenKeeper,
 )
+from tokenkeeper.stores.sealed import Plain
+from tokenkeeper.stores.settings import StoreSettings
+from tokenkeeper.stores.sqlite import SQLiteTokenStore
 
 
 class TestFork:
@@ -212,6 +215,56 @@ def test_async_facade(fleet, clock, server):
 
     assert anyio.run(ask) == other.get_token("api") == "token-1"
     assert server.requests == 1
+
+
+class TestClose:
+    """What becomes of the store at the end."""
+
+    @pytest.fixture
+    def url(self, tmp_path):
+        return f"sqlite:///{tmp_path}/kept/tokens.db"
+
+    @pytest.fixture
+    def watch(self, monkeypatch):
+        """Return a function that returns a list of the stores that are closed from then on."""
+
+        def watch():
+            closed = []
+            monkeypatch.setattr(SQLiteTokenStore, "close", lambda store: closed.append(store))
+            return closed
+
+        return watch
+
+    @pytest.mark.parametrize("is_custody", [False, True], ids=["store", "custody"])
+    def test_one_that_was_opened_by_its_url(self, url, strict, watch, is_custody):
+        """It is closed with the keeper."""
+        provider = FleetProvider(strict)
+        provider.custody = url if is_custody else None
+        with TokenKeeper(background=False, store=None if is_custody else url) as keeper:
+            keeper.add_provider(provider)
+            closed = watch()
+        assert len(closed) == 1
+
+    def test_one_that_was_passed(self, url, watch):
+        """It stays open: another keeper may use it."""
+        closed = watch()
+        store = SQLiteTokenStore(url.removeprefix("sqlite://"))
+        for given in (store, {"store": store}, StoreSettings(store, Plain())):
+            TokenKeeper(background=False, store=given).close()
+        assert not closed
+
+    def test_one_that_fails(self, url, strict, monkeypatch, caplog):
+        """The keeper is closed all the same, and a log line says so."""
+        provider = FleetProvider(strict)
+        ends = []
+        provider.close = lambda: ends.append("provider")
+        keeper = TokenKeeper(background=False, store=url)
+        keeper.add_provider(provider)
+        monkeypatch.setattr(SQLiteTokenStore, "close", lambda _: 1 / 0)
+        keeper.close()
+        assert ends == ["provider"]
+        assert "closing the store sqlite" in caplog.text
+        assert "ZeroDivisionError" in caplog.text
 
 
 def test_store_must_be_one():

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from kit import internals
 from kit.crowds import in_thread
 from kit.sign_ins import SignInServer
 from kit.stores import FaultyStore
@@ -131,6 +132,21 @@ def test_the_store_is_away_before(web, store, clock):
         store.come_back()
         clock.step(5)
         assert authorization.complete(answer).access_token == "token-1"
+
+
+def test_the_clocks_move_as_it_is_stored(web, store, clock):
+    """A token that expires between its request and its first read is not served."""
+    with keeper_of(web, store, clock) as keeper:
+
+        def sleep():
+            clock.step_wall(4000)
+            internals.look_at_clocks(keeper)
+
+        authorization = keeper.authorize("crm", timeout_seconds=9000)
+        answer = web.sign_in(authorization.url)
+        store.after["publish"] = sleep
+        authorization.complete(answer)
+        assert keeper.get_token("crm") == "token-2"
 
 
 def test_another_process_is_faster(web, store, clock):

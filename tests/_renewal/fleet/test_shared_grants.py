@@ -218,6 +218,24 @@ def test_store_that_comes_back_older(keeper, clock, store, strict):
     assert not strict.is_revoked
 
 
+def test_store_that_lost_a_grant_without_an_access_token(keeper, clock, store, strict):
+    """A process that restores a refresh token waits for a newer one, though it has no other life.
+
+    The record of the grant has no access token where those of resources alone were requested.
+    """
+    old, new = keeper(), keeper()
+    assert (old.get_token(A), new.get_token(B)) == ("token-1", "token-2")
+    store.wipe()
+    clock.step(30)
+    for process in (old, old, new):
+        with pytest.raises(LookAgain):
+            internals.attempt(process)
+        clock.step(4)
+    assert strict.requests == 2
+    assert old.get_token("api") == "token-3"
+    assert not strict.is_revoked
+
+
 @pytest.mark.parametrize("operation", ["publish", "fail"])
 def test_store_that_goes_down_during_the_request(keeper, clock, store, strict, operation):
     """The token is served, and its refresh token is stored as soon as that is possible."""
@@ -405,6 +423,32 @@ class TestCustody:
             assert keeper.get_token(A) == "token-1"
         assert len(list(own.keys())) == 2
         assert list(store.keys()) == []
+
+    @pytest.mark.parametrize("own", [True, False], ids=["a custody", "none"])
+    def test_of_a_second_provider_of_the_name(self, clock, strict, own):
+        """It is refused, and the first one goes on with its refresh token, kept in memory."""
+        with TokenKeeper(clock=clock, background=False) as keeper:
+            keeper.add_provider(Shared(strict))
+            keeper.get_token("api")
+            second = Shared(strict)
+            second.custody = FaultyStore(clock) if own else None
+            with pytest.raises(InvalidConfigurationError, match="duplicate provider name 'api'"):
+                keeper.add_provider(second)
+            assert keeper.get_token(A) == "token-2"
+        assert strict.good == "refresh-2"
+        assert not strict.is_revoked
+
+    def test_that_is_stated_again(self, clock, strict, tmp_path):
+        """One that is equal to the one before is the same store, with all that waits for it."""
+        provider = Shared(strict)
+        provider.custody = {"url": f"sqlite:///{tmp_path}/kept/tokens.db"}
+        with TokenKeeper(clock=clock, background=False) as keeper:
+            keeper.add_provider(provider)
+            before = internals.membership(keeper, provider)
+            provider.custody = dict(provider.custody)
+            assert internals.membership(keeper, provider) is before
+            provider.custody = {"url": f"sqlite:///{tmp_path}/kept/others.db"}
+            assert internals.membership(keeper, provider) is not before
 
     def test_that_can_not_be_opened(self, strict):
         """A mistake in it is an error when the provider is added."""

@@ -1,6 +1,7 @@
 """Records that a process can't read: replaced where that is safe, and left alone where not."""
 
 import pytest
+from kit import internals
 from kit.stores import renew_when_due
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError
@@ -66,6 +67,19 @@ def test_a_valid_token_is_served_meanwhile(family, clock, store, strict, spoil):
     assert keeper.get_token("api") == "token-1"
     assert keeper.health()["providers"]["api"]["status"] == "degraded"
     assert strict.requests == 1
+
+
+@pytest.mark.parametrize("has_token", [True, False], ids=["known here", "unknown here"])
+def test_is_not_cleared(family, store, strict, spoil, has_token):
+    """clear_token forgets what is in memory, and leaves what may be the only refresh token."""
+    keeper = family.keeper()
+    keeper.get_token("api")
+    spoil()
+    before = store.snapshot()
+    clearing = keeper if has_token else family.keeper()
+    clearing.clear_token("api")
+    assert internals.cached(clearing) is None
+    assert store.snapshot() == before
 
 
 def test_older_and_unreadable(family, clock, store, strict, spoil):

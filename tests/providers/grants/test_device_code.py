@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+from datetime import UTC, datetime
 
 import pytest
 from kit.servers.base import Answer
@@ -227,6 +228,12 @@ def test_expiry(server):
     with pytest.raises(AuthorizationRequiredError, match="expires before the next poll"):
         PolledSignIns(server, DeviceCode()).wait()
     assert len(server.polls) == 3
+
+
+def test_a_long_life(server):
+    """A code that is valid for longer than dates go expires at a date all the same."""
+    server.begun["expires_in"] = 1e300
+    assert datetime.fromtimestamp(server.begin(DeviceCode()).expires_at, UTC).year < 9999
 
 
 def test_no_interval(server):

@@ -11,6 +11,7 @@ from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionEr
 from tokenkeeper.oauth.pending_answers import interval_in, next_interval
 from tokenkeeper.oauth.time_values import as_duration
 from tokenkeeper.providers.grants.sign_in import Asked, PendingSignIn, SignIn, resources_in
+from tokenkeeper.schedule import LONGEST_LIFE_SECONDS
 
 if TYPE_CHECKING:
     from tokenkeeper.oauth.client import Exchange, OAuthClient
@@ -115,7 +116,7 @@ class PolledSignIn(SignIn):
             url,
             user_code,
             "",
-            exchange.sent_at + lifetime,
+            exchange.sent_at + min(lifetime, LONGEST_LIFE_SECONDS),
             interval_seconds=interval_in(content.get("interval")),
             secrets={self._code_parameter: content[self._code_parameter]},
             resource=resources_in(self._wanted(client, asked)),

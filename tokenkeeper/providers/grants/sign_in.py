@@ -21,7 +21,7 @@ __all__ = ["Asked", "ForeignAnswerError", "PendingSignIn", "SignIn", "resources_
 
 
 class ForeignAnswerError(TokenAcquisitionError):
-    """An answer belongs to another sign-in, so it does not end this one."""
+    """An answer does not end this sign-in: it belongs to another one, or this one has ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -319,9 +319,9 @@ class TestLogout:
 
 
 def test_status_without_a_sign_in(run):
-    """The table says which command is needed, and ``get`` says it as well."""
-    for arguments in (["status"], ["status", "--fetch"], ["get", "calendar"]):
-        assert "sign-in needed: tokenkeeper login calendar" in run(*arguments).output
+    """The table says which command is needed, and the commands that need a token do as well."""
+    for command in ("status", "status --fetch", "get calendar", "introspect calendar"):
+        assert "sign-in needed: tokenkeeper login calendar" in run(*command.split()).output
 
 
 def test_clear_forgets_what_custody_has(run):

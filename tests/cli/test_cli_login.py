@@ -14,6 +14,9 @@ from kit.servers.signing_in import ACCESS_TOKEN, REFRESH_TOKEN, SECRETS, SignInS
 from tokenkeeper import StoreUnavailableError
 from tokenkeeper.cli import sign_ins
 from tokenkeeper.cli.group import cli
+from tokenkeeper.cli.source import Source, in_memory
+from tokenkeeper.cli.watch import _Glance, _Watched
+from tokenkeeper.names import NO_PARAMETERS
 from tokenkeeper.oauth import pending_answers
 
 CONFIGURATION = """\
@@ -322,6 +325,16 @@ def test_status_without_a_sign_in(run):
     """The table says which command is needed, and the commands that need a token do as well."""
     for command in ("status", "status --fetch", "get calendar", "introspect calendar"):
         assert "sign-in needed: tokenkeeper login calendar" in run(*command.split()).output
+
+
+def test_watch_looks_where_the_token_is(run, tmp_path):
+    """The table shows the record in the provider's custody, not that of another store."""
+    run("login", "calendar")
+    source = Source(config=tmp_path / "tokens.yaml")
+    (provider,) = source.select(["calendar"]).providers
+    token = _Watched.of(in_memory(), provider, NO_PARAMETERS)
+    view = _Glance().view(token)
+    assert (view.generation, round(view.lifetime_seconds)) == (1, 3600)
 
 
 def test_clear_forgets_what_custody_has(run):

@@ -104,11 +104,8 @@ def login(
             timeout_seconds=timeout,
         )
         is_opened = _show(authorization, name, leaves=leaves, browser=not no_browser)
-        if pastes is None or not authorization.state or (is_opened and not leaves):
-            token = authorization.wait()
-        else:
-            _say(_PASTE if leaves else f"{_IF_ELSEWHERE} {_PASTE}")
-            token = completed_by_paste(authorization, pastes, _say)
+        arrives = not authorization.state or (is_opened and not leaves)
+        token = _completed(authorization, None if arrives else pastes, leaves=leaves)
         if token.refresh_token is not None:
             check_kept(provider, account, place)
     _report(name, token, place, as_json=as_json)
@@ -161,6 +158,18 @@ _PASTE = (
     "here and press Enter. It is not shown."
 )
 _IF_ELSEWHERE = "If the browser is on another machine, it can't open the last page."
+
+
+def _completed(authorization: Authorization, pastes: int | None, *, leaves: bool) -> OAuth2Token:
+    """Wait until the sign-in is complete, and return the token.
+
+    :param pastes: the descriptor of the terminal where a person may paste the answer; ``None`` if
+        it arrives without that.
+    """
+    if pastes is None:
+        return authorization.wait()
+    _say(_PASTE if leaves else f"{_IF_ELSEWHERE} {_PASTE}")
+    return completed_by_paste(authorization, pastes, _say)
 
 
 def _opened(url: str) -> bool:

@@ -1,9 +1,14 @@
 """``tokenkeeper login`` and ``logout``: a person signs in once, and services go on."""
 
 import json
+import os
 import signal
+import sys
 import webbrowser
+from importlib import import_module
+from types import SimpleNamespace
 
+import click
 import pytest
 import requests
 from click.testing import CliRunner
@@ -12,9 +17,14 @@ from kit.servers.base import Answer
 from kit.servers.signing_in import ACCESS_TOKEN, REFRESH_TOKEN, SECRETS, SignInServer
 
 from tokenkeeper import StoreUnavailableError
-from tokenkeeper.cli import sign_ins
+from tokenkeeper.cli import pasting, sign_ins
 from tokenkeeper.cli.group import cli
+from tokenkeeper.cli.source import Source, in_memory
+from tokenkeeper.cli.watch import _Glance, _Watched
+from tokenkeeper.names import NO_PARAMETERS
 from tokenkeeper.oauth import pending_answers
+
+login = import_module("tokenkeeper.cli.login")
 
 CONFIGURATION = """\
 oauth2:
@@ -206,6 +216,117 @@ class TestLogin:
         assert server.forms("/token")[-1]["refresh_token"] == REFRESH_TOKEN
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX terminal")
+class TestPasting:
+    """A person pastes the address that the browser ended at."""
+
+    WEB = f"{KEPT}\n    redirect_uri: https://app.example.com/callback"
+
+    @pytest.fixture
+    def keyboard(self, environment):
+        """Return what a person types at: the other end of the command's terminal."""
+        ours, theirs = os.openpty()
+        environment.setattr(login, "terminal", lambda: theirs)
+        with open(ours, "wb", buffering=0) as keyboard:
+            yield keyboard
+        os.close(theirs)
+
+    @pytest.fixture
+    def person(self, environment, keyboard):
+        """Return a function that says what a person types once signed in elsewhere."""
+
+        def types(write):
+            def open_page(url):
+                answer = requests.get(url, timeout=PROGRAM_SECONDS, allow_redirects=False)
+                for line in write(answer.headers["Location"]):
+                    keyboard.write(line.encode())
+                return False
+
+            environment.setattr(webbrowser, "open", open_page)
+
+        return types
+
+    def test_from_a_web_application(self, run, configure, person, server):
+        """What is not the answer is refused and spends nothing; the right address is accepted."""
+        configure(self.WEB)
+        other = "https://app.example.com/callback?code=1&state=2\r"
+        person(lambda address: ["nothing\r", other, f"\x1b[200~{address}\x1b[201~\r"])
+        result = run("login", "calendar")
+        assert result.exit_code == 0, result.output
+        assert result.stderr.count("the answer to the sign-in was not accepted") == 2
+        assert "paste it here and press Enter. It is not shown." in result.stderr
+        assert grant_types(server) == ["authorization_code"]
+        assert run("get", "calendar").stdout.strip() == ACCESS_TOKEN
+
+    def test_from_another_machine(self, run, person, server):
+        """If no browser can be opened here, a pasted answer replaces the listener's."""
+        person(lambda address: [f"{address}\n"])
+        result = run("login", "calendar")
+        assert result.exit_code == 0, result.output
+        assert "If the browser is on another machine" in result.stderr
+        assert grant_types(server) == ["authorization_code"]
+
+    def test_the_answer_arrives_all_the_same(self, run, environment, keyboard):
+        """While the terminal is read, the listener still takes the answer."""
+        environment.setattr(webbrowser, "open", lambda url: not requests.get(url, timeout=60).ok)
+        assert run("login", "calendar").exit_code == 0
+
+    def test_a_denial(self, run, configure, person):
+        """An answer that the person declined ends the command."""
+        configure(self.WEB)
+        denial = "https://a.test/?error=access_denied&{}\r"
+        person(lambda address: [denial.format(address.partition("&")[2])])
+        result = run("login", "calendar")
+        assert result.exit_code == 1
+        assert "access_denied" in result.stderr
+
+    def test_too_late(self, keyboard):
+        """Once the sign-in has expired, nothing is read any more."""
+        expired = SimpleNamespace(is_due=lambda: True, proceed=lambda: "the outcome")
+        assert pasting.completed_by_paste(expired, login.terminal(), print) == "the outcome"
+
+    @pytest.mark.parametrize("typed", [b"\x04", b""], ids=["ctrl-d", "hang-up"])
+    def test_giving_up(self, typed):
+        """The end of the input ends the command."""
+        reader, writer = os.pipe()
+        with open(reader, "rb"):
+            with open(writer, "wb") as keyboard:
+                keyboard.write(typed)
+            with pytest.raises(click.Abort):
+                pasting._Lines(reader).next(60)
+
+    def test_the_terminal(self, keyboard):
+        """It shows nothing and cuts nothing off meanwhile, and is as before afterwards."""
+        import termios
+
+        number = login.terminal()
+        before = termios.tcgetattr(number)
+        with pasting._unseen(number):
+            assert not termios.tcgetattr(number)[3] & (termios.ECHO | termios.ICANON)
+        assert termios.tcgetattr(number) == before
+
+    def test_a_long_address(self):
+        """An address may be longer than a line of a terminal, and comes in parts."""
+        address = f"https://app.example.com/?code={'a' * 9000}"
+        reader, writer = os.pipe()
+        with open(reader, "rb"), open(writer, "wb", buffering=0) as keyboard:
+            lines = pasting._Lines(reader)
+            keyboard.write(address[:5000].encode())
+            assert lines.next(60) == ""
+            keyboard.write(f"{address[5000:]}\rmore".encode())
+            assert lines.next(60) == address
+            assert lines.next(0) == ""
+
+    def test_where_nobody_can_paste(self, environment):
+        """Input that is not a terminal, or that is closed, is not read."""
+        reader, writer = os.pipe()
+        with open(reader) as pipe, open(writer, "wb"):
+            environment.setattr(sys, "stdin", pipe)
+            assert pasting.terminal() is None
+        environment.setattr(sys, "stdin", None)
+        assert pasting.terminal() is None
+
+
 class TestRefusedBefore:
     """What ends the command before anybody signs in."""
 
@@ -319,9 +440,19 @@ class TestLogout:
 
 
 def test_status_without_a_sign_in(run):
-    """The table says which command is needed, and ``get`` says it as well."""
-    for arguments in (["status"], ["status", "--fetch"], ["get", "calendar"]):
-        assert "sign-in needed: tokenkeeper login calendar" in run(*arguments).output
+    """The table says which command is needed, and the commands that need a token do as well."""
+    for command in ("status", "status --fetch", "get calendar", "introspect calendar"):
+        assert "sign-in needed: tokenkeeper login calendar" in run(*command.split()).output
+
+
+def test_watch_looks_where_the_token_is(run, tmp_path):
+    """The table shows the record in the provider's custody, not that of another store."""
+    run("login", "calendar")
+    source = Source(config=tmp_path / "tokens.yaml")
+    (provider,) = source.select(["calendar"]).providers
+    token = _Watched.of(in_memory(), provider, NO_PARAMETERS)
+    view = _Glance().view(token)
+    assert (view.generation, round(view.lifetime_seconds)) == (1, 3600)
 
 
 def test_clear_forgets_what_custody_has(run):

@@ -65,3 +65,13 @@ def test_without_a_store(handle, monkeypatch):
     monkeypatch.delitem(sys.modules, "tokenkeeper._renewal.one_time", raising=False)
     with pytest.raises(Exited, match="143"):
         handle()
+
+
+def test_a_signal_restores_the_terminal(handle):
+    """What a command has changed of its terminal is put back before the process ends."""
+    calls = []
+    with endings.restored_at_end(lambda: calls.append("restored")):
+        with pytest.raises(Exited, match="143"):
+            handle()
+        assert calls == ["restored"]
+    assert calls == ["restored"] * 2

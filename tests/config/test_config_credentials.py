@@ -1,6 +1,8 @@
 """How a client of a configuration proves who it is, and what it presents: on the wire."""
 
 import json
+import os
+import threading
 import warnings
 from urllib.parse import parse_qs
 
@@ -474,6 +476,38 @@ def test_files_that_every_user_can_read(open_directory, settings, name):
     }
     with pytest.warns(ConfigurationWarning, match=f"{name} contains a secret and is readable"):
         TokenKeeper.from_config({"oauth2": block | settings}).close()
+
+
+PIPES = {
+    "a private key": {"private_key_file": "pipe"},
+    "a client certificate": {
+        "token_endpoint_auth_method": "tls_client_auth",
+        "certificate_file": "pipe",
+    },
+    "a client assertion": {"client_assertion_file": "pipe"},
+    "a key for DPoP": {"token_endpoint_auth_method": "none", "dpop": "pipe"},
+    "CA certificates": {"token_endpoint_auth_method": "none", "verify": "pipe"},
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("settings", PIPES.values(), ids=PIPES)
+def test_a_pipe_in_place_of_a_file(tmp_path, write, settings):
+    """A pipe is refused at once wherever a file is named, without waiting for its writer."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    entry = {"provider_name": "api", "provider_type": "generic", "client_id": "worker"}
+    path = write(json.dumps({"oauth2": {**entry, "token_url": "https://x.test/t", **settings}}))
+    found = []
+    reader = threading.Thread(
+        target=lambda: found.extend(Discovery.from_config(path).find()), daemon=True
+    )
+    reader.start()
+    reader.join(30)
+    ((problem,),) = [each.problems for each in found]
+    key = next(key for key, value in settings.items() if value == "pipe")
+    assert str(problem) == (
+        f"tokens.yaml, line 1: oauth2.{key} can't be read: it is not a regular file"
+    )
 
 
 def test_a_token_that_a_platform_mounts(open_directory, monkeypatch):

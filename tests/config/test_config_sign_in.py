@@ -154,12 +154,6 @@ class TestCustody:
         kept = (tmp_path / "kept" / "tokens.db").read_bytes()
         assert not any(secret.encode() in kept for secret in SECRETS)
 
-    def test_it_is_not_part_of_the_identity(self, server, tmp_path):
-        """Its URL may have a password, which no identity may show."""
-        keys = {"grant": "authorization_code", "custody": f"sqlite:///{tmp_path}/t.db"}
-        (spec,) = Discovery.from_config(block(server, **keys)).specs().values()
-        assert str(tmp_path) not in spec.identity
-
 
 class TestOnAnotherDevice:
     """The grants ``device_code`` and ``ciba``."""
@@ -312,6 +306,10 @@ class TestEnvironment:
             ({"OAUTH2_REDIRECT_PORT": "8400"}, "OAUTH2_REDIRECT_PORT is only valid with OAUTH2_G"),
             ({"OAUTH2_CUSTODY": "auto"}, "OAUTH2_CUSTODY is only valid with OAUTH2_GRANT: ref"),
             (
+                {"OAUTH2_GRANT": "device_code", "OAUTH2_CUSTODY": "redis://host"},
+                ". Set TOKENKEEPER_STORE and TOKENKEEPER_STORE_KEY_FILE in its place",
+            ),
+            (
                 {"OAUTH2_GRANT": "authorization_code", "OAUTH2_REDIRECT_PORT": "84000"},
                 "redirect_port must be a port, 65535 at most (read from OAUTH2_REDIRECT_PORT)",
             ),
@@ -320,7 +318,15 @@ class TestEnvironment:
                 "(read from OAUTH2_REDIRECT_PORT)",
             ),
         ],
-        ids=["grant", "endpoint", "port-alone", "custody-alone", "large-port", "no-port"],
+        ids=[
+            "grant",
+            "endpoint",
+            "port-alone",
+            "custody-alone",
+            "custody-key",
+            "large-port",
+            "no-port",
+        ],
     )
     def test_mistakes(self, variables, problem):
         """A mistake names the variable."""

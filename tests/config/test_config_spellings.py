@@ -93,7 +93,7 @@ def test_the_identity_does_not_depend_on_the_spelling():
 
     def identity(**keys):
         with TokenKeeper.from_config({"oauth2": BLOCKS["generic"] | keys}) as keeper:
-            return internals.provider(keeper).spec.identity
+            return internals.provider(keeper).identity()
 
     assert identity(scope="a", buffer_seconds=9) == identity(scopes="a", refresh_buffer_seconds=9)
 

@@ -562,6 +562,27 @@ def test_password_in_clear_is_reported(file):
         assert found.warnings[0] in content["warnings"]
 
 
+def test_custody_is_examined_as_well(open_directory, write):
+    """A password in clear and an open key file are reported for the custody of a provider, too."""
+    create_key_file(open_directory / "keys")
+    (open_directory / "keys").chmod(0o644)
+    block = "  provider_name: b\n  provider_type: generic\n  client_id: c\n"
+    block += "  token_endpoint_auth_method: none\n  issuer: https://x.test\n"
+    block += "  grant: device_code\n"
+    in_clear = "is written in clear: take it from a variable, ${NAME}"
+    for lines, place in (
+        (f"  custody: redis://:{PASSWORD}@host\n", "line 8: oauth2.custody"),
+        (f"  custody:\n    url: redis://:{PASSWORD}@host\n", "line 9: oauth2.custody.url"),
+    ):
+        (found,) = Discovery(write(f"oauth2:\n{block}{lines}")).find()
+        assert found.warnings == (f"tokens.yaml, {place} {in_clear}",)
+    lines = "  custody:\n    url: redis://:${P}@host\n    key_file: keys\n"
+    (found,) = Discovery(write(f"oauth2:\n{block}{lines}", directory=open_directory)).find()
+    assert found.warnings == (
+        "keys contains a secret and is readable by every user. Run: chmod o-r keys",
+    )
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -124,7 +124,7 @@ def report_problems() -> Iterator[None]:
     """Report errors and warnings on standard error, and turn errors into exit codes."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", ConfigurationWarning)
-        warnings.showwarning = _show_warning
+        warnings.showwarning = _Warnings().show
         try:
             yield
         except InvalidConfigurationError as problem:
@@ -146,8 +146,18 @@ def report_problem(problem: InvalidConfigurationError) -> None:
     _ConfigurationProblem.of(problem).show()
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"Warning: {escaped(message)}", err=True)
+class _Warnings:
+    """Shows each warning of a command once: a file may be opened several times."""
+
+    def __init__(self) -> None:
+        self._shown: set[str] = set()
+
+    def show(self, message: Warning | str, *_: Any, **__: Any) -> None:
+        """Write *message* to standard error."""
+        text = escaped(message)
+        if text not in self._shown:
+            self._shown.add(text)
+            click.echo(f"Warning: {text}", err=True)
 
 
 def complete_names(

@@ -11,11 +11,11 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["exit_on_signals", "own_signal_handlers"]
+__all__ = ["exit_on_signals", "own_signal_handlers", "restored_at_end"]
 
 _SHOW_CURSOR = b"\x1b[?25h"
 
@@ -23,6 +23,7 @@ _PATIENCE_SECONDS = 0.5  # for a terminal that does not accept output
 
 _ending = threading.RLock()  # held by the thread that ends the process
 _signals: list[int] = []  # that came so far
+_changed: list[Callable[[], object]] = []  # each restores something that outlives the process
 
 
 def exit_on_signals() -> None:
@@ -74,6 +75,21 @@ def own_signal_handlers() -> Iterator[None]:
         signal.set_wakeup_fd(before, warn_on_full_buffer=False)
 
 
+@contextmanager
+def restored_at_end(restore: Callable[[], object]) -> Iterator[None]:
+    """Call *restore* after the ``with`` block, also if a signal ends the process within it.
+
+    :param restore: restores what outlives the process, such as the settings of a terminal. It may
+        be called twice, and on another thread.
+    """
+    _changed.append(restore)
+    try:
+        yield
+    finally:
+        restore()
+        _changed.remove(restore)
+
+
 def _handle(number: int, _: FrameType | None) -> None:
     """End the process; without a further wait if this is the second signal."""
     _signals.append(number)
@@ -83,7 +99,10 @@ def _handle(number: int, _: FrameType | None) -> None:
 
 
 def _end(number: int) -> None:
-    """End the process, and show the cursor of a terminal again."""
+    """End the process, and leave the terminal as it was, with its cursor."""
+    for restore in _changed.copy():  # another thread may leave its block
+        with suppress(Exception):
+            restore()
     one_time = sys.modules.get("tokenkeeper._renewal.one_time")
     if one_time is not None:  # it was imported if there is a store
         one_time.finish_all()

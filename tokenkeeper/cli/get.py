@@ -9,16 +9,6 @@ from collections.abc import Callable
 
 import click
 
-from tokenkeeper._renewal.registry import check_taken
-from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.asking import (
-    ask,
-    brief_keeper,
-    release_claim,
-    timeout_message,
-    variant_of,
-    warn_about_store,
-)
 from tokenkeeper.cli.common import (
     complete_names,
     json_option,
@@ -26,11 +16,12 @@ from tokenkeeper.cli.common import (
     source_options,
     timeout_option,
 )
-from tokenkeeper.cli.sign_ins import with_advice
+from tokenkeeper.cli.one_token import one_token
 from tokenkeeper.cli.source import Source
 from tokenkeeper.cli.token_options import token_options
+from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
+from tokenkeeper.names import TokenParameters
 
 __all__ = ["get"]
 
@@ -123,22 +114,12 @@ def get(
     if variable is not None and style != "env":
         raise click.UsageError("--variable needs --format env")
     with report_problems():
-        selection = source.select_valid([name])
-        (provider,) = selection.providers
-        settings = source.store()
-        keeper = selection.add_to(brief_keeper(settings))  # not closed: a request may hang
-        if parameters != NO_PARAMETERS:
-            check_taken(provider, parameters)
-        token_name = TokenName.of(name, parameters)
-        answer = ask(keeper, [token_name], timeout=timeout, force=force)[token_name]
-        if answer.timed_out:
-            message = timeout_message(provider, timeout)
-            if settings is not None:
-                release_claim(settings, variant_of(provider, parameters), token_name, message)
-            if answer.token is None:
-                raise click.ClickException(escaped(message))
-        warn_about_store(keeper)
-        if answer.error is not None:
-            raise with_advice(answer.error, provider, parameters.account)
-        if answer.token is not None:  # perhaps one whose renewal hangs
-            click.echo(_FORMATS[style](answer.token, variable or _variable_for(name)))
+        found = one_token(source, name, parameters, timeout=timeout, force=force)
+        if style == "header" and found.token.dpop_key is not None:
+            raise InvalidConfigurationError(
+                f"provider {name!r}: its tokens are bound to a key (DPoP), so a header is not "
+                "enough: each request needs a proof as well. Use the library to make requests",
+                provider_name=name,
+                field="dpop",
+            )
+        click.echo(_FORMATS[style](found.token, variable or _variable_for(name)))

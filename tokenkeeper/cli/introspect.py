@@ -8,9 +8,7 @@ from typing import Any
 
 import click
 
-from tokenkeeper._renewal.registry import check_taken
 from tokenkeeper._support.escaping import escaped
-from tokenkeeper.cli.asking import ask, brief_keeper, timeout_message, warn_about_store
 from tokenkeeper.cli.common import (
     ExitCode,
     complete_names,
@@ -19,9 +17,9 @@ from tokenkeeper.cli.common import (
     source_options,
     timeout_option,
 )
-from tokenkeeper.cli.source import Source
+from tokenkeeper.cli.one_token import one_token
 from tokenkeeper.cli.token_options import token_options
-from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters
+from tokenkeeper.names import TokenParameters
 
 __all__ = ["introspect"]
 
@@ -41,23 +39,12 @@ def introspect(
     That is its scope, audience, expiry and more. A token is requested if none is stored; it is not
     printed. The exit code is 1 if the server calls it inactive.
 
-    --scope, --resource, --audience and --tenant mean another token of the same registration.
+    --scope, --resource, --audience, --tenant and --account mean another token of the same
+    registration.
     """
-    source: Source = ctx.obj
     with report_problems():
-        selection = source.select_valid([name])
-        (provider,) = selection.providers
-        keeper = selection.add_to(brief_keeper(source.store()))  # not closed: a request may hang
-        if parameters != NO_PARAMETERS:
-            check_taken(provider, parameters)
-        token_name = TokenName.of(name, parameters)
-        answer = ask(keeper, [token_name], timeout=timeout)[token_name]
-        warn_about_store(keeper)
-        if answer.error is not None:
-            raise answer.error
-        if answer.token is None:
-            raise click.ClickException(escaped(timeout_message(provider, timeout)))
-        found = keeper.introspect(token_name)
+        one = one_token(ctx.obj, name, parameters, timeout=timeout)
+        found = one.keeper.introspect(one.name)
     if as_json:
         click.echo(json.dumps(found))
     else:

@@ -16,6 +16,7 @@ from tokenkeeper.cli.common import (
     report_problems,
     source_options,
 )
+from tokenkeeper.cli.pasting import completed_by_paste, terminal
 from tokenkeeper.cli.sign_ins import (
     account_option,
     by_device,
@@ -51,7 +52,7 @@ __all__ = ["login"]
 @click.option("--audience", multiple=True, help="An audience to authorize; may be repeated.")
 @click.option(
     "--timeout",
-    type=Seconds(min=0, min_open=True, max=3600),
+    type=Seconds(min=1, max=3600),
     default=300.0,
     show_default=True,
     help="Seconds to wait for the person.",
@@ -74,7 +75,8 @@ def login(
 ) -> None:
     """Sign a person in for the provider NAME.
 
-    Opens a browser for the grant authorization_code, and waits until the sign-in is complete. The
+    Opens a browser for the grant authorization_code, and waits until the sign-in is complete. If
+    the answer can't arrive on this machine, paste the address that the browser ended at. The
     refresh token is then kept in the provider's custody or the store. There services with the same
     configuration find it, and get tokens without a person. Run this again when they report that a
     sign-in is needed.
@@ -89,7 +91,8 @@ def login(
         if device:
             selection = by_device(selection)
         (provider,) = selection.providers
-        _check_redirect(provider)
+        pastes = terminal()
+        leaves = _leaves(provider, pastes)
         place = required_place(source, provider)
         keeper = selection.add_to(brief_keeper(source.store()))  # not closed: a request may hang
         authorization = keeper.authorize(
@@ -100,43 +103,73 @@ def login(
             account=account,
             timeout_seconds=timeout,
         )
-        _show(authorization, name, browser=not no_browser)
-        token = authorization.wait()
+        is_opened = _show(authorization, name, leaves=leaves, browser=not no_browser)
+        arrives = not authorization.state or (is_opened and not leaves)
+        token = _completed(authorization, None if arrives else pastes, leaves=leaves)
         if token.refresh_token is not None:
             check_kept(provider, account, place)
     _report(name, token, place, as_json=as_json)
 
 
-def _check_redirect(provider: BaseOAuth2Provider) -> None:
-    """Raise if the answer goes to a web application, which alone can complete the sign-in.
+def _leaves(provider: BaseOAuth2Provider, pastes: int | None) -> bool:
+    """Return whether the answer goes to a web application. A person has to paste it then.
 
-    :raises InvalidConfigurationError: says how to sign in.
+    :raises InvalidConfigurationError: if no person can; says how to sign in.
     """
     name = provider.provider_name
-    redirect_uri = provider.describe().get("redirect_uri")
-    if redirect_uri is not None:
+    if provider.describe().get("redirect_uri") is None:
+        return False
+    if pastes is None:
         raise InvalidConfigurationError(
             f"provider {name!r}: its redirect_uri belongs to a web application. Sign in there, or "
-            "with --device, or set redirect_port instead of redirect_uri",
+            "with --device, or on a terminal, where you can paste the address that the browser "
+            "ends at, or set redirect_port instead of redirect_uri",
             provider_name=name,
             field="redirect_uri",
         )
+    return True
 
 
-def _show(authorization: Authorization, name: str, *, browser: bool) -> None:
-    """Print where and how to sign in, and open a browser there if that makes sense."""
+def _show(authorization: Authorization, name: str, *, leaves: bool, browser: bool) -> bool:
+    """Print where and how to sign in, and open a browser there if that makes sense.
+
+    :returns: whether one was opened.
+    """
     url, code = authorization.url, authorization.user_code
+    where = "" if leaves else " on this machine"
     if code is not None:
         _say(f"To sign in for {name}, open this page on any device, and enter the code {code}:")
     elif authorization.state:
-        _say(f"To sign in for {name}, open this page in a browser on this machine:")
+        _say(f"To sign in for {name}, open this page in a browser{where}:")
     else:
         _say(f"To sign in for {name}, confirm the request on the device that the server asks.")
     if url:
         _say(f"\n  {url}\n")
-    if browser and url and code is None and not _opened(url):
+    wants_browser = browser and bool(url) and code is None
+    is_opened = wants_browser and _opened(url)
+    if wants_browser and not is_opened:
         _say("No browser could be opened.")
     _say("Waiting for the sign-in. Press Ctrl-C to give up.")
+    return is_opened
+
+
+_PASTE = (
+    "When the browser has come to the last page, copy the whole address of that page, paste it "
+    "here and press Enter. It is not shown."
+)
+_IF_ELSEWHERE = "If the browser is on another machine, it can't open the last page."
+
+
+def _completed(authorization: Authorization, pastes: int | None, *, leaves: bool) -> OAuth2Token:
+    """Wait until the sign-in is complete, and return the token.
+
+    :param pastes: the descriptor of the terminal where a person may paste the answer; ``None`` if
+        it arrives without that.
+    """
+    if pastes is None:
+        return authorization.wait()
+    _say(_PASTE if leaves else f"{_IF_ELSEWHERE} {_PASTE}")
+    return completed_by_paste(authorization, pastes, _say)
 
 
 def _opened(url: str) -> bool:

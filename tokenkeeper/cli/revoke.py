@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper.cli.asking import brief_keeper
 from tokenkeeper.cli.common import complete_names, json_option, report_problems, source_options
+from tokenkeeper.cli.sign_ins import account_option
 from tokenkeeper.cli.source import Source
 
 if TYPE_CHECKING:
     from tokenkeeper.oauth.revocation import Revocation
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-__all__ = ["account_option", "as_json_object", "in_words", "revoke", "revoked"]
-
-account_option: Callable[[F], F] = click.option(
-    "--account", help="The account that signed in, for a provider that takes accounts."
-)
+__all__ = ["as_json_object", "in_words", "revoke", "revoked"]
 
 
 @click.command()

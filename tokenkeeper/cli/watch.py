@@ -32,6 +32,7 @@ from tokenkeeper.events import TokenEvent
 from tokenkeeper.exceptions import StoreUnavailableError, TokenAcquisitionError
 from tokenkeeper.keeper import TokenKeeper
 from tokenkeeper.names import NO_PARAMETERS, TokenName, TokenParameters, stated_in
+from tokenkeeper.stores.sign_ins import kept_in
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,15 +100,20 @@ def watch(
             if lines:
                 _poll(keeper, tokens, seconds, lambda: _write_lines(events, as_json))
             else:
-                _show_live(keeper, tokens, settings, screen, seconds)
+                _show_live(keeper, tokens, screen, seconds)
     ctx.exit(ExitCode.OK if mistake is None else ExitCode.CONFIGURATION)
 
 
 @dataclass(frozen=True)
 class _Watched:
-    """A token that is watched."""
+    """A token that is watched.
+
+    :ivar settings: the store that has it: its provider's custody, or else that of the command.
+    :ivar key: of its record there.
+    """
 
     name: TokenName
+    settings: StoreSettings
     key: str
     buffer_seconds: float
     parameters: Mapping[str, Any]
@@ -118,31 +124,32 @@ class _Watched:
     ) -> _Watched:
         name = TokenName.of(provider.provider_name, parameters)
         stated = json.loads(stated_in(name) or "{}")
-        return cls(name, key_of(settings, provider, parameters), provider.buffer_seconds, stated)
+        place = kept_in(provider, settings) or settings
+        key = key_of(place, provider, parameters)
+        return cls(name, place, key, provider.buffer_seconds, stated)
 
 
 class _Glance:
-    """Reads the records of the store, and leaves it alone for a while if that fails."""
+    """Reads records of stores, and leaves a store alone for a while if that fails."""
 
-    def __init__(self, settings: StoreSettings) -> None:
-        self._settings = settings
-        self._again_at = 0.0
+    def __init__(self) -> None:
+        self._again_at: dict[str, float] = {}  # by the label of the store
 
     def view(self, token: _Watched) -> RecordView | None:
         """Return the record of *token*; ``None`` if it can't be read now."""
-        if SYSTEM_CLOCK.monotonic() < self._again_at:
+        label = token.settings.label
+        if SYSTEM_CLOCK.monotonic() < self._again_at.get(label, 0.0):
             return None
         try:
-            return record_of(self._settings, token.key).view(token.buffer_seconds)
+            return record_of(token.settings, token.key).view(token.buffer_seconds)
         except StoreUnavailableError:
-            self._again_at = SYSTEM_CLOCK.monotonic() + GLANCE_AGAIN_SECONDS
+            self._again_at[label] = SYSTEM_CLOCK.monotonic() + GLANCE_AGAIN_SECONDS
             return None
 
 
 def _show_live(
     keeper: TokenKeeper,
     tokens: list[_Watched],
-    settings: StoreSettings,
     screen: Console,
     seconds: float | None,
 ) -> None:
@@ -151,7 +158,7 @@ def _show_live(
 
     from tokenkeeper.cli.rows import as_table, row_of_keeper
 
-    glance = _Glance(settings)
+    glance = _Glance()
     with Live(console=screen, refresh_per_second=POLLS_PER_SECOND) as live:
 
         def show() -> None:

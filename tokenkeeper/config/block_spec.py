@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlencode
 
 from tokenkeeper._support.checks import names_a_secret
 from tokenkeeper.config.blocks import Azure, Block, Generic
@@ -18,7 +14,7 @@ from tokenkeeper.config.keeper_tokens import KeeperTokens
 from tokenkeeper.config.keys import keys_of
 from tokenkeeper.config.late_tokens import LATE_TOKENS
 from tokenkeeper.config.proof import Given
-from tokenkeeper.config.sign_in import SIGN_IN_KEYS, with_sign_in
+from tokenkeeper.config.sign_in import with_sign_in
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
 __all__ = ["KNOWN_KEYS", "BlockSpec", "is_secret_argument", "is_secret_header"]
@@ -26,27 +22,6 @@ __all__ = ["KNOWN_KEYS", "BlockSpec", "is_secret_argument", "is_secret_header"]
 KNOWN_KEYS = frozenset({*keys_of(Azure), *keys_of(Generic)}) - {*LATE_TOKENS, *PASSWORDS[1:]}
 """The keys of our own kinds that no custom class has as an argument with a secret. Others may be
 arguments of one."""
-
-_CREDENTIALS = frozenset(
-    {
-        *PASSWORDS,
-        *(f"{key}_file" for key in PASSWORDS),
-        "certificate_file",
-        "certificate_key_file",
-        "client_assertion_audience",
-        "client_assertion_file",
-        "federated_token_file",
-        "key_id",
-        "private_key_file",
-        "send_x5c",
-        "signing_alg",
-        "token_endpoint_auth_method",
-    }
-)
-"""How a client proves who it is. It stays the same client with another proof."""
-
-_OF_SIGN_IN = frozenset({*SIGN_IN_KEYS, "custody"})
-"""How a sign-in proceeds, and where it is kept. A grant stays the same after it."""
 
 _SECRET_HEADER = re.compile(r"auth|cookie|session|signature", re.IGNORECASE)
 _NOT_A_SECRET = re.compile(r"_(?:file|path|url|uri|endpoint|method|id|name|type|seconds)s?$")
@@ -85,24 +60,6 @@ class BlockSpec:
         """The ``provider_type`` of the block."""
         return self.block.provider_type
 
-    @cached_property
-    def identity(self) -> str:
-        """A text that is equal for equal requests of one client to one server, without a secret.
-
-        A rotated secret does not change it: the client's tokens stay the client's.
-        """
-        content = self.block.model_dump(
-            mode="json", exclude={*_CREDENTIALS, *_OF_SIGN_IN, "allowed_tenants"}, exclude_none=True
-        )
-        if isinstance(url := content.get("token_url"), str):
-            content["token_url"] = _without_secrets_in_query(url)
-        members = {
-            name: _without_secrets(each)
-            for name, each in content.items()
-            if name in LATE_TOKENS or not is_secret_argument(name)
-        }
-        return json.dumps(members, default=str)
-
     @property
     def secrets(self) -> list[str]:
         """The passwords, and arguments of a custom class that are secrets by their names."""
@@ -133,22 +90,3 @@ def is_secret_argument(name: str) -> bool:
 def is_secret_header(name: str) -> bool:
     """Return whether the value of the header *name* may be a credential."""
     return _SECRET_HEADER.search(name) is not None
-
-
-def _without_secrets(value: Any) -> Any:
-    """Return *value* without nested members whose names say that they are secrets."""
-    if isinstance(value, Mapping):
-        return {
-            name: _without_secrets(each)
-            for name, each in value.items()
-            if not names_a_secret(str(name)) and not is_secret_header(str(name))
-        }
-    if isinstance(value, (list, tuple)):
-        return [_without_secrets(each) for each in value]
-    return value
-
-
-def _without_secrets_in_query(url: str) -> str:
-    before, _, query = url.partition("?")
-    kept = [each for each in parse_qsl(query, True) if not names_a_secret(each[0])]
-    return f"{before}?{urlencode(kept)}" if kept else before

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tokenkeeper.config.files import LONGEST, check_trusted, is_read_only, located, readable_by_all
+from tokenkeeper.config.files import (
+    beginning_of,
+    check_trusted,
+    is_read_only,
+    located,
+    readable_by_all,
+)
 from tokenkeeper.config.late_tokens import LATE_TOKENS, Note
 from tokenkeeper.config.problems import KeyPath
 from tokenkeeper.exceptions import InvalidConfigurationError
@@ -96,18 +101,19 @@ def _named(
 def check_credential_files(files: list[CredentialFile], note: Note) -> None:
     """Note the keys and certificates that do not exist, or that other users can replace.
 
-    Tokens may be written later, and belong to what writes them.
+    Tokens may be written later, and belong to what writes them. What exists must be a file.
     """
     for each in files:
-        if each.kind == "token":
-            continue
         try:
-            check_trusted(each.file)
+            if each.kind != "token":
+                check_trusted(each.file)
         except InvalidConfigurationError as error:
             note(each.path, str(error))
             continue
         if each.file.is_dir():
             note(each.path, "names a directory")
+        elif each.file.exists() and not each.file.is_file():
+            note(each.path, "can't be read: it is not a regular file")
 
 
 def digest_of(files: Iterable[CredentialFile]) -> str:
@@ -115,8 +121,7 @@ def digest_of(files: Iterable[CredentialFile]) -> str:
     digest = ""
     for each in files:
         if each.key == "dpop":  # tokens are bound to this key, so it does not change unnoticed
-            with suppress(OSError), each.file.open("rb") as file:
-                digest = hashlib.sha256(file.read(LONGEST)).hexdigest()
+            digest = hashlib.sha256(beginning_of(each.file)).hexdigest()
     return digest
 
 
@@ -133,8 +138,7 @@ def readable_credentials(files: Iterable[CredentialFile]) -> Iterator[str]:
 
 def _has_private_key(certificate: Path) -> bool:
     """Return whether the file of a certificate contains its private key as well."""
-    with suppress(OSError, ValueError):
-        with certificate.open("rb") as file:
-            content = file.read(LONGEST)
-        return b"PRIVATE KEY" in content or b"BEGIN CERTIFICATE" not in content  # PKCS #12
-    return False
+    content = beginning_of(certificate)
+    if not content:
+        return False
+    return b"PRIVATE KEY" in content or b"BEGIN CERTIFICATE" not in content  # PKCS #12

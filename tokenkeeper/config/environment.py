@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,16 +35,17 @@ from tokenkeeper.config.problems import KeyPath, Problem
 from tokenkeeper.config.proof import Given, azure_credentials, generic_options, needs_secret
 from tokenkeeper.config.sign_in import SIGN_IN_GRANTS, with_sign_in
 from tokenkeeper.config.spec import Discovered
+from tokenkeeper.config.store import KEY_FILE_VARIABLE, OTHERS_READ_IT, STORE_VARIABLE
 from tokenkeeper.exceptions import InvalidConfigurationError
 from tokenkeeper.models import OAuth2Config
 from tokenkeeper.providers.azure import AzureADProvider
 from tokenkeeper.providers.base import BaseOAuth2Provider
 from tokenkeeper.providers.generic import GenericOAuth2Provider
+from tokenkeeper.stores.options import NO_KEY
 
 __all__ = ["EnvironmentSpec", "discover_in_environment", "spec_from_environment"]
 
 _WORDS = frozenset({"allowed_tenants", "audience", "client_assertion_audience", "resource"})
-_OF_REQUEST = frozenset({"client_id", "tenant_id", "token_url", "issuer", "scope", "authority"})
 _OFF = frozenset({"0", "false", "no"})
 _GRANTS = ("client_credentials", *SIGN_IN_GRANTS)
 """The grants that variables can describe. Others need a file."""
@@ -71,16 +71,6 @@ class EnvironmentSpec:
     def secret(self) -> str | None:
         """The client secret."""
         return self.passwords.get("client_secret")
-
-    @property
-    def identity(self) -> str:
-        """A text that is equal for equal requests of one client to one server, without a secret.
-
-        It does not contain the name, which the user of a command chooses freely.
-        """
-        keys = (*_OF_REQUEST, "audience", "grant", "resource", "region")
-        members = {key: self.content[key] for key in sorted(keys) if key in self.content}
-        return json.dumps([self.provider_type, members])
 
     @property
     def secrets(self) -> Sequence[str]:
@@ -264,6 +254,8 @@ def _check(
     def note(path: KeyPath, what: str) -> None:
         key = str(path[0])
         variable = read_from.get(key) or family.variable(key)
+        if what == NO_KEY:  # no variable names a key for this place alone
+            what = f"{OTHERS_READ_IT}. Set {STORE_VARIABLE} and {KEY_FILE_VARIABLE} in its place"
         raise InvalidConfigurationError(f"{variable} {_in_variables(what, family)}", field=variable)
 
     for key, known in (("token_endpoint_auth_method", AUTH_METHODS), ("grant", _GRANTS)):

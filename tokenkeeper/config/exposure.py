@@ -12,6 +12,7 @@ from tokenkeeper.config.credentials import PASSWORDS, CredentialFile, readable_c
 from tokenkeeper.config.document import Document
 from tokenkeeper.config.files import located, readable_by_all
 from tokenkeeper.config.problems import KeyPath, Problems
+from tokenkeeper.config.store import secrets_in_url
 from tokenkeeper.config.variables import is_in_clear
 from tokenkeeper.providers.kinds import OURS
 
@@ -40,6 +41,10 @@ def exposures_in(
             if isinstance(file, str) and file.strip():
                 yield from readable_by_all(located(document.directory, file))
     yield from readable_credentials(files)
+    kept_in = filled.get("custody")
+    keys = kept_in.get("key_file") if isinstance(kept_in, Mapping) else None
+    if isinstance(keys, str) and keys.strip():
+        yield from readable_by_all(located(document.directory, keys))
 
 
 def readable_document(document: Document, blocks: Mapping[KeyPath, object]) -> Iterator[str]:
@@ -82,6 +87,12 @@ def _secrets_in(block: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
                 yield (key, str(name)), variable
     if any(map(is_in_clear, secrets_in_query(str(block.get("token_url", ""))))):
         yield ("token_url",), variable
+    if block.get("provider_type") in OURS:
+        kept_in = block.get("custody")
+        inside = isinstance(kept_in, Mapping)
+        url = kept_in.get("url") if isinstance(kept_in, Mapping) else kept_in
+        if isinstance(url, str) and any(map(is_in_clear, secrets_in_url(url))):
+            yield ("custody", "url") if inside else ("custody",), variable
 
 
 def _passwords_in(block: Mapping[str, Any]) -> Iterator[tuple[KeyPath, object]]:

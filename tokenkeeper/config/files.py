@@ -16,6 +16,7 @@ from tokenkeeper.exceptions import ConfigurationWarning, InvalidConfigurationErr
 
 __all__ = [
     "LONGEST",
+    "beginning_of",
     "check_trusted",
     "is_read_only",
     "located",
@@ -66,22 +67,37 @@ def read_file(path: Path) -> str:
         raise InvalidConfigurationError("can't be read: it is not UTF-8") from None
 
 
-def check_trusted(path: Path) -> None:
-    """Check that other users can't write the file or directory *path* of CA certificates.
+def beginning_of(path: Path) -> bytes:
+    """Return the first :data:`LONGEST` bytes of *path*; none if it is not a file to read.
 
-    A user who can add a CA can impersonate the server and receive the secret.
+    Never waits: not for the writer of a pipe either.
+    """
+    with suppress(OSError, ValueError), open(path, "rb", opener=_without_waiting) as file:
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file.read(LONGEST)
+    return b""
+
+
+def check_trusted(path: Path) -> None:
+    """Check that other users can't write the file or directory *path*, and that it is one.
+
+    A user who can add a CA can impersonate the server and receive the secret. Reading a pipe would
+    wait for its writer.
 
     :raises InvalidConfigurationError: if it can't be trusted, or can't be read.
     """
     writer = this_process()
     try:
         place = find_trusted(path, writer)
-        refused = distrusted_file(place, place.stat(), writer)
+        status = place.stat()
+        refused = distrusted_file(place, status, writer)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
         raise InvalidConfigurationError(f"can't be read: {why}") from None
     if refused is not None:
         raise refused
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise InvalidConfigurationError("can't be read: it is not a regular file")
 
 
 def read_secret(path: Path) -> str:
@@ -130,4 +146,8 @@ def warn(what: str) -> None:
 
 
 def _opened(name: str, flags: int) -> int:
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0))
+    return _without_waiting(name, flags | getattr(os, "O_NOFOLLOW", 0))
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))

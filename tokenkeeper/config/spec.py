@@ -27,11 +27,6 @@ class ProviderSpec(Protocol):
         ...
 
     @property
-    def identity(self) -> str:
-        """A text that is equal for equal requests of one client to one server, without a secret."""
-        ...
-
-    @property
     def secrets(self) -> Sequence[str]:
         """The secrets it contains, so that they can be hidden from output."""
         ...

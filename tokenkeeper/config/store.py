@@ -19,15 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEY_FILE_VARIABLE",
+    "OTHERS_READ_IT",
     "STORE_SECTION",
     "STORE_VARIABLE",
     "DiscoveredStore",
+    "secrets_in_url",
     "store_from_environment",
     "store_in",
 ]
 
 STORE_SECTION = "store"
 """The key of a file, beside ``oauth2``."""
+
+OTHERS_READ_IT = "needs a key, because others may read the store"
 
 STORE_VARIABLE = "TOKENKEEPER_STORE"
 KEY_FILE_VARIABLE = "TOKENKEEPER_STORE_KEY_FILE"
@@ -92,8 +96,8 @@ def store_from_environment(
         variable = KEY_FILE_VARIABLE if key == "key_file" else STORE_VARIABLE
         if what == NO_KEY:
             what = (
-                f"needs a key, because others may read the store. Set {KEY_FILE_VARIABLE} to a key "
-                "file (create one with: tokenkeeper store new-key)"
+                f"{OTHERS_READ_IT}. Set {KEY_FILE_VARIABLE} to a key file (create one with: "
+                "tokenkeeper store new-key)"
             )
         problems.append(Problem(escaped(f"{variable} {what}"), variable))
 
@@ -138,7 +142,7 @@ def _exposures(content: object, options: StoreOptions | None, document: Document
     url = content
     if isinstance(content, Mapping):
         path, url = (*path, "url"), content.get("url")
-    if document.name and isinstance(url, str) and any(map(is_in_clear, _secrets_in(url))):
+    if document.name and isinstance(url, str) and any(map(is_in_clear, secrets_in_url(url))):
         place = Problems(document.name, document.lines).where(path)
         yield f"{place} contains a password in clear: take it from a variable, ${{NAME}}"
         yield from readable_by_all(Path(document.name))
@@ -150,7 +154,7 @@ def _readable_key(options: StoreOptions | None) -> Iterator[str]:
         yield from readable_by_all(options.key_file)
 
 
-def _secrets_in(url: str) -> list[str]:
+def secrets_in_url(url: str) -> list[str]:
     """Return the passwords in *url*, before its variables are filled in."""
     place = url.partition("://")[2].partition("/")[0].partition("?")[0]
     password = place.rpartition("@")[0].partition(":")[2]

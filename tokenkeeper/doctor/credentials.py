@@ -73,7 +73,11 @@ def _check_token(file: CredentialFile, now: float, facts: Facts) -> Finding:
     if not claims:
         return ok(f"{file.key} read; it is not a JWT")
     facts[file.key] = shown = _shown(claims)
-    return _judged(file.key, shown, now, "check what replaces this file before it expires")
+    judged = _judged(file.key, shown, now, "check what replaces this file before it expires")
+    if file.key == "refresh_token_file" and judged.level is Level.FAILED:
+        # It is what the grant began with. Each use replaced it, in custody.
+        return note(judged.text, "if custody has none either, store a new refresh token there")
+    return judged
 
 
 def _judged(what: str, claims: Mapping[str, Any], now: float, advice: str) -> Finding:

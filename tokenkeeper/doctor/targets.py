@@ -15,6 +15,7 @@ from tokenkeeper.exceptions import InvalidConfigurationError, UnknownProviderErr
 
 if TYPE_CHECKING:
     from tokenkeeper.keeper import TokenKeeper
+    from tokenkeeper.stores.settings import StoreSettings
 
 __all__ = ["Target", "find_targets"]
 
@@ -36,12 +37,17 @@ class Target:
 
 
 def find_targets(
-    discovery: Discovery, names: Iterable[str], environment: Mapping[str, str]
+    discovery: Discovery,
+    names: Iterable[str],
+    environment: Mapping[str, str],
+    store: StoreSettings | None = None,
 ) -> list[Target]:
     """Return the providers that *discovery* finds.
 
     :param names: the providers to return; all by default.
     :param environment: the variables.
+    :param store: the store of the configuration, where others' tokens are taken from; ``None``
+        without one.
     :raises UnknownProviderError: if the file describes no provider of a name.
     """
     path = discovery.path
@@ -53,15 +59,18 @@ def find_targets(
         findings = tuple(failure(each) for each in error.problems or (str(error),))
         name = path.name if path else error.provider_name or "environment"
         return [Target(name, None, Report(Step.VARIABLES, findings))]
-    keeper = _keeper_of(discovery) if any(each.needs for each in found) else None
+    keeper = _keeper_of(discovery, store) if any(each.needs for each in found) else None
     return [_target(each, path, environment, keeper) for each in found]
 
 
-def _keeper_of(discovery: Discovery) -> TokenKeeper:
-    """Return a keeper for requests that need the token of another provider."""
+def _keeper_of(discovery: Discovery, store: StoreSettings | None) -> TokenKeeper:
+    """Return a keeper for requests that need the token of another provider.
+
+    It shares no refusal with the processes that use *store*.
+    """
     from tokenkeeper.keeper import TokenKeeper
 
-    keeper = TokenKeeper(background=False)
+    keeper = TokenKeeper(background=False, cooldown_seconds=0, store=store)
     for each in discovery.find():
         if each.spec is not None:
             keeper.add_provider(each.spec.make_provider())
@@ -79,7 +88,7 @@ def _target(
     if path and not found.problems:
         findings.append(ok(f"{path.name} read"))
     findings += _variables(found, path, environment)
-    if path and found.secret_file:
+    if path and found.secret_file and not found.problems:
         findings.append(ok(f"secret file {found.secret_file} read"))
     findings += [warning(each) for each in found.warnings]
     spec = found.spec

@@ -182,6 +182,18 @@ class TestOfAConfiguration:
         assert code == 0
         assert seen["credential_files"].text == "subject_token.file read; it is not a JWT"
 
+    def test_a_refresh_token_that_was_replaced(self, describe_block, examine, write):
+        """The refresh token that a grant began with may have expired: custody has another one."""
+        write("first", jwt.encode({"exp": int(time.time()) - 90 * 86400}, "k" * 32))
+        describe_block(
+            token_endpoint_auth_method="none",
+            grant="refresh_token",
+            refresh_token_file="first",
+        )
+        code, seen = examine()
+        assert (code, seen["credential_files"].status) == (0, "note")
+        assert "expired 90 days ago" in seen["credential_files"].text
+
     @pytest.fixture
     def describe_pair(self, environment, server, write):
         """Write a file with a provider whose requests need the token of another one."""
@@ -202,6 +214,14 @@ class TestOfAConfiguration:
         """The token of another provider is requested from a keeper that has both."""
         code, _ = examine("api")
         assert code == 0
+        assert server.seen.count(("POST", "/oauth/token")) == 2
+
+    def test_it_is_taken_from_the_store(self, describe_pair, environment, server, tmp_path):
+        """A token of another provider that the store has is not requested again."""
+        (tmp_path / "kept").mkdir(mode=0o700)
+        environment.setenv("TOKENKEEPER_STORE", f"sqlite:///{tmp_path}/kept/store.db")
+        assert CliRunner().invoke(cli, ["get", "login"]).exit_code == 0
+        assert CliRunner().invoke(cli, ["doctor", "api"]).exit_code == 0
         assert server.seen.count(("POST", "/oauth/token")) == 2
 
     def test_commands_request_it_too(self, describe_pair, server):

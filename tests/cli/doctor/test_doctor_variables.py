@@ -79,6 +79,24 @@ class TestVariables:
         assert "client_secret_file can't be read" in seen["variables"].text
         assert "token_url must be https://" in seen["variables"].text
 
+    def test_a_secret_file_that_is_missing(self, examine, environment, server, tmp_path):
+        """A secret file that can't be read is a mistake, and is not reported as read."""
+        (tmp_path / "tokens.yaml").write_text(
+            "oauth2:\n"
+            "  provider_name: api\n"
+            "  provider_type: generic\n"
+            "  client_id: an-id\n"
+            "  client_secret_file: nowhere\n"
+            f"  token_url: {server.token_url}\n"
+        )
+        environment.setenv("TOKENKEEPER_CONFIG", str(tmp_path / "tokens.yaml"))
+        code, seen = examine()
+        assert code == 2
+        assert seen["variables"].text == (
+            "tokens.yaml, line 5: oauth2.client_secret_file can't be read: No such file or "
+            "directory"
+        )
+
     def test_a_secret_in_clear_is_a_warning(self, run, server, tmp_path):
         """A warning of the configuration is a finding, and a failure with --strict."""
         file = tmp_path / "tokens.yaml"

@@ -70,8 +70,8 @@ def doctor(
     examined: list[_Examined] = []
     source = ctx.ensure_object(Source)
     with report_problems(), screen:
+        targets = find_targets(source.discovery(), names, os.environ, lambda: _store_of(source))
         kept_in = _store_of(source)
-        targets = find_targets(source.discovery(), names, os.environ, kept_in)
         for target in targets:
             screen.begin(target)
             examined.append(_Examined(target, strict))

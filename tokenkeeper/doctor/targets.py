@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,14 +40,14 @@ def find_targets(
     discovery: Discovery,
     names: Iterable[str],
     environment: Mapping[str, str],
-    store: StoreSettings | None = None,
+    store: Callable[[], StoreSettings | None] = lambda: None,
 ) -> list[Target]:
     """Return the providers that *discovery* finds.
 
     :param names: the providers to return; all by default.
     :param environment: the variables.
-    :param store: the store of the configuration, where others' tokens are taken from; ``None``
-        without one.
+    :param store: returns the configured store, where the tokens of others are taken from; it is
+        called after the providers were found, so that the file is read once.
     :raises UnknownProviderError: if the file describes no provider of a name.
     """
     path = discovery.path
@@ -59,7 +59,7 @@ def find_targets(
         findings = tuple(failure(each) for each in error.problems or (str(error),))
         name = path.name if path else error.provider_name or "environment"
         return [Target(name, None, Report(Step.VARIABLES, findings))]
-    keeper = _keeper_of(discovery, store) if any(each.needs for each in found) else None
+    keeper = _keeper_of(discovery, store()) if any(each.needs for each in found) else None
     return [_target(each, path, environment, keeper) for each in found]
 
 

@@ -82,6 +82,7 @@ CALLS = {
     "a timedelta as timeout": (("api",), {"timeout": timedelta(seconds=5)}, "total_seconds()"),
     "a negative timeout": (("api",), {"timeout": -1}, "0 or more"),
     "a timeout that is not a number": (("api",), {"timeout": math.nan}, "0 or more"),
+    "a timeout of 400 digits": (("api",), {"timeout": 10**400}, "fewer digits"),
     "a boolean as timeout": (("api",), {"timeout": True}, "not bool"),
     "a list as name": ((["api"],), {}, "provider_name must be a string, not list"),
     "None as name": ((None,), {}, "provider_name must be a string, not None"),

@@ -458,6 +458,17 @@ OF_GENERIC = [
         ["assertion.subject must be a string, not int"],
     ),
     (
+        {**BEARER, "assertion": {**SIGNED, "private_key_password_file": 5}},
+        ["assertion.private_key_password_file must be a string, not int"],
+    ),
+    *(
+        (
+            {**BEARER, "assertion": {**SIGNED, "lifetime_seconds": seconds}},
+            ["assertion.lifetime_seconds must be a number of seconds, more than 0"],
+        )
+        for seconds in (0, 1e300, "600")
+    ),
+    (
         {**BEARER, "assertion": {**SIGNED, "private_key_password_file": "nowhere"}},
         ["assertion.private_key_password_file can't be read: No such file or directory"],
     ),

@@ -357,6 +357,7 @@ class TestConfiguration:
             ("tenant_id", ""),
             ("tenant_id", "a/b"),
             ("tenant_id", "a b"),
+            ("tenant_id", ".."),
             ("provider_name", ""),
             ("scope", ["a b"]),
             ("scope", 7),

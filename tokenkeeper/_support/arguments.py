@@ -84,7 +84,11 @@ def check_number(
     if isinstance(value, bool) or not isinstance(value, kinds):
         what = "a whole number" if whole else "a number"
         raise _wrong(field, f"must be {what}{unit}, not {type_of(value)}")
-    if not isinstance(value, (int, float)) or math.isnan(value) or value < least:
+    try:
+        fits = isinstance(value, (int, float)) and not math.isnan(value) and value >= least
+    except OverflowError:  # an int that no float can hold
+        raise _wrong(field, f"must be a number{unit} of fewer digits") from None
+    if not fits:
         raise _wrong(field, f"must be a number{unit}, {least:g} or more")
     if value == math.inf and not infinite:
         raise _wrong(field, f"must be a finite number{unit}, {least:g} or more")

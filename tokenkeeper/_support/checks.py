@@ -34,7 +34,7 @@ __all__ = [
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # os.environ's replacement for bytes that are not UTF-8
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3, scope-token
-_TENANT = re.compile(r"[A-Za-z0-9.-]+")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*")  # not "..", which is part of a path
 _SECRET_NAME = re.compile(
     r"secret|pass(?:word|wd|code|phrase)|token(?!_(?:type|format))|assertion|credential|proof|pin$"
     r"|key|code|otp",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenkeeper._support.checks import checked_text
+from tokenkeeper._support.checks import checked_seconds, checked_text
 from tokenkeeper.config.files import located
 from tokenkeeper.config.keeper_tokens import KeeperTokens, ProviderToken
 from tokenkeeper.config.problems import KeyPath, shortened
@@ -39,6 +39,10 @@ _KINDS = {
 }
 _SIGNED = "private_key_file"
 _OF_PROVIDER = ("scope", "resource", "audience", "tenant", "account")
+_TEXTS_OF_SIGNED = (
+    *("issuer", "subject", "key_id", "signing_alg"),
+    *("private_key_password", "private_key_password_file"),
+)
 _OF_SIGNED = (
     "private_key_password",
     "private_key_password_file",
@@ -123,16 +127,17 @@ def _check_signed(key: str, value: Mapping[str, Any], note: Note) -> None:
     """Note what is missing in an assertion that is signed here, or does not fit."""
     if value.get("issuer") is None:
         note((key, "issuer"), "is missing. It names who signs the assertion")
-    for name in ("issuer", "subject", "key_id", "signing_alg", "private_key_password"):
+    for name in _TEXTS_OF_SIGNED:
         if value.get(name) is not None:
             _check_text((key, name), value[name], note)
     if value.get("private_key_password") and value.get("private_key_password_file"):
         note((key, "private_key_password_file"), "can't be combined with private_key_password")
     if not isinstance(value.get("claims", {}), Mapping):
         note((key, "claims"), "must be a block of keys and values")
-    seconds = value.get("lifetime_seconds", 1)
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
-        note((key, "lifetime_seconds"), "must be a number of seconds, more than 0")
+    try:
+        checked_seconds(value.get("lifetime_seconds", 1), "it")
+    except InvalidConfigurationError as error:
+        note((key, "lifetime_seconds"), str(error).removeprefix("it "))
 
 
 def links_in(content: object) -> Iterator[tuple[KeyPath, str]]:

@@ -68,7 +68,8 @@ class GoogleProvider(GoogleTokens):
             except TokenAcquisitionError as unreadable:
                 problem = str(unreadable)
             else:
-                self.longest_request_seconds *= requests
+                longest = self._google.transport.total_timeout * requests
+                self.longest_request_seconds: float = longest
                 return
             raise InvalidConfigurationError(problem, field="credentials_file")
 

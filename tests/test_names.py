@@ -25,7 +25,7 @@ requests = st.fixed_dictionaries(
         "scope": st.lists(scope_tokens, min_size=1, max_size=3),
         "resource": st.lists(texts, min_size=1, max_size=3),
         "audience": st.lists(texts, min_size=1, max_size=3),
-        "tenant": st.text("abcXYZ019.-", min_size=1, max_size=8),
+        "tenant": st.from_regex(r"[abcXYZ019][abcXYZ019.-]{0,7}", fullmatch=True),
         "account": texts,
         "subject": texts,
         "actor": texts,

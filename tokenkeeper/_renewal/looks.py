@@ -34,8 +34,9 @@ POLL_GROWTH = 0.5
 fraction of the time for which that process has asked already."""
 
 ROLLBACK_SECONDS = 10.0
-"""After the store lost records, a request that works once waits this long at most: another process
-may have a newer refresh token, and restore it."""
+"""After the store lost records, a request that works once waits this long: another process may have
+a newer refresh token, and restore it. It may be leaving the store alone, which takes up to half of
+this time, so the lives of tokens do not shorten it."""
 
 
 class _Restored(NamedTuple):
@@ -157,8 +158,7 @@ class Looks:
             raise LookAgain(SHORTEST_POLL_SECONDS)
         replaces = view.generation
         self._fleet.publish(name, key, mine, replaces=replaces, keep=True, keeps_claim=True)
-        whole_life = max(0.0, mine.ends_at - mine.requested_at) or ROLLBACK_SECONDS
-        waits_until = self._clock.monotonic() + min(ROLLBACK_SECONDS, whole_life)
+        waits_until = self._clock.monotonic() + ROLLBACK_SECONDS
         self._restored[key] = _Restored(waits_until, claim.record)
 
     def stop_waiting(self, slot: Slot) -> None:

@@ -110,6 +110,28 @@ class TestClaim:
         assert store.record.owner == owner(new)
 
 
+class TestWait:
+    """The wait of a process that restores."""
+
+    def test_outlasts_the_pause_of_a_store_that_fails(self, family, clock, store, strict):
+        """A process that leaves the store alone can restore a newer token, whatever its life."""
+        strict.lifetime = 3.0
+        old, new = family.keeper(), family.keeper(jitter=1.0)
+        for keeper in (old, new):
+            keeper.get_token("api")
+        renew_when_due(new, clock)
+        store.go_down()
+        renew_when_due(new, clock)
+        store.come_back()
+        store.wipe()
+        for _ in range(3 * int(ROLLBACK_SECONDS)):
+            internals.look(old)
+            internals.look(new)
+            clock.step(0.75)
+        assert strict.requests > 2
+        assert not strict.is_revoked
+
+
 class TestTwo:
     """Two processes restore at the same moment."""
 

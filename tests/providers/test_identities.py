@@ -101,6 +101,6 @@ def test_the_application_of_the_environment(machine, monkeypatch):
 
 @pytest.mark.parametrize("boot_id", [None, b"", b"\xff"], ids=["no file", "empty", "not text"])
 def test_without_a_boot_id(machine, boot_id):
-    """Where there is no boot id, the host's name tells machines apart."""
+    """On a system without a boot id, machines differ by their host names."""
     machine(boot_id)
     assert this_machine.this_machine() == socket.gethostname()

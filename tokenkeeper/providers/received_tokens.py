@@ -62,7 +62,8 @@ class ReceivedTokens:
     def first(self, configured: Callable[[], str]) -> str:
         """Return the refresh token for a first request: the newest one, or the *configured* one.
 
-        With a store, it is the latter: there is no other one in the store.
+        A process with a claim finds newer ones in the store. If it asks here, there is none, so it
+        gets the *configured* one.
 
         :raises AuthorizationRequiredError: if a parent of this process has used it.
         :raises OAuth2Error: if it can't be read.

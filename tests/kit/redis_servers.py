@@ -156,7 +156,7 @@ class _Sentinel(RedisServer):
 
 
 class Cluster:
-    """Three primaries that share the slots.
+    """Three primaries that share the slots. One that hangs does not stop the others.
 
     :ivar servers: the primaries.
     """
@@ -170,6 +170,7 @@ class Cluster:
                     cluster_enabled="yes",
                     cluster_port=free_port(),
                     cluster_node_timeout=2000,
+                    cluster_require_full_coverage="no",
                 )
             )
             for each in _folders(folder, 3)
@@ -187,6 +188,20 @@ class Cluster:
     def wait(self):
         """Wait until every server knows that all of them are well."""
         until(lambda: all(map(self._is_ready, self.servers)), "the Cluster", limit=PROGRAM_SECONDS)
+
+    @contextmanager
+    def moving(self, slot, source, target):
+        """Let *slot* be on its way from *source* to *target* in the block, and there afterwards.
+
+        That it was on its way gives the target the newest word: a server that is only told to have
+        it gives it back when it hears from the source.
+        """
+        goal = target.run("CLUSTER", "MYID")
+        target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", source.run("CLUSTER", "MYID"))
+        source.run("CLUSTER", "SETSLOT", slot, "MIGRATING", goal)
+        yield
+        for server in (target, source, *self.servers):
+            server.run("CLUSTER", "SETSLOT", slot, "NODE", goal)
 
     @property
     def url(self):

@@ -100,6 +100,8 @@ _MEANINGS = (
     _meaning("ClusterDown|CLUSTERDOWN|slots? (is |are )?not (served|covered)|SlotNotCovered",
              "the Cluster is down, because servers for some slots are missing. Check CLUSTER INFO",
              waits=True),
+    _meaning("TTL exhausted", "the servers of the Cluster do not agree on who has its slot. Check "
+             "CLUSTER NODES on each, unless a slot is being moved", waits=True),
     _meaning("DB index|invalid DB|SELECT is not allowed", "the server has no such database. "
              "Correct its number in the URL"),
     _meaning("max number of clients|Too many connections", "the server or the client has too many "

@@ -66,26 +66,43 @@ def test_the_least_permissions(cluster, make_store):
         server.run("ACL", "DELUSER", "least")
 
 
-def test_a_slot_that_moved(cluster, store):
-    """A record whose slot moved to another server is found there."""
+def test_a_slot_that_moves(cluster, store):
+    """A record is found and renewed before, while and after its slot moves to another server."""
     key = key_on(cluster, 0)
-    assert store.read(key).generation == 0
-    source, target = cluster.servers[0], cluster.servers[1]
     slot = slot_of(cluster, key)
-
-    def move(owner):
-        node = owner.run("CLUSTER", "MYID")
-        for server in (target, source, cluster.servers[2]):
-            server.run("CLUSTER", "SETSLOT", slot, "NODE", node)
-
-    move(target)
-    try:
-        assert publish(store, key)
+    source, target, _ = cluster.servers
+    assert publish(store, key)
+    with cluster.moving(slot, source, target):
         assert store.read(key).sealed == b"token"
-        assert target.run("DBSIZE") == 1
-        store.forget(key, entirely=True)
+        source.run("MIGRATE", "127.0.0.1", target.port, f"tokenkeeper:{{{key}}}", 0, 5000)
+        assert store.read(key).sealed == b"token"
+        assert publish(store, key, 1)
+    assert target.run("DBSIZE") == 1
+    assert store.read(key).generation == 2
+    store.forget(key, entirely=True)
+    with cluster.moving(slot, target, source):
+        pass
+
+
+def test_servers_that_disagree(cluster, store):
+    """If each of two servers says that the other has the slot, the error says that they disagree.
+
+    It may pass, as at the end of a move.
+    """
+    key = key_on(cluster, 0)
+    slot = slot_of(cluster, key)
+    source, target, _ = cluster.servers
+    with cluster.moving(slot, source, target):
+        pass
+    target.run("CLUSTER", "SETSLOT", slot, "NODE", source.run("CLUSTER", "MYID"))
+    try:
+        error = failure_of(lambda: store.read(key))
     finally:
-        move(source)
+        for server in cluster.servers:
+            server.run("CLUSTER", "SETSLOT", slot, "NODE", source.run("CLUSTER", "MYID"))
+    assert "do not agree on who has its slot" in str(error)
+    assert not error.is_misconfigured
+    eventually(lambda: store.read(key))
 
 
 def test_a_server_that_hangs(cluster, store, make_store):

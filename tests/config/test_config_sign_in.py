@@ -16,6 +16,7 @@ from tokenkeeper import (
 from tokenkeeper.cli.group import cli
 from tokenkeeper.config.discovery import Discovery
 from tokenkeeper.providers.kinds import Description
+from tokenkeeper.stores.sqlite import SQLiteTokenStore
 
 PUBLIC = {"token_endpoint_auth_method": "none"}
 
@@ -239,6 +240,20 @@ class TestReload:
         with pytest.raises(AuthorizationRequiredError):
             keeper.get_token("calendar", force_refresh=True)
         assert len(server.forms("/token")) == 1
+
+    def test_another_custody(self, configured, server, tmp_path):
+        """What replaces the refresh token of an account is kept where the configuration now says."""
+        change, keeper = configured
+        sign_in(server, keeper, account="acme")
+        account = keeper.source("calendar", account="acme")
+        account.get_token()
+        path = tmp_path / "custody" / "tokens.db"
+        change(redirect_uri="https://app.example.com/callback", custody=f"sqlite:///{path}")
+        keeper.reload()
+        account.get_token(force_refresh=True)
+        kept = SQLiteTokenStore(path)
+        assert len(list(kept.keys())) == 1
+        assert len(server.forms("/token")) == 2
 
 
 VARIABLES = {

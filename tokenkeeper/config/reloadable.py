@@ -29,6 +29,11 @@ _Answer = OAuth2Token | Awaitable[OAuth2Token]
 _log = logging.getLogger("tokenkeeper.config")
 
 
+def _of_current(name: str) -> Any:
+    """Return a property: *name* of the current provider, which variants have in common with it."""
+    return property(lambda self: getattr((self._registered or self)._current[1], name))
+
+
 class ReloadableProvider(BaseOAuth2Provider):
     """A provider that delegates to the one its spec makes, and can switch to another spec.
 
@@ -39,6 +44,11 @@ class ReloadableProvider(BaseOAuth2Provider):
         a secret, a scope or an endpoint may have been corrected. It switches the provider to its
         current spec and raises nothing. It may block, so it is never called on an event loop.
     """
+
+    takes: frozenset[str] = _of_current("takes")
+    repeatable: bool = _of_current("repeatable")
+    custody: object = _of_current("custody")
+    longest_request_seconds: float = _of_current("longest_request_seconds")
 
     _registered: ReloadableProvider | None = None  # the one that this is a variant of
     _variant: tuple[BaseOAuth2Provider, BaseOAuth2Provider]  # of the current provider, and it
@@ -100,12 +110,8 @@ class ReloadableProvider(BaseOAuth2Provider):
     def _take(self, spec: ProviderSpec) -> None:
         provider = spec.make_provider()
         self._current = spec, provider
-        self.takes: frozenset[str] = provider.takes
         self.buffer_seconds: float = provider.buffer_seconds
         self.retry: RetryPolicy | None = provider.retry
-        self.repeatable: bool = provider.repeatable
-        self.custody: object = provider.custody
-        self.longest_request_seconds: float = provider.longest_request_seconds
 
     @property
     def grant_name(self) -> str:

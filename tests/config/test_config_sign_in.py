@@ -242,7 +242,7 @@ class TestReload:
         assert len(server.forms("/token")) == 1
 
     def test_another_custody(self, configured, server, tmp_path):
-        """What replaces the refresh token of an account is kept where the configuration now says."""
+        """The next refresh token of an account is kept where the configuration now says."""
         change, keeper = configured
         sign_in(server, keeper, account="acme")
         account = keeper.source("calendar", account="acme")

@@ -193,8 +193,8 @@ class Cluster:
     def moving(self, slot, source, target):
         """Let *slot* be on its way from *source* to *target* in the block, and there afterwards.
 
-        That it was on its way gives the target the newest word: a server that is only told to have
-        it gives it back when it hears from the source.
+        Because it was on its way, the target's claim to it is the newest. Without that, a target
+        that hears from the source afterwards gives the slot back.
         """
         goal = target.run("CLUSTER", "MYID")
         target.run("CLUSTER", "SETSLOT", slot, "IMPORTING", source.run("CLUSTER", "MYID"))

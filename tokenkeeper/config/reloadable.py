@@ -30,8 +30,8 @@ _log = logging.getLogger("tokenkeeper.config")
 
 
 def _of_current(name: str) -> Any:
-    """Return a property: *name* of the current provider, which variants have in common with it."""
-    return property(lambda self: getattr((self._registered or self)._current[1], name))
+    """Return a property: *name* of the registered provider's current one, for variants as well."""
+    return property(lambda self: getattr(self.registered.provider, name))
 
 
 class ReloadableProvider(BaseOAuth2Provider):
@@ -83,6 +83,11 @@ class ReloadableProvider(BaseOAuth2Provider):
             self._variant = current, variant
             self.buffer_seconds, self.retry = variant.buffer_seconds, variant.retry
         return variant
+
+    @property
+    def registered(self) -> ReloadableProvider:
+        """The one that this is a variant of, or this one itself."""
+        return self._registered or self
 
     @property
     def spec(self) -> ProviderSpec:
@@ -171,7 +176,7 @@ class ReloadableProvider(BaseOAuth2Provider):
         except TokenAcquisitionError as refused:
             if not _may_be_corrected(refused):
                 raise
-            self._look_again(self._registered or self)
+            self._look_again(self.registered)
             if self.provider is provider:
                 raise
         else:
@@ -191,7 +196,7 @@ class ReloadableProvider(BaseOAuth2Provider):
         except TokenAcquisitionError as refused:
             if not _may_be_corrected(refused):
                 raise
-            registered = self._registered or self
+            registered = self.registered
             try:
                 await late_import("asyncio").to_thread(self._look_again, registered)
             except RuntimeError:  # no thread could be started

@@ -15,7 +15,11 @@ LIFETIME = 3
 
 @contextlib.contextmanager
 def signed_in(engine, *, processes, seconds, delay=0.05, server=None, **options):
-    """Run a fleet in the block whose processes share one grant of oidc-provider."""
+    """Run a fleet in the block whose processes share one grant of oidc-provider.
+
+    They end by closing their keepers. The server would count a request that a process abandons as
+    one that it refused, because it never gets to read it.
+    """
     with contextlib.ExitStack() as stack:
         if server is None:
             server = OidcProvider()
@@ -33,6 +37,7 @@ def signed_in(engine, *, processes, seconds, delay=0.05, server=None, **options)
             engine.store,
             Endpoint(server.token_endpoint),
             seconds=seconds,
+            closes=True,
             client_id="fleet",
             client_secret=server.clients["fleet"],
             additional_params={"refresh_token": server.sign_in("fleet")},

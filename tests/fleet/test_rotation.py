@@ -16,6 +16,7 @@ def server():
     server.stop()
 
 
+@pytest.mark.timeout(240)  # each process waits ten seconds after the store lost its records
 @pytest.mark.parametrize("engine", ["sqlite", "valkey"])
 def test_rotating_refresh_tokens(engine, server):
     """The grant outlives a store that hangs, comes back older, or loses everything."""

@@ -4,6 +4,7 @@ import logging
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -23,6 +24,7 @@ from tokenkeeper import (
 )
 from tokenkeeper.exceptions import TokenRefreshError
 from tokenkeeper.names import TokenName, TokenParameters
+from tokenkeeper.providers import msal_client
 
 WRONG_SECRET = {
     "error": "invalid_client",
@@ -138,6 +140,19 @@ class TestAsking:
         finally:
             release.set()
         assert [token.access_token for token in slow.join()] == ["entra-2"]
+
+    def test_applications_are_bounded(self, make, entra, monkeypatch):
+        """The applications of the tenants that were used last are kept, and no others."""
+        monkeypatch.setattr(msal_client, "MOST_TENANTS", 2)
+        provider = make(allowed_tenants="*")
+        names = ["a.example", "b.example", "unknown.example", "a.example", "c.example", "a.example"]
+        entra.tenants.update(set(names) - {"unknown.example"})
+        for name in names:
+            parameters = TokenParameters(tenant=name)
+            with suppress(TokenAcquisitionError):
+                provider.variant(TokenName.of("graph", parameters), parameters).acquire_token()
+        assert set(internals.msal_applications(provider)) == {"a.example", "c.example"}
+        assert entra.discoveries == 4
 
     def test_nothing_before_it_is_needed(self, make, entra):
         """Creating a provider sends no request, even if the authority is unreachable."""

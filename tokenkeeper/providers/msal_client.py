@@ -15,6 +15,8 @@ from dataclasses import replace
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+from cachetools import LRUCache
+
 from tokenkeeper._runtime.fork import late_import
 from tokenkeeper._support.checks import checked_endpoint
 from tokenkeeper.clock import Clock
@@ -36,6 +38,9 @@ CLIENT = "client_credentials"
 ON_BEHALF_OF = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 """The grant for a token on behalf of a user: Entra ID's own use of RFC 7523 §2.1."""
 
+MOST_TENANTS = 1000
+"""How many applications are kept, one for each tenant. Each takes about 9 KB of memory, and to make
+it again costs a request for the tenant's metadata."""
 
 _MACHINE = "169.254.169.254"
 """Where a machine in Azure has its metadata."""
@@ -72,9 +77,10 @@ class MsalClient:
 
     def after_fork_in_child(self) -> None:
         """Drop msal's applications with their locks, which belong to the parent."""
-        self._lock = threading.Lock()  # guards the locks below
+        self._lock = threading.Lock()  # guards what is below
         self._making: dict[str, threading.Lock] = {}  # by tenant: one makes its application
-        self._applications: dict[str, Any] = {}  # by tenant: each has an authority of its own
+        # By tenant: each has an authority of its own. Those used last are kept.
+        self._applications: LRUCache[str, Any] = LRUCache(MOST_TENANTS)
 
     def acquire_token(
         self, tenant_id: str, scope: str, *, subject: str | None = None, claims: str | None = None
@@ -99,15 +105,22 @@ class MsalClient:
         return self._http.granted_in(scope, CLIENT if subject is None else ON_BEHALF_OF, ask)
 
     def _application(self, tenant_id: str) -> Any:
-        application = self._applications.get(tenant_id)
+        with self._lock:
+            application = self._applications.get(tenant_id)
+            making = self._making.setdefault(tenant_id, threading.Lock())
         if application is not None:
             return application
-        with self._lock:
-            making = self._making.setdefault(tenant_id, threading.Lock())
         with making:  # msal requests the metadata of this tenant, and others do not wait for it
-            application = self._applications.get(tenant_id)
-            if application is None:
-                application = self._applications[tenant_id] = self._make_application(tenant_id)
+            with self._lock:
+                application = self._applications.get(tenant_id)
+            try:
+                if application is None:
+                    application = self._make_application(tenant_id)
+            finally:
+                with self._lock:
+                    self._making.pop(tenant_id, None)
+                    if application is not None:
+                        self._applications[tenant_id] = application
         return application
 
     def _make_application(self, tenant_id: str) -> Any:

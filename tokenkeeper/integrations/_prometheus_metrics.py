@@ -190,12 +190,16 @@ class TokenMetrics:
 
         In the multiprocess mode a label can't be removed, and a NaN would stay the minimum.
         """
-        expiry = self._expiries.of(provider)
-        self.set_gauge(self.expiry, provider, math.inf if expiry is None else expiry)
+        self.set_gauge(self.expiry, provider, self._shown_expiry(provider))
         self.set_gauge(self.consecutive_failures, provider, self._failures.of(provider) or 0)
         self.set_gauge(self.cooldown_end, provider, self._cooldown_ends.of(provider) or 0)
         if provider != OTHER_PROVIDERS:
             self._keep_in_children(self.expiry.labels(provider), provider)
+
+    def _shown_expiry(self, provider: str) -> float:
+        """Return the value of a provider's expiry: infinite without a token."""
+        expiry = self._expiries.of(provider)
+        return math.inf if expiry is None else expiry
 
     @staticmethod
     def set_gauge(gauge: Gauge, provider: str, value: float) -> None:
@@ -207,7 +211,8 @@ class TokenMetrics:
         """Keep the value of an expiry in forked children, in the multiprocess mode.
 
         In a child the client sets all values to 0 when any metric first changes. An expiry of 0
-        means "expired long ago", and of several processes the worst counts.
+        means "expired long ago", and of several processes the worst counts. Without a token, as
+        after a clear, it is infinite in the child too.
         """
         value: Any = getattr(gauge, "_value", None)
         reset = getattr(value, "_MmapedValue__reset", None)
@@ -216,10 +221,8 @@ class TokenMetrics:
 
         def reset_to_expiry() -> None:
             reset()
-            expiry = self._expiries.of(provider)
-            if expiry is not None:
-                value._value = expiry  # noqa: SLF001 - there is no public way
-                value._file.write_value(value._key, value._value, 0.0)  # noqa: SLF001
+            value._value = self._shown_expiry(provider)  # noqa: SLF001 - there is no public way
+            value._file.write_value(value._key, value._value, 0.0)  # noqa: SLF001
 
         self._kept_in_children.add(value)
         value._MmapedValue__reset = reset_to_expiry  # noqa: SLF001

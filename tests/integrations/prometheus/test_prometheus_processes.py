@@ -169,6 +169,42 @@ def test_children_of_a_warm_master(tmp_path, what, expires_in):
         assert float(late) == expires_in
 
 
+CHILD_WITHOUT_TOKENS = """
+    import os
+    import prometheus_client
+    from prometheus_client.multiprocess import MultiProcessCollector
+    from tokenkeeper import TokenKeeper
+    from tokenkeeper.integrations.prometheus import PrometheusHook
+    from tokenkeeper.testing import StaticProvider
+
+    theirs = prometheus_client.Counter("theirs", "Something else that is counted.")
+    keeper = TokenKeeper(hooks=[PrometheusHook()], background=False)
+    for name in ("cleared", "removed"):
+        keeper.add_provider(StaticProvider(name, "a token"))
+        keeper.get_token(name)
+    keeper.clear_token("cleared")
+    keeper.remove_provider("removed")
+    pid = os.fork()
+    if not pid:
+        theirs.inc()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    registry = prometheus_client.CollectorRegistry()
+    MultiProcessCollector(registry)
+    for name in ("cleared", "removed"):
+        expiry = "tokenkeeper_token_expiry_timestamp_seconds"
+        print(registry.get_sample_value(expiry, {"provider": name}))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_child_of_a_master_without_tokens(tmp_path):
+    """In the multiprocess mode a child shows no expiry of a token that was cleared before."""
+    done = run(CHILD_WITHOUT_TOKENS, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["inf", "inf"]
+
+
 WORKERS = """
     import os
     import prometheus_client

@@ -334,8 +334,9 @@ class TestSignIns:
         assert signals.points("sign_ins") == expected
 
     def test_many_providers(self, signals):
-        """Providers beyond the limit have no gauge."""
+        """Providers beyond the limit have no gauge, and cost no memory."""
         for number in range(3):
             signals.hook(TokenAcquired(f"other-{number}", NOW, 1, 0.5, 3600.0))
         signals.hook(self.needed())
         assert signals.points("sign_in.needed") == {}
+        assert not signals.hook._sign_ins._needed_by.all()

@@ -147,13 +147,21 @@ class TokenMetrics:
                         metric.remove(*labels)
 
     def knows(self, provider: str, token_name: str) -> bool:
-        """Return whether a token is the provider's own, or was granted, so that it is cleared."""
+        """Return whether a token counts in the gauges: another event will forget it.
+
+        It is the provider's own, or was granted, so that it is cleared. None of the tokens of
+        providers beyond the limit counts: no one value fits them all.
+        """
+        if provider == OTHER_PROVIDERS:
+            return False
         return not is_chosen(token_name) or self._expiries.get(provider, token_name) is not None
 
     def succeeded(self, provider: str, token_name: str, expiry: float) -> None:
         """Note that a token was granted, and its expiry in seconds since the epoch."""
+        if provider == OTHER_PROVIDERS:
+            return
         self._expiries.set(provider, token_name, expiry)
-        self._failures.set(provider, token_name, 0)
+        self._failures.drop(provider, token_name)
         self._cooldown_ends.drop(provider, token_name)
         self._show(provider)
 

@@ -13,7 +13,6 @@ from tokenkeeper.events import (
     TokenEvent,
     TokenGranted,
 )
-from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS
 from tokenkeeper.integrations._worst_values import WorstValues
 
 __all__ = ["SignInMetrics"]
@@ -51,7 +50,7 @@ class SignInMetrics:
         """Count *event*.
 
         :param provider: the label of its provider.
-        :param is_known: whether another event will forget its token.
+        :param is_known: whether its token counts in gauges: another event will forget it.
         """
         name = event.token_name
         match event:
@@ -60,16 +59,17 @@ class SignInMetrics:
             case SignInFailed():
                 self._sign_ins.labels(provider, "failed").inc()
             case TokenDenied(needs_sign_in=True) if is_known:
-                self._show(provider, self._needed_by.set(provider, name, 1.0))
+                self._needed_by.set(provider, name, 1.0)
+                self._show(provider)
         if isinstance(event, _ENDS) and self._needed_by.get(provider, name) is not None:
-            self._show(provider, self._needed_by.drop(provider, name) or 0.0)
+            self._needed_by.drop(provider, name)
+            self._show(provider)
 
     def remove(self, provider_name: str) -> None:
         """Forget a provider, and set its gauge to a value that means that nothing is wrong."""
         if self._needed_by.of(provider_name) is not None:
             self._needed_by.drop_provider(provider_name)
-            self._show(provider_name, 0.0)
+            self._show(provider_name)
 
-    def _show(self, provider: str, value: float) -> None:
-        if provider != OTHER_PROVIDERS:  # no one value fits many providers
-            self._needed.labels(provider).set(value)
+    def _show(self, provider: str) -> None:
+        self._needed.labels(provider).set(self._needed_by.of(provider) or 0.0)

@@ -148,7 +148,9 @@ class OpenTelemetryHook:
                 self._expiries.drop(name, token_name)
                 self._cleared.add(1, attributes)
         self._fleet.measure(event, {PROVIDER: label})
-        is_known = not is_chosen(token_name) or self._expiries.get(name, token_name) is not None
+        is_known = label != OTHER_PROVIDERS and (
+            not is_chosen(token_name) or self._expiries.get(name, token_name) is not None
+        )
         self._sign_ins.measure(event, label, is_known=is_known)
         if isinstance(event, TokenAdopted) and event.attempts:
             self._requests.add(event.attempts, {PROVIDER: label})

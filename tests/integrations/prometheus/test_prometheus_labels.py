@@ -3,7 +3,7 @@
 import prometheus_client
 import pytest
 
-from tokenkeeper import TokenAcquisitionError, TokenKeeper
+from tokenkeeper import AuthorizationRequiredError, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.integrations.prometheus import PrometheusHook
 from tokenkeeper.testing import MockProvider
 
@@ -63,6 +63,20 @@ def test_removed_without_an_event_before(keeper, provider, registry):
     """A provider that was never used has no time series to remove."""
     keeper.remove_provider("api")
     assert not series(registry, "api")
+
+
+def test_nothing_is_kept_of_providers_beyond_the_limit(registry, clock):
+    """Providers beyond the limit cost no memory: of their failures nothing stays when they go."""
+    hook = PrometheusHook(registry, max_providers=0)
+    with TokenKeeper(hooks=[hook], clock=clock, background=False) as keeper:
+        keeper.add_provider(provider := MockProvider("api", clock=clock))
+        provider.script.append(AuthorizationRequiredError("a person has to", transient=False))
+        with pytest.raises(AuthorizationRequiredError):
+            keeper.get_token("api")
+        keeper.remove_provider("api")
+    metrics = hook._metrics
+    kept = (metrics._expiries, metrics._failures, metrics._cooldown_ends)
+    assert [values.all() for values in (*kept, metrics.sign_ins._needed_by)] == [[], [], [], []]
 
 
 def test_the_limit(clock):

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._prometheus_fleet import FleetMetrics
-from tokenkeeper.integrations._prometheus_sign_ins import SignInMetrics
+from tokenkeeper.integrations._prometheus_sign_ins import OUTCOMES, SignInMetrics
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._worst_values import WorstValues
 from tokenkeeper.names import is_chosen
@@ -20,6 +20,9 @@ __all__ = ["TokenMetrics"]
 
 MULTIPROCESS_VARIABLES = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 """The environment variables that turn on the client's multiprocess mode."""
+
+KINDS = ("acquired", "renewed")
+"""The values of the label ``kind`` of granted tokens."""
 
 
 class TokenMetrics:
@@ -40,13 +43,12 @@ class TokenMetrics:
         self._kept_in_children: weakref.WeakSet[Any] = weakref.WeakSet()
         self._make_counters(registry)
         self._make_gauges(registry)
-        self._all: tuple[Counter | Gauge | Histogram, ...] = (
-            *(self.granted, self.failures, self.requests, self.stale, self.cooldowns),
-            *(self.refused, self.cleared, self.durations),
-            *(self.expiry, self.consecutive_failures, self.last_failure, self.cooldown_end),
-            *self.fleet.of_provider,
-            *self.sign_ins.of_provider,
+        self._labelled_by_provider_alone: tuple[Counter | Gauge | Histogram, ...] = (
+            *(self.requests, self.stale, self.cooldowns, self.refused, self.cleared),
+            *(self.durations, self.expiry, self.consecutive_failures, self.last_failure),
+            *(self.cooldown_end, *self.fleet.of_provider, self.sign_ins.needed),
         )
+        self._reasons: set[tuple[str, str]] = set()  # the other labels of failures so far
 
     def _make_counters(self, registry: CollectorRegistry) -> None:
         def counter(name: str, documentation: str, *labels: str) -> Counter:
@@ -121,7 +123,7 @@ class TokenMetrics:
         label = self.labels.of(provider_name)
         if is_new:
             # Without a 0 before it, the first increase of a counter goes unnoticed.
-            for kind in ("acquired", "renewed"):
+            for kind in KINDS:
                 self.granted.labels(label, kind)
             for rare in (self.stale, self.cooldowns, self.refused, self.cleared):
                 rare.labels(label)
@@ -139,12 +141,19 @@ class TokenMetrics:
         self.labels.forget(provider_name)
         if any(name in os.environ for name in MULTIPROCESS_VARIABLES):
             return  # the client can't remove anything in this mode, and warns
-        for metric in self._all:
-            for family in list(metric.collect()):
-                for sample in family.samples:
-                    if sample.labels.get("provider") == provider_name:
-                        labels = (value for key, value in sample.labels.items() if key != "le")
-                        metric.remove(*labels)
+        for metric in self._labelled_by_provider_alone:
+            metric.remove(provider_name)
+        for kind in KINDS:
+            self.granted.remove(provider_name, kind)
+        for kind, reason in self._reasons:
+            self.failures.remove(provider_name, kind, reason)
+        for outcome in OUTCOMES:
+            self.sign_ins.ended.remove(provider_name, outcome)
+
+    def count_failure(self, provider: str, kind: str, reason: str) -> None:
+        """Count a failure."""
+        self._reasons.add((kind, reason))
+        self.failures.labels(provider, kind, reason).inc()
 
     def knows(self, provider: str, token_name: str) -> bool:
         """Return whether a token counts in the gauges: another event will forget it.

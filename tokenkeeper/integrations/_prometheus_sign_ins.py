@@ -15,7 +15,10 @@ from tokenkeeper.events import (
 )
 from tokenkeeper.integrations._worst_values import WorstValues
 
-__all__ = ["SignInMetrics"]
+__all__ = ["OUTCOMES", "SignInMetrics"]
+
+OUTCOMES = ("completed", "failed")
+"""The values of the label ``outcome``."""
 
 _ENDS = (TokenGranted, TokenAdopted, TokenCleared, SignInCompleted)
 """After these, no sign-in of the token is needed, as far as is known."""
@@ -26,25 +29,25 @@ class SignInMetrics:
 
     A provider whose grant needs no sign-in has none of these time series.
 
-    :ivar of_provider: the metrics with the label ``provider``.
+    :ivar needed: whether a sign-in is needed; its label is ``provider``.
+    :ivar ended: the sign-ins that ended; its labels are ``provider`` and ``outcome``.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._needed_by = WorstValues(max)
-        self._needed = Gauge(
+        self.needed = Gauge(
             "tokenkeeper_sign_in_needed",
             "1 while a person has to sign in before there can be a token, 0 once there is one.",
             ["provider"],
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self._sign_ins = Counter(
+        self.ended = Counter(
             "tokenkeeper_sign_ins_total",
             "Sign-ins that ended: completed, or failed.",
             ["provider", "outcome"],
             registry=registry,
         )
-        self.of_provider: tuple[Counter | Gauge, ...] = (self._needed, self._sign_ins)
 
     def count(self, event: TokenEvent, provider: str, *, is_known: bool) -> None:
         """Count *event*.
@@ -55,9 +58,9 @@ class SignInMetrics:
         name = event.token_name
         match event:
             case SignInCompleted():
-                self._sign_ins.labels(provider, "completed").inc()
+                self.ended.labels(provider, "completed").inc()
             case SignInFailed():
-                self._sign_ins.labels(provider, "failed").inc()
+                self.ended.labels(provider, "failed").inc()
             case TokenDenied(needs_sign_in=True) if is_known:
                 self._needed_by.set(provider, name, 1.0)
                 self._show(provider)
@@ -72,4 +75,4 @@ class SignInMetrics:
             self._show(provider_name)
 
     def _show(self, provider: str) -> None:
-        self._needed.labels(provider).set(self._needed_by.of(provider) or 0.0)
+        self.needed.labels(provider).set(self._needed_by.of(provider) or 0.0)

@@ -83,7 +83,7 @@ class PrometheusHook:
                 metrics.succeeded(provider, token_name, now + event.remaining_seconds)
             case TokenDenied():
                 kind = "acquisition" if isinstance(event, AcquisitionFailed) else "renewal"
-                metrics.failures.labels(provider, kind, reason_of(event)).inc()
+                metrics.count_failure(provider, kind, reason_of(event))
                 self._count_requests(event, provider)
                 has_token = bool(event.remaining_seconds)
                 metrics.failed(provider, token_name, now, has_token=has_token)

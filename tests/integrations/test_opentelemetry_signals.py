@@ -128,6 +128,15 @@ def test_a_span_that_failed(keeper, provider, signals, error, status, kind):
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "no")
 
 
+def test_a_message_that_is_not_utf_8(keeper, provider, signals):
+    """A custom provider's message is escaped: an exporter would lose all spans of its batch."""
+    provider.script.append(TokenAcquisitionError("no\udce9", transient=False))
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api")
+    (span,) = signals.spans
+    assert span.status.description == "no\\udce9"
+
+
 @pytest.mark.parametrize(("error", "reason"), NETWORK_FAILURES)
 def test_network_failures_are_named(keeper, provider, signals, error, reason):
     """A request without a response is a metric and a span with the cause as the type of error."""

@@ -15,6 +15,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 
 from tokenkeeper._runtime.fork import forks_wait
+from tokenkeeper._support.escaping import escaped
 from tokenkeeper._version import __version__
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
 from tokenkeeper.events import (
@@ -167,7 +168,7 @@ class OpenTelemetryHook:
             start_time=_nanoseconds(started_at),
         )
         if isinstance(event, TokenDenied):
-            span.set_status(Status(StatusCode.ERROR, event.reason))
+            span.set_status(Status(StatusCode.ERROR, escaped(event.reason)))  # it must be UTF-8
         span.end(_nanoseconds(event.occurred_at))
 
     def _observe(self, _: CallbackOptions) -> Iterable[Observation]:

@@ -2,6 +2,7 @@
 
 import os
 import types
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -15,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenKeeper
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.events import (
     AcquisitionFailed,
     ClaimTakenOver,
@@ -229,6 +231,25 @@ def test_a_fork_waits_for_the_sdk(signals, monkeypatch, fork_while):
         signals.hook(CooledDown("api", datetime.now(UTC), 30.0))
 
     assert fork_while(count)
+
+
+def test_a_removal_comes_between_events(signals, monkeypatch):
+    """A removal is not lost to an event that a keeper on another thread reports meanwhile."""
+
+    def can_report():
+        guard = forks_wait()
+        if entered := guard.acquire(blocking=False):
+            guard.release()
+        return entered
+
+    def remove(_):
+        with ThreadPoolExecutor(1) as another_thread:
+            found.append(another_thread.submit(can_report).result(20))
+
+    found = []
+    monkeypatch.setattr(signals.hook._sign_ins, "remove", remove)
+    signals.hook(ProviderRemoved("api", NOW))
+    assert found == [False]
 
 
 def test_without_an_sdk(clock):

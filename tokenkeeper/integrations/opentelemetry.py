@@ -114,17 +114,20 @@ class OpenTelemetryHook:
 
     def __call__(self, event: TokenEvent, /) -> None:
         """Report *event*."""
-        if isinstance(event, ProviderRemoved):
-            self._labels.forget(event.provider_name)
-            self._expiries.drop_provider(event.provider_name)
-            self._sign_ins.remove(event.provider_name)
-            return
         attributes = _attributes_of(event)
         with forks_wait():  # a child would inherit the locks of an SDK's metrics as they are
+            if isinstance(event, ProviderRemoved):
+                self._remove(event.provider_name)
+                return
             label = self._labels.of(event.provider_name)
             self._measure(event, {**attributes, PROVIDER: label})
         if isinstance(event, TokenGranted | TokenDenied):
             self._trace(event, attributes)  # without it: this may export at once, over the network
+
+    def _remove(self, provider_name: str) -> None:
+        self._labels.forget(provider_name)
+        self._expiries.drop_provider(provider_name)
+        self._sign_ins.remove(provider_name)
 
     def _measure(self, event: TokenEvent, attributes: dict[str, str]) -> None:
         name, token_name = event.provider_name, event.token_name

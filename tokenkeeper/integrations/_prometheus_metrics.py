@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import weakref
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -35,24 +36,26 @@ class TokenMetrics:
 
     def __init__(self, registry: CollectorRegistry, max_providers: int) -> None:
         self.labels = ProviderLabels(max_providers)
-        self.fleet = FleetMetrics(registry, max_providers)
-        self.sign_ins = SignInMetrics(registry)
+        self.fleet = FleetMetrics(max_providers)
+        self.sign_ins = SignInMetrics()
         self._expiries = WorstValues(min)
         self._failures = WorstValues(max)
         self._cooldown_ends = WorstValues(max)
         self._kept_in_children: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._make_counters(registry)
-        self._make_gauges(registry)
+        self._make_counters()
+        self._make_gauges()
         self._labelled_by_provider_alone: tuple[Counter | Gauge | Histogram, ...] = (
             *(self.requests, self.stale, self.cooldowns, self.refused, self.cleared),
             *(self.durations, self.expiry, self.consecutive_failures, self.last_failure),
             *(self.cooldown_end, *self.fleet.of_provider, self.sign_ins.needed),
         )
         self._reasons: set[tuple[str, str]] = set()  # the other labels of failures so far
+        further = (self.granted, self.failures, self.sign_ins.ended, *self.fleet.of_store)
+        _register((*self._labelled_by_provider_alone, *further), registry)
 
-    def _make_counters(self, registry: CollectorRegistry) -> None:
+    def _make_counters(self) -> None:
         def counter(name: str, documentation: str, *labels: str) -> Counter:
-            return Counter(name, documentation, ["provider", *labels], registry=registry)
+            return Counter(name, documentation, ["provider", *labels], registry=None)
 
         self.granted = counter(
             "tokenkeeper_tokens_granted_total",
@@ -84,15 +87,13 @@ class TokenMetrics:
             "tokenkeeper_token_acquisition_duration_seconds",
             "Time from the first token request to the outcome, retries and waits included.",
             ["provider"],
-            registry=registry,
+            registry=None,
             buckets=DURATION_BUCKETS,
         )
 
-    def _make_gauges(self, registry: CollectorRegistry) -> None:
+    def _make_gauges(self) -> None:
         def gauge(name: str, documentation: str, mode: Literal["livemin", "livemax"]) -> Gauge:
-            return Gauge(
-                name, documentation, ["provider"], registry=registry, multiprocess_mode=mode
-            )
+            return Gauge(name, documentation, ["provider"], registry=None, multiprocess_mode=mode)
 
         self.expiry = gauge(
             "tokenkeeper_token_expiry_timestamp_seconds",
@@ -243,3 +244,19 @@ class TokenMetrics:
 
         self._kept_in_children.add(value)
         value._MmapedValue__reset = reset_to_expiry  # noqa: SLF001
+
+
+def _register(metrics: Iterable[Counter | Gauge | Histogram], registry: CollectorRegistry) -> None:
+    """Register *metrics*, all or none: after an error the caller can try again.
+
+    :raises ValueError: if the registry has other metrics of these names.
+    """
+    registered = []
+    try:
+        for metric in metrics:
+            registry.register(metric)
+            registered.append(metric)
+    except ValueError:
+        for metric in registered:
+            registry.unregister(metric)
+        raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import Counter, Gauge
 
 from tokenkeeper.events import (
     SignInCompleted,
@@ -33,20 +33,20 @@ class SignInMetrics:
     :ivar ended: the sign-ins that ended; its labels are ``provider`` and ``outcome``.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self) -> None:
         self._needed_by = WorstValues(max)
         self.needed = Gauge(
             "tokenkeeper_sign_in_needed",
             "1 while a person has to sign in before there can be a token, 0 once there is one.",
             ["provider"],
-            registry=registry,
+            registry=None,
             multiprocess_mode="livemax",
         )
         self.ended = Counter(
             "tokenkeeper_sign_ins_total",
             "Sign-ins that ended: completed, or failed.",
             ["provider", "outcome"],
-            registry=registry,
+            registry=None,
         )
 
     def count(self, event: TokenEvent, provider: str, *, is_known: bool) -> None:

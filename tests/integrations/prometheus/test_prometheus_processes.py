@@ -67,10 +67,14 @@ def test_hooks_made_at_the_same_time(registry):
 
 
 def test_foreign_metrics_of_the_same_name(registry):
-    """Metrics of the same names from elsewhere are an error, as in the client itself."""
-    prometheus_client.Counter("tokenkeeper_cooldowns", "Mine.", registry=registry)
-    with pytest.raises(ValueError, match="Duplicated timeseries"):
-        PrometheusHook(registry)
+    """Metrics of the same names from elsewhere are an error until they are unregistered."""
+    mine = prometheus_client.Counter("tokenkeeper_cooldowns", "Mine.", registry=registry)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"Duplicated timeseries.*tokenkeeper_cooldowns"):
+            PrometheusHook(registry)
+    assert [family.name for family in registry.collect()] == ["tokenkeeper_cooldowns"]
+    registry.unregister(mine)
+    PrometheusHook(registry)
 
 
 IMPORTED_TWICE = """

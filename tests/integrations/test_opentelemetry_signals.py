@@ -15,7 +15,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenKeeper
+from tokenkeeper import (
+    InvalidConfigurationError,
+    RetryPolicy,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
 from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.events import (
     AcquisitionFailed,
@@ -250,6 +255,21 @@ def test_a_removal_comes_between_events(signals, monkeypatch):
     monkeypatch.setattr(signals.hook._sign_ins, "remove", remove)
     signals.hook(ProviderRemoved("api", NOW))
     assert found == [False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"clock": SteppedClock}, "clock must have"),
+        ({"max_providers": 1.5}, "max_providers must be a whole number, not float"),
+        ({"max_providers": -1}, "max_providers must be a number, 0 or more"),
+    ],
+    ids=["clock", "fraction", "negative"],
+)
+def test_mistakes(arguments, problem):
+    """A mistake is an error at once, and not one in the log at each event."""
+    with pytest.raises(InvalidConfigurationError, match=problem):
+        OpenTelemetryHook(**arguments)
 
 
 def test_without_an_sdk(clock):

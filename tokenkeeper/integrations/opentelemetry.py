@@ -15,6 +15,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 
 from tokenkeeper._runtime.fork import forks_wait
+from tokenkeeper._support.arguments import check_clock, check_number
 from tokenkeeper._support.escaping import escaped
 from tokenkeeper._version import __version__
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
@@ -57,6 +58,7 @@ class OpenTelemetryHook:
     :param clock: the clock for the remaining lifetime when metrics are read; in tests the keeper's.
     :param max_providers: how many providers have their own attributes in metrics; 1,000 by
         default. Further ones are counted together as ``_other``, without a remaining lifetime.
+    :raises InvalidConfigurationError: for a clock or a number that can't be used.
 
     The remaining lifetime of a provider is reported until the provider is removed. Its counters
     stay, because OpenTelemetry has no call that removes them.
@@ -70,6 +72,8 @@ class OpenTelemetryHook:
         *,
         max_providers: int = 1000,
     ) -> None:
+        check_clock(clock)
+        check_number(max_providers, "max_providers", least=0, whole=True)
         self._clock = clock
         self._labels = ProviderLabels(max_providers)
         self._expiries = WorstValues(min)  # Unix times
@@ -83,6 +87,16 @@ class OpenTelemetryHook:
             description="Time from the first token request to the outcome, retries included.",
             explicit_bucket_boundaries_advisory=DURATION_BUCKETS,  # SDKs have milliseconds
         )
+        self._make_counters(meter)
+        meter.create_observable_gauge(
+            "tokenkeeper.token.remaining_lifetime",
+            [self._observe],
+            unit="s",
+            description="Time until the current token, of several the first, expires; negative "
+            "after that.",
+        )
+
+    def _make_counters(self, meter: metrics.Meter) -> None:
         self._requests = meter.create_counter(
             "tokenkeeper.token.requests", unit="{request}", description="Token requests."
         )
@@ -103,13 +117,6 @@ class OpenTelemetryHook:
         )
         self._cleared = meter.create_counter(
             "tokenkeeper.token.cleared", unit="{token}", description="Tokens that were cleared."
-        )
-        meter.create_observable_gauge(
-            "tokenkeeper.token.remaining_lifetime",
-            [self._observe],
-            unit="s",
-            description="Time until the current token, of several the first, expires; negative "
-            "after that.",
         )
 
     def __call__(self, event: TokenEvent, /) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import prometheus_client
 import pytest
 
-from tokenkeeper import TokenKeeper
+from tokenkeeper import InvalidConfigurationError, TokenKeeper
 from tokenkeeper.events import CooledDown
 from tokenkeeper.integrations.prometheus import PrometheusHook
 from tokenkeeper.testing import MockProvider
@@ -57,6 +57,22 @@ def test_hooks_of_one_registry_share_its_metrics(registry, keeper, provider, val
         assert value("tokens_granted_total", kind="acquired") == 2
         other.clear_token("api")
         assert value("token_expiry_timestamp_seconds") == math.inf
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"registry": None}, "registry must be a CollectorRegistry, not None"),
+        ({"registry": prometheus_client.CollectorRegistry}, r"registry .* \(call it to create"),
+        ({"max_providers": "10"}, "max_providers must be a whole number, not str"),
+        ({"max_providers": -1}, "max_providers must be a number, 0 or more"),
+    ],
+    ids=["no registry", "class", "text", "negative"],
+)
+def test_mistakes(registry, arguments, problem):
+    """A mistake is an error at once, and not one in the log at each event."""
+    with pytest.raises(InvalidConfigurationError, match=problem):
+        PrometheusHook(**{"registry": registry, **arguments})
 
 
 def test_hooks_made_at_the_same_time(registry):

@@ -1,6 +1,9 @@
 """Metrics and spans, as the OpenTelemetry SDK gets them."""
 
 import os
+import subprocess
+import sys
+import textwrap
 import types
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -232,10 +235,57 @@ def test_a_fork_waits_for_the_sdk(signals, monkeypatch, fork_while):
             entered.set()
             assert go_on.wait(20)
 
-        monkeypatch.setattr(signals.hook, "_cooldowns", types.SimpleNamespace(add=add))
+        monkeypatch.setattr(signals.hook._metrics, "_cooldowns", types.SimpleNamespace(add=add))
         signals.hook(CooledDown("api", datetime.now(UTC), 30.0))
 
     assert fork_while(count)
+
+
+def test_hooks_of_one_meter_provider_share_its_metrics(keeper, provider, signals, clock):
+    """A second hook, as in a module that is imported twice, reports in the same metrics."""
+    second = OpenTelemetryHook(signals.meters, signals.tracers, clock)
+    with TokenKeeper(hooks=[second], clock=clock, background=False) as other:
+        other.add_provider(MockProvider("other", clock=clock))
+        other.get_token("other")
+        keeper.get_token("api")
+    assert signals.points("token.remaining_lifetime") == {("other",): 3600, ("api",): 3600}
+    assert signals.points("token.requests") == {("other",): 1, ("api",): 1}
+
+
+BEFORE_THE_SDK = """
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from tokenkeeper import TokenKeeper
+    from tokenkeeper.integrations.opentelemetry import OpenTelemetryHook
+    from tokenkeeper.testing import StaticProvider
+
+    def use(name, *arguments):
+        keeper = TokenKeeper(hooks=[OpenTelemetryHook(*arguments)], background=False)
+        keeper.add_provider(StaticProvider(name, "a token"))
+        keeper.get_token(name)
+
+    use("before")
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader]))
+    use("after")
+    use("named", metrics.get_meter_provider())
+    found = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    (gauge,) = [each for each in found if each.name == "tokenkeeper.token.remaining_lifetime"]
+    points = gauge.data.data_points
+    print(*sorted(point.attributes["tokenkeeper.provider.name"] for point in points))
+"""
+
+
+def test_hooks_from_before_the_sdk_is_set_up():
+    """A hook that was created before the global SDK was set shares its metrics with later ones."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(BEFORE_THE_SDK)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout.split(), done.returncode) == (["after", "before", "named"], 0), done.stderr
 
 
 def test_a_removal_comes_between_events(signals, monkeypatch):
@@ -252,7 +302,7 @@ def test_a_removal_comes_between_events(signals, monkeypatch):
             found.append(another_thread.submit(can_report).result(20))
 
     found = []
-    monkeypatch.setattr(signals.hook._sign_ins, "remove", remove)
+    monkeypatch.setattr(signals.hook._metrics._sign_ins, "remove", remove)
     signals.hook(ProviderRemoved("api", NOW))
     assert found == [False]
 
@@ -389,4 +439,4 @@ class TestSignIns:
             signals.hook(TokenAcquired(f"other-{number}", NOW, 1, 0.5, 3600.0))
         signals.hook(self.needed())
         assert signals.points("sign_in.needed") == {}
-        assert not signals.hook._sign_ins._needed_by.all()
+        assert not signals.hook._metrics._sign_ins._needed_by.all()

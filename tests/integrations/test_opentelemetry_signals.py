@@ -1,7 +1,11 @@
 """Metrics and spans, as the OpenTelemetry SDK gets them."""
 
 import os
+import subprocess
+import sys
+import textwrap
 import types
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -14,7 +18,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tokenkeeper import RetryPolicy, TokenAcquisitionError, TokenKeeper
+from tokenkeeper import (
+    InvalidConfigurationError,
+    RetryPolicy,
+    TokenAcquisitionError,
+    TokenKeeper,
+)
+from tokenkeeper._runtime.fork import forks_wait
 from tokenkeeper.events import (
     AcquisitionFailed,
     ClaimTakenOver,
@@ -128,6 +138,15 @@ def test_a_span_that_failed(keeper, provider, signals, error, status, kind):
     assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "no")
 
 
+def test_a_message_that_is_not_utf_8(keeper, provider, signals):
+    """A custom provider's message is escaped: an exporter would lose all spans of its batch."""
+    provider.script.append(TokenAcquisitionError("no\udce9", transient=False))
+    with pytest.raises(TokenAcquisitionError):
+        keeper.get_token("api")
+    (span,) = signals.spans
+    assert span.status.description == "no\\udce9"
+
+
 @pytest.mark.parametrize(("error", "reason"), NETWORK_FAILURES)
 def test_network_failures_are_named(keeper, provider, signals, error, reason):
     """A request without a response is a metric and a span with the cause as the type of error."""
@@ -216,10 +235,91 @@ def test_a_fork_waits_for_the_sdk(signals, monkeypatch, fork_while):
             entered.set()
             assert go_on.wait(20)
 
-        monkeypatch.setattr(signals.hook, "_cooldowns", types.SimpleNamespace(add=add))
+        monkeypatch.setattr(signals.hook._metrics, "_cooldowns", types.SimpleNamespace(add=add))
         signals.hook(CooledDown("api", datetime.now(UTC), 30.0))
 
     assert fork_while(count)
+
+
+def test_hooks_of_one_meter_provider_share_its_metrics(keeper, provider, signals, clock):
+    """A second hook, as in a module that is imported twice, reports in the same metrics."""
+    second = OpenTelemetryHook(signals.meters, signals.tracers, clock)
+    with TokenKeeper(hooks=[second], clock=clock, background=False) as other:
+        other.add_provider(MockProvider("other", clock=clock))
+        other.get_token("other")
+        keeper.get_token("api")
+    assert signals.points("token.remaining_lifetime") == {("other",): 3600, ("api",): 3600}
+    assert signals.points("token.requests") == {("other",): 1, ("api",): 1}
+
+
+BEFORE_THE_SDK = """
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+    from tokenkeeper import TokenKeeper
+    from tokenkeeper.integrations.opentelemetry import OpenTelemetryHook
+    from tokenkeeper.testing import StaticProvider
+
+    def use(name, *arguments):
+        keeper = TokenKeeper(hooks=[OpenTelemetryHook(*arguments)], background=False)
+        keeper.add_provider(StaticProvider(name, "a token"))
+        keeper.get_token(name)
+
+    use("before")
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader]))
+    use("after")
+    use("named", metrics.get_meter_provider())
+    found = reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    (gauge,) = [each for each in found if each.name == "tokenkeeper.token.remaining_lifetime"]
+    points = gauge.data.data_points
+    print(*sorted(point.attributes["tokenkeeper.provider.name"] for point in points))
+"""
+
+
+def test_hooks_from_before_the_sdk_is_set_up():
+    """A hook that was created before the global SDK was set shares its metrics with later ones."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(BEFORE_THE_SDK)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout.split(), done.returncode) == (["after", "before", "named"], 0), done.stderr
+
+
+def test_a_removal_comes_between_events(signals, monkeypatch):
+    """A removal is not lost to an event that a keeper on another thread reports meanwhile."""
+
+    def can_report():
+        guard = forks_wait()
+        if entered := guard.acquire(blocking=False):
+            guard.release()
+        return entered
+
+    def remove(_):
+        with ThreadPoolExecutor(1) as another_thread:
+            found.append(another_thread.submit(can_report).result(20))
+
+    found = []
+    monkeypatch.setattr(signals.hook._metrics._sign_ins, "remove", remove)
+    signals.hook(ProviderRemoved("api", NOW))
+    assert found == [False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"clock": SteppedClock}, "clock must have"),
+        ({"max_providers": 1.5}, "max_providers must be a whole number, not float"),
+        ({"max_providers": -1}, "max_providers must be a number, 0 or more"),
+    ],
+    ids=["clock", "fraction", "negative"],
+)
+def test_mistakes(arguments, problem):
+    """A mistake is an error at once, and not one in the log at each event."""
+    with pytest.raises(InvalidConfigurationError, match=problem):
+        OpenTelemetryHook(**arguments)
 
 
 def test_without_an_sdk(clock):
@@ -334,8 +434,9 @@ class TestSignIns:
         assert signals.points("sign_ins") == expected
 
     def test_many_providers(self, signals):
-        """Providers beyond the limit have no gauge."""
+        """Providers beyond the limit have no gauge, and cost no memory."""
         for number in range(3):
             signals.hook(TokenAcquired(f"other-{number}", NOW, 1, 0.5, 3600.0))
         signals.hook(self.needed())
         assert signals.points("sign_in.needed") == {}
+        assert not signals.hook._metrics._sign_ins._needed_by.all()

@@ -121,6 +121,15 @@ def test_store_without_a_label_is_called_by_its_class():
     assert opened(Own()).label == "Own"
 
 
+def test_label_can_be_shown_anywhere():
+    """A label from a path that is not UTF-8 is escaped: metrics could not be exported with it."""
+
+    class Directory(MemoryTokenStore):
+        label = "directory /srv/caf\udce9\n"
+
+    assert opened(Directory()).label == "directory /srv/caf\\udce9\\n"
+
+
 def test_settings_are_returned_unchanged():
     """Settings that were opened before are used as they are."""
     settings = StoreSettings(MemoryTokenStore(), Plain())

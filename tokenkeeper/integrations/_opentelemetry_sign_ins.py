@@ -15,7 +15,6 @@ from tokenkeeper.events import (
     TokenEvent,
     TokenGranted,
 )
-from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS
 from tokenkeeper.integrations._worst_values import WorstValues
 
 __all__ = ["SignInMetrics"]
@@ -50,7 +49,7 @@ class SignInMetrics:
         """Count *event*.
 
         :param provider: the attribute's value for its provider.
-        :param is_known: whether another event will forget its token.
+        :param is_known: whether its token counts in gauges: another event will forget it.
         """
         name = event.token_name
         outcome = "completed" if isinstance(event, SignInCompleted) else "failed"
@@ -60,18 +59,19 @@ class SignInMetrics:
             )
         if isinstance(event, TokenDenied):
             if event.needs_sign_in and is_known:
-                self._show(provider, self._needed_by.set(provider, name, 1.0))
+                self._needed_by.set(provider, name, 1.0)
+                self._show(provider)
         elif isinstance(event, _ENDS) and self._needed_by.get(provider, name) is not None:
-            self._show(provider, self._needed_by.drop(provider, name) or 0.0)
+            self._needed_by.drop(provider, name)
+            self._show(provider)
 
     def remove(self, provider_name: str) -> None:
         """Forget a provider."""
         self._needed_by.drop_provider(provider_name)
         self._shown = {name: each for name, each in self._shown.items() if name != provider_name}
 
-    def _show(self, provider: str, value: float) -> None:
-        if provider != OTHER_PROVIDERS:  # no one value fits many providers
-            self._shown = {**self._shown, provider: value}
+    def _show(self, provider: str) -> None:
+        self._shown = {**self._shown, provider: self._needed_by.of(provider) or 0.0}
 
     def _observe(self, _: CallbackOptions) -> Iterable[Observation]:
         for provider, value in self._shown.items():

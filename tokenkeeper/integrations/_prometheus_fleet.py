@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from tokenkeeper.events import (
     ClaimTakenOver,
@@ -28,61 +28,63 @@ class FleetMetrics:
 
     :param max_stores: how many stores have their own time series.
     :ivar of_provider: the metrics with the label ``provider``.
+    :ivar of_store: the metrics with the label ``store``.
     """
 
-    def __init__(self, registry: CollectorRegistry, max_stores: int) -> None:
+    def __init__(self, max_stores: int) -> None:
         self._stores = ProviderLabels(max_stores)
-        self._make_counters(registry)
-        self._make_histograms(registry)
+        self._make_counters()
+        self._make_histograms()
         self._clocks = Gauge(
             "tokenkeeper_clocks_disagree_timestamp_seconds",
             "Time at which clocks of the fleet were last seen to differ, in seconds since the "
             "epoch.",
             ["provider"],
-            registry=registry,
+            registry=None,
             multiprocess_mode="livemax",
         )
         self._unavailable = Gauge(
             "tokenkeeper_store_unavailable",
             "1 while the store can't be used, 0 once it can again.",
             ["store"],
-            registry=registry,
+            registry=None,
             multiprocess_mode="livemax",  # of several processes the worst counts
         )
         self.of_provider: tuple[Counter | Gauge | Histogram, ...] = (
             *(self._adopted, self._taken_over, self._replaced),
             *(self._adoption_age, self._claim_age, self._store_seconds, self._clocks),
         )
+        self.of_store: tuple[Counter | Gauge, ...] = (self._outages, self._unavailable)
 
-    def _make_counters(self, registry: CollectorRegistry) -> None:
+    def _make_counters(self) -> None:
         self._adopted = Counter(
             "tokenkeeper_tokens_adopted_total",
             "Tokens that another process requested, taken over from the store.",
             ["provider"],
-            registry=registry,
+            registry=None,
         )
         self._taken_over = Counter(
             "tokenkeeper_claims_taken_over_total",
             "Token requests that another process claimed and did not finish.",
             ["provider"],
-            registry=registry,
+            registry=None,
         )
         self._replaced = Counter(
             "tokenkeeper_records_replaced_total",
             "Records of the store that could not be read, and were replaced.",
             ["provider"],
-            registry=registry,
+            registry=None,
         )
         self._outages = Counter(
             "tokenkeeper_store_outages_total",
             "How often the store became unavailable.",
             ["store"],
-            registry=registry,
+            registry=None,
         )
 
-    def _make_histograms(self, registry: CollectorRegistry) -> None:
+    def _make_histograms(self) -> None:
         def histogram(name: str, documentation: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(name, documentation, ["provider"], registry=registry, buckets=buckets)
+            return Histogram(name, documentation, ["provider"], registry=None, buckets=buckets)
 
         self._adoption_age = histogram(
             "tokenkeeper_token_adoption_age_seconds",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import weakref
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tokenkeeper.integrations._durations import DURATION_BUCKETS
 from tokenkeeper.integrations._prometheus_fleet import FleetMetrics
-from tokenkeeper.integrations._prometheus_sign_ins import SignInMetrics
+from tokenkeeper.integrations._prometheus_sign_ins import OUTCOMES, SignInMetrics
 from tokenkeeper.integrations._provider_labels import OTHER_PROVIDERS, ProviderLabels
 from tokenkeeper.integrations._worst_values import WorstValues
 from tokenkeeper.names import is_chosen
@@ -20,6 +21,9 @@ __all__ = ["TokenMetrics"]
 
 MULTIPROCESS_VARIABLES = ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir")
 """The environment variables that turn on the client's multiprocess mode."""
+
+KINDS = ("acquired", "renewed")
+"""The values of the label ``kind`` of granted tokens."""
 
 
 class TokenMetrics:
@@ -32,25 +36,26 @@ class TokenMetrics:
 
     def __init__(self, registry: CollectorRegistry, max_providers: int) -> None:
         self.labels = ProviderLabels(max_providers)
-        self.fleet = FleetMetrics(registry, max_providers)
-        self.sign_ins = SignInMetrics(registry)
+        self.fleet = FleetMetrics(max_providers)
+        self.sign_ins = SignInMetrics()
         self._expiries = WorstValues(min)
         self._failures = WorstValues(max)
         self._cooldown_ends = WorstValues(max)
         self._kept_in_children: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._make_counters(registry)
-        self._make_gauges(registry)
-        self._all: tuple[Counter | Gauge | Histogram, ...] = (
-            *(self.granted, self.failures, self.requests, self.stale, self.cooldowns),
-            *(self.refused, self.cleared, self.durations),
-            *(self.expiry, self.consecutive_failures, self.last_failure, self.cooldown_end),
-            *self.fleet.of_provider,
-            *self.sign_ins.of_provider,
+        self._make_counters()
+        self._make_gauges()
+        self._labelled_by_provider_alone: tuple[Counter | Gauge | Histogram, ...] = (
+            *(self.requests, self.stale, self.cooldowns, self.refused, self.cleared),
+            *(self.durations, self.expiry, self.consecutive_failures, self.last_failure),
+            *(self.cooldown_end, *self.fleet.of_provider, self.sign_ins.needed),
         )
+        self._reasons: set[tuple[str, str]] = set()  # the other labels of failures so far
+        further = (self.granted, self.failures, self.sign_ins.ended, *self.fleet.of_store)
+        _register((*self._labelled_by_provider_alone, *further), registry)
 
-    def _make_counters(self, registry: CollectorRegistry) -> None:
+    def _make_counters(self) -> None:
         def counter(name: str, documentation: str, *labels: str) -> Counter:
-            return Counter(name, documentation, ["provider", *labels], registry=registry)
+            return Counter(name, documentation, ["provider", *labels], registry=None)
 
         self.granted = counter(
             "tokenkeeper_tokens_granted_total",
@@ -82,15 +87,13 @@ class TokenMetrics:
             "tokenkeeper_token_acquisition_duration_seconds",
             "Time from the first token request to the outcome, retries and waits included.",
             ["provider"],
-            registry=registry,
+            registry=None,
             buckets=DURATION_BUCKETS,
         )
 
-    def _make_gauges(self, registry: CollectorRegistry) -> None:
+    def _make_gauges(self) -> None:
         def gauge(name: str, documentation: str, mode: Literal["livemin", "livemax"]) -> Gauge:
-            return Gauge(
-                name, documentation, ["provider"], registry=registry, multiprocess_mode=mode
-            )
+            return Gauge(name, documentation, ["provider"], registry=None, multiprocess_mode=mode)
 
         self.expiry = gauge(
             "tokenkeeper_token_expiry_timestamp_seconds",
@@ -121,7 +124,7 @@ class TokenMetrics:
         label = self.labels.of(provider_name)
         if is_new:
             # Without a 0 before it, the first increase of a counter goes unnoticed.
-            for kind in ("acquired", "renewed"):
+            for kind in KINDS:
                 self.granted.labels(label, kind)
             for rare in (self.stale, self.cooldowns, self.refused, self.cleared):
                 rare.labels(label)
@@ -139,21 +142,36 @@ class TokenMetrics:
         self.labels.forget(provider_name)
         if any(name in os.environ for name in MULTIPROCESS_VARIABLES):
             return  # the client can't remove anything in this mode, and warns
-        for metric in self._all:
-            for family in list(metric.collect()):
-                for sample in family.samples:
-                    if sample.labels.get("provider") == provider_name:
-                        labels = (value for key, value in sample.labels.items() if key != "le")
-                        metric.remove(*labels)
+        for metric in self._labelled_by_provider_alone:
+            metric.remove(provider_name)
+        for kind in KINDS:
+            self.granted.remove(provider_name, kind)
+        for kind, reason in self._reasons:
+            self.failures.remove(provider_name, kind, reason)
+        for outcome in OUTCOMES:
+            self.sign_ins.ended.remove(provider_name, outcome)
+
+    def count_failure(self, provider: str, kind: str, reason: str) -> None:
+        """Count a failure."""
+        self._reasons.add((kind, reason))
+        self.failures.labels(provider, kind, reason).inc()
 
     def knows(self, provider: str, token_name: str) -> bool:
-        """Return whether a token is the provider's own, or was granted, so that it is cleared."""
+        """Return whether a token counts in the gauges: another event will forget it.
+
+        It is the provider's own, or was granted, so that it is cleared. None of the tokens of
+        providers beyond the limit counts: no one value fits them all.
+        """
+        if provider == OTHER_PROVIDERS:
+            return False
         return not is_chosen(token_name) or self._expiries.get(provider, token_name) is not None
 
     def succeeded(self, provider: str, token_name: str, expiry: float) -> None:
         """Note that a token was granted, and its expiry in seconds since the epoch."""
+        if provider == OTHER_PROVIDERS:
+            return
         self._expiries.set(provider, token_name, expiry)
-        self._failures.set(provider, token_name, 0)
+        self._failures.drop(provider, token_name)
         self._cooldown_ends.drop(provider, token_name)
         self._show(provider)
 
@@ -190,12 +208,16 @@ class TokenMetrics:
 
         In the multiprocess mode a label can't be removed, and a NaN would stay the minimum.
         """
-        expiry = self._expiries.of(provider)
-        self.set_gauge(self.expiry, provider, math.inf if expiry is None else expiry)
+        self.set_gauge(self.expiry, provider, self._shown_expiry(provider))
         self.set_gauge(self.consecutive_failures, provider, self._failures.of(provider) or 0)
         self.set_gauge(self.cooldown_end, provider, self._cooldown_ends.of(provider) or 0)
         if provider != OTHER_PROVIDERS:
             self._keep_in_children(self.expiry.labels(provider), provider)
+
+    def _shown_expiry(self, provider: str) -> float:
+        """Return the value of a provider's expiry: infinite without a token."""
+        expiry = self._expiries.of(provider)
+        return math.inf if expiry is None else expiry
 
     @staticmethod
     def set_gauge(gauge: Gauge, provider: str, value: float) -> None:
@@ -207,7 +229,8 @@ class TokenMetrics:
         """Keep the value of an expiry in forked children, in the multiprocess mode.
 
         In a child the client sets all values to 0 when any metric first changes. An expiry of 0
-        means "expired long ago", and of several processes the worst counts.
+        means "expired long ago", and of several processes the worst counts. Without a token, as
+        after a clear, it is infinite in the child too.
         """
         value: Any = getattr(gauge, "_value", None)
         reset = getattr(value, "_MmapedValue__reset", None)
@@ -216,10 +239,24 @@ class TokenMetrics:
 
         def reset_to_expiry() -> None:
             reset()
-            expiry = self._expiries.of(provider)
-            if expiry is not None:
-                value._value = expiry  # noqa: SLF001 - there is no public way
-                value._file.write_value(value._key, value._value, 0.0)  # noqa: SLF001
+            value._value = self._shown_expiry(provider)  # noqa: SLF001 - there is no public way
+            value._file.write_value(value._key, value._value, 0.0)  # noqa: SLF001
 
         self._kept_in_children.add(value)
         value._MmapedValue__reset = reset_to_expiry  # noqa: SLF001
+
+
+def _register(metrics: Iterable[Counter | Gauge | Histogram], registry: CollectorRegistry) -> None:
+    """Register *metrics*, all or none: after an error the caller can try again.
+
+    :raises ValueError: if the registry has other metrics of these names.
+    """
+    registered = []
+    try:
+        for metric in metrics:
+            registry.register(metric)
+            registered.append(metric)
+    except ValueError:
+        for metric in registered:
+            registry.unregister(metric)
+        raise

@@ -9,7 +9,7 @@ OTHER_PROVIDERS = "_other"
 
 
 class ProviderLabels:
-    """The provider names that are used as labels. Thread-safe.
+    """The provider names that are used as labels. Its users guard it.
 
     Names may come from a database, with one for each customer. Each time series costs memory here
     and in the metrics store, so their number is limited.

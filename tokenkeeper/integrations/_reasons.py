@@ -20,15 +20,16 @@ def reason_of(event: TokenDenied, other: str = "other") -> str:
 
     A server may send any code, and each new label would be a new time series. So codes are mapped
     to those that ``docs/reference/errors.md`` lists, and unknown statuses to their class, such as
-    ``http_5xx``.
+    ``http_5xx``. Codes and statuses of a wrong type, which a custom provider's error may have, are
+    ignored: a failure is counted whatever its error says.
     """
-    if event.error and (code := known_code(event.error)):
+    if isinstance(event.error, str) and event.error and (code := known_code(event.error)):
         return code
     if event.needs_sign_in and not event.error:
         return "sign_in_needed"
     if event.network_reason in NETWORK_REASONS:
         return str(event.network_reason)
     status = event.status_code
-    if status is None or not 100 <= status <= 599:
+    if not isinstance(status, int) or not 100 <= status <= 599:
         return other
     return f"http_{status}" if status in _STATUSES else f"http_{status // 100}xx"

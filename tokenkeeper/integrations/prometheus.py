@@ -15,6 +15,7 @@ import weakref
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from tokenkeeper._runtime.fork import forks_wait
+from tokenkeeper._support.arguments import check_instance, check_number
 from tokenkeeper.events import (
     AcquisitionFailed,
     CooledDown,
@@ -41,22 +42,25 @@ class PrometheusHook:
     """Counts events as metrics whose names begin with ``tokenkeeper_``. Thread-safe.
 
     Each metric has the label ``provider``; those of a store itself have ``store`` instead, its URL
-    without a secret. Hooks with the same registry share its metrics, so a
-    module that is imported twice does no harm; but give each keeper only one hook. Removing a
-    provider removes its time series. The client's multiprocess mode can't remove any: there the
-    gauges are set to values that mean that nothing is wrong. In that mode a forked child shows the
-    expiry of the tokens that it inherited.
+    without a secret. Hooks with the same registry share its metrics, so a module that is imported
+    twice does no harm; but give each keeper only one hook. Removing a provider removes its time
+    series. The client's multiprocess mode can't remove any: there the gauges are set to values that
+    mean that nothing is wrong. In that mode a forked child shows the expiry of the tokens that it
+    inherited.
 
     :param registry: where the metrics are registered; by default the client's global registry.
     :param max_providers: how many providers have their own time series; 1,000 by default.
         Further ones are counted together as ``_other``, without gauges. If several hooks have the
         same registry, the limit of the first one counts.
+    :raises InvalidConfigurationError: for an argument of the wrong type, or a negative number.
     :raises ValueError: if the registry has other metrics of these names.
     """
 
     def __init__(
         self, registry: CollectorRegistry = REGISTRY, *, max_providers: int = 1000
     ) -> None:
+        check_instance(registry, CollectorRegistry, "registry")
+        check_number(max_providers, "max_providers", least=0, whole=True)
         with forks_wait():  # also keeps two threads from making them at the same time
             metrics = _by_registry.get(registry)
             if metrics is None:
@@ -83,7 +87,7 @@ class PrometheusHook:
                 metrics.succeeded(provider, token_name, now + event.remaining_seconds)
             case TokenDenied():
                 kind = "acquisition" if isinstance(event, AcquisitionFailed) else "renewal"
-                metrics.failures.labels(provider, kind, reason_of(event)).inc()
+                metrics.count_failure(provider, kind, reason_of(event))
                 self._count_requests(event, provider)
                 has_token = bool(event.remaining_seconds)
                 metrics.failed(provider, token_name, now, has_token=has_token)

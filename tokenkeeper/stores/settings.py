@@ -28,7 +28,7 @@ class StoreSettings:
         requests tokens as without a store; ``wait`` waits for it.
     :ivar detached: whether a helper process that outlives this one makes the requests; ``False`` by
         default.
-    :ivar label: the store in words: its URL without a secret.
+    :ivar label: the store in words: its URL without a secret. In one line, and valid UTF-8.
     :ivar options: what it was opened by, so that another process can open it too; ``None`` if a
         program made these settings.
     """
@@ -85,6 +85,6 @@ def opened_by(options: StoreOptions) -> StoreSettings:
         timeout_seconds=options.timeout_seconds,
         when_unavailable=options.when_unavailable,
         detached=options.detached,
-        label=str(getattr(store, "label", type(store).__name__)),
+        label=escaped(getattr(store, "label", type(store).__name__)),
         options=options,
     )

@@ -159,11 +159,18 @@ def test_network_failures_are_named(keeper, provider, value, error, reason):
         (None, 502, "http_502"),
         (None, None, "other"),
         ("made up 8c1f", None, "other"),
+        pytest.param(5, 503, "http_503", id="error-int"),
+        pytest.param(["invalid_client"], None, "other", id="error-list"),
+        pytest.param(b"invalid_client", None, "other", id="error-bytes"),
+        pytest.param(None, "503", "other", id="status-str"),
+        pytest.param(None, 503.5, "other", id="status-float"),
     ],
 )
 def test_reasons_are_few(keeper, provider, value, error, status, reason):
-    """Whatever a server sends, the reasons are known codes and statuses only."""
-    provider.script.append(TokenAcquisitionError("no", error=error, status_code=status))
+    """Whatever a server or a provider says, the reasons are known codes and statuses only."""
+    provider.script.append(
+        TokenAcquisitionError("no", error=error, status_code=status, transient=False)
+    )
     with pytest.raises(TokenAcquisitionError):
         keeper.get_token("api")
     assert value("token_failures_total", kind="acquisition", reason=reason) == 1

@@ -2,8 +2,9 @@
 
 import prometheus_client
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 
-from tokenkeeper import TokenAcquisitionError, TokenKeeper
+from tokenkeeper import AuthorizationRequiredError, TokenAcquisitionError, TokenKeeper
 from tokenkeeper.integrations.prometheus import PrometheusHook
 from tokenkeeper.testing import MockProvider
 
@@ -49,6 +50,22 @@ def test_removed_with_their_provider(keeper, provider, registry, clock, last):
     assert len(series(registry, "other")) == before
 
 
+def test_removed_without_a_look_at_the_others(keeper, provider, registry, monkeypatch):
+    """Removing a provider costs the same among a thousand: it does not go through their series."""
+    for outcome in OUTCOMES.values():
+        outcome(keeper, provider)
+
+    def collect(self):
+        looked_at.append(self)
+        return collected(self)
+
+    looked_at, collected = [], MetricWrapperBase.collect
+    monkeypatch.setattr(MetricWrapperBase, "collect", collect)
+    keeper.remove_provider("api")
+    assert not looked_at
+    assert not series(registry, "api")
+
+
 def test_a_provider_that_comes_back(keeper, provider, value, clock):
     """A name that is registered again is counted from 0."""
     keeper.get_token("api")
@@ -63,6 +80,20 @@ def test_removed_without_an_event_before(keeper, provider, registry):
     """A provider that was never used has no time series to remove."""
     keeper.remove_provider("api")
     assert not series(registry, "api")
+
+
+def test_nothing_is_kept_of_providers_beyond_the_limit(registry, clock):
+    """Providers beyond the limit cost no memory: of their failures nothing stays when they go."""
+    hook = PrometheusHook(registry, max_providers=0)
+    with TokenKeeper(hooks=[hook], clock=clock, background=False) as keeper:
+        keeper.add_provider(provider := MockProvider("api", clock=clock))
+        provider.script.append(AuthorizationRequiredError("a person has to", transient=False))
+        with pytest.raises(AuthorizationRequiredError):
+            keeper.get_token("api")
+        keeper.remove_provider("api")
+    metrics = hook._metrics
+    kept = (metrics._expiries, metrics._failures, metrics._cooldown_ends)
+    assert [values.all() for values in (*kept, metrics.sign_ins._needed_by)] == [[], [], [], []]
 
 
 def test_the_limit(clock):

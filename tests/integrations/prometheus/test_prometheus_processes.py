@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import prometheus_client
 import pytest
 
-from tokenkeeper import TokenKeeper
+from tokenkeeper import InvalidConfigurationError, TokenKeeper
 from tokenkeeper.events import CooledDown
 from tokenkeeper.integrations.prometheus import PrometheusHook
 from tokenkeeper.testing import MockProvider
@@ -59,6 +59,22 @@ def test_hooks_of_one_registry_share_its_metrics(registry, keeper, provider, val
         assert value("token_expiry_timestamp_seconds") == math.inf
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"registry": None}, "registry must be a CollectorRegistry, not None"),
+        ({"registry": prometheus_client.CollectorRegistry}, r"registry .* \(call it to create"),
+        ({"max_providers": "10"}, "max_providers must be a whole number, not str"),
+        ({"max_providers": -1}, "max_providers must be a number, 0 or more"),
+    ],
+    ids=["no registry", "class", "text", "negative"],
+)
+def test_mistakes(registry, arguments, problem):
+    """A mistake is an error at once, and not one in the log at each event."""
+    with pytest.raises(InvalidConfigurationError, match=problem):
+        PrometheusHook(**{"registry": registry, **arguments})
+
+
 def test_hooks_made_at_the_same_time(registry):
     """Threads that make hooks for a registry at the same time get one set of metrics."""
     with ThreadPoolExecutor(8) as threads:
@@ -67,10 +83,14 @@ def test_hooks_made_at_the_same_time(registry):
 
 
 def test_foreign_metrics_of_the_same_name(registry):
-    """Metrics of the same names from elsewhere are an error, as in the client itself."""
-    prometheus_client.Counter("tokenkeeper_cooldowns", "Mine.", registry=registry)
-    with pytest.raises(ValueError, match="Duplicated timeseries"):
-        PrometheusHook(registry)
+    """Metrics of the same names from elsewhere are an error until they are unregistered."""
+    mine = prometheus_client.Counter("tokenkeeper_cooldowns", "Mine.", registry=registry)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"Duplicated timeseries.*tokenkeeper_cooldowns"):
+            PrometheusHook(registry)
+    assert [family.name for family in registry.collect()] == ["tokenkeeper_cooldowns"]
+    registry.unregister(mine)
+    PrometheusHook(registry)
 
 
 IMPORTED_TWICE = """
@@ -167,6 +187,42 @@ def test_children_of_a_warm_master(tmp_path, what, expires_in):
     assert float(late) > 0.0
     if expires_in is not None:
         assert float(late) == expires_in
+
+
+CHILD_WITHOUT_TOKENS = """
+    import os
+    import prometheus_client
+    from prometheus_client.multiprocess import MultiProcessCollector
+    from tokenkeeper import TokenKeeper
+    from tokenkeeper.integrations.prometheus import PrometheusHook
+    from tokenkeeper.testing import StaticProvider
+
+    theirs = prometheus_client.Counter("theirs", "Something else that is counted.")
+    keeper = TokenKeeper(hooks=[PrometheusHook()], background=False)
+    for name in ("cleared", "removed"):
+        keeper.add_provider(StaticProvider(name, "a token"))
+        keeper.get_token(name)
+    keeper.clear_token("cleared")
+    keeper.remove_provider("removed")
+    pid = os.fork()
+    if not pid:
+        theirs.inc()
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    registry = prometheus_client.CollectorRegistry()
+    MultiProcessCollector(registry)
+    for name in ("cleared", "removed"):
+        expiry = "tokenkeeper_token_expiry_timestamp_seconds"
+        print(registry.get_sample_value(expiry, {"provider": name}))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+def test_a_child_of_a_master_without_tokens(tmp_path):
+    """In the multiprocess mode a child shows no expiry of a token that was cleared before."""
+    done = run(CHILD_WITHOUT_TOKENS, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["inf", "inf"]
 
 
 WORKERS = """

@@ -19,6 +19,7 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper.dashboard import dashboard
+from tokenkeeper.dashboard.words import record_texts
 from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.testing import LoopbackAuthorizationServer
 from tokenkeeper.testing.stores import MemoryTokenStore
@@ -205,6 +206,28 @@ def test_a_store_with_a_fault(app, fleet, fetch, caplog):
     assert "can't be read: unexpected RuntimeError" in text_of(response.text)
     assert "could not read the store: unexpected RuntimeError" in caplog.text
     assert "hunter2" not in response.text + caplog.text
+
+
+@pytest.mark.parametrize("path", ["/", "/data.json"])
+def test_a_store_that_cannot_be_shown(app, fleet, fetch, clock, monkeypatch, caplog, path):
+    """A fault in making the page is on the page, which does not go on showing what was there."""
+    key = fleet.token("billing")
+    assert "billing" in fetch(app, path).text
+
+    def fail(record, snapshot):
+        if record.key:  # it is not the blank one of the template
+            raise OverflowError("of hunter2")
+        return record_texts(record, snapshot)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tokenkeeper.dashboard.page.record_texts", fail)
+        clock.step(2)
+        text = unescape(fetch(app, path).text)
+    assert "can't be read: unexpected OverflowError" in text
+    assert key not in text
+    assert "hunter2" not in text + caplog.text
+    clock.step(2)
+    assert "billing" in fetch(app, path).text
 
 
 def counted(fleet):

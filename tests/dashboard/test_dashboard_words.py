@@ -7,6 +7,7 @@ import pytest
 from tokenkeeper.dashboard.history import Tally, Trend
 from tokenkeeper.dashboard.snapshots import Snapshot
 from tokenkeeper.dashboard.words import duration, page_texts, record_texts
+from tokenkeeper.schedule import deadlines
 from tokenkeeper.stores.overview import overview
 from tokenkeeper.stores.views import RecordView
 
@@ -78,6 +79,20 @@ def test_a_bar(fleet, shown, lifetime, share):
     assert int(texts["margin_x"]) == fresh + buffer
     assert margin >= 6
     assert 0 <= int(texts["now_x"]) <= 994
+
+
+def test_a_life_without_length(clock):
+    """A damaged lifetime, of almost nothing, has a bar too."""
+    view = RecordView(
+        key="a",
+        state="expired",
+        lifetime_seconds=5e-324,
+        age_seconds=3600.0,
+        remaining_seconds=-3600.0,
+        deadlines=deadlines(0.0, 5e-324, 300.0, 0.0),
+    )
+    texts = record_texts(view, Snapshot())
+    assert (texts["past"], texts["now_x"]) == ("1000", "994")
 
 
 def test_when_it_was_renewed(fleet, clock, shown):

@@ -106,10 +106,19 @@ class Snapshots(Generic[_T]):
         began_at = self._clock.monotonic()
         try:
             self._latest = self._read(began_at)
-            self._rendered = self._render(self._latest)
+            self._rendered = self._shown(self._latest)
         finally:
             took = self._clock.monotonic() - began_at
             self._due_at = began_at + max(self._refresh_seconds, SHARE_OF_TIME * took)
+
+    def _shown(self, snapshot: Snapshot) -> _T:
+        """Return *snapshot* rendered, or else that it can't be: an old page must not look new."""
+        try:
+            return self._render(snapshot)
+        except Exception as error:  # noqa: BLE001 - others may have written anything to the store
+            reason = f"unexpected {type(error).__name__}"
+            _log.warning("The dashboard could not show the store: %s", reason)
+        return self._render(Snapshot(error=reason))
 
     def _read(self, began_at: float) -> Snapshot:
         """Return a new snapshot, or the latest with the reason why there is no new one."""

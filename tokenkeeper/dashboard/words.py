@@ -202,7 +202,7 @@ def _bar(record: RecordView) -> dict[str, str]:
         return {"bar_class": "bar absent", "bar_label": "", **absent}
     stale = min(round(BAR_WIDTH * times.stale_at / times.ends_at), BAR_WIDTH - NARROWEST)
     dead = min(round(BAR_WIDTH * times.dead_at / times.ends_at), BAR_WIDTH - NARROWEST)
-    now = BAR_WIDTH if age is None else min(BAR_WIDTH, round(BAR_WIDTH * age / times.ends_at))
+    now = BAR_WIDTH if age is None else round(min(BAR_WIDTH, BAR_WIDTH * age / times.ends_at))
     return {
         "bar_class": "bar",
         "bar_label": f"{STATE_WORDS[record.state]}, {_life(record)}",

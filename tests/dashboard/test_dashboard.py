@@ -386,4 +386,6 @@ def test_more_records_than_are_shown(app, fleet, fetch):
     """A page that shows a part of the records says so."""
     for number in range(1001):
         fleet.sealed(f"{number:04}", b"")
-    assert "Showing 1,000 of 1,001 records" in text_of(fetch(app, "/").text)
+    text = text_of(fetch(app, "/").text)
+    assert "Showing 1,000 of 1,001 records" in text
+    assert "1,000 problems 1,000 of 1,001 records: 1,000 unreadable" in text

@@ -146,3 +146,15 @@ def test_requests_without_tokens(fleet, clock):
     texts = page_texts(snapshot, "Tokens")
     assert texts["trend"] == "3 requests and no new token in the last 2 min"
     assert texts["trend_requests"] == "M232 30v-15h3v15zM236 30v-30h3v30z"
+
+
+@pytest.mark.parametrize(
+    ("limit", "summary", "totals"),
+    [(1, "No problems shown", "1 of 2 records"), (2, "No problems", "2 records")],
+)
+def test_no_problems(fleet, clock, limit, summary, totals):
+    """A page that shows a part of the records says so, and claims nothing about the others."""
+    for name in ("billing", "crm"):
+        fleet.token(name)
+    texts = page_texts(Snapshot(overview(fleet.settings, clock, limit=limit)), "Tokens")
+    assert (texts["summary"], texts["totals"].partition(":")[0]) == (summary, totals)

@@ -136,7 +136,7 @@ def _summary(overview: StoreOverview) -> str:
     if not levels:
         return "No tokens"
     if not (problems or warnings):
-        return "No problems"
+        return "No problems shown" if _is_partial(overview) else "No problems"
     found = [_count(problems, "problem")] if problems else []
     return ", ".join([*found, *([_count(warnings, "warning")] if warnings else [])])
 
@@ -153,12 +153,19 @@ def _totals(overview: StoreOverview) -> str:
         "with a failure": totals.failures,
     }
     shown = [f"{number:,} {what}" for what, number in counts.items() if number]
-    return ": ".join(filter(None, [_count(totals.records, "record"), ", ".join(shown)]))
+    records = _count(totals.records, "record")
+    if _is_partial(overview):
+        records = f"{totals.shown:,} of {records}"
+    return ": ".join(filter(None, [records, ", ".join(shown)]))
+
+
+def _is_partial(overview: StoreOverview) -> bool:
+    return overview.totals.shown < overview.totals.records
 
 
 def _more(overview: StoreOverview) -> str:
     totals = overview.totals
-    if totals.shown >= totals.records:
+    if not _is_partial(overview):
         return ""
     return f"Showing {totals.shown:,} of {totals.records:,} records, the first by their keys."
 

@@ -162,6 +162,20 @@ def test_a_mount_path_of_another_framework(app, fetch):
     assert fetch(app, "/ops/tokens/", root_path="/ops/tokens").status_code == 200
 
 
+def test_what_interrupts_a_screen_reader(app, fleet, fetch, clock):
+    """Only reasons do, which seldom change. How old the last state is changes every second."""
+    fleet.token("billing")
+    fetch(app, "/")
+    fleet.store.keys = unavailable
+    clock.step(2)
+    page = fetch(app, "/").text
+    assert re.findall(r'<(\w+)[^>]* role="alert"[^>]*>([^<]*)', page) == [
+        ("p", ""),  # filled by the script
+        ("p", "The store can&#x27;t be read: redis://cache:6379/0 refused the connection"),
+    ]
+    assert "Last known state, read 2 s ago." in text_of(page)
+
+
 def unavailable(*_):
     """Fail as a store that is gone."""
     raise StoreUnavailableError("redis://cache:6379/0 refused the connection")

@@ -162,6 +162,16 @@ def test_a_mount_path_of_another_framework(app, fetch):
     assert fetch(app, "/ops/tokens/", root_path="/ops/tokens").status_code == 200
 
 
+def test_a_mount_path_that_is_cut_off(app, fetch):
+    """A server that leaves nothing of the path is answered with a redirect below the mount path."""
+
+    async def cut_off(scope, receive, send):
+        await app({**scope, "path": "", "root_path": "/ops/tokens"}, receive, send)
+
+    response = fetch(cut_off, "/ops/tokens")
+    assert (response.status_code, response.headers["Location"]) == (307, "tokens/")
+
+
 def test_what_interrupts_a_screen_reader(app, fleet, fetch, clock):
     """Only reasons do, which seldom change. How old the last state is changes every second."""
     fleet.token("billing")

@@ -183,6 +183,28 @@ class TestExternalAccount:
         assert granted(GoogleProvider("google", file, scope="a b")) == "robot:a+b:1800s"
         assert dict(google.received[1].form)["scope"] == CLOUD_PLATFORM
 
+    @pytest.mark.parametrize("url", ["", None, 0, False], ids=repr)
+    def test_no_impersonation(self, google, tmp_path, url):
+        """An impersonation URL that is empty, as templates leave it, is none."""
+        subject = tmp_path / "subject"
+        subject.write_text("subject-token")
+        changes = {"service_account_impersonation_url": url}
+        file = google.account_file(tmp_path / "a.json", {"file": str(subject)}, **changes)
+        provider = GoogleProvider("google", file, scope="a", total_timeout=40)
+        assert granted(provider) == "federated:a"
+        assert provider.longest_request_seconds == 40
+
+    def test_identity(self, google, tmp_path):
+        """Subjects of one pool share no tokens: they are not the same identity."""
+        sources = [{"file": "/one"}, {"file": "/two"}, {"url": google.origin}]
+        files = [
+            google.account_file(tmp_path / f"{number}.json", source)
+            for number, source in enumerate(sources)
+        ]
+        found = [json.dumps(GoogleProvider("google", file).identity()) for file in files]
+        assert len(set(found)) == 3
+        assert found[0] == json.dumps(GoogleProvider("google", files[0]).identity())
+
     def test_acting_for_a_user(self, google, tmp_path):
         """Only the key of a service account can act for a user."""
         file = google.account_file(tmp_path / "a.json", self.source(google))

@@ -16,7 +16,6 @@ from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.late_text import read_late
 from tokenkeeper.providers.google_base import GoogleOptions, GoogleTokens
 from tokenkeeper.providers.google_credentials import GoogleCredentials, MetadataServer, read_file
-from tokenkeeper.providers.this_machine import this_machine
 
 __all__ = ["GoogleProvider"]
 
@@ -111,6 +110,6 @@ class GoogleProvider(GoogleTokens):
         return {**super().describe(), **credentials.describe(), "subject": self._subject}
 
     def identity(self) -> Mapping[str, object]:
-        """Return the settings that identify the account: a machine's own is not another's."""
-        is_own = self._file is None and self._metadata.account == "default"
-        return {**super().identity(), **({"machine": this_machine()} if is_own else {})}
+        """Return the settings that identify the account."""
+        credentials = self._parsed[1] if self._parsed else self._metadata
+        return {**super().identity(), **credentials.identity()}

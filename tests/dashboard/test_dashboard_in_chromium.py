@@ -266,7 +266,7 @@ class Scripted(Between):
 
 
 def twice(found):
-    """Return data in which each record is there twice, as if two keys looked alike."""
+    """Return data in which each record occurs twice, as if two keys looked alike."""
     records = [each for each in found["shown"]["records"] for _ in range(2)]
     return Answer(200, {**found, "shown": {**found["shown"], "records": records}})
 

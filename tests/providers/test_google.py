@@ -185,7 +185,7 @@ class TestExternalAccount:
 
     @pytest.mark.parametrize("url", ["", None, 0, False], ids=repr)
     def test_no_impersonation(self, google, tmp_path, url):
-        """An impersonation URL that is empty, as templates leave it, is none."""
+        """An impersonation URL that is empty, as templates leave it, means no impersonation."""
         subject = tmp_path / "subject"
         subject.write_text("subject-token")
         changes = {"service_account_impersonation_url": url}

@@ -117,7 +117,9 @@ class TestServiceAccount:
 class TestExternalAccount:
     """Workload identity federation."""
 
-    @pytest.mark.parametrize("layout", [{}, {"format": {"type": "text"}}], ids=str)
+    @pytest.mark.parametrize(
+        "layout", [{}, {"format": {"type": "text"}}, {"format": {"type": None}}], ids=str
+    )
     def test_a_file(self, google, tmp_path, layout):
         """The subject token in a file is read for each request, and exchanged."""
         subject = tmp_path / "subject"
@@ -160,7 +162,9 @@ class TestExternalAccount:
     def test_a_url_that_refuses(self, google, tmp_path):
         """An error of the subject's server is reported, and Google is not asked."""
         file = google.account_file(tmp_path / "a.json", self.source(google, headers={}))
-        with pytest.raises(TokenAcquisitionError, match="invalid_request"):
+        with pytest.raises(
+            TokenAcquisitionError, match=r"request for the subject token failed \(HTTP 400\): inv"
+        ):
             granted(GoogleProvider("google", file))
         assert len(google.received) == 1
 
@@ -367,6 +371,7 @@ class TestHowLongARequestMayTake:
             assert make(total_timeout=40).longest_request_seconds == 40
 
 
+KEY = {"type": "service_account", "client_email": EMAIL, "private_key": "PEM-SECRET"}
 URL = "https://sts.googleapis.com/v1/token"
 ACCOUNT = {
     "type": "external_account",
@@ -387,6 +392,8 @@ ACCOUNT = {
         {"type": ["external_account"]},
         {"type": "service_account", "client_email": EMAIL},
         {"type": "service_account", "client_email": EMAIL, "private_key": "PEM-SECRET"},
+        KEY | {"private_key_id": 3},
+        KEY | {"universe_domain": "apis.example.com"},
         ACCOUNT | {"credential_source": None},
         ACCOUNT | {"credential_source": {"environment_id": "aws1", "url": URL}},
         ACCOUNT | {"credential_source": {"executable": {"command": "x"}}},
@@ -400,6 +407,13 @@ ACCOUNT = {
         ACCOUNT | {"service_account_impersonation": {"token_lifetime_seconds": -1}},
         ACCOUNT | {"credential_source": {"file": "x", "format": "json"}},
         ACCOUNT | {"credential_source": {"url": URL, "headers": ["Metadata: True"]}},
+        ACCOUNT | {"credential_source": {"url": URL, "headers": {"X": "PEM-SECRET\n"}}},
+        ACCOUNT | {"credential_source": {"url": URL, "headers": {"X": "PEM-SECRET \u20ac"}}},
+        ACCOUNT | {"credential_source": {"url": URL, "headers": {"a header": "x"}}},
+        ACCOUNT | {"credential_source": {"url": "ftp://example.com"}},
+        ACCOUNT | {"credential_source": {"url": "http://[::1"}},
+        ACCOUNT | {"credential_source": {"url": "https://me:PEM-SECRET@example.com"}},
+        ACCOUNT | {"credential_source": {"file": "x", "format": {"type": "xml"}}},
     ],
     ids=str,
 )
@@ -409,7 +423,8 @@ def test_files_that_cannot_be_used(tmp_path, content):
     file.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(InvalidConfigurationError) as caught:
         GoogleProvider("google", file)
-    assert caught.value.provider_name == "google"
+    assert (caught.value.field, caught.value.provider_name) == ("credentials_file", "google")
+    assert str(caught.value).startswith("provider 'google': credentials_file")
     assert "PEM-SECRET" not in str(caught.value)
     with pytest.raises(InvalidConfigurationError, match="No such file"):
         GoogleProvider("google", tmp_path / "none")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenkeeper.clock import Clock
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.oauth.exchange import Expected, HttpAnswer
+from tokenkeeper.oauth.exchange import Expected, HttpAnswer, Purpose
 from tokenkeeper.oauth.token_response import parse_token_response
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["CLOUD_PLATFORM", "GoogleClient", "Sent"]
 
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+
+_FOR_A_TOKEN = Purpose()
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -62,14 +64,23 @@ class GoogleClient:
         )
         return Sent(answer, at, secrets)
 
-    def token_in(self, sent: Sent, scope: str | None, grant: str | None = None) -> OAuth2Token:
+    def token_in(
+        self,
+        sent: Sent,
+        scope: str | None,
+        grant: str | None = None,
+        purpose: Purpose = _FOR_A_TOKEN,
+    ) -> OAuth2Token:
         """Return the token that an answer grants.
 
         :param scope: the scope that was requested.
         :param grant: the ``grant_type`` of the request, if it has one.
+        :param purpose: what the request is for; by default for a token.
         :raises TokenAcquisitionError: if it grants none, with what to do.
         """
-        expected = Expected(self.provider_name, sent.at, scope, sent.secrets, grant=grant)
+        expected = Expected(
+            self.provider_name, sent.at, scope, sent.secrets, grant=grant, purpose=purpose
+        )
         return parse_token_response(sent.answer, expected)
 
     def impersonate(

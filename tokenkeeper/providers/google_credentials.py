@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tokenkeeper._support.checks import checked_endpoint, checked_seconds, checked_text
-from tokenkeeper.exceptions import TokenAcquisitionError
+from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.signed_jwt import SignedJwt
 from tokenkeeper.oauth.signing import SigningKey
@@ -38,6 +38,9 @@ AUDIENCE = "https://oauth2.googleapis.com/token"
 """The audience of every assertion, whichever endpoint it is sent to."""
 
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+UNIVERSE = "googleapis.com"
+"""Where keys grant tokens. Other universes accept only JWTs that the key signs for each API."""
+
 METADATA_HOST = "metadata.google.internal"
 LIFETIME_SECONDS = 3600.0
 
@@ -79,12 +82,18 @@ class ServiceAccount:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> ServiceAccount:
         """Return what the content of a key file says."""
+        universe = content.get("universe_domain") or UNIVERSE
+        if universe != UNIVERSE:
+            raise unfit(f"has the universe_domain {universe!r}, not {UNIVERSE!r}. {ELSEWHERE}")
         url = checked_endpoint(content.get("token_uri", TOKEN_URL), "token_uri")
         email = checked_text(content.get("client_email"), "client_email")
         pem = content.get("private_key")
         if not isinstance(pem, str):
             raise unfit("has no private_key")
-        key = SigningKey.of(pem, key_id=content.get("private_key_id"), signing_alg="RS256")
+        key_id = content.get("private_key_id")
+        if key_id is not None:
+            checked_text(key_id, "private_key_id")
+        key = SigningKey.of(pem, key_id=key_id, signing_alg="RS256")
         return cls(email, url, key)
 
     def token(self, client: GoogleClient, scope: str | None, account: str | None) -> OAuth2Token:
@@ -260,4 +269,10 @@ def read_file(text: str) -> GoogleCredentials:
     credentials_of = _KINDS.get(kind) if isinstance(kind, str) else None
     if credentials_of is None:
         raise unfit(f"has the type {kind!r}, not {' or '.join(map(repr, _KINDS))}. {ELSEWHERE}")
-    return credentials_of(content)
+    try:
+        return credentials_of(content)
+    except InvalidConfigurationError as error:
+        if str(error).startswith("credentials_file "):
+            raise
+        failure = InvalidConfigurationError(f"credentials_file: {error}", field="credentials_file")
+    raise failure  # out here, so that it has no context

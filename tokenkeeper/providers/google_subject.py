@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tokenkeeper._support.checks import checked_text
+from tokenkeeper._support.checks import checked_endpoint, checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
+from tokenkeeper.oauth.exchange import Purpose
 from tokenkeeper.oauth.late_text import read_late
 from tokenkeeper.providers.google_client import GoogleClient
 
@@ -18,6 +20,12 @@ __all__ = ["ELSEWHERE", "SubjectFile", "SubjectUrl", "object_in", "subject_sourc
 ELSEWHERE = (
     "GoogleCredentialsProvider of tokenkeeper.integrations.google_provider takes it, by google-auth"
 )
+
+_PURPOSE = Purpose(
+    "request for the subject token", "source of the subject token", "credential_source"
+)
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,7 +63,8 @@ class SubjectUrl:
         secrets = list(self.headers.values())
         sent = client.send("GET", self.url, headers=self.headers, secrets=secrets)
         if not sent.answer.ok:
-            client.token_in(sent, None)  # raises: whatever it says, it is not a success
+            # Raises: whatever it says, it is not a success.
+            client.token_in(sent, None, purpose=_PURPOSE)
         return _member_of(sent.answer.body.decode("utf-8", "replace"), self.member)
 
 
@@ -81,16 +90,34 @@ def subject_source_in(source: object) -> SubjectFile | SubjectUrl:
     if not isinstance(source, Mapping):
         raise unfit("has no credential_source")
     layout = object_in(source, "format")
-    member = None
-    if layout.get("type", "text") != "text":
+    kind, member = layout.get("type") or "text", None
+    if kind not in ("text", "json"):
+        raise unfit(f"has a credential_source of the format {kind!r}, not 'text' or 'json'")
+    if kind == "json":
         member = checked_text(layout.get("subject_token_field_name"), "subject_token_field_name")
     if "environment_id" not in source:
         if source.get("file"):
             return SubjectFile(checked_text(source["file"], "file"), member)
         if source.get("url"):
-            headers = {name: str(value) for name, value in object_in(source, "headers").items()}
-            return SubjectUrl(checked_text(source["url"], "url"), headers, member)
+            return SubjectUrl(_checked_url(source["url"]), _headers_in(source), member)
     raise unfit(f"has a credential_source that is neither a file nor a url. {ELSEWHERE}")
+
+
+def _checked_url(url: object) -> str:
+    """Return *url*, which may be one of a metadata server, by plain http."""
+    text = checked_text(url, "url")
+    scheme, separator, rest = text.partition("://")
+    checked_endpoint(f"https{separator}{rest}" if scheme.lower() == "http" else text, "url")
+    return text
+
+
+def _headers_in(source: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the headers to send, if they can be sent. They may contain secrets."""
+    headers = {name: str(value) for name, value in object_in(source, "headers").items()}
+    for name, value in headers.items():
+        if not (_FIELD_NAME.fullmatch(name) and value.isascii() and value.isprintable()):
+            raise unfit("has a credential_source with a header that can't be sent (RFC 9110 §5.5)")
+    return headers
 
 
 def object_in(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from datetime import UTC, datetime
 
 import pytest
 from kit.servers.base import Answer
@@ -11,6 +12,7 @@ from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError, TokenK
 from tokenkeeper.providers.google import GoogleProvider
 from tokenkeeper.providers.google_client import CLOUD_PLATFORM
 from tokenkeeper.providers.google_impersonation import GoogleImpersonation
+from tokenkeeper.testing import SteppedClock
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +316,19 @@ class TestImpersonation:
         with pytest.raises(TokenAcquisitionError, match="no access_token"):
             granted(self.make(google, lambda: "federated:x"))
 
+    @pytest.mark.parametrize("slow", [0, 7200], ids=["right", "slow"])
+    def test_a_clock_that_is_slow(self, google, slow):
+        """A token lives no longer than was asked for, whatever our clock makes of its expiry."""
+        clock = SteppedClock()
+        expiry = datetime.fromtimestamp(clock.time() + 1800 + slow, UTC).isoformat()
+        body = {"accessToken": "robot", "expireTime": expiry}
+        google.answer = lambda _: Answer(body=body, headers={"Date": None})
+        provider = self.make(
+            google, lambda: "federated:x", clock=clock, token_lifetime_seconds=1800
+        )
+        token = provider.acquire_token()
+        assert token.expires_at.timestamp() == pytest.approx(clock.time() + 1800, abs=1)
+
     def test_identity(self, google, tmp_path):
         """Providers that ask for other identities' tokens differ."""
         one, two = (self.make(google, tmp_path / name).identity() for name in "ab")
@@ -325,6 +340,9 @@ class TestImpersonation:
         [
             ({"source": "text"}, "source"),
             ({"service_account": ""}, "service_account"),
+            ({"service_account": "a/b"}, "service_account"),
+            ({"service_account": "a?b=c"}, "service_account"),
+            ({"service_account": "a b"}, "service_account"),
             ({"token_lifetime_seconds": math.inf}, "token_lifetime_seconds"),
             ({"endpoint": "http://example.com"}, "endpoint"),
             ({"delegates": 3}, "delegates"),
@@ -358,6 +376,16 @@ class TestHowLongARequestMayTake:
         file = google.account_file(tmp_path / "a.json", source, **changes)
         provider = GoogleProvider("google", file, total_timeout=40)
         assert provider.longest_request_seconds == requests * 40
+
+    def test_a_replaced_file(self, google, key_file, tmp_path):
+        """A file of another kind, with more requests, counts once it is used."""
+        provider = GoogleProvider("google", key_file)
+        subject = tmp_path / "subject"
+        subject.write_text("subject-token")
+        changes = {"service_account_impersonation_url": google.impersonation_url}
+        google.account_file(key_file, {"file": str(subject)}, **changes)
+        assert granted(provider).startswith("robot:")
+        assert provider.longest_request_seconds == 60
 
     def test_one_request(self, key_file):
         """A key, the metadata server and an impersonation take one request."""

@@ -15,6 +15,7 @@ from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.late_text import read_late
 from tokenkeeper.providers.google_base import GoogleOptions, GoogleTokens
+from tokenkeeper.providers.google_client import checked_account
 from tokenkeeper.providers.google_credentials import GoogleCredentials, MetadataServer, read_file
 
 __all__ = ["GoogleProvider"]
@@ -61,14 +62,12 @@ class GoogleProvider(GoogleTokens):
                 file = os.fspath(file)
             self._file = Path(checked_text(file, "credentials_file")) if file else None
             self._subject = None if subject is None else checked_text(subject, "subject")
-            self._metadata = MetadataServer(checked_text(service_account, "service_account"))
+            self._metadata = MetadataServer(checked_account(service_account))
             try:
-                requests = self._credentials().requests
+                self._credentials()
             except TokenAcquisitionError as unreadable:
                 problem = str(unreadable)
             else:
-                longest = self._google.transport.total_timeout * requests
-                self.longest_request_seconds: float = longest
                 return
             raise InvalidConfigurationError(problem, field="credentials_file")
 
@@ -85,6 +84,7 @@ class GoogleProvider(GoogleTokens):
         parsed = self._parsed
         if parsed is None or parsed[0] != digest:
             self._parsed = parsed = (digest, read_file(text))  # one assignment, which needs no lock
+            self.longest_request_seconds = parsed[1].requests * self._google.transport.total_timeout
         return parsed[1]
 
     @without_frames

@@ -6,6 +6,8 @@ import time
 from datetime import UTC, datetime
 
 import google.auth.aio.credentials
+import google.auth.identity_pool
+import google.auth.impersonated_credentials
 import google.auth.jwt
 import google.oauth2.credentials
 import google.oauth2.service_account
@@ -220,6 +222,61 @@ def test_no_assertion_in_an_error(endpoint, account, keeper_of, status):
     (assertion,) = assertions
     assert assertion not in str(raised.value)
     assert assertion.split(".")[2] not in str(raised.value) + repr(vars(raised.value))
+
+
+@pytest.fixture
+def federated(endpoint, tmp_path):
+    """Return credentials of an external account, whose subject token is not a JWT."""
+    file = tmp_path / "subject"
+    file.write_text("subject-secret-1234567890")
+    return google.auth.identity_pool.Credentials.from_info(
+        {
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/pool",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:saml2",
+            "token_url": endpoint.token_url,
+            "credential_source": {"file": str(file)},
+        },
+        scopes=["read"],
+    )
+
+
+def test_no_subject_token_in_an_error(endpoint, federated, keeper_of):
+    """A refusal does not show the subject token that the server echoes."""
+    said = "unknown subject-secret-1234567890 was sent"
+    endpoint.reply = (400, {"error": "invalid_grant", "error_description": said})
+    with pytest.raises(TokenAcquisitionError, match=r"unknown \[hidden\] was sent") as raised:
+        keeper_of(federated).get_token("google")
+    assert raised.value.transient is False
+
+
+def test_an_impersonation_that_is_refused(endpoint, user, keeper_of):
+    """The reason is in the error. The token that was presented is not."""
+
+    def answer(request):
+        if request.path == "/generate":
+            return Answer(403, {"error": {"message": f"{request.bearer}: permission denied"}})
+        return Answer(200, {"access_token": "ya29.first-secret-123456", "expires_in": 3599})
+
+    endpoint.answer = answer
+    credentials = google.auth.impersonated_credentials.Credentials(
+        user, "me@example.com", ["read"], iam_endpoint_override=f"{endpoint.origin}/generate"
+    )
+    with pytest.raises(TokenAcquisitionError, match=r"\[hidden\]: permission denied") as raised:
+        keeper_of(credentials).get_token("google")
+    assert "ya29" not in str(raised.value)
+
+
+def test_an_impersonation_without_an_expiry(endpoint, user, keeper_of):
+    """An answer with a token is not shown, even if it can't be used."""
+    body = {"access_token": "x", "expires_in": 3599, "accessToken": "ya29.robot-secret"}
+    endpoint.reply = (200, body)
+    credentials = google.auth.impersonated_credentials.Credentials(
+        user, "me@example.com", ["read"], iam_endpoint_override=f"{endpoint.origin}/generate"
+    )
+    with pytest.raises(TokenAcquisitionError, match="invalid expiration") as raised:
+        keeper_of(credentials).get_token("google")
+    assert "secret" not in str(raised.value)
 
 
 def test_no_server(endpoint, user, keeper_of):

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 import google.auth.exceptions
 import google.auth.transport
-from google.auth.exceptions import TransportError
+from google.auth.exceptions import RefreshError, TransportError
 
 from tokenkeeper._runtime.interruptions import interruption_in
 from tokenkeeper._support.checks import names_a_secret
@@ -113,7 +113,7 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         except OAuth2Error:
             raise
         except google.auth.exceptions.GoogleAuthError as error:
-            failure = self._failed(error)
+            failure = self._failed(error, request)
         except Exception as error:  # noqa: BLE001 - such as for a response that it can't parse
             if (thrown := interruption_in(error, before)) is not None:
                 raise thrown from None
@@ -148,10 +148,17 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.time(), UTC)
 
-    def _failed(self, error: google.auth.exceptions.GoogleAuthError) -> TokenAcquisitionError:
-        message = error.args[0] if error.args else type(error).__name__
+    def _failed(
+        self, error: google.auth.exceptions.GoogleAuthError, request: _GuardedRequest
+    ) -> TokenAcquisitionError:
+        message = str(error.args[0]) if error.args else type(error).__name__
+        if isinstance(error, RefreshError) and request.was_refused:
+            # For impersonation, the reason is in the answer, the second argument. An answer that
+            # is not a refusal may have a token in it. For other credentials, it is not a text.
+            message = ": ".join([message, *(each for each in error.args[1:2] if type(each) is str)])
+        secrets = [*_secrets(self._credentials), *request.secrets]
         return self._failed_with(
-            f"google-auth could not get a token: {sanitize(message, _secrets(self._credentials))}",
+            f"google-auth could not get a token: {sanitize(message, secrets)}",
             error,
             transient=bool(error.retryable) or isinstance(error, TransportError),
         )
@@ -185,6 +192,8 @@ class _GuardedRequest(google.auth.transport.Request):
         self._clock = clock
         self._provider_name = provider_name
         self._credentials = credentials
+        self.secrets: list[str] = []  # of the requests so far, such as assertions
+        self.was_refused = False  # whether the last answer was an error
 
     def __call__(
         self,
@@ -197,12 +206,14 @@ class _GuardedRequest(google.auth.transport.Request):
     ) -> _Answer:
         """Make a request, with the timeouts of the provider."""
         sent_at = self._clock.time()
+        self.secrets += _secrets_in(body, headers)
         answer = self._transport.request(
             method, url, provider_name=self._provider_name, data=body, headers=headers
         )
         status = answer.status
+        self.was_refused = not answer.ok
         if 300 <= status < 400 or status in (408, 429) or status >= 500:
-            secrets = [*_secrets(self._credentials), *_secrets_of_form(body)]
+            secrets = [*_secrets(self._credentials), *self.secrets]
             parse_token_response(answer, Expected(self._provider_name, sent_at, None, secrets))
         return _Answer(answer)
 
@@ -247,7 +258,11 @@ def _secrets(credentials: object) -> list[str]:
     return [each for each in found if isinstance(each, str)] + below
 
 
-def _secrets_of_form(body: bytes | str | None) -> Iterator[str]:
+def _secrets_in(body: bytes | str | None, headers: Mapping[str, str] | None) -> Iterator[str]:
+    """Return the secrets of a request: those in its form, and that of its authorization."""
+    for name, value in (headers or {}).items():
+        if name.lower() == "authorization":
+            yield value.partition(" ")[2]
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
     for name, value in parse_qsl(text):
         if names_a_secret(name):

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 
 import google.auth.aio.credentials
+import google.auth.credentials
 import google.auth.identity_pool
 import google.auth.impersonated_credentials
 import google.auth.jwt
@@ -24,7 +25,7 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper.integrations.google import GoogleCredentialsProvider
-from tokenkeeper.testing import LoopbackAuthorizationServer
+from tokenkeeper.testing import LoopbackAuthorizationServer, SteppedClock
 
 
 @pytest.fixture
@@ -187,6 +188,34 @@ def test_no_end(endpoint, user, keeper_of):
 
 
 @pytest.mark.parametrize(
+    ("stated", "lifetime"), [({"expires_in": 1800}, 1800), ({}, 3600)], ids=["stated", "unstated"]
+)
+def test_a_slow_answer(endpoint, user, monkeypatch, stated, lifetime):
+    """A token's life begins when it was requested, not when the answer had arrived."""
+    clock = SteppedClock()
+    sent_at = clock.time()
+
+    def now():
+        return datetime.fromtimestamp(clock.time(), UTC).replace(tzinfo=None)
+
+    def answer(_):
+        clock.step(8)
+        return Answer(200, {"access_token": "ya29.secret", **stated})
+
+    monkeypatch.setattr("google.auth._helpers.utcnow", now)
+    endpoint.answer = answer
+    token = GoogleCredentialsProvider("google", user, clock=clock).acquire_token()
+    assert token.expires_at.timestamp() == sent_at + lifetime
+
+
+@pytest.mark.parametrize("scopes", ["read write", ["read", "write"]], ids=["text", "list"])
+def test_scopes(endpoint, user, keeper_of, scopes):
+    """A token has the scopes of the credentials, in whichever form these have them."""
+    user._scopes = scopes
+    assert keeper_of(user).get_oauth2_token("google").scope == "read write"
+
+
+@pytest.mark.parametrize(
     ("status", "said"),
     [
         (200, {"id_token": "id secret", "refresh_token": "rotated secret"}),
@@ -301,3 +330,20 @@ def test_async_credentials():
     with pytest.raises(InvalidConfigurationError, match="blocking ones") as raised:
         GoogleCredentialsProvider("google", credentials)
     assert raised.value.field == "credentials"
+
+
+@pytest.mark.parametrize(
+    ("credentials", "kind"),
+    [
+        ((google.auth.credentials.AnonymousCredentials(), "a-project"), "tuple"),
+        (None, "NoneType"),
+        ("key.json", "str"),
+        (google.oauth2.credentials.Credentials, "ABCMeta"),
+    ],
+    ids=["google.auth.default()", "nothing", "a path", "a class"],
+)
+def test_what_is_not_credentials(credentials, kind):
+    """Anything else is rejected at once, with the usual mistake."""
+    with pytest.raises(InvalidConfigurationError, match=f"not {kind}. google.auth.def") as raised:
+        GoogleCredentialsProvider("google", credentials)
+    assert (raised.value.field, raised.value.provider_name) == ("credentials", "google")

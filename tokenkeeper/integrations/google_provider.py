@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -66,7 +67,8 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
     :param clock: the clock; in tests the keeper's.
     :param options: what ``BaseOAuth2Provider`` takes.
     :raises InvalidConfigurationError: for credentials of ``google.auth.aio`` (use blocking ones,
-        which serve async callers too), or for a timeout or a *verify* that can't work.
+        which serve async callers too), for other objects, or for a timeout or a *verify* that can't
+        work.
     """
 
     def __init__(
@@ -83,6 +85,14 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         **options: Any,
     ) -> None:
         super().__init__(provider_name, **options)
+        if isinstance(credentials, type) or not callable(getattr(credentials, "refresh", None)):
+            raise InvalidConfigurationError(
+                f"provider {provider_name!r}: credentials must be an object of google-auth, not "
+                f"{type(credentials).__name__}. google.auth.default() returns them as the first of "
+                "two values.",
+                provider_name=provider_name,
+                field="credentials",
+            )
         if iscoroutinefunction(credentials.refresh):
             raise InvalidConfigurationError(
                 f"provider {provider_name!r}: credentials must not be of google.auth.aio. Use the "
@@ -124,29 +134,35 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
                 transient=isinstance(error, (ConnectionError, TimeoutError)),
             )
         else:
-            return self._granted()
+            return self._granted(request)
         # Raised outside the handlers, so that the original error is not its context: that one may
         # contain the whole response, with tokens, and a traceback would print it.
         raise failure
 
-    def _granted(self) -> OAuth2Token:
+    def _granted(self, request: _GuardedRequest) -> OAuth2Token:
         credentials = self._credentials
         token = credentials.token or ""
         if isinstance(token, bytes):  # as google.auth.jwt returns it
             token = token.decode("latin-1")
         expiry = credentials.expiry  # naive, in UTC
-        expires_at = expiry.replace(tzinfo=UTC) if expiry else self._now() + DEFAULT_LIFETIME
-        scopes = getattr(credentials, "scopes", None)
+        expires_at = (
+            expiry.replace(tzinfo=UTC) if expiry else self._moment(request) + DEFAULT_LIFETIME
+        )
+        if request.latest_expiry is not None:
+            expires_at = min(expires_at, request.latest_expiry)
+        scopes = getattr(credentials, "scopes", None) or ()
+        scope = scopes if isinstance(scopes, str) else " ".join(scopes)
         try:
-            return OAuth2Token(token, "Bearer", expires_at, " ".join(scopes or ()) or None)
+            return OAuth2Token(token, "Bearer", expires_at, scope or None)
         except ValueError as error:
             failure = self._failed_with(
                 f"google-auth returned a token that can't be used: {error}", error, transient=False
             )
         raise failure
 
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
+    def _moment(self, request: _GuardedRequest) -> datetime:
+        """Return when the token was requested; now, if no request was needed."""
+        return datetime.fromtimestamp(request.sent_at or self._clock.time(), UTC)
 
     def _failed(
         self, error: google.auth.exceptions.GoogleAuthError, request: _GuardedRequest
@@ -194,6 +210,8 @@ class _GuardedRequest(google.auth.transport.Request):
         self._credentials = credentials
         self.secrets: list[str] = []  # of the requests so far, such as assertions
         self.was_refused = False  # whether the last answer was an error
+        self.sent_at: float | None = None  # of the last one
+        self.latest_expiry: datetime | None = None  # of a token in the last answer
 
     def __call__(
         self,
@@ -205,13 +223,14 @@ class _GuardedRequest(google.auth.transport.Request):
         **_: Any,
     ) -> _Answer:
         """Make a request, with the timeouts of the provider."""
-        sent_at = self._clock.time()
+        self.sent_at = sent_at = self._clock.time()
         self.secrets += _secrets_in(body, headers)
         answer = self._transport.request(
             method, url, provider_name=self._provider_name, data=body, headers=headers
         )
         status = answer.status
         self.was_refused = not answer.ok
+        self.latest_expiry = _latest_expiry(answer, sent_at)
         if 300 <= status < 400 or status in (408, 429) or status >= 500:
             secrets = [*_secrets(self._credentials), *self.secrets]
             parse_token_response(answer, Expected(self._provider_name, sent_at, None, secrets))
@@ -248,6 +267,18 @@ class _CaseInsensitive(dict[str, str]):
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and super().__contains__(name.lower())
+
+
+def _latest_expiry(answer: HttpAnswer, sent_at: float) -> datetime | None:
+    """Return when a token in *answer* expires at the latest; ``None`` if that is not stated.
+
+    google-auth counts from the moment when the answer had arrived, which may be much later.
+    """
+    try:
+        lifetime = float(json.loads(answer.body)["expires_in"])
+        return datetime.fromtimestamp(sent_at + lifetime, UTC)
+    except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
+        return None
 
 
 def _secrets(credentials: object) -> list[str]:

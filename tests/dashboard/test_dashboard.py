@@ -310,6 +310,23 @@ def test_a_store_that_takes_long(app, fleet, fetch, clock):
     assert len(reads) == 2
 
 
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(2.9, ""), (60, "Reading the store takes 1 min, so this page changes every 10 min.")],
+    ids=["brisk", "slow"],
+)
+def test_a_page_that_seldom_changes(app, fleet, fetch, clock, seconds, words):
+    """A page whose store takes long to read says how old it may be."""
+    keys = fleet.store.keys
+
+    def take_long():
+        clock.step(seconds)
+        return keys()
+
+    fleet.store.keys = take_long
+    assert fetch(app, "/data.json").json()["shown"]["page"]["known"] == words
+
+
 def test_a_store_that_hangs(app, fleet, fetch, clock, monkeypatch):
     """While a read hangs, viewers get the last known state, and no second read begins."""
     monkeypatch.setattr("tokenkeeper.dashboard.snapshots.LONGEST_WAIT_SECONDS", 0.05)

@@ -10,7 +10,7 @@ import math
 from datetime import UTC, datetime
 
 from tokenkeeper.dashboard.history import Tally, Trend
-from tokenkeeper.dashboard.snapshots import Snapshot
+from tokenkeeper.dashboard.snapshots import SHARE_OF_TIME, Snapshot
 from tokenkeeper.stores.views import ClaimView, FailureView, RecordView, StoreOverview
 
 __all__ = ["duration", "page_texts", "record_texts"]
@@ -23,6 +23,9 @@ TREND_STEP = 4
 TREND_MINUTES = 60
 EXACT_MINUTES = 10
 """A duration is shown with its seconds if it is shorter than this."""
+
+LONG_PAUSE_SECONDS = 30.0
+"""A page that changes less often says so: what it shows may be that old."""
 
 CENTURY_SECONDS = 100 * 365.25 * 86400
 
@@ -45,7 +48,7 @@ def page_texts(snapshot: Snapshot, title: str) -> dict[str, str]:
         "heading": title,
         "store": overview.label if overview else "",
         "error": _error(snapshot.error),
-        "known": known if snapshot.error and overview else "",
+        "known": (known if snapshot.error else _pace(snapshot.read_seconds)) if overview else "",
         "freshness": "outdated" if snapshot.error else "current",
         "summary": _summary(overview) if overview else "",
         "totals": _totals(overview) if overview else "",
@@ -128,6 +131,14 @@ def _error(reason: str) -> str:
     if not reason or reason.startswith("the store "):  # as our own stores say
         return _sentence(reason)
     return f"The store can't be read: {reason}"
+
+
+def _pace(read_seconds: float) -> str:
+    pause = SHARE_OF_TIME * read_seconds
+    if pause < LONG_PAUSE_SECONDS:
+        return ""
+    takes = f"Reading the store takes {duration(read_seconds)}"
+    return f"{takes}, so this page changes every {duration(pause)}."
 
 
 def _summary(overview: StoreOverview) -> str:

@@ -26,6 +26,7 @@ from tokenkeeper.exceptions import (
     TokenAcquisitionError,
     naming,
 )
+from tokenkeeper.integrations._google_identity import identity_of
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.redaction import sanitize
@@ -53,6 +54,10 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
     for the total time and for the size of a response, and no plain http except to this machine or
     a metadata server. This does not cover requests that credentials make on their own: ID tokens
     by impersonation, a metadata server by mTLS, the programs of executable-sourced credentials.
+
+    With a store, processes share the tokens of equal credentials. Those that don't state whose
+    tokens they get, such as those of a role at AWS or of your own class, are shared with forked
+    children only.
 
     Thread-safe as far as the credentials are.
 
@@ -101,6 +106,8 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
                 field="credentials",
             )
         self._credentials = credentials
+        # Once: the metadata server's credentials learn their address from the first answer.
+        self._identity = identity_of(credentials)
         self._clock = clock
         with naming(provider_name):
             self._transport = HttpTransport(
@@ -188,6 +195,10 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
             network_reason=network_reason(error),
             transient=transient,
         )
+
+    def identity(self) -> Mapping[str, object]:
+        """Return what identifies the account; credentials that don't state it share no tokens."""
+        return {**super().identity(), "credentials": self._identity}
 
     def __repr__(self) -> str:
         kind = type(self._credentials).__name__

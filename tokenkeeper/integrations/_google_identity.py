@@ -35,7 +35,7 @@ def identity_of(credentials: object) -> str:
     """Return a digest of what *credentials* state about whose tokens they get.
 
     Equal credentials of two processes have the same one. Credentials that don't state it, such as
-    those of a class of one's own, have one that only forked children share.
+    those of a user's own class, have one that only forked children share.
     """
     text = json.dumps(_stated_by(credentials), sort_keys=True, default=_plain)
     return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

@@ -197,7 +197,7 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         )
 
     def identity(self) -> Mapping[str, object]:
-        """Return what identifies the account; credentials that don't state it share no tokens."""
+        """Return the class, and a digest of the account, the scopes and the audience."""
         return {**super().identity(), "credentials": self._identity}
 
     def __repr__(self) -> str:

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from datetime import UTC, datetime
+from email.utils import formatdate
 
 import google.auth.aio.credentials
 import google.auth.credentials
@@ -277,6 +278,31 @@ def test_no_subject_token_in_an_error(endpoint, federated, keeper_of):
     with pytest.raises(TokenAcquisitionError, match=r"unknown \[hidden\] was sent") as raised:
         keeper_of(federated).get_token("google")
     assert raised.value.transient is False
+
+
+@pytest.mark.parametrize(
+    ("slow", "ahead"),
+    [(0, 0), (7200, 7200), (0, 86400)],
+    ids=["right", "slow", "the date is wrong"],
+)
+def test_a_clock_that_is_slow(endpoint, user, slow, ahead):
+    """An expiry on the server's clock is taken as what is left until then by that clock."""
+    clock = SteppedClock()
+
+    def answer(request):
+        if request.path != "/generate":
+            return Answer(200, {"access_token": "ya29.first", "expires_in": 3599})
+        expiry = datetime.fromtimestamp(clock.time() + slow + 1800, UTC)
+        date = formatdate(clock.time() + ahead, usegmt=True)
+        body = {"accessToken": "ya29.robot", "expireTime": f"{expiry:%Y-%m-%dT%H:%M:%SZ}"}
+        return Answer(200, body, headers={"Date": date})
+
+    endpoint.answer = answer
+    credentials = google.auth.impersonated_credentials.Credentials(
+        user, "me@example.com", ["read"], iam_endpoint_override=f"{endpoint.origin}/generate"
+    )
+    token = GoogleCredentialsProvider("google", credentials, clock=clock).acquire_token()
+    assert token.expires_at.timestamp() == clock.time() + 1800
 
 
 def test_an_impersonation_that_is_refused(endpoint, user, keeper_of):

@@ -30,6 +30,7 @@ from tokenkeeper.integrations._google_identity import identity_of
 from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.redaction import sanitize
+from tokenkeeper.oauth.time_values import as_timestamp
 from tokenkeeper.oauth.token_response import parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.base import BaseOAuth2Provider
@@ -157,6 +158,8 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         )
         if request.latest_expiry is not None:
             expires_at = min(expires_at, request.latest_expiry)
+        elif expiry:  # on the server's clock, such as an impersonation's and an ID token's
+            expires_at = request.on_our_clock(expires_at)
         scopes = getattr(credentials, "scopes", None) or ()
         scope = scopes if isinstance(scopes, str) else " ".join(scopes)
         try:
@@ -223,6 +226,7 @@ class _GuardedRequest(google.auth.transport.Request):
         self.was_refused = False  # whether the last answer was an error
         self.sent_at: float | None = None  # of the last one
         self.latest_expiry: datetime | None = None  # of a token in the last answer
+        self._server_ahead = 0.0  # seconds by which our clock is slow, if the answer is right
 
     def __call__(
         self,
@@ -242,10 +246,18 @@ class _GuardedRequest(google.auth.transport.Request):
         status = answer.status
         self.was_refused = not answer.ok
         self.latest_expiry = _latest_expiry(answer, sent_at)
+        date = as_timestamp(answer.headers.get("date"))
+        self._server_ahead = max(0.0, (date or 0.0) - self._clock.time())
         if 300 <= status < 400 or status in (408, 429) or status >= 500:
             secrets = [*_secrets(self._credentials), *self.secrets]
             parse_token_response(answer, Expected(self._provider_name, sent_at, None, secrets))
         return _Answer(answer)
+
+    def on_our_clock(self, expiry: datetime) -> datetime:
+        """Return an *expiry* on the server's clock as one on ours, if that is slow."""
+        ours = expiry - timedelta(seconds=self._server_ahead)
+        is_credible = ours.timestamp() > self._clock.time()  # a proxy may have set a wrong date
+        return ours if is_credible else expiry
 
 
 class _Answer(google.auth.transport.Response):

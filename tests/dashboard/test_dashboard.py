@@ -19,6 +19,7 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper.dashboard import dashboard
+from tokenkeeper.dashboard.words import record_texts
 from tokenkeeper.exceptions import StoreUnavailableError
 from tokenkeeper.testing import LoopbackAuthorizationServer
 from tokenkeeper.testing.stores import MemoryTokenStore
@@ -161,6 +162,30 @@ def test_a_mount_path_of_another_framework(app, fetch):
     assert fetch(app, "/ops/tokens/", root_path="/ops/tokens").status_code == 200
 
 
+def test_a_mount_path_that_is_cut_off(app, fetch):
+    """A server that leaves nothing of the path is answered with a redirect below the mount path."""
+
+    async def cut_off(scope, receive, send):
+        await app({**scope, "path": "", "root_path": "/ops/tokens"}, receive, send)
+
+    response = fetch(cut_off, "/ops/tokens")
+    assert (response.status_code, response.headers["Location"]) == (307, "tokens/")
+
+
+def test_what_interrupts_a_screen_reader(app, fleet, fetch, clock):
+    """Only reasons do, which seldom change. How old the last state is changes every second."""
+    fleet.token("billing")
+    fetch(app, "/")
+    fleet.store.keys = unavailable
+    clock.step(2)
+    page = fetch(app, "/").text
+    assert re.findall(r'<(\w+)[^>]* role="alert"[^>]*>([^<]*)', page) == [
+        ("p", ""),  # filled by the script
+        ("p", "The store can&#x27;t be read: redis://cache:6379/0 refused the connection"),
+    ]
+    assert "Last known state, read 2 s ago." in text_of(page)
+
+
 def unavailable(*_):
     """Fail as a store that is gone."""
     raise StoreUnavailableError("redis://cache:6379/0 refused the connection")
@@ -205,6 +230,28 @@ def test_a_store_with_a_fault(app, fleet, fetch, caplog):
     assert "can't be read: unexpected RuntimeError" in text_of(response.text)
     assert "could not read the store: unexpected RuntimeError" in caplog.text
     assert "hunter2" not in response.text + caplog.text
+
+
+@pytest.mark.parametrize("path", ["/", "/data.json"])
+def test_a_store_that_cannot_be_shown(app, fleet, fetch, clock, monkeypatch, caplog, path):
+    """A fault in making the page is on the page, which does not go on showing what was there."""
+    key = fleet.token("billing")
+    assert "billing" in fetch(app, path).text
+
+    def fail(record, snapshot):
+        if record.key:  # it is not the blank one of the template
+            raise OverflowError("of hunter2")
+        return record_texts(record, snapshot)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tokenkeeper.dashboard.page.record_texts", fail)
+        clock.step(2)
+        text = unescape(fetch(app, path).text)
+    assert "can't be read: unexpected OverflowError" in text
+    assert key not in text
+    assert "hunter2" not in text + caplog.text
+    clock.step(2)
+    assert "billing" in fetch(app, path).text
 
 
 def counted(fleet):
@@ -261,6 +308,23 @@ def test_a_store_that_takes_long(app, fleet, fetch, clock):
     clock.step(0.1)
     fetch(app, "/")
     assert len(reads) == 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(2.9, ""), (60, "Reading the store takes 1 min, so this page changes every 10 min.")],
+    ids=["brisk", "slow"],
+)
+def test_a_page_that_seldom_changes(app, fleet, fetch, clock, seconds, words):
+    """A page whose store takes long to read says how old it may be."""
+    keys = fleet.store.keys
+
+    def take_long():
+        clock.step(seconds)
+        return keys()
+
+    fleet.store.keys = take_long
+    assert fetch(app, "/data.json").json()["shown"]["page"]["known"] == words
 
 
 def test_a_store_that_hangs(app, fleet, fetch, clock, monkeypatch):
@@ -363,4 +427,6 @@ def test_more_records_than_are_shown(app, fleet, fetch):
     """A page that shows a part of the records says so."""
     for number in range(1001):
         fleet.sealed(f"{number:04}", b"")
-    assert "Showing 1,000 of 1,001 records" in text_of(fetch(app, "/").text)
+    text = text_of(fetch(app, "/").text)
+    assert "Showing 1,000 of 1,001 records" in text
+    assert "1,000 problems 1,000 of 1,001 records: 1,000 unreadable" in text

@@ -38,6 +38,33 @@ def test_texts(block, name, ground):
     assert contrast(scheme[name], scheme[ground]) >= 4.5
 
 
+def grey(colour):
+    """Return *colour* without colour, as ``grayscale(1)`` of Filter Effects shows it."""
+    shares = zip((0.2126, 0.7152, 0.0722), bytes.fromhex(colour[1:]), strict=True)
+    return "#" + 3 * f"{round(sum(share * byte for share, byte in shares)):02x}"
+
+
+def blended(colour, ground, opacity):
+    """Return what is seen of *colour* if the *ground* shows through."""
+    pairs = zip(bytes.fromhex(colour[1:]), bytes.fromhex(ground[1:]), strict=True)
+    mixed = (round(opacity * upper + (1 - opacity) * lower) for upper, lower in pairs)
+    return "#" + bytes(mixed).hex()
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=["light", "dark"])
+@pytest.mark.parametrize("name", ["text", "quiet", "ok", "warning", "problem"])
+@pytest.mark.parametrize("ground", ["ground", "shade"])
+def test_texts_of_the_past(block, name, ground):
+    """What is greyed because it is not current can still be read."""
+    rule = re.search(r"\.outdated table, \.disconnected table \{(.*?)\}", CSS, re.DOTALL)[1]
+    opacity = float(re.search(r"opacity: ([0-9.]+)", rule)[1])
+    scheme = colours(block)
+    name = dict(re.findall(r"--(\w+): var\(--(\w+)\)", rule)).get(name, name)
+    below = scheme["ground"]
+    behind = blended(grey(scheme[ground]), below, opacity)
+    assert contrast(blended(grey(scheme[name]), below, opacity), behind) >= 4.5
+
+
 @pytest.mark.parametrize("block", BLOCKS, ids=["light", "dark"])
 @pytest.mark.parametrize("name", ["text", "focus"])
 def test_marks(block, name):

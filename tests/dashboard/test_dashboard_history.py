@@ -72,6 +72,45 @@ def test_a_record_that_was_created_again(fleet, observe):
     assert observe(2).fleet == Tally(1, 1)
 
 
+def test_a_store_that_lost_its_records(fleet, observe):
+    """A record that comes back with the generation of a keeper had one request and one token."""
+    for _ in range(4):
+        key = fleet.token("billing")
+    observe()
+    before = fleet.store.read(key)
+    fleet.store.forget(key, entirely=True)
+    observe(2)
+    fleet.claim(key, owner="a keeper that remembers")
+    fleet.store.publish(
+        key,
+        owner="a keeper that remembers",
+        replaces=0,
+        generation=before.generation + 1,
+        sealed=before.sealed,
+        lifetime_seconds=3600.0,
+        age_seconds=0.0,
+        keep=False,
+    )
+    assert observe(2).fleet == Tally(1, 1)
+
+
+def test_records_that_were_left_out(fleet, history, clock):
+    """A record that is shown because another one is gone counts from then on."""
+
+    def observe():
+        clock.step(2)
+        return history.observe(overview(fleet.settings, clock, limit=1), clock.monotonic())
+
+    (first, _), (_, other) = sorted((fleet.key(name), name) for name in ("billing", "crm"))
+    for name in ("billing", "billing", "crm", "crm"):
+        fleet.token(name)
+    observe()
+    fleet.store.forget(first, entirely=True)
+    assert observe().fleet == Tally()
+    fleet.token(other)
+    assert observe().fleet == Tally(1, 1)
+
+
 def test_an_hour(fleet, observe):
     """What happened more than an hour ago is forgotten, minute by minute."""
     observe()

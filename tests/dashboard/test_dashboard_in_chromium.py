@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from kit.browser import chromium_command
@@ -212,3 +213,102 @@ def test_the_dom(chromium, url):
     assert '<label class="filter">' in done.stdout
     assert done.stdout.count('<tbody role="rowgroup" class="record ') == 10  # one is the blank
     assert "invalid_client (HTTP 401): the client secret has expired" in done.stdout
+
+
+# Opens the dashboard, numbers its requests for data, and reports what it showed before each of
+# them, which is what it made of the last answer.
+WATCH = """<!doctype html><body><script>
+const frame = document.createElement("iframe");
+frame.onload = () => {
+  const page = frame.contentDocument;
+  const fetched = frame.contentWindow.fetch;
+  const seen = [];
+  frame.contentWindow.fetch = (source, options) => {
+    seen.push({
+      notice: page.querySelector(".notice").innerText.trim(),
+      grey: page.documentElement.classList.contains("disconnected"),
+      rows: page.querySelectorAll("tbody").length,
+    });
+    if (seen.length <= ANSWERS) return fetched(`${source}?number=${seen.length}`, options);
+    fetch("/report", {method: "POST", body: JSON.stringify(seen)});
+    return new Promise(() => {});
+  };
+};
+frame.src = "/dashboard/";
+document.body.append(frame);
+</script></body>"""
+
+SIGNED_OUT = "The dashboard does not answer. Reload the page if you were signed out."
+
+
+class Scripted(Between):
+    """Answers the numbered requests for data by a script, and others as the dashboard does."""
+
+    def __init__(self, url, script):
+        super().__init__(url, lambda: None)
+        self._script = script
+
+    def answer(self, request):
+        if request.path == "/":
+            probe = WATCH.replace("ANSWERS", str(len(self._script)))
+            return Answer(200, probe.encode(), {"Content-Type": "text/html"})
+        if request.path == "/login":
+            return Answer(200, b"<h1>Sign in</h1>", {"Content-Type": "text/html"})
+        answer = super().answer(request)
+        if request.path == "/dashboard/":  # so that the script takes no half a minute
+            page = answer.body.replace(b'data-refresh="2"', b'data-refresh="0.01"')
+            return replace(answer, body=page)
+        numbers = dict(request.query)
+        if "number" not in numbers:
+            return answer
+        scripted = self._script[int(numbers["number"]) - 1]
+        return scripted(json.loads(answer.body)) if callable(scripted) else scripted
+
+
+def twice(found):
+    """Return data in which each record occurs twice, as if two keys looked alike."""
+    records = [each for each in found["shown"]["records"] for _ in range(2)]
+    return Answer(200, {**found, "shown": {**found["shown"], "records": records}})
+
+
+def without(found):
+    """Return data without records."""
+    return Answer(200, {**found, "shown": {**found["shown"], "records": []}})
+
+
+SCRIPT = {
+    "records that look alike": (twice, "", 18),
+    "and again": (twice, "", 18),
+    "as usual": (lambda found: Answer(200, found), "", 9),
+    "401": (Answer(401), SIGNED_OUT, 9),
+    "and it is back": (lambda found: Answer(200, found), "", 9),
+    "403": (Answer(403), SIGNED_OUT, 9),
+    "500": (Answer(500), SIGNED_OUT, 9),
+    "a redirect to a login": (Answer(302, b"", {"Location": "/login"}), SIGNED_OUT, 9),
+    "a login page": (Answer(200, b"<h1>Sign in</h1>"), SIGNED_OUT, 9),
+    "other JSON": (Answer(200, {}), SIGNED_OUT, 9),
+    "half an answer": (Answer(200, bytes(5000), cut_after=1000), SIGNED_OUT, 9),
+    "no records": (without, "", 0),
+    "all is well": (lambda found: Answer(200, found), "", 9),
+}
+
+
+def test_a_dashboard_that_does_not_answer(chromium, url, tmp_path):
+    """The page says that it is cut off, greys what it knows, keeps asking, and recovers."""
+    script = [answer for answer, _, _ in SCRIPT.values()]
+    with (
+        Scripted(url, script) as scripted,
+        (tmp_path / "log").open("wb") as stderr,
+        subprocess.Popen(
+            [*chromium, "--remote-debugging-port=0", scripted.origin], stderr=stderr
+        ) as browser,
+    ):
+        try:
+            seen = scripted.reports.get(timeout=PROGRAM_SECONDS)
+        finally:
+            browser.terminate()
+    found = dict(zip(SCRIPT, seen[1:], strict=True))
+    assert found == {
+        name: {"notice": notice, "grey": bool(notice), "rows": rows}
+        for name, (_, notice, rows) in SCRIPT.items()
+    }

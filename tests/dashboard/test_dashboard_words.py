@@ -7,6 +7,7 @@ import pytest
 from tokenkeeper.dashboard.history import Tally, Trend
 from tokenkeeper.dashboard.snapshots import Snapshot
 from tokenkeeper.dashboard.words import duration, page_texts, record_texts
+from tokenkeeper.schedule import deadlines
 from tokenkeeper.stores.overview import overview
 from tokenkeeper.stores.views import RecordView
 
@@ -80,6 +81,20 @@ def test_a_bar(fleet, shown, lifetime, share):
     assert 0 <= int(texts["now_x"]) <= 994
 
 
+def test_a_life_without_length(clock):
+    """A damaged lifetime, of almost nothing, has a bar too."""
+    view = RecordView(
+        key="a",
+        state="expired",
+        lifetime_seconds=5e-324,
+        age_seconds=3600.0,
+        remaining_seconds=-3600.0,
+        deadlines=deadlines(0.0, 5e-324, 300.0, 0.0),
+    )
+    texts = record_texts(view, Snapshot())
+    assert (texts["past"], texts["now_x"]) == ("1000", "994")
+
+
 def test_when_it_was_renewed(fleet, clock, shown):
     """The time of the last renewal is there as a time too, for comparison with logs."""
     fleet.token("billing", age=3000, granted_to="web-1:4711")
@@ -131,3 +146,15 @@ def test_requests_without_tokens(fleet, clock):
     texts = page_texts(snapshot, "Tokens")
     assert texts["trend"] == "3 requests and no new token in the last 2 min"
     assert texts["trend_requests"] == "M232 30v-15h3v15zM236 30v-30h3v30z"
+
+
+@pytest.mark.parametrize(
+    ("limit", "summary", "totals"),
+    [(1, "No problems shown", "1 of 2 records"), (2, "No problems", "2 records")],
+)
+def test_no_problems(fleet, clock, limit, summary, totals):
+    """A page that shows a part of the records says so, and claims nothing about the others."""
+    for name in ("billing", "crm"):
+        fleet.token(name)
+    texts = page_texts(Snapshot(overview(fleet.settings, clock, limit=limit)), "Tokens")
+    assert (texts["summary"], texts["totals"].partition(":")[0]) == (summary, totals)

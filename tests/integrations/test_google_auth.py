@@ -4,8 +4,12 @@ import base64
 import json
 import time
 from datetime import UTC, datetime
+from email.utils import formatdate
 
 import google.auth.aio.credentials
+import google.auth.credentials
+import google.auth.identity_pool
+import google.auth.impersonated_credentials
 import google.auth.jwt
 import google.oauth2.credentials
 import google.oauth2.service_account
@@ -22,7 +26,7 @@ from tokenkeeper import (
     TokenKeeper,
 )
 from tokenkeeper.integrations.google import GoogleCredentialsProvider
-from tokenkeeper.testing import LoopbackAuthorizationServer
+from tokenkeeper.testing import LoopbackAuthorizationServer, SteppedClock
 
 
 @pytest.fixture
@@ -185,6 +189,34 @@ def test_no_end(endpoint, user, keeper_of):
 
 
 @pytest.mark.parametrize(
+    ("stated", "lifetime"), [({"expires_in": 1800}, 1800), ({}, 3600)], ids=["stated", "unstated"]
+)
+def test_a_slow_answer(endpoint, user, monkeypatch, stated, lifetime):
+    """A token's life begins when it was requested, not when the answer had arrived."""
+    clock = SteppedClock()
+    sent_at = clock.time()
+
+    def now():
+        return datetime.fromtimestamp(clock.time(), UTC).replace(tzinfo=None)
+
+    def answer(_):
+        clock.step(8)
+        return Answer(200, {"access_token": "ya29.secret", **stated})
+
+    monkeypatch.setattr("google.auth._helpers.utcnow", now)
+    endpoint.answer = answer
+    token = GoogleCredentialsProvider("google", user, clock=clock).acquire_token()
+    assert token.expires_at.timestamp() == sent_at + lifetime
+
+
+@pytest.mark.parametrize("scopes", ["read write", ["read", "write"]], ids=["text", "list"])
+def test_scopes(endpoint, user, keeper_of, scopes):
+    """A token has the scopes of the credentials, in whichever form these have them."""
+    user._scopes = scopes
+    assert keeper_of(user).get_oauth2_token("google").scope == "read write"
+
+
+@pytest.mark.parametrize(
     ("status", "said"),
     [
         (200, {"id_token": "id secret", "refresh_token": "rotated secret"}),
@@ -222,6 +254,86 @@ def test_no_assertion_in_an_error(endpoint, account, keeper_of, status):
     assert assertion.split(".")[2] not in str(raised.value) + repr(vars(raised.value))
 
 
+@pytest.fixture
+def federated(endpoint, tmp_path):
+    """Return credentials of an external account, whose subject token is not a JWT."""
+    file = tmp_path / "subject"
+    file.write_text("subject-secret-1234567890")
+    return google.auth.identity_pool.Credentials.from_info(
+        {
+            "type": "external_account",
+            "audience": "//iam.googleapis.com/pool",
+            "subject_token_type": "urn:ietf:params:oauth:token-type:saml2",
+            "token_url": endpoint.token_url,
+            "credential_source": {"file": str(file)},
+        },
+        scopes=["read"],
+    )
+
+
+def test_no_subject_token_in_an_error(endpoint, federated, keeper_of):
+    """A refusal does not show the subject token that the server echoes."""
+    said = "unknown subject-secret-1234567890 was sent"
+    endpoint.reply = (400, {"error": "invalid_grant", "error_description": said})
+    with pytest.raises(TokenAcquisitionError, match=r"unknown \[hidden\] was sent") as raised:
+        keeper_of(federated).get_token("google")
+    assert raised.value.transient is False
+
+
+@pytest.mark.parametrize(
+    ("slow", "ahead"),
+    [(0, 0), (7200, 7200), (0, 86400)],
+    ids=["right", "slow", "the date is wrong"],
+)
+def test_a_clock_that_is_slow(endpoint, user, slow, ahead):
+    """An expiry on the server's clock is taken as what is left until then by that clock."""
+    clock = SteppedClock()
+
+    def answer(request):
+        if request.path != "/generate":
+            return Answer(200, {"access_token": "ya29.first", "expires_in": 3599})
+        expiry = datetime.fromtimestamp(clock.time() + slow + 1800, UTC)
+        date = formatdate(clock.time() + ahead, usegmt=True)
+        body = {"accessToken": "ya29.robot", "expireTime": f"{expiry:%Y-%m-%dT%H:%M:%SZ}"}
+        return Answer(200, body, headers={"Date": date})
+
+    endpoint.answer = answer
+    credentials = google.auth.impersonated_credentials.Credentials(
+        user, "me@example.com", ["read"], iam_endpoint_override=f"{endpoint.origin}/generate"
+    )
+    token = GoogleCredentialsProvider("google", credentials, clock=clock).acquire_token()
+    assert token.expires_at.timestamp() == clock.time() + 1800
+
+
+def test_an_impersonation_that_is_refused(endpoint, user, keeper_of):
+    """The reason is in the error. The token that was presented is not."""
+
+    def answer(request):
+        if request.path == "/generate":
+            return Answer(403, {"error": {"message": f"{request.bearer}: permission denied"}})
+        return Answer(200, {"access_token": "ya29.first-secret-123456", "expires_in": 3599})
+
+    endpoint.answer = answer
+    credentials = google.auth.impersonated_credentials.Credentials(
+        user, "me@example.com", ["read"], iam_endpoint_override=f"{endpoint.origin}/generate"
+    )
+    with pytest.raises(TokenAcquisitionError, match=r"\[hidden\]: permission denied") as raised:
+        keeper_of(credentials).get_token("google")
+    assert "ya29" not in str(raised.value)
+
+
+def test_an_impersonation_without_an_expiry(endpoint, user, keeper_of):
+    """An answer with a token is not shown, even if it can't be used."""
+    body = {"access_token": "x", "expires_in": 3599, "accessToken": "ya29.robot-secret"}
+    endpoint.reply = (200, body)
+    credentials = google.auth.impersonated_credentials.Credentials(
+        user, "me@example.com", ["read"], iam_endpoint_override=f"{endpoint.origin}/generate"
+    )
+    with pytest.raises(TokenAcquisitionError, match="invalid expiration") as raised:
+        keeper_of(credentials).get_token("google")
+    assert "secret" not in str(raised.value)
+
+
 def test_no_server(endpoint, user, keeper_of):
     """A server that can't be reached is a temporary failure."""
     user._token_uri = "http://127.0.0.1:1/token"
@@ -244,3 +356,20 @@ def test_async_credentials():
     with pytest.raises(InvalidConfigurationError, match="blocking ones") as raised:
         GoogleCredentialsProvider("google", credentials)
     assert raised.value.field == "credentials"
+
+
+@pytest.mark.parametrize(
+    ("credentials", "kind"),
+    [
+        ((google.auth.credentials.AnonymousCredentials(), "a-project"), "tuple"),
+        (None, "NoneType"),
+        ("key.json", "str"),
+        (google.oauth2.credentials.Credentials, "ABCMeta"),
+    ],
+    ids=["google.auth.default()", "nothing", "a path", "a class"],
+)
+def test_what_is_not_credentials(credentials, kind):
+    """Anything else is rejected at once, with the usual mistake."""
+    with pytest.raises(InvalidConfigurationError, match=f"not {kind}. google.auth.def") as raised:
+        GoogleCredentialsProvider("google", credentials)
+    assert (raised.value.field, raised.value.provider_name) == ("credentials", "google")

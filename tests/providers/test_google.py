@@ -2,6 +2,7 @@
 
 import json
 import math
+from datetime import UTC, datetime
 
 import pytest
 from kit.servers.base import Answer
@@ -11,6 +12,7 @@ from tokenkeeper import InvalidConfigurationError, TokenAcquisitionError, TokenK
 from tokenkeeper.providers.google import GoogleProvider
 from tokenkeeper.providers.google_client import CLOUD_PLATFORM
 from tokenkeeper.providers.google_impersonation import GoogleImpersonation
+from tokenkeeper.testing import SteppedClock
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,9 @@ class TestServiceAccount:
 class TestExternalAccount:
     """Workload identity federation."""
 
-    @pytest.mark.parametrize("layout", [{}, {"format": {"type": "text"}}], ids=str)
+    @pytest.mark.parametrize(
+        "layout", [{}, {"format": {"type": "text"}}, {"format": {"type": None}}], ids=str
+    )
     def test_a_file(self, google, tmp_path, layout):
         """The subject token in a file is read for each request, and exchanged."""
         subject = tmp_path / "subject"
@@ -160,7 +164,9 @@ class TestExternalAccount:
     def test_a_url_that_refuses(self, google, tmp_path):
         """An error of the subject's server is reported, and Google is not asked."""
         file = google.account_file(tmp_path / "a.json", self.source(google, headers={}))
-        with pytest.raises(TokenAcquisitionError, match="invalid_request"):
+        with pytest.raises(
+            TokenAcquisitionError, match=r"request for the subject token failed \(HTTP 400\): inv"
+        ):
             granted(GoogleProvider("google", file))
         assert len(google.received) == 1
 
@@ -182,6 +188,28 @@ class TestExternalAccount:
         )
         assert granted(GoogleProvider("google", file, scope="a b")) == "robot:a+b:1800s"
         assert dict(google.received[1].form)["scope"] == CLOUD_PLATFORM
+
+    @pytest.mark.parametrize("url", ["", None, 0, False], ids=repr)
+    def test_no_impersonation(self, google, tmp_path, url):
+        """An impersonation URL that is empty, as templates leave it, means no impersonation."""
+        subject = tmp_path / "subject"
+        subject.write_text("subject-token")
+        changes = {"service_account_impersonation_url": url}
+        file = google.account_file(tmp_path / "a.json", {"file": str(subject)}, **changes)
+        provider = GoogleProvider("google", file, scope="a", total_timeout=40)
+        assert granted(provider) == "federated:a"
+        assert provider.longest_request_seconds == 40
+
+    def test_identity(self, google, tmp_path):
+        """Subjects of one pool share no tokens: they are not the same identity."""
+        sources = [{"file": "/one"}, {"file": "/two"}, {"url": google.origin}]
+        files = [
+            google.account_file(tmp_path / f"{number}.json", source)
+            for number, source in enumerate(sources)
+        ]
+        found = [json.dumps(GoogleProvider("google", file).identity()) for file in files]
+        assert len(set(found)) == 3
+        assert found[0] == json.dumps(GoogleProvider("google", files[0]).identity())
 
     def test_acting_for_a_user(self, google, tmp_path):
         """Only the key of a service account can act for a user."""
@@ -288,6 +316,19 @@ class TestImpersonation:
         with pytest.raises(TokenAcquisitionError, match="no access_token"):
             granted(self.make(google, lambda: "federated:x"))
 
+    @pytest.mark.parametrize("slow", [0, 7200], ids=["right", "slow"])
+    def test_a_clock_that_is_slow(self, google, slow):
+        """A token lives no longer than was asked for, whatever our clock makes of its expiry."""
+        clock = SteppedClock()
+        expiry = datetime.fromtimestamp(clock.time() + 1800 + slow, UTC).isoformat()
+        body = {"accessToken": "robot", "expireTime": expiry}
+        google.answer = lambda _: Answer(body=body, headers={"Date": None})
+        provider = self.make(
+            google, lambda: "federated:x", clock=clock, token_lifetime_seconds=1800
+        )
+        token = provider.acquire_token()
+        assert token.expires_at.timestamp() == pytest.approx(clock.time() + 1800, abs=1)
+
     def test_identity(self, google, tmp_path):
         """Providers that ask for other identities' tokens differ."""
         one, two = (self.make(google, tmp_path / name).identity() for name in "ab")
@@ -299,6 +340,9 @@ class TestImpersonation:
         [
             ({"source": "text"}, "source"),
             ({"service_account": ""}, "service_account"),
+            ({"service_account": "a/b"}, "service_account"),
+            ({"service_account": "a?b=c"}, "service_account"),
+            ({"service_account": "a b"}, "service_account"),
             ({"token_lifetime_seconds": math.inf}, "token_lifetime_seconds"),
             ({"endpoint": "http://example.com"}, "endpoint"),
             ({"delegates": 3}, "delegates"),
@@ -333,6 +377,16 @@ class TestHowLongARequestMayTake:
         provider = GoogleProvider("google", file, total_timeout=40)
         assert provider.longest_request_seconds == requests * 40
 
+    def test_a_replaced_file(self, google, key_file, tmp_path):
+        """A file of another kind, with more requests, counts once it is used."""
+        provider = GoogleProvider("google", key_file)
+        subject = tmp_path / "subject"
+        subject.write_text("subject-token")
+        changes = {"service_account_impersonation_url": google.impersonation_url}
+        google.account_file(key_file, {"file": str(subject)}, **changes)
+        assert granted(provider).startswith("robot:")
+        assert provider.longest_request_seconds == 60
+
     def test_one_request(self, key_file):
         """A key, the metadata server and an impersonation take one request."""
         makers = [
@@ -345,6 +399,7 @@ class TestHowLongARequestMayTake:
             assert make(total_timeout=40).longest_request_seconds == 40
 
 
+KEY = {"type": "service_account", "client_email": EMAIL, "private_key": "PEM-SECRET"}
 URL = "https://sts.googleapis.com/v1/token"
 ACCOUNT = {
     "type": "external_account",
@@ -365,6 +420,8 @@ ACCOUNT = {
         {"type": ["external_account"]},
         {"type": "service_account", "client_email": EMAIL},
         {"type": "service_account", "client_email": EMAIL, "private_key": "PEM-SECRET"},
+        KEY | {"private_key_id": 3},
+        KEY | {"universe_domain": "apis.example.com"},
         ACCOUNT | {"credential_source": None},
         ACCOUNT | {"credential_source": {"environment_id": "aws1", "url": URL}},
         ACCOUNT | {"credential_source": {"executable": {"command": "x"}}},
@@ -378,6 +435,13 @@ ACCOUNT = {
         ACCOUNT | {"service_account_impersonation": {"token_lifetime_seconds": -1}},
         ACCOUNT | {"credential_source": {"file": "x", "format": "json"}},
         ACCOUNT | {"credential_source": {"url": URL, "headers": ["Metadata: True"]}},
+        ACCOUNT | {"credential_source": {"url": URL, "headers": {"X": "PEM-SECRET\n"}}},
+        ACCOUNT | {"credential_source": {"url": URL, "headers": {"X": "PEM-SECRET \u20ac"}}},
+        ACCOUNT | {"credential_source": {"url": URL, "headers": {"a header": "x"}}},
+        ACCOUNT | {"credential_source": {"url": "ftp://example.com"}},
+        ACCOUNT | {"credential_source": {"url": "http://[::1"}},
+        ACCOUNT | {"credential_source": {"url": "https://me:PEM-SECRET@example.com"}},
+        ACCOUNT | {"credential_source": {"file": "x", "format": {"type": "xml"}}},
     ],
     ids=str,
 )
@@ -387,7 +451,8 @@ def test_files_that_cannot_be_used(tmp_path, content):
     file.write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(InvalidConfigurationError) as caught:
         GoogleProvider("google", file)
-    assert caught.value.provider_name == "google"
+    assert (caught.value.field, caught.value.provider_name) == ("credentials_file", "google")
+    assert str(caught.value).startswith("provider 'google': credentials_file")
     assert "PEM-SECRET" not in str(caught.value)
     with pytest.raises(InvalidConfigurationError, match="No such file"):
         GoogleProvider("google", tmp_path / "none")

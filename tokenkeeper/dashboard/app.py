@@ -100,6 +100,7 @@ class _WithSlash:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        if scope["type"] == "http" and scope["path"] in ("", scope.get("root_path", "")):
-            app = RedirectResponse(f"{scope['path'].rpartition('/')[2]}/")
+        mount_path = scope.get("root_path", "")
+        if scope["type"] == "http" and scope["path"] in ("", mount_path):
+            app = RedirectResponse(f"{mount_path.rpartition('/')[2]}/")
         await app(scope, receive, send)

@@ -59,6 +59,7 @@ class History:
         self._began_at: float | None = None
         self._seen_at = 0.0
         self._counters: dict[str, tuple[int, int]] = {}
+        self._was_partial = False  # whether the last overview left out records
         self._minutes: deque[tuple[int, dict[str, Tally]]] = deque(maxlen=MINUTES)
 
     def observe(self, overview: StoreOverview, now: float) -> Trend:
@@ -72,6 +73,7 @@ class History:
         grown = {} if first else self._grown(overview.records)
         self._add(grown, int(self._seen_at // MINUTE_SECONDS), int(now // MINUTE_SECONDS))
         self._counters = {each.key: (each.fence, each.generation) for each in overview.records}
+        self._was_partial = overview.totals.shown < overview.totals.records
         self._seen_at = now
         return self._trend(now)
 
@@ -79,6 +81,8 @@ class History:
         """Return what happened to each record since the last overview."""
         grown = {}
         for record in records:
+            if record.key not in self._counters and self._was_partial:
+                continue  # perhaps it was left out before
             # A record that appears was created meanwhile. One with smaller numbers was created
             # again, so its numbers before say nothing.
             fence, generation = self._counters.get(record.key, (0, 0))
@@ -86,6 +90,9 @@ class History:
                 continue
             # Where a token was forgotten, the generation grew without a new token.
             new_tokens = record.generation - generation if record.state != "none" else 0
+            if record.key not in self._counters:
+                # After a store lost its records, generations go on, and fences begin again.
+                new_tokens = min(new_tokens, record.fence)
             if record.fence > fence or new_tokens:
                 grown[record.key] = Tally(record.fence - fence, new_tokens)
         return grown

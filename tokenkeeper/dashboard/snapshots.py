@@ -18,7 +18,7 @@ from tokenkeeper.stores.overview import overview
 from tokenkeeper.stores.settings import StoreSettings
 from tokenkeeper.stores.views import StoreOverview
 
-__all__ = ["Snapshot", "Snapshots"]
+__all__ = ["SHARE_OF_TIME", "Snapshot", "Snapshots"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Snapshot:
     :ivar trend: the fleet's requests up to then.
     :ivar read_at: when that read began, on a monotonic clock.
     :ivar read_at_wall: the same by the wall clock, in seconds since the epoch.
+    :ivar read_seconds: how long that read took.
     :ivar error: why the latest read failed; ``""`` if it succeeded.
     :ivar outdated_seconds: how long before that failure the last success was.
     """
@@ -49,6 +50,7 @@ class Snapshot:
     trend: Trend = field(default_factory=Trend)
     read_at: float = 0.0
     read_at_wall: float = 0.0
+    read_seconds: float = 0.0
     error: str = ""
     outdated_seconds: float = 0.0
 
@@ -106,17 +108,28 @@ class Snapshots(Generic[_T]):
         began_at = self._clock.monotonic()
         try:
             self._latest = self._read(began_at)
-            self._rendered = self._render(self._latest)
+            self._rendered = self._shown(self._latest)
         finally:
             took = self._clock.monotonic() - began_at
             self._due_at = began_at + max(self._refresh_seconds, SHARE_OF_TIME * took)
+
+    def _shown(self, snapshot: Snapshot) -> _T:
+        """Return *snapshot* rendered, or else that it can't be: an old page must not look new."""
+        try:
+            return self._render(snapshot)
+        except Exception as error:  # noqa: BLE001 - others may have written anything to the store
+            reason = f"unexpected {type(error).__name__}"
+            _log.warning("The dashboard could not show the store: %s", reason)
+        return self._render(Snapshot(error=reason))
 
     def _read(self, began_at: float) -> Snapshot:
         """Return a new snapshot, or the latest with the reason why there is no new one."""
         wall_time = self._clock.time()
         try:
             found = overview(self._settings, self._clock)
-            return Snapshot(found, self._history.observe(found, began_at), began_at, wall_time)
+            trend = self._history.observe(found, began_at)
+            took = self._clock.monotonic() - began_at
+            return Snapshot(found, trend, began_at, wall_time, took)
         except StoreUnavailableError as error:
             reason = escaped(error)
         except Exception as error:  # noqa: BLE001 - of any store; the page shows that it failed

@@ -10,7 +10,7 @@ import math
 from datetime import UTC, datetime
 
 from tokenkeeper.dashboard.history import Tally, Trend
-from tokenkeeper.dashboard.snapshots import Snapshot
+from tokenkeeper.dashboard.snapshots import SHARE_OF_TIME, Snapshot
 from tokenkeeper.stores.views import ClaimView, FailureView, RecordView, StoreOverview
 
 __all__ = ["duration", "page_texts", "record_texts"]
@@ -23,6 +23,9 @@ TREND_STEP = 4
 TREND_MINUTES = 60
 EXACT_MINUTES = 10
 """A duration is shown with its seconds if it is shorter than this."""
+
+LONG_PAUSE_SECONDS = 30.0
+"""A page that changes less often says so: what it shows may be that old."""
 
 CENTURY_SECONDS = 100 * 365.25 * 86400
 
@@ -45,7 +48,7 @@ def page_texts(snapshot: Snapshot, title: str) -> dict[str, str]:
         "heading": title,
         "store": overview.label if overview else "",
         "error": _error(snapshot.error),
-        "known": known if snapshot.error and overview else "",
+        "known": (known if snapshot.error else _pace(snapshot.read_seconds)) if overview else "",
         "freshness": "outdated" if snapshot.error else "current",
         "summary": _summary(overview) if overview else "",
         "totals": _totals(overview) if overview else "",
@@ -130,13 +133,21 @@ def _error(reason: str) -> str:
     return f"The store can't be read: {reason}"
 
 
+def _pace(read_seconds: float) -> str:
+    pause = SHARE_OF_TIME * read_seconds
+    if pause < LONG_PAUSE_SECONDS:
+        return ""
+    takes = f"Reading the store takes {duration(read_seconds)}"
+    return f"{takes}, so this page changes every {duration(pause)}."
+
+
 def _summary(overview: StoreOverview) -> str:
     levels = [each.level for each in overview.records]
     problems, warnings = levels.count("problem"), levels.count("warning")
     if not levels:
         return "No tokens"
     if not (problems or warnings):
-        return "No problems"
+        return "No problems shown" if _is_partial(overview) else "No problems"
     found = [_count(problems, "problem")] if problems else []
     return ", ".join([*found, *([_count(warnings, "warning")] if warnings else [])])
 
@@ -153,12 +164,19 @@ def _totals(overview: StoreOverview) -> str:
         "with a failure": totals.failures,
     }
     shown = [f"{number:,} {what}" for what, number in counts.items() if number]
-    return ": ".join(filter(None, [_count(totals.records, "record"), ", ".join(shown)]))
+    records = _count(totals.records, "record")
+    if _is_partial(overview):
+        records = f"{totals.shown:,} of {records}"
+    return ": ".join(filter(None, [records, ", ".join(shown)]))
+
+
+def _is_partial(overview: StoreOverview) -> bool:
+    return overview.totals.shown < overview.totals.records
 
 
 def _more(overview: StoreOverview) -> str:
     totals = overview.totals
-    if totals.shown >= totals.records:
+    if not _is_partial(overview):
         return ""
     return f"Showing {totals.shown:,} of {totals.records:,} records, the first by their keys."
 
@@ -202,7 +220,7 @@ def _bar(record: RecordView) -> dict[str, str]:
         return {"bar_class": "bar absent", "bar_label": "", **absent}
     stale = min(round(BAR_WIDTH * times.stale_at / times.ends_at), BAR_WIDTH - NARROWEST)
     dead = min(round(BAR_WIDTH * times.dead_at / times.ends_at), BAR_WIDTH - NARROWEST)
-    now = BAR_WIDTH if age is None else min(BAR_WIDTH, round(BAR_WIDTH * age / times.ends_at))
+    now = BAR_WIDTH if age is None else round(min(BAR_WIDTH, BAR_WIDTH * age / times.ends_at))
     return {
         "bar_class": "bar",
         "bar_label": f"{STATE_WORDS[record.state]}, {_life(record)}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from inspect import isawaitable
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     _Credential = TokenProvider | AsyncTokenProvider
 
 __all__ = ["CredentialProvider"]
+
+_STATED = ("_client_id", "_tenant_id")
+"""Attributes of azure-identity's credentials that say whose tokens they get."""
 
 
 class CredentialProvider(BaseOAuth2Provider):
@@ -78,6 +81,9 @@ class CredentialProvider(BaseOAuth2Provider):
                 )
             self._make, self._credential = credential, None
         self._scopes = scopes
+        # Of what was given, not of what a function makes: an identity does not change.
+        stated = {name: getattr(self._credential, name, None) for name in _STATED}
+        self._stated = {name: value for name, value in stated.items() if isinstance(value, str)}
         self._was_used = self._is_shared = False
         self._left_to_parent: list[Any] = []
         self._lock = threading.Lock()  # guards making the credential
@@ -185,6 +191,10 @@ class CredentialProvider(BaseOAuth2Provider):
             " ".join(self._scopes) or None,
             refresh_at=None if refresh_on is None else _moment(refresh_on),
         )
+
+    def identity(self) -> Mapping[str, object]:
+        """Return the scopes, and the client and tenant of a credential that states them."""
+        return {**super().identity(), "scopes": list(self._scopes), **self._stated}
 
     @property
     def _kind(self) -> str:

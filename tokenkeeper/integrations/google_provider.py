@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
 
 import google.auth.exceptions
-import google.auth.transport
-from google.auth.exceptions import TransportError
+from google.auth.exceptions import RefreshError, TransportError
 
 from tokenkeeper._runtime.interruptions import interruption_in
-from tokenkeeper._support.checks import names_a_secret
 from tokenkeeper._support.hiding import without_frames
 from tokenkeeper._support.network import network_reason
 from tokenkeeper.clock import SYSTEM_CLOCK, Clock
@@ -25,10 +22,10 @@ from tokenkeeper.exceptions import (
     TokenAcquisitionError,
     naming,
 )
+from tokenkeeper.integrations._google_identity import identity_of
+from tokenkeeper.integrations._google_requests import GuardedRequest, secrets_of
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.oauth.exchange import Expected, HttpAnswer
 from tokenkeeper.oauth.redaction import sanitize
-from tokenkeeper.oauth.token_response import parse_token_response
 from tokenkeeper.oauth.transport import HttpTransport
 from tokenkeeper.providers.base import BaseOAuth2Provider
 
@@ -41,9 +38,6 @@ __all__ = ["GoogleCredentialsProvider"]
 DEFAULT_LIFETIME = timedelta(hours=1)
 """The lifetime of a token if the credentials don't have its expiry."""
 
-_SECRET_ATTRIBUTES = ("_client_secret", "client_secret", "_refresh_token", "refresh_token", "token")
-"""Attributes of google-auth's credentials that no message may show."""
-
 
 class GoogleCredentialsProvider(BaseOAuth2Provider):
     """Gets tokens from credentials of ``google-auth``. Each renewal makes a token request.
@@ -52,6 +46,10 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
     for the total time and for the size of a response, and no plain http except to this machine or
     a metadata server. This does not cover requests that credentials make on their own: ID tokens
     by impersonation, a metadata server by mTLS, the programs of executable-sourced credentials.
+
+    With a store, processes share the tokens of equal credentials. Those that don't state whose
+    tokens they get, such as those of a role at AWS or of your own class, are shared with forked
+    children only.
 
     Thread-safe as far as the credentials are.
 
@@ -66,7 +64,8 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
     :param clock: the clock; in tests the keeper's.
     :param options: what ``BaseOAuth2Provider`` takes.
     :raises InvalidConfigurationError: for credentials of ``google.auth.aio`` (use blocking ones,
-        which serve async callers too), or for a timeout or a *verify* that can't work.
+        which serve async callers too), for other objects, or for a timeout or a *verify* that can't
+        work.
     """
 
     def __init__(
@@ -83,6 +82,14 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
         **options: Any,
     ) -> None:
         super().__init__(provider_name, **options)
+        if isinstance(credentials, type) or not callable(getattr(credentials, "refresh", None)):
+            raise InvalidConfigurationError(
+                f"provider {provider_name!r}: credentials must be an object of google-auth, not "
+                f"{type(credentials).__name__}. google.auth.default() returns them as the first of "
+                "two values.",
+                provider_name=provider_name,
+                field="credentials",
+            )
         if iscoroutinefunction(credentials.refresh):
             raise InvalidConfigurationError(
                 f"provider {provider_name!r}: credentials must not be of google.auth.aio. Use the "
@@ -91,6 +98,8 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
                 field="credentials",
             )
         self._credentials = credentials
+        # Once: the metadata server's credentials learn their address from the first answer.
+        self._identity = identity_of(credentials)
         self._clock = clock
         with naming(provider_name):
             self._transport = HttpTransport(
@@ -106,14 +115,14 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
     def acquire_token(self) -> OAuth2Token:
         """Refresh the credentials, and return their token."""
         credentials = self._credentials
-        request = _GuardedRequest(self._transport, self._clock, self.provider_name, credentials)
+        request = GuardedRequest(self._transport, self._clock, self.provider_name, credentials)
         before = sys.exception()
         try:
             credentials.refresh(request)  # type: ignore[no-untyped-call]
         except OAuth2Error:
             raise
         except google.auth.exceptions.GoogleAuthError as error:
-            failure = self._failed(error)
+            failure = self._failed(error, request)
         except Exception as error:  # noqa: BLE001 - such as for a response that it can't parse
             if (thrown := interruption_in(error, before)) is not None:
                 raise thrown from None
@@ -124,34 +133,49 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
                 transient=isinstance(error, (ConnectionError, TimeoutError)),
             )
         else:
-            return self._granted()
+            return self._granted(request)
         # Raised outside the handlers, so that the original error is not its context: that one may
         # contain the whole response, with tokens, and a traceback would print it.
         raise failure
 
-    def _granted(self) -> OAuth2Token:
+    def _granted(self, request: GuardedRequest) -> OAuth2Token:
         credentials = self._credentials
         token = credentials.token or ""
         if isinstance(token, bytes):  # as google.auth.jwt returns it
             token = token.decode("latin-1")
         expiry = credentials.expiry  # naive, in UTC
-        expires_at = expiry.replace(tzinfo=UTC) if expiry else self._now() + DEFAULT_LIFETIME
-        scopes = getattr(credentials, "scopes", None)
+        expires_at = (
+            expiry.replace(tzinfo=UTC) if expiry else self._moment(request) + DEFAULT_LIFETIME
+        )
+        if request.latest_expiry is not None:
+            expires_at = min(expires_at, request.latest_expiry)
+        elif expiry:  # on the server's clock, such as an impersonation's and an ID token's
+            expires_at = request.on_our_clock(expires_at)
+        scopes = getattr(credentials, "scopes", None) or ()
+        scope = scopes if isinstance(scopes, str) else " ".join(scopes)
         try:
-            return OAuth2Token(token, "Bearer", expires_at, " ".join(scopes or ()) or None)
+            return OAuth2Token(token, "Bearer", expires_at, scope or None)
         except ValueError as error:
             failure = self._failed_with(
                 f"google-auth returned a token that can't be used: {error}", error, transient=False
             )
         raise failure
 
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock.time(), UTC)
+    def _moment(self, request: GuardedRequest) -> datetime:
+        """Return when the token was requested; now, if no request was needed."""
+        return datetime.fromtimestamp(request.sent_at or self._clock.time(), UTC)
 
-    def _failed(self, error: google.auth.exceptions.GoogleAuthError) -> TokenAcquisitionError:
-        message = error.args[0] if error.args else type(error).__name__
+    def _failed(
+        self, error: google.auth.exceptions.GoogleAuthError, request: GuardedRequest
+    ) -> TokenAcquisitionError:
+        message = str(error.args[0]) if error.args else type(error).__name__
+        if isinstance(error, RefreshError) and request.was_refused:
+            # For impersonation, the reason is in the answer, the second argument. An answer that
+            # is not a refusal may have a token in it. For other credentials, it is not a text.
+            message = ": ".join([message, *(each for each in error.args[1:2] if type(each) is str)])
+        secrets = [*secrets_of(self._credentials), *request.secrets]
         return self._failed_with(
-            f"google-auth could not get a token: {sanitize(message, _secrets(self._credentials))}",
+            f"google-auth could not get a token: {sanitize(message, secrets)}",
             error,
             transient=bool(error.retryable) or isinstance(error, TransportError),
         )
@@ -166,89 +190,10 @@ class GoogleCredentialsProvider(BaseOAuth2Provider):
             transient=transient,
         )
 
+    def identity(self) -> Mapping[str, object]:
+        """Return the class, and a digest of the account, the scopes and the audience."""
+        return {**super().identity(), "credentials": self._identity}
+
     def __repr__(self) -> str:
         kind = type(self._credentials).__name__
         return f"<{type(self).__name__} {self.provider_name!r} with {kind}>"
-
-
-class _GuardedRequest(google.auth.transport.Request):
-    """Makes google-auth's requests with our transport, for one renewal.
-
-    It raises our errors for network failures, redirects and temporary statuses. google-auth would
-    retry those itself, but retries are up to the keeper's policy.
-    """
-
-    def __init__(
-        self, transport: HttpTransport, clock: Clock, provider_name: str, credentials: object
-    ) -> None:
-        self._transport = transport
-        self._clock = clock
-        self._provider_name = provider_name
-        self._credentials = credentials
-
-    def __call__(
-        self,
-        url: str,
-        method: str = "GET",
-        body: bytes | str | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-        **_: Any,
-    ) -> _Answer:
-        """Make a request, with the timeouts of the provider."""
-        sent_at = self._clock.time()
-        answer = self._transport.request(
-            method, url, provider_name=self._provider_name, data=body, headers=headers
-        )
-        status = answer.status
-        if 300 <= status < 400 or status in (408, 429) or status >= 500:
-            secrets = [*_secrets(self._credentials), *_secrets_of_form(body)]
-            parse_token_response(answer, Expected(self._provider_name, sent_at, None, secrets))
-        return _Answer(answer)
-
-
-class _Answer(google.auth.transport.Response):
-    """A response with the attributes that google-auth reads."""
-
-    def __init__(self, answer: HttpAnswer) -> None:
-        self._answer = answer
-
-    @property
-    def status(self) -> int:
-        return self._answer.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return _CaseInsensitive(self._answer.headers)
-
-    @property
-    def data(self) -> bytes:
-        return self._answer.body
-
-
-class _CaseInsensitive(dict[str, str]):
-    """Headers that are found by a name in any case. The keys are in lower case."""
-
-    def __getitem__(self, name: str) -> str:
-        return super().__getitem__(name.lower())
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return super().get(name.lower(), default)
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and super().__contains__(name.lower())
-
-
-def _secrets(credentials: object) -> list[str]:
-    """Return the secrets of *credentials*, and of their source credentials."""
-    found = [getattr(credentials, name, None) for name in _SECRET_ATTRIBUTES]
-    source = getattr(credentials, "_source_credentials", None)
-    below = _secrets(source) if source is not None else []
-    return [each for each in found if isinstance(each, str)] + below
-
-
-def _secrets_of_form(body: bytes | str | None) -> Iterator[str]:
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
-    for name, value in parse_qsl(text):
-        if names_a_secret(name):
-            yield value

@@ -15,8 +15,8 @@ from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.late_text import read_late
 from tokenkeeper.providers.google_base import GoogleOptions, GoogleTokens
+from tokenkeeper.providers.google_client import checked_account
 from tokenkeeper.providers.google_credentials import GoogleCredentials, MetadataServer, read_file
-from tokenkeeper.providers.this_machine import this_machine
 
 __all__ = ["GoogleProvider"]
 
@@ -62,14 +62,12 @@ class GoogleProvider(GoogleTokens):
                 file = os.fspath(file)
             self._file = Path(checked_text(file, "credentials_file")) if file else None
             self._subject = None if subject is None else checked_text(subject, "subject")
-            self._metadata = MetadataServer(checked_text(service_account, "service_account"))
+            self._metadata = MetadataServer(checked_account(service_account))
             try:
-                requests = self._credentials().requests
+                self._credentials()
             except TokenAcquisitionError as unreadable:
                 problem = str(unreadable)
             else:
-                longest = self._google.transport.total_timeout * requests
-                self.longest_request_seconds: float = longest
                 return
             raise InvalidConfigurationError(problem, field="credentials_file")
 
@@ -86,6 +84,7 @@ class GoogleProvider(GoogleTokens):
         parsed = self._parsed
         if parsed is None or parsed[0] != digest:
             self._parsed = parsed = (digest, read_file(text))  # one assignment, which needs no lock
+            self.longest_request_seconds = parsed[1].requests * self._google.transport.total_timeout
         return parsed[1]
 
     @without_frames
@@ -111,6 +110,6 @@ class GoogleProvider(GoogleTokens):
         return {**super().describe(), **credentials.describe(), "subject": self._subject}
 
     def identity(self) -> Mapping[str, object]:
-        """Return the settings that identify the account: a machine's own is not another's."""
-        is_own = self._file is None and self._metadata.account == "default"
-        return {**super().identity(), **({"machine": this_machine()} if is_own else {})}
+        """Return the settings that identify the account."""
+        credentials = self._parsed[1] if self._parsed else self._metadata
+        return {**super().identity(), **credentials.identity()}

@@ -11,19 +11,26 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from tokenkeeper._support.checks import checked_endpoint, checked_seconds, checked_text
 from tokenkeeper.exceptions import InvalidConfigurationError, TokenAcquisitionError
 from tokenkeeper.models import OAuth2Token
-from tokenkeeper.oauth.late_text import read_late
 from tokenkeeper.oauth.signed_jwt import SignedJwt
 from tokenkeeper.oauth.signing import SigningKey
 from tokenkeeper.oauth.token_types import ACCESS_TOKEN, checked_token_type
 from tokenkeeper.providers.google_client import CLOUD_PLATFORM, GoogleClient
+from tokenkeeper.providers.google_subject import (
+    ELSEWHERE,
+    SubjectFile,
+    SubjectUrl,
+    object_in,
+    subject_source_in,
+    unfit,
+)
 from tokenkeeper.providers.grants.jwt_bearer import JwtBearer
 from tokenkeeper.providers.grants.token_exchange import TokenExchange
+from tokenkeeper.providers.this_machine import this_machine
 
 __all__ = ["ExternalAccount", "GoogleCredentials", "MetadataServer", "ServiceAccount", "read_file"]
 
@@ -31,11 +38,11 @@ AUDIENCE = "https://oauth2.googleapis.com/token"
 """The audience of every assertion, whichever endpoint it is sent to."""
 
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
+UNIVERSE = "googleapis.com"
+"""Where keys grant tokens. Other universes accept only JWTs that the key signs for each API."""
+
 METADATA_HOST = "metadata.google.internal"
 LIFETIME_SECONDS = 3600.0
-ELSEWHERE = (
-    "GoogleCredentialsProvider of tokenkeeper.integrations.google_provider takes it, by google-auth"
-)
 
 
 class GoogleCredentials(Protocol):
@@ -58,6 +65,10 @@ class GoogleCredentials(Protocol):
         """Return its settings without a secret, by the names of ``Description``."""
         ...
 
+    def identity(self) -> Mapping[str, object]:
+        """Return what else than :meth:`describe` tells whose tokens these are."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServiceAccount:
@@ -71,12 +82,18 @@ class ServiceAccount:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> ServiceAccount:
         """Return what the content of a key file says."""
+        universe = content.get("universe_domain") or UNIVERSE
+        if universe != UNIVERSE:
+            raise unfit(f"has the universe_domain {universe!r}, not {UNIVERSE!r}. {ELSEWHERE}")
         url = checked_endpoint(content.get("token_uri", TOKEN_URL), "token_uri")
         email = checked_text(content.get("client_email"), "client_email")
         pem = content.get("private_key")
         if not isinstance(pem, str):
-            raise _unfit("has no private_key")
-        key = SigningKey.of(pem, key_id=content.get("private_key_id"), signing_alg="RS256")
+            raise unfit("has no private_key")
+        key_id = content.get("private_key_id")
+        if key_id is not None:
+            checked_text(key_id, "private_key_id")
+        key = SigningKey.of(pem, key_id=key_id, signing_alg="RS256")
         return cls(email, url, key)
 
     def token(self, client: GoogleClient, scope: str | None, account: str | None) -> OAuth2Token:
@@ -103,6 +120,10 @@ class ServiceAccount:
             "grant_type": JwtBearer.grant_type,
         }
 
+    def identity(self) -> Mapping[str, object]:
+        """Return nothing else: the account says it all."""
+        return {}
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExternalAccount:
@@ -125,18 +146,20 @@ class ExternalAccount:
         """Return what the content of an external account's file says."""
         for name in ("client_id", "workforce_pool_user_project"):
             if content.get(name):
-                raise _unfit(f"has {name}, which is not supported. {ELSEWHERE}")
+                raise unfit(f"has {name}, which is not supported. {ELSEWHERE}")
         impersonation = content.get("service_account_impersonation_url")
-        options = _object_in(content, "service_account_impersonation")
+        options = object_in(content, "service_account_impersonation")
         lifetime = options.get("token_lifetime_seconds") or LIFETIME_SECONDS
         kind = checked_text(content.get("subject_token_type"), "subject_token_type")
         return cls(
             checked_text(content.get("audience"), "audience"),
             checked_token_type(kind, "subject_token_type"),
             checked_endpoint(content.get("token_url"), "token_url"),
-            impersonation and checked_endpoint(impersonation, "service_account_impersonation_url"),
+            checked_endpoint(impersonation, "service_account_impersonation_url")
+            if impersonation
+            else None,
             checked_seconds(lifetime, "token_lifetime_seconds"),
-            _source_of(content.get("credential_source")),
+            subject_source_in(content.get("credential_source")),
         )
 
     def token(self, client: GoogleClient, scope: str | None, account: str | None) -> OAuth2Token:
@@ -168,6 +191,10 @@ class ExternalAccount:
             "grant_type": TokenExchange.grant_type,
             "impersonation_url": self.impersonation_url,
         }
+
+    def identity(self) -> Mapping[str, object]:
+        """Return where the subject's token is: a pool has many subjects."""
+        return {"subject_token": self.source.place}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,34 +232,9 @@ class MetadataServer:
         """Return where the token comes from."""
         return {"token_url": self.url, "client_id": self.account}
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SubjectFile:
-    """A file with the subject's token, which is read for each request."""
-
-    path: str
-    member: str | None
-
-    def read(self, client: GoogleClient) -> str:
-        """Return the token."""
-        return _member_of(read_late(Path(self.path), "the subject token"), self.member)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SubjectUrl:
-    """An address that answers with the subject's token, such as another cloud's metadata server."""
-
-    url: str
-    headers: Mapping[str, str] = field(repr=False)
-    member: str | None
-
-    def read(self, client: GoogleClient) -> str:
-        """Return the token."""
-        secrets = list(self.headers.values())
-        sent = client.send("GET", self.url, headers=self.headers, secrets=secrets)
-        if not sent.answer.ok:
-            client.token_in(sent, None)  # raises: whatever it says, it is not a success
-        return _member_of(sent.answer.body.decode("utf-8", "replace"), self.member)
+    def identity(self) -> Mapping[str, object]:
+        """Return the machine, if the account is its own: that is not another machine's."""
+        return {"machine": this_machine()} if self.account == "default" else {}
 
 
 def _check_no_user(client: GoogleClient, account: str | None) -> None:
@@ -244,46 +246,6 @@ def _check_no_user(client: GoogleClient, account: str | None) -> None:
             provider_name=client.provider_name,
             transient=False,
         )
-
-
-def _member_of(text: str, member: str | None) -> str:
-    """Return the token in *text*, which is JSON if the token is a *member* of it."""
-    token: Any = text.strip()
-    if member is not None:
-        try:
-            token = json.loads(text)[member]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            token = None
-    if isinstance(token, str) and token:
-        return token
-    where = f"has no text as its member {member!r}" if member else "is empty"
-    raise TokenAcquisitionError(f"the subject token's source {where}", transient=True)
-
-
-def _source_of(source: object) -> SubjectFile | SubjectUrl:
-    if not isinstance(source, Mapping):
-        raise _unfit("has no credential_source")
-    layout = _object_in(source, "format")
-    member = None
-    if layout.get("type", "text") != "text":
-        member = checked_text(layout.get("subject_token_field_name"), "subject_token_field_name")
-    if "environment_id" not in source:
-        if source.get("file"):
-            return SubjectFile(checked_text(source["file"], "file"), member)
-        if source.get("url"):
-            headers = {name: str(value) for name, value in _object_in(source, "headers").items()}
-            return SubjectUrl(checked_text(source["url"], "url"), headers, member)
-    raise _unfit(f"has a credential_source that is neither a file nor a url. {ELSEWHERE}")
-
-
-def _object_in(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """Return the member *name* of *content*, an object; an empty one if it is left out."""
-    value = content.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise _unfit(f"has a member {name!r} that is not a JSON object")
-    return value
 
 
 _KINDS: Mapping[str, Callable[[Mapping[str, Any]], GoogleCredentials]] = {
@@ -302,13 +264,15 @@ def read_file(text: str) -> GoogleCredentials:
     except (ValueError, RecursionError):  # its text quotes the file
         content = None
     if not isinstance(content, Mapping):
-        raise _unfit("is not a JSON object")
+        raise unfit("is not a JSON object")
     kind = content.get("type")
     credentials_of = _KINDS.get(kind) if isinstance(kind, str) else None
     if credentials_of is None:
-        raise _unfit(f"has the type {kind!r}, not {' or '.join(map(repr, _KINDS))}. {ELSEWHERE}")
-    return credentials_of(content)
-
-
-def _unfit(problem: str) -> InvalidConfigurationError:
-    return InvalidConfigurationError(f"credentials_file {problem}", field="credentials_file")
+        raise unfit(f"has the type {kind!r}, not {' or '.join(map(repr, _KINDS))}. {ELSEWHERE}")
+    try:
+        return credentials_of(content)
+    except InvalidConfigurationError as error:
+        if str(error).startswith("credentials_file "):
+            raise
+        failure = InvalidConfigurationError(f"credentials_file: {error}", field="credentials_file")
+    raise failure  # out here, so that it has no context

@@ -8,7 +8,6 @@ from typing import Unpack
 from tokenkeeper._support.checks import (
     checked_endpoint,
     checked_seconds,
-    checked_text,
     checked_words,
 )
 from tokenkeeper._support.hiding import without_frames
@@ -17,7 +16,7 @@ from tokenkeeper.models import OAuth2Token
 from tokenkeeper.oauth.attribution import attributed_to
 from tokenkeeper.oauth.late_text import LateText, checked_late_text, read_late
 from tokenkeeper.providers.google_base import GoogleOptions, GoogleTokens
-from tokenkeeper.providers.google_client import CLOUD_PLATFORM
+from tokenkeeper.providers.google_client import CLOUD_PLATFORM, checked_account
 from tokenkeeper.providers.grants.presented import identity_of
 
 __all__ = ["GoogleImpersonation"]
@@ -58,7 +57,7 @@ class GoogleImpersonation(GoogleTokens):
         super().__init__(provider_name, **options)
         with naming(provider_name):
             self._source = checked_late_text(source, "source")
-            account = checked_text(service_account, "service_account")
+            account = checked_account(service_account)
             host = checked_endpoint(endpoint, "endpoint").rstrip("/")
             self._lifetime = checked_seconds(token_lifetime_seconds, "token_lifetime_seconds")
             names = checked_words(delegates, "delegates")

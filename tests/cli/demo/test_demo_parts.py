@@ -112,6 +112,20 @@ def test_a_good_run_has_no_problems():
     assert text.splitlines()[-1].startswith("As promised")
 
 
+@pytest.mark.parametrize(
+    ("tasks", "sentence"),
+    [
+        (0, "The first token took 12.3 ms."),
+        (2, "The first token, requested by 3 callers at once, took 12.3 ms."),
+    ],
+    ids=["one caller", "several"],
+)
+def test_who_asked_for_the_first_token(tasks, sentence):
+    """A crowd at the start is worth mentioning; one caller is not a crowd."""
+    plan = replace(PLAN, tasks=tasks)
+    assert sentence in summary_text(replace(report(snapshot()), plan=plan)).splitlines()
+
+
 def test_the_summary_compares_the_two_sides():
     """The summary counts requests, failed calls and the slowest call of both sides alike."""
     lines = summary_text(report(snapshot())).splitlines()

@@ -164,6 +164,20 @@ def test_a_credential_as_a_provider(kind):
     assert credential.asked == [(SCOPE,)] * 2
 
 
+def test_whose_tokens_a_store_has():
+    """Providers with other scopes, or credentials of another client or tenant, share no tokens."""
+
+    def identity(client_id=CLIENT_ID, tenant=TENANT, scope=SCOPE, secret=SECRET):
+        credential = ClientSecretCredential(tenant, client_id, secret)
+        return CredentialProvider("azure", credential, scope).identity()
+
+    assert identity() == identity(secret="a-rotated-secret")
+    changes = ({"client_id": "another"}, {"tenant": "another"}, {"scope": "another/.default"})
+    for change in changes:
+        assert identity(**change) != identity()
+    assert "secret" not in repr(identity(secret="a-secret"))
+
+
 @pytest.mark.parametrize("as_sent", [int, float, str])
 def test_a_credential_of_the_newer_kind(as_sent):
     """A credential may have only ``get_token_info``, and any numeric type of expiry."""

@@ -48,10 +48,9 @@ def _about_keeper(report: Report) -> Iterator[str]:
             f"The token endpoint, down for {report.outage_seconds:.1f} s from second "
             f"{report.outage_began:.1f} on, rejected {report.outage_requests} of them."
         )
-    yield (
-        f"The first token, requested by {plan.threads + plan.tasks} callers at once, took "
-        f"{duration(callers.first_wait)}."
-    )
+    count = plan.threads + plan.tasks
+    asked = f", requested by {count:,} callers at once," if count > 1 else ""
+    yield f"The first token{asked} took {duration(callers.first_wait)}."
     yield (
         f"After that get_token took {duration(report.median_wait)} (median), "
         f"{duration(report.p99_wait)} (p99), {duration(callers.slowest_wait)} (slowest)."

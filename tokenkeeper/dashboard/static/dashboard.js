@@ -4,7 +4,8 @@
 
 const root = document.documentElement;
 const source = new URL("data.json", document.baseURI);
-const pause = Number(root.dataset.refresh) * 1000;
+const longest = 2 ** 31 - 1; // setTimeout takes more for 0
+const pause = Math.min(Number(root.dataset.refresh) * 1000, longest);
 const table = document.querySelector("table");
 const blank = document.querySelector("#record").content.firstElementChild;
 const input = document.querySelector(".filter input");
@@ -30,16 +31,19 @@ function fillAll(top, texts, without = "nothing") {
 
 function show({ page, records }) {
   fillAll(document, page, "tbody");
-  const old = new Map([...table.tBodies].map((body) => [body.dataset.key, body]));
+  const bodies = [...table.tBodies];
+  const old = new Map(bodies.map((body) => [body.dataset.key, body]));
+  const kept = new Set();
   let place = table.tHead.nextElementSibling;
   for (const texts of records) {
     const body = old.get(texts.key) ?? blank.cloneNode(true);
     old.delete(texts.key);
+    kept.add(body);
     fillAll(body, texts);
     if (body === place) place = place.nextElementSibling;
     else table.insertBefore(body, place);
   }
-  for (const body of old.values()) body.remove();
+  for (const body of bodies) if (!kept.has(body)) body.remove(); // keys may look alike
   filter();
 }
 
@@ -72,7 +76,7 @@ async function refresh() {
     show((await response.json()).shown);
     say("");
   } catch {
-    say(" · The dashboard does not answer. Reload the page if you were signed out.");
+    say("The dashboard does not answer. Reload the page if you were signed out.");
   }
   clearTimeout(timer);
   timer = setTimeout(refresh, pause);

@@ -17,6 +17,12 @@ from kit.guards import PROGRAM_SECONDS, until
 
 STOP_SECONDS = 20.0
 
+PORTS = range(20_000, 32_000)
+"""Below those that the kernel gives to sockets that ask for any."""
+
+PORTS_OF_A_PROCESS = 61
+"""Processes whose ids are close to each other get ports that are this far apart."""
+
 
 def must_have_all():
     """Return whether a missing program is a failure."""
@@ -38,10 +44,27 @@ def program(name, *folders, package):
 
 
 def free_port():
-    """Return a port on loopback that nothing listens on now."""
-    with closing(socket.socket()) as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Return a port on loopback for a program that can't choose one by itself.
+
+    Nothing listens there now. The program may take seconds to do so. Meanwhile the kernel gives the
+    port to no one, and no other process of the tests looks there.
+    """
+    while True:
+        port = next(_ports)
+        with closing(socket.socket()) as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
+def _ports_of_this_process():
+    number = 0
+    while True:
+        # The process is asked for each time: forked children share the generator's past.
+        yield PORTS[(os.getpid() * PORTS_OF_A_PROCESS + number) % len(PORTS)]
+        number += 1
+
+
+_ports = _ports_of_this_process()
 
 
 def accepts(port):

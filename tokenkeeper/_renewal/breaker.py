@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ class Breaker:
     :param jitter: returns random numbers from 0 to 1.
     :ivar error: why the store can't be used; ``None`` while it works.
     :ivar failed_at: when it began to fail, on the keeper's monotonic clock.
+    :ivar recovered_at: when it last worked again after that; negative infinity if it never failed.
     """
 
     def __init__(self, clock: Clock, jitter: Callable[[], float], probe_seconds: float) -> None:
@@ -32,6 +34,11 @@ class Breaker:
         self._retry_at = 0.0
         self.error: StoreUnavailableError | None = None
         self.failed_at = 0.0
+        self.recovered_at = -math.inf
+
+    def after_fork_in_child(self) -> None:
+        """Replace the lock, and go on with what the parent knew of the store."""
+        self._lock = threading.Lock()
 
     def check(self) -> None:
         """Return if the store may be asked now. While it fails, one caller at a time tries it.
@@ -64,8 +71,10 @@ class Breaker:
         if self.error is None:  # as nearly always; this needs no lock
             return None
         with self._lock:
+            # In this order: who sees that it works also sees since when.
+            self.recovered_at = now = self._clock.monotonic()
             error, self.error = self.error, None
-        return None if error is None else self._clock.monotonic() - self.failed_at
+        return None if error is None else now - self.failed_at
 
     @property
     def retry_in_seconds(self) -> float:

@@ -50,14 +50,12 @@ class Fleet:
         self._clock = clock
         self._jitter = jitter
         self._report = report
+        self.guard: StoreGuard = StoreGuard(settings, clock=clock, jitter=jitter, report=report)
         self._start_over()
 
     def _start_over(self) -> None:
         self.owner: str = secrets.token_hex(16)
         self.place: str = f"{socket.gethostname()}:{os.getpid()}"
-        self.guard: StoreGuard = StoreGuard(
-            self.settings, clock=self._clock, jitter=self._jitter, report=self._report
-        )
         self._clocks = ClockComparison(self._clock, self._report)
         self._lock = threading.Lock()  # guards what was cleared
         self._cleared: dict[str, float] = {}
@@ -65,6 +63,7 @@ class Fleet:
     def after_fork_in_child(self) -> None:
         """Become another owner, which holds none of the parent's claims."""
         cleared = dict(self._cleared)
+        self.guard.after_fork_in_child()
         self._start_over()
         self._cleared = cleared
 

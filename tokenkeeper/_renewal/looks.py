@@ -36,7 +36,8 @@ fraction of the time for which that process has asked already."""
 ROLLBACK_SECONDS = 10.0
 """After the store lost records, a request that works once waits this long: another process may have
 a newer refresh token, and restore it. It may be leaving the store alone, which takes up to half of
-this time, so the lives of tokens do not shorten it."""
+this time, so the lives of tokens do not shorten it. The same after this process could not use the
+store: what it would have learned meanwhile may be what the store lost."""
 
 
 class _Restored(NamedTuple):
@@ -104,8 +105,7 @@ class Looks:
         is_newer = self._adoption.is_newer(slot.mine, view)
         if view.generation < slot.known_generation and not is_newer:
             self._restore(renewal, slot, view)
-        restored = self._restored.get(slot.key)
-        if restored is not None and self._clock.monotonic() < restored.waits_until:
+        if slot.is_of_grant and self._clock.monotonic() < self._waits_until(slot):
             raise LookAgain(LONGEST_POLL_SECONDS)
         self._restored.pop(slot.key, None)
         error = self._shared_error(renewal, view)
@@ -160,6 +160,12 @@ class Looks:
         self._fleet.publish(name, key, mine, replaces=replaces, keep=True, keeps_claim=True)
         waits_until = self._clock.monotonic() + ROLLBACK_SECONDS
         self._restored[key] = _Restored(waits_until, claim.record)
+
+    def _waits_until(self, slot: Slot) -> float:
+        """Return until when another process may restore a newer refresh token."""
+        restored = self._restored.get(slot.key)
+        since_outage = self._fleet.guard.recovered_at + ROLLBACK_SECONDS
+        return since_outage if restored is None else max(restored.waits_until, since_outage)
 
     def stop_waiting(self, slot: Slot) -> None:
         """Release the claim of a restored token, because a newer one was restored."""

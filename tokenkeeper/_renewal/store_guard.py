@@ -48,6 +48,11 @@ class StoreGuard:
         self._spent = _Spent()
         self._breaker = Breaker(clock, jitter, settings.timeout_seconds)
 
+    def after_fork_in_child(self) -> None:
+        """Go on with what the parent knew of the store."""
+        self._spent = _Spent()
+        self._breaker.after_fork_in_child()
+
     def call(self, name: str, operation: Callable[[], T], *, insist: bool = False) -> T:
         """Return the result of a store operation for the token *name*.
 
@@ -116,6 +121,11 @@ class StoreGuard:
     def retry_in_seconds(self) -> float:
         """After how many seconds the store is tried again; 0 while it works."""
         return self._breaker.retry_in_seconds
+
+    @property
+    def recovered_at(self) -> float:
+        """When the store last worked again, on the keeper's clock; negative infinity if always."""
+        return self._breaker.recovered_at
 
     def health(self) -> StoreHealth:
         """Return whether the store can be used, without asking it."""

@@ -132,6 +132,57 @@ class TestWait:
         assert not strict.is_revoked
 
 
+class TestOutage:
+    """A process that could not use the store while others could."""
+
+    @pytest.fixture
+    def away(self, family, clock, store):
+        """Return a process for which the store is down, after all have the first token."""
+        away = family.keeper()
+        away.get_token("api")
+        due(away, clock)
+        store.go_down()
+        internals.look(away)
+        store.come_back()
+        return away
+
+    @pytest.mark.parametrize("forks", [False, True], ids=["", "forked"])
+    def test_waits_for_a_newer_refresh_token(self, family, clock, store, strict, away, forks):
+        """If the store comes back older, it may not know: one that does has time to restore."""
+        replica = store.snapshot()
+        here = family.keeper()
+        here.get_token("api")
+        renew_when_due(here, clock)
+        assert strict.requests == 2
+        store.roll_back(replica)
+        if forks:
+            continue_as_child(away)
+        clock.step(4.5)
+        with pytest.raises(TokenAcquisitionError):
+            away.get_token("api", force_refresh=True, timeout=0.0)
+        assert strict.requests == 2
+        renew_when_due(here, clock)
+        for _ in range(3 * int(ROLLBACK_SECONDS)):
+            internals.look(away)
+            internals.look(here)
+            clock.step(0.75)
+        assert away.get_token("api") == here.get_token("api")
+        assert strict.requests > 2
+        assert not strict.is_revoked
+
+    def test_then_goes_on(self, clock, store, strict, away):
+        """If nobody restores anything, it uses the refresh token that it has."""
+        clock.step(4.5)
+        internals.look(away)
+        clock.step(ROLLBACK_SECONDS - 0.1)
+        internals.look(away)
+        assert strict.requests == 1
+        clock.step(0.5)
+        internals.look(away)
+        assert away.get_token("api") == "token-2"
+        assert not strict.is_revoked
+
+
 class TestTwo:
     """Two processes restore at the same moment."""
 

@@ -3,7 +3,7 @@
 import pytest
 from kit import internals
 from kit.clocks import StoppedClock
-from kit.stores import renew_when_due
+from kit.stores import continue_as_child, renew_when_due
 
 from tokenkeeper import RetryPolicy, TokenAcquisitionError
 from tokenkeeper._renewal.breaker import Breaker
@@ -181,6 +181,19 @@ class TestBreaker:
         store.go_down()
         keeper.get_token("api")
         assert store.calls == ["read"]
+        clock.step(2.9)
+        keeper.get_token("api", force_refresh=True)
+        assert store.calls == ["read"]
+        clock.step(0.2)
+        keeper.get_token("api", force_refresh=True)
+        assert store.calls == ["read", "read"]
+
+    def test_a_child_leaves_it_alone_as_well(self, fleet, clock, store, server):
+        """A forked child knows that the store failed, and when to try it again."""
+        keeper = fleet.keeper(jitter=0.5)
+        store.go_down()
+        keeper.get_token("api")
+        continue_as_child(keeper)
         clock.step(2.9)
         keeper.get_token("api", force_refresh=True)
         assert store.calls == ["read"]

@@ -44,7 +44,7 @@ def program(name, *folders, package):
 
 
 def free_port():
-    """Return a port on loopback for a program that can't choose one by itself.
+    """Return a port on loopback for a program that must be given one.
 
     Nothing listens there now. The program may take seconds to do so. Meanwhile the kernel gives the
     port to no one, and no other process of the tests looks there.

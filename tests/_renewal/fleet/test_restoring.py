@@ -171,7 +171,7 @@ class TestOutage:
         assert not strict.is_revoked
 
     def test_then_goes_on(self, clock, store, strict, away):
-        """If nobody restores anything, it uses the refresh token that it has."""
+        """If no one restores anything, it uses the refresh token that it has."""
         clock.step(4.5)
         internals.look(away)
         clock.step(ROLLBACK_SECONDS - 0.1)

@@ -68,7 +68,11 @@ ORDER = {
     ),
     "rotating refresh tokens": (
         "## Refresh tokens that work once",
-        "The server revokes all tokens of a grant when a refresh token is used twice.",
+        (
+            "The server revokes all tokens of a grant when a refresh token is used twice. The "
+            "store hung twice, came back older, and lost everything; after each, requests wait for "
+            "ten seconds."
+        ),
     ),
 }
 

@@ -84,7 +84,8 @@ class GoogleProvider(GoogleTokens):
         parsed = self._parsed
         if parsed is None or parsed[0] != digest:
             self._parsed = parsed = (digest, read_file(text))  # one assignment, which needs no lock
-            self.longest_request_seconds = parsed[1].requests * self._google.transport.total_timeout
+            seconds = parsed[1].requests * self._google.transport.total_timeout
+            self.longest_request_seconds: float = seconds
         return parsed[1]
 
     @without_frames

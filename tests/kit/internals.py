@@ -130,6 +130,11 @@ def msal_applications(provider):
     return provider._msal._applications
 
 
+def msal_locks(provider):
+    """Return the locks of the tenants whose applications are being made: the live mapping."""
+    return provider._msal._making
+
+
 def clock(keeper):
     """Return the clock that the keeper reads."""
     return keeper._clock

@@ -153,6 +153,7 @@ class TestAsking:
                 provider.variant(TokenName.of("graph", parameters), parameters).acquire_token()
         assert set(internals.msal_applications(provider)) == {"a.example", "c.example"}
         assert entra.discoveries == 4
+        assert not internals.msal_locks(provider)
 
     def test_nothing_before_it_is_needed(self, make, entra):
         """Creating a provider sends no request, even if the authority is unreachable."""

@@ -107,9 +107,9 @@ class MsalClient:
     def _application(self, tenant_id: str) -> Any:
         with self._lock:
             application = self._applications.get(tenant_id)
+            if application is not None:
+                return application
             making = self._making.setdefault(tenant_id, threading.Lock())
-        if application is not None:
-            return application
         with making:  # msal requests the metadata of this tenant, and others do not wait for it
             with self._lock:
                 application = self._applications.get(tenant_id)

@@ -175,25 +175,15 @@ class TestSleep:
 class TestBreaker:
     """A store that fails is left alone for a while."""
 
-    def test_is_left_alone(self, fleet, clock, store, server):
-        """After a failure no operation is tried for 3 s, and then one."""
+    @pytest.mark.parametrize("forks", [False, True], ids=["here", "forked"])
+    def test_is_left_alone(self, fleet, clock, store, server, forks):
+        """After a failure no operation is tried for 3 s, and then one, also in a forked child."""
         keeper = fleet.keeper(jitter=0.5)
         store.go_down()
         keeper.get_token("api")
         assert store.calls == ["read"]
-        clock.step(2.9)
-        keeper.get_token("api", force_refresh=True)
-        assert store.calls == ["read"]
-        clock.step(0.2)
-        keeper.get_token("api", force_refresh=True)
-        assert store.calls == ["read", "read"]
-
-    def test_a_child_leaves_it_alone_as_well(self, fleet, clock, store, server):
-        """A forked child knows that the store failed, and when to try it again."""
-        keeper = fleet.keeper(jitter=0.5)
-        store.go_down()
-        keeper.get_token("api")
-        continue_as_child(keeper)
+        if forks:
+            continue_as_child(keeper)
         clock.step(2.9)
         keeper.get_token("api", force_refresh=True)
         assert store.calls == ["read"]
